@@ -1,0 +1,25 @@
+/* What a cell's functions see: one vector of units of one row, at one step. Included by the kernels
+ * after the vector vocabulary; every function of a cell is inlined into a loop over rows. */
+
+/* Forward. s[slots]: in, the sums; out, what the tape keeps of them. */
+typedef struct forward_unit {
+    vec h, c;           /* in: the state before the step */
+    vec beta;           /* in: the cell's constant */
+    const vec *earlier; /* in, phase 1: what phase 0 kept */
+    vec operand;        /* out, phase 0 of two: what the second product reads in place of h */
+    vec h_next, c_next; /* out, last phase: the state after the step */
+} forward_unit;
+
+/* Backward, the last phase first. s[slots]: in, what the tape keeps; out, the gradient of each sum.
+ */
+typedef struct backward_unit {
+    vec h, c, c_next;   /* in: the states before the step, c after it */
+    vec beta;           /* in */
+    vec d;              /* in: dL/dh_t in the last phase, dL/d(operand) in an earlier one */
+    vec dc;             /* in: dL/dc_t as later steps gave it; out: the total */
+    vec dc_prev;        /* out: dL/dc_{t-1} */
+    vec dh_direct;      /* in/out: the share of dL/dh_{t-1} that passes by the products */
+    const vec *earlier; /* in, phase 1: what phase 0 kept */
+    vec *d_earlier;     /* out, phase 1; in/out s of phase 0: gradients phase 1 knows already */
+    vec operand;        /* out, phase 0 of two: the operand once more, for dL/dW_h */
+} backward_unit;

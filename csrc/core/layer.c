@@ -1,0 +1,111 @@
+/* What a layer is made of: the cells' table as facts, the layout of the parameters, and the shape
+ * that the kernels of one instruction set give it. */
+#include <string.h>
+
+#include "kernels.h"
+
+typedef struct cell_row {
+    crnn_cell_facts facts;
+    size_t phases;
+    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw;
+} cell_row;
+
+static const cell_row cells[CRNN_CELLS] = {
+#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw) \
+    [CRNN_##id] = {{#cell, gates, states}, phases, {x0, x1}, {h0, h1}, raw},
+#include "cells.def"
+#undef CRNN_CELL
+};
+
+const crnn_cell_facts *crnn_cell_describe(crnn_cell cell) { return &cells[cell].facts; }
+
+char crnn_cell_b_h(crnn_cell cell) {
+    const char *apart = strchr(cells[cell].x[0], '.');
+    return apart ? cells[cell].h[0][apart - cells[cell].x[0]] : 0;
+}
+
+crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
+    const size_t gates = strlen(cells[layer->cell].facts.gates), H = layer->hidden;
+    crnn_layout new = {0};
+    size_t rows, matrix, bytes;
+    if (!crnn_size_mul(gates, H, &new.columns) || !crnn_size_add(layer->inputs, H, &rows) ||
+        !crnn_size_add(rows, 1, &rows) || !crnn_size_mul(rows, new.columns, &matrix) ||
+        !crnn_size_add(matrix, H, &matrix) || !crnn_size_mul(matrix, sizeof(double), &bytes))
+        return CRNN_OVERFLOW;
+    new.b_size = layer->bias ? new.columns : 0;
+    new.b_h_size = layer->bias && crnn_cell_b_h(layer->cell) ? H : 0;
+    new.w_x = new.b_size;
+    new.w_h = new.w_x + layer->inputs * new.columns;
+    new.b_h = new.w_h + H * new.columns;
+    new.total = new.b_h + new.b_h_size;
+    *at = new;
+    return CRNN_OK;
+}
+
+/* Which slots a string of letters feeds: they lie side by side. */
+static void read_slots(const char *letters, const char *gates, size_t *first, size_t *count,
+                       size_t *gate) {
+    *first = strspn(letters, ".");
+    *count = strlen(letters) - *first - (strchr(letters + *first, '.') ? 1 : 0);
+    for (size_t s = 0; letters[s]; s++)
+        gate[s] = letters[s] == '.' ? NO_GATE : (size_t)(strchr(gates, letters[s]) - gates);
+}
+
+static void phase_init(crnn_shape *s, size_t i) {
+    const cell_row *cell = &cells[s->layer.cell];
+    crnn_phase *ph = &s->phase[i];
+    ph->slots = strlen(cell->x[i]);
+    read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
+    read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
+    const size_t rows = ph->slots + s->layer.inputs * ph->x_count + s->layer.hidden * ph->h_count;
+    ph->packed = s->packed;
+    ph->panel_packed = rows * s->units * s->width;
+    s->packed += ph->panel_packed * s->panels;
+    ph->packed_h = s->packed_h;
+    s->packed_h += ph->h_count * s->padded * s->padded;
+    ph->gates = s->row_gates;
+    s->row_gates += ph->slots * s->padded;
+    s->x_slots += ph->x_count;
+}
+
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
+                            const crnn_kernels *kernels) {
+    const cell_row *cell = &cells[layer->cell];
+    crnn_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
+    size_t padded_i, padded_h, most;
+    if (crnn_layer_layout(layer, &s.at) != CRNN_OK) return CRNN_OVERFLOW;
+    /* All that is derived below is at most 8 gates of (I + H + 16) x (H + 64), doubles: check that
+     * once. */
+    if (!crnn_size_add(layer->inputs, 64, &padded_i) ||
+        !crnn_size_add(layer->hidden, 64, &padded_h) || !crnn_size_add(padded_i, padded_h, &most) ||
+        !crnn_size_mul(most, padded_h, &most) || !crnn_size_mul(most, 8 * sizeof(double), &most))
+        return CRNN_OVERFLOW;
+    size_t slots = 0;
+    for (size_t i = 0; i < cell->phases; i++)
+        if (strlen(cell->x[i]) > slots) slots = strlen(cell->x[i]);
+    s.states = cell->facts.states;
+    s.phases = cell->phases;
+    s.padded = round_up(layer->hidden, s.width);
+    s.vecs = s.padded / s.width;
+    s.units = TILE_VECS / slots < s.vecs ? TILE_VECS / slots : s.vecs;
+    s.panels = (s.vecs + s.units - 1) / s.units;
+    for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);
+    s.packed_x = s.x_slots * s.padded * round_up(layer->inputs, s.width);
+    *shape = s;
+    return CRNN_OK;
+}
+
+bool crnn_find_gate(const crnn_layer *layer, char letter, size_t *phase, size_t *slot, bool *raw) {
+    const cell_row *cell = &cells[layer->cell];
+    for (size_t i = 0; i < cell->phases; i++) {
+        const char *found = strchr(cell->x[i], letter);
+        if (!found) continue;
+        *phase = i;
+        *slot = (size_t)(found - cell->x[i]);
+        *raw = strchr(cell->raw, letter) != NULL;
+        return true;
+    }
+    return false;
+}

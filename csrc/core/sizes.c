@@ -1,0 +1,21 @@
+/* Sizes that cannot wrap. */
+#include "kernels.h"
+
+bool crnn_size_mul(size_t a, size_t b, size_t *out) {
+    if (b != 0 && a > SIZE_MAX / 2 / b) return false; /* half: differences of pointers fit too */
+    *out = a * b;
+    return true;
+}
+
+bool crnn_size_add(size_t a, size_t b, size_t *out) {
+    if (a > SIZE_MAX / 2 || b > SIZE_MAX / 2 - a) return false;
+    *out = a + b;
+    return true;
+}
+
+void crnn_measure_add(crnn_measure *m, size_t a, size_t b, size_t c) {
+    size_t bytes;
+    m->fits = m->fits && crnn_size_mul(a, b, &bytes) && crnn_size_mul(bytes, c, &bytes) &&
+              crnn_size_add(bytes, CRNN_ALIGN - 1, &bytes) &&
+              crnn_size_add(m->bytes, bytes / CRNN_ALIGN * CRNN_ALIGN, &m->bytes);
+}

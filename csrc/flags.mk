@@ -1,0 +1,27 @@
+# Compile flags of the core and of each instruction set: the one place they stand.
+# csrc/Makefile includes this file and setup.py reads it, so keep to `NAME = words`.
+
+# LEVELS_<machine>: the instruction sets built there; LEVELS_any: on every other machine;
+# LEVELS_optional: what CRNN_SKIP_ISA may leave out, on any machine.
+# A level is isa/<level>_f32.c and isa/<level>_f64.c; dispatch.c sees CRNN_HAVE_<LEVEL>.
+LEVELS_any = scalar
+LEVELS_x86_64 = scalar avx2 avx512
+LEVELS_optional = avx2 avx512
+
+# gcc and clang. Contraction is off because the sums have a stated order: the bodies ask for
+# fused multiply-add where they want it. No -ffast-math, and nothing taken from the build machine.
+CFLAGS_base = -std=c11 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
+    -Wall -Wextra
+CFLAGS_scalar =
+CFLAGS_avx2 = -mavx2 -mfma
+CFLAGS_avx512 = -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
+
+# Added for the sanitizer builds, at compile and at link.
+CFLAGS_sanitize = -g -O1 -UNDEBUG -fno-omit-frame-pointer -fno-sanitize-recover=all
+LDFLAGS_sanitize = -fsanitize=address,undefined
+
+# Microsoft's compiler. /GL- keeps each file to its own instruction set.
+MSVC_base = /std:c11 /experimental:c11atomics /O2 /GL- /W3 /utf-8
+MSVC_scalar =
+MSVC_avx2 = /arch:AVX2
+MSVC_avx512 = /arch:AVX512
