@@ -1,0 +1,194 @@
+/* Arguments of the public face as arrays of the right type and shape, or an exception that says
+ * what was expected and what came. */
+#include "binding.h"
+
+void set_array_error(PyObject *type, const char *name, const char *expected, PyArrayObject *got) {
+    PyObject *shape = PyObject_GetAttrString((PyObject *)got, "shape");
+    PyObject *dtype = shape ? PyObject_GetAttrString((PyObject *)got, "dtype") : NULL;
+    if (dtype)
+        PyErr_Format(type, "%s: expected %s, got %S of shape %S", name, expected, dtype, shape);
+    drop(dtype);
+    drop(shape);
+}
+
+PyArrayObject *as_array(const char *name, PyObject *object) {
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
+    if (array) return array;
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
+    PyObject *type = NULL, *value = NULL, *trace = NULL;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_Format(PyExc_TypeError, "%s: expected an array, got what NumPy cannot make one of (%S)",
+                 name, value ? value : Py_None);
+    drop(type);
+    drop(value);
+    drop(trace);
+    return NULL;
+}
+
+int typenum_of(crnn_dtype dtype) { return dtype == CRNN_F64 ? NPY_FLOAT64 : NPY_FLOAT32; }
+
+bool parse_dtype(PyObject *object, crnn_dtype *dtype) {
+    PyArray_Descr *descr = NULL;
+    if (object != Py_None && PyArray_DescrConverter(object, &descr) == NPY_SUCCEED) {
+        const int type = descr->type_num;
+        drop(descr);
+        *dtype = type == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
+        if (type == NPY_FLOAT64 || type == NPY_FLOAT32) return true;
+    }
+    PyErr_Clear();
+    PyErr_Format(PyExc_ValueError, "dtype: expected 'float32' or 'float64', got %R", object);
+    return false;
+}
+
+/* ---- shapes */
+
+/* "(B, T, I=3)": what a shape was expected to be. */
+static void print_dims(const dims *shape, char *to, size_t room) {
+    size_t used = (size_t)PyOS_snprintf(to, room, "(");
+    for (int i = 0; i < shape->count && used < room; i++) {
+        const char *comma = i + 1 < shape->count ? ", " : shape->count == 1 ? "," : "";
+        if (shape->size[i] < 0)
+            used += (size_t)PyOS_snprintf(to + used, room - used, "%s%s", shape->letters[i], comma);
+        else
+            used += (size_t)PyOS_snprintf(to + used, room - used, "%s=%lld%s", shape->letters[i],
+                                          (long long)shape->size[i], comma);
+    }
+    if (used < room) PyOS_snprintf(to + used, room - used, ")");
+}
+
+static bool has_dims(PyArrayObject *array, const dims *shape) {
+    if (PyArray_NDIM(array) != shape->count) return false;
+    for (int i = 0; i < shape->count; i++)
+        if (shape->size[i] >= 0 && PyArray_DIM(array, i) != shape->size[i]) return false;
+    return true;
+}
+
+/* Checks kind and shape: "x: expected floats of shape (B, T, I=3), got ...". */
+static bool check_array(const char *name, PyArrayObject *array, bool kind_fits, const char *kind,
+                        const dims *shape) {
+    if (kind_fits && has_dims(array, shape)) return true;
+    char expected[160] = "";
+    const size_t used = (size_t)PyOS_snprintf(expected, sizeof expected, "%s of shape ", kind);
+    print_dims(shape, expected + used, sizeof expected - used);
+    set_array_error(kind_fits ? PyExc_ValueError : PyExc_TypeError, name, expected, array);
+    return false;
+}
+
+/* Whether the core can read an array as it lies. */
+static bool lies_well(PyArrayObject *array, int type, bool dense) {
+    const npy_intp item = PyArray_ITEMSIZE(array);
+    const int last = PyArray_NDIM(array) - 1;
+    if (PyArray_TYPE(array) != type || !PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array))
+        return false;
+    if (dense || last < 0) return PyArray_IS_C_CONTIGUOUS(array);
+    for (int i = 0; i < last; i++)
+        if (PyArray_STRIDE(array, i) % item != 0) return false;
+    return PyArray_STRIDE(array, last) == item || PyArray_DIM(array, last) <= 1;
+}
+
+PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                           bool dense) {
+    PyArrayObject *array = as_array(name, object);
+    if (!array) return NULL;
+    if (!check_array(name, array, PyArray_ISFLOAT(array), "floats", shape)) {
+        drop(array);
+        return NULL;
+    }
+    if (lies_well(array, typenum_of(dtype), dense)) return array;
+    PyObject *cast =
+        PyArray_FROM_OTF((PyObject *)array, typenum_of(dtype),
+                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    drop(array);
+    return (PyArrayObject *)cast;
+}
+
+PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape) {
+    PyArrayObject *array = as_array(name, object);
+    if (!array) return NULL;
+    /* An empty list is an array of floats to NumPy, and of anything to its author. */
+    const bool fits =
+        PyArray_ISINTEGER(array) || (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
+    if (!check_array(name, array, fits, "integers", shape)) {
+        drop(array);
+        return NULL;
+    }
+    /* uint64 beyond int64 would turn negative, and is refused as such by integers_within. */
+    PyObject *cast =
+        PyArray_FROM_OTF((PyObject *)array, NPY_INT64,
+                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    drop(array);
+    return (PyArrayObject *)cast;
+}
+
+bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high) {
+    const npy_int64 *value = PyArray_DATA(array);
+    const npy_intp count = PyArray_SIZE(array);
+    for (npy_intp i = 0; i < count; i++) {
+        if (value[i] >= low && value[i] <= high) continue;
+        PyErr_Format(PyExc_ValueError, "%s: expected integers from %lld to %lld, got %lld", name,
+                     (long long)low, (long long)high, (long long)value[i]);
+        return false;
+    }
+    return true;
+}
+
+PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *strides,
+                     npy_intp offset, int flags) {
+    PyObject *descr = Py_NewRef((PyObject *)PyArray_DESCR(base));
+    PyObject *view = PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, shape,
+                                          strides, PyArray_BYTES(base) + offset, flags, NULL);
+    if (view && PyArray_SetBaseObject((PyArrayObject *)view, Py_NewRef((PyObject *)base)) < 0)
+        Py_CLEAR(view);
+    return view;
+}
+
+crnn_seq seq_of(PyArrayObject *array) {
+    const npy_intp item = PyArray_ITEMSIZE(array);
+    return (crnn_seq){PyArray_DATA(array), PyArray_STRIDE(array, 0) / item,
+                      PyArray_STRIDE(array, 1) / item};
+}
+
+bool parse_size(const char *name, PyObject *object, size_t *size) {
+    PyObject *index = PyNumber_Index(object);
+    const Py_ssize_t value = index ? PyLong_AsSsize_t(index) : -1;
+    drop(index);
+    if (!PyErr_Occurred() && value >= 1) {
+        *size = (size_t)value;
+        return true;
+    }
+    const bool wrong_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
+    PyErr_Clear();
+    PyErr_Format(wrong_type ? PyExc_TypeError : PyExc_ValueError,
+                 "%s: expected an integer of at least 1 that memory can hold, got %R", name,
+                 object);
+    return false;
+}
+
+/* ---- memory */
+
+/* The block that malloc gave stands just before the aligned one. */
+void *alloc_aligned(size_t bytes) {
+    const size_t extra = CRNN_ALIGN + sizeof(void *);
+    char *block = bytes > PY_SSIZE_T_MAX - extra ? NULL : malloc(bytes + extra);
+    if (!block) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    const size_t past = ((uintptr_t)block + extra) % CRNN_ALIGN;
+    char *aligned = block + extra - past;
+    memcpy(aligned - sizeof(void *), &block, sizeof(void *));
+    return aligned;
+}
+
+void free_aligned(void *memory) {
+    if (!memory) return;
+    void *block;
+    memcpy(&block, (char *)memory - sizeof(void *), sizeof(void *));
+    free(block);
+}
+
+bool check_status(crnn_status status, const char *what) {
+    if (status == CRNN_OK) return true;
+    PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);
+    return false;
+}

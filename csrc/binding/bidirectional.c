@@ -1,0 +1,469 @@
+/* Two layers over the same input, one of them reading it backwards, and their outputs merged. It
+ * talks to its layers through their public methods, so a subclass that overrides one is heard. */
+#include "binding.h"
+
+typedef enum merge { CONCAT, SUM, MEAN, MUL, MERGES } merge;
+static const char *const merge_names[MERGES] = {"concat", "sum", "mean", "mul"};
+
+typedef struct Bidirectional {
+    PyObject_HEAD module_state *module;
+    PyObject *forward_layer, *backward_layer;
+    merge merge;
+} Bidirectional;
+
+/* ---- merging */
+
+static PyObject *halved(PyObject *array) {
+    PyObject *half = array ? PyFloat_FromDouble(0.5) : NULL;
+    PyObject *result = half ? PyNumber_InPlaceMultiply(array, half) : NULL;
+    drop(half);
+    drop(array);
+    return result;
+}
+
+static PyObject *merged(merge how, PyObject *y_f, PyObject *y_b) {
+    switch (how) {
+    case CONCAT: {
+        PyObject *both = PyTuple_Pack(2, y_f, y_b);
+        PyObject *y = both ? PyArray_Concatenate(both, 2) : NULL;
+        drop(both);
+        return y;
+    }
+    case MUL:
+        return PyNumber_Multiply(y_f, y_b);
+    case MEAN:
+        return halved(PyNumber_Add(y_f, y_b));
+    default:
+        return PyNumber_Add(y_f, y_b);
+    }
+}
+
+/* dy[..., from:to], a view. */
+static PyObject *columns_of(PyObject *dy, npy_intp from, npy_intp to) {
+    PyArrayObject *array = (PyArrayObject *)dy;
+    npy_intp shape[3] = {PyArray_DIM(array, 0), PyArray_DIM(array, 1), to - from};
+    return array_view(array, 3, shape, PyArray_STRIDES(array), from * PyArray_STRIDE(array, 2), 0);
+}
+
+/* ---- the tape: those of both directions, and their outputs where the merge needs them again */
+
+typedef struct PairTape {
+    PyObject_HEAD PyObject *forward_tape, *backward_tape;
+    PyObject *y_f, *y_b; /* for "mul"; else NULL */
+    npy_intp shape[3];   /* of y */
+    npy_intp split;      /* first column of the second direction, for "concat" */
+    int type;            /* of y */
+    merge merge;
+} PairTape;
+
+static void pair_tape_dealloc(PairTape *self) {
+    drop(self->forward_tape);
+    drop(self->backward_tape);
+    drop(self->y_f);
+    drop(self->y_b);
+    object_free(self);
+}
+
+static PyObject *pair_tape_get(PairTape *self, void *second) {
+    return Py_NewRef(second ? self->backward_tape : self->forward_tape);
+}
+
+static PyGetSetDef pair_tape_attributes[] = {
+    {"forward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of forward_layer."), NULL},
+    {"backward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of backward_layer."), "second"},
+    {0},
+};
+
+static PyType_Slot pair_tape_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("The tapes of both directions.")},
+    {Py_tp_dealloc, pair_tape_dealloc},
+    {Py_tp_getset, pair_tape_attributes},
+    {0, NULL},
+};
+PyType_Spec pair_tape_spec = {"crnn._core.PairTape", sizeof(PairTape), 0,
+                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                              pair_tape_slots};
+
+/* ---- calling the layers */
+
+/* What both directions returned: tuples (y, state[, tape]). */
+typedef struct both {
+    PyObject *f, *b;
+} both;
+
+static void both_clear(both *p) {
+    Py_CLEAR(p->f);
+    Py_CLEAR(p->b);
+}
+
+/* (state of forward_layer, state of backward_layer), or (None, None). */
+static bool split_pair(const char *name, PyObject *given, both *out) {
+    if (given == Py_None) {
+        out->f = Py_NewRef(Py_None);
+        out->b = Py_NewRef(Py_None);
+        return true;
+    }
+    if ((PyTuple_Check(given) || PyList_Check(given)) && PySequence_Size(given) == 2) {
+        out->f = PySequence_GetItem(given, 0);
+        out->b = PySequence_GetItem(given, 1);
+        return out->f && out->b;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected None or the pair (forward, backward) of states, got %.200R", name,
+                 given);
+    return false;
+}
+
+static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *state,
+                           PyObject *kwargs) {
+    PyObject *callee = keep ? PyObject_GetAttrString(layer, "forward") : Py_NewRef(layer);
+    PyObject *args = callee ? PyTuple_Pack(2, x, state) : NULL;
+    PyObject *result = args ? PyObject_Call(callee, args, kwargs) : NULL;
+    drop(args);
+    drop(callee);
+    const Py_ssize_t items = keep ? 3 : 2;
+    if (result && (!PyTuple_Check(result) || PyTuple_Size(result) != items ||
+                   !PyArray_Check(PyTuple_GetItem(result, 0)) ||
+                   PyArray_NDIM((PyArrayObject *)PyTuple_GetItem(result, 0)) != 3)) {
+        PyErr_Format(PyExc_TypeError, "%R returned no tuple of %zd with y (B, T, H) in front",
+                     layer, items);
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static bool run_both(Bidirectional *self, bool keep, PyObject *x, PyObject *state, PyObject *kwargs,
+                     both *out) {
+    both states = {0};
+    if (split_pair("state", state, &states)) {
+        out->f = run_layer(self->forward_layer, keep, x, states.f, kwargs);
+        if (out->f) out->b = run_layer(self->backward_layer, keep, x, states.b, kwargs);
+    }
+    both_clear(&states);
+    return out->b != NULL;
+}
+
+static PyObject *pair_tape_new(Bidirectional *self, const both *results, PyObject *y) {
+    PairTape *tape = object_new(self->module->pair_tape);
+    if (!tape) return NULL;
+    PyObject *y_f = PyTuple_GetItem(results->f, 0), *y_b = PyTuple_GetItem(results->b, 0);
+    tape->forward_tape = Py_NewRef(PyTuple_GetItem(results->f, 2));
+    tape->backward_tape = Py_NewRef(PyTuple_GetItem(results->b, 2));
+    tape->merge = self->merge;
+    tape->type = PyArray_TYPE((PyArrayObject *)y);
+    memcpy(tape->shape, PyArray_DIMS((PyArrayObject *)y), sizeof tape->shape);
+    tape->split = PyArray_DIM((PyArrayObject *)y_f, 2);
+    if (self->merge == MUL) { /* y itself is the caller's to edit; these are not shown to anyone */
+        tape->y_f = Py_NewRef(y_f);
+        tape->y_b = Py_NewRef(y_b);
+    }
+    return (PyObject *)tape;
+}
+
+static bool bidirectional_ready(const Bidirectional *self) {
+    if (self->forward_layer) return true;
+    PyErr_SetString(PyExc_RuntimeError, "the layer has no parts yet: its __init__ was not called");
+    return false;
+}
+
+static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *state,
+                     PyObject *kwargs) {
+    both results = {0};
+    PyObject *y = NULL, *states = NULL, *tape = NULL, *tuple = NULL;
+    if (!bidirectional_ready(self)) return NULL;
+    if (run_both(self, keep, x, state, kwargs, &results)) {
+        y = merged(self->merge, PyTuple_GetItem(results.f, 0), PyTuple_GetItem(results.b, 0));
+        states = PyTuple_Pack(2, PyTuple_GetItem(results.f, 1), PyTuple_GetItem(results.b, 1));
+        if (y && states && !keep) tuple = PyTuple_Pack(2, y, states);
+        if (y && states && keep && (tape = pair_tape_new(self, &results, y)))
+            tuple = PyTuple_Pack(3, y, states, tape);
+    }
+    both_clear(&results);
+    drop(y);
+    drop(states);
+    drop(tape);
+    return tuple;
+}
+
+/* The keyword arguments for the layers: lengths alone, where it was given. */
+static PyObject *layer_kwargs(PyObject *lengths) {
+    PyObject *kwargs = PyDict_New();
+    if (kwargs && lengths && PyDict_SetItemString(kwargs, "lengths", lengths) < 0) Py_CLEAR(kwargs);
+    return kwargs;
+}
+
+static PyObject *bidirectional_call(Bidirectional *self, PyObject *args, PyObject *given) {
+    static char *names[] = {"x", "state", "lengths", NULL};
+    PyObject *x, *state = Py_None, *lengths = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, given, "O|O$O:__call__", names, &x, &state, &lengths))
+        return NULL;
+    PyObject *kwargs = layer_kwargs(lengths);
+    PyObject *result = kwargs ? run(self, false, x, state, kwargs) : NULL;
+    drop(kwargs);
+    return result;
+}
+
+static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyObject *given) {
+    static char *names[] = {"x", "state", "lengths", "training", NULL};
+    PyObject *x, *state = Py_None, *lengths = NULL, *training = Py_True;
+    if (!PyArg_ParseTupleAndKeywords(args, given, "O|O$OO:forward", names, &x, &state, &lengths,
+                                     &training))
+        return NULL;
+    PyObject *kwargs = layer_kwargs(lengths), *result = NULL;
+    if (kwargs && PyDict_SetItemString(kwargs, "training", training) == 0)
+        result = run(self, true, x, state, kwargs);
+    drop(kwargs);
+    return result;
+}
+
+/* ---- backward */
+
+/* The gradients of both outputs from that of the merged one. */
+static bool split_dy(const PairTape *tape, PyObject *given, both *out) {
+    if (given == Py_None) {
+        out->f = Py_NewRef(Py_None);
+        out->b = Py_NewRef(Py_None);
+        return true;
+    }
+    const crnn_dtype dtype = tape->type == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
+    const dims shape = {3, {tape->shape[0], tape->shape[1], tape->shape[2]}, {"B", "T", "H"}};
+    PyObject *dy = (PyObject *)float_array("dy", given, dtype, &shape, false);
+    if (!dy) return false;
+    switch (tape->merge) {
+    case CONCAT:
+        out->f = columns_of(dy, 0, tape->split);
+        out->b = columns_of(dy, tape->split, tape->shape[2]);
+        break;
+    case MUL:
+        out->f = PyNumber_Multiply(dy, tape->y_b);
+        out->b = PyNumber_Multiply(dy, tape->y_f);
+        break;
+    case MEAN: {
+        PyObject *half = PyFloat_FromDouble(0.5);
+        out->f = half ? PyNumber_Multiply(dy, half) : NULL;
+        out->b = Py_XNewRef(out->f);
+        drop(half);
+        break;
+    }
+    default:
+        out->f = Py_NewRef(dy);
+        out->b = Py_NewRef(dy);
+    }
+    drop(dy);
+    return out->f && out->b;
+}
+
+static PyObject *walk_back(PyObject *layer, PyObject *tape, PyObject *dy, PyObject *dstate,
+                           PyObject *kwargs) {
+    PyObject *method = PyObject_GetAttrString(layer, "backward");
+    PyObject *args = method ? PyTuple_Pack(3, tape, dy, dstate) : NULL;
+    PyObject *result = args ? PyObject_Call(method, args, kwargs) : NULL;
+    drop(args);
+    drop(method);
+    if (result && (!PyTuple_Check(result) || PyTuple_Size(result) != 2)) {
+        PyErr_Format(PyExc_TypeError, "%R returned no pair (dx, dstate) from backward", layer);
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* (dx_f + dx_b, (dstate_f, dstate_b)). */
+static PyObject *join_gradients(const both *results) {
+    PyObject *dx_f = PyTuple_GetItem(results->f, 0), *dx_b = PyTuple_GetItem(results->b, 0);
+    PyObject *dx = dx_f == Py_None ? Py_NewRef(Py_None) : PyNumber_Add(dx_f, dx_b);
+    PyObject *dstates =
+        PyTuple_Pack(2, PyTuple_GetItem(results->f, 1), PyTuple_GetItem(results->b, 1));
+    PyObject *tuple = dx && dstates ? PyTuple_Pack(2, dx, dstates) : NULL;
+    drop(dx);
+    drop(dstates);
+    return tuple;
+}
+
+static PairTape *check_pair_tape(const Bidirectional *self, PyObject *object) {
+    if (!PyObject_TypeCheck(object, self->module->pair_tape)) {
+        PyErr_Format(PyExc_TypeError,
+                     "tape: expected the PairTape that forward returned, got %.200R", object);
+        return NULL;
+    }
+    PairTape *tape = (PairTape *)object;
+    if (tape->merge == self->merge) return tape;
+    PyErr_Format(PyExc_ValueError, "tape: expected one of a layer with merge '%s', got merge '%s'",
+                 merge_names[self->merge], merge_names[tape->merge]);
+    return NULL;
+}
+
+/* Everything that could be wrong is looked at before either layer adds to its grads. */
+static bool check_backward(const Bidirectional *self, const PairTape *tape, PyObject *dstate,
+                           both *dstates) {
+    return split_pair("dstate", dstate, dstates) &&
+           recurrent_check_backward((Recurrent *)self->forward_layer, tape->forward_tape,
+                                    dstates->f) &&
+           recurrent_check_backward((Recurrent *)self->backward_layer, tape->backward_tape,
+                                    dstates->b);
+}
+
+static PyObject *bidirectional_check(Bidirectional *self, PyObject *args) {
+    PyObject *object, *dstate;
+    both dstates = {0};
+    if (!PyArg_ParseTuple(args, "OO:check_backward", &object, &dstate) ||
+        !bidirectional_ready(self))
+        return NULL;
+    const PairTape *tape = check_pair_tape(self, object);
+    const bool fine = tape && check_backward(self, tape, dstate, &dstates);
+    both_clear(&dstates);
+    return fine ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *bidirectional_backward(Bidirectional *self, PyObject *args, PyObject *given) {
+    static char *names[] = {"tape", "dy", "dstate", "trace", NULL};
+    PyObject *object, *dy, *dstate = Py_None, *trace = Py_False, *result = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, given, "OO|O$O:backward", names, &object, &dy, &dstate,
+                                     &trace) ||
+        !bidirectional_ready(self))
+        return NULL;
+    PairTape *tape = check_pair_tape(self, object);
+    both dys = {0}, dstates = {0}, results = {0};
+    PyObject *kwargs = tape ? PyDict_New() : NULL;
+    if (kwargs && PyDict_SetItemString(kwargs, "trace", trace) == 0 &&
+        check_backward(self, tape, dstate, &dstates) && split_dy(tape, dy, &dys)) {
+        results.f = walk_back(self->forward_layer, tape->forward_tape, dys.f, dstates.f, kwargs);
+        if (results.f)
+            results.b =
+                walk_back(self->backward_layer, tape->backward_tape, dys.b, dstates.b, kwargs);
+        if (results.b) result = join_gradients(&results);
+    }
+    drop(kwargs);
+    both_clear(&dys);
+    both_clear(&dstates);
+    both_clear(&results);
+    return result;
+}
+
+/* ---- the type */
+
+static bool parse_merge(PyObject *given, merge *how) {
+    for (int i = 0; i < MERGES && PyUnicode_Check(given); i++) {
+        *how = (merge)i;
+        if (PyUnicode_CompareWithASCIIString(given, merge_names[i]) == 0) return true;
+    }
+    PyErr_Format(PyExc_ValueError, "merge: expected 'concat', 'sum', 'mean' or 'mul', got %R",
+                 given);
+    return false;
+}
+
+static bool check_part(const Bidirectional *self, const char *name, PyObject *layer, bool reverse) {
+    if (!PyObject_TypeCheck(layer, self->module->recurrent)) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s: expected a recurrent layer (RNN, LSTM, GRU, JANET), got %.200R", name,
+                     layer);
+        return false;
+    }
+    const Recurrent *part = (const Recurrent *)layer;
+    if (!recurrent_ready(part)) return false;
+    if (part->layer.reverse == reverse) return true;
+    PyErr_Format(PyExc_ValueError, "%s: expected a layer with reverse=%s", name,
+                 reverse ? "True" : "False");
+    return false;
+}
+
+static int bidirectional_clear(Bidirectional *self) {
+    Py_CLEAR(self->forward_layer);
+    Py_CLEAR(self->backward_layer);
+    return 0;
+}
+
+static int bidirectional_init(Bidirectional *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"forward_layer", "backward_layer", "merge", NULL};
+    PyObject *f, *b, *word = NULL;
+    merge how = CONCAT;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:Bidirectional", names, &f, &b, &word) ||
+        !check_part(self, "forward_layer", f, false) ||
+        !check_part(self, "backward_layer", b, true) || (word && !parse_merge(word, &how)))
+        return -1;
+    const crnn_layer *one = &((Recurrent *)f)->layer, *two = &((Recurrent *)b)->layer;
+    if (one->inputs != two->inputs || one->hidden != two->hidden || one->dtype != two->dtype) {
+        PyErr_SetString(
+            PyExc_ValueError,
+            "backward_layer: expected input_size, hidden_size and dtype of forward_layer");
+        return -1;
+    }
+    PyObject *old_f = self->forward_layer, *old_b = self->backward_layer;
+    self->forward_layer = Py_NewRef(f);
+    self->backward_layer = Py_NewRef(b);
+    self->merge = how;
+    drop(old_f);
+    drop(old_b);
+    return 0;
+}
+
+static PyObject *bidirectional_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    (void)args;
+    (void)kwargs;
+    module_state *module = state_of_type(type);
+    Bidirectional *self = module ? object_new(type) : NULL;
+    if (self) self->module = module;
+    return (PyObject *)self;
+}
+
+static int bidirectional_traverse(Bidirectional *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->forward_layer);
+    Py_VISIT(self->backward_layer);
+    return 0;
+}
+
+static void bidirectional_dealloc(Bidirectional *self) {
+    PyObject_GC_UnTrack(self);
+    bidirectional_clear(self);
+    object_free(self);
+}
+
+static PyObject *get_part(Bidirectional *self, void *second) {
+    if (!bidirectional_ready(self)) return NULL;
+    return Py_NewRef(second ? self->backward_layer : self->forward_layer);
+}
+
+static PyObject *get_merge(Bidirectional *self, void *unused) {
+    (void)unused;
+    return PyUnicode_FromString(merge_names[self->merge]);
+}
+
+static PyGetSetDef bidirectional_attributes[] = {
+    {"forward_layer", (getter)get_part, NULL,
+     PyDoc_STR("The layer that reads from the first step."), NULL},
+    {"backward_layer", (getter)get_part, NULL, PyDoc_STR("The layer that reads from the last."),
+     "second"},
+    {"merge", (getter)get_merge, NULL, PyDoc_STR("'concat', 'sum', 'mean' or 'mul'."), NULL},
+    {0},
+};
+
+static PyMethodDef bidirectional_methods[] = {
+    {"forward", (PyCFunction)(void (*)(void))bidirectional_forward, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, training=True)\n--\n\n"
+               "y, (state, state), tape: both directions, merged.")},
+    {"backward", (PyCFunction)(void (*)(void))bidirectional_backward, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"
+               "dx, (dstate, dstate): walk both tapes back.")},
+    {"check_backward", (PyCFunction)bidirectional_check, METH_VARARGS,
+     PyDoc_STR("check_backward($self, tape, dstate, /)\n--\n\n"
+               "Raise what backward would raise for these, and change nothing.")},
+    {0},
+};
+
+static PyType_Slot bidirectional_slots[] = {
+    {Py_tp_doc,
+     (void *)PyDoc_STR("Bidirectional(forward_layer, backward_layer, merge='concat')\n--\n\n"
+                       "Two layers over the same input, one of them reversed.")},
+    {Py_tp_new, bidirectional_new},
+    {Py_tp_init, bidirectional_init},
+    {Py_tp_dealloc, bidirectional_dealloc},
+    {Py_tp_traverse, bidirectional_traverse},
+    {Py_tp_clear, bidirectional_clear},
+    {Py_tp_call, bidirectional_call},
+    {Py_tp_methods, bidirectional_methods},
+    {Py_tp_getset, bidirectional_attributes},
+    {0, NULL},
+};
+PyType_Spec bidirectional_spec = {"crnn._core.Bidirectional", sizeof(Bidirectional), 0,
+                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+                                  bidirectional_slots};

@@ -1,0 +1,147 @@
+/* The binding: it checks arguments, converts arrays, calls libcrnn with the GIL released, and turns
+ * a status into an exception. No mathematics here.
+ *
+ * Limited API of CPython 3.11; NumPy's C API is imported once, in module.c. */
+#ifndef CRNN_BINDING_H
+#define CRNN_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PY_ARRAY_UNIQUE_SYMBOL crnn_array_api
+#ifndef CRNN_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "../core/crnn.h"
+
+/* Gives up a reference to any object, or none: Py_XDECREF of the limited API takes PyObject *
+ * alone. */
+static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
+
+/* ---- module.c */
+
+typedef struct module_state {
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape;
+} module_state;
+
+/* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
+ */
+module_state *state_of_type(PyTypeObject *type);
+
+/* A zeroed object of a heap type, and its end: what tp_alloc and tp_free do, and the type's
+ * reference. */
+void *object_new(PyTypeObject *type);
+void object_free(void *self);
+
+/* ---- arrays.c: arguments. Each returns false with an exception set, and owns nothing then. */
+
+/* "name: expected <expected>, got float64 of shape (2, 3)"; type: TypeError, else ValueError. */
+void set_array_error(PyObject *type, const char *name, const char *expected, PyArrayObject *got);
+
+/* Any object as an array (a new reference), or NULL. */
+PyArrayObject *as_array(const char *name, PyObject *object);
+int typenum_of(crnn_dtype dtype);
+bool parse_dtype(PyObject *object, crnn_dtype *dtype);
+
+typedef struct dims {
+    int count;
+    npy_intp size[3];       /* -1: any */
+    const char *letters[3]; /* as the contract names them */
+} dims;
+
+/* Floats of a shape, as an array of `dtype` whose last axis lies side by side; the other strides
+ * are whole elements. `dense` asks for C order. Casts from other floats. */
+PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                           bool dense);
+/* Integers of a shape, as dense int64. */
+PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape);
+/* False where one lies outside low..high. */
+bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high);
+
+/* A view of part of an array, which it keeps alive. */
+PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *strides,
+                     npy_intp offset, int flags);
+
+crnn_seq seq_of(PyArrayObject *array); /* of a float_array of three dimensions */
+
+/* A positive size, such as hidden_size. */
+bool parse_size(const char *name, PyObject *object, size_t *size);
+
+/* Memory aligned to CRNN_ALIGN; NULL with MemoryError. free_aligned(NULL) does nothing. */
+void *alloc_aligned(size_t bytes);
+void free_aligned(void *memory);
+
+/* False, with ValueError, unless OK. */
+bool check_status(crnn_status status, const char *what);
+
+/* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
+
+typedef struct call {
+    PyArrayObject *x; /* owned: what `in` points into */
+    crnn_input in;
+    size_t *words; /* owned: what `rows` points into */
+    crnn_rows rows;
+} call;
+
+bool call_init(call *c, const crnn_layer *layer, PyObject *x, PyObject *lengths);
+void call_clear(call *c);
+
+/* A state given by the user: arrays (B, H), owned, or NULL for zeros. */
+typedef struct state_arrays {
+    PyArrayObject *h, *c;
+} state_arrays;
+
+bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, size_t batch,
+                 PyObject *object);
+/* New arrays for a state to be written. */
+bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch);
+crnn_state state_pointers(const state_arrays *s);
+/* The arrays as the user sees them: h, or (h, c). A new reference; s keeps its own. */
+PyObject *state_object(const state_arrays *s);
+void state_clear(state_arrays *s);
+
+/* ---- recurrent.c */
+
+typedef struct Recurrent {
+    PyObject_HEAD module_state *module;
+    crnn_layer layer;
+    crnn_layout at;
+    PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
+    PyObject *params, *grads;           /* dicts of views of them */
+} Recurrent;
+
+extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
+
+/* The layer's weights packed for forward, to be freed with free_aligned; or NULL. */
+void *pack_weights(const Recurrent *self);
+/* False, with an exception, where __init__ was never called. */
+bool recurrent_ready(const Recurrent *self);
+/* Whether backward would take these; an exception otherwise. */
+bool recurrent_check_backward(const Recurrent *self, PyObject *tape, PyObject *dstate);
+
+/* ---- tape.c, stream.c, bidirectional.c */
+
+typedef struct Tape {
+    PyObject_HEAD crnn_layer layer;
+    call call;      /* owned */
+    crnn_tape tape; /* memory owned */
+    void *dh, *dc;  /* owned, after backward with trace */
+} Tape;
+
+Tape *tape_new(module_state *module, const crnn_layer *layer);
+
+extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
+
+PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state);
+
+/* ---- functions.c */
+
+extern PyMethodDef module_functions[];
+
+#endif

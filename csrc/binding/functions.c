@@ -1,0 +1,400 @@
+/* Functions of the module: dense maps, losses, optimizer steps, random numbers, configuration. The
+ * arrays come from crnn's own Python code, which knows their shapes; what a user can give wrongly
+ * is checked here all the same, once. */
+#include "binding.h"
+
+/* ---- arrays that are changed in place */
+
+/* A writeable array of floats that lies in memory without gaps, in C or in Fortran order. */
+static PyArrayObject *buffer_array(const char *name, PyObject *object) {
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_Check(object) &&
+        (PyArray_TYPE(array) == NPY_FLOAT32 || PyArray_TYPE(array) == NPY_FLOAT64) &&
+        PyArray_ISALIGNED(array) && PyArray_ISNOTSWAPPED(array) && PyArray_ISWRITEABLE(array) &&
+        (PyArray_IS_C_CONTIGUOUS(array) || PyArray_IS_F_CONTIGUOUS(array)))
+        return array;
+    PyErr_Format(
+        PyExc_TypeError,
+        "%s: expected a writeable float32 or float64 array without gaps in memory, got %.200R",
+        name, object);
+    return NULL;
+}
+
+/* Like `first` in type, shape and order of its elements in memory. */
+static PyArrayObject *matching_array(const char *name, PyObject *object, PyArrayObject *first) {
+    PyArrayObject *array = buffer_array(name, object);
+    if (!array) return NULL;
+    const int count = PyArray_NDIM(first);
+    bool same = PyArray_TYPE(array) == PyArray_TYPE(first) && PyArray_NDIM(array) == count;
+    for (int i = 0; same && i < count; i++)
+        same = PyArray_DIM(array, i) == PyArray_DIM(first, i) &&
+               (PyArray_STRIDE(array, i) == PyArray_STRIDE(first, i) || PyArray_DIM(first, i) <= 1);
+    if (same) return array;
+    set_array_error(PyExc_ValueError, name, "type, shape and memory order of the parameter", array);
+    return NULL;
+}
+
+static crnn_dtype dtype_of(PyArrayObject *array) {
+    return PyArray_TYPE(array) == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
+}
+
+/* ---- optimizers */
+
+static bool parse_step(crnn_optim_step *s, PyObject *p, PyObject *g) {
+    PyArrayObject *params = buffer_array("params", p);
+    PyArrayObject *grads = params ? matching_array("grads", g, params) : NULL;
+    if (!grads) return false;
+    s->dtype = dtype_of(params);
+    s->n = (size_t)PyArray_SIZE(params);
+    s->p = PyArray_DATA(params);
+    s->g = PyArray_DATA(grads);
+    return true;
+}
+
+static PyObject *sgd(PyObject *module, PyObject *args) {
+    (void)module;
+    crnn_optim_step s = {0};
+    PyObject *p, *g, *velocity;
+    double momentum;
+    if (!PyArg_ParseTuple(args, "OOOddd:sgd", &p, &g, &velocity, &s.scale, &s.lr, &momentum) ||
+        !parse_step(&s, p, g))
+        return NULL;
+    PyArrayObject *v = NULL;
+    if (velocity != Py_None && !(v = matching_array("velocity", velocity, (PyArrayObject *)p)))
+        return NULL;
+    crnn_sgd(&s, momentum, v ? PyArray_DATA(v) : NULL);
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *rmsprop(PyObject *module, PyObject *args) {
+    (void)module;
+    crnn_optim_step s = {0};
+    PyObject *p, *g, *square;
+    double alpha, eps;
+    if (!PyArg_ParseTuple(args, "OOOdddd:rmsprop", &p, &g, &square, &s.scale, &s.lr, &alpha,
+                          &eps) ||
+        !parse_step(&s, p, g))
+        return NULL;
+    PyArrayObject *mean = matching_array("square", square, (PyArrayObject *)p);
+    if (!mean) return NULL;
+    crnn_rmsprop(&s, alpha, eps, PyArray_DATA(mean));
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *adam(PyObject *module, PyObject *args) {
+    (void)module;
+    crnn_optim_step s = {0};
+    PyObject *p, *g, *m, *v;
+    double beta1, beta2, eps;
+    unsigned long long step;
+    if (!PyArg_ParseTuple(args, "OOOOddddddK:adam", &p, &g, &m, &v, &s.scale, &s.lr,
+                          &s.weight_decay, &beta1, &beta2, &eps, &step) ||
+        !parse_step(&s, p, g))
+        return NULL;
+    PyArrayObject *mean = matching_array("m", m, (PyArrayObject *)p);
+    PyArrayObject *square = mean ? matching_array("v", v, (PyArrayObject *)p) : NULL;
+    if (!square) return NULL;
+    crnn_adam(&s, beta1, beta2, eps, step, PyArray_DATA(mean), PyArray_DATA(square));
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *sum_squares(PyObject *module, PyObject *object) {
+    (void)module;
+    PyArrayObject *g = buffer_array("grads", object);
+    if (!g) return NULL;
+    return PyFloat_FromDouble(
+        crnn_sum_squares(dtype_of(g), (size_t)PyArray_SIZE(g), PyArray_DATA(g)));
+}
+
+/* ---- losses */
+
+/* Floats of either type, C order; other types as float64. A new reference. */
+static PyArrayObject *dense_floats(const char *name, PyObject *object) {
+    PyArrayObject *array = as_array(name, object);
+    if (!array) return NULL;
+    if (!PyArray_ISFLOAT(array)) {
+        set_array_error(PyExc_TypeError, name, "floats", array);
+        drop(array);
+        return NULL;
+    }
+    const int type = PyArray_TYPE(array) == NPY_FLOAT32 ? NPY_FLOAT32 : NPY_FLOAT64;
+    PyObject *dense = PyArray_FROM_OTF(
+        (PyObject *)array, type, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    drop(array);
+    return (PyArrayObject *)dense;
+}
+
+/* targets -1 leave a row out: the Python side has put them where lengths end. */
+static PyObject *cross_entropy(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *wanted, *result = NULL;
+    double scale;
+    if (!PyArg_ParseTuple(args, "OOd:cross_entropy", &given, &wanted, &scale)) return NULL;
+    PyArrayObject *logits = dense_floats("logits", given), *targets = NULL, *d = NULL;
+    if (!logits) return NULL;
+    const int last = PyArray_NDIM(logits) - 1;
+    const npy_intp classes = last < 0 ? 0 : PyArray_DIM(logits, last);
+    const dims flat = {1, {classes ? PyArray_SIZE(logits) / classes : 0}, {"rows"}};
+    if (classes == 0) {
+        set_array_error(PyExc_ValueError, "logits", "at least one class in the last axis", logits);
+    } else if ((targets = integer_array("targets", wanted, &flat)) &&
+               integers_within("targets", targets, -1, classes - 1) &&
+               (d = (PyArrayObject *)PyArray_NewLikeArray(logits, NPY_CORDER, NULL, 0))) {
+        double loss;
+        Py_BEGIN_ALLOW_THREADS loss =
+            crnn_cross_entropy(dtype_of(logits), (size_t)flat.size[0], (size_t)classes,
+                               PyArray_DATA(logits), PyArray_DATA(targets), scale, PyArray_DATA(d));
+        Py_END_ALLOW_THREADS result = Py_BuildValue("(dO)", loss, d);
+    }
+    drop(logits);
+    drop(targets);
+    drop(d);
+    return result;
+}
+
+static PyObject *squared_error(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *given, *wanted, *result = NULL;
+    double scale;
+    if (!PyArg_ParseTuple(args, "OOd:squared_error", &given, &wanted, &scale)) return NULL;
+    PyArrayObject *y = dense_floats("y", given), *d = NULL;
+    if (!y) return NULL;
+    PyArrayObject *target = (PyArrayObject *)PyArray_FROM_OTF(
+        wanted, PyArray_TYPE(y), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    if (target && !PyArray_SAMESHAPE(y, target)) {
+        set_array_error(PyExc_ValueError, "target", "the shape of y", target);
+    } else if (target && (d = (PyArrayObject *)PyArray_NewLikeArray(y, NPY_CORDER, NULL, 0))) {
+        const double loss =
+            crnn_squared_error(dtype_of(y), (size_t)PyArray_SIZE(y), PyArray_DATA(y),
+                               PyArray_DATA(target), scale, PyArray_DATA(d));
+        result = Py_BuildValue("(dO)", loss, d);
+    }
+    drop(y);
+    drop(target);
+    drop(d);
+    return result;
+}
+
+/* ---- dense maps */
+
+/* w_t is W as it lies in memory: (inputs, outputs), C order. */
+typedef struct dense_args {
+    crnn_dense dense;
+    PyArrayObject *x; /* owned: (n, inputs) */
+    PyArrayObject *w_t;
+    void *workspace; /* owned */
+} dense_args;
+
+static void dense_clear(dense_args *a) {
+    Py_CLEAR(a->x);
+    free_aligned(a->workspace);
+}
+
+static bool dense_parse(dense_args *a, PyObject *x, PyObject *w_t) {
+    size_t bytes;
+    a->w_t = buffer_array("W", w_t);
+    if (!a->w_t) return false;
+    if (PyArray_NDIM(a->w_t) != 2 || !PyArray_IS_C_CONTIGUOUS(a->w_t)) {
+        set_array_error(PyExc_ValueError, "W", "shape (inputs, outputs) in C order", a->w_t);
+        return false;
+    }
+    const dims rows = {2, {-1, PyArray_DIM(a->w_t, 0)}, {"rows", "I"}};
+    a->dense.dtype = dtype_of(a->w_t);
+    a->x = float_array("x", x, a->dense.dtype, &rows, true);
+    if (!a->x) return false;
+    a->dense.n = (size_t)PyArray_DIM(a->x, 0);
+    a->dense.inputs = (size_t)PyArray_DIM(a->w_t, 0);
+    a->dense.outputs = (size_t)PyArray_DIM(a->w_t, 1);
+    return check_status(crnn_dense_workspace(&a->dense, &bytes), "W") &&
+           (a->workspace = alloc_aligned(bytes));
+}
+
+/* A vector of `size` elements of the map's type, or NULL for None; false: an exception. */
+static bool dense_bias(const dense_args *a, const char *name, PyObject *object, void **bias) {
+    *bias = NULL;
+    if (object == Py_None) return true;
+    PyArrayObject *b = buffer_array(name, object);
+    if (!b) return false;
+    if (PyArray_TYPE(b) == typenum_of(a->dense.dtype) && PyArray_NDIM(b) == 1 &&
+        (size_t)PyArray_DIM(b, 0) == a->dense.outputs) {
+        *bias = PyArray_DATA(b);
+        return true;
+    }
+    set_array_error(PyExc_ValueError, name, "one element for each output, of the type of W", b);
+    return false;
+}
+
+static PyObject *new_rows(const dense_args *a, size_t columns) {
+    npy_intp shape[2] = {(npy_intp)a->dense.n, (npy_intp)columns};
+    return PyArray_SimpleNew(2, shape, typenum_of(a->dense.dtype));
+}
+
+static PyObject *dense_forward(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *x, *w_t, *b, *y = NULL;
+    dense_args a = {0};
+    void *bias;
+    if (!PyArg_ParseTuple(args, "OOO:dense_forward", &x, &w_t, &b)) return NULL;
+    if (dense_parse(&a, x, w_t) && dense_bias(&a, "b", b, &bias) &&
+        (y = new_rows(&a, a.dense.outputs))) {
+        Py_BEGIN_ALLOW_THREADS crnn_dense_forward(&a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t),
+                                                  bias, PyArray_DATA((PyArrayObject *)y),
+                                                  a.workspace);
+        Py_END_ALLOW_THREADS
+    }
+    dense_clear(&a);
+    return y;
+}
+
+static PyObject *dense_backward(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *x, *w_t, *dy_object, *dw_object, *db_object, *dx = NULL;
+    PyArrayObject *dy = NULL, *dw;
+    dense_args a = {0};
+    void *db;
+    if (!PyArg_ParseTuple(args, "OOOOO:dense_backward", &x, &w_t, &dy_object, &dw_object,
+                          &db_object))
+        return NULL;
+    if (dense_parse(&a, x, w_t) && (dw = matching_array("dW", dw_object, a.w_t)) &&
+        dense_bias(&a, "db", db_object, &db)) {
+        const dims rows = {
+            2, {(npy_intp)a.dense.n, (npy_intp)a.dense.outputs}, {"rows", "outputs"}};
+        dy = float_array("dy", dy_object, a.dense.dtype, &rows, true);
+        if (dy && (dx = new_rows(&a, a.dense.inputs))) {
+            Py_BEGIN_ALLOW_THREADS crnn_dense_backward(
+                &a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t), PyArray_DATA(dy),
+                PyArray_DATA(dw), db, PyArray_DATA((PyArrayObject *)dx), a.workspace);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    drop(dy);
+    dense_clear(&a);
+    return dx;
+}
+
+/* dtable (K, size) += dy (rows, size) at symbols (rows,). */
+static PyObject *embedding_backward(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *symbols_object, *dy_object, *table_object, *result = NULL;
+    if (!PyArg_ParseTuple(args, "OOO:embedding_backward", &symbols_object, &dy_object,
+                          &table_object))
+        return NULL;
+    PyArrayObject *table = buffer_array("dW", table_object), *symbols = NULL, *dy = NULL;
+    if (!table) return NULL;
+    if (PyArray_NDIM(table) != 2 || !PyArray_IS_C_CONTIGUOUS(table)) {
+        set_array_error(PyExc_ValueError, "dW", "shape (K, size) in C order", table);
+        return NULL;
+    }
+    const dims any = {1, {-1}, {"rows"}};
+    symbols = integer_array("symbols", symbols_object, &any);
+    if (symbols && integers_within("symbols", symbols, 0, PyArray_DIM(table, 0) - 1)) {
+        const dims rows = {2, {PyArray_DIM(symbols, 0), PyArray_DIM(table, 1)}, {"rows", "size"}};
+        dy = float_array("dy", dy_object, dtype_of(table), &rows, true);
+    }
+    if (dy) {
+        crnn_embedding_backward(dtype_of(table), (size_t)PyArray_DIM(symbols, 0),
+                                (size_t)PyArray_DIM(table, 1), PyArray_DATA(symbols),
+                                PyArray_DATA(dy), PyArray_DATA(table));
+        result = Py_NewRef(Py_None);
+    }
+    drop(symbols);
+    drop(dy);
+    return result;
+}
+
+/* ---- random numbers, instruction sets, threads */
+
+static PyObject *random_uniform(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned long long seed, stream, first;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "KKKn:random_uniform", &seed, &stream, &first, &n)) return NULL;
+    if (n < 0) {
+        PyErr_Format(PyExc_ValueError, "n: expected an integer of at least 0, got %zd", n);
+        return NULL;
+    }
+    npy_intp shape = n;
+    PyObject *out = PyArray_SimpleNew(1, &shape, NPY_FLOAT64);
+    if (out)
+        crnn_random_uniform(seed, stream, first, (size_t)n, PyArray_DATA((PyArrayObject *)out));
+    return out;
+}
+
+static PyObject *isa(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyUnicode_FromString(crnn_isa_name());
+}
+
+static PyObject *isa_available(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    PyObject *list = PyList_New(0), *tuple = NULL;
+    const char *name;
+    for (size_t i = 0; list && (name = crnn_isa_available(i)); i++) {
+        PyObject *word = PyUnicode_FromString(name);
+        if (!word || PyList_Append(list, word) < 0) Py_CLEAR(list);
+        drop(word);
+    }
+    if (list) tuple = PyList_AsTuple(list);
+    drop(list);
+    return tuple;
+}
+
+static PyObject *select_isa(PyObject *module, PyObject *name) {
+    (void)module;
+    Py_ssize_t length;
+    const char *word = PyUnicode_AsUTF8AndSize(name, &length);
+    if (!word) return NULL;
+    if (crnn_isa_select(word)) return Py_NewRef(Py_None);
+    PyObject *available = isa_available(NULL, NULL);
+    if (available)
+        PyErr_Format(PyExc_ValueError, "isa: expected one that can run here, of %R, got %R",
+                     available, name);
+    drop(available);
+    return NULL;
+}
+
+static PyObject *num_threads(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(crnn_threads());
+}
+
+static PyObject *set_num_threads(PyObject *module, PyObject *object) {
+    (void)module;
+    size_t count;
+    if (!parse_size("n", object, &count)) return NULL;
+    crnn_set_threads(count);
+    return Py_NewRef(Py_None);
+}
+
+#define FUNCTION(name, how, signature, doc) \
+    {#name, (PyCFunction)name, how, PyDoc_STR(#name signature "\n--\n\n" doc)}
+
+PyMethodDef module_functions[] = {
+    FUNCTION(sgd, METH_VARARGS, "(params, grads, velocity, scale, lr, momentum, /)",
+             "One step, in place."),
+    FUNCTION(rmsprop, METH_VARARGS, "(params, grads, square, scale, lr, alpha, eps, /)",
+             "One step, in place."),
+    FUNCTION(adam, METH_VARARGS,
+             "(params, grads, m, v, scale, lr, weight_decay, beta1, beta2, eps, step, /)",
+             "One step, in place; step counts from 1."),
+    FUNCTION(sum_squares, METH_O, "(grads, /)", "Sum of squares, in float64 and in a fixed order."),
+    FUNCTION(cross_entropy, METH_VARARGS, "(logits, targets, scale, /)",
+             "Sum of the losses in nats, and dlogits times scale; targets of -1 leave rows out."),
+    FUNCTION(squared_error, METH_VARARGS, "(y, target, scale, /)",
+             "Sum of squares, and dy times scale."),
+    FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b."),
+    FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)", "dx; adds to dW_t and db."),
+    FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
+             "Adds rows of dy to rows of dW."),
+    FUNCTION(random_uniform, METH_VARARGS, "(seed, stream, first, n, /)",
+             "Numbers first.. of stream (seed, stream), in [0, 1)."),
+    FUNCTION(isa, METH_NOARGS, "()", "The instruction set in use."),
+    FUNCTION(isa_available, METH_NOARGS, "()", "Those that can run here, best first."),
+    FUNCTION(select_isa, METH_O, "(name, /)", "Use another from now on."),
+    FUNCTION(num_threads, METH_NOARGS, "()", "How many threads work at most."),
+    FUNCTION(set_num_threads, METH_O, "(n, /)", "Use at most n threads from now on."),
+    {0},
+};

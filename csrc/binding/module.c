@@ -1,0 +1,124 @@
+/* The module crnn._core: its types, its functions, and the settings read from the environment. */
+#define CRNN_IMPORTS_NUMPY
+#include "binding.h"
+
+static struct PyModuleDef core_module;
+
+module_state *state_of_type(PyTypeObject *type) {
+    for (PyTypeObject *t = type; t; t = (PyTypeObject *)PyType_GetSlot(t, Py_tp_base)) {
+        PyObject *module = PyType_GetModule(t);
+        if (module && PyModule_GetDef(module) == &core_module) return PyModule_GetState(module);
+        PyErr_Clear();
+    }
+    PyErr_Format(PyExc_TypeError, "%R is no type of crnn._core", type);
+    return NULL;
+}
+
+void *object_new(PyTypeObject *type) {
+    return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+}
+
+void object_free(void *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    drop(type);
+}
+
+/* ---- types: the table says what inherits from the recurrent base and what the state refers to */
+
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    if (type && PyModule_AddType(module, type) == 0) return type;
+    drop(type);
+    return NULL;
+}
+
+static bool add_types(PyObject *module) {
+    module_state *state = PyModule_GetState(module);
+    PyType_Spec *const cells[] = {&rnn_spec, &lstm_spec, &gru_spec, &janet_spec};
+    state->tape = add_type(module, &tape_spec, NULL);
+    state->stream = add_type(module, &stream_spec, NULL);
+    state->pair_tape = add_type(module, &pair_tape_spec, NULL);
+    state->recurrent = add_type(module, &recurrent_spec, NULL);
+    PyTypeObject *bidirectional = add_type(module, &bidirectional_spec, NULL);
+    drop(bidirectional);
+    if (!state->tape || !state->stream || !state->pair_tape || !state->recurrent || !bidirectional)
+        return false;
+    for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
+        PyTypeObject *type = add_type(module, cells[i], state->recurrent);
+        if (!type) return false;
+        drop(type);
+    }
+    return true;
+}
+
+/* ---- settings: a wrong one is an error at import, not a silent default */
+
+static bool read_isa(void) {
+    const char *wish = getenv("CRNN_ISA");
+    if (!wish || !*wish || crnn_isa_select(wish)) return true;
+    char names[64];
+    size_t used = 0;
+    const char *name;
+    for (size_t i = 0; (name = crnn_isa_available(i)); i++)
+        used +=
+            (size_t)PyOS_snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", name);
+    PyErr_Format(PyExc_ImportError, "CRNN_ISA: expected one of %s, which can run here, got '%s'",
+                 names, wish);
+    return false;
+}
+
+static bool read_threads(void) {
+    const char *wish = getenv("CRNN_NUM_THREADS");
+    if (!wish || !*wish) return true;
+    char *end;
+    const long count = strtol(wish, &end, 10);
+    if (*end == 0 && count >= 1) return true;
+    PyErr_Format(PyExc_ImportError, "CRNN_NUM_THREADS: expected an integer of at least 1, got '%s'",
+                 wish);
+    return false;
+}
+
+static int core_exec(PyObject *module) {
+    if (PyArray_ImportNumPyAPI() < 0) return -1;
+    return read_isa() && read_threads() && add_types(module) ? 0 : -1;
+}
+
+static int core_traverse(PyObject *module, visitproc visit, void *arg) {
+    module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->recurrent);
+    Py_VISIT(state->tape);
+    Py_VISIT(state->stream);
+    Py_VISIT(state->pair_tape);
+    return 0;
+}
+
+static int core_clear(PyObject *module) {
+    module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->recurrent);
+    Py_CLEAR(state->tape);
+    Py_CLEAR(state->stream);
+    Py_CLEAR(state->pair_tape);
+    return 0;
+}
+
+static void core_free(void *module) { core_clear(module); }
+
+static PyModuleDef_Slot core_slots[] = {
+    {Py_mod_exec, core_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef core_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_core",
+    .m_doc = "The C core of crnn.",
+    .m_size = sizeof(module_state),
+    .m_methods = module_functions,
+    .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
+    .m_free = core_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&core_module); }

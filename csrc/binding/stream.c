@@ -1,0 +1,174 @@
+/* A layer one step at a time: the weights packed once, the state kept here. */
+#include "binding.h"
+
+typedef struct Stream {
+    PyObject_HEAD crnn_layer layer;
+    size_t batch;
+    size_t *words; /* owned: the rows of a step */
+    crnn_rows rows;
+    void *packed, *workspace; /* owned */
+    state_arrays state;       /* owned, never shown: copies are */
+} Stream;
+
+static void stream_dealloc(Stream *self) {
+    free_aligned(self->words);
+    free_aligned(self->packed);
+    free_aligned(self->workspace);
+    state_clear(&self->state);
+    object_free(self);
+}
+
+static void copy_part(PyArrayObject *to, PyArrayObject *from) {
+    if (!to) return;
+    const size_t bytes = (size_t)PyArray_NBYTES(to);
+    if (from)
+        memcpy(PyArray_DATA(to), PyArray_DATA(from), bytes);
+    else
+        memset(PyArray_DATA(to), 0, bytes);
+}
+
+/* The state becomes a copy of what the user gave, zeros where that is None. */
+static bool set_state(Stream *self, PyObject *given) {
+    state_arrays initial;
+    if (!state_parse(&initial, "state", &self->layer, self->batch, given)) return false;
+    copy_part(self->state.h, initial.h);
+    copy_part(self->state.c, initial.c);
+    state_clear(&initial);
+    return true;
+}
+
+static bool stream_buffers(Stream *self, const Recurrent *layer) {
+    size_t bytes;
+    if (!check_status(crnn_rows_size(self->batch, 1, &bytes), "batch")) return false;
+    self->words = alloc_aligned(bytes * sizeof(size_t));
+    if (!self->words) return false;
+    crnn_rows_init(&self->rows, self->words, self->batch, 1, NULL);
+    if (!check_status(crnn_forward_workspace(&self->layer, &self->rows, false, &bytes), "batch"))
+        return false;
+    self->workspace = alloc_aligned(bytes);
+    return self->workspace && (self->packed = pack_weights(layer)) &&
+           state_new(&self->state, &self->layer, self->batch);
+}
+
+PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
+    size_t rows = 1;
+    if (batch && !parse_size("batch", batch, &rows)) return NULL;
+    Stream *self = object_new(layer->module->stream);
+    if (!self) return NULL;
+    self->layer = layer->layer;
+    self->batch = rows;
+    if (!stream_buffers(self, layer) || !set_state(self, state)) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+/* x of one step, (B, I) floats or (B,) integers, as the core's input. A new reference to what it
+ * points into, or NULL. */
+static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_input *in) {
+    const npy_intp rows = (npy_intp)self->batch, inputs = (npy_intp)self->layer.inputs;
+    PyArrayObject *given = as_array("x", object), *x = NULL;
+    if (!given) return NULL;
+    if (PyArray_ISINTEGER(given)) {
+        const dims symbols = {1, {rows}, {"B"}};
+        x = integer_array("x", (PyObject *)given, &symbols);
+        if (x && !integers_within("x", x, 0, inputs - 1)) Py_CLEAR(x);
+        if (x) in->symbols = PyArray_DATA(x);
+    } else {
+        const dims floats = {2, {rows, inputs}, {"B", "I"}};
+        x = float_array("x", (PyObject *)given, self->layer.dtype, &floats, false);
+        if (x) in->x = (crnn_seq){PyArray_DATA(x), PyArray_STRIDE(x, 0) / PyArray_ITEMSIZE(x), 0};
+    }
+    drop(given);
+    return x;
+}
+
+static PyObject *stream_step(Stream *self, PyObject *object) {
+    npy_intp shape[2] = {(npy_intp)self->batch, (npy_intp)self->layer.hidden};
+    crnn_input in = {0};
+    PyArrayObject *x = step_input(self, object, &in);
+    PyArrayObject *y =
+        x ? (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype)) : NULL;
+    if (y) {
+        const crnn_forward_args args = {.layer = &self->layer,
+                                        .rows = &self->rows,
+                                        .packed = self->packed,
+                                        .in = in,
+                                        .initial = state_pointers(&self->state),
+                                        .y = {PyArray_DATA(y), (ptrdiff_t)self->layer.hidden, 0},
+                                        .final = state_pointers(&self->state),
+                                        .workspace = self->workspace};
+        crnn_forward(&args); /* with the GIL: a step is short, and the state is written in place */
+    }
+    drop(x);
+    return (PyObject *)y;
+}
+
+static PyObject *stream_get_state(Stream *self, void *unused) {
+    (void)unused;
+    state_arrays copy;
+    if (!state_new(&copy, &self->layer, self->batch)) return NULL;
+    copy_part(copy.h, self->state.h);
+    copy_part(copy.c, self->state.c);
+    PyObject *result = state_object(&copy);
+    state_clear(&copy);
+    return result;
+}
+
+static int stream_set_state(Stream *self, PyObject *value, void *unused) {
+    (void)unused;
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "state: cannot be deleted; None sets it to zeros");
+        return -1;
+    }
+    return set_state(self, value) ? 0 : -1;
+}
+
+static void clear_row(PyArrayObject *state, npy_int64 row) {
+    if (state) memset(PyArray_GETPTR1(state, row), 0, (size_t)PyArray_STRIDE(state, 0));
+}
+
+static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"rows", NULL};
+    PyObject *given = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:reset", names, &given)) return NULL;
+    if (given == Py_None) {
+        copy_part(self->state.h, NULL);
+        copy_part(self->state.c, NULL);
+        return Py_NewRef(Py_None);
+    }
+    const dims any = {1, {-1}, {"rows"}};
+    PyArrayObject *rows = integer_array("rows", given, &any);
+    if (!rows) return NULL;
+    const bool within = integers_within("rows", rows, 0, (npy_int64)self->batch - 1);
+    for (npy_intp i = 0; within && i < PyArray_SIZE(rows); i++) {
+        const npy_int64 row = ((const npy_int64 *)PyArray_DATA(rows))[i];
+        clear_row(self->state.h, row);
+        clear_row(self->state.c, row);
+    }
+    drop(rows);
+    return within ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyMethodDef stream_methods[] = {
+    {"step", (PyCFunction)stream_step, METH_O,
+     PyDoc_STR("step($self, x, /)\n--\n\n"
+               "y (B, H) of one step: x is (B, I) floats or (B,) integers. The state moves on.")},
+    {"reset", (PyCFunction)(void (*)(void))stream_reset, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("reset($self, /, rows=None)\n--\n\nState zero for these rows, or for all.")},
+    {0},
+};
+
+static PyGetSetDef stream_attributes[] = {
+    {"state", (getter)stream_get_state, (setter)stream_set_state,
+     PyDoc_STR("A copy of the state, h (B, H) or (h, c); may be assigned."), NULL},
+    {0},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("A recurrent layer one step at a time.")},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_getset, stream_attributes},
+    {0, NULL},
+};
+PyType_Spec stream_spec = {"crnn._core.Stream", sizeof(Stream), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, stream_slots};
