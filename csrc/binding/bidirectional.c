@@ -6,7 +6,8 @@ typedef enum merge { CONCAT, SUM, MEAN, MUL, MERGES } merge;
 static const char *const merge_names[MERGES] = {"concat", "sum", "mean", "mul"};
 
 typedef struct Bidirectional {
-    PyObject_HEAD module_state *module;
+    PyObject_HEAD
+    module_state *module;
     PyObject *forward_layer, *backward_layer;
     merge merge;
 } Bidirectional;
@@ -48,7 +49,8 @@ static PyObject *columns_of(PyObject *dy, npy_intp from, npy_intp to) {
 /* ---- the tape: those of both directions, and their outputs where the merge needs them again */
 
 typedef struct PairTape {
-    PyObject_HEAD PyObject *forward_tape, *backward_tape;
+    PyObject_HEAD
+    PyObject *forward_tape, *backward_tape;
     PyObject *y_f, *y_b; /* for "mul"; else NULL */
     npy_intp shape[3];   /* of y */
     npy_intp split;      /* first column of the second direction, for "concat" */

@@ -109,26 +109,40 @@ void state_clear(state_arrays *s);
 /* ---- recurrent.c */
 
 typedef struct Recurrent {
-    PyObject_HEAD module_state *module;
+    PyObject_HEAD
+    module_state *module;
     crnn_layer layer;
     crnn_layout at;
     PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
     PyObject *params, *grads;           /* dicts of views of them */
 } Recurrent;
 
-extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
+/* A new layer in place of what the object held: its parameters are zero. -1 with an exception, and
+ * the object unchanged, where it cannot be made. */
+int recurrent_setup(Recurrent *self, const crnn_layer *layer);
+
+/* False, with an exception, where __init__ was never called. */
+bool recurrent_ready(const Recurrent *self);
+int recurrent_clear(Recurrent *self); /* tp_clear */
 
 /* The layer's weights packed for forward, to be freed with free_aligned; or NULL. */
 void *pack_weights(const Recurrent *self);
-/* False, with an exception, where __init__ was never called. */
-bool recurrent_ready(const Recurrent *self);
+
+/* ---- run.c: the methods of a recurrent layer */
+
+PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs);
+PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs);
+PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs);
+PyObject *recurrent_check(Recurrent *self, PyObject *args);
+
 /* Whether backward would take these; an exception otherwise. */
 bool recurrent_check_backward(const Recurrent *self, PyObject *tape, PyObject *dstate);
 
 /* ---- tape.c, stream.c, bidirectional.c */
 
 typedef struct Tape {
-    PyObject_HEAD crnn_layer layer;
+    PyObject_HEAD
+    crnn_layer layer;
     call call;      /* owned */
     crnn_tape tape; /* memory owned */
     void *dh, *dc;  /* owned, after backward with trace */
@@ -138,7 +152,12 @@ Tape *tape_new(module_state *module, const crnn_layer *layer);
 
 extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
 
-PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state);
+/* The method layer.stream. */
+PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
+
+/* ---- types.c */
+
+extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
 
 /* ---- functions.c */
 

@@ -2,7 +2,8 @@
 #include "binding.h"
 
 typedef struct Stream {
-    PyObject_HEAD crnn_layer layer;
+    PyObject_HEAD
+    crnn_layer layer;
     size_t batch;
     size_t *words; /* owned: the rows of a step */
     crnn_rows rows;
@@ -50,7 +51,7 @@ static bool stream_buffers(Stream *self, const Recurrent *layer) {
            state_new(&self->state, &self->layer, self->batch);
 }
 
-PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
+static PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
     size_t rows = 1;
     if (batch && !parse_size("batch", batch, &rows)) return NULL;
     Stream *self = object_new(layer->module->stream);
@@ -59,6 +60,15 @@ PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
     self->batch = rows;
     if (!stream_buffers(self, layer) || !set_state(self, state)) Py_CLEAR(self);
     return (PyObject *)self;
+}
+
+PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"batch", "state", NULL};
+    PyObject *batch = NULL, *state = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:stream", names, &batch, &state) ||
+        !recurrent_ready(self))
+        return NULL;
+    return stream_new(self, batch, state);
 }
 
 /* x of one step, (B, I) floats or (B,) integers, as the core's input. A new reference to what it

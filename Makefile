@@ -1,0 +1,156 @@
+# The commands of the project; `make help` lists them. Everything is installed into .venv here.
+#
+#   PYTHON=python3.12     the Python to make .venv with (default python3)
+#   WITH_TORCH=1          let `make test` install PyTorch, to compare with
+#   TESTS=tests/test_x.py what pytest runs (default: all); PYTEST=-x adds options
+#   CRNN_SKIP_ISA=avx512  leave out instruction sets that the compiler cannot build
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+TORCH := torch==2.13.0
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+TESTS ?=
+PYTEST ?=
+
+# The part of the Python suite that `make asan` runs: what passes arrays through the C core.
+ASAN_TESTS ?= tests/test_gradcheck.py
+
+PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
+    -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
+C_FILES = $(shell find csrc -name '*.[ch]' -not -path '*/build/*') \
+    $(shell find csrc -name '*.inc' -not -path '*/build/*')
+
+# $(call from_pyproject,["a"]["b"]): a list that stands in pyproject.toml, as words.
+from_pyproject = $$($(BIN)/python -c 'import tomllib; \
+    print(*tomllib.load(open("pyproject.toml", "rb"))$(1))')
+
+# $(call need,test in the shell,what to install): one line, and make stops.
+need = $(if $(shell { $(1); } >/dev/null 2>&1 && echo yes),,$(error crnn needs $(2)))
+
+HAS_VERSION = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+HAS_VENV = $(PYTHON) -c 'import venv, ensurepip'
+HAS_HEADERS = $(PYTHON) -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")'
+
+NEEDED_PYTHON = Python 3.11 or newer: install python3, or name one with PYTHON=python3.12
+NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu) or \
+    dnf install python3-devel (Fedora)
+NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
+    dnf install gcc (Fedora) or xcode-select --install (macOS)
+
+.PHONY: help demo test build asan lint format wheel clean check
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@echo "make ..."
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/demo.stamp ## install crnn and train a character model on Python's documentation
+	@$(BIN)/crnn demo -o demo-output
+
+test: build ## run the C tests and the Python tests
+ifeq ($(WITH_TORCH),1)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || \
+	    { echo "Installing $(TORCH)"; $(PIP) install $(TORCH); }
+endif
+	@echo "Running the C tests"
+	@$(MAKE) --no-print-directory -C csrc -j$(CORES) test
+	@echo "Running the Python tests"
+	@$(BIN)/python -m pytest -q $(PYTEST) $(TESTS)
+
+build: $(VENV)/test.stamp ## compile the core in place, for work on crnn itself
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+
+# The sanitized package lies in a folder of its own; PYTHONSAFEPATH keeps the checkout's from
+# being found first. Pytest leaves file descriptor 2 alone (--capture=sys): reports go there.
+ASAN_LIB = build/asan/lib
+ASAN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+    PYTHONMALLOC=malloc PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(ASAN_LIB)
+
+asan: $(VENV)/test.stamp ## run the C tests and the core of the Python tests under sanitizers
+	@echo "Running the C tests under sanitizers"
+	@$(MAKE) --no-print-directory -C csrc -j$(CORES) asan
+	@echo "Building crnn with sanitizers"
+	@rm -rf $(ASAN_LIB)
+	@CRNN_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/asan \
+	    --build-lib $(ASAN_LIB)
+	@$(ASAN_ENV) $(BIN)/python -c 'import crnn._core as c; \
+	    assert "$(ASAN_LIB)" in c.__file__, c.__file__'
+	@echo "Running the core of the Python tests under sanitizers"
+	@$(ASAN_ENV) $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys \
+	    $(PYTEST) $(ASAN_TESTS)
+
+lint: build $(VENV)/lint.stamp ## check style, formatting and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet --diff .
+	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	@$(BIN)/mypy
+	@$(BIN)/python -m mypy.stubtest crnn._core
+
+format: $(VENV)/lint.stamp ## put every file into the form that `make lint` asks for
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/clang-format -i $(C_FILES)
+
+wheel: $(VENV)/wheel.stamp ## build a wheel in dist/ and try it in an environment of its own
+	@rm -rf dist build/wheel-venv
+	@mkdir -p build
+	@echo "Building the source distribution and the wheel"
+	@$(BIN)/python -m build --outdir dist . >build/wheel.log 2>&1 || \
+	    { cat build/wheel.log; exit 1; }
+	@echo "Trying the wheel in an environment of its own"
+	@$(PYTHON) -m venv build/wheel-venv
+	@build/wheel-venv/bin/python -m pip -qq install dist/*.whl
+	@cd build/wheel-venv && bin/python -P -c '$(SMOKE_TEST)'
+	@ls dist
+
+define SMOKE_TEST
+import crnn, numpy as np; \
+assert "wheel-venv" in crnn.__file__, crnn.__file__; \
+layer = crnn.LSTM(3, 4, seed=1, dtype="float64"); \
+x = np.ones((2, 5, 3)); \
+assert layer(x)[0].shape == (2, 5, 4); \
+assert crnn.gradcheck(layer, x).ok; \
+crnn.show_config()
+endef
+
+clean: ## remove what was built (not .venv)
+	@rm -rf build dist csrc/build *.egg-info crnn/_core*.so
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# The package stands in .venv either as a user has it (demo) or as a link to the checkout (test).
+$(VENV)/demo.stamp: $(PACKAGE) | $(BIN)/python
+	@echo "Installing crnn with NumPy, matplotlib and tqdm (compiles the core)"
+	@rm -rf build/lib* build/bdist* $(VENV)/test.stamp
+	@$(PIP) install ".[demo]"
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python
+	@echo "Installing what the tests need, and crnn in place (compiles the core)"
+	@rm -f $(VENV)/demo.stamp
+	@$(PIP) install $(call from_pyproject,["build-system"]["requires"])
+	@$(PIP) install --no-build-isolation --editable ".[test]"
+	@touch $@
+
+$(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
+	@echo "Installing the linters"
+	@$(PIP) install $(call from_pyproject,["project"]["optional-dependencies"]["lint"])
+	@touch $@
+
+$(VENV)/wheel.stamp: | $(BIN)/python
+	@echo "Installing build"
+	@$(PIP) install build
+	@touch $@
+
+$(BIN)/python: | check
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+check:
+	$(call need,$(PYTHON) --version,$(NEEDED_PYTHON))
+	$(call need,$(HAS_VERSION),$(NEEDED_PYTHON) ($(PYTHON) is older))
+	$(call need,$(HAS_VENV),the Python module venv: apt install python3-venv)
+	$(call need,$(HAS_HEADERS),$(NEEDED_HEADERS))
+	$(call need,command -v $(CC),$(NEEDED_COMPILER))

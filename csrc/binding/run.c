@@ -1,0 +1,259 @@
+/* Running a recurrent layer: forward, backward, one step at a time. Buffers are made before the
+ * core is called and owned by a struct that is cleared at the end, whatever happened between. */
+#include "binding.h"
+
+/* ---- forward */
+
+static PyObject *new_sequence(const call *c, size_t features, crnn_dtype dtype) {
+    npy_intp shape[3] = {(npy_intp)c->rows.batch, (npy_intp)c->rows.steps, (npy_intp)features};
+    return PyArray_SimpleNew(3, shape, typenum_of(dtype));
+}
+
+/* y, and what forward writes besides; the tape is NULL where nothing is kept. */
+typedef struct forward_result {
+    PyObject *y;
+    state_arrays final;
+    Tape *tape;
+} forward_result;
+
+static void forward_clear(forward_result *out) {
+    Py_CLEAR(out->y);
+    state_clear(&out->final);
+    Py_CLEAR(out->tape);
+}
+
+static bool forward_buffers(const Recurrent *self, const call *c, forward_result *out,
+                            void **workspace) {
+    size_t bytes;
+    if (out->tape) {
+        if (!check_status(crnn_tape_size(&self->layer, &c->rows, &bytes), "x")) return false;
+        out->tape->tape.memory = alloc_aligned(bytes);
+        if (!out->tape->tape.memory) return false;
+    }
+    if (!check_status(crnn_forward_workspace(&self->layer, &c->rows, out->tape != NULL, &bytes),
+                      "x"))
+        return false;
+    *workspace = alloc_aligned(bytes);
+    out->y = *workspace ? new_sequence(c, self->layer.hidden, self->layer.dtype) : NULL;
+    return out->y && state_new(&out->final, &self->layer, c->rows.batch);
+}
+
+/* With a tape, the call is the tape's own. */
+static bool forward_call(const Recurrent *self, call *c, const state_arrays *initial,
+                         forward_result *out) {
+    void *workspace = NULL, *packed = NULL;
+    const bool ready = forward_buffers(self, c, out, &workspace) && (packed = pack_weights(self));
+    if (ready) {
+        const crnn_forward_args args = {.layer = &self->layer,
+                                        .rows = &c->rows,
+                                        .packed = packed,
+                                        .in = c->in,
+                                        .initial = state_pointers(initial),
+                                        .y = seq_of((PyArrayObject *)out->y),
+                                        .final = state_pointers(&out->final),
+                                        .tape = out->tape ? &out->tape->tape : NULL,
+                                        .workspace = workspace};
+        Py_BEGIN_ALLOW_THREADS crnn_forward(&args);
+        Py_END_ALLOW_THREADS
+    }
+    free_aligned(packed);
+    free_aligned(workspace);
+    return ready;
+}
+
+/* (y, state) or (y, state, tape). */
+static PyObject *forward_tuple(const forward_result *out) {
+    PyObject *state = state_object(&out->final), *tuple = NULL;
+    if (state && out->tape)
+        tuple = PyTuple_Pack(3, out->y, state, out->tape);
+    else if (state)
+        tuple = PyTuple_Pack(2, out->y, state);
+    drop(state);
+    return tuple;
+}
+
+static PyObject *run_forward(Recurrent *self, PyObject *x, PyObject *state, PyObject *lengths,
+                             bool keep) {
+    forward_result out = {0};
+    state_arrays initial = {0};
+    call own = {0}, *c = &own;
+    PyObject *result = NULL;
+    if (!recurrent_ready(self)) return NULL;
+    if (keep) {
+        out.tape = tape_new(self->module, &self->layer);
+        if (!out.tape) return NULL;
+        c = &out.tape->call;
+    }
+    if (call_init(c, &self->layer, x, lengths) &&
+        state_parse(&initial, "state", &self->layer, c->rows.batch, state) &&
+        forward_call(self, c, &initial, &out))
+        result = forward_tuple(&out);
+    state_clear(&initial);
+    forward_clear(&out);
+    call_clear(&own);
+    return result;
+}
+
+PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"x", "state", "lengths", NULL};
+    PyObject *x, *state = Py_None, *lengths = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$O:__call__", names, &x, &state, &lengths))
+        return NULL;
+    return run_forward(self, x, state, lengths, false);
+}
+
+/* `training` belongs to the protocol of all layers; nothing here depends on it. */
+PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"x", "state", "lengths", "training", NULL};
+    PyObject *x, *state = Py_None, *lengths = Py_None;
+    int training;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$Op:forward", names, &x, &state, &lengths,
+                                     &training))
+        return NULL;
+    return run_forward(self, x, state, lengths, true);
+}
+
+/* ---- backward */
+
+static bool same_layer(const crnn_layer *a, const crnn_layer *b) {
+    return a->cell == b->cell && a->dtype == b->dtype && a->inputs == b->inputs &&
+           a->hidden == b->hidden && a->bias == b->bias && a->reverse == b->reverse &&
+           a->beta == b->beta;
+}
+
+static Tape *check_tape(const Recurrent *self, PyObject *object) {
+    if (!PyObject_TypeCheck(object, self->module->tape)) {
+        PyErr_Format(PyExc_TypeError, "tape: expected the Tape that forward returned, got %.200R",
+                     object);
+        return NULL;
+    }
+    Tape *tape = (Tape *)object;
+    if (same_layer(&tape->layer, &self->layer)) return tape;
+    PyErr_Format(
+        PyExc_ValueError,
+        "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of another "
+        "(cell %s, I=%zu, H=%zu) or with other options",
+        crnn_cell_describe(self->layer.cell)->name, self->layer.inputs, self->layer.hidden,
+        crnn_cell_describe(tape->layer.cell)->name, tape->layer.inputs, tape->layer.hidden);
+    return NULL;
+}
+
+/* What backward reads and writes besides the tape. */
+typedef struct backward_result {
+    PyArrayObject *dy; /* NULL: None */
+    PyObject *dx;      /* NULL where x was symbols */
+    state_arrays dfinal, dinitial;
+    void *dh, *dc, *workspace; /* dh, dc: with trace */
+} backward_result;
+
+static void backward_clear(backward_result *out) {
+    Py_CLEAR(out->dy);
+    Py_CLEAR(out->dx);
+    state_clear(&out->dfinal);
+    state_clear(&out->dinitial);
+    free_aligned(out->dh);
+    free_aligned(out->dc);
+    free_aligned(out->workspace);
+}
+
+static bool trace_buffers(const Tape *tape, backward_result *out) {
+    const size_t bytes = tape->call.rows.total * crnn_padded_hidden(&tape->layer, &tape->tape) *
+                         crnn_dtype_size(tape->layer.dtype); /* fits: the tape holds as much */
+    const bool has_c = crnn_cell_describe(tape->layer.cell)->states == 2;
+    out->dh = alloc_aligned(bytes);
+    out->dc = out->dh && has_c ? alloc_aligned(bytes) : NULL;
+    return out->dh && (out->dc || !has_c);
+}
+
+static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, backward_result *out) {
+    const crnn_layer *layer = &tape->layer;
+    const crnn_rows *rows = &tape->call.rows;
+    const dims shape = {3,
+                        {(npy_intp)rows->batch, (npy_intp)rows->steps, (npy_intp)layer->hidden},
+                        {"B", "T", "H"}};
+    if (dy != Py_None && !(out->dy = float_array("dy", dy, layer->dtype, &shape, false)))
+        return false;
+    return state_parse(&out->dfinal, "dstate", layer, rows->batch, dstate);
+}
+
+static bool backward_buffers(const Tape *tape, bool trace, backward_result *out) {
+    const crnn_layer *layer = &tape->layer;
+    const call *c = &tape->call;
+    const bool wants_dx = c->in.symbols == NULL;
+    size_t bytes;
+    if (!check_status(crnn_backward_workspace(layer, &c->rows, &tape->tape, wants_dx, &bytes),
+                      "tape"))
+        return false;
+    out->workspace = alloc_aligned(bytes);
+    if (!out->workspace || !state_new(&out->dinitial, layer, c->rows.batch)) return false;
+    if (wants_dx && !(out->dx = new_sequence(c, layer->inputs, layer->dtype))) return false;
+    return !trace || trace_buffers(tape, out);
+}
+
+static void backward_run(const Recurrent *self, Tape *tape, backward_result *out) {
+    const crnn_backward_args args = {
+        .layer = &self->layer,
+        .rows = &tape->call.rows,
+        .tape = &tape->tape,
+        .params = PyArray_DATA((PyArrayObject *)self->flat_params),
+        .in = tape->call.in,
+        .dy = out->dy ? seq_of(out->dy) : (crnn_seq){0},
+        .dfinal = state_pointers(&out->dfinal),
+        .dinitial = state_pointers(&out->dinitial),
+        .grads = PyArray_DATA((PyArrayObject *)self->flat_grads),
+        .dx = out->dx ? seq_of((PyArrayObject *)out->dx) : (crnn_seq){0},
+        .dh = out->dh,
+        .dc = out->dc,
+        .workspace = out->workspace,
+    };
+    Py_BEGIN_ALLOW_THREADS crnn_backward(&args);
+    Py_END_ALLOW_THREADS if (!out->dh) return;
+    void *old_dh = tape->dh, *old_dc = tape->dc; /* what an earlier walk left */
+    tape->dh = out->dh;
+    tape->dc = out->dc;
+    out->dh = old_dh;
+    out->dc = old_dc;
+}
+
+static PyObject *backward_tuple(const backward_result *out) {
+    PyObject *dstate = state_object(&out->dinitial);
+    PyObject *tuple = dstate ? PyTuple_Pack(2, out->dx ? out->dx : Py_None, dstate) : NULL;
+    drop(dstate);
+    return tuple;
+}
+
+bool recurrent_check_backward(const Recurrent *self, PyObject *tape_object, PyObject *dstate) {
+    const Tape *tape = recurrent_ready(self) ? check_tape(self, tape_object) : NULL;
+    state_arrays parsed = {0};
+    if (!tape || !state_parse(&parsed, "dstate", &self->layer, tape->call.rows.batch, dstate))
+        return false;
+    state_clear(&parsed);
+    return true;
+}
+
+/* For compositions: whether backward would take these, before any part of them has added to its
+ * grads. */
+PyObject *recurrent_check(Recurrent *self, PyObject *args) {
+    PyObject *tape, *dstate;
+    if (!PyArg_ParseTuple(args, "OO:check_backward", &tape, &dstate)) return NULL;
+    return recurrent_check_backward(self, tape, dstate) ? Py_NewRef(Py_None) : NULL;
+}
+
+PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"tape", "dy", "dstate", "trace", NULL};
+    PyObject *tape_object, *dy, *dstate = Py_None, *result = NULL;
+    int trace = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$p:backward", names, &tape_object, &dy,
+                                     &dstate, &trace) ||
+        !recurrent_ready(self))
+        return NULL;
+    Tape *tape = check_tape(self, tape_object);
+    if (!tape) return NULL;
+    backward_result out = {0};
+    if (backward_parse(tape, dy, dstate, &out) && backward_buffers(tape, trace, &out)) {
+        backward_run(self, tape, &out);
+        result = backward_tuple(&out);
+    }
+    backward_clear(&out);
+    return result;
+}
