@@ -164,29 +164,6 @@ bool parse_size(const char *name, PyObject *object, size_t *size) {
     return false;
 }
 
-/* ---- memory */
-
-/* The block that malloc gave stands just before the aligned one. */
-void *alloc_aligned(size_t bytes) {
-    const size_t extra = CRNN_ALIGN + sizeof(void *);
-    char *block = bytes > PY_SSIZE_T_MAX - extra ? NULL : malloc(bytes + extra);
-    if (!block) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    const size_t past = ((uintptr_t)block + extra) % CRNN_ALIGN;
-    char *aligned = block + extra - past;
-    memcpy(aligned - sizeof(void *), &block, sizeof(void *));
-    return aligned;
-}
-
-void free_aligned(void *memory) {
-    if (!memory) return;
-    void *block;
-    memcpy(&block, (char *)memory - sizeof(void *), sizeof(void *));
-    free(block);
-}
-
 bool check_status(crnn_status status, const char *what) {
     if (status == CRNN_OK) return true;
     PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);

@@ -27,7 +27,7 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 /* ---- module.c */
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape;
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *buffer;
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -73,12 +73,19 @@ crnn_seq seq_of(PyArrayObject *array); /* of a float_array of three dimensions *
 /* A positive size, such as hidden_size. */
 bool parse_size(const char *name, PyObject *object, size_t *size);
 
+/* False, with ValueError, unless OK. */
+bool check_status(crnn_status status, const char *what);
+
+/* ---- memory.c */
+
 /* Memory aligned to CRNN_ALIGN; NULL with MemoryError. free_aligned(NULL) does nothing. */
 void *alloc_aligned(size_t bytes);
 void free_aligned(void *memory);
 
-/* False, with ValueError, unless OK. */
-bool check_status(crnn_status status, const char *what);
+/* A new array in C order, not filled; a large one on memory of alloc_aligned. */
+PyObject *new_array(module_state *module, int ndim, npy_intp *shape, crnn_dtype dtype);
+
+extern PyType_Spec buffer_spec;
 
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
 

@@ -124,9 +124,13 @@ static PyArrayObject *dense_floats(const char *name, PyObject *object) {
     return (PyArrayObject *)dense;
 }
 
+static PyArrayObject *new_like(PyObject *module, PyArrayObject *array) {
+    return (PyArrayObject *)new_array(PyModule_GetState(module), PyArray_NDIM(array),
+                                      PyArray_DIMS(array), dtype_of(array));
+}
+
 /* targets -1 leave a row out: the Python side has put them where lengths end. */
 static PyObject *cross_entropy(PyObject *module, PyObject *args) {
-    (void)module;
     PyObject *given, *wanted, *result = NULL;
     double scale;
     if (!PyArg_ParseTuple(args, "OOd:cross_entropy", &given, &wanted, &scale)) return NULL;
@@ -139,7 +143,7 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
         set_array_error(PyExc_ValueError, "logits", "at least one class in the last axis", logits);
     } else if ((targets = integer_array("targets", wanted, &flat)) &&
                integers_within("targets", targets, -1, classes - 1) &&
-               (d = (PyArrayObject *)PyArray_NewLikeArray(logits, NPY_CORDER, NULL, 0))) {
+               (d = new_like(module, logits))) {
         double loss;
         Py_BEGIN_ALLOW_THREADS loss =
             crnn_cross_entropy(dtype_of(logits), (size_t)flat.size[0], (size_t)classes,
@@ -153,7 +157,6 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
 }
 
 static PyObject *squared_error(PyObject *module, PyObject *args) {
-    (void)module;
     PyObject *given, *wanted, *result = NULL;
     double scale;
     if (!PyArg_ParseTuple(args, "OOd:squared_error", &given, &wanted, &scale)) return NULL;
@@ -163,7 +166,7 @@ static PyObject *squared_error(PyObject *module, PyObject *args) {
         wanted, PyArray_TYPE(y), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
     if (target && !PyArray_SAMESHAPE(y, target)) {
         set_array_error(PyExc_ValueError, "target", "the shape of y", target);
-    } else if (target && (d = (PyArrayObject *)PyArray_NewLikeArray(y, NPY_CORDER, NULL, 0))) {
+    } else if (target && (d = new_like(module, y))) {
         const double loss =
             crnn_squared_error(dtype_of(y), (size_t)PyArray_SIZE(y), PyArray_DATA(y),
                                PyArray_DATA(target), scale, PyArray_DATA(d));
@@ -224,19 +227,18 @@ static bool dense_bias(const dense_args *a, const char *name, PyObject *object, 
     return false;
 }
 
-static PyObject *new_rows(const dense_args *a, size_t columns) {
+static PyObject *new_rows(PyObject *module, const dense_args *a, size_t columns) {
     npy_intp shape[2] = {(npy_intp)a->dense.n, (npy_intp)columns};
-    return PyArray_SimpleNew(2, shape, typenum_of(a->dense.dtype));
+    return new_array(PyModule_GetState(module), 2, shape, a->dense.dtype);
 }
 
 static PyObject *dense_forward(PyObject *module, PyObject *args) {
-    (void)module;
     PyObject *x, *w_t, *b, *y = NULL;
     dense_args a = {0};
     void *bias;
     if (!PyArg_ParseTuple(args, "OOO:dense_forward", &x, &w_t, &b)) return NULL;
     if (dense_parse(&a, x, w_t) && dense_bias(&a, "b", b, &bias) &&
-        (y = new_rows(&a, a.dense.outputs))) {
+        (y = new_rows(module, &a, a.dense.outputs))) {
         Py_BEGIN_ALLOW_THREADS crnn_dense_forward(&a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t),
                                                   bias, PyArray_DATA((PyArrayObject *)y),
                                                   a.workspace);
@@ -247,7 +249,6 @@ static PyObject *dense_forward(PyObject *module, PyObject *args) {
 }
 
 static PyObject *dense_backward(PyObject *module, PyObject *args) {
-    (void)module;
     PyObject *x, *w_t, *dy_object, *dw_object, *db_object, *dx = NULL;
     PyArrayObject *dy = NULL, *dw;
     dense_args a = {0};
@@ -260,7 +261,7 @@ static PyObject *dense_backward(PyObject *module, PyObject *args) {
         const dims rows = {
             2, {(npy_intp)a.dense.n, (npy_intp)a.dense.outputs}, {"rows", "outputs"}};
         dy = float_array("dy", dy_object, a.dense.dtype, &rows, true);
-        if (dy && (dx = new_rows(&a, a.dense.inputs))) {
+        if (dy && (dx = new_rows(module, &a, a.dense.inputs))) {
             Py_BEGIN_ALLOW_THREADS crnn_dense_backward(
                 &a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t), PyArray_DATA(dy),
                 PyArray_DATA(dw), db, PyArray_DATA((PyArrayObject *)dx), a.workspace);

@@ -4,9 +4,9 @@
 
 /* ---- forward */
 
-static PyObject *new_sequence(const call *c, size_t features, crnn_dtype dtype) {
+static PyObject *new_sequence(const Recurrent *self, const call *c, size_t features) {
     npy_intp shape[3] = {(npy_intp)c->rows.batch, (npy_intp)c->rows.steps, (npy_intp)features};
-    return PyArray_SimpleNew(3, shape, typenum_of(dtype));
+    return new_array(self->module, 3, shape, self->layer.dtype);
 }
 
 /* y, and what forward writes besides; the tape is NULL where nothing is kept. */
@@ -34,7 +34,7 @@ static bool forward_buffers(const Recurrent *self, const call *c, forward_result
                       "x"))
         return false;
     *workspace = alloc_aligned(bytes);
-    out->y = *workspace ? new_sequence(c, self->layer.hidden, self->layer.dtype) : NULL;
+    out->y = *workspace ? new_sequence(self, c, self->layer.hidden) : NULL;
     return out->y && state_new(&out->final, &self->layer, c->rows.batch);
 }
 
@@ -176,7 +176,8 @@ static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, bac
     return state_parse(&out->dfinal, "dstate", layer, rows->batch, dstate);
 }
 
-static bool backward_buffers(const Tape *tape, bool trace, backward_result *out) {
+static bool backward_buffers(const Recurrent *self, const Tape *tape, bool trace,
+                             backward_result *out) {
     const crnn_layer *layer = &tape->layer;
     const call *c = &tape->call;
     const bool wants_dx = c->in.symbols == NULL;
@@ -186,7 +187,7 @@ static bool backward_buffers(const Tape *tape, bool trace, backward_result *out)
         return false;
     out->workspace = alloc_aligned(bytes);
     if (!out->workspace || !state_new(&out->dinitial, layer, c->rows.batch)) return false;
-    if (wants_dx && !(out->dx = new_sequence(c, layer->inputs, layer->dtype))) return false;
+    if (wants_dx && !(out->dx = new_sequence(self, c, layer->inputs))) return false;
     return !trace || trace_buffers(tape, out);
 }
 
@@ -250,7 +251,7 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
     Tape *tape = check_tape(self, tape_object);
     if (!tape) return NULL;
     backward_result out = {0};
-    if (backward_parse(tape, dy, dstate, &out) && backward_buffers(tape, trace, &out)) {
+    if (backward_parse(tape, dy, dstate, &out) && backward_buffers(self, tape, trace, &out)) {
         backward_run(self, tape, &out);
         result = backward_tuple(&out);
     }

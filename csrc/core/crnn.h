@@ -37,6 +37,11 @@ typedef enum crnn_cell {
     CRNN_CELLS
 } crnn_cell;
 
+/* ---- sizes that cannot wrap (sizes.c): false, and nothing written, where a result does not fit */
+
+bool crnn_size_mul(size_t a, size_t b, size_t *out);
+bool crnn_size_add(size_t a, size_t b, size_t *out);
+
 /* ---- instruction sets (dispatch.c) ---------------------------------------------------------- */
 
 /* Name of the i-th best instruction set that can run here, NULL past the last. */

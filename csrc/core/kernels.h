@@ -160,10 +160,7 @@ size_t crnn_parts(double multiply_adds, size_t at_most);
 /* The phase and slot of the tape that show a gate; raw: kept as a sum. False: no such gate. */
 bool crnn_find_gate(const crnn_layer *layer, char letter, size_t *phase, size_t *slot, bool *raw);
 
-/* ---- sizes.c: false where a result does not fit */
-
-bool crnn_size_mul(size_t a, size_t b, size_t *out);
-bool crnn_size_add(size_t a, size_t b, size_t *out);
+/* ---- sizes.c */
 
 /* Adds up the bytes of buffers that lie one behind the other, each on a boundary of CRNN_ALIGN. */
 typedef struct crnn_measure {

@@ -1,0 +1,41 @@
+"""crnn: recurrent neural networks for Python with a core in C.
+
+Letters in all documentation: B sequences in a batch, T steps, I inputs, H hidden units, G gates,
+K classes or symbols. Arrays are batch first.
+"""
+
+from crnn import losses, optim, reference
+from crnn._version import __version__
+from crnn.checkpoint import load, save
+from crnn.configuration import set_num_threads, show_config
+from crnn.gradcheck import gradcheck
+from crnn.layers.base import Layer
+from crnn.layers.composition import Bidirectional, Residual, Sequential
+from crnn.layers.pointwise import Dense, Dropout, Embedding, LayerNorm
+from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
+from crnn.training import fit
+
+__all__ = [
+    "GRU",
+    "JANET",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Layer",
+    "LayerNorm",
+    "Residual",
+    "Sequential",
+    "__version__",
+    "fit",
+    "gradcheck",
+    "load",
+    "losses",
+    "optim",
+    "reference",
+    "save",
+    "set_num_threads",
+    "show_config",
+]

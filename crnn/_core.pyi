@@ -1,0 +1,204 @@
+"""Types of the C core. The public layers, which document them, are in crnn.layers."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+_Array = NDArray[Any]
+
+class Recurrent:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __call__(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None
+    ) -> tuple[_Array, Any]: ...
+    def forward(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        training: bool = True,
+    ) -> tuple[_Array, Any, Tape]: ...
+    def backward(
+        self, tape: Tape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[_Array | None, Any]: ...
+    def check_backward(self, tape: Any, dstate: Any, /) -> None: ...
+    def stream(self, batch: int = 1, state: Any = None) -> Stream: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def reverse(self) -> bool: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def gate_order(self) -> tuple[str, ...]: ...
+    @property
+    def param_views(self) -> dict[str, _Array]: ...
+    @property
+    def grad_views(self) -> dict[str, _Array]: ...
+    @property
+    def flat_params(self) -> _Array: ...
+    @property
+    def flat_grads(self) -> _Array: ...
+
+class RNN(Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: str = "tanh",
+        bias: bool = True,
+        reverse: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None: ...
+    @property
+    def activation(self) -> str: ...
+
+class LSTM(Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        reverse: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None: ...
+
+class GRU(Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset: str = "after",
+        bias: bool = True,
+        reverse: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None: ...
+    @property
+    def reset(self) -> str: ...
+
+class JANET(Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        beta: float = 1.0,
+        bias: bool = True,
+        reverse: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None: ...
+    @property
+    def beta(self) -> float: ...
+
+class Bidirectional:
+    def __init__(
+        self, forward_layer: Recurrent, backward_layer: Recurrent, merge: str = "concat"
+    ) -> None: ...
+    def __call__(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None
+    ) -> tuple[_Array, Any]: ...
+    def forward(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        training: bool = True,
+    ) -> tuple[_Array, Any, PairTape]: ...
+    def backward(
+        self, tape: PairTape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[_Array | None, Any]: ...
+    def check_backward(self, tape: Any, dstate: Any, /) -> None: ...
+    @property
+    def forward_layer(self) -> Any: ...
+    @property
+    def backward_layer(self) -> Any: ...
+    @property
+    def merge(self) -> str: ...
+
+@final
+class Tape:
+    @property
+    def gates(self) -> Mapping[str, _Array]: ...
+    @property
+    def h(self) -> _Array: ...
+    @property
+    def c(self) -> _Array: ...
+    @property
+    def dh(self) -> _Array: ...
+    @property
+    def dc(self) -> _Array: ...
+
+@final
+class PairTape:
+    @property
+    def forward(self) -> Tape: ...
+    @property
+    def backward(self) -> Tape: ...
+
+@final
+class Stream:
+    def step(self, x: ArrayLike, /) -> _Array: ...
+    def reset(self, rows: ArrayLike | None = None) -> None: ...
+    @property
+    def state(self) -> Any: ...
+    @state.setter
+    def state(self, value: Any) -> None: ...
+
+def sgd(
+    params: _Array,
+    grads: _Array,
+    velocity: _Array | None,
+    scale: float,
+    lr: float,
+    momentum: float,
+    /,
+) -> None: ...
+def rmsprop(
+    params: _Array,
+    grads: _Array,
+    square: _Array,
+    scale: float,
+    lr: float,
+    alpha: float,
+    eps: float,
+    /,
+) -> None: ...
+def adam(
+    params: _Array,
+    grads: _Array,
+    m: _Array,
+    v: _Array,
+    scale: float,
+    lr: float,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+    /,
+) -> None: ...
+def sum_squares(grads: _Array, /) -> float: ...
+def cross_entropy(logits: _Array, targets: _Array, scale: float, /) -> tuple[float, _Array]: ...
+def squared_error(y: _Array, target: _Array, scale: float, /) -> tuple[float, _Array]: ...
+def dense_forward(x: _Array, W_t: _Array, b: _Array | None, /) -> _Array: ...
+def dense_backward(
+    x: _Array, W_t: _Array, dy: _Array, dW_t: _Array, db: _Array | None, /
+) -> _Array: ...
+def embedding_backward(symbols: _Array, dy: _Array, dW: _Array, /) -> None: ...
+def random_uniform(seed: int, stream: int, first: int, n: int, /) -> NDArray[np.float64]: ...
+def isa() -> str: ...
+def isa_available() -> tuple[str, ...]: ...
+def select_isa(name: str, /) -> None: ...
+def num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...

@@ -1,0 +1,163 @@
+"""Those who watch a training run, or steer it: the progress shown, the learning rate's schedule."""
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+from crnn.layers.base import check_size
+
+if TYPE_CHECKING:
+    from crnn.training import Trainer
+
+
+class Callback:
+    """Something that watches a run, or steers it. Override what you need.
+
+    Each method is given the run, a `Trainer`.
+    """
+
+    def on_start(self, run: "Trainer") -> None:
+        """Before the first update, and before the first one after resuming."""
+
+    def on_update(self, run: "Trainer") -> None:
+        """After each update."""
+
+    def on_epoch(self, run: "Trainer") -> None:
+        """After each epoch: its row is in ``run.history``, its number is ``run.position.epoch``."""
+
+    def on_end(self, run: "Trainer") -> None:
+        """When the run ends, also when an exception ends it."""
+
+
+class OneCycle(Callback):
+    """The one-cycle schedule of the learning rate: up to a peak, and down to almost nothing.
+
+    Half a cosine wave from `peak` / 25 up to `peak` over the first 30 % of the updates, another one
+    down to `peak` / 250,000 over the rest. The idea is L. N. Smith's (A disciplined approach to
+    neural network hyper-parameters, 2018); this form, with the same defaults, is that of PyTorch's
+    ``OneCycleLR``. Momentum is left alone. The rate is a function of the number of updates done, so
+    a run that is taken up again needs to know nothing else.
+
+    Parameters
+    ----------
+    peak : float
+        The highest rate.
+    total : int
+        Updates in the whole run. After them the rate stays at its last value.
+    """
+
+    def __init__(self, peak: float, total: int) -> None:
+        if not peak > 0 or not math.isfinite(peak):
+            raise ValueError(f"peak: expected a positive number, got {peak!r}")
+        self.peak = peak
+        self.total = check_size("total", total)
+
+    def rate(self, update: int) -> float:
+        """Return the rate of the update that has `update` ones before it."""
+        low, lowest = self.peak / 25, self.peak / 25 / 1e4
+        top, last = 0.3 * self.total - 1, self.total - 1
+        if update <= top:
+            return _cosine(low, self.peak, update / top)
+        return _cosine(self.peak, lowest, min(1.0, (update - top) / (last - top)))
+
+    def on_start(self, run: "Trainer") -> None:
+        """Set the rate of the next update."""
+        run.optimizer.lr = self.rate(run.position.update)
+
+    def on_update(self, run: "Trainer") -> None:
+        """Set the rate of the next update."""
+        run.optimizer.lr = self.rate(run.position.update)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    """Go from `start` to `end` along half a cosine wave."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+class Progress(Callback):
+    """A bar where tqdm is installed and standard error is a terminal, else a line after each epoch.
+
+    Parameters
+    ----------
+    unit : str
+        What the steps are called.
+    label, scale : str, float
+        What the loss is called, and what it is multiplied by.
+
+    Notes
+    -----
+    Where the data have an attribute ``steps``, the valid steps in an epoch, the time left is shown
+    from the start; else once the first epoch is over.
+    """
+
+    def __init__(self, unit: str = "step", label: str = "loss", scale: float = 1.0) -> None:
+        self.unit, self.label, self.scale = unit, label, scale
+        self._epoch_steps: int | None = None
+        self._bar: Any = None
+        self._last = 0  # steps of the epoch, at its last update
+
+    def on_start(self, run: "Trainer") -> None:
+        """Open the bar. It shows itself after two seconds."""
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._epoch_steps = getattr(run.data, "steps", None)
+            self._bar = tqdm(
+                total=self._epoch_steps and self._epoch_steps * run.epochs,
+                initial=self._done(run),
+                unit=self.unit,
+                unit_scale=True,
+                delay=2,
+                dynamic_ncols=True,
+            )
+
+    def on_update(self, run: "Trainer") -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"epoch {run.position.epoch + 1}/{run.epochs}", False)
+            self._bar.set_postfix_str(f"{self.label} {run.mean_loss * self.scale:.3f}", False)
+            self._bar.update(self._done(run) - self._bar.n)
+        self._last = run.position.steps
+
+    def on_epoch(self, run: "Trainer") -> None:
+        """Print the epoch's figures where there is no bar to show them."""
+        if self._bar is None:
+            self.write(self.line(run))
+        elif self._epoch_steps is None:
+            self._learn_total(run)
+
+    def on_end(self, run: "Trainer") -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def line(self, run: "Trainer") -> str:
+        """Return the figures of the last epoch."""
+        row = run.history.rows()[-1]
+        parts = [f"epoch {row['epoch']}/{run.epochs}: {self.label} {row['loss'] * self.scale:.3f}"]
+        if row["val_loss"] is not None:
+            parts.append(f"validation {row['val_loss'] * self.scale:.3f}")
+        parts.append(f"{row['steps_per_second']:,.0f} {self.unit}s/s")
+        return ", ".join(parts)
+
+    def write(self, text: str) -> None:
+        """Print a line, above the bar where there is one."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
+
+    def _done(self, run: "Trainer") -> int:
+        """Return the steps done, as far as it is known how many there were in earlier epochs."""
+        return run.position.epoch * (self._epoch_steps or 0) + run.position.steps
+
+    def _learn_total(self, run: "Trainer") -> None:
+        """Tell the bar, at the end of the first epoch seen, how long it is."""
+        self._epoch_steps = self._last
+        unseen = self._done(run) - self._bar.n  # in epochs before the run was taken up again
+        self._bar.initial += unseen
+        self._bar.n += unseen
+        self._bar.total = self._epoch_steps * run.epochs

@@ -1,0 +1,314 @@
+"""Check the gradients of a layer against central differences.
+
+The check knows a layer only by its public methods, so it holds for every cell, every composition
+of layers, and every class a user writes with the same methods. It refuses to be fast: two runs
+forward for each number that is checked.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crnn.layers.base import as_dtype
+
+Array = NDArray[np.float64]
+
+# Of a number's own magnitude: where epsilon is less (1e30 in padding), rounding would swallow it.
+SMALLEST_STEP = 2.0**-26
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one array.
+
+    Attributes
+    ----------
+    name : str
+        A parameter's name, ``"x"``, or ``"state"`` with its place in a nested state, as in
+        ``"state[0][1]"``.
+    shape : tuple of int
+        The array's shape.
+    error : float
+        Largest ``|analytic - numeric|`` over the largest magnitude of the array's gradient.
+    where : tuple of int or None
+        Index of the entry with the largest difference; None in an empty array.
+    analytic, numeric : float
+        Its gradient as the layer computed it, and by central differences.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    error: float
+    where: tuple[int, ...] | None
+    analytic: float
+    numeric: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of `gradcheck`: a row for each array, true when all are within the tolerance.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        One for each parameter, then the input, then each array of the initial state.
+    tolerance : float
+        The largest error that passes.
+    """
+
+    rows: tuple[Row, ...]
+    tolerance: float
+
+    @property
+    def max_error(self) -> float:
+        """The largest error of all rows (0.0 when nothing was checked)."""
+        return max((row.error for row in self.rows), default=0.0)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no error is above the tolerance."""
+        return self.max_error <= self.tolerance
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        cells: list[tuple[str, ...]]
+        cells = [("name", "shape", "error", "where", "analytic", "numeric", "")]
+        for row in self.rows:
+            where = "-" if row.where is None else str(row.where)
+            values = [f"{value:.9g}" for value in (row.analytic, row.numeric)]
+            verdict = "" if row.error <= self.tolerance else "WRONG"
+            cells.append((row.name, str(row.shape), f"{row.error:.1e}", where, *values, verdict))
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in cells
+        ]
+        verdict = "ok" if self.ok else "FAILED"
+        head = f"gradcheck {verdict}: largest error {self.max_error:.1e}"
+        return "\n".join([f"{head} (tolerance {self.tolerance:.0e})", *lines])
+
+
+def gradcheck(
+    layer: Any,
+    x: ArrayLike,
+    state: Any = None,
+    *,
+    lengths: ArrayLike | None = None,
+    epsilon: float = 1e-5,
+    tolerance: float = 1e-7,
+) -> Report:
+    r"""Compare the gradients of a layer with central differences in float64.
+
+    The loss is ``sum(R * y) + sum(R' * state)`` over what ``layer.forward`` returns, with fixed
+    random weights R and R' (zero where a row has ended, whatever stands there). Each number p that
+    the loss depends on is moved both ways,
+
+    .. math:: \frac{\partial L}{\partial p} \approx
+              \frac{L(p + \varepsilon) - L(p - \varepsilon)}{2 \varepsilon},
+
+    and compared with what ``layer.backward`` computes: every entry of every parameter, of the
+    input where it is floats, and of the initial state.
+
+    Parameters
+    ----------
+    layer : layer
+        Anything with ``params``, ``grads``, ``zero_grad()``, ``forward(x, state, lengths=...)`` and
+        ``backward(tape, dy, dstate)``. A float64 copy is checked, through these methods (an
+        overridden one is what gets checked); the layer itself does not change. Every run starts
+        from a fresh copy, so a layer that carries a random generator draws the same numbers in
+        each.
+    x : array (B, T, I) of floats, or of integers (B, T)
+        The input. Keep it small: the time grows with the size of all arrays checked.
+    state : state, optional
+        The initial state: an array, or None, or lists and tuples of states. Where it is None and
+        the layer has a state, zeros.
+    lengths : array (B,) of integers, optional
+        Steps in each row. Not passed on when None.
+    epsilon : float
+        The step, in the unit of the numbers moved. The default, near the cube root of float64's
+        rounding unit, balances the rounding of the loss against its third derivative.
+    tolerance : float
+        The largest error that passes. Right gradients of smooth layers stay near 1e-9; a gradient
+        wrong by one percent in one entry of ordinary size is off by 1e-3 or so.
+
+    Returns
+    -------
+    report : Report
+        ``ok`` (also its truth value), ``max_error``, ``rows``; printed, a table.
+
+    Raises
+    ------
+    ValueError
+        When a gradient's shape is not that of its array.
+
+    Notes
+    -----
+    The error of an array is the largest difference over the largest magnitude of its gradient,
+    analytic or numeric. Gradients that are all below what differences of this loss can resolve, the
+    rounding of its terms over epsilon, count as zero: 0/0 is an error of 0. A gradient that is
+    not finite is an error of infinity, and a missing one (None) stands for zeros.
+
+    A kink, such as the relu's at 0, within epsilon of a sum makes the differences wrong there, not
+    the gradient: try another input.
+
+    Examples
+    --------
+    >>> print(gradcheck(layer, np.ones((2, 3, layer.input_size))))  # doctest: +SKIP
+    gradcheck ok: largest error 6.1e-11 (tolerance 1e-07)
+    name   shape      error    where      analytic       numeric
+    W_x    (8, 3)     6.1e-11  (5, 1)     0.0392270301   0.0392270301
+    ...
+    """
+    x = np.asarray(x)
+    if x.dtype.kind == "f":
+        x = np.array(x, np.float64)
+    run = _Run(as_dtype(copy.deepcopy(layer), "float64"), x, lengths)
+    rng = np.random.default_rng(0)
+    y, end = run.forward(_map(_to_float64, state))
+    run.state = _map(_to_float64, _filled(state, end))
+    run.y_weights = rng.standard_normal(np.shape(y)) * run.valid(np.shape(y))
+    run.end_weights = _map(lambda part: rng.standard_normal(np.shape(part)), end)
+
+    rows = []
+    resolution = run.rounding() / epsilon
+    for name, array, analytic in run.gradients():
+        numeric = run.differences(array, epsilon)
+        rows.append(_compare(name, analytic, numeric, resolution))
+    return Report(tuple(rows), tolerance)
+
+
+class _Run:
+    """The arrays that a loss is computed from, and ways to run the layer on them."""
+
+    def __init__(self, layer: Any, x: NDArray[Any], lengths: ArrayLike | None) -> None:
+        self.layer, self.x = layer, x
+        self.state: Any = None
+        self.lengths = lengths
+        self.options = {} if lengths is None else {"lengths": lengths}
+        self.y_weights: Array = np.empty(0)
+        self.end_weights: Any = None
+
+    def forward(self, state: Any) -> tuple[Array, Any]:
+        """Return y and the last state, from a fresh copy of the layer."""
+        y, end, _ = copy.deepcopy(self.layer).forward(self.x, state, **self.options)
+        return y, end
+
+    def valid(self, shape: tuple[int, ...]) -> Array:
+        """Return 1 for the outputs (B, T, ...) of a row's own steps, 0 past its end."""
+        if self.lengths is None:
+            return np.ones(shape)
+        own = np.arange(shape[1]) < np.asarray(self.lengths)[:, None]
+        return np.broadcast_to(own.reshape(own.shape + (1,) * (len(shape) - 2)), shape)
+
+    def terms(self) -> Array:
+        """Return the weighted outputs: a flat array that sums to the loss."""
+        y, end = self.forward(self.state)
+        counted = self.y_weights != 0  # a row's padding may hold anything, even NaN
+        parts = [y[counted] * self.y_weights[counted]]
+        for (_, part), (_, weights) in zip(_leaves(end), _leaves(self.end_weights), strict=True):
+            parts.append((part * weights).ravel())
+        return np.concatenate(parts)
+
+    def rounding(self) -> float:
+        """Return the size of the rounding errors in the loss."""
+        return float(np.finfo(np.float64).eps * np.sum(np.abs(self.terms())))
+
+    def gradients(self) -> list[tuple[str, Array, Array]]:
+        """Return (name, array, analytic gradient) of everything the loss depends on."""
+        layer = copy.deepcopy(self.layer)
+        layer.zero_grad()
+        _, _, tape = layer.forward(self.x, self.state, **self.options)
+        dx, dstate = layer.backward(tape, self.y_weights, self.end_weights)
+        found = [(name, array, layer.grads.get(name)) for name, array in self.layer.params.items()]
+        if self.x.dtype.kind == "f":
+            found.append(("x", self.x, dx))
+        dparts = dict(_leaves(dstate, "state"))
+        found += [(name, part, dparts.get(name)) for name, part in _leaves(self.state, "state")]
+        return [(name, array, _gradient(name, array, grad)) for name, array, grad in found]
+
+    def differences(self, array: Array, epsilon: float) -> Array:
+        """Return the central differences of the loss over `array`, edited in place."""
+        slopes = np.zeros(array.shape)
+        for where in np.ndindex(array.shape):
+            kept = float(array[where])
+            middle = kept if np.isfinite(kept) else 0.0  # NaN, in padding
+            step = max(epsilon, abs(middle) * SMALLEST_STEP)
+            array[where] = above = middle + step
+            terms = self.terms()
+            array[where] = below = middle - step
+            # Term by term: the rounding of a large sum would drown a small difference. The step is
+            # the one that the rounded numbers really took.
+            slopes[where] = np.sum(terms - self.terms()) / (above - below)
+            array[where] = kept
+        return slopes
+
+
+def _compare(name: str, analytic: Array, numeric: Array, resolution: float) -> Row:
+    """Return the row of one array."""
+    if not analytic.size:
+        return Row(name, analytic.shape, 0.0, None, 0.0, 0.0)
+    finite = np.isfinite(analytic) & np.isfinite(numeric)
+    difference = np.full(analytic.shape, np.inf)
+    np.subtract(analytic, numeric, out=difference, where=finite)
+    difference = np.abs(difference)
+    where = tuple(int(k) for k in np.unravel_index(np.argmax(difference), difference.shape))
+    magnitudes = np.abs(np.concatenate([analytic[finite], numeric[finite]]))
+    scale = np.max(magnitudes, initial=0.0)
+    negligible = finite.all() and scale <= resolution
+    error = 0.0 if negligible else float(difference[where] / (scale or 1.0))
+    return Row(name, analytic.shape, error, where, float(analytic[where]), float(numeric[where]))
+
+
+def _gradient(name: str, array: Array, grad: ArrayLike | None) -> Array:
+    """Return a gradient as a float64 array of its own; None is zeros."""
+    grad = np.zeros(array.shape) if grad is None else np.array(grad, np.float64)
+    if grad.shape != array.shape:
+        raise ValueError(
+            f"the gradient of {name} must have its shape {array.shape}, got {grad.shape}"
+        )
+    return grad
+
+
+# A state is None, an array, or a list or tuple of states.
+
+
+def _nested(state: Any) -> bool:
+    return isinstance(state, list | tuple)
+
+
+def _map(function: Callable[[Any], Any], state: Any) -> Any:
+    """Return the state with `function` applied to each of its arrays."""
+    if state is None:
+        return None
+    if _nested(state):
+        return type(state)(_map(function, part) for part in state)
+    return function(state)
+
+
+def _leaves(state: Any, name: str = "") -> list[tuple[str, Array]]:
+    """Return (name with its place, array) of each array in a state."""
+    if state is None:
+        return []
+    if _nested(state):
+        parts = enumerate(state)
+        return [leaf for k, part in parts for leaf in _leaves(part, f"{name}[{k}]")]
+    return [(name, state)]
+
+
+def _filled(state: Any, like: Any) -> Any:
+    """Return the state with zeros in the place of each None, in the structure of `like`."""
+    if state is None:
+        return _map(np.zeros_like, like)
+    if _nested(state) and _nested(like):
+        return type(like)(_filled(*parts) for parts in zip(state, like, strict=True))
+    return state
+
+
+def _to_float64(array: ArrayLike) -> Array:
+    return np.array(array, np.float64)

@@ -1,0 +1,264 @@
+"""What every layer has in common: parameters by name, their gradients, saving and describing."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+
+class Parameters(dict[str, Array]):
+    """Arrays by name, where assigning to a name writes into the array that the layer computes with.
+
+    >>> layer.params["b"] = 0.0            # doctest: +SKIP
+    >>> layer.params["W_h"] = np.eye(4)    # doctest: +SKIP
+    """
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self:
+            raise KeyError(f"{name}: the layer has no such parameter; it has {', '.join(self)}")
+        self[name][...] = value
+
+
+def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
+    """A copy of a layer with parameters of another float type.
+
+    The layer itself, crnn's or not, where all its parameters have that type already.
+    """
+    if all(array.dtype == np.dtype(dtype) for array in layer.params.values()):
+        return layer
+    return layer.astype(dtype)
+
+
+def draw_seed() -> int:
+    """A fresh seed from the operating system, short enough to be read and typed."""
+    return secrets.randbits(32)
+
+
+def check_seed(seed: int | None) -> int:
+    """The seed itself, or a fresh one for None; an integer in 0 ... 2**64 - 1."""
+    if seed is None:
+        return draw_seed()
+    if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**64:
+        return int(seed)
+    kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
+    raise kind(f"seed: expected None or an integer from 0 to 2**64 - 1, got {seed!r}")
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """'float32' or 'float64' in any of NumPy's spellings."""
+    try:
+        kind = np.dtype(dtype) if dtype is not None else None
+    except TypeError:
+        kind = None
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+    assert kind is not None
+    return kind
+
+
+def check_size(name: str, value: int) -> int:
+    """A size of at least 1."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
+    if not 1 <= value <= np.iinfo(np.intp).max:
+        raise ValueError(
+            f"{name}: expected an integer of at least 1 that memory can hold, got {value!r}"
+        )
+    return int(value)
+
+
+def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"lengths: expected none for an input without a time axis, of shape {shape}"
+        )
+    given = np.asarray(lengths)
+    if given.size == 0:
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers of shape (B={shape[0]},), got {given.dtype}")
+    if given.shape != shape[:1]:
+        raise ValueError(f"lengths: expected shape (B={shape[0]},), got shape {given.shape}")
+    if given.size and not (0 <= given.min() and given.max() <= shape[1]):
+        raise ValueError(
+            f"lengths: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
+        )
+    return np.asarray(np.arange(shape[1]) < given[:, None])
+
+
+def accepts(method: Callable[..., Any]) -> frozenset[str]:
+    """Names of the keyword arguments that a method of a layer takes."""
+    return frozenset(inspect.signature(method).parameters)
+
+
+class Layer:
+    """Base of all layers.
+
+    A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``,
+    ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``, and ``params`` and
+    ``grads``, dictionaries from name to array. A subclass that has these can stand wherever a layer
+    of crnn can. ``config`` holds the arguments it is made with.
+    """
+
+    forward: Callable[..., tuple[Any, Any, Any]]
+    backward: Callable[..., tuple[Any, Any]]
+
+    registry: ClassVar[dict[str, type[Layer]]] = {}
+    """The classes that `build` knows, by name: every subclass enters itself."""
+
+    #: Arguments of the constructor that stand in front, in order; the others are keywords.
+    _leading: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Layer.registry[cls.__name__] = cls
+
+    @property
+    def param_views(self) -> dict[str, Array]:
+        """The parameters: what `params` shows."""
+        return {}
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        """The gradients: what `grads` shows."""
+        return {}
+
+    @property
+    def params(self) -> Parameters:
+        """Parameters: name -> array, to be edited in place."""
+        return Parameters(self.param_views)
+
+    @property
+    def grads(self) -> Parameters:
+        """Gradients: name -> array, what `backward` added up since `zero_grad`."""
+        return Parameters(self.grad_views)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make a layer like this one, of types that JSON knows."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """A new layer of this configuration."""
+        return cls(**config)
+
+    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+        """y, state: evaluation, where dropout is off and nothing is kept."""
+        y, state, _ = self.forward(x, state, lengths=lengths, training=False)
+        return y, state
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        """Raise what `backward` would, before any part of a composition has changed."""
+        check_no_state(type(self).__name__, "dstate", dstate)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for grad in self.grads.values():
+            grad[...] = 0
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters by name."""
+        return {name: array.copy() for name, array in self.params.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        state : mapping of name to array
+            As `state_dict` returns it: every parameter, each in its shape.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown, misshapen or not made of real numbers. Nothing is
+            loaded then.
+        """
+        params = self.params
+        check_names("state_dict", params, state)
+        arrays = {name: check_entry(name, state[name], params[name].shape) for name in params}
+        for name, array in arrays.items():
+            params[name] = array
+
+    def astype(self, dtype: DTypeLike) -> Layer:
+        """A copy with parameters of another float type; its gradients are zero."""
+        other = copy.deepcopy(self)
+        other._convert(check_dtype(dtype))
+        return other
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        """Give all parameters another type, in place, and set the gradients to zero."""
+
+    def __repr__(self) -> str:
+        config, name = self.config, type(self).__name__
+        given = [repr(config[key]) for key in self._leading]
+        for key, parameter in inspect.signature(type(self)).parameters.items():
+            if key in config and key not in self._leading and config[key] != parameter.default:
+                given.append(f"{key}={config[key]!r}")
+        return f"{name}({', '.join(given)})"
+
+
+def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """ValueError unless both have the same keys."""
+    missing = [key for key in expected if key not in given]
+    unknown = [key for key in given if key not in expected]
+    if missing or unknown:
+        raise ValueError(
+            f"{name}: expected {list(expected)}; "
+            f"missing: {missing or 'none'}, unknown: {unknown or 'none'}"
+        )
+
+
+def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """An array of real numbers of this shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or array.shape != shape:
+        raise ValueError(
+            f"{name}: expected real numbers of shape {shape}, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def check_no_state(layer: str, name: str, state: Any) -> None:
+    """ValueError unless the state of a layer that has none is None."""
+    if state is not None:
+        raise ValueError(f"{name}: {layer} has no state, expected None, got {type(state).__name__}")
+
+
+def describe(layer: Layer) -> dict[str, Any]:
+    """A layer as {"class": name, "config": arguments}, of types that JSON knows."""
+    name = type(layer).__name__
+    if Layer.registry.get(name) is not type(layer):
+        raise TypeError(f"layer: {type(layer)!r} is not the class known as {name!r}")
+    return {"class": name, "config": layer.config}
+
+
+def build(description: Mapping[str, Any]) -> Layer:
+    """The layer that `describe` described, with fresh parameters.
+
+    Raises
+    ------
+    ValueError
+        If the description is no such mapping or names a class that is not known.
+    """
+    if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
+        raise ValueError(
+            f"layer: expected a description with 'class' and 'config', got {description!r:.200}"
+        )
+    cls = Layer.registry.get(description["class"])
+    if cls is None:
+        raise ValueError(
+            f"layer: no class {description['class']!r} is known; import the module that has it"
+        )
+    return cls.from_config(description["config"])

@@ -1,0 +1,106 @@
+"""An Embedding and the recurrent layer that reads it, run as one.
+
+A symbol's share in the sums of the gates is W_x e, where e is its row of the embedding. There are
+no more such vectors than different symbols, however many steps there are: so the product is taken
+once for each symbol that occurs, and each step looks its vector up. The same holds on the way back:
+the gradients of all steps with the same symbol are added first, and then taken through the product.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core
+from crnn.layers.base import Array, valid_steps
+from crnn.layers.pointwise import Embedding
+from crnn.layers.recurrent import Recurrent
+
+
+def run_as_one(first: Any, second: Any, x: Any) -> bool:
+    """Whether two layers can run as one on x: both crnn's own in what they do, x symbols (B, T)."""
+    if type(first) is not Embedding or not isinstance(second, Recurrent):
+        return False
+    symbols, layer, kind = np.asarray(x), cast(Any, second), type(second)
+    return bool(
+        kind.forward is _core.Recurrent.forward
+        and kind.backward is _core.Recurrent.backward
+        and (first.dtype, first.size) == (layer.dtype, layer.input_size)
+        and symbols.ndim == 2
+        and symbols.dtype.kind in "iu"
+    )
+
+
+class EmbeddedTape(NamedTuple):
+    """The tape of both layers; its attributes are those of the recurrent layer's tape."""
+
+    table_layer: Any
+    tape: Any
+    symbols: NDArray[Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tape, name)
+
+
+class Pair:
+    """An Embedding and a recurrent layer on one input.
+
+    Parameters
+    ----------
+    embedding, layer
+        For which `run_as_one`.
+    x : (B, T) integers
+    lengths : (B,) integers, optional
+    """
+
+    def __init__(self, embedding: Embedding, layer: Any, x: Any, lengths: Any) -> None:
+        given = np.asarray(x)
+        there = slice(None) if lengths is None else valid_steps(lengths, given.shape)
+        found = np.append(given[there].ravel(), 0)  # never empty
+        self.symbols, places = np.unique(embedding.check_symbols(found), return_inverse=True)
+        self.rows = np.zeros(given.shape, dtype=np.int64)  # of the table, for each step
+        self.rows[there] = places[:-1].reshape(self.rows[there].shape)
+        self.table_layer = _table_layer(layer, embedding.params["W"][self.symbols])
+        self.lengths = lengths
+
+    def __call__(self, state: Any) -> tuple[Array, Any]:
+        """y, state: keeps nothing."""
+        y, after = self.table_layer(self.rows, state, lengths=self.lengths)
+        return y, after
+
+    def forward(self, state: Any) -> tuple[Array, Any, EmbeddedTape]:
+        """y, state, tape."""
+        y, after, tape = self.table_layer.forward(self.rows, state, lengths=self.lengths)
+        return y, after, EmbeddedTape(self.table_layer, tape, self.symbols)
+
+
+def _table_layer(layer: Any, vectors: Array) -> Any:
+    """A layer like `layer` whose W_x is W_x times the vectors: one input for each of them."""
+    arguments = layer._core_arguments() | {"input_size": len(vectors)}
+    table_layer = layer._core_type(**arguments)
+    for name, view in table_layer.param_views.items():
+        if name == "W_x":
+            view.T[...] = _core.dense_forward(vectors, layer.param_views["W_x"].T, None)
+        else:
+            view[...] = layer.param_views[name]
+    return table_layer
+
+
+def pair_backward(
+    embedding: Embedding, layer: Any, tape: EmbeddedTape, dy: Any, dstate: Any
+) -> Any:
+    """The gradient of the initial state; adds to the gradients of both layers."""
+    tape.table_layer.flat_grads.fill(0)
+    _, dbefore = tape.table_layer.backward(tape.tape, dy, dstate)
+    grads = layer.grad_views
+    for name, grad in tape.table_layer.grad_views.items():
+        if name != "W_x":
+            grads[name][...] += grad
+            continue
+        vectors, W_x = embedding.params["W"][tape.symbols], layer.param_views["W_x"]
+        embedding.grads["W"][tape.symbols] += _core.dense_backward(
+            vectors, W_x.T, grad.T, grads["W_x"].T, None
+        )
+    return dbefore

@@ -1,0 +1,5 @@
+"""Models for a purpose, made of the layers."""
+
+from crnn.models.char_model import CharModel
+
+__all__ = ["CharModel"]

@@ -1,0 +1,432 @@
+"""A character language model, which tells what symbol may come next.
+
+Recurrent layers read the symbols of a text, a Dense layer gives a score for every symbol that may
+come next. The model is judged in bits per character: how long the text would be if it were stored
+with the model's probabilities (the cross-entropy to base 2).
+
+Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core, checkpoint
+from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.data import Lines, TextStreams, Vocabulary, hold_out
+from crnn.history import History
+from crnn.layers.base import Layer, check_seed, check_size
+from crnn.layers.composition import Sequential
+from crnn.layers.pointwise import Dense, Embedding
+from crnn.layers.recurrent import Recurrent
+from crnn.losses import cross_entropy
+from crnn.optim import Adam
+from crnn.training import Trainer, count_updates, evaluate
+
+BITS = 1 / math.log(2)  # in a nat
+CHECKPOINT = "checkpoint.npz"
+CELLS: dict[str, Any] = {cell.__name__.lower(): cell for cell in Recurrent.__subclasses__()}
+
+_KIND = "character model"
+_END_OF_LINE = "\n"  # what a line begins and ends with, where lines are sequences of their own
+_STEPS = 64  # of a window in which a text is evaluated
+_ROW = 1000  # characters at least in each of several streams that are evaluated side by side
+
+# Streams of the counter-based generator.
+_LAYER = int.from_bytes(b"layer")
+_SAMPLE = int.from_bytes(b"sample")
+
+
+class CharModel:
+    """A vocabulary, and a network over its symbols.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        K symbols, each a character.
+    network : layer
+        From symbols (B, T) to logits (B, T, K).
+    lines : bool
+        Each line of a text is a sequence of its own, as names are; otherwise the text is one long
+        sequence. With lines, the vocabulary must have the newline.
+
+    See Also
+    --------
+    for_text : make a model of the usual form for a text.
+
+    Examples
+    --------
+    >>> text = "hello " * 50
+    >>> model = CharModel.for_text(text, cell="rnn", hidden=8, seed=0)
+    >>> history = model.train(text, epochs=40, batch=2, steps=10, lr=0.1, progress=False)
+    >>> model.evaluate(text) < 0.1  # bits per character
+    True
+    >>> model.sample("he", length=9, temperature=0)
+    'hello hello'
+    """
+
+    def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
+        if lines and _END_OF_LINE not in vocabulary:
+            raise ValueError(f"vocabulary: expected one with {_END_OF_LINE!r}, which ends a line")
+        self.vocabulary = vocabulary
+        self.network = network
+        self.lines = bool(lines)
+
+    @classmethod
+    def for_text(
+        cls,
+        text: str,
+        *,
+        cell: str = "lstm",
+        hidden: int = 256,
+        layers: int = 1,
+        embedding: int = 128,
+        lines: bool = False,
+        seed: int | None = None,
+    ) -> "CharModel":
+        """Return an untrained model with the symbols of a text.
+
+        Parameters
+        ----------
+        text : str
+            All that will be trained on or evaluated.
+        cell : {"rnn", "lstm", "gru", "janet"}
+            The kind of recurrent layer.
+        hidden, layers : int
+            H, and how many recurrent layers, one on top of the other.
+        embedding : int
+            Length of the vectors that stand for symbols, learned. With 0 the first recurrent layer
+            reads the symbols themselves (one-hot rows, at the cost of a row look-up): quicker, and
+            on texts of some 100,000 characters a little worse.
+        lines : bool
+            As for the class.
+        seed : int, optional
+            Of the initial weights; by default a fresh one.
+        """
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+        count, seed = check_size("layers", layers), check_seed(seed)
+        vocabulary = Vocabulary.from_text(text + _END_OF_LINE * lines)
+        K = len(vocabulary)
+        first, last, *seeds = (
+            int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count + 2)
+        )
+        stack: list[Any] = [Embedding(K, embedding, seed=first)] if embedding else []
+        for number, own in enumerate(seeds):
+            inputs = hidden if number else embedding or K
+            stack.append(CELLS[cell](inputs, hidden, seed=own))
+        return cls(vocabulary, Sequential([*stack, Dense(hidden, K, seed=last)]), lines)
+
+    def train(
+        self,
+        text: str,
+        *,
+        epochs: int = 12,
+        batch: int = 32,
+        steps: int = 64,
+        lr: float = 6e-3,
+        clip: float = 1.0,
+        held_out: float = 0.1,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train the model, with Adam and a one-cycle learning rate.
+
+        Parameters
+        ----------
+        text : str
+        epochs : int
+            How often to go through the text.
+        batch : int
+            Streams that the text is cut into; with lines, how many of them are in an update.
+        steps : int
+            T of an update: the state goes on from one window to the next, the gradient does not go
+            back. Lines are taken whole.
+        lr : float
+            The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
+        clip : float
+            Largest norm of a gradient.
+        held_out : float
+            Share of the text that is only evaluated, after each epoch: its end, or lines drawn by
+            the seed. 0 for none.
+        seed : int
+            Decides the order of lines.
+        callbacks : sequence of Callback
+        progress : bool
+            Show progress, in bits per character.
+
+        Returns
+        -------
+        History
+            Losses in nats: divide by log(2) for bits.
+        """
+        told = [*callbacks, BitsProgress()] if progress else callbacks
+        trainer = self.trainer(
+            text,
+            epochs=epochs,
+            batch=batch,
+            steps=steps,
+            lr=lr,
+            clip=clip,
+            held_out=held_out,
+            seed=seed,
+            callbacks=told,
+        )
+        return trainer.run()
+
+    def trainer(
+        self,
+        text: str,
+        *,
+        epochs: int,
+        batch: int,
+        steps: int,
+        lr: float,
+        clip: float,
+        held_out: float,
+        seed: int,
+        callbacks: Sequence[Callback],
+    ) -> Trainer:
+        """Return the run that `train` runs. The parameters are the same."""
+        if not 0 <= held_out < 1:
+            raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out!r}")
+        steps = check_size("steps", steps)
+        tbptt = None if self.lines else (steps, steps)
+        data: TextStreams | Lines
+        validation: TextStreams | Lines | None = None
+        if self.lines:
+            lines, out = hold_out(lines_of(text), held_out, seed)
+            data = Lines(lines, self.vocabulary, batch, seed=seed)
+            validation = Lines(out, self.vocabulary, batch, seed=None) if out else None
+        else:
+            end = len(text) - round(held_out * len(text))
+            if end <= batch or (held_out and len(text) - end < 2):
+                raise ValueError(
+                    f"text: {len(text)} characters are too few for a batch of {batch} "
+                    f"with {held_out:.0%} held out"
+                )
+            data = TextStreams(self.vocabulary.encode(text[:end]), batch)
+            validation = self._streams(text[end:], batch) if held_out else None
+        total = count_updates(data, tbptt) * check_size("epochs", epochs)
+        return Trainer(
+            self.network,
+            data,
+            loss=cross_entropy,
+            optimizer=Adam(self.network, lr=lr, clip_norm=clip),
+            epochs=epochs,
+            tbptt=tbptt,
+            validation=validation,
+            callbacks=[OneCycle(lr, total), *callbacks],
+        )
+
+    def evaluate(self, text: str, batch: int = 32) -> float:
+        """Return the bits per character of a text.
+
+        Parameters
+        ----------
+        text : str
+            At least two characters. With lines, what is predicted includes the end of each line.
+        batch : int
+            At most so many pieces of the text, of 1000 characters or more, are read side by side,
+            each from a zero state; with lines, so many lines.
+        """
+        if self.lines:
+            lines = Lines(lines_of(text), self.vocabulary, batch, seed=None)
+            return BITS * evaluate(self.network, lines, cross_entropy)
+        streams = self._streams(text, batch)
+        return BITS * evaluate(self.network, streams, cross_entropy, tbptt=(_STEPS, _STEPS))
+
+    def _streams(self, text: str, batch: int) -> TextStreams:
+        rows = max(1, min(check_size("batch", batch), len(text) // _ROW))
+        return TextStreams(self.vocabulary.encode(text), rows)
+
+    def sample(
+        self,
+        prime: str = "",
+        length: int = 500,
+        *,
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> str:
+        """Write text.
+
+        Parameters
+        ----------
+        prime : str
+            What the text begins with. Without one, the model goes on from the start of a line.
+        length : int
+            How many characters to add at most; with lines, the end of the line ends the text.
+        temperature : float
+            What the logits are divided by: below 1 likelier symbols get likelier still, at 0 the
+            likeliest is always taken; at 1 the probabilities are the model's.
+        seed : int, optional
+            The same seed gives the same text. By default a fresh one.
+
+        Returns
+        -------
+        str
+            `prime` and what follows it.
+        """
+        return Sampler(self).text(prime, length, temperature, check_seed(seed))
+
+    def invent(self, count: int, length: int, *, temperature: float = 1.0, seed: int) -> list[str]:
+        """Return `count` texts of a seed, each of at most `length` characters, without a prime."""
+        sampler = Sampler(self)
+        return [sampler.text("", length, temperature, seed, number) for number in range(count)]
+
+    def save(
+        self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the model into a directory, which is made where there is none.
+
+        Parameters
+        ----------
+        directory : str or path
+        training : mapping, optional
+            What belongs to the run that trains the model, for `load_training`.
+        """
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        tree = {
+            "vocabulary": self.vocabulary.config,
+            "lines": self.lines,
+            "network": checkpoint.model_tree(self.network),
+            "training": training,
+        }
+        checkpoint.write(Path(directory, CHECKPOINT), _KIND, tree)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> "CharModel":
+        """Read a model that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none in the directory.
+        ValueError
+            The file is damaged or of another kind.
+        """
+        return cls.load_training(directory)[0]
+
+    @classmethod
+    def load_training(
+        cls, directory: str | os.PathLike[str]
+    ) -> tuple["CharModel", dict[str, Any] | None]:
+        """Read a model and what was saved with it of the run that trained it."""
+        path = Path(directory, CHECKPOINT)
+        if not path.exists():
+            raise FileNotFoundError(f"{directory}: no {CHECKPOINT} in this directory")
+        tree = checkpoint.read(path, _KIND)
+        with checkpoint.blaming(path):
+            vocabulary = Vocabulary(**tree["vocabulary"])
+            network = checkpoint.build_model(tree["network"])
+            return cls(vocabulary, network, tree["lines"]), tree["training"]
+
+    def __repr__(self) -> str:
+        lines = ", lines=True" if self.lines else ""
+        return f"CharModel({self.vocabulary!r}, {self.network!r}{lines})"
+
+
+class Sampler:
+    """Writes texts with a model, symbol by symbol; the weights are packed once.
+
+    Parameters
+    ----------
+    model : CharModel
+        As it is now: later changes of its weights are not seen.
+    """
+
+    def __init__(self, model: CharModel) -> None:
+        self._vocabulary, self._lines = model.vocabulary, model.lines
+        self._end = model.vocabulary.encode(_END_OF_LINE)[0] if model.lines else -1
+        network: Any = model.network
+        self._layers = network.layers if isinstance(network, Sequential) else [network]
+        self._streams = [
+            layer.stream(1) if hasattr(layer, "stream") else None for layer in self._layers
+        ]
+        self._states: list[Any] = []
+
+    def text(self, prime: str, length: int, temperature: float, seed: int, number: int = 0) -> str:
+        """Return one text; the parameters are those of `CharModel.sample`.
+
+        Parameters
+        ----------
+        number : int
+            Which text of the seed; each has random numbers of its own.
+        """
+        if length < 0:
+            raise ValueError(f"length: expected at least 0, got {length}")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature: expected a finite number from 0 up, got {temperature}")
+        *before, symbol = self._vocabulary.encode(self._start(prime))
+        self._reset()
+        for known in before:
+            self._step(known)
+        written: list[int] = []
+        for u in _core.random_uniform(seed, _SAMPLE, number << 32, length):
+            symbol = draw(self._step(symbol), temperature, u)
+            if symbol == self._end:
+                break
+            written.append(symbol)
+        return prime + self._vocabulary.decode(np.array(written, np.int64))
+
+    def _start(self, prime: str) -> str:
+        """Return what the network reads before it writes: at least one symbol."""
+        if self._lines:
+            return _END_OF_LINE + prime
+        return prime or (
+            _END_OF_LINE if _END_OF_LINE in self._vocabulary else self._vocabulary.symbols[0]
+        )
+
+    def _reset(self) -> None:
+        self._states = [None] * len(self._layers)
+        for stream in self._streams:
+            if stream is not None:
+                stream.reset()
+
+    def _step(self, symbol: int) -> NDArray[Any]:
+        """Read one symbol and return the logits (K,) of the next."""
+        x: Any = np.array([symbol])
+        for number, (layer, stream) in enumerate(zip(self._layers, self._streams, strict=True)):
+            if stream is not None:
+                x = stream.step(x)
+            else:
+                y, self._states[number] = layer(x[:, None], self._states[number])
+                x = y[:, 0]
+        return np.asarray(x[0])
+
+
+def draw(logits: NDArray[Any], temperature: float, u: float) -> int:
+    """Return a symbol drawn with probabilities softmax(logits / temperature).
+
+    Parameters
+    ----------
+    logits : array (K,)
+    temperature : float
+        From 0, which takes the likeliest.
+    u : float
+        A random number, uniform in [0, 1).
+    """
+    best = int(np.argmax(logits))
+    if temperature == 0:
+        return best
+    shares = np.exp((logits.astype(np.float64) - logits[best]) / temperature).cumsum()
+    return min(int(np.searchsorted(shares, u * shares[-1], side="right")), len(logits) - 1)
+
+
+class BitsProgress(Progress):
+    """Progress in bits per character."""
+
+    def __init__(self) -> None:
+        super().__init__(unit="character", label="bits per character", scale=BITS)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text, without the space around them and without empty ones."""
+    lines = [line.strip() for line in text.split(_END_OF_LINE)]
+    return [line for line in lines if line]

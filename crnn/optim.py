@@ -1,0 +1,268 @@
+"""Optimizers: each step is one pass over every parameter, in the core.
+
+The definitions are PyTorch's. Gradients are clipped by their norm, over all parameters together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crnn import _core
+from crnn.layers.base import Array, check_entry, check_names
+
+
+def _check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """A number with low <= value < high."""
+    if not isinstance(value, (int, float, np.number)) or not low <= value < high:
+        below = "" if high == math.inf else f" and below {high:g}"
+        raise ValueError(
+            f"{name}: expected a finite number of at least {low:g}{below}, got {value!r}"
+        )
+    return float(value)
+
+
+class Optimizer:
+    """What the optimizers share: parameters and gradients of a model, clipping, saving.
+
+    Subclasses name their memory, arrays like the parameters that are zero at first, in `_memory`,
+    and give `_update`.
+    """
+
+    _memory: tuple[str, ...] = ()
+
+    def __init__(self, model: Any, lr: float, clip_norm: float | None) -> None:
+        self._params: dict[str, Array] = dict(model.params)
+        self._grads: dict[str, Array] = dict(model.grads)
+        self.lr = lr
+        if clip_norm is not None and not _check_number("clip_norm", clip_norm, 0) > 0:
+            raise ValueError(f"clip_norm: expected None or a positive number, got {clip_norm!r}")
+        self.clip_norm = clip_norm
+        self.steps = 0
+        self._state = {
+            f"{memory}.{name}": np.zeros_like(array)
+            for memory in self._memory
+            for name, array in self._params.items()
+        }
+
+    @property
+    def lr(self) -> float:
+        """The learning rate; may be assigned between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _check_number("lr", value, 0)
+
+    def grad_norm(self) -> float:
+        """Euclidean norm of all gradients together, in float64."""
+        return math.sqrt(math.fsum(_core.sum_squares(grad) for grad in self._grads.values()))
+
+    def step(self) -> float:
+        """Clip, update the parameters, set the gradients to zero.
+
+        Returns
+        -------
+        norm : float
+            Norm of the gradients before clipping.
+
+        Raises
+        ------
+        FloatingPointError
+            If a gradient is not finite. Nothing has changed then.
+        """
+        norm = self.grad_norm()
+        if not math.isfinite(norm):
+            norm = self._careful_norm()
+        scale = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (norm + 1e-6))
+        self.steps += 1
+        for name, param in self._params.items():
+            memory = [self._state[f"{part}.{name}"] for part in self._memory]
+            self._update(param, self._grads[name], scale, *memory)
+        for grad in self._grads.values():
+            grad.fill(0)
+        return norm
+
+    def _careful_norm(self) -> float:
+        """The norm where its square is beyond float64, or FloatingPointError."""
+        for name, grad in self._grads.items():
+            if not np.isfinite(grad).all():
+                where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
+                raise FloatingPointError(
+                    f"gradient of {name}: not finite, {grad[where]} at {where}"
+                )
+        most = max(float(np.abs(grad).max(initial=0)) for grad in self._grads.values())
+        return most * math.sqrt(
+            math.fsum(float(np.square(grad / most).sum()) for grad in self._grads.values())
+        )
+
+    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on besides the parameters: numbers and copies of arrays."""
+        arrays = {name: array.copy() for name, array in self._state.items()}
+        return {"lr": self.lr, "steps": self.steps, **arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or misshapen. Nothing is loaded then.
+        """
+        check_names("state_dict", self.state_dict(), state)
+        arrays = {
+            name: check_entry(name, state[name], old.shape) for name, old in self._state.items()
+        }
+        steps = check_entry("steps", state["steps"], ())
+        if steps.dtype.kind not in "iu" or steps < 0:
+            raise ValueError(f"steps: expected an integer of at least 0, got {steps}")
+        self.lr = float(check_entry("lr", state["lr"], ()))
+        self.steps = int(steps)
+        for name, array in arrays.items():
+            self._state[name][...] = array
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = momentum * v + g; p -= lr * v.
+
+    Parameters
+    ----------
+    model : layer
+        Whose `params` are updated from its `grads`.
+    lr : float, default 1e-2
+        Learning rate.
+    momentum : float, default 0
+        Share of the last step that is taken again, 0 <= momentum < 1 (Polyak 1964).
+    clip_norm : float, optional
+        Gradients are multiplied by min(1, clip_norm / (norm + 1e-6)).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-2,
+        clip_norm: float | None = None,
+        *,
+        momentum: float = 0.0,
+    ) -> None:
+        self.momentum = _check_number("momentum", momentum, 0, 1)
+        self._memory = ("velocity",) if self.momentum else ()
+        super().__init__(model, lr, clip_norm)
+
+    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
+        velocity = memory[0] if memory else None
+        _core.sgd(param, grad, velocity, scale, self.lr, self.momentum)
+
+
+class RMSprop(Optimizer):
+    """s = alpha * s + (1 - alpha) * g**2; p -= lr * g / (sqrt(s) + eps): Hinton (2012).
+
+    Parameters
+    ----------
+    model : layer
+    lr : float, default 1e-2
+    alpha : float, default 0.99
+        How slowly the mean of squares forgets, 0 <= alpha < 1.
+    eps : float, default 1e-8
+        Keeps the division from 0.
+    clip_norm : float, optional
+        As in SGD.
+    """
+
+    _memory = ("square",)
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-2,
+        clip_norm: float | None = None,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+    ) -> None:
+        self.alpha = _check_number("alpha", alpha, 0, 1)
+        self.eps = _check_number("eps", eps, 0)
+        super().__init__(model, lr, clip_norm)
+
+    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
+        _core.rmsprop(param, grad, memory[0], scale, self.lr, self.alpha, self.eps)
+
+
+class Adam(Optimizer):
+    """Kingma and Ba, "Adam: a method for stochastic optimization" (2015).
+
+    Parameters
+    ----------
+    model : layer
+    lr : float, default 1e-3
+    betas : (float, float), default (0.9, 0.999)
+        How slowly the means of gradients and of their squares forget; each in [0, 1).
+    eps : float, default 1e-8
+        Keeps the division from 0.
+    clip_norm : float, optional
+        As in SGD.
+    """
+
+    _memory = ("m", "v")
+    _weight_decay = 0.0
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        clip_norm: float | None = None,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"betas: expected a pair of numbers, got {betas!r}")
+        self.betas = (
+            _check_number("betas[0]", betas[0], 0, 1),
+            _check_number("betas[1]", betas[1], 0, 1),
+        )
+        self.eps = _check_number("eps", eps, 0)
+        super().__init__(model, lr, clip_norm)
+
+    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
+        m, v = memory
+        _core.adam(
+            param, grad, m, v, scale, self.lr, self._weight_decay, *self.betas, self.eps, self.steps
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p *= 1 - lr * weight_decay before each step.
+
+    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
+
+    Parameters
+    ----------
+    model, lr, clip_norm, betas, eps
+        As in Adam.
+    weight_decay : float, default 1e-2
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        clip_norm: float | None = None,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        self._weight_decay = _check_number("weight_decay", weight_decay, 0)
+        super().__init__(model, lr, clip_norm, betas=betas, eps=eps)
+
+    @property
+    def weight_decay(self) -> float:
+        """Share of each parameter taken away a step, times lr."""
+        return self._weight_decay

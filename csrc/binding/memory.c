@@ -1,0 +1,122 @@
+/* Memory for tapes, workspaces and large arrays: aligned, and kept for the next call.
+ *
+ * A training step frees some large blocks and asks for blocks of the same sizes at once. Given back
+ * to the operating system in between, their pages are taken away, found again one by one and
+ * cleared: that took a quarter of the time of a step. So freed blocks go to a small shelf first.
+ * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. */
+#include "binding.h"
+
+#include <stdatomic.h>
+
+enum {
+    SHELF_BLOCKS = 16,
+    BLOCK_UNIT = 1 << 16 /* sizes are multiples of it, so that they meet again */
+};
+static const size_t SHELF_BYTES = (size_t)64 << 20;
+
+/* Stands right before the memory that is given out. */
+typedef struct header {
+    void *block;  /* what malloc gave */
+    size_t bytes; /* usable, from the aligned address on */
+} header;
+
+static struct {
+    atomic_flag taken; /* whoever finds it taken does without the shelf */
+    size_t count, bytes;
+    void *memory[SHELF_BLOCKS]; /* oldest first */
+} shelf = {.taken = ATOMIC_FLAG_INIT};
+
+static header *header_of(void *memory) { return (header *)memory - 1; }
+
+static void *remove_from_shelf(size_t i) {
+    void *memory = shelf.memory[i];
+    shelf.bytes -= header_of(memory)->bytes;
+    shelf.count--;
+    memmove(shelf.memory + i, shelf.memory + i + 1, (shelf.count - i) * sizeof(void *));
+    return memory;
+}
+
+/* A block of at least `bytes` and at most a quarter more, or NULL. */
+static void *find_on_shelf(size_t bytes) {
+    void *found = NULL;
+    if (atomic_flag_test_and_set(&shelf.taken)) return NULL;
+    for (size_t i = shelf.count; i-- > 0 && !found;) {
+        const size_t there = header_of(shelf.memory[i])->bytes;
+        if (there >= bytes && there - bytes <= bytes / 4) found = remove_from_shelf(i);
+    }
+    atomic_flag_clear(&shelf.taken);
+    return found;
+}
+
+/* False where the block is too large for the shelf. */
+static bool put_on_shelf(void *memory) {
+    const size_t bytes = header_of(memory)->bytes;
+    if (bytes > SHELF_BYTES || atomic_flag_test_and_set(&shelf.taken)) return false;
+    while (shelf.count == SHELF_BLOCKS || shelf.bytes + bytes > SHELF_BYTES)
+        free(header_of(remove_from_shelf(0))->block);
+    shelf.memory[shelf.count++] = memory;
+    shelf.bytes += bytes;
+    atomic_flag_clear(&shelf.taken);
+    return true;
+}
+
+static void *new_block(size_t bytes) {
+    const size_t extra = CRNN_ALIGN + sizeof(header);
+    char *block = bytes > PY_SSIZE_T_MAX - extra ? NULL : malloc(bytes + extra);
+    if (!block) return PyErr_NoMemory();
+    char *memory = block + extra - ((uintptr_t)block + extra) % CRNN_ALIGN;
+    *header_of(memory) = (header){block, bytes};
+    return memory;
+}
+
+void *alloc_aligned(size_t bytes) {
+    if (bytes < BLOCK_UNIT || bytes > PY_SSIZE_T_MAX - BLOCK_UNIT) return new_block(bytes);
+    bytes = (bytes + BLOCK_UNIT - 1) / BLOCK_UNIT * BLOCK_UNIT;
+    void *memory = find_on_shelf(bytes);
+    return memory ? memory : new_block(bytes);
+}
+
+void free_aligned(void *memory) {
+    if (!memory) return;
+    if (header_of(memory)->bytes < BLOCK_UNIT || !put_on_shelf(memory))
+        free(header_of(memory)->block);
+}
+
+/* ---- arrays on such memory: a Buffer owns it and is the base of the array */
+
+typedef struct Buffer {
+    PyObject_HEAD
+    void *memory;
+} Buffer;
+
+static void buffer_dealloc(Buffer *self) {
+    free_aligned(self->memory);
+    object_free(self);
+}
+
+static PyType_Slot buffer_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("Memory that an array lies in.")},
+    {Py_tp_dealloc, buffer_dealloc},
+    {0, NULL},
+};
+PyType_Spec buffer_spec = {"crnn._core.Buffer", sizeof(Buffer), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, buffer_slots};
+
+PyObject *new_array(module_state *module, int ndim, npy_intp *shape, crnn_dtype dtype) {
+    const int type = typenum_of(dtype);
+    size_t bytes = crnn_dtype_size(dtype);
+    for (int i = 0; i < ndim; i++)
+        if (!crnn_size_mul(bytes, (size_t)shape[i], &bytes)) return PyErr_NoMemory();
+    if (bytes < BLOCK_UNIT) return PyArray_SimpleNew(ndim, shape, type);
+    Buffer *buffer = object_new(module->buffer);
+    if (!buffer) return NULL;
+    buffer->memory = alloc_aligned(bytes);
+    PyObject *array =
+        buffer->memory ? PyArray_SimpleNewFromData(ndim, shape, type, buffer->memory) : NULL;
+    if (!array) {
+        drop(buffer);
+        return NULL;
+    }
+    if (PyArray_SetBaseObject((PyArrayObject *)array, (PyObject *)buffer) < 0) Py_CLEAR(array);
+    return array;
+}

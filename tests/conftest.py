@@ -1,0 +1,241 @@
+"""What the tests of the layers share: tables of all that there is, and ways to run and compare it.
+
+Letters: B sequences, T steps, I inputs, H hidden units, K symbols. Tables are what tests are
+parametrised over; ``test_tables_are_complete`` (test_cells.py) fails where a new cell of
+csrc/core/cells.def, or a new layer class of crnn, stands in none of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import crnn
+from crnn import _core, reference
+
+settings.register_profile(
+    "crnn",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("crnn")
+
+DTYPES = ("float32", "float64")
+MERGES = ("concat", "sum", "mean", "mul")
+
+# ------------------------------------------------------------------------------------- the tables
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent layer class with its options, and the twin in NumPy."""
+
+    layer: type
+    twin: reference.Cell
+    options: dict = field(default_factory=dict)
+
+    def __call__(self, input_size, hidden_size, **options):
+        return self.layer(input_size, hidden_size, **self.options, **options)
+
+
+CELLS = {
+    "rnn_tanh": Cell(crnn.RNN, reference.RNN("tanh"), {"activation": "tanh"}),
+    "rnn_relu": Cell(crnn.RNN, reference.RNN("relu"), {"activation": "relu"}),
+    "lstm": Cell(crnn.LSTM, reference.LSTM()),
+    "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
+    "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
+    "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+}
+
+I, H, K = 3, 4, 5  # sizes of the layers in LAYERS
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A layer to be made of any dtype, and what it reads: `features` floats a step, or symbols."""
+
+    make: Callable[[str], object]
+    features: int | None = I
+    symbols: int | None = None
+
+    def layer(self, dtype="float64", seed=0):
+        """A layer with parameters that are all random, biases included."""
+        return fill(self.make(dtype), seed)
+
+    def inputs(self, B, T, dtype="float64", symbols=None, seed=1):
+        """Floats (B, T, I), or symbols (B, T) where asked for or where it takes nothing else."""
+        rng = np.random.default_rng(seed)
+        if self.features is None if symbols is None else symbols:
+            return rng.integers(0, self.symbols, (B, T))
+        return rng.normal(size=(B, T, self.features)).astype(dtype)
+
+    @property
+    def kinds(self):
+        """The values of `symbols` that `inputs` can be asked for."""
+        return [k for k, size in ((False, self.features), (True, self.symbols)) if size]
+
+
+def _recurrent(**options):
+    return {
+        name: Subject(lambda dtype, make=make: make(I, H, dtype=dtype, **options), I, I)
+        for name, make in CELLS.items()
+    }
+
+
+def _seq(*layers):
+    return crnn.Sequential(list(layers))
+
+
+def _embedded(dtype):
+    options = {"dtype": dtype}
+    embedding, dropout = crnn.Embedding(K, H, **options), crnn.Dropout(0.4, seed=3)
+    return _seq(embedding, dropout, crnn.RNN(H, I, **options), crnn.LayerNorm(I, **options))
+
+
+def _stacked(dtype):
+    first = crnn.Bidirectional(crnn.LSTM(I, 2, dtype=dtype))
+    second = crnn.Residual(crnn.Bidirectional(crnn.GRU(4, 4, dtype=dtype), "sum"))
+    return _seq(first, _seq(second, crnn.LayerNorm(4, dtype=dtype)), crnn.Dense(4, 2, dtype=dtype))
+
+
+LAYERS = _recurrent()
+LAYERS |= {f"{name}-reverse": subject for name, subject in _recurrent(reverse=True).items()}
+LAYERS |= {
+    f"bidirectional-{merge}": Subject(
+        lambda dtype, merge=merge: crnn.Bidirectional(crnn.LSTM(I, H, dtype=dtype), merge), I, I
+    )
+    for merge in MERGES
+}
+LAYERS |= {
+    "dense": Subject(lambda dtype: crnn.Dense(I, K, dtype=dtype)),
+    "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
+    "embedding": Subject(lambda dtype: crnn.Embedding(K, H, dtype=dtype), None, K),
+    "dropout": Subject(lambda dtype: crnn.Dropout(0.3, seed=2)),
+    "layernorm": Subject(lambda dtype: crnn.LayerNorm(20, dtype=dtype), 20),
+    "residual": Subject(lambda dtype: crnn.Residual(crnn.JANET(I, I, dtype=dtype))),
+    "residual-dense": Subject(lambda dtype: crnn.Residual(crnn.Dense(I, I, dtype=dtype))),
+    "sequential": Subject(
+        lambda dtype: _seq(crnn.LSTM(I, H, dtype=dtype), crnn.Dense(H, 2, dtype=dtype)), I, I
+    ),
+    "sequential-embedded": Subject(_embedded, None, K),
+    "sequential-bidirectional": Subject(_stacked, I, I),
+}
+
+# Layers all of whose outputs past a row's end are 0; what others write there means nothing.
+RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
+
+# (name of a layer, whether it reads symbols), for pytest.mark.parametrize
+READINGS = [(name, symbols) for name, subject in LAYERS.items() for symbols in subject.kinds]
+READING_IDS = [f"{name}-{'symbols' if symbols else 'floats'}" for name, symbols in READINGS]
+every_reading = pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_cell = pytest.mark.parametrize("kind", CELLS)
+
+# --------------------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(params=_core.isa_available())
+def isa(request):
+    """Run with each instruction set in turn."""
+    before = _core.isa()
+    _core.select_isa(request.param)
+    yield request.param
+    _core.select_isa(before)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    """Run with each float type in turn."""
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads; the number there was comes back afterwards."""
+    before = _core.num_threads()
+    yield crnn.set_num_threads
+    crnn.set_num_threads(before)
+
+
+# ------------------------------------------------------------------------------ running a layer
+
+
+def fill(layer, seed=0, scale=0.6):
+    """Make all parameters random, also those that a fresh layer has at 0; return the layer."""
+    rng = np.random.default_rng(seed)
+    for array in layer.params.values():
+        array[...] = rng.normal(0, scale, array.shape)
+    return layer
+
+
+def leaves(value, name=""):
+    """Arrays in nested tuples, lists and dicts, by name; None has none."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        items = [(f"{name}.{key}" if name else key, part) for key, part in value.items()]
+    elif isinstance(value, tuple | list):
+        items = [(f"{name}[{k}]", part) for k, part in enumerate(value)]
+    else:
+        return {name: np.asarray(value)}
+    return {key: leaf for item, part in items for key, leaf in leaves(part, item).items()}
+
+
+def like(value, rng):
+    """Random arrays in the place of those of a state."""
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return type(value)(like(part, rng) for part in value)
+    return rng.normal(size=value.shape).astype(value.dtype)
+
+
+def copied(value):
+    """The same numbers in arrays of their own."""
+    return {name: array.copy() for name, array in leaves(value).items()}
+
+
+def valid_steps(lengths, T):
+    """(B, T): which steps are there."""
+    return np.arange(T) < np.asarray(lengths)[:, None]
+
+
+def forward_backward(layer, x, state=None, *, lengths=None, spoil=None, **options):
+    """Everything that a walk forward and back gives, by name, from random dy and dstate.
+
+    The gradients start at 0. `spoil(dy)` may write into dy before it is used.
+    """
+    layer.zero_grad()
+    y, end, tape = layer.forward(x, state, lengths=lengths, **options)
+    dy, dend = like((y, end), np.random.default_rng(5))
+    if spoil:
+        spoil(dy)
+    dx, dstate = layer.backward(tape, dy, dend)
+    found = {"y": y, "state": end, "dx": dx, "dstate": dstate, "grads": dict(layer.grads)}
+    return copied(found)
+
+
+# -------------------------------------------------------------------------------------- comparing
+
+
+def assert_close(found, expected, tolerance, what=""):
+    """Largest difference over the largest magnitude."""
+    assert found.shape == expected.shape, what
+    scale = np.max(np.abs(expected), initial=0.0) or 1.0
+    if not np.max(np.abs(found - expected), initial=0.0) <= tolerance * scale:  # also NaN
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=what)
+
+
+def assert_same_bits(found, expected):
+    """Arrays in any nesting: names, types, shapes, and every bit."""
+    found, expected = leaves(found), leaves(expected)
+    assert list(found) == list(expected)
+    for name, array in found.items():
+        twin = expected[name]
+        assert (array.dtype, array.shape) == (twin.dtype, twin.shape), name
+        if array.tobytes() != twin.tobytes():
+            np.testing.assert_array_equal(array, twin, err_msg=f"{name}: not the same bits")
+            raise AssertionError(f"{name}: equal numbers, but not the same bits")

@@ -1,0 +1,55 @@
+"""What the documents promise: their code runs, their links lead somewhere, no file is left out."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "csrc" / "README.md"])
+
+if not DOCUMENTS:
+    pytest.skip("the documents are not here, only an installed package", allow_module_level=True)
+
+
+def test_the_readme_code_runs_and_prints_what_it_says():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 3
+    namespace, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for block in blocks:
+            exec(block, namespace)
+    lines = printed.getvalue().splitlines()
+    promised = re.findall(r"^print\(.*\)   # (.*)$", "\n".join(blocks), re.MULTILINE)
+    assert promised == lines[: len(promised)] == ["ello"]
+    assert lines[1].startswith("gradcheck ok")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(document):
+    text = document.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_file_of_the_core_has_its_line():
+    text = (ROOT / "csrc" / "README.md").read_text("utf-8")
+    cells = "\n".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+    named = set(re.findall(r"`([\w/.]+)`", cells))
+    core = {
+        str(path.relative_to(ROOT / "csrc" / "core"))
+        for path in (ROOT / "csrc" / "core").rglob("*")
+        if path.suffix in (".c", ".h", ".inc", ".def")
+    }
+    binding = {path.name for path in (ROOT / "csrc" / "binding").glob("*.[ch]")}
+    assert named >= core | binding, f"without a line: {(core | binding) - named}"
+    assert named <= core | binding, f"not there: {named - core - binding}"
+
+
+def test_make_targets_in_the_documents_exist():
+    text = "\n".join(document.read_text("utf-8") for document in DOCUMENTS)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"`?make ([a-z]+)\b(?!`? (?:it|of|a|the))", text)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,430 @@
+"""The NumPy reference against finite differences, PyTorch, and golden numbers."""
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crnn import reference
+
+GOLDEN = Path(__file__).parent / "golden"
+CELLS = {
+    "rnn_tanh": reference.RNN("tanh"),
+    "rnn_relu": reference.RNN("relu"),
+    "lstm": reference.LSTM(),
+    "gru": reference.GRU("after"),
+    "gru_before": reference.GRU("before"),
+    "janet": reference.JANET(),
+    "janet_beta": reference.JANET(beta=-0.5),
+}
+TORCH_KINDS = ["rnn_tanh", "rnn_relu", "lstm", "gru"]
+B, T, I, H = 4, 5, 3, 4
+LENGTHS = {"full": None, "lengths": [2, 5, 0, 3]}
+
+every_cell = pytest.mark.parametrize("kind", CELLS)
+every_run = [
+    pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS),
+    pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"]),
+]
+
+
+def for_runs(test):
+    for mark in every_run:
+        test = mark(test)
+    return test
+
+
+class Problem:
+    """Random parameters, inputs, initial state (a tuple) and gradients of the outputs."""
+
+    def __init__(self, kind, *, bias=True, sizes=(B, T, I, H)):
+        B, T, I, H = sizes
+        rng = np.random.default_rng(7)
+        self.cell = CELLS[kind]
+        shapes = self.cell.shapes(I, H, bias)
+        self.params = {name: rng.normal(0, 0.7, shape) for name, shape in shapes.items()}
+        self.x, self.dy = rng.normal(size=(B, T, I)), rng.normal(size=(B, T, H))
+        self.state = tuple(rng.normal(size=(B, H)) for _ in self.cell.state_names)
+        self.dstate = tuple(rng.normal(size=(B, H)) for _ in self.cell.state_names)
+
+    def loss(self, cell=None, **options):
+        y, state, _ = (cell or self.cell).forward(
+            self.params, self.x, packed(self.state), **options
+        )
+        return np.vdot(y, self.dy) + np.vdot(unpacked(state), self.dstate)
+
+    def solve(self, **options):
+        y, state, tape = self.cell.forward(self.params, self.x, packed(self.state), **options)
+        dx, dstate, grads = self.cell.backward(self.params, tape, self.dy, packed(self.dstate))
+        return SimpleResult(y, unpacked(state), tape, dx, unpacked(dstate), grads)
+
+
+class SimpleResult:
+    def __init__(self, y, state, tape, dx, dstate, grads):
+        self.y, self.state, self.tape = y, state, tape
+        self.dx, self.dstate, self.grads = dx, dstate, grads
+
+    def arrays(self):
+        named = {"y": self.y, "dx": self.dx, **self.grads}
+        named |= {f"state {k}": part for k, part in enumerate(self.state)}
+        return named | {f"dstate {k}": part for k, part in enumerate(self.dstate)}
+
+
+def packed(parts):
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def unpacked(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def differences(function, array, step=1e-5):
+    """Central differences of a scalar function over every entry of `array`, edited in place."""
+    slopes = np.zeros(array.shape)
+    for where in np.ndindex(array.shape):
+        middle = array[where]
+        array[where] = middle + step
+        above = function()
+        array[where] = middle - step
+        slopes[where] = (above - function()) / (2 * step)
+        array[where] = middle
+    return slopes
+
+
+def assert_close(found, expected, tolerance):
+    """Largest difference over the largest magnitude."""
+    assert found.shape == expected.shape
+    scale = np.max(np.abs(expected), initial=0.0) or 1.0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
+# ------------------------------------------------------------------------- finite differences
+
+
+@every_cell
+@for_runs
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_gradients_are_the_finite_differences(kind, lengths, reverse, bias):
+    problem, options = Problem(kind, bias=bias), {"lengths": lengths, "reverse": reverse}
+    result = problem.solve(**options)
+    pairs = [(problem.params[name], grad) for name, grad in result.grads.items()]
+    pairs += [(problem.x, result.dx), *zip(problem.state, result.dstate, strict=True)]
+    assert list(result.grads) == list(problem.params)
+    for array, grad in pairs:
+        assert_close(grad, differences(lambda: problem.loss(**options), array), 1e-8)
+
+
+@every_cell
+@for_runs
+def test_traces_are_total_derivatives(kind, lengths, reverse):
+    """Moving h_t, or c_t inside its step, moves the loss by the traced derivative."""
+    problem, options = Problem(kind), {"lengths": lengths, "reverse": reverse}
+    result = problem.solve(**options)
+    for k, name in enumerate(problem.cell.state_names):
+        nudge = np.zeros((B, T, H))
+        moved = Moved(problem.cell, k, nudge, **options)
+        slopes = differences(lambda moved=moved: problem.loss(moved, **options), nudge)
+        assert_close(getattr(result.tape, "d" + name), slopes, 1e-8)
+
+
+class Moved(reference.Cell):
+    """A cell whose state k is moved by ``nudge[:, t]`` in step t."""
+
+    def __init__(self, cell, part, nudge, lengths, reverse):
+        self.cell, self.part, self.nudge = cell, part, nudge
+        self.gate_order, self.state_names = cell.gate_order, cell.state_names
+        self.hidden_biases = cell.hidden_biases
+        self.lengths, self.reverse = [T] * B if lengths is None else lengths, reverse
+
+    def forward(self, *arguments, **options):
+        self.times = iter(reversed(range(T)) if self.reverse else range(T))
+        return super().forward(*arguments, **options)
+
+    def step(self, w, x, state):
+        t = next(self.times)
+        gates, after = self.cell.step(w, x, state)
+        after[self.part] = after[self.part] + self.nudge[np.greater(self.lengths, t), t]
+        if self.part == 1:  # the LSTM's c' is seen by its h'
+            after[0] = gates["o"] * np.tanh(after[1])
+        return gates, after
+
+
+# ----------------------------------------------------------------------------------- promises
+
+
+@every_cell
+@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
+@pytest.mark.parametrize("junk", [np.nan, 1e30])
+def test_padding_changes_nothing(kind, reverse, junk):
+    lengths = LENGTHS["lengths"]
+    options = {"lengths": lengths, "reverse": reverse}
+    clean, dirty = Problem(kind), Problem(kind)
+    padding = np.arange(T) >= np.c_[lengths]
+    dirty.x[padding] = dirty.dy[padding] = junk
+    expected, found = clean.solve(**options).arrays(), dirty.solve(**options).arrays()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    assert not found["y"][padding].any()
+    assert not found["dx"][padding].any()
+    for part in range(len(clean.state)):  # the row of length 0 hands both through
+        np.testing.assert_array_equal(found[f"state {part}"][2], clean.state[part][2])
+        np.testing.assert_array_equal(found[f"dstate {part}"][2], clean.dstate[part][2])
+
+
+@every_cell
+@for_runs
+def test_each_row_is_what_it_is_alone(kind, lengths, reverse):
+    problem = Problem(kind)
+    batch = problem.solve(lengths=lengths, reverse=reverse)
+    for row, length in enumerate([T] * B if lengths is None else lengths):
+        x = problem.x[row : row + 1, :length]
+        first = [part[row : row + 1] for part in problem.state]
+        y, state, _ = problem.cell.forward(
+            problem.params, x[:, ::-1] if reverse else x, packed(first)
+        )
+        y = y[:, ::-1] if reverse else y
+        assert_close(batch.y[row : row + 1, :length], y, 1e-14)
+        for part, alone in zip(batch.state, unpacked(state), strict=True):
+            assert_close(part[row : row + 1], alone, 1e-14)
+
+
+@every_cell
+def test_symbols_are_one_hot_rows(kind):
+    problem = Problem(kind)
+    symbols = np.random.default_rng(1).integers(0, I, (B, T))
+    symbols[0, 3:], lengths = 10**9, [3, 5, 5, 4]
+    problem.x = reference.one_hot(symbols, I)
+    expected = problem.solve(lengths=lengths).arrays()
+    problem.x = symbols
+    found = problem.solve(lengths=lengths).arrays()
+    assert found.pop("dx") is None
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+@every_cell
+def test_absent_arguments_are_zeros(kind):
+    problem = Problem(kind)
+    problem.state = problem.dstate = tuple(np.zeros((B, H)) for _ in problem.state)
+    problem.dy[:] = 0
+    problem.dy[:, -1] = 1
+    expected = problem.solve().arrays()
+    y, _, tape = problem.cell.forward(problem.params, problem.x)
+    np.testing.assert_array_equal(y, expected["y"])
+    dx, _, grads = problem.cell.backward(problem.params, tape, problem.dy)
+    for name, array in {"dx": dx, **grads}.items():
+        np.testing.assert_array_equal(array, expected[name])
+    last = [np.ones((B, H)), *(np.zeros((B, H)) for _ in problem.state[1:])]
+    dx, _, grads = problem.cell.backward(problem.params, tape, None, packed(last))
+    for name, array in {"dx": dx, **grads}.items():
+        assert_close(array, expected[name], 1e-14)
+
+
+@every_cell
+@pytest.mark.parametrize("sizes", [(0, 5, 3, 4), (4, 0, 3, 4), (1, 1, 1, 1)])
+def test_smallest_shapes(kind, sizes):
+    problem = Problem(kind, sizes=sizes)
+    result = problem.solve()
+    assert result.y.shape == problem.dy.shape
+    if 0 in sizes:
+        for part, first in zip(result.state, problem.state, strict=True):
+            np.testing.assert_array_equal(part, first)
+        for part, last in zip(result.dstate, problem.dstate, strict=True):
+            np.testing.assert_array_equal(part, last)
+        assert not any(grad.any() for grad in result.grads.values())
+
+
+def test_janet_is_its_equation():
+    """One unit in numbers: the code writes 1 − σ(s−β) in another form."""
+    cell, s = reference.JANET(beta=1.0), 0.3
+    params = {"W_x": np.zeros((2, 1)), "W_h": np.zeros((2, 1)), "b": np.array([s, 0.8])}
+    y, _, tape = cell.forward(params, np.zeros((1, 1, 1)), np.full((1, 1), 0.5))
+
+    def sigma(v):
+        return 1 / (1 + np.exp(-v))
+
+    expected = sigma(s) * 0.5 + (1 - sigma(s - 1.0)) * np.tanh(0.8)
+    np.testing.assert_allclose(y, np.full((1, 1, 1), expected), rtol=1e-15)
+    np.testing.assert_allclose(tape.gates["f"], np.full((1, 1, 1), sigma(s)), rtol=1e-15)
+
+
+def test_sigmoid_is_right_in_its_tails():
+    s = np.array([-np.inf, -745.0, -40.0, 0.0, 40.0, np.inf])
+    expected = [0.0, np.exp(-745.0), np.exp(-40.0), 0.5, 1.0, 1.0]
+    with np.errstate(over="raise"):
+        np.testing.assert_allclose(reference.sigmoid(s), expected, rtol=1e-13)
+
+
+def test_the_example_in_the_docstring_runs():
+    outcome = doctest.testmod(reference.cells)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+@pytest.mark.parametrize("wrong", [lambda: reference.RNN("sin"), lambda: reference.GRU("never")])
+def test_wrong_options_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        wrong()
+
+
+# ------------------------------------------------------------------------ PyTorch, golden numbers
+
+
+@pytest.mark.parametrize("kind", TORCH_KINDS)
+@for_runs
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_cells_agree_with_torch(kind, lengths, reverse, bias):
+    pytest.importorskip("torch")
+    import torch_twins
+
+    problem = Problem(kind, bias=bias)
+    found = problem.solve(lengths=lengths, reverse=reverse)
+    twin = torch_twins.forward_backward(
+        torch_twins.to_torch(problem.params, kind), kind,
+        problem.x, problem.state, problem.dy, problem.dstate, lengths, reverse,
+    )  # fmt: skip
+    expected = SimpleResult(tape=None, **twin).arrays()
+    for name, array in found.arrays().items():
+        assert_close(array, expected[name], 1e-10)
+
+
+@pytest.mark.parametrize("kind", TORCH_KINDS)
+def test_cells_agree_with_golden_numbers(kind):
+    golden = np.load(GOLDEN / f"{kind}.npz")
+    params = {name[6:]: golden[name] for name in golden.files if name.startswith("param.")}
+    cell, problem = CELLS[kind], Problem(kind)
+    assert set(params) == set(cell.shapes(3, 5))
+    problem.params, problem.x, problem.dy = params, golden["x"], golden["dy"]
+    problem.state = tuple(golden[name + "0"] for name in cell.state_names)
+    problem.dstate = tuple(golden["d" + name] for name in cell.state_names)
+    result = problem.solve()
+    pairs = [(result.y, "y"), (result.dx, "dx")]
+    pairs += zip(result.state, cell.state_names, strict=True)
+    pairs += zip(result.dstate, ["d" + name + "0" for name in cell.state_names], strict=True)
+    pairs += [(grad, "grad." + name) for name, grad in result.grads.items()]
+    for array, name in pairs:
+        assert_close(array, golden[name], 1e-10)
+
+
+@pytest.mark.parametrize("kind", TORCH_KINDS)
+def test_golden_numbers_can_be_made_again(kind):
+    pytest.importorskip("torch")
+    from golden import make
+
+    golden, numbers = np.load(GOLDEN / f"{kind}.npz"), make.numbers(kind)
+    assert set(golden.files) == set(numbers)
+    for name in set(numbers) - {"torch_version"}:
+        np.testing.assert_allclose(numbers[name], golden[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+# ----------------------------------------------------------------------- losses, dense, optimizers
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_losses_have_the_right_gradients(lengths):
+    rng = np.random.default_rng(3)
+    logits, target = rng.normal(size=(B, T, 6)), rng.normal(size=(B, T, 6))
+    targets = rng.integers(0, 6, (B, T))
+    for loss, goal in ((reference.softmax_cross_entropy, targets), (reference.mse, target)):
+        _, gradient = loss(logits, goal, lengths)
+        slopes = differences(lambda loss=loss, goal=goal: loss(logits, goal, lengths)[0], logits)
+        assert_close(gradient, slopes, 1e-8)
+
+
+def test_losses_ignore_padding_and_answer_nothing_with_zero():
+    rng = np.random.default_rng(3)
+    logits, targets, lengths = rng.normal(size=(B, T, 6)), rng.integers(0, 6, (B, T)), [2, 5, 0, 3]
+    padding = np.arange(T) >= np.c_[lengths]
+    for loss, goal, junk in (
+        (reference.softmax_cross_entropy, targets, -7),
+        (reference.mse, rng.normal(size=(B, T, 6)), np.nan),
+    ):
+        dirty, dirty_goal = logits.copy(), goal.copy()
+        dirty[padding], dirty_goal[padding] = np.nan, junk
+        clean, dclean = loss(logits, goal, lengths)
+        found, dfound = loss(dirty, dirty_goal, lengths)
+        assert found == clean
+        np.testing.assert_array_equal(dfound, dclean)
+        value, gradient = loss(dirty, dirty_goal, [0] * B)
+        assert value == 0
+        assert not gradient.any()
+
+
+def test_losses_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(4)
+    for shape in ((3, 6), (2, 3, 6)):
+        logits, targets = 30 * rng.normal(size=shape), rng.integers(0, 6, shape[:-1])
+        goal = rng.normal(size=shape)
+        x = torch.tensor(logits, requires_grad=True)
+        for twin, (value, gradient) in (
+            (
+                torch.nn.functional.cross_entropy(x.reshape(-1, 6), torch.tensor(targets.ravel())),
+                reference.softmax_cross_entropy(logits, targets),
+            ),
+            (
+                torch.nn.functional.mse_loss(x, torch.tensor(goal)),
+                reference.mse(logits, goal),
+            ),
+        ):
+            x.grad = None
+            twin.backward()
+            np.testing.assert_allclose(value, twin.item(), rtol=1e-12)
+            assert_close(gradient, x.grad.numpy(), 1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense_gradients(bias):
+    rng = np.random.default_rng(5)
+    params = {"W": rng.normal(size=(6, 3))} | ({"b": rng.normal(size=6)} if bias else {})
+    x, dy = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 4, 6))
+
+    def loss():
+        return np.vdot(reference.dense(params, x), dy)
+
+    dx, grads = reference.dense_backward(params, x, dy)
+    assert list(grads) == list(params)
+    for array, gradient in [(x, dx), *((params[name], grads[name]) for name in params)]:
+        assert_close(gradient, differences(loss, array), 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("function", "torch_name", "options"),
+    [
+        (reference.sgd_momentum, "SGD", {"lr": 0.1}),
+        (reference.sgd_momentum, "SGD", {"lr": 0.1, "momentum": 0.9}),
+        (reference.rmsprop, "RMSprop", {"lr": 0.01}),
+        (reference.adam, "Adam", {}),
+        (reference.adam, "Adam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3}),
+        (reference.adamw, "AdamW", {"lr": 0.1}),
+    ],
+)
+def test_optimizers_agree_with_torch(function, torch_name, options):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    param, memory = rng.normal(size=(3, 2)), None
+    twin = torch.tensor(param, requires_grad=True)
+    optimizer = getattr(torch.optim, torch_name)([twin], **options)
+    for _ in range(5):
+        grad = rng.normal(size=(3, 2))
+        twin.grad = torch.tensor(grad)
+        optimizer.step()
+        defaults = {} if "adam" in function.__name__ else {"lr": 0.01}
+        param, memory = function(param, grad, memory, **(defaults | options))
+        assert_close(param, twin.detach().numpy(), 1e-12)
+
+
+@pytest.mark.parametrize("limit", [0.5, 100.0])
+def test_clipping_agrees_with_torch(limit):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(8)
+    grads = {"a": rng.normal(size=(3, 2)), "b": rng.normal(size=4)}
+    twins = {name: torch.zeros(grad.shape, dtype=torch.float64) for name, grad in grads.items()}
+    for name, grad in grads.items():
+        twins[name].grad = torch.tensor(grad)
+    expected = torch.nn.utils.clip_grad_norm_(twins.values(), limit).item()
+    clipped, norm = reference.clip_norm(grads, limit)
+    np.testing.assert_allclose(norm, expected, rtol=1e-14)
+    for name, grad in clipped.items():
+        assert_close(grad, twins[name].grad.numpy(), 1e-14)
