@@ -107,7 +107,7 @@ class Progress(Callback):
             self._bar = tqdm(
                 total=self._epoch_steps and self._epoch_steps * run.epochs,
                 initial=self._done(run),
-                unit=self.unit,
+                unit=f" {self.unit}s",
                 unit_scale=True,
                 delay=2,
                 dynamic_ncols=True,

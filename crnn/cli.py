@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from crnn._version import __version__
@@ -161,28 +161,20 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def _size(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
-    return value
+def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return a function that reads an integer in these limits."""
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
 
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
+        return value
 
-def _count(text: str) -> int:
-    value = _size(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = _size(text)
-    if value >= 2**64:
-        raise argparse.ArgumentTypeError(f"expected an integer below 2**64, got {text!r}")
-    return value
+    return read
 
 
 def _positive(text: str) -> float:
@@ -195,18 +187,20 @@ def _positive(text: str) -> float:
     return value
 
 
+_SEED = _integer(0, 2**64 - 1)
+
 # The options of train that are settings: their type and what they say. Without a default of their
 # own, so that those given can be told from those that are not.
 _OPTIONS: dict[str, tuple[Any, str]] = {
-    "hidden": (_count, "units of a recurrent layer"),
-    "layers": (_count, "recurrent layers, one on top of the other"),
-    "embedding": (_size, "length of the vectors for symbols, 0 for symbols as they are"),
-    "epochs": (_count, "times to go through the text"),
-    "batch": (_count, "streams of text, or lines, in an update"),
-    "steps": (_count, "characters that an update goes back"),
+    "hidden": (_integer(1), "units of a recurrent layer"),
+    "layers": (_integer(1), "recurrent layers, one on top of the other"),
+    "embedding": (_integer(0), "length of the vectors for symbols, 0 for symbols as they are"),
+    "epochs": (_integer(1), "times to go through the text"),
+    "batch": (_integer(1), "streams of text, or lines, in an update"),
+    "steps": (_integer(1), "characters that an update goes back"),
     "lr": (_positive, "peak of the learning rate, which goes up and down in one cycle"),
     "clip": (_positive, "largest norm of a gradient"),
-    "seed": (_seed, "decides the initial weights and the order of lines"),
+    "seed": (_SEED, "decides the initial weights and the order of lines"),
 }
 
 
@@ -221,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--prime", default="", metavar="TEXT", help="what the text begins with")
     add.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest (0.8)")
     add.add_argument("--length", type=int, default=500, help="characters to add, at most (500)")
-    add.add_argument("--seed", type=_seed, help="the same seed writes the same (a fresh one)")
+    add.add_argument("--seed", type=_SEED, help="the same seed writes the same (a fresh one)")
     add.set_defaults(run=sample)
 
     add = commands.add_parser("demo", help="train on the documentation that comes with Python")

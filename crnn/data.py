@@ -29,6 +29,8 @@ from crnn.layers.base import check_size
 
 Symbols = NDArray[np.int64]
 
+END_OF_LINE = "\n"
+
 # Streams of the counter-based generator (crnn._core.random_uniform), apart from one another.
 _SHUFFLE = int.from_bytes(b"shuffle")
 _SPLIT = int.from_bytes(b"split")
@@ -219,8 +221,8 @@ class Lines:
         vocabulary: Vocabulary,
         batch: int = 32,
         *,
-        start: str = "\n",
-        stop: str = "\n",
+        start: str = END_OF_LINE,
+        stop: str = END_OF_LINE,
         seed: int | None = 0,
     ) -> None:
         self.batch = check_size("batch", batch)
@@ -261,6 +263,12 @@ def _pad(lines: list[Symbols]) -> tuple[Symbols, Symbols, Symbols]:
         x[row, :length] = line[:-1]
         target[row, :length] = line[1:]
     return x, target, lengths
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text, without the space around them and without empty ones."""
+    lines = [line.strip() for line in text.split(END_OF_LINE)]
+    return [line for line in lines if line]
 
 
 def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.intp]:

@@ -12,24 +12,19 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols.
 
 import itertools
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import FrameType
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from crnn.callbacks import Callback, Progress
 from crnn.history import History
+from crnn.interrupts import Interrupts
 from crnn.layers.base import Layer, accepts, check_size
 from crnn.optim import Optimizer
+from crnn.windows import Data, Item, check_tbptt, items_of, set_epoch, valid_steps_of, windows_of
 
 Loss = Callable[[Any, Any, Any], tuple[float, Any]]
-Data = Iterable[tuple[Any, ...]]
 
 
 def fit(
@@ -135,12 +130,12 @@ def evaluate(
     """
     total, steps = 0.0, 0
     check_tbptt(tbptt)
-    for item in _items(data, "validation", tbptt):
+    for item in items_of(data, "validation", tbptt):
         state = None
-        for window in _windows(item, tbptt):
+        for window in windows_of(item, tbptt):
             y, state = model(window.x, state, lengths=window.lengths)
             value, _ = loss(y, window.target, window.lengths)
-            count = _valid_steps(y, window.lengths)
+            count = valid_steps_of(y, window.lengths)
             total, steps = total + value * count, steps + count
             between()
     if steps == 0:
@@ -151,79 +146,7 @@ def evaluate(
 def count_updates(data: Data, tbptt: tuple[int, int] | None = None) -> int:
     """Return how many updates an epoch of `fit` has, having gone through the data once."""
     check_tbptt(tbptt)
-    return sum(1 for item in _items(data, "data", tbptt) for _ in _windows(item, tbptt))
-
-
-# --------------------------------------------------------------------------------------------------
-# Items and windows
-# --------------------------------------------------------------------------------------------------
-
-
-class _Item(NamedTuple):
-    """What a pass over the data gives, or a window of it."""
-
-    x: NDArray[Any]
-    target: NDArray[Any]
-    lengths: NDArray[Any] | None
-
-
-def _items(data: Data, name: str, tbptt: tuple[int, int] | None) -> Iterator[_Item]:
-    """Go through the data once, checking what comes."""
-    empty = True
-    for item in data:
-        empty = False
-        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-            raise ValueError(
-                f"{name}: expected items (x, target) or (x, target, lengths), got {item!r:.60}"
-            )
-        x, target = np.asarray(item[0]), np.asarray(item[1])
-        lengths = np.asarray(item[2]) if len(item) == 3 and item[2] is not None else None
-        if tbptt and (x.ndim < 2 or target.shape[:2] != x.shape[:2]):
-            raise ValueError(
-                f"{name}: windows (tbptt) need x (B, T, ...) and target (B, T, ...), "
-                f"got shapes {x.shape} and {target.shape}"
-            )
-        if lengths is not None and (lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu"):
-            raise ValueError(
-                f"{name}: expected lengths to be integers of shape (B,) = {x.shape[:1]}, "
-                f"got {lengths.dtype} of shape {lengths.shape}"
-            )
-        yield _Item(x, target, lengths)
-    if empty:
-        raise ValueError(
-            f"{name}: expected items, got none. An iterator can be gone through only once: "
-            f"for more than one epoch give a list, or an object with __iter__"
-        )
-
-
-def _windows(item: _Item, tbptt: tuple[int, int] | None) -> Iterator[_Item]:
-    """Cut an item into windows along T; those in which no row has a valid step are left out."""
-    x, target, lengths = item
-    steps = x.shape[1] if x.ndim > 1 else 1
-    if len(x) == 0:
-        return
-    if lengths is not None:
-        steps = min(steps, int(lengths.max()))
-    if tbptt is None:
-        if steps > 0:
-            yield item
-        return
-    for start in range(0, steps, tbptt[0]):
-        window = slice(start, min(start + tbptt[0], steps))
-        part = None if lengths is None else np.clip(lengths - start, 0, tbptt[0])
-        yield _Item(x[:, window], target[:, window], part)
-
-
-def _valid_steps(y: Any, lengths: NDArray[Any] | None) -> int:
-    """Return how many steps of y (B, T, ...) are valid; of a y without steps (B, K), the rows."""
-    if y.ndim < 3:
-        return int(y.shape[0])
-    return int(y.shape[0] * y.shape[1] if lengths is None else lengths.sum())
-
-
-# --------------------------------------------------------------------------------------------------
-# The loop
-# --------------------------------------------------------------------------------------------------
+    return sum(1 for item in items_of(data, "data", tbptt) for _ in windows_of(item, tbptt))
 
 
 @dataclass(frozen=True)
@@ -317,7 +240,7 @@ class Trainer:
         return self.history
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a run is made of, besides the data and the arguments.
+        """Return a snapshot of all that a run is made of, besides the data and the arguments.
 
         Raises
         ------
@@ -327,8 +250,8 @@ class Trainer:
         if not self._whole:
             raise RuntimeError("the run was broken off in the middle of an update")
         return {
-            "position": vars(self.position),
-            "history": self.history.columns,
+            "position": dict(vars(self.position)),
+            "history": {name: list(column) for name, column in self.history.columns.items()},
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -360,10 +283,10 @@ class Trainer:
     def _run_epoch(self, check: Callable[[], None]) -> None:
         """Train from where the epoch stands to its end; `check` is called between updates."""
         self._clock = time.perf_counter()
-        _set_epoch(self.data, self.position.epoch)
-        items = _items(self.data, "data", self._tbptt)
+        set_epoch(self.data, self.position.epoch)
+        items = items_of(self.data, "data", self._tbptt)
         for item in itertools.islice(items, self.position.item, None):
-            windows = _windows(item, self._tbptt)
+            windows = windows_of(item, self._tbptt)
             for window in itertools.islice(windows, self.position.window, None):
                 self._update(window)
                 self._tell("on_update")
@@ -372,7 +295,7 @@ class Trainer:
             self.position = replace(place, item=place.item + 1, window=0, state=None)
         val_loss = None
         if self._validation is not None:
-            _set_epoch(self._validation, self.position.epoch)
+            set_epoch(self._validation, self.position.epoch)
             val_loss = evaluate(
                 self.model, self._validation, self._loss, tbptt=self._tbptt, between=check
             )
@@ -380,21 +303,22 @@ class Trainer:
         self._tell("on_epoch")
         check()
 
-    def _update(self, window: _Item) -> None:
+    def _update(self, window: Item) -> None:
         """Forward, loss, backward, and one step of the optimizer."""
         place, lr = self.position, self.optimizer.lr
         options = {"call": place.update} if self._counts_calls else {}
         y, state, tape = self.model.forward(
             window.x, place.state, lengths=window.lengths, **options
         )
-        loss, dy = self._loss(y, window.target, window.lengths)
+        value, dy = self._loss(y, window.target, window.lengths)
+        loss = float(value)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} after {place.update} updates, in epoch {place.epoch + 1}: "
                 f"a smaller learning rate or a smaller clip_norm may help"
             )
         self.model.backward(tape, dy)
-        steps, now = _valid_steps(y, window.lengths), time.perf_counter()
+        steps, now = valid_steps_of(y, window.lengths), time.perf_counter()
         self._whole = False
         self.norm = self.optimizer.step()
         self.position = replace(
@@ -433,53 +357,3 @@ class Trainer:
     def _tell(self, event: str) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(self)
-
-
-def check_tbptt(tbptt: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return a pair of equal window sizes, or None."""
-    if tbptt is None:
-        return None
-    if not isinstance(tbptt, tuple | list) or len(tbptt) != 2:
-        raise ValueError(f"tbptt: expected None or (k1, k2), got {tbptt!r}")
-    k1, k2 = (check_size(name, k) for name, k in zip(("k1", "k2"), tbptt, strict=True))
-    if k1 != k2:
-        raise ValueError(f"tbptt: only k1 == k2 is there so far, got ({k1}, {k2})")
-    return k1, k2
-
-
-def _set_epoch(data: Data, epoch: int) -> None:
-    if hasattr(data, "set_epoch"):
-        data.set_epoch(epoch)
-
-
-class Interrupts:
-    """Ctrl-C waits for a good moment: it is noted when it comes, and raised by `check`.
-
-    A second Ctrl-C is raised at once. Outside the main thread, or where the program handles the
-    signal itself, nothing is changed.
-    """
-
-    def __enter__(self) -> "Interrupts":
-        self._noted = False
-        main = threading.current_thread() is threading.main_thread()
-        self._ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._ours:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted:
-            raise KeyboardInterrupt
-        self._noted = True
-
-    def check(self) -> None:
-        """Raise the KeyboardInterrupt that is due, if one is."""
-        if self._noted:
-            self._noted = False
-            raise KeyboardInterrupt
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if kind is None:
-            self.check()

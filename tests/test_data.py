@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import crnn.data
-from crnn.data import Lines, TextStreams, Vocabulary, corpora, corpus, hold_out, permutation
+from crnn.data import (
+    Lines,
+    TextStreams,
+    Vocabulary,
+    corpora,
+    corpus,
+    hold_out,
+    lines_of,
+    permutation,
+)
 
 # ------------------------------------------------------------------------------------- vocabulary
 
@@ -168,6 +177,11 @@ def test_the_order_of_lines_is_a_function_of_seed_and_epoch():
 def test_wrong_lines(lines, batch, message):
     with pytest.raises(ValueError, match=message):
         Lines(lines, Vocabulary("ab\n"), batch)
+
+
+def test_the_lines_of_a_text():
+    assert lines_of("one\n\n  two \n\tthree") == ["one", "two", "three"]
+    assert lines_of(" \n") == []
 
 
 def test_hold_out_splits_by_the_seed():

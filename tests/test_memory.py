@@ -118,11 +118,12 @@ def watch_memory(name, queue):
     references = exercise(name, ROUNDS[name])
     growth = peak() - before
     tracemalloc.start()
-    exercise(name, 50)
-    traced = tracemalloc.get_traced_memory()[0]
-    exercise(name, 200)
-    traced = tracemalloc.get_traced_memory()[0] - traced
-    queue.put((references, growth, traced))
+    traced = []
+    for rounds in (50, 500):
+        exercise(name, rounds)
+        gc.collect()
+        traced.append(tracemalloc.get_traced_memory()[0])
+    queue.put((references, growth, traced[1] - traced[0]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no module resource")
@@ -137,4 +138,4 @@ def test_memory_stays(name):
     references, growth, traced = queue.get()
     assert references == {}
     assert growth < 600, f"{growth} kB in {ROUNDS[name]} rounds"
-    assert traced < 4000, f"{traced} bytes in 200 rounds"
+    assert traced < 15_000, f"{traced} bytes in 500 rounds"  # no object is smaller than 30

@@ -301,9 +301,9 @@ def generator():
     yield x, x
 
 
-def ragged():
-    x = np.zeros((2, 3), int)
-    return [(x, x, np.array([1, 2, 3]))]
+def ragged(*lengths):
+    x = np.zeros((2, 8), int)
+    return [(x, x, np.array(lengths))]
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,9 @@ def ragged():
         ({"data": generator()}, "data: expected items, got none. An iterator can be gone through"),
         ({"data": [np.zeros(3)]}, r"data: expected items \(x, target\) or .* got array"),
         ({"data": [(1,)]}, r"data: expected items \(x, target\) or .* got \(1,\)"),
-        ({"data": ragged()}, r"lengths to be integers of shape \(B,\) = \(2,\), got int64"),
+        ({"data": ragged(1, 2, 3)}, r"lengths: expected .* \(B=2,\), got shape \(3,\)"),
+        ({"data": ragged(1, 99)}, "lengths: expected integers from 0 to T=8, got 1 to 99"),
+        ({"data": ragged(-1, 2)}, "lengths: expected integers from 0 to T=8, got -1 to 2"),
         (
             {"data": [(np.zeros((2, 3), int), np.zeros(2, int))]},
             r"data: windows \(tbptt\) need .* got shapes \(2, 3\) and \(2,\)",
@@ -398,6 +400,22 @@ def test_a_run_taken_up_again_is_the_same_run(tmp_path, data, update):
     np.testing.assert_equal(numbers(again), numbers(whole))
     assert first.losses + second.losses == recorder.losses
     assert first.rates + second.rates == recorder.rates
+
+
+def test_a_state_is_a_snapshot():
+    class Keep(Callback):
+        def on_update(self, run):
+            if run.position.update == 12:
+                self.state = run.state_dict()
+
+    keep = Keep()
+    whole = trainer(callbacks=[keep])
+    whole.run()
+    again = trainer(network(seed=2, dropout=0.3))
+    again.model.layers[1].seed = whole.model.layers[1].seed
+    again.load_state_dict(keep.state)
+    again.run()
+    np.testing.assert_equal(numbers(again), numbers(whole))
 
 
 def test_a_run_that_stopped_can_go_on_by_itself():

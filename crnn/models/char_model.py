@@ -13,18 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from crnn import _core, checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
-from crnn.data import Lines, TextStreams, Vocabulary, hold_out
+from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.history import History
 from crnn.layers.base import Layer, check_seed, check_size
 from crnn.layers.composition import Sequential
 from crnn.layers.pointwise import Dense, Embedding
 from crnn.layers.recurrent import Recurrent
 from crnn.losses import cross_entropy
+from crnn.models.sampling import Sampler
 from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
 
@@ -33,13 +31,11 @@ CHECKPOINT = "checkpoint.npz"
 CELLS: dict[str, Any] = {cell.__name__.lower(): cell for cell in Recurrent.__subclasses__()}
 
 _KIND = "character model"
-_END_OF_LINE = "\n"  # what a line begins and ends with, where lines are sequences of their own
 _STEPS = 64  # of a window in which a text is evaluated
 _ROW = 1000  # characters at least in each of several streams that are evaluated side by side
 
-# Streams of the counter-based generator.
+# Stream of the counter-based generator.
 _LAYER = int.from_bytes(b"layer")
-_SAMPLE = int.from_bytes(b"sample")
 
 
 class CharModel:
@@ -71,8 +67,8 @@ class CharModel:
     """
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
-        if lines and _END_OF_LINE not in vocabulary:
-            raise ValueError(f"vocabulary: expected one with {_END_OF_LINE!r}, which ends a line")
+        if lines and END_OF_LINE not in vocabulary:
+            raise ValueError(f"vocabulary: expected one with {END_OF_LINE!r}, which ends a line")
         self.vocabulary = vocabulary
         self.network = network
         self.lines = bool(lines)
@@ -111,7 +107,7 @@ class CharModel:
         if cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
         count, seed = check_size("layers", layers), check_seed(seed)
-        vocabulary = Vocabulary.from_text(text + _END_OF_LINE * lines)
+        vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
         first, last, *seeds = (
             int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count + 2)
@@ -273,11 +269,13 @@ class CharModel:
         str
             `prime` and what follows it.
         """
-        return Sampler(self).text(prime, length, temperature, check_seed(seed))
+        return Sampler(self.vocabulary, self.network, self.lines).text(
+            prime, length, temperature, check_seed(seed)
+        )
 
     def invent(self, count: int, length: int, *, temperature: float = 1.0, seed: int) -> list[str]:
         """Return `count` texts of a seed, each of at most `length` characters, without a prime."""
-        sampler = Sampler(self)
+        sampler = Sampler(self.vocabulary, self.network, self.lines)
         return [sampler.text("", length, temperature, seed, number) for number in range(count)]
 
     def save(
@@ -332,101 +330,8 @@ class CharModel:
         return f"CharModel({self.vocabulary!r}, {self.network!r}{lines})"
 
 
-class Sampler:
-    """Writes texts with a model, symbol by symbol; the weights are packed once.
-
-    Parameters
-    ----------
-    model : CharModel
-        As it is now: later changes of its weights are not seen.
-    """
-
-    def __init__(self, model: CharModel) -> None:
-        self._vocabulary, self._lines = model.vocabulary, model.lines
-        self._end = model.vocabulary.encode(_END_OF_LINE)[0] if model.lines else -1
-        network: Any = model.network
-        self._layers = network.layers if isinstance(network, Sequential) else [network]
-        self._streams = [
-            layer.stream(1) if hasattr(layer, "stream") else None for layer in self._layers
-        ]
-        self._states: list[Any] = []
-
-    def text(self, prime: str, length: int, temperature: float, seed: int, number: int = 0) -> str:
-        """Return one text; the parameters are those of `CharModel.sample`.
-
-        Parameters
-        ----------
-        number : int
-            Which text of the seed; each has random numbers of its own.
-        """
-        if length < 0:
-            raise ValueError(f"length: expected at least 0, got {length}")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature: expected a finite number from 0 up, got {temperature}")
-        *before, symbol = self._vocabulary.encode(self._start(prime))
-        self._reset()
-        for known in before:
-            self._step(known)
-        written: list[int] = []
-        for u in _core.random_uniform(seed, _SAMPLE, number << 32, length):
-            symbol = draw(self._step(symbol), temperature, u)
-            if symbol == self._end:
-                break
-            written.append(symbol)
-        return prime + self._vocabulary.decode(np.array(written, np.int64))
-
-    def _start(self, prime: str) -> str:
-        """Return what the network reads before it writes: at least one symbol."""
-        if self._lines:
-            return _END_OF_LINE + prime
-        return prime or (
-            _END_OF_LINE if _END_OF_LINE in self._vocabulary else self._vocabulary.symbols[0]
-        )
-
-    def _reset(self) -> None:
-        self._states = [None] * len(self._layers)
-        for stream in self._streams:
-            if stream is not None:
-                stream.reset()
-
-    def _step(self, symbol: int) -> NDArray[Any]:
-        """Read one symbol and return the logits (K,) of the next."""
-        x: Any = np.array([symbol])
-        for number, (layer, stream) in enumerate(zip(self._layers, self._streams, strict=True)):
-            if stream is not None:
-                x = stream.step(x)
-            else:
-                y, self._states[number] = layer(x[:, None], self._states[number])
-                x = y[:, 0]
-        return np.asarray(x[0])
-
-
-def draw(logits: NDArray[Any], temperature: float, u: float) -> int:
-    """Return a symbol drawn with probabilities softmax(logits / temperature).
-
-    Parameters
-    ----------
-    logits : array (K,)
-    temperature : float
-        From 0, which takes the likeliest.
-    u : float
-        A random number, uniform in [0, 1).
-    """
-    best = int(np.argmax(logits))
-    if temperature == 0:
-        return best
-    shares = np.exp((logits.astype(np.float64) - logits[best]) / temperature).cumsum()
-    return min(int(np.searchsorted(shares, u * shares[-1], side="right")), len(logits) - 1)
-
-
 class BitsProgress(Progress):
     """Progress in bits per character."""
 
     def __init__(self) -> None:
         super().__init__(unit="character", label="bits per character", scale=BITS)
-
-
-def lines_of(text: str) -> list[str]:
-    """Return the lines of a text, without the space around them and without empty ones."""
-    lines = [line.strip() for line in text.split(_END_OF_LINE)]
-    return [line for line in lines if line]

@@ -15,8 +15,8 @@ from typing import Any
 
 from crnn import _core, checkpoint, plotting
 from crnn._version import __version__
-from crnn.data import corpus
-from crnn.models.char_model import BITS, CHECKPOINT, BitsProgress, CharModel, lines_of
+from crnn.data import corpus, lines_of
+from crnn.models.char_model import BITS, CHECKPOINT, BitsProgress, CharModel
 from crnn.training import Trainer
 
 HELD_OUT = 0.1  # share of the text
@@ -61,7 +61,7 @@ class Source:
         if self.path is None:
             return corpus(self.corpus or "")
         try:
-            text = Path(self.path).read_text(encoding="utf-8")
+            text = Path(self.path).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: expected a text in UTF-8: {error}") from None
         if not text.strip():
@@ -195,7 +195,8 @@ class CharRun:
         return said
 
     def _write_history(self) -> None:
-        history = self.trainer.history
+        history, settings = self.trainer.history, asdict(self.settings)
+        settings["peak_lr"] = settings.pop("lr")  # beside the rate of each epoch's last update
         history.to_csv(
             Path(self.folder, HISTORY),
             bits=[BITS * loss for loss in history.loss],
@@ -203,7 +204,7 @@ class CharRun:
             text=str(self.source),
             characters=len(self.text),
             symbols=len(self.model.vocabulary),
-            **asdict(self.settings) | {"peak_lr": self.settings.lr, "lr": history.lr},
+            **settings,
             crnn=__version__,
             python=platform.python_version(),
             isa=_core.isa(),

@@ -22,16 +22,18 @@ static void forward_clear(forward_result *out) {
     Py_CLEAR(out->tape);
 }
 
-static bool forward_buffers(const Recurrent *self, const call *c, forward_result *out,
-                            void **workspace) {
+static bool forward_buffers(const Recurrent *self, const crnn_kernels *kernels, const call *c,
+                            forward_result *out, void **workspace) {
     size_t bytes;
     if (out->tape) {
-        if (!check_status(crnn_tape_size(&self->layer, &c->rows, &bytes), "x")) return false;
+        if (!check_status(crnn_tape_size(&self->layer, kernels, &c->rows, &bytes), "x"))
+            return false;
         out->tape->tape.memory = alloc_aligned(bytes);
         if (!out->tape->tape.memory) return false;
     }
-    if (!check_status(crnn_forward_workspace(&self->layer, &c->rows, out->tape != NULL, &bytes),
-                      "x"))
+    if (!check_status(
+            crnn_forward_workspace(&self->layer, kernels, &c->rows, out->tape != NULL, &bytes),
+            "x"))
         return false;
     *workspace = alloc_aligned(bytes);
     out->y = *workspace ? new_sequence(self, c, self->layer.hidden) : NULL;
@@ -41,10 +43,13 @@ static bool forward_buffers(const Recurrent *self, const call *c, forward_result
 /* With a tape, the call is the tape's own. */
 static bool forward_call(const Recurrent *self, call *c, const state_arrays *initial,
                          forward_result *out) {
+    const crnn_kernels *kernels = crnn_kernels_now(self->layer.dtype);
     void *workspace = NULL, *packed = NULL;
-    const bool ready = forward_buffers(self, c, out, &workspace) && (packed = pack_weights(self));
+    const bool ready = forward_buffers(self, kernels, c, out, &workspace) &&
+                       (packed = pack_weights(self, kernels));
     if (ready) {
         const crnn_forward_args args = {.layer = &self->layer,
+                                        .kernels = kernels,
                                         .rows = &c->rows,
                                         .packed = packed,
                                         .in = c->in,

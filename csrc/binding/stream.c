@@ -4,6 +4,7 @@
 typedef struct Stream {
     PyObject_HEAD
     crnn_layer layer;
+    const crnn_kernels *kernels; /* those that the weights are packed for */
     size_t batch;
     size_t *words; /* owned: the rows of a step */
     crnn_rows rows;
@@ -44,10 +45,12 @@ static bool stream_buffers(Stream *self, const Recurrent *layer) {
     self->words = alloc_aligned(bytes * sizeof(size_t));
     if (!self->words) return false;
     crnn_rows_init(&self->rows, self->words, self->batch, 1, NULL);
-    if (!check_status(crnn_forward_workspace(&self->layer, &self->rows, false, &bytes), "batch"))
+    if (!check_status(
+            crnn_forward_workspace(&self->layer, self->kernels, &self->rows, false, &bytes),
+            "batch"))
         return false;
     self->workspace = alloc_aligned(bytes);
-    return self->workspace && (self->packed = pack_weights(layer)) &&
+    return self->workspace && (self->packed = pack_weights(layer, self->kernels)) &&
            state_new(&self->state, &self->layer, self->batch);
 }
 
@@ -57,6 +60,7 @@ static PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) 
     Stream *self = object_new(layer->module->stream);
     if (!self) return NULL;
     self->layer = layer->layer;
+    self->kernels = crnn_kernels_now(layer->layer.dtype);
     self->batch = rows;
     if (!stream_buffers(self, layer) || !set_state(self, state)) Py_CLEAR(self);
     return (PyObject *)self;
@@ -99,6 +103,7 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
         x ? (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype)) : NULL;
     if (y) {
         const crnn_forward_args args = {.layer = &self->layer,
+                                        .kernels = self->kernels,
                                         .rows = &self->rows,
                                         .packed = self->packed,
                                         .in = in,

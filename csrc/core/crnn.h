@@ -51,6 +51,13 @@ const char *crnn_isa_name(void);
 /* Chooses another for the calls that follow; false, and no change, where it cannot run. */
 bool crnn_isa_select(const char *name);
 
+/* The kernels of one number type on one instruction set. What is packed, taped or measured with
+ * some can be used with these alone, so a caller asks once and hands them on. */
+typedef struct crnn_kernels crnn_kernels;
+
+/* Those in use. */
+const crnn_kernels *crnn_kernels_now(crnn_dtype dtype);
+
 /* ---- threads (threads.c) -------------------------------------------------------------------- */
 
 size_t crnn_threads(void);
@@ -149,24 +156,27 @@ typedef struct crnn_state {
 /* What forward keeps for backward: one buffer, whose layout depends on the instruction set, which
  * it remembers. */
 typedef struct crnn_tape {
-    const struct crnn_kernels *kernels;
-    void *memory; /* [crnn_tape_size] bytes, aligned to CRNN_ALIGN */
+    const crnn_kernels *kernels; /* those that forward ran on */
+    void *memory;                /* [crnn_tape_size] bytes, aligned to CRNN_ALIGN */
 } crnn_tape;
 
 enum { CRNN_ALIGN = 64 };
 
-crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_rows *rows, size_t *bytes);
-crnn_status crnn_packed_size(const crnn_layer *layer, size_t *bytes);
-crnn_status crnn_forward_workspace(const crnn_layer *layer, const crnn_rows *rows, bool keep,
-                                   size_t *bytes);
+crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
+                           const crnn_rows *rows, size_t *bytes);
+crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes);
+crnn_status crnn_forward_workspace(const crnn_layer *layer, const crnn_kernels *kernels,
+                                   const crnn_rows *rows, bool keep, size_t *bytes);
 crnn_status crnn_backward_workspace(const crnn_layer *layer, const crnn_rows *rows,
                                     const crnn_tape *tape, bool dx, size_t *bytes);
 
 /* packed [crnn_packed_size] bytes: the weights in the order the forward kernels read them. */
-void crnn_pack(const crnn_layer *layer, const void *params, void *packed);
+void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
+               void *packed);
 
 typedef struct crnn_forward_args {
     const crnn_layer *layer;
+    const crnn_kernels *kernels; /* those of packed and of the workspace */
     const crnn_rows *rows;
     const void *packed;
     crnn_input in;

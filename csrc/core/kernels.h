@@ -27,7 +27,7 @@ typedef struct crnn_phase {
 typedef struct crnn_shape {
     crnn_layer layer;
     crnn_layout at;
-    const struct crnn_kernels *kernels;
+    const crnn_kernels *kernels;
     size_t width;  /* V */
     size_t vecs;   /* vectors of units: ceil(H / V) */
     size_t padded; /* V * vecs: a row of h or c */
@@ -74,7 +74,7 @@ typedef struct crnn_backward_run {
     void *dh_total, *dc_total; /* [N][padded] or NULL */
     void *packed_h, *packed_x; /* weights for the products to h and to x */
     void *grads;               /* flat */
-    void *block;               /* [block_rows][max(I, H) rounded up to tiles] scratch */
+    void *block;               /* [I + H + 2 tile_rows][block_rows] scratch */
     const void **dy_rows;      /* [B] scratch: the row of dy at each place in this step */
     const void **x_rows;       /* [N] the row of x at each tape row, */
     int64_t *symbol_of;        /* [N] or its symbol */
@@ -99,7 +99,7 @@ typedef struct crnn_outer {
     void *block;   /* [block_rows][inner rounded up to tiles] scratch */
 } crnn_outer;
 
-typedef struct crnn_kernels {
+struct crnn_kernels {
     const char *isa;
     crnn_dtype dtype;
     size_t width;      /* V */
@@ -139,13 +139,10 @@ typedef struct crnn_kernels {
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);
     void (*logistic)(size_t n, const void *x, void *y);
-} crnn_kernels;
+};
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
 const crnn_kernels *crnn_kernels_for(const char *isa, crnn_dtype dtype);
-/* The table in use. */
-const crnn_kernels *crnn_kernels_now(crnn_dtype dtype);
-
 crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
 

@@ -66,14 +66,14 @@ static void lay_backward(crnn_backward_run *run, bool dx, arena *a) {
     const crnn_shape *s = run->shape;
     const size_t B = run->rows->batch, N = run->rows->total, I = s->layer.inputs,
                  H = s->layer.hidden;
-    const size_t item = crnn_dtype_size(s->layer.dtype), most = I > H ? I : H;
+    const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
     run->dgates = take(a, N, s->row_gates, item);
     run->direct = run->dc = take(a, B, s->padded, item);
     if (s->states == 2) run->dc = take(a, B, s->padded, item);
     run->operand = s->phases > 1 ? take(a, N, s->padded, item) : NULL;
     run->packed_h = take(a, s->packed_h, 1, item);
     run->packed_x = dx ? take(a, s->packed_x, 1, item) : NULL;
-    run->block = take(a, most + s->kernels->tile_rows, s->kernels->block_rows, item);
+    run->block = take(a, I + H + 2 * tile, s->kernels->block_rows, item);
     run->dy_rows = take(a, B, 1, sizeof(void *));
     run->x_rows = take(a, N, 1, sizeof(void *));
     run->symbol_of = take(a, N, 1, sizeof(int64_t));
@@ -87,26 +87,27 @@ static crnn_status result(const arena *a, size_t *bytes) {
     return a->used.fits ? CRNN_OK : CRNN_OVERFLOW;
 }
 
-crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_rows *rows, size_t *bytes) {
+crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
+                           const crnn_rows *rows, size_t *bytes) {
     arena a = {.used.fits = true};
     crnn_shape s;
-    if (crnn_shape_init(&s, layer, crnn_kernels_now(layer->dtype)) != CRNN_OK) return CRNN_OVERFLOW;
+    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     lay_tape(&s, rows, &a);
     return result(&a, bytes);
 }
 
-crnn_status crnn_packed_size(const crnn_layer *layer, size_t *bytes) {
+crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
     crnn_shape s;
-    if (crnn_shape_init(&s, layer, crnn_kernels_now(layer->dtype)) != CRNN_OK) return CRNN_OVERFLOW;
+    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     *bytes = s.packed * crnn_dtype_size(layer->dtype);
     return CRNN_OK;
 }
 
-crnn_status crnn_forward_workspace(const crnn_layer *layer, const crnn_rows *rows, bool keep,
-                                   size_t *bytes) {
+crnn_status crnn_forward_workspace(const crnn_layer *layer, const crnn_kernels *kernels,
+                                   const crnn_rows *rows, bool keep, size_t *bytes) {
     arena a = {.used.fits = true};
     crnn_shape s;
-    if (crnn_shape_init(&s, layer, crnn_kernels_now(layer->dtype)) != CRNN_OK) return CRNN_OVERFLOW;
+    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     crnn_forward_run run = {.shape = &s, .rows = rows};
     lay_forward(&run, &a);
     if (!keep) lay_short_memory(&s, rows, &a);
@@ -188,9 +189,10 @@ static void for_each(bool shared, size_t count, void (*task)(void *, size_t), vo
     }
 }
 
-void crnn_pack(const crnn_layer *layer, const void *params, void *packed) {
+void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
+               void *packed) {
     crnn_shape s;
-    crnn_shape_init(&s, layer, crnn_kernels_now(layer->dtype));
+    crnn_shape_init(&s, layer, kernels);
     pack_job job = {&s, params, packed};
     for_each(pack_is_large(&s), s.phases * s.panels, pack_part, &job);
 }
@@ -231,7 +233,7 @@ static void finish_forward(const crnn_forward_run *run, const crnn_state *final)
 
 void crnn_forward(const crnn_forward_args *args) {
     crnn_shape s;
-    crnn_shape_init(&s, args->layer, crnn_kernels_now(args->layer->dtype));
+    crnn_shape_init(&s, args->layer, args->kernels);
     const crnn_rows *rows = args->rows;
     crnn_forward_run run = {.shape = &s,
                             .rows = rows,

@@ -1,0 +1,105 @@
+"""Pictures: what is in them, and what is said where matplotlib is missing."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from crnn import plotting
+from crnn.history import History
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def headless():
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def history(val_loss):
+    epochs = len(val_loss)
+    columns = {name: [1.0] * epochs for name in History.NAMES}
+    loss = [3.0 / (1 + n) for n in range(epochs)]
+    return History(columns | {"epoch": [*range(1, epochs + 1)], "loss": loss, "val_loss": val_loss})
+
+
+def test_the_loss_curve_has_both_curves():
+    axes = plotting.loss_curve(history([2.0, 1.0]), unit="bits", scale=2.0)
+    training, validation = axes.lines
+    np.testing.assert_array_equal(training.get_xydata(), [[1, 6], [2, 3]])
+    np.testing.assert_array_equal(validation.get_xydata(), [[1, 4], [2, 2]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "bits")
+    assert training.get_linestyle() != validation.get_linestyle()
+
+
+def test_without_validation_there_is_one_curve():
+    axes = plotting.loss_curve(history([None, None]))
+    assert len(axes.lines) == 1
+
+
+def test_a_curve_is_drawn_where_one_asks_for_it(tmp_path):
+    figure = matplotlib.figure.Figure()
+    axes = figure.subplots()
+    assert plotting.loss_curve(history([2.0]), axes) is axes
+    plotting.save_loss_curve(tmp_path / "loss.png", history([2.0]))
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_gates_over_text_puts_each_character_on_its_value():
+    text, values = "ab\ncdefg$", np.linspace(0, 1, 9)
+    axes = plotting.gates_over_text(text, values, columns=4, label="f")
+    image = axes.images[0]
+    grid = image.get_array()
+    expected = [[0, 1, 2, None], [3, 4, 5, 6], [7, 8, None, None]]
+    for row, numbers in enumerate(expected):
+        for column, number in enumerate(numbers):
+            if number is None:
+                assert np.ma.getmaskarray(grid)[row, column]
+            else:
+                assert grid[row, column] == values[number]
+    shown = [(t.get_text(), t.get_position()) for t in axes.texts]
+    assert shown[:4] == [("a", (0, 0)), ("b", (1, 0)), ("↵", (2, 0)), ("c", (0, 1))]
+    assert (axes.texts[0].get_color(), axes.texts[-1].get_color()) == ("white", "black")
+    assert image.get_clim() == (0, 1)
+    axes.figure.canvas.draw()
+
+
+def test_values_with_signs_have_their_zero_in_the_middle():
+    axes = plotting.gates_over_text("abc", [-0.5, 0.1, 3.0])
+    assert axes.images[0].get_clim() == (-3, 3)
+    axes = plotting.gates_over_text("abc", [-0.5, 0.1, 3.0], limits=(-1, 1))
+    assert axes.images[0].get_clim() == (-1, 1)
+
+
+def test_colours_can_be_told_apart_in_greyscale():
+    colours = matplotlib.colormaps["cividis"](np.linspace(0, 1, 50))[:, :3]
+    assert np.all(np.diff(colours @ [0.2126, 0.7152, 0.0722]) > 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("abc", [1, 2]), r"values: expected one for each of the 3 characters .* shape \(2,\)"),
+        (("", []), "values: expected one for each of the 0 characters"),
+        (("abc", [[1, 2, 3]]), r"values: .* got shape \(1, 3\)"),
+    ],
+)
+def test_wrong_values(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.gates_over_text(*arguments)
+    with pytest.raises(ValueError, match="columns: expected at least 1, got 0"):
+        plotting.gates_over_text("a", [1], columns=0)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    message = r'pictures need matplotlib: pip install "crnn\[plot\]"'
+    with pytest.raises(ImportError, match=message):
+        plotting.loss_curve(history([1.0]))
+    with pytest.raises(ImportError, match=message):
+        plotting.save_loss_curve(tmp_path / "loss.png", history([1.0]))
