@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.layers.base import as_dtype
+from crnn.layers.base import as_array, as_dtype, check_layer, check_number, check_positive
 
 Array = NDArray[np.float64]
 
@@ -145,7 +145,9 @@ def gradcheck(
     Raises
     ------
     ValueError
-        When a gradient's shape is not that of its array.
+        When a gradient's shape is not that of its array, or epsilon or tolerance is no such number.
+    TypeError
+        When `layer` is not a layer.
 
     Notes
     -----
@@ -165,7 +167,10 @@ def gradcheck(
     W_x    (8, 3)     6.1e-11  (5, 1)     0.0392270301   0.0392270301
     ...
     """
-    x = np.asarray(x)
+    check_layer("layer", layer)
+    epsilon = check_positive("epsilon", epsilon)
+    tolerance = check_number("tolerance", tolerance, 0)
+    x = as_array("x", x)
     if x.dtype.kind == "f":
         x = np.array(x, np.float64)
     run = _Run(as_dtype(copy.deepcopy(layer), "float64"), x, lengths)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, valid_steps
+from crnn.layers.base import Array, as_array, valid_steps
 
 
 def _floats(name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected floats, got {array.dtype} of shape {array.shape}")
     return array
@@ -49,7 +49,7 @@ def cross_entropy(logits: Any, targets: Any, lengths: Any = None) -> tuple[float
     ValueError, TypeError
         For shapes that do not match or targets that are no class.
     """
-    scores, wanted = _floats("logits", logits), np.asarray(targets)
+    scores, wanted = _floats("logits", logits), as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(
             f"logits: expected shape (B, T, K) or (B, K) with K >= 1, got {scores.shape}"
@@ -92,7 +92,7 @@ def mse(y: Any, target: Any, lengths: Any = None) -> tuple[float, Array]:
     ValueError, TypeError
         For shapes that do not match or values that are not real numbers.
     """
-    values, wanted = _floats("y", y), np.asarray(target)
+    values, wanted = _floats("y", y), as_array("target", target)
     if wanted.dtype.kind not in "fiu":
         raise TypeError(
             f"target: expected real numbers of shape {values.shape}, got {wanted.dtype}"

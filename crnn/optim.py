@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 
 from crnn import _core
-from crnn.layers.base import Array, check_entry, check_names
+from crnn.layers.base import Array, check_entry, check_layer, check_names, check_number
 
 
-def _check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
-    """A number with low <= value < high."""
-    if not isinstance(value, (int, float, np.number)) or not low <= value < high:
-        below = "" if high == math.inf else f" and below {high:g}"
-        raise ValueError(
-            f"{name}: expected a finite number of at least {low:g}{below}, got {value!r}"
-        )
-    return float(value)
+def _distinct(model: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Parameters and gradients by name, each once: a layer may stand in two places."""
+    check_layer("model", model)
+    params, grads = dict(model.params), dict(model.grads)
+    places: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name, array in params.items():
+        places.setdefault((array.ctypes.data, array.shape), name)
+    kept = set(places.values())
+    return (
+        {name: array for name, array in params.items() if name in kept},
+        {name: array for name, array in grads.items() if name in kept},
+    )
 
 
 class Optimizer:
@@ -35,10 +39,9 @@ class Optimizer:
     _memory: tuple[str, ...] = ()
 
     def __init__(self, model: Any, lr: float, clip_norm: float | None) -> None:
-        self._params: dict[str, Array] = dict(model.params)
-        self._grads: dict[str, Array] = dict(model.grads)
+        self._params, self._grads = _distinct(model)
         self.lr = lr
-        if clip_norm is not None and not _check_number("clip_norm", clip_norm, 0) > 0:
+        if clip_norm is not None and not check_number("clip_norm", clip_norm, 0) > 0:
             raise ValueError(f"clip_norm: expected None or a positive number, got {clip_norm!r}")
         self.clip_norm = clip_norm
         self.steps = 0
@@ -55,7 +58,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = _check_number("lr", value, 0)
+        self._lr = check_number("lr", value, 0)
 
     def grad_norm(self) -> float:
         """Euclidean norm of all gradients together, in float64."""
@@ -151,7 +154,7 @@ class SGD(Optimizer):
         *,
         momentum: float = 0.0,
     ) -> None:
-        self.momentum = _check_number("momentum", momentum, 0, 1)
+        self.momentum = check_number("momentum", momentum, 0, 1)
         self._memory = ("velocity",) if self.momentum else ()
         super().__init__(model, lr, clip_norm)
 
@@ -186,8 +189,8 @@ class RMSprop(Optimizer):
         alpha: float = 0.99,
         eps: float = 1e-8,
     ) -> None:
-        self.alpha = _check_number("alpha", alpha, 0, 1)
-        self.eps = _check_number("eps", eps, 0)
+        self.alpha = check_number("alpha", alpha, 0, 1)
+        self.eps = check_number("eps", eps, 0)
         super().__init__(model, lr, clip_norm)
 
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
@@ -224,10 +227,10 @@ class Adam(Optimizer):
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas: expected a pair of numbers, got {betas!r}")
         self.betas = (
-            _check_number("betas[0]", betas[0], 0, 1),
-            _check_number("betas[1]", betas[1], 0, 1),
+            check_number("betas[0]", betas[0], 0, 1),
+            check_number("betas[1]", betas[1], 0, 1),
         )
-        self.eps = _check_number("eps", eps, 0)
+        self.eps = check_number("eps", eps, 0)
         super().__init__(model, lr, clip_norm)
 
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
@@ -259,7 +262,7 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
-        self._weight_decay = _check_number("weight_decay", weight_decay, 0)
+        self._weight_decay = check_number("weight_decay", weight_decay, 0)
         super().__init__(model, lr, clip_norm, betas=betas, eps=eps)
 
     @property

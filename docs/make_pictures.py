@@ -1,4 +1,7 @@
-"""Make the README's pictures from what `make demo` left: python docs/make_pictures.py demo-output."""
+"""Make the README's pictures from what `make demo` left.
+
+python docs/make_pictures.py demo-output
+"""
 
 import csv
 import math
@@ -27,13 +30,13 @@ def inside_line(text):
 
 
 def main(folder):
+    """Draw the pictures of a run's folder."""
     shutil.copy(Path(folder, "loss.png"), IMAGES / "loss.png")
     model = CharModel.load(folder)
     text = corpus("pydoc")
     text = text[len(text) - len(text) // 10 :][:20_000]
-    lstm = model.network.layers[0]
-    _, _, tape = lstm.forward(model.vocabulary.encode(text)[None])
-    states = np.tanh(tape.c[0])
+    _, _, tapes = model.network.forward(model.vocabulary.encode(text)[None])
+    states = np.tanh(tapes[1].c[0])  # of the LSTM, which stands on the embedding
     wanted = inside_line(text)
     share = [abs(np.corrcoef(states[:, unit], wanted)[0, 1]) for unit in range(states.shape[1])]
     unit = int(np.argmax(share))

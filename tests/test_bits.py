@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -141,7 +142,8 @@ def test_the_sizes_above_use_the_pool(kind, threads):
         "before = len(os.listdir('/proc/self/task')); layer(x); "
         "print(len(os.listdir('/proc/self/task')) - before)"
     )
-    assert int(os.popen(f'"{sys.executable}" -c "{program}"').read()) == 4
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(done.stdout) == 4
 
 
 def test_one_layer_in_several_python_threads(dtype, threads):

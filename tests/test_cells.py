@@ -1,6 +1,8 @@
 """Every cell, number type and instruction set against its twin in NumPy, on all kinds of shapes."""
 
+import copy
 import functools
+import gc
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from conftest import (
     assert_same_bits,
     copied,
     every_cell,
+    fill,
     leaves,
     like,
     valid_steps,
@@ -223,6 +226,18 @@ def test_a_layer_in_two_places(kind):
 
 
 @every_cell
+def test_a_tape_outlives_its_layer_and_its_input(kind):
+    task = problem(kind, "reverse-lengths", (8, 3, 5, 33))
+    layer = copy.deepcopy(task.layer(kind, "float64"))
+    other = copy.deepcopy(layer)
+    expected = copied(layer.backward(task.forward(layer)[2], task.dy, task.dstate))
+    tape = layer.forward(task.x.astype("float64"), task.state, lengths=task.lengths.copy())[2]
+    del layer
+    gc.collect()
+    assert_same_bits(other.backward(tape, task.dy, task.dstate), expected)
+
+
+@every_cell
 def test_dy_none_is_zeros(kind, dtype, isa):
     task = problem(kind, "reverse-lengths", (8, 3, 5, 33))
     layer = task.layer(kind, dtype)
@@ -257,6 +272,65 @@ def test_the_trace_is_there_when_asked_for(kind):
         for name in ("c", "dc"):
             with pytest.raises(AttributeError, match=f"no {name}"):
                 getattr(tape, name)
+
+
+# ------------------------------------------------------------------------- what layers are made of
+
+MERGED = {
+    "concat": lambda one, two: np.concatenate([one, two], axis=2),
+    "sum": np.add,
+    "mean": lambda one, two: (one + two) / 2,
+    "mul": np.multiply,
+}
+
+
+@every_cell
+@pytest.mark.parametrize("merge", MERGED)
+@pytest.mark.parametrize("ends", [None, [2, 0, 4]], ids=["full", "lengths"])
+def test_bidirectional_is_both_directions_merged(kind, merge, ends):
+    layer = fill(crnn.Bidirectional(CELLS[kind](3, 5, dtype="float64"), merge))
+    x, twin, found = np.random.default_rng(0).normal(size=(3, 4, 3)), CELLS[kind].twin, []
+    for part, reverse in ((layer.forward_layer, False), (layer.backward_layer, True)):
+        found.append(twin.forward(part.params, x, lengths=ends, reverse=reverse)[:2])
+    y, states = layer(x, lengths=ends)
+    assert isinstance(states, tuple)
+    assert_close(y, MERGED[merge](found[0][0], found[1][0]), 1e-12)
+    expected = leaves([state for _, state in found])
+    for name, array in leaves(list(states)).items():
+        assert_close(array, expected[name], 1e-12, name)
+
+
+def test_compositions_are_their_parts(dtype):
+    rng = np.random.default_rng(0)
+    x, ends = rng.normal(size=(3, 4, 3)).astype(dtype), [2, 0, 4]
+    first, second = (fill(crnn.GRU(3, 3, dtype=dtype, seed=seed)) for seed in (1, 2))
+    middle, states = first(x, lengths=ends)
+    y, last = second(middle, states, lengths=ends)
+    found, found_states = crnn.Sequential([first, second])(x, [None, states], lengths=ends)
+    assert isinstance(found_states, list)
+    assert_same_bits([found, found_states], [y, [states, last]])
+    y, last = first(x, states, lengths=ends)
+    assert_same_bits(crnn.Residual(first)(x, states, lengths=ends), (x + y, last))
+
+
+@pytest.mark.parametrize("ends", [None, [2, 0, 4]], ids=["full", "lengths"])
+def test_pointwise_layers_are_their_definitions(ends, dtype):
+    rng = np.random.default_rng(0)
+    x, symbols = rng.normal(size=(3, 4, 6)), rng.integers(0, 6, (3, 4))
+    dense, norm = fill(crnn.Dense(6, 20, dtype=dtype)), fill(crnn.LayerNorm(6, dtype=dtype))
+    table = fill(crnn.Embedding(6, 20, dtype=dtype))
+    spread = np.sqrt(x.var(axis=2, keepdims=True) + norm.eps)
+    normal = (x - x.mean(axis=2, keepdims=True)) / spread
+    valid = np.ones((3, 4), bool) if ends is None else valid_steps(ends, 4)
+    for layer, given, expected in (
+        (dense, x, x @ dense.params["W"].T + dense.params["b"]),
+        (norm, x, norm.params["gain"] * normal + norm.params["bias"]),
+        (table, symbols, table.params["W"][symbols]),
+    ):
+        y, state = layer(given, lengths=ends)
+        assert state is None
+        assert y.dtype == dtype
+        assert_close(y[valid], expected[valid], TOLERANCE[dtype])
 
 
 # ------------------------------------------------------------------------------------- the tables

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -75,13 +77,56 @@ def check_size(name: str, value: int) -> int:
     return int(value)
 
 
+def check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """A number with low <= value < high."""
+    if not isinstance(value, (int, float, np.number)) or not low <= value < high:
+        below = "" if high == math.inf else f" and below {high:g}"
+        raise ValueError(
+            f"{name}: expected a finite number of at least {low:g}{below}, got {value!r}"
+        )
+    return float(value)
+
+
+def check_positive(name: str, value: float) -> float:
+    """A number above 0."""
+    if not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a positive number, got {value!r}")
+    return float(value)
+
+
+def check_layer(name: str, layer: Any) -> None:
+    """TypeError unless this is a layer, crnn's or one that speaks the same protocol."""
+    missing = [
+        word for word in ("forward", "backward", "params", "grads") if not hasattr(layer, word)
+    ]
+    if missing or isinstance(layer, type):
+        why = f", which has no {', '.join(missing)}" if missing else ", a class"
+        raise TypeError(f"{name}: expected a layer, got {layer!r:.100}{why}")
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Anything as an array, or a TypeError that names the argument."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: expected an array, got what NumPy cannot make one of ({error})"
+        ) from None
+
+
+def check_product(names: str, *sizes: int) -> None:
+    """ValueError unless arrays of all these sizes together can be counted in bytes."""
+    if math.prod(sizes) > np.iinfo(np.intp).max // 64:
+        raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
+
+
 def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
     if len(shape) < 2:
         raise ValueError(
             f"lengths: expected none for an input without a time axis, of shape {shape}"
         )
-    given = np.asarray(lengths)
+    given = as_array("lengths", lengths)
     if given.size == 0:
         given = given.astype(np.int64)
     if given.dtype.kind not in "iu":
@@ -95,6 +140,7 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.asarray(np.arange(shape[1]) < given[:, None])
 
 
+@functools.lru_cache(maxsize=256)
 def accepts(method: Callable[..., Any]) -> frozenset[str]:
     """Names of the keyword arguments that a method of a layer takes."""
     return frozenset(inspect.signature(method).parameters)
@@ -209,7 +255,9 @@ class Layer:
 
 
 def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """ValueError unless both have the same keys."""
+    """Raise unless `given` is a mapping with the same keys."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a mapping of {list(expected)}, got {given!r:.100}")
     missing = [key for key in expected if key not in given]
     unknown = [key for key in given if key not in expected]
     if missing or unknown:
@@ -221,7 +269,7 @@ def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]
 
 def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """An array of real numbers of this shape."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "fiu" or array.shape != shape:
         raise ValueError(
             f"{name}: expected real numbers of shape {shape}, "

@@ -10,19 +10,18 @@ import numpy as np
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, Layer, accepts, build, check_no_state, describe
+from crnn.layers.base import (
+    Array,
+    Layer,
+    accepts,
+    as_array,
+    build,
+    check_layer,
+    check_no_state,
+    describe,
+)
 from crnn.layers.lowering import EmbeddedTape, Pair, pair_backward, run_as_one
 from crnn.layers.recurrent import Recurrent
-
-
-def _check_part(name: str, part: Any) -> None:
-    missing = [
-        word for word in ("forward", "backward", "params", "grads") if not hasattr(part, word)
-    ]
-    if missing:
-        raise TypeError(
-            f"{name}: expected a layer, got {part!r:.200}, which has no {', '.join(missing)}"
-        )
 
 
 def _forward(part: Any, x: Any, state: Any, given: Mapping[str, Any]) -> tuple[Any, Any, Any]:
@@ -67,6 +66,10 @@ class Composition(Layer):
             part._convert(dtype)
 
 
+class SequentialTape(tuple[Any, ...]):
+    """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
+
+
 class Sequential(Composition):
     """Layers one after the other: stacked recurrent layers, a Dense on top, any mix.
 
@@ -86,7 +89,7 @@ class Sequential(Composition):
 
     Notes
     -----
-    The state is the list of the layers' states, the tape the list of their tapes. `lengths` reach
+    The state is the list of the layers' states; `tape[i]` is the tape of layer i. `lengths` reach
     every layer that knows them.
     """
 
@@ -96,7 +99,7 @@ class Sequential(Composition):
         if not isinstance(layers, (list, tuple)) or not layers:
             raise TypeError(f"layers: expected a list of at least one layer, got {layers!r:.200}")
         for i, layer in enumerate(layers):
-            _check_part(f"layers[{i}]", layer)
+            check_layer(f"layers[{i}]", layer)
         self.layers = list(layers)
 
     @property
@@ -149,7 +152,7 @@ class Sequential(Composition):
         lengths: Any = None,
         training: bool = True,
         call: int | None = None,
-    ) -> tuple[Any, list[Any], list[Any]]:
+    ) -> tuple[Any, list[Any], SequentialTape]:
         """y, states, tapes of all layers.
 
         Parameters
@@ -170,12 +173,13 @@ class Sequential(Composition):
                 next(layers)
             else:
                 x, states[i], tapes[i] = _forward(self.layers[i], x, states[i], given)
-        return x, states, tapes
+        return x, states, SequentialTape(tapes)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, list) or len(tape) != len(self.layers):
-            raise ValueError(
-                f"tape: expected the list of {len(self.layers)} tapes that forward returned"
+        if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):
+            raise TypeError(
+                f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
+                f"got {type(tape).__name__}"
             )
         for layer, part, part_dstate in zip(
             self.layers, tape, self._states("dstate", dstate), strict=True
@@ -226,7 +230,7 @@ class Residual(Composition):
     _leading = ("layer",)
 
     def __init__(self, layer: Any) -> None:
-        _check_part("layer", layer)
+        check_layer("layer", layer)
         self.layer = layer
 
     @property
@@ -245,7 +249,7 @@ class Residual(Composition):
         return f"{type(self).__name__}({self.layer!r})"
 
     def _add(self, x: Any, y: Any) -> Array:
-        skip = np.asarray(x)
+        skip = as_array("x", x)
         if skip.shape != y.shape or skip.dtype.kind != "f":
             raise ValueError(
                 f"x: expected floats of the shape {y.shape} that the layer gives, "

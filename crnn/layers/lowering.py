@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, valid_steps
+from crnn.layers.base import Array, as_array, valid_steps
 from crnn.layers.pointwise import Embedding
 from crnn.layers.recurrent import Recurrent
 
@@ -23,7 +23,7 @@ def run_as_one(first: Any, second: Any, x: Any) -> bool:
     """Whether two layers can run as one on x: both crnn's own in what they do, x symbols (B, T)."""
     if type(first) is not Embedding or not isinstance(second, Recurrent):
         return False
-    symbols, layer, kind = np.asarray(x), cast(Any, second), type(second)
+    symbols, layer, kind = as_array("x", x), cast(Any, second), type(second)
     return bool(
         kind.forward is _core.Recurrent.forward
         and kind.backward is _core.Recurrent.backward

@@ -17,8 +17,11 @@ from crnn.layers import init
 from crnn.layers.base import (
     Array,
     Layer,
+    as_array,
     check_dtype,
     check_no_state,
+    check_positive,
+    check_product,
     check_seed,
     check_size,
     valid_steps,
@@ -26,8 +29,9 @@ from crnn.layers.base import (
 
 
 class PointwiseTape(NamedTuple):
-    """What a pointwise layer keeps: the shape of y, which steps are valid, and its own memory."""
+    """What a pointwise layer keeps: whose it is, y's shape, the valid steps, its own memory."""
 
+    owner: tuple[Any, ...]
     shape: tuple[int, ...]
     valid: NDArray[np.bool_] | None
     memory: Any
@@ -84,6 +88,8 @@ class Pointwise(Layer):
             Number of this call: what Dropout draws is a function of its seed and of this.
         """
         check_no_state(type(self).__name__, "state", state)
+        if not isinstance(call, (int, np.integer)) or not 0 <= call < 2**60:
+            raise ValueError(f"call: expected an integer from 0 to 2**60 - 1, got {call!r}")
         steps = self._check(x)
         split = steps.ndim - self._feature_axes
         lead = steps.shape[:split]
@@ -93,7 +99,7 @@ class Pointwise(Layer):
         )
         out, memory = self._rows(self._check_rows(rows), Draw(training, call, lead, valid))
         y = _place(out, lead, valid)
-        return y, None, PointwiseTape(y.shape, valid, memory)
+        return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
 
     def _check_rows(self, rows: Array) -> Array:
         """Checks of values, which hold for valid steps alone."""
@@ -104,7 +110,7 @@ class Pointwise(Layer):
     ) -> tuple[Array | None, None]:
         """dx, None; adds to `grads`. `dy` None stands for zeros."""
         self.check_backward(tape, dstate)
-        given = np.zeros(tape.shape) if dy is None else np.asarray(dy)
+        given = np.zeros(tape.shape) if dy is None else as_array("dy", dy)
         if given.dtype.kind != "f":
             raise TypeError(f"dy: expected floats of shape {tape.shape}, got {given.dtype}")
         if given.shape != tape.shape:
@@ -117,9 +123,16 @@ class Pointwise(Layer):
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
         if not isinstance(tape, PointwiseTape):
-            raise TypeError(
-                f"tape: expected the one that forward returned, got {type(tape).__name__}"
+            given = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        if tape.owner != self._owner():
+            raise ValueError(
+                f"tape: expected one of a layer like this, {self._owner()}, got one of {tape.owner}"
             )
+
+    def _owner(self) -> tuple[Any, ...]:
+        """What a layer must have in common with the one that made a tape."""
+        return (type(self).__name__, *(array.shape for array in self.param_views.values()))
 
 
 def _place(rows: Array, lead: tuple[int, ...], valid: NDArray[np.bool_] | None) -> Array:
@@ -133,7 +146,7 @@ def _place(rows: Array, lead: tuple[int, ...], valid: NDArray[np.bool_] | None) 
 
 def _check_floats(x: Any, size: int | None, letter: str) -> Array:
     """Floats whose last axis has `size` entries, or any number of them for None."""
-    array = np.asarray(x)
+    array = as_array("x", x)
     last = letter if size is None else f"{letter}={size}"
     expected = f"x: expected floats of shape (B, T, {last}) or (B, {last})"
     if array.dtype.kind != "f":
@@ -239,6 +252,7 @@ class Dense(WithParameters):
     ) -> None:
         self.input_size = check_size("input_size", input_size)
         self.output_size = check_size("output_size", output_size)
+        check_product("input_size, output_size", self.input_size, self.output_size)
         self.bias = bool(bias)
         self.seed = check_seed(seed)
         shapes: dict[str, tuple[int, ...]] = {"W": (self.output_size, self.input_size)}
@@ -302,6 +316,7 @@ class Embedding(WithParameters):
     ) -> None:
         self.K = check_size("K", K)
         self.size = check_size("size", size)
+        check_product("K, size", self.K, self.size)
         self.seed = check_seed(seed)
         self._flat = Flat({"W": (self.K, self.size)}, check_dtype(dtype), transposed=False)
         self.params["W"] = init.normal(self.seed, init.INPUT_STREAM, (self.K, self.size))
@@ -313,7 +328,7 @@ class Embedding(WithParameters):
     _feature_axes = 0
 
     def _check(self, x: Any) -> Array:
-        array = np.asarray(x)
+        array = as_array("x", x)
         if array.dtype.kind not in "iu":
             raise TypeError(
                 f"x: expected integers of shape (B, T), got {array.dtype} of shape {array.shape}"
@@ -377,7 +392,7 @@ class Dropout(Pointwise):
 
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
         if not draw.training or self.p == 0:
-            return rows, None
+            return rows.copy(), None  # y is the caller's to edit
         # A number for every entry of the input, whether its step is valid or not: so lengths change
         # nothing in what is dropped elsewhere.
         whole = (*draw.lead, rows.shape[-1])
@@ -388,7 +403,7 @@ class Dropout(Pointwise):
         return rows * factor, factor
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        return dy if memory is None else np.asarray(dy * memory)
+        return dy.copy() if memory is None else np.asarray(dy * memory)
 
 
 class LayerNorm(WithParameters):
@@ -419,9 +434,8 @@ class LayerNorm(WithParameters):
 
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
         self.size = check_size("size", size)
-        if not isinstance(eps, (int, float, np.number)) or not 0 < eps < np.inf:
-            raise ValueError(f"eps: expected a positive number, got {eps!r}")
-        self.eps = float(eps)
+        check_product("size", self.size)
+        self.eps = check_positive("eps", eps)
         self._flat = Flat({"gain": (self.size,), "bias": (self.size,)}, check_dtype(dtype))
         self.params["gain"] = 1.0
 

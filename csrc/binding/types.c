@@ -6,6 +6,7 @@
 
 static PyObject *get_gate_order(Recurrent *self, void *unused) {
     (void)unused;
+    if (!recurrent_ready(self)) return NULL;
     const char *gates = crnn_cell_describe(self->layer.cell)->gates;
     PyObject *list = PyList_New(0), *tuple = NULL;
     for (; list && *gates; gates++) {
