@@ -81,7 +81,7 @@ class CharModel:
         cell: str = "lstm",
         hidden: int = 256,
         layers: int = 1,
-        embedding: int = 128,
+        embedding: int = 256,
         lines: bool = False,
         seed: int | None = None,
     ) -> "CharModel":

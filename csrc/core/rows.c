@@ -4,8 +4,9 @@
 crnn_status crnn_rows_size(size_t batch, size_t steps, size_t *words) {
     size_t cells, bytes;
     /* N <= B * T must fit as well: tape rows are counted with it. */
-    if (!crnn_size_mul(batch, steps, &cells) || !crnn_size_add(batch, steps + 1, words) ||
-        !crnn_size_mul(*words, 2, words) || !crnn_size_mul(*words, sizeof(size_t), &bytes))
+    if (!crnn_size_mul(batch, steps, &cells) || !crnn_size_add(batch, steps, words) ||
+        !crnn_size_add(*words, 1, words) || !crnn_size_mul(*words, 2, words) ||
+        !crnn_size_mul(*words, sizeof(size_t), &bytes))
         return CRNN_OVERFLOW;
     return CRNN_OK;
 }

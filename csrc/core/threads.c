@@ -48,7 +48,7 @@ static struct {
     size_t workers;         /* threads started */
     atomic_size_t arrivals; /* jobs so far, written under the lock */
     atomic_size_t inside;   /* workers that may touch the job, written under the lock */
-    bool open;              /* a job may be joined; under the lock */
+    size_t seats;           /* workers that may still join the job; under the lock */
     void (*task)(void *, size_t);
     void *context;
     size_t parts;
@@ -82,8 +82,11 @@ static void worker_loop(void) {
     for (size_t seen = 0;;) {
         wait_for_job(seen);
         seen = atomic_load(&pool.arrivals);
-        const bool join = pool.open;
-        if (join) atomic_fetch_add(&pool.inside, 1);
+        const bool join = pool.seats > 0;
+        if (join) {
+            pool.seats--;
+            atomic_fetch_add(&pool.inside, 1);
+        }
         lock_give(&pool.lock);
         if (!join) continue;
         work_on_job();
@@ -124,8 +127,7 @@ static void *worker_main(void *unused) {
 static void forget_workers(void) {
     pool.lock = (lock_type)LOCK_INIT;
     pool.job_arrived = pool.worker_left = (signal_type)SIGNAL_INIT;
-    pool.workers = 0;
-    pool.open = false;
+    pool.workers = pool.seats = 0;
     atomic_store(&pool.inside, 0);
     atomic_store(&busy, false);
 }
@@ -186,23 +188,24 @@ static void start_workers(size_t wanted) {
 static void close_job(void) {
     for (int i = 0; i < SPINS && atomic_load(&pool.inside) > 0; i++) spin_pause();
     lock_take(&pool.lock);
-    pool.open = false;
+    pool.seats = 0;
     while (atomic_load(&pool.inside) > 0) signal_wait(&pool.worker_left, &pool.lock);
     lock_give(&pool.lock);
 }
 
 void crnn_parallel(size_t parts, void (*task)(void *, size_t), void *context) {
-    if (parts <= 1 || atomic_exchange(&busy, true)) {
+    const size_t threads = crnn_threads() < parts ? crnn_threads() : parts;
+    if (threads <= 1 || atomic_exchange(&busy, true)) {
         for (size_t part = 0; part < parts; part++) task(context, part);
         return;
     }
     lock_take(&pool.lock);
-    start_workers(parts - 1);
+    start_workers(threads - 1);
     pool.task = task;
     pool.context = context;
     pool.parts = parts;
     atomic_store(&pool.next, 0);
-    pool.open = true;
+    pool.seats = threads - 1;
     atomic_fetch_add(&pool.arrivals, 1);
     signal_all(&pool.job_arrived);
     lock_give(&pool.lock);

@@ -1,5 +1,5 @@
-/* What the C tests share: a check that counts, a last line with the counts, memory with an edge.
- * Include it first: it asks the system for more than plain C11. */
+/* What the C tests share: a check that counts, a last line with the counts, a deadline, memory
+ * with an edge. Include it first: it asks the system for more than plain C11. */
 #ifndef CRNN_TESTS_CHECK_H
 #define CRNN_TESTS_CHECK_H
 
@@ -46,6 +46,16 @@ static inline void check_report(bool holds, const char *file, int line, const ch
 static inline int check_done(void) {
     printf("%zu passed, %zu failed\n", checks_passed, checks_failed);
     return checks_failed != 0;
+}
+
+/* Stops the program when it has not ended after so many seconds: it must wait for something that
+ * does not come. */
+static inline void check_deadline(unsigned seconds) {
+#if CHECK_HAS_PAGES
+    alarm(seconds);
+#else
+    (void)seconds;
+#endif
 }
 
 /* `bytes` of memory that end where a page begins that cannot be touched, so that reading past the

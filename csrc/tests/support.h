@@ -1,0 +1,115 @@
+/* What the tests of the kernels and of whole layers share: memory between a red zone and a page
+ * that cannot be touched, numbers of either type, the instruction sets of this machine. */
+#ifndef CRNN_TESTS_SUPPORT_H
+#define CRNN_TESTS_SUPPORT_H
+
+#include "check.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* ---- fenced memory: reading or writing past the end stops the test, what is read from before the
+ * start or was never written is NaN, what is written there is noticed. A buffer is handed out until
+ * fences_release is called with what fences_used was before. */
+
+enum { FENCES = 512, FENCE_ZONE = 128, FENCE_BYTE = 0xff /* makes a NaN of either type */ };
+
+typedef struct fence {
+    unsigned char *end;
+    size_t capacity, bytes;
+} fence;
+
+static fence fences[FENCES];
+static size_t fences_used;
+static unsigned char fence_fill = FENCE_BYTE; /* what new memory is filled with */
+
+static inline void *fenced(size_t bytes) {
+    if (fences_used == FENCES) {
+        fputs("too many fences\n", stderr);
+        exit(2);
+    }
+    fence *f = &fences[fences_used++];
+    if (f->capacity < bytes + FENCE_ZONE) {
+        f->capacity = 2 * (bytes + FENCE_ZONE);
+        f->end = (unsigned char *)check_memory(f->capacity) + f->capacity;
+    }
+    f->bytes = bytes;
+    memset(f->end - bytes - FENCE_ZONE, FENCE_BYTE, FENCE_ZONE);
+    memset(f->end - bytes, fence_fill, bytes);
+    return f->end - bytes;
+}
+
+static inline bool fence_holds(const fence *f) {
+    const unsigned char *zone = f->end - f->bytes - FENCE_ZONE;
+    for (size_t i = 0; i < FENCE_ZONE; i++)
+        if (zone[i] != FENCE_BYTE) return false;
+    return true;
+}
+
+static inline void fences_release(size_t used_before) {
+    bool hold = true;
+    while (fences_used > used_before) hold = fence_holds(&fences[--fences_used]) && hold;
+    CHECK(hold, "wrote before the start of a buffer");
+}
+
+/* ---- numbers */
+
+static const char *const type_name[CRNN_DTYPES] = {"float", "double"};
+
+static inline double real_at(crnn_dtype dtype, const void *p, size_t i) {
+    return dtype == CRNN_F64 ? ((const double *)p)[i] : (double)((const float *)p)[i];
+}
+
+static inline void real_put(crnn_dtype dtype, void *p, size_t i, double value) {
+    if (dtype == CRNN_F64)
+        ((double *)p)[i] = value;
+    else
+        ((float *)p)[i] = (float)value;
+}
+
+/* In [-1, 1), a function of where it is asked for: the same number for the same place, whatever the
+ * problem it is part of. */
+static inline double sample(size_t stream, size_t i) {
+    enum { SAMPLES = 65521 };
+    static double noise[SAMPLES];
+    static bool filled;
+    if (!filled) crnn_random_uniform(1, 0, 0, SAMPLES, noise);
+    filled = true;
+    return 2 * noise[(stream * 7001 + i) % SAMPLES] - 1;
+}
+
+/* New memory with n samples of a stream. */
+static inline void *sampled(crnn_dtype dtype, size_t stream, size_t n) {
+    void *p = fenced(n * crnn_dtype_size(dtype));
+    for (size_t i = 0; i < n; i++) real_put(dtype, p, i, sample(stream, i));
+    return p;
+}
+
+static inline void *copied(const void *from, size_t bytes) {
+    return memcpy(fenced(bytes), from, bytes);
+}
+
+/* Largest |a - b| over the largest |b|, which counts for 1 at least; infinite where there is a NaN.
+ */
+static inline double distance(crnn_dtype dtype, size_t n, const void *a, const void *b) {
+    double most = 0, size = 1;
+    for (size_t i = 0; i < n; i++) {
+        const double x = real_at(dtype, a, i), y = real_at(dtype, b, i), error = fabs(x - y);
+        if (isnan(error)) return INFINITY;
+        most = fmax(most, error);
+        size = fmax(size, fabs(y));
+    }
+    return most / size;
+}
+
+/* ---- the tables of this machine, best first; NULL past the last, the scalar one */
+
+static inline const crnn_kernels *table_at(size_t i, crnn_dtype dtype) {
+    const char *name = crnn_isa_available(i);
+    return name ? crnn_kernels_for(name, dtype) : NULL;
+}
+
+#endif

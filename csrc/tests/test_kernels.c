@@ -1,0 +1,376 @@
+/* The kernels that stand alone (dense products, losses, optimizers), each table of this machine
+ * against plain C loops, at the sizes around its tiles.
+ *
+ * Products are compared bit by bit: every sum is one chain of multiply-adds in a stated order, so
+ * that a loop in that order gives the very number. The rest is compared with double precision. */
+#include "support.h"
+
+#include <float.h>
+
+/* Around a vector, around a tile's width, up to two tiles and a little more. */
+enum { COLUMN_SIZES = 14 };
+
+static void column_sizes(const crnn_kernels *k, size_t sizes[COLUMN_SIZES]) {
+    const size_t V = k->width, tile = TILE_VECS * V;
+    const size_t all[COLUMN_SIZES] = {
+        1,    V > 1 ? V - 1 : 1, V,     V + 1,        2 * V,    2 * V + 1,   3 * V, tile - 1,
+        tile, tile + 1,          6 * V, 2 * tile - 1, 2 * tile, 2 * tile + 1};
+    memcpy(sizes, all, sizeof all);
+}
+
+static double multiply_add(const crnn_kernels *k, double a, double b, double c) {
+    const bool fused = k->width > 1;
+    if (k->dtype == CRNN_F64) return fused ? fma(a, b, c) : a * b + c;
+    const float x = (float)a, y = (float)b, z = (float)c;
+    return fused ? fmaf(x, y, z) : x * y + z;
+}
+
+static double plus(const crnn_kernels *k, double a, double b) {
+    return k->dtype == CRNN_F64 ? a + b : (double)((float)a + (float)b);
+}
+
+#define WHERE(k) (k)->isa, type_name[(k)->dtype]
+
+/* ---- C = init + A B */
+
+/* w (inner, columns) of the product, or its transpose. */
+static bool product_is_chain(const crnn_kernels *k, const crnn_product *p, const void *w,
+                             bool transposed) {
+    const crnn_dtype d = k->dtype;
+    for (size_t i = 0; i < p->n; i++) {
+        for (size_t j = 0; j < p->columns; j++) {
+            double sum = p->init ? real_at(d, p->init, j) : 0;
+            for (size_t m = 0; m < p->inner; m++)
+                sum = multiply_add(
+                    k, real_at(d, p->a, i * p->inner + m),
+                    real_at(d, w, transposed ? j * p->inner + m : m * p->columns + j), sum);
+            if (real_at(d, p->c, i * p->columns + j) != sum) return false;
+        }
+    }
+    return true;
+}
+
+static void check_product(const crnn_kernels *k, size_t n, size_t inner, size_t columns,
+                          bool transposed) {
+    const size_t item = crnn_dtype_size(k->dtype), mark = fences_used;
+    const size_t padded = (columns + k->width - 1) / k->width * k->width;
+    void *packed = fenced(inner * padded * item), *c = fenced(n * columns * item);
+    const void *w = sampled(k->dtype, 2, inner * columns);
+    const crnn_product p = {.n = n,
+                            .inner = inner,
+                            .columns = columns,
+                            .a = sampled(k->dtype, 1, n * inner),
+                            .b = packed,
+                            .init = transposed ? NULL : sampled(k->dtype, 3, columns),
+                            .c = c};
+    if (transposed)
+        k->pack_dense_transposed(columns, inner, w, packed);
+    else
+        k->pack_dense(inner, columns, w, packed);
+    const size_t middle = n / 3;
+    k->product(&p, middle, n); /* any share of the rows, in any order */
+    k->product(&p, 0, middle);
+    CHECK(product_is_chain(k, &p, w, transposed), "%s %s: (%zu, %zu) x (%zu, %zu), transposed %d",
+          WHERE(k), n, inner, inner, columns, transposed);
+    fences_release(mark);
+}
+
+static void check_products(const crnn_kernels *k) {
+    static const size_t inners[] = {1, 2, 5, 19};
+    size_t columns[COLUMN_SIZES];
+    column_sizes(k, columns);
+    for (size_t n = 1; n <= 2 * k->tile_rows + 1; n++)
+        for (size_t i = 0; i < sizeof inners / sizeof *inners; i++)
+            for (size_t j = 0; j < COLUMN_SIZES; j++)
+                for (int transposed = 0; transposed < 2; transposed++)
+                    check_product(k, n, inners[i], columns[j], transposed);
+}
+
+/* ---- C += A^T D */
+
+static bool outer_is_chain(const crnn_kernels *k, const crnn_outer *p, const void *before) {
+    const crnn_dtype d = k->dtype;
+    for (size_t m = 0; m < p->inner; m++) {
+        for (size_t j = 0; j < p->columns; j++) {
+            double sum = real_at(d, before, m * p->columns + j);
+            for (size_t i = p->n; i-- > 0;)
+                sum = multiply_add(k, real_at(d, p->a, i * p->inner + m),
+                                   real_at(d, p->d, i * p->columns + j), sum);
+            if (real_at(d, p->c, m * p->columns + j) != sum) return false;
+        }
+    }
+    return true;
+}
+
+static void check_outer(const crnn_kernels *k, size_t n, size_t inner, size_t columns,
+                        size_t parts) {
+    const size_t item = crnn_dtype_size(k->dtype), mark = fences_used;
+    const size_t tiles = (inner + k->tile_rows - 1) / k->tile_rows;
+    const void *before = sampled(k->dtype, 6, inner * columns);
+    const crnn_outer p = {.n = n,
+                          .inner = inner,
+                          .columns = columns,
+                          .a = sampled(k->dtype, 4, n * inner),
+                          .d = sampled(k->dtype, 5, n * columns),
+                          .c = copied(before, inner * columns * item),
+                          .block = fenced(k->block_rows * tiles * k->tile_rows * item)};
+    for (size_t part = parts; part-- > 0;) k->outer(&p, part, parts);
+    CHECK(outer_is_chain(k, &p, before), "%s %s: (%zu, %zu)^T x (%zu, %zu) in %zu parts", WHERE(k),
+          n, inner, n, columns, parts);
+    fences_release(mark);
+}
+
+static void check_outers(const crnn_kernels *k) {
+    const size_t R = k->tile_rows, blocks[] = {1,
+                                               2,
+                                               k->block_rows - 1,
+                                               k->block_rows,
+                                               k->block_rows + 1,
+                                               2 * k->block_rows + 1};
+    size_t columns[COLUMN_SIZES];
+    column_sizes(k, columns);
+    for (size_t inner = 1; inner <= 2 * R + 1; inner++)
+        for (size_t j = 0; j < COLUMN_SIZES; j++)
+            check_outer(k, 1 + inner % 4, inner, columns[j], 1 + j % 3);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        for (size_t parts = 1; parts <= 5; parts++)
+            check_outer(k, blocks[i], 3 * R + 1, k->width + 1, parts);
+}
+
+/* ---- rows added to a table */
+
+/* Row index[i] of the table, or row 0, gained row i of d [n][columns], i from last to first. */
+static bool table_is_chain(const crnn_kernels *k, size_t n, size_t columns, const int64_t *index,
+                           const void *d, size_t rows, const void *before, const void *table) {
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < columns; j++) {
+            double sum = real_at(k->dtype, before, r * columns + j);
+            for (size_t i = n; i-- > 0;)
+                if (!index || (size_t)index[i] == r)
+                    sum = plus(k, sum, real_at(k->dtype, d, i * columns + j));
+            if (real_at(k->dtype, table, r * columns + j) != sum) return false;
+        }
+    }
+    return true;
+}
+
+static void check_add_rows(const crnn_kernels *k, size_t n, size_t columns, bool indexed) {
+    const size_t rows = indexed ? 4 : 1, mark = fences_used;
+    const void *before = sampled(k->dtype, 8, rows * columns);
+    const void *d = sampled(k->dtype, 7, n * columns);
+    void *table = copied(before, rows * columns * crnn_dtype_size(k->dtype));
+    int64_t *index = indexed ? fenced(n * sizeof *index) : NULL;
+    for (size_t i = 0; indexed && i < n; i++) index[i] = (int64_t)(i * i % rows);
+    k->add_rows(n, columns, index, d, table);
+    CHECK(table_is_chain(k, n, columns, index, d, rows, before, table),
+          "%s %s: %zu rows of %zu, indexed %d", WHERE(k), n, columns, indexed);
+    fences_release(mark);
+}
+
+static void check_all_add_rows(const crnn_kernels *k) {
+    size_t columns[COLUMN_SIZES];
+    column_sizes(k, columns);
+    for (size_t n = 0; n <= 9; n++)
+        for (size_t j = 0; j < COLUMN_SIZES; j++)
+            for (int indexed = 0; indexed < 2; indexed++) check_add_rows(k, n, columns[j], indexed);
+}
+
+/* ---- a whole dense map, shared out among threads, in a workspace of the size that is asked for */
+
+static void check_dense(const crnn_kernels *k, size_t threads) {
+    const crnn_dtype d = k->dtype;
+    const crnn_dense map = {d, 230, 71, 97};
+    const size_t n = map.n, I = map.inputs, K = map.outputs, item = crnn_dtype_size(d);
+    const size_t mark = fences_used;
+    const void *x = sampled(d, 1, n * I), *w = sampled(d, 2, I * K), *b = sampled(d, 3, K);
+    const void *dy = sampled(d, 4, n * K), *dw0 = sampled(d, 5, I * K);
+    void *y = fenced(n * K * item), *dx = fenced(n * I * item), *db = copied(b, K * item);
+    void *dw = copied(dw0, I * K * item);
+    size_t bytes;
+    crnn_set_threads(threads);
+    crnn_isa_select(k->isa);
+    CHECK(crnn_dense_workspace(&map, &bytes) == CRNN_OK, "%s %s", WHERE(k));
+    crnn_dense_forward(&map, x, w, b, y, fenced(bytes));
+    crnn_dense_backward(&map, x, w, dy, dw, db, dx, fenced(bytes));
+    const crnn_product forward = {.n = n, .inner = I, .columns = K, .a = x, .init = b, .c = y};
+    const crnn_product to_x = {.n = n, .inner = K, .columns = I, .a = dy, .c = dx};
+    const crnn_outer to_w = {.n = n, .inner = I, .columns = K, .a = x, .d = dy, .c = dw};
+    CHECK(product_is_chain(k, &forward, w, false), "%s %s: y, %zu threads", WHERE(k), threads);
+    CHECK(product_is_chain(k, &to_x, w, true), "%s %s: dx, %zu threads", WHERE(k), threads);
+    CHECK(outer_is_chain(k, &to_w, dw0), "%s %s: dw, %zu threads", WHERE(k), threads);
+    CHECK(table_is_chain(k, n, K, NULL, dy, 1, b, db), "%s %s: db, %zu threads", WHERE(k), threads);
+    fences_release(mark);
+}
+
+/* ---- losses */
+
+static double tolerance(const crnn_kernels *k) {
+    return 16 * (k->dtype == CRNN_F64 ? DBL_EPSILON : FLT_EPSILON);
+}
+
+static bool close_to(const crnn_kernels *k, double value, double exact) {
+    return fabs(value - exact) <= tolerance(k) * (1 + fabs(exact));
+}
+
+/* Sum of exp(x - top) of one row; *top is the largest x. */
+static double exp_sum(crnn_dtype d, size_t classes, const void *x, size_t row, double *top) {
+    double sum = 0;
+    *top = -INFINITY;
+    for (size_t j = 0; j < classes; j++) *top = fmax(*top, real_at(d, x, row * classes + j));
+    for (size_t j = 0; j < classes; j++) sum += exp(real_at(d, x, row * classes + j) - *top);
+    return sum;
+}
+
+static double scaled_slope(crnn_dtype d, size_t classes, const void *x, size_t i, int64_t target,
+                           double scale) {
+    double top;
+    const double sum = exp_sum(d, classes, x, i / classes, &top);
+    if (target < 0) return 0;
+    return scale * (exp(real_at(d, x, i) - top) / sum - ((int64_t)(i % classes) == target));
+}
+
+static void check_cross_entropy(const crnn_kernels *k, size_t n, size_t classes, double shift) {
+    const crnn_dtype d = k->dtype;
+    const size_t mark = fences_used;
+    const double scale = 0.75;
+    void *x = sampled(d, 9, n * classes);
+    void *dx = fenced(n * classes * crnn_dtype_size(d));
+    int64_t *targets = fenced(n * sizeof *targets);
+    double exact = 0;
+    for (size_t i = 0; i < n * classes; i++) real_put(d, x, i, shift + 9 * real_at(d, x, i));
+    for (size_t i = 0; i < n; i++) targets[i] = i % 3 == 2 ? -1 : (int64_t)(i * 7 % classes);
+    for (size_t i = 0; i < n; i++) {
+        double top;
+        const double sum = exp_sum(d, classes, x, i, &top);
+        if (targets[i] >= 0)
+            exact += log(sum) + (top - real_at(d, x, i * classes + (size_t)targets[i]));
+    }
+    const double loss = k->cross_entropy(n, classes, x, targets, scale, dx);
+    bool right = true;
+    for (size_t i = 0; i < n * classes; i++)
+        right = right && close_to(k, real_at(d, dx, i),
+                                  scaled_slope(d, classes, x, i, targets[i / classes], scale));
+    CHECK(close_to(k, loss, exact), "%s %s (%zu, %zu): %.17g, not %.17g", WHERE(k), n, classes,
+          loss, exact);
+    CHECK(right, "%s %s (%zu, %zu): dlogits", WHERE(k), n, classes);
+    fences_release(mark);
+}
+
+/* One logit far above the others is found wherever it stands, and a NaN is not lost. */
+static void check_one_logit(const crnn_kernels *k, size_t classes, size_t at) {
+    const size_t mark = fences_used;
+    void *x = sampled(k->dtype, 9, classes), *dx = fenced(classes * crnn_dtype_size(k->dtype));
+    const int64_t target = (int64_t)at;
+    real_put(k->dtype, x, at, 5000);
+    CHECK(k->cross_entropy(1, classes, x, &target, 1, dx) == 0, "%s %s most at %zu of %zu",
+          WHERE(k), at, classes);
+    real_put(k->dtype, x, at, NAN);
+    CHECK(isnan(k->cross_entropy(1, classes, x, &target, 1, dx)), "%s %s NaN at %zu of %zu",
+          WHERE(k), at, classes);
+    fences_release(mark);
+}
+
+static void check_squares(const crnn_kernels *k, size_t n) {
+    const crnn_dtype d = k->dtype;
+    const size_t mark = fences_used, bytes = n * crnn_dtype_size(d);
+    const void *y = sampled(d, 10, n), *target = sampled(d, 11, n);
+    void *dy = fenced(bytes);
+    double errors = 0, squares = 0;
+    const double loss = k->squared_error(n, y, target, 0.3, dy);
+    bool right = true;
+    for (size_t i = 0; i < n; i++) {
+        const double error = real_at(d, y, i) - real_at(d, target, i);
+        errors += error * error;
+        squares += real_at(d, y, i) * real_at(d, y, i);
+        right = right && close_to(k, real_at(d, dy, i), 0.6 * error);
+    }
+    CHECK(close_to(k, loss, errors) && right, "%s %s: squared error of %zu", WHERE(k), n);
+    CHECK(fabs(k->sum_squares(n, y) - squares) <= 1e-13 * squares, "%s %s: squares of %zu",
+          WHERE(k), n);
+    fences_release(mark);
+}
+
+static void check_losses(const crnn_kernels *k) {
+    for (size_t classes = 1; classes <= 4 * k->width + 1; classes++) {
+        check_cross_entropy(k, classes % 5, classes, 0);
+        check_cross_entropy(k, 4, classes, 1000);
+        for (size_t at = 0; at < classes; at++) check_one_logit(k, classes, at);
+        check_squares(k, classes - 1);
+    }
+}
+
+/* ---- optimizers */
+
+typedef enum rule { SGD, SGD_MOMENTUM, RMSPROP, ADAM, RULES } rule;
+
+/* One parameter p with its gradient and memories, in double. */
+static double exact_step(rule r, const crnn_optim_step *s, double p, double g, double *a,
+                         double *b) {
+    g *= s->scale;
+    switch (r) {
+    case SGD:
+        return p - s->lr * g;
+    case SGD_MOMENTUM:
+        *a = 0.8 * *a + g;
+        return p - s->lr * *a;
+    case RMSPROP:
+        *a = 0.9 * *a + 0.1 * g * g;
+        return p - s->lr * g / (sqrt(*a) + 1e-3);
+    default:
+        *a = 0.9 * *a + 0.1 * g;
+        *b = 0.99 * *b + 0.01 * g * g;
+        return p * (1 - s->lr * s->weight_decay) -
+               s->lr * (*a / (1 - pow(0.9, 3))) / (sqrt(*b / (1 - pow(0.99, 3))) + 1e-3);
+    }
+}
+
+static void kernel_step(const crnn_kernels *k, rule r, const crnn_optim_step *s, void *a, void *b) {
+    if (r == SGD) k->sgd(s, 0, NULL);
+    if (r == SGD_MOMENTUM) k->sgd(s, 0.8, a);
+    if (r == RMSPROP) k->rmsprop(s, 0.9, 1e-3, a);
+    if (r == ADAM) k->adam(s, 0.9, 0.99, 1e-3, 3, a, b);
+}
+
+static void check_optimizer(const crnn_kernels *k, rule r, size_t n) {
+    const crnn_dtype d = k->dtype;
+    const size_t mark = fences_used, bytes = n * crnn_dtype_size(d);
+    const void *g = sampled(d, 13, n), *p0 = sampled(d, 12, n);
+    void *a = sampled(d, 14, n), *b = sampled(d, 15, n);
+    for (size_t i = 0; i < n; i++) {
+        real_put(d, b, i, fabs(real_at(d, b, i)));
+        if (r == RMSPROP) real_put(d, a, i, fabs(real_at(d, a, i)));
+    }
+    const void *a0 = copied(a, bytes), *b0 = copied(b, bytes), *g0 = copied(g, bytes);
+    const crnn_optim_step s = {d, n, 0.5, copied(p0, bytes), g, 0.1, r == ADAM ? 0.2 : 0};
+    kernel_step(k, r, &s, a, b);
+    bool right = memcmp(g, g0, bytes) == 0;
+    for (size_t i = 0; i < n; i++) {
+        double ai = real_at(d, a0, i), bi = real_at(d, b0, i);
+        const double pi = exact_step(r, &s, real_at(d, p0, i), real_at(d, g, i), &ai, &bi);
+        right = right && close_to(k, real_at(d, s.p, i), pi) && close_to(k, real_at(d, a, i), ai) &&
+                close_to(k, real_at(d, b, i), bi);
+    }
+    CHECK(right, "%s %s: rule %d over %zu", WHERE(k), r, n);
+    fences_release(mark);
+}
+
+static void check_optimizers(const crnn_kernels *k) {
+    for (int r = 0; r < RULES; r++)
+        for (size_t n = 0; n <= 3 * k->width + 1; n++) check_optimizer(k, (rule)r, n);
+}
+
+int main(void) {
+    check_deadline(120);
+    for (int d = 0; d < CRNN_DTYPES; d++) {
+        const crnn_kernels *k;
+        for (size_t i = 0; (k = table_at(i, (crnn_dtype)d)); i++) {
+            check_products(k);
+            check_outers(k);
+            check_all_add_rows(k);
+            for (size_t threads = 1; threads <= 3; threads++) check_dense(k, threads);
+            check_losses(k);
+            check_optimizers(k);
+        }
+    }
+    return check_done();
+}

@@ -1,0 +1,504 @@
+/* What stands around the kernels: sizes that must not wrap, the rows of a call, random numbers, the
+ * choice of an instruction set, the pool of threads, the table of cells. */
+#include "check.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if CHECK_HAS_PAGES
+#include <pthread.h>
+#include <sys/wait.h>
+#endif
+
+/* ---- sizes: never less than what must fit, as real numbers tell; refused only where what is asked
+ * for comes near the whole address space */
+
+static const size_t sizes[] = {
+    0,
+    1,
+    17,
+    (size_t)1 << 10,
+    (size_t)1 << (sizeof(size_t) * 4 - 1),
+    (size_t)1 << (sizeof(size_t) * 4),
+    SIZE_MAX >> 20,
+    SIZE_MAX >> 8,
+    SIZE_MAX >> 5,
+    SIZE_MAX >> 3,
+    SIZE_MAX >> 2,
+    SIZE_MAX / 2,
+    SIZE_MAX / 2 + 1,
+    SIZE_MAX - 64,
+    SIZE_MAX - 1,
+    SIZE_MAX,
+};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+/* least: what must fit, right but for rounding; most: what nothing asked for here exceeds. */
+static void check_size(const char *what, crnn_status status, size_t got, double least, double most,
+                       const size_t at[4]) {
+    if (status == CRNN_OK)
+        CHECK((double)got >= least * (1 - 1e-9), "%s(%zu, %zu, %zu, %zu) = %zu, not %g", what,
+              at[0], at[1], at[2], at[3], got, least);
+    else
+        CHECK(most > (double)(SIZE_MAX / 2), "%s(%zu, %zu, %zu, %zu) refused", what, at[0], at[1],
+              at[2], at[3]);
+}
+
+/* at: I, H, B, T. */
+static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
+    const double G = (double)strlen(crnn_cell_describe(layer->cell)->gates);
+    const double item = (double)crnn_dtype_size(layer->dtype);
+    const double I = (double)at[0], H = (double)at[1], B = (double)at[2], N = B * (double)at[3];
+    const crnn_kernels *k = crnn_kernels_now(layer->dtype);
+    const double weights = G * H * (I + H), most = 1e4 * (I + H + 64 + B + N) * (H + 64);
+    crnn_layout layout = {0};
+    size_t bytes = 0;
+    crnn_status status = crnn_layer_layout(layer, &layout);
+    check_size("layout", status, layout.total, weights, most, at);
+    status = crnn_packed_size(layer, k, &bytes);
+    check_size("packed", status, bytes, weights * item, most, at);
+
+    const crnn_rows rows = {.batch = at[2], .steps = at[3], .total = at[2] * at[3]};
+    const crnn_tape tape = {k, NULL};
+    if (N > (double)(SIZE_MAX / 2)) return; /* crnn_rows_size has refused it */
+    status = crnn_tape_size(layer, k, &rows, &bytes);
+    check_size("tape", status, bytes, (N * (G + 1) * H + B * H) * item, most, at);
+    status = crnn_forward_workspace(layer, k, &rows, true, &bytes);
+    check_size("forward, kept", status, bytes, B * 16, most, at);
+    status = crnn_forward_workspace(layer, k, &rows, false, &bytes);
+    check_size("forward", status, bytes, B * (G + 2) * H * item, most, at);
+    status = crnn_backward_workspace(layer, &rows, &tape, true, &bytes);
+    check_size("backward", status, bytes, N * (G * H * item + 16) + B * H * item + weights * item,
+               most, at);
+}
+
+static void check_all_layer_sizes(void) {
+    for (int i = 1; i < SIZES; i++)
+        for (int h = 1; h < SIZES; h++)
+            for (int b = 0; b < SIZES; b++)
+                for (int cell = 0; cell < CRNN_CELLS; cell++) {
+                    const crnn_layer layer = {.cell = (crnn_cell)cell,
+                                              .dtype = (crnn_dtype)(cell % CRNN_DTYPES),
+                                              .inputs = sizes[i],
+                                              .hidden = sizes[h],
+                                              .bias = true};
+                    const size_t t = (size_t)(7 * b + i + h) % SIZES;
+                    check_layer_sizes(&layer, (size_t[4]){sizes[i], sizes[h], sizes[b], sizes[t]});
+                }
+}
+
+/* Sums and products: right, or refused and nothing written. */
+static void check_arithmetic(size_t a, size_t b) {
+    const size_t untouched = 12345;
+    size_t sum = untouched, product = untouched;
+    if (crnn_size_add(a, b, &sum))
+        CHECK(sum == a + b && sum >= a, "%zu + %zu = %zu", a, b, sum);
+    else
+        CHECK(sum == untouched && (double)a + (double)b > 0.49 * (double)SIZE_MAX, "%zu + %zu", a,
+              b);
+    if (crnn_size_mul(a, b, &product))
+        CHECK(product == a * b && (b == 0 || product / b == a), "%zu * %zu = %zu", a, b, product);
+    else
+        CHECK(product == untouched && (double)a * (double)b > 0.49 * (double)SIZE_MAX, "%zu * %zu",
+              a, b);
+}
+
+static void check_other_sizes(void) {
+    for (int i = 0; i < SIZES; i++) {
+        for (int j = 0; j < SIZES; j++) {
+            const size_t at[4] = {sizes[i], sizes[j]};
+            const double a = (double)sizes[i], b = (double)sizes[j];
+            size_t got = 0;
+            check_arithmetic(sizes[i], sizes[j]);
+            crnn_status status = crnn_rows_size(sizes[i], sizes[j], &got);
+            check_size("rows", status, got, 2 * a + 2 * b + 1, 100 * (1 + a) * (1 + b), at);
+            CHECK(status != CRNN_OK || a * b <= (double)SIZE_MAX, "rows(%zu, %zu)", at[0], at[1]);
+            const crnn_dense dense = {CRNN_F64, 1, sizes[i], sizes[j]};
+            status = crnn_dense_workspace(&dense, &got);
+            check_size("dense", status, got, a * b * 8, 1e5 * (1 + a) * (1 + b), at);
+        }
+    }
+}
+
+/* ---- rows */
+
+/* Row b of each place: by length, longest first, rows as long as each other in the caller's order.
+ */
+static size_t naive_place(const int64_t *lengths, size_t batch, size_t b) {
+    size_t place = 0;
+    for (size_t i = 0; i < batch; i++)
+        place += lengths[i] > lengths[b] || (lengths[i] == lengths[b] && i < b);
+    return place;
+}
+
+static void check_rows(const int64_t *lengths, size_t batch, size_t steps, bool given) {
+    size_t words, total = 0;
+    crnn_rows rows;
+    CHECK(crnn_rows_size(batch, steps, &words) == CRNN_OK, "(%zu, %zu)", batch, steps);
+    crnn_rows_init(&rows, check_memory(words * sizeof(size_t)), batch, steps,
+                   given ? lengths : NULL);
+    bool right = rows.batch == batch && rows.steps == steps;
+    for (size_t b = 0; b < batch; b++) {
+        const size_t place = naive_place(lengths, batch, b);
+        right = right && rows.order[place] == b && rows.length[place] == (size_t)lengths[b];
+    }
+    for (size_t t = 0; t < steps; t++) {
+        size_t active = 0;
+        for (size_t b = 0; b < batch; b++) active += lengths[b] > (int64_t)t;
+        right = right && rows.active[t] == active && rows.first[t] == total;
+        total += active;
+    }
+    CHECK(right && rows.first[steps] == total && rows.total == total, "rows (%zu, %zu), given %d",
+          batch, steps, given);
+}
+
+static void check_all_rows(void) {
+    enum { MOST = 24 };
+    int64_t lengths[MOST];
+    for (size_t batch = 0; batch <= MOST; batch += 1 + batch / 6) {
+        for (size_t steps = 0; steps <= MOST; steps += 1 + steps / 4) {
+            double noise[MOST];
+            crnn_random_uniform(2, steps, batch, batch, noise);
+            for (size_t b = 0; b < batch; b++)
+                lengths[b] = (int64_t)(noise[b] * ((double)steps + 1));
+            check_rows(lengths, batch, steps, true);
+            for (size_t b = 0; b < batch; b++) lengths[b] = (int64_t)steps;
+            check_rows(lengths, batch, steps, true);
+            check_rows(lengths, batch, steps, false);
+            memset(lengths, 0, sizeof lengths);
+            check_rows(lengths, batch, steps, true);
+        }
+    }
+}
+
+/* ---- random numbers */
+
+/* The known answers that come with Random123, the authors' own library. */
+static void check_philox(void) {
+    static const struct {
+        uint32_t key[2], counter[4], out[4];
+    } known[] = {
+        {{0, 0}, {0, 0, 0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0xa4093822, 0x299f31d0},
+         {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint32_t out[4];
+        crnn_philox(known[i].key, known[i].counter, out);
+        CHECK(memcmp(out, known[i].out, sizeof out) == 0, "known answer %zu: %08x %08x %08x %08x",
+              i, (unsigned)out[0], (unsigned)out[1], (unsigned)out[2], (unsigned)out[3]);
+    }
+}
+
+/* Two numbers to a block of the generator, the block's number in the low half of the counter, the
+ * stream in the high half; any part of a stream is what it is in the whole. */
+static void check_uniform(void) {
+    enum { COUNT = 41 };
+    const uint64_t seed = 0x0123456789abcdef, stream = 0xfedcba9876543210, first = 0x1fffffffeu;
+    const uint32_t key[2] = {0x89abcdef, 0x01234567};
+    double whole[COUNT], part[COUNT];
+    crnn_random_uniform(seed, stream, first, COUNT, whole);
+    for (size_t i = 0; i < COUNT; i++) {
+        const uint64_t block = (first + i) / 2;
+        const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), 0x76543210,
+                                     0xfedcba98};
+        uint32_t words[4];
+        crnn_philox(key, counter, words);
+        const size_t at = (first + i) % 2 * 2;
+        const uint64_t bits = ((uint64_t)words[at] << 32 | words[at + 1]) >> 11;
+        CHECK(whole[i] == ldexp((double)bits, -53), "number %zu is %.17g", i, whole[i]);
+        CHECK(whole[i] >= 0 && whole[i] < 1, "number %zu is %.17g", i, whole[i]);
+        crnn_random_uniform(seed, stream, first + i, COUNT - i, part);
+        CHECK(memcmp(part, whole + i, (COUNT - i) * sizeof *part) == 0, "from %zu on", i);
+    }
+}
+
+/* ---- instruction sets */
+
+static void check_isas(void) {
+    const char *name, *best = crnn_isa_available(0), *last = NULL;
+    CHECK(best != NULL, "there is one");
+    for (size_t i = 0; (name = crnn_isa_available(i)); i++, last = name) {
+        CHECK(crnn_isa_select(name) && strcmp(crnn_isa_name(), name) == 0, "%s", name);
+        CHECK(!crnn_isa_select("none") && strcmp(crnn_isa_name(), name) == 0, "%s stays", name);
+        for (int d = 0; d < CRNN_DTYPES; d++) {
+            const crnn_kernels *k = crnn_kernels_for(name, (crnn_dtype)d);
+            CHECK(k && k == crnn_kernels_now((crnn_dtype)d), "%s", name);
+            CHECK(strcmp(k->isa, name) == 0 && k->dtype == (crnn_dtype)d, "%s is %s", name, k->isa);
+            CHECK(k->width > 0 && k->tile_rows > 0 && k->block_rows > 0, "%s", name);
+        }
+        last = name;
+    }
+    CHECK(strcmp(last, "scalar") == 0, "the scalar one is last, not %s", last);
+    CHECK(crnn_kernels_for("none", CRNN_F32) == NULL, "no such table");
+    crnn_isa_select(best);
+}
+
+#if CHECK_HAS_PAGES
+/* In a process of its own. */
+static bool in_child(bool (*question)(void)) {
+    int status = 0;
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        check_deadline(30);
+        _exit(question() ? 0 : 1);
+    }
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+static bool wish_for_scalar(void) {
+    setenv("CRNN_ISA", "scalar", 1);
+    return strcmp(crnn_isa_name(), "scalar") == 0;
+}
+
+static bool wish_for_none(void) {
+    setenv("CRNN_ISA", "none", 1);
+    return strcmp(crnn_isa_name(), crnn_isa_available(0)) == 0;
+}
+
+static bool wish_for_three_threads(void) {
+    setenv("CRNN_NUM_THREADS", "3", 1);
+    return crnn_threads() == 3;
+}
+
+static bool wish_for_no_threads(void) {
+    setenv("CRNN_NUM_THREADS", "-2", 1);
+    return crnn_threads() >= 1 && crnn_threads() <= (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Before anything has asked for a table or a thread: the environment is looked at once. */
+static void check_environment(void) {
+    CHECK(in_child(wish_for_scalar), "CRNN_ISA=scalar");
+    CHECK(in_child(wish_for_none), "CRNN_ISA=none");
+    CHECK(in_child(wish_for_three_threads), "CRNN_NUM_THREADS=3");
+    CHECK(in_child(wish_for_no_threads), "CRNN_NUM_THREADS=-2");
+}
+#endif
+
+/* ---- threads */
+
+enum { MANY_PARTS = 3000 };
+
+typedef struct tally {
+    atomic_uint times[MANY_PARTS];
+    size_t inner; /* parts of a job that each part starts */
+    atomic_size_t inner_times, threads;
+    unsigned id;    /* of this job */
+    unsigned delay; /* how long a part goes on, in turns of a loop */
+} tally;
+
+static _Thread_local unsigned last_seen; /* the last job this thread had a part of */
+
+static void count_inner(void *context, size_t part) {
+    tally *t = context;
+    atomic_fetch_add(&t->inner_times, part + 1);
+}
+
+static void count_part(void *context, size_t part) {
+    tally *t = context;
+    if (last_seen != t->id) atomic_fetch_add(&t->threads, 1);
+    last_seen = t->id;
+    atomic_fetch_add(&t->times[part], 1);
+    if (t->inner) crnn_parallel(t->inner, count_inner, t);
+    for (volatile unsigned i = 0; i < t->delay; i++) continue;
+}
+
+/* Every part runs once, and those of the jobs inside, on no more threads than were asked for. */
+static bool job_is_done(size_t parts, size_t inner, unsigned delay) {
+    static atomic_uint jobs;
+    tally t = {.inner = inner, .delay = delay, .id = atomic_fetch_add(&jobs, 1) + 1};
+    crnn_parallel(parts, count_part, &t);
+    bool done = t.inner_times == parts * (inner * (inner + 1) / 2);
+    for (size_t i = 0; i < MANY_PARTS; i++) done = done && t.times[i] == (i < parts);
+    return done && t.threads <= (parts ? crnn_threads() : 0);
+}
+
+/* Each of two parts waits until the other has begun: they run at the same time or not at all. */
+static void meet(void *context, size_t part) {
+    atomic_uint *here = context;
+    (void)part;
+    atomic_fetch_add(here, 1);
+    while (atomic_load(here) < 2) continue;
+}
+
+static bool two_threads_meet(void) {
+    atomic_uint here = 0;
+    crnn_parallel(2, meet, &here);
+    return here == 2;
+}
+
+static bool jobs_are_done(void) {
+    bool done = true;
+    for (size_t parts = 0; parts < 40; parts++) done = job_is_done(parts, parts % 4, 10) && done;
+    return done;
+}
+
+static void check_threads(void) {
+    static const size_t counts[] = {1, 2, 3, 7, 2};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        crnn_set_threads(counts[i]);
+        CHECK(crnn_threads() == counts[i], "%zu threads, not %zu", crnn_threads(), counts[i]);
+        CHECK(jobs_are_done(), "jobs of few parts, %zu threads", counts[i]);
+        CHECK(job_is_done(MANY_PARTS, 3, 20000), "more parts than threads, %zu threads", counts[i]);
+    }
+    crnn_set_threads(0);
+    CHECK(crnn_threads() == 1, "at least one");
+    crnn_set_threads(SIZE_MAX);
+    CHECK(crnn_threads() > 1 && crnn_threads() < 4096, "%zu threads", crnn_threads());
+    crnn_set_threads(3);
+    CHECK(two_threads_meet(), "a job of two parts has two threads");
+}
+
+static void check_parts(void) {
+    crnn_set_threads(5);
+    CHECK(crnn_parts(0, 100) == 1 && crnn_parts(1e18, 0) == 1, "never less than one");
+    CHECK(crnn_parts(1e18, 100) == 5 && crnn_parts(INFINITY, 100) == 5, "as many as threads");
+    CHECK(crnn_parts(1e18, 3) == 3, "at most three");
+    for (double work = 1; work < 1e9; work *= 1.5)
+        CHECK(crnn_parts(work, 9) <= crnn_parts(2 * work, 9), "fewer for twice %g", work);
+}
+
+#if CHECK_HAS_PAGES
+static void *many_jobs(void *done) {
+    for (int i = 0; i < 20; i++) *(bool *)done = jobs_are_done() && *(bool *)done;
+    return NULL;
+}
+
+/* Jobs that arrive from several threads of the caller's, and forks while they run. */
+static void check_callers(void) {
+    enum { CALLERS = 4 };
+    pthread_t callers[CALLERS];
+    bool done[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        done[i] = true;
+        CHECK(pthread_create(&callers[i], NULL, many_jobs, &done[i]) == 0, "caller %d", i);
+    }
+    for (int i = 0; i < 5; i++)
+        CHECK(in_child(jobs_are_done) && in_child(two_threads_meet), "in a child, busy parent");
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(callers[i], NULL);
+        CHECK(done[i], "jobs of caller %d", i);
+    }
+}
+
+static bool child_of_child(void) { return two_threads_meet() && in_child(two_threads_meet); }
+
+static void fork_in_part(void *forks, size_t part) {
+    ((bool *)forks)[part] = in_child(two_threads_meet);
+}
+
+static void check_forks(void) {
+    bool forks[2];
+    crnn_parallel(2, fork_in_part, forks);
+    CHECK(forks[0] && forks[1], "in a child of one part of a job");
+    CHECK(in_child(jobs_are_done), "in a child");
+    CHECK(in_child(child_of_child), "in the child of a child");
+    CHECK(two_threads_meet() && jobs_are_done(), "in the parent afterwards");
+}
+#endif
+
+/* ---- cells */
+
+typedef struct cell_line {
+    const char *name, *gates;
+    size_t states, phases;
+    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw;
+} cell_line;
+
+static const cell_line lines[CRNN_CELLS] = {
+#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw) \
+    [CRNN_##id] = {#cell, gates, states, phases, {x0, x1}, {h0, h1}, raw},
+#include "cells.def"
+#undef CRNN_CELL
+};
+
+static size_t times_in(const char *const *letters, char letter) {
+    size_t times = 0;
+    for (size_t phase = 0; phase < MAX_PHASES; phase++)
+        for (const char *s = letters[phase]; *s; s++) times += *s == letter;
+    return times;
+}
+
+/* A line itself: what the kernels take for granted. */
+static void check_line(const cell_line *c) {
+    CHECK(c->states == 1 || c->states == 2, "%s: states", c->name);
+    CHECK(c->phases >= 1 && c->phases <= MAX_PHASES, "%s: phases", c->name);
+    for (size_t i = 0; i < MAX_PHASES; i++) {
+        const size_t slots = strlen(c->x[i]);
+        CHECK(slots == strlen(c->h[i]) && slots <= MAX_SLOTS, "%s: slots", c->name);
+        CHECK((slots > 0) == (i < c->phases), "%s: slots of phase %zu", c->name, i);
+    }
+    for (const char *g = c->gates; *g; g++) {
+        CHECK(strchr(g + 1, *g) == NULL, "%s: %c twice", c->name, *g);
+        CHECK(times_in(c->x, *g) == 1 && times_in(c->h, *g) == 1, "%s: %c", c->name, *g);
+    }
+    for (const char *r = c->raw; *r; r++) CHECK(strchr(c->gates, *r), "%s: raw %c", c->name, *r);
+    CHECK(times_in(c->x, '.') <= 1, "%s: one gate's recurrent sum stands apart", c->name);
+}
+
+static void check_facts(crnn_cell cell) {
+    const cell_line *c = &lines[cell];
+    const crnn_cell_facts *facts = crnn_cell_describe(cell);
+    const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
+    size_t phase, slot;
+    bool raw;
+    CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
+              facts->states == c->states,
+          "%s", c->name);
+    for (const char *g = c->gates; *g; g++)
+        CHECK(crnn_find_gate(&layer, *g, &phase, &slot, &raw) && c->x[phase][slot] == *g &&
+                  raw == (strchr(c->raw, *g) != NULL),
+              "%s: where %c is", c->name, *g);
+    CHECK(!crnn_find_gate(&layer, '?', &phase, &slot, &raw), "%s has no gate ?", c->name);
+    const char *apart = strchr(c->x[0], '.');
+    CHECK(crnn_cell_b_h(cell) == (apart ? c->h[0][apart - c->x[0]] : 0), "%s: b_h", c->name);
+}
+
+static void check_layout(crnn_cell cell, bool bias) {
+    const size_t I = 5, H = 7, columns = H * strlen(lines[cell].gates);
+    const crnn_layer layer = {.cell = cell, .inputs = I, .hidden = H, .bias = bias};
+    const size_t b_size = bias ? columns : 0, b_h_size = bias && crnn_cell_b_h(cell) ? H : 0;
+    crnn_layout at;
+    CHECK(crnn_layer_layout(&layer, &at) == CRNN_OK, "%s", lines[cell].name);
+    CHECK(at.columns == columns && at.b_size == b_size && at.b_h_size == b_h_size, "%s: sizes",
+          lines[cell].name);
+    CHECK(at.b == 0 && at.w_x == b_size && at.w_h == at.w_x + I * columns &&
+              at.b_h == at.w_h + H * columns && at.total == at.b_h + b_h_size,
+          "%s: places", lines[cell].name);
+}
+
+int main(void) {
+    check_deadline(120);
+#if CHECK_HAS_PAGES
+    check_environment();
+#endif
+    check_all_layer_sizes();
+    check_other_sizes();
+    check_all_rows();
+    check_philox();
+    check_uniform();
+    check_isas();
+    check_threads();
+    check_parts();
+#if CHECK_HAS_PAGES
+    check_forks();
+    check_callers();
+#endif
+    for (int cell = 0; cell < CRNN_CELLS; cell++) {
+        check_line(&lines[cell]);
+        check_facts((crnn_cell)cell);
+        check_layout((crnn_cell)cell, true);
+        check_layout((crnn_cell)cell, false);
+    }
+    return check_done();
+}
