@@ -243,8 +243,9 @@ def _add_train(commands: Any) -> None:
     )
     for name, (kind, text) in _OPTIONS.items():
         default = getattr(defaults, name)
+        shown = "as hidden" if default is None else default
         add.add_argument(
-            f"--{name}", type=kind, default=none, metavar="N", help=f"{text} ({default})"
+            f"--{name}", type=kind, default=none, metavar="N", help=f"{text} ({shown})"
         )
     add.set_defaults(run=train)
 

@@ -81,7 +81,7 @@ class CharModel:
         cell: str = "lstm",
         hidden: int = 256,
         layers: int = 1,
-        embedding: int = 256,
+        embedding: int | None = None,
         lines: bool = False,
         seed: int | None = None,
     ) -> "CharModel":
@@ -95,10 +95,10 @@ class CharModel:
             The kind of recurrent layer.
         hidden, layers : int
             H, and how many recurrent layers, one on top of the other.
-        embedding : int
-            Length of the vectors that stand for symbols, learned. With 0 the first recurrent layer
-            reads the symbols themselves (one-hot rows, at the cost of a row look-up): quicker, and
-            on texts of some 100,000 characters a little worse.
+        embedding : int, optional
+            Length of the vectors that stand for symbols, learned; by default H. With 0 the first
+            recurrent layer reads the symbols themselves (one-hot rows, at the cost of a row
+            look-up): on texts of some 100,000 characters a little worse.
         lines : bool
             As for the class.
         seed : int, optional
@@ -109,6 +109,7 @@ class CharModel:
         count, seed = check_size("layers", layers), check_seed(seed)
         vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
+        embedding = hidden if embedding is None else embedding
         first, last, *seeds = (
             int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count + 2)
         )

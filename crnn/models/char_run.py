@@ -35,7 +35,7 @@ class Settings:
     cell: str = "lstm"
     hidden: int = 256
     layers: int = 1
-    embedding: int = 256
+    embedding: int | None = None
     lines: bool = False
     epochs: int = 12
     batch: int = 32
