@@ -94,9 +94,9 @@ class Pointwise(Layer):
         split = steps.ndim - self._feature_axes
         lead = steps.shape[:split]
         valid = None if lengths is None else valid_steps(lengths, lead)
-        rows = (
-            steps.reshape(math.prod(lead), *steps.shape[split:]) if valid is None else steps[valid]
-        )
+        flat = (math.prod(lead), *steps.shape[split:])
+        # Side by side, so that NumPy's sums over a row run in one order.
+        rows = np.ascontiguousarray(steps.reshape(flat) if valid is None else steps[valid])
         out, memory = self._rows(self._check_rows(rows), Draw(training, call, lead, valid))
         y = _place(out, lead, valid)
         return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
@@ -116,7 +116,9 @@ class Pointwise(Layer):
         if given.shape != tape.shape:
             raise ValueError(f"dy: expected floats of shape {tape.shape}, got shape {given.shape}")
         flat = (math.prod(tape.shape[:-1]), tape.shape[-1])
-        rows = given.reshape(flat) if tape.valid is None else given[tape.valid]
+        rows = np.ascontiguousarray(
+            given.reshape(flat) if tape.valid is None else given[tape.valid]
+        )
         dx = self._rows_back(tape.memory, rows)
         return None if dx is None else _place(dx, tape.shape[:-1], tape.valid), None
 

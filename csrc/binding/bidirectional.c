@@ -156,8 +156,10 @@ static PyObject *pair_tape_new(Bidirectional *self, const both *results, PyObjec
     memcpy(tape->shape, PyArray_DIMS((PyArrayObject *)y), sizeof tape->shape);
     tape->split = PyArray_DIM((PyArrayObject *)y_f, 2);
     if (self->merge == MUL) { /* y itself is the caller's to edit; these are not shown to anyone */
-        tape->y_f = Py_NewRef(y_f);
-        tape->y_b = Py_NewRef(y_b);
+        const int flags = NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST;
+        tape->y_f = PyArray_FROM_OTF(y_f, tape->type, flags);
+        tape->y_b = PyArray_FROM_OTF(y_b, tape->type, flags);
+        if (!tape->y_f || !tape->y_b) Py_CLEAR(tape);
     }
     return (PyObject *)tape;
 }
@@ -220,6 +222,22 @@ static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyOb
 
 /* ---- backward */
 
+/* dy o y, both dense. What stands in dy past a row's end may be infinite and meets a y of 0 there:
+ * NumPy would warn of a product that nobody reads. */
+static PyObject *times(PyObject *dy, PyObject *y) {
+    PyArrayObject *a = (PyArrayObject *)dy, *b = (PyArrayObject *)y;
+    PyObject *result = PyArray_SimpleNew(3, PyArray_DIMS(a), PyArray_TYPE(a));
+    const npy_intp count = PyArray_SIZE(a);
+    for (npy_intp i = 0; result && i < count; i++) {
+        void *to = PyArray_DATA((PyArrayObject *)result);
+        if (PyArray_TYPE(a) == NPY_FLOAT64)
+            ((double *)to)[i] = ((double *)PyArray_DATA(a))[i] * ((double *)PyArray_DATA(b))[i];
+        else
+            ((float *)to)[i] = ((float *)PyArray_DATA(a))[i] * ((float *)PyArray_DATA(b))[i];
+    }
+    return result;
+}
+
 /* The gradients of both outputs from that of the merged one. */
 static bool split_dy(const PairTape *tape, PyObject *given, both *out) {
     if (given == Py_None) {
@@ -229,7 +247,7 @@ static bool split_dy(const PairTape *tape, PyObject *given, both *out) {
     }
     const crnn_dtype dtype = tape->type == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
     const dims shape = {3, {tape->shape[0], tape->shape[1], tape->shape[2]}, {"B", "T", "H"}};
-    PyObject *dy = (PyObject *)float_array("dy", given, dtype, &shape, false);
+    PyObject *dy = (PyObject *)float_array("dy", given, dtype, &shape, tape->merge == MUL);
     if (!dy) return false;
     switch (tape->merge) {
     case CONCAT:
@@ -237,8 +255,8 @@ static bool split_dy(const PairTape *tape, PyObject *given, both *out) {
         out->b = columns_of(dy, tape->split, tape->shape[2]);
         break;
     case MUL:
-        out->f = PyNumber_Multiply(dy, tape->y_b);
-        out->b = PyNumber_Multiply(dy, tape->y_f);
+        out->f = times(dy, tape->y_b);
+        out->b = times(dy, tape->y_f);
         break;
     case MEAN: {
         PyObject *half = PyFloat_FromDouble(0.5);
