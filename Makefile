@@ -87,7 +87,7 @@ lint: build $(VENV)/lint.stamp ## check style, formatting and types
 	@$(BIN)/ruff format --check --quiet --diff .
 	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	@$(BIN)/mypy
-	@$(BIN)/python -m mypy.stubtest crnn._core
+	@$(BIN)/python -m mypy.stubtest crnn._core --mypy-config-file pyproject.toml
 
 format: $(VENV)/lint.stamp ## put every file into the form that `make lint` asks for
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -5,9 +5,11 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from typing_extensions import disjoint_base
 
 _Array = NDArray[Any]
 
+@disjoint_base
 class Recurrent:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __call__(
@@ -100,6 +102,7 @@ class JANET(Recurrent):
     @property
     def beta(self) -> float: ...
 
+@disjoint_base
 class Bidirectional:
     def __init__(
         self, forward_layer: Recurrent, backward_layer: Recurrent, merge: str = "concat"
@@ -125,6 +128,9 @@ class Bidirectional:
     def backward_layer(self) -> Any: ...
     @property
     def merge(self) -> str: ...
+
+@final
+class Buffer: ...
 
 @final
 class Tape:

@@ -22,7 +22,7 @@ def test_the_readme_code_runs_and_prints_what_it_says():
         for block in blocks:
             exec(block, namespace)
     lines = printed.getvalue().splitlines()
-    promised = re.findall(r"^print\(.*\)   # (.*)$", "\n".join(blocks), re.MULTILINE)
+    promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
     assert promised == lines[: len(promised)] == ["ello"]
     assert lines[1].startswith("gradcheck ok")
 
