@@ -3,8 +3,8 @@
  * What it does: forward and backward through time of one recurrent layer, of a dense map, losses
  * and optimizer steps, for float and double, on the instruction set chosen at run time. What it
  * refuses to do: it allocates no memory, knows no Python and checks no shapes. The caller gives
- * every buffer and has checked every size; the *_size functions say how large a buffer must be and
- * are the only ones that can fail (CRNN_OVERFLOW).
+ * every buffer and has checked every size; the functions that return a status say how large a
+ * buffer must be, and are the only ones that can fail (CRNN_OVERFLOW).
  *
  * Letters: B sequences in a batch, T steps, I inputs, H hidden units, G gates, K classes or
  * symbols, N = sum of the lengths: the steps that are really there. All buffers belong to the
@@ -181,7 +181,7 @@ typedef struct crnn_forward_args {
     const void *packed;
     crnn_input in;
     crnn_state initial; /* in */
-    crnn_seq y;         /* out (B, T, H); zeros past a row's end */
+    crnn_seq y;         /* out (B, T, H), zeros past a row's end; data NULL: not wanted */
     crnn_state final;   /* out */
     crnn_tape *tape;    /* out, memory given by the caller; NULL: keep nothing */
     void *workspace;    /* [crnn_forward_workspace] bytes, aligned to CRNN_ALIGN */

@@ -1,5 +1,5 @@
-/* Which table of kernels runs. The processor and the operating system are asked once; CRNN_ISA in
- * the environment, or crnn_isa_select, chooses among those that can run here. */
+/* Which table of kernels runs. The processor and the operating system say which can; the first
+ * call chooses the best, or what CRNN_ISA in the environment names, crnn_isa_select another. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>

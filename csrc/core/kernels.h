@@ -28,10 +28,11 @@ typedef struct crnn_shape {
     crnn_layer layer;
     crnn_layout at;
     const crnn_kernels *kernels;
-    size_t width;  /* V */
-    size_t vecs;   /* vectors of units: ceil(H / V) */
-    size_t padded; /* V * vecs: a row of h or c */
-    size_t units;  /* vectors of units in a full panel, the same in every phase */
+    size_t width;      /* V */
+    size_t vecs;       /* vectors of units: ceil(H / V) */
+    size_t padded;     /* V * vecs: a row of h or c */
+    size_t last_lanes; /* units in the last vector */
+    size_t units;      /* vectors of units in a full panel, the same in every phase */
     size_t panels;
     size_t states, phases;
     crnn_phase phase[MAX_PHASES];

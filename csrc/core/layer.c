@@ -76,7 +76,7 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     crnn_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
     size_t padded_i, padded_h, most;
     if (crnn_layer_layout(layer, &s.at) != CRNN_OK) return CRNN_OVERFLOW;
-    /* All that is derived below is at most 8 gates of (I + H + 16) x (H + 64), doubles: check that
+    /* All that is derived below is at most 8 gates of (I + H + 128) x (H + 64), doubles: check that
      * once. */
     if (!crnn_size_add(layer->inputs, 64, &padded_i) ||
         !crnn_size_add(layer->hidden, 64, &padded_h) || !crnn_size_add(padded_i, padded_h, &most) ||
@@ -89,6 +89,7 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     s.phases = cell->phases;
     s.padded = round_up(layer->hidden, s.width);
     s.vecs = s.padded / s.width;
+    s.last_lanes = layer->hidden - (s.vecs - 1) * s.width;
     s.units = TILE_VECS / slots < s.vecs ? TILE_VECS / slots : s.vecs;
     s.panels = (s.vecs + s.units - 1) / s.units;
     for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);

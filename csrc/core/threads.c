@@ -38,7 +38,7 @@ typedef pthread_cond_t signal_type;
 #define signal_all(signal) pthread_cond_broadcast(signal)
 #endif
 
-enum { MAX_THREADS = 256, SPINS = 4000 /* some 20 microseconds */ };
+enum { MAX_THREADS = 256, SPINS = 4000 /* some 20 to 120 microseconds, by processor */ };
 /* Multiply-adds worth handing to another thread: waking one costs about as much as this takes. */
 static const double PART_WORK = 400e3;
 
