@@ -121,10 +121,13 @@ clean: ## remove what was built (not .venv)
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The package stands in .venv either as a user has it (demo) or as a link to the checkout (test).
+# The compiled core is copied beside its sources as well: Python started in this folder finds the
+# sources first, and would miss it.
 $(VENV)/demo.stamp: $(PACKAGE) | $(BIN)/python
 	@echo "Installing crnn with NumPy, matplotlib and tqdm (compiles the core)"
 	@rm -rf build/lib* build/bdist* $(VENV)/test.stamp
 	@$(PIP) install ".[demo]"
+	@cp "$$(cd / && $(abspath $(BIN))/python -c 'import crnn._core as c; print(c.__file__)')" crnn/
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python

@@ -4,6 +4,14 @@ Letters in all documentation: B sequences in a batch, T steps, I inputs, H hidde
 K classes or symbols. Arrays are batch first.
 """
 
+import importlib.util as _util
+
+if _util.find_spec("crnn._core") is None:
+    raise ImportError(
+        f"the C core of crnn is not built in {__path__[0]}: run `make build` there, or start "
+        "Python in another folder to import the installed package"
+    )
+
 from crnn import losses, optim, reference
 from crnn._version import __version__
 from crnn.checkpoint import load, save

@@ -52,7 +52,6 @@ static CRNN_INLINE vec v_mul(vec a, vec b) { return CRNN_OP(mul)(a, b); }
 static CRNN_INLINE vec v_div(vec a, vec b) { return CRNN_OP(div)(a, b); }
 static CRNN_INLINE vec v_min(vec a, vec b) { return CRNN_OP(min)(a, b); }
 static CRNN_INLINE vec v_max(vec a, vec b) { return CRNN_OP(max)(a, b); }
-static CRNN_INLINE vec v_neg(vec a) { return CRNN_OP(xor)(a, v_set1(CRNN_SIGN_BIT)); }
 static CRNN_INLINE vec v_abs(vec a) { return CRNN_OP(andnot)(v_set1(CRNN_SIGN_BIT), a); }
 static CRNN_INLINE vec v_minus_abs(vec a) { return CRNN_OP(or)(v_set1(CRNN_SIGN_BIT), a); }
 static CRNN_INLINE vec v_sqrt(vec a) { return CRNN_OP(sqrt)(a); }
@@ -67,9 +66,7 @@ static CRNN_INLINE vec v_fma(vec a, vec b, vec c) { return CRNN_OP(fmadd)(a, b, 
 static CRNN_INLINE vec v_fnma(vec a, vec b, vec c) { return CRNN_OP(fnmadd)(a, b, c); }
 
 static CRNN_INLINE vmask v_lt(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_LT_OQ); }
-static CRNN_INLINE vmask v_le(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_LE_OQ); }
 static CRNN_INLINE vmask v_gt(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_GT_OQ); }
-static CRNN_INLINE vmask v_eq(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_EQ_OQ); }
 static CRNN_INLINE vec v_select(vmask m, vec a, vec b) { return CRNN_OP(blendv)(b, a, m); }
 
 static CRNN_INLINE vec crnn_exponent_field(vec shifted) {

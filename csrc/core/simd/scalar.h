@@ -7,7 +7,7 @@
  *   not loaded is 0.
  * - v_min and v_max return the second operand when either is NaN or both are zeros, as x86 does: so
  *   v_min(limit, x) passes on a NaN of x, v_min(x, limit) does not.
- * - v_lt, v_le, v_gt and v_eq are false when either operand is NaN. v_select takes only masks.
+ * - v_lt and v_gt are false when either operand is NaN. v_select takes only masks.
  * - v_fma and v_fnma are fused everywhere but here, where the product is rounded first: C's fma()
  *   is a slow library call on a processor without the instruction.
  * - v_scale2(v, n) = v * 2^n, rounded once when that is subnormal, infinite when it is too large.
@@ -60,7 +60,6 @@ static CRNN_INLINE vec v_mul(vec a, vec b) { return a * b; }
 static CRNN_INLINE vec v_div(vec a, vec b) { return a / b; }
 static CRNN_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 static CRNN_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
-static CRNN_INLINE vec v_neg(vec a) { return -a; }
 static CRNN_INLINE vec v_abs(vec a) { return CRNN_SCALAR_FN(fabs)(a); }
 static CRNN_INLINE vec v_minus_abs(vec a) { return -v_abs(a); }
 static CRNN_INLINE vec v_sqrt(vec a) { return CRNN_SCALAR_FN(sqrt)(a); }
@@ -72,9 +71,7 @@ static CRNN_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static CRNN_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 
 static CRNN_INLINE vmask v_lt(vec a, vec b) { return a < b; }
-static CRNN_INLINE vmask v_le(vec a, vec b) { return a <= b; }
 static CRNN_INLINE vmask v_gt(vec a, vec b) { return a > b; }
-static CRNN_INLINE vmask v_eq(vec a, vec b) { return a == b; }
 static CRNN_INLINE vec v_select(vmask m, vec a, vec b) { return m ? a : b; }
 
 /* The exponent is written as bits: a float-to-int conversion would be undefined for the NaN that
