@@ -27,7 +27,6 @@ enum {
     BIAS,
     REVERSE,
     DTYPE,
-    BETA,
     PARAMS,
     GRADS,
     FLAT_PARAMS,
