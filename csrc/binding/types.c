@@ -21,17 +21,7 @@ static PyObject *get_gate_order(Recurrent *self, void *unused) {
 }
 
 /* Getters that all need a layer that is ready; `what` says which. */
-enum {
-    INPUT_SIZE,
-    HIDDEN_SIZE,
-    BIAS,
-    REVERSE,
-    DTYPE,
-    PARAMS,
-    GRADS,
-    FLAT_PARAMS,
-    FLAT_GRADS
-};
+enum { INPUT_SIZE, HIDDEN_SIZE, BIAS, REVERSE, DTYPE, PARAMS, GRADS, FLAT_PARAMS, FLAT_GRADS };
 
 static PyObject *get_attribute(Recurrent *self, void *what) {
     if (!recurrent_ready(self)) return NULL;
