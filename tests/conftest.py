@@ -124,6 +124,15 @@ LAYERS |= {
     "sequential-bidirectional": Subject(_stacked, I, I),
 }
 
+LAYERS |= {  # an embedding and the layer that reads it run as one
+    f"lookup-{name}": Subject(
+        lambda dtype, cell=cell: _seq(crnn.Embedding(K, I, dtype=dtype), cell(I, H, dtype=dtype)),
+        None,
+        K,
+    )
+    for name, cell in CELLS.items()
+}
+
 # Layers all of whose outputs past a row's end are 0; what others write there means nothing.
 RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
 

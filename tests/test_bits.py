@@ -253,6 +253,32 @@ def test_a_second_run_is_the_first(name, dtype):
 
 
 @every_cell
+def test_old_memory_is_not_looked_at(kind, dtype, isa):
+    """Buffers come from earlier calls, which leave NaN in every one of them."""
+    layer, x, state = task(kind, LARGE, dtype)
+    lengths = ragged(*LARGE[:2])
+    expected = everything(layer, x, state, lengths)
+    for ends in (None, lengths):
+        everything(layer, np.full_like(x, np.nan), state, ends)
+    assert_same_bits(everything(layer, x, state, lengths), expected)
+
+
+def test_large_results_stay_while_others_come_and_go(dtype):
+    """Their memory is not used again before they, and all views of them, are gone."""
+    made = {kind: task(kind, LARGE, dtype) for kind in CELLS}
+    kept, expected = [], []
+    for _ in range(3):
+        for layer, x, state in made.values():
+            y, end, tape = layer.forward(x, state)
+            dx, dstate = layer.backward(tape, y, end)
+            kept.append([y[1:, ::2], dx.T[0], end, dstate, tape.h, layer(x)[0].reshape(-1)[7:]])
+            expected.append(copied(kept[-1]))
+            del y, dx, tape
+    for one, twin in zip(kept, expected, strict=True):
+        assert_same_bits(one, twin)
+
+
+@every_cell
 def test_windows_are_the_whole(kind, dtype, isa):
     """The state carried on over parts of a sequence."""
     layer, x, state = task(kind, (8, 9, 5, 17), dtype)

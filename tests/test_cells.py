@@ -313,6 +313,43 @@ def test_compositions_are_their_parts(dtype):
     assert_same_bits(crnn.Residual(first)(x, states, lengths=ends), (x + y, last))
 
 
+@every_cell
+@pytest.mark.parametrize("ends", [None, [2, 0, 4]], ids=["full", "lengths"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
+def test_an_embedding_in_front_is_its_vectors(kind, ends, reverse, dtype):
+    """A symbol that comes more than once, and one that never does, among them."""
+    rng = np.random.default_rng(0)
+    table = fill(crnn.Embedding(9, 6, dtype=dtype))
+    layer = fill(CELLS[kind](6, 17, dtype=dtype, reverse=reverse))
+    symbols, found = rng.integers(0, 7, (3, 4)), []
+    _, state = layer(table(symbols)[0])
+    state, dstate, dy = like((state, state, np.zeros((3, 4, 17), dtype)), rng)
+
+    def with_gradients(y, end, back):
+        grads = [copied(part.grads) for part in (table, layer)]
+        table.zero_grad()
+        layer.zero_grad()
+        return leaves([y, end, back, grads])
+
+    vectors, _, table_tape = table.forward(symbols, lengths=ends)
+    y, end, tape = layer.forward(vectors, state, lengths=ends)
+    dvectors, back = layer.backward(tape, dy, dstate)
+    table.backward(table_tape, dvectors)
+    found.append(with_gradients(y, end, back))
+    whole = crnn.Sequential([table, layer])
+    y, ends_found, tape = whole.forward(symbols, [None, state], lengths=ends)
+    assert_same_bits(whole(symbols, [None, state], lengths=ends), (y, ends_found))
+    assert tuple(tape[1].gates) == layer.gate_order
+    dx, back = whole.backward(tape, dy, [None, dstate])
+    assert dx is None
+    assert ends_found[0] is back[0] is None
+    found.append(with_gradients(y, ends_found[1], back[1]))
+    expected, found = found
+    assert list(found) == list(expected)
+    for name, array in found.items():
+        assert_close(array, expected[name], TOLERANCE[dtype], name)
+
+
 @pytest.mark.parametrize("ends", [None, [2, 0, 4]], ids=["full", "lengths"])
 def test_pointwise_layers_are_their_definitions(ends, dtype):
     rng = np.random.default_rng(0)

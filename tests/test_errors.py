@@ -137,8 +137,16 @@ def scene():
     lstm, dense = crnn.LSTM(3, 4), crnn.Dense(3, 2)
     both, summed = (crnn.Bidirectional(crnn.LSTM(3, 4), merge) for merge in ("concat", "sum"))
     seq = crnn.Sequential([crnn.GRU(3, 3), dense])
-    for layer in (lstm, both, seq):
-        forward_backward(layer, x)
+    lookup = crnn.Sequential([crnn.Embedding(5, 3), crnn.RNN(3, 4)])
+    symbols = rng.integers(0, 5, (3, 4))
+    for layer, given in ((lstm, x), (both, x), (seq, x), (lookup, symbols)):
+        forward_backward(layer, given)
+
+    def lookup_tape(symbols, layer):
+        """The tape of an embedding of so many symbols, the last of them used, and a layer."""
+        whole = crnn.Sequential([crnn.Embedding(symbols, 3), layer])
+        return whole.forward(np.full((3, 4), symbols - 1))[2]
+
     adam = optim.Adam(lstm)
     adam.step()
     forward_backward(lstm, x)  # gradients that are not 0
@@ -156,18 +164,21 @@ def scene():
         "seq": seq,
         "seq_tape": seq.forward(x)[2],
         "short_tape": seq.forward(x[:2])[2],
+        "lookup": lookup,
+        "lookup_tape": lookup_tape,
         "adam": adam,
         "kept": adam.state_dict(),
     }
 
 
+WATCHED = ("lstm", "dense", "embedding", "both", "seq", "lookup")
 SINGLE_CALLS = list(single_calls())
 
 
 @pytest.mark.parametrize("row", SINGLE_CALLS, ids=[row[0] for row in SINGLE_CALLS])
 def test_a_call(row, scene):
     def watched():
-        layers = [scene[name] for name in ("lstm", "dense", "embedding", "both", "seq")]
+        layers = [scene[name] for name in WATCHED]
         threads = np.array(_core.num_threads())
         return [[one.params, one.grads] for one in layers] + [scene["adam"].state_dict(), threads]
 

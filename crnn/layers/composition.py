@@ -20,7 +20,7 @@ from crnn.layers.base import (
     check_no_state,
     describe,
 )
-from crnn.layers.lowering import EmbeddedTape, Pair, pair_backward, run_as_one
+from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
 from crnn.layers.recurrent import Recurrent
 
 
@@ -181,15 +181,17 @@ class Sequential(Composition):
                 f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
                 f"got {type(tape).__name__}"
             )
+        before: Any = None
         for layer, part, part_dstate in zip(
             self.layers, tape, self._states("dstate", dstate), strict=True
         ):
             if isinstance(part, EmbeddedTape):
-                part.table_layer.check_backward(part.tape, part_dstate)
+                check_pair_backward(before, layer, part, part_dstate)
             elif part is None:  # the embedding before it: the next tape is of both
                 check_no_state(type(layer).__name__, "dstate", part_dstate)
             else:
                 _check_backward(layer, part, part_dstate)
+            before = layer
 
     def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, list[Any]]:
         """dx, dstates; adds to the gradients of all layers."""

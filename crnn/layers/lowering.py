@@ -39,9 +39,19 @@ class EmbeddedTape(NamedTuple):
     table_layer: Any
     tape: Any
     symbols: NDArray[Any]
+    made_of: tuple[int, str | None]  # K of the embedding, and what the other layer is
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tape, name)
+
+
+def _described(layer: Any) -> str | None:
+    """What two layers share that can read each other's tapes; None for any other layer."""
+    if not isinstance(layer, Recurrent):
+        return None
+    kind: Any = layer
+    options = ", ".join(f"{name}={value!r}" for name, value in kind._core_arguments().items())
+    return f"{kind._core_type.__name__}({options})"
 
 
 class Pair:
@@ -64,6 +74,7 @@ class Pair:
         self.rows[there] = places[:-1].reshape(self.rows[there].shape)
         self.table_layer = _table_layer(layer, embedding.params["W"][self.symbols])
         self.lengths = lengths
+        self.made_of = embedding.K, _described(layer)
 
     def __call__(self, state: Any) -> tuple[Array, Any]:
         """y, state: keeps nothing."""
@@ -73,7 +84,7 @@ class Pair:
     def forward(self, state: Any) -> tuple[Array, Any, EmbeddedTape]:
         """y, state, tape."""
         y, after, tape = self.table_layer.forward(self.rows, state, lengths=self.lengths)
-        return y, after, EmbeddedTape(self.table_layer, tape, self.symbols)
+        return y, after, EmbeddedTape(self.table_layer, tape, self.symbols, self.made_of)
 
 
 def _table_layer(layer: Any, vectors: Array) -> Any:
@@ -86,6 +97,17 @@ def _table_layer(layer: Any, vectors: Array) -> Any:
         else:
             view[...] = layer.param_views[name]
     return table_layer
+
+
+def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: Any) -> None:
+    """Raise where a tape is not one of these two layers, or dstate not one of its state."""
+    K, what = tape.made_of
+    if not isinstance(embedding, Embedding) or embedding.K != K or _described(layer) != what:
+        raise ValueError(
+            f"tape: expected one of {embedding!r} and {layer!r}, "
+            f"got one of an Embedding with K={K} and {what}"
+        )
+    tape.table_layer.check_backward(tape.tape, dstate)
 
 
 def pair_backward(
