@@ -68,8 +68,9 @@ class Pair:
     def __init__(self, embedding: Embedding, layer: Any, x: Any, lengths: Any) -> None:
         given = np.asarray(x)
         there = slice(None) if lengths is None else valid_steps(lengths, given.shape)
-        found = np.append(given[there].ravel(), 0)  # never empty
-        self.symbols, places = np.unique(embedding.check_symbols(found), return_inverse=True)
+        found = embedding.check_symbols(given[there].ravel()).astype(np.int64)
+        # with a 0 behind them: never empty
+        self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
         self.rows = np.zeros(given.shape, dtype=np.int64)  # of the table, for each step
         self.rows[there] = places[:-1].reshape(self.rows[there].shape)
         self.table_layer = _table_layer(layer, embedding.params["W"][self.symbols])

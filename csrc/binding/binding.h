@@ -132,10 +132,6 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer);
 bool recurrent_ready(const Recurrent *self);
 int recurrent_clear(Recurrent *self); /* tp_clear */
 
-/* The layer's weights packed for forward on these kernels, to be freed with free_aligned; or NULL.
- */
-void *pack_weights(const Recurrent *self, const crnn_kernels *kernels);
-
 /* ---- run.c: the methods of a recurrent layer */
 
 PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs);

@@ -3,14 +3,21 @@
  * A training step frees some large blocks and asks for blocks of the same sizes at once. Given back
  * to the operating system in between, their pages are taken away, found again one by one and
  * cleared: that took a quarter of the time of a step. So freed blocks go to a small shelf first.
- * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. */
+ * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. Blocks too large for it are
+ * asked for in huge pages, which are found and cleared five times as fast. */
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
+
 #include "binding.h"
 
 #include <stdatomic.h>
 
 enum {
     SHELF_BLOCKS = 16,
-    BLOCK_UNIT = 1 << 16 /* sizes are multiples of it, so that they meet again */
+    BLOCK_UNIT = 1 << 16, /* sizes are multiples of it, so that they meet again */
+    HUGE_BYTES = 1 << 22
 };
 static const size_t SHELF_BYTES = (size_t)64 << 20;
 
@@ -60,10 +67,24 @@ static bool put_on_shelf(void *memory) {
     return true;
 }
 
+/* Advice, as NumPy gives it for its own arrays: nothing is wrong where it cannot be taken. */
+static void ask_for_huge_pages(char *block, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    enum { PAGE = 4096 };
+    const size_t skip = (PAGE - (uintptr_t)block % PAGE) % PAGE;
+    if (bytes >= HUGE_BYTES)
+        (void)madvise(block + skip, (bytes - skip) / PAGE * PAGE, MADV_HUGEPAGE);
+#else
+    (void)block;
+    (void)bytes;
+#endif
+}
+
 static void *new_block(size_t bytes) {
     const size_t extra = CRNN_ALIGN + sizeof(header);
     char *block = bytes > PY_SSIZE_T_MAX - extra ? NULL : malloc(bytes + extra);
     if (!block) return PyErr_NoMemory();
+    ask_for_huge_pages(block, bytes + extra);
     char *memory = block + extra - ((uintptr_t)block + extra) % CRNN_ALIGN;
     *header_of(memory) = (header){block, bytes};
     return memory;

@@ -52,9 +52,8 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
     size_t words[2], bytes;
     if (!check_status(crnn_layer_layout(layer, &made.at), "input_size, hidden_size")) return -1;
     crnn_rows_init(&none, words, 0, 0, NULL);
-    if (!check_status(
-            crnn_forward_workspace(layer, crnn_kernels_now(layer->dtype), &none, true, &bytes),
-            "input_size, hidden_size"))
+    if (!check_status(crnn_tape_size(layer, crnn_kernels_now(layer->dtype), &none, &bytes),
+                      "input_size, hidden_size"))
         return -1;
     npy_intp total = (npy_intp)made.at.total;
     const int type = typenum_of(layer->dtype);
@@ -81,13 +80,4 @@ bool recurrent_ready(const Recurrent *self) {
     PyErr_SetString(PyExc_RuntimeError,
                     "the layer has no parameters yet: its __init__ was not called");
     return false;
-}
-
-void *pack_weights(const Recurrent *self, const crnn_kernels *kernels) {
-    size_t bytes;
-    if (!check_status(crnn_packed_size(&self->layer, kernels, &bytes), "params")) return NULL;
-    void *packed = alloc_aligned(bytes);
-    if (packed)
-        crnn_pack(&self->layer, kernels, PyArray_DATA((PyArrayObject *)self->flat_params), packed);
-    return packed;
 }

@@ -22,48 +22,37 @@ static void forward_clear(forward_result *out) {
     Py_CLEAR(out->tape);
 }
 
-static bool forward_buffers(const Recurrent *self, const crnn_kernels *kernels, const call *c,
-                            forward_result *out, void **workspace) {
+static bool tape_memory(const crnn_forward_args *args) {
     size_t bytes;
-    if (out->tape) {
-        if (!check_status(crnn_tape_size(&self->layer, kernels, &c->rows, &bytes), "x"))
-            return false;
-        out->tape->tape.memory = alloc_aligned(bytes);
-        if (!out->tape->tape.memory) return false;
-    }
-    if (!check_status(
-            crnn_forward_workspace(&self->layer, kernels, &c->rows, out->tape != NULL, &bytes),
-            "x"))
+    if (!args->tape) return true;
+    if (!check_status(crnn_tape_size(args->layer, args->kernels, args->rows, &bytes), "x"))
         return false;
-    *workspace = alloc_aligned(bytes);
-    out->y = *workspace ? new_sequence(self, c, self->layer.hidden) : NULL;
-    return out->y && state_new(&out->final, &self->layer, c->rows.batch);
+    args->tape->memory = alloc_aligned(bytes);
+    return args->tape->memory != NULL;
 }
 
 /* With a tape, the call is the tape's own. */
 static bool forward_call(const Recurrent *self, call *c, const state_arrays *initial,
                          forward_result *out) {
-    const crnn_kernels *kernels = crnn_kernels_now(self->layer.dtype);
-    void *workspace = NULL, *packed = NULL;
-    const bool ready = forward_buffers(self, kernels, c, out, &workspace) &&
-                       (packed = pack_weights(self, kernels));
-    if (ready) {
-        const crnn_forward_args args = {.layer = &self->layer,
-                                        .kernels = kernels,
-                                        .rows = &c->rows,
-                                        .packed = packed,
-                                        .in = c->in,
-                                        .initial = state_pointers(initial),
-                                        .y = seq_of((PyArrayObject *)out->y),
-                                        .final = state_pointers(&out->final),
-                                        .tape = out->tape ? &out->tape->tape : NULL,
-                                        .workspace = workspace};
-        Py_BEGIN_ALLOW_THREADS crnn_forward(&args);
-        Py_END_ALLOW_THREADS
-    }
-    free_aligned(packed);
-    free_aligned(workspace);
-    return ready;
+    crnn_forward_args args = {.layer = &self->layer,
+                              .kernels = crnn_kernels_now(self->layer.dtype),
+                              .rows = &c->rows,
+                              .params = PyArray_DATA((PyArrayObject *)self->flat_params),
+                              .in = c->in,
+                              .initial = state_pointers(initial),
+                              .tape = out->tape ? &out->tape->tape : NULL};
+    size_t bytes;
+    if (!check_status(crnn_forward_workspace(&args, &bytes), "x") || !tape_memory(&args))
+        return false;
+    out->y = new_sequence(self, c, self->layer.hidden);
+    if (!out->y || !state_new(&out->final, &self->layer, c->rows.batch)) return false;
+    args.workspace = alloc_aligned(bytes);
+    if (!args.workspace) return false;
+    args.y = seq_of((PyArrayObject *)out->y);
+    args.final = state_pointers(&out->final);
+    Py_BEGIN_ALLOW_THREADS crnn_forward(&args);
+    Py_END_ALLOW_THREADS free_aligned(args.workspace);
+    return true;
 }
 
 /* (y, state) or (y, state, tape). */
@@ -148,7 +137,7 @@ typedef struct backward_result {
     PyArrayObject *dy; /* NULL: None */
     PyObject *dx;      /* NULL where x was symbols */
     state_arrays dfinal, dinitial;
-    void *dh, *dc, *workspace; /* dh, dc: with trace */
+    void *dh, *dc; /* with trace */
 } backward_result;
 
 static void backward_clear(backward_result *out) {
@@ -158,7 +147,6 @@ static void backward_clear(backward_result *out) {
     state_clear(&out->dinitial);
     free_aligned(out->dh);
     free_aligned(out->dc);
-    free_aligned(out->workspace);
 }
 
 static bool trace_buffers(const Tape *tape, backward_result *out) {
@@ -181,28 +169,17 @@ static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, bac
     return state_parse(&out->dfinal, "dstate", layer, rows->batch, dstate);
 }
 
-static bool backward_buffers(const Recurrent *self, const Tape *tape, bool trace,
-                             backward_result *out) {
-    const crnn_layer *layer = &tape->layer;
+static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward_result *out) {
     const call *c = &tape->call;
-    const bool wants_dx = c->in.symbols == NULL;
-    size_t bytes;
-    if (!check_status(crnn_backward_workspace(layer, &c->rows, &tape->tape, wants_dx, &bytes),
-                      "tape"))
-        return false;
-    out->workspace = alloc_aligned(bytes);
-    if (!out->workspace || !state_new(&out->dinitial, layer, c->rows.batch)) return false;
-    if (wants_dx && !(out->dx = new_sequence(self, c, layer->inputs))) return false;
-    return !trace || trace_buffers(tape, out);
-}
-
-static void backward_run(const Recurrent *self, Tape *tape, backward_result *out) {
-    const crnn_backward_args args = {
+    if (!state_new(&out->dinitial, &self->layer, c->rows.batch)) return false;
+    if (!c->in.symbols && !(out->dx = new_sequence(self, c, self->layer.inputs))) return false;
+    if (trace && !trace_buffers(tape, out)) return false;
+    crnn_backward_args args = {
         .layer = &self->layer,
-        .rows = &tape->call.rows,
+        .rows = &c->rows,
         .tape = &tape->tape,
         .params = PyArray_DATA((PyArrayObject *)self->flat_params),
-        .in = tape->call.in,
+        .in = c->in,
         .dy = out->dy ? seq_of(out->dy) : (crnn_seq){0},
         .dfinal = state_pointers(&out->dfinal),
         .dinitial = state_pointers(&out->dinitial),
@@ -210,11 +187,20 @@ static void backward_run(const Recurrent *self, Tape *tape, backward_result *out
         .dx = out->dx ? seq_of((PyArrayObject *)out->dx) : (crnn_seq){0},
         .dh = out->dh,
         .dc = out->dc,
-        .workspace = out->workspace,
     };
+    size_t bytes;
+    if (!check_status(crnn_backward_workspace(&args, &bytes), "tape")) return false;
+    args.workspace = alloc_aligned(bytes);
+    if (!args.workspace) return false;
     Py_BEGIN_ALLOW_THREADS crnn_backward(&args);
-    Py_END_ALLOW_THREADS if (!out->dh) return;
-    void *old_dh = tape->dh, *old_dc = tape->dc; /* what an earlier walk left */
+    Py_END_ALLOW_THREADS free_aligned(args.workspace);
+    return true;
+}
+
+/* The tape keeps the trace; `out` gets what an earlier walk left there. */
+static void hand_over_trace(Tape *tape, backward_result *out) {
+    void *old_dh = tape->dh, *old_dc = tape->dc;
+    if (!out->dh) return;
     tape->dh = out->dh;
     tape->dc = out->dc;
     out->dh = old_dh;
@@ -256,8 +242,8 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
     Tape *tape = check_tape(self, tape_object);
     if (!tape) return NULL;
     backward_result out = {0};
-    if (backward_parse(tape, dy, dstate, &out) && backward_buffers(self, tape, trace, &out)) {
-        backward_run(self, tape, &out);
+    if (backward_parse(tape, dy, dstate, &out) && backward_run(self, tape, trace, &out)) {
+        hand_over_trace(tape, &out);
         result = backward_tuple(&out);
     }
     backward_clear(&out);

@@ -39,19 +39,33 @@ static bool set_state(Stream *self, PyObject *given) {
     return true;
 }
 
+static crnn_forward_args step_args(const Stream *self, crnn_input in) {
+    return (crnn_forward_args){.layer = &self->layer,
+                               .kernels = self->kernels,
+                               .rows = &self->rows,
+                               .packed = self->packed,
+                               .in = in,
+                               .initial = state_pointers(&self->state),
+                               .final = state_pointers(&self->state),
+                               .workspace = self->workspace};
+}
+
 static bool stream_buffers(Stream *self, const Recurrent *layer) {
-    size_t bytes;
-    if (!check_status(crnn_rows_size(self->batch, 1, &bytes), "batch")) return false;
-    self->words = alloc_aligned(bytes * sizeof(size_t));
+    size_t words, packed, bytes;
+    if (!check_status(crnn_rows_size(self->batch, 1, &words), "batch")) return false;
+    self->words = alloc_aligned(words * sizeof(size_t));
     if (!self->words) return false;
     crnn_rows_init(&self->rows, self->words, self->batch, 1, NULL);
-    if (!check_status(
-            crnn_forward_workspace(&self->layer, self->kernels, &self->rows, false, &bytes),
-            "batch"))
+    if (!check_status(crnn_packed_size(&self->layer, self->kernels, &packed), "params"))
         return false;
+    self->packed = alloc_aligned(packed);
+    if (!self->packed) return false;
+    crnn_pack(&self->layer, self->kernels, PyArray_DATA((PyArrayObject *)layer->flat_params),
+              self->packed);
+    const crnn_forward_args args = step_args(self, (crnn_input){0});
+    if (!check_status(crnn_forward_workspace(&args, &bytes), "batch")) return false;
     self->workspace = alloc_aligned(bytes);
-    return self->workspace && (self->packed = pack_weights(layer, self->kernels)) &&
-           state_new(&self->state, &self->layer, self->batch);
+    return self->workspace && state_new(&self->state, &self->layer, self->batch);
 }
 
 static PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
@@ -102,15 +116,8 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
     PyArrayObject *y =
         x ? (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype)) : NULL;
     if (y) {
-        const crnn_forward_args args = {.layer = &self->layer,
-                                        .kernels = self->kernels,
-                                        .rows = &self->rows,
-                                        .packed = self->packed,
-                                        .in = in,
-                                        .initial = state_pointers(&self->state),
-                                        .y = {PyArray_DATA(y), (ptrdiff_t)self->layer.hidden, 0},
-                                        .final = state_pointers(&self->state),
-                                        .workspace = self->workspace};
+        crnn_forward_args args = step_args(self, in);
+        args.y = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)self->layer.hidden, 0};
         crnn_forward(&args); /* with the GIL: a step is short, and the state is written in place */
     }
     drop(x);

@@ -165,10 +165,6 @@ enum { CRNN_ALIGN = 64 };
 crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
                            const crnn_rows *rows, size_t *bytes);
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes);
-crnn_status crnn_forward_workspace(const crnn_layer *layer, const crnn_kernels *kernels,
-                                   const crnn_rows *rows, bool keep, size_t *bytes);
-crnn_status crnn_backward_workspace(const crnn_layer *layer, const crnn_rows *rows,
-                                    const crnn_tape *tape, bool dx, size_t *bytes);
 
 /* packed [crnn_packed_size] bytes: the weights in the order the forward kernels read them. */
 void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
@@ -176,9 +172,10 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
 
 typedef struct crnn_forward_args {
     const crnn_layer *layer;
-    const crnn_kernels *kernels; /* those of packed and of the workspace */
+    const crnn_kernels *kernels;
     const crnn_rows *rows;
-    const void *packed;
+    const void *params; /* flat; not read where packed is given */
+    const void *packed; /* by the same kernels; NULL: forward packs what is worth it */
     crnn_input in;
     crnn_state initial; /* in */
     crnn_seq y;         /* out (B, T, H), zeros past a row's end; data NULL: not wanted */
@@ -187,6 +184,8 @@ typedef struct crnn_forward_args {
     void *workspace;    /* [crnn_forward_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_forward_args;
 
+/* All of args counts but params, y and states, which may come later, and the workspace itself. */
+crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes);
 void crnn_forward(const crnn_forward_args *args);
 
 typedef struct crnn_backward_args {
@@ -205,6 +204,8 @@ typedef struct crnn_backward_args {
     void *workspace;     /* [crnn_backward_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_backward_args;
 
+/* Of args, layer, rows, tape and dx count. */
+crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes);
 void crnn_backward(const crnn_backward_args *args);
 
 /* Elements in a row of dh and dc: H rounded up to the vector width of the tape's kernels. */

@@ -11,14 +11,15 @@
 
 enum { TILE_VECS = 4, MAX_SLOTS = 4, MAX_PHASES = 2 };
 
-/* One phase of a cell in a layer of a given width. A slot range is where x (or h) adds to. */
+/* One phase of a cell in a layer of a given width. A slot range is where x (or h) adds to. Packed
+ * weights of forward are panel after panel of [bias: 1, x: I, h: H][count * units * V], a region
+ * for each of the three; those of backward are described in panels.inc. Places are in elements. */
 typedef struct crnn_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
-    size_t packed;       /* where its packed forward weights begin, in elements */
-    size_t panel_packed; /* elements of one full panel of them */
-    size_t packed_h;     /* where its packed recurrent weights for backward begin */
+    size_t bias, x, h; /* where its packed forward weights begin, in each region */
+    size_t turned_h;   /* where its packed recurrent weights for backward begin */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
 } crnn_phase;
 
@@ -36,50 +37,63 @@ typedef struct crnn_shape {
     size_t panels;
     size_t states, phases;
     crnn_phase phase[MAX_PHASES];
-    size_t packed;             /* elements of all packed forward weights */
-    size_t packed_h, packed_x; /* of the packed weights of backward: to h, to x */
-    size_t x_slots;            /* slots fed by x, in all phases */
-    size_t row_gates;          /* elements of the gates in one tape row */
+    size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward, */
+    size_t turned_h, turned_x;              /* and of backward: to h, to x */
+    size_t x_slots;                         /* slots fed by x, in all phases */
+    size_t row_gates;                       /* elements of the gates in one tape row */
 } crnn_shape;
+
+/* What one member of a team does. Each takes rows of its own over all steps; where there are too
+ * few rows for that, all take the same rows, each its own panels, and meet after every step. */
+typedef struct crnn_span {
+    size_t part, parts;
+    size_t from, to;             /* places */
+    size_t panel_from, panel_to; /* of gates in forward, of output in backward */
+    bool meet;                   /* after every step */
+} crnn_span;
 
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
 typedef struct crnn_forward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
-    const void *packed;
+    const void *params;               /* flat */
+    void *bias, *packed_x, *packed_h; /* packed; x and h NULL: read from params as they lie */
     crnn_input in;
     crnn_seq y;
     bool keep;
-    size_t gate_rows;    /* rows of each gate panel: N when kept, else B */
-    void *gates;         /* [phases][panels][gate_rows][slots * units * V] */
-    void *h, *c;         /* kept: [N][padded]; else two buffers [B][padded] in turn */
-    void *h0, *c0;       /* [B][padded] initial state, in place order */
-    void *operand;       /* [B][padded], where there are two phases */
-    const void **x_rows; /* [B] scratch: the row of x at each place in this step, */
-    int64_t *x_symbols;  /* [B] or its symbol */
-    void **y_rows;       /* [B] scratch */
+    bool ahead;       /* x is multiplied for many steps at once, not with h */
+    size_t gate_rows; /* rows of each gate panel: N when kept, else those of some steps */
+    void *gates;      /* [phases][panels][gate_rows][slots * units * V] */
+    void *h, *c;      /* kept: [N][padded]; else two buffers [B][padded] in turn */
+    void *h0, *c0;    /* [B][padded] initial state, in place order */
+    void *operand;    /* [B][padded], where there are two phases */
 } crnn_forward_run;
+
+/* Tape rows that are projected ahead at a time; at least one step's. */
+enum { AHEAD_ROWS = 128 };
 
 typedef struct crnn_backward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
+    const void *params; /* flat */
     crnn_input in;
     crnn_seq dy, dx;
     bool add_dx;
     const void *gates, *h, *c, *h0, *c0; /* the tape */
-    void *dgates;                        /* like gates: the gradient of each sum */
-    void *direct;              /* [B][padded] share of dh_{t-1} past the products; at first
-                                  the gradient of the final h, at last of the initial h */
-    void *dc;                  /* [B][padded] likewise for c */
-    void *operand;             /* [N][padded], where there are two phases */
+    size_t window; /* tape rows whose gradients are there at a time: those of some steps */
+    void *dgates;  /* [phases][panels][window][...] like gates: the gradient of each sum */
+    void *operand; /* [window][padded], where there are two phases */
+    void *direct;  /* [B][padded] share of dh_{t-1} past the products; at first the gradient of the
+                      final h, at last of the initial h */
+    void *dc;      /* [B][padded] likewise for c */
     void *dh_total, *dc_total; /* [N][padded] or NULL */
-    void *packed_h, *packed_x; /* weights for the products to h and to x */
+    void *turned_h, *turned_x; /* weights for the products to h and to x */
     void *grads;               /* flat */
     void *block;               /* [I + H + 2 tile_rows][block_rows] scratch */
-    const void **dy_rows;      /* [B] scratch: the row of dy at each place in this step */
-    const void **x_rows;       /* [N] the row of x at each tape row, */
-    int64_t *symbol_of;        /* [N] or its symbol */
-    void **dx_rows;            /* [N] */
+    const void **x_rows;       /* [window] the row of x at each tape row, */
+    int64_t *symbol_of;        /* [window] or its symbol */
+    const void **h_rows;       /* [phases][window] the row of h before the step, or the operand */
+    void **dx_rows;            /* [window] */
 } crnn_backward_run;
 
 /* A dense product of rows, C = init + A B, B packed in panels of TILE_VECS vectors of columns. */
@@ -107,17 +121,13 @@ struct crnn_kernels {
     size_t tile_rows;  /* rows of a tile */
     size_t block_rows; /* rows that a product over rows takes at a time */
 
-    void (*pack_panel)(const crnn_shape *shape, size_t phase, size_t panel, const void *params,
-                       void *packed);
-    void (*pack_h)(const crnn_shape *shape, size_t phase, size_t panel, const void *params,
-                   void *packed);
-    void (*pack_x)(const crnn_shape *shape, size_t panel, const void *params, void *packed);
-    /* rows [from, to) in place order, over all their steps */
-    void (*forward)(const crnn_forward_run *run, size_t from, size_t to);
-    void (*backward)(const crnn_backward_run *run, size_t from, size_t to);
-    /* after backward of all rows: share `part` of `parts` of dW_x, dW_h, db; and of dx */
-    void (*weight_grads)(const crnn_backward_run *run, size_t part, size_t parts);
-    void (*input_grad)(const crnn_backward_run *run, size_t from, size_t to);
+    /* forward: [bias], x where it is to be packed, h likewise, of one panel of one phase */
+    void (*pack_panel)(const crnn_forward_run *run, size_t phase, size_t panel);
+    /* backward: one panel of the products to h, of one phase, and to x */
+    void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
+    void (*turn_x)(const crnn_backward_run *run, size_t panel);
+    void (*forward)(const crnn_forward_run *run, const crnn_span *span);
+    void (*backward)(const crnn_backward_run *run, const crnn_span *span);
     void (*view_gate)(const crnn_shape *shape, const crnn_rows *rows, const void *gates,
                       size_t phase, size_t slot, bool raw, void *out);
 
@@ -149,11 +159,12 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
 
 /* ---- threads.c */
 
-/* Runs task(context, 0) ... task(context, parts - 1), on the pool where parts > 1. Returns when all
- * have ended. Which thread runs a part changes nothing in what it computes. */
-void crnn_parallel(size_t parts, void (*task)(void *context, size_t part), void *context);
-/* How many parts a job of so many multiply-adds is worth. */
-size_t crnn_parts(double multiply_adds, size_t at_most);
+/* Runs task(context, part, parts) for every part < parts, all at once, and returns when all have
+ * ended. How many parts there are depends on the work, in multiply-adds, and on who is free. */
+void crnn_team(double multiply_adds, size_t at_most,
+               void (*task)(void *context, size_t part, size_t parts), void *context);
+/* Inside a task: waits until every part of the team is here. */
+void crnn_meet(size_t parts);
 
 /* The phase and slot of the tape that show a gate; raw: kept as a sum. False: no such gate. */
 bool crnn_find_gate(const crnn_layer *layer, char letter, size_t *phase, size_t *slot, bool *raw);

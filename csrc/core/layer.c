@@ -57,12 +57,15 @@ static void phase_init(crnn_shape *s, size_t i) {
     ph->slots = strlen(cell->x[i]);
     read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
     read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
-    const size_t rows = ph->slots + s->layer.inputs * ph->x_count + s->layer.hidden * ph->h_count;
-    ph->packed = s->packed;
-    ph->panel_packed = rows * s->units * s->width;
-    s->packed += ph->panel_packed * s->panels;
-    ph->packed_h = s->packed_h;
-    s->packed_h += ph->h_count * s->padded * s->padded;
+    const size_t units = s->panels * s->units * s->width; /* with room for a full last panel */
+    ph->bias = s->packed_bias;
+    ph->x = s->packed_x;
+    ph->h = s->packed_h;
+    ph->turned_h = s->turned_h;
+    s->packed_bias += ph->slots * units;
+    s->packed_x += s->layer.inputs * ph->x_count * units;
+    s->packed_h += s->layer.hidden * ph->h_count * units;
+    s->turned_h += ph->h_count * s->padded * s->padded;
     ph->gates = s->row_gates;
     s->row_gates += ph->slots * s->padded;
     s->x_slots += ph->x_count;
@@ -93,7 +96,7 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     s.units = TILE_VECS / slots < s.vecs ? TILE_VECS / slots : s.vecs;
     s.panels = (s.vecs + s.units - 1) / s.units;
     for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);
-    s.packed_x = s.x_slots * s.padded * round_up(layer->inputs, s.width);
+    s.turned_x = s.x_slots * s.padded * round_up(layer->inputs, s.width);
     *shape = s;
     return CRNN_OK;
 }

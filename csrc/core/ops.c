@@ -23,19 +23,17 @@ static double dense_work(const crnn_dense *d) {
 typedef struct product_job {
     const crnn_kernels *kernels;
     crnn_product product;
-    size_t parts;
 } product_job;
 
-static void product_part(void *context, size_t part) {
+static void product_part(void *context, size_t part, size_t parts) {
     const product_job *job = context;
     const size_t n = job->product.n;
-    job->kernels->product(&job->product, n * part / job->parts, n * (part + 1) / job->parts);
+    job->kernels->product(&job->product, n * part / parts, n * (part + 1) / parts);
 }
 
 static void run_product(const crnn_dense *dense, crnn_product product) {
-    product_job job = {crnn_kernels_now(dense->dtype), product,
-                       crnn_parts(dense_work(dense), dense->n)};
-    crnn_parallel(job.parts, product_part, &job);
+    product_job job = {crnn_kernels_now(dense->dtype), product};
+    crnn_team(dense_work(dense), dense->n, product_part, &job);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,
@@ -53,12 +51,11 @@ void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, c
 typedef struct outer_job {
     const crnn_kernels *kernels;
     crnn_outer outer;
-    size_t parts;
 } outer_job;
 
-static void outer_part(void *context, size_t part) {
+static void outer_part(void *context, size_t part, size_t parts) {
     const outer_job *job = context;
-    job->kernels->outer(&job->outer, part, job->parts);
+    job->kernels->outer(&job->outer, part, parts);
 }
 
 void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, const void *dy,
@@ -71,9 +68,8 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
                                .a = x,
                                .d = dy,
                                .c = dw,
-                               .block = workspace},
-                     .parts = crnn_parts(dense_work(dense), dense->inputs)};
-    crnn_parallel(job.parts, outer_part, &job);
+                               .block = workspace}};
+    crnn_team(dense_work(dense), dense->inputs, outer_part, &job);
     if (db) k->add_rows(dense->n, dense->outputs, NULL, dy, db);
     if (!dx) return;
     k->pack_dense_transposed(dense->inputs, dense->outputs, w, workspace);

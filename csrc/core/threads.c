@@ -1,10 +1,12 @@
-/* A small pool of threads that shares out the parts of one job at a time.
+/* A small pool of threads that work on one job at a time, as a team.
  *
- * Parts are handed out in order, to whichever thread asks next; what a part computes does not
- * depend on which thread that is. A second job that arrives while one runs (from another thread of
- * the caller's, or from inside a part) is run by its caller alone. Workers spin a little before
- * they sleep, because the regions of a backward pass follow one another closely. After fork() the
- * child starts with no workers and makes its own. */
+ * A job is a function that every member of the team runs, told which part of how many it is;
+ * members may meet on the way (crnn_meet). So all of them must be there at once: the caller waits a
+ * little for workers to come, and whoever has come by then is the team. How many came changes
+ * nothing in what is computed, only who computes it. A second job that arrives while one runs (from
+ * another thread of the caller's) is done by its caller alone. Workers spin a little before they
+ * sleep, because calls follow one another closely. After fork() the child starts with no workers
+ * and makes its own. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
@@ -24,6 +26,7 @@ typedef CONDITION_VARIABLE signal_type;
 #define lock_give(lock) ReleaseSRWLockExclusive(lock)
 #define signal_wait(signal, lock) SleepConditionVariableSRW(signal, lock, INFINITE, 0)
 #define signal_all(signal) WakeAllConditionVariable(signal)
+#define give_core() SwitchToThread()
 #else
 #include <pthread.h>
 #include <sched.h>
@@ -36,11 +39,14 @@ typedef pthread_cond_t signal_type;
 #define lock_give(lock) pthread_mutex_unlock(lock)
 #define signal_wait(signal, lock) pthread_cond_wait(signal, lock)
 #define signal_all(signal) pthread_cond_broadcast(signal)
+#define give_core() sched_yield()
 #endif
 
 enum { MAX_THREADS = 256, SPINS = 4000 /* some 20 to 120 microseconds, by processor */ };
 /* Multiply-adds worth handing to another thread: waking one costs about as much as this takes. */
-static const double PART_WORK = 400e3;
+static const double PART_WORK = 1e6;
+/* Multiply-adds of a job for which its caller waits one spin longer: a small part of their time. */
+static const double WORK_PER_SPIN = 8e3;
 
 static struct {
     lock_type lock;
@@ -48,11 +54,12 @@ static struct {
     size_t workers;         /* threads started */
     atomic_size_t arrivals; /* jobs so far, written under the lock */
     atomic_size_t inside;   /* workers that may touch the job, written under the lock */
-    size_t seats;           /* workers that may still join the job; under the lock */
-    void (*task)(void *, size_t);
+    atomic_size_t joined;   /* workers that have a part of it, written under the lock */
+    size_t seats;           /* workers that may still join; under the lock */
+    atomic_size_t team;     /* members, once nobody may join any more; 0 before */
+    void (*task)(void *, size_t, size_t);
     void *context;
-    size_t parts;
-    atomic_size_t next; /* the part to hand out */
+    atomic_size_t waiting, meetings; /* of the running team: see crnn_meet */
 } pool = {.lock = LOCK_INIT, .job_arrived = SIGNAL_INIT, .worker_left = SIGNAL_INIT};
 
 static atomic_bool busy;
@@ -62,13 +69,18 @@ static atomic_size_t thread_count; /* 0: not asked yet */
 #define spin_pause() YieldProcessor()
 #elif defined(__x86_64__)
 #define spin_pause() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define spin_pause() __asm__ volatile("yield")
 #else
 #define spin_pause() ((void)0)
 #endif
 
-static void work_on_job(void) {
-    for (size_t part; (part = atomic_fetch_add(&pool.next, 1)) < pool.parts;)
-        pool.task(pool.context, part);
+/* One turn of a wait that must not end before its time: the other side may have lost its core. */
+static void wait_turn(size_t turn) {
+    if (turn < SPINS)
+        spin_pause();
+    else
+        give_core();
 }
 
 /* Returns with the lock held, once a job after `seen` has arrived. */
@@ -78,18 +90,25 @@ static void wait_for_job(size_t seen) {
     while (atomic_load(&pool.arrivals) == seen) signal_wait(&pool.job_arrived, &pool.lock);
 }
 
+static void work_in_team(size_t part) {
+    size_t team;
+    for (size_t turn = 0; (team = atomic_load(&pool.team)) == 0; turn++) wait_turn(turn);
+    pool.task(pool.context, part, team);
+}
+
 static void worker_loop(void) {
     for (size_t seen = 0;;) {
         wait_for_job(seen);
         seen = atomic_load(&pool.arrivals);
-        const bool join = pool.seats > 0;
-        if (join) {
+        size_t part = 0;
+        if (pool.seats > 0) {
             pool.seats--;
             atomic_fetch_add(&pool.inside, 1);
+            part = atomic_fetch_add(&pool.joined, 1) + 1;
         }
         lock_give(&pool.lock);
-        if (!join) continue;
-        work_on_job();
+        if (part == 0) continue;
+        work_in_team(part);
         lock_take(&pool.lock);
         if (atomic_fetch_sub(&pool.inside, 1) == 1) signal_all(&pool.worker_left);
         lock_give(&pool.lock);
@@ -129,6 +148,7 @@ static void forget_workers(void) {
     pool.job_arrived = pool.worker_left = (signal_type)SIGNAL_INIT;
     pool.workers = pool.seats = 0;
     atomic_store(&pool.inside, 0);
+    atomic_store(&pool.waiting, 0);
     atomic_store(&busy, false);
 }
 
@@ -172,12 +192,12 @@ size_t crnn_threads(void) {
 
 void crnn_set_threads(size_t count) { atomic_store(&thread_count, clamp_threads(count)); }
 
-size_t crnn_parts(double multiply_adds, size_t at_most) {
-    const double worth = multiply_adds / PART_WORK;
-    size_t parts = crnn_threads();
-    if (worth < (double)parts) parts = (size_t)worth;
-    if (parts > at_most) parts = at_most;
-    return parts < 1 ? 1 : parts;
+/* How many a job is worth. */
+static size_t worth(double multiply_adds, size_t at_most) {
+    const double parts = multiply_adds / PART_WORK;
+    size_t threads = crnn_threads();
+    if (parts < (double)threads) threads = (size_t)parts;
+    return threads < at_most ? threads : at_most;
 }
 
 /* Under the lock: fewer workers than asked for is slower, never wrong. */
@@ -185,31 +205,56 @@ static void start_workers(size_t wanted) {
     while (pool.workers < wanted && start_worker()) pool.workers++;
 }
 
+/* Waits for those who are to join, though not for long; then nobody may. Returns the members. */
+static size_t close_team(size_t wanted, double multiply_adds) {
+    const double patience = multiply_adds / WORK_PER_SPIN;
+    for (int i = 0; i < SPINS && i < patience && atomic_load(&pool.joined) + 1 < wanted; i++)
+        spin_pause();
+    lock_take(&pool.lock);
+    pool.seats = 0;
+    const size_t team = atomic_load(&pool.joined) + 1;
+    atomic_store(&pool.team, team);
+    lock_give(&pool.lock);
+    return team;
+}
+
 static void close_job(void) {
     for (int i = 0; i < SPINS && atomic_load(&pool.inside) > 0; i++) spin_pause();
     lock_take(&pool.lock);
-    pool.seats = 0;
     while (atomic_load(&pool.inside) > 0) signal_wait(&pool.worker_left, &pool.lock);
     lock_give(&pool.lock);
 }
 
-void crnn_parallel(size_t parts, void (*task)(void *, size_t), void *context) {
-    const size_t threads = crnn_threads() < parts ? crnn_threads() : parts;
-    if (threads <= 1 || atomic_exchange(&busy, true)) {
-        for (size_t part = 0; part < parts; part++) task(context, part);
+void crnn_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t, size_t),
+               void *context) {
+    const size_t wanted = worth(multiply_adds, at_most);
+    if (wanted <= 1 || atomic_exchange(&busy, true)) {
+        task(context, 0, 1);
         return;
     }
     lock_take(&pool.lock);
-    start_workers(threads - 1);
+    start_workers(wanted - 1);
     pool.task = task;
     pool.context = context;
-    pool.parts = parts;
-    atomic_store(&pool.next, 0);
-    pool.seats = threads - 1;
+    atomic_store(&pool.team, 0);
+    atomic_store(&pool.joined, 0);
+    pool.seats = wanted - 1;
     atomic_fetch_add(&pool.arrivals, 1);
     signal_all(&pool.job_arrived);
     lock_give(&pool.lock);
-    work_on_job();
+    task(context, 0, close_team(wanted, multiply_adds));
     close_job();
     atomic_store(&busy, false);
+}
+
+/* The last to come opens the next meeting, which is what the others wait for. */
+void crnn_meet(size_t parts) {
+    if (parts <= 1) return;
+    const size_t meeting = atomic_load(&pool.meetings);
+    if (atomic_fetch_add(&pool.waiting, 1) + 1 == parts) {
+        atomic_store(&pool.waiting, 0);
+        atomic_store(&pool.meetings, meeting + 1);
+    } else {
+        for (size_t turn = 0; atomic_load(&pool.meetings) == meeting; turn++) wait_turn(turn);
+    }
 }

@@ -23,6 +23,7 @@ typedef struct problem {
     bool strided;          /* time-major, last step first, gaps between rows */
     bool add_dx, no_dy;
     bool no_traces, no_tape; /* no_tape: forward alone */
+    bool packed;             /* forward gets packed weights, and no others */
     const crnn_kernels *kernels;
     crnn_layer layer;
     size_t batch, steps;
@@ -225,28 +226,35 @@ static const int64_t *symbols_of(const problem *p) {
     return symbols;
 }
 
+static const void *packed_of(const call *c) {
+    const problem *p = c->p;
+    size_t bytes;
+    if (!p->packed) return NULL;
+    void *packed = asked_for(p, crnn_packed_size(&p->layer, p->kernels, &bytes), &bytes);
+    crnn_pack(&p->layer, p->kernels, c->params, packed);
+    return packed;
+}
+
 static void forward(call *c) {
     const problem *p = c->p;
     size_t bytes;
-    void *packed = asked_for(p, crnn_packed_size(&p->layer, p->kernels, &bytes), &bytes);
     const crnn_seq y = new_seq(p, p->layer.hidden);
     if (!p->no_tape) {
         const crnn_status status = crnn_tape_size(&p->layer, p->kernels, &c->rows, &bytes);
         c->tape.memory = asked_for(p, status, &bytes);
     }
-    const crnn_status status =
-        crnn_forward_workspace(&p->layer, p->kernels, &c->rows, !p->no_tape, &bytes);
-    const crnn_forward_args args = {.layer = &p->layer,
-                                    .kernels = p->kernels,
-                                    .rows = &c->rows,
-                                    .packed = packed,
-                                    .in = c->in,
-                                    .initial = {state_of(p, S_H0, p->h0), state_of(p, S_C0, p->c0)},
-                                    .y = y,
-                                    .final = {c->out->at[H_LAST], c->out->at[C_LAST]},
-                                    .tape = p->no_tape ? NULL : &c->tape,
-                                    .workspace = asked_for(p, status, &bytes)};
-    crnn_pack(&p->layer, p->kernels, c->params, packed);
+    crnn_forward_args args = {.layer = &p->layer,
+                              .kernels = p->kernels,
+                              .rows = &c->rows,
+                              .params = p->packed ? NULL : c->params,
+                              .packed = packed_of(c),
+                              .in = c->in,
+                              .initial = {state_of(p, S_H0, p->h0), state_of(p, S_C0, p->c0)},
+                              .y = y,
+                              .final = {c->out->at[H_LAST], c->out->at[C_LAST]},
+                              .tape = p->no_tape ? NULL : &c->tape};
+    const crnn_status status = crnn_forward_workspace(&args, &bytes);
+    args.workspace = asked_for(p, status, &bytes);
     crnn_forward(&args);
     read_seq(p, &y, p->layer.hidden, c->out->at[Y]);
 }
@@ -270,26 +278,25 @@ static void backward(call *c) {
     const size_t trace = c->rows.total * crnn_padded_hidden(&p->layer, &c->tape) * item_of(p);
     const crnn_seq none = {0};
     size_t bytes;
-    const crnn_status status =
-        crnn_backward_workspace(&p->layer, &c->rows, &c->tape, o->at[DX] != NULL, &bytes);
     crnn_seq dx = none;
     if (o->at[DX]) dx = p->add_dx ? filled_seq(p, S_DX, I) : new_seq(p, I);
     memcpy(o->at[GRADS], p->grads ? p->grads : sampled(p->layer.dtype, S_GRADS, o->count[GRADS]),
            o->count[GRADS] * item_of(p));
-    const crnn_backward_args args = {.layer = &p->layer,
-                                     .rows = &c->rows,
-                                     .tape = &c->tape,
-                                     .params = c->params,
-                                     .in = c->in,
-                                     .dy = p->no_dy ? none : filled_seq(p, S_DY, p->layer.hidden),
-                                     .dfinal = {state_of(p, S_DH, p->dh), state_of(p, S_DC, p->dc)},
-                                     .dinitial = {o->at[DH_FIRST], o->at[DC_FIRST]},
-                                     .grads = o->at[GRADS],
-                                     .dx = dx,
-                                     .add_dx = p->add_dx,
-                                     .dh = o->at[TRACE_H] ? fenced(trace) : NULL,
-                                     .dc = o->at[TRACE_C] ? fenced(trace) : NULL,
-                                     .workspace = asked_for(p, status, &bytes)};
+    crnn_backward_args args = {.layer = &p->layer,
+                               .rows = &c->rows,
+                               .tape = &c->tape,
+                               .params = c->params,
+                               .in = c->in,
+                               .dy = p->no_dy ? none : filled_seq(p, S_DY, p->layer.hidden),
+                               .dfinal = {state_of(p, S_DH, p->dh), state_of(p, S_DC, p->dc)},
+                               .dinitial = {o->at[DH_FIRST], o->at[DC_FIRST]},
+                               .grads = o->at[GRADS],
+                               .dx = dx,
+                               .add_dx = p->add_dx,
+                               .dh = o->at[TRACE_H] ? fenced(trace) : NULL,
+                               .dc = o->at[TRACE_C] ? fenced(trace) : NULL};
+    const crnn_status status = crnn_backward_workspace(&args, &bytes);
+    args.workspace = asked_for(p, status, &bytes);
     crnn_backward(&args);
     if (dx.data) read_seq(p, &dx, I, o->at[DX]);
     look_into_tape(c, args.dh, args.dc);

@@ -63,17 +63,22 @@ static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
     check_size("packed", status, bytes, weights * item, most, at);
 
     const crnn_rows rows = {.batch = at[2], .steps = at[3], .total = at[2] * at[3]};
-    const crnn_tape tape = {k, NULL};
+    crnn_tape tape = {k, NULL};
     if (N > (double)(SIZE_MAX / 2)) return; /* crnn_rows_size has refused it */
     status = crnn_tape_size(layer, k, &rows, &bytes);
     check_size("tape", status, bytes, (N * (G + 1) * H + B * H) * item, most, at);
-    status = crnn_forward_workspace(layer, k, &rows, true, &bytes);
-    check_size("forward, kept", status, bytes, B * 16, most, at);
-    status = crnn_forward_workspace(layer, k, &rows, false, &bytes);
-    check_size("forward", status, bytes, B * (G + 2) * H * item, most, at);
-    status = crnn_backward_workspace(layer, &rows, &tape, true, &bytes);
-    check_size("backward", status, bytes, N * (G * H * item + 16) + B * H * item + weights * item,
-               most, at);
+    crnn_forward_args forward = {.layer = layer, .kernels = k, .rows = &rows, .tape = &tape};
+    status = crnn_forward_workspace(&forward, &bytes);
+    check_size("forward, kept", status, bytes, G * H * item, most, at);
+    forward.tape = NULL;
+    status = crnn_forward_workspace(&forward, &bytes);
+    check_size("forward", status, bytes, B * H * item, most, at);
+    const crnn_backward_args backward = {
+        .layer = layer, .rows = &rows, .tape = &tape, .dx.data = &bytes};
+    status = crnn_backward_workspace(&backward, &bytes);
+    const double window = fmin(N, fmax(B, 256));
+    check_size("backward", status, bytes,
+               window * (G * H * item + 16) + B * H * item + weights * item, most, at);
 }
 
 static void check_all_layer_sizes(void) {
@@ -287,60 +292,59 @@ static void check_environment(void) {
 
 /* ---- threads */
 
-enum { MANY_PARTS = 3000 };
+enum { MOST_MEMBERS = 64, MEETINGS = 50 };
+static const double MUCH_WORK = 1e9;
 
 typedef struct tally {
-    atomic_uint times[MANY_PARTS];
-    size_t inner; /* parts of a job that each part starts */
-    atomic_size_t inner_times, threads;
-    unsigned id;    /* of this job */
-    unsigned delay; /* how long a part goes on, in turns of a loop */
+    atomic_uint times[MOST_MEMBERS]; /* that each part ran */
+    atomic_size_t team;
+    atomic_uint arrivals[MEETINGS];
+    atomic_bool early; /* somebody went on before all were there */
 } tally;
 
-static _Thread_local unsigned last_seen; /* the last job this thread had a part of */
-
-static void count_inner(void *context, size_t part) {
+static void count_member(void *context, size_t part, size_t parts) {
     tally *t = context;
-    atomic_fetch_add(&t->inner_times, part + 1);
-}
-
-static void count_part(void *context, size_t part) {
-    tally *t = context;
-    if (last_seen != t->id) atomic_fetch_add(&t->threads, 1);
-    last_seen = t->id;
     atomic_fetch_add(&t->times[part], 1);
-    if (t->inner) crnn_parallel(t->inner, count_inner, t);
-    for (volatile unsigned i = 0; i < t->delay; i++) continue;
+    atomic_store(&t->team, parts);
+    for (size_t i = 0; i < MEETINGS; i++) {
+        atomic_fetch_add(&t->arrivals[i], 1);
+        crnn_meet(parts);
+        if (atomic_load(&t->arrivals[i]) != parts) atomic_store(&t->early, true);
+    }
 }
 
-/* Every part runs once, and those of the jobs inside, on no more threads than were asked for. */
-static bool job_is_done(size_t parts, size_t inner, unsigned delay) {
-    static atomic_uint jobs;
-    tally t = {.inner = inner, .delay = delay, .id = atomic_fetch_add(&jobs, 1) + 1};
-    crnn_parallel(parts, count_part, &t);
-    bool done = t.inner_times == parts * (inner * (inner + 1) / 2);
-    for (size_t i = 0; i < MANY_PARTS; i++) done = done && t.times[i] == (i < parts);
-    return done && t.threads <= (parts ? crnn_threads() : 0);
+/* Every part runs once, members wait for one another, and there are no more than were asked for. */
+static bool team_is_right(double work, size_t at_most) {
+    tally t = {.team = 0};
+    crnn_team(work, at_most, count_member, &t);
+    const size_t team = t.team, limit = at_most < crnn_threads() ? at_most : crnn_threads();
+    bool right = team >= 1 && team <= (limit ? limit : 1) && !t.early;
+    for (size_t i = 0; i < MOST_MEMBERS; i++) right = right && t.times[i] == (i < team);
+    return right;
 }
 
-/* Each of two parts waits until the other has begun: they run at the same time or not at all. */
-static void meet(void *context, size_t part) {
-    atomic_uint *here = context;
-    (void)part;
-    atomic_fetch_add(here, 1);
-    while (atomic_load(here) < 2) continue;
+static void tell_size(void *context, size_t part, size_t parts) {
+    if (part == 0) *(size_t *)context = parts;
 }
 
-static bool two_threads_meet(void) {
-    atomic_uint here = 0;
-    crnn_parallel(2, meet, &here);
-    return here == 2;
+static size_t team_size(double work, size_t at_most) {
+    size_t size = 0;
+    crnn_team(work, at_most, tell_size, &size);
+    return size;
 }
 
-static bool jobs_are_done(void) {
-    bool done = true;
-    for (size_t parts = 0; parts < 40; parts++) done = job_is_done(parts, parts % 4, 10) && done;
-    return done;
+/* A team of two comes together sooner or later: workers may be asleep, or their core busy. */
+static bool two_come(void) {
+    for (int i = 0; i < 1000; i++)
+        if (team_size(MUCH_WORK, 2) == 2) return true;
+    return false;
+}
+
+static bool teams_are_right(void) {
+    bool right = true;
+    for (size_t at_most = 0; at_most < 40; at_most++)
+        right = team_is_right(MUCH_WORK, at_most) && right;
+    return right;
 }
 
 static void check_threads(void) {
@@ -348,29 +352,29 @@ static void check_threads(void) {
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         crnn_set_threads(counts[i]);
         CHECK(crnn_threads() == counts[i], "%zu threads, not %zu", crnn_threads(), counts[i]);
-        CHECK(jobs_are_done(), "jobs of few parts, %zu threads", counts[i]);
-        CHECK(job_is_done(MANY_PARTS, 3, 20000), "more parts than threads, %zu threads", counts[i]);
+        CHECK(teams_are_right(), "%zu threads", counts[i]);
+        CHECK(team_is_right(INFINITY, MOST_MEMBERS), "endless work, %zu threads", counts[i]);
     }
     crnn_set_threads(0);
     CHECK(crnn_threads() == 1, "at least one");
     crnn_set_threads(SIZE_MAX);
     CHECK(crnn_threads() > 1 && crnn_threads() < 4096, "%zu threads", crnn_threads());
     crnn_set_threads(3);
-    CHECK(two_threads_meet(), "a job of two parts has two threads");
+    CHECK(two_come(), "never a team of two");
 }
 
-static void check_parts(void) {
+/* A team is no larger than the work is worth. */
+static void check_worth(void) {
     crnn_set_threads(5);
-    CHECK(crnn_parts(0, 100) == 1 && crnn_parts(1e18, 0) == 1, "never less than one");
-    CHECK(crnn_parts(1e18, 100) == 5 && crnn_parts(INFINITY, 100) == 5, "as many as threads");
-    CHECK(crnn_parts(1e18, 3) == 3, "at most three");
-    for (double work = 1; work < 1e9; work *= 1.5)
-        CHECK(crnn_parts(work, 9) <= crnn_parts(2 * work, 9), "fewer for twice %g", work);
+    for (int i = 0; i < 100; i++)
+        CHECK(team_size(0, 100) == 1 && team_size(1e5, 100) == 1 && team_size(MUCH_WORK, 0) == 1 &&
+                  team_size(MUCH_WORK, 1) == 1 && team_size(2.5e6, 100) <= 2,
+              "too large a team");
 }
 
 #if CHECK_HAS_PAGES
 static void *many_jobs(void *done) {
-    for (int i = 0; i < 20; i++) *(bool *)done = jobs_are_done() && *(bool *)done;
+    for (int i = 0; i < 20; i++) *(bool *)done = teams_are_right() && *(bool *)done;
     return NULL;
 }
 
@@ -384,26 +388,27 @@ static void check_callers(void) {
         CHECK(pthread_create(&callers[i], NULL, many_jobs, &done[i]) == 0, "caller %d", i);
     }
     for (int i = 0; i < 5; i++)
-        CHECK(in_child(jobs_are_done) && in_child(two_threads_meet), "in a child, busy parent");
+        CHECK(in_child(teams_are_right) && in_child(two_come), "in a child, busy parent");
     for (int i = 0; i < CALLERS; i++) {
         pthread_join(callers[i], NULL);
         CHECK(done[i], "jobs of caller %d", i);
     }
 }
 
-static bool child_of_child(void) { return two_threads_meet() && in_child(two_threads_meet); }
+static bool child_of_child(void) { return two_come() && in_child(two_come); }
 
-static void fork_in_part(void *forks, size_t part) {
-    ((bool *)forks)[part] = in_child(two_threads_meet);
+static void fork_in_part(void *forks, size_t part, size_t parts) {
+    ((bool *)forks)[part] = in_child(two_come);
+    crnn_meet(parts);
 }
 
 static void check_forks(void) {
-    bool forks[2];
-    crnn_parallel(2, fork_in_part, forks);
+    bool forks[2] = {true, true};
+    crnn_team(MUCH_WORK, 2, fork_in_part, forks);
     CHECK(forks[0] && forks[1], "in a child of one part of a job");
-    CHECK(in_child(jobs_are_done), "in a child");
+    CHECK(in_child(teams_are_right), "in a child");
     CHECK(in_child(child_of_child), "in the child of a child");
-    CHECK(two_threads_meet() && jobs_are_done(), "in the parent afterwards");
+    CHECK(two_come() && teams_are_right(), "in the parent afterwards");
 }
 #endif
 
@@ -489,7 +494,7 @@ int main(void) {
     check_uniform();
     check_isas();
     check_threads();
-    check_parts();
+    check_worth();
 #if CHECK_HAS_PAGES
     check_forks();
     check_callers();

@@ -44,6 +44,8 @@ static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
     CRNN_OP(maskstore)(p, crnn_first_lanes(n), v);
 }
 
+static CRNN_INLINE void v_prefetch(const real *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
 static CRNN_INLINE vec v_set1(real s) { return CRNN_OP(set1)(s); }
 static CRNN_INLINE vec v_zero(void) { return CRNN_OP(set1)(0); }
 static CRNN_INLINE vec v_add(vec a, vec b) { return CRNN_OP(add)(a, b); }

@@ -52,6 +52,8 @@ static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
     if (n) *p = v;
 }
 
+static CRNN_INLINE void v_prefetch(const real *p) { (void)p; }
+
 static CRNN_INLINE vec v_set1(real s) { return s; }
 static CRNN_INLINE vec v_zero(void) { return 0; }
 static CRNN_INLINE vec v_add(vec a, vec b) { return a + b; }

@@ -1,0 +1,54 @@
+/* The tape: its size, and looking into it. */
+#include <string.h>
+
+#include "run.h"
+
+crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
+                           const crnn_rows *rows, size_t *bytes) {
+    crnn_arena a = crnn_arena_at(NULL);
+    crnn_shape s;
+    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    crnn_lay_tape(&s, rows, &a);
+    return crnn_arena_size(&a, bytes);
+}
+
+size_t crnn_padded_hidden(const crnn_layer *layer, const crnn_tape *tape) {
+    const size_t width = tape->kernels->width;
+    return (layer->hidden + width - 1) / width * width;
+}
+
+void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
+                    const void *values, void *out) {
+    const size_t item = crnn_dtype_size(layer->dtype), wide = layer->hidden * item;
+    const size_t padded = crnn_padded_hidden(layer, tape) * item;
+    memset(out, 0, rows->batch * rows->steps * wide);
+    for (size_t t = 0; t < rows->steps; t++) {
+        for (size_t i = 0; i < rows->active[t]; i++) {
+            const size_t time = layer->reverse ? rows->length[i] - 1 - t : t;
+            memcpy((char *)out + (rows->order[i] * rows->steps + time) * wide,
+                   (const char *)values + (rows->first[t] + i) * padded, wide);
+        }
+    }
+}
+
+void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
+                    char gate, void *out) {
+    crnn_shape s;
+    size_t phase, slot;
+    bool raw;
+    crnn_arena memory = crnn_arena_at(tape->memory);
+    memset(out, 0, rows->batch * rows->steps * layer->hidden * crnn_dtype_size(layer->dtype));
+    crnn_shape_init(&s, layer, tape->kernels);
+    if (crnn_find_gate(layer, gate, &phase, &slot, &raw))
+        s.kernels->view_gate(&s, rows, crnn_lay_tape(&s, rows, &memory).gates, phase, slot, raw,
+                             out);
+}
+
+void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
+                     bool cell_state, void *out) {
+    crnn_shape s;
+    crnn_arena memory = crnn_arena_at(tape->memory);
+    crnn_shape_init(&s, layer, tape->kernels);
+    const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
+    crnn_rows_view(layer, rows, tape, cell_state ? kept.c : kept.h, out);
+}
