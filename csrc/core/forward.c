@@ -45,6 +45,8 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
 
 /* ---- the buffers of a call */
 
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
 /* Weights that are read for many steps are packed; those that are read once or twice, by few rows,
  * are not, nor is a table of symbols' vectors. */
 static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
@@ -61,9 +63,11 @@ static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, cr
     if (s->phases > 1)
         run->operand = crnn_take(work, rows->batch, s->padded, crnn_dtype_size(s->layer.dtype));
     run->keep = args->tape != NULL;
-    run->gate_rows = run->keep ? rows->total : rows->batch;
-    if (!run->keep && run->ahead)
-        run->gate_rows = rows->total < AHEAD_ROWS ? rows->total : AHEAD_ROWS;
+    run->keep_gates = run->keep && s->keeps_gates;
+    run->steps_ahead = 1;
+    if (run->ahead && rows->total > 0)
+        run->steps_ahead = min_size(AHEAD_ROWS / rows->batch, rows->steps);
+    run->gate_rows = run->keep_gates ? rows->total : rows->batch * run->steps_ahead;
 }
 
 static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
@@ -71,6 +75,9 @@ static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crn
     if (run->keep) {
         crnn_arena memory = crnn_arena_at(args->tape->memory);
         kept = crnn_lay_tape(run->shape, run->rows, &memory);
+        if (!run->keep_gates)
+            kept.gates = crnn_take(work, run->gate_rows, run->shape->row_gates,
+                                   crnn_dtype_size(run->shape->layer.dtype));
     } else {
         kept = crnn_lay_states(run->shape, run->gate_rows, 2 * run->rows->batch, run->rows->batch,
                                work);

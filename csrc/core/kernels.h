@@ -40,7 +40,8 @@ typedef struct crnn_shape {
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward, */
     size_t turned_h, turned_x;              /* and of backward: to h, to x */
     size_t x_slots;                         /* slots fed by x, in all phases */
-    size_t row_gates;                       /* elements of the gates in one tape row */
+    size_t row_gates;                       /* elements of the gates in one row of them */
+    bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
 } crnn_shape;
 
 /* What one member of a team does. Each takes rows of its own over all steps; where there are too
@@ -60,16 +61,18 @@ typedef struct crnn_forward_run {
     void *bias, *packed_x, *packed_h; /* packed; x and h NULL: read from params as they lie */
     crnn_input in;
     crnn_seq y;
-    bool keep;
-    bool ahead;       /* x is multiplied for many steps at once, not with h */
-    size_t gate_rows; /* rows of each gate panel: N when kept, else those of some steps */
-    void *gates;      /* [phases][panels][gate_rows][slots * units * V] */
-    void *h, *c;      /* kept: [N][padded]; else two buffers [B][padded] in turn */
-    void *h0, *c0;    /* [B][padded] initial state, in place order */
-    void *operand;    /* [B][padded], where there are two phases */
+    bool keep;          /* a tape */
+    bool keep_gates;    /* on it */
+    bool ahead;         /* x is multiplied for many steps at once, not with h: */
+    size_t steps_ahead; /* for so many; else 1 */
+    size_t gate_rows;   /* rows of each gate panel: N when kept, else those of some steps */
+    void *gates;        /* [phases][panels][gate_rows][slots * units * V] */
+    void *h, *c;        /* kept: [N][padded]; else two buffers [B][padded] in turn */
+    void *h0, *c0;      /* [B][padded] initial state, in place order */
+    void *operand;      /* [B][padded], where there are two phases */
 } crnn_forward_run;
 
-/* Tape rows that are projected ahead at a time; at least one step's. */
+/* Rows of a batch over all steps that are projected ahead at a time. */
 enum { AHEAD_ROWS = 128 };
 
 typedef struct crnn_backward_run {

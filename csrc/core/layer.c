@@ -89,6 +89,7 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     for (size_t i = 0; i < cell->phases; i++)
         if (strlen(cell->x[i]) > slots) slots = strlen(cell->x[i]);
     s.states = cell->facts.states;
+    s.keeps_gates = cell->facts.gates[0] != 'h';
     s.phases = cell->phases;
     s.padded = round_up(layer->hidden, s.width);
     s.vecs = s.padded / s.width;

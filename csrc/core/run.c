@@ -33,7 +33,7 @@ crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t st
 }
 
 crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a) {
-    return crnn_lay_states(s, rows->total, rows->total, rows->batch, a);
+    return crnn_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->batch, a);
 }
 
 /* ---- shares */

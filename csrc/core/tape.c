@@ -36,9 +36,13 @@ void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_t
     crnn_shape s;
     size_t phase, slot;
     bool raw;
+    crnn_shape_init(&s, layer, tape->kernels);
+    if (!s.keeps_gates) {
+        crnn_tape_state(layer, rows, tape, false, out);
+        return;
+    }
     crnn_arena memory = crnn_arena_at(tape->memory);
     memset(out, 0, rows->batch * rows->steps * layer->hidden * crnn_dtype_size(layer->dtype));
-    crnn_shape_init(&s, layer, tape->kernels);
     if (crnn_find_gate(layer, gate, &phase, &slot, &raw))
         s.kernels->view_gate(&s, rows, crnn_lay_tape(&s, rows, &memory).gates, phase, slot, raw,
                              out);

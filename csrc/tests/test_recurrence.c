@@ -416,6 +416,8 @@ static void check_threads(const crnn_kernels *k, crnn_cell cell, int kind) {
     check_same("two threads", &a, &p);
     crnn_set_threads(3);
     check_same("three threads", &a, &p);
+    p.no_tape = true;
+    check_same("three threads, no tape", &a, &p);
     crnn_set_threads(1);
     fences_release(mark);
 }

@@ -66,7 +66,7 @@ static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
     crnn_tape tape = {k, NULL};
     if (N > (double)(SIZE_MAX / 2)) return; /* crnn_rows_size has refused it */
     status = crnn_tape_size(layer, k, &rows, &bytes);
-    check_size("tape", status, bytes, (N * (G + 1) * H + B * H) * item, most, at);
+    check_size("tape", status, bytes, (N * (G > 1 ? G + 1 : 1) * H + B * H) * item, most, at);
     crnn_forward_args forward = {.layer = layer, .kernels = k, .rows = &rows, .tape = &tape};
     status = crnn_forward_workspace(&forward, &bytes);
     check_size("forward, kept", status, bytes, G * H * item, most, at);

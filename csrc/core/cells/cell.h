@@ -1,7 +1,7 @@
 /* What a cell's functions see: one vector of units of one row, at one step. Included by the kernels
  * after the vector vocabulary; every function of a cell is inlined into a loop over rows. */
 
-/* Forward. s[slots]: in, the sums; out, what the tape keeps of them. */
+/* Forward. s[slots]: in, the sums; out, what the tape keeps of them, if it does. */
 typedef struct forward_unit {
     vec h, c;           /* in: the state before the step */
     vec beta;           /* in: the cell's constant */
@@ -13,7 +13,8 @@ typedef struct forward_unit {
 /* Backward, the last phase first. s[slots]: in, what the tape keeps; out, the gradient of each sum.
  */
 typedef struct backward_unit {
-    vec h, c, c_next;   /* in: the states before the step, c after it */
+    vec h, c;           /* in: the states before the step, */
+    vec h_next, c_next; /* and after it */
     vec beta;           /* in */
     vec d;              /* in: dL/dh_t in the last phase, dL/d(operand) in an earlier one */
     vec dc;             /* in: dL/dc_t as later steps gave it; out: the total */
