@@ -3,17 +3,14 @@
 #include "fpmode.h"
 #include "run.h"
 
-/* Up to so many rows, a product is bound by the speed at which weights come, not by arithmetic. */
-enum { FEW_ROWS = 6 };
-
 /* ---- packed weights */
 
-static void lay_packed(crnn_forward_run *run, bool x, bool h, crnn_arena *a) {
+static void lay_packed(crnn_forward_run *run, bool x, crnn_arena *a) {
     const crnn_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
     run->bias = crnn_take(a, s->packed_bias, 1, item);
     run->packed_x = x ? crnn_take(a, s->packed_x, 1, item) : NULL;
-    run->packed_h = h ? crnn_take(a, s->packed_h, 1, item) : NULL;
+    run->packed_h = crnn_take(a, s->packed_h, 1, item);
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
@@ -21,7 +18,7 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
     crnn_shape s;
     if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     crnn_forward_run run = {.shape = &s};
-    lay_packed(&run, true, true, &a);
+    lay_packed(&run, true, &a);
     return crnn_arena_size(&a, bytes);
 }
 
@@ -39,7 +36,7 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     crnn_shape_init(&s, layer, kernels);
     crnn_forward_run run = {.shape = &s, .params = params};
     crnn_arena a = crnn_arena_at(packed);
-    lay_packed(&run, true, true, &a);
+    lay_packed(&run, true, &a);
     pack_part(&run, 0, 1);
 }
 
@@ -47,18 +44,21 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Weights that are read for many steps are packed; those that are read once or twice, by few rows,
- * are not, nor is a table of symbols' vectors. */
+/* Weights that are read for many steps are packed. Few rows find W_x where it lies, many steps by
+ * one product; a table of symbols' vectors is never packed. */
 static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
     const crnn_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
     const bool few = rows->batch <= FEW_ROWS, symbols = args->in.symbols != NULL;
-    run->ahead = few && !symbols && !args->packed;
     if (args->packed) {
         crnn_arena packed = crnn_arena_at((void *)args->packed);
-        lay_packed(run, true, true, &packed);
+        lay_packed(run, true, &packed);
+    } else if (few && rows->steps <= FEW_STEPS) {
+        run->sums =
+            crnn_take(work, rows->batch * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
     } else {
-        lay_packed(run, !symbols && !run->ahead, !few || rows->steps > 2, work);
+        run->ahead = few && !symbols;
+        lay_packed(run, !few && !symbols, work);
     }
     if (s->phases > 1)
         run->operand = crnn_take(work, rows->batch, s->padded, crnn_dtype_size(s->layer.dtype));
@@ -153,7 +153,8 @@ void crnn_forward(const crnn_forward_args *args) {
     if (args->tape) args->tape->kernels = s.kernels;
     crnn_state_in(&s, rows, args->initial.h, run.h0);
     if (s.states == 2) crnn_state_in(&s, rows, args->initial.c, run.c0);
-    forward_job job = {&run, args->packed == NULL};
-    crnn_team(crnn_recurrence_work(&s, rows), crnn_seats(&s, rows), forward_part, &job);
+    forward_job job = {&run, run.packed_h && !args->packed};
+    crnn_team(crnn_recurrence_work(&s, rows), run.sums ? 1 : crnn_seats(&s, rows), forward_part,
+              &job);
     finish_forward(&run, &args->final);
 }

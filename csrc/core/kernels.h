@@ -58,7 +58,7 @@ typedef struct crnn_forward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
     const void *params;               /* flat */
-    void *bias, *packed_x, *packed_h; /* packed; x and h NULL: read from params as they lie */
+    void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
     crnn_input in;
     crnn_seq y;
     bool keep;          /* a tape */
@@ -70,10 +70,15 @@ typedef struct crnn_forward_run {
     void *h, *c;        /* kept: [N][padded]; else two buffers [B][padded] in turn */
     void *h0, *c0;      /* [B][padded] initial state, in place order */
     void *operand;      /* [B][padded], where there are two phases */
+    void *sums;         /* [B][slots][padded] where so little is to be done that no weights are
+                           packed; else NULL */
 } crnn_forward_run;
 
-/* Rows of a batch over all steps that are projected ahead at a time. */
-enum { AHEAD_ROWS = 128 };
+enum {
+    FEW_ROWS = 6,    /* up to so many, a product is bound by the speed at which weights come */
+    FEW_STEPS = 2,   /* of few rows: up to so many, no weights are packed */
+    AHEAD_ROWS = 128 /* of a batch over all steps, that are projected ahead at a time */
+};
 
 typedef struct crnn_backward_run {
     const crnn_shape *shape;

@@ -385,7 +385,7 @@ static void check_bits(const problem *p) {
 
 /* Enough work for three threads: where there are more inputs than units, more units than inputs,
  * and so few rows that threads share the panels of every step. */
-enum { MANY_INPUTS, MANY_UNITS, FEW_ROWS, KINDS };
+enum { MANY_INPUTS, MANY_UNITS, FEW, KINDS };
 
 static void set_thread_shape(problem *p, const crnn_kernels *k, int kind) {
     static int64_t lengths[MOST_ROWS];
@@ -393,7 +393,7 @@ static void set_thread_shape(problem *p, const crnn_kernels *k, int kind) {
     const size_t gates = strlen(crnn_cell_describe(p->layer.cell)->gates), I = inputs[kind];
     const size_t rows[KINDS] = {2 * k->tile_rows, 2 * k->tile_rows, k->tile_rows > 3 ? 2 : 1};
     size_t H = hidden[kind];
-    while (kind == FEW_ROWS && rows[kind] * gates * H * H < 130000) H++;
+    while (kind == FEW && rows[kind] * gates * H * H < 130000) H++;
     p->kernels = k;
     p->layer.dtype = k->dtype;
     p->layer.inputs = I;
