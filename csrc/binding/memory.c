@@ -3,8 +3,10 @@
  * A training step frees some large blocks and asks for blocks of the same sizes at once. Given back
  * to the operating system in between, their pages are taken away, found again one by one and
  * cleared: that took a quarter of the time of a step. So freed blocks go to a small shelf first.
- * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. Blocks too large for it are
- * asked for in huge pages, which are found and cleared five times as fast. */
+ * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. Beside it lies one larger
+ * block, such as a tape, until the next large one is asked for, whether that can use it or not: so
+ * it never adds to what is needed at most. New large blocks are asked for in huge pages, which are
+ * found and cleared five times as fast. */
 #if defined(__linux__)
 #define _DEFAULT_SOURCE /* madvise */
 #include <sys/mman.h>
@@ -19,7 +21,7 @@ enum {
     BLOCK_UNIT = 1 << 16, /* sizes are multiples of it, so that they meet again */
     HUGE_BYTES = 1 << 22
 };
-static const size_t SHELF_BYTES = (size_t)64 << 20;
+static const size_t SHELF_BYTES = (size_t)64 << 20, LARGE_BYTES = (size_t)512 << 20;
 
 /* Stands right before the memory that is given out. */
 typedef struct header {
@@ -31,6 +33,7 @@ static struct {
     atomic_flag taken; /* whoever finds it taken does without the shelf */
     size_t count, bytes;
     void *memory[SHELF_BLOCKS]; /* oldest first */
+    void *large;                /* one of more than SHELF_BYTES, or NULL */
 } shelf = {.taken = ATOMIC_FLAG_INIT};
 
 static header *header_of(void *memory) { return (header *)memory - 1; }
@@ -43,27 +46,49 @@ static void *remove_from_shelf(size_t i) {
     return memory;
 }
 
-/* A block of at least `bytes` and at most a quarter more, or NULL. */
+static void give_back(void *memory) {
+    if (memory) free(header_of(memory)->block);
+}
+
+/* At least `bytes` and at most a quarter more. */
+static bool fits(void *memory, size_t bytes) {
+    const size_t there = header_of(memory)->bytes;
+    return there >= bytes && there - bytes <= bytes / 4;
+}
+
+/* A block that fits, or NULL. */
 static void *find_on_shelf(size_t bytes) {
-    void *found = NULL;
+    void *found = NULL, *large = NULL;
     if (atomic_flag_test_and_set(&shelf.taken)) return NULL;
-    for (size_t i = shelf.count; i-- > 0 && !found;) {
-        const size_t there = header_of(shelf.memory[i])->bytes;
-        if (there >= bytes && there - bytes <= bytes / 4) found = remove_from_shelf(i);
+    for (size_t i = shelf.count; i-- > 0 && !found;)
+        if (fits(shelf.memory[i], bytes)) found = remove_from_shelf(i);
+    if (bytes > SHELF_BYTES) {
+        large = shelf.large;
+        shelf.large = NULL;
     }
     atomic_flag_clear(&shelf.taken);
+    if (!large) return found;
+    if (!found && fits(large, bytes)) return large;
+    give_back(large);
     return found;
 }
 
-/* False where the block is too large for the shelf. */
+/* False where the block is too large. */
 static bool put_on_shelf(void *memory) {
     const size_t bytes = header_of(memory)->bytes;
-    if (bytes > SHELF_BYTES || atomic_flag_test_and_set(&shelf.taken)) return false;
-    while (shelf.count == SHELF_BLOCKS || shelf.bytes + bytes > SHELF_BYTES)
-        free(header_of(remove_from_shelf(0))->block);
-    shelf.memory[shelf.count++] = memory;
-    shelf.bytes += bytes;
+    void *replaced = NULL;
+    if (bytes > LARGE_BYTES || atomic_flag_test_and_set(&shelf.taken)) return false;
+    if (bytes > SHELF_BYTES) {
+        replaced = shelf.large;
+        shelf.large = memory;
+    } else {
+        while (shelf.count == SHELF_BLOCKS || shelf.bytes + bytes > SHELF_BYTES)
+            give_back(remove_from_shelf(0));
+        shelf.memory[shelf.count++] = memory;
+        shelf.bytes += bytes;
+    }
     atomic_flag_clear(&shelf.taken);
+    give_back(replaced);
     return true;
 }
 
@@ -99,8 +124,7 @@ void *alloc_aligned(size_t bytes) {
 
 void free_aligned(void *memory) {
     if (!memory) return;
-    if (header_of(memory)->bytes < BLOCK_UNIT || !put_on_shelf(memory))
-        free(header_of(memory)->block);
+    if (header_of(memory)->bytes < BLOCK_UNIT || !put_on_shelf(memory)) give_back(memory);
 }
 
 /* ---- arrays on such memory: a Buffer owns it and is the base of the array */

@@ -3,10 +3,6 @@
 #include "fpmode.h"
 #include "run.h"
 
-/* Tape rows whose gradients are kept at a time, at least one step's: some hundred, so that the
- * products over them are worth their overhead and find them in a cache. */
-enum { WINDOW_ROWS = 256 };
-
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run, crnn_arena *a) {
@@ -14,8 +10,8 @@ static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run,
     const size_t B = run->rows->batch, N = run->rows->total, I = s->layer.inputs,
                  H = s->layer.hidden;
     const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
-    const size_t rows = max_size(B, WINDOW_ROWS) < N ? max_size(B, WINDOW_ROWS) : N;
-    run->window = rows;
+    const size_t most = max_size(B, s->kernels->block_rows); /* one step's at least */
+    const size_t rows = run->window = most < N ? most : N;
     run->dgates = crnn_take(a, rows, s->row_gates, item);
     run->operand = s->phases > 1 ? crnn_take(a, rows, s->padded, item) : run->dgates;
     run->direct = run->dc = crnn_take(a, B, s->padded, item);

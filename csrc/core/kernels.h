@@ -127,7 +127,8 @@ struct crnn_kernels {
     crnn_dtype dtype;
     size_t width;      /* V */
     size_t tile_rows;  /* rows of a tile */
-    size_t block_rows; /* rows that a product over rows takes at a time */
+    size_t block_rows; /* rows that a product over rows takes at a time: tape rows whose gradients
+                          are there at once */
 
     /* forward: [bias], x where it is to be packed, h likewise, of one panel of one phase */
     void (*pack_panel)(const crnn_forward_run *run, size_t phase, size_t panel);
