@@ -3,6 +3,7 @@
 #   PYTHON=python3.12     the Python to make .venv with (default python3)
 #   WITH_TORCH=1          let `make test` install PyTorch, to compare with
 #   TESTS=tests/test_x.py what pytest runs (default: all); PYTEST=-x adds options
+#   BENCH="--cores 1"     options of benchmarks/compare.py
 #   CRNN_SKIP_ISA=avx512  leave out instruction sets that the compiler cannot build
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_gradients.py
 
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
     -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
-C_FILES = $(shell find csrc -name '*.[ch]' -not -path '*/build/*') \
+C_FILES = $(shell find csrc benchmarks -name '*.[ch]' -not -path '*/build/*') \
     $(shell find csrc -name '*.inc' -not -path '*/build/*')
 
 # $(call from_pyproject,["a"]["b"]): a list that stands in pyproject.toml, as words.
@@ -39,7 +40,7 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan lint format wheel clean check
+.PHONY: help demo test build asan neon bench lint format wheel clean check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -81,6 +82,15 @@ asan: $(VENV)/test.stamp ## run the C tests and the core of the Python tests und
 	@echo "Running the core of the Python tests under sanitizers"
 	@$(ASAN_ENV) $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys \
 	    $(PYTEST) $(ASAN_TESTS)
+
+neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
+	@echo "Running the C tests for 64-bit ARM"
+	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
+
+# BENCH=--cells LSTM --cores 1 ... measures less.
+bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime and JAX (15 minutes)
+	@$(MAKE) --no-print-directory -C csrc bench
+	@$(BIN)/python benchmarks/compare.py $(BENCH)
 
 lint: build $(VENV)/lint.stamp ## check style, formatting and types
 	@$(BIN)/ruff check --quiet .
@@ -140,6 +150,11 @@ $(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing the linters"
 	@$(PIP) install $(call from_pyproject,["project"]["optional-dependencies"]["lint"])
+	@touch $@
+
+$(VENV)/bench.stamp: pyproject.toml | $(VENV)/test.stamp
+	@echo "Installing $(TORCH), ONNX Runtime and JAX"
+	@$(PIP) install $(TORCH) $(call from_pyproject,["project"]["optional-dependencies"]["bench"])
 	@touch $@
 
 $(VENV)/wheel.stamp: | $(BIN)/python

@@ -27,7 +27,7 @@ class Shape(NamedTuple):
 
     B: int
     T: int
-    I: int  # noqa: E741 (the contract's letter)
+    I: int
     H: int
 
 
@@ -129,7 +129,7 @@ class Torch:
 
 
 class Onnx:
-    """ONNX Runtime: the operators LSTM, GRU and RNN; inference alone, time-major as they want it."""
+    """ONNX Runtime: the operators LSTM, GRU and RNN; inference alone, time-major."""
 
     name = "ONNX Runtime"
 
@@ -143,7 +143,7 @@ class Onnx:
             return None
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        model = _onnx_model(cell, shape).SerializeToString()
+        model = onnx_model(cell, shape).SerializeToString()
         session = self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x = np.ascontiguousarray(_input(shape, "f4")[0].transpose(1, 0, 2))
         return lambda: session.run(None, {"x": x})
@@ -152,7 +152,7 @@ class Onnx:
         return None
 
 
-def _onnx_model(cell: str, shape: Shape) -> Any:
+def onnx_model(cell: str, shape: Shape) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     row, rng = CELLS[cell], np.random.default_rng(0)
@@ -163,18 +163,14 @@ def _onnx_model(cell: str, shape: Shape) -> Any:
         for name, size in sizes.items()
     ]
     options = {"linear_before_reset": int(cell == "GRU")} if row.onnx == "GRU" else {}
-    node = helper.make_node(
-        row.onnx, ["x", *sizes], ["y", "h"], hidden_size=shape.H, **options
-    )
+    node = helper.make_node(row.onnx, ["x", *sizes], ["y", "h"], hidden_size=shape.H, **options)
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, (shape.T, shape.B, shape.I))
     found = [
         helper.make_tensor_value_info("y", TensorProto.FLOAT, (shape.T, 1, shape.B, shape.H)),
         helper.make_tensor_value_info("h", TensorProto.FLOAT, (1, shape.B, shape.H)),
     ]
     graph = helper.make_graph([node], "layer", [given], found, weights)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8
-    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
 
 class Jax:

@@ -9,6 +9,7 @@
 extern const crnn_kernels crnn_kernels_scalar_f32, crnn_kernels_scalar_f64;
 extern const crnn_kernels crnn_kernels_avx2_f32, crnn_kernels_avx2_f64;
 extern const crnn_kernels crnn_kernels_avx512_f32, crnn_kernels_avx512_f64;
+extern const crnn_kernels crnn_kernels_neon_f32, crnn_kernels_neon_f64;
 
 static bool cpu_always(void) { return true; }
 
@@ -64,6 +65,9 @@ static const isa levels[] = {
 #endif
 #ifdef CRNN_HAVE_AVX2
     {"avx2", cpu_avx2, {&crnn_kernels_avx2_f32, &crnn_kernels_avx2_f64}},
+#endif
+#ifdef CRNN_HAVE_NEON /* part of every 64-bit ARM */
+    {"neon", cpu_always, {&crnn_kernels_neon_f32, &crnn_kernels_neon_f64}},
 #endif
     {"scalar", cpu_always, {&crnn_kernels_scalar_f32, &crnn_kernels_scalar_f64}},
 };

@@ -496,8 +496,10 @@ int main(void) {
     check_threads();
     check_worth();
 #if CHECK_HAS_PAGES
-    check_forks();
-    check_callers();
+    if (!getenv("CRNN_NO_FORKS")) { /* an emulator cannot fork a process that has threads */
+        check_forks();
+        check_callers();
+    }
 #endif
     for (int cell = 0; cell < CRNN_CELLS; cell++) {
         check_line(&lines[cell]);

@@ -1,7 +1,7 @@
-/* The vector vocabulary with one lane, in portable C. It is what a platform without x86 gets, and
- * the plainest reading of what avx2.h and avx512.h mean. Include one of the three, once, with
+/* The vector vocabulary with one lane, in portable C. It is what other processors than x86-64 and
+ * 64-bit ARM get, and the plainest reading of what the other headers mean. Include one, once, with
  * CRNN_REAL_IS_DOUBLE defined as 0 or 1: it gives `real`, `vec` of V lanes, `vmask` and the v_
- * functions. Rules that all three keep:
+ * functions. Rules that all keep:
  *
  * - v_load_n and v_store_n touch the memory of the first n <= V lanes only, and n may be 0; what is
  *   not loaded is 0.

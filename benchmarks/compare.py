@@ -1,0 +1,300 @@
+"""crnn beside PyTorch, ONNX Runtime and JAX: every cell, inference and training, one and two cores.
+
+    make bench                                        sets up the peers and runs all of it
+    python benchmarks/compare.py --cells LSTM --cores 1 --rows medium b1
+
+All that is measured for a row is measured in turn, round after round, in one process that is kept
+to the same cores; so a change of the machine's speed meets everybody. A row is begun when the cores
+are quiet, and repeated when its rounds differ too much. GF/s counts 2 B T G H (I + H), three times
+that for training (forward, and backward to the parameters and to x). The peak is that of
+multiply-adds in registers, measured on the same cores beside the row (benchmarks/core.c).
+
+Writes docs/benchmark.md, the table, and docs/images/benchmark.png, the chart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PEAK_PROGRAM = ROOT / "csrc/build/bench"
+SHAPES = {  # B, T, I, H
+    "tiny": (1, 100, 16, 32),
+    "small": (32, 100, 64, 128),
+    "medium": (64, 50, 256, 256),
+    "large": (64, 50, 512, 1024),
+    "b1": (1, 100, 256, 256),
+    "wide": (128, 100, 128, 512),
+}
+TASKS = {"inference": 1, "training": 3}  # passes over the sequence
+ROUNDS, SECONDS, PAUSE = 7, 0.04, 0.005
+QUIET, STEADY, TRIES = 0.05, 0.25, 4
+
+
+class Row(NamedTuple):
+    """What was measured for one cell, task and shape; rates in GF/s, a median each."""
+
+    cores: int
+    cell: str
+    task: str
+    shape: str
+    peak: float
+    rates: dict[str, float]
+    ratio: float  # of crnn to the best peer, round by round
+    disturbed: bool
+
+    @property
+    def best(self) -> str:
+        """The fastest of the others."""
+        return max((name for name in self.rates if name != "crnn"), key=self.rates.__getitem__)
+
+    @property
+    def share(self) -> float:
+        """Of the peak, that crnn reaches."""
+        return self.rates["crnn"] / self.peak if self.peak else float("nan")
+
+
+# ------------------------------------------------------------------ in the process that measures
+
+
+def busy_elsewhere(cores: int, seconds: float = 0.1) -> float:
+    """The share of the cores' time that others use while this process sleeps."""
+
+    def used() -> int:
+        lines = Path("/proc/stat").read_text().splitlines()
+        mine = [line.split()[1:] for line in lines if line.startswith("cpu") and line[3] != " "]
+        return sum(int(row[0]) + int(row[1]) + int(row[2]) + int(row[7]) for row in mine[:cores])
+
+    if not Path("/proc/stat").exists():
+        return 0.0
+    before = used()
+    time.sleep(seconds)
+    return (used() - before) / os.sysconf("SC_CLK_TCK") / seconds / cores
+
+
+def peak_of(cores: int) -> float:
+    """GF/s of as many cores at once."""
+    programs = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), PEAK_PROGRAM, "peak"], stdout=subprocess.PIPE, text=True
+        )
+        for core in range(cores)
+    ]
+    return sum(float(program.communicate()[0]) for program in programs)
+
+
+def rate(call: Any, work: float) -> float:
+    """GF/s of one block of calls, after one that is not counted."""
+    time.sleep(PAUSE)  # threads of the peer before go to sleep
+    call()
+    calls, start = 0, time.perf_counter()
+    while True:
+        call()
+        calls += 1
+        took = time.perf_counter() - start
+        if took > SECONDS:
+            return calls * work / took / 1e9
+
+
+def measure(peers: list[Any], cores: int, cell: str, task: str, name: str) -> Row:
+    """One row, until the machine leaves it alone."""
+    from peers import CELLS, Shape
+
+    shape = Shape(*SHAPES[name])
+    work = 2 * shape.B * shape.T * CELLS[cell].gates * shape.H * (shape.I + shape.H) * TASKS[task]
+    calls = {peer.name: getattr(peer, task)(cell, shape, cores) for peer in peers}
+    calls = {peer: call for peer, call in calls.items() if call is not None}
+    for call in calls.values():
+        call()  # compiles, allocates
+    for attempt in range(TRIES):
+        for _ in range(20):
+            if busy_elsewhere(cores) < QUIET:
+                break
+        peak = peak_of(cores)
+        rounds = [{peer: rate(call, work) for peer, call in calls.items()} for _ in range(ROUNDS)]
+        rates = {peer: statistics.median(each[peer] for each in rounds) for peer in calls}
+        ours = sorted(each["crnn"] for each in rounds)[1:-1]
+        disturbed = ours[-1] / ours[0] - 1 > STEADY or busy_elsewhere(cores) > QUIET
+        row = Row(cores, cell, task, name, peak, rates, 0.0, disturbed)
+        ratio = statistics.median(each["crnn"] / each[row.best] for each in rounds)
+        row = row._replace(ratio=ratio)
+        if not disturbed or attempt == TRIES - 1:
+            break
+    return row
+
+
+def work_through(arguments: argparse.Namespace, cores: int) -> None:
+    """Print the versions, then a line of JSON for each row."""
+    os.sched_setaffinity(0, range(cores))
+    os.environ["OMP_NUM_THREADS"] = str(cores)
+    from peers import PEERS, Crnn
+
+    peers: list[Any] = [Crnn()]
+    for peer in PEERS:
+        try:
+            peers.append(peer())
+        except ImportError:
+            print(f"{peer.name} is not installed", file=sys.stderr)
+    print(json.dumps({peer.name: peer.version for peer in peers}), flush=True)
+    for cell in arguments.cells:
+        for task in TASKS:
+            for shape in arguments.rows:
+                print(json.dumps(measure(peers, cores, cell, task, shape)), flush=True)
+
+
+# ------------------------------------------------------------------ in the one that was started
+
+
+def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
+    """Versions, and all rows; a process for each number of cores."""
+    from tqdm import tqdm
+
+    versions: dict[str, str] = {}
+    rows: list[Row] = []
+    total = len(arguments.cores) * len(arguments.cells) * len(TASKS) * len(arguments.rows)
+    with tqdm(total=total, unit="row") as progress:
+        for cores in arguments.cores:
+            command = [sys.executable, __file__, *sys.argv[1:], "--worker", str(cores)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+                assert worker.stdout is not None
+                versions = json.loads(worker.stdout.readline() or "{}")
+                for line in worker.stdout:
+                    row = Row(*json.loads(line))
+                    rows.append(row)
+                    progress.set_postfix_str(f"{row.cell} {row.task} {row.shape} {row.ratio:.2f}")
+                    progress.update()
+            if worker.returncode:
+                raise SystemExit(worker.returncode)
+    return versions, rows
+
+
+def processor() -> str:
+    """Its name, cores and caches, as the system tells them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
+    caches = []
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        if (index / "type").read_text().strip() != "Instruction":
+            level, size = ((index / what).read_text().strip() for what in ("level", "size"))
+            caches.append(f"L{level} {size}")
+    return f"{name or platform.processor()}, {os.cpu_count()} cores, {', '.join(caches)}"
+
+
+def mean_ratio(rows: list[Row]) -> float:
+    """Geometric."""
+    return statistics.geometric_mean([row.ratio for row in rows])
+
+
+def table(rows: list[Row], cores: int, task: str) -> list[str]:
+    """Markdown: a line for each cell and shape."""
+    names = list(dict.fromkeys(name for row in rows for name in row.rates))
+    lines = [
+        f"| cell | shape | {' | '.join(names)} | of the peak | to the best peer |",
+        "|---|---|" + "--:|" * (len(names) + 2),
+    ]
+    for row in (row for row in rows if (row.cores, row.task) == (cores, task)):
+        cells = [f"{row.rates[name]:.1f}" if name in row.rates else "" for name in names]
+        note = " \\*" if row.disturbed else ""
+        lines.append(
+            f"| {row.cell} | {row.shape} | {' | '.join(cells)} | {row.share:.0%} "
+            f"| {row.ratio:.2f}{note} |"
+        )
+    return lines
+
+
+def report(versions: dict[str, str], rows: list[Row]) -> str:
+    """The whole page."""
+    from crnn import _core
+
+    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
+    page = [
+        "# crnn beside its peers",
+        "",
+        "Written by `make bench` (benchmarks/compare.py), which says how it measures.",
+        "",
+        f"- processor: {processor()}; instruction set {_core.isa()}",
+        f"- {peers}; Python {platform.python_version()}, float32, {time.strftime('%Y-%m-%d')}",
+        f"- B, T, I, H: {'; '.join(f'{name} {SHAPES[name]}' for name in SHAPES)}",
+        "- rates in GF/s; \\* the machine was not quiet, or the rounds differed by more than "
+        f"{STEADY:.0%}",
+    ]
+    for cores in dict.fromkeys(row.cores for row in rows):
+        for task in TASKS:
+            some = [row for row in rows if (row.cores, row.task) == (cores, task)]
+            peak = statistics.median(row.peak for row in some)
+            page += [
+                "",
+                f"## {task.capitalize()}, {cores} core{'s' * (cores > 1)}",
+                "",
+                f"Peak {peak:.0f} GF/s. To the best peer, geometric mean {mean_ratio(some):.2f}, "
+                f"least {min(row.ratio for row in some):.2f}.",
+                "",
+                *table(rows, cores, task),
+            ]
+    return "\n".join(page) + "\n"
+
+
+COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """LSTM, or the first cell there is: a panel for each task and number of cores."""
+    import matplotlib.pyplot as plt
+
+    cell = rows[0].cell
+    kinds = list(dict.fromkeys((row.cores, row.task) for row in rows))
+    figure, axes = plt.subplots(
+        len(kinds) // 2 or 1, min(2, len(kinds)), figsize=(10, 3.2 * (len(kinds) // 2 or 1)),
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axis, (cores, task) in zip(axes.flat, kinds, strict=True):
+        some = [row for row in rows if (row.cores, row.task, row.cell) == (cores, task, cell)]
+        names = list(dict.fromkeys(name for row in some for name in row.rates))
+        for i, name in enumerate(names):
+            places = [x + (i - (len(names) - 1) / 2) * 0.8 / len(names) for x in range(len(some))]
+            heights = [row.rates.get(name, 0) for row in some]
+            axis.bar(places, heights, 0.8 / len(names), label=name, color=COLOURS[name])
+        axis.axhline(statistics.median(row.peak for row in some), color="black", lw=0.8, ls=":")
+        axis.set_xticks(range(len(some)), [row.shape for row in some])
+        axis.set_ylabel("GF/s")
+        axis.set_title(f"{cell}, {task}, {cores} core{'s' * (cores > 1)}", fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes.flat[0].legend(fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = ("LSTM", "GRU", "GRU before", "RNN", "JANET")
+    cores = [n for n in (1, 2) if n <= len(os.sched_getaffinity(0))]
+    parser.add_argument("--cells", nargs="+", choices=names, default=names)
+    parser.add_argument("--rows", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--cores", nargs="+", type=int, default=cores)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work_through(arguments, arguments.worker)
+        return
+    if not PEAK_PROGRAM.exists():
+        parser.error("the program that measures the peak is missing: make -C csrc bench")
+    versions, rows = collect(arguments)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "benchmark.md").write_text(report(versions, rows), encoding="utf-8")
+    draw(rows, arguments.output / "images/benchmark.png")
+    print(report(versions, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+/* The C core alone: what the processor can do, and how near the kernels come.
+ *
+ *   core                everything below, as a table
+ *   core peak [ISA]     multiply-adds at most, GF/s of one core in float: only the number
+ *
+ * Built by `make -C csrc bench`. Run it on a quiet core: taskset -c 0 csrc/build/bench. */
+#define _POSIX_C_SOURCE 199309L
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels.h"
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *memory(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) exit(2);
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* The least time that work(context) takes, over `seconds`, after one call that is not counted. */
+static double fastest(double seconds, void (*work)(void *), void *context) {
+    double best = 1e9;
+    work(context);
+    for (double end = now() + seconds, start; (start = now()) < end;) {
+        work(context);
+        const double took = now() - start;
+        if (took < best) best = took;
+    }
+    return best;
+}
+
+/* ---- the peak: chains of multiply-adds that wait for nothing but the units */
+
+enum { CHAINS = 12, LINKS = 4096 };
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define PEAK(name, vec, isa, set1, fma, store) \
+    __attribute__((target(isa))) static void name(void *sink) { \
+        vec sum[CHAINS], a = set1(0.5f), b = set1(0.25f); \
+        for (int c = 0; c < CHAINS; c++) sum[c] = set1((float)c); \
+        for (int i = 0; i < LINKS; i++) { \
+            _Pragma("GCC unroll 12") for (int c = 0; c < CHAINS; c++) sum[c] = fma(a, sum[c], b); \
+        } \
+        for (int c = 0; c < CHAINS; c++) store((float *)sink + 16 * c, sum[c]); \
+    }
+PEAK(peak_avx512, __m512, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps)
+PEAK(peak_avx2, __m256, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps)
+#endif
+
+typedef struct peak_row {
+    const char *isa;
+    void (*run)(void *);
+    double lanes;
+} peak_row;
+
+static const peak_row peaks[] = {
+#if defined(__x86_64__)
+    {"avx512", peak_avx512, 16},
+    {"avx2", peak_avx2, 8},
+#endif
+    {NULL, NULL, 0},
+};
+
+/* GF/s, 0 where it is not known how. */
+static double peak(const char *isa, double seconds) {
+    static float sink[16 * CHAINS];
+    for (const peak_row *row = peaks; row->isa; row++)
+        if (strcmp(row->isa, isa) == 0)
+            return 2e-9 * row->lanes * CHAINS * LINKS / fastest(seconds, row->run, sink);
+    return 0;
+}
+
+/* ---- reading: what bounds the products of few rows */
+
+typedef struct block {
+    size_t bytes;
+    const uint64_t *words;
+} block;
+
+static void read_block(void *context) {
+    const block *b = context;
+    uint64_t sum[8] = {0};
+    for (size_t i = 0; i < b->bytes / sizeof *b->words; i += 8)
+        for (size_t k = 0; k < 8; k++) sum[k] |= b->words[i + k];
+    __asm__ volatile("" : : "r"(sum) : "memory");
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static void read_block_avx512(void *context) {
+    const block *b = context;
+    __m512i sum = _mm512_setzero_si512();
+    for (const char *p = (const char *)b->words, *end = p + b->bytes; p < end; p += 256)
+        for (int k = 0; k < 4; k++) sum = _mm512_or_si512(sum, _mm512_load_si512(p + 64 * k));
+    __asm__ volatile("" : : "x"(sum));
+}
+#endif
+
+static void show_reading(void) {
+    void (*read)(void *) = read_block;
+#if defined(__x86_64__)
+    if (crnn_kernels_for("avx512", CRNN_F32)) read = read_block_avx512;
+#endif
+    printf("\nreading, one core: KiB, GB/s\n");
+    for (size_t kib = 16; kib <= 65536; kib *= 2) {
+        block b = {kib << 10, memory(kib << 10)};
+        printf("%8zu %8.1f\n", kib, 1e-9 * (double)b.bytes / fastest(0.1, read, &b));
+        free((void *)b.words);
+    }
+}
+
+/* ---- the matrix product */
+
+typedef struct product {
+    const crnn_kernels *k;
+    crnn_product p;
+} product;
+
+static void run_product(void *context) {
+    const product *p = context;
+    p->k->product(&p->p, 0, p->p.n);
+}
+
+static void show_product(const crnn_kernels *k, size_t n, size_t inner, size_t columns) {
+    const size_t item = crnn_dtype_size(k->dtype);
+    product p = {k,
+                 {.n = n,
+                  .inner = inner,
+                  .columns = columns,
+                  .a = memory(n * inner * item),
+                  .b = memory((columns + 64) * inner * item),
+                  .c = memory(n * columns * item)}};
+    const double rate = 2e-9 * (double)(n * inner * columns) / fastest(0.2, run_product, &p);
+    const double most = peak(k->isa, 0.1) / (k->dtype == CRNN_F64 ? 2 : 1);
+    printf("%-7s %-6s %5zu x %5zu x %5zu %8.1f GF/s", k->isa,
+           k->dtype == CRNN_F64 ? "double" : "float", n, inner, columns, rate);
+    printf(most > 0 ? "  %3.0f %% of the peak\n" : "\n", 100 * rate / most);
+    free((void *)p.p.a);
+    free((void *)p.p.b);
+    free(p.p.c);
+}
+
+/* ---- vector functions */
+
+typedef struct function {
+    void (*f)(size_t n, const void *x, void *y);
+    size_t n;
+    void *x, *y;
+} function;
+
+static void run_function(void *context) {
+    const function *f = context;
+    f->f(f->n, f->x, f->y);
+}
+
+static void show_functions(const crnn_kernels *k) {
+    enum { N = 2048 };
+    const char *names[] = {"exp", "tanh", "logistic"};
+    void (*const functions[])(size_t, const void *, void *) = {k->exp, k->tanh, k->logistic};
+    void *x = memory(N * sizeof(double)), *y = memory(N * sizeof(double));
+    for (size_t i = 0; i < N; i++) {
+        const double value = 8.0 * (double)i / N - 4;
+        if (k->dtype == CRNN_F64)
+            ((double *)x)[i] = value;
+        else
+            ((float *)x)[i] = (float)value;
+    }
+    for (int i = 0; i < 3; i++) {
+        function f = {functions[i], N, x, y};
+        printf("%-7s %-6s %-8s %7.3f ns\n", k->isa, k->dtype == CRNN_F64 ? "double" : "float",
+               names[i], 1e9 * fastest(0.1, run_function, &f) / N);
+    }
+    free(x);
+    free(y);
+}
+
+int main(int count, char **arguments) {
+    if (count > 1 && strcmp(arguments[1], "peak") == 0) {
+        printf("%.1f\n", peak(count > 2 ? arguments[2] : crnn_isa_name(), 0.3));
+        return 0;
+    }
+    printf("peak, one core, float: GF/s\n");
+    for (const peak_row *row = peaks; row->isa; row++)
+        if (crnn_kernels_for(row->isa, CRNN_F32))
+            printf("%8s %8.1f\n", row->isa, peak(row->isa, 0.3));
+    show_reading();
+    const crnn_kernels *k;
+    printf("\nmatrix product, packed: rows x inner x columns\n");
+    for (size_t i = 0; crnn_isa_available(i); i++) {
+        for (int d = 0; d < CRNN_DTYPES; d++) {
+            k = crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d);
+            static const size_t rows[] = {1, 7, 8, 32, 64, 512};
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                show_product(k, rows[r], 512, 1024);
+            show_product(k, 64, 1536, 4096);
+        }
+    }
+    printf("\nvector functions, time for an element\n");
+    for (size_t i = 0; crnn_isa_available(i); i++)
+        for (int d = 0; d < CRNN_DTYPES; d++)
+            show_functions(crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
+    return 0;
+}

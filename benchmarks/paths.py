@@ -1,0 +1,181 @@
+"""crnn beside itself: no option, length or size is a cliff.
+
+    python benchmarks/paths.py [--cells LSTM GRU] [--rounds 15]
+
+Each line is a ratio of times, taken in one run, the two in turn; `most` is what it is meant to stay
+below. tests/test_paths.py holds the same ratios, with room for the noise of a shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import crnn
+
+CELLS: dict[str, dict[str, Any]] = {
+    "LSTM": {},
+    "GRU": {},
+    "GRU before": {"reset": "before"},
+    "RNN": {},
+    "JANET": {},
+}
+B, T, I, H = 32, 100, 64, 128  # where nothing else is said
+Call = Callable[[], object]
+
+
+class Path(NamedTuple):
+    """Two calls; the time of `other` over that of `plain` should be at most `most`."""
+
+    name: str
+    plain: Call
+    other: Call
+    most: float
+    cores: int = 1  # that must be free
+
+
+def layer(cell: str, inputs: int = I, hidden: int = H, **options: Any) -> Any:
+    """One of the table's cells."""
+    given = CELLS[cell] | options
+    return getattr(crnn, cell.split()[0])(inputs, hidden, seed=0, **given)
+
+
+def floats(*shape: int) -> Any:
+    """Normal numbers, float32."""
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def inference(made: Any, x: Any, *state: Any, **options: Any) -> Call:
+    """Evaluation, nothing kept."""
+    return lambda: made(x, *state, **options)
+
+
+def training(made: Any, x: Any, *state: Any, dy: Any = None, **options: Any) -> Call:
+    """Forward and backward."""
+    given = floats(*x.shape[:2], made.hidden_size).astype(made.dtype) if dy is None else dy
+
+    def step() -> None:
+        tape = made.forward(x, *state, **options)[2]
+        made.backward(tape, given)
+
+    return step
+
+
+def in_threads(n: int, call: Call) -> Call:
+    """The same on n threads."""
+
+    def run() -> None:
+        crnn.set_num_threads(n)
+        call()
+        crnn.set_num_threads(1)
+
+    return run
+
+
+def option_paths(cell: str) -> Iterator[Path]:
+    """Options and layouts beside the plain call."""
+    plain, x = layer(cell), floats(B, T, I)
+    h = floats(B, H)
+    state = (h, h) if cell == "LSTM" else h
+    others: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "reverse": (layer(cell, reverse=True), (x,)),
+        "initial state": (plain, (x, state)),
+        "no bias": (layer(cell, bias=False), (x,)),
+        "time-major x": (plain, (np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),)),
+        "strided x": (plain, (floats(B, 2 * T, I)[:, ::2],)),
+        "symbols": (plain, (np.random.default_rng(0).integers(0, I, (B, T)),)),
+    }
+    if cell == "RNN":
+        others["relu"] = (layer(cell, activation="relu"), (x,))
+    for task in (inference, training):
+        for name, (made, arguments) in others.items():
+            yield Path(f"{task.__name__}, {name}", task(plain, x), task(made, *arguments), 1.1)
+    yield Path("forward, tape kept", inference(plain, x), lambda: plain.forward(x), 1.1)
+
+
+def size_paths(cell: str) -> Iterator[Path]:
+    """Lengths, rows and steps: time follows what is there."""
+    made, x = layer(cell), floats(B, T, I)
+    lengths = np.random.default_rng(0).permutation(np.linspace(1, T, B).round().astype(int))
+    tile, long = floats(7, T, I), floats(4, 3200, I)
+    for task in (inference, training):
+        name = task.__name__
+        yield Path(f"{name}, lengths 1 to T", task(made, x), task(made, x, lengths=lengths), 0.55)
+        yield Path(
+            f"{name}, a row more", task(made, tile), task(made, floats(8, T, I)), 1.1 * 8 / 7
+        )
+        yield Path(f"{name}, 32 T", task(made, long[:, :100]), task(made, long), 1.1 * 32)
+        double = layer(cell, dtype="float64")
+        yield Path(f"{name}, float64", task(made, x), task(double, x.astype("float64")), 2.0)
+
+
+def underflow_paths(cell: str) -> Iterator[Path]:
+    """Numbers too small to be normal ones."""
+    plain, x = layer(cell), floats(B, T, I)
+    tiny, fading = layer(cell), layer(cell)
+    tiny.flat_params[:] *= 1e-20
+    fading.params["W_h"][...] *= 0.05
+    last = np.zeros((B, T, H), "float32")
+    last[:, -1] = 1
+    silent = x * (np.arange(T)[:, None] == 0)
+    yield Path("training, weights of 1e-20", training(plain, x), training(tiny, x), 1.1)
+    yield Path(
+        "training, vanishing gradient", training(plain, x), training(fading, silent, dy=last), 1.1
+    )
+
+
+def thread_paths(cell: str) -> Iterator[Path]:
+    """Two threads beside one: where there is work for two, and where there is not."""
+    made, x = layer(cell, 128, 256), floats(64, 50, 128)
+    small, few = layer(cell, 16, 32), floats(1, 100, 16)
+    for task in (inference, training):
+        one = task(made, x)
+        yield Path(f"{task.__name__}, two threads", one, in_threads(2, one), 1 / 1.85, cores=2)
+        one = task(small, few)
+        yield Path(f"{task.__name__}, too small to share", one, in_threads(2, one), 1.1, cores=2)
+
+
+def paths(cell: str) -> Iterator[Path]:
+    """All of one cell."""
+    for kind in (option_paths, size_paths, underflow_paths, thread_paths):
+        yield from kind(cell)
+
+
+def seconds(call: Call) -> float:
+    """What one call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def ratio(path: Path, rounds: int = 15) -> float:
+    """Median over rounds of other / plain, after one call of each that is not counted."""
+    path.plain()
+    path.other()
+    return statistics.median(seconds(path.other) / seconds(path.plain) for _ in range(rounds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    crnn.set_num_threads(1)
+    print(f"{'cell':12} {'path':32} {'ratio':>7} {'most':>7}")
+    for cell in arguments.cells:
+        for path in paths(cell):
+            if path.cores <= (cores or 1):
+                found = ratio(path, arguments.rounds)
+                note = "  above" if found > path.most else ""
+                print(f"{cell:12} {path.name:32} {found:7.3f} {path.most:7.3f}{note}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

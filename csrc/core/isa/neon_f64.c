@@ -1,0 +1,8 @@
+#define CRNN_REAL_IS_DOUBLE 1
+#define ISA_NAME "neon"
+#define TABLE_NAME crnn_kernels_neon_f64
+#define TILE_ROWS 6
+
+#include "../simd/neon.h"
+
+#include "../kernels/table.inc"
