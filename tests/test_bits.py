@@ -1,7 +1,9 @@
 """Results that are promised bit for bit: whatever the batch, the threads, and the way to call."""
 
+import ctypes
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +28,7 @@ from conftest import (
 import crnn
 from crnn import reference
 
-# (B, T, I, H): around the tiles, and large enough for several threads (some 400,000 multiply-adds
+# (B, T, I, H): around the tiles, and large enough for several threads (a million multiply-adds
 # each: csrc/core/threads.c) in every cell.
 SMALL = [(2, 3, 3, 5), (7, 2, 2, 16), (8, 3, 5, 17), (15, 4, 1, 33), (9, 1, 17, 1)]
 LARGE = (40, 20, 33, 70)
@@ -198,6 +200,71 @@ def test_a_child_after_fork(threads, dtype):
         for child in children:
             child.kill()
     assert_same_bits(everything(*task("lstm", LARGE, dtype)), expected)
+
+
+# ------------------------------------------------------------------- the caller's floating point
+
+ROUND_UP = {"x86_64": 0x800, "aarch64": 0x400000}.get(platform.machine())
+
+
+@pytest.fixture
+def rounding_up():
+    """A function that sets how this thread rounds: up, or to nearest."""
+    if not sys.platform.startswith("linux") or ROUND_UP is None:
+        pytest.skip("how to set the rounding is not known here")
+    libm = ctypes.CDLL("libm.so.6")
+    yield lambda up: libm.fesetround(ROUND_UP if up else 0)
+    libm.fesetround(0)
+
+
+def test_how_the_caller_rounds_changes_nothing(rounding_up, threads, dtype):
+    layer, x, state = task("lstm", LARGE, dtype)
+    dense = crnn.Dense(70, 300, seed=0, dtype=dtype)
+    h = layer(x)[0]
+
+    def results():
+        dense.zero_grad()
+        y, _, tape = dense.forward(h)
+        dx = dense.backward(tape, y)[0]
+        of_dense = {"dense y": y, "dense dx": dx, "dense W": dense.grads["W"]}
+        return copied(everything(layer, x, state) | of_dense)
+
+    expected = results()
+    for n in (1, 3):
+        threads(n)
+        rounding_up(True)
+        found = results()
+        assert np.float64(1) + np.float64(1e-30) > 1, "the caller's own rounding is back"
+        rounding_up(False)
+        assert_same_bits(found, expected)
+
+
+def test_threads_started_by_a_caller_that_rounds_up(rounding_up):
+    program = (
+        "import ctypes, crnn, numpy as np; libm = ctypes.CDLL('libm.so.6'); "
+        "layer = crnn.LSTM(64, 128, seed=0); x = np.ones((32, 50, 64), 'float32'); "
+        f"crnn.set_num_threads(3); libm.fesetround({ROUND_UP}); layer(x); libm.fesetround(0); "
+        "dense = crnn.Dense(256, 512, seed=0); found = []\n"
+        "xs = np.random.default_rng(0).standard_normal((64, 100, 256)).astype('float32')\n"
+        "for n in (1, 3):\n"
+        "    crnn.set_num_threads(n); dense.zero_grad(); y, _, tape = dense.forward(xs)\n"
+        "    found.append([dense.backward(tape, y)[0].tobytes(), dense.grads['W'].tobytes()])\n"
+        "print(found[0] == found[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"True"]
+
+
+@every_cell
+def test_tiny_numbers_stay_the_callers_business(kind, dtype, isa, threads):
+    """Kernels count them as zero; outside they stay what they are, also after an error."""
+    threads(2)
+    tiny = np.array([np.finfo(dtype).tiny], dtype)
+    layer, x, state = task(kind, LARGE, dtype)
+    everything(layer, x * tiny, state)
+    with pytest.raises(ValueError, match="x: expected"):
+        layer(x[0])
+    assert (tiny * np.array([0.5], dtype))[0] > 0
 
 
 # --------------------------------------------------------------------- different ways to the same

@@ -46,6 +46,8 @@ def test_no_path_is_a_cliff(cell, kind, threads):
         found = []
         while len(found) < TRIES and not (found and min(found) <= ROOM * path.most):
             found.append(paths.ratio(path, rounds=5))
+        if min(found) > ROOM * path.most and path.cores > 1 and not two_free_cores():
+            pytest.skip("two cores are no longer free")
         assert min(found) <= ROOM * path.most, f"{path.name}: {found}, meant to be {path.most}"
 
 

@@ -4,9 +4,8 @@
  * to the operating system in between, their pages are taken away, found again one by one and
  * cleared: that took a quarter of the time of a step. So freed blocks go to a small shelf first.
  * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. Beside it lies one larger
- * block, such as a tape, until the next large one is asked for, whether that can use it or not: so
- * it never adds to what is needed at most. New large blocks are asked for in huge pages, which are
- * found and cleared five times as fast. */
+ * block, such as a tape, until the next large one is asked for, whether that can use it or not.
+ * New large blocks are asked for in huge pages, which are found and cleared five times as fast. */
 #if defined(__linux__)
 #define _DEFAULT_SOURCE /* madvise */
 #include <sys/mman.h>

@@ -1,6 +1,5 @@
 /* Backward through time of a recurrent layer: lays out the caller's buffers, packs weights, and
  * shares rows, panels and products out among the threads. The loops are in kernels/. */
-#include "fpmode.h"
 #include "run.h"
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
@@ -55,13 +54,11 @@ static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
 static void backward_part(void *context, size_t part, size_t parts) {
     const crnn_backward_run *run = context;
     const crnn_shape *s = run->shape;
-    const crnn_fpmode caller = crnn_fpmode_enter();
     turn_part(run, part, parts);
     crnn_meet(parts);
     const size_t panels = output_panels(s, s->layer.hidden);
     const crnn_span span = crnn_span_of(s, run->rows, panels, part, parts);
     s->kernels->backward(run, &span);
-    crnn_fpmode_leave(caller);
 }
 
 static void finish_backward(const crnn_backward_run *run, const crnn_state *dinitial) {

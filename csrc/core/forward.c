@@ -1,6 +1,5 @@
 /* Forward of a recurrent layer: lays out the caller's buffers, packs weights, and shares rows and
  * panels out among the threads. The loops are in kernels/. */
-#include "fpmode.h"
 #include "run.h"
 
 /* ---- packed weights */
@@ -110,14 +109,12 @@ typedef struct forward_job {
 static void forward_part(void *context, size_t part, size_t parts) {
     const forward_job *job = context;
     const crnn_forward_run *run = job->run;
-    const crnn_fpmode caller = crnn_fpmode_enter();
     if (job->pack) {
         pack_part(run, part, parts);
         crnn_meet(parts);
     }
     const crnn_span span = crnn_span_of(run->shape, run->rows, run->shape->panels, part, parts);
     run->shape->kernels->forward(run, &span);
-    crnn_fpmode_leave(caller);
 }
 
 /* Where the last state of a place lies: see state_after in kernels/forward.inc. */

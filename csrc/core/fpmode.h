@@ -1,7 +1,8 @@
-/* The floating-point mode that kernels run in: results and operands too small for a normal number
- * count as zero. Processors take up to a hundred times longer for such numbers, and there are
- * millions of them where gradients vanish over a long sequence. It also sets rounding to nearest
- * and masks exceptions, so that results do not depend on what the caller has set. */
+/* The floating-point mode that teams of threads work in: results and operands too
+ * small for a normal number count as zero. Processors take up to a hundred times longer for such
+ * numbers, and there are millions of them where gradients vanish over a long sequence. It also sets
+ * rounding to nearest and masks exceptions, so that results do not depend on what the caller has
+ * set. */
 #ifndef CRNN_FPMODE_H
 #define CRNN_FPMODE_H
 

@@ -168,8 +168,9 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
 
 /* ---- threads.c */
 
-/* Runs task(context, part, parts) for every part < parts, all at once, and returns when all have
- * ended. How many parts there are depends on the work, in multiply-adds, and on who is free. */
+/* Runs task(context, part, parts) for every part < parts, all at once, in the mode of fpmode.h, and
+ * returns when all have ended. How many parts there are depends on the work, in multiply-adds, and
+ * on who is free. */
 void crnn_team(double multiply_adds, size_t at_most,
                void (*task)(void *context, size_t part, size_t parts), void *context);
 /* Inside a task: waits until every part of the team is here. */

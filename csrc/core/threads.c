@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "fpmode.h"
 #include "kernels.h"
 
 #if defined(_WIN32)
@@ -90,10 +91,18 @@ static void wait_for_job(size_t seen) {
     while (atomic_load(&pool.arrivals) == seen) signal_wait(&pool.job_arrived, &pool.lock);
 }
 
+/* In the kernels' mode: a worker's own is that of whoever happened to start it. */
+static void run_in_mode(void (*task)(void *, size_t, size_t), void *context, size_t part,
+                        size_t parts) {
+    const crnn_fpmode caller = crnn_fpmode_enter();
+    task(context, part, parts);
+    crnn_fpmode_leave(caller);
+}
+
 static void work_in_team(size_t part) {
     size_t team;
     for (size_t turn = 0; (team = atomic_load(&pool.team)) == 0; turn++) wait_turn(turn);
-    pool.task(pool.context, part, team);
+    run_in_mode(pool.task, pool.context, part, team);
 }
 
 static void worker_loop(void) {
@@ -229,7 +238,7 @@ void crnn_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t
                void *context) {
     const size_t wanted = worth(multiply_adds, at_most);
     if (wanted <= 1 || atomic_exchange(&busy, true)) {
-        task(context, 0, 1);
+        run_in_mode(task, context, 0, 1);
         return;
     }
     lock_take(&pool.lock);
@@ -242,7 +251,7 @@ void crnn_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t
     atomic_fetch_add(&pool.arrivals, 1);
     signal_all(&pool.job_arrived);
     lock_give(&pool.lock);
-    task(context, 0, close_team(wanted, multiply_adds));
+    run_in_mode(task, context, 0, close_team(wanted, multiply_adds));
     close_job();
     atomic_store(&busy, false);
 }
