@@ -223,11 +223,13 @@ def test_how_the_caller_rounds_changes_nothing(rounding_up, threads, dtype):
     h = layer(x)[0]
 
     def results():
-        dense.zero_grad()
-        y, _, tape = dense.forward(h)
-        dx = dense.backward(tape, y)[0]
-        of_dense = {"dense y": y, "dense dx": dx, "dense W": dense.grads["W"]}
-        return copied(everything(layer, x, state) | of_dense)
+        for each in (layer, dense):
+            each.zero_grad()
+        y, end, tape = layer.forward(x, state)
+        dx, back = layer.backward(tape, h, end)
+        logits, _, dense_tape = dense.forward(h)
+        dh, _ = dense.backward(dense_tape, logits)
+        return copied([y, end, dx, back, layer.grads, logits, dh, dense.grads["W"]])
 
     expected = results()
     for n in (1, 3):
