@@ -36,8 +36,9 @@ SHAPES = {  # B, T, I, H
     "wide": (128, 100, 128, 512),
 }
 TASKS = {"inference": 1, "training": 3}  # passes over the sequence
-ROUNDS, SECONDS, PAUSE = 7, 0.04, 0.005
-QUIET, STEADY, TRIES = 0.05, 0.25, 4
+ROUNDS, FEW_ROUNDS, SECONDS, PAUSE = 7, 3, 0.03, 0.005
+LONG = 0.15  # a call of so many seconds needs no other before it, and fewer rounds
+QUIET, STEADY, TRIES = 0.05, 0.25, 2
 
 
 class Row(NamedTuple):
@@ -92,10 +93,11 @@ def peak_of(cores: int) -> float:
     return sum(float(program.communicate()[0]) for program in programs)
 
 
-def rate(call: Any, work: float) -> float:
+def rate(call: Any, work: float, long: bool) -> float:
     """GF/s of one block of calls, after one that is not counted."""
     time.sleep(PAUSE)  # threads of the peer before go to sleep
-    call()
+    if not long:
+        call()
     calls, start = 0, time.perf_counter()
     while True:
         call()
@@ -115,14 +117,20 @@ def measure(peers: list[Any], cores: int, cell: str, task: str, name: str) -> Ro
     calls = {peer: call for peer, call in calls.items() if call is not None}
     for call in calls.values():
         call()  # compiles, allocates
+    start = time.perf_counter()
+    calls["crnn"]()
+    long = time.perf_counter() - start > LONG
+    count = FEW_ROUNDS if long else ROUNDS
     for attempt in range(TRIES):
-        for _ in range(20):
+        for _ in range(5):
             if busy_elsewhere(cores) < QUIET:
                 break
         peak = peak_of(cores)
-        rounds = [{peer: rate(call, work) for peer, call in calls.items()} for _ in range(ROUNDS)]
+        rounds = [
+            {peer: rate(call, work, long) for peer, call in calls.items()} for _ in range(count)
+        ]
         rates = {peer: statistics.median(each[peer] for each in rounds) for peer in calls}
-        ours = sorted(each["crnn"] for each in rounds)[1:-1]
+        ours = sorted(each["crnn"] for each in rounds)[count // ROUNDS : -1]
         disturbed = ours[-1] / ours[0] - 1 > STEADY or busy_elsewhere(cores) > QUIET
         row = Row(cores, cell, task, name, peak, rates, 0.0, disturbed)
         ratio = statistics.median(each["crnn"] / each[row.best] for each in rounds)

@@ -24,9 +24,9 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
 /* A member's share of the panels. */
 static void pack_part(const crnn_forward_run *run, size_t part, size_t parts) {
     const crnn_shape *s = run->shape;
-    const size_t count = s->phases * s->panels;
-    for (size_t i = count * part / parts; i < count * (part + 1) / parts; i++)
-        s->kernels->pack_panel(run, i / s->panels, i % s->panels);
+    for (size_t phase = 0; phase < s->phases; phase++)
+        s->kernels->pack_panels(run, phase, s->panels * part / parts,
+                                s->panels * (part + 1) / parts);
 }
 
 void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,

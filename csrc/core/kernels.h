@@ -130,8 +130,8 @@ struct crnn_kernels {
     size_t block_rows; /* rows that a product over rows takes at a time: tape rows whose gradients
                           are there at once */
 
-    /* forward: [bias], x where it is to be packed, h likewise, of one panel of one phase */
-    void (*pack_panel)(const crnn_forward_run *run, size_t phase, size_t panel);
+    /* forward: bias, x where it is to be packed, and h, of panels from..to-1 of one phase */
+    void (*pack_panels)(const crnn_forward_run *run, size_t phase, size_t from, size_t to);
     /* backward: one panel of the products to h, of one phase, and to x */
     void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
     void (*turn_x)(const crnn_backward_run *run, size_t panel);

@@ -46,8 +46,10 @@ typedef pthread_cond_t signal_type;
 enum { MAX_THREADS = 256, SPINS = 4000 /* some 20 to 120 microseconds, by processor */ };
 /* Multiply-adds worth handing to another thread: waking one costs about as much as this takes. */
 static const double PART_WORK = 1e6;
-/* Multiply-adds of a job for which its caller waits one spin longer: a small part of their time. */
-static const double WORK_PER_SPIN = 8e3;
+/* Multiply-adds of a job for which its caller waits one turn longer for workers to come: a tenth of
+ * their time, because a worker that sleeps may need as long as a short call takes, and a long call
+ * without it takes twice as long. */
+static const double WORK_PER_TURN = 8e3;
 
 static struct {
     lock_type lock;
@@ -216,9 +218,9 @@ static void start_workers(size_t wanted) {
 
 /* Waits for those who are to join, though not for long; then nobody may. Returns the members. */
 static size_t close_team(size_t wanted, double multiply_adds) {
-    const double patience = multiply_adds / WORK_PER_SPIN;
-    for (int i = 0; i < SPINS && i < patience && atomic_load(&pool.joined) + 1 < wanted; i++)
-        spin_pause();
+    const double patience = multiply_adds / WORK_PER_TURN;
+    for (size_t turn = 0; (double)turn < patience && atomic_load(&pool.joined) + 1 < wanted; turn++)
+        wait_turn(turn);
     lock_take(&pool.lock);
     pool.seats = 0;
     const size_t team = atomic_load(&pool.joined) + 1;
