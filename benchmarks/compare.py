@@ -36,8 +36,8 @@ SHAPES = {  # B, T, I, H
     "wide": (128, 100, 128, 512),
 }
 TASKS = {"inference": 1, "training": 3}  # passes over the sequence
-ROUNDS, FEW_ROUNDS, SECONDS, PAUSE = 7, 3, 0.03, 0.005
-LONG = 0.15  # a call of so many seconds needs no other before it, and fewer rounds
+SECONDS, PAUSE = 0.03, 0.005
+LONG = 0.15  # a call of so many seconds needs no other before it, and half as many rounds
 QUIET, STEADY, TRIES = 0.05, 0.25, 2
 
 
@@ -107,8 +107,8 @@ def rate(call: Any, work: float, long: bool) -> float:
             return calls * work / took / 1e9
 
 
-def measure(peers: list[Any], cores: int, cell: str, task: str, name: str) -> Row:
-    """One row, until the machine leaves it alone."""
+def measure(peers: list[Any], cores: int, cell: str, task: str, name: str, rounds: int) -> Row:
+    """One row, again where the machine did not leave it alone."""
     from peers import CELLS, Shape
 
     shape = Shape(*SHAPES[name])
@@ -120,20 +120,20 @@ def measure(peers: list[Any], cores: int, cell: str, task: str, name: str) -> Ro
     start = time.perf_counter()
     calls["crnn"]()
     long = time.perf_counter() - start > LONG
-    count = FEW_ROUNDS if long else ROUNDS
+    count = rounds // 2 if long else rounds
     for attempt in range(TRIES):
         for _ in range(5):
             if busy_elsewhere(cores) < QUIET:
                 break
         peak = peak_of(cores)
-        rounds = [
+        turns = [
             {peer: rate(call, work, long) for peer, call in calls.items()} for _ in range(count)
         ]
-        rates = {peer: statistics.median(each[peer] for each in rounds) for peer in calls}
-        ours = sorted(each["crnn"] for each in rounds)[count // ROUNDS : -1]
+        rates = {peer: statistics.median(each[peer] for each in turns) for peer in calls}
+        ours = sorted(each["crnn"] for each in turns)[count // 4 : count - count // 4]
         disturbed = ours[-1] / ours[0] - 1 > STEADY or busy_elsewhere(cores) > QUIET
         row = Row(cores, cell, task, name, peak, rates, 0.0, disturbed)
-        ratio = statistics.median(each["crnn"] / each[row.best] for each in rounds)
+        ratio = statistics.median(each["crnn"] / each[row.best] for each in turns)
         row = row._replace(ratio=ratio)
         if not disturbed or attempt == TRIES - 1:
             break
@@ -156,7 +156,8 @@ def work_through(arguments: argparse.Namespace, cores: int) -> None:
     for cell in arguments.cells:
         for task in TASKS:
             for shape in arguments.rows:
-                print(json.dumps(measure(peers, cores, cell, task, shape)), flush=True)
+                row = measure(peers, cores, cell, task, shape, arguments.rounds)
+                print(json.dumps(row), flush=True)
 
 
 # ------------------------------------------------------------------ in the one that was started
@@ -289,6 +290,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=names, default=names)
     parser.add_argument("--rows", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--cores", nargs="+", type=int, default=cores)
+    parser.add_argument("--rounds", type=int, default=8, help="turns that each peer has")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
