@@ -9,7 +9,8 @@ are quiet, and repeated when its rounds differ too much. GF/s counts 2 B T G H (
 that for training (forward, and backward to the parameters and to x). The peak is that of
 multiply-adds in registers, measured on the same cores beside the row (benchmarks/core.c).
 
-Writes docs/benchmark.md, the table, and docs/images/benchmark.png, the chart.
+Writes docs/benchmark.md, the table, and docs/images/benchmark.png, the chart; and, where every cell
+and shape was measured, the digest between two marks in README.md.
 """
 
 from __future__ import annotations
@@ -253,6 +254,39 @@ def report(versions: dict[str, str], rows: list[Row]) -> str:
     return "\n".join(page) + "\n"
 
 
+def digest(versions: dict[str, str], rows: list[Row]) -> str:
+    """What README.md shows: the first cell's rates beside the best peer's, and the means of all."""
+    cell = rows[0].cell
+    peers = ", ".join(f"{name} {versions[name]}" for name in versions if name != "crnn")
+    lines = [
+        f"{cell}, float32, GF/s beside the best of {peers}, on the same cores in one run "
+        f"({processor()}; the dotted line is the peak of multiply-adds):",
+        "",
+        f"| | {' | '.join(SHAPES)} | all cells, mean ratio |",
+        "|---|" + "--:|" * (len(SHAPES) + 1),
+    ]
+    for cores, task in dict.fromkeys((row.cores, row.task) for row in rows):
+        some = [row for row in rows if (row.cores, row.task) == (cores, task)]
+        cells = [
+            f"**{row.rates['crnn']:.0f}** / {row.rates[row.best]:.0f}"
+            for row in some
+            if row.cell == cell
+        ]
+        lines.append(
+            f"| {task}, {cores} core{'s' * (cores > 1)} | {' | '.join(cells)} "
+            f"| {mean_ratio(some):.2f}, least {min(row.ratio for row in some):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def update(path: Path, text: str) -> None:
+    """Put the text between the two marks of a file."""
+    begin, end = "<!-- benchmark -->\n", "<!-- end of benchmark -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
 COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}
 
 
@@ -278,7 +312,8 @@ def draw(rows: list[Row], path: Path) -> None:
         axis.set_ylabel("GF/s")
         axis.set_title(f"{cell}, {task}, {cores} core{'s' * (cores > 1)}", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes.flat[0].legend(fontsize=8, frameon=False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
@@ -303,6 +338,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "benchmark.md").write_text(report(versions, rows), encoding="utf-8")
     draw(rows, arguments.output / "images/benchmark.png")
+    if len(rows) == len(arguments.cores) * len(TASKS) * len(names) * len(SHAPES):
+        update(ROOT / "README.md", digest(versions, rows))
     print(report(versions, rows))
 
 
