@@ -16,16 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from peers import CELLS
 
 import crnn
 
-CELLS: dict[str, dict[str, Any]] = {
-    "LSTM": {},
-    "GRU": {},
-    "GRU before": {"reset": "before"},
-    "RNN": {},
-    "JANET": {},
-}
 B, T, I, H = 32, 100, 64, 128  # where nothing else is said
 Call = Callable[[], object]
 
@@ -42,8 +36,8 @@ class Path(NamedTuple):
 
 def layer(cell: str, inputs: int = I, hidden: int = H, **options: Any) -> Any:
     """One of the table's cells."""
-    given = CELLS[cell] | options
-    return getattr(crnn, cell.split()[0])(inputs, hidden, seed=0, **given)
+    row = CELLS[cell]
+    return getattr(crnn, row.crnn)(inputs, hidden, seed=0, **row.options | options)
 
 
 def floats(*shape: int) -> Any:

@@ -143,7 +143,7 @@ class Onnx:
             return None
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        model = onnx_model(cell, shape).SerializeToString()
+        model = _onnx_model(cell, shape).SerializeToString()
         session = self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x = np.ascontiguousarray(_input(shape, "f4")[0].transpose(1, 0, 2))
         return lambda: session.run(None, {"x": x})
@@ -152,7 +152,7 @@ class Onnx:
         return None
 
 
-def onnx_model(cell: str, shape: Shape) -> Any:
+def _onnx_model(cell: str, shape: Shape) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     row, rng = CELLS[cell], np.random.default_rng(0)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from peers import Shape, onnx_model
+from peers import Onnx, Shape
 
 import crnn
 
@@ -62,14 +62,9 @@ def torch_layer(I: int, H: int) -> Step:
 
 def onnx_operator(I: int, H: int) -> Step:
     """The operator with one step; its state begins at zero each time, which costs it nothing."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = onnx_model("LSTM", Shape(1, 1, I, H)).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    x = np.zeros((1, 1, I), "float32")
-    return lambda: session.run(None, {"x": x})
+    step = Onnx().inference("LSTM", Shape(1, 1, I, H), threads=1)
+    assert step is not None
+    return step
 
 
 CONTENDERS = {

@@ -10,26 +10,17 @@ from pathlib import Path
 
 import paths
 import pytest
+from compare import busy_elsewhere
 
 ROOM, TRIES = 1.4, 4
 
 
-def busy(cores):
-    """The share of all cores that somebody uses while this process sleeps."""
-
-    def used():
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-        return sum(int(fields[i]) for i in (0, 1, 2, 7))
-
-    before = used()
-    time.sleep(0.2)
-    return (used() - before) / os.sysconf("SC_CLK_TCK") / 0.2 / cores
-
-
 def two_free_cores():
+    """Whether there are two, and others use less than a fifth of one core."""
     if not hasattr(os, "sched_getaffinity") or not Path("/proc/stat").exists():
         return False
-    return len(os.sched_getaffinity(0)) >= 2 and busy(2) < 0.1
+    cores = os.cpu_count()
+    return len(os.sched_getaffinity(0)) >= 2 and busy_elsewhere(cores, 0.2) * cores < 0.2
 
 
 @pytest.mark.parametrize("cell", paths.CELLS)
