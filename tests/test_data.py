@@ -1,6 +1,9 @@
 """Vocabularies, streams, lines and corpora."""
 
+import doctest
+import importlib
 import json
+import pkgutil
 
 import numpy as np
 import pytest
@@ -68,6 +71,87 @@ def test_a_vocabulary_goes_through_json():
 def test_its_repr_makes_it_again():
     for vocabulary in (Vocabulary("ab"), Vocabulary("ab", unknown="?")):
         assert eval(repr(vocabulary)) == vocabulary
+
+
+def test_rare_symbols_are_left_out():
+    words = ["c", "c", "c", "b", "b", "a", "a", "d"]
+    assert Vocabulary.from_text(words, min_count=2).symbols == ("a", "b", "c")
+    assert Vocabulary.from_text(words, max_size=2).symbols == ("a", "c")  # a and b are as frequent
+    assert Vocabulary.from_text(words, "?", max_size=3).symbols == ("a", "c", "?")
+    assert Vocabulary.from_text(words, "d", max_size=2).symbols == ("c", "d")
+    assert Vocabulary.from_text(words, "?", max_size=1).symbols == ("?",)
+    assert Vocabulary.from_text(words, "?", min_count=2, max_size=9).symbols == (*"abc", "?")
+    with pytest.raises(ValueError, match="symbols: expected at least one, got none"):
+        Vocabulary.from_text(words, min_count=4)
+    with pytest.raises(ValueError, match="max_size: expected an integer of at least 1"):
+        Vocabulary.from_text(words, max_size=0)
+
+
+def test_words_are_decoded_with_spaces():
+    vocabulary = Vocabulary.from_text(["to", "be"], unknown="...")
+    assert vocabulary.decode(vocabulary.encode(["to", "be", "or"]), " ") == "to be ..."
+
+
+@pytest.mark.parametrize("unknown", [None, "?", "\ud800"])
+def test_a_vocabulary_in_a_file(tmp_path, unknown):
+    vocabulary = Vocabulary.from_text('a"\n\ud800∂\x00', unknown=unknown)
+    path = tmp_path / "vocabulary.json"
+    path.write_text("old")
+    vocabulary.save(path)
+    assert Vocabulary.load(path) == vocabulary
+    assert Vocabulary.load(path).symbols == vocabulary.symbols
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_vocabulary_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "vocabulary.json"
+    Vocabulary("ab").save(path)
+
+    def full(file):
+        raise OSError("no space")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        Vocabulary("cd").save(path)
+    assert Vocabulary.load(path) == Vocabulary("ab")
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match="expected the name of a file, got a directory"):
+        Vocabulary("ab").save(tmp_path)
+
+
+def test_every_file_cut_short_is_refused(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    Vocabulary("ab∂", unknown="?").save(path)
+    content = path.read_bytes()
+    for end in range(len(content)):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=r"vocabulary\.json: cannot be read"):
+            Vocabulary.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"symbols": "ab"}, "the symbols are not a list"),
+        ({"symbols": ["a", 1]}, "symbols: expected strings, got 1"),
+        ({"symbols": ["a", "a"]}, "symbols: expected different ones, got 'a' twice"),
+        ({"symbols": []}, "symbols: expected at least one"),
+        ({"unknown": 3}, "or the unknown one is not a string"),
+        ({"version": 2}, "written in version 2, expected 1"),
+        ({"format": "else"}, "not the file of a vocabulary"),
+        (None, "not the file of a vocabulary"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, change, message):
+    path = tmp_path / "vocabulary.json"
+    tree = {"format": "crnn vocabulary", "version": 1, "symbols": ["a"], "unknown": None}
+    path.write_text(json.dumps(tree))
+    assert Vocabulary.load(path) == Vocabulary("a")
+    path.write_text(json.dumps(None if change is None else tree | change))
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.load(path)
+    with pytest.raises(FileNotFoundError):
+        Vocabulary.load(tmp_path / "nothing.json")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +316,7 @@ def test_a_python_without_its_topics_says_so(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(crnn.data, "import_module", missing)
+    monkeypatch.setattr("crnn.data.text.import_module", missing)
     with pytest.raises(ImportError, match="this Python has no pydoc_data"):
         corpus("pydoc")
 
@@ -241,3 +325,21 @@ def test_an_unknown_corpus_is_an_error():
     assert corpora() == ["dinosaurs", "pydoc"]
     with pytest.raises(ValueError, match=r"expected one of dinosaurs, pydoc, got '\.\./data'"):
         corpus("../data")
+
+
+# ------------------------------------------------------------------------------------- the package
+
+
+def test_examples_in_the_documentation():
+    modules = [
+        importlib.import_module(f"crnn.data.{m.name}")
+        for m in pkgutil.iter_modules(crnn.data.__path__)
+    ]
+    outcomes = {module.__name__: doctest.testmod(module) for module in modules}
+    assert not any(outcome.failed for outcome in outcomes.values())
+    assert outcomes["crnn.data.series"].attempted > 0
+
+
+def test_all_names_are_there():
+    assert crnn.data.__all__ == sorted(crnn.data.__all__, key=lambda n: (not n.isupper(), n))
+    assert all(hasattr(crnn.data, name) for name in crnn.data.__all__)

@@ -1,0 +1,135 @@
+"""Orders and splits that depend on nothing but their arguments."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core
+from crnn.layers.base import check_seed
+
+# Streams of the counter-based generator (crnn._core.random_uniform), apart from one another.
+SHUFFLE = int.from_bytes(b"shuffle")
+BATCHES = int.from_bytes(b"batches")
+_SPLIT = int.from_bytes(b"split")
+
+
+def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.intp]:
+    """Return an order (n,) of 0 ... n-1 that depends on nothing but the arguments.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    seed, stream : int
+        Which sequence of random numbers.
+    number : int
+        Which of the orders that come one after the other in it.
+    """
+    return np.argsort(_core.random_uniform(seed, stream, number * n, n), kind="stable")
+
+
+def split(
+    *data: Any,
+    share: float = 0.1,
+    by: Literal["time", "sequence"] = "time",
+    gap: int = 0,
+    seed: int = 0,
+) -> list[Any]:
+    """Split data into a part to train on and a part held out.
+
+    Parameters
+    ----------
+    *data : arrays or lists, all of one length
+        Split in the same places. Their first axis is time, or counts sequences.
+    share : float
+        How much to hold out, above 0 and below 1: at least one element, and one is left.
+    by : {"time", "sequence"}
+        ``"time"``: the end is held out, as the future is. ``"sequence"``: elements chosen at random
+        are held out; both parts keep the order.
+    gap : int
+        Steps before the held-out end that belong to neither part, for ``"time"``. Elements that
+        look ahead or overlap (such as `windows`) need a gap as long as what they share; better
+        split the series first.
+    seed : int
+        The random choice is a function of it.
+
+    Returns
+    -------
+    list
+        ``[train, held_out]`` of the first argument, then of the second, and so on, as
+        scikit-learn's ``train_test_split`` has it. Arrays split by time are views.
+
+    Examples
+    --------
+    >>> split([1, 2, 3, 4, 5], share=0.4)
+    [[1, 2, 3], [4, 5]]
+    >>> x, x_out, y, y_out = split("abcd", [1, 2, 3, 4], share=0.25, gap=1)
+    >>> x, x_out, y, y_out
+    ('ab', 'd', [1, 2], [4])
+    """
+    lengths = [len(part) for part in data]
+    if len(set(lengths)) != 1:
+        raise ValueError(f"data: expected one or more of the same length, got lengths {lengths}")
+    if not 0 < share < 1:
+        raise ValueError(f"share: expected a number above 0 and below 1, got {share!r}")
+    if by not in ("time", "sequence"):
+        raise ValueError(f"by: expected 'time' or 'sequence', got {by!r}")
+    n = lengths[0]
+    count = _count_held_out("data", n, share)
+    if by == "time":
+        if not 0 <= gap < n - count:
+            raise ValueError(
+                f"gap: expected an integer from 0 to below {n - count}, "
+                f"which is what {count} held out of {n} leave, got {gap!r}"
+            )
+        return [p for part in data for p in (part[: n - count - gap], part[n - count :])]
+    if gap:
+        raise ValueError(f"gap: expected 0 with by='sequence', got {gap!r}")
+    parts = _chosen_parts(n, count, check_seed(seed))
+    return [_take(part, numbers) for part in data for numbers in parts]
+
+
+def hold_out(lines: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split lines into those to train on and those held out, chosen at random.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        At least two, unless the share is 0.
+    share : float
+        How much to hold out, from 0 to below 1; more than 0 is at least one line, and one is left.
+    seed : int
+        The choice is a function of it.
+
+    Returns
+    -------
+    train, held_out : lists of str
+        Each in the order of `lines`.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share: expected a number from 0 to below 1, got {share!r}")
+    if share == 0:
+        return list(lines), []
+    count = _count_held_out("lines", len(lines), share)
+    train, out = _chosen_parts(len(lines), count, seed)
+    return _take(lines, train), _take(lines, out)
+
+
+def _count_held_out(name: str, n: int, share: float) -> int:
+    if n < 2:
+        raise ValueError(f"{name}: expected at least two, got {n}")
+    return min(max(1, round(share * n)), n - 1)
+
+
+def _chosen_parts(n: int, count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the numbers of those to train on and of the `count` held out, both ascending."""
+    order = permutation(n, seed, _SPLIT)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _take(part: Any, numbers: NDArray[np.intp]) -> Any:
+    if isinstance(part, np.ndarray):
+        return part[numbers]
+    return [part[number] for number in numbers.tolist()]

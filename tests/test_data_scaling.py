@@ -1,0 +1,168 @@
+"""Features brought to mean 0 and standard deviation 1."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import crnn.data.scaling
+from crnn.data import Standardizer
+
+values = st.floats(-1e6, 1e6)
+
+
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=9), elements=values))
+def test_what_was_transformed_comes_back(x):
+    scaler = Standardizer().fit(x)
+    there = scaler.transform(x)
+    np.testing.assert_allclose(scaler.inverse(there), x, rtol=1e-9, atol=1e-9)
+    rows = x.reshape(-1, x.shape[-1])
+    np.testing.assert_allclose(scaler.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-9)
+    spread = rows.std(axis=0)
+    varied = spread > 1e-6 * np.abs(rows).max(initial=1)
+    np.testing.assert_allclose(scaler.scale[varied], spread[varied], rtol=1e-6)
+    flat = there.reshape(rows.shape)[:, varied]
+    np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(flat.std(axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e300, 3.0])
+def test_a_constant_feature_becomes_zero(value):
+    x = np.column_stack([np.full(7, value), np.arange(7.0)])
+    scaler = Standardizer().fit(x)
+    assert (scaler.mean[0], scaler.scale[0]) == (value, 1)
+    assert not scaler.transform(x)[:, 0].any()
+    np.testing.assert_array_equal(scaler.inverse(scaler.transform(x))[:, 0], value)
+
+
+def test_missing_values_are_left_out():
+    x = np.array([[1, np.nan], [3, 10], [np.nan, 20], [5, 30]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaler = Standardizer().fit(x)
+        there = scaler.transform(x)
+    np.testing.assert_allclose(scaler.mean, [3, 20])
+    np.testing.assert_allclose(scaler.scale, [np.sqrt(8 / 3), np.sqrt(200 / 3)])
+    np.testing.assert_array_equal(np.isnan(there), np.isnan(x))
+
+
+def test_sequences_of_different_lengths_count_by_their_steps():
+    parts = [np.random.default_rng(n).normal(3, 2, (n, 2)) for n in (1, 5, 30, 0)]
+    one, whole = Standardizer().fit(parts), Standardizer().fit(np.concatenate(parts))
+    np.testing.assert_allclose(one.mean, whole.mean)
+    np.testing.assert_allclose(one.scale, whole.scale)
+
+
+def test_a_file_is_looked_at_in_parts(monkeypatch):
+    x = np.random.default_rng(0).normal(1e4, 1, (50, 7, 3)).astype(np.float32)
+    largest = []
+    monkeypatch.setattr(crnn.data.scaling, "_BLOCK", 20)
+    blocks = crnn.data.scaling._blocks
+
+    def watched(parts):
+        for block in blocks(parts):
+            largest.append(len(block))
+            yield block
+
+    monkeypatch.setattr(crnn.data.scaling, "_blocks", watched)
+    scaler = Standardizer().fit(x)
+    assert max(largest) <= 20
+    rows = x.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(scaler.mean, rows.mean(axis=0))
+    np.testing.assert_allclose(scaler.scale, rows.std(axis=0))
+
+
+def test_columns_alone():
+    x = np.random.default_rng(0).normal([0, 10, 20], [1, 2, 3], (40, 3))
+    scaler = Standardizer().fit(x)
+    there = scaler.transform(x)
+    np.testing.assert_array_equal(scaler.transform(x[:, [2, 0]], columns=[2, 0]), there[:, [2, 0]])
+    np.testing.assert_allclose(scaler.inverse(there[:, 1], columns=1), x[:, 1])
+    np.testing.assert_allclose(scaler.inverse(there[None, :, 1:2], columns=1), x[None, :, 1:2])
+
+
+def test_types_and_shapes():
+    scaler = Standardizer().fit(np.arange(6))
+    assert scaler.transform(np.arange(6)).dtype == np.float64
+    assert scaler.transform(np.arange(6)).shape == (6,)
+    assert scaler.transform(np.ones((4, 1), np.float32)).dtype == np.float32
+    x = np.ones(3)
+    scaler.transform(x)
+    np.testing.assert_array_equal(x, 1)  # a copy was scaled
+
+
+def test_it_goes_through_json():
+    x = np.random.default_rng(0).normal(0.1, 3, (40, 3))
+    scaler = Standardizer().fit(x)
+    again = Standardizer.from_dict(json.loads(json.dumps(scaler.to_dict())))
+    np.testing.assert_array_equal(again.transform(x), scaler.transform(x))
+
+
+def test_nothing_is_transformed_before_fit():
+    for call in ("transform", "inverse"):
+        with pytest.raises(RuntimeError, match="expected a call of fit before this one"):
+            getattr(Standardizer(), call)(np.ones(3))
+    with pytest.raises(RuntimeError, match="expected a call of fit before this one"):
+        Standardizer().to_dict()
+    assert repr(Standardizer()) == "Standardizer()"
+    assert repr(Standardizer().fit(np.ones((3, 2)))) == "<Standardizer of 2 features>"
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1.0, np.nan]], "x: expected finite numbers in column 1, got none"),
+        ([[1.0, 2.0], [np.inf, 2]], "x: expected finite numbers in column 0, got infinity"),
+        ([], "x: expected finite numbers in column 0, got none"),
+        (["a"], r"x: expected numbers \(N, F\), got <U1"),
+        ([np.ones((2, 3)), np.ones((2, 4))], "x: expected F=3 features in each, got 4"),
+    ],
+)
+def test_what_cannot_be_fitted(x, message):
+    scaler = Standardizer().fit([1.0, 2.0])
+    before = scaler.to_dict()
+    with pytest.raises(ValueError, match=message):
+        scaler.fit(x)
+    assert scaler.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("x", "columns", "message"),
+    [
+        (
+            np.ones((3, 3)),
+            None,
+            r"x: expected numbers \(\.\.\., F=2\), got float64 of shape \(3, 3\)",
+        ),
+        (np.ones((3, 2)), 1, r"x: expected numbers \(\.\.\., F=1\), got float64 of shape \(3, 2\)"),
+        (np.ones(()), None, r"x: expected numbers .* got float64 of shape \(\)"),
+        (np.ones((3, 1)), 2, "columns: expected integers from 0 to 1, got 2"),
+        (np.ones((3, 1)), ["a"], r"columns: expected integers from 0 to 1, got \['a'\]"),
+    ],
+)
+def test_what_cannot_be_transformed(x, columns, message):
+    with pytest.raises(ValueError, match=message):
+        Standardizer().fit([[1, 2], [3, 4]]).transform(x, columns)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"mean": [0.0]}, r"missing: \['scale'\]"),
+        ({"mean": [0.0], "scale": [1.0], "more": 1}, r"unknown: \['more'\]"),
+        (
+            {"mean": [0.0], "scale": [1.0, 2.0]},
+            "numbers: expected finite means and positive scales",
+        ),
+        ({"mean": [0.0], "scale": [0.0]}, "numbers: expected finite means and positive scales"),
+        ({"mean": [float("nan")], "scale": [1.0]}, "numbers: expected finite means"),
+        ({"mean": None, "scale": None}, "numbers: expected finite means"),
+    ],
+)
+def test_wrong_numbers(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        Standardizer.from_dict(numbers)
