@@ -1,10 +1,16 @@
 """The mathematics of crnn in plain NumPy: the pages to read, and the oracles of the tests.
 
-`cells` has the recurrent cells, forward and backward; `training` the dense map, the losses and the
-optimizers.
+Begin with `cells`: the recurrent cells, forward and backward. `sums` has what goes into their gates
+(and layer normalisation), `activations` what comes out; `recurrence` is the loop over time with the
+options that all cells share, `reading` the order of the steps (lengths, masks, resets), `drops` the
+random numbers. `training` has the dense map, the losses and the optimizers.
 """
 
-from crnn.reference.cells import GRU, JANET, LSTM, RNN, Cell, one_hot, sigmoid
+from crnn.reference.activations import ACTIVATIONS, sigmoid
+from crnn.reference.arrays import one_hot
+from crnn.reference.cells import GRU, JANET, LSTM, RNN
+from crnn.reference.drops import Draws, philox
+from crnn.reference.recurrence import Cell
 from crnn.reference.training import (
     adam,
     adamw,
@@ -18,11 +24,13 @@ from crnn.reference.training import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "GRU",
     "JANET",
     "LSTM",
     "RNN",
     "Cell",
+    "Draws",
     "adam",
     "adamw",
     "clip_norm",
@@ -30,6 +38,7 @@ __all__ = [
     "dense_backward",
     "mse",
     "one_hot",
+    "philox",
     "rmsprop",
     "sgd_momentum",
     "sigmoid",

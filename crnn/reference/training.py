@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.reference.cells import Array, Named, one_hot
+from crnn.reference.arrays import Array, Named, one_hot
 
 
 def dense(params: Mapping[str, Array], x: ArrayLike) -> Array:
