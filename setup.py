@@ -9,7 +9,7 @@ Environment variables:
 CRNN_SKIP_ISA=avx512,avx2
     Leave out levels that the compiler cannot build.
 CRNN_SANITIZE=1
-    Build with the address and undefined-behaviour sanitizers.
+    Build with the address and undefined-behaviour sanitizers, and with new memory that holds NaN.
 """
 
 import os
@@ -80,6 +80,7 @@ class BuildCore(build_ext):
         """Compile what is out of date, several files at a time, and link."""
         if SANITIZE:
             ext.extra_link_args += self.flags["LDFLAGS_sanitize"]
+            ext.define_macros.append(("CRNN_POISON", "1"))
         for level in self.levels:
             if level != "scalar":
                 ext.define_macros.append((f"CRNN_HAVE_{level.upper()}", "1"))

@@ -16,11 +16,16 @@ from crnn import losses, optim, reference
 from crnn._version import __version__
 from crnn.checkpoint import load, save
 from crnn.configuration import set_num_threads, show_config
+from crnn.generation import generate
 from crnn.gradcheck import gradcheck
 from crnn.layers.base import Layer
+from crnn.layers.checkpointed import Checkpointed
 from crnn.layers.composition import Bidirectional, Residual, Sequential
+from crnn.layers.conditioned import Conditioned
 from crnn.layers.pointwise import Dense, Dropout, Embedding, LayerNorm
+from crnn.layers.pooling import Pool
 from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
+from crnn.layers.tied import TiedDense
 from crnn.training import fit
 
 __all__ = [
@@ -29,15 +34,20 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bidirectional",
+    "Checkpointed",
+    "Conditioned",
     "Dense",
     "Dropout",
     "Embedding",
     "Layer",
     "LayerNorm",
+    "Pool",
     "Residual",
     "Sequential",
+    "TiedDense",
     "__version__",
     "fit",
+    "generate",
     "gradcheck",
     "load",
     "losses",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
 _Array = NDArray[Any]
@@ -13,7 +13,13 @@ _Array = NDArray[Any]
 class Recurrent:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __call__(
-        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
     ) -> tuple[_Array, Any]: ...
     def forward(
         self,
@@ -21,7 +27,13 @@ class Recurrent:
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         training: bool = True,
+        call: int = 0,
+        first_row: int = 0,
+        first_step: int = 0,
+        layer: int = 0,
     ) -> tuple[_Array, Any, Tape]: ...
     def backward(
         self, tape: Tape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
@@ -33,9 +45,13 @@ class Recurrent:
     @property
     def hidden_size(self) -> int: ...
     @property
-    def bias(self) -> bool: ...
+    def output_size(self) -> int: ...
     @property
-    def reverse(self) -> bool: ...
+    def options(self) -> dict[str, Any]: ...
+    @property
+    def seed(self) -> int: ...
+    @seed.setter
+    def seed(self, value: int) -> None: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -50,57 +66,16 @@ class Recurrent:
     def flat_grads(self) -> _Array: ...
 
 class RNN(Recurrent):
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: str = "tanh",
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None: ...
-    @property
-    def activation(self) -> str: ...
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
 
 class LSTM(Recurrent):
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None: ...
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
 
 class GRU(Recurrent):
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        reset: str = "after",
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None: ...
-    @property
-    def reset(self) -> str: ...
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
 
 class JANET(Recurrent):
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        beta: float = 1.0,
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None: ...
-    @property
-    def beta(self) -> float: ...
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
 
 @disjoint_base
 class Bidirectional:
@@ -108,7 +83,13 @@ class Bidirectional:
         self, forward_layer: Recurrent, backward_layer: Recurrent, merge: str = "concat"
     ) -> None: ...
     def __call__(
-        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
     ) -> tuple[_Array, Any]: ...
     def forward(
         self,
@@ -116,7 +97,13 @@ class Bidirectional:
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         training: bool = True,
+        call: int = 0,
+        first_row: int = 0,
+        first_step: int = 0,
+        layer: int = 0,
     ) -> tuple[_Array, Any, PairTape]: ...
     def backward(
         self, tape: PairTape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
@@ -151,6 +138,13 @@ class PairTape:
     def forward(self) -> Tape: ...
     @property
     def backward(self) -> Tape: ...
+
+@final
+class PairState(tuple[Any, Any]):
+    @property
+    def forward(self) -> Any: ...
+    @property
+    def backward(self) -> Any: ...
 
 @final
 class Stream:
@@ -200,6 +194,17 @@ def squared_error(y: _Array, target: _Array, scale: float, /) -> tuple[float, _A
 def dense_forward(x: _Array, W_t: _Array, b: _Array | None, /) -> _Array: ...
 def dense_backward(
     x: _Array, W_t: _Array, dy: _Array, dW_t: _Array, db: _Array | None, /
+) -> _Array: ...
+def dropout(
+    x: _Array,
+    p: float,
+    rows: _Array,
+    steps: _Array,
+    seed: int,
+    call: int,
+    first_row: int,
+    layer: int,
+    /,
 ) -> _Array: ...
 def embedding_backward(symbols: _Array, dy: _Array, dW: _Array, /) -> None: ...
 def random_uniform(seed: int, stream: int, first: int, n: int, /) -> NDArray[np.float64]: ...

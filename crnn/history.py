@@ -3,7 +3,10 @@
 import csv
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class History:
@@ -45,6 +48,22 @@ class History:
         """Return the rows as dictionaries."""
         table = zip(*self.columns.values(), strict=True)
         return [dict(zip(self.columns, row, strict=True)) for row in table]
+
+    def plot(self, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0) -> "Axes":
+        """Draw the losses over the epochs, as `crnn.plotting.loss_curve` does.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+        unit : str
+            Name of the axis.
+        scale : float
+            What the losses are multiplied by, ``1 / log(2)`` to turn nats into bits.
+        """
+        from crnn.plotting import loss_curve  # which imports this module
+
+        return loss_curve(self, ax, unit=unit, scale=scale)
 
     def to_csv(self, path: str | os.PathLike[str], **more: Any) -> None:
         """Write the table as a CSV file, None as nothing.

@@ -1,6 +1,7 @@
 """Losses: value and gradient at once, averaged over the valid steps.
 
-What lies past a row's end is not looked at, and its gradient is 0.
+What lies past a row's end is not looked at, and its gradient is 0. With weights the mean is the
+weighted one, divided by the sum of the weights; a step of weight 0 is not looked at either.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, as_array, valid_steps
+from crnn.layers.base import Array, as_array, check_entry, check_number, valid_steps
 
 
 def _floats(name: str, value: Any) -> Array:
@@ -25,7 +26,37 @@ def _valid(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.ones(shape, dtype=bool) if lengths is None else valid_steps(lengths, shape)
 
 
-def cross_entropy(logits: Any, targets: Any, lengths: Any = None) -> tuple[float, Array]:
+def _step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[np.float64]:
+    """Weights of the shape `lead`, 0 past each row's end; one for each row holds for its steps."""
+    given = as_array("weights", weights)
+    if given.dtype.kind not in "fiub" or given.ndim == 0 or given.shape != lead[: given.ndim]:
+        raise ValueError(
+            f"weights: expected real numbers of shape {lead}, "
+            f"got {given.dtype} of shape {given.shape}"
+        )
+    numbers = given.astype(np.float64)
+    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+        raise ValueError("weights: expected finite numbers of at least 0, got others")
+    wide = np.broadcast_to(numbers.reshape(numbers.shape + (1,) * (len(lead) - given.ndim)), lead)
+    return np.where(_valid(lengths, lead), wide, 0.0)
+
+
+def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
+    given = check_entry("class_weights", class_weights, (K,)).astype(np.float64)
+    if not (np.isfinite(given).all() and (given >= 0).all()):
+        raise ValueError(f"class_weights: expected finite numbers of at least 0, got {given}")
+    return given
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    lengths: Any = None,
+    *,
+    weights: Any = None,
+    class_weights: Any = None,
+    label_smoothing: float = 0.0,
+) -> tuple[float, Array]:
     """Softmax with cross-entropy, in nats, the mean over the valid steps.
 
     Parameters
@@ -36,6 +67,13 @@ def cross_entropy(logits: Any, targets: Any, lengths: Any = None) -> tuple[float
         The right class of each, 0 ... K-1.
     lengths : (B,) integers, optional
         Steps of each row that are there, 0 ... T; None: all are.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        What each step, or each row, counts in the mean.
+    class_weights : (K,) numbers of at least 0, optional
+        What each class counts: PyTorch's ``weight``.
+    label_smoothing : float, default 0
+        The share e of the target's probability that all K classes are given in equal parts, 0 to 1
+        (Szegedy et al. 2016).
 
     Returns
     -------
@@ -47,7 +85,14 @@ def cross_entropy(logits: Any, targets: Any, lengths: Any = None) -> tuple[float
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not match or targets that are no class.
+        For shapes that do not match, targets that are no class, weights that are negative.
+
+    Notes
+    -----
+    With options the definition is PyTorch's: with the step's weight v, the classes' weights w, the
+    target k and p = softmax(logits), a step has the loss
+    v ((1 - e) w_k (-log p_k) + e/K sum over c of w_c (-log p_c)), and their sum is divided by the
+    sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0.
     """
     scores, wanted = _floats("logits", logits), as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
@@ -59,19 +104,62 @@ def cross_entropy(logits: Any, targets: Any, lengths: Any = None) -> tuple[float
         raise TypeError(f"targets: expected integers of shape {lead}, got {wanted.dtype}")
     if wanted.shape != lead:
         raise ValueError(f"targets: expected integers of shape {lead}, got shape {wanted.shape}")
-    valid = _valid(lengths, lead)
+    smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
+    by_class = None if class_weights is None else _class_weights(class_weights, K)
+    by_step = None if weights is None else _step_weights(weights, lead, lengths)
+    valid = _valid(lengths, lead) if by_step is None else by_step > 0
     chosen = wanted[valid]
     if chosen.size and not (0 <= chosen.min() and chosen.max() < K):
         raise ValueError(
             f"targets: expected integers from 0 to K-1={K - 1}, "
             f"got {chosen.min()} to {chosen.max()}"
         )
-    count = max(chosen.size, 1)
-    total, dlogits = _core.cross_entropy(scores, np.where(valid, wanted, -1).ravel(), 1 / count)
-    return total / count, dlogits
+    if by_step is None and by_class is None and smoothing == 0:
+        count = max(chosen.size, 1)
+        total, dlogits = _core.cross_entropy(scores, np.where(valid, wanted, -1).ravel(), 1 / count)
+        return total / count, dlogits
+    v = np.ones(chosen.size) if by_step is None else by_step[valid]
+    loss, rows = _weighted(scores[valid], chosen, v, by_class, smoothing)
+    dlogits = np.zeros_like(scores)
+    dlogits[valid] = rows
+    return loss, dlogits
 
 
-def mse(y: Any, target: Any, lengths: Any = None) -> tuple[float, Array]:
+def _weighted(
+    z: Array,
+    targets: NDArray[Any],
+    v: NDArray[np.float64],
+    w: NDArray[np.float64] | None,
+    smoothing: float,
+) -> tuple[float, Array]:
+    """Loss and gradient of logits (N, K), rows with weights v (N,), classes with w (K,)."""
+    N, K = z.shape
+    places = np.arange(N)
+    hit = v if w is None else v * w[targets]  # what the target counts
+    total = float(hit.sum())
+    if total == 0:
+        return 0.0, np.zeros_like(z)
+    with np.errstate(over="ignore"):  # a logit far below the largest one: exp(-inf) is 0
+        log_p = z - z.max(axis=1, keepdims=True)
+    p = np.exp(log_p)
+    whole = p.sum(axis=1, keepdims=True)
+    log_p -= np.log(whole)
+    p /= whole
+    hit = (1 - smoothing) / total * hit
+    loss = -float(hit @ log_p[places, targets])
+    mass = hit  # of all classes together, by row
+    if smoothing:
+        classes = smoothing / K * (np.ones(K) if w is None else w)
+        loss -= float((v / total) @ (log_p @ classes))
+        mass = hit + v / total * classes.sum()
+    dz = mass[:, None].astype(z.dtype) * p
+    dz[places, targets] -= hit.astype(z.dtype)
+    if smoothing:
+        dz -= np.outer(v / total, classes).astype(z.dtype)
+    return loss, dz
+
+
+def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tuple[float, Array]:
     """Mean squared error over the valid elements.
 
     Parameters
@@ -79,11 +167,13 @@ def mse(y: Any, target: Any, lengths: Any = None) -> tuple[float, Array]:
     y, target : (B, T, ...) floats of one shape
     lengths : (B,) integers, optional
         Steps of each row that are there, 0 ... T; None: all are.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        What all elements of each step, or each row, count in the mean.
 
     Returns
     -------
     loss : float
-        Mean of (y - target)**2; 0 where no element is valid.
+        Mean of (y - target)**2; 0 where no element is valid, or all weights are 0.
     dy : array like y
         Its gradient, 2 (y - target) over the number of valid elements.
 
@@ -99,6 +189,8 @@ def mse(y: Any, target: Any, lengths: Any = None) -> tuple[float, Array]:
         )
     if wanted.shape != values.shape:
         raise ValueError(f"target: expected shape {values.shape}, that of y, got {wanted.shape}")
+    if weights is not None:
+        return _weighted_squares(values, wanted, lengths, weights)
     if lengths is None:
         count = max(values.size, 1)
         total, dy = _core.squared_error(values, wanted, 1 / count)
@@ -110,3 +202,21 @@ def mse(y: Any, target: Any, lengths: Any = None) -> tuple[float, Array]:
     dy = np.zeros(values.shape, dtype=rows.dtype)
     dy[valid] = rows
     return total / count, dy
+
+
+def _weighted_squares(
+    values: Array, wanted: Array, lengths: Any, weights: Any
+) -> tuple[float, Array]:
+    """Loss and gradient of `mse` with weights."""
+    lead = values.shape[:2]
+    v = _step_weights(weights, lead, lengths)
+    dy = np.zeros_like(values)
+    valid = v > 0
+    error = values[valid] - wanted[valid]
+    each = v[valid].reshape(-1, *(1,) * (error.ndim - 1))
+    total = float(each.sum()) * (error[0].size if len(error) else 1)
+    if not total:
+        return 0.0, dy
+    share = each / total
+    dy[valid] = 2 * share * error
+    return float((share * np.square(error, dtype=np.float64)).sum()), dy

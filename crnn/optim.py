@@ -1,12 +1,14 @@
 """Optimizers: each step is one pass over every parameter, in the core.
 
-The definitions are PyTorch's. Gradients are clipped by their norm, over all parameters together.
+The definitions are PyTorch's. Gradients are clipped entry by entry (`clip_value`), and then by
+their norm, over all parameters together (`clip_norm`).
 """
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +17,34 @@ from crnn import _core
 from crnn.layers.base import Array, check_entry, check_layer, check_names, check_number
 
 
-def _distinct(model: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Parameters and gradients by name, each once: a layer may stand in two places."""
-    check_layer("model", model)
-    params, grads = dict(model.params), dict(model.grads)
+def _names(params: Mapping[str, Array]) -> dict[str, str]:
+    """For each parameter the first name that it has: a layer may stand in two places."""
     places: dict[tuple[int, tuple[int, ...]], str] = {}
-    for name, array in params.items():
-        places.setdefault((array.ctypes.data, array.shape), name)
-    kept = set(places.values())
-    return (
-        {name: array for name, array in params.items() if name in kept},
-        {name: array for name, array in grads.items() if name in kept},
-    )
+    return {
+        name: places.setdefault((array.ctypes.data, array.shape), name)
+        for name, array in params.items()
+    }
+
+
+def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
+    """The parameters that patterns match, by their first names."""
+    frozen: set[str] = set()
+    for pattern in [freeze] if isinstance(freeze, str) else freeze:
+        found = {names[name] for name in fnmatch.filter(names, pattern)}
+        if not found:
+            raise ValueError(
+                f"freeze: expected names or patterns of parameters, {', '.join(names)}; "
+                f"{pattern!r} matches none"
+            )
+        frozen |= found
+    return frozen
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    """None or a positive number."""
+    if value is not None and not check_number(name, value, 0) > 0:
+        raise ValueError(f"{name}: expected None or a positive number, got {value!r}")
+    return value
 
 
 class Optimizer:
@@ -38,12 +56,25 @@ class Optimizer:
 
     _memory: tuple[str, ...] = ()
 
-    def __init__(self, model: Any, lr: float, clip_norm: float | None) -> None:
-        self._params, self._grads = _distinct(model)
+    def __init__(
+        self,
+        model: Any,
+        lr: float,
+        clip_norm: float | None,
+        clip_value: float | None = None,
+        freeze: str | Sequence[str] = (),
+    ) -> None:
+        check_layer("model", model)
+        params, grads = dict(model.params), dict(model.grads)
+        names = _names(params)
+        first = dict.fromkeys(names.values())
+        frozen = _frozen(freeze, names)
+        self._params = {name: params[name] for name in first if name not in frozen}
+        self._grads = {name: grads[name] for name in first if name not in frozen}
+        self._all_grads = [grads[name] for name in first]
         self.lr = lr
-        if clip_norm is not None and not check_number("clip_norm", clip_norm, 0) > 0:
-            raise ValueError(f"clip_norm: expected None or a positive number, got {clip_norm!r}")
-        self.clip_norm = clip_norm
+        self.clip_norm = _limit("clip_norm", clip_norm)
+        self.clip_value = _limit("clip_value", clip_value)
         self.steps = 0
         self._state = {
             f"{memory}.{name}": np.zeros_like(array)
@@ -61,8 +92,13 @@ class Optimizer:
         self._lr = check_number("lr", value, 0)
 
     def grad_norm(self) -> float:
-        """Euclidean norm of all gradients together, in float64."""
+        """Euclidean norm of all gradients that are not frozen together, in float64."""
         return math.sqrt(math.fsum(_core.sum_squares(grad) for grad in self._grads.values()))
+
+    def scale_grads(self, factor: float) -> None:
+        """Multiply all gradients, as where those of several batches were added up."""
+        for grad in self._all_grads:
+            grad *= factor
 
     def step(self) -> float:
         """Clip, update the parameters, set the gradients to zero.
@@ -70,27 +106,32 @@ class Optimizer:
         Returns
         -------
         norm : float
-            Norm of the gradients before clipping.
+            Norm of the gradients before any clipping, frozen parameters left out.
 
         Raises
         ------
         FloatingPointError
             If a gradient is not finite. Nothing has changed then.
         """
-        norm = self.grad_norm()
-        if not math.isfinite(norm):
-            norm = self._careful_norm()
-        scale = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (norm + 1e-6))
+        norm = clipped = self._norm()
+        if self.clip_value is not None:
+            for grad in self._grads.values():
+                np.clip(grad, -self.clip_value, self.clip_value, out=grad)
+            clipped = norm if self.clip_norm is None else self._norm()
+        scale = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (clipped + 1e-6))
         self.steps += 1
         for name, param in self._params.items():
             memory = [self._state[f"{part}.{name}"] for part in self._memory]
             self._update(param, self._grads[name], scale, *memory)
-        for grad in self._grads.values():
+        for grad in self._all_grads:
             grad.fill(0)
         return norm
 
-    def _careful_norm(self) -> float:
-        """The norm where its square is beyond float64, or FloatingPointError."""
+    def _norm(self) -> float:
+        """The norm, also where its square is beyond float64, or FloatingPointError."""
+        norm = self.grad_norm()
+        if math.isfinite(norm):
+            return norm
         for name, grad in self._grads.items():
             if not np.isfinite(grad).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
@@ -143,7 +184,12 @@ class SGD(Optimizer):
     momentum : float, default 0
         Share of the last step that is taken again, 0 <= momentum < 1 (Polyak 1964).
     clip_norm : float, optional
-        Gradients are multiplied by min(1, clip_norm / (norm + 1e-6)).
+        Gradients are multiplied by min(1, clip_norm / (norm + 1e-6)), after `clip_value`.
+    clip_value : float, optional
+        Every entry of a gradient is brought into [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, optional
+        Names of parameters that are not updated, or patterns of them such as ``"0.*"``. Their
+        gradients are in no norm and are not clipped; `step` sets them to zero as well.
     """
 
     def __init__(
@@ -153,10 +199,12 @@ class SGD(Optimizer):
         clip_norm: float | None = None,
         *,
         momentum: float = 0.0,
+        clip_value: float | None = None,
+        freeze: str | Sequence[str] = (),
     ) -> None:
         self.momentum = check_number("momentum", momentum, 0, 1)
         self._memory = ("velocity",) if self.momentum else ()
-        super().__init__(model, lr, clip_norm)
+        super().__init__(model, lr, clip_norm, clip_value, freeze)
 
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
         velocity = memory[0] if memory else None
@@ -174,7 +222,7 @@ class RMSprop(Optimizer):
         How slowly the mean of squares forgets, 0 <= alpha < 1.
     eps : float, default 1e-8
         Keeps the division from 0.
-    clip_norm : float, optional
+    clip_norm, clip_value, freeze
         As in SGD.
     """
 
@@ -188,10 +236,12 @@ class RMSprop(Optimizer):
         *,
         alpha: float = 0.99,
         eps: float = 1e-8,
+        clip_value: float | None = None,
+        freeze: str | Sequence[str] = (),
     ) -> None:
         self.alpha = check_number("alpha", alpha, 0, 1)
         self.eps = check_number("eps", eps, 0)
-        super().__init__(model, lr, clip_norm)
+        super().__init__(model, lr, clip_norm, clip_value, freeze)
 
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
         _core.rmsprop(param, grad, memory[0], scale, self.lr, self.alpha, self.eps)
@@ -208,12 +258,11 @@ class Adam(Optimizer):
         How slowly the means of gradients and of their squares forget; each in [0, 1).
     eps : float, default 1e-8
         Keeps the division from 0.
-    clip_norm : float, optional
+    clip_norm, clip_value, freeze
         As in SGD.
     """
 
     _memory = ("m", "v")
-    _weight_decay = 0.0
 
     def __init__(
         self,
@@ -223,6 +272,8 @@ class Adam(Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        clip_value: float | None = None,
+        freeze: str | Sequence[str] = (),
     ) -> None:
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas: expected a pair of numbers, got {betas!r}")
@@ -231,13 +282,16 @@ class Adam(Optimizer):
             check_number("betas[1]", betas[1], 0, 1),
         )
         self.eps = check_number("eps", eps, 0)
-        super().__init__(model, lr, clip_norm)
+        super().__init__(model, lr, clip_norm, clip_value, freeze)
 
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
         m, v = memory
-        _core.adam(
-            param, grad, m, v, scale, self.lr, self._weight_decay, *self.betas, self.eps, self.steps
-        )
+        decay = self._decay_of(param)
+        _core.adam(param, grad, m, v, scale, self.lr, decay, *self.betas, self.eps, self.steps)
+
+    def _decay_of(self, param: Array) -> float:
+        """The weight decay of a parameter."""
+        return 0.0
 
 
 class AdamW(Adam):
@@ -247,9 +301,11 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    model, lr, clip_norm, betas, eps
+    model, lr, clip_norm, betas, eps, clip_value, freeze
         As in Adam.
     weight_decay : float, default 1e-2
+    decay_biases : bool, default True
+        False leaves out all parameters with one axis: biases, gains, learned states.
     """
 
     def __init__(
@@ -261,9 +317,18 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        freeze: str | Sequence[str] = (),
     ) -> None:
         self._weight_decay = check_number("weight_decay", weight_decay, 0)
-        super().__init__(model, lr, clip_norm, betas=betas, eps=eps)
+        self.decay_biases = bool(decay_biases)
+        super().__init__(
+            model, lr, clip_norm, betas=betas, eps=eps, clip_value=clip_value, freeze=freeze
+        )
+
+    def _decay_of(self, param: Array) -> float:
+        return self._weight_decay if self.decay_biases or param.ndim > 1 else 0.0
 
     @property
     def weight_decay(self) -> float:

@@ -6,7 +6,7 @@ csrc/core/cells.def, or a new layer class of crnn, stands in none of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ settings.load_profile("crnn")
 
 DTYPES = ("float32", "float64")
 MERGES = ("concat", "sum", "mean", "mul")
+POOLS = ("last", "mean", "max")
 
 # ------------------------------------------------------------------------------------- the tables
 
@@ -40,14 +41,54 @@ class Cell:
     def __call__(self, input_size, hidden_size, **options):
         return self.layer(input_size, hidden_size, **self.options, **options)
 
+    def varied(self, options):
+        """The same with more options."""
+        return Cell(self.layer, replace(self.twin, **options), self.options | options)
+
+    def takes(self, options):
+        """Whether its layers have these options, and nothing is said of them yet."""
+        return options.keys() <= self(1, 1).options.keys() - self.options.keys()
+
 
 CELLS = {
     "rnn_tanh": Cell(crnn.RNN, reference.RNN("tanh"), {"activation": "tanh"}),
     "rnn_relu": Cell(crnn.RNN, reference.RNN("relu"), {"activation": "relu"}),
     "lstm": Cell(crnn.LSTM, reference.LSTM()),
+    "lstm_coupled": Cell(crnn.LSTM, reference.LSTM(coupled=True), {"coupled": True}),
     "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
     "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
     "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+}
+
+# Every option of the recurrent layers but those of each test's own (dtype, bias, reverse), alone
+# and with others; test_tables_are_complete (test_cells.py) fails where one is missing.
+OPTIONS = {
+    "layer_norm": {"layer_norm": True},
+    "clip": {"clip": 0.7},
+    "learn_state": {"learn_state": True},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "zoneout": {"zoneout": 0.3},
+    "zoneouts": {"zoneout": (0.2, 0.5), "peepholes": True},
+    "weight_drop": {"weight_drop": 0.3},
+    "sigmoid": {"activation": "sigmoid"},
+    "identity": {"activation": "identity", "recurrent_activation": "identity"},
+    "softsign": {"activation": "softsign", "recurrent_activation": "softsign"},
+    "hard": {"recurrent_activation": "hard_sigmoid", "activation": "relu"},
+    "output": {"output_activation": "hard_sigmoid"},
+    "peepholes": {"peepholes": True},
+    "projected": {"proj_size": 3},
+    "projected-wide": {"proj_size": 19, "zoneout": (0, 0.3), "peepholes": True},
+}
+_COMMON = ("layer_norm", "clip", "learn_state", "recurrent_dropout", "weight_drop")
+OPTIONS["common"] = {key: value for name in _COMMON for key, value in OPTIONS[name].items()}
+OPTIONS["common-zoneout"] = OPTIONS["common"] | {"zoneout": 0.3}
+OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
+
+VARIED = {
+    f"{kind}-{name}": cell.varied(options)
+    for kind, cell in CELLS.items()
+    for name, options in OPTIONS.items()
+    if cell.takes(options)
 }
 
 I, H, K = 3, 4, 5  # sizes of the layers in LAYERS
@@ -101,7 +142,21 @@ def _stacked(dtype):
     return _seq(first, _seq(second, crnn.LayerNorm(4, dtype=dtype)), crnn.Dense(4, 2, dtype=dtype))
 
 
+def _tied(dtype):
+    embedding = crnn.Embedding(K, H, dtype=dtype)
+    return _seq(embedding, crnn.GRU(H, H, dtype=dtype), crnn.TiedDense(embedding))
+
+
+def _pooled(how, dtype):
+    return _seq(crnn.GRU(I, H, dtype=dtype), crnn.Pool(how), crnn.Dense(H, 2, dtype=dtype))
+
+
 LAYERS = _recurrent()
+LAYERS |= {
+    name: Subject(lambda dtype, cell=cell: cell(I, H, dtype=dtype, seed=7), I, I)
+    for name, cell in VARIED.items()
+    if name.endswith(("-common-zoneout", "-all"))  # each alone: test_options.py, test_gradients.py
+}
 LAYERS |= {f"{name}-reverse": subject for name, subject in _recurrent(reverse=True).items()}
 LAYERS |= {
     f"bidirectional-{merge}": Subject(
@@ -114,6 +169,7 @@ LAYERS |= {
     "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
     "embedding": Subject(lambda dtype: crnn.Embedding(K, H, dtype=dtype), None, K),
     "dropout": Subject(lambda dtype: crnn.Dropout(0.3, seed=2)),
+    "dropout-variational": Subject(lambda dtype: crnn.Dropout(0.3, variational=True, seed=2)),
     "layernorm": Subject(lambda dtype: crnn.LayerNorm(20, dtype=dtype), 20),
     "residual": Subject(lambda dtype: crnn.Residual(crnn.JANET(I, I, dtype=dtype))),
     "residual-dense": Subject(lambda dtype: crnn.Residual(crnn.Dense(I, I, dtype=dtype))),
@@ -122,6 +178,18 @@ LAYERS |= {
     ),
     "sequential-embedded": Subject(_embedded, None, K),
     "sequential-bidirectional": Subject(_stacked, I, I),
+}
+
+LAYERS |= {
+    f"pool-{how}": Subject(lambda dtype, how=how: _pooled(how, dtype), I, I) for how in POOLS
+}
+LAYERS |= {
+    "tied": Subject(_tied, None, K),
+    "checkpointed": Subject(lambda dtype: crnn.Checkpointed(crnn.LSTM(I, H, dtype=dtype), 3), I, I),
+    "checkpointed-tied": Subject(lambda dtype: crnn.Checkpointed(_tied(dtype), 2), None, K),
+    "bidirectional-projected": Subject(
+        lambda dtype: crnn.Bidirectional(crnn.LSTM(I, H, proj_size=2, dtype=dtype)), I, I
+    ),
 }
 
 LAYERS |= {  # an embedding and the layer that reads it run as one
@@ -212,7 +280,7 @@ def valid_steps(lengths, T):
     return np.arange(T) < np.asarray(lengths)[:, None]
 
 
-def forward_backward(layer, x, state=None, *, lengths=None, spoil=None, **options):
+def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **options):
     """Everything that a walk forward and back gives, by name, from random dy and dstate.
 
     The gradients start at 0. `spoil(dy)` may write into dy before it is used.

@@ -141,7 +141,7 @@ def bars(monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr("tqdm.tqdm", Bar)
     terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("crnn.callbacks.sys", terminal)
+    monkeypatch.setattr("crnn.callbacks.progress.sys", terminal)
     Bar.made.clear()
     return Bar.made
 

@@ -5,6 +5,7 @@ import pytest
 from conftest import (
     CELLS,
     LAYERS,
+    VARIED,
     H,
     I,
     every_cell,
@@ -17,6 +18,7 @@ from conftest import (
 
 import crnn
 from crnn.layers.base import Layer
+from crnn.layers.options import options_of
 
 B, T = 3, 4
 LENGTHS = {"full": None, "lengths": [2, 0, 4]}
@@ -36,11 +38,50 @@ def assert_right(layer, x, state=None, **options):
 def test_every_layer(name, symbols, lengths):
     subject = LAYERS[name]
     layer, x = subject.layer(seed=3), subject.inputs(B, T, symbols=symbols)
-    rows = assert_right(layer, x, lengths=lengths)
+    assert_found(layer, x, lengths=lengths)
+
+
+EVERYTHING = {
+    "mask": np.array([[True, False, True, True], [False, True, True, False], [True] * 4]),
+    "resets": np.array([[False] * 4, [False, False, True, False], [False, True, False, False]]),
+    "call": 3,
+    "first_row": 2,
+    "first_step": 5,
+}
+
+
+@every_reading
+def test_every_layer_that_knows_masks_and_resets(name, symbols):
+    subject = LAYERS[name]
+    layer, x = subject.layer(seed=3), subject.inputs(B, T, symbols=symbols)
+    options = {key: EVERYTHING[key] for key in EVERYTHING.keys() & options_of(layer)}
+    if options:
+        assert_found(layer, x, **options)
+
+
+@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["full", "everything"])
+def test_every_option(name, options):
+    layer = fill(VARIED[name](I, H, dtype="float64", seed=7), 3)
+    assert_found(layer, np.random.default_rng(1).normal(size=(B, T, I)), **options)
+
+
+def assert_found(layer, x, **options):
+    """The gradients are right, and those of everything there is."""
+    state = like(layer.forward(x, **options)[1], np.random.default_rng(1))
+    rows = assert_right(layer, x, state, **options)
+    if learns(layer):  # a state that is given leaves the learned one without a gradient
+        report = crnn.gradcheck(layer, x, **options)
+        of_rest = {row.name: row for row in report.rows if not row.name.startswith("state")}
+        assert all(row.error < LIMIT for row in of_rest.values()), f"\n{report}"
     assert set(layer.params) <= set(rows)
-    assert ("x" in rows) is (not symbols)
-    found = forward_backward(layer, x, lengths=lengths)
+    assert ("x" in rows) is (x.dtype.kind == "f")
+    found = forward_backward(layer, x, **options)
     assert all(array.any() for array in found.values()), "a gradient of zero proves nothing"
+
+
+def learns(layer):
+    return any(name.rpartition(".")[2] in ("h0", "c0") for name in layer.params)
 
 
 @every_cell
@@ -56,8 +97,8 @@ def test_every_cell_on_every_instruction_set(kind, lengths, isa):
 def test_a_float32_layer_is_checked_in_float64(name):
     subject = LAYERS[name]
     layer = subject.layer("float32")
-    before = layer.state_dict()
-    assert_right(layer, subject.inputs(B, T, "float32"))
+    before, x = layer.state_dict(), subject.inputs(B, T, "float32")
+    assert_right(layer, x, like(layer(x)[1], np.random.default_rng(1)))
     for key, array in layer.params.items():
         np.testing.assert_array_equal(array, before[key])
         assert not layer.grads[key].any()

@@ -137,6 +137,8 @@ def test_initial_weights(kind, dtype):
         expected = np.zeros(array.shape)
         if kind == "lstm":
             expected[hidden : 2 * hidden] = 1
+        if kind == "lstm_coupled":  # f = 1 - i
+            expected[:hidden] = -1
         np.testing.assert_array_equal(array, expected)
 
 

@@ -220,7 +220,6 @@ def ragged(*lengths):
         ({"epochs": 0}, "epochs: expected an integer of at least 1"),
         ({"tbptt": 8}, r"tbptt: expected None or \(k1, k2\), got 8"),
         ({"tbptt": (8, 0)}, "k2: expected an integer of at least 1"),
-        ({"tbptt": (8, 4)}, r"tbptt: only k1 == k2 is there so far, got \(8, 4\)"),
         ({"data": []}, "data: expected items, got none"),
         ({"data": generator()}, "data: expected items, got none. An iterator can be gone through"),
         ({"data": [np.zeros(3)]}, r"data: expected items \(x, target\) or .* got array"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    from crnn.summary import Summary
 
 Array = NDArray[Any]
 
@@ -52,6 +54,15 @@ def check_seed(seed: int | None) -> int:
         return int(seed)
     kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
     raise kind(f"seed: expected None or an integer from 0 to 2**64 - 1, got {seed!r}")
+
+
+def check_count(name: str, value: int, bits: int) -> int:
+    """An integer from 0 to 2**bits - 1."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
+    if not 0 <= value < 2**bits:
+        raise ValueError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
+    return int(value)
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -140,16 +151,11 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.asarray(np.arange(shape[1]) < given[:, None])
 
 
-@functools.lru_cache(maxsize=256)
-def accepts(method: Callable[..., Any]) -> frozenset[str]:
-    """Names of the keyword arguments that a method of a layer takes."""
-    return frozenset(inspect.signature(method).parameters)
-
-
 class Layer:
     """Base of all layers.
 
-    A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``,
+    A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``, and
+    may know more: ``mask``, ``resets``, ``call``, ``first_row``, ``first_step``, ``layer``. It has
     ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``, and ``params`` and
     ``grads``, dictionaries from name to array. A subclass that has these can stand wherever a layer
     of crnn can. ``config`` holds the arguments it is made with.
@@ -198,10 +204,26 @@ class Layer:
         """A new layer of this configuration."""
         return cls(**config)
 
-    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+    def __call__(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+    ) -> tuple[Any, Any]:
         """y, state: evaluation, where dropout is off and nothing is kept."""
-        y, state, _ = self.forward(x, state, lengths=lengths, training=False)
+        steps = {"lengths": lengths, "mask": mask, "resets": resets}
+        given = {name: value for name, value in steps.items() if value is not None}
+        y, state, _ = self.forward(x, state, training=False, **given)
         return y, state
+
+    def summary(self) -> Summary:
+        """A table of the layers: output shapes, parameters, bytes, multiply-adds a step."""
+        from crnn.summary import summarize
+
+        return summarize(self)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         """Raise what `backward` would, before any part of a composition has changed."""
@@ -245,13 +267,19 @@ class Layer:
     def _convert(self, dtype: np.dtype[Any]) -> None:
         """Give all parameters another type, in place, and set the gradients to zero."""
 
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        """Arguments by name, as they are where they are not given."""
+        parameters = inspect.signature(type(self)).parameters.values()
+        return {parameter.name: parameter.default for parameter in parameters}
+
     def __repr__(self) -> str:
-        config, name = self.config, type(self).__name__
+        config, defaults = self.config, self._defaults
         given = [repr(config[key]) for key in self._leading]
-        for key, parameter in inspect.signature(type(self)).parameters.items():
-            if key in config and key not in self._leading and config[key] != parameter.default:
-                given.append(f"{key}={config[key]!r}")
-        return f"{name}({', '.join(given)})"
+        for key, value in config.items():
+            if key not in self._leading and (key not in defaults or value != defaults[key]):
+                given.append(f"{key}={value!r}")
+        return f"{type(self).__name__}({', '.join(given)})"
 
 
 def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import (
-    Array,
-    Layer,
-    accepts,
-    as_array,
-    build,
-    check_layer,
-    check_no_state,
-    describe,
-)
+from crnn.layers.base import Array, Layer, as_array, build, check_layer, check_no_state, describe
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
+from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.recurrent import Recurrent
-
-
-def _forward(part: Any, x: Any, state: Any, given: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """forward of a part, with those of the given options that it knows."""
-    known = accepts(type(part).forward)
-    options = {name: value for name, value in given.items() if name in known and value is not None}
-    y, new_state, tape = part.forward(x, state, **options)
-    return y, new_state, tape
-
-
-def _check_backward(part: Any, tape: Any, dstate: Any) -> None:
-    check: Callable[[Any, Any], None] | None = getattr(part, "check_backward", None)
-    if check is not None:
-        check(tape, dstate)
+from crnn.layers.states import states_of
+from crnn.layers.streams import ResidualStream, SequentialStream
+from crnn.layers.tied import built, describing
 
 
 class Composition(Layer):
@@ -66,11 +47,69 @@ class Composition(Layer):
             part._convert(dtype)
 
 
+class RunsParts(Composition):
+    """A composition that hands the arguments of forward on to its parts, in `_run`."""
+
+    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+        """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+    ) -> tuple[Any, Any]:
+        """y, state: evaluation, keeps nothing. The arguments are those of `forward`."""
+        given = Given(lengths, mask, resets, training=False)
+        y, after, _ = self._run(x, state, given, keep=False)
+        return y, after
+
+    def forward(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        training: bool = True,
+        call: int = 0,
+        first_row: int = 0,
+        first_step: int = 0,
+        layer: int = 0,
+    ) -> tuple[Any, Any, Any]:
+        """y, state, tape. Each part gets those of the arguments that it knows.
+
+        Parameters
+        ----------
+        x, state
+            As the parts take them.
+        lengths : (B,) integers, optional
+            Steps of each row that are there.
+        mask : (B, T) booleans, optional
+            False: a step that is not read; the state is carried, the output repeated.
+        resets : (B, T) booleans, optional
+            True: the state starts anew before this step.
+        training : bool, default True
+            False: nothing is dropped.
+        call, first_row, first_step, layer : int, default 0
+            Number of this call, of the first row and the first step of x, and of this layer in what
+            it is a part of: they decide, with the parts' seeds, what is dropped. Parts are numbered
+            from `layer`.
+        """
+        given = Given(lengths, mask, resets, training, call, first_row, first_step, layer)
+        return self._run(x, state, given, keep=True)
+
+
 class SequentialTape(tuple[Any, ...]):
     """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
 
 
-class Sequential(Composition):
+class Sequential(RunsParts):
     """Layers one after the other: stacked recurrent layers, a Dense on top, any mix.
 
     Parameters
@@ -89,8 +128,8 @@ class Sequential(Composition):
 
     Notes
     -----
-    The state is the list of the layers' states; `tape[i]` is the tape of layer i. `lengths` reach
-    every layer that knows them.
+    The state is the list of the layers' states; `tape[i]` is the tape of layer i. `lengths`, `mask`
+    and `resets` reach every layer that knows them, up to one that removes the time axis (`Pool`).
     """
 
     _leading = ("layers",)
@@ -108,72 +147,66 @@ class Sequential(Composition):
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"layers": [describe(layer) for layer in self.layers]}
+        with describing(self):
+            return {"layers": [describe(layer) for layer in self.layers]}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
-        return cls([build(description) for description in config["layers"]])
+        return cast(Sequential, built(lambda: cls([build(part) for part in config["layers"]])))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layers!r})"
 
-    def _states(self, name: str, state: Any) -> list[Any]:
-        if state is None:
-            return [None] * len(self.layers)
-        if isinstance(state, (list, tuple)) and len(state) == len(self.layers):
-            return list(state)
-        given = f"{len(state)} items" if isinstance(state, (list, tuple)) else type(state).__name__
-        raise ValueError(
-            f"{name}: expected None or a list of {len(self.layers)} states, got {given}"
-        )
+    @property
+    def many_to_one(self) -> bool:
+        """Whether y has no time axis, because one of the layers removes it."""
+        return any(map(has_no_time_axis, self.layers))
 
-    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, list[Any]]:
-        """y, states: evaluation, keeps nothing."""
-        states = self._states("state", state)
-        layers = iter(range(len(self.layers)))
-        for i in layers:
-            if self._is_pair(i, x):
-                pair = Pair(self.layers[i], self.layers[i + 1], x, lengths)
-                x, states[i + 1] = pair(states[i + 1])
-                next(layers)
-            else:
-                x, states[i] = self.layers[i](x, states[i], lengths=lengths)
-        return x, states
+    def _states(self, name: str, state: Any) -> list[Any]:
+        return states_of(name, state, len(self.layers))
 
     def _is_pair(self, i: int, x: Any) -> bool:
         """Whether layers i and i + 1 run as one on x."""
         return i + 1 < len(self.layers) and run_as_one(self.layers[i], self.layers[i + 1], x)
 
-    def forward(
-        self,
-        x: Any,
-        state: Any = None,
-        *,
-        lengths: Any = None,
-        training: bool = True,
-        call: int | None = None,
+    def _run(
+        self, x: Any, state: Any, given: Given, keep: bool
     ) -> tuple[Any, list[Any], SequentialTape]:
-        """y, states, tapes of all layers.
-
-        Parameters
-        ----------
-        x, state, lengths, training
-            As the layers take them; `state` is a list.
-        call : int, optional
-            Number of this call, for layers that draw random numbers.
-        """
-        given = {"lengths": lengths, "training": training, "call": call}
         states = self._states("state", state)
         tapes: list[Any] = [None] * len(self.layers)
         layers = iter(range(len(self.layers)))
         for i in layers:
             if self._is_pair(i, x):
-                pair = Pair(self.layers[i], self.layers[i + 1], x, lengths)
-                x, states[i + 1], tapes[i + 1] = pair.forward(states[i + 1])
-                next(layers)
+                pair = Pair(self.layers[i], self.layers[i + 1], x, given.part(i + 1))
+                i = next(layers)
+                x, states[i], tapes[i] = pair.run(states[i], keep)
             else:
-                x, states[i], tapes[i] = _forward(self.layers[i], x, states[i], given)
+                x, states[i], tapes[i] = given.part(i).run(self.layers[i], x, states[i], keep)
+            if has_no_time_axis(self.layers[i]):
+                given = given.without_steps()
         return x, states, SequentialTape(tapes)
+
+    def stream(self, batch: int = 1, state: Any = None) -> SequentialStream:
+        """The layers one step at a time, with the weights as they are now.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            B.
+        state : list of states, optional
+            None stands for zeros.
+
+        Returns
+        -------
+        stream
+            With ``step(x) -> y``, x (B, I) or symbols (B,), and ``state``, ``reset(rows=None)``.
+
+        Raises
+        ------
+        ValueError
+            If a layer cannot run step by step: a Bidirectional or reversed one, a Pool.
+        """
+        return SequentialStream(self.layers, batch, self._states("state", state))
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):
@@ -190,7 +223,7 @@ class Sequential(Composition):
             elif part is None:  # the embedding before it: the next tape is of both
                 check_no_state(type(layer).__name__, "dstate", part_dstate)
             else:
-                _check_backward(layer, part, part_dstate)
+                check_backward(layer, part, part_dstate)
             before = layer
 
     def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, list[Any]]:
@@ -209,7 +242,7 @@ class Sequential(Composition):
         return dy, dstates
 
 
-class Residual(Composition):
+class Residual(RunsParts):
     """y = x + layer(x): He et al., "Deep residual learning for image recognition" (2016).
 
     Parameters
@@ -259,27 +292,16 @@ class Residual(Composition):
             )
         return np.asarray(y + skip.astype(y.dtype, copy=False))
 
-    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
-        """y, state: evaluation, keeps nothing."""
-        y, after = self.layer(x, state, lengths=lengths)
-        return self._add(x, y), after
-
-    def forward(
-        self,
-        x: Any,
-        state: Any = None,
-        *,
-        lengths: Any = None,
-        training: bool = True,
-        call: int | None = None,
-    ) -> tuple[Any, Any, Any]:
-        """y, state, tape: those of the layer, but for x added to y."""
-        given = {"lengths": lengths, "training": training, "call": call}
-        y, after, tape = _forward(self.layer, x, state, given)
+    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+        y, after, tape = given.part(0).run(self.layer, x, state, keep)
         return self._add(x, y), after, tape
 
+    def stream(self, batch: int = 1, state: Any = None) -> ResidualStream:
+        """The layer one step at a time, as `Sequential.stream`."""
+        return ResidualStream(self.layer, self._add, batch, state)
+
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        _check_backward(self.layer, tape, dstate)
+        check_backward(self.layer, tape, dstate)
 
     def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the layer."""

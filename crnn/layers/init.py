@@ -10,8 +10,7 @@ import numpy as np
 from crnn import _core
 from crnn.layers.base import Array
 
-INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, DROPOUT_STREAM = range(4)
-STREAMS = 4  # streams that a seed's first call uses; the n-th has those from n * STREAMS on
+INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, PROJECTION_STREAM, CHRONO_STREAM = range(5)
 
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
@@ -35,12 +34,22 @@ def glorot_uniform(
     return uniform(seed, stream, shape, np.sqrt(6.0 / (fan_in + fan_out)))
 
 
-def orthogonal(seed: int, stream: int, blocks: int, size: int) -> Array:
-    """`blocks` orthogonal matrices (size, size), one below the other: Saxe et al. (2014).
+def orthogonal(seed: int, stream: int, blocks: int, rows: int, columns: int) -> Array:
+    """`blocks` orthogonal matrices (rows, columns), one below the other: Saxe et al. (2014).
 
     Each is the Q of a normal matrix, its signs fixed so that it is uniform over all such matrices
-    (Mezzadri 2007).
+    (Mezzadri 2007); where it is not square, its rows or its columns are orthonormal.
     """
-    q, r = np.linalg.qr(normal(seed, stream, (blocks, size, size)))
-    signs = np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)
-    return np.asarray(q * signs[:, None, :]).reshape(blocks * size, size)
+    long, short = max(rows, columns), min(rows, columns)
+    q, r = np.linalg.qr(normal(seed, stream, (blocks, long, short)))
+    q = q * np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)[:, None, :]
+    return np.asarray(q if rows >= columns else q.transpose(0, 2, 1)).reshape(-1, columns)
+
+
+def chrono(seed: int, size: int, longest: float) -> Array:
+    """Biases of gates that keep, for memories of up to `longest` steps: log u, u in (1, longest-1).
+
+    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018).
+    """
+    draws = _core.random_uniform(seed, CHRONO_STREAM, 0, size)
+    return np.asarray(np.log(1 + draws * (longest - 2)))

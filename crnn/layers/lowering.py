@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, as_array, valid_steps
+from crnn.layers.base import Array, as_array
+from crnn.layers.options import Given, steps_there
 from crnn.layers.pointwise import Embedding
 from crnn.layers.recurrent import Recurrent
 
@@ -62,29 +63,25 @@ class Pair:
     embedding, layer
         For which `run_as_one`.
     x : (B, T) integers
-    lengths : (B,) integers, optional
+    given : Given
+        What the recurrent layer gets besides.
     """
 
-    def __init__(self, embedding: Embedding, layer: Any, x: Any, lengths: Any) -> None:
-        given = np.asarray(x)
-        there = slice(None) if lengths is None else valid_steps(lengths, given.shape)
-        found = embedding.check_symbols(given[there].ravel()).astype(np.int64)
+    def __init__(self, embedding: Embedding, layer: Any, x: Any, given: Given) -> None:
+        symbols = np.asarray(x)
+        there = steps_there(given.lengths, given.mask, symbols.shape)
+        found = embedding.check_symbols(symbols[there]).astype(np.int64)
         # with a 0 behind them: never empty
         self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
-        self.rows = np.zeros(given.shape, dtype=np.int64)  # of the table, for each step
-        self.rows[there] = places[:-1].reshape(self.rows[there].shape)
+        self.rows = np.zeros(symbols.shape, dtype=np.int64)  # of the table, for each step
+        self.rows[there] = places[:-1]
         self.table_layer = _table_layer(layer, embedding.params["W"][self.symbols])
-        self.lengths = lengths
+        self.given = given
         self.made_of = embedding.K, _described(layer)
 
-    def __call__(self, state: Any) -> tuple[Array, Any]:
-        """y, state: keeps nothing."""
-        y, after = self.table_layer(self.rows, state, lengths=self.lengths)
-        return y, after
-
-    def forward(self, state: Any) -> tuple[Array, Any, EmbeddedTape]:
-        """y, state, tape."""
-        y, after, tape = self.table_layer.forward(self.rows, state, lengths=self.lengths)
+    def run(self, state: Any, keep: bool) -> tuple[Array, Any, EmbeddedTape]:
+        """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
+        y, after, tape = self.given.run(self.table_layer, self.rows, state, keep)
         return y, after, EmbeddedTape(self.table_layer, tape, self.symbols, self.made_of)
 
 
@@ -92,6 +89,7 @@ def _table_layer(layer: Any, vectors: Array) -> Any:
     """A layer like `layer` whose W_x is W_x times the vectors: one input for each of them."""
     arguments = layer._core_arguments() | {"input_size": len(vectors)}
     table_layer = layer._core_type(**arguments)
+    table_layer.seed = layer.seed
     for name, view in table_layer.param_views.items():
         if name == "W_x":
             view.T[...] = _core.dense_forward(vectors, layer.param_views["W_x"].T, None)

@@ -18,6 +18,7 @@ from crnn.layers.base import (
     Array,
     Layer,
     as_array,
+    check_count,
     check_dtype,
     check_no_state,
     check_positive,
@@ -42,8 +43,18 @@ class Draw(NamedTuple):
 
     training: bool
     call: int
+    first_row: int
+    first_step: int
+    layer: int
     lead: tuple[int, ...]
     valid: NDArray[np.bool_] | None
+
+    def places(self) -> tuple[Array, Array]:
+        """The number of the row, and of the step, of each of the rows."""
+        steps = self.lead[1:]
+        row, step = np.divmod(np.arange(math.prod(self.lead)), max(math.prod(steps), 1))
+        there = slice(None) if self.valid is None else self.valid.ravel()
+        return row[there], self.first_step + step[there]
 
 
 class Pointwise(Layer):
@@ -72,6 +83,9 @@ class Pointwise(Layer):
         lengths: Any = None,
         training: bool = True,
         call: int = 0,
+        first_row: int = 0,
+        first_step: int = 0,
+        layer: int = 0,
     ) -> tuple[Array, None, PointwiseTape]:
         """y, None, tape.
 
@@ -84,12 +98,15 @@ class Pointwise(Layer):
             Steps of each row that are there; past them y is 0.
         training : bool, default True
             False: as in evaluation.
-        call : int, default 0
-            Number of this call: what Dropout draws is a function of its seed and of this.
+        call, first_row, first_step, layer : int, default 0
+            Number of this call, of the input's first row and first step, and of this layer in a
+            model: what Dropout draws is a function of its seed and of these.
         """
         check_no_state(type(self).__name__, "state", state)
-        if not isinstance(call, (int, np.integer)) or not 0 <= call < 2**60:
-            raise ValueError(f"call: expected an integer from 0 to 2**60 - 1, got {call!r}")
+        check_count("call", call, 64)
+        check_count("first_row", first_row, 64)
+        check_count("first_step", first_step, 32)
+        check_count("layer", layer, 32)
         steps = self._check(x)
         split = steps.ndim - self._feature_axes
         lead = steps.shape[:split]
@@ -97,7 +114,8 @@ class Pointwise(Layer):
         flat = (math.prod(lead), *steps.shape[split:])
         # Side by side, so that NumPy's sums over a row run in one order.
         rows = np.ascontiguousarray(steps.reshape(flat) if valid is None else steps[valid])
-        out, memory = self._rows(self._check_rows(rows), Draw(training, call, lead, valid))
+        draw = Draw(training, call, first_row, first_step, layer, lead, valid)
+        out, memory = self._rows(self._check_rows(rows), draw)
         y = _place(out, lead, valid)
         return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
 
@@ -367,9 +385,13 @@ class Dropout(Pointwise):
     ----------
     p : float
         Probability, 0 <= p < 1.
+    variational : bool, default False
+        Drop the same features at every step of a row: Gal and Ghahramani, "A theoretically grounded
+        application of dropout in recurrent neural networks" (2016).
     seed : int, optional
-        Together with `call`, an argument of forward that `fit` counts up, it decides what is
-        dropped: the same call drops the same. None draws one.
+        What is dropped is a function of it, of the row's number, the step and the feature, and of
+        `call` and `layer`, arguments of forward that `fit` and compositions give: the same call
+        drops the same. None draws one.
 
     Raises
     ------
@@ -379,15 +401,15 @@ class Dropout(Pointwise):
 
     _leading = ("p",)
 
-    def __init__(self, p: float, *, seed: int | None = None) -> None:
+    def __init__(self, p: float, *, variational: bool = False, seed: int | None = None) -> None:
         if not isinstance(p, (int, float, np.number)) or not 0 <= p < 1:
             raise ValueError(f"p: expected a probability, 0 <= p < 1, got {p!r}")
-        self.p = float(p)
+        self.p, self.variational = float(p), bool(variational)
         self.seed = check_seed(seed)
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"p": self.p, "seed": self.seed}
+        return {"p": self.p, "variational": self.variational, "seed": self.seed}
 
     def _check(self, x: Any) -> Array:
         return _check_floats(x, None, "I")
@@ -395,17 +417,18 @@ class Dropout(Pointwise):
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
         if not draw.training or self.p == 0:
             return rows.copy(), None  # y is the caller's to edit
-        # A number for every entry of the input, whether its step is valid or not: so lengths change
-        # nothing in what is dropped elsewhere.
-        whole = (*draw.lead, rows.shape[-1])
-        stream = init.DROPOUT_STREAM + init.STREAMS * draw.call
-        numbers = _core.random_uniform(self.seed, stream, 0, math.prod(whole)).reshape(whole)
-        chosen = numbers.reshape(rows.shape) if draw.valid is None else numbers[draw.valid]
-        factor = ((chosen >= self.p) / (1 - self.p)).astype(rows.dtype)
-        return rows * factor, factor
+        row, step = draw.places()
+        counts = self.seed, draw.call, draw.first_row, draw.layer
+        noise = (row, 0 * step if self.variational else step, *counts)
+        return _core.dropout(_computed(rows), self.p, *noise), noise
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        return dy.copy() if memory is None else np.asarray(dy * memory)
+        return dy.copy() if memory is None else _core.dropout(_computed(dy), self.p, *memory)
+
+
+def _computed(rows: Array) -> Array:
+    """Rows of a type that the core computes with."""
+    return rows.astype(np.result_type(rows.dtype, np.float32), copy=False)
 
 
 class LayerNorm(WithParameters):

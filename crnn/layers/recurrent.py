@@ -1,21 +1,54 @@
 """The recurrent layers: options, initial weights and documentation; the mathematics is in the core.
 
-Letters: B sequences, T steps, I inputs, H hidden units, G gates. σ is the logistic function, ∘ the
-product element by element; a dot stands for W_x x + W_h h + b of its gate.
+Letters: B sequences, T steps, I inputs, H hidden units, P units of h (H, or what they are projected
+to), G gates. σ is the logistic function, ∘ the product element by element; a dot stands for
+W_x x + W_h h + b of its gate. What each option computes is written, in NumPy, in `crnn.reference`.
 """
 
 from __future__ import annotations
 
 import copyreg
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, Layer, check_seed
+from crnn.layers.base import Array, Layer, check_number, check_seed
+from crnn.layers.documentation import document
+
+
+class Options(TypedDict, total=False):
+    """What all recurrent layers take by name."""
+
+    bias: bool
+    reverse: bool
+    layer_norm: bool
+    clip: float | None
+    learn_state: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+    weight_drop: float
+    dtype: DTypeLike
+
+
+class GatedOptions(Options, total=False):
+    """Those of the LSTM and the GRU."""
+
+    activation: str
+    recurrent_activation: str
+
+
+class LSTMOptions(GatedOptions, total=False):
+    """Those of the LSTM."""
+
+    output_activation: str
+    peepholes: bool
+    coupled: bool
+    proj_size: int | None
 
 
 class Recurrent(Layer):
@@ -23,28 +56,59 @@ class Recurrent(Layer):
 
     _leading = ("input_size", "hidden_size")
 
-    #: The type of the core, and the options that it takes besides the common ones.
+    #: The type of the core.
     _core_type: ClassVar[type[_core.Recurrent]]
-    _core_options: ClassVar[tuple[str, ...]] = ()
+    #: Options that decide initial parameters alone, with their defaults: attributes of the layer.
+    _initial: ClassVar[dict[str, Any]] = {}
 
-    seed: int
+    def __getattr__(self: Any, name: str) -> Any:
+        """Options are attributes."""
+        looks_like_one = not name.startswith("_") and name != "options"
+        if looks_like_one and name in (options := self.options):
+            return options[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def _draw_weights(self: Any, seed: int | None) -> None:
-        """Orthogonal W_h gate by gate, Glorot-uniform W_x; the biases stay zero."""
-        self.seed = check_seed(seed)
-        gates, H, params = len(self.gate_order), self.hidden_size, self.params
+    def _draw_weights(self: Any, seed: int) -> None:
+        """Orthogonal W_h gate by gate, Glorot-uniform W_x and W_p, gains of 1; the rest is 0."""
+        self.seed = seed
+        gates, H, P, params = len(self.gate_order), self.hidden_size, self.output_size, self.params
         params["W_x"] = init.glorot_uniform(
-            self.seed, init.INPUT_STREAM, params["W_x"].shape, self.input_size, H
+            seed, init.INPUT_STREAM, params["W_x"].shape, self.input_size, H
         )
-        params["W_h"] = init.orthogonal(self.seed, init.RECURRENT_STREAM, gates, H)
+        params["W_h"] = init.orthogonal(seed, init.RECURRENT_STREAM, gates, H, P)
+        if "W_p" in params:
+            params["W_p"] = init.glorot_uniform(seed, init.PROJECTION_STREAM, (P, H), H, P)
+        for name in ("gain_x", "gain_h", "gain_c"):
+            if name in params:
+                params[name] = 1.0
+
+    def _set_bias(self: Any, gate: str, values: Any) -> None:
+        """Set the bias of one gate, where there are biases."""
+        if self.bias:
+            begin = self.gate_order.index(gate) * self.hidden_size
+            self.params["b"][begin : begin + self.hidden_size] = values
+
+    def _begin_chrono(self: Any, chrono: float | None, *gates: tuple[str, int]) -> None:
+        """Biases for memories of many lengths: of gates, each with the sign that makes it keep."""
+        self.chrono = chrono
+        if chrono is None:
+            return
+        values = init.chrono(self.seed, self.hidden_size, chrono)
+        for gate, sign in gates:
+            self._set_bias(gate, sign * values)
 
     def _core_arguments(self: Any) -> dict[str, Any]:
-        names = ("input_size", "hidden_size", *self._core_options, "bias", "reverse")
-        return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
+        return {name: getattr(self, name) for name in self._leading} | dict(self.options)
 
     @property
-    def config(self) -> dict[str, Any]:
-        return self._core_arguments() | {"seed": self.seed}
+    def config(self: Any) -> dict[str, Any]:
+        sizes = {name: getattr(self, name) for name in self._leading}
+        initial = {name: getattr(self, name) for name in self._initial}
+        return sizes | initial | dict(self.options) | {"seed": self.seed}
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return self._initial | self._core_type(1, 1).options
 
     def zero_grad(self: Any) -> None:
         self.flat_grads.fill(0)
@@ -57,79 +121,18 @@ class Recurrent(Layer):
         self.flat_params[...] = flat_params
 
     def __reduce__(self: Any) -> tuple[Any, ...]:
-        state = (self._core_arguments(), self.flat_params, self.flat_grads, self.__dict__)
+        arrays = self.flat_params, self.flat_grads
+        state = (self._core_arguments(), *arrays, self.seed, self.__dict__)
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
-    def __setstate__(self: Any, state: tuple[dict[str, Any], Array, Array, dict[str, Any]]) -> None:
-        arguments, flat_params, flat_grads, attributes = state
+    def __setstate__(
+        self: Any, state: tuple[dict[str, Any], Array, Array, int, dict[str, Any]]
+    ) -> None:
+        arguments, flat_params, flat_grads, seed, attributes = state
         self._remake(arguments, flat_params)
         self.flat_grads[...] = flat_grads
+        self.seed = seed
         self.__dict__.update(attributes)
-
-
-_SHARED = """
-    bias : bool, default True
-        Whether there are biases.
-    reverse : bool, default False
-        Read each row from its own last step to its first. `y` stays aligned with `x`; the state
-        returned is the one after step 0.
-    dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states. float64 is what gradients are checked in.
-    seed : int, optional
-        Decides the initial weights: W_h orthogonal gate by gate (Saxe et al. 2014), W_x uniform
-        with fans I and H (Glorot and Bengio 2010). None, the default, draws a fresh one; the
-        attribute `seed` tells it.
-
-    Attributes
-    ----------
-    params, grads : dict of str to ndarray
-        W_x (G*H, I), W_h (G*H, H), b (G*H,) in row blocks of H by `gate_order`<b_hn>. They can be
-        edited in place and outlive the layer.
-    flat_params, flat_grads : ndarray
-        The same numbers as one vector each.
-    gate_order : tuple of str
-        <gates>.
-    input_size, hidden_size, dtype, bias, reverse, seed
-        As given.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a size below 1 or too large for memory, an unknown option, a wrong seed.
-
-    Methods
-    -------
-    layer(x, state=None, *, lengths=None) -> y, state
-        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
-        columns of W_x. `lengths` (B,) says how many steps of each row are there, 0 allowed; past
-        them `y` is 0. `y` is (B, T, H). `state` is <state>; None stands for zeros.
-    forward(x, state=None, *, lengths=None, training=True) -> y, state, tape
-        The same and a tape: what backward needs, and the gates and states of every step, as
-        `tape.gates[letter]` and `tape.h`<tape_c>, each (B, T, H).
-    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
-        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
-        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh`<tape_dc>: the total derivatives at every step.
-    stream(batch=1, state=None) -> Stream
-        The layer one step at a time, with the weights as they are now.
-    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
-        As in every layer.
-"""
-
-
-def _document(cls: type[Recurrent], gates: str, state: str = "h (B, H)", b_hn: str = "") -> None:
-    """Fill in the part of the docstring that all cells share."""
-    facts = {
-        "<gates>": gates,
-        "<state>": state,
-        "<b_hn>": b_hn,
-        "<tape_c>": ", `tape.c`" if "c" in state else "",
-        "<tape_dc>": " and `dc`" if "c" in state else "",
-    }
-    text = _SHARED
-    for place, fact in facts.items():
-        text = text.replace(place, fact)
-    cls.__doc__ = (cls.__doc__ or "").rstrip() + text
 
 
 class RNN(_core.RNN, Recurrent):
@@ -141,11 +144,11 @@ class RNN(_core.RNN, Recurrent):
     ----------
     input_size, hidden_size : int
         I and H.
-    activation : {"tanh", "relu"}, default "tanh"
-        φ. tanh keeps the state bounded; relu does not saturate, and may explode."""
+    activation : str, default "tanh"
+        φ: one of <activations>. tanh keeps the state bounded; relu does not saturate, and may
+        explode."""
 
     _core_type = _core.RNN
-    _core_options = ("activation",)
 
     def __init__(
         self,
@@ -153,16 +156,16 @@ class RNN(_core.RNN, Recurrent):
         hidden_size: int,
         *,
         activation: str = "tanh",
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
         seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         seed = check_seed(seed)
-        super().__init__(
-            input_size, hidden_size, activation=activation, bias=bias, reverse=reverse, dtype=dtype
-        )
+        super().__init__(input_size, hidden_size, activation=activation, **options)
         self._draw_weights(seed)
+
+
+def _check_chrono(chrono: float | None) -> float | None:
+    return None if chrono is None else check_number("chrono", chrono, 2)
 
 
 class LSTM(_core.LSTM, Recurrent):
@@ -177,10 +180,24 @@ class LSTM(_core.LSTM, Recurrent):
         I and H.
     forget_bias : float, default 1.0
         Initial bias of the forget gate, and nothing after that. At 1 the gate starts open, so that
-        gradients reach back from the first update on (Gers et al. 2000; Jozefowicz et al. 2015)."""
+        gradients reach back from the first update on (Gers et al. 2000; Jozefowicz et al. 2015).
+    <chrono>
+    recurrent_activation, activation, output_activation : str, default "sigmoid", "tanh", "tanh"
+        Of the gates i, f and o, of g, and of c' on its way to h': each one of <activations>.
+    peepholes : bool, default False
+        The sums of i and f gain p_i∘c and p_f∘c, that of o gains p_o∘c' (Gers and Schmidhuber,
+        "Recurrent nets that time and count", 2000).
+    coupled : bool, default False
+        f = 1 - i: what is forgotten is what is written (Greff et al., "LSTM: a search space
+        odyssey", 2017). The gates are then i, g, o.
+    proj_size : int, optional
+        P: h' = W_p (o∘tanh(c')) has P units instead of H (Sak, Senior and Beaufays 2014)."""
 
     _core_type = _core.LSTM
+    _initial: ClassVar[dict[str, Any]] = {"forget_bias": 1.0, "chrono": None}
+
     forget_bias: float
+    chrono: float | None
 
     def __init__(
         self,
@@ -188,24 +205,22 @@ class LSTM(_core.LSTM, Recurrent):
         hidden_size: int,
         *,
         forget_bias: float = 1.0,
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
+        chrono: float | None = None,
         seed: int | None = None,
+        **options: Unpack[LSTMOptions],
     ) -> None:
-        seed = check_seed(seed)
-        if not isinstance(forget_bias, (int, float, np.number)) or not np.isfinite(forget_bias):
+        seed, chrono = check_seed(seed), _check_chrono(chrono)
+        if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
             raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
-        super().__init__(input_size, hidden_size, bias=bias, reverse=reverse, dtype=dtype)
+        super().__init__(input_size, hidden_size, **options)
         self.forget_bias = float(forget_bias)
         self._draw_weights(seed)
-        if self.bias:
-            forget = self.gate_order.index("f") * self.hidden_size
-            self.params["b"][forget : forget + self.hidden_size] = self.forget_bias
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return super().config | {"forget_bias": self.forget_bias}
+        if "f" in self.gate_order:
+            self._set_bias("f", self.forget_bias)
+            self._begin_chrono(chrono, ("f", 1), ("i", -1))
+        else:
+            self._set_bias("i", -self.forget_bias)
+            self._begin_chrono(chrono, ("i", -1))
 
 
 class GRU(_core.GRU, Recurrent):
@@ -225,10 +240,15 @@ class GRU(_core.GRU, Recurrent):
         I and H.
     reset : {"after", "before"}, default "after"
         Whether r multiplies the recurrent sum or the state that goes into it. "after" is one
-        product with h a step, and so the faster."""
+        product with h a step, and so the faster.
+    <chrono>
+    recurrent_activation, activation : str, default "sigmoid", "tanh"
+        Of the gates r and z, and of n: each one of <activations>."""
 
     _core_type = _core.GRU
-    _core_options = ("reset",)
+    _initial: ClassVar[dict[str, Any]] = {"chrono": None}
+
+    chrono: float | None
 
     def __init__(
         self,
@@ -236,16 +256,14 @@ class GRU(_core.GRU, Recurrent):
         hidden_size: int,
         *,
         reset: str = "after",
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
+        chrono: float | None = None,
         seed: int | None = None,
+        **options: Unpack[GatedOptions],
     ) -> None:
-        seed = check_seed(seed)
-        super().__init__(
-            input_size, hidden_size, reset=reset, bias=bias, reverse=reverse, dtype=dtype
-        )
+        seed, chrono = check_seed(seed), _check_chrono(chrono)
+        super().__init__(input_size, hidden_size, reset=reset, **options)
         self._draw_weights(seed)
+        self._begin_chrono(chrono, ("z", -1))
 
 
 class JANET(_core.JANET, Recurrent):
@@ -259,10 +277,13 @@ class JANET(_core.JANET, Recurrent):
     input_size, hidden_size : int
         I and H.
     beta : float, default 1.0
-        How far the gate that lets input in lies behind the one that forgets; the paper's value."""
+        How far the gate that lets input in lies behind the one that forgets; the paper's value.
+    <chrono>"""
 
     _core_type = _core.JANET
-    _core_options = ("beta",)
+    _initial: ClassVar[dict[str, Any]] = {"chrono": None}
+
+    chrono: float | None
 
     def __init__(
         self,
@@ -270,19 +291,17 @@ class JANET(_core.JANET, Recurrent):
         hidden_size: int,
         *,
         beta: float = 1.0,
-        bias: bool = True,
-        reverse: bool = False,
-        dtype: DTypeLike = "float32",
+        chrono: float | None = None,
         seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        seed = check_seed(seed)
-        super().__init__(
-            input_size, hidden_size, beta=beta, bias=bias, reverse=reverse, dtype=dtype
-        )
+        seed, chrono = check_seed(seed), _check_chrono(chrono)
+        super().__init__(input_size, hidden_size, beta=beta, **options)
         self._draw_weights(seed)
+        self._begin_chrono(chrono, ("f", 1))
 
 
-_document(RNN, '("h",)')
-_document(LSTM, '("i", "f", "g", "o")', "the pair (h, c), each (B, H)")
-_document(GRU, '("r", "z", "n")', b_hn=', and for reset "after" b_hn (H,)')
-_document(JANET, '("f", "g")')
+document(RNN, gates='("h",)')
+document(LSTM, gates='("i", "f", "g", "o")', state="the pair (h, c), (B, P) and (B, H)")
+document(GRU, gates='("r", "z", "n")', b_hn=', and for reset "after" b_hn (H,)')
+document(JANET, gates='("f", "g")')

@@ -120,6 +120,21 @@ PyArrayObject *integer_array(const char *name, PyObject *object, const dims *sha
     return (PyArrayObject *)cast;
 }
 
+PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape) {
+    PyArrayObject *array = as_array(name, object);
+    if (!array) return NULL;
+    const bool fits = PyArray_ISBOOL(array) || (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
+    if (!check_array(name, array, fits, "booleans", shape)) {
+        drop(array);
+        return NULL;
+    }
+    PyObject *cast =
+        PyArray_FROM_OTF((PyObject *)array, NPY_BOOL,
+                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    drop(array);
+    return (PyArrayObject *)cast;
+}
+
 bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high) {
     const npy_int64 *value = PyArray_DATA(array);
     const npy_intp count = PyArray_SIZE(array);
@@ -161,6 +176,21 @@ bool parse_size(const char *name, PyObject *object, size_t *size) {
     PyErr_Format(wrong_type ? PyExc_TypeError : PyExc_ValueError,
                  "%s: expected an integer of at least 1 that memory can hold, got %R", name,
                  object);
+    return false;
+}
+
+bool parse_count(const char *name, PyObject *object, uint64_t *count) {
+    PyObject *index = PyNumber_Index(object);
+    const unsigned long long value = index ? PyLong_AsUnsignedLongLong(index) : 0;
+    drop(index);
+    if (!PyErr_Occurred()) {
+        *count = value;
+        return true;
+    }
+    const bool wrong_type = !PyErr_ExceptionMatches(PyExc_OverflowError);
+    PyErr_Clear();
+    PyErr_Format(wrong_type ? PyExc_TypeError : PyExc_ValueError,
+                 "%s: expected an integer from 0 to 2**64 - 1, got %R", name, object);
     return false;
 }
 

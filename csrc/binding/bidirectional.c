@@ -86,6 +86,29 @@ PyType_Spec pair_tape_spec = {"crnn._core.PairTape", sizeof(PairTape), 0,
                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                               pair_tape_slots};
 
+/* ---- the state: a pair with names */
+
+static PyStructSequence_Field pair_state_fields[] = {
+    {"forward", "The state of forward_layer, after its last step."},
+    {"backward", "The state of backward_layer, after its last, which is step 0."},
+    {0},
+};
+PyStructSequence_Desc pair_state_desc = {"crnn._core.PairState", "The states of both directions.",
+                                         pair_state_fields, 2};
+
+/* Of new references to f and b, which it takes. */
+static PyObject *pair_state_new(module_state *module, PyObject *f, PyObject *b) {
+    PyObject *pair = PyStructSequence_New(module->pair_state);
+    if (!pair) {
+        drop(f);
+        drop(b);
+        return NULL;
+    }
+    PyStructSequence_SetItem(pair, 0, f);
+    PyStructSequence_SetItem(pair, 1, b);
+    return pair;
+}
+
 /* ---- calling the layers */
 
 /* What both directions returned: tuples (y, state[, tape]). */
@@ -177,7 +200,8 @@ static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *stat
     if (!bidirectional_ready(self)) return NULL;
     if (run_both(self, keep, x, state, kwargs, &results)) {
         y = merged(self->merge, PyTuple_GetItem(results.f, 0), PyTuple_GetItem(results.b, 0));
-        states = PyTuple_Pack(2, PyTuple_GetItem(results.f, 1), PyTuple_GetItem(results.b, 1));
+        states = pair_state_new(self->module, Py_NewRef(PyTuple_GetItem(results.f, 1)),
+                                Py_NewRef(PyTuple_GetItem(results.b, 1)));
         if (y && states && !keep) tuple = PyTuple_Pack(2, y, states);
         if (y && states && keep && (tape = pair_tape_new(self, &results, y)))
             tuple = PyTuple_Pack(3, y, states, tape);
@@ -189,35 +213,38 @@ static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *stat
     return tuple;
 }
 
-/* The keyword arguments for the layers: lengths alone, where it was given. */
-static PyObject *layer_kwargs(PyObject *lengths) {
+/* The keyword arguments for the layers: those that were given. */
+static PyObject *layer_kwargs(const call_arguments *given) {
+    const struct {
+        const char *name;
+        PyObject *value;
+    } all[] = {
+        {"lengths", given->lengths},       {"mask", given->mask},  {"resets", given->resets},
+        {"training", given->training},     {"call", given->call},  {"first_row", given->first_row},
+        {"first_step", given->first_step}, {"layer", given->layer}};
     PyObject *kwargs = PyDict_New();
-    if (kwargs && lengths && PyDict_SetItemString(kwargs, "lengths", lengths) < 0) Py_CLEAR(kwargs);
+    for (size_t i = 0; kwargs && i < sizeof all / sizeof *all; i++)
+        if (all[i].value && PyDict_SetItemString(kwargs, all[i].name, all[i].value) < 0)
+            Py_CLEAR(kwargs);
     return kwargs;
 }
 
-static PyObject *bidirectional_call(Bidirectional *self, PyObject *args, PyObject *given) {
-    static char *names[] = {"x", "state", "lengths", NULL};
-    PyObject *x, *state = Py_None, *lengths = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, given, "O|O$O:__call__", names, &x, &state, &lengths))
-        return NULL;
-    PyObject *kwargs = layer_kwargs(lengths);
-    PyObject *result = kwargs ? run(self, false, x, state, kwargs) : NULL;
-    drop(kwargs);
+static PyObject *parse_and_run(Bidirectional *self, PyObject *args, PyObject *kwargs, bool keep) {
+    call_arguments given;
+    if (!call_parse(&given, args, kwargs, keep)) return NULL;
+    PyObject *options = layer_kwargs(&given);
+    PyObject *result =
+        options ? run(self, keep, given.x, given.state ? given.state : Py_None, options) : NULL;
+    drop(options);
     return result;
 }
 
-static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyObject *given) {
-    static char *names[] = {"x", "state", "lengths", "training", NULL};
-    PyObject *x, *state = Py_None, *lengths = NULL, *training = Py_True;
-    if (!PyArg_ParseTupleAndKeywords(args, given, "O|O$OO:forward", names, &x, &state, &lengths,
-                                     &training))
-        return NULL;
-    PyObject *kwargs = layer_kwargs(lengths), *result = NULL;
-    if (kwargs && PyDict_SetItemString(kwargs, "training", training) == 0)
-        result = run(self, true, x, state, kwargs);
-    drop(kwargs);
-    return result;
+static PyObject *bidirectional_call(Bidirectional *self, PyObject *args, PyObject *kwargs) {
+    return parse_and_run(self, args, kwargs, false);
+}
+
+static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyObject *kwargs) {
+    return parse_and_run(self, args, kwargs, true);
 }
 
 /* ---- backward */
@@ -288,11 +315,11 @@ static PyObject *walk_back(PyObject *layer, PyObject *tape, PyObject *dy, PyObje
 }
 
 /* (dx_f + dx_b, (dstate_f, dstate_b)). */
-static PyObject *join_gradients(const both *results) {
+static PyObject *join_gradients(const Bidirectional *self, const both *results) {
     PyObject *dx_f = PyTuple_GetItem(results->f, 0), *dx_b = PyTuple_GetItem(results->b, 0);
     PyObject *dx = dx_f == Py_None ? Py_NewRef(Py_None) : PyNumber_Add(dx_f, dx_b);
-    PyObject *dstates =
-        PyTuple_Pack(2, PyTuple_GetItem(results->f, 1), PyTuple_GetItem(results->b, 1));
+    PyObject *dstates = pair_state_new(self->module, Py_NewRef(PyTuple_GetItem(results->f, 1)),
+                                       Py_NewRef(PyTuple_GetItem(results->b, 1)));
     PyObject *tuple = dx && dstates ? PyTuple_Pack(2, dx, dstates) : NULL;
     drop(dx);
     drop(dstates);
@@ -350,7 +377,7 @@ static PyObject *bidirectional_backward(Bidirectional *self, PyObject *args, PyO
         if (results.f)
             results.b =
                 walk_back(self->backward_layer, tape->backward_tape, dys.b, dstates.b, kwargs);
-        if (results.b) result = join_gradients(&results);
+        if (results.b) result = join_gradients(self, &results);
     }
     drop(kwargs);
     both_clear(&dys);
@@ -401,10 +428,11 @@ static int bidirectional_init(Bidirectional *self, PyObject *args, PyObject *kwa
         !check_part(self, "backward_layer", b, true) || (word && !parse_merge(word, &how)))
         return -1;
     const crnn_layer *one = &((Recurrent *)f)->layer, *two = &((Recurrent *)b)->layer;
-    if (one->inputs != two->inputs || one->hidden != two->hidden || one->dtype != two->dtype) {
+    if (one->inputs != two->inputs || crnn_width(one) != crnn_width(two) ||
+        one->dtype != two->dtype) {
         PyErr_SetString(
             PyExc_ValueError,
-            "backward_layer: expected input_size, hidden_size and dtype of forward_layer");
+            "backward_layer: expected input_size, output_size and dtype of forward_layer");
         return -1;
     }
     PyObject *old_f = self->forward_layer, *old_b = self->backward_layer;
@@ -459,7 +487,8 @@ static PyGetSetDef bidirectional_attributes[] = {
 
 static PyMethodDef bidirectional_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))bidirectional_forward, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, training=True)\n--\n\n"
+     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
+               "training=True, call=0, first_row=0, first_step=0, layer=0)\n--\n\n"
                "y, (state, state), tape: both directions, merged.")},
     {"backward", (PyCFunction)(void (*)(void))bidirectional_backward, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"

@@ -27,7 +27,7 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 /* ---- module.c */
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *buffer;
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer;
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -70,8 +70,13 @@ PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *s
 
 crnn_seq seq_of(PyArrayObject *array); /* of a float_array of three dimensions */
 
+/* Booleans of a shape, dense. */
+PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape);
+
 /* A positive size, such as hidden_size. */
 bool parse_size(const char *name, PyObject *object, size_t *size);
+/* An integer from 0 to 2**64 - 1. */
+bool parse_count(const char *name, PyObject *object, uint64_t *count);
 
 /* False, with ValueError, unless OK. */
 bool check_status(crnn_status status, const char *what);
@@ -90,16 +95,27 @@ extern PyType_Spec buffer_spec;
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
 
 typedef struct call {
-    PyArrayObject *x; /* owned: what `in` points into */
+    PyArrayObject *x;                       /* owned: what `in` points into */
+    PyArrayObject *lengths, *mask, *resets; /* owned, or NULL: what rows.given points into */
     crnn_input in;
     size_t *words; /* owned: what `rows` points into */
     crnn_rows rows;
+    crnn_noise noise;
+    bool from_learned; /* no state was given, and the layer has one to begin with */
 } call;
 
-bool call_init(call *c, const crnn_layer *layer, PyObject *x, PyObject *lengths);
+/* The arguments of forward and of a call, as they were given; NULL: not at all. */
+typedef struct call_arguments {
+    PyObject *x, *state, *lengths, *mask, *resets, *training, *call, *first_row, *first_step,
+        *layer;
+} call_arguments;
+
+bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
+bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given);
 void call_clear(call *c);
 
-/* A state given by the user: arrays (B, H), owned, or NULL for zeros. */
+/* A state given by the user: arrays (B, P) and (B, H), owned, or NULL for what a layer begins with.
+ */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
 } state_arrays;
@@ -120,6 +136,7 @@ typedef struct Recurrent {
     module_state *module;
     crnn_layer layer;
     crnn_layout at;
+    uint64_t seed;                      /* of noise */
     PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
     PyObject *params, *grads;           /* dicts of views of them */
 } Recurrent;
@@ -155,9 +172,18 @@ typedef struct Tape {
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 
 extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
+extern PyStructSequence_Desc pair_state_desc;
 
 /* The method layer.stream. */
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
+
+/* ---- options.c */
+
+/* Sets what the keyword arguments say, in a layer of some cell. */
+bool options_read(crnn_layer *layer, const char *type_name, PyObject *given);
+/* dict of name -> value, of all that the cell has. */
+PyObject *options_show(const crnn_layer *layer);
+bool options_same(const crnn_layer *a, const crnn_layer *b);
 
 /* ---- types.c */
 

@@ -25,51 +25,106 @@ static bool input_init(call *c, const crnn_layer *layer, PyObject *object) {
     return c->x != NULL;
 }
 
-static bool rows_init(call *c, PyObject *object) {
-    const size_t B = (size_t)PyArray_DIM(c->x, 0), T = (size_t)PyArray_DIM(c->x, 1);
-    const dims per_row = {1, {(npy_intp)B}, {"B"}};
-    PyArrayObject *lengths = NULL;
-    size_t words;
-    if (object != Py_None) {
-        lengths = integer_array("lengths", object, &per_row);
-        if (!lengths) return false;
-        if (!integers_within("lengths", lengths, 0, (npy_int64)T)) goto fail;
+/* NULL stands for an argument that was not given; None likewise. */
+static bool is_given(PyObject *object) { return object && object != Py_None; }
+
+/* lengths (B,), mask (B, T) and resets (B, T) */
+static bool steps_init(call *c, const call_arguments *given, npy_intp B, npy_intp T) {
+    const dims per_row = {1, {B}, {"B"}}, per_step = {2, {B, T}, {"B", "T"}};
+    if (is_given(given->lengths)) {
+        c->lengths = integer_array("lengths", given->lengths, &per_row);
+        if (!c->lengths || !integers_within("lengths", c->lengths, 0, T)) return false;
     }
-    if (!check_status(crnn_rows_size(B, T, &words), "x")) goto fail;
-    c->words = alloc_aligned(words * sizeof(size_t));
-    if (!c->words) goto fail;
-    crnn_rows_init(&c->rows, c->words, B, T, lengths ? PyArray_DATA(lengths) : NULL);
-    drop(lengths);
-    return true;
-fail:
-    drop(lengths);
-    return false;
+    if (is_given(given->mask) && !(c->mask = bool_array("mask", given->mask, &per_step)))
+        return false;
+    return !is_given(given->resets) || (c->resets = bool_array("resets", given->resets, &per_step));
 }
 
-/* Symbols past a row's end are not looked at, whatever stands there. */
+static const void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
+
+static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *given) {
+    const npy_intp B = PyArray_DIM(c->x, 0), T = PyArray_DIM(c->x, 1);
+    size_t words;
+    if (!steps_init(c, given, B, T)) return false;
+    const crnn_steps steps = {.batch = (size_t)B,
+                              .steps = (size_t)T,
+                              .lengths = data_of(c->lengths),
+                              .mask = data_of(c->mask),
+                              .resets = data_of(c->resets),
+                              .reverse = layer->reverse};
+    if (!check_status(crnn_rows_size(&steps, &words), "x")) return false;
+    c->words = alloc_aligned(words * sizeof(size_t));
+    if (!c->words) return false;
+    crnn_rows_init(&c->rows, c->words, &steps);
+    return true;
+}
+
+/* Symbols at steps that are not read are not looked at, whatever stands there. */
 static bool symbols_within(const call *c, const crnn_layer *layer) {
-    for (size_t i = 0; c->in.symbols && i < c->rows.batch; i++) {
-        const int64_t *row = c->in.symbols + c->rows.order[i] * c->rows.steps;
-        for (size_t t = 0; t < c->rows.length[i]; t++) {
-            if (row[t] >= 0 && (uint64_t)row[t] < layer->inputs) continue;
+    const crnn_rows *rows = &c->rows;
+    for (size_t i = 0; c->in.symbols && i < rows->places; i++) {
+        for (size_t n = 0; n < rows->length[i]; n++) {
+            const size_t at = rows->begin[i] + n, t = rows->times ? rows->times[at] : at;
+            const int64_t symbol = c->in.symbols[rows->order[i] * rows->given.steps + t];
+            if (symbol >= 0 && (uint64_t)symbol < layer->inputs) continue;
             PyErr_Format(PyExc_ValueError,
                          "x: expected symbols from 0 to I-1=%zu, got %lld in row %zu at step %zu",
-                         layer->inputs - 1, (long long)row[t], c->rows.order[i], t);
+                         layer->inputs - 1, (long long)symbol, rows->order[i], t);
             return false;
         }
     }
     return true;
 }
 
-bool call_init(call *c, const crnn_layer *layer, PyObject *x, PyObject *lengths) {
-    *c = (call){0};
-    if (input_init(c, layer, x) && rows_init(c, lengths) && symbols_within(c, layer)) return true;
+/* An integer of 32 bits, 0 where none is given. */
+static bool parse_short(const char *name, PyObject *object, uint32_t *count) {
+    uint64_t value = 0;
+    if (object && !parse_count(name, object, &value)) return false;
+    *count = (uint32_t)value;
+    if (value <= UINT32_MAX) return true;
+    PyErr_Format(PyExc_ValueError, "%s: expected an integer from 0 to 2**32 - 1, got %R", name,
+                 object);
+    return false;
+}
+
+static bool noise_init(call *c, uint64_t seed, const call_arguments *given) {
+    const int training = given->training ? PyObject_IsTrue(given->training) : 0;
+    c->noise = (crnn_noise){.on = training > 0, .seed = seed};
+    return training >= 0 && (!given->call || parse_count("call", given->call, &c->noise.call)) &&
+           (!given->first_row || parse_count("first_row", given->first_row, &c->noise.first_row)) &&
+           parse_short("first_step", given->first_step, &c->noise.first_step) &&
+           parse_short("layer", given->layer, &c->noise.layer);
+}
+
+bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward) {
+    static char *names[] = {"x",    "state",     "lengths",    "mask",  "resets", "training",
+                            "call", "first_row", "first_step", "layer", NULL};
+    static char *fewer[] = {"x", "state", "lengths", "mask", "resets", NULL};
+    *given = (call_arguments){.training = forward ? Py_True : NULL};
+    if (!forward)
+        return PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOO:__call__", fewer, &given->x,
+                                           &given->state, &given->lengths, &given->mask,
+                                           &given->resets);
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOOOOOO:forward", names, &given->x,
+                                       &given->state, &given->lengths, &given->mask, &given->resets,
+                                       &given->training, &given->call, &given->first_row,
+                                       &given->first_step, &given->layer);
+}
+
+bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given) {
+    *c = (call){.from_learned = layer->learns_state && !is_given(given->state)};
+    if (input_init(c, layer, given->x) && rows_init(c, layer, given) && symbols_within(c, layer) &&
+        noise_init(c, seed, given))
+        return true;
     call_clear(c);
     return false;
 }
 
 void call_clear(call *c) {
     Py_CLEAR(c->x);
+    Py_CLEAR(c->lengths);
+    Py_CLEAR(c->mask);
+    Py_CLEAR(c->resets);
     free_aligned(c->words);
     c->words = NULL;
 }
@@ -80,9 +135,11 @@ static size_t state_count(const crnn_layer *layer) {
     return crnn_cell_describe(layer->cell)->states;
 }
 
-static PyArrayObject *state_part(const char *name, const crnn_layer *layer, size_t batch,
+static PyArrayObject *state_part(const char *name, const crnn_layer *layer, bool of_c, size_t batch,
                                  PyObject *object) {
-    const dims shape = {2, {(npy_intp)batch, (npy_intp)layer->hidden}, {"B", "H"}};
+    const bool projected = layer->projected && !of_c;
+    const size_t wide = projected ? layer->projected : layer->hidden;
+    const dims shape = {2, {(npy_intp)batch, (npy_intp)wide}, {"B", projected ? "P" : "H"}};
     return float_array(name, object, layer->dtype, &shape, true);
 }
 
@@ -98,8 +155,8 @@ static bool pair_parse(state_arrays *s, const char *name, const crnn_layer *laye
         return false;
     }
     PyObject *h = PySequence_GetItem(object, 0), *c = PySequence_GetItem(object, 1);
-    if (h && c) s->h = state_part(name, layer, batch, h);
-    if (s->h) s->c = state_part(name, layer, batch, c);
+    if (h && c) s->h = state_part(name, layer, false, batch, h);
+    if (s->h) s->c = state_part(name, layer, true, batch, c);
     drop(h);
     drop(c);
     if (s->c) return true;
@@ -110,18 +167,19 @@ static bool pair_parse(state_arrays *s, const char *name, const crnn_layer *laye
 bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, size_t batch,
                  PyObject *object) {
     *s = (state_arrays){0};
-    if (object == Py_None) return true;
+    if (!is_given(object)) return true;
     if (state_count(layer) == 2) return pair_parse(s, name, layer, batch, object);
-    s->h = state_part(name, layer, batch, object);
+    s->h = state_part(name, layer, false, batch, object);
     return s->h != NULL;
 }
 
 bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch) {
-    npy_intp shape[2] = {(npy_intp)batch, (npy_intp)layer->hidden};
+    npy_intp h[2] = {(npy_intp)batch, (npy_intp)crnn_width(layer)};
+    npy_intp c[2] = {(npy_intp)batch, (npy_intp)layer->hidden};
     *s = (state_arrays){0};
-    s->h = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(layer->dtype));
+    s->h = (PyArrayObject *)PyArray_SimpleNew(2, h, typenum_of(layer->dtype));
     if (state_count(layer) == 2 && s->h)
-        s->c = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(layer->dtype));
+        s->c = (PyArrayObject *)PyArray_SimpleNew(2, c, typenum_of(layer->dtype));
     if (s->h && (s->c || state_count(layer) == 1)) return true;
     state_clear(s);
     return false;

@@ -303,6 +303,42 @@ static PyObject *embedding_backward(PyObject *module, PyObject *args) {
     return result;
 }
 
+/* (x (n, size), p, rows (n,), steps (n,), seed, call, first_row, layer) */
+static PyObject *dropout(PyObject *module, PyObject *args) {
+    PyObject *x_object, *rows_object, *steps_object, *y = NULL;
+    PyArrayObject *x = NULL, *rows = NULL, *steps = NULL;
+    unsigned long long seed, call, first_row;
+    unsigned int layer;
+    double p;
+    if (!PyArg_ParseTuple(args, "OdOOKKKI:dropout", &x_object, &p, &rows_object, &steps_object,
+                          &seed, &call, &first_row, &layer))
+        return NULL;
+    x = dense_floats("x", x_object);
+    if (x && PyArray_NDIM(x) == 2) {
+        const dims each = {1, {PyArray_DIM(x, 0)}, {"n"}};
+        rows = integer_array("rows", rows_object, &each);
+        steps = rows ? integer_array("steps", steps_object, &each) : NULL;
+    } else if (x) {
+        set_array_error(PyExc_ValueError, "x", "shape (n, size)", x);
+    }
+    if (steps && (y = (PyObject *)new_like(module, x))) {
+        const crnn_dropout d = {.dtype = dtype_of(x),
+                                .noise = {true, seed, call, first_row, 0, layer},
+                                .p = p,
+                                .n = (size_t)PyArray_DIM(x, 0),
+                                .size = (size_t)PyArray_DIM(x, 1),
+                                .row_of = PyArray_DATA(rows),
+                                .step_of = PyArray_DATA(steps)};
+        Py_BEGIN_ALLOW_THREADS crnn_dropout_apply(&d, PyArray_DATA(x),
+                                                  PyArray_DATA((PyArrayObject *)y));
+        Py_END_ALLOW_THREADS
+    }
+    drop(x);
+    drop(rows);
+    drop(steps);
+    return y;
+}
+
 /* ---- random numbers, instruction sets, threads */
 
 static PyObject *random_uniform(PyObject *module, PyObject *args) {
@@ -388,6 +424,8 @@ PyMethodDef module_functions[] = {
              "Sum of squares, and dy times scale."),
     FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)", "dx; adds to dW_t and db."),
+    FUNCTION(dropout, METH_VARARGS, "(x, p, rows, steps, seed, call, first_row, layer, /)",
+             "Some of x (n, size) set to 0, the others divided by 1 - p."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
              "Adds rows of dy to rows of dW."),
     FUNCTION(random_uniform, METH_VARARGS, "(seed, stream, first, n, /)",

@@ -114,11 +114,23 @@ static void *new_block(size_t bytes) {
     return memory;
 }
 
+/* Where crnn is built to be tested, memory holds NaN at first: whoever reads before writing shows
+ * it. */
+static void *poisoned(void *memory, size_t bytes) {
+#ifdef CRNN_POISON
+    if (memory) memset(memory, 0xFF, bytes);
+#else
+    (void)bytes;
+#endif
+    return memory;
+}
+
 void *alloc_aligned(size_t bytes) {
-    if (bytes < BLOCK_UNIT || bytes > PY_SSIZE_T_MAX - BLOCK_UNIT) return new_block(bytes);
+    if (bytes < BLOCK_UNIT || bytes > PY_SSIZE_T_MAX - BLOCK_UNIT)
+        return poisoned(new_block(bytes), bytes);
     bytes = (bytes + BLOCK_UNIT - 1) / BLOCK_UNIT * BLOCK_UNIT;
     void *memory = find_on_shelf(bytes);
-    return memory ? memory : new_block(bytes);
+    return poisoned(memory ? memory : new_block(bytes), bytes);
 }
 
 void free_aligned(void *memory) {

@@ -39,12 +39,14 @@ static bool add_types(PyObject *module) {
     state->tape = add_type(module, &tape_spec, NULL);
     state->stream = add_type(module, &stream_spec, NULL);
     state->pair_tape = add_type(module, &pair_tape_spec, NULL);
+    state->pair_state = PyStructSequence_NewType(&pair_state_desc);
     state->buffer = add_type(module, &buffer_spec, NULL);
     state->recurrent = add_type(module, &recurrent_spec, NULL);
     PyTypeObject *bidirectional = add_type(module, &bidirectional_spec, NULL);
     drop(bidirectional);
     if (!state->tape || !state->stream || !state->pair_tape || !state->buffer ||
-        !state->recurrent || !bidirectional)
+        !state->recurrent || !bidirectional || !state->pair_state ||
+        PyModule_AddType(module, state->pair_state) < 0)
         return false;
     for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
         PyTypeObject *type = add_type(module, cells[i], state->recurrent);
@@ -92,6 +94,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->tape);
     Py_VISIT(state->stream);
     Py_VISIT(state->pair_tape);
+    Py_VISIT(state->pair_state);
     Py_VISIT(state->buffer);
     return 0;
 }
@@ -102,6 +105,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->tape);
     Py_CLEAR(state->stream);
     Py_CLEAR(state->pair_tape);
+    Py_CLEAR(state->pair_state);
     Py_CLEAR(state->buffer);
     return 0;
 }

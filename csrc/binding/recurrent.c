@@ -23,15 +23,32 @@ static bool add_view(PyObject *dict, const char *name, PyObject *flat, size_t be
     return added;
 }
 
-/* name -> view of `flat`, in the order W_x, W_h, b, b_h<gate>. */
+/* Parameters that options have, and the bias of a recurrent sum that is kept apart. */
+static bool add_extras(const Recurrent *self, PyObject *dict, PyObject *flat) {
+    const char b_h[] = {'b', '_', 'h', crnn_cell_b_h(self->layer.cell), 0};
+    const char *const names[CRNN_EXTRAS] = {
+        [CRNN_B_H] = b_h,         [CRNN_P_I] = "p_i",       [CRNN_P_F] = "p_f",
+        [CRNN_P_O] = "p_o",       [CRNN_GAIN_X] = "gain_x", [CRNN_GAIN_H] = "gain_h",
+        [CRNN_GAIN_C] = "gain_c", [CRNN_B_C] = "b_c",       [CRNN_W_P] = "W_p",
+        [CRNN_H0] = "h0",         [CRNN_C0] = "c0"};
+    const crnn_layout *at = &self->at;
+    for (int e = 0; e < CRNN_EXTRAS; e++) {
+        const size_t size = at->extra_size[e], columns = e == CRNN_W_P ? self->layer.projected : 0;
+        if (size &&
+            !add_view(dict, names[e], flat, at->extra[e], columns ? size / columns : size, columns))
+            return false;
+    }
+    return true;
+}
+
+/* name -> view of `flat`, in the order W_x, W_h, b, and what options add. */
 static PyObject *parameter_dict(const Recurrent *self, PyObject *flat) {
     const crnn_layout *at = &self->at;
-    const char b_h[] = {'b', '_', 'h', crnn_cell_b_h(self->layer.cell), 0};
     PyObject *dict = PyDict_New();
     if (dict && add_view(dict, "W_x", flat, at->w_x, self->layer.inputs, at->columns) &&
-        add_view(dict, "W_h", flat, at->w_h, self->layer.hidden, at->columns) &&
+        add_view(dict, "W_h", flat, at->w_h, crnn_width(&self->layer), at->columns) &&
         (!at->b_size || add_view(dict, "b", flat, at->b, at->b_size, 0)) &&
-        (!at->b_h_size || add_view(dict, b_h, flat, at->b_h, at->b_h_size, 0)))
+        add_extras(self, dict, flat))
         return dict;
     drop(dict);
     return NULL;
@@ -49,9 +66,9 @@ int recurrent_clear(Recurrent *self) {
 int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
     Recurrent made = {.layer = *layer};
     crnn_rows none;
-    size_t words[2], bytes;
+    size_t words[1], bytes;
     if (!check_status(crnn_layer_layout(layer, &made.at), "input_size, hidden_size")) return -1;
-    crnn_rows_init(&none, words, 0, 0, NULL);
+    crnn_rows_init(&none, words, &(crnn_steps){0});
     if (!check_status(crnn_tape_size(layer, crnn_kernels_now(layer->dtype), &none, &bytes),
                       "input_size, hidden_size"))
         return -1;

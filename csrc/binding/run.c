@@ -5,7 +5,7 @@
 /* ---- forward */
 
 static PyObject *new_sequence(const Recurrent *self, const call *c, size_t features) {
-    npy_intp shape[3] = {(npy_intp)c->rows.batch, (npy_intp)c->rows.steps, (npy_intp)features};
+    npy_intp shape[3] = {PyArray_DIM(c->x, 0), PyArray_DIM(c->x, 1), (npy_intp)features};
     return new_array(self->module, 3, shape, self->layer.dtype);
 }
 
@@ -39,13 +39,14 @@ static bool forward_call(const Recurrent *self, call *c, const state_arrays *ini
                               .rows = &c->rows,
                               .params = PyArray_DATA((PyArrayObject *)self->flat_params),
                               .in = c->in,
+                              .noise = c->noise,
                               .initial = state_pointers(initial),
                               .tape = out->tape ? &out->tape->tape : NULL};
     size_t bytes;
     if (!check_status(crnn_forward_workspace(&args, &bytes), "x") || !tape_memory(&args))
         return false;
-    out->y = new_sequence(self, c, self->layer.hidden);
-    if (!out->y || !state_new(&out->final, &self->layer, c->rows.batch)) return false;
+    out->y = new_sequence(self, c, crnn_width(&self->layer));
+    if (!out->y || !state_new(&out->final, &self->layer, c->rows.given.batch)) return false;
     args.workspace = alloc_aligned(bytes);
     if (!args.workspace) return false;
     args.y = seq_of((PyArrayObject *)out->y);
@@ -66,8 +67,7 @@ static PyObject *forward_tuple(const forward_result *out) {
     return tuple;
 }
 
-static PyObject *run_forward(Recurrent *self, PyObject *x, PyObject *state, PyObject *lengths,
-                             bool keep) {
+static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool keep) {
     forward_result out = {0};
     state_arrays initial = {0};
     call own = {0}, *c = &own;
@@ -78,8 +78,8 @@ static PyObject *run_forward(Recurrent *self, PyObject *x, PyObject *state, PyOb
         if (!out.tape) return NULL;
         c = &out.tape->call;
     }
-    if (call_init(c, &self->layer, x, lengths) &&
-        state_parse(&initial, "state", &self->layer, c->rows.batch, state) &&
+    if (call_init(c, &self->layer, self->seed, given) &&
+        state_parse(&initial, "state", &self->layer, c->rows.given.batch, given->state) &&
         forward_call(self, c, &initial, &out))
         result = forward_tuple(&out);
     state_clear(&initial);
@@ -89,31 +89,16 @@ static PyObject *run_forward(Recurrent *self, PyObject *x, PyObject *state, PyOb
 }
 
 PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "state", "lengths", NULL};
-    PyObject *x, *state = Py_None, *lengths = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$O:__call__", names, &x, &state, &lengths))
-        return NULL;
-    return run_forward(self, x, state, lengths, false);
+    call_arguments given;
+    return call_parse(&given, args, kwargs, false) ? run_forward(self, &given, false) : NULL;
 }
 
-/* `training` belongs to the protocol of all layers; nothing here depends on it. */
 PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "state", "lengths", "training", NULL};
-    PyObject *x, *state = Py_None, *lengths = Py_None;
-    int training;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$Op:forward", names, &x, &state, &lengths,
-                                     &training))
-        return NULL;
-    return run_forward(self, x, state, lengths, true);
+    call_arguments given;
+    return call_parse(&given, args, kwargs, true) ? run_forward(self, &given, true) : NULL;
 }
 
 /* ---- backward */
-
-static bool same_layer(const crnn_layer *a, const crnn_layer *b) {
-    return a->cell == b->cell && a->dtype == b->dtype && a->inputs == b->inputs &&
-           a->hidden == b->hidden && a->bias == b->bias && a->reverse == b->reverse &&
-           a->beta == b->beta;
-}
 
 static Tape *check_tape(const Recurrent *self, PyObject *object) {
     if (!PyObject_TypeCheck(object, self->module->tape)) {
@@ -122,7 +107,7 @@ static Tape *check_tape(const Recurrent *self, PyObject *object) {
         return NULL;
     }
     Tape *tape = (Tape *)object;
-    if (same_layer(&tape->layer, &self->layer)) return tape;
+    if (options_same(&tape->layer, &self->layer)) return tape;
     PyErr_Format(
         PyExc_ValueError,
         "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of another "
@@ -150,28 +135,31 @@ static void backward_clear(backward_result *out) {
 }
 
 static bool trace_buffers(const Tape *tape, backward_result *out) {
-    const size_t bytes = tape->call.rows.total * crnn_padded_hidden(&tape->layer, &tape->tape) *
-                         crnn_dtype_size(tape->layer.dtype); /* fits: the tape holds as much */
-    const bool has_c = crnn_cell_describe(tape->layer.cell)->states == 2;
-    out->dh = alloc_aligned(bytes);
-    out->dc = out->dh && has_c ? alloc_aligned(bytes) : NULL;
+    const crnn_layer *layer = &tape->layer;
+    /* These fit: the tape holds as much. */
+    const size_t item = tape->call.rows.total * crnn_dtype_size(layer->dtype);
+    const bool has_c = crnn_cell_describe(layer->cell)->states == 2;
+    out->dh = alloc_aligned(item * crnn_padded(crnn_width(layer), &tape->tape));
+    out->dc =
+        out->dh && has_c ? alloc_aligned(item * crnn_padded(layer->hidden, &tape->tape)) : NULL;
     return out->dh && (out->dc || !has_c);
 }
 
 static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, backward_result *out) {
     const crnn_layer *layer = &tape->layer;
-    const crnn_rows *rows = &tape->call.rows;
-    const dims shape = {3,
-                        {(npy_intp)rows->batch, (npy_intp)rows->steps, (npy_intp)layer->hidden},
-                        {"B", "T", "H"}};
+    const crnn_steps *given = &tape->call.rows.given;
+    const dims shape = {
+        3,
+        {(npy_intp)given->batch, (npy_intp)given->steps, (npy_intp)crnn_width(layer)},
+        {"B", "T", layer->projected ? "P" : "H"}};
     if (dy != Py_None && !(out->dy = float_array("dy", dy, layer->dtype, &shape, false)))
         return false;
-    return state_parse(&out->dfinal, "dstate", layer, rows->batch, dstate);
+    return state_parse(&out->dfinal, "dstate", layer, given->batch, dstate);
 }
 
 static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward_result *out) {
     const call *c = &tape->call;
-    if (!state_new(&out->dinitial, &self->layer, c->rows.batch)) return false;
+    if (!state_new(&out->dinitial, &self->layer, c->rows.given.batch)) return false;
     if (!c->in.symbols && !(out->dx = new_sequence(self, c, self->layer.inputs))) return false;
     if (trace && !trace_buffers(tape, out)) return false;
     crnn_backward_args args = {
@@ -180,6 +168,8 @@ static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward
         .tape = &tape->tape,
         .params = PyArray_DATA((PyArrayObject *)self->flat_params),
         .in = c->in,
+        .noise = c->noise,
+        .from_learned = c->from_learned,
         .dy = out->dy ? seq_of(out->dy) : (crnn_seq){0},
         .dfinal = state_pointers(&out->dfinal),
         .dinitial = state_pointers(&out->dinitial),
@@ -217,7 +207,7 @@ static PyObject *backward_tuple(const backward_result *out) {
 bool recurrent_check_backward(const Recurrent *self, PyObject *tape_object, PyObject *dstate) {
     const Tape *tape = recurrent_ready(self) ? check_tape(self, tape_object) : NULL;
     state_arrays parsed = {0};
-    if (!tape || !state_parse(&parsed, "dstate", &self->layer, tape->call.rows.batch, dstate))
+    if (!tape || !state_parse(&parsed, "dstate", &self->layer, tape->call.rows.given.batch, dstate))
         return false;
     state_clear(&parsed);
     return true;

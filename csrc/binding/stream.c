@@ -10,6 +10,7 @@ typedef struct Stream {
     crnn_rows rows;
     void *packed, *workspace; /* owned */
     state_arrays state;       /* owned, never shown: copies are */
+    state_arrays start;       /* owned: one row, what a state is after a reset */
 } Stream;
 
 static void stream_dealloc(Stream *self) {
@@ -17,25 +18,57 @@ static void stream_dealloc(Stream *self) {
     free_aligned(self->packed);
     free_aligned(self->workspace);
     state_clear(&self->state);
+    state_clear(&self->start);
     object_free(self);
 }
 
 static void copy_part(PyArrayObject *to, PyArrayObject *from) {
-    if (!to) return;
-    const size_t bytes = (size_t)PyArray_NBYTES(to);
-    if (from)
-        memcpy(PyArray_DATA(to), PyArray_DATA(from), bytes);
-    else
-        memset(PyArray_DATA(to), 0, bytes);
+    if (to) memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
 }
 
-/* The state becomes a copy of what the user gave, zeros where that is None. */
+static void reset_row(PyArrayObject *state, PyArrayObject *start, npy_intp row) {
+    if (state)
+        memcpy(PyArray_GETPTR1(state, row), PyArray_DATA(start), (size_t)PyArray_NBYTES(start));
+}
+
+static void reset_all(Stream *self) {
+    for (npy_intp row = 0; row < (npy_intp)self->batch; row++) {
+        reset_row(self->state.h, self->start.h, row);
+        reset_row(self->state.c, self->start.c, row);
+    }
+}
+
+/* The state becomes a copy of what the user gave, that of a reset where that is None. */
 static bool set_state(Stream *self, PyObject *given) {
     state_arrays initial;
     if (!state_parse(&initial, "state", &self->layer, self->batch, given)) return false;
-    copy_part(self->state.h, initial.h);
-    copy_part(self->state.c, initial.c);
+    if (initial.h) {
+        copy_part(self->state.h, initial.h);
+        copy_part(self->state.c, initial.c);
+    } else {
+        reset_all(self);
+    }
     state_clear(&initial);
+    return true;
+}
+
+/* The learned state, or zeros. */
+static bool start_init(Stream *self, const Recurrent *layer) {
+    const char *params = PyArray_DATA((PyArrayObject *)layer->flat_params);
+    PyArrayObject *parts[2];
+    if (!state_new(&self->start, &self->layer, 1)) return false;
+    parts[0] = self->start.h;
+    parts[1] = self->start.c;
+    for (int i = 0; i < 2; i++) {
+        const size_t extra = i == 0 ? CRNN_H0 : CRNN_C0;
+        if (!parts[i]) continue;
+        const size_t bytes = (size_t)PyArray_NBYTES(parts[i]);
+        if (layer->at.extra_size[extra])
+            memcpy(PyArray_DATA(parts[i]),
+                   params + layer->at.extra[extra] * crnn_dtype_size(self->layer.dtype), bytes);
+        else
+            memset(PyArray_DATA(parts[i]), 0, bytes);
+    }
     return true;
 }
 
@@ -52,10 +85,11 @@ static crnn_forward_args step_args(const Stream *self, crnn_input in) {
 
 static bool stream_buffers(Stream *self, const Recurrent *layer) {
     size_t words, packed, bytes;
-    if (!check_status(crnn_rows_size(self->batch, 1, &words), "batch")) return false;
+    const crnn_steps step = {.batch = self->batch, .steps = 1, .reverse = self->layer.reverse};
+    if (!check_status(crnn_rows_size(&step, &words), "batch")) return false;
     self->words = alloc_aligned(words * sizeof(size_t));
     if (!self->words) return false;
-    crnn_rows_init(&self->rows, self->words, self->batch, 1, NULL);
+    crnn_rows_init(&self->rows, self->words, &step);
     if (!check_status(crnn_packed_size(&self->layer, self->kernels, &packed), "params"))
         return false;
     self->packed = alloc_aligned(packed);
@@ -65,7 +99,8 @@ static bool stream_buffers(Stream *self, const Recurrent *layer) {
     const crnn_forward_args args = step_args(self, (crnn_input){0});
     if (!check_status(crnn_forward_workspace(&args, &bytes), "batch")) return false;
     self->workspace = alloc_aligned(bytes);
-    return self->workspace && state_new(&self->state, &self->layer, self->batch);
+    return self->workspace && state_new(&self->state, &self->layer, self->batch) &&
+           start_init(self, layer);
 }
 
 static PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
@@ -110,14 +145,14 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_inpu
 }
 
 static PyObject *stream_step(Stream *self, PyObject *object) {
-    npy_intp shape[2] = {(npy_intp)self->batch, (npy_intp)self->layer.hidden};
+    npy_intp shape[2] = {(npy_intp)self->batch, (npy_intp)crnn_width(&self->layer)};
     crnn_input in = {0};
     PyArrayObject *x = step_input(self, object, &in);
     PyArrayObject *y =
         x ? (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype)) : NULL;
     if (y) {
         crnn_forward_args args = step_args(self, in);
-        args.y = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)self->layer.hidden, 0};
+        args.y = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)shape[1], 0};
         crnn_forward(&args); /* with the GIL: a step is short, and the state is written in place */
     }
     drop(x);
@@ -144,17 +179,12 @@ static int stream_set_state(Stream *self, PyObject *value, void *unused) {
     return set_state(self, value) ? 0 : -1;
 }
 
-static void clear_row(PyArrayObject *state, npy_int64 row) {
-    if (state) memset(PyArray_GETPTR1(state, row), 0, (size_t)PyArray_STRIDE(state, 0));
-}
-
 static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rows", NULL};
     PyObject *given = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:reset", names, &given)) return NULL;
     if (given == Py_None) {
-        copy_part(self->state.h, NULL);
-        copy_part(self->state.c, NULL);
+        reset_all(self);
         return Py_NewRef(Py_None);
     }
     const dims any = {1, {-1}, {"rows"}};
@@ -163,8 +193,8 @@ static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
     const bool within = integers_within("rows", rows, 0, (npy_int64)self->batch - 1);
     for (npy_intp i = 0; within && i < PyArray_SIZE(rows); i++) {
         const npy_int64 row = ((const npy_int64 *)PyArray_DATA(rows))[i];
-        clear_row(self->state.h, row);
-        clear_row(self->state.c, row);
+        reset_row(self->state.h, self->start.h, row);
+        reset_row(self->state.c, self->start.c, row);
     }
     drop(rows);
     return within ? Py_NewRef(Py_None) : NULL;
@@ -175,7 +205,8 @@ static PyMethodDef stream_methods[] = {
      PyDoc_STR("step($self, x, /)\n--\n\n"
                "y (B, H) of one step: x is (B, I) floats or (B,) integers. The state moves on.")},
     {"reset", (PyCFunction)(void (*)(void))stream_reset, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("reset($self, /, rows=None)\n--\n\nState zero for these rows, or for all.")},
+     PyDoc_STR("reset($self, /, rows=None)\n--\n\n"
+               "The state that a stream begins with, for these rows or for all.")},
     {0},
 };
 

@@ -15,10 +15,10 @@ static void tape_dealloc(Tape *self) {
     object_free(self);
 }
 
-/* A new array (B, T, H) for the core to fill. */
-static PyArrayObject *new_view(const Tape *self) {
-    npy_intp shape[3] = {(npy_intp)self->call.rows.batch, (npy_intp)self->call.rows.steps,
-                         (npy_intp)self->layer.hidden};
+/* A new array (B, T, features) for the core to fill. */
+static PyArrayObject *new_view(const Tape *self, size_t features) {
+    npy_intp shape[3] = {PyArray_DIM(self->call.x, 0), PyArray_DIM(self->call.x, 1),
+                         (npy_intp)features};
     return (PyArrayObject *)PyArray_SimpleNew(3, shape, typenum_of(self->layer.dtype));
 }
 
@@ -27,7 +27,7 @@ static PyObject *get_gates(Tape *self, void *unused) {
     PyObject *dict = PyDict_New();
     for (const char *gate = crnn_cell_describe(self->layer.cell)->gates; dict && *gate; gate++) {
         const char name[2] = {*gate, 0};
-        PyArrayObject *array = new_view(self);
+        PyArrayObject *array = new_view(self, self->layer.hidden);
         if (array)
             crnn_tape_gate(&self->layer, &self->call.rows, &self->tape, *gate, PyArray_DATA(array));
         if (!array || PyDict_SetItemString(dict, name, (PyObject *)array) < 0) Py_CLEAR(dict);
@@ -44,9 +44,13 @@ static bool has_c(const Tape *self, const char *name) {
     return false;
 }
 
+static size_t width_of(const Tape *self, bool c) {
+    return c ? self->layer.hidden : crnn_width(&self->layer);
+}
+
 static PyObject *get_state(Tape *self, void *c) {
     if (c && !has_c(self, "c")) return NULL;
-    PyArrayObject *array = new_view(self);
+    PyArrayObject *array = new_view(self, width_of(self, c != NULL));
     if (array)
         crnn_tape_state(&self->layer, &self->call.rows, &self->tape, c != NULL,
                         PyArray_DATA(array));
@@ -61,16 +65,18 @@ static PyObject *get_trace(Tape *self, void *c) {
                      c ? "dc" : "dh");
         return NULL;
     }
-    PyArrayObject *array = new_view(self);
+    const size_t wide = width_of(self, c != NULL);
+    PyArrayObject *array = new_view(self, wide);
     if (array)
-        crnn_rows_view(&self->layer, &self->call.rows, &self->tape, values, PyArray_DATA(array));
+        crnn_rows_view(&self->layer, &self->call.rows, &self->tape, wide, values,
+                       PyArray_DATA(array));
     return (PyObject *)array;
 }
 
 static PyGetSetDef tape_attributes[] = {
     {"gates", (getter)get_gates, NULL,
      PyDoc_STR("dict of letter -> array (B, T, H): each gate after its activation."), NULL},
-    {"h", (getter)get_state, NULL, PyDoc_STR("(B, T, H): h after each step."), NULL},
+    {"h", (getter)get_state, NULL, PyDoc_STR("(B, T, P): h after each step."), NULL},
     {"c", (getter)get_state, NULL, PyDoc_STR("(B, T, H): the LSTM's c after each step."), "c"},
     {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},
     {"dc", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dc of each step, in all."), "c"},

@@ -1,5 +1,5 @@
 /* The types of the recurrent layers: the base, which has the methods and the attributes, and one
- * for each cell, which has its name and the one option that it has besides the common ones. */
+ * for each cell, which has its name. */
 #include "binding.h"
 
 /* ---- attributes */
@@ -20,8 +20,22 @@ static PyObject *get_gate_order(Recurrent *self, void *unused) {
     return tuple;
 }
 
+static PyObject *get_seed(Recurrent *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->seed);
+}
+
+static int set_seed(Recurrent *self, PyObject *value, void *unused) {
+    (void)unused;
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "seed: cannot be deleted");
+        return -1;
+    }
+    return parse_count("seed", value, &self->seed) ? 0 : -1;
+}
+
 /* Getters that all need a layer that is ready; `what` says which. */
-enum { INPUT_SIZE, HIDDEN_SIZE, BIAS, REVERSE, DTYPE, PARAMS, GRADS, FLAT_PARAMS, FLAT_GRADS };
+enum { INPUT_SIZE, HIDDEN_SIZE, WIDTH, DTYPE, PARAMS, GRADS, FLAT_PARAMS, FLAT_GRADS, NAMED };
 
 static PyObject *get_attribute(Recurrent *self, void *what) {
     if (!recurrent_ready(self)) return NULL;
@@ -30,10 +44,10 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
         return PyLong_FromSize_t(self->layer.inputs);
     case HIDDEN_SIZE:
         return PyLong_FromSize_t(self->layer.hidden);
-    case BIAS:
-        return PyBool_FromLong(self->layer.bias);
-    case REVERSE:
-        return PyBool_FromLong(self->layer.reverse);
+    case WIDTH:
+        return PyLong_FromSize_t(crnn_width(&self->layer));
+    case NAMED:
+        return options_show(&self->layer);
     case DTYPE:
         return (PyObject *)PyArray_DescrFromType(typenum_of(self->layer.dtype));
     case PARAMS:
@@ -53,13 +67,15 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
 static PyGetSetDef recurrent_attributes[] = {
     ATTRIBUTE("input_size", INPUT_SIZE, "I, the number of inputs."),
     ATTRIBUTE("hidden_size", HIDDEN_SIZE, "H, the number of hidden units."),
-    ATTRIBUTE("bias", BIAS, "Whether the layer has biases."),
-    ATTRIBUTE("reverse", REVERSE, "Whether rows are read from their last step to their first."),
+    ATTRIBUTE("output_size", WIDTH, "P, the width of y and h: H, or proj_size."),
+    ATTRIBUTE("options", NAMED, "dict of name -> value: all options of the cell, in one order."),
     ATTRIBUTE("dtype", DTYPE, "numpy.dtype of parameters, outputs and states."),
     ATTRIBUTE("param_views", PARAMS, "dict of name -> array: views of flat_params."),
     ATTRIBUTE("grad_views", GRADS, "dict of name -> array: views of flat_grads."),
     ATTRIBUTE("flat_params", FLAT_PARAMS, "All parameters as one vector."),
     ATTRIBUTE("flat_grads", FLAT_GRADS, "All gradients as one vector: what backward added up."),
+    {"seed", (getter)get_seed, (setter)set_seed,
+     PyDoc_STR("What noise in training is a function of, besides the call."), NULL},
     {"gate_order", (getter)get_gate_order, NULL,
      PyDoc_STR("Letters of the gates, in the order of their row blocks in W_x, W_h and b."), NULL},
     {0},
@@ -71,7 +87,8 @@ static PyGetSetDef recurrent_attributes[] = {
 
 static PyMethodDef recurrent_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))recurrent_forward, KEYWORDS,
-     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, training=True)\n--\n\n"
+     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
+               "training=True, call=0, first_row=0, first_step=0, layer=0)\n--\n\n"
                "y, state, tape: run the layer and keep what backward needs.")},
     {"backward", (PyCFunction)(void (*)(void))recurrent_backward, KEYWORDS,
      PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"
@@ -134,100 +151,46 @@ PyType_Spec recurrent_spec = {"crnn._core.Recurrent", sizeof(Recurrent), 0,
 
 /* ---- the cells */
 
-/* An option that picks the cell by a word, or is a number (JANET's beta) where there are no words.
- * The first word is the default. */
-typedef struct cell_type {
-    const char *format; /* of the arguments, in the order of `names` below */
-    const char *option; /* NULL: none */
-    const char *words[2];
-    crnn_cell cells[2];
-} cell_type;
-
-static const cell_type rnn = {
-    "OO|$ppOO:RNN", "activation", {"tanh", "relu"}, {CRNN_RNN_TANH, CRNN_RNN_RELU}};
-static const cell_type lstm = {"OO|$ppO:LSTM", NULL, {NULL}, {CRNN_LSTM}};
-static const cell_type gru = {
-    "OO|$ppOO:GRU", "reset", {"after", "before"}, {CRNN_GRU_AFTER, CRNN_GRU_BEFORE}};
-static const cell_type janet = {"OO|$ppOO:JANET", "beta", {NULL}, {CRNN_JANET}};
-
-static bool parse_word(const cell_type *type, PyObject *given, crnn_cell *cell) {
-    for (int i = 0; i < 2 && PyUnicode_Check(given); i++) {
-        *cell = type->cells[i];
-        if (PyUnicode_CompareWithASCIIString(given, type->words[i]) == 0) return true;
+/* input_size and hidden_size, by place or by name, and the options by name. */
+static int cell_init(Recurrent *self, PyObject *args, PyObject *kwargs, const char *name,
+                     crnn_layer layer) {
+    static char *names[] = {"input_size", "hidden_size", NULL};
+    PyObject *sizes = PyDict_New(), *rest = kwargs ? PyDict_Copy(kwargs) : PyDict_New();
+    PyObject *inputs, *hidden;
+    int result = -1;
+    for (char **size = names; sizes && rest && *size; size++) {
+        PyObject *value = PyDict_GetItemString(rest, *size);
+        if (!value) continue;
+        if (PyDict_SetItemString(sizes, *size, value) < 0 || PyDict_DelItemString(rest, *size) < 0)
+            goto done;
     }
-    PyErr_Format(PyExc_ValueError, "%s: expected '%s' or '%s', got %R", type->option,
-                 type->words[0], type->words[1], given);
-    return false;
+    if (sizes && rest && PyArg_ParseTupleAndKeywords(args, sizes, "OO", names, &inputs, &hidden) &&
+        parse_size("input_size", inputs, &layer.inputs) &&
+        parse_size("hidden_size", hidden, &layer.hidden) && options_read(&layer, name, rest))
+        result = recurrent_setup(self, &layer);
+done:
+    drop(sizes);
+    drop(rest);
+    return result;
 }
-
-static bool parse_number(const cell_type *type, PyObject *given, double *number) {
-    *number = PyFloat_AsDouble(given);
-    if (!PyErr_Occurred() && *number - *number == 0) return true; /* neither infinite nor NaN */
-    const bool wrong_type = PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError);
-    PyErr_Clear();
-    PyErr_Format(wrong_type ? PyExc_TypeError : PyExc_ValueError,
-                 "%s: expected a finite number, got %R", type->option, given);
-    return false;
-}
-
-static int cell_init(Recurrent *self, PyObject *args, PyObject *kwargs, const cell_type *type) {
-    char *names[] = {"input_size", "hidden_size",        "bias", "reverse",
-                     "dtype",      (char *)type->option, NULL};
-    PyObject *input_size, *hidden_size, *dtype = NULL, *option = NULL;
-    int bias = 1, reverse = 0;
-    crnn_layer layer = {.cell = type->cells[0], .dtype = CRNN_F32, .beta = type == &janet ? 1 : 0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, type->format, names, &input_size, &hidden_size,
-                                     &bias, &reverse, &dtype, &option) ||
-        !parse_size("input_size", input_size, &layer.inputs) ||
-        !parse_size("hidden_size", hidden_size, &layer.hidden) ||
-        (dtype && !parse_dtype(dtype, &layer.dtype)))
-        return -1;
-    if (option && !(type->words[0] ? parse_word(type, option, &layer.cell)
-                                   : parse_number(type, option, &layer.beta)))
-        return -1;
-    layer.bias = bias;
-    layer.reverse = reverse;
-    return recurrent_setup(self, &layer);
-}
-
-static PyObject *get_word(Recurrent *self, void *type_) {
-    const cell_type *type = type_;
-    if (!recurrent_ready(self)) return NULL;
-    return PyUnicode_FromString(type->words[self->layer.cell == type->cells[1]]);
-}
-
-static PyObject *get_beta(Recurrent *self, void *unused) {
-    (void)unused;
-    return recurrent_ready(self) ? PyFloat_FromDouble(self->layer.beta) : NULL;
-}
-
-static PyGetSetDef rnn_options[] = {
-    {"activation", (getter)get_word, NULL, PyDoc_STR("'tanh' or 'relu'."), (void *)&rnn}, {0}};
-static PyGetSetDef lstm_options[] = {{0}};
-static PyGetSetDef gru_options[] = {
-    {"reset", (getter)get_word, NULL, PyDoc_STR("'after' or 'before'."), (void *)&gru}, {0}};
-static PyGetSetDef janet_options[] = {
-    {"beta", (getter)get_beta, NULL, PyDoc_STR("What the input's complement is shifted by."), NULL},
-    {0}};
 
 /* The type _core.<NAME>, whose part in garbage collection is its base's. */
-#define CELL_TYPE(name, NAME, signature) \
+#define CELL_TYPE(name, NAME, ...) \
     static int name##_init(Recurrent *self, PyObject *args, PyObject *kwargs) { \
-        return cell_init(self, args, kwargs, &name); \
+        return cell_init(self, args, kwargs, #NAME, \
+                         (crnn_layer){.dtype = CRNN_F32, .bias = true, __VA_ARGS__}); \
     } \
     static PyType_Slot name##_slots[] = { \
-        {Py_tp_doc, \
-         (void *)PyDoc_STR(#NAME "(input_size, hidden_size, *, " signature \
-                                 "bias=True, reverse=False, dtype='float32')\n--\n\n" \
-                                 "The cell " #NAME " of the core; its weights are zero.")}, \
+        {Py_tp_doc, (void *)PyDoc_STR(#NAME "(input_size, hidden_size, **options)\n--\n\n" \
+                                            "The cell " #NAME " of the core; its weights are " \
+                                            "zero.")}, \
         {Py_tp_init, name##_init}, \
-        {Py_tp_getset, name##_options}, \
         {0, NULL}, \
     }; \
     PyType_Spec name##_spec = {"crnn._core." #NAME, sizeof(Recurrent), 0, \
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, name##_slots};
 
-CELL_TYPE(rnn, RNN, "activation='tanh', ")
-CELL_TYPE(lstm, LSTM, "")
-CELL_TYPE(gru, GRU, "reset='after', ")
-CELL_TYPE(janet, JANET, "beta=1.0, ")
+CELL_TYPE(rnn, RNN, .cell = CRNN_RNN_TANH)
+CELL_TYPE(lstm, LSTM, .cell = CRNN_LSTM)
+CELL_TYPE(gru, GRU, .cell = CRNN_GRU_AFTER)
+CELL_TYPE(janet, JANET, .cell = CRNN_JANET, .beta = 1)

@@ -71,29 +71,91 @@ void crnn_random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t 
  * 1, 2, 3" (SC 2011). */
 void crnn_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 
+/* What is dropped in a call is a function of these, and of row, step and unit; nothing is hidden.
+ * Rows are counted from first_row on, steps from first_step. */
+typedef struct crnn_noise {
+    bool on; /* training: else nothing is dropped */
+    uint64_t seed, call, first_row;
+    uint32_t first_step, layer;
+} crnn_noise;
+
+typedef enum crnn_noise_kind {
+    CRNN_NOISE_INPUT, /* of the layer Dropout */
+    CRNN_NOISE_RECURRENT,
+    CRNN_NOISE_ZONEOUT_H,
+    CRNN_NOISE_ZONEOUT_C,
+    CRNN_NOISE_WEIGHTS,
+} crnn_noise_kind;
+
+/* Numbers (row, step, unit) of one kind are words unit % 4 of Philox with this key and the counter
+ * (unit / 4, step, row low, row high). An event of probability p happens where a number is below
+ * crnn_below(p). */
+void crnn_noise_key(const crnn_noise *noise, crnn_noise_kind kind, uint32_t key[2]);
+uint32_t crnn_below(double p);
+
 /* ---- a recurrent layer: what it is ---------------------------------------------------------- */
 
+/* CRNN_USUAL: what the cell's equations say, tanh or the logistic function. */
+typedef enum crnn_activation {
+    CRNN_USUAL,
+    CRNN_TANH,
+    CRNN_LOGISTIC,
+    CRNN_HARD_SIGMOID, /* max(0, min(1, 0.2 s + 0.5)) */
+    CRNN_RELU,
+    CRNN_SOFTSIGN, /* s / (1 + |s|) */
+    CRNN_IDENTITY,
+    CRNN_ACTIVATIONS
+} crnn_activation;
+
+/* All options are off where they are 0. */
 typedef struct crnn_layer {
     crnn_cell cell;
     crnn_dtype dtype;
-    size_t inputs; /* I, at least 1 */
-    size_t hidden; /* H, at least 1 */
+    size_t inputs;    /* I, at least 1 */
+    size_t hidden;    /* H, at least 1 */
+    size_t projected; /* P: h is W_p times the cell's output; 0: it is the output, and P is H */
     bool bias;
     bool reverse; /* each row is read from its own last step to its first */
-    double beta;  /* JANET's, 0 elsewhere */
+    bool learns_state;
+    bool layer_norm;
+    bool peepholes;                          /* of a cell that has a c */
+    crnn_activation gate, candidate, output; /* of the gates, of the candidate, of c' */
+    double beta;                             /* JANET's, 0 elsewhere */
+    double clip;                             /* of the complete sums; 0: none */
+    double recurrent_dropout, weight_drop, zoneout_h, zoneout_c; /* probabilities */
 } crnn_layer;
 
-/* Where the parameters lie in the flat buffer, in elements. The buffer is one matrix of G*H
- * columns, gate after gate: row 0 is b, rows 1..I are W_x transposed, then H rows of W_h
- * transposed; so a product reads it as it lies. Behind it stands the bias of a gate's recurrent
- * sum, where a cell keeps that sum apart (GRU with reset after: b_hn). */
+/* P: the width of h. */
+static inline size_t crnn_width(const crnn_layer *layer) {
+    return layer->projected ? layer->projected : layer->hidden;
+}
+
+/* Parameters other than the matrix below, in the order in which they follow it. */
+typedef enum crnn_extra {
+    CRNN_B_H,    /* (H,) bias of a recurrent sum that is kept apart */
+    CRNN_P_I,    /* (H,) peepholes */
+    CRNN_P_F,    /* (H,) */
+    CRNN_P_O,    /* (H,) */
+    CRNN_GAIN_X, /* (G*H,) of layer normalisation */
+    CRNN_GAIN_H, /* (G*H,) */
+    CRNN_GAIN_C, /* (H,) */
+    CRNN_B_C,    /* (H,) */
+    CRNN_W_P,    /* (H, P) projection, transposed */
+    CRNN_H0,     /* (P,) learned state */
+    CRNN_C0,     /* (H,) */
+    CRNN_EXTRAS
+} crnn_extra;
+
+/* Where the parameters lie in the flat buffer, in elements. The buffer begins as one matrix of G*H
+ * columns, gate after gate: row 0 is b, rows 1..I are W_x transposed, then P rows of W_h
+ * transposed; so a product reads it as it lies. The extras stand behind it. */
 typedef struct crnn_layout {
     size_t b;   /* (G*H,), or nothing: b_size */
     size_t w_x; /* (I, G*H) */
-    size_t w_h; /* (H, G*H) */
-    size_t b_h; /* (H,), or nothing: b_h_size */
-    size_t b_size, b_h_size;
-    size_t columns; /* G*H */
+    size_t w_h; /* (P, G*H) */
+    size_t b_size;
+    size_t columns;                                     /* G*H */
+    size_t extra[CRNN_EXTRAS], extra_size[CRNN_EXTRAS]; /* of size 0 where there is none */
     size_t total;
 } crnn_layout;
 
@@ -111,21 +173,36 @@ char crnn_cell_b_h(crnn_cell cell);
 
 /* ---- the rows of one call ------------------------------------------------------------------- */
 
-/* Rows are walked longest first, so that those still running at step t are the first active[t]; a
- * tape has one row for each step that is really there: first[t] + place. */
+/* Which steps of (B, T) there are. A row may have holes, steps that are not read; and it may start
+ * anew at some step: it is cut there into pieces that know nothing of each other. */
+typedef struct crnn_steps {
+    size_t batch, steps;    /* B, T */
+    const int64_t *lengths; /* [B], each 0..T; NULL: all are T */
+    const bool *mask;       /* [B][T] the steps that are read; NULL: all are */
+    const bool *resets;     /* [B][T] a row is cut before these; NULL: nowhere */
+    bool reverse;           /* pieces are read from their last step to their first */
+} crnn_steps;
+
+enum { CRNN_READ_FIRST = 1, CRNN_READ_LAST = 2 };
+
+/* Pieces of rows are walked longest first, so that those still running at step t are the first
+ * active[t]; a tape has one row for each step that is really there: first[t] + place. */
 typedef struct crnn_rows {
-    size_t batch, steps; /* B, T */
-    size_t total;        /* N */
-    size_t *order;       /* [B] the caller's row at each place */
-    size_t *length;      /* [B] its length; never increases */
-    size_t *active;      /* [T] rows that have step t */
-    size_t *first;       /* [T + 1] tape row of step t, place 0 */
+    crnn_steps given;
+    size_t places;  /* how many pieces there are: B where no row is cut */
+    size_t total;   /* N */
+    size_t *order;  /* [places] the caller's row at each place */
+    size_t *length; /* [places] steps that are read; never increases */
+    size_t *begin;  /* [places] the first of its steps in time: its place in `times`, or a time */
+    size_t *ends;   /* [places] CRNN_READ_FIRST, CRNN_READ_LAST of its row */
+    size_t *active; /* [T] places that have step t */
+    size_t *first;  /* [T + 1] tape row of step t, place 0 */
+    size_t *times;  /* piece by piece, the steps that are read; NULL where there are no holes */
 } crnn_rows;
 
-crnn_status crnn_rows_size(size_t batch, size_t steps, size_t *words);
-/* words [crnn_rows_size] is referred to by *rows. lengths [B], each 0..T, or NULL: all are T. */
-void crnn_rows_init(crnn_rows *rows, size_t *words, size_t batch, size_t steps,
-                    const int64_t *lengths);
+crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words);
+/* words [crnn_rows_size], and what `steps` points to, are referred to by *rows. */
+void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps);
 
 /* ---- forward and backward ------------------------------------------------------------------- */
 
@@ -141,14 +218,24 @@ static inline void *crnn_seq_at(const crnn_seq *seq, size_t row, size_t time, si
     return (char *)seq->data + at * (ptrdiff_t)item;
 }
 
+/* Writes zeros (features) at the steps of seq that were not read; with `repeat`, in holes what
+ * stands at the step read before, where there is one. */
+void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t features, size_t item,
+                    bool repeat);
+/* The gradient of what is repeated in holes goes to the step that it came from: a sequence in
+ * folded [B][T][features]. */
+crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t features,
+                        crnn_dtype dtype, void *folded);
+
 /* What the layer reads: floats (B, T, I), or symbols (B, T) in 0..I-1 where x.data is NULL. */
 typedef struct crnn_input {
     crnn_seq x;
     const int64_t *symbols; /* [B][T], dense */
 } crnn_input;
 
-/* Elements of a state buffer: (B, H) dense, in the caller's row order. c only where states == 2;
- * a NULL stands for zeros where it is read, and for "not wanted" where it is written. */
+/* Elements of a state buffer: h (B, P), c (B, H), dense, in the caller's row order. c only where
+ * states == 2; a NULL stands, where it is read, for the learned state or for zeros, and for "not
+ * wanted" where it is written. */
 typedef struct crnn_state {
     void *h, *c;
 } crnn_state;
@@ -174,14 +261,16 @@ typedef struct crnn_forward_args {
     const crnn_layer *layer;
     const crnn_kernels *kernels;
     const crnn_rows *rows;
-    const void *params; /* flat; not read where packed is given */
+    const void *params; /* flat; of those, h0 and c0 alone are read where packed is given */
     const void *packed; /* by the same kernels; NULL: forward packs what is worth it */
     crnn_input in;
+    crnn_noise noise;
     crnn_state initial; /* in */
-    crnn_seq y;         /* out (B, T, H), zeros past a row's end; data NULL: not wanted */
-    crnn_state final;   /* out */
-    crnn_tape *tape;    /* out, memory given by the caller; NULL: keep nothing */
-    void *workspace;    /* [crnn_forward_workspace] bytes, aligned to CRNN_ALIGN */
+    crnn_seq y; /* out (B, T, P), zeros past a row's end, what was last in holes; data NULL: not
+                   wanted */
+    crnn_state final; /* out */
+    crnn_tape *tape;  /* out, memory given by the caller; NULL: keep nothing */
+    void *workspace;  /* [crnn_forward_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_forward_args;
 
 /* All of args counts but params, y and states, which may come later, and the workspace itself. */
@@ -193,14 +282,16 @@ typedef struct crnn_backward_args {
     const crnn_rows *rows;
     const crnn_tape *tape;
     const void *params;  /* flat */
-    crnn_input in;       /* as given to forward */
-    crnn_seq dy;         /* in (B, T, H), or data NULL: zeros */
+    crnn_input in;       /* as given to forward, */
+    crnn_noise noise;    /* likewise */
+    bool from_learned;   /* forward began with the learned state */
+    crnn_seq dy;         /* in (B, T, P), or data NULL: zeros */
     crnn_state dfinal;   /* in */
     crnn_state dinitial; /* out */
     void *grads;         /* flat, added to */
     crnn_seq dx;         /* out (B, T, I), or data NULL: not wanted; zeros past a row's end */
     bool add_dx;         /* add to what dx holds instead, and leave the padding alone */
-    void *dh, *dc;       /* out [N][crnn_padded_hidden], total derivatives; NULL: not wanted */
+    void *dh, *dc;       /* out [N][crnn_padded of P, of H], total derivatives; NULL: not wanted */
     void *workspace;     /* [crnn_backward_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_backward_args;
 
@@ -208,19 +299,19 @@ typedef struct crnn_backward_args {
 crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes);
 void crnn_backward(const crnn_backward_args *args);
 
-/* Elements in a row of dh and dc: H rounded up to the vector width of the tape's kernels. */
-size_t crnn_padded_hidden(const crnn_layer *layer, const crnn_tape *tape);
+/* n rounded up to the vector width of the tape's kernels. */
+size_t crnn_padded(size_t n, const crnn_tape *tape);
 
-/* Copies into out (B, T, H), dense, zeros past a row's end: a gate by its letter, after its
+/* Copies into out (B, T, H), dense, zeros at steps not read: a gate by its letter, after its
  * activation; */
 void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                     char gate, void *out);
-/* h, or c; */
+/* h (B, T, P), or c, which stay what they were in holes; */
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                      bool cell_state, void *out);
-/* and values [N][crnn_padded_hidden], such as dh. */
+/* and values [N][crnn_padded(features)], such as dh, into (B, T, features). */
 void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
-                    const void *values, void *out);
+                    size_t features, const void *values, void *out);
 
 /* ---- dense map, losses, optimizers (ops.c) -------------------------------------------------- */
 
@@ -241,6 +332,18 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
 /* dtable [symbols][size] gets row dy[i] added at symbols[i], i from last to first. */
 void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int64_t *symbols,
                              const void *dy, void *dtable);
+
+/* y [n][size] = x, 0 with probability p, else divided by 1 - p; both dense. Row i has the numbers
+ * of row row_of[i] and step step_of[i]. */
+typedef struct crnn_dropout {
+    crnn_dtype dtype;
+    crnn_noise noise;
+    double p;
+    size_t n, size;
+    const int64_t *row_of, *step_of; /* [n] */
+} crnn_dropout;
+
+void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y);
 
 /* Rows to leave out have target -1. logits, dlogits [n][classes]; returns the sum over rows of the
  * loss in nats, and dlogits = (softmax - onehot) * scale, zeros in rows left out. */

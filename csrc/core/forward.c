@@ -10,6 +10,23 @@ static void lay_packed(crnn_forward_run *run, bool x, crnn_arena *a) {
     run->bias = crnn_take(a, s->packed_bias, 1, item);
     run->packed_x = x ? crnn_take(a, s->packed_x, 1, item) : NULL;
     run->packed_h = crnn_take(a, s->packed_h, 1, item);
+    if (s->layer.projected) run->packed_p = crnn_take(a, s->layer.hidden, s->h_padded, item);
+}
+
+/* Apart from the rest, because they are there where nothing else is packed. */
+static void lay_vectors(crnn_forward_run *run, crnn_arena *a) {
+    const crnn_shape *s = run->shape;
+    if (s->rich) run->vectors = crnn_take(a, VECTORS, s->padded, crnn_dtype_size(s->layer.dtype));
+}
+
+static void pack_extras(const crnn_forward_run *run) {
+    const crnn_shape *s = run->shape;
+    if (run->vectors) s->kernels->pack_vectors(s, run->params, run->vectors);
+    if (run->packed_p)
+        s->kernels->pack_dense(s->layer.hidden, s->h_wide,
+                               (const char *)run->params +
+                                   s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
+                               run->packed_p);
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
@@ -18,6 +35,7 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
     if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     crnn_forward_run run = {.shape = &s};
     lay_packed(&run, true, &a);
+    lay_vectors(&run, &a);
     return crnn_arena_size(&a, bytes);
 }
 
@@ -36,7 +54,9 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     crnn_forward_run run = {.shape = &s, .params = params};
     crnn_arena a = crnn_arena_at(packed);
     lay_packed(&run, true, &a);
+    lay_vectors(&run, &a);
     pack_part(&run, 0, 1);
+    pack_extras(&run);
 }
 
 /* ---- the buffers of a call */
@@ -45,28 +65,41 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Weights that are read for many steps are packed. Few rows find W_x where it lies, many steps by
  * one product; a table of symbols' vectors is never packed. */
-static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
+static void lay_weights(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
     const crnn_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
-    const bool few = rows->batch <= FEW_ROWS, symbols = args->in.symbols != NULL;
+    const bool few = rows->places <= FEW_ROWS, symbols = args->in.symbols != NULL;
     if (args->packed) {
         crnn_arena packed = crnn_arena_at((void *)args->packed);
         lay_packed(run, true, &packed);
-    } else if (few && rows->steps <= FEW_STEPS) {
-        run->sums =
-            crnn_take(work, rows->batch * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
-    } else {
-        run->ahead = few && !symbols;
-        lay_packed(run, !few && !symbols, work);
+        lay_vectors(run, &packed);
+        return;
     }
-    if (s->phases > 1)
-        run->operand = crnn_take(work, rows->batch, s->padded, crnn_dtype_size(s->layer.dtype));
+    if (few && rows->given.steps <= FEW_STEPS && !s->staged) {
+        run->sums =
+            crnn_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
+    } else {
+        run->ahead = few && !symbols && !s->layer.layer_norm;
+        lay_packed(run, (!few && !symbols) || s->layer.layer_norm, work);
+    }
+    lay_vectors(run, work);
+}
+
+static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
+    const crnn_shape *s = run->shape;
+    const crnn_rows *rows = args->rows;
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    lay_weights(args, run, work);
+    run->factors = crnn_lay_factors(s, &args->noise, rows->places, work);
+    if (crnn_drops_h(s, &args->noise)) run->h_in = crnn_take(work, rows->places, s->h_padded, item);
+    if (s->layer.projected) run->made = crnn_take(work, rows->places, s->padded, item);
+    if (s->phases > 1) run->operand = crnn_take(work, rows->places, s->padded, item);
     run->keep = args->tape != NULL;
     run->keep_gates = run->keep && s->keeps_gates;
     run->steps_ahead = 1;
     if (run->ahead && rows->total > 0)
-        run->steps_ahead = min_size(AHEAD_ROWS / rows->batch, rows->steps);
-    run->gate_rows = run->keep_gates ? rows->total : rows->batch * run->steps_ahead;
+        run->steps_ahead = min_size(AHEAD_ROWS / rows->places, rows->given.steps);
+    run->gate_rows = run->keep_gates ? rows->total : rows->places * run->steps_ahead;
 }
 
 static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
@@ -78,10 +111,14 @@ static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crn
             kept.gates = crnn_take(work, run->gate_rows, run->shape->row_gates,
                                    crnn_dtype_size(run->shape->layer.dtype));
     } else {
-        kept = crnn_lay_states(run->shape, run->gate_rows, 2 * run->rows->batch, run->rows->batch,
+        kept = crnn_lay_states(run->shape, run->gate_rows, 2 * run->rows->places, run->rows->places,
                                work);
     }
     run->gates = kept.gates;
+    run->hat_x = kept.hat_x;
+    run->hat_h = kept.hat_h;
+    run->hat_c = kept.hat_c;
+    run->spread = kept.spread;
     run->h = kept.h;
     run->c = kept.c;
     run->h0 = kept.h0;
@@ -96,6 +133,8 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
     crnn_forward_run run = {.shape = &s, .rows = args->rows};
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
+    if (crnn_drops_weights(&s, &args->noise))
+        crnn_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
     return crnn_arena_size(&work, bytes);
 }
 
@@ -118,39 +157,49 @@ static void forward_part(void *context, size_t part, size_t parts) {
 }
 
 /* Where the last state of a place lies: see state_after in kernels/forward.inc. */
-static const char *last_state(const crnn_forward_run *run, const void *states, const void *initial,
-                              size_t place) {
+static const char *last_state(const crnn_forward_run *run, crnn_state_part part, const void *states,
+                              const void *initial, size_t place) {
     const crnn_rows *rows = run->rows;
     const size_t length = rows->length[place], item = crnn_dtype_size(run->shape->layer.dtype);
     const char *base = length == 0 ? initial : states;
     size_t row = place;
-    if (length > 0) row += run->keep ? rows->first[length - 1] : length % 2 * rows->batch;
-    return base + row * run->shape->padded * item;
+    if (length > 0) row += run->keep ? rows->first[length - 1] : length % 2 * rows->places;
+    return base + row * part.padded * item;
 }
 
 static void finish_forward(const crnn_forward_run *run, const crnn_state *final) {
     const crnn_shape *s = run->shape;
-    for (size_t i = 0; i < run->rows->batch; i++) {
-        crnn_state_out(s, run->rows, i, last_state(run, run->h, run->h0, i), final->h);
+    const crnn_state_part h = crnn_state_h(s), c = crnn_state_c(s);
+    for (size_t i = 0; i < run->rows->places; i++) {
+        if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
+        crnn_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), final->h);
         if (s->states == 2)
-            crnn_state_out(s, run->rows, i, last_state(run, run->c, run->c0, i), final->c);
+            crnn_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i), final->c);
     }
-    crnn_clear_padding(run->rows, &run->y, s->layer.hidden, crnn_dtype_size(s->layer.dtype));
+    crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
 
 void crnn_forward(const crnn_forward_args *args) {
     crnn_shape s;
     crnn_shape_init(&s, args->layer, args->kernels);
     const crnn_rows *rows = args->rows;
-    crnn_forward_run run = {
-        .shape = &s, .rows = rows, .params = args->params, .in = args->in, .y = args->y};
+    crnn_forward_run run = {.shape = &s,
+                            .rows = rows,
+                            .params = args->params,
+                            .in = args->in,
+                            .noise = args->noise,
+                            .y = args->y};
     crnn_arena work = crnn_arena_at(args->workspace);
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
+    if (crnn_drops_weights(&s, &args->noise))
+        run.params = crnn_drop_weights(&s, &args->noise, args->params, &work);
     if (args->tape) args->tape->kernels = s.kernels;
-    crnn_state_in(&s, rows, args->initial.h, run.h0);
-    if (s.states == 2) crnn_state_in(&s, rows, args->initial.c, run.c0);
+    crnn_states_in(&s, rows, crnn_state_h(&s), args->initial.h, args->params, run.h0);
+    if (s.states == 2)
+        crnn_states_in(&s, rows, crnn_state_c(&s), args->initial.c, args->params, run.c0);
     forward_job job = {&run, run.packed_h && !args->packed};
+    if (!args->packed) pack_extras(&run);
     crnn_team(crnn_recurrence_work(&s, rows), run.sums ? 1 : crnn_seats(&s, rows), forward_part,
               &job);
     finish_forward(&run, &args->final);

@@ -18,6 +18,8 @@ typedef struct crnn_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
+    size_t x_group[MAX_SLOTS], h_group[MAX_SLOTS]; /* sums with the same number are normalised
+                                                      together; NO_GATE: no sum */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
     size_t turned_h;   /* where its packed recurrent weights for backward begin */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
@@ -25,15 +27,33 @@ typedef struct crnn_phase {
 
 #define NO_GATE ((size_t)-1)
 
+/* Vectors (H,) of parameters that cells and normalisation look at, in one block of rows
+ * [VECTORS][padded], zeros behind H. */
+enum {
+    VECTOR_P_I,
+    VECTOR_P_F,
+    VECTOR_P_O,
+    VECTOR_GAIN_C,
+    VECTOR_B_C,
+    VECTOR_GAIN_X, /* a row for each gate */
+    VECTOR_GAIN_H = VECTOR_GAIN_X + MAX_SLOTS,
+    VECTORS = VECTOR_GAIN_H + MAX_SLOTS
+};
+
+/* What normalisation keeps of a row's step: 1 / standard deviation of each group of sums of each
+ * phase, from x and from h, then that of c'. */
+enum { GROUPS = 2, SPREAD_C = MAX_PHASES * 2 * GROUPS, SPREADS = SPREAD_C + 1 };
+
 typedef struct crnn_shape {
     crnn_layer layer;
     crnn_layout at;
     const crnn_kernels *kernels;
-    size_t width;      /* V */
-    size_t vecs;       /* vectors of units: ceil(H / V) */
-    size_t padded;     /* V * vecs: a row of h or c */
-    size_t last_lanes; /* units in the last vector */
-    size_t units;      /* vectors of units in a full panel, the same in every phase */
+    size_t width;            /* V */
+    size_t vecs;             /* vectors of units: ceil(H / V) */
+    size_t padded;           /* V * vecs: a row of c, */
+    size_t h_wide, h_padded; /* P, and a row of h */
+    size_t last_lanes;       /* units in the last vector */
+    size_t units;            /* vectors of units in a full panel, the same in every phase */
     size_t panels;
     size_t states, phases;
     crnn_phase phase[MAX_PHASES];
@@ -41,6 +61,9 @@ typedef struct crnn_shape {
     size_t turned_h, turned_x;              /* and of backward: to h, to x */
     size_t x_slots;                         /* slots fed by x, in all phases */
     size_t row_gates;                       /* elements of the gates in one row of them */
+    size_t output_slot;                     /* of the gate o, in phase 0 */
+    bool rich;                              /* the cell has options */
+    bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
 } crnn_shape;
 
@@ -53,25 +76,41 @@ typedef struct crnn_span {
     bool meet;                   /* after every step */
 } crnn_span;
 
+/* Where a step of a run has noise, or what stands for it in evaluation: NULL where it has none.
+ * All [places][...], by place; the factors of zoneout are those of the step that is being run. */
+typedef struct crnn_factors {
+    void *recurrent;       /* [h_padded] of h where a product reads it: 0 or 1 / (1 - p) */
+    void *zone_h, *zone_c; /* [padded] share of the state before the step: 0 or 1, or p */
+} crnn_factors;
+
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
 typedef struct crnn_forward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
     const void *params;               /* flat */
     void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
+    void *packed_p;                   /* projection, as pack_dense gives it; or NULL */
+    void *vectors;                    /* [VECTORS][padded], where rich */
     crnn_input in;
+    crnn_noise noise;
+    crnn_factors factors;
     crnn_seq y;
-    bool keep;          /* a tape */
-    bool keep_gates;    /* on it */
-    bool ahead;         /* x is multiplied for many steps at once, not with h: */
-    size_t steps_ahead; /* for so many; else 1 */
-    size_t gate_rows;   /* rows of each gate panel: N when kept, else those of some steps */
-    void *gates;        /* [phases][panels][gate_rows][slots * units * V] */
-    void *h, *c;        /* kept: [N][padded]; else two buffers [B][padded] in turn */
-    void *h0, *c0;      /* [B][padded] initial state, in place order */
-    void *operand;      /* [B][padded], where there are two phases */
-    void *sums;         /* [B][slots][padded] where so little is to be done that no weights are
-                           packed; else NULL */
+    bool keep;           /* a tape */
+    bool keep_gates;     /* on it */
+    bool ahead;          /* x is multiplied for many steps at once, not with h: */
+    size_t steps_ahead;  /* for so many; else 1 */
+    size_t gate_rows;    /* rows of each gate panel: N when kept, else those of some steps */
+    void *gates;         /* [phases][panels][gate_rows][slots * units * V] */
+    void *hat_x, *hat_h; /* where normalised: the sums of x and of h, in the same places, */
+    void *hat_c;         /* [gate_rows][padded] and c' */
+    void *spread;        /* [gate_rows][SPREADS] */
+    void *h, *c;         /* kept: [N][h_padded], [N][padded]; else two buffers [places] in turn */
+    void *h0, *c0;       /* [places] initial state, in place order */
+    void *h_in;          /* [places][h_padded] what products read in place of h; NULL: h itself */
+    void *operand;       /* [places][padded], where there are two phases */
+    void *made;          /* [places][padded] the cell's output, where h is projected */
+    void *sums;          /* [places][slots][padded] where so little is to be done that no weights
+                            are packed; else NULL */
 } crnn_forward_run;
 
 enum {
@@ -84,23 +123,40 @@ typedef struct crnn_backward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
     const void *params; /* flat */
+    void *vectors;      /* [VECTORS][padded], where rich */
     crnn_input in;
+    crnn_noise noise;
+    crnn_factors factors;
     crnn_seq dy, dx;
     bool add_dx;
-    const void *gates, *h, *c, *h0, *c0; /* the tape */
+    const void *gates, *hat_x, *hat_h, *hat_c, *spread, *h, *c, *h0, *c0; /* the tape */
     size_t window; /* tape rows whose gradients are there at a time: those of some steps */
-    void *dgates;  /* [phases][panels][window][...] like gates: the gradient of each sum */
-    void *operand; /* [window][padded], where there are two phases */
-    void *direct;  /* [B][padded] share of dh_{t-1} past the products; at first the gradient of the
-                      final h, at last of the initial h */
-    void *dc;      /* [B][padded] likewise for c */
-    void *dh_total, *dc_total; /* [N][padded] or NULL */
-    void *turned_h, *turned_x; /* weights for the products to h and to x */
+    void *dgates;  /* [phases][panels][window][...] like gates: the gradient of each sum; */
+    void *dgates_x, *dgates_h; /* of what x and h gave to it, the same where not normalised */
+    void *operand;             /* [window][padded], where there are two phases */
+    void *h_in;     /* [window][h_padded] what products read in place of h; NULL: h itself */
+    void *c_made;   /* [window][padded] c' before zoneout, where peepholes look at it; or NULL */
+    void *made;     /* [window][padded] the cell's output, where h is projected, */
+    void *dh_made;  /* [window][h_padded] and the gradient of h there; or NULL */
+    void *d_norm;   /* [window][padded] where c' is normalised: the gradient behind it; or NULL */
+    void *d_units;  /* [places][padded] where steps have stages: dL/d(the cell's output), */
+    void *squashed; /* [places][padded] phi of the normalised c', */
+    void *dc_norm;  /* [places][padded] and the gradient of c' that comes through it */
+    void *spare;    /* [places][padded] that nobody reads, in place of `direct` where projected */
+    void *direct;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
+                       of the final h, at last of the initial h */
+    void *dc;       /* [places][padded] likewise for c */
+    void *dh_total, *dc_total; /* [N][h_padded], [N][padded], or NULL */
+    void *turned_h, *turned_x; /* weights for the products to h and to x, */
+    void *turned_p;            /* to the cell's output, as pack_dense_transposed gives them */
     void *grads;               /* flat */
-    void *block;               /* [I + H + 2 tile_rows][block_rows] scratch */
+    void *grads_h;             /* (P, G*H) in it, or apart, where weights are dropped */
+    void *block;               /* [I + H + P + 3 tile_rows][block_rows] scratch */
     const void **x_rows;       /* [window] the row of x at each tape row, */
     int64_t *symbol_of;        /* [window] or its symbol */
-    const void **h_rows;       /* [phases][window] the row of h before the step, or the operand */
+    const void **h_rows;       /* [phases][window] what the product reads of h, or the operand */
+    const void **c_rows;       /* [window] the row of c before the step */
+    const void **made_rows;    /* [window] */
     void **dx_rows;            /* [window] */
 } crnn_backward_run;
 
@@ -132,11 +188,21 @@ struct crnn_kernels {
 
     /* forward: bias, x where it is to be packed, and h, of panels from..to-1 of one phase */
     void (*pack_panels)(const crnn_forward_run *run, size_t phase, size_t from, size_t to);
+    /* params to [VECTORS][padded] */
+    void (*pack_vectors)(const crnn_shape *shape, const void *params, void *vectors);
+    /* rows from..to-1 of W_h, some of its elements 0, the others larger; grads += the same of
+     * `apart` */
+    void (*drop_weights)(const crnn_shape *shape, const crnn_noise *noise, size_t from, size_t to,
+                         const void *w_h, void *dropped);
+    void (*add_dropped)(const crnn_shape *shape, const crnn_noise *noise, size_t from, size_t to,
+                        const void *apart, void *grads_h);
     /* backward: one panel of the products to h, of one phase, and to x */
     void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
     void (*turn_x)(const crnn_backward_run *run, size_t panel);
     void (*forward)(const crnn_forward_run *run, const crnn_span *span);
     void (*backward)(const crnn_backward_run *run, const crnn_span *span);
+    /* rows from..to-1 */
+    void (*dropout)(const crnn_dropout *d, size_t from, size_t to, const void *x, void *y);
     void (*view_gate)(const crnn_shape *shape, const crnn_rows *rows, const void *gates,
                       size_t phase, size_t slot, bool raw, void *out);
 
@@ -173,6 +239,8 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
  * on who is free. */
 void crnn_team(double multiply_adds, size_t at_most,
                void (*task)(void *context, size_t part, size_t parts), void *context);
+/* Multiply-adds that take as long as drawing one number. */
+enum { CRNN_DRAW_WORK = 20 };
 /* Inside a task: waits until every part of the team is here. */
 void crnn_meet(size_t parts);
 

@@ -7,12 +7,12 @@
 typedef struct cell_row {
     crnn_cell_facts facts;
     size_t phases;
-    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw;
+    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw, *apart;
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw) \
-    [CRNN_##id] = {{#cell, gates, states}, phases, {x0, x1}, {h0, h1}, raw},
+#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+    [CRNN_##id] = {{#cell, gates, states}, phases, {x0, x1}, {h0, h1}, raw, apart},
 #include "cells.def"
 #undef CRNN_CELL
 };
@@ -24,20 +24,46 @@ char crnn_cell_b_h(crnn_cell cell) {
     return apart ? cells[cell].h[0][apart - cells[cell].x[0]] : 0;
 }
 
+static bool has_gate(const crnn_layer *layer, char letter) {
+    return strchr(cells[layer->cell].facts.gates, letter) != NULL;
+}
+
+/* Elements of each parameter beyond the matrix. Their products fit: the matrix is larger. */
+static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
+    const size_t H = layer->hidden, peep = layer->peepholes ? H : 0;
+    const bool has_c = cells[layer->cell].facts.states == 2;
+    size[CRNN_B_H] = layer->bias && crnn_cell_b_h(layer->cell) ? H : 0;
+    size[CRNN_P_I] = has_gate(layer, 'i') ? peep : 0;
+    size[CRNN_P_F] = has_gate(layer, 'f') ? peep : 0;
+    size[CRNN_P_O] = has_gate(layer, 'o') ? peep : 0;
+    size[CRNN_GAIN_X] = size[CRNN_GAIN_H] = layer->layer_norm ? columns : 0;
+    size[CRNN_GAIN_C] = layer->layer_norm && has_c ? H : 0;
+    size[CRNN_B_C] = layer->bias ? size[CRNN_GAIN_C] : 0;
+    size[CRNN_W_P] = layer->projected * H;
+    size[CRNN_H0] = layer->learns_state ? crnn_width(layer) : 0;
+    size[CRNN_C0] = layer->learns_state && has_c ? H : 0;
+}
+
 crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
     const size_t gates = strlen(cells[layer->cell].facts.gates), H = layer->hidden;
+    const size_t P = crnn_width(layer);
     crnn_layout new = {0};
-    size_t rows, matrix, bytes;
-    if (!crnn_size_mul(gates, H, &new.columns) || !crnn_size_add(layer->inputs, H, &rows) ||
-        !crnn_size_add(rows, 1, &rows) || !crnn_size_mul(rows, new.columns, &matrix) ||
-        !crnn_size_add(matrix, H, &matrix) || !crnn_size_mul(matrix, sizeof(double), &bytes))
+    size_t rows, matrix, most, bytes;
+    /* The extras are at most 16 rows of G*H + P, besides the (H, P) of a projection. */
+    if (!crnn_size_mul(gates, H, &new.columns) || !crnn_size_add(layer->inputs, P, &rows) ||
+        !crnn_size_add(rows, 17, &rows) || !crnn_size_add(new.columns, P, &most) ||
+        !crnn_size_add(rows, H, &rows) || !crnn_size_mul(rows, most, &matrix) ||
+        !crnn_size_mul(matrix, sizeof(double), &bytes))
         return CRNN_OVERFLOW;
     new.b_size = layer->bias ? new.columns : 0;
-    new.b_h_size = layer->bias && crnn_cell_b_h(layer->cell) ? H : 0;
     new.w_x = new.b_size;
     new.w_h = new.w_x + layer->inputs * new.columns;
-    new.b_h = new.w_h + H * new.columns;
-    new.total = new.b_h + new.b_h_size;
+    new.total = new.w_h + P * new.columns;
+    size_extras(layer, new.columns, new.extra_size);
+    for (size_t e = 0; e < CRNN_EXTRAS; e++) {
+        new.extra[e] = new.total;
+        new.total += new.extra_size[e];
+    }
     *at = new;
     return CRNN_OK;
 }
@@ -51,12 +77,23 @@ static void read_slots(const char *letters, const char *gates, size_t *first, si
         gate[s] = letters[s] == '.' ? NO_GATE : (size_t)(strchr(gates, letters[s]) - gates);
 }
 
+/* Which sums are normalised together, of those that a factor feeds. */
+static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, size_t *group) {
+    for (size_t slot = 0; slot < slots; slot++) {
+        group[slot] = NO_GATE;
+        if (gate[slot] != NO_GATE)
+            group[slot] = strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0;
+    }
+}
+
 static void phase_init(crnn_shape *s, size_t i) {
     const cell_row *cell = &cells[s->layer.cell];
     crnn_phase *ph = &s->phase[i];
     ph->slots = strlen(cell->x[i]);
     read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
     read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
+    group_slots(cell, ph->slots, ph->x_gate, ph->x_group);
+    group_slots(cell, ph->slots, ph->h_gate, ph->h_group);
     const size_t units = s->panels * s->units * s->width; /* with room for a full last panel */
     ph->bias = s->packed_bias;
     ph->x = s->packed_x;
@@ -64,8 +101,8 @@ static void phase_init(crnn_shape *s, size_t i) {
     ph->turned_h = s->turned_h;
     s->packed_bias += ph->slots * units;
     s->packed_x += s->layer.inputs * ph->x_count * units;
-    s->packed_h += s->layer.hidden * ph->h_count * units;
-    s->turned_h += ph->h_count * s->padded * s->padded;
+    s->packed_h += s->h_wide * ph->h_count * units;
+    s->turned_h += ph->h_count * s->padded * s->h_padded;
     ph->gates = s->row_gates;
     s->row_gates += ph->slots * s->padded;
     s->x_slots += ph->x_count;
@@ -73,30 +110,43 @@ static void phase_init(crnn_shape *s, size_t i) {
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+/* Whether the cell itself computes anything but its plain equations. */
+static bool has_options(const crnn_layer *layer) {
+    return layer->gate || layer->candidate || layer->output || layer->clip != 0 ||
+           layer->peepholes || layer->layer_norm || layer->projected ||
+           layer->recurrent_dropout != 0 || layer->zoneout_h != 0 || layer->zoneout_c != 0;
+}
+
 crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels) {
     const cell_row *cell = &cells[layer->cell];
     crnn_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
-    size_t padded_i, padded_h, most;
+    size_t rows, columns, most;
     if (crnn_layer_layout(layer, &s.at) != CRNN_OK) return CRNN_OVERFLOW;
-    /* All that is derived below is at most 8 gates of (I + H + 128) x (H + 64), doubles: check that
-     * once. */
-    if (!crnn_size_add(layer->inputs, 64, &padded_i) ||
-        !crnn_size_add(layer->hidden, 64, &padded_h) || !crnn_size_add(padded_i, padded_h, &most) ||
-        !crnn_size_mul(most, padded_h, &most) || !crnn_size_mul(most, 8 * sizeof(double), &most))
+    /* All that is derived below is at most 8 gates of (I + P + H + 192) x (H + P + 64), doubles:
+     * check that once. */
+    if (!crnn_size_add(layer->hidden, crnn_width(layer), &columns) ||
+        !crnn_size_add(columns, 64, &columns) || !crnn_size_add(layer->inputs, columns, &rows) ||
+        !crnn_size_add(rows, 128, &rows) || !crnn_size_mul(rows, columns, &most) ||
+        !crnn_size_mul(most, 8 * sizeof(double), &most))
         return CRNN_OVERFLOW;
     size_t slots = 0;
     for (size_t i = 0; i < cell->phases; i++)
         if (strlen(cell->x[i]) > slots) slots = strlen(cell->x[i]);
     s.states = cell->facts.states;
-    s.keeps_gates = cell->facts.gates[0] != 'h';
+    s.rich = has_options(layer);
+    s.staged = layer->layer_norm || layer->projected;
+    s.keeps_gates = cell->facts.gates[0] != 'h' || s.rich;
     s.phases = cell->phases;
     s.padded = round_up(layer->hidden, s.width);
+    s.h_wide = crnn_width(layer);
+    s.h_padded = round_up(s.h_wide, s.width);
     s.vecs = s.padded / s.width;
     s.last_lanes = layer->hidden - (s.vecs - 1) * s.width;
     s.units = TILE_VECS / slots < s.vecs ? TILE_VECS / slots : s.vecs;
     s.panels = (s.vecs + s.units - 1) / s.units;
     for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);
+    s.output_slot = has_gate(layer, 'o') ? (size_t)(strchr(cell->x[0], 'o') - cell->x[0]) : NO_GATE;
     s.turned_x = s.x_slots * s.padded * round_up(layer->inputs, s.width);
     *shape = s;
     return CRNN_OK;

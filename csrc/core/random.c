@@ -32,3 +32,18 @@ void crnn_random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t 
         out[i] = number % 2 ? unit_interval(words[2], words[3]) : unit_interval(words[0], words[1]);
     }
 }
+
+void crnn_noise_key(const crnn_noise *noise, crnn_noise_kind kind, uint32_t key[2]) {
+    const uint32_t seed[2] = {(uint32_t)noise->seed, (uint32_t)(noise->seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)noise->call, (uint32_t)(noise->call >> 32), noise->layer,
+                                 (uint32_t)kind};
+    uint32_t words[4];
+    crnn_philox(seed, counter, words);
+    key[0] = words[0];
+    key[1] = words[1];
+}
+
+uint32_t crnn_below(double p) {
+    const double bound = p * 0x1p32;
+    return bound >= 0x1p32 ? UINT32_MAX : (uint32_t)bound;
+}

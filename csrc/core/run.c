@@ -19,21 +19,69 @@ crnn_status crnn_arena_size(const crnn_arena *a, size_t *bytes) {
 /* Where a cell has no c, its pointers are those of h: the kernels compute with them and never read.
  */
 crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t state_rows,
-                                size_t batch, crnn_arena *a) {
+                                size_t places, crnn_arena *a) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    crnn_tape_parts t;
-    t.gates = crnn_take(a, gate_rows, s->row_gates, item);
-    t.h = t.c = crnn_take(a, state_rows, s->padded, item);
-    t.h0 = t.c0 = crnn_take(a, batch, s->padded, item);
+    crnn_tape_parts t = {.gates = crnn_take(a, gate_rows, s->row_gates, item)};
+    if (s->layer.layer_norm) {
+        t.hat_x = crnn_take(a, gate_rows, s->row_gates, item);
+        t.hat_h = crnn_take(a, gate_rows, s->row_gates, item);
+        t.hat_c = crnn_take(a, s->states == 2 ? gate_rows : 0, s->padded, item);
+        t.spread = crnn_take(a, gate_rows, SPREADS, item);
+    }
+    t.h = t.c = crnn_take(a, state_rows, s->h_padded, item);
+    t.h0 = t.c0 = crnn_take(a, places, s->h_padded, item);
     if (s->states == 2) {
         t.c = crnn_take(a, state_rows, s->padded, item);
-        t.c0 = crnn_take(a, batch, s->padded, item);
+        t.c0 = crnn_take(a, places, s->padded, item);
     }
     return t;
 }
 
 crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a) {
-    return crnn_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->batch, a);
+    return crnn_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->places, a);
+}
+
+bool crnn_drops_h(const crnn_shape *s, const crnn_noise *noise) {
+    return noise->on && s->layer.recurrent_dropout != 0;
+}
+
+crnn_factors crnn_lay_factors(const crnn_shape *s, const crnn_noise *noise, size_t places,
+                              crnn_arena *a) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    crnn_factors f = {0};
+    if (crnn_drops_h(s, noise)) f.recurrent = crnn_take(a, places, s->h_padded, item);
+    if (s->layer.zoneout_h != 0) f.zone_h = crnn_take(a, places, s->padded, item);
+    if (s->layer.zoneout_c != 0) f.zone_c = crnn_take(a, places, s->padded, item);
+    return f;
+}
+
+bool crnn_drops_weights(const crnn_shape *s, const crnn_noise *noise) {
+    return noise->on && s->layer.weight_drop != 0;
+}
+
+typedef struct drop_job {
+    const crnn_shape *s;
+    const crnn_noise *noise;
+    const void *w_h;
+    void *dropped;
+} drop_job;
+
+static void drop_part(void *context, size_t part, size_t parts) {
+    const drop_job *job = context;
+    const size_t P = job->s->h_wide;
+    job->s->kernels->drop_weights(job->s, job->noise, P * part / parts, P * (part + 1) / parts,
+                                  job->w_h, job->dropped);
+}
+
+const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, const void *params,
+                              crnn_arena *a) {
+    const size_t item = crnn_dtype_size(s->layer.dtype), w_h = s->at.w_h * item;
+    char *copy = crnn_take(a, s->at.total, 1, item);
+    memcpy(copy, params, s->at.total * item);
+    drop_job job = {s, noise, (const char *)params + w_h, copy + w_h};
+    crnn_team(CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide, s->h_wide, drop_part,
+              &job);
+    return copy;
 }
 
 /* ---- shares */
@@ -42,17 +90,16 @@ crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_a
 static const double STEP_WORK = 40e3;
 
 static double step_work(const crnn_shape *s, const crnn_rows *rows) {
-    return (double)rows->batch * (double)s->at.columns * (double)s->layer.hidden;
+    return (double)rows->places * (double)s->at.columns * (double)s->h_wide;
 }
 
 double crnn_recurrence_work(const crnn_shape *s, const crnn_rows *rows) {
-    return (double)rows->total * (double)s->at.columns *
-           (double)(s->layer.inputs + s->layer.hidden);
+    return (double)rows->total * (double)s->at.columns * (double)(s->layer.inputs + s->h_wide);
 }
 
 size_t crnn_seats(const crnn_shape *s, const crnn_rows *rows) {
     const double by_panels = step_work(s, rows) / STEP_WORK;
-    return by_panels > (double)rows->batch ? (size_t)by_panels : rows->batch;
+    return !s->staged && by_panels > (double)rows->places ? (size_t)by_panels : rows->places;
 }
 
 /* First place of a share: shares have about as many steps each. */
@@ -60,40 +107,63 @@ static size_t share_of_rows(const crnn_rows *rows, size_t part, size_t parts) {
     const double wanted = (double)rows->total * (double)part / (double)parts;
     double steps = 0;
     size_t place = 0;
-    while (place < rows->batch && steps + 0.5 * (double)rows->length[place] < wanted)
+    while (place < rows->places && steps + 0.5 * (double)rows->length[place] < wanted)
         steps += (double)rows->length[place++];
-    return part == parts ? rows->batch : place;
+    return part == parts ? rows->places : place;
 }
 
-/* Rows of its own for each member, unless that left most of a tile empty. */
+/* Rows of its own for each member, unless that left most of a tile empty. A step that has stages
+ * needs whole rows. */
 crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels, size_t part,
                        size_t parts) {
-    const bool too_few_rows = 2 * rows->batch < parts * s->kernels->tile_rows;
-    if (parts > 1 && too_few_rows && step_work(s, rows) >= (double)parts * STEP_WORK)
+    const bool too_few_rows = 2 * rows->places < parts * s->kernels->tile_rows;
+    if (parts > 1 && !s->staged && too_few_rows && step_work(s, rows) >= (double)parts * STEP_WORK)
         return (crnn_span){
-            part, parts, 0, rows->batch, panels * part / parts, panels * (part + 1) / parts, true};
+            part, parts, 0, rows->places, panels * part / parts, panels * (part + 1) / parts, true};
     return (crnn_span){
         part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
         panels, false};
 }
 
-/* ---- states and sequences of the caller's */
+/* ---- states */
 
-void crnn_state_in(const crnn_shape *s, const crnn_rows *rows, const void *from, void *to) {
-    const size_t item = crnn_dtype_size(s->layer.dtype), wide = s->layer.hidden * item;
-    memset(to, 0, rows->batch * s->padded * item);
-    for (size_t i = 0; from && i < rows->batch; i++)
-        memcpy((char *)to + i * s->padded * item, (const char *)from + rows->order[i] * wide, wide);
+crnn_state_part crnn_state_h(const crnn_shape *s) {
+    return (crnn_state_part){s->h_wide, s->h_padded, s->at.extra[CRNN_H0],
+                             s->at.extra_size[CRNN_H0]};
 }
 
-void crnn_state_out(const crnn_shape *s, const crnn_rows *rows, size_t place, const void *row,
-                    void *to) {
-    const size_t wide = s->layer.hidden * crnn_dtype_size(s->layer.dtype);
+crnn_state_part crnn_state_c(const crnn_shape *s) {
+    return (crnn_state_part){s->layer.hidden, s->padded, s->at.extra[CRNN_C0],
+                             s->at.extra_size[CRNN_C0]};
+}
+
+/* Rows of `given` at the places that are an `end` of their row; of `other` (wide) elsewhere. */
+static void states_to_places(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
+                             size_t end, const char *given, const char *other, char *to) {
+    const size_t item = crnn_dtype_size(s->layer.dtype), wide = part.wide * item;
+    memset(to, 0, rows->places * part.padded * item);
+    for (size_t i = 0; i < rows->places; i++, to += part.padded * item) {
+        if (given && rows->ends[i] & end)
+            memcpy(to, given + rows->order[i] * wide, wide);
+        else if (other)
+            memcpy(to, other, wide);
+    }
+}
+
+void crnn_states_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
+                    const void *given, const void *params, void *to) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    const char *learned = part.is_learned ? (const char *)params + part.learned * item : NULL;
+    states_to_places(s, rows, part, CRNN_READ_FIRST, given, learned, to);
+}
+
+void crnn_dstates_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
+                     const void *given, void *to) {
+    states_to_places(s, rows, part, CRNN_READ_LAST, given, NULL, to);
+}
+
+void crnn_state_out(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part, size_t place,
+                    const void *row, void *to) {
+    const size_t wide = part.wide * crnn_dtype_size(s->layer.dtype);
     if (to) memcpy((char *)to + rows->order[place] * wide, row, wide);
-}
-
-void crnn_clear_padding(const crnn_rows *rows, const crnn_seq *seq, size_t features, size_t item) {
-    for (size_t i = 0; seq->data && i < rows->batch; i++)
-        for (size_t t = rows->length[i]; t < rows->steps; t++)
-            memset(crnn_seq_at(seq, rows->order[i], t, item), 0, features * item);
 }

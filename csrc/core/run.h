@@ -19,14 +19,26 @@ void *crnn_take(crnn_arena *a, size_t count, size_t each, size_t item);
 crnn_status crnn_arena_size(const crnn_arena *a, size_t *bytes);
 
 typedef struct crnn_tape_parts {
-    void *gates;   /* [gate rows][row_gates] in panels */
-    void *h, *c;   /* [state rows][padded] */
-    void *h0, *c0; /* [B][padded] */
+    void *gates;                          /* [gate rows][row_gates] in panels */
+    void *hat_x, *hat_h, *hat_c, *spread; /* [gate rows][...] where normalised, else NULL */
+    void *h, *c;                          /* [state rows][h_padded], [state rows][padded] */
+    void *h0, *c0;                        /* [places][...] likewise */
 } crnn_tape_parts;
 
 crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t state_rows,
-                                size_t batch, crnn_arena *a);
+                                size_t places, crnn_arena *a);
 crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a);
+
+/* Factors for the noise that a call has. */
+crnn_factors crnn_lay_factors(const crnn_shape *s, const crnn_noise *noise, size_t places,
+                              crnn_arena *a);
+
+/* Whether a call drops units of h where products read it. */
+bool crnn_drops_h(const crnn_shape *s, const crnn_noise *noise);
+/* Whether it drops elements of W_h; and the parameters with those dropped, a copy on the arena. */
+bool crnn_drops_weights(const crnn_shape *s, const crnn_noise *noise);
+const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, const void *params,
+                              crnn_arena *a);
 
 /* ---- shares */
 
@@ -40,12 +52,26 @@ crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels
 
 /* ---- states and sequences of the caller's */
 
-/* to [B][padded] in place order, zeros where from (B, H) is NULL and in the padding. */
-void crnn_state_in(const crnn_shape *s, const crnn_rows *rows, const void *from, void *to);
-/* Row [padded] of one place to its row of (B, H), where that is wanted. */
-void crnn_state_out(const crnn_shape *s, const crnn_rows *rows, size_t place, const void *row,
-                    void *to);
-/* Zeros past every row's end. */
-void crnn_clear_padding(const crnn_rows *rows, const crnn_seq *seq, size_t features, size_t item);
+/* One part of a state, h or c. */
+typedef struct crnn_state_part {
+    size_t wide, padded;        /* P and h_padded, or H and padded */
+    size_t learned, is_learned; /* where it lies in the parameters; whether it does */
+} crnn_state_part;
+
+crnn_state_part crnn_state_h(const crnn_shape *s);
+crnn_state_part crnn_state_c(const crnn_shape *s);
+
+/* The states that pieces begin with, to [places][padded]: what is given (B, wide) for those read
+ * first of their row, else the learned state, else zeros. params may be NULL where nothing is
+ * learned. */
+void crnn_states_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
+                    const void *given, const void *params, void *to);
+/* The gradients that pieces end with: `given` (B, wide) or zeros for those read last, else zeros.
+ */
+void crnn_dstates_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
+                     const void *given, void *to);
+/* Row [padded] of one place to its row of (B, wide), where that is wanted. */
+void crnn_state_out(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part, size_t place,
+                    const void *row, void *to);
 
 #endif

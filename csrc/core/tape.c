@@ -12,20 +12,21 @@ crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
     return crnn_arena_size(&a, bytes);
 }
 
-size_t crnn_padded_hidden(const crnn_layer *layer, const crnn_tape *tape) {
+size_t crnn_padded(size_t n, const crnn_tape *tape) {
     const size_t width = tape->kernels->width;
-    return (layer->hidden + width - 1) / width * width;
+    return (n + width - 1) / width * width;
 }
 
 void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
-                    const void *values, void *out) {
-    const size_t item = crnn_dtype_size(layer->dtype), wide = layer->hidden * item;
-    const size_t padded = crnn_padded_hidden(layer, tape) * item;
-    memset(out, 0, rows->batch * rows->steps * wide);
-    for (size_t t = 0; t < rows->steps; t++) {
+                    size_t features, const void *values, void *out) {
+    const size_t item = crnn_dtype_size(layer->dtype), wide = features * item;
+    const size_t padded = crnn_padded(features, tape) * item;
+    memset(out, 0, rows->given.batch * rows->given.steps * wide);
+    for (size_t t = 0; t < rows->given.steps; t++) {
         for (size_t i = 0; i < rows->active[t]; i++) {
-            const size_t time = layer->reverse ? rows->length[i] - 1 - t : t;
-            memcpy((char *)out + (rows->order[i] * rows->steps + time) * wide,
+            const size_t nth = layer->reverse ? rows->length[i] - 1 - t : t;
+            const size_t at = rows->begin[i] + nth, time = rows->times ? rows->times[at] : at;
+            memcpy((char *)out + (rows->order[i] * rows->given.steps + time) * wide,
                    (const char *)values + (rows->first[t] + i) * padded, wide);
         }
     }
@@ -36,16 +37,17 @@ void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_t
     crnn_shape s;
     size_t phase, slot;
     bool raw;
+    crnn_arena memory = crnn_arena_at(tape->memory);
     crnn_shape_init(&s, layer, tape->kernels);
-    if (!s.keeps_gates) {
-        crnn_tape_state(layer, rows, tape, false, out);
+    const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
+    if (!s.keeps_gates) { /* the one there is is h */
+        crnn_rows_view(layer, rows, tape, layer->hidden, kept.h, out);
         return;
     }
-    crnn_arena memory = crnn_arena_at(tape->memory);
-    memset(out, 0, rows->batch * rows->steps * layer->hidden * crnn_dtype_size(layer->dtype));
+    memset(out, 0,
+           rows->given.batch * rows->given.steps * layer->hidden * crnn_dtype_size(layer->dtype));
     if (crnn_find_gate(layer, gate, &phase, &slot, &raw))
-        s.kernels->view_gate(&s, rows, crnn_lay_tape(&s, rows, &memory).gates, phase, slot, raw,
-                             out);
+        s.kernels->view_gate(&s, rows, kept.gates, phase, slot, raw, out);
 }
 
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
@@ -54,5 +56,8 @@ void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_
     crnn_arena memory = crnn_arena_at(tape->memory);
     crnn_shape_init(&s, layer, tape->kernels);
     const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
-    crnn_rows_view(layer, rows, tape, cell_state ? kept.c : kept.h, out);
+    const size_t wide = cell_state ? layer->hidden : s.h_wide;
+    const crnn_seq whole = {out, (ptrdiff_t)(rows->given.steps * wide), (ptrdiff_t)wide};
+    crnn_rows_view(layer, rows, tape, wide, cell_state ? kept.c : kept.h, out);
+    crnn_fill_gaps(rows, &whole, wide, crnn_dtype_size(layer->dtype), true);
 }

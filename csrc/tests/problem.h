@@ -265,8 +265,8 @@ static void look_into_tape(const call *c, const void *dh, const void *dc) {
     const char *gates = crnn_cell_describe(layer->cell)->gates;
     crnn_tape_state(layer, &c->rows, &c->tape, false, o->at[TAPE_H]);
     if (o->at[TAPE_C]) crnn_tape_state(layer, &c->rows, &c->tape, true, o->at[TAPE_C]);
-    if (dh) crnn_rows_view(layer, &c->rows, &c->tape, dh, o->at[TRACE_H]);
-    if (dc) crnn_rows_view(layer, &c->rows, &c->tape, dc, o->at[TRACE_C]);
+    if (dh) crnn_rows_view(layer, &c->rows, &c->tape, layer->hidden, dh, o->at[TRACE_H]);
+    if (dc) crnn_rows_view(layer, &c->rows, &c->tape, layer->hidden, dc, o->at[TRACE_C]);
     for (int i = 0; gates[i]; i++)
         crnn_tape_gate(layer, &c->rows, &c->tape, gates[i], o->at[GATES + i]);
 }
@@ -275,7 +275,7 @@ static void backward(call *c) {
     const problem *p = c->p;
     outcome *o = c->out;
     const size_t I = p->layer.inputs;
-    const size_t trace = c->rows.total * crnn_padded_hidden(&p->layer, &c->tape) * item_of(p);
+    const size_t trace = c->rows.total * crnn_padded(p->layer.hidden, &c->tape) * item_of(p);
     const crnn_seq none = {0};
     size_t bytes;
     crnn_seq dx = none;
@@ -308,8 +308,9 @@ static outcome run(const problem *p) {
     const size_t mark = fences_used;
     call c = {.p = p, .out = &o};
     size_t words;
-    CHECK(crnn_rows_size(p->batch, p->steps, &words) == CRNN_OK, "%s", p->name);
-    crnn_rows_init(&c.rows, fenced(words * sizeof words), p->batch, p->steps, p->lengths);
+    const crnn_steps steps = {p->batch, p->steps, p->lengths, NULL, NULL, p->layer.reverse};
+    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "%s", p->name);
+    crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
     c.params = params_of(p);
     if (p->symbols)
         c.in.symbols = symbols_of(p);

@@ -62,7 +62,7 @@ static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
     status = crnn_packed_size(layer, k, &bytes);
     check_size("packed", status, bytes, weights * item, most, at);
 
-    const crnn_rows rows = {.batch = at[2], .steps = at[3], .total = at[2] * at[3]};
+    const crnn_rows rows = {.given = {at[2], at[3]}, .places = at[2], .total = at[2] * at[3]};
     crnn_tape tape = {k, NULL};
     if (N > (double)(SIZE_MAX / 2)) return; /* crnn_rows_size has refused it */
     status = crnn_tape_size(layer, k, &rows, &bytes);
@@ -119,8 +119,8 @@ static void check_other_sizes(void) {
             const double a = (double)sizes[i], b = (double)sizes[j];
             size_t got = 0;
             check_arithmetic(sizes[i], sizes[j]);
-            crnn_status status = crnn_rows_size(sizes[i], sizes[j], &got);
-            check_size("rows", status, got, 2 * a + 2 * b + 1, 100 * (1 + a) * (1 + b), at);
+            crnn_status status = crnn_rows_size(&(crnn_steps){sizes[i], sizes[j]}, &got);
+            check_size("rows", status, got, 4 * a + 2 * b + 1, 100 * (1 + a) * (1 + b), at);
             CHECK(status != CRNN_OK || a * b <= (double)SIZE_MAX, "rows(%zu, %zu)", at[0], at[1]);
             const crnn_dense dense = {CRNN_F64, 1, sizes[i], sizes[j]};
             status = crnn_dense_workspace(&dense, &got);
@@ -143,10 +143,10 @@ static size_t naive_place(const int64_t *lengths, size_t batch, size_t b) {
 static void check_rows(const int64_t *lengths, size_t batch, size_t steps, bool given) {
     size_t words, total = 0;
     crnn_rows rows;
-    CHECK(crnn_rows_size(batch, steps, &words) == CRNN_OK, "(%zu, %zu)", batch, steps);
-    crnn_rows_init(&rows, check_memory(words * sizeof(size_t)), batch, steps,
-                   given ? lengths : NULL);
-    bool right = rows.batch == batch && rows.steps == steps;
+    const crnn_steps whole = {.batch = batch, .steps = steps, .lengths = given ? lengths : NULL};
+    CHECK(crnn_rows_size(&whole, &words) == CRNN_OK, "(%zu, %zu)", batch, steps);
+    crnn_rows_init(&rows, check_memory(words * sizeof(size_t)), &whole);
+    bool right = rows.places == batch && rows.given.steps == steps;
     for (size_t b = 0; b < batch; b++) {
         const size_t place = naive_place(lengths, batch, b);
         right = right && rows.order[place] == b && rows.length[place] == (size_t)lengths[b];
@@ -417,12 +417,12 @@ static void check_forks(void) {
 typedef struct cell_line {
     const char *name, *gates;
     size_t states, phases;
-    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw;
+    const char *x[MAX_PHASES], *h[MAX_PHASES], *raw, *apart;
 } cell_line;
 
 static const cell_line lines[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw) \
-    [CRNN_##id] = {#cell, gates, states, phases, {x0, x1}, {h0, h1}, raw},
+#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+    [CRNN_##id] = {#cell, gates, states, phases, {x0, x1}, {h0, h1}, raw, apart},
 #include "cells.def"
 #undef CRNN_CELL
 };
@@ -448,6 +448,8 @@ static void check_line(const cell_line *c) {
         CHECK(times_in(c->x, *g) == 1 && times_in(c->h, *g) == 1, "%s: %c", c->name, *g);
     }
     for (const char *r = c->raw; *r; r++) CHECK(strchr(c->gates, *r), "%s: raw %c", c->name, *r);
+    for (const char *a = c->apart; *a; a++)
+        CHECK(strchr(c->gates, *a), "%s: apart %c", c->name, *a);
     CHECK(times_in(c->x, '.') <= 1, "%s: one gate's recurrent sum stands apart", c->name);
 }
 
@@ -469,17 +471,50 @@ static void check_facts(crnn_cell cell) {
     CHECK(crnn_cell_b_h(cell) == (apart ? c->h[0][apart - c->x[0]] : 0), "%s: b_h", c->name);
 }
 
-static void check_layout(crnn_cell cell, bool bias) {
-    const size_t I = 5, H = 7, columns = H * strlen(lines[cell].gates);
-    const crnn_layer layer = {.cell = cell, .inputs = I, .hidden = H, .bias = bias};
-    const size_t b_size = bias ? columns : 0, b_h_size = bias && crnn_cell_b_h(cell) ? H : 0;
+/* Options add parameters behind the matrix, in their order, side by side. */
+static void check_layout(const crnn_layer *layer) {
+    const cell_line *c = &lines[layer->cell];
+    const size_t H = layer->hidden, P = crnn_width(layer), columns = H * strlen(c->gates);
+    const size_t peep = layer->peepholes ? H : 0, gain = layer->layer_norm ? columns : 0;
+    const size_t norm_c = layer->layer_norm && c->states == 2 ? H : 0;
+    const size_t learned = layer->learns_state ? P : 0;
+    const size_t sizes_of[CRNN_EXTRAS] = {
+        [CRNN_B_H] = layer->bias && crnn_cell_b_h(layer->cell) ? H : 0,
+        [CRNN_P_I] = strchr(c->gates, 'i') ? peep : 0,
+        [CRNN_P_F] = strchr(c->gates, 'f') ? peep : 0,
+        [CRNN_P_O] = strchr(c->gates, 'o') ? peep : 0,
+        [CRNN_GAIN_X] = gain,
+        [CRNN_GAIN_H] = gain,
+        [CRNN_GAIN_C] = norm_c,
+        [CRNN_B_C] = layer->bias ? norm_c : 0,
+        [CRNN_W_P] = layer->projected * H,
+        [CRNN_H0] = learned,
+        [CRNN_C0] = learned && c->states == 2 ? H : 0,
+    };
     crnn_layout at;
-    CHECK(crnn_layer_layout(&layer, &at) == CRNN_OK, "%s", lines[cell].name);
-    CHECK(at.columns == columns && at.b_size == b_size && at.b_h_size == b_h_size, "%s: sizes",
-          lines[cell].name);
-    CHECK(at.b == 0 && at.w_x == b_size && at.w_h == at.w_x + I * columns &&
-              at.b_h == at.w_h + H * columns && at.total == at.b_h + b_h_size,
-          "%s: places", lines[cell].name);
+    CHECK(crnn_layer_layout(layer, &at) == CRNN_OK, "%s", c->name);
+    CHECK(at.columns == columns && at.b_size == (layer->bias ? columns : 0), "%s: sizes", c->name);
+    CHECK(at.b == 0 && at.w_x == at.b_size && at.w_h == at.w_x + layer->inputs * columns,
+          "%s: places", c->name);
+    size_t end = at.w_h + P * columns;
+    for (size_t e = 0; e < CRNN_EXTRAS; end += sizes_of[e++])
+        CHECK(at.extra[e] == end && at.extra_size[e] == sizes_of[e], "%s: extra %zu", c->name, e);
+    CHECK(at.total == end, "%s: total", c->name);
+}
+
+static void check_layouts(crnn_cell cell) {
+    for (int bits = 0; bits < 16; bits++) {
+        const bool has_c = lines[cell].states == 2;
+        const crnn_layer layer = {.cell = cell,
+                                  .inputs = 5,
+                                  .hidden = 7,
+                                  .bias = bits & 1,
+                                  .layer_norm = bits & 2,
+                                  .learns_state = bits & 4,
+                                  .peepholes = has_c && bits & 8,
+                                  .projected = has_c && bits & 8 ? 3 : 0};
+        check_layout(&layer);
+    }
 }
 
 int main(void) {
@@ -504,8 +539,7 @@ int main(void) {
     for (int cell = 0; cell < CRNN_CELLS; cell++) {
         check_line(&lines[cell]);
         check_facts((crnn_cell)cell);
-        check_layout((crnn_cell)cell, true);
-        check_layout((crnn_cell)cell, false);
+        check_layouts((crnn_cell)cell);
     }
     return check_done();
 }

@@ -1,77 +1,12 @@
-"""Those who watch a training run, or steer it: the progress shown, the learning rate's schedule."""
+"""The progress of a run: a bar, or a line after each epoch."""
 
-import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from crnn.layers.base import check_size
+from crnn.callbacks.base import Callback
 
 if TYPE_CHECKING:
-    from crnn.training import Trainer
-
-
-class Callback:
-    """Something that watches a run, or steers it. Override what you need.
-
-    Each method is given the run, a `Trainer`.
-    """
-
-    def on_start(self, run: "Trainer") -> None:
-        """Before the first update, and before the first one after resuming."""
-
-    def on_update(self, run: "Trainer") -> None:
-        """After each update."""
-
-    def on_epoch(self, run: "Trainer") -> None:
-        """After each epoch: its row is in ``run.history``, its number is ``run.position.epoch``."""
-
-    def on_end(self, run: "Trainer") -> None:
-        """When the run ends, also when an exception ends it."""
-
-
-class OneCycle(Callback):
-    """The one-cycle schedule of the learning rate: up to a peak, and down to almost nothing.
-
-    Half a cosine wave from `peak` / 25 up to `peak` over the first 30 % of the updates, another one
-    down to `peak` / 250,000 over the rest. The idea is L. N. Smith's (A disciplined approach to
-    neural network hyper-parameters, 2018); this form, with the same defaults, is that of PyTorch's
-    ``OneCycleLR``. Momentum is left alone. The rate is a function of the number of updates done, so
-    a run that is taken up again needs to know nothing else.
-
-    Parameters
-    ----------
-    peak : float
-        The highest rate.
-    total : int
-        Updates in the whole run. After them the rate stays at its last value.
-    """
-
-    def __init__(self, peak: float, total: int) -> None:
-        if not peak > 0 or not math.isfinite(peak):
-            raise ValueError(f"peak: expected a positive number, got {peak!r}")
-        self.peak = peak
-        self.total = check_size("total", total)
-
-    def rate(self, update: int) -> float:
-        """Return the rate of the update that has `update` ones before it."""
-        low, lowest = self.peak / 25, self.peak / 25 / 1e4
-        top, last = 0.3 * self.total - 1, self.total - 1
-        if update <= top:
-            return _cosine(low, self.peak, update / top)
-        return _cosine(self.peak, lowest, min(1.0, (update - top) / (last - top)))
-
-    def on_start(self, run: "Trainer") -> None:
-        """Set the rate of the next update."""
-        run.optimizer.lr = self.rate(run.position.update)
-
-    def on_update(self, run: "Trainer") -> None:
-        """Set the rate of the next update."""
-        run.optimizer.lr = self.rate(run.position.update)
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    """Go from `start` to `end` along half a cosine wave."""
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+    from crnn.trainer import Trainer
 
 
 class Progress(Callback):

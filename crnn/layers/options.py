@@ -1,0 +1,130 @@
+"""What a composition hands on to its parts besides x and state: the one place for these names."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.layers.base import as_array, valid_steps
+
+STEPS = ("lengths", "mask", "resets")
+"""Those that say something about the steps of x; evaluation has these alone."""
+
+
+class Given(NamedTuple):
+    """The keyword arguments of forward, on their way from a composition to its parts."""
+
+    lengths: Any = None
+    mask: Any = None
+    resets: Any = None
+    training: bool = True
+    call: int = 0
+    first_row: int = 0
+    first_step: int = 0
+    layer: int = 0
+
+    def part(self, i: int) -> Given:
+        """What part i gets: the same under a number of its own.
+
+        So two parts with the same seed draw different numbers. Parts of the outermost composition
+        are 1, 2, ...; those of its part n are 64 n + 1, 64 n + 2, ...
+        """
+        if not isinstance(self.layer, (int, np.integer)) or self.layer < 0:
+            kind = ValueError if isinstance(self.layer, (int, np.integer)) else TypeError
+            raise kind(f"layer: expected an integer of at least 0, got {self.layer!r}")
+        return self._replace(layer=(64 * int(self.layer) + i + 1) % 2**32)
+
+    def without_steps(self) -> Given:
+        """The same for what has no time axis."""
+        return self._replace(lengths=None, mask=None, resets=None)
+
+    def run(self, part: Any, x: Any, state: Any, keep: bool) -> tuple[Any, Any, Any]:
+        """y, state, tape of a part, from those of the arguments that its forward knows.
+
+        Parameters
+        ----------
+        part : layer
+        x, state
+            As the part takes them.
+        keep : bool
+            False: evaluation, and no tape.
+        """
+        known = options_of(part)
+        options = {
+            name: value
+            for name, value in zip(self._fields, self, strict=True)
+            if name in known and value is not None
+        }
+        if keep:
+            y, after, tape = part.forward(x, state, **options)
+            return y, after, tape
+        y, after = part(x, state, **{name: options[name] for name in STEPS if name in options})
+        return y, after, None
+
+
+def options_of(layer: Any) -> frozenset[str]:
+    """Names that the forward of a layer takes.
+
+    A forward with ``**kwargs`` also takes what the one takes that it overrides.
+    """
+    cls: Any = type(layer)
+    return _options(cls, cls.forward)
+
+
+@functools.lru_cache(maxsize=256)
+def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
+    """`forward` is what `cls` has now: whoever replaces it is heard."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if "forward" in vars(base):
+            parameters = inspect.signature(vars(base)["forward"]).parameters
+            names |= set(parameters)
+            if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+                break
+    return frozenset(names)
+
+
+def check_backward(part: Any, tape: Any, dstate: Any) -> None:
+    """What a part has to say against a backward, before any other part has changed."""
+    check: Callable[[Any, Any], None] | None = getattr(part, "check_backward", None)
+    if check is not None:
+        check(tape, dstate)
+
+
+def steps_there(lengths: Any, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which steps of (B, T) are read: before their row's end, and not masked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For lengths or a mask of another type or shape.
+    """
+    there = np.ones(shape[:2], bool) if lengths is None else valid_steps(lengths, shape)
+    return there if mask is None else there & check_steps("mask", mask, shape)
+
+
+def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A boolean for each of the steps (B, T)."""
+    array, expected = as_array(name, value), f"booleans of shape (B={shape[0]}, T={shape[1]})"
+    if array.dtype.kind != "b":
+        raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
+    if array.shape != shape[:2]:
+        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    return array
+
+
+def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """A layer and all layers it is made of, each with its dotted place, "" for itself."""
+    yield place, layer
+    for name, part in getattr(layer, "parts", {}).items():
+        yield from walk(part, f"{place}.{name}" if place else name)
+
+
+def has_no_time_axis(layer: Any) -> bool:
+    """Whether the output of a layer has no time axis where its input has one."""
+    return bool(getattr(layer, "many_to_one", False))

@@ -1,0 +1,119 @@
+"""Compositions one step at a time, made of the streams of their parts.
+
+Each has what the stream of a recurrent layer has: ``step(x) -> y``, ``state``, ``reset(rows)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from crnn.layers.base import Array, as_array, check_size
+from crnn.layers.options import has_no_time_axis, walk
+from crnn.layers.states import map_state, states_of
+
+
+def stream_of(layer: Any, batch: int, state: Any) -> Any:
+    """The stream of any layer.
+
+    Raises
+    ------
+    ValueError
+        If the layer cannot run step by step: it reads from the end, or pools.
+    """
+    if any(getattr(part, "reverse", False) or has_no_time_axis(part) for _, part in walk(layer)):
+        raise ValueError(f"layer: expected one that runs step by step, got {layer!r:.100}")
+    if hasattr(layer, "stream"):
+        return layer.stream(batch, state)
+    return CalledStream(layer, batch, state)
+
+
+class CalledStream:
+    """A layer that has no stream of its own: Dense, say. It is called on sequences of one step."""
+
+    def __init__(self, layer: Any, batch: int, state: Any) -> None:
+        self._layer, self._batch = layer, check_size("batch", batch)
+        self.state = state
+
+    def step(self, x: Any, /) -> Array:
+        """y (B, ...)."""
+        given = as_array("x", x)
+        if given.ndim < 1 or len(given) != self._batch:
+            raise ValueError(
+                f"x: expected shape (B={self._batch}, I) or symbols (B={self._batch},), "
+                f"got shape {given.shape}"
+            )
+        y, self.state = self._layer(given[:, None], self.state)
+        return np.asarray(y[:, 0])
+
+    def reset(self, rows: Any = None) -> None:
+        """State zero for these rows, or for all."""
+
+        def cleared(part: Any) -> Array:
+            there = np.array(part)
+            there[np.asarray(rows)] = 0
+            return there
+
+        self.state = None if rows is None else map_state(cleared, self.state)
+
+
+class SequentialStream:
+    """The streams of layers one after the other; the state is the list of theirs."""
+
+    def __init__(self, layers: Sequence[Any], batch: int, states: Sequence[Any]) -> None:
+        self._streams = [
+            stream_of(layer, batch, state) for layer, state in zip(layers, states, strict=True)
+        ]
+
+    @property
+    def state(self) -> list[Any]:
+        """The states of all layers; may be assigned, None for zeros."""
+        return [stream.state for stream in self._streams]
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        states, before = states_of("state", value, len(self._streams)), self.state
+        try:
+            for stream, state in zip(self._streams, states, strict=True):
+                stream.state = state
+        except (TypeError, ValueError):
+            for stream, state in zip(self._streams, before, strict=True):
+                stream.state = state
+            raise
+
+    def step(self, x: Any, /) -> Array:
+        """y of one step, (B, ...), from x (B, ...); the state moves on."""
+        for stream in self._streams:
+            x = stream.step(x)
+        return np.asarray(x)
+
+    def reset(self, rows: Any = None) -> None:
+        """State zero for these rows, or for all."""
+        for stream in self._streams:
+            stream.reset(rows)
+
+
+class ResidualStream:
+    """The stream of a layer, with `add(x, y)` in place of the y that it gives."""
+
+    def __init__(self, layer: Any, add: Callable[[Any, Any], Array], batch: int, state: Any):
+        self._stream, self._add = stream_of(layer, batch, state), add
+
+    @property
+    def state(self) -> Any:
+        """The state of the layer; may be assigned, None for zeros."""
+        return self._stream.state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._stream.state = value
+
+    def step(self, x: Any, /) -> Array:
+        """x + y, (B, F)."""
+        return self._add(x, self._stream.step(x))
+
+    def reset(self, rows: Any = None) -> None:
+        """State zero for these rows, or for all."""
+        self._stream.reset(rows)

@@ -1,0 +1,228 @@
+"""What a model is made of: its layers, their outputs, sizes and costs, as a table.
+
+All of it follows from the layers' options; nothing is run.
+"""
+
+import html
+import inspect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from crnn.layers.base import check_layer
+from crnn.layers.composition import Bidirectional, Composition, Sequential
+from crnn.layers.conditioned import Conditioned
+from crnn.layers.options import has_no_time_axis
+from crnn.layers.pointwise import Dropout, Embedding
+
+_UNKNOWN = "?"
+
+
+class Row(NamedTuple):
+    """A layer of a model.
+
+    The attributes are its dotted name (empty for the model itself), how it is made, the shape of
+    its output in letters and numbers (``?`` where that depends on the input), and of its own
+    parameters the number, the bytes, and the multiply-adds that a step of a row costs. These are
+    None for a composition, whose parts have rows of their own.
+    """
+
+    name: str
+    layer: str
+    shape: str
+    parameters: int | None
+    bytes: int | None
+    multiply_adds: int | None
+
+
+class Summary:
+    """A table with a row for each layer, and the totals. It prints as text, and as HTML.
+
+    Attributes
+    ----------
+    rows : list of Row
+    parameters, bytes, multiply_adds : int
+        Of the whole model; parameters that stand in several places count once.
+    """
+
+    NAMES = ("name", "layer", "output", "parameters", "bytes", "multiply-adds/step")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.parameters = sum(row.parameters or 0 for row in rows)
+        self.bytes = sum(row.bytes or 0 for row in rows)
+        self.multiply_adds = sum(row.multiply_adds or 0 for row in rows)
+
+    def _table(self) -> list[tuple[str, ...]]:
+        """All cells as text: names, rows, totals."""
+        total = Row("total", "", "", self.parameters, self.bytes, self.multiply_adds)
+        lines = [tuple(_cell(value) for value in row) for row in [*self.rows, total]]
+        return [self.NAMES, *lines]
+
+    def __str__(self) -> str:
+        table = self._table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if place > 2 else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in table
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        names, *rows = self._table()
+
+        def line(cells: tuple[str, ...], tag: str) -> str:
+            parts = (
+                f'<{tag} style="text-align: {"right" if place > 2 else "left"}">'
+                f"{html.escape(cell)}</{tag}>"
+                for place, cell in enumerate(cells)
+            )
+            return f"<tr>{''.join(parts)}</tr>"
+
+        body = "".join(line(row, "td") for row in rows[:-1])
+        return (
+            f"<table><thead>{line(names, 'th')}</thead><tbody>{body}</tbody>"
+            f"<tfoot>{line(rows[-1], 'th')}</tfoot></table>"
+        )
+
+
+def summarize(model: Any) -> Summary:
+    """Return the layers of a model as a table.
+
+    Parameters
+    ----------
+    model : layer
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    TypeError
+        It is not a layer.
+
+    Notes
+    -----
+    A step costs a multiply-add for each entry of a matrix that it is multiplied with; an embedding
+    is looked up, and what is done element by element, or once a sequence, is not counted. A
+    recurrent layer that reads symbols looks up W_x as well, and so costs less than is said here.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> print(summarize(crnn.Sequential([crnn.GRU(8, 16, seed=0), crnn.Dense(16, 4, seed=1)])))
+    name   layer                 output      parameters  bytes  multiply-adds/step
+    ------------------------------------------------------------------------------
+    0      GRU(8, 16, seed=0)    (B, T, 16)       1,216  4,864               1,152
+    1      Dense(16, 4, seed=1)  (B, T, 4)           68    272                  64
+    ------------------------------------------------------------------------------
+    total                                         1,284  5,136               1,216
+    """
+    check_layer("model", model)
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    return Summary(list(_rows("", model, _Output(None, True), seen)))
+
+
+class _Output(NamedTuple):
+    """What is known of an array: how many features it has, and whether it has a time axis."""
+
+    features: int | None
+    time: bool
+
+    def __str__(self) -> str:
+        features = _UNKNOWN if self.features is None else self.features
+        return f"(B, T, {features})" if self.time else f"(B, {features})"
+
+
+def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row]:
+    """The rows of a layer and of its parts."""
+    parts = _parts(layer)
+    if not parts:
+        count, size, cost = _own(layer, seen)
+        shape = str(_output(layer, given))
+        yield Row(name, repr(layer), shape, count, size, cost if given.time else 0)
+        return
+    if not isinstance(layer, Sequential):
+        label = f"{type(layer).__name__}({_options(layer)})"
+        yield Row(name, label, str(_output(layer, given)), None, None, None)
+    for place, part in parts.items():
+        read = _Output(None, False) if isinstance(layer, Conditioned) and place == "init" else given
+        yield from _rows(f"{name}.{place}" if name else place, part, read, seen)
+        if isinstance(layer, Sequential):
+            given = _output(part, given)
+
+
+def _parts(layer: Any) -> dict[str, Any]:
+    return layer.parts if isinstance(layer, Composition) else {}
+
+
+def _options(layer: Any) -> str:
+    """The options of a composition, without its parts."""
+    options = {
+        name: getattr(layer, name, None) for name in inspect.signature(type(layer)).parameters
+    }
+    plain = {name: value for name, value in options.items() if isinstance(value, int | float | str)}
+    return ", ".join(f"{name}={value!r}" for name, value in plain.items())
+
+
+def _own(layer: Any, seen: set[Any]) -> tuple[int, int, int]:
+    """Parameters of a layer that were not counted before, their bytes, and its multiply-adds."""
+    count = size = cost = 0
+    if (tied := _tied(layer)) is not None:
+        cost = tied.K * tied.size
+    for array in layer.params.values():
+        if array.ndim == 2 and not isinstance(layer, Embedding):
+            cost += array.size
+        place = (array.ctypes.data, array.shape)
+        if place not in seen:
+            seen.add(place)
+            count, size = count + array.size, size + array.nbytes
+    return count, size, cost
+
+
+def _output(layer: Any, given: _Output) -> _Output:
+    """What a layer makes of what it is given."""
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            given = _output(part, given)
+        return given
+    if isinstance(layer, Bidirectional):
+        one = _output(layer.forward_layer, given)
+        both = layer.merge == "concat" and one.features is not None
+        return one._replace(features=2 * one.features) if both and one.features else one
+    if isinstance(layer, Composition):
+        inner = getattr(layer, "layer", None)
+        return _Output(None, given.time) if inner is None else _output(inner, given)
+    return _Output(_features(layer, given.features), given.time and not has_no_time_axis(layer))
+
+
+#: Where a layer says how many features it gives: the first of these that it has, and that is set.
+_SIZES = ("proj_size", "hidden_size", "output_size", "size")
+
+
+def _features(layer: Any, given: int | None) -> int | None:
+    if isinstance(layer, Dropout) or has_no_time_axis(layer):  # as many as it gets
+        return given
+    if (tied := _tied(layer)) is not None:
+        return tied.K
+    sizes = (getattr(layer, name, None) for name in _SIZES)
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def _tied(layer: Any) -> Embedding | None:
+    """The embedding with whose vectors a layer gives scores of its symbols."""
+    embedding = getattr(layer, "embedding", None)
+    return embedding if isinstance(embedding, Embedding) else None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)

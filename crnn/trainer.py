@@ -1,0 +1,385 @@
+"""A run of training that can be stopped after any update and taken up again, to the same bits.
+
+Its `state_dict` holds the parameters, what the optimizer and the callbacks keep, the place in the
+data, the recurrent state there (and what the tapes can be computed from that truncated BPTT goes
+back into), and the epoch's sums so far. That needs data whose order is a function of the epoch:
+where `data` has a method ``set_epoch(epoch)``, it is called before each pass with the number of
+epochs done.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from crnn import checkpoint
+from crnn.callbacks.base import Callback, load_states, states_of
+from crnn.evaluation import evaluate
+from crnn.finite import blame_backward, blame_forward
+from crnn.history import History
+from crnn.interrupts import Interrupts
+from crnn.layers.base import Layer, check_size
+from crnn.layers.checkpointed import Checkpointed
+from crnn.optim import Optimizer
+from crnn.position import Gathered, Position
+from crnn.tbptt import Truncated, check_tbptt
+from crnn.windows import (
+    Data,
+    Item,
+    Loss,
+    Window,
+    check_rows,
+    check_takes,
+    items_of,
+    loss_of,
+    set_epoch,
+    weigh,
+    windows_of,
+)
+
+_KIND = "training run"
+
+
+class Trainer:
+    """One run of training, which can be stopped and taken up again.
+
+    It is also what callbacks are given to look at.
+
+    Parameters
+    ----------
+    model, data, loss, optimizer, epochs, tbptt, stateful, accumulate, checkpoint_every
+        As for `fit`.
+    validation, callbacks
+        As for `fit`.
+
+    Attributes
+    ----------
+    model, data, optimizer, epochs
+        As given.
+    position : Position
+        Where the run stands: ``position.epoch`` epochs and ``position.update`` updates are done.
+    history : History
+        The epochs done.
+    norm : float
+        Of the last update's gradient, before clipping.
+    stopped : bool
+        Whether `stop` was called.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        data: Data,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        epochs: int,
+        tbptt: tuple[int, int] | None = None,
+        stateful: bool = False,
+        accumulate: int = 1,
+        checkpoint_every: int | None = None,
+        validation: Data | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.epochs = check_size("epochs", epochs)
+        self.position = Position()
+        self.history = History()
+        self.norm = math.nan
+        self.stopped = False
+        self.data, self._validation = data, validation
+        self._loss, self._tbptt = loss, check_tbptt(tbptt)
+        self._stateful = bool(stateful)
+        self._accumulate = check_size("accumulate", accumulate)
+        if self._accumulate > 1 and (tbptt or stateful):
+            raise ValueError(
+                "accumulate: expected 1 with tbptt or stateful, where an update comes between "
+                f"windows, got {accumulate}"
+            )
+        self._truncated = Truncated(self._walked(checkpoint_every), self._tbptt, self._stateful)
+        self._callbacks = tuple(callbacks)
+        self._gathered = Gathered()
+        self._whole = True  # no update, and no end of an epoch, is half done
+        self.settled = True  # every callback has been told all that happened
+        self._clock = 0.0
+
+    def _walked(self, every: int | None) -> Any:
+        """Return what is run forward and back: the model, or one that keeps fewer steps of it."""
+        if every is None:
+            return self.model
+        if self._tbptt and self._tbptt[0] != self._tbptt[1]:
+            raise ValueError(
+                "checkpoint_every: expected None where k1 and k2 differ (what is computed again "
+                f"must be as it was, and the head is inside), got {every}"
+            )
+        return Checkpointed(self.model, check_size("checkpoint_every", every))
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss over this epoch so far."""
+        return self.position.total / (self.position.weight or 1.0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: all epochs are done, or `stop` was called."""
+        return self.stopped or self.position.epoch >= self.epochs
+
+    def stop(self) -> None:
+        """End the run after the update, or the epoch, that callbacks are being told of."""
+        self.stopped = True
+
+    def run(self) -> History:
+        """Train up to the last epoch from where the run stands, and return the history.
+
+        Raises
+        ------
+        ValueError, FloatingPointError, KeyboardInterrupt
+            As `fit`. After a KeyboardInterrupt from a single Ctrl-C the run can be saved, or
+            gone on with by calling `run` again.
+        """
+        self.model.zero_grad()
+        self._gathered = Gathered()
+        with Interrupts() as interrupts:
+            self._tell("on_start")
+            try:
+                while not self.finished:
+                    self._run_epoch(interrupts.check)
+            finally:
+                self._tell("on_end")
+        return self.history
+
+    # ------------------------------------------------------------------------------- snapshots
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a snapshot of all that a run is made of, besides the data and the arguments.
+
+        Raises
+        ------
+        RuntimeError
+            A second Ctrl-C broke off an update.
+        """
+        if not self._whole:
+            raise RuntimeError("the run was broken off in the middle of an update")
+        return {
+            "position": dict(vars(self.position)),
+            "history": {name: list(column) for name, column in self.history.columns.items()},
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "callbacks": states_of(self._callbacks),
+            "tapes": self._truncated.state_dict(),
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put the run where another one with the same arguments was.
+
+        Raises
+        ------
+        ValueError
+            The state is not one of such a run. Nothing is loaded then.
+        """
+        names = ("model", "optimizer", "callbacks", "tapes", "stopped")
+        try:
+            position, history = Position(**state["position"]), History(state["history"])
+            model, optimizer, callbacks, tapes, stopped = (state[name] for name in names)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"state: expected what Trainer.state_dict returned: {error}"
+            ) from error
+        before = self.model.state_dict(), self.optimizer.state_dict()
+        try:
+            walks = self._truncated.remade(tapes)
+            self.model.load_state_dict(model)
+            self.optimizer.load_state_dict(optimizer)
+            load_states(self._callbacks, callbacks)
+        except BaseException:
+            self.model.load_state_dict(before[0])
+            self.optimizer.load_state_dict(before[1])
+            raise
+        self._truncated.hold(walks)
+        self.position, self.history, self.stopped = position, history, bool(stopped)
+        self._whole = True
+
+    def save(self, path: checkpoint.Path) -> None:
+        """Write a snapshot to a file, in one step: whoever is killed leaves the one before."""
+        checkpoint.write(path, _KIND, self.state_dict())
+
+    def resume(self, path: checkpoint.Path) -> None:
+        """Put the run where the one was that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            It is damaged, or of a run with other arguments. Nothing is loaded then.
+        """
+        state = checkpoint.read(path, _KIND)
+        with checkpoint.blaming(path):
+            self.load_state_dict(state)
+
+    # --------------------------------------------------------------------------------- the loop
+
+    def _run_epoch(self, check: Callable[[], None]) -> None:
+        """Train from where the epoch stands to its end; `check` is called between updates."""
+        self._clock = time.perf_counter()
+        set_epoch(self.data, self.position.epoch)
+        for _ in self._updates():
+            self._tell("on_update")
+            check()
+            if self.stopped:
+                return
+        val_loss = None
+        if self._validation is not None:
+            set_epoch(self._validation, self.position.epoch)
+            val_loss = evaluate(
+                self.model,
+                self._validation,
+                self._loss,
+                tbptt=self._tbptt,
+                stateful=self._stateful,
+                between=check,
+            )
+        self._end_epoch(val_loss)
+        self._tell("on_epoch")
+        check()
+
+    def _updates(self) -> Iterator[None]:
+        """Go through the rest of the epoch's data, from update to update."""
+        begun, number, index, rows = self.position, 0, 0, None
+        for number, item in enumerate(items_of(self.data, "data", self._tbptt)):
+            check_takes(self._truncated.model, item, "data")
+            if self._stateful:
+                rows = check_rows(rows, item, "data")
+            if number < begun.item:
+                continue
+            done = begun.window if number == begun.item else 0
+            for index, window in enumerate(windows_of(item, self._tbptt)):
+                if index < done:
+                    continue
+                self._gather(window)
+                if self._gathered.windows == self._accumulate:
+                    self._update(number, index + 1)
+                    yield
+            if not self._gathered.windows:
+                self._end_item(number)
+        if self._gathered.windows:
+            self._update(number, index + 1)
+            yield
+
+    def _end_item(self, number: int) -> None:
+        """Go on to the item after this one."""
+        state = self.position.state if self._stateful else None
+        self.position = replace(self.position, item=number + 1, window=0, state=state)
+        if not self._stateful:
+            self._truncated.forget()
+
+    def _gather(self, window: Window) -> None:
+        """Forward, loss and backward of a window; for several windows, of their summed losses."""
+        place, sums, item = self.position, self._gathered, window.item
+        try:
+            walk = self._truncated.forward(window, place.state, place.update, sums.rows)
+            value, dy = loss_of(self._loss, walk.y, item)
+            loss = float(value)
+            if not math.isfinite(loss):
+                raise FloatingPointError(self._blame(f"the loss is {loss}", item))
+            steps, weight = weigh(walk.y, item)
+            self._truncated.backward(walk, dy if self._accumulate == 1 else np.asarray(dy) * weight)
+        except BaseException:
+            self._drop()
+            raise
+        self._gathered = Gathered(
+            windows=sums.windows + 1,
+            rows=sums.rows + item.shape[0],
+            steps=sums.steps + steps,
+            weight=sums.weight + weight,
+            total=sums.total + loss * weight,
+            loss=loss,
+            walk=walk,
+        )
+
+    def _update(self, item: int, window: int) -> None:
+        """One step of the optimizer from what was gathered, up to this item and window."""
+        place, lr, sums, now = self.position, self.optimizer.lr, self._gathered, time.perf_counter()
+        assert sums.walk is not None
+        self._whole = False
+        self._step(sums)
+        self._truncated.keep(sums.walk)
+        several = self._accumulate > 1
+        self.position = replace(
+            place,
+            item=item,
+            window=window,
+            state=sums.walk.state,
+            update=place.update + 1,
+            total=place.total + sums.total,
+            weight=place.weight + sums.weight,
+            steps=place.steps + sums.steps,
+            seconds=place.seconds + now - self._clock,
+            loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
+            lr=lr,
+        )
+        self._gathered = Gathered()
+        self._whole = True
+        self._clock = now
+
+    def _step(self, sums: Gathered) -> None:
+        """The optimizer's step, which changes nothing where a gradient is not finite."""
+        if self._accumulate > 1 and sums.weight:
+            self.optimizer.scale_grads(1 / sums.weight)
+        try:
+            self.norm = self.optimizer.step()
+        except FloatingPointError as error:
+            what = blame_backward(self.model) or str(error)
+            self._drop()
+            self._whole = True
+            raise FloatingPointError(self._where("a gradient is not finite", what)) from error
+
+    def _drop(self) -> None:
+        """Leave the gradients as they were before the update."""
+        self.model.zero_grad()
+        self._gathered = Gathered()
+
+    def _blame(self, what: str, item: Item) -> str:
+        place = self.position
+        options = item.options | {"call": place.update, "first_row": self._gathered.rows}
+        return self._where(what, blame_forward(self.model, item, place.state, options))
+
+    def _where(self, what: str, why: str) -> str:
+        place = self.position
+        return (
+            f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. "
+            f"A smaller learning rate or a smaller clip_norm may help"
+        )
+
+    def _end_epoch(self, val_loss: float | None) -> None:
+        place = self.position
+        if place.steps == 0:
+            raise ValueError("data: expected data with valid steps, got none")
+        self._whole = False
+        self.history.append(
+            epoch=place.epoch + 1,
+            update=place.update,
+            loss=self.mean_loss,
+            val_loss=val_loss,
+            lr=place.lr,
+            seconds=place.seconds,
+            steps_per_second=place.steps / place.seconds,
+        )
+        self.position = Position(
+            epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr
+        )
+        self._truncated.forget()
+        self._whole = True
+
+    def _tell(self, event: str) -> None:
+        """Tell all callbacks; those that write the run down last, but first at the end."""
+        ends = event == "on_end"
+        settled, self.settled = self.settled, self.settled and ends
+        for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
+            getattr(callback, event)(self)
+        self.settled = settled if ends else True
