@@ -1,7 +1,7 @@
 """Types of the C core. The public layers, which document them, are in crnn.layers."""
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -139,8 +139,11 @@ class PairTape:
     @property
     def backward(self) -> Tape: ...
 
-@final
 class PairState(tuple[Any, Any]):
+    __match_args__: Final = ("forward", "backward")
+    n_fields: Final = 2
+    n_sequence_fields: Final = 2
+    n_unnamed_fields: Final = 0
     @property
     def forward(self) -> Any: ...
     @property
