@@ -93,6 +93,43 @@ def option_paths(cell: str) -> Iterator[Path]:
     yield Path("forward, tape kept", inference(plain, x), lambda: plain.forward(x), 1.1)
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "layer norm": {"layer_norm": True},
+    "dropout of h": {"recurrent_dropout": 0.3},
+    "zoneout": {"zoneout": 0.1},
+    "weight drop": {"weight_drop": 0.3},
+    "clip": {"clip": 5.0},
+    "learned state": {"learn_state": True},
+    "other activation": {"activation": "softsign"},
+    "other gates": {"recurrent_activation": "hard_sigmoid"},
+    "peepholes": {"peepholes": True},
+    "coupled": {"coupled": True},
+    "projection": {"proj_size": 128},
+}
+
+
+def variant_paths(cell: str) -> Iterator[Path]:
+    """What options inside the kernels cost: 32 rows, 256 units."""
+    plain, x = layer(cell, 256, 256), floats(B, 50, 256)
+    for name, options in VARIANTS.items():
+        if options.keys() <= plain.options.keys() - CELLS[cell].options.keys():
+            made = layer(cell, 256, 256, **options)
+            dy = floats(B, 50, made.output_size)
+            yield Path(f"inference, {name}", inference(plain, x), inference(made, x), 1.25)
+            yield Path(f"training, {name}", training(plain, x), training(made, x, dy=dy), 1.25)
+    for name, dropout in {
+        "dropout of x": crnn.Dropout(0.3, seed=0),
+        "variational dropout of x": crnn.Dropout(0.3, variational=True, seed=0),
+    }.items():
+        model, dy = crnn.Sequential([dropout, plain]), floats(B, 50, 256)
+        yield Path(f"training, {name}", training(plain, x), training(model, x, dy=dy), 1.25)
+    holes = np.random.default_rng(0).random((B, 50)) < 0.5
+    for task in (inference, training):
+        name, one = task.__name__, task(plain, x)
+        yield Path(f"{name}, half of it masked", one, task(plain, x, mask=holes), 0.65)
+        yield Path(f"{name}, resets", one, task(plain, x, resets=~holes & holes[:, ::-1]), 1.1)
+
+
 def size_paths(cell: str) -> Iterator[Path]:
     """Lengths, rows and steps: time follows what is there."""
     made, x = layer(cell), floats(B, T, I)
@@ -137,7 +174,7 @@ def thread_paths(cell: str) -> Iterator[Path]:
 
 def paths(cell: str) -> Iterator[Path]:
     """All of one cell."""
-    for kind in (option_paths, size_paths, underflow_paths, thread_paths):
+    for kind in (option_paths, variant_paths, size_paths, underflow_paths, thread_paths):
         yield from kind(cell)
 
 

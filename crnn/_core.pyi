@@ -139,6 +139,7 @@ class PairTape:
     @property
     def backward(self) -> Tape: ...
 
+@final
 class PairState(tuple[Any, Any]):
     __match_args__: Final = ("forward", "backward")
     n_fields: Final = 2

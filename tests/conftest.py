@@ -5,6 +5,7 @@ parametrised over; ``test_tables_are_complete`` (test_cells.py) fails where a ne
 csrc/core/cells.def, or a new layer class of crnn, stands in none of them.
 """
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -212,6 +213,12 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
 
 # --------------------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c():
+    """Tests of Ctrl-C work where the shell ignores it, as it does for jobs in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_core.isa_available())

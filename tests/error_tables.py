@@ -112,6 +112,30 @@ layer.load_state_dict(given | {one: [[1.0], [2.0, 3.0]]})
 
 # A recurrent layer of I = 3, H = 4; `pack` makes a state with this as its last part.
 EVERY_CELL = r"""
+call(x, mask=z((3, 3), bool))
+    ValueError mask: expected booleans of shape \(B=3, T=4\), got bool of shape \(3, 3\)
+call(x, mask=z((3, 4)))
+call(x, resets=z((3, 4), int))
+    TypeError (mask|resets): expected booleans of shape \(B=3, T=4\), got (float64|int64)
+call(x, resets=True)
+    ValueError resets: expected booleans of shape \(B=3, T=4\), got bool of shape \(\)
+call(x, mask='abc')
+    TypeError mask: expected booleans
+layer.forward(x, call=-1)
+layer.forward(x, call=2**64)
+    ValueError call: expected an integer from 0 to 2\*\*64 - 1, got
+layer.forward(x, call=1.0)
+    TypeError call: expected an integer from 0 to 2\*\*64 - 1, got 1.0
+layer.forward(x, first_row=-1)
+    ValueError first_row: expected an integer from 0
+layer.forward(x, first_step=2**32)
+    ValueError first_step: expected an integer from 0 to 2\*\*32 - 1, got 4294967296
+layer.forward(x, layer='a')
+    TypeError layer: expected an integer from 0
+layer.backward(other(layer_norm=True), dy)
+layer.backward(other(zoneout=0.5), dy)
+layer.backward(other(learn_state=True), dy)
+    ValueError tape: expected .* layer like this
 call(z((3, 4, 2)))
     ValueError x: expected .*\(B, T, I=3\) or integers .*\(B, T\), got .*\(3, 4, 2\)
 call(z((3, 4)))

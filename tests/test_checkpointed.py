@@ -285,3 +285,18 @@ def test_after_an_error_nothing_has_changed():
         ):
             wrong()
     assert not any(grad.any() for grad in whole.grads.values())
+
+
+@pytest.mark.parametrize(
+    "noise", [{"zoneout": 0.3}, {"recurrent_dropout": 0.4}, {"zoneout": 0.2, "layer_norm": True}]
+)
+def test_noise_is_that_of_the_layer_without_windows(noise):
+    """Steps are counted on from window to window; so are the sums of the gradients."""
+    lstm = crnn.LSTM(F, 5, seed=4, **noise)
+    model = crnn.Sequential([crnn.Dropout(0.3, seed=1), lstm])
+    x = np.random.default_rng(0).normal(size=(B, T, F)).astype("float32")
+    counts = {"call": 3, "first_row": 2, "first_step": 5, "layer": 1}
+    found = forward_backward(crnn.Checkpointed(lstm, 4), x, **counts)
+    assert_same_bits(found, forward_backward(lstm, x, **counts))
+    y = crnn.Checkpointed(model, 4).forward(x, **counts)[0]
+    assert_same_bits(y, model.forward(x, **counts)[0])

@@ -14,14 +14,25 @@ if not DOCUMENTS:
     pytest.skip("the documents are not here, only an installed package", allow_module_level=True)
 
 
-def test_the_readme_code_runs_and_prints_what_it_says():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+def run_blocks(document):
+    """The code of a document, and the lines that it prints."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 3
     namespace, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
         for block in blocks:
             exec(block, namespace)
-    lines = printed.getvalue().splitlines()
+    return blocks, printed.getvalue().splitlines()
+
+
+def test_the_code_about_sequences_runs():
+    _, lines = run_blocks("docs/sequences.md")
+    assert lines[0] == "True"
+    assert "total" in lines[-1]
+
+
+def test_the_readme_code_runs_and_prints_what_it_says():
+    blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
     assert promised == lines[: len(promised)] == ["ello"]
     assert lines[1].startswith("gradcheck ok")

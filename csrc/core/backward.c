@@ -24,6 +24,8 @@ static void lay_options(crnn_backward_run *run, size_t rows, crnn_arena *a) {
         run->turned_p = crnn_take(a, s->h_wide, s->padded, item);
     }
     if (!layer->layer_norm) return;
+    run->gain_x = crnn_take(a, s->packed_bias, 1, item);
+    run->gain_h = crnn_take(a, s->packed_bias, 1, item);
     run->dgates_x = crnn_take(a, rows, s->row_gates, item);
     run->dgates_h = crnn_take(a, rows, s->row_gates, item);
     if (s->states != 2) return;
@@ -140,6 +142,8 @@ static void finish_backward(const crnn_backward_run *run, const crnn_backward_ar
 static void pack_options(crnn_backward_run *run) {
     const crnn_shape *s = run->shape;
     if (run->vectors) s->kernels->pack_vectors(s, run->params, run->vectors);
+    if (run->gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, run->params, run->gain_x);
+    if (run->gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, run->params, run->gain_h);
     if (run->turned_p) /* W_p is stored transposed, (H, P) */
         s->kernels->pack_dense_transposed(
             s->layer.hidden, s->h_wide,

@@ -16,12 +16,18 @@ static void lay_packed(crnn_forward_run *run, bool x, crnn_arena *a) {
 /* Apart from the rest, because they are there where nothing else is packed. */
 static void lay_vectors(crnn_forward_run *run, crnn_arena *a) {
     const crnn_shape *s = run->shape;
-    if (s->rich) run->vectors = crnn_take(a, VECTORS, s->padded, crnn_dtype_size(s->layer.dtype));
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    if (s->rich) run->vectors = crnn_take(a, VECTORS, s->padded, item);
+    if (!s->layer.layer_norm) return;
+    run->gain_x = crnn_take(a, s->packed_bias, 1, item);
+    run->gain_h = crnn_take(a, s->packed_bias, 1, item);
 }
 
 static void pack_extras(const crnn_forward_run *run) {
     const crnn_shape *s = run->shape;
     if (run->vectors) s->kernels->pack_vectors(s, run->params, run->vectors);
+    if (run->gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, run->params, run->gain_x);
+    if (run->gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, run->params, run->gain_h);
     if (run->packed_p)
         s->kernels->pack_dense(s->layer.hidden, s->h_wide,
                                (const char *)run->params +

@@ -11,6 +11,13 @@
 
 enum { TILE_VECS = 4, MAX_SLOTS = 4, MAX_PHASES = 2 };
 
+/* Some slots side by side. */
+typedef struct crnn_slots {
+    size_t first, count;
+} crnn_slots;
+
+enum { GROUPS = 2 /* of sums that are normalised together: most gates, and those apart */ };
+
 /* One phase of a cell in a layer of a given width. A slot range is where x (or h) adds to. Packed
  * weights of forward are panel after panel of [bias: 1, x: I, h: H][count * units * V], a region
  * for each of the three; those of backward are described in panels.inc. Places are in elements. */
@@ -18,8 +25,7 @@ typedef struct crnn_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
-    size_t x_group[MAX_SLOTS], h_group[MAX_SLOTS]; /* sums with the same number are normalised
-                                                      together; NO_GATE: no sum */
+    crnn_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
     size_t turned_h;   /* where its packed recurrent weights for backward begin */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
@@ -28,21 +34,12 @@ typedef struct crnn_phase {
 #define NO_GATE ((size_t)-1)
 
 /* Vectors (H,) of parameters that cells and normalisation look at, in one block of rows
- * [VECTORS][padded], zeros behind H. */
-enum {
-    VECTOR_P_I,
-    VECTOR_P_F,
-    VECTOR_P_O,
-    VECTOR_GAIN_C,
-    VECTOR_B_C,
-    VECTOR_GAIN_X, /* a row for each gate */
-    VECTOR_GAIN_H = VECTOR_GAIN_X + MAX_SLOTS,
-    VECTORS = VECTOR_GAIN_H + MAX_SLOTS
-};
+ * [VECTORS][padded], zeros behind H. Gains of sums lie in panels, like the bias. */
+enum { VECTOR_P_I, VECTOR_P_F, VECTOR_P_O, VECTOR_GAIN_C, VECTOR_B_C, VECTORS };
 
 /* What normalisation keeps of a row's step: 1 / standard deviation of each group of sums of each
  * phase, from x and from h, then that of c'. */
-enum { GROUPS = 2, SPREAD_C = MAX_PHASES * 2 * GROUPS, SPREADS = SPREAD_C + 1 };
+enum { SPREAD_C = MAX_PHASES * 2 * GROUPS, SPREADS = SPREAD_C + 1 };
 
 typedef struct crnn_shape {
     crnn_layer layer;
@@ -91,6 +88,7 @@ typedef struct crnn_forward_run {
     void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
     void *packed_p;                   /* projection, as pack_dense gives it; or NULL */
     void *vectors;                    /* [VECTORS][padded], where rich */
+    void *gain_x, *gain_h;            /* packed like the bias, where normalised */
     crnn_input in;
     crnn_noise noise;
     crnn_factors factors;
@@ -122,8 +120,9 @@ enum {
 typedef struct crnn_backward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
-    const void *params; /* flat */
-    void *vectors;      /* [VECTORS][padded], where rich */
+    const void *params;    /* flat */
+    void *vectors;         /* [VECTORS][padded], where rich */
+    void *gain_x, *gain_h; /* packed like the bias of forward, where normalised */
     crnn_input in;
     crnn_noise noise;
     crnn_factors factors;
@@ -190,6 +189,8 @@ struct crnn_kernels {
     void (*pack_panels)(const crnn_forward_run *run, size_t phase, size_t from, size_t to);
     /* params to [VECTORS][padded] */
     void (*pack_vectors)(const crnn_shape *shape, const void *params, void *vectors);
+    /* gain_x or gain_h, which: CRNN_GAIN_X or CRNN_GAIN_H */
+    void (*pack_gains)(const crnn_shape *shape, crnn_extra which, const void *params, void *gains);
     /* rows from..to-1 of W_h, some of its elements 0, the others larger; grads += the same of
      * `apart` */
     void (*drop_weights)(const crnn_shape *shape, const crnn_noise *noise, size_t from, size_t to,

@@ -77,12 +77,13 @@ static void read_slots(const char *letters, const char *gates, size_t *first, si
         gate[s] = letters[s] == '.' ? NO_GATE : (size_t)(strchr(gates, letters[s]) - gates);
 }
 
-/* Which sums are normalised together, of those that a factor feeds. */
-static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, size_t *group) {
+/* Which sums are normalised together, of those that a factor feeds: slots of a group lie side by
+ * side. */
+static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, crnn_slots *group) {
     for (size_t slot = 0; slot < slots; slot++) {
-        group[slot] = NO_GATE;
-        if (gate[slot] != NO_GATE)
-            group[slot] = strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0;
+        if (gate[slot] == NO_GATE) continue;
+        crnn_slots *own = &group[strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0];
+        if (own->count++ == 0) own->first = slot;
     }
 }
 

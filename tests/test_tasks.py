@@ -1,0 +1,140 @@
+"""Known results, trained (benchmarks/tasks.py): at a reduced size, or with CRNN_FULL_TASKS=1 whole.
+
+The bounds hold with room to spare for every seed that was tried (ten at the reduced sizes).
+"""
+
+import os
+
+import numpy as np
+import pytest
+import tasks
+from problems import TASKS, Adding, Copy, DrawnTask, Draws, Order
+
+FULL = os.environ.get("CRNN_FULL_TASKS") == "1"
+SEEDS = (0,) if FULL else (0, 1, 2)
+DRAWN = [name for name, kind in TASKS.items() if issubclass(kind, DrawnTask)]
+MUST = [
+    (name, layer) for name, kind in TASKS.items() for layer, must in kind.layers.items() if must
+]
+
+
+def sized(name):
+    kind = TASKS[name]
+    if not issubclass(kind, DrawnTask):
+        pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    return kind(kind.full if FULL else kind.quick)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "layer"), MUST)
+def test_layers_learn_what_they_must(name, layer):
+    task = sized(name)
+    for seed in SEEDS if name != "copy" else SEEDS[:1]:
+        row = tasks.train(task, layer, seed)
+        assert row.result < task.size.bar, f"seed {seed}: {row.curve}"
+        assert row.curve[-1] < task.size.bar * 1.5 < row.curve[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adding", "order"])
+def test_the_plain_network_only_guesses(name):
+    task = sized(name)
+    for seed in SEEDS:
+        row = tasks.train(task, "RNN", seed)
+        assert row.result > 0.85 * task.guess, f"seed {seed}: {row.curve}"
+
+
+@pytest.mark.slow
+def test_janet_with_chrono_remembers_what_the_lstm_does_not():
+    task = sized("copy")
+    lstm, janet = (tasks.train(task, layer).result for layer in ("LSTM", "JANET chrono"))
+    assert janet < 0.5 * lstm
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_batches_are_functions_of_seed_epoch_and_update(name):
+    task = TASKS[name](TASKS[name].quick)
+
+    def epoch(number, seed=0):
+        draws = Draws(task, seed)
+        draws.set_epoch(number)
+        return list(draws)
+
+    first, again, later, other = epoch(0), epoch(0), epoch(1), epoch(0, seed=1)
+    assert len(first) == len(Draws(task, 0))
+    for (x, target), (x_again, target_again) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, x_again)
+        np.testing.assert_array_equal(target, target_again)
+    drawn = [x.tobytes() for some in (first, later, other) for x, _ in some]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_the_answers_are_right():
+    """What was asked for is found again in x, row by row."""
+    x, target = Adding(Adding.quick).draw(np.random.default_rng(0), 50)
+    for row, wanted in zip(x, target, strict=True):
+        numbers = row[row[:, 1] == 1, 0]
+        assert len(numbers) == 2
+        assert wanted == pytest.approx(numbers.sum())
+        assert row[: len(row) // 2, 1].sum() == 1
+    x, target = Copy(Copy.quick).draw(np.random.default_rng(0), 50)
+    for row, wanted in zip(x, target, strict=True):
+        assert row[:10].tolist() == wanted[-10:].tolist()
+        assert set(row[:10]) <= set(range(1, 9))
+        assert np.flatnonzero(row == 9).tolist() == [Copy.quick.steps + 9]
+        assert not row[10 : Copy.quick.steps + 9].any()
+        assert not wanted[:-10].any()
+        assert len(row) == Copy.quick.steps + 20
+    x, target = Order(Order.full).draw(np.random.default_rng(0), 200)
+    for row, wanted in zip(x, target, strict=True):
+        places = np.flatnonzero(row < 2)
+        assert len(places) == 2
+        assert 10 <= places[0] <= 20
+        assert 50 <= places[1] <= 60
+        assert ["XX", "XY", "YX", "YY"][wanted] == "".join("XY"[row[place]] for place in places)
+        assert (row[0], row[-1]) == (6, 7)
+
+
+def test_guessing_gets_what_is_said():
+    """The measure of the best answer that does not look at x, over many rows."""
+    rng = np.random.default_rng(1)
+    task = Adding(Adding.full)
+    _, target = task.draw(rng, 20_000)
+    assert task.judge(lambda x: (np.ones_like(target), None), (None, target)) == pytest.approx(
+        task.guess, rel=0.03
+    )
+    task = Copy(Copy.full)
+    x, target = task.draw(rng, 100)
+    blind = np.full((*target.shape, 9), -50.0)
+    blind[:, :-10, 0] = 50  # blanks are foreseen, what is behind the sign is not
+    blind[:, -10:, 1:] = 50
+    assert task.judge(lambda x: (blind, None), (x, target)) == pytest.approx(task.guess, rel=1e-6)
+    task = Order(Order.full)
+    x, target = task.draw(rng, 20_000)
+    always = np.eye(4)[np.zeros(len(x), int)]
+    assert task.judge(lambda x: (always, None), (x, target)) == pytest.approx(task.guess, rel=0.03)
+
+
+def test_the_page_has_a_line_for_each_layer(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Order, "quick", Order.quick._replace(steps=20, epochs=2))
+    pytest.importorskip("matplotlib")
+    status = tasks.main(["order", "--quick", "--output", str(tmp_path)])
+    page = (tmp_path / "tasks.md").read_text("utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| order")]
+    assert [line.split(" | ")[1] for line in lines] == list(Order.layers)
+    assert status == ("no, and must" in page)
+    assert (tmp_path / "images/tasks.png").stat().st_size > 10_000
+    assert page in capsys.readouterr().out
+
+
+def test_a_rerun_gives_the_same_numbers():
+    task = Order(Order.quick._replace(steps=20, epochs=2))
+    rows = [tasks.train(task, "GRU chrono", seed=3) for _ in range(2)]
+    assert rows[0].curve == rows[1].curve
+    assert rows[0].result == rows[1].result
+
+
+def test_an_unknown_task_is_named(capsys):
+    with pytest.raises(SystemExit):
+        tasks.main(["adding", "subtracting"])
+    assert "'subtracting'" in capsys.readouterr().err
