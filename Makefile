@@ -40,7 +40,7 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan neon bench lint format wheel clean check
+.PHONY: help demo test build asan neon bench tasks lint format wheel clean check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -91,6 +91,9 @@ neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
 bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime and JAX (15 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
+
+tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (4 minutes)
+	@$(BIN)/python benchmarks/tasks.py
 
 lint: build $(VENV)/lint.stamp ## check style, formatting and types
 	@$(BIN)/ruff check --quiet .

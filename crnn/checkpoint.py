@@ -14,19 +14,18 @@ import io
 import json
 import math
 import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn._version import __version__
+from crnn.files import Path, replacing
 from crnn.layers.base import Layer, build, describe
 
-Path = str | os.PathLike[str]
 Arrays = dict[str, NDArray[Any]]
 
 FORMAT = "crnn"
@@ -161,20 +160,8 @@ def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:
     }
     text = json.dumps(document).encode("ascii")
     arrays[_JSON] = np.frombuffer(text, np.uint8)
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
-        raise ValueError(f"{path}: expected the name of a file, got a directory")
-    partial = f"{target}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(partial, "xb") as file:
-            _write_members(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
+    with replacing(path) as file:
+        _write_members(file, arrays)
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:

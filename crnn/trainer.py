@@ -18,6 +18,7 @@ import numpy as np
 from crnn import checkpoint
 from crnn.callbacks.base import Callback, load_states, states_of
 from crnn.evaluation import evaluate
+from crnn.files import Path
 from crnn.finite import blame_backward, blame_forward
 from crnn.history import History
 from crnn.interrupts import Interrupts
@@ -204,11 +205,11 @@ class Trainer:
         self.position, self.history, self.stopped = position, history, bool(stopped)
         self._whole = True
 
-    def save(self, path: checkpoint.Path) -> None:
+    def save(self, path: Path) -> None:
         """Write a snapshot to a file, in one step: whoever is killed leaves the one before."""
         checkpoint.write(path, _KIND, self.state_dict())
 
-    def resume(self, path: checkpoint.Path) -> None:
+    def resume(self, path: Path) -> None:
         """Put the run where the one was that `save` wrote.
 
         Raises

@@ -1,8 +1,10 @@
 """Known results, trained (benchmarks/tasks.py): at a reduced size, or with CRNN_FULL_TASKS=1 whole.
 
-The bounds hold with room to spare for every seed that was tried (ten at the reduced sizes).
+The bounds have room: they hold for each of the first six seeds at the reduced sizes (of the copy,
+three).
 """
 
+import functools
 import os
 
 import numpy as np
@@ -11,7 +13,6 @@ import tasks
 from problems import TASKS, Adding, Copy, DrawnTask, Draws, Order
 
 FULL = os.environ.get("CRNN_FULL_TASKS") == "1"
-SEEDS = (0,) if FULL else (0, 1, 2)
 DRAWN = [name for name, kind in TASKS.items() if issubclass(kind, DrawnTask)]
 MUST = [
     (name, layer) for name, kind in TASKS.items() for layer, must in kind.layers.items() if must
@@ -25,30 +26,38 @@ def sized(name):
     return kind(kind.full if FULL else kind.quick)
 
 
+def seeds(name):
+    """More than one where that costs little."""
+    return (0, 1, 2) if name in ("adding", "rows") and not FULL else (0,)
+
+
+@functools.cache
+def trained(name, layer, seed):
+    return tasks.train(sized(name), layer, seed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), MUST)
 def test_layers_learn_what_they_must(name, layer):
-    task = sized(name)
-    for seed in SEEDS if name != "copy" else SEEDS[:1]:
-        row = tasks.train(task, layer, seed)
-        assert row.result < task.size.bar, f"seed {seed}: {row.curve}"
-        assert row.curve[-1] < task.size.bar * 1.5 < row.curve[0]
+    bar = sized(name).size.bar
+    for seed in seeds(name):
+        row = trained(name, layer, seed)
+        assert row.result < bar, f"seed {seed}: {row.curve}"
+        assert row.curve[-1] < 1.5 * bar < row.curve[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adding", "order"])
 def test_the_plain_network_only_guesses(name):
-    task = sized(name)
-    for seed in SEEDS:
-        row = tasks.train(task, "RNN", seed)
-        assert row.result > 0.85 * task.guess, f"seed {seed}: {row.curve}"
+    for seed in seeds(name):
+        row = trained(name, "RNN", seed)
+        assert row.result > 0.7 * row.task.guess, f"seed {seed}: {row.curve}"
 
 
 @pytest.mark.slow
 def test_janet_with_chrono_remembers_what_the_lstm_does_not():
-    task = sized("copy")
-    lstm, janet = (tasks.train(task, layer).result for layer in ("LSTM", "JANET chrono"))
-    assert janet < 0.5 * lstm
+    lstm, janet = (trained("copy", layer, 0).result for layer in ("LSTM", "JANET chrono"))
+    assert janet < 0.6 * lstm
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn import checkpoint
 from crnn.callbacks.base import Callback
+from crnn.files import Path
 from crnn.layers.base import check_number, check_size
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class KeepBest(Callback):
     """
 
     def __init__(
-        self, path: checkpoint.Path | None = None, *, restore: bool = True, min_delta: float = 0.0
+        self, path: Path | None = None, *, restore: bool = True, min_delta: float = 0.0
     ) -> None:
         self.path, self.restore = path, bool(restore)
         self.epoch = 0
@@ -110,7 +111,7 @@ class EarlyStopping(KeepBest):
         patience: int,
         *,
         min_delta: float = 0.0,
-        path: checkpoint.Path | None = None,
+        path: Path | None = None,
         restore: bool = True,
     ) -> None:
         super().__init__(path, restore=restore, min_delta=min_delta)

@@ -4,8 +4,8 @@ import math
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from crnn import checkpoint
 from crnn.callbacks.base import Callback
+from crnn.files import Path
 from crnn.layers.base import check_positive, check_size
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Checkpoint(Callback):
 
     def __init__(
         self,
-        path: checkpoint.Path,
+        path: Path,
         *,
         updates: int | None = None,
         epochs: int | None = None,

@@ -2,16 +2,15 @@
 
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.checkpoint import blaming
+from crnn.files import replacing
 from crnn.layers.base import check_size
 
 Symbols = NDArray[np.int64]
@@ -122,7 +121,8 @@ class Vocabulary:
         A file that is there is replaced in one step, when the new one is complete on disk.
         """
         tree = {"format": _FORMAT, "version": _VERSION, **self.config}
-        _replace(path, json.dumps(tree, indent=1).encode("ascii"))
+        with replacing(path) as file:
+            file.write(json.dumps(tree, indent=1).encode("ascii"))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -189,21 +189,3 @@ class Vocabulary:
     def __repr__(self) -> str:
         unknown = "" if self.unknown is None else f", unknown={self.unknown!r}"
         return f"Vocabulary({list(self.symbols)}{unknown})"
-
-
-def _replace(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file in one step: whoever is killed while writing leaves the old one."""
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
-        raise ValueError(f"{os.fspath(path)}: expected the name of a file, got a directory")
-    partial = f"{target}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(partial, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise

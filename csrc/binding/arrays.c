@@ -102,37 +102,31 @@ PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype,
     return (PyArrayObject *)cast;
 }
 
-PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape) {
+/* Whole numbers or booleans of a shape, as a dense array of `type`. An empty list is an array of
+ * floats to NumPy, and of anything to its author. */
+static PyArrayObject *counts_array(const char *name, PyObject *object, const dims *shape,
+                                   const char *kind, int type) {
     PyArrayObject *array = as_array(name, object);
     if (!array) return NULL;
-    /* An empty list is an array of floats to NumPy, and of anything to its author. */
-    const bool fits =
-        PyArray_ISINTEGER(array) || (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
-    if (!check_array(name, array, fits, "integers", shape)) {
+    const bool fits = (type == NPY_BOOL ? PyArray_ISBOOL(array) : PyArray_ISINTEGER(array)) ||
+                      (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
+    if (!check_array(name, array, fits, kind, shape)) {
         drop(array);
         return NULL;
     }
-    /* uint64 beyond int64 would turn negative, and is refused as such by integers_within. */
-    PyObject *cast =
-        PyArray_FROM_OTF((PyObject *)array, NPY_INT64,
-                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    PyObject *cast = PyArray_FROM_OTF(
+        (PyObject *)array, type, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
     drop(array);
     return (PyArrayObject *)cast;
 }
 
+/* uint64 beyond int64 turns negative, and is refused as such by integers_within. */
+PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape) {
+    return counts_array(name, object, shape, "integers", NPY_INT64);
+}
+
 PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape) {
-    PyArrayObject *array = as_array(name, object);
-    if (!array) return NULL;
-    const bool fits = PyArray_ISBOOL(array) || (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
-    if (!check_array(name, array, fits, "booleans", shape)) {
-        drop(array);
-        return NULL;
-    }
-    PyObject *cast =
-        PyArray_FROM_OTF((PyObject *)array, NPY_BOOL,
-                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
-    drop(array);
-    return (PyArrayObject *)cast;
+    return counts_array(name, object, shape, "booleans", NPY_BOOL);
 }
 
 bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high) {

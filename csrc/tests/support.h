@@ -105,6 +105,17 @@ static inline double distance(crnn_dtype dtype, size_t n, const void *a, const v
     return most / size;
 }
 
+/* Number (row, step, unit) of a kind of noise, as crnn.h has it. */
+static inline uint32_t drawn(const crnn_noise *noise, crnn_noise_kind kind, uint64_t row,
+                             size_t step, size_t unit) {
+    const uint32_t counter[4] = {(uint32_t)(unit / 4), (uint32_t)step, (uint32_t)row,
+                                 (uint32_t)(row >> 32)};
+    uint32_t key[2], words[4];
+    crnn_noise_key(noise, kind, key);
+    crnn_philox(key, counter, words);
+    return words[unit % 4];
+}
+
 /* ---- the tables of this machine, best first; NULL past the last, the scalar one */
 
 static inline const crnn_kernels *table_at(size_t i, crnn_dtype dtype) {

@@ -359,6 +359,82 @@ static void check_optimizers(const crnn_kernels *k) {
         for (size_t n = 0; n <= 3 * k->width + 1; n++) check_optimizer(k, (rule)r, n);
 }
 
+/* ---- parameters that cells and normalisation look at, in whole vectors, zeros past the last unit
+ */
+
+/* Unit `unit` of parameter `extra`, of row `row` of H; 0 where there is none. */
+static double unit_of(const crnn_shape *s, const void *params, crnn_extra extra, size_t row,
+                      size_t unit) {
+    const size_t H = s->layer.hidden, at = row * H + unit;
+    if (unit >= H || at >= s->at.extra_size[extra]) return 0;
+    return real_at(s->layer.dtype, params, s->at.extra[extra] + at);
+}
+
+static bool vectors_are_right(const crnn_shape *s, const void *params, const void *vectors) {
+    static const crnn_extra from[VECTORS] = {
+        [VECTOR_P_I] = CRNN_P_I,       [VECTOR_P_F] = CRNN_P_F, [VECTOR_P_O] = CRNN_P_O,
+        [VECTOR_GAIN_C] = CRNN_GAIN_C, [VECTOR_B_C] = CRNN_B_C,
+    };
+    bool right = true;
+    for (size_t i = 0; i < VECTORS * s->padded; i++)
+        right = right && real_at(s->layer.dtype, vectors, i) ==
+                             unit_of(s, params, from[i / s->padded], 0, i % s->padded);
+    return right;
+}
+
+/* Gains of one phase: panel after panel of [slots][units] vectors, as the bias is packed. */
+static bool gains_are_right(const crnn_shape *s, const crnn_phase *ph, crnn_extra extra,
+                            const void *params, const void *gains) {
+    const size_t *gate = extra == CRNN_GAIN_X ? ph->x_gate : ph->h_gate;
+    bool right = true;
+    for (size_t v = 0; v < s->vecs; v++) {
+        const size_t begin = v / s->units * s->units, left = s->vecs - begin;
+        const size_t units = left < s->units ? left : s->units;
+        for (size_t i = 0; i < ph->slots * s->width; i++) {
+            const size_t slot = i / s->width, lane = i % s->width;
+            const size_t at = (begin * ph->slots + slot * units + v - begin) * s->width + lane;
+            const double gain = gate[slot] == NO_GATE
+                                    ? 0
+                                    : unit_of(s, params, extra, gate[slot], v * s->width + lane);
+            right = right && real_at(s->layer.dtype, gains, ph->bias + at) == gain;
+        }
+    }
+    return right;
+}
+
+static void check_vectors(const crnn_kernels *k, const crnn_layer *layer) {
+    const size_t mark = fences_used, item = crnn_dtype_size(k->dtype);
+    crnn_shape s;
+    CHECK(crnn_shape_init(&s, layer, k) == CRNN_OK, "%s %s", WHERE(k));
+    const void *params = sampled(k->dtype, 16, s.at.total);
+    void *vectors = fenced(VECTORS * s.padded * item), *gains = fenced(s.packed_bias * item);
+    k->pack_vectors(&s, params, vectors);
+    CHECK(vectors_are_right(&s, params, vectors), "%s %s: vectors of cell %d, %zu units", WHERE(k),
+          (int)layer->cell, layer->hidden);
+    for (size_t i = 0; layer->layer_norm && i < 2 * s.phases; i++) {
+        const crnn_extra extra = i % 2 ? CRNN_GAIN_H : CRNN_GAIN_X;
+        k->pack_gains(&s, extra, params, gains);
+        CHECK(gains_are_right(&s, &s.phase[i / 2], extra, params, gains),
+              "%s %s: gains of cell %d, %zu units", WHERE(k), (int)layer->cell, layer->hidden);
+    }
+    fences_release(mark);
+}
+
+static void check_all_vectors(const crnn_kernels *k) {
+    size_t units[COLUMN_SIZES];
+    column_sizes(k, units);
+    for (int cell = 0; cell < CRNN_CELLS; cell++)
+        for (size_t i = 0; i < COLUMN_SIZES; i++)
+            for (int bits = 0; bits < 8; bits++)
+                check_vectors(k, &(crnn_layer){.cell = (crnn_cell)cell,
+                                               .dtype = k->dtype,
+                                               .inputs = 3,
+                                               .hidden = units[i],
+                                               .bias = bits & 1,
+                                               .layer_norm = bits & 2,
+                                               .peepholes = bits & 4});
+}
+
 int main(void) {
     check_deadline(120);
     for (int d = 0; d < CRNN_DTYPES; d++) {
@@ -370,6 +446,7 @@ int main(void) {
             for (size_t threads = 1; threads <= 3; threads++) check_dense(k, threads);
             check_losses(k);
             check_optimizers(k);
+            check_all_vectors(k);
         }
     }
     return check_done();

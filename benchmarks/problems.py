@@ -1,0 +1,252 @@
+"""The tasks of benchmarks/tasks.py: their data, sizes and measures.
+
+What is drawn is a function of the seed, the epoch and the update, so a rerun gives the same
+numbers, and no batch comes twice.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+import crnn
+from crnn.data import Batches, split
+
+EPOCH = 50  # updates between two points of a curve
+CURVE_ROWS, TEST_ROWS = 500, 2000
+TRAIN, CURVE, TEST = range(3)  # which random numbers
+
+LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
+    "RNN": lambda I, H, T, seed: crnn.RNN(I, H, seed=seed),
+    "LSTM": lambda I, H, T, seed: crnn.LSTM(I, H, seed=seed),
+    "GRU": lambda I, H, T, seed: crnn.GRU(I, H, seed=seed),
+    "LSTM chrono": lambda I, H, T, seed: crnn.LSTM(I, H, chrono=T, seed=seed),
+    "GRU chrono": lambda I, H, T, seed: crnn.GRU(I, H, chrono=T, seed=seed),
+    "JANET chrono": lambda I, H, T, seed: crnn.JANET(I, H, chrono=T, seed=seed),
+}
+
+
+class Size(NamedTuple):
+    """How large a task is, and how long it is trained; `steps` are T, but of a copy the blanks."""
+
+    steps: int
+    hidden: int
+    batch: int
+    epochs: int
+    rate: float  # the peak of one cycle
+    bar: float  # what a layer that learns must stay below
+
+
+class Task(ABC):
+    """A task at one size. Subclasses say what its data and its measure are; lower is better."""
+
+    name: str
+    about: str
+    measure: str
+    full: Size
+    quick: Size
+    layers: ClassVar[dict[str, bool]]  # which are trained, and whether it must pass the bar
+    guess: float  # what the best answer gets that does not look at x
+    features: int
+    outputs: int
+    loss: ClassVar[Callable[..., Any]] = staticmethod(crnn.losses.cross_entropy)
+    percent = False  # whether the measure is the share of wrong answers, or else the loss
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+
+    @abstractmethod
+    def data(self, seed: int) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
+        """What to train on, and what the curve and the result are of: (x, target) each."""
+
+    def model(self, layer: str, seed: int) -> Any:
+        """A Dense layer on the last output of the layer."""
+        H, part = self.size.hidden, LAYERS[layer]
+        return crnn.Sequential(
+            [
+                part(self.features, H, T=self.size.steps, seed=seed),
+                crnn.Pool("last"),
+                crnn.Dense(H, self.outputs, seed=seed + 1),
+            ]
+        )
+
+    def judge(self, model: Any, held_out: tuple[Any, Any]) -> float:
+        """The measure of a model."""
+        x, target = held_out
+        y, _ = model(x)
+        if self.percent:
+            return float((y.argmax(axis=-1) != target).mean())
+        return float(self.loss(y, target)[0])
+
+    def show(self, value: float) -> str:
+        """A value of the measure in a table."""
+        return f"{value:.1%}" if self.percent else f"{value:.4f}"
+
+
+class DrawnTask(Task):
+    """A task with as much data as one likes."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[Any, Any]:
+        """x and target of `rows` rows."""
+
+    def data(self, seed: int) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
+        curve, test = (
+            self.draw(np.random.default_rng([seed, kind]), rows)
+            for kind, rows in ((CURVE, CURVE_ROWS), (TEST, TEST_ROWS))
+        )
+        return Draws(self, seed), curve, test
+
+
+class Draws:
+    """An epoch of batches, each drawn when it is asked for."""
+
+    def __init__(self, task: DrawnTask, seed: int) -> None:
+        self.task, self.seed, self.epoch = task, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return EPOCH
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for update in range(EPOCH):
+            rng = np.random.default_rng([self.seed, TRAIN, self.epoch, update])
+            yield self.task.draw(rng, self.task.size.batch)
+
+
+class Adding(DrawnTask):
+    name = "adding"
+    about = (
+        "Two rows of T: numbers in [0, 1), and two marks, one in each half; the answer is the sum "
+        "of the two numbers marked (Hochreiter and Schmidhuber 1997; in this form Le, Jaitly and "
+        "Hinton 2015, Arjovsky, Shah and Bengio 2016). Always answering 1 has the variance of the "
+        "sum, 1/6."
+    )
+    measure = "mean squared error"
+    full = Size(steps=100, hidden=64, batch=32, epochs=40, rate=1e-2, bar=0.01)
+    quick = Size(steps=30, hidden=32, batch=32, epochs=12, rate=2e-2, bar=0.01)
+    layers: ClassVar = {
+        "RNN": False,
+        "LSTM": True,
+        "GRU": True,
+        "LSTM chrono": True,
+        "JANET chrono": True,
+    }
+    features, outputs = 2, 1
+    loss = staticmethod(crnn.losses.mse)
+    guess = 1 / 6
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[Any, Any]:
+        T, every = self.size.steps, np.arange(rows)
+        x = np.zeros((rows, T, 2), np.float32)
+        x[..., 0] = rng.random((rows, T))
+        x[every, rng.integers(0, T // 2, rows), 1] = 1
+        x[every, rng.integers(T // 2, T, rows), 1] = 1
+        return x, (x[..., 0] * x[..., 1]).sum(axis=1, keepdims=True)
+
+
+class Copy(DrawnTask):
+    name = "copy"
+    about = (
+        "Ten symbols of eight, then T blank steps, the last of them a sign to begin, then the ten "
+        "symbols are asked for (Hochreiter and Schmidhuber 1997; in this form Arjovsky, Shah and "
+        "Bengio 2016). Without a memory the best is 10 ln 8 / (T + 20)."
+    )
+    measure = "cross-entropy, nats a step"
+    full = Size(steps=50, hidden=128, batch=32, epochs=60, rate=2.5e-2, bar=0.03)
+    quick = Size(steps=20, hidden=64, batch=32, epochs=24, rate=3e-2, bar=0.35)
+    layers: ClassVar = {
+        "LSTM": False,
+        "LSTM chrono": False,
+        "GRU chrono": True,
+        "JANET chrono": True,
+    }
+    features, outputs = 10, 9  # blank, 1 ... 8, the sign; which no answer has
+
+    @property
+    def guess(self) -> float:  # type: ignore[override]
+        return 10 * math.log(8) / (self.size.steps + 20)
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[Any, Any]:
+        word = rng.integers(1, 9, (rows, 10))
+        x = np.zeros((rows, self.size.steps + 20), np.int64)
+        target = np.zeros_like(x)
+        x[:, :10], x[:, -11], target[:, -10:] = word, 9, word
+        return x, target
+
+    def model(self, layer: str, seed: int) -> Any:
+        H, T = self.size.hidden, self.size.steps + 20
+        part = LAYERS[layer](self.features, H, T=T, seed=seed)
+        return crnn.Sequential([part, crnn.Dense(H, self.outputs, seed=seed + 1)])
+
+
+class Order(DrawnTask):
+    name = "order"
+    about = (
+        "A row of T symbols a, b, c, d between two signs, with X or Y at two places, between T/10 "
+        "and T/5 and between T/2 and 3T/5: which two, in which order, of four possible answers "
+        "(temporal order: Hochreiter and Schmidhuber 1997, task 6a)."
+    )
+    measure = "wrong answers"
+    full = Size(steps=100, hidden=32, batch=32, epochs=12, rate=1e-2, bar=0.01)
+    quick = Size(steps=100, hidden=24, batch=32, epochs=10, rate=1e-2, bar=0.05)
+    layers: ClassVar = {
+        "RNN": False,
+        "LSTM": False,  # it does with some seeds
+        "LSTM chrono": True,
+        "GRU chrono": True,
+        "JANET chrono": True,
+    }
+    features, outputs = 8, 4  # X, Y, a, b, c, d and the two signs
+    percent, guess = True, 3 / 4
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[Any, Any]:
+        T, every, which = self.size.steps, np.arange(rows), rng.integers(0, 2, (rows, 2))
+        x = rng.integers(2, 6, (rows, T))
+        x[:, 0], x[:, -1] = 6, 7
+        x[every, rng.integers(T // 10, T // 5 + 1, rows)] = which[:, 0]
+        x[every, rng.integers(T // 2, 3 * T // 5 + 1, rows)] = which[:, 1]
+        return x, 2 * which[:, 0] + which[:, 1]
+
+
+class Pixels(Task):
+    name = "pixels"
+    about = (
+        "The 1797 digits that scikit-learn brings along, 8 x 8, a pixel at a time: 64 steps of one "
+        "number, a fifth held out (on larger digits: Le, Jaitly and Hinton 2015)."
+    )
+    measure = "wrong answers"
+    full = Size(steps=64, hidden=64, batch=32, epochs=40, rate=1e-2, bar=0.08)
+    quick = Size(steps=64, hidden=32, batch=32, epochs=15, rate=2e-2, bar=0.25)
+    layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
+    outputs = 10
+    percent, guess = True, 9 / 10
+
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        return 64 // self.size.steps
+
+    def data(self, seed: int) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = (digits.images / 16).astype(np.float32).reshape(-1, self.size.steps, self.features)
+        x, x_out, y, y_out = split(images, digits.target, share=0.2, by="sequence", seed=seed)
+        return Batches(x, y, self.size.batch, seed=seed), (x_out, y_out), (x_out, y_out)
+
+
+class Rows(Pixels):
+    name = "rows"
+    about = "The same digits a row of pixels at a time: 8 steps of 8 numbers."
+    full = Size(steps=8, hidden=64, batch=32, epochs=20, rate=1e-2, bar=0.03)
+    quick = Size(steps=8, hidden=32, batch=32, epochs=8, rate=2e-2, bar=0.08)
+    layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
+
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Adding, Copy, Order, Pixels, Rows)}

@@ -1,0 +1,237 @@
+"""Known results on long memories, trained: the adding problem, copying, order, digits.
+
+    python benchmarks/tasks.py                          all of it (some minutes)
+    python benchmarks/tasks.py adding copy --quick      less of it, at a reduced size
+
+Every task (benchmarks/problems.py) is trained with one setting for all layers, and the result is
+that of the last update: no run is stopped or chosen by the data that judge it. (Sizes, rates and
+bars were set after a look at a few seeds.) A rerun with the same seed gives the same numbers.
+
+Writes docs/tasks.md, the table, and docs/images/tasks.png, the curves, where all tasks were trained
+at full size; or into a folder of one's own. The exit status is 1 if a layer that must pass its bar
+does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from problems import TASKS, Task
+
+import crnn
+from crnn import _core
+from crnn.callbacks import Callback, OneCycle
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Row(NamedTuple):
+    """What one layer did on one task."""
+
+    task: Task
+    layer: str
+    updates: list[int]
+    curve: list[float]  # the measure after so many updates
+    result: float  # on other data
+    seconds: float  # for the updates alone
+
+    @property
+    def passed(self) -> bool:
+        return self.result < self.task.size.bar
+
+    @property
+    def must(self) -> bool:
+        return self.task.layers[self.layer]
+
+
+class Curve(Callback):
+    """The measure after each epoch."""
+
+    def __init__(self, measure: Callable[[Any], float]) -> None:
+        self.measure, self.updates, self.values = measure, [0], []
+
+    def on_start(self, run: Any) -> None:
+        self.values.append(self.measure(run.model))
+
+    def on_epoch(self, run: Any) -> None:
+        self.updates.append(run.position.update)
+        self.values.append(self.measure(run.model))
+
+
+def train(task: Task, layer: str, seed: int = 0, progress: bool = False) -> Row:
+    """Train one layer on a task."""
+    model, (data, held_out, test) = task.model(layer, seed), task.data(seed)
+    size, curve = task.size, Curve(partial(task.judge, held_out=held_out))
+    history = crnn.fit(
+        model,
+        data,
+        loss=task.loss,
+        optimizer=crnn.optim.Adam(model, size.rate, clip_norm=1.0),
+        epochs=size.epochs,
+        callbacks=[OneCycle(size.rate, size.epochs * len(data)), curve],
+        progress=progress,
+    )
+    result = task.judge(model, test)
+    return Row(task, layer, curve.updates, curve.values, result, sum(history.seconds))
+
+
+# ------------------------------------------------------------------------------------- the report
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of the table."""
+    lines = [
+        "| task | layer | H | updates | measure | result | must stay below | passed | guessing "
+        "| seconds |",
+        "|---|---|--:|--:|---|--:|--:|---|--:|--:|",
+    ]
+    for row in rows:
+        task, size = row.task, row.task.size
+        cells = [
+            f"{task.name}, T = {size.steps}",
+            row.layer,
+            size.hidden,
+            row.updates[-1],
+            task.measure,
+            f"**{task.show(row.result)}**" if row.passed else task.show(row.result),
+            task.show(size.bar),
+            "yes" if row.passed else "no, and must" if row.must else "no",
+            task.show(task.guess),
+            f"{row.seconds:.1f}",
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def report(rows: Sequence[Row], seed: int, threads: int) -> str:
+    """The whole page."""
+    from compare import processor
+
+    page = [
+        "# Known results, trained",
+        "",
+        "Written by `python benchmarks/tasks.py`, which says how it measures.",
+        "",
+        f"- {processor()}; threads: {threads}; crnn {crnn.__version__}, Python "
+        f"{platform.python_version()}, float32, {time.strftime('%Y-%m-%d')}; seed {seed}",
+        "- for all: Adam with a one-cycle rate, gradients clipped at norm 1; chrono: the initial "
+        "biases of Tallec and Ollivier (2018), for memories of T steps",
+        "- results are of data that training has not seen; seconds are those of the updates",
+        "",
+        *(f"- **{task.name}** {task.about} {setting(task)}" for task in tasks_of(rows)),
+        "",
+        *table(rows),
+        "",
+        "![Curves of all layers, a panel for each task](images/tasks.png)",
+        "",
+        "The same measure on held-out data, over the updates; dotted grey: guessing; dashed black: "
+        "what it must stay below.",
+    ]
+    return "\n".join(page) + "\n"
+
+
+def tasks_of(rows: Sequence[Row]) -> list[Task]:
+    """Each of them once."""
+    return list(dict.fromkeys(row.task for row in rows))
+
+
+def setting(task: Task) -> str:
+    """What all layers have in common, but for H."""
+    size = task.size
+    return f"T = {size.steps}, B = {size.batch}, peak rate {size.rate:g}."
+
+
+# Okabe and Ito's colours (2008), told apart by the colour-blind; the lines differ in form too.
+STYLES = {
+    "RNN": ("#000000", ":"),
+    "LSTM": ("#0072B2", "-"),
+    "GRU": ("#D55E00", "-"),
+    "LSTM chrono": ("#56B4E9", "--"),
+    "GRU chrono": ("#E69F00", "--"),
+    "JANET chrono": ("#009E73", "-."),
+}
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The curves, a panel for each task."""
+    import matplotlib.pyplot as plt
+
+    tasks = tasks_of(rows)
+    across = min(3, len(tasks))
+    down = -(-len(tasks) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(4 * across, 3.2 * down + 0.4), squeeze=False, layout="constrained"
+    )
+    handles: dict[str, Any] = {}
+    for axis, task in zip(axes.flat, tasks, strict=False):
+        for row in (row for row in rows if row.task is task):
+            colour, style = STYLES[row.layer]
+            values = np.array(row.curve) * (100 if task.percent else 1)
+            (handles[row.layer],) = axis.plot(
+                row.updates, values, style, color=colour, lw=1.6, label=row.layer
+            )
+        decorate(axis, task)
+    for axis in axes.flat[len(tasks) :]:
+        axis.set_axis_off()
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def decorate(axis: Any, task: Task) -> None:
+    """Title, scales and the two lines to compare with."""
+    scale = 100 if task.percent else 1
+    axis.axhline(scale * task.guess, color="0.5", lw=1, ls=":")
+    axis.axhline(scale * task.size.bar, color="black", lw=0.8, ls=(0, (6, 4)))
+    axis.set_title(f"{task.name}, T = {task.size.steps}", fontsize=10)
+    axis.set_xlabel("updates")
+    axis.set_ylabel(f"{task.measure}, %" if task.percent else task.measure)
+    if task.percent:
+        axis.set_ylim(0, 100)
+    else:
+        axis.set_yscale("log")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is asked for, and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"any of {', '.join(TASKS)}")
+    parser.add_argument("--quick", action="store_true", help="the reduced sizes of the tests")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="folder of the page, by default docs")
+    options = parser.parse_args(arguments)
+    for name in options.tasks:
+        if name not in TASKS:
+            parser.error(f"task: expected any of {', '.join(TASKS)}, got {name!r}")
+    rows = []
+    for name in options.tasks or TASKS:
+        kind = TASKS[name]
+        task = kind(kind.quick if options.quick else kind.full)
+        for layer in task.layers:
+            rows.append(train(task, layer, options.seed, progress=sys.stderr.isatty()))
+            result = f"{task.measure} {task.show(rows[-1].result)}"
+            print(f"{name}, {layer}: {result}, {rows[-1].seconds:.1f} s", flush=True)
+    page = report(rows, options.seed, _core.num_threads())
+    print(f"\n{page}")
+    complete = not options.quick and set(options.tasks or TASKS) == set(TASKS)
+    if complete or options.output:
+        folder = options.output or ROOT / "docs"
+        draw(rows, folder / "images/tasks.png")
+        (folder / "tasks.md").write_text(page, encoding="utf-8")
+    return int(any(row.must and not row.passed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+/* Options of layers, noise, holes in rows and rows that start anew: the checks of test_recurrence.c
+ * over sets of options, and what is dropped against the generator itself. What each option computes
+ * is compared with NumPy in tests/test_options.py. */
+#include "agreement.h"
+#include "teams.h"
+
+/* ---- sets of options; what a cell does not have is left out */
+
+static const problem sets[] = {
+    {.name = "no options"},
+    {.name = "layer norm", .layer = {.layer_norm = true}},
+    {.name = "clip", .layer = {.clip = 0.3}},
+    {.name = "hard",
+     .layer = {.gate = CRNN_HARD_SIGMOID, .candidate = CRNN_RELU, .output = CRNN_SOFTSIGN}},
+    {.name = "soft", .layer = {.candidate = CRNN_SOFTSIGN, .output = CRNN_IDENTITY, .clip = 0.5}},
+    {.name = "swapped",
+     .layer =
+         {.gate = CRNN_HARD_SIGMOID, .candidate = CRNN_LOGISTIC, .output = CRNN_RELU, .clip = 0.4}},
+    {.name = "linear",
+     .layer = {.gate = CRNN_SOFTSIGN,
+               .candidate = CRNN_IDENTITY,
+               .output = CRNN_HARD_SIGMOID,
+               .clip = 0.6}},
+    {.name = "peepholes", .layer = {.peepholes = true}},
+    {.name = "projected", .layer = {.projected = 1}},
+    {.name = "learned state", .layer = {.learns_state = true}},
+    {.name = "recurrent dropout", .layer = {.recurrent_dropout = 0.3}},
+    {.name = "zoneout", .layer = {.zoneout_h = 0.3, .zoneout_c = 0.4}},
+    {.name = "zoneout of c", .layer = {.zoneout_c = 0.4, .peepholes = true}},
+    {.name = "weight drop", .layer = {.weight_drop = 0.4}},
+    {.name = "projected, dropped",
+     .layer = {.projected = 1, .recurrent_dropout = 0.3, .weight_drop = 0.2, .layer_norm = true}},
+    {.name = "all, cells alone",
+     .layer = {.peepholes = true,
+               .learns_state = true,
+               .clip = 0.6,
+               .candidate = CRNN_SOFTSIGN,
+               .recurrent_dropout = 0.3,
+               .weight_drop = 0.2,
+               .zoneout_h = 0.2,
+               .zoneout_c = 0.4}},
+    {.name = "all",
+     .layer = {.layer_norm = true,
+               .peepholes = true,
+               .learns_state = true,
+               .clip = 0.8,
+               .output = CRNN_SOFTSIGN,
+               .recurrent_dropout = 0.3,
+               .weight_drop = 0.2,
+               .zoneout_h = 0.2,
+               .zoneout_c = 0.4}},
+    {.name = "all, projected",
+     .layer = {.layer_norm = true,
+               .peepholes = true,
+               .projected = 1,
+               .learns_state = true,
+               .clip = 0.8,
+               .recurrent_dropout = 0.3,
+               .weight_drop = 0.2,
+               .zoneout_c = 0.4}},
+};
+enum { SETS = sizeof sets / sizeof *sets, ALONE = SETS - 3, ALL = SETS - 2, ALL_PROJECTED };
+
+static const problem forms[] = {
+    {.name = "whole", .layer = {.bias = true}},
+    {.name = "holes and cuts",
+     .layer = {.bias = true},
+     .ragged = true,
+     .given = true,
+     .holes = 0.5,
+     .cuts = 0.3},
+    {.name = "cuts, reversed",
+     .layer = {.bias = true, .reverse = true},
+     .strided = true,
+     .cuts = 0.3},
+    {.name = "holes, reversed",
+     .layer = {.reverse = true},
+     .given = true,
+     .symbols = true,
+     .holes = 0.6,
+     .ragged = true},
+    {.name = "holes", .layer = {.bias = true}, .holes = 0.4, .strided = true, .given = true},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+static bool has_noise(const crnn_layer *l) {
+    return l->recurrent_dropout != 0 || l->weight_drop != 0 || l->zoneout_h != 0 ||
+           l->zoneout_c != 0;
+}
+
+static bool has_options(const crnn_layer *l) {
+    return has_noise(l) || l->layer_norm || l->clip != 0 || l->gate || l->candidate || l->output ||
+           l->peepholes || l->projected || l->learns_state;
+}
+
+/* A set and a form for a cell; false where nothing of the set remains. */
+static bool combine(problem *p, crnn_cell cell, int set, int form, bool training) {
+    static char name[100];
+    const bool has_c = crnn_cell_describe(cell)->states == 2;
+    crnn_layer *l = &p->layer;
+    *p = forms[form];
+    *l = sets[set].layer;
+    l->cell = cell;
+    l->beta = 0.7;
+    l->bias = forms[form].layer.bias;
+    l->reverse = forms[form].layer.reverse;
+    if (!has_c) {
+        l->peepholes = false;
+        l->projected = 0;
+        l->zoneout_c = 0;
+        l->output = CRNN_USUAL;
+        if (cell != CRNN_GRU_AFTER && cell != CRNN_GRU_BEFORE) l->gate = CRNN_USUAL;
+        if (cell == CRNN_RNN_RELU) l->candidate = CRNN_USUAL;
+    }
+    p->training = training;
+    snprintf(name, sizeof name, "%s, %s%s", sets[set].name, forms[form].name,
+             training ? ", training" : "");
+    p->name = name;
+    return (set == 0 || has_options(l)) && (!training || has_noise(l));
+}
+
+/* Around the tiles; few rows and steps; and more tape rows than backward has gradients of at a
+ * time. The last one has the size of the first, and that many steps. */
+enum { SHAPES = 5, LONG = SHAPES, MOST_ROWS = 32 };
+
+static void set_shape(problem *p, const crnn_kernels *k, int i) {
+    static int64_t lengths[MOST_ROWS];
+    const size_t R = k->tile_rows;
+    const size_t shapes[SHAPES + 1][5] = {
+        /* B, T, I, H, P */
+        {2, 2, 3, 5, 3},           {R + 1, 5, 2, 33, 19}, {3, 7, k->width + 1, 17, 3},
+        {2 * R + 1, 4, 3, 17, 19}, {R, 5, R + 1, 33, 3},  {9, 4 * k->block_rows / 9 + 1, 2, 5, 3},
+    };
+    p->kernels = k;
+    p->layer.dtype = k->dtype;
+    p->batch = shapes[i][0];
+    p->steps = shapes[i][1];
+    p->layer.inputs = shapes[i][2];
+    p->layer.hidden = shapes[i][3];
+    if (p->layer.projected) p->layer.projected = shapes[i][4];
+    for (size_t b = 0; b < p->batch; b++)
+        lengths[b] = (int64_t)((0.5 + 0.5 * sample(S_LENGTHS, b)) * (double)(p->steps + 1));
+    lengths[p->batch / 2] = (int64_t)p->steps;
+    if (p->ragged) p->lengths = lengths;
+}
+
+/* ---- gradients */
+
+static void check_all_gradients(crnn_cell cell) {
+    static const int64_t lengths[] = {4, 5, 0, 5, 2};
+    const crnn_kernels *scalar = crnn_kernels_for("scalar", CRNN_F64);
+    for (int i = 0; i < SETS * FORMS * 2; i++) {
+        problem p;
+        const bool large = i % 3 == 0; /* more than a tile each way */
+        if (!combine(&p, cell, i / 2 / FORMS, i / 2 % FORMS, i % 2)) continue;
+        set_shape(&p, scalar, 0);
+        p.layer.inputs = large ? 9 : 2;
+        p.layer.hidden = large ? 7 : 3;
+        if (p.layer.projected) p.layer.projected = large ? 5 : 2;
+        p.batch = large ? 5 : 2;
+        p.steps = 5;
+        p.strided = false;
+        p.lengths = p.ragged ? lengths : NULL;
+        check_gradients(&p, large ? 7 : 2);
+    }
+}
+
+/* ---- what is dropped, against the generator */
+
+/* In evaluation zoneout is a mean: of the state before a step and what the step makes of it. */
+static void check_mean(const crnn_kernels *k, crnn_cell cell) {
+    problem p = {.name = "zoneout, its mean", .layer = {.cell = cell, .beta = 1}, .given = true};
+    const crnn_dtype d = k->dtype;
+    const size_t mark = fences_used;
+    set_shape(&p, k, 1);
+    p.steps = 1;
+    const outcome plain = run(&p);
+    p.layer.zoneout_h = 0.25;
+    p.layer.zoneout_c = plain.at[C_LAST] ? 0.375 : 0;
+    const outcome o = run(&p);
+    bool right = true;
+    for (int i = H_LAST; i <= C_LAST; i++) {
+        const double share = i == C_LAST ? 0.375 : 0.25;
+        const void *before = state_of(&p, i == C_LAST ? S_C0 : S_H0, NULL);
+        for (size_t at = 0; at < o.count[i]; at++) {
+            const double mean =
+                share * real_at(d, before, at) + (1 - share) * real_at(d, plain.at[i], at);
+            right = right && fabs(real_at(d, o.at[i], at) - mean) < 1e-6;
+        }
+    }
+    CHECK(right, ABOUT "states", WHO(&p));
+    fences_release(mark);
+}
+
+static const double SHARE = 0.4;
+
+static bool happens(const problem *p, crnn_noise_kind kind, double share, uint64_t row, size_t step,
+                    size_t unit) {
+    const crnn_noise noise = noise_of(p);
+    return drawn(&noise, kind, row, step, unit) < crnn_below(share);
+}
+
+/* A unit stays what it was where zoneout says so, and nowhere else. */
+static bool zoneout_is_drawn(const outcome *o, bool of_c, size_t b) {
+    const problem *p = o->p;
+    const double share = of_c ? p->layer.zoneout_c : p->layer.zoneout_h;
+    const int result = of_c ? TAPE_C : Y;
+    bool right = true;
+    for (size_t i = 0, last = NOTHING; i < length_of(p, b); i++) {
+        const size_t before = last, t = in_turn(p, b, i);
+        last = last_read(p, b, i, before);
+        if (before == NOTHING || last != t || starts_anew(p, b, i)) continue;
+        for (size_t f = 0; f < p->layer.hidden; f++) {
+            const double was = real_at(p->layer.dtype, from_step(o, result, b, before), f);
+            const double is = real_at(p->layer.dtype, from_step(o, result, b, t), f);
+            const bool stays = happens(p, of_c ? CRNN_NOISE_ZONEOUT_C : CRNN_NOISE_ZONEOUT_H, share,
+                                       noise_of(p).first_row + b, t, f);
+            right = right && stays == (fabs(is - was) < 4e-7);
+        }
+    }
+    return right;
+}
+
+static void check_zoneout(const crnn_kernels *k, crnn_cell cell, bool reverse) {
+    problem p = {.name = "zoneout",
+                 .layer = {.cell = cell, .reverse = reverse, .zoneout_h = 0.3, .beta = 1},
+                 .training = true,
+                 .ragged = true,
+                 .holes = 0.3,
+                 .cuts = 0.2};
+    const bool has_c = crnn_cell_describe(cell)->states == 2;
+    const size_t mark = fences_used;
+    if (has_c) p.layer.zoneout_c = 0.6;
+    set_shape(&p, k, 1);
+    const outcome o = run(&p);
+    bool right = true;
+    for (size_t b = 0; cell != CRNN_RNN_RELU && b < p.batch; b++) /* whose h may be 0 twice */
+        right =
+            right && zoneout_is_drawn(&o, false, b) && (!has_c || zoneout_is_drawn(&o, true, b));
+    CHECK(right, ABOUT "reverse %d", WHO(&p), reverse);
+    fences_release(mark);
+}
+
+static bool is_dropped(const problem *p, bool weights, size_t unit, size_t column) {
+    const uint64_t row = noise_of(p).first_row;
+    const size_t H = p->layer.hidden;
+    if (weights) return happens(p, CRNN_NOISE_WEIGHTS, SHARE, unit, 0, column);
+    if (happens(p, CRNN_NOISE_RECURRENT, SHARE, row, 0, unit)) return true;
+    /* r o m o h: nor does it matter what r is */
+    return p->layer.cell == CRNN_GRU_BEFORE && column < H &&
+           happens(p, CRNN_NOISE_RECURRENT, SHARE, row, 0, column);
+}
+
+/* Weights that a product does not read, and those of units of h that it does not read, get no
+ * gradient; all others do. */
+static void check_dropped(const crnn_kernels *k, crnn_cell cell, bool weights, size_t row) {
+    const size_t mark = fences_used, projected = row % 2 ? 1 : 0;
+    problem p = {.name = weights ? "weight drop" : "recurrent dropout",
+                 .layer = {.cell = cell, .bias = true, .beta = 1},
+                 .training = true,
+                 .given = true,
+                 .first_row = row};
+    if (crnn_cell_describe(cell)->states == 2) p.layer.projected = projected;
+    *(weights ? &p.layer.weight_drop : &p.layer.recurrent_dropout) = SHARE;
+    set_shape(&p, k, row % 2 ? 3 : 2);
+    p.batch = 1;
+    const crnn_layout at = layout_of(&p);
+    void *zeros = fenced(at.total * item_of(&p));
+    memset(zeros, 0, at.total * item_of(&p));
+    p.grads = zeros;
+    const outcome o = run(&p);
+    bool right = true;
+    for (size_t i = 0; cell != CRNN_RNN_RELU && i < crnn_width(&p.layer) * at.columns; i++) {
+        const bool dropped = is_dropped(&p, weights, i / at.columns, i % at.columns);
+        right = right && dropped == (real_at(p.layer.dtype, o.at[GRADS], at.w_h + i) == 0);
+    }
+    CHECK(right, ABOUT "row %zu", WHO(&p), row);
+    fences_release(mark);
+}
+
+static void check_noise(const crnn_kernels *k, crnn_cell cell) {
+    check_mean(k, cell);
+    for (int reverse = 0; reverse < 2; reverse++) check_zoneout(k, cell, reverse);
+    for (size_t row = 0; row < 4; row++) {
+        check_dropped(k, cell, false, row);
+        check_dropped(k, cell, true, row);
+    }
+}
+
+/* ---- everything */
+
+/* An input that is infinite saturates a cell; what is not a number stays in lanes that no unit has.
+ */
+static void check_infinite(problem p) {
+    const bool usual = !p.layer.layer_norm && !p.layer.candidate && p.layer.cell != CRNN_RNN_RELU;
+    const int results[] = {Y, TRACE_H, DH_FIRST};
+    if (!usual || p.symbols || p.strided || p.holes > 0) return;
+    const size_t mark = fences_used;
+    p.nudge = (nudge){S_X, 0, INFINITY};
+    const outcome o = run(&p);
+    bool numbers = true;
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+        for (size_t at = 0; at < o.count[results[i]]; at++)
+            numbers = numbers && isfinite(real_at(p.layer.dtype, o.at[results[i]], at));
+    CHECK(numbers, ABOUT "infinite input", WHO(&p));
+    fences_release(mark);
+}
+
+/* Members of a team share the panels of a step, and have whole rows where it has stages. */
+static void check_threads(const crnn_kernels *k, crnn_cell cell) {
+    static const struct {
+        int set, form, shape;
+    } calls[] = {
+        {ALONE, 4, FEW}, {ALONE, 1, MANY_UNITS}, {ALL, 2, FEW}, {ALL_PROJECTED, 1, MANY_UNITS}};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        problem p;
+        if (!combine(&p, cell, calls[i].set, calls[i].form, true)) continue;
+        if (p.layer.projected) p.layer.projected = 19;
+        set_team_shape(&p, k, calls[i].shape);
+        check_teams(p);
+    }
+}
+
+/* Of two tables one after the other each has the costly checks of every other problem. */
+static void check_table(const crnn_kernels *k, crnn_cell cell, size_t table) {
+    static const int64_t zeros[MOST_ROWS];
+    problem p;
+    for (int i = 0; i < SETS * FORMS * 2; i++) {
+        const int set = i / 2 / FORMS, form = i / 2 % FORMS, training = i % 2;
+        if (!combine(&p, cell, set, form, training)) continue;
+        set_shape(&p, k, (set + 2 * form + training + (int)cell) % SHAPES);
+        if (strcmp(k->isa, "scalar") != 0) check_against_scalar(&p);
+        if ((size_t)(set + form + training + (int)cell) % 2 == table % 2) check_bits(&p);
+        check_infinite(p);
+        if (form < 2) check_empty(p, zeros);
+    }
+    for (int set = ALONE; set <= ALL_PROJECTED; set++) {
+        if (!combine(&p, cell, set, set % 2, true)) continue;
+        set_shape(&p, k, LONG);
+        check_against_scalar(&p);
+    }
+    check_noise(k, cell);
+    check_threads(k, cell);
+}
+
+int main(void) {
+    check_deadline(300);
+    crnn_set_threads(1);
+    for (int cell = 0; cell < CRNN_CELLS; cell++) {
+        check_all_gradients((crnn_cell)cell);
+        for (int d = 0; d < CRNN_DTYPES; d++) {
+            const crnn_kernels *k;
+            for (size_t i = 0; (k = table_at(i, (crnn_dtype)d)); i++)
+                check_table(k, (crnn_cell)cell, i + (size_t)d);
+        }
+    }
+    return check_done();
+}
