@@ -26,8 +26,8 @@ static void lay_options(crnn_backward_run *run, size_t rows, crnn_arena *a) {
     if (!layer->layer_norm) return;
     run->gain_x = crnn_take(a, s->packed_bias, 1, item);
     run->gain_h = crnn_take(a, s->packed_bias, 1, item);
-    run->dgates_x = crnn_take(a, rows, s->row_gates, item);
-    run->dgates_h = crnn_take(a, rows, s->row_gates, item);
+    run->dgates_x = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
+    run->dgates_h = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
     if (s->states != 2) return;
     run->d_norm = crnn_take(a, rows, s->padded, item);
     run->squashed = crnn_take(a, places, s->padded, item);
@@ -39,9 +39,11 @@ static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run,
     const size_t B = run->rows->places, N = run->rows->total, I = s->layer.inputs,
                  H = s->layer.hidden, P = s->h_wide;
     const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
-    const size_t most = max_size(B, s->kernels->block_rows); /* one step's at least */
+    const size_t most = max_size(B, s->kernels->block_rows /
+                                        (s->layer.layer_norm ? 2 : 1)); /* one step's at least */
     const size_t rows = run->window = most < N ? most : N;
-    run->dgates = run->dgates_x = run->dgates_h = crnn_take(a, rows, s->row_gates, item);
+    run->dgates = run->dgates_x = run->dgates_h =
+        crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
     run->operand = s->phases > 1 ? crnn_take(a, rows, s->padded, item) : run->dgates;
     run->direct = run->dc = crnn_take(a, B, s->h_padded, item);
     if (s->states == 2) run->dc = crnn_take(a, B, s->padded, item);

@@ -262,7 +262,8 @@ typedef struct crnn_forward_args {
     const crnn_kernels *kernels;
     const crnn_rows *rows;
     const void *params; /* flat; of those, h0 and c0 alone are read where packed is given */
-    const void *packed; /* by the same kernels; NULL: forward packs what is worth it */
+    const void *packed; /* by the same kernels, and none of them is dropped; NULL: forward packs
+                           what is worth it */
     crnn_input in;
     crnn_noise noise;
     crnn_state initial; /* in */

@@ -114,7 +114,7 @@ static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crn
         crnn_arena memory = crnn_arena_at(args->tape->memory);
         kept = crnn_lay_tape(run->shape, run->rows, &memory);
         if (!run->keep_gates)
-            kept.gates = crnn_take(work, run->gate_rows, run->shape->row_gates,
+            kept.gates = crnn_take(work, crnn_panel_rows(run->gate_rows), run->shape->row_gates,
                                    crnn_dtype_size(run->shape->layer.dtype));
     } else {
         kept = crnn_lay_states(run->shape, run->gate_rows, 2 * run->rows->places, run->rows->places,
@@ -132,6 +132,11 @@ static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crn
     if (!run->operand) run->operand = run->h0;
 }
 
+/* Weights that come packed stay as they are. */
+static bool drops_weights(const crnn_shape *s, const crnn_forward_args *args) {
+    return !args->packed && crnn_drops_weights(s, &args->noise);
+}
+
 crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes) {
     crnn_arena work = crnn_arena_at(NULL);
     crnn_shape s;
@@ -139,8 +144,7 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
     crnn_forward_run run = {.shape = &s, .rows = args->rows};
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
-    if (crnn_drops_weights(&s, &args->noise))
-        crnn_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
+    if (drops_weights(&s, args)) crnn_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
     return crnn_arena_size(&work, bytes);
 }
 
@@ -198,7 +202,7 @@ void crnn_forward(const crnn_forward_args *args) {
     crnn_arena work = crnn_arena_at(args->workspace);
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
-    if (crnn_drops_weights(&s, &args->noise))
+    if (drops_weights(&s, args))
         run.params = crnn_drop_weights(&s, &args->noise, args->params, &work);
     if (args->tape) args->tape->kernels = s.kernels;
     crnn_states_in(&s, rows, crnn_state_h(&s), args->initial.h, args->params, run.h0);

@@ -41,6 +41,10 @@ enum { VECTOR_P_I, VECTOR_P_F, VECTOR_P_O, VECTOR_GAIN_C, VECTOR_B_C, VECTORS };
  * phase, from x and from h, then that of c'. */
 enum { SPREAD_C = MAX_PHASES * 2 * GROUPS, SPREADS = SPREAD_C + 1 };
 
+/* Rows from one panel of gates to the next: odd, or the panels of a row, a power of two apart,
+ * would all fall into the same few places of a cache. */
+static inline size_t crnn_panel_rows(size_t gate_rows) { return gate_rows ? gate_rows | 1 : 0; }
+
 typedef struct crnn_shape {
     crnn_layer layer;
     crnn_layout at;

@@ -21,10 +21,11 @@ crnn_status crnn_arena_size(const crnn_arena *a, size_t *bytes) {
 crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t state_rows,
                                 size_t places, crnn_arena *a) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    crnn_tape_parts t = {.gates = crnn_take(a, gate_rows, s->row_gates, item)};
+    const size_t panel_rows = crnn_panel_rows(gate_rows);
+    crnn_tape_parts t = {.gates = crnn_take(a, panel_rows, s->row_gates, item)};
     if (s->layer.layer_norm) {
-        t.hat_x = crnn_take(a, gate_rows, s->row_gates, item);
-        t.hat_h = crnn_take(a, gate_rows, s->row_gates, item);
+        t.hat_x = crnn_take(a, panel_rows, s->row_gates, item);
+        t.hat_h = crnn_take(a, panel_rows, s->row_gates, item);
         t.hat_c = crnn_take(a, s->states == 2 ? gate_rows : 0, s->padded, item);
         t.spread = crnn_take(a, gate_rows, SPREADS, item);
     }
