@@ -39,8 +39,10 @@ static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run,
     const size_t B = run->rows->places, N = run->rows->total, I = s->layer.inputs,
                  H = s->layer.hidden, P = s->h_wide;
     const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
-    const size_t most = max_size(B, s->kernels->block_rows /
-                                        (s->layer.layer_norm ? 2 : 1)); /* one step's at least */
+    /* Where sums are normalised there are three gradients of each: half as many rows fit a cache.
+     */
+    const size_t fitting = s->kernels->block_rows / (s->layer.layer_norm ? 2 : 1);
+    const size_t most = max_size(B, fitting); /* one step's at least */
     const size_t rows = run->window = most < N ? most : N;
     run->dgates = run->dgates_x = run->dgates_h =
         crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);

@@ -82,7 +82,7 @@ static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
     const crnn_backward_args backward = {
         .layer = layer, .rows = &rows, .tape = &tape, .dx.data = &bytes, .noise = noise};
     status = crnn_backward_workspace(&backward, &bytes);
-    const double window = fmin(N, fmax(B, 256));
+    const double window = fmin(N, fmax(B, layer->layer_norm ? 128 : 256));
     check_size("backward", status, bytes,
                window * (G * H * item * copies + 16) + (B * P + weights + dropped) * item, most,
                at);
