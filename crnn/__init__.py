@@ -22,7 +22,7 @@ from crnn.layers.base import Layer
 from crnn.layers.checkpointed import Checkpointed
 from crnn.layers.composition import Bidirectional, Residual, Sequential
 from crnn.layers.conditioned import Conditioned
-from crnn.layers.pointwise import Dense, Dropout, Embedding, LayerNorm
+from crnn.layers.dense import Dense, Dropout, Embedding, LayerNorm
 from crnn.layers.pooling import Pool
 from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
 from crnn.layers.tied import TiedDense

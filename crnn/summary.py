@@ -1,18 +1,13 @@
 """What a model is made of: its layers, their outputs, sizes and costs, as a table.
 
-All of it follows from the layers' options; nothing is run.
+All of it follows from the layers' options; nothing is run. A layer is known by what it has (parts,
+sizes, parameters), not by its class, so that those of other makers are understood, too.
 """
 
 import html
 import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-
-from crnn.layers.base import check_layer
-from crnn.layers.composition import Bidirectional, Composition, Sequential
-from crnn.layers.conditioned import Conditioned
-from crnn.layers.options import has_no_time_axis
-from crnn.layers.pointwise import Dropout, Embedding
 
 _UNKNOWN = "?"
 
@@ -103,11 +98,6 @@ def summarize(model: Any) -> Summary:
     -------
     Summary
 
-    Raises
-    ------
-    TypeError
-        It is not a layer.
-
     Notes
     -----
     A step costs a multiply-add for each entry of a matrix that it is multiplied with; an embedding
@@ -125,7 +115,6 @@ def summarize(model: Any) -> Summary:
     ------------------------------------------------------------------------------
     total                                         1,284  5,136               1,216
     """
-    check_layer("model", model)
     seen: set[tuple[int, tuple[int, ...]]] = set()
     return Summary(list(_rows("", model, _Output(None, True), seen)))
 
@@ -143,24 +132,21 @@ class _Output(NamedTuple):
 
 def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row]:
     """The rows of a layer and of its parts."""
-    parts = _parts(layer)
+    parts = getattr(layer, "parts", {})
+    stacked = hasattr(layer, "layers")
     if not parts:
         count, size, cost = _own(layer, seen)
         shape = str(_output(layer, given))
         yield Row(name, repr(layer), shape, count, size, cost if given.time else 0)
         return
-    if not isinstance(layer, Sequential):
+    if not stacked:
         label = f"{type(layer).__name__}({_options(layer)})"
         yield Row(name, label, str(_output(layer, given)), None, None, None)
     for place, part in parts.items():
-        read = _Output(None, False) if isinstance(layer, Conditioned) and place == "init" else given
+        read = _Output(None, False) if place == "init" else given  # of fixed data
         yield from _rows(f"{name}.{place}" if name else place, part, read, seen)
-        if isinstance(layer, Sequential):
+        if stacked:
             given = _output(part, given)
-
-
-def _parts(layer: Any) -> dict[str, Any]:
-    return layer.parts if isinstance(layer, Composition) else {}
 
 
 def _options(layer: Any) -> str:
@@ -178,7 +164,7 @@ def _own(layer: Any, seen: set[Any]) -> tuple[int, int, int]:
     if (tied := _tied(layer)) is not None:
         cost = tied.K * tied.size
     for array in layer.params.values():
-        if array.ndim == 2 and not isinstance(layer, Embedding):
+        if array.ndim == 2 and not _is_table(layer):
             cost += array.size
         place = (array.ctypes.data, array.shape)
         if place not in seen:
@@ -189,37 +175,42 @@ def _own(layer: Any, seen: set[Any]) -> tuple[int, int, int]:
 
 def _output(layer: Any, given: _Output) -> _Output:
     """What a layer makes of what it is given."""
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            given = _output(part, given)
+    for part in getattr(layer, "layers", ()):
+        given = _output(part, given)
+    if hasattr(layer, "layers"):
         return given
-    if isinstance(layer, Bidirectional):
+    if hasattr(layer, "merge"):  # of two directions
         one = _output(layer.forward_layer, given)
         both = layer.merge == "concat" and one.features is not None
         return one._replace(features=2 * one.features) if both and one.features else one
-    if isinstance(layer, Composition):
+    if hasattr(layer, "parts"):
         inner = getattr(layer, "layer", None)
         return _Output(None, given.time) if inner is None else _output(inner, given)
-    return _Output(_features(layer, given.features), given.time and not has_no_time_axis(layer))
+    time = given.time and not getattr(layer, "many_to_one", False)
+    return _Output(_features(layer, given.features), time)
 
 
-#: Where a layer says how many features it gives: the first of these that it has, and that is set.
-_SIZES = ("proj_size", "hidden_size", "output_size", "size")
+#: Where a layer says how many features it gives: the first of these that it has.
+_SIZES = ("output_size", "hidden_size", "size")
 
 
 def _features(layer: Any, given: int | None) -> int | None:
-    if isinstance(layer, Dropout) or has_no_time_axis(layer):  # as many as it gets
-        return given
     if (tied := _tied(layer)) is not None:
-        return tied.K
+        return int(tied.K)
     sizes = (getattr(layer, name, None) for name in _SIZES)
-    return next((size for size in sizes if isinstance(size, int)), None)
+    known = next((size for size in sizes if isinstance(size, int)), None)
+    return given if getattr(layer, "keeps_features", False) else known
 
 
-def _tied(layer: Any) -> Embedding | None:
-    """The embedding with whose vectors a layer gives scores of its symbols."""
+def _is_table(layer: Any) -> bool:
+    """Whether a layer looks vectors of symbols up."""
+    return hasattr(layer, "K") and hasattr(layer, "size")
+
+
+def _tied(layer: Any) -> Any:
+    """The embedding with whose vectors a layer gives scores of its symbols, or None."""
     embedding = getattr(layer, "embedding", None)
-    return embedding if isinstance(embedding, Embedding) else None
+    return embedding if _is_table(embedding) else None
 
 
 def _cell(value: Any) -> str:

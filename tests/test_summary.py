@@ -3,7 +3,6 @@
 import doctest
 
 import numpy as np
-import pytest
 
 import crnn
 import crnn.summary
@@ -110,8 +109,7 @@ def test_text_and_html():
     assert page.count("<tr>") == page.count("</tr>") == 3
 
 
-def test_examples_and_errors():
+def test_examples():
     failed, tried = doctest.testmod(crnn.summary)
     assert (failed, tried) == (0, 2)
-    with pytest.raises(TypeError, match="model: expected a layer"):
-        summarize(3)
+    assert str(crnn.Dense(2, 3, seed=0).summary()) == str(summarize(crnn.Dense(2, 3, seed=0)))

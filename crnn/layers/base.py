@@ -7,13 +7,12 @@ import inspect
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-if TYPE_CHECKING:
-    from crnn.summary import Summary
+from crnn.summary import Summary, summarize
 
 Array = NDArray[Any]
 
@@ -167,6 +166,9 @@ class Layer:
     registry: ClassVar[dict[str, type[Layer]]] = {}
     """The classes that `build` knows, by name: every subclass enters itself."""
 
+    #: Whether y has the features of x, as many as these are.
+    keeps_features: ClassVar[bool] = False
+
     #: Arguments of the constructor that stand in front, in order; the others are keywords.
     _leading: ClassVar[tuple[str, ...]] = ()
 
@@ -221,8 +223,6 @@ class Layer:
 
     def summary(self) -> Summary:
         """A table of the layers: output shapes, parameters, bytes, multiply-adds a step."""
-        from crnn.summary import summarize
-
         return summarize(self)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:

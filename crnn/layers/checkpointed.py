@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from crnn.layers.base import Array, as_array, build, check_layer, check_size, describe, valid_steps
 from crnn.layers.composition import Composition, Residual, RunsParts, Sequential
 from crnn.layers.conditioned import Conditioned
+from crnn.layers.dense import Dropout
 from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
-from crnn.layers.pointwise import Dropout, Pointwise
+from crnn.layers.pointwise import Pointwise
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import check_like, map_state
 from crnn.layers.streams import stream_of

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers.base import Array, as_array
+from crnn.layers.dense import Embedding
 from crnn.layers.options import Given, steps_there
-from crnn.layers.pointwise import Embedding
 from crnn.layers.recurrent import Recurrent
 
 

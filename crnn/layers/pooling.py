@@ -54,6 +54,7 @@ class Pool(Layer):
     """Says to compositions that y has no time axis."""
 
     _leading = ("how",)
+    keeps_features = True
 
     def __init__(self, how: str = "last") -> None:
         if how not in HOW:

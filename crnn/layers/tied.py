@@ -11,8 +11,9 @@ import numpy as np
 
 from crnn import _core
 from crnn.layers.base import Array
+from crnn.layers.dense import Embedding
 from crnn.layers.options import walk
-from crnn.layers.pointwise import Draw, Embedding, Flat, WithParameters, _check_floats
+from crnn.layers.pointwise import Draw, Flat, WithParameters, check_floats
 
 _described: ContextVar[Any] = ContextVar("_described", default=None)
 _waiting: ContextVar[list[TiedDense] | None] = ContextVar("_waiting", default=None)
@@ -117,7 +118,7 @@ class TiedDense(WithParameters):
         return (*super()._owner(), self.embedding.K, self.embedding.size)
 
     def _check(self, x: Any) -> Array:
-        return _check_floats(x, self.embedding.size, "size")
+        return check_floats(x, self.embedding.size, "size")
 
     def _transposed(self, what: str) -> Array:
         """A copy, (size, K), in the order in which products read it."""

@@ -19,7 +19,7 @@ from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lin
 from crnn.history import History
 from crnn.layers.base import Layer, check_seed, check_size
 from crnn.layers.composition import Sequential
-from crnn.layers.pointwise import Dense, Embedding
+from crnn.layers.dense import Dense, Embedding
 from crnn.layers.recurrent import Recurrent
 from crnn.losses import cross_entropy
 from crnn.models.sampling import Sampler
