@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crnn._version import __version__
 from crnn.files import Path, replacing
-from crnn.layers.base import Layer, build, describe
+from crnn.layers.base import Layer, build, check_layer, describe
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,6 +55,7 @@ def save(path: Path, model: Layer) -> None:
     OSError
         The file cannot be written.
     """
+    check_layer("model", model)
     write(path, "model", model_tree(model))
 
 

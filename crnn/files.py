@@ -19,12 +19,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     ------
     ValueError
         `path` is a directory.
+    FileNotFoundError
+        Its folder does not exist.
     OSError
         The file cannot be written.
     """
     target = os.path.realpath(path)
     if os.path.isdir(target):
         raise ValueError(f"{os.fspath(path)}: expected the name of a file, got a directory")
+    if not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(f"{os.fspath(path)}: its folder does not exist")
     partial = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(partial, "xb") as file:

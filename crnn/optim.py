@@ -15,6 +15,7 @@ import numpy as np
 
 from crnn import _core
 from crnn.layers.base import Array, check_entry, check_layer, check_names, check_number
+from crnn.layers.options import walk
 
 
 def _names(params: Mapping[str, Array]) -> dict[str, str]:
@@ -29,7 +30,10 @@ def _names(params: Mapping[str, Array]) -> dict[str, str]:
 def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
     """The parameters that patterns match, by their first names."""
     frozen: set[str] = set()
-    for pattern in [freeze] if isinstance(freeze, str) else freeze:
+    patterns = [freeze] if isinstance(freeze, str) else freeze
+    if not isinstance(patterns, list | tuple | set):
+        raise TypeError(f"freeze: expected names or patterns of parameters, got {freeze!r:.60}")
+    for pattern in patterns:
         found = {names[name] for name in fnmatch.filter(names, pattern)}
         if not found:
             raise ValueError(
@@ -38,6 +42,18 @@ def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
             )
         frozen |= found
     return frozen
+
+
+def _check_ties(model: Any) -> None:
+    """ValueError if a layer shares weights with one that is not in the model: none would learn."""
+    parts = [part for _, part in walk(model)]
+    for part in parts:
+        shared = getattr(part, "embedding", None)
+        if shared is not None and not any(shared is other for other in parts):
+            raise ValueError(
+                f"model: expected the embedding that {type(part).__name__} shares its weights with "
+                f"to be a layer of the model, got {shared!r} outside of it"
+            )
 
 
 def _limit(name: str, value: float | None) -> float | None:
@@ -65,6 +81,7 @@ class Optimizer:
         freeze: str | Sequence[str] = (),
     ) -> None:
         check_layer("model", model)
+        _check_ties(model)
         params, grads = dict(model.params), dict(model.grads)
         names = _names(params)
         first = dict.fromkeys(names.values())
@@ -81,6 +98,11 @@ class Optimizer:
             for memory in self._memory
             for name, array in self._params.items()
         }
+
+    def is_of(self, model: Any) -> bool:
+        """Whether it was made for this model: its parameters are the model's own arrays."""
+        own = {array.ctypes.data for array in model.params.values() if array.size}
+        return all(array.ctypes.data in own for array in self._params.values() if array.size)
 
     @property
     def lr(self) -> float:

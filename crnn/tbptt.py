@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn.layers import options
 from crnn.layers.base import check_size
 from crnn.layers.composition import Sequential
-from crnn.layers.options import options_of
 from crnn.windows import Item, Window
 
 
@@ -106,12 +106,20 @@ class Truncated:
     def __init__(self, model: Any, tbptt: tuple[int, int] | None, stateful: bool) -> None:
         self.model, self._tbptt, self._stateful = model, tbptt, stateful
         self._back = max(0, tbptt[1] - tbptt[0]) if tbptt else 0  # steps before the window
-        self._known = options_of(model)
+        self._known = options.options_of(model)
+        self._reversed = [
+            place for place, part in options.walk(model) if getattr(part, "reverse", False)
+        ]
         self._earlier: deque[Walk] = deque()
 
     def forward(self, window: Window, state: Any, call: int = 0, first_row: int = 0) -> Walk:
         """Go along a window, from the state given."""
         item, start, pieces, ys = window.item, window.start, [], []
+        if self._reversed and (start > 0 or (self._stateful and has_state(state))):
+            raise ValueError(
+                "tbptt, stateful: expected layers that read forwards where a state goes on from "
+                f"one window to the next, got reverse=True in {self._reversed[0] or 'the model'!r}"
+            )
         edges = [start, *cuts_of(window, self._tbptt, self._stateful), window.stop]
         for begin, end in itertools.pairwise(edges):
             part = item if len(edges) == 2 else item.cut(begin - start, end - start)

@@ -17,12 +17,12 @@ import numpy as np
 
 from crnn import checkpoint
 from crnn.callbacks.base import Callback, load_states, states_of
-from crnn.evaluation import evaluate
+from crnn.evaluation import count_updates, evaluate
 from crnn.files import Path
 from crnn.finite import blame_backward, blame_forward
 from crnn.history import History
 from crnn.interrupts import Interrupts
-from crnn.layers.base import Layer, check_size
+from crnn.layers.base import Layer, check_layer, check_size
 from crnn.layers.checkpointed import Checkpointed
 from crnn.optim import Optimizer
 from crnn.position import Gathered, Position
@@ -85,6 +85,16 @@ class Trainer:
         validation: Data | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        check_layer("model", model)
+        if not callable(loss):
+            raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
+        if not optimizer.is_of(model):
+            raise ValueError("optimizer: expected one made for this model, got one of another")
+        for i, callback in enumerate(_sequence("callbacks", callbacks)):
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
         self.model = model
         self.optimizer = optimizer
         self.epochs = check_size("epochs", epochs)
@@ -128,6 +138,22 @@ class Trainer:
     def finished(self) -> bool:
         """Whether there is nothing left to do: all epochs are done, or `stop` was called."""
         return self.stopped or self.position.epoch >= self.epochs
+
+    def total_updates(self) -> int:
+        """Return how many updates the whole run has, having gone through the data once.
+
+        Raises
+        ------
+        ValueError
+            The data can be gone through only once.
+        """
+        if iter(self.data) is self.data:
+            raise ValueError(
+                "total: expected the number of updates, because these data can be gone through "
+                "only once and so cannot be counted, got None"
+            )
+        updates = count_updates(self.data, self._tbptt, accumulate=self._accumulate)
+        return self.epochs * updates
 
     def stop(self) -> None:
         """End the run after the update, or the epoch, that callbacks are being told of."""
@@ -352,10 +378,10 @@ class Trainer:
 
     def _where(self, what: str, why: str) -> str:
         place = self.position
-        return (
-            f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. "
-            f"A smaller learning rate or a smaller clip_norm may help"
-        )
+        advice = "A smaller learning rate or a smaller clip_norm may help"
+        if place.update == 0 or why.startswith(("the input", "the target")):
+            advice = f"Look at the data, item {place.item}, and at what the model began with"
+        return f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. {advice}"
 
     def _end_epoch(self, val_loss: float | None) -> None:
         place = self.position
@@ -384,3 +410,10 @@ class Trainer:
         for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
             getattr(callback, event)(self)
         self.settled = settled if ends else True
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    """A list or a tuple."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name}: expected a list, got {value!r:.60}")
+    return value

@@ -46,7 +46,7 @@ def main(epochs=15, seed=0):
         loss=crnn.losses.cross_entropy,
         optimizer=crnn.optim.Adam(model, clip_norm=1.0),
         epochs=epochs,
-        callbacks=[OneCycle(1e-2, epochs * len(data))],
+        callbacks=[OneCycle(1e-2)],
         progress=False,
     )
     written, right = write(model, x_out), [NAMES[digit] for digit in y_out]

@@ -28,7 +28,7 @@ def train(x, digit, epochs, seed):
         loss=crnn.losses.cross_entropy,
         optimizer=crnn.optim.AdamW(model, clip_norm=1.0),
         epochs=epochs,
-        callbacks=[OneCycle(1e-2, epochs * len(data))],
+        callbacks=[OneCycle(1e-2)],
         progress=False,
     )
     return model

@@ -30,7 +30,7 @@ def main(epochs=15, n=10, seed=0):
         optimizer=crnn.optim.Adam(model, clip_norm=1.0),
         epochs=epochs,
         validation=Lines(held_out, vocabulary, seed=None),
-        callbacks=[OneCycle(1e-2, epochs * len(data)), KeepBest()],
+        callbacks=[OneCycle(1e-2), KeepBest()],
         progress=False,
     )
     stop = int(vocabulary.encode(END_OF_LINE)[0])

@@ -42,7 +42,7 @@ def train(layer, width, data, epochs):
     """A model of symbols (B, T), giving (B, T, K=4)."""
     model = crnn.Sequential([layer, crnn.Dense(width, 4, seed=1)])
     adam = crnn.optim.Adam(model, clip_norm=1.0)
-    cycle, loss = OneCycle(1e-2, epochs * len(data)), crnn.losses.cross_entropy
+    cycle, loss = OneCycle(1e-2), crnn.losses.cross_entropy
     crnn.fit(
         model, data, loss=loss, optimizer=adam, epochs=epochs, callbacks=[cycle], progress=False
     )

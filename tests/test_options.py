@@ -14,6 +14,7 @@ from conftest import (
     assert_close,
     assert_same_bits,
     copied,
+    every_cell,
     fill,
     forward_backward,
     leaves,
@@ -325,3 +326,22 @@ def test_learned_states_are_trained():
     layer.backward(tape, np.ones_like(y))
     assert not layer.grads["h0"].any()
     assert not layer.grads["c0"].any()
+
+
+@every_cell
+@pytest.mark.parametrize("symbols", [False, True], ids=["floats", "symbols"])
+def test_a_tape_has_steps_of_its_own(kind, symbols):
+    """What says where memory is read may be edited after forward, and is not looked at again."""
+    layer, x = made(kind, (4, 6, 3, 5), "float64")
+    x = x[..., 0].astype(int) % 3 if symbols else x
+    steps = steps_of((4, 6), "all")
+    expected = forward_backward(layer, x, **steps)
+    y, end, tape = layer.forward(x, **steps)
+    dy, dend = like((y, end), np.random.default_rng(5))
+    steps["lengths"][:], steps["mask"][:], steps["resets"][:] = 10**8, True, True
+    if symbols:
+        x[:] = 10**8
+    layer.zero_grad()
+    dx, dstate = layer.backward(tape, dy, dend)
+    found = copied({"dx": dx, "dstate": dstate, "grads": dict(layer.grads)})
+    assert_same_bits(found, {name: expected[name] for name in found})

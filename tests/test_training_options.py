@@ -102,9 +102,10 @@ def test_what_a_model_cannot_be_told_is_an_error():
 
     del crnn.Layer.registry["Deaf"]
     data = [batch(mask=np.ones((2, 5), bool))]
-    run = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(Deaf())}
+    deaf = Deaf()
+    run = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(deaf)}
     with pytest.raises(ValueError, match=r"data: mask: expected none, the forward of Deaf takes"):
-        fit(Deaf(), data, **run, **OFF)
+        fit(deaf, data, **run, **OFF)
     with pytest.raises(ValueError, match=r"validation: mask: expected none"):
         evaluate(Deaf(), data, cross_entropy)
 

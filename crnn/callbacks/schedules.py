@@ -1,7 +1,7 @@
 """Schedules of the learning rate.
 
 All but `OnPlateau` are functions of the number of updates done, so that a run that is taken up
-again needs to know nothing else; ``n * count_updates(data)`` of `crnn.training` is n epochs.
+again needs to know nothing else. They set the rate of the optimizer, whatever it was made with.
 """
 
 import math
@@ -74,7 +74,30 @@ class Step(Schedule):
         return float(self.lr * self.factor ** (update // self.every))
 
 
-class Cosine(Schedule):
+class WholeRun(Schedule):
+    """A schedule that ends with the run.
+
+    Parameters
+    ----------
+    total : int, optional
+        Updates in the whole run; by default they are counted when it begins.
+    """
+
+    total: int
+
+    def __init__(self, total: int | None) -> None:
+        self._counts = total is None
+        if total is not None:
+            self.total = check_size("total", total)
+
+    def on_start(self, run: "Trainer") -> None:
+        """Set the rate of the next update."""
+        if self._counts:
+            self.total = run.total_updates()
+        super().on_start(run)
+
+
+class Cosine(WholeRun):
     """Half a cosine wave from `lr` down to `low`: PyTorch's ``CosineAnnealingLR``.
 
     Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without
@@ -84,21 +107,21 @@ class Cosine(Schedule):
     ----------
     lr : float
         The first rate.
-    total : int
-        Updates in the whole run. After them the rate stays at `low`.
+    total : int, optional
+        Updates in the whole run, all of them by default. After them the rate stays at `low`.
     low : float, default 0
     """
 
-    def __init__(self, lr: float, total: int, low: float = 0.0) -> None:
+    def __init__(self, lr: float, total: int | None = None, low: float = 0.0) -> None:
         self.lr = check_positive("lr", lr)
-        self.total = check_size("total", total)
+        super().__init__(total)
         self.low = check_number("low", low, 0)
 
     def rate(self, update: int) -> float:
         return _cosine(self.lr, self.low, min(1.0, update / self.total))
 
 
-class OneCycle(Schedule):
+class OneCycle(WholeRun):
     """The one-cycle schedule of the learning rate: up to a peak, and down to almost nothing.
 
     Half a cosine wave from `peak` / 25 up to `peak` over the first 30 % of the updates, another one
@@ -110,13 +133,14 @@ class OneCycle(Schedule):
     ----------
     peak : float
         The highest rate.
-    total : int
-        Updates in the whole run. After them the rate stays at its last value.
+    total : int, optional
+        Updates in the whole run, all of them by default. After them the rate stays at its last
+        value.
     """
 
-    def __init__(self, peak: float, total: int) -> None:
+    def __init__(self, peak: float, total: int | None = None) -> None:
         self.peak = check_positive("peak", peak)
-        self.total = check_size("total", total)
+        super().__init__(total)
 
     def rate(self, update: int) -> float:
         """Return the rate of the update that has `update` ones before it."""

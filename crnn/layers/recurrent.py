@@ -51,6 +51,9 @@ class LSTMOptions(GatedOptions, total=False):
     proj_size: int | None
 
 
+_FIXED = frozenset({*LSTMOptions.__annotations__, "reset", "beta"})
+
+
 class Recurrent(Layer):
     """What the recurrent layers share beyond the core: weights, copies, configuration."""
 
@@ -67,6 +70,11 @@ class Recurrent(Layer):
         if looks_like_one and name in (options := self.options):
             return options[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and isinstance(self, _core.Recurrent):
+            raise AttributeError(f"{name}: cannot be set; make a new layer with this option")
+        super().__setattr__(name, value)
 
     def _draw_weights(self: Any, seed: int) -> None:
         """Orthogonal W_h gate by gate, Glorot-uniform W_x and W_p, gains of 1; the rest is 0."""

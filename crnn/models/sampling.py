@@ -100,5 +100,8 @@ def draw(logits: NDArray[Any], temperature: float, u: float) -> int:
     best = int(np.argmax(logits))
     if temperature == 0:
         return best
-    shares = np.exp((logits.astype(np.float64) - logits[best]) / temperature).cumsum()
+    if np.isinf(logits[best]):  # as likely as each other, and all others not at all
+        shares = (logits == logits[best]).cumsum().astype(np.float64)
+    else:
+        shares = np.exp((logits.astype(np.float64) - logits[best]) / temperature).cumsum()
     return min(int(np.searchsorted(shares, u * shares[-1], side="right")), len(logits) - 1)

@@ -102,7 +102,8 @@ PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype,
     return (PyArrayObject *)cast;
 }
 
-/* Whole numbers or booleans of a shape, as a dense array of `type`. An empty list is an array of
+/* Whole numbers or booleans of a shape, as a dense array of `type` that is always a copy: they say
+ * where memory is read, so nobody may edit them once they are checked. An empty list is an array of
  * floats to NumPy, and of anything to its author. */
 static PyArrayObject *counts_array(const char *name, PyObject *object, const dims *shape,
                                    const char *kind, int type) {
@@ -114,8 +115,9 @@ static PyArrayObject *counts_array(const char *name, PyObject *object, const dim
         drop(array);
         return NULL;
     }
-    PyObject *cast = PyArray_FROM_OTF(
-        (PyObject *)array, type, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    PyObject *cast = PyArray_FROM_OTF((PyObject *)array, type,
+                                      NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST |
+                                          NPY_ARRAY_ENSUREARRAY | NPY_ARRAY_ENSURECOPY);
     drop(array);
     return (PyArrayObject *)cast;
 }
