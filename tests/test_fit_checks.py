@@ -24,11 +24,7 @@ def test_what_fit_is_given_is_looked_at():
     wrong = [
         ({"loss": "mse"}, TypeError, "loss: expected a function"),
         ({"optimizer": crnn.optim.SGD}, TypeError, "optimizer: expected one of crnn.optim"),
-        (
-            {"optimizer": crnn.optim.SGD(crnn.Dense(2, K))},
-            ValueError,
-            "optimizer: expected one made for",
-        ),
+        ({"optimizer": other}, ValueError, "optimizer: expected one made for this model"),
         ({"callbacks": EarlyStopping(1)}, TypeError, "callbacks: expected a list, got"),
         ({"callbacks": [EarlyStopping]}, TypeError, r"callbacks\[0\]: expected a Callback, got"),
     ]
