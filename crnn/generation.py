@@ -9,11 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from crnn import _core
 from crnn.layers.base import as_array, check_number, check_positive, check_seed, check_size
 from crnn.layers.streams import stream_of
-from crnn.models.sampling import draw
 
 Array = NDArray[Any]
 
-_SAMPLE = int.from_bytes(b"sample")  # stream of the counter-based generator, as in sampling
+SAMPLE_STREAM = int.from_bytes(b"sample")  # of the counter-based generator
 
 
 def generate(
@@ -149,7 +148,9 @@ class _Choice:
 
     def draw_from(self, seed: int, rows: int, steps: int) -> None:
         """Make the random numbers, one for each row and step."""
-        streams = (_core.random_uniform(seed, _SAMPLE, row << 32, steps) for row in range(rows))
+        streams = (
+            _core.random_uniform(seed, SAMPLE_STREAM, row << 32, steps) for row in range(rows)
+        )
         self._numbers = np.array([*streams]).reshape(rows, steps)
 
     def __call__(self, logits: Array, step: int) -> NDArray[np.int64]:
@@ -173,3 +174,24 @@ class _Choice:
             enough = int(np.searchsorted(shares, self._top_p * shares[-1]))
             likeliest = likeliest[: enough + 1]
         return np.sort(likeliest)
+
+
+def draw(logits: Array, temperature: float, u: float) -> int:
+    """Return a symbol drawn with probabilities softmax(logits / temperature).
+
+    Parameters
+    ----------
+    logits : array (K,)
+    temperature : float
+        From 0, which takes the likeliest.
+    u : float
+        A random number, uniform in [0, 1).
+    """
+    best = int(np.argmax(logits))
+    if temperature == 0:
+        return best
+    if np.isinf(logits[best]):  # as likely as each other, and all others not at all
+        shares = (logits == logits[best]).cumsum().astype(np.float64)
+    else:
+        shares = np.exp((logits.astype(np.float64) - logits[best]) / temperature).cumsum()
+    return min(int(np.searchsorted(shares, u * shares[-1], side="right")), len(logits) - 1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import as_array, valid_steps
+from crnn.layers.base import as_array, check_lengths, valid_steps
 from crnn.layers.options import options_of
 
 Data = Iterable[tuple[Any, ...]]
@@ -90,7 +90,7 @@ def items_of(data: Data, name: str, tbptt: tuple[int, int] | None) -> Iterator[I
             )
         lengths = given[2] if len(given) > 2 else None
         if lengths is not None:
-            lengths = _check_lengths(lengths, shape)
+            lengths = check_lengths(lengths, shape)  # windows would hide a wrong one
         extras = _extras(name, given[3], shape, target.shape) if len(given) > 3 else {}
         yield Item(x, target, lengths, **extras)
     if empty:
@@ -105,20 +105,6 @@ def _input(x: Any) -> Any:
     if isinstance(x, tuple) and x and all(isinstance(part, np.ndarray) for part in x):
         return tuple(np.asarray(part) for part in x)
     return np.asarray(x)
-
-
-def _check_lengths(lengths: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return lengths (B,) from 0 to T: windows would hide one that is out of range."""
-    given = as_array("lengths", lengths)
-    if len(shape) > 1 and given.dtype.kind in "iu" and given.shape == shape[:1]:
-        if given.size and not (0 <= given.min() and given.max() <= shape[1]):
-            raise ValueError(
-                f"lengths: expected integers from 0 to T={shape[1]}, "
-                f"got {given.min()} to {given.max()}"
-            )
-        return given
-    valid_steps(given, shape)  # says what is wrong
-    return given
 
 
 def _extras(

@@ -130,8 +130,8 @@ def check_product(names: str, *sizes: int) -> None:
         raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
 
 
-def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
+def check_lengths(lengths: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Lengths (B,) from 0 to T as integers, of an input (B, T, ...)."""
     if len(shape) < 2:
         raise ValueError(
             f"lengths: expected none for an input without a time axis, of shape {shape}"
@@ -147,6 +147,12 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         raise ValueError(
             f"lengths: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
         )
+    return given
+
+
+def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
+    given = check_lengths(lengths, shape)
     return np.asarray(np.arange(shape[1]) < given[:, None])
 
 

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, as_array, build, check_layer, check_size, describe, valid_steps
+from crnn.layers.base import (
+    Array,
+    as_array,
+    build,
+    check_layer,
+    check_lengths,
+    check_size,
+    describe,
+)
 from crnn.layers.composition import Composition, Residual, RunsParts, Sequential
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout
@@ -222,7 +230,7 @@ def _checked(given: Given, x: Array) -> Given:
         raise ValueError(f"{expected}, got shape {x.shape}")
     lengths, mask, resets = given.lengths, given.mask, given.resets
     if lengths is not None:
-        lengths = valid_steps(lengths, x.shape).sum(axis=1)
+        lengths = check_lengths(lengths, x.shape).astype(np.int64)  # a copy
     if mask is not None:
         mask = check_steps("mask", mask, x.shape).copy()
     if resets is not None:
