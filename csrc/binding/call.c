@@ -8,7 +8,7 @@ static bool input_init(call *c, const crnn_layer *layer, PyObject *object) {
     if (PyArray_ISINTEGER(x) && PyArray_NDIM(x) == 2) {
         const dims symbols = {2, {-1, -1}, {"B", "T"}};
         c->x = integer_array("x", (PyObject *)x, &symbols);
-        if (c->x) c->in.symbols = PyArray_DATA(c->x);
+        if (c->x) c->in = (crnn_input){.symbols = PyArray_DATA(c->x), .table = layer->inputs};
     } else if (PyArray_ISFLOAT(x) && PyArray_NDIM(x) == 3 && PyArray_DIM(x, 2) == inputs) {
         const dims floats = {3, {-1, -1, inputs}, {"B", "T", "I"}};
         c->x = float_array("x", (PyObject *)x, layer->dtype, &floats, false);
@@ -64,7 +64,7 @@ static bool symbols_within(const call *c, const crnn_layer *layer) {
     const crnn_rows *rows = &c->rows;
     for (size_t i = 0; c->in.symbols && i < rows->places; i++) {
         for (size_t n = 0; n < rows->length[i]; n++) {
-            const size_t at = rows->begin[i] + n, t = rows->times ? rows->times[at] : at;
+            const size_t t = crnn_rows_time(rows, i, n);
             const int64_t symbol = c->in.symbols[rows->order[i] * rows->given.steps + t];
             if (symbol >= 0 && (uint64_t)symbol < layer->inputs) continue;
             PyErr_Format(PyExc_ValueError,

@@ -204,6 +204,13 @@ crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words);
 /* words [crnn_rows_size], and what `steps` points to, are referred to by *rows. */
 void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps);
 
+/* The caller's step that a place reads as its t-th. */
+static inline size_t crnn_rows_time(const crnn_rows *rows, size_t place, size_t t) {
+    const size_t nth = rows->given.reverse ? rows->length[place] - 1 - t : t;
+    const size_t at = rows->begin[place] + nth;
+    return rows->times ? rows->times[at] : at;
+}
+
 /* ---- forward and backward ------------------------------------------------------------------- */
 
 /* Element [b][t][f] lies at data[b * row + t * step + f]: strides in elements, features side by
@@ -227,11 +234,19 @@ void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t features,
 crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t features,
                         crnn_dtype dtype, void *folded);
 
-/* What the layer reads: floats (B, T, I), or symbols (B, T) in 0..I-1 where x.data is NULL. */
+/* What the layer reads: floats (B, T, I); or symbols (B, T), of which number k stands for row k of
+ * W_x; or both side by side: then the floats, (B, T, I - table), meet the rows of W_x behind those
+ * that symbols stand for. */
 typedef struct crnn_input {
     crnn_seq x;
-    const int64_t *symbols; /* [B][T], dense */
+    const int64_t *symbols; /* [B][T] in 0..table-1, dense; or NULL */
+    size_t table;           /* where there are symbols; I where there is nothing else */
 } crnn_input;
+
+/* How many of the inputs are floats. */
+static inline size_t crnn_floats(const crnn_layer *layer, const crnn_input *in) {
+    return in->symbols ? layer->inputs - in->table : layer->inputs;
+}
 
 /* Elements of a state buffer: h (B, P), c (B, H), dense, in the caller's row order. c only where
  * states == 2; a NULL stands, where it is read, for the learned state or for zeros, and for "not
@@ -265,6 +280,7 @@ typedef struct crnn_forward_args {
     const void *packed; /* by the same kernels, and none of them is dropped; NULL: forward packs
                            what is worth it */
     crnn_input in;
+    bool stepwise; /* a step of x is there only when the step before it is done */
     crnn_noise noise;
     crnn_state initial; /* in */
     crnn_seq y; /* out (B, T, P), zeros past a row's end, what was last in holes; data NULL: not
@@ -290,7 +306,7 @@ typedef struct crnn_backward_args {
     crnn_state dfinal;   /* in */
     crnn_state dinitial; /* out */
     void *grads;         /* flat, added to */
-    crnn_seq dx;         /* out (B, T, I), or data NULL: not wanted; zeros past a row's end */
+    crnn_seq dx;         /* out (B, T, floats), or data NULL: not wanted; zeros past a row's end */
     bool add_dx;         /* add to what dx holds instead, and leave the padding alone */
     void *dh, *dc;       /* out [N][crnn_padded of P, of H], total derivatives; NULL: not wanted */
     void *workspace;     /* [crnn_backward_workspace] bytes, aligned to CRNN_ALIGN */

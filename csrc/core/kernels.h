@@ -90,6 +90,7 @@ typedef struct crnn_forward_run {
     const crnn_rows *rows;
     const void *params;               /* flat */
     void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
+    size_t table;                     /* rows of W_x that are not packed, for symbols */
     void *packed_p;                   /* projection, as pack_dense gives it; or NULL */
     void *vectors;                    /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h;            /* packed like the bias, where normalised */
@@ -163,6 +164,12 @@ typedef struct crnn_backward_run {
     void **dx_rows;            /* [window] */
 } crnn_backward_run;
 
+/* Some steps of backward, and where their tape rows begin and end. */
+typedef struct crnn_window {
+    size_t begin, end;
+    size_t row, rows; /* first tape row, and how many */
+} crnn_window;
+
 /* A dense product of rows, C = init + A B, B packed in panels of TILE_VECS vectors of columns. */
 typedef struct crnn_product {
     size_t n, inner, columns;
@@ -204,8 +211,21 @@ struct crnn_kernels {
     /* backward: one panel of the products to h, of one phase, and to x */
     void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
     void (*turn_x)(const crnn_backward_run *run, size_t panel);
-    void (*forward)(const crnn_forward_run *run, const crnn_span *span);
-    void (*backward)(const crnn_backward_run *run, const crnn_span *span);
+    /* steps from..to-1 */
+    void (*forward)(const crnn_forward_run *run, const crnn_span *span, size_t from, size_t to);
+    /* backward: what it needs before the first window; then window by window, last to first: what
+     * stands at its tape rows, its steps from the last, what its first one leaves to the step
+     * before; and, once all members are there, their share of the products over it */
+    void (*begin_back)(const crnn_backward_run *run, size_t part, size_t parts);
+    void (*list_window)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w);
+    void (*step_back)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w,
+                      size_t t);
+    void (*finish_window)(const crnn_backward_run *run, const crnn_span *span,
+                          const crnn_window *w);
+    void (*weight_grads)(const crnn_backward_run *run, const crnn_window *w, size_t part,
+                         size_t parts);
+    /* dx of tape rows from..to-1 of the window */
+    void (*input_grad)(const crnn_backward_run *run, size_t from, size_t to);
     /* rows from..to-1 */
     void (*dropout)(const crnn_dropout *d, size_t from, size_t to, const void *x, void *y);
     void (*view_gate)(const crnn_shape *shape, const crnn_rows *rows, const void *gates,

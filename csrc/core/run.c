@@ -42,6 +42,22 @@ crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_a
     return crnn_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->places, a);
 }
 
+void crnn_lay_extras(const crnn_shape *s, void **vectors, void **gain_x, void **gain_h,
+                     crnn_arena *a) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    if (s->rich) *vectors = crnn_take(a, VECTORS, s->padded, item);
+    if (!s->layer.layer_norm) return;
+    *gain_x = crnn_take(a, s->packed_bias, 1, item);
+    *gain_h = crnn_take(a, s->packed_bias, 1, item);
+}
+
+void crnn_pack_extras(const crnn_shape *s, const void *params, void *vectors, void *gain_x,
+                      void *gain_h) {
+    if (vectors) s->kernels->pack_vectors(s, params, vectors);
+    if (gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, params, gain_x);
+    if (gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, params, gain_h);
+}
+
 bool crnn_drops_h(const crnn_shape *s, const crnn_noise *noise) {
     return noise->on && s->layer.recurrent_dropout != 0;
 }
