@@ -393,4 +393,41 @@ void crnn_rmsprop(const crnn_optim_step *s, double alpha, double eps, void *squa
 void crnn_adam(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                void *m, void *v);
 
+/* ---- attention (attention.c) ---------------------------------------------------------------- */
+
+/* Queries [B][T_q][A] look at the keys [B][T_s][A] of their own source row and get a mean of its
+ * values [B][T_s][C]. The score of step s is  v . tanh(key_s + query)  where v is given (Bahdanau
+ * et al., "Neural machine translation by jointly learning to align and translate", 2015), else
+ * key_s . query  (Luong et al., "Effective approaches to attention-based neural machine
+ * translation", 2015). The softmax of the scores of the steps that are there is the weights
+ * [B][T_q][T_s]; the mean they make is the context [B][T_q][C]. Past the end of a source weights
+ * are 0; past the end of its queries, and of a source that is empty, so is the context. All buffers
+ * are dense. */
+typedef struct crnn_attention {
+    crnn_dtype dtype;
+    size_t batch, queries, steps; /* B, T_q, T_s */
+    size_t key_size, value_size;  /* A, C; at least 1 */
+    const int64_t *lengths;       /* [B] of the sources, each 0..T_s; NULL: all are T_s */
+    const int64_t *query_lengths; /* [B] each 0..T_q; NULL: all are T_q */
+    const void *keys, *values;
+    const void *v; /* [A], or NULL: key . query */
+} crnn_attention;
+
+/* weights, context: out. */
+void crnn_attention_forward(const crnn_attention *a, const void *queries, void *weights,
+                            void *context);
+
+typedef struct crnn_attention_grads {
+    const void *weights;   /* in, as forward gave them */
+    const void *dcontext;  /* in [B][T_q][C]; nothing is read past the end of a row's queries */
+    void *dqueries;        /* out [B][T_q][A], zeros past the end */
+    void *dkeys, *dvalues; /* out, in the shape of keys and of values */
+    void *dv;              /* [A] added to, row by row; NULL where there is no v */
+    void *workspace;       /* [crnn_attention_workspace] bytes */
+} crnn_attention_grads;
+
+crnn_status crnn_attention_workspace(const crnn_attention *a, size_t *bytes);
+void crnn_attention_backward(const crnn_attention *a, const void *queries,
+                             const crnn_attention_grads *grads);
+
 #endif

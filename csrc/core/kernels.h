@@ -188,6 +188,14 @@ typedef struct crnn_outer {
     void *block;   /* [block_rows][inner rounded up to tiles] scratch */
 } crnn_outer;
 
+/* Where the gradients of one query of attention go. Rows are those of its source row. */
+typedef struct crnn_attend_grads {
+    void *dscores; /* out [T_s], as far as the row goes */
+    void *dquery;  /* out [A] */
+    void *dkeys;   /* [T_s][A] added to */
+    void *dv;      /* [A] added to; NULL where there is no v */
+} crnn_attend_grads;
+
 struct crnn_kernels {
     const char *isa;
     crnn_dtype dtype;
@@ -246,6 +254,18 @@ struct crnn_kernels {
     void (*rmsprop)(const crnn_optim_step *s, double alpha, double eps, void *square);
     void (*adam)(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                  void *m, void *v);
+
+    /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
+     * for nothing. weights [T_s] and context [C] are written */
+    void (*attend)(const crnn_attention *a, size_t row, const void *query, void *weights,
+                   void *context);
+    /* all gradients but that of the values */
+    void (*attend_back)(const crnn_attention *a, size_t row, const void *query, const void *weights,
+                        const void *dcontext, const crnn_attend_grads *to);
+    /* dvalues [T_s][C] of the source row += those of its queries 0..n-1, last to first; weights
+     * (B, T_q, T_s), dcontext (B, T_q, C) */
+    void (*attend_values_back)(const crnn_attention *a, size_t row, size_t n,
+                               const crnn_seq *weights, const crnn_seq *dcontext, void *dvalues);
 
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);
