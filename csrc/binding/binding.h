@@ -27,7 +27,7 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 /* ---- module.c */
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer;
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape;
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -172,6 +172,7 @@ typedef struct Tape {
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 
 extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
+extern PyType_Spec decoder_tape_spec, seq2seq_spec;
 extern PyStructSequence_Desc pair_state_desc;
 
 /* The method layer.stream. */

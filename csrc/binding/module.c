@@ -41,12 +41,15 @@ static bool add_types(PyObject *module) {
     state->pair_tape = add_type(module, &pair_tape_spec, NULL);
     state->pair_state = PyStructSequence_NewType(&pair_state_desc);
     state->buffer = add_type(module, &buffer_spec, NULL);
+    state->decoder_tape = add_type(module, &decoder_tape_spec, NULL);
     state->recurrent = add_type(module, &recurrent_spec, NULL);
     PyTypeObject *bidirectional = add_type(module, &bidirectional_spec, NULL);
     drop(bidirectional);
+    PyTypeObject *seq2seq = add_type(module, &seq2seq_spec, NULL);
+    drop(seq2seq);
     if (!state->tape || !state->stream || !state->pair_tape || !state->buffer ||
-        !state->recurrent || !bidirectional || !state->pair_state ||
-        PyModule_AddType(module, state->pair_state) < 0)
+        !state->recurrent || !bidirectional || !state->decoder_tape || !seq2seq ||
+        !state->pair_state || PyModule_AddType(module, state->pair_state) < 0)
         return false;
     for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
         PyTypeObject *type = add_type(module, cells[i], state->recurrent);
@@ -96,6 +99,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pair_tape);
     Py_VISIT(state->pair_state);
     Py_VISIT(state->buffer);
+    Py_VISIT(state->decoder_tape);
     return 0;
 }
 
@@ -107,6 +111,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->pair_tape);
     Py_CLEAR(state->pair_state);
     Py_CLEAR(state->buffer);
+    Py_CLEAR(state->decoder_tape);
     return 0;
 }
 

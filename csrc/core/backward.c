@@ -79,7 +79,7 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     return crnn_arena_size(&a, bytes);
 }
 
-static size_t output_panels(const crnn_shape *s, size_t features) {
+size_t crnn_output_panels(const crnn_shape *s, size_t features) {
     const size_t wide = TILE_VECS * s->width;
     return (features + wide - 1) / wide;
 }
@@ -87,9 +87,9 @@ static size_t output_panels(const crnn_shape *s, size_t features) {
 /* A member's share of the panels: those of each phase's W_h, then those of W_x. */
 static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
     const crnn_shape *s = run->shape;
-    const size_t to_h = output_panels(s, s->h_wide), all_h = s->phases * to_h;
+    const size_t to_h = crnn_output_panels(s, s->h_wide), all_h = s->phases * to_h;
     const size_t count =
-        all_h + (run->dx.data ? output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
+        all_h + (run->dx.data ? crnn_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
     for (size_t i = count * part / parts; i < count * (part + 1) / parts; i++) {
         if (i < all_h)
             s->kernels->turn_h(run, i / to_h, i % to_h);
@@ -129,7 +129,7 @@ static void backward_part(void *context, size_t part, size_t parts) {
     const crnn_shape *s = &call->shape;
     crnn_backward_turn(call, part, parts);
     crnn_meet(parts);
-    const size_t panels = output_panels(s, s->layer.hidden);
+    const size_t panels = crnn_output_panels(s, s->layer.hidden);
     const crnn_span span = crnn_span_of(s, run->rows, panels, part, parts);
     for (size_t end = run->rows->given.steps; end > 0;) {
         const crnn_window w = crnn_window_before(run->rows, run->window, end);

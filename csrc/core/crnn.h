@@ -430,4 +430,57 @@ crnn_status crnn_attention_workspace(const crnn_attention *a, size_t *bytes);
 void crnn_attention_backward(const crnn_attention *a, const void *queries,
                              const crnn_attention_grads *grads);
 
+/* ---- a decoder that is fed what it attends to (decoder.c) ----------------------------------- */
+
+/* Recurrent layers one on top of the other. Before each step the top one's last h, P wide, asks
+ * attention for a context, and the lowest layer reads it beside its own input: Bahdanau et al.
+ * (2015). The context of a step waits for the step before, so all layers take a step before any
+ * takes the next. */
+typedef struct crnn_decoder_level {
+    const crnn_layer *layer; /* not reversed */
+    const void *params;      /* flat */
+    crnn_noise noise;
+    crnn_state initial, final; /* in; out */
+    crnn_seq y;                /* out (B, T, P) */
+    crnn_tape *tape;           /* out, memory given by the caller */
+} crnn_decoder_level;
+
+typedef struct crnn_decoder {
+    const crnn_kernels *kernels;
+    const crnn_rows *rows;           /* of the target, not cut and without holes */
+    size_t depth;                    /* at least 1 */
+    const crnn_decoder_level *level; /* [depth], lowest first */
+    crnn_input in; /* of the lowest, with floats: of their last C forward writes the contexts */
+    const crnn_attention *attention; /* of T queries; those past a row's end do not count */
+    const void *w_query;             /* (P, A): the query is W_query h; NULL: it is h, and A is P */
+    void *queries;                   /* out (B, T, A), dense */
+    void *weights;                   /* out (B, T, T_s), dense, zeros past a row's end */
+    void *workspace;                 /* [crnn_decoder_workspace] bytes, aligned to CRNN_ALIGN */
+} crnn_decoder;
+
+crnn_status crnn_decoder_workspace(const crnn_decoder *d, size_t *bytes);
+void crnn_decoder_forward(const crnn_decoder *d);
+
+typedef struct crnn_decoder_level_grads {
+    crnn_seq dy;         /* (B, T, P) of the top one: in, changed; of others: scratch */
+    bool from_learned;   /* forward began with the learned state */
+    crnn_state dinitial; /* out */
+    void *grads;         /* flat, added to */
+} crnn_decoder_level_grads;
+
+typedef struct crnn_decoder_grads {
+    const crnn_decoder_level_grads *level; /* [depth] */
+    crnn_seq dx;           /* out (B, T, floats) of the lowest level's, zeros past a row's end */
+    void *dcontext;        /* in (B, T, C), dense; gains what came through the lowest level */
+    void *dqueries;        /* out (B, T, A), dense; not written past a row's end */
+    void *dkeys, *dvalues; /* out, in the shape of keys and of values */
+    void *dv, *dw_query;   /* [A], (P, A) added to; NULL where there is none */
+    void *workspace;       /* [crnn_decoder_grads_workspace] bytes, aligned to CRNN_ALIGN */
+} crnn_decoder_grads;
+
+/* After forward; the decoder's own workspace does not count here. */
+crnn_status crnn_decoder_grads_workspace(const crnn_decoder *d, const crnn_decoder_grads *g,
+                                         size_t *bytes);
+void crnn_decoder_backward(const crnn_decoder *d, const crnn_decoder_grads *g);
+
 #endif

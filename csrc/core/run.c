@@ -129,6 +129,12 @@ static size_t share_of_rows(const crnn_rows *rows, size_t part, size_t parts) {
     return part == parts ? rows->places : place;
 }
 
+crnn_span crnn_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts) {
+    return (crnn_span){
+        part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
+        panels, false};
+}
+
 /* Rows of its own for each member, unless that left most of a tile empty. A step that has stages
  * needs whole rows. */
 crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels, size_t part,
@@ -137,9 +143,7 @@ crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels
     if (parts > 1 && !s->staged && too_few_rows && step_work(s, rows) >= (double)parts * STEP_WORK)
         return (crnn_span){
             part, parts, 0, rows->places, panels * part / parts, panels * (part + 1) / parts, true};
-    return (crnn_span){
-        part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
-        panels, false};
+    return crnn_span_of_rows(rows, panels, part, parts);
 }
 
 /* ---- states */

@@ -55,6 +55,8 @@ size_t crnn_seats(const crnn_shape *s, const crnn_rows *rows);
 /* What member `part` does of each step, which has so many panels. */
 crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels, size_t part,
                        size_t parts);
+/* The same with rows of its own, over all steps. */
+crnn_span crnn_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts);
 
 /* ---- states and sequences of the caller's */
 
@@ -104,6 +106,8 @@ typedef struct crnn_backward_call {
 } crnn_backward_call;
 
 void crnn_backward_open(crnn_backward_call *call, const crnn_backward_args *args);
+/* Panels of output, each of TILE_VECS vectors. */
+size_t crnn_output_panels(const crnn_shape *s, size_t features);
 /* A member's share, after which the team meets. */
 void crnn_backward_turn(const crnn_backward_call *call, size_t part, size_t parts);
 /* The window before step `end`, of at most so many tape rows. */
