@@ -27,7 +27,8 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 /* ---- module.c */
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape;
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
+        *search;
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -77,6 +78,9 @@ PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape)
 bool parse_size(const char *name, PyObject *object, size_t *size);
 /* An integer from 0 to 2**64 - 1. */
 bool parse_count(const char *name, PyObject *object, uint64_t *count);
+/* A finite number, low <= number < below, which `expected` says in words. */
+bool parse_number(const char *name, const char *expected, PyObject *object, double low,
+                  double below, double *number);
 
 /* False, with ValueError, unless OK. */
 bool check_status(crnn_status status, const char *what);
@@ -159,7 +163,7 @@ PyObject *recurrent_check(Recurrent *self, PyObject *args);
 /* Whether backward would take these; an exception otherwise. */
 bool recurrent_check_backward(const Recurrent *self, PyObject *tape, PyObject *dstate);
 
-/* ---- tape.c, stream.c, bidirectional.c */
+/* ---- tape.c, stream.c, search.c, bidirectional.c */
 
 typedef struct Tape {
     PyObject_HEAD
@@ -171,12 +175,31 @@ typedef struct Tape {
 
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 
-extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
+extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;
 extern PyType_Spec decoder_tape_spec, seq2seq_spec;
 extern PyStructSequence_Desc pair_state_desc;
 
+typedef struct Search {
+    PyObject_HEAD
+    crnn_search search;
+    size_t max_steps, room; /* steps that there may be, and that the history has room for */
+    void *memory;           /* owned, like what follows */
+    int64_t *symbols;
+    size_t *parents;
+    PyArrayObject *forced; /* or NULL: what the options point into */
+} Search;
+
+/* Steps that the history has room for: at least one more, or 0 with an exception. */
+size_t search_room(Search *self);
+bool search_is_done(const Search *self);
+void search_refuse_nan(const Search *self); /* sets the exception */
+
 /* The method layer.stream. */
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
+
+/* ---- generate.c: a method of Seq2Seq */
+
+PyObject *seq2seq_generate(PyObject *self, PyObject *args);
 
 /* ---- options.c */
 

@@ -464,6 +464,11 @@ static PyMethodDef seq2seq_methods[] = {
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
      PyDoc_STR("_decode_back($self, tape, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
                "dx, dkeys, dvalues, dstates; adds to dW_query_t, dv and the layers' gradients.")},
+    {"_generate", seq2seq_generate, METH_VARARGS,
+     PyDoc_STR("_generate($self, levels, embedding, feeds, keys, values, source_lengths, "
+               "W_query_t, v, W_out_t, b_out, start, searches, /)\n--\n\n"
+               "Runs every search to its end. levels: (layer, state) each; searches: some source "
+               "rows each, one behind the other.")},
     {0},
 };
 

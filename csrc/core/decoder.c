@@ -52,12 +52,6 @@ static crnn_forward_args level_args(const crnn_decoder *d, size_t l) {
                                .tape = level->tape};
 }
 
-/* Elements of a packed matrix of so many rows. */
-static void *take_packed(const crnn_decoder *d, size_t inner, size_t columns, crnn_arena *a) {
-    const size_t wide = TILE_VECS * d->kernels->width, item = crnn_dtype_size(d->kernels->dtype);
-    return crnn_take(a, inner, (columns + wide - 1) / wide * wide, item);
-}
-
 static crnn_status lay_decoder(const crnn_decoder *d, decoder_forward *f, crnn_arena *a) {
     const size_t item = crnn_dtype_size(d->kernels->dtype), P = crnn_width(top_layer(d));
     const size_t A = d->attention->key_size, places = d->rows->places;
@@ -70,7 +64,7 @@ static crnn_status lay_decoder(const crnn_decoder *d, decoder_forward *f, crnn_a
         void *work = crnn_take(a, bytes, 1, 1);
         if (a->base) f->work[l] = work;
     }
-    f->packed_query = d->w_query ? take_packed(d, P, A, a) : NULL;
+    f->packed_query = d->w_query ? crnn_take_packed(d->kernels, P, A, a) : NULL;
     f->h_rows = crnn_take(a, places, P, item);
     f->query_rows = crnn_take(a, places, A, item);
     return CRNN_OK;
@@ -225,7 +219,7 @@ static crnn_status lay_back(const crnn_decoder *d, const crnn_decoder_grads *g, 
     b->dv = d->attention->v ? crnn_take(a, batch, A, item) : NULL;
     if (!d->w_query) return CRNN_OK;
     b->h_rows = crnn_take(a, rows, P, item);
-    b->turned_query = take_packed(d, A, P, a);
+    b->turned_query = crnn_take_packed(k, A, P, a);
     b->block = crnn_take(a, P + k->tile_rows, k->block_rows, item);
     return CRNN_OK;
 }

@@ -101,6 +101,11 @@ const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, cons
     return copy;
 }
 
+void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a) {
+    const size_t wide = TILE_VECS * kernels->width;
+    return crnn_take(a, inner, (columns + wide - 1) / wide * wide, crnn_dtype_size(kernels->dtype));
+}
+
 /* ---- shares */
 
 /* Multiply-adds of one step worth meeting for. */
@@ -174,7 +179,8 @@ static void states_to_places(const crnn_shape *s, const crnn_rows *rows, crnn_st
 void crnn_states_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
                     const void *given, const void *params, void *to) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    const char *learned = part.is_learned ? (const char *)params + part.learned * item : NULL;
+    const bool has_learned = part.is_learned && params;
+    const char *learned = has_learned ? (const char *)params + part.learned * item : NULL;
     states_to_places(s, rows, part, CRNN_READ_FIRST, given, learned, to);
 }
 

@@ -46,6 +46,9 @@ bool crnn_drops_weights(const crnn_shape *s, const crnn_noise *noise);
 const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, const void *params,
                               crnn_arena *a);
 
+/* Room for a packed dense matrix of so many rows, whichever way round. */
+void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a);
+
 /* ---- shares */
 
 /* Multiply-adds of a pass over all steps. */
