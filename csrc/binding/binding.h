@@ -217,4 +217,16 @@ extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
 
 extern PyMethodDef module_functions[];
 
+/* A writeable array of floats that lies in memory without gaps, in C or in Fortran order; not a new
+ * reference. */
+PyArrayObject *buffer_array(const char *name, PyObject *object);
+/* Floats of either type, C order; other types as float64. A new reference. */
+PyArrayObject *dense_floats(const char *name, PyObject *object);
+crnn_dtype dtype_of(PyArrayObject *array); /* of one of these */
+
+/* ---- attention.c: functions of the module */
+
+PyObject *attention_forward(PyObject *module, PyObject *args);
+PyObject *attention_backward(PyObject *module, PyObject *args);
+
 #endif
