@@ -105,13 +105,16 @@ def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> NDArray[
     return None if lengths is None else check_lengths(lengths, shape, name).astype(np.int64)
 
 
-def check_symbol(name: str, value: Any, K: int) -> int:
-    """One symbol."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer from 0 to K-1={K - 1}, got {value!r:.60}")
-    if not 0 <= value < K:
-        raise ValueError(f"{name}: expected an integer from 0 to K-1={K - 1}, got {value!r}")
-    return int(value)
+def check_stop(stop: Any, K: int) -> int | None:
+    """None, or a symbol."""
+    expected = f"stop: expected None or an integer from 0 to K-1={K - 1}"
+    if stop is None:
+        return None
+    if isinstance(stop, (bool, np.bool_)) or not isinstance(stop, (int, np.integer)):
+        raise TypeError(f"{expected}, got {stop!r:.60}")
+    if not 0 <= stop < K:
+        raise ValueError(f"{expected}, got {stop!r}")
+    return int(stop)
 
 
 def check_start_symbols(start: Any, batch: int, K: int) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ from crnn.layers.base import (
     check_dtype,
     check_layer,
     check_seed,
+    check_size,
     describe,
 )
 from crnn.layers.composition import Composition
@@ -524,11 +525,14 @@ class Seq2Seq(Composition):
         if self.target_symbols is None:
             how.check_vectors(stop)
             first = checks.check_start_vectors(start, len(read), self.target_width, self.dtype)
-            return generate_vectors(self, read, lengths, first, max_steps), None
+            steps = check_size("max_steps", max_steps)
+            return generate_vectors(self, read, lengths, first, steps), None
         K = self.target_symbols
         symbols = checks.check_start_symbols(start, len(read), K)
-        end = None if stop is None else checks.check_symbol("stop", stop, K)
-        return generate_symbols(self, read, lengths, symbols, end, max_steps, how)
+        search = how.search(len(read), K, checks.check_stop(stop, K), max_steps)
+        generate_symbols(self, read, lengths, symbols, search)
+        tokens, scores = search.result(n_best)
+        return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
 
 def _dtype_of(*layers: Any) -> np.dtype[Any]:
