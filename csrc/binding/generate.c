@@ -55,7 +55,7 @@ static bool check_tuple(const char *name, PyObject *given, size_t *count) {
     return false;
 }
 
-static crnn_dtype dtype_of(const generation *g) { return g->layers[0]->layer.dtype; }
+static crnn_dtype dtype_of_levels(const generation *g) { return g->layers[0]->layer.dtype; }
 
 static bool refuse(const char *what) {
     PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
@@ -72,7 +72,7 @@ static bool level_parse(generation *g, size_t l, const module_state *module, PyO
     g->layers[l] = (Recurrent *)Py_NewRef(layer);
     if (!recurrent_ready(g->layers[l])) return false;
     const crnn_layer *own = &g->layers[l]->layer;
-    if (own->reverse || own->dtype != dtype_of(g) ||
+    if (own->reverse || own->dtype != dtype_of_levels(g) ||
         (l > 0 && own->inputs != crnn_width(&g->layers[l - 1]->layer)))
         return refuse("levels");
     if (!state_parse(&g->states[l], "state", own, (size_t)batch, state)) return false;
@@ -108,7 +108,7 @@ static bool floats_parse(const generation *g, const char *name, PyObject *given,
                          PyArrayObject **array, const void **data) {
     *data = NULL;
     if (given == Py_None) return true;
-    *array = float_array(name, given, dtype_of(g), &shape, true);
+    *array = float_array(name, given, dtype_of_levels(g), &shape, true);
     if (*array) *data = PyArray_DATA(*array);
     return *array != NULL;
 }
@@ -134,7 +134,7 @@ static bool attention_parse(generation *g, const generate_arguments *given) {
         (!(g->source_lengths = integer_array("source_lengths", given->source_lengths, &per_row)) ||
          !integers_within("source_lengths", g->source_lengths, 0, T)))
         return false;
-    a->dtype = dtype_of(g);
+    a->dtype = dtype_of_levels(g);
     a->batch = (size_t)B;
     a->queries = 1;
     a->steps = (size_t)T;
