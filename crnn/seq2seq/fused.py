@@ -43,11 +43,13 @@ class FusedTape(NamedTuple):
         """Nothing can be wrong with the tape of a model like this."""
 
     def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        assert dcontext is not None
         if self.table is not None:
             self.table.layer.flat_grads.fill(0)
         grads = _query_map(model, "grads")
         dx, dkeys, dvalues, dstates = model._decode_back(self.core, dy, dcontext, *grads)
         if self.table is not None:
+            assert model.target_embedding is not None
             self.table.hand_over(model.target_embedding, _levels(model)[0].layer)
         dfed = None if self.table is not None else dx[:, :, : model.target_width]
         dstart = _nested(model.decoder, iter(dstates))
@@ -186,16 +188,27 @@ def generate_symbols(
     levels = _levels(model)
     assert model.target_embedding is not None
     layers, vectors = [level.layer for level in levels], model.target_embedding.params["W"]
-    if len(vectors) <= SYMBOLS_A_ROW * len(start):
-        layers[0], vectors = table_layer(layers[0], vectors), None
+    in_table = len(vectors) <= SYMBOLS_A_ROW * len(start)
+    if in_table:
+        layers[0] = table_layer(layers[0], vectors)
     told = tuple(zip(layers, _flat(model.decoder, encoding.state), strict=True))
-    attended: tuple[Any, ...] = (None,) * 5
-    if encoding.memory is not None:
-        memory = encoding.memory
-        attended = memory.keys, memory.values, memory.lengths, *_query_map(model, "params")
+    values, keys, lengths = encoding.memory or (None, None, None)
+    W_query, v = _query_map(model, "params") if model.attention is not None else (None, None)
     output = model.output.params
-    ends = output["W"].T, output.get("b"), start, tuple(searches)
-    model._generate(told, vectors, model.feeds, *attended, *ends)
+    model._generate(
+        told,
+        None if in_table else vectors,
+        model.feeds,
+        keys,
+        values,
+        lengths,
+        W_query,
+        v,
+        output["W"].T,
+        output.get("b"),
+        start,
+        tuple(searches),
+    )
 
 
 def shares(model: Seq2Seq, rows: int) -> list[tuple[int, int]]:

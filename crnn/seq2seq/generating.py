@@ -158,14 +158,13 @@ def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[
     own : array (B, T) of booleans
         False in step 0.
     """
-    B, T = target.shape
+    (B, T), K = target.shape, model.target_symbols
+    assert K is not None
     if B == 0 or T < 2 or not own.any():
         return target
     told = np.where(own, -1, target)[:, 1:]
     searches = [
-        _core.Search(
-            end - begin, model.target_symbols, T - 1, first_group=begin, forced=told[begin:end]
-        )
+        _core.Search(end - begin, K, T - 1, first_group=begin, forced=told[begin:end])
         for begin, end in fused.shares(model, B)
     ]
     fused.generate_symbols(model, encoding, target[:, 0].astype(np.int64), searches)

@@ -408,8 +408,8 @@ class Seq2Seq(_core.Seq2Seq, Composition):
             target, own = own_choices(self, target, encoding, own), None
         if own is not None or (self.feeds and not in_core):
             return stepwise.decode(self, target, encoding, lengths, given, own)
-        way = fused if self.feeds else decoding
-        return way.decode(self, target, encoding, lengths, given)
+        decode = fused.decode if self.feeds else decoding.decode
+        return decode(self, target, encoding, lengths, given)
 
     def choice(self, step: stepwise.Step) -> Array:
         """What the model itself gives at a step: the likeliest symbols (B,), or vectors (B, E)."""

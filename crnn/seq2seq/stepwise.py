@@ -57,9 +57,8 @@ class StepsTape(NamedTuple):
         dfed = None if self.fed.dtype.kind in "iu" else np.zeros_like(self.fed, model.dtype)
         for t in reversed(range(len(self.steps))):
             one = slice(t, t + 1)
-            dx = back.step(
-                self.steps[t], dy[:, one], None if dcontext is None else dcontext[:, one]
-            )
+            dnow = None if dcontext is None else dcontext[:, one]
+            dx = back.step(self.steps[t], dy[:, one], dnow)
             if dfed is not None:
                 dfed[:, one] = dx
         if dfed is not None and self.own is not None:
