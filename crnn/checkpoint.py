@@ -125,9 +125,11 @@ def _least_parameters(description: Any) -> int:
         for name, value in description.items()
         if isinstance(value, int) and not isinstance(value, bool) and name != "seed"
     }
+    tables = [sizes.pop(name, 0) for name in ("source_symbols", "target_symbols")]  # one each
     own = math.prod(sizes.values()) if sizes else 0
     recurrent = sizes.get("hidden_size", 0) ** 2
-    return max(own, recurrent) + sum(_least_parameters(part) for part in description.values())
+    parts = sum(_least_parameters(part) for part in description.values())
+    return max(own, recurrent) + sum(tables) + parts
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:
