@@ -56,7 +56,7 @@ class FusedTape(NamedTuple):
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
 
     def shown(self, model: Seq2Seq) -> Any:
-        return self.core
+        return _nested(model.decoder, iter(self.core.levels))
 
 
 class Level(NamedTuple):

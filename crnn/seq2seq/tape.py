@@ -23,7 +23,8 @@ class Seq2SeqTape:
     encoder : tape
         That of the encoder.
     decoder : tape, or tuple of tapes
-        That of the decoder; one for each step where it ran step by step, through its own methods.
+        That of the decoder, of all steps; where it had to run step by step through its own methods,
+        one for each.
     target_in : array
         What the decoder was fed: the target, in scheduled sampling partly its own output.
     """

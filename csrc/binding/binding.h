@@ -100,6 +100,7 @@ extern PyType_Spec buffer_spec;
 
 typedef struct call {
     PyArrayObject *x;                       /* owned: what `in` points into */
+    PyArrayObject *symbols;                 /* owned, or NULL: those beside x */
     PyArrayObject *lengths, *mask, *resets; /* owned, or NULL: what rows.given points into */
     crnn_input in;
     size_t *words; /* owned: what `rows` points into */
@@ -117,6 +118,8 @@ typedef struct call_arguments {
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
 bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given);
 void call_clear(call *c);
+/* Sets c->rows, for steps that point into what c owns. */
+bool call_rows(call *c, const crnn_steps *steps);
 
 /* A state given by the user: arrays (B, P) and (B, H), owned, or NULL for what a layer begins with.
  */

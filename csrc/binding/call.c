@@ -42,9 +42,17 @@ static bool steps_init(call *c, const call_arguments *given, npy_intp B, npy_int
 
 static const void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
 
+bool call_rows(call *c, const crnn_steps *steps) {
+    size_t words;
+    if (!check_status(crnn_rows_size(steps, &words), "x")) return false;
+    c->words = alloc_aligned(words * sizeof(size_t));
+    if (!c->words) return false;
+    crnn_rows_init(&c->rows, c->words, steps);
+    return true;
+}
+
 static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *given) {
     const npy_intp B = PyArray_DIM(c->x, 0), T = PyArray_DIM(c->x, 1);
-    size_t words;
     if (!steps_init(c, given, B, T)) return false;
     const crnn_steps steps = {.batch = (size_t)B,
                               .steps = (size_t)T,
@@ -52,11 +60,7 @@ static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *gi
                               .mask = data_of(c->mask),
                               .resets = data_of(c->resets),
                               .reverse = layer->reverse};
-    if (!check_status(crnn_rows_size(&steps, &words), "x")) return false;
-    c->words = alloc_aligned(words * sizeof(size_t));
-    if (!c->words) return false;
-    crnn_rows_init(&c->rows, c->words, &steps);
-    return true;
+    return call_rows(c, &steps);
 }
 
 /* Symbols at steps that are not read are not looked at, whatever stands there. */
@@ -122,6 +126,7 @@ bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_argum
 
 void call_clear(call *c) {
     Py_CLEAR(c->x);
+    Py_CLEAR(c->symbols);
     Py_CLEAR(c->lengths);
     Py_CLEAR(c->mask);
     Py_CLEAR(c->resets);

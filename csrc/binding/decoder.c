@@ -10,7 +10,7 @@ typedef struct level {
     state_arrays initial, final; /* owned */
     PyArrayObject *y;            /* owned (B, T, P) */
     crnn_noise noise;
-    crnn_tape tape; /* memory owned */
+    Tape *tape; /* owned: that of the layer */
 } level;
 
 typedef struct DecoderTape {
@@ -32,7 +32,7 @@ static void level_clear(level *l) {
     state_clear(&l->initial);
     state_clear(&l->final);
     drop(l->y);
-    free_aligned(l->tape.memory);
+    drop(l->tape);
 }
 
 static void decoder_tape_dealloc(DecoderTape *self) {
@@ -57,7 +57,17 @@ static PyObject *get_x(DecoderTape *self, void *unused) {
     return Py_NewRef((PyObject *)self->x);
 }
 
+static PyObject *get_levels(DecoderTape *self, void *unused) {
+    (void)unused;
+    PyObject *tapes = PyTuple_New((Py_ssize_t)self->depth);
+    for (size_t l = 0; tapes && l < self->depth; l++)
+        if (PyTuple_SetItem(tapes, (Py_ssize_t)l, Py_NewRef((PyObject *)self->levels[l].tape)) < 0)
+            Py_CLEAR(tapes);
+    return tapes;
+}
+
 static PyGetSetDef decoder_tape_attributes[] = {
+    {"levels", (getter)get_levels, NULL, PyDoc_STR("The tapes of the layers, lowest first."), NULL},
     {"weights", (getter)get_weights, NULL, PyDoc_STR("(B, T, T_source): of attention."), NULL},
     {"x", (getter)get_x, NULL, PyDoc_STR("What the lowest layer read, contexts last."), NULL},
     {0},
@@ -137,6 +147,11 @@ static bool levels_parse(DecoderTape *d, const module_state *module,
     return true;
 }
 
+static bool refuse(const char *what) {
+    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
+    return false;
+}
+
 /* An array of the decoder's type, dense; none for None. */
 static bool floats_parse(const DecoderTape *d, const char *name, PyObject *given, dims shape,
                          PyArrayObject **to) {
@@ -188,22 +203,19 @@ static bool input_parse(DecoderTape *d, PyObject *symbols) {
 
 static bool attention_parse(DecoderTape *d, const decode_arguments *given) {
     const npy_intp B = PyArray_DIM(d->x, 0), P = (npy_intp)width_at(d, d->depth - 1);
-    if (!floats_parse(d, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &d->keys) ||
-        !d->keys)
+    if (given->keys == Py_None || given->values == Py_None) return refuse("keys, values");
+    if (!floats_parse(d, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &d->keys))
         return false;
     const npy_intp T = PyArray_DIM(d->keys, 1), A = PyArray_DIM(d->keys, 2);
     if (!floats_parse(d, "values", given->values, (dims){3, {B, T, -1}, {"B", "T", "C"}},
                       &d->values) ||
-        !d->values ||
         !floats_parse(d, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &d->w_query) ||
         !floats_parse(d, "v", given->v, (dims){1, {A}, {"A"}}, &d->v) ||
         !lengths_parse("source_lengths", given->source_lengths, B, T, &d->source_lengths))
         return false;
     const npy_intp C = PyArray_DIM(d->values, 2);
-    if ((!d->w_query && A != P) || A < 1 || C < 1 || C > PyArray_DIM(d->x, 2)) {
-        PyErr_SetString(PyExc_ValueError, "keys, values: do not fit the decoder");
-        return false;
-    }
+    if ((!d->w_query && A != P) || A < 1 || C < 1 || C > PyArray_DIM(d->x, 2))
+        return refuse("keys, values");
     d->attention =
         (crnn_attention){.dtype = dtype_of_levels(d),
                          .batch = (size_t)B,
@@ -243,14 +255,34 @@ static PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size
     return (PyArrayObject *)new_array(module, 3, shape, dtype_of_levels(d));
 }
 
+/* The tape of a layer, as its own forward would make it. */
+static Tape *level_tape(module_state *module, const DecoderTape *d, size_t l,
+                        const crnn_kernels *kernels) {
+    const crnn_layer *layer = layer_at(d, l);
+    Tape *tape = tape_new(module, layer);
+    size_t bytes;
+    if (!tape) return NULL;
+    call *c = &tape->call;
+    c->x = l ? d->levels[l - 1].y : d->x;
+    Py_INCREF((PyObject *)c->x);
+    c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
+    if (l == 0) c->symbols = (PyArrayObject *)Py_XNewRef((PyObject *)d->symbols);
+    c->in = l ? (crnn_input){.x = seq_of(c->x)} : d->in;
+    c->noise = d->levels[l].noise;
+    c->from_learned = layer->learns_state && !d->levels[l].initial.h;
+    if (!call_rows(c, &d->rows.given) ||
+        !check_status(crnn_tape_size(layer, kernels, &c->rows, &bytes), "target_in") ||
+        !(tape->tape.memory = alloc_aligned(bytes)))
+        Py_CLEAR(tape);
+    return tape;
+}
+
 static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
                           const crnn_kernels *kernels) {
     level *own = &d->levels[l];
     const crnn_layer *layer = layer_at(d, l);
-    size_t bytes;
-    if (!check_status(crnn_tape_size(layer, kernels, &d->rows, &bytes), "target_in") ||
-        !(own->tape.memory = alloc_aligned(bytes)) ||
-        !(own->y = new_steps(module, d, crnn_width(layer))) ||
+    if (!(own->y = new_steps(module, d, crnn_width(layer))) ||
+        !(own->tape = level_tape(module, d, l, kernels)) ||
         !state_new(&own->final, layer, d->rows.given.batch))
         return false;
     d->facts[l] =
@@ -260,7 +292,7 @@ static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
                              .initial = state_pointers(&own->initial),
                              .final = state_pointers(&own->final),
                              .y = seq_of(own->y),
-                             .tape = &own->tape};
+                             .tape = &own->tape->tape};
     return true;
 }
 
@@ -362,7 +394,7 @@ static bool level_back_buffers(module_state *module, const DecoderTape *d, size_
         return false;
     out->level[l] =
         (crnn_decoder_level_grads){.dy = seq_of(out->dy[l]),
-                                   .from_learned = layer_at(d, l)->learns_state && !own->initial.h,
+                                   .from_learned = own->tape->call.from_learned,
                                    .dinitial = state_pointers(&out->dinitial[l]),
                                    .grads = PyArray_DATA((PyArrayObject *)own->layer->flat_grads)};
     return true;
@@ -403,7 +435,7 @@ static bool added_to(const char *name, PyObject *given, PyArrayObject *like, voi
 }
 
 static bool back_run(const DecoderTape *d, crnn_decoder_grads *g) {
-    const crnn_decoder decoder = decoder_of(d, d->levels[0].tape.kernels);
+    const crnn_decoder decoder = decoder_of(d, d->levels[0].tape->tape.kernels);
     size_t bytes;
     if (!check_status(crnn_decoder_grads_workspace(&decoder, g, &bytes), "tape")) return false;
     g->workspace = alloc_aligned(bytes);
