@@ -213,6 +213,21 @@ def test_what_a_tape_shows():
         tape.attention  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["additive", "additive-whole"])
+def test_what_is_shown_may_be_edited(name):
+    model = model_of(name)
+    x = KINDS[name].inputs(B, S, T)
+    expected = walk(model, *x)
+    lengths = np.full(B, T)
+    model.zero_grad()
+    logits, tape = model.forward(*x, target_lengths=lengths)
+    dlogits = np.random.default_rng(5).normal(size=logits.shape)
+    logits[:], tape.attention[:], lengths[:] = 9, 9, 0
+    model.backward(tape, dlogits)
+    for key, grad in model.grads.items():
+        assert_close(grad, expected[f"grads.{key}"], 1e-12)
+
+
 def test_dlogits_none_stands_for_zeros():
     model = model_of("additive")
     model.zero_grad()
