@@ -113,7 +113,9 @@ def test_twin(kind, attention, feeding, lengths):
     logits, tape = model.forward(source, target, **given)
     twins = reference.GRU(), cell.twin
     options = {"attention": attention is not None, "input_feeding": feeding}
-    expected, weights = reference.seq2seq(*twins, model.params, source, target, **given, **options)
+    expected, weights = reference.seq2seq_forward(
+        *twins, model.params, source, target, **given, **options
+    )
     assert_close(logits, expected, 1e-12)
     if attention is not None:
         assert_close(tape.attention, weights, 1e-12)
