@@ -16,8 +16,10 @@ import pytest
 import crnn
 from crnn import cli
 from crnn.callbacks import Callback
+from crnn.cli import runs
 from crnn.models import CharModel
 from crnn.models import char_run as module
+from crnn.models import run as run_module
 from crnn.models.char_run import CharRun, Settings, Source
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 40
@@ -147,7 +149,7 @@ def test_the_share_of_new_lines_is_right(tmp_path):
 
 def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(cli, "_carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
     assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden", 8) == (0, "", "")
     (one,) = begun
     assert one.settings == Settings(lines=True, hidden=8, embedding=32, batch=16)
@@ -156,7 +158,7 @@ def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
 
 def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(cli, "_carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
     assert run("demo", "-o", tmp_path) == (0, "", "")
     assert run("train", "--corpus", "pydoc", "-o", tmp_path) == (0, "", "")
     demo, train = begun
@@ -322,7 +324,7 @@ def test_ctrl_c_before_there_is_anything_to_save(run, monkeypatch):
 
 
 def test_a_run_saves_itself_within_long_epochs(run, text, tmp_path, stop_at, monkeypatch):
-    monkeypatch.setattr(module, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", -1)
     seen = []
     save = CharModel.save
 
