@@ -26,6 +26,7 @@ from crnn.layers.dense import Dense, Dropout, Embedding, LayerNorm
 from crnn.layers.pooling import Pool
 from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
 from crnn.layers.tied import TiedDense
+from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import fit
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
     "LayerNorm",
     "Pool",
     "Residual",
+    "Seq2Seq",
     "Sequential",
+    "TeacherForcing",
     "TiedDense",
     "__version__",
     "fit",

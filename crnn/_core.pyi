@@ -159,6 +159,30 @@ class Stream:
     @state.setter
     def state(self, value: Any) -> None: ...
 
+@final
+class Search:
+    def __new__(
+        cls,
+        groups: int,
+        symbols: int,
+        max_steps: int,
+        *,
+        width: int = 1,
+        beam: bool = False,
+        stop: int | None = None,
+        length_penalty: float = 0.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        first_group: int = 0,
+        forced: ArrayLike | None = None,
+    ) -> Search: ...
+    def step(self, logits: ArrayLike, /) -> tuple[NDArray[np.int64], NDArray[np.intp]]: ...
+    def result(self, n_best: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+    @property
+    def done(self) -> bool: ...
+
 def sgd(
     params: _Array,
     grads: _Array,

@@ -39,7 +39,7 @@ def evaluate(
     state: Any = None
     rows: int | None = None
     tbptt = check_tbptt(tbptt)
-    for item in items_of(data, "validation", tbptt):
+    for item in items_of(data, "validation", tbptt, model):
         check_takes(model, item, "validation")
         if stateful:
             rows = check_rows(rows, item, "validation")
@@ -56,8 +56,19 @@ def evaluate(
     return total / weight
 
 
-def count_updates(data: Data, tbptt: tuple[int, int] | None = None, *, accumulate: int = 1) -> int:
-    """Return how many updates an epoch of `fit` has, having gone through the data once."""
+def count_updates(
+    data: Data,
+    tbptt: tuple[int, int] | None = None,
+    *,
+    accumulate: int = 1,
+    model: Layer | None = None,
+) -> int:
+    """Return how many updates an epoch of `fit` has, having gone through the data once.
+
+    `model` is needed where x is a tuple of which another than the first has the steps: for a
+    `crnn.TeacherForcing`.
+    """
     tbptt, accumulate = check_tbptt(tbptt), check_size("accumulate", accumulate)
-    windows = sum(1 for item in items_of(data, "data", tbptt) for _ in windows_of(item, tbptt))
+    items = items_of(data, "data", tbptt, model)
+    windows = sum(1 for item in items for _ in windows_of(item, tbptt))
     return -(-windows // accumulate)

@@ -152,7 +152,9 @@ class Trainer:
                 "total: expected the number of updates, because these data can be gone through "
                 "only once and so cannot be counted, got None"
             )
-        updates = count_updates(self.data, self._tbptt, accumulate=self._accumulate)
+        updates = count_updates(
+            self.data, self._tbptt, accumulate=self._accumulate, model=self.model
+        )
         return self.epochs * updates
 
     def stop(self) -> None:
@@ -278,7 +280,7 @@ class Trainer:
     def _updates(self) -> Iterator[None]:
         """Go through the rest of the epoch's data, from update to update."""
         begun, number, index, rows = self.position, 0, 0, None
-        for number, item in enumerate(items_of(self.data, "data", self._tbptt)):
+        for number, item in enumerate(items_of(self.data, "data", self._tbptt, self.model)):
             check_takes(self._truncated.model, item, "data")
             if self._stateful:
                 rows = check_rows(rows, item, "data")

@@ -22,17 +22,18 @@ EXTRAS = ("mask", "resets", "weights")
 class Item(NamedTuple):
     """What a pass over the data gives, or the steps from one to another of it."""
 
-    x: Any  # (B, T, ...), or a tuple of such an array and of others without a time axis
+    x: Any  # (B, T, ...), or a tuple of such an array and of others
     target: NDArray[Any]
     lengths: NDArray[Any] | None = None
     mask: NDArray[Any] | None = None
     resets: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
+    timed: int = 0  # the place of that array in a tuple
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of x."""
-        return _shape(self.x)
+        return _shape(self.x, self.timed)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Item(NamedTuple):
         """Return what goes into forward in arrays of its own, without the target."""
         x = tuple(map(np.array, self.x)) if isinstance(self.x, tuple) else np.array(self.x)
         options = {name: np.array(value) for name, value in self.options.items()}
-        return Item(x, np.empty(0), **options)
+        return Item(x, np.empty(0), **options, timed=self.timed)
 
     def cut(self, start: int, stop: int) -> "Item":
         """Return the steps from `start` to before `stop`."""
@@ -67,13 +68,25 @@ class Window(NamedTuple):
     total: int  # steps of the item
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(x[0].shape if isinstance(x, tuple) else x.shape)
+def _shape(x: Any, timed: int) -> tuple[int, ...]:
+    return tuple((x[timed] if isinstance(x, tuple) and timed < len(x) else x).shape)
 
 
-def items_of(data: Data, name: str, tbptt: tuple[int, int] | None) -> Iterator[Item]:
+def timed_in(model: Any) -> int:
+    """Which array of a tuple x has the steps that lengths count and that windows cut."""
+    return int(getattr(model, "timed", 0))
+
+
+def items_of(
+    data: Data, name: str, tbptt: tuple[int, int] | None, model: Any = None
+) -> Iterator[Item]:
     """Go through the data once, checking what comes."""
-    empty = True
+    empty, timed = True, timed_in(model)
+    if tbptt and timed:
+        raise ValueError(
+            f"tbptt: expected None, because {type(model).__name__} has no state from which a "
+            f"second window could go on, got {tbptt}"
+        )
     for given in data:
         empty = False
         if not isinstance(given, tuple | list) or len(given) not in (2, 3, 4):
@@ -82,7 +95,7 @@ def items_of(data: Data, name: str, tbptt: tuple[int, int] | None) -> Iterator[I
                 f"(x, target, lengths, extras), got {given!r:.60}"
             )
         x, target = _input(given[0]), np.asarray(given[1])
-        shape = _shape(x)
+        shape = _shape(x, timed)
         if tbptt and (len(shape) < 2 or target.shape[:2] != shape[:2]):
             raise ValueError(
                 f"{name}: windows (tbptt) need x (B, T, ...) and target (B, T, ...), "
@@ -92,7 +105,7 @@ def items_of(data: Data, name: str, tbptt: tuple[int, int] | None) -> Iterator[I
         if lengths is not None:
             lengths = check_lengths(lengths, shape)  # windows would hide a wrong one
         extras = _extras(name, given[3], shape, target.shape) if len(given) > 3 else {}
-        yield Item(x, target, lengths, **extras)
+        yield Item(x, target, lengths, **extras, timed=timed)
     if empty:
         raise ValueError(
             f"{name}: expected items, got none. An iterator can be gone through only once: "

@@ -130,22 +130,22 @@ def check_product(names: str, *sizes: int) -> None:
         raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
 
 
-def check_lengths(lengths: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -> NDArray[Any]:
     """Lengths (B,) from 0 to T as integers, of an input (B, T, ...)."""
     if len(shape) < 2:
         raise ValueError(
-            f"lengths: expected none for an input without a time axis, of shape {shape}"
+            f"{name}: expected none for an input without a time axis, of shape {shape}"
         )
-    given = as_array("lengths", lengths)
+    given = as_array(name, lengths)
     if given.size == 0:
         given = given.astype(np.int64)
     if given.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers of shape (B={shape[0]},), got {given.dtype}")
+        raise TypeError(f"{name}: expected integers of shape (B={shape[0]},), got {given.dtype}")
     if given.shape != shape[:1]:
-        raise ValueError(f"lengths: expected shape (B={shape[0]},), got shape {given.shape}")
+        raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {given.shape}")
     if given.size and not (0 <= given.min() and given.max() <= shape[1]):
         raise ValueError(
-            f"lengths: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
+            f"{name}: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
         )
     return given
 

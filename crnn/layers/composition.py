@@ -351,8 +351,8 @@ class Bidirectional(_core.Bidirectional, Composition):
             raise ValueError(
                 "layer: expected one with reverse=False; its mirror is the reversed one"
             )
-        draw = _core.random_uniform(config["seed"], init.MIRROR_STREAM, 0, 1)[0]
-        mirror = type(layer).from_config(config | {"reverse": True, "seed": int(draw * 2**53)})
+        seed = init.seed_of_part(config["seed"], init.MIRROR_STREAM)
+        mirror = type(layer).from_config(config | {"reverse": True, "seed": seed})
         super().__init__(cast(Any, layer), cast(Any, mirror), merge)
 
     @property

@@ -11,6 +11,7 @@ from crnn import _core
 from crnn.layers.base import Array
 
 INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, PROJECTION_STREAM, CHRONO_STREAM = range(5)
+PARTS_STREAM = 5
 
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
@@ -53,3 +54,8 @@ def chrono(seed: int, size: int, longest: float) -> Array:
     """
     draws = _core.random_uniform(seed, CHRONO_STREAM, 0, size)
     return np.asarray(np.log(1 + draws * (longest - 2)))
+
+
+def seed_of_part(seed: int, stream: int, place: int = 0) -> int:
+    """The seed of a part of a layer that is made with this seed."""
+    return int(_core.random_uniform(seed, stream, place, 1)[0] * 2**53)

@@ -194,8 +194,8 @@ class Flat:
         return found
 
 
-class WithParameters(Pointwise):
-    """A pointwise layer that has parameters."""
+class InOneBuffer(Layer):
+    """A layer whose parameters lie in one `Flat`."""
 
     _flat: Flat
 
@@ -226,3 +226,7 @@ class WithParameters(Pointwise):
         old = self._flat
         self._flat = Flat(old.shapes, dtype, old.transposed)
         self._flat.params[...] = old.params
+
+
+class WithParameters(InOneBuffer, Pointwise):
+    """A pointwise layer that has parameters."""

@@ -190,6 +190,18 @@ bool parse_count(const char *name, PyObject *object, uint64_t *count) {
     return false;
 }
 
+bool parse_number(const char *name, const char *expected, PyObject *object, double low,
+                  double below, double *number) {
+    *number = PyFloat_AsDouble(object);
+    if (!PyErr_Occurred() && *number - *number == 0 && *number >= low && *number < below)
+        return true;
+    const bool wrong_type = PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError);
+    PyErr_Clear();
+    PyErr_Format(wrong_type ? PyExc_TypeError : PyExc_ValueError, "%s: expected %s, got %R", name,
+                 expected, object);
+    return false;
+}
+
 bool check_status(crnn_status status, const char *what) {
     if (status == CRNN_OK) return true;
     PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);

@@ -77,6 +77,9 @@ PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape)
 bool parse_size(const char *name, PyObject *object, size_t *size);
 /* An integer from 0 to 2**64 - 1. */
 bool parse_count(const char *name, PyObject *object, uint64_t *count);
+/* A finite number, low <= number < below, which `expected` says in words. */
+bool parse_number(const char *name, const char *expected, PyObject *object, double low,
+                  double below, double *number);
 
 /* False, with ValueError, unless OK. */
 bool check_status(crnn_status status, const char *what);
@@ -159,7 +162,7 @@ PyObject *recurrent_check(Recurrent *self, PyObject *args);
 /* Whether backward would take these; an exception otherwise. */
 bool recurrent_check_backward(const Recurrent *self, PyObject *tape, PyObject *dstate);
 
-/* ---- tape.c, stream.c, bidirectional.c */
+/* ---- tape.c, stream.c, search.c, bidirectional.c */
 
 typedef struct Tape {
     PyObject_HEAD
@@ -171,7 +174,7 @@ typedef struct Tape {
 
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 
-extern PyType_Spec tape_spec, stream_spec, bidirectional_spec, pair_tape_spec;
+extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;
 extern PyStructSequence_Desc pair_state_desc;
 
 /* The method layer.stream. */

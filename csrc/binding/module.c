@@ -33,8 +33,16 @@ static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject 
     return NULL;
 }
 
+/* One that the state does not refer to. */
+static bool add_alone(PyObject *module, PyType_Spec *spec, PyTypeObject *base) {
+    PyTypeObject *type = add_type(module, spec, base);
+    drop(type);
+    return type != NULL;
+}
+
 static bool add_types(PyObject *module) {
     module_state *state = PyModule_GetState(module);
+    PyType_Spec *const alone[] = {&bidirectional_spec, &search_spec};
     PyType_Spec *const cells[] = {&rnn_spec, &lstm_spec, &gru_spec, &janet_spec};
     state->tape = add_type(module, &tape_spec, NULL);
     state->stream = add_type(module, &stream_spec, NULL);
@@ -42,17 +50,13 @@ static bool add_types(PyObject *module) {
     state->pair_state = PyStructSequence_NewType(&pair_state_desc);
     state->buffer = add_type(module, &buffer_spec, NULL);
     state->recurrent = add_type(module, &recurrent_spec, NULL);
-    PyTypeObject *bidirectional = add_type(module, &bidirectional_spec, NULL);
-    drop(bidirectional);
     if (!state->tape || !state->stream || !state->pair_tape || !state->buffer ||
-        !state->recurrent || !bidirectional || !state->pair_state ||
-        PyModule_AddType(module, state->pair_state) < 0)
+        !state->recurrent || !state->pair_state || PyModule_AddType(module, state->pair_state) < 0)
         return false;
-    for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
-        PyTypeObject *type = add_type(module, cells[i], state->recurrent);
-        if (!type) return false;
-        drop(type);
-    }
+    for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
+        if (!add_alone(module, alone[i], NULL)) return false;
+    for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++)
+        if (!add_alone(module, cells[i], state->recurrent)) return false;
     return true;
 }
 

@@ -77,18 +77,8 @@ static bool refuse(const char *name, const char *expected, PyObject *given, PyOb
     return false;
 }
 
-static bool read_number(const char *name, const char *expected, PyObject *given, double low,
-                        double below, double *number) {
-    *number = PyFloat_AsDouble(given);
-    if (!PyErr_Occurred() && *number - *number == 0 && *number >= low && *number < below)
-        return true;
-    const bool wrong_type = PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError);
-    PyErr_Clear();
-    return refuse(name, expected, given, wrong_type ? PyExc_TypeError : PyExc_ValueError);
-}
-
 static bool read_probability(const char *name, PyObject *given, double *p) {
-    return read_number(name, "a probability, 0 <= p < 1", given, 0, 1, p);
+    return parse_number(name, "a probability, 0 <= p < 1", given, 0, 1, p);
 }
 
 static bool read_zoneout(crnn_layer *layer, PyObject *given) {
@@ -159,12 +149,12 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     case BOOL:
         return read_truth(given, to);
     case NUMBER:
-        return read_number(o->name, "a finite number", given, -HUGE_VAL, HUGE_VAL, to);
+        return parse_number(o->name, "a finite number", given, -HUGE_VAL, HUGE_VAL, to);
     case PROBABILITY:
         return read_probability(o->name, given, to);
     case BOUND:
-        return given == Py_None ||
-               read_number(o->name, "None or a positive number", given, DBL_TRUE_MIN, HUGE_VAL, to);
+        return given == Py_None || parse_number(o->name, "None or a positive number", given,
+                                                DBL_TRUE_MIN, HUGE_VAL, to);
     case SIZE:
         return given == Py_None || parse_size(o->name, given, to);
     case ZONEOUT:

@@ -377,4 +377,74 @@ void crnn_rmsprop(const crnn_optim_step *s, double alpha, double eps, void *squa
 void crnn_adam(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                void *m, void *v);
 
+/* ---- choosing symbols (search.c) ------------------------------------------------------------ */
+
+/* From the logits of each step to the symbols that are read next: the likeliest, drawn ones, or
+ * those of a beam search. Every group, such as a source, begins with one row; from its first step
+ * on it has up to `width` rows, samples or beams. Groups know nothing of each other: each thread
+ * may search some of them with an object of its own, and find what one object finds for all.
+ *
+ * A beam search goes on with the best continuations, by their sums of log-probabilities, as many as
+ * `width` less those that have ended; of equal ones with those of the better row, then of the
+ * larger logit, then of the lower symbol. Symbols of probability 0 are left out. */
+typedef struct crnn_search_options {
+    size_t groups, width;
+    size_t symbols; /* K */
+    bool beam;
+    int64_t stop;          /* the symbol that ends a row; -1: none does */
+    double length_penalty; /* a row's score is its sum of log-probabilities / length**this */
+    /* where beam is false: */
+    double temperature;         /* draw with probabilities softmax(logits / this); 0: take the
+                                   likeliest, of equal ones the first */
+    size_t top_k;               /* among the k likeliest, of equal ones the first; 0: among all, */
+    double top_p;               /* and of those the fewest likeliest that have this share; 0: all */
+    uint64_t seed, first_group; /* row (first_group + group) * width + place draws numbers of its
+                                   own, one a step */
+    const int64_t *forced;      /* [groups * width][forced_steps] or NULL: what is read after a step
+                                   in place of the symbol chosen there, where it is not negative */
+    size_t forced_steps;        /* what is chosen in later ones is read */
+} crnn_search_options;
+
+/* A symbol that was chosen, and the one before it in the same row, which is its index. */
+typedef struct crnn_link {
+    int64_t symbol;
+    size_t before;
+} crnn_link;
+
+typedef struct crnn_search {
+    crnn_search_options options;
+    size_t steps;       /* done */
+    size_t live;        /* rows that have not ended; at first one for each group */
+    crnn_link *history; /* [more than steps][groups * width], set before each step by the caller,
+                           who may have moved it to where there is more room */
+    /* what search.c keeps in the caller's memory */
+    const crnn_kernels *kernels;
+    struct crnn_hypothesis *rows, *next; /* [groups * width] */
+    struct crnn_hypothesis *ended;       /* [groups][width], of each group so many: */
+    size_t *ended_count;                 /* [groups] */
+    struct crnn_candidate *best;         /* [width] */
+    double *logits, *shares;             /* [K] of one row */
+    size_t *ranks;                       /* [K] */
+} crnn_search;
+
+/* The bytes of `memory`, and of a history with room for so many steps. */
+crnn_status crnn_search_size(const crnn_search_options *options, size_t *bytes);
+crnn_status crnn_search_history_size(const crnn_search_options *options, size_t steps,
+                                     size_t *bytes);
+
+/* memory [crnn_search_size] bytes, aligned to CRNN_ALIGN. */
+void crnn_search_begin(crnn_search *search, const crnn_search_options *options, void *memory);
+
+/* logits [live][K], dense, of either type. Writes for each of the rows that are live then, which
+ * stand in the order of groups, the symbol it reads next, and which of the rows before it goes on
+ * from; both have room for groups * width. False, and nothing is changed, where there is a NaN. */
+bool crnn_search_step(crnn_search *search, crnn_dtype dtype, const void *logits, int64_t *symbols,
+                      size_t *parents);
+
+/* tokens [groups][n_best][steps], steps >= search->steps, filled with `stop` behind a row's end;
+ * scores [groups][n_best]. Beams come best first, samples in their places. Where there are fewer of
+ * them, the rest has no tokens and the score -infinity. What is live counts as it is. */
+void crnn_search_result(const crnn_search *search, size_t n_best, size_t steps, int64_t *tokens,
+                        double *scores);
+
 #endif

@@ -1,0 +1,6 @@
+"""Sequence to sequence: encoder, attention, decoder; training with the true target, and use."""
+
+from crnn.seq2seq.model import Seq2Seq
+from crnn.seq2seq.teacher import TeacherForcing
+
+__all__ = ["Seq2Seq", "TeacherForcing"]

@@ -1,0 +1,66 @@
+"""From the encoder's last state to the decoder's first: as it is, or through one learned map."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crnn.layers.base import Array
+from crnn.layers.dense import Dense
+from crnn.layers.states import arrays_of, filled
+
+
+class BridgeTape(NamedTuple):
+    """What the way back needs: the encoder's state, for its form, and the tape of the map."""
+
+    state: Any
+    tape: Any
+
+
+def widths_of(state: Any) -> list[int]:
+    """How many numbers each array (B, ...) of a state has for a row."""
+    return [int(np.prod(part.shape[1:])) for part in arrays_of(state)]
+
+
+def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
+    """The map from states like `state` to states like `start`, where one is needed.
+
+    Without a state there is nothing to map; arrays of the same number and the same widths are
+    handed over as they are, in their order.
+    """
+    given, wanted = widths_of(state), widths_of(start)
+    return None if not given or given == wanted else Dense(sum(given), sum(wanted), **options)
+
+
+def cross(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:
+    """The decoder's first state, in the form of `like`, and a tape."""
+    if bridge is None:
+        return _formed(like, arrays_of(state)), BridgeTape(state, None)
+    mapped, _, tape = bridge.forward(_side_by_side(state))
+    return _formed(like, _split(mapped, like)), BridgeTape(state, tape)
+
+
+def cross_back(bridge: Dense | None, tape: BridgeTape, dstart: Any) -> Any:
+    """The gradient of the encoder's state; adds to those of the map."""
+    if bridge is None:
+        return _formed(tape.state, arrays_of(dstart))
+    flat, _ = bridge.backward(tape.tape, _side_by_side(dstart))
+    assert flat is not None
+    return _formed(tape.state, _split(flat, tape.state))
+
+
+def _side_by_side(state: Any) -> Array:
+    """The arrays of a state as one, (B, sum of the widths)."""
+    pairs = zip(arrays_of(state), widths_of(state), strict=True)
+    return np.concatenate([part.reshape(len(part), width) for part, width in pairs], axis=1)
+
+
+def _split(flat: Array, like: Any) -> list[Array]:
+    return np.split(flat, np.cumsum(widths_of(like))[:-1], axis=1)
+
+
+def _formed(like: Any, arrays: list[Array]) -> Any:
+    """A state like another, with these arrays, as many rows as they have."""
+    pairs = zip(arrays, arrays_of(like), strict=True)
+    return filled(like, [part.reshape(len(part), *twin.shape[1:]) for part, twin in pairs])

@@ -1,0 +1,141 @@
+"""What a user can give wrongly, and how wide layers are that do not say so themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.layers.base import Array, as_array, check_lengths, check_size
+from crnn.layers.conditioned import Conditioned
+from crnn.layers.options import has_no_time_axis, walk
+
+
+def input_width(layer: Any) -> int | None:
+    """How many features a layer reads; None where it reads symbols, or any number of features."""
+    if hasattr(layer, "input_size"):
+        return int(layer.input_size)
+    for part in getattr(layer, "layers", ()):
+        width = input_width(part)
+        if width is not None or not getattr(part, "keeps_features", False):
+            return width
+    inside = getattr(layer, "forward_layer", getattr(layer, "layer", None))
+    if inside is not None:
+        return input_width(inside)
+    return None if hasattr(layer, "K") else getattr(layer, "size", None)
+
+
+def reads_symbols(layer: Any) -> bool:
+    """Whether a layer begins with an embedding of its own."""
+    if hasattr(layer, "layers"):
+        return reads_symbols(layer.layers[0])
+    inside = getattr(layer, "layer", None)
+    return hasattr(layer, "K") if inside is None else reads_symbols(inside)
+
+
+def check_decoder(decoder: Any) -> int:
+    """How many features a decoder reads, or ValueError where it cannot run step by step."""
+    for place, part in walk(decoder):
+        backwards = getattr(part, "reverse", False)
+        if backwards or has_no_time_axis(part) or isinstance(part, Conditioned):
+            where = f", whose part {place!r} is {part!r:.100}" if place else ""
+            raise ValueError(
+                "decoder: expected a layer that runs step by step (not reversed, Bidirectional, "
+                f"pooled or Conditioned), got {decoder!r:.100}{where}"
+            )
+    width = input_width(decoder)
+    if width is None:
+        raise ValueError(
+            "decoder: expected a layer that reads vectors and says how long they are "
+            f"(input_size), got {decoder!r:.100}"
+        )
+    return width
+
+
+def check_symbol_count(name: str, count: Any) -> int | None:
+    """None, or a number of symbols."""
+    return None if count is None else check_size(name, count)
+
+
+def check_steps_of(
+    name: str, value: Any, batch: int | None, K: int | None, width: int, dtype: np.dtype[Any]
+) -> Array:
+    """The steps of a source or a target: symbols (B, T), or vectors (B, T, width) for K = None.
+
+    Symbols' values are looked at in `check_symbols`, where the lengths are known.
+    """
+    rows = "B" if batch is None else f"B={batch}"
+    if isinstance(value, tuple):
+        raise TypeError(
+            f"{name}: expected one array, got a tuple (crnn.TeacherForcing reads the pair of "
+            "source and target)"
+        )
+    array = as_array(name, value)
+    if K is not None:
+        expected, kinds, axes = f"integers of shape ({rows}, T)", "iu", 2
+    else:
+        expected, kinds, axes = f"floats of shape ({rows}, T, {width})", "f", 3
+    if array.size == 0 and array.dtype.kind == "f" and array.ndim == axes:
+        array = array.astype(np.int64 if K is not None else dtype)  # [[]] has no type of its own
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name}: expected {expected}, got {array.dtype} of shape {array.shape}")
+    if (
+        array.ndim != axes
+        or batch not in (None, len(array))
+        or (K is None and array.shape[2] != width)
+    ):
+        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    return array if K is not None else array.astype(dtype, copy=False)
+
+
+def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, K: int) -> None:
+    """ValueError for symbols that are not in 0 ... K-1, in steps that are there."""
+    if lengths is not None:
+        symbols = symbols[np.arange(symbols.shape[1]) < lengths[:, None]]
+    if symbols.size and not (0 <= symbols.min() and symbols.max() < K):
+        raise ValueError(
+            f"{name}: expected integers from 0 to K-1={K - 1}, "
+            f"got {symbols.min()} to {symbols.max()}"
+        )
+
+
+def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Lengths in an array of their own, or None."""
+    return None if lengths is None else check_lengths(lengths, shape, name).astype(np.int64)
+
+
+def check_stop(stop: Any, K: int) -> int | None:
+    """None, or a symbol."""
+    expected = f"stop: expected None or an integer from 0 to K-1={K - 1}"
+    if stop is None:
+        return None
+    if isinstance(stop, (bool, np.bool_)) or not isinstance(stop, (int, np.integer)):
+        raise TypeError(f"{expected}, got {stop!r:.60}")
+    if not 0 <= stop < K:
+        raise ValueError(f"{expected}, got {stop!r}")
+    return int(stop)
+
+
+def check_start_symbols(start: Any, batch: int, K: int) -> NDArray[np.int64]:
+    """The first symbols (B,): one for all rows, or one for each."""
+    array = as_array("start", start)
+    expected = f"an integer from 0 to K-1={K - 1}, or one for each of the B={batch} rows"
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"start: expected {expected}, got {start!r:.60}")
+    if array.ndim and array.shape != (batch,):
+        raise ValueError(f"start: expected {expected}, got shape {array.shape}")
+    if array.size and not (0 <= array.min() and array.max() < K):
+        raise ValueError(f"start: expected {expected}, got {array.min()} to {array.max()}")
+    return np.broadcast_to(array, (batch,)).astype(np.int64)
+
+
+def check_start_vectors(start: Any, batch: int, width: int, dtype: np.dtype[Any]) -> Array:
+    """The first vectors (B, E): one for all rows, or one for each."""
+    array = as_array("start", start)
+    expected = f"floats of shape (E={width},) or (B={batch}, E={width})"
+    if array.dtype.kind != "f":
+        raise TypeError(f"start: expected {expected}, got {array.dtype} of shape {array.shape}")
+    if array.shape not in ((width,), (batch, width)):
+        raise ValueError(f"start: expected {expected}, got shape {array.shape}")
+    return np.broadcast_to(array, (batch, width)).astype(dtype)

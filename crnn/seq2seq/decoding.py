@@ -1,0 +1,105 @@
+"""What both ways to run a decoder give, and the way that runs all steps at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.layers.base import Array
+from crnn.layers.options import Given
+from crnn.layers.states import map_state
+from crnn.seq2seq.attention import AttentionTape, MemoryGradient
+from crnn.seq2seq.encoding import Encoding
+
+if TYPE_CHECKING:
+    from crnn.seq2seq.model import Seq2Seq
+
+
+class Decoded(NamedTuple):
+    """A decoder's run over the steps of a target."""
+
+    y: Array  # (B, T, P), the decoder's output
+    context: Array | None  # (B, T, C); None without attention, like
+    weights: Array | None  # (B, T, T_s)
+    fed: Array  # what was fed: the target, or partly the model's own output
+    tape: Any  # for the function that goes back
+
+    @property
+    def outputs(self) -> Array:
+        """What the output layer reads: the decoder's output, joined with the context."""
+        return joined(self.y, self.context)
+
+
+class DecodedGradient(NamedTuple):
+    """The gradients that come out of a decoder's run."""
+
+    dfed: Array | None  # None for symbols
+    dmemory: MemoryGradient | None
+    dstart: Any
+
+
+def joined(y: Array, context: Array | None) -> Array:
+    """Both side by side."""
+    return y if context is None else np.concatenate([y, context], axis=2)
+
+
+class WholeTape(NamedTuple):
+    """What `decode_back` needs."""
+
+    decoder: Any  # of the embedding and the decoder
+    attention: AttentionTape | None
+    start: Any
+
+
+def decode(
+    model: Seq2Seq,
+    target: Array,
+    encoding: Encoding,
+    lengths: NDArray[np.int64] | None,
+    given: Given,
+) -> Decoded:
+    """Run the decoder over all steps at once: what it is fed does not depend on what it gave.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+        Without attention, or with ``input_feeding=False``.
+    target : array (B, T) of integers, or (B, T, E)
+    encoding : Encoding
+    lengths : array (B,) of integers, optional
+        Steps of each row of the target.
+    given : Given
+        How the decoder is run.
+    """
+    given, context, weights, asked = given._replace(lengths=lengths), None, None, None
+    y, _, tape = model.target_reader.run(target, encoding.state, given.part(1), True)
+    if model.attention is not None:
+        assert encoding.memory is not None
+        context, weights, asked = model.attention.forward(y, encoding.memory, lengths)
+    return Decoded(y, context, weights, target, WholeTape(tape, asked, encoding.state))
+
+
+def check_decode_back(model: Seq2Seq, tape: WholeTape) -> None:
+    """Raise what `decode_back` would, before anything has changed."""
+    model.target_reader.check_backward(tape.decoder)
+
+
+def decode_back(
+    model: Seq2Seq, tape: WholeTape, dy: Array, dcontext: Array | None
+) -> DecodedGradient:
+    """The gradients of `decode`; adds to those of embedding, decoder and attention."""
+    dmemory = None
+    if model.attention is not None:
+        assert tape.attention is not None
+        assert dcontext is not None
+        dmemory = MemoryGradient.zeros(tape.attention.memory)
+        dy = dy + model.attention.backward(tape.attention, dcontext, dmemory)
+    dfed, dstart = model.target_reader.backward(tape.decoder, dy, None)
+    return DecodedGradient(dfed, dmemory, filled_up(dstart, tape.start))
+
+
+def filled_up(dstate: Any, like: Any) -> Any:
+    """The gradient of a state, zeros where a layer that was never run gave none."""
+    return map_state(np.zeros_like, like) if dstate is None else dstate

@@ -1,0 +1,99 @@
+"""The encoder's part of a model: from the source to what the decoder starts from and looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.layers.base import Array
+from crnn.layers.options import Given
+from crnn.layers.states import arrays_of, map_state
+from crnn.seq2seq.attention import Memory, MemoryGradient
+from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
+
+if TYPE_CHECKING:
+    from crnn.seq2seq.model import Seq2Seq
+
+
+class EncodingTape(NamedTuple):
+    """What the way back needs."""
+
+    encoder: Any  # of the embedding and the encoder
+    memory: Memory | None
+    bridge: BridgeTape | None  # None where the encoder has no state, and then
+    start: Any  # the tape of the decoder's run over no steps
+
+
+class Encoding(NamedTuple):
+    """What the decoder is given of a source."""
+
+    memory: Memory | None  # with attention
+    state: Any  # the decoder's first, an array of its own for each row
+    tape: EncodingTape
+
+    @property
+    def batch(self) -> int:
+        """How many rows."""
+        return len(arrays_of(self.state)[0])
+
+    def rows(self, rows: NDArray[np.intp]) -> Encoding:
+        """The encoding of these rows."""
+        memory = None if self.memory is None else self.memory.rows(rows)
+        return Encoding(memory, map_state(lambda part: part[rows], self.state), self.tape)
+
+
+def encode(
+    model: Seq2Seq, source: Array, lengths: NDArray[np.int64] | None, given: Given, keep: bool
+) -> Encoding:
+    """Read the source.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+    source : array (B, T_s) of integers, or (B, T_s, I)
+    lengths : array (B,) of integers, optional
+    given : Given
+        How the encoder is run; its lengths are not looked at.
+    keep : bool
+        False: evaluation, and the tape means nothing.
+    """
+    given = given._replace(lengths=lengths)
+    y, state, tape = model.source_reader.run(source, None, given.part(0), keep)
+    memory = None if model.attention is None else model.attention.memory(y, lengths)
+    if arrays_of(state):
+        start, bridge_tape = cross(model.bridge, state, model.start_like)
+        return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None))
+    # No steps: the state from which the decoder starts by itself, which may be learned.
+    nothing = np.zeros((len(source), 0, model.decoder_width), model.dtype)
+    alone = given._replace(lengths=None).part(1)
+    _, start, start_tape = alone.run(model.decoder, nothing, None, keep)
+    return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
+
+
+def encode_back(
+    model: Seq2Seq, tape: EncodingTape, gradient: MemoryGradient | None, dstart: Any
+) -> Array | None:
+    """The gradient of the source, None for symbols; adds to the gradients of what `encode` ran.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+    tape : EncodingTape
+    gradient : MemoryGradient or None
+        Of what the decoder looked at; None without attention.
+    dstart : state
+        The gradient of the decoder's first state.
+    """
+    dy, dstate = None, None
+    if tape.bridge is None:
+        model.decoder.backward(tape.start, None, dstart)
+    else:
+        dstate = cross_back(model.bridge, tape.bridge, dstart)
+    if model.attention is not None:
+        assert tape.memory is not None
+        assert gradient is not None
+        dy = model.attention.memory_backward(tape.memory, gradient)
+    dsource, _ = model.source_reader.backward(tape.encoder, dy, dstate)
+    return None if dsource is None else np.asarray(dsource)

@@ -1,0 +1,543 @@
+"""Sequence to sequence: an encoder reads, a decoder writes, and may look back at what was read.
+
+Letters: B sequences, T_s steps of the source, T_t of the target, K symbols, I features of the
+source, E numbers that stand for a symbol of the target, C units of the encoder's output, P of the
+decoder's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from crnn.layers import init
+from crnn.layers.base import (
+    Array,
+    as_array,
+    as_dtype,
+    build,
+    check_count,
+    check_dtype,
+    check_layer,
+    check_seed,
+    check_size,
+    describe,
+)
+from crnn.layers.composition import Composition
+from crnn.layers.dense import Dense, Embedding
+from crnn.layers.options import Given, has_no_time_axis
+from crnn.layers.states import arrays_of
+from crnn.layers.tied import built, describing
+from crnn.seq2seq import checks, decoding, stepwise
+from crnn.seq2seq.attention import Attention, check_kind
+from crnn.seq2seq.bridge import bridge_for
+from crnn.seq2seq.encoding import encode, encode_back
+from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors
+from crnn.seq2seq.reader import Reader
+from crnn.seq2seq.tape import Seq2SeqTape
+
+NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "output")
+"""Those that a model makes, in the order in which their seeds are numbered."""
+
+
+class Seq2Seq(Composition):
+    """One sequence in, another out: encoder, bridge, attention, decoder, output.
+
+    Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014); with
+    attention: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align
+    and translate" (2015); Luong, Pham and Manning, "Effective approaches to attention-based neural
+    machine translation" (2015).
+
+    Parameters
+    ----------
+    encoder : layer
+        Reads the source, (B, T_s, I) -> (B, T_s, C). Its last state becomes the decoder's first:
+        as it is where both are of as many arrays of the same widths, else through one linear map of
+        all of it, the bridge. An encoder without a state leaves the decoder to start by itself.
+    decoder : layer
+        Any that runs step by step and has a state. It reads the target shifted by one step (a start
+        symbol in front).
+    source_symbols, target_symbols : int, optional
+        K of the source's and of the target's symbols, for which there are embeddings. None: vectors
+        come in, or are given.
+    attention : {None, "additive", "dot", "general"}
+        How the decoder looks back at the encoder's output e: its h is compared with each valid step
+        by ``v · tanh(W_query h + W_key e)``, ``h · e`` or ``h · W e``; the softmax of that weighs
+        the mean of e, which is the context.
+    input_feeding : bool, default True
+        With attention: the context is asked for with the decoder's last h (of the step before; at
+        first, of the initial state) and joined to the decoder's input. False: it is asked for with
+        the output of the step, the decoder runs over all steps at once. Either way the output layer
+        reads the decoder's output joined with the context.
+    dtype : {"float32", "float64"}, optional
+        Of all parts; layers of another one are copied. None: the encoder's.
+    seed : int, optional
+        Decides the weights of the new parts. None draws one.
+
+    Attributes
+    ----------
+    encoder, decoder, source_embedding, target_embedding, bridge, attention, output : layers
+        The parts, None where there is none. Their parameters have the names "encoder.W_x",
+        "source_embedding.W", "attention.W_query", "output.b", ...
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are no layers, a decoder that cannot run step by step or has no state, or
+        whose input is too narrow for the context, widths that "dot" cannot compare.
+
+    Notes
+    -----
+    E, the width of the target's embedding (of its vectors, where there are no symbols), is the
+    decoder's input less C where the context is joined to it. A linear `output` gives K logits, or E
+    features.
+
+    It is trained through `crnn.TeacherForcing`, a layer in the usual protocol, which `crnn.fit`
+    takes.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> encoder, decoder = crnn.GRU(8, 16), crnn.GRU(8 + 16, 16)
+    >>> model = crnn.Seq2Seq(encoder, decoder, source_symbols=20, target_symbols=30,
+    ...                      attention="additive")
+    >>> logits, tape = model.forward([[3, 1, 4]], [[0, 9, 2, 6]])
+    >>> logits.shape, tape.attention.shape
+    ((1, 4, 30), (1, 4, 3))
+    """
+
+    _leading = ("encoder", "decoder")
+
+    source_embedding: Embedding | None = None
+    target_embedding: Embedding | None = None
+    bridge: Dense | None = None
+    attention: Attention | None = None
+
+    def __init__(
+        self,
+        encoder: Any,
+        decoder: Any,
+        *,
+        source_symbols: int | None = None,
+        target_symbols: int | None = None,
+        attention: str | None = None,
+        input_feeding: bool = True,
+        dtype: DTypeLike | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_layer("encoder", encoder)
+        check_layer("decoder", decoder)
+        self.decoder_width = checks.check_decoder(decoder)
+        self.source_symbols = checks.check_symbol_count("source_symbols", source_symbols)
+        self.target_symbols = checks.check_symbol_count("target_symbols", target_symbols)
+        if attention is not None:
+            check_kind(attention)
+        self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
+        kind = _dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
+        self._make_parts(attention, kind)
+
+    def _make_parts(self, kind: str | None, dtype: np.dtype[Any]) -> None:
+        """The parts between encoder and decoder, and after them."""
+        self.source_width = self._source_width()
+        if self.source_symbols is not None:
+            options = self._options("source_embedding", dtype)
+            self.source_embedding = Embedding(self.source_symbols, self.source_width, **options)
+        C, state = self._probe_encoder(kind, dtype)
+        self.decoder_output, self.start_like = self._probe_decoder(dtype)
+        if not arrays_of(state) and kind is None:
+            raise ValueError(
+                "encoder: expected one with a state, which is all that reaches the decoder "
+                f"without attention, got {self.encoder!r:.100}"
+            )
+        self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
+        if kind is not None:
+            options = self._options("attention", dtype)
+            self.attention = Attention(kind, self.decoder_output, C, **options)
+        self.target_width = self._target_width(C)
+        if self.target_symbols is not None:
+            options = self._options("target_embedding", dtype)
+            self.target_embedding = Embedding(self.target_symbols, self.target_width, **options)
+        read = self.decoder_output + (0 if kind is None else C)
+        given = self.target_symbols or self.target_width
+        self.output = Dense(read, given, **self._options("output", dtype))
+
+    def _options(self, part: str, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """dtype and seed of a new part."""
+        seed = init.seed_of_part(self.seed, init.PARTS_STREAM, NEW_PARTS.index(part))
+        return {"dtype": dtype, "seed": seed}
+
+    def _source_width(self) -> int:
+        """I; 0 for an encoder with an embedding of its own."""
+        width = checks.input_width(self.encoder)
+        own = checks.reads_symbols(self.encoder)
+        if width is None and not (own and self.source_symbols is None):
+            raise ValueError(
+                "encoder: expected a layer that reads vectors and says how long they are "
+                f"(input_size), got {self.encoder!r:.100}"
+            )
+        return width or 0
+
+    def _probe_encoder(self, kind: str | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
+        """C, and a state of one row."""
+        if kind is not None and has_no_time_axis(self.encoder):
+            raise ValueError(
+                "encoder: expected one that keeps the time axis, at whose steps attention looks, "
+                f"got {self.encoder!r:.100}"
+            )
+        width = self.source_width
+        one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
+        y, state = self.encoder(one)
+        return int(y.shape[-1]), state
+
+    def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
+        """P, and a state of one row."""
+        y, state = self.decoder(np.zeros((1, 1, self.decoder_width), dtype))
+        if not arrays_of(state):
+            raise ValueError(f"decoder: expected one with a state, got {self.decoder!r:.100}")
+        return int(y.shape[-1]), state
+
+    def _target_width(self, C: int) -> int:
+        """E."""
+        if not self.feeds:
+            return self.decoder_width
+        h = stepwise.last_h(self.start_like)
+        if h.shape != (1, self.decoder_output):
+            raise ValueError(
+                "decoder: expected an output as wide as its last h, because either asks for a "
+                f"context with input feeding, got {self.decoder_output} and {h.shape[1]}"
+            )
+        if self.decoder_width <= C:
+            raise ValueError(
+                f"decoder: expected an input wider than the context, C={C} numbers, which is "
+                f"joined to it with input feeding, got {self.decoder_width}"
+            )
+        return self.decoder_width - C
+
+    # ----------------------------------------------------------------------------- what it is
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        names = ("source_embedding", "target_embedding", "encoder", "decoder", "bridge")
+        found = {name: getattr(self, name) for name in (*names, "attention", "output")}
+        return {name: part for name, part in found.items() if part is not None}
+
+    @property
+    def feeds(self) -> bool:
+        """Whether the context is joined to the decoder's input."""
+        return self.input_feeding and self.attention is not None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of parameters and outputs."""
+        return self.output.dtype
+
+    @property
+    def output_size(self) -> int:
+        """K of the target's symbols, or E."""
+        return self.output.output_size
+
+    @property
+    def source_reader(self) -> Reader:
+        """Embedding and encoder."""
+        return Reader(self.source_embedding, self.encoder)
+
+    @property
+    def target_reader(self) -> Reader:
+        """Embedding and decoder, where no context comes between them."""
+        return Reader(self.target_embedding, self.decoder)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What a model must have in common with the one that made a tape."""
+        kind = None if self.attention is None else self.attention.kind
+        shapes = tuple((name, array.shape) for name, array in self.param_views.items())
+        return type(self).__name__, kind, self.feeds, shapes
+
+    @property
+    def config(self) -> dict[str, Any]:
+        with describing(self):
+            layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
+        return layers | self._own_config
+
+    @property
+    def _own_config(self) -> dict[str, Any]:
+        """The arguments besides encoder and decoder."""
+        return {
+            "source_symbols": self.source_symbols,
+            "target_symbols": self.target_symbols,
+            "attention": None if self.attention is None else self.attention.kind,
+            "input_feeding": self.input_feeding,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Seq2Seq:
+        layers = ("encoder", "decoder")
+        own = {name: value for name, value in config.items() if name not in layers}
+        make = lambda: cls(*(build(config[name]) for name in layers), **own)  # noqa: E731
+        return cast(Seq2Seq, built(make))
+
+    def __repr__(self) -> str:
+        defaults = self._defaults
+        given = [
+            f"{name}={value!r}"
+            for name, value in self._own_config.items()
+            if value != defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
+
+    # ------------------------------------------------------------------------------ running it
+
+    def __call__(  # type: ignore[override]
+        self, source: Any, target_in: Any, *, source_lengths: Any = None, target_lengths: Any = None
+    ) -> tuple[Array, None]:
+        """logits, None: evaluation, where dropout is off."""
+        lengths = {"source_lengths": source_lengths, "target_lengths": target_lengths}
+        return self.forward(source, target_in, **lengths, training=False)[0], None
+
+    def forward(  # type: ignore[override]
+        self,
+        source: Any,
+        target_in: Any,
+        *,
+        source_lengths: Any = None,
+        target_lengths: Any = None,
+        training: bool = True,
+        call: int = 0,
+        first_row: int = 0,
+        layer: int = 0,
+    ) -> tuple[Array, Seq2SeqTape]:
+        """logits, tape: what comes after each step of the target (teacher forcing).
+
+        Parameters
+        ----------
+        source : integers (B, T_s), or floats (B, T_s, I)
+        target_in : integers (B, T_t), or floats (B, T_t, E)
+            What the decoder is fed: at step t what it is to have given at step t - 1, the start
+            symbol at step 0.
+        source_lengths, target_lengths : (B,) integers, optional
+            Steps of each row that are there. What stands in padding is not looked at.
+        training : bool, default True
+            False: nothing is dropped.
+        call, first_row, layer : int, default 0
+            They decide, with the parts' seeds, what is dropped: as in every layer.
+
+        Returns
+        -------
+        logits : array (B, T_t, K), or (B, T_t, E)
+            0 past a row's end.
+        tape : Seq2SeqTape
+            For `backward`; ``tape.attention`` (B, T_t, T_s) are the weights.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arrays of other types or shapes, symbols that are none, lengths out of range.
+        """
+        given = Given(None, None, None, training, call, first_row, 0, layer)
+        lengths = (source_lengths, target_lengths)
+        return self.run(*self.checked(source, target_in, *lengths), given)
+
+    def checked(
+        self,
+        source: Any,
+        target_in: Any,
+        source_lengths: Any,
+        target_lengths: Any,
+        *,
+        lengths_name: str = "target_lengths",
+    ) -> tuple[Array, Array, NDArray[np.int64] | None, NDArray[np.int64] | None]:
+        """Sources, targets and both lengths as `run` takes them, or an error.
+
+        `lengths_name` is what the caller knows the target's lengths by.
+        """
+        read, lengths = self._checked_source(source, source_lengths)
+        K, width = self.target_symbols, self.target_width
+        target = checks.check_steps_of("target_in", target_in, len(read), K, width, self.dtype)
+        ends = checks.checked_lengths(lengths_name, target_lengths, target.shape)
+        if K is not None:
+            checks.check_symbols("target_in", target, ends, K)
+        return read, target, lengths, ends
+
+    def _checked_source(
+        self, source: Any, source_lengths: Any
+    ) -> tuple[Array, NDArray[np.int64] | None]:
+        width, K = self.source_width, self.source_symbols
+        symbols = K if K is not None or width else 0  # 0: those of the encoder's own embedding
+        read = checks.check_steps_of("source", source, None, symbols, width, self.dtype)
+        lengths = checks.checked_lengths("source_lengths", source_lengths, read.shape)
+        if K is not None:
+            checks.check_symbols("source", read, lengths, K)
+        return read, lengths
+
+    def run(
+        self,
+        source: Array,
+        target: Array,
+        source_lengths: NDArray[np.int64] | None,
+        target_lengths: NDArray[np.int64] | None,
+        given: Given,
+        own: NDArray[np.bool_] | None = None,
+    ) -> tuple[Array, Seq2SeqTape]:
+        """`forward` on what `checked` gave; `own`: where the decoder is fed its own output."""
+        check_count("call", given.call, 64)
+        check_count("first_row", given.first_row, 32)
+        check_count("layer", given.layer, 32)
+        encoding = encode(self, source, source_lengths, given, True)
+        if self.feeds or own is not None:
+            decoded = stepwise.decode(self, target, encoding, target_lengths, given, own)
+        else:
+            decoded = decoding.decode(self, target, encoding, target_lengths, given)
+        logits, _, tape = self.output.forward(decoded.outputs, lengths=target_lengths)
+        return logits, Seq2SeqTape(self, encoding.tape, decoded, tape)
+
+    def choice(self, step: stepwise.Step) -> Array:
+        """What the model itself gives at a step: the likeliest symbols (B,), or vectors (B, E)."""
+        logits, _ = self.output(decoding.joined(step.y, step.context))
+        chosen = logits[:, 0] if self.target_symbols is None else logits[:, 0].argmax(axis=1)
+        return np.asarray(chosen)
+
+    def backward(  # type: ignore[override]
+        self, tape: Seq2SeqTape, dlogits: Any
+    ) -> Array | None:
+        """The gradient of the source, None for symbols; adds to the gradients of all parts.
+
+        Parameters
+        ----------
+        tape : Seq2SeqTape
+            May be walked back more than once; each walk adds again.
+        dlogits : array like the logits
+            What stands in padding is not looked at. None stands for zeros.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a tape of another model, or a gradient of another type or shape. Nothing has changed
+            then.
+        """
+        return self.run_back(tape, dlogits)[0]
+
+    def run_back(
+        self, tape: Seq2SeqTape, dlogits: Any, name: str = "dlogits"
+    ) -> tuple[Array | None, Array | None]:
+        """The gradients of source and target, None for symbols; `name` is that of `dlogits`."""
+        self._check_run_back(tape, dlogits, name)
+        encoding, decoded = tape._encoding, tape._decoded
+        doutputs, _ = self.output.backward(tape._output, dlogits)
+        assert doutputs is not None
+        dy, dcontext = doutputs[..., : self.decoder_output], None
+        if self.attention is not None:
+            dcontext = doutputs[..., self.decoder_output :]
+        if isinstance(decoded.tape, stepwise.StepsTape):
+            found = stepwise.decode_back(self, decoded.tape, dy, dcontext)
+        else:
+            found = decoding.decode_back(self, decoded.tape, dy, dcontext)
+        return encode_back(self, encoding, found.dmemory, found.dstart), found.dfed
+
+    def _check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
+        """Raise what `run_back` would, before any part has changed."""
+        if not isinstance(tape, Seq2SeqTape):
+            raise TypeError(
+                f"tape: expected the one that forward returned, got {type(tape).__name__}"
+            )
+        if tape._owner != self.identity:
+            raise ValueError(
+                "tape: expected one of a model like this, got one of another: of "
+                f"{tape._owner[0]} with attention={tape._owner[1]!r} or other parameters"
+            )
+        self.source_reader.check_backward(tape._encoding.encoder)
+        if isinstance(tape._decoded.tape, stepwise.StepsTape):
+            stepwise.check_decode_back(self, tape._decoded.tape)
+        else:
+            decoding.check_decode_back(self, tape._decoded.tape)
+        if dlogits is None:
+            return
+        shape, array = (*tape._decoded.y.shape[:2], self.output_size), as_array(name, dlogits)
+        if array.dtype.kind != "f":
+            raise TypeError(f"{name}: expected floats of shape {shape}, got {array.dtype}")
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected floats of shape {shape}, got shape {array.shape}")
+
+    # ------------------------------------------------------------------------------- using it
+
+    def generate(
+        self,
+        source: Any,
+        *,
+        start: Any,
+        stop: int | None,
+        max_steps: int,
+        source_lengths: Any = None,
+        beam: int = 1,
+        n_best: int = 1,
+        length_penalty: float = 0.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> tuple[Array, Array | None]:
+        """Write targets: each step reads what the step before it gave.
+
+        Parameters
+        ----------
+        source, source_lengths
+            As for `forward`.
+        start : int or (B,) integers; or (E,) or (B, E) floats
+            What is fed first.
+        stop : int or None
+            The symbol that ends a row. None: nothing does.
+        max_steps : int
+            How many steps a row has at most.
+        beam : int, default 1
+            Hypotheses of each row that beam search keeps.
+        n_best : int, default 1
+            How many targets of each row are given: the best of the beam, or as many samples.
+        length_penalty : float, default 0
+            Scores are divided by the number of symbols, the stop included, to this power.
+        temperature : float, optional
+            Draw symbols with probabilities softmax(logits / temperature). None: the likeliest.
+        top_k, top_p, seed
+            As for `crnn.generate`.
+
+        Returns
+        -------
+        tokens : int64 array (B, N), or (B, n_best, N)
+            Without the start symbol; behind the first `stop` there is nothing but `stop`. N is the
+            number of steps until all rows had ended. For vectors, floats (B, max_steps, E).
+        scores : float64 array (B,), or (B, n_best)
+            The sum of the log-probabilities of the symbols, up to the first `stop` and with it.
+            None for vectors.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of other types, shapes or ranges, or that say nothing together.
+        FloatingPointError
+            If a logit is not a number.
+        """
+        how = Choosing(beam, n_best, length_penalty, temperature, top_k, top_p, seed)
+        read, lengths = self._checked_source(source, source_lengths)
+        if self.target_symbols is None:
+            how.check_vectors(stop)
+            first = checks.check_start_vectors(start, len(read), self.target_width, self.dtype)
+            steps = check_size("max_steps", max_steps)
+            return generate_vectors(self, read, lengths, first, steps), None
+        K = self.target_symbols
+        symbols = checks.check_start_symbols(start, len(read), K)
+        search = how.search(len(read), K, checks.check_stop(stop, K), max_steps)
+        generate_symbols(self, read, lengths, symbols, search)
+        tokens, scores = search.result(n_best)
+        return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
+
+
+def _dtype_of(*layers: Any) -> np.dtype[Any]:
+    """The type of the parameters of the first layer that has any."""
+    for layer in layers:
+        for array in layer.params.values():
+            return check_dtype(array.dtype)
+    return np.dtype("float32")

@@ -1,0 +1,55 @@
+"""What one run of a model over sources and targets keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crnn.layers.base import Array
+from crnn.seq2seq import stepwise
+from crnn.seq2seq.decoding import Decoded
+from crnn.seq2seq.encoding import EncodingTape
+from crnn.seq2seq.stepwise import StepsTape
+
+if TYPE_CHECKING:
+    from crnn.seq2seq.model import Seq2Seq
+
+
+class Seq2SeqTape:
+    """What `Seq2Seq.forward` keeps for the way back, and shows.
+
+    Attributes
+    ----------
+    attention : array (B, T_target, T_source)
+        How much each step of the target looks at each step of the source: rows sum to 1; 0 in the
+        padding of either, and for an empty source.
+    encoder : tape
+        That of the encoder.
+    decoder : tape, or tuple of tapes
+        That of the decoder; one for each step where it ran step by step (with input feeding, or fed
+        with its own output).
+    target_in : array
+        What the decoder was fed: the target, in scheduled sampling partly its own output.
+    """
+
+    def __init__(
+        self, model: Seq2Seq, encoding: EncodingTape, decoded: Decoded, output: Any
+    ) -> None:
+        self._owner = model.identity
+        self._encoding, self._decoded, self._output = encoding, decoded._replace(), output
+        self.target_in = decoded.fed
+        self.encoder = model.source_reader.layer_tape(encoding.encoder)
+        self.decoder = self._decoder_tapes(model)
+
+    def _decoder_tapes(self, model: Seq2Seq) -> Any:
+        tape = self._decoded.tape
+        if not isinstance(tape, StepsTape):
+            return model.target_reader.layer_tape(tape.decoder)
+        reader, _ = stepwise.step_reader(model)
+        return tuple(reader.layer_tape(step.decoder) for step in tape.steps)
+
+    @property
+    def attention(self) -> Array:
+        """The weights; see the class."""
+        if self._decoded.weights is None:
+            raise AttributeError("attention: the model of this tape has none (attention=None)")
+        return self._decoded.weights

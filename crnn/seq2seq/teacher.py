@@ -1,0 +1,197 @@
+"""A model in the usual protocol, as `crnn.fit` and `crnn.gradcheck` take it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core
+from crnn.layers.base import Array, Layer, build, check_no_state, check_seed, describe
+from crnn.layers.composition import Composition
+from crnn.layers.options import Given
+from crnn.seq2seq.model import Seq2Seq
+from crnn.seq2seq.tape import Seq2SeqTape
+
+
+class TeacherForcingTape(NamedTuple):
+    """The tape of the model, and how many arrays x was of."""
+
+    model: Seq2SeqTape
+    arrays: int
+
+    @property
+    def attention(self) -> Array:
+        """Of the model's tape."""
+        return self.model.attention
+
+    @property
+    def target_in(self) -> Array:
+        """Of the model's tape: what was fed."""
+        return self.model.target_in
+
+
+class TeacherForcing(Composition):
+    """A model that is told the right target, step by step, while it learns.
+
+    The input x is the pair (source, target_in), or (source, target_in, source_lengths); `lengths`
+    are those of the target. y are the logits. So the model trains as any layer does:
+    ``crnn.fit(crnn.TeacherForcing(model), data, ...)`` with items
+    ``((source, target_in, source_lengths), target, target_lengths)``.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+        Its parameters keep their names here, without a prefix.
+    probability : float or callable, default 1.0
+        Of each step, but the first, being fed the true symbol; else it is fed what the model itself
+        finds likeliest after the step before, with no gradient through that choice: scheduled
+        sampling (Bengio et al. 2015). A callable is asked with ``call``, in `fit` the number of
+        updates done: a schedule. 0 is free running. Models of vectors are fed their own output.
+    seed : int, optional
+        Each decision is a function of it, ``call``, the row and the step. None draws one.
+
+    Attributes
+    ----------
+    model : Seq2Seq
+    probability : float or callable
+
+    Raises
+    ------
+    TypeError
+        If it is not a Seq2Seq.
+    ValueError
+        If the probability is none; from forward, if the schedule gives none.
+
+    Notes
+    -----
+    In evaluation (``training=False``) every step is fed the true symbol. A schedule cannot be put
+    into a file: save ``model`` itself.
+    """
+
+    _leading = ("model",)
+
+    #: Which array of x has the steps that `lengths` count.
+    timed = 1
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        probability: float | Callable[[int], float] = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(model, Seq2Seq):
+            raise TypeError(f"model: expected a Seq2Seq, got {model!r:.100}")
+        self.model, self.seed = model, check_seed(seed)
+        self.probability = probability if callable(probability) else _checked(probability)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return self.model.parts
+
+    @property
+    def output_size(self) -> int:
+        """That of the model."""
+        return self.model.output_size
+
+    @property
+    def config(self) -> dict[str, Any]:
+        if callable(self.probability):
+            raise ValueError(
+                "probability: expected a number in what is put into a file, got "
+                f"{self.probability!r:.60}; save the model inside"
+            )
+        described = {"model": describe(self.model)}
+        return described | {"probability": self.probability, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        return cls(**(dict(config) | {"model": build(config["model"])}))
+
+    def __repr__(self) -> str:
+        given = "" if self.probability == 1 else f", probability={self.probability!r}"
+        return f"{type(self).__name__}({self.model!r}{given}, seed={self.seed!r})"
+
+    def forward(
+        self,
+        x: Any,
+        state: None = None,
+        *,
+        lengths: Any = None,
+        training: bool = True,
+        call: int = 0,
+        first_row: int = 0,
+        layer: int = 0,
+    ) -> tuple[Array, None, TeacherForcingTape]:
+        """logits, None, tape.
+
+        Parameters
+        ----------
+        x : tuple of arrays
+            (source, target_in) or (source, target_in, source_lengths).
+        state : None
+        lengths : (B,) integers, optional
+            Of the target.
+        training, call, first_row, layer
+            As in every layer.
+        """
+        check_no_state(type(self).__name__, "state", state)
+        given = Given(None, None, None, training, call, first_row, 0, layer)
+        checked = self.model.checked(*_triple(x), lengths, lengths_name="lengths")
+        own = self._own(checked[1].shape, given) if training else None
+        logits, tape = self.model.run(*checked, given, own)
+        return logits, None, TeacherForcingTape(tape, len(x))
+
+    def _own(self, shape: tuple[int, ...], given: Given) -> NDArray[np.bool_] | None:
+        """(B, T): which steps are fed the model's own output; None if none is."""
+        probability = self.probability
+        p = _checked(probability(given.call) if callable(probability) else probability)
+        if p == 1:
+            return None
+        own = np.ones(shape[:2], bool)
+        if p > 0:
+            rows, steps = (places.ravel() for places in np.indices(shape[:2]))
+            counts = self.seed, given.call, given.first_row, given.layer
+            drawn = _core.dropout(np.ones((rows.size, 1)), p, rows, steps, *counts)
+            own = (drawn > 0).reshape(shape[:2])  # dropped with p, those that are told
+        own[:, :1] = False
+        return own
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        super().check_backward(tape, dstate)
+        if not isinstance(tape, TeacherForcingTape):
+            given = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+
+    def backward(
+        self, tape: TeacherForcingTape, dy: Any, dstate: None = None
+    ) -> tuple[tuple[Array | None, ...], None]:
+        """dx, None: gradients of source and target, None for integers; adds to the model's."""
+        self.check_backward(tape, dstate)
+        dx = (*self.model.run_back(tape.model, dy, name="dy"), None)
+        return dx[: tape.arrays], None
+
+
+def _triple(x: Any) -> tuple[Any, Any, Any]:
+    """source, target_in, source_lengths."""
+    if not isinstance(x, tuple) or len(x) not in (2, 3):
+        given = f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
+        raise TypeError(
+            "x: expected the tuple (source, target_in) or (source, target_in, source_lengths), "
+            f"got {given}"
+        )
+    return (*x, None)[:3]
+
+
+def _checked(probability: Any) -> float:
+    """A probability."""
+    if not isinstance(probability, (int, float, np.number)) or not 0 <= probability <= 1:
+        raise ValueError(
+            "probability: expected a number from 0 to 1, or a function that gives one, "
+            f"got {probability!r:.60}"
+        )
+    assert not math.isnan(probability)
+    return float(probability)
