@@ -61,6 +61,8 @@ def encode(
     """
     given = given._replace(lengths=lengths)
     y, state, tape = model.source_reader.run(source, None, given.part(0), keep)
+    if model.one_vector:
+        state = y
     memory = None if model.attention is None else model.attention.memory(y, lengths)
     if arrays_of(state):
         start, bridge_tape = cross(model.bridge, state, model.start_like)
@@ -95,5 +97,7 @@ def encode_back(
         assert tape.memory is not None
         assert gradient is not None
         dy = model.attention.memory_backward(tape.memory, gradient)
+    if model.one_vector:
+        dy, dstate = dstate, None
     dsource, _ = model.source_reader.backward(tape.encoder, dy, dstate)
     return None if dsource is None else np.asarray(dsource)

@@ -11,7 +11,7 @@ from crnn import _core
 from crnn.layers.base import Array, check_seed, check_size
 from crnn.layers.options import Given
 from crnn.seq2seq.decoding import joined
-from crnn.seq2seq.encoding import encode
+from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.stepwise import Walk
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class Choosing(NamedTuple):
 
 def generate_symbols(
     model: Seq2Seq,
-    source: Array,
-    lengths: NDArray[np.int64] | None,
+    encoding: Encoding,
     start: NDArray[np.int64],
     search: _core.Search,
 ) -> None:
@@ -87,14 +86,13 @@ def generate_symbols(
     Parameters
     ----------
     model : Seq2Seq
-    source, lengths
-        As for `crnn.seq2seq.encoding.encode`.
+    encoding : Encoding
     start : array (B,)
         The symbol that each row is fed first.
     search : Search
         Of B groups.
     """
-    walk = Walk(model, encode(model, source, lengths, EVALUATION, False), EVALUATION, False)
+    walk = Walk(model, encoding, EVALUATION, False)
     symbols = start
     while not search.done:
         step = walk.step(symbols[:, None])
@@ -106,13 +104,12 @@ def generate_symbols(
 
 def generate_vectors(
     model: Seq2Seq,
-    source: Array,
-    lengths: NDArray[np.int64] | None,
+    encoding: Encoding,
     start: Array,
     max_steps: int,
 ) -> Array:
     """Vectors (B, max_steps, E): each is fed to the step after it."""
-    walk = Walk(model, encode(model, source, lengths, EVALUATION, False), EVALUATION, False)
+    walk = Walk(model, encoding, EVALUATION, False)
     x, given = start, []
     for _ in range(max_steps):
         x = model.choice(walk.step(x[:, None]))
