@@ -1,5 +1,6 @@
 """Models for a purpose, made of the layers."""
 
+from crnn.models.autoencoder import SequenceAutoencoder
 from crnn.models.char_model import CharModel
 
-__all__ = ["CharModel"]
+__all__ = ["CharModel", "SequenceAutoencoder"]

@@ -74,6 +74,12 @@ def encode(
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
 
 
+def encoding_of(model: Seq2Seq, vector: Array) -> Encoding:
+    """The encoding in which the encoder made this vector (B, C), for a model of one vector."""
+    start, _ = cross(model.bridge, vector, model.start_like)
+    return Encoding(None, start, EncodingTape(None, None, None, None))
+
+
 def encode_back(
     model: Seq2Seq, tape: EncodingTape, gradient: MemoryGradient | None, dstart: Any
 ) -> Array | None:

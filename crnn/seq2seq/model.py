@@ -139,7 +139,7 @@ class Seq2Seq(Composition):
         if attention is not None:
             check_kind(attention)
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
-        kind = _dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
         self._make_parts(attention, kind)
 
@@ -551,7 +551,7 @@ class Seq2Seq(Composition):
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
 
-def _dtype_of(*layers: Any) -> np.dtype[Any]:
+def dtype_of(*layers: Any) -> np.dtype[Any]:
     """The type of the parameters of the first layer that has any."""
     for layer in layers:
         for array in layer.params.values():
