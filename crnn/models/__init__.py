@@ -1,5 +1,6 @@
 """Models for a purpose, made of the layers."""
 
 from crnn.models.char_model import CharModel
+from crnn.models.translator import Translator
 
-__all__ = ["CharModel"]
+__all__ = ["CharModel", "Translator"]
