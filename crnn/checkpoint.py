@@ -35,6 +35,7 @@ _ARRAY, _TUPLE = (
     "$array",
     "$tuple",
 )  # what JSON has no word for: {"$array": name}, {"$tuple": [...]}
+_READ_BY = {"source_symbols": "encoder", "target_symbols": "decoder"}
 _KINDS = "biuf"  # booleans, integers, floats: what an array may hold
 
 
@@ -120,14 +121,40 @@ def _least_parameters(description: Any) -> int:
         return sum(_least_parameters(part) for part in description)
     if not isinstance(description, dict):
         return 0
+    inside = {name: part for name, part in description.items() if isinstance(part, dict | list)}
     sizes = {
         name: value
         for name, value in description.items()
         if isinstance(value, int) and not isinstance(value, bool) and name != "seed"
     }
+    return _own_least(sizes, inside) + sum(map(_least_parameters, inside.values()))
+
+
+def _own_least(sizes: Mapping[str, int], inside: Mapping[str, Any]) -> int:
+    """Return how many parameters of its own a layer of these sizes has at the least.
+
+    Symbols that one layer reads beside others have a vector each, as wide as what the layer inside
+    reads for which they stand.
+    """
+    embedded = {name: sizes[name] for name in _READ_BY.keys() & sizes.keys()}
+    if embedded:
+        return sum(
+            count * _input_size(inside.get(_READ_BY[name])) for name, count in embedded.items()
+        )
     own = math.prod(sizes.values()) if sizes else 0
-    recurrent = sizes.get("hidden_size", 0) ** 2
-    return max(own, recurrent) + sum(_least_parameters(part) for part in description.values())
+    return max(own, sizes.get("hidden_size", 0) ** 2)
+
+
+def _input_size(description: Any) -> int:
+    """Return how wide the input of a layer described is, 1 where that is not to be seen."""
+    if isinstance(description, list):
+        return _input_size(description[0]) if description else 1
+    if not isinstance(description, dict):
+        return 1
+    if isinstance(description.get("input_size"), int):
+        return int(description["input_size"])
+    inside = (part for part in description.values() if isinstance(part, dict | list))
+    return max(1, _input_size(next(inside, None)))
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command ``crnn``: train models of text, let them write, show what runs.
+"""The command ``crnn``: train models of text, let them write and translate, show what runs.
 
 Each command has a module of its own, with what it does and the arguments that it takes.
 """
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from crnn._version import __version__
-from crnn.cli import characters
+from crnn.cli import characters, translate
 from crnn.cli.arguments import Parser
 from crnn.cli.runs import INTERRUPTED
 from crnn.configuration import show_config
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, 2 after an error (one line on standard error), 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(translate.named(given))
     _print_whatever_comes()
     try:
         code: int = arguments.run(arguments)
@@ -51,6 +52,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"crnn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     characters.add_commands(commands)
+    translate.add_commands(commands)
     commands.add_parser("config", help="show version, instruction set and threads").set_defaults(
         run=config
     )

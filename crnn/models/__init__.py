@@ -2,5 +2,6 @@
 
 from crnn.models.autoencoder import SequenceAutoencoder
 from crnn.models.char_model import CharModel
+from crnn.models.translator import Translator
 
-__all__ = ["CharModel", "SequenceAutoencoder"]
+__all__ = ["CharModel", "SequenceAutoencoder", "Translator"]
