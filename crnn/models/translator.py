@@ -156,8 +156,8 @@ class Translator:
         if cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
         sources, targets = _both_sides(pairs, words)
-        source = _vocabulary(sources, words, min_count)
-        target = _vocabulary(targets, words, min_count, [END_OF_LINE])
+        source = vocabulary_of(sources, words, min_count)
+        target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
         count, own = check_size("layers", layers), check_seed(seed)
         seeds = [int(u * 2**53) for u in _core.random_uniform(own, _LAYER, 0, 2 * count + 1)]
         merge = "sum" if attention == "dot" else "concat"
@@ -172,8 +172,8 @@ class Translator:
             for i in range(count)
         ]
         network = Seq2Seq(
-            _stacked(encoder),
-            _stacked(decoder),
+            stacked(encoder),
+            stacked(decoder),
             source_symbols=len(source),
             target_symbols=len(target),
             attention=attention,
@@ -309,7 +309,7 @@ class Translator:
         batch : int
             Texts that are translated side by side.
         """
-        rows = [_symbols("texts", text, self.words) for text in _several("texts", texts)]
+        rows = [symbols_of("texts", text, self.words) for text in several("texts", texts)]
         order = sorted((n for n in range(len(rows)) if rows[n]), key=lambda n: len(rows[n]))
         translations = [""] * len(rows)
         batch = check_size("batch", batch)
@@ -360,7 +360,7 @@ class Translator:
         """
         if self.network.attention is None:
             raise ValueError("attention: expected a translator that has some, got one without")
-        symbols = _symbols("text", text, self.words)
+        symbols = symbols_of("text", text, self.words)
         if not symbols:
             raise ValueError(f"text: expected a text with symbols, got {text!r}")
         (tokens,) = self._generate([symbols], beam, length_penalty)
@@ -516,13 +516,14 @@ class TranslationProgress(Progress):
 # --------------------------------------------------------------------------------------------------
 
 
-def _several(name: str, texts: Iterable[str]) -> list[str]:
+def several(name: str, texts: Iterable[str]) -> list[str]:
+    """Return texts as a list, or raise TypeError for a single one."""
     if isinstance(texts, str):
         raise TypeError(f"{name}: expected a list of texts, got a single one, {texts!r:.60}")
     return list(texts)
 
 
-def _symbols(name: str, text: str, words: bool) -> list[str]:
+def symbols_of(name: str, text: str, words: bool) -> list[str]:
     """Return the words or characters of a text; none of one that has nothing but spaces."""
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected strings, got {text!r:.60}")
@@ -538,13 +539,14 @@ def _both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], li
     for pair in pairs:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise TypeError(f"pairs: expected pairs of strings, got {pair!r:.60}")
-    sources, targets = ([_symbols("pairs", pair[i], words) for pair in pairs] for i in (0, 1))
+    sources, targets = ([symbols_of("pairs", pair[i], words) for pair in pairs] for i in (0, 1))
     return sources, targets
 
 
-def _vocabulary(
+def vocabulary_of(
     rows: Iterable[Iterable[str]], words: bool, min_count: int, special: Sequence[str] = ()
 ) -> Vocabulary:
+    """Return the vocabulary of rows of symbols, with special ones ahead and an unknown one."""
     unknown = UNKNOWN_WORD if words else UNKNOWN_CHARACTER
     symbols = (symbol for row in rows for symbol in row)
     known = Vocabulary.from_text(symbols, unknown, min_count=min_count).symbols
@@ -558,5 +560,6 @@ def _recurrent(
     return Bidirectional(layer, merge=merge) if both else cast(Layer, layer)
 
 
-def _stacked(layers: list[Layer]) -> Layer:
+def stacked(layers: list[Layer]) -> Layer:
+    """Return layers one on top of the other as one."""
     return layers[0] if len(layers) == 1 else Sequential(layers)
