@@ -188,7 +188,7 @@ class Translator:
         self,
         pairs: Sequence[Pair],
         *,
-        epochs: int = 20,
+        epochs: int = 15,
         batch: int = 32,
         lr: float = 5e-3,
         clip: float = 1.0,

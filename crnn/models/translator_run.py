@@ -25,7 +25,7 @@ class Settings(RunSettings):
     attention: str | None = "additive"
     words: bool = False
     min_count: int = 1
-    epochs: int = 20
+    epochs: int = 15
     batch: int = 32
     lr: float = 5e-3
     clip: float = 1.0
