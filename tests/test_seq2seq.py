@@ -67,7 +67,7 @@ def test_parts_and_names(name):
 
 
 def test_there_is_a_bridge_where_states_differ():
-    gru, lstm = lambda I, H: crnn.GRU(I, H), lambda I, H: crnn.LSTM(I, H)  # noqa: E731
+    gru, lstm = lambda I, H: crnn.GRU(I, H), lambda I, H: crnn.LSTM(I, H)
     stack = lambda: crnn.Sequential([gru(3, 4), gru(4, 4)])  # noqa: E731
     pairs = {
         (gru(3, 4), gru(3, 4)): None,
