@@ -86,7 +86,7 @@ def test_there_is_a_bridge_where_states_differ():
         assert found == sizes, (encoder, decoder)
 
 
-# --------------------------------------------------------------------------------- the twin in NumPy
+# -------------------------------------------------------------------------------- the twin in NumPy
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
