@@ -35,8 +35,8 @@ _ARRAY, _TUPLE = (
     "$array",
     "$tuple",
 )  # what JSON has no word for: {"$array": name}, {"$tuple": [...]}
-_READ_BY = {"source_symbols": "encoder", "target_symbols": "decoder"}
 _KINDS = "biuf"  # booleans, integers, floats: what an array may hold
+_READ_BY = {"source_symbols": "encoder", "target_symbols": "decoder"}  # of a Seq2Seq
 
 
 def save(path: Path, model: Layer) -> None:
@@ -133,14 +133,13 @@ def _least_parameters(description: Any) -> int:
 def _own_least(sizes: Mapping[str, int], inside: Mapping[str, Any]) -> int:
     """Return how many parameters of its own a layer of these sizes has at the least.
 
-    Symbols that one layer reads beside others have a vector each, as wide as what the layer inside
-    reads for which they stand.
+    A model with symbols on two sides has an embedding for each, as wide as what the layer reads
+    that stands there.
     """
-    embedded = {name: sizes[name] for name in _READ_BY.keys() & sizes.keys()}
+    embedded = {_READ_BY[name]: size for name, size in sizes.items() if name in _READ_BY}
     if embedded:
-        return sum(
-            count * _input_size(inside.get(_READ_BY[name])) for name, count in embedded.items()
-        )
+        widths = {side: _input_size(inside.get(side)) for side in embedded}
+        return sum(max(0, count) * widths[side] for side, count in embedded.items())
     own = math.prod(sizes.values()) if sizes else 0
     return max(own, sizes.get("hidden_size", 0) ** 2)
 
@@ -152,9 +151,9 @@ def _input_size(description: Any) -> int:
     if not isinstance(description, dict):
         return 1
     if isinstance(description.get("input_size"), int):
-        return int(description["input_size"])
+        return max(1, int(description["input_size"]))
     inside = (part for part in description.values() if isinstance(part, dict | list))
-    return max(1, _input_size(next(inside, None)))
+    return _input_size(next(inside, None))
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:

@@ -143,7 +143,8 @@ def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row
         label = f"{type(layer).__name__}({_options(layer)})"
         yield Row(name, label, str(_output(layer, given)), None, None, None)
     for place, part in parts.items():
-        read = _Output(None, False) if place == "init" else given  # of fixed data
+        once = place in ("init", "bridge")  # of what has no steps
+        read = _Output(None, False) if once else given
         yield from _rows(f"{name}.{place}" if name else place, part, read, seen)
         if stacked:
             given = _output(part, given)
@@ -185,7 +186,8 @@ def _output(layer: Any, given: _Output) -> _Output:
         return one._replace(features=2 * one.features) if both and one.features else one
     if hasattr(layer, "parts"):
         inner = getattr(layer, "layer", None)
-        return _Output(None, given.time) if inner is None else _output(inner, given)
+        own = _Output(_features(layer, None), given.time)
+        return own if inner is None else _output(inner, given)
     time = given.time and not getattr(layer, "many_to_one", False)
     return _Output(_features(layer, given.features), time)
 

@@ -10,6 +10,7 @@ from crnn import checkpoint
 from crnn.data import Vocabulary
 from crnn.models import Translator, translator
 from crnn.models.char_model import CELLS
+from crnn.models.texts import held_apart
 
 rng = np.random.default_rng(0)
 TEXTS = ["".join(rng.choice(list("abcd"), length)) for length in rng.integers(1, 5, 400)]
@@ -155,7 +156,7 @@ def test_progress_tells_the_share_that_is_right(capfd):
     assert capfd.readouterr() == ("", "")
     model = untrained()
     history = model.train(REVERSALS, **QUICK | {"epochs": 1, "progress": True})
-    _, out = translator.held_apart(REVERSALS, 0.1, 0)
+    _, out = held_apart(REVERSALS, 0.1, 0)
     start = f"epoch 1/1: loss {history.loss[0]:.3f}, validation {history.val_loss[0]:.3f}, "
     line = capfd.readouterr().out
     assert line.startswith(start)

@@ -102,7 +102,8 @@ class Checkpointed(RunsParts):
         self.layer, self.every = layer, check_size("every", every)
         for place, part in walk(layer):
             backwards = getattr(part, "reverse", False)
-            if backwards or has_no_time_axis(part) or isinstance(part, Conditioned):
+            several = isinstance(part, Conditioned) or getattr(part, "timed", False)
+            if backwards or has_no_time_axis(part) or several:
                 where = f", whose part {place!r} is {part!r:.100}" if place else ""
                 raise ValueError(
                     "layer: expected one that reads forwards, from arrays, and keeps the time "

@@ -20,11 +20,12 @@ from crnn.callbacks import Callback, OneCycle, Progress
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.history import History
 from crnn.layers.base import Array, as_array, check_positive, check_seed, check_size
+from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense
 from crnn.losses import cross_entropy
 from crnn.models import folder
 from crnn.models.char_model import CELLS
-from crnn.models.translator import several, stacked, symbols_of, vocabulary_of
+from crnn.models.texts import several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import fit
@@ -152,7 +153,7 @@ class Captioner:
         ]
         network = Seq2Seq(
             Dense(features, hidden, seed=seeds[-2]),
-            stacked(decoder),
+            decoder[0] if count == 1 else Sequential(decoder),
             target_symbols=len(vocabulary),
             seed=seeds[-1],
         )

@@ -9,7 +9,6 @@ import numpy as np
 
 from crnn import _core
 from crnn.data import END_OF_LINE, Vocabulary
-from crnn.generation import SAMPLE_STREAM, draw
 from crnn.layers.base import Layer
 from crnn.layers.streams import stream_of
 
@@ -25,7 +24,7 @@ class Sampler:
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool) -> None:
         self._vocabulary, self._lines = vocabulary, lines
-        self._end = vocabulary.encode(END_OF_LINE)[0] if lines else -1
+        self._end = int(vocabulary.encode(END_OF_LINE)[0]) if lines else None
         self._stream = stream_of(network, 1, None)
 
     def text(self, prime: str, length: int, temperature: float, seed: int, number: int = 0) -> str:
@@ -44,14 +43,22 @@ class Sampler:
         self._stream.reset()
         for known in before:
             self._stream.step(np.array([known]))
-        written: list[int] = []
-        for u in _core.random_uniform(seed, SAMPLE_STREAM, number << 32, length):
-            logits = self._stream.step(np.array([symbol]))
-            symbol = draw(logits[0], temperature, u)
-            if symbol == self._end:
-                break
-            written.append(symbol)
-        return prime + self._vocabulary.decode(np.array(written, np.int64))
+        search = _core.Search(
+            1,
+            len(self._vocabulary),
+            length,
+            stop=self._end,
+            temperature=temperature,
+            seed=seed,
+            first_group=number,
+        )
+        read = np.array([symbol])
+        while not search.done:
+            read, _ = search.step(self._stream.step(read))
+        written = search.result()[0][0, 0]
+        if self._lines:
+            written = written[written != self._end]
+        return prime + self._vocabulary.decode(written)
 
     def _start(self, prime: str) -> str:
         """Return what the network reads before it writes: at least one symbol."""

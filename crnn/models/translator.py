@@ -7,15 +7,15 @@ Letters: ``S`` steps of a source, ``T`` steps of a target.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core, checkpoint
-from crnn.callbacks import Callback, OneCycle, Progress
-from crnn.data import END_OF_LINE, PairBatches, Vocabulary, hold_out, pad
+from crnn.callbacks import Callback, OneCycle
+from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
 from crnn.history import History
 from crnn.layers.base import Layer, check_positive, check_seed, check_size
@@ -23,12 +23,11 @@ from crnn.layers.composition import Bidirectional, Sequential
 from crnn.losses import cross_entropy
 from crnn.models import folder
 from crnn.models.char_model import CELLS
+from crnn.models.exact_match import ExactMatch, TranslationProgress
+from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import Trainer
-
-UNKNOWN_WORD, UNKNOWN_CHARACTER = "<unk>", "\N{REPLACEMENT CHARACTER}"
-CHECKED = 1000  # pairs at most that are translated after each epoch
 
 _KIND = "translator"
 
@@ -155,25 +154,17 @@ class Translator:
         """
         if cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
-        sources, targets = _both_sides(pairs, words)
+        sources, targets = both_sides(pairs, words)
         source = vocabulary_of(sources, words, min_count)
         target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
-        count, own = check_size("layers", layers), check_seed(seed)
-        seeds = [int(u * 2**53) for u in _core.random_uniform(own, _LAYER, 0, 2 * count + 1)]
-        merge = "sum" if attention == "dot" else "concat"
-        width = hidden * (1 + (bidirectional and merge == "concat"))
-        encoder = [
-            _recurrent(cell, width if i else embedding, hidden, seeds[i], bidirectional, merge)
-            for i in range(count)
-        ]
-        looks = 0 if attention is None else width
-        decoder = [
-            _recurrent(cell, hidden if i else embedding + looks, hidden, seeds[count + i])
-            for i in range(count)
-        ]
+        count = check_size("layers", layers)
+        seeds = _seeds(check_seed(seed), 2 * count + 1)
+        merge = _merge(bidirectional, attention)
+        width = 2 * hidden if merge == "concat" else hidden
+        looked_at = 0 if attention is None else width
         network = Seq2Seq(
-            stacked(encoder),
-            stacked(decoder),
+            _stack(cell, (embedding, width), hidden, seeds[:count], merge),
+            _stack(cell, (embedding + looked_at, hidden), hidden, seeds[count:-1]),
             source_symbols=len(source),
             target_symbols=len(target),
             attention=attention,
@@ -188,7 +179,7 @@ class Translator:
         self,
         pairs: Sequence[Pair],
         *,
-        epochs: int = 20,
+        epochs: int = 15,
         batch: int = 32,
         lr: float = 5e-3,
         clip: float = 1.0,
@@ -273,7 +264,7 @@ class Translator:
         seed : int, optional
             Decides the order. None: the shortest first.
         """
-        sources, targets = _both_sides(pairs, self.words)
+        sources, targets = both_sides(pairs, self.words)
         return PairBatches(
             [self.source.encode(symbols) for symbols in sources],
             [self.target.encode(symbols) for symbols in targets],
@@ -384,7 +375,7 @@ class Translator:
         beam, length_penalty, batch
             As for `translate`.
         """
-        _, targets = _both_sides(pairs, self.words)
+        _, targets = both_sides(pairs, self.words)
         translations = self.translate(
             [source for source, _ in pairs], beam=beam, length_penalty=length_penalty, batch=batch
         )
@@ -452,114 +443,26 @@ class Translator:
         )
 
 
-def held_apart(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs into those to train on and those held out; the parameters are `train`'s."""
-    if not 0 <= share < 1:
-        raise ValueError(f"held_out: expected a share from 0 to below 1, got {share!r}")
-    if len(pairs) < 2 and share:
-        raise ValueError(f"pairs: expected at least two, to hold one out, got {len(pairs)}")
-    return hold_out(pairs, share, check_seed(seed))
+def _seeds(seed: int, count: int) -> list[int]:
+    """Return a seed for each of the parts."""
+    return [int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count)]
 
 
-class ExactMatch(Callback):
-    """Translates pairs after each epoch, and counts those that are exactly right.
-
-    Parameters
-    ----------
-    translator : Translator
-    pairs : sequence of (source, target)
-        The first 1000 of them are translated; there may be none.
-
-    Attributes
-    ----------
-    rates : list of float or None
-        The share that is right after each epoch; None without pairs.
-    """
-
-    def __init__(self, translator: Translator, pairs: Sequence[Pair]) -> None:
-        self.translator, self.pairs = translator, pairs[:CHECKED]
-        self.rates: list[float | None] = []
-
-    def on_epoch(self, run: Trainer) -> None:
-        """Translate."""
-        self.rates.append(self.translator.evaluate(self.pairs) if self.pairs else None)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rates": list(self.rates)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rates = list(state["rates"])
+def _merge(bidirectional: bool, attention: str | None) -> str | None:
+    """Say how the two directions of the encoder become one output, if there are two."""
+    if not bidirectional:
+        return None
+    return "sum" if attention == "dot" else "concat"  # dot compares it with the decoder's output
 
 
-class TranslationProgress(Progress):
-    """Progress in symbols of the targets, with the share of pairs that are exactly right.
-
-    Parameters
-    ----------
-    exact : ExactMatch
-        A callback of the same run that is told before this one.
-    """
-
-    def __init__(self, exact: ExactMatch) -> None:
-        super().__init__(unit="symbol")
-        self._exact = exact
-
-    def line(self, run: Trainer) -> str:
-        """Return the figures of the last epoch."""
-        rate = self._exact.rates[-1]
-        right = "" if rate is None else f", {rate:.1%} exactly right"
-        return f"{super().line(run)}{right}"
-
-
-# --------------------------------------------------------------------------------------------------
-# Texts as symbols
-# --------------------------------------------------------------------------------------------------
-
-
-def several(name: str, texts: Iterable[str]) -> list[str]:
-    """Return texts as a list, or raise TypeError for a single one."""
-    if isinstance(texts, str):
-        raise TypeError(f"{name}: expected a list of texts, got a single one, {texts!r:.60}")
-    return list(texts)
-
-
-def symbols_of(name: str, text: str, words: bool) -> list[str]:
-    """Return the words or characters of a text; none of one that has nothing but spaces."""
-    if not isinstance(text, str):
-        raise TypeError(f"{name}: expected strings, got {text!r:.60}")
-    if END_OF_LINE in text:
-        raise ValueError(f"{name}: expected texts of one line, got {text!r:.60}")
-    return text.split() if words or not text.strip() else list(text)
-
-
-def _both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the symbols of the sources and those of the targets."""
-    if not len(pairs):
-        raise ValueError("pairs: expected at least one, got none")
-    for pair in pairs:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise TypeError(f"pairs: expected pairs of strings, got {pair!r:.60}")
-    sources, targets = ([symbols_of("pairs", pair[i], words) for pair in pairs] for i in (0, 1))
-    return sources, targets
-
-
-def vocabulary_of(
-    rows: Iterable[Iterable[str]], words: bool, min_count: int, special: Sequence[str] = ()
-) -> Vocabulary:
-    """Return the vocabulary of rows of symbols, with special ones ahead and an unknown one."""
-    unknown = UNKNOWN_WORD if words else UNKNOWN_CHARACTER
-    symbols = (symbol for row in rows for symbol in row)
-    known = Vocabulary.from_text(symbols, unknown, min_count=min_count).symbols
-    return Vocabulary([*special, *known], unknown)
-
-
-def _recurrent(
-    cell: str, inputs: int, hidden: int, seed: int, both: bool = False, merge: Any = "concat"
+def _stack(
+    cell: str, inputs: tuple[int, int], hidden: int, seeds: Sequence[int], merge: str | None = None
 ) -> Layer:
-    layer = CELLS[cell](inputs, hidden, seed=seed)
-    return Bidirectional(layer, merge=merge) if both else cast(Layer, layer)
-
-
-def stacked(layers: list[Layer]) -> Layer:
-    """Return layers one on top of the other as one."""
+    """Return recurrent layers; `inputs` are how wide the first one's is, and that of the others."""
+    first, other = inputs
+    layers: list[Any] = [
+        CELLS[cell](other if i else first, hidden, seed=seed) for i, seed in enumerate(seeds)
+    ]
+    if merge is not None:
+        layers = [Bidirectional(layer, merge=merge) for layer in layers]
     return layers[0] if len(layers) == 1 else Sequential(layers)

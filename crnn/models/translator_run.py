@@ -6,8 +6,10 @@ from typing import Any
 
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair
+from crnn.models.exact_match import ExactMatch, TranslationProgress
 from crnn.models.run import HELD_OUT, Report, Run, RunSettings
-from crnn.models.translator import ExactMatch, TranslationProgress, Translator, held_apart
+from crnn.models.texts import held_apart
+from crnn.models.translator import Translator
 from crnn.training import Trainer
 
 TRANSLATIONS = "held-out.tsv"
@@ -25,7 +27,7 @@ class Settings(RunSettings):
     attention: str | None = "additive"
     words: bool = False
     min_count: int = 1
-    epochs: int = 20
+    epochs: int = 15
     batch: int = 32
     lr: float = 5e-3
     clip: float = 1.0

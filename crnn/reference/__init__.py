@@ -3,14 +3,17 @@
 Begin with `cells`: the recurrent cells, forward and backward. `sums` has what goes into their gates
 (and layer normalisation), `activations` what comes out; `recurrence` is the loop over time with the
 options that all cells share, `reading` the order of the steps (lengths, masks, resets), `drops` the
-random numbers. `training` has the dense map, the losses and the optimizers.
+random numbers. `training` has the dense map, the losses and the optimizers. `seq2seq` is a model of
+an encoder and a decoder, `attention` how the one looks back at the other.
 """
 
 from crnn.reference.activations import ACTIVATIONS, sigmoid
 from crnn.reference.arrays import one_hot
+from crnn.reference.attention import attention_backward, attention_forward
 from crnn.reference.cells import GRU, JANET, LSTM, RNN
 from crnn.reference.drops import Draws, philox
 from crnn.reference.recurrence import Cell
+from crnn.reference.seq2seq import seq2seq
 from crnn.reference.training import (
     adam,
     adamw,
@@ -33,6 +36,8 @@ __all__ = [
     "Draws",
     "adam",
     "adamw",
+    "attention_backward",
+    "attention_forward",
     "clip_norm",
     "dense",
     "dense_backward",
@@ -40,6 +45,7 @@ __all__ = [
     "one_hot",
     "philox",
     "rmsprop",
+    "seq2seq",
     "sgd_momentum",
     "sigmoid",
     "softmax_cross_entropy",

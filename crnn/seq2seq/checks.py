@@ -26,12 +26,19 @@ def input_width(layer: Any) -> int | None:
     return None if hasattr(layer, "K") else getattr(layer, "size", None)
 
 
-def reads_symbols(layer: Any) -> bool:
-    """Whether a layer begins with an embedding of its own."""
+def own_symbols(layer: Any) -> int | None:
+    """K of the embedding that a layer begins with; None where it begins with none."""
     if hasattr(layer, "layers"):
-        return reads_symbols(layer.layers[0])
+        return own_symbols(layer.layers[0])
     inside = getattr(layer, "layer", None)
-    return hasattr(layer, "K") if inside is None else reads_symbols(inside)
+    return getattr(layer, "K", None) if inside is None else own_symbols(inside)
+
+
+def check_encoder(encoder: Any) -> int | None:
+    """How many features an encoder reads, or ValueError where it reads more than the source."""
+    if any(isinstance(part, Conditioned) for _, part in walk(encoder)):
+        raise ValueError(f"encoder: expected one that reads one array, got {encoder!r:.100}")
+    return input_width(encoder)
 
 
 def check_decoder(decoder: Any) -> int:

@@ -8,7 +8,7 @@ decoder's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -30,7 +30,6 @@ from crnn.layers.composition import Composition
 from crnn.layers.dense import Dense, Embedding
 from crnn.layers.options import Given, has_no_time_axis
 from crnn.layers.states import arrays_of
-from crnn.layers.tied import built, describing
 from crnn.seq2seq import checks, decoding, stepwise
 from crnn.seq2seq.attention import Attention, check_kind
 from crnn.seq2seq.bridge import bridge_for
@@ -175,9 +174,8 @@ class Seq2Seq(Composition):
 
     def _source_width(self) -> int:
         """I; 0 for an encoder with an embedding of its own."""
-        width = checks.input_width(self.encoder)
-        own = checks.reads_symbols(self.encoder)
-        if width is None and not (own and self.source_symbols is None):
+        width = checks.check_encoder(self.encoder)
+        if width is None and (self.own_symbols is None or self.source_symbols is not None):
             raise ValueError(
                 "encoder: expected a layer that reads vectors and says how long they are "
                 f"(input_size), got {self.encoder!r:.100}"
@@ -247,6 +245,11 @@ class Seq2Seq(Composition):
         return self.output.output_size
 
     @property
+    def own_symbols(self) -> int | None:
+        """K of the embedding that the encoder begins with, if it has one of its own."""
+        return checks.own_symbols(self.encoder)
+
+    @property
     def source_reader(self) -> Reader:
         """Embedding and encoder."""
         return Reader(self.source_embedding, self.encoder)
@@ -265,8 +268,7 @@ class Seq2Seq(Composition):
 
     @property
     def config(self) -> dict[str, Any]:
-        with describing(self):
-            layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
+        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
         return layers | self._own_config
 
     @property
@@ -283,10 +285,8 @@ class Seq2Seq(Composition):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Seq2Seq:
-        layers = ("encoder", "decoder")
-        own = {name: value for name, value in config.items() if name not in layers}
-        make = lambda: cls(*(build(config[name]) for name in layers), **own)  # noqa: E731
-        return cast(Seq2Seq, built(make))
+        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
+        return cls(**(dict(config) | layers))
 
     def __repr__(self) -> str:
         defaults = self._defaults
@@ -346,7 +346,7 @@ class Seq2Seq(Composition):
         TypeError, ValueError
             For arrays of other types or shapes, symbols that are none, lengths out of range.
         """
-        given = Given(None, None, None, training, call, first_row, 0, layer)
+        given = check_given(training, call, first_row, layer)
         lengths = (source_lengths, target_lengths)
         return self.run(*self.checked(source, target_in, *lengths), given)
 
@@ -376,9 +376,8 @@ class Seq2Seq(Composition):
     ) -> tuple[Array, NDArray[np.int64] | None]:
         if self.fixed:
             return checks.check_fixed(source, source_lengths, self.source_width, self.dtype), None
-        width, K = self.source_width, self.source_symbols
-        symbols = K if K is not None or width else 0  # 0: those of the encoder's own embedding
-        read = checks.check_steps_of("source", source, None, symbols, width, self.dtype)
+        K = self.own_symbols if self.source_symbols is None else self.source_symbols
+        read = checks.check_steps_of("source", source, None, K, self.source_width, self.dtype)
         lengths = checks.checked_lengths("source_lengths", source_lengths, read.shape)
         if K is not None:
             checks.check_symbols("source", read, lengths, K)
@@ -394,9 +393,6 @@ class Seq2Seq(Composition):
         own: NDArray[np.bool_] | None = None,
     ) -> tuple[Array, Seq2SeqTape]:
         """`forward` on what `checked` gave; `own`: where the decoder is fed its own output."""
-        check_count("call", given.call, 64)
-        check_count("first_row", given.first_row, 32)
-        check_count("layer", given.layer, 32)
         encoding = encode(self, source, source_lengths, given, True)
         if self.feeds or own is not None:
             decoded = stepwise.decode(self, target, encoding, target_lengths, given, own)
@@ -435,7 +431,7 @@ class Seq2Seq(Composition):
         self, tape: Seq2SeqTape, dlogits: Any, name: str = "dlogits"
     ) -> tuple[Array | None, Array | None]:
         """The gradients of source and target, None for symbols; `name` is that of `dlogits`."""
-        self._check_run_back(tape, dlogits, name)
+        self.check_run_back(tape, dlogits, name)
         encoding, decoded = tape._encoding, tape._decoded
         doutputs, _ = self.output.backward(tape._output, dlogits)
         assert doutputs is not None
@@ -448,7 +444,7 @@ class Seq2Seq(Composition):
             found = decoding.decode_back(self, decoded.tape, dy, dcontext)
         return encode_back(self, encoding, found.dmemory, found.dstart), found.dfed
 
-    def _check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
+    def check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
         """Raise what `run_back` would, before any part has changed."""
         if not isinstance(tape, Seq2SeqTape):
             raise TypeError(
@@ -549,6 +545,14 @@ class Seq2Seq(Composition):
         generate_symbols(self, encoding, symbols, search)
         tokens, scores = search.result(n_best)
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
+
+
+def check_given(training: bool, call: int, first_row: int, layer: int) -> Given:
+    """What a forward is told besides its arrays, checked."""
+    check_count("call", call, 64)
+    check_count("first_row", first_row, 64)
+    check_count("layer", layer, 32)
+    return Given(None, None, None, training, call, first_row, 0, layer)
 
 
 def dtype_of(*layers: Any) -> np.dtype[Any]:

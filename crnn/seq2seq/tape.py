@@ -35,7 +35,7 @@ class Seq2SeqTape:
         self, model: Seq2Seq, encoding: EncodingTape, decoded: Decoded, output: Any
     ) -> None:
         self._owner = model.identity
-        self._encoding, self._decoded, self._output = encoding, decoded._replace(), output
+        self._encoding, self._decoded, self._output = encoding, decoded, output
         self.target_in = decoded.fed
         self.encoder = model.source_reader.layer_tape(encoding.encoder)
         self.decoder = self._decoder_tapes(model)

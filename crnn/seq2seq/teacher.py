@@ -13,7 +13,7 @@ from crnn import _core
 from crnn.layers.base import Array, Layer, build, check_no_state, check_seed, describe
 from crnn.layers.composition import Composition
 from crnn.layers.options import Given
-from crnn.seq2seq.model import Seq2Seq
+from crnn.seq2seq.model import Seq2Seq, check_given
 from crnn.seq2seq.tape import Seq2SeqTape
 
 
@@ -139,7 +139,7 @@ class TeacherForcing(Composition):
             As in every layer.
         """
         check_no_state(type(self).__name__, "state", state)
-        given = Given(None, None, None, training, call, first_row, 0, layer)
+        given = check_given(training, call, first_row, layer)
         checked = self.model.checked(*_triple(x), lengths, lengths_name="lengths")
         own = self._own(checked[1].shape, given) if training else None
         logits, tape = self.model.run(*checked, given, own)
@@ -165,6 +165,7 @@ class TeacherForcing(Composition):
         if not isinstance(tape, TeacherForcingTape):
             given = type(tape).__name__
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        self.model.check_run_back(tape.model, None, "dy")
 
     def backward(
         self, tape: TeacherForcingTape, dy: Any, dstate: None = None

@@ -143,7 +143,7 @@ static PyObject *search_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     PyObject *groups, *symbols, *max_steps, *width = NULL, *stop = Py_None, *penalty = NULL;
     PyObject *seed = NULL, *first_group = NULL;
     drawing given = {Py_None, Py_None, Py_None, Py_None};
-    crnn_search_options o = {.width = 1};
+    crnn_search_options o = {.width = 1, .top_p = 1};
     int beam = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$OpOOOOOOOO:Search", names, &groups,
                                      &symbols, &max_steps, &width, &beam, &stop, &penalty,

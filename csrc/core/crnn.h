@@ -394,10 +394,10 @@ typedef struct crnn_search_options {
     int64_t stop;          /* the symbol that ends a row; -1: none does */
     double length_penalty; /* a row's score is its sum of log-probabilities / length**this */
     /* where beam is false: */
-    double temperature;         /* draw with probabilities softmax(logits / this); 0: take the
-                                   likeliest, of equal ones the first */
+    double temperature;         /* draw with probabilities softmax(logits / this); below the least
+                                   normal number: take the likeliest, of equal ones the first */
     size_t top_k;               /* among the k likeliest, of equal ones the first; 0: among all, */
-    double top_p;               /* and of those the fewest likeliest that have this share; 0: all */
+    double top_p;               /* and of those the fewest likeliest that have this share; 1: all */
     uint64_t seed, first_group; /* row (first_group + group) * width + place draws numbers of its
                                    own, one a step */
     const int64_t *forced;      /* [groups * width][forced_steps] or NULL: what is read after a step

@@ -195,11 +195,11 @@ static void drop_unlikely(const crnn_search *s, const row *r) {
     const crnn_search_options *o = &s->options;
     const bool few = o->top_k > 0 && o->top_k < o->symbols;
     size_t kept = few ? o->top_k : o->symbols;
-    if (!few && o->top_p == 0) return;
+    if (!few && o->top_p >= 1) return;
     heap h = new_heap(s, r);
     ranked(&h, few ? kept - 1 : 0);
     drop_behind(&h, kept, s->shares);
-    if (o->top_p == 0) return;
+    if (o->top_p >= 1) return;
     const double enough = o->top_p * sum_of(o->symbols, s->shares);
     double sum = s->shares[ranked(&h, 0)];
     size_t needed = 1;
@@ -270,9 +270,8 @@ static size_t draw(const crnn_search *s, size_t place) {
 /* Each of the places goes on from a row by itself. */
 static void choose(crnn_search *s, const row *r, size_t index, size_t places, outcome *out) {
     const hypothesis *parent = &s->rows[index];
-    /* dividing by a smaller one would be dividing by zero (fpmode.h) */
-    const double temperature = fmax(s->options.temperature, DBL_MIN);
-    const bool draws = s->options.temperature > 0;
+    const double temperature = s->options.temperature;
+    const bool draws = temperature >= DBL_MIN; /* a smaller one is zero here (fpmode.h) */
     if (draws && temperature != 1) make_shares(s, r, temperature);
     if (draws) drop_unlikely(s, r);
     for (size_t i = 0; i < places; i++) {
