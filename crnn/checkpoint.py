@@ -36,6 +36,7 @@ _ARRAY, _TUPLE = (
     "$tuple",
 )  # what JSON has no word for: {"$array": name}, {"$tuple": [...]}
 _KINDS = "biuf"  # booleans, integers, floats: what an array may hold
+_READ_BY = {"source_symbols": "encoder", "target_symbols": "decoder"}  # of a Seq2Seq
 
 
 def save(path: Path, model: Layer) -> None:
@@ -120,16 +121,39 @@ def _least_parameters(description: Any) -> int:
         return sum(_least_parameters(part) for part in description)
     if not isinstance(description, dict):
         return 0
+    inside = {name: part for name, part in description.items() if isinstance(part, dict | list)}
     sizes = {
         name: value
         for name, value in description.items()
         if isinstance(value, int) and not isinstance(value, bool) and name != "seed"
     }
-    tables = [sizes.pop(name, 0) for name in ("source_symbols", "target_symbols")]  # one each
+    return _own_least(sizes, inside) + sum(map(_least_parameters, inside.values()))
+
+
+def _own_least(sizes: Mapping[str, int], inside: Mapping[str, Any]) -> int:
+    """Return how many parameters of its own a layer of these sizes has at the least.
+
+    A model with symbols on two sides has an embedding for each, as wide as what the layer reads
+    that stands there.
+    """
+    embedded = {_READ_BY[name]: size for name, size in sizes.items() if name in _READ_BY}
+    if embedded:
+        widths = {side: _input_size(inside.get(side)) for side in embedded}
+        return sum(max(0, count) * widths[side] for side, count in embedded.items())
     own = math.prod(sizes.values()) if sizes else 0
-    recurrent = sizes.get("hidden_size", 0) ** 2
-    parts = sum(_least_parameters(part) for part in description.values())
-    return max(own, recurrent) + sum(tables) + parts
+    return max(own, sizes.get("hidden_size", 0) ** 2)
+
+
+def _input_size(description: Any) -> int:
+    """Return how wide the input of a layer described is, 1 where that is not to be seen."""
+    if isinstance(description, list):
+        return _input_size(description[0]) if description else 1
+    if not isinstance(description, dict):
+        return 1
+    if isinstance(description.get("input_size"), int):
+        return max(1, int(description["input_size"]))
+    inside = (part for part in description.values() if isinstance(part, dict | list))
+    return _input_size(next(inside, None))
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:

@@ -6,7 +6,8 @@ of Okabe and Ito, 2008), and the map for values, cividis, grows lighter througho
 """
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,13 +70,7 @@ def save_loss_curve(
     history, unit, scale
         As for `loss_curve`.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(_MISSING) from error
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    loss_curve(history, figure.subplots(), unit=unit, scale=scale)
-    figure.savefig(path, dpi=150)
+    _save(path, _SIZE, lambda axes: loss_curve(history, axes, unit=unit, scale=scale))
 
 
 def gates_over_text(
@@ -142,6 +137,81 @@ def gates_over_text(
     return axes
 
 
+def plot_attention(
+    weights: ArrayLike,
+    source: Sequence[str],
+    target: Sequence[str],
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw where a decoder looked: a row for each symbol written, a column for each one read.
+
+    Parameters
+    ----------
+    weights : array (T, S)
+        From 0 to 1, for instance ``tape.attention[0]`` without padding.
+    source : S strings
+        The symbols read, characters or words; a text serves for its characters.
+    target : T strings
+        The symbols written.
+    ax : matplotlib axes, optional
+        Where to draw; by default a new figure of the right size.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    grid = np.asarray(weights, np.float64)
+    if grid.shape != (len(target), len(source)) or not grid.size:
+        raise ValueError(
+            f"weights: expected shape (T, S) = ({len(target)}, {len(source)}), as many as there "
+            f"are symbols (at least one of each), got shape {grid.shape}"
+        )
+    axes = _axes(ax, _attention_size(source, target))
+    image = axes.imshow(grid, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    upright = 90 if _longest(source) > 1 else 0
+    labels: dict[str, Any] = {"family": "monospace", "fontsize": 9, "parse_math": False}
+    axes.set_xticks(range(len(source)), _visible(source), rotation=upright, **labels)
+    axes.set_yticks(range(len(target)), _visible(target), **labels)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("source")
+    axes.set_ylabel("target")
+    axes.spines[:].set_visible(False)
+    axes.figure.colorbar(image, ax=axes, label="weight", pad=0.02, aspect=max(5, len(target)))
+    return axes
+
+
+def save_attention(
+    path: str | os.PathLike[str], weights: ArrayLike, source: Sequence[str], target: Sequence[str]
+) -> None:
+    """Draw `plot_attention` into an image file, without a window on any screen.
+
+    Parameters
+    ----------
+    path : str or path
+        Its ending tells the format.
+    weights, source, target
+        As for `plot_attention`.
+    """
+    size = _attention_size(source, target)
+    _save(path, size, lambda axes: plot_attention(weights, source, target, axes))
+
+
+def _attention_size(source: Sequence[str], target: Sequence[str]) -> tuple[float, float]:
+    """Return inches in which every symbol has a place of its own."""
+    beside, above = 0.09 * _longest(target), 0.09 * _longest(source)
+    return 0.22 * len(source) + beside + 1.6, max(0.22 * len(target) + above + 0.7, 1.8)
+
+
+def _longest(symbols: Sequence[str]) -> int:
+    return max(map(len, symbols), default=0)
+
+
+def _visible(symbols: Sequence[str]) -> list[str]:
+    """Return labels that can be seen."""
+    return ["␣" if symbol == " " else _SHOWN.get(symbol, symbol) for symbol in symbols]
+
+
 def _places(text: str, columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the row and the column of each character."""
     rows, places = [], []
@@ -160,6 +230,19 @@ def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
         return 0.0, 1.0
     largest = float(np.abs(values).max())
     return -largest, largest
+
+
+def _save(
+    path: str | os.PathLike[str], size: tuple[float, float], draw: "Callable[[Axes], object]"
+) -> None:
+    """Let `draw` draw into an image file."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure.subplots())
+    figure.savefig(path, dpi=150)
 
 
 def _axes(ax: "Axes | None", size: tuple[float, float]) -> "Axes":

@@ -313,6 +313,24 @@ def test_sizes_that_lie_are_refused_before_they_cost_memory(path, config):
     loads_wrongly(path, "the sizes of the layers do not fit the 18 parameters in the file")
 
 
+@pytest.mark.parametrize("symbols", ["source_symbols", "target_symbols"])
+def test_embeddings_that_lie_are_refused_before_they_cost_memory(path, symbols):
+    encoder = crnn.Sequential([crnn.Bidirectional(crnn.RNN(50, 2, seed=1)), crnn.RNN(4, 2)])
+    sizes = {"source_symbols": 3, "target_symbols": 4}
+    crnn.save(path, crnn.Seq2Seq(encoder, crnn.RNN(50, 2, seed=2), **sizes))
+    crnn.load(path)
+    arrays, document = members(path)
+    document["tree"]["layer"]["config"][symbols] = 10**6
+    rewrite(path, arrays, document)
+    loads_wrongly(path, "the sizes of the layers do not fit the .* parameters in the file")
+
+
+def test_many_symbols_on_both_sides_are_no_lie(path):
+    sizes = {"source_symbols": 9000, "target_symbols": 8000}
+    crnn.save(path, crnn.Seq2Seq(crnn.RNN(1, 2, seed=1), crnn.RNN(1, 2, seed=2), **sizes))
+    assert crnn.load(path).target_symbols == 8000
+
+
 def test_nesting_without_end_is_refused(path):
     text = b'{"format": "crnn", "version": 1, "kind": "model", "tree": ' + b"[" * 10**6
     np.savez(path, crnn=np.frombuffer(text, np.uint8))

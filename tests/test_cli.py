@@ -1,6 +1,5 @@
 """The command: what it writes, prints and answers, and that Ctrl-C costs nothing."""
 
-import csv
 import io
 import os
 import platform
@@ -12,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import numbers as numbers_of
+from commands import rows, runner, steady, stopper
 
 import crnn
 from crnn import cli
-from crnn.callbacks import Callback
+from crnn.cli import runs
 from crnn.models import CharModel
 from crnn.models import char_run as module
+from crnn.models import run as run_module
 from crnn.models.char_run import CharRun, Settings, Source
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 40
@@ -42,30 +44,11 @@ def text(tmp_path):
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command: the exit code, standard output and standard error."""
-
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def rows(folder):
-    with open(Path(folder, "history.csv"), newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return runner(capsys)
 
 
 def numbers(folder):
-    """What a run came to, less what the clock has to do with."""
-    model, training = CharModel.load_training(folder)
-    state = training["trainer"]
-    position = {k: v for k, v in state["position"].items() if k != "seconds"}
-    columns = {k: v for k, v in state["history"].items() if "second" not in k}
-    return model.network.state_dict(), state["optimizer"], position, columns
+    return numbers_of(CharModel, folder)
 
 
 # ------------------------------------------------------------------------------------- what it does
@@ -147,7 +130,7 @@ def test_the_share_of_new_lines_is_right(tmp_path):
 
 def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(cli, "_carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
     assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden", 8) == (0, "", "")
     (one,) = begun
     assert one.settings == Settings(lines=True, hidden=8, embedding=32, batch=16)
@@ -156,7 +139,7 @@ def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
 
 def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(cli, "_carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
     assert run("demo", "-o", tmp_path) == (0, "", "")
     assert run("train", "--corpus", "pydoc", "-o", tmp_path) == (0, "", "")
     demo, train = begun
@@ -204,31 +187,9 @@ def test_characters_that_the_terminal_does_not_know(monkeypatch, text, tmp_path)
 # ------------------------------------------------------------------------- interrupted and resumed
 
 
-class StopAt(Callback):
-    """Presses Ctrl-C after a certain update."""
-
-    def __init__(self, update):
-        self.update = update
-
-    def on_update(self, run):
-        if run.position.update == self.update:
-            signal.raise_signal(signal.SIGINT)
-
-
 @pytest.fixture
 def stop_at(monkeypatch):
-    """Makes runs press Ctrl-C in a certain update."""
-
-    def stop(update):
-        def init(self, *arguments):
-            original(self, *arguments)
-            self.trainer._callbacks += (StopAt(update),)
-
-        monkeypatch.setattr(CharRun, "__init__", init)
-
-    original = CharRun.__init__
-    yield stop
-    monkeypatch.setattr(CharRun, "__init__", original)
+    return stopper(monkeypatch, CharRun)
 
 
 @pytest.mark.parametrize("lines", [[], ["--lines"]])
@@ -248,8 +209,7 @@ def test_a_resumed_run_is_the_same_run(run, text, tmp_path, stop_at, lines, upda
     np.testing.assert_equal(numbers(parts), numbers(whole))
     for name in ("samples.txt",):
         assert (parts / name).read_text() == (whole / name).read_text()
-    table = [[v for k, v in row.items() if "second" not in k] for row in rows(parts)]
-    assert table == [[v for k, v in row.items() if "second" not in k] for row in rows(whole)]
+    assert steady(rows(parts)) == steady(rows(whole))
 
 
 def wait_for(path, process, seconds=60):
@@ -322,7 +282,7 @@ def test_ctrl_c_before_there_is_anything_to_save(run, monkeypatch):
 
 
 def test_a_run_saves_itself_within_long_epochs(run, text, tmp_path, stop_at, monkeypatch):
-    monkeypatch.setattr(module, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", -1)
     seen = []
     save = CharModel.save
 

@@ -31,6 +31,14 @@ def test_the_code_about_sequences_runs():
     assert "total" in lines[-1]
 
 
+def test_the_code_about_translating_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    _, lines = run_blocks("docs/translate.md")
+    assert lines == ["['71', '4']"]
+    assert {path.name for path in tmp_path.iterdir()} == {"alignment.png", "digits"}
+
+
 def test_the_readme_code_runs_and_prints_what_it_says():
     blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)

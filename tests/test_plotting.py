@@ -1,6 +1,7 @@
 """Pictures: what is in them, and what is said where matplotlib is missing."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -103,3 +104,67 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
         plotting.loss_curve(history([1.0]))
     with pytest.raises(ImportError, match=message):
         plotting.save_loss_curve(tmp_path / "loss.png", history([1.0]))
+
+
+# -------------------------------------------------------------------------------------- attention
+
+
+def labels_of(axes):
+    ticks = axes.get_yticklabels(), axes.get_xticklabels()
+    return [[label.get_text() for label in side] for side in ticks]
+
+
+def test_attention_has_the_target_in_rows_and_the_source_in_columns():
+    weights = np.array([[0.9, 0.1, 0.0], [0.0, 0.25, 0.75]])
+    axes = plotting.plot_attention(weights, "a b", "$\n")
+    (image,) = axes.images
+    np.testing.assert_array_equal(image.get_array(), weights)
+    assert (image.get_clim(), image.get_cmap().name) == ((0, 1), "cividis")
+    assert labels_of(axes) == [["$", "↵"], ["a", "␣", "b"]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("source", "target")
+    axes.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("x" * 60, "y" * 40), (["extraordinarily", "$long$", "words"] * 5, ["langes", "Wort"] * 4)],
+)
+def test_no_label_of_attention_covers_another(source, target):
+    axes = plotting.plot_attention(np.zeros((len(target), len(source))), source, target)
+    axes.figure.canvas.draw()
+    for labels, low, high in (
+        (axes.get_xticklabels(), "x0", "x1"),
+        (axes.get_yticklabels()[::-1], "y0", "y1"),
+    ):
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(getattr(box, high) < getattr(after, low) for box, after in pairwise(boxes))
+        inside = axes.figure.bbox
+        assert all(inside.x0 <= b.x0 and b.x1 <= inside.x1 for b in boxes)
+        assert all(inside.y0 <= b.y0 and b.y1 <= inside.y1 for b in boxes)
+
+
+def test_attention_is_drawn_where_one_asks_for_it(tmp_path):
+    axes = matplotlib.figure.Figure().subplots()
+    assert plotting.plot_attention([[1.0]], "a", "b", axes) is axes
+    plotting.save_attention(tmp_path / "attention.png", [[1.0]], "a", "b")
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("weights", "source", "target", "came"),
+    [
+        ([[1, 2]], "ab", "cd", r"\(2, 2\), .* got shape \(1, 2\)"),
+        ([[1, 2]], "a", "cd", r"\(2, 1\), .* got shape \(1, 2\)"),
+        (np.zeros((0, 2)), "ab", "", r"\(0, 2\), .* got shape \(0, 2\)"),
+    ],
+)
+def test_weights_that_do_not_fit_the_symbols(weights, source, target, came):
+    message = rf"weights: expected shape \(T, S\) = {came}"
+    with pytest.raises(ValueError, match=message):
+        plotting.plot_attention(weights, source, target)
+
+
+def test_attention_without_matplotlib(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "crnn\[plot\]"'):
+        plotting.save_attention(tmp_path / "a.png", [[1.0]], "a", "b")

@@ -148,7 +148,10 @@ def test_own_choices_as_step_by_step(feeds, step_by_step):
 
 def large_model(dtype="float32"):
     """Large enough for several threads."""
-    encoder, decoder = crnn.GRU(16, 64, dtype=dtype, seed=1), stacked("gru_after", dtype, 16, 64, 48)
+    encoder, decoder = (
+        crnn.GRU(16, 64, dtype=dtype, seed=1),
+        stacked("gru_after", dtype, 16, 64, 48),
+    )
     symbols = {"source_symbols": K, "target_symbols": K}
     return crnn.Seq2Seq(encoder, decoder, **symbols, attention="additive", seed=2)
 

@@ -10,6 +10,7 @@ of an epoch.
 one long series           `Streams` (the state goes on from item to item), `windows`
 text                      `Vocabulary`, `TextStreams`, `Lines`, `lines_of`, `corpus`
 many sequences            `Batches`, `pad`
+pairs of sequences        `PairBatches`, `read_pairs`
 later targets             `delayed`
 files and frames          `read_csv`, `from_frame`
 to hold out, to scale     `split`, `hold_out`, `Standardizer`
@@ -33,6 +34,7 @@ a table, ``n`` sequences, ``F`` features.
 
 from crnn.data.batches import Batches, pad
 from crnn.data.order import hold_out, permutation, split
+from crnn.data.pairs import PairBatches, read_pairs
 from crnn.data.scaling import Standardizer
 from crnn.data.series import Streams, delayed, windows
 from crnn.data.tables import Table, from_frame, read_csv
@@ -43,6 +45,7 @@ __all__ = [
     "END_OF_LINE",
     "Batches",
     "Lines",
+    "PairBatches",
     "Standardizer",
     "Streams",
     "Table",
@@ -57,6 +60,7 @@ __all__ = [
     "pad",
     "permutation",
     "read_csv",
+    "read_pairs",
     "split",
     "windows",
 ]

@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.data.order import BATCHES, SHUFFLE, permutation
+from crnn.data.order import batches_of
 from crnn.layers.base import Array, as_array, check_seed, check_size
 
 Lengths = NDArray[np.int64]
-
-_POOL = 50  # at most so many batches' worth of sequences are sorted by length together
 
 
 def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Lengths]:
@@ -170,23 +168,15 @@ class Batches:
 
     def _order(self) -> list[NDArray[np.intp]]:
         """Return the numbers of the sequences of each batch."""
-        n, lengths = len(self._x), self.lengths
-        if self.shuffle:
-            order = permutation(n, self.seed, SHUFFLE, self.epoch)
-        else:
-            order = np.argsort(lengths, kind="stable") if self._bucket else np.arange(n)
-        whole = n - n % self.batch
-        if self.shuffle and self._bucket:  # the rest is not sorted in: it would be the longest ones
-            pool = self.batch * max(1, min(_POOL, -(-whole // (2 * self.batch))))
-            for first in range(0, whole, pool):
-                part = order[first : min(first + pool, whole)]
-                part[...] = part[np.argsort(lengths[part], kind="stable")]
-        end = whole if self._drop_last else n
-        batches = [order[first : first + self.batch] for first in range(0, end, self.batch)]
-        if self.shuffle and self._bucket:
-            turns = permutation(len(batches), self.seed, BATCHES, self.epoch)
-            batches = [batches[turn] for turn in turns]
-        return batches
+        return batches_of(
+            self.lengths,
+            self.batch,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            epoch=self.epoch,
+            bucket=self._bucket,
+            drop_last=self._drop_last,
+        )
 
 
 class _Uniform:

@@ -1,7 +1,7 @@
 """Orders and splits that depend on nothing but their arguments."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from crnn.layers.base import check_seed
 SHUFFLE = int.from_bytes(b"shuffle")
 BATCHES = int.from_bytes(b"batches")
 _SPLIT = int.from_bytes(b"split")
+
+_POOL = 50  # at most so many batches' worth of sequences are sorted by length together
+
+One = TypeVar("One")
 
 
 def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.intp]:
@@ -28,6 +32,46 @@ def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.i
         Which of the orders that come one after the other in it.
     """
     return np.argsort(_core.random_uniform(seed, stream, number * n, n), kind="stable")
+
+
+def batches_of(
+    lengths: NDArray[np.int64],
+    batch: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    epoch: int = 0,
+    bucket: bool = True,
+    drop_last: bool = False,
+) -> list[NDArray[np.intp]]:
+    """Return the numbers of the sequences of each batch.
+
+    Parameters
+    ----------
+    lengths : (n,)
+        Of the sequences.
+    epoch : int
+        Whose order.
+    batch, shuffle, seed, bucket, drop_last
+        As for `Batches`.
+    """
+    n = len(lengths)
+    if shuffle:
+        order = permutation(n, seed, SHUFFLE, epoch)
+    else:
+        order = np.argsort(lengths, kind="stable") if bucket else np.arange(n)
+    whole = n - n % batch
+    if shuffle and bucket:  # the rest is not sorted in: it would be the longest ones
+        pool = batch * max(1, min(_POOL, -(-whole // (2 * batch))))
+        for first in range(0, whole, pool):
+            part = order[first : min(first + pool, whole)]
+            part[...] = part[np.argsort(lengths[part], kind="stable")]
+    end = whole if drop_last else n
+    batches = [order[first : first + batch] for first in range(0, end, batch)]
+    if shuffle and bucket:
+        turns = permutation(len(batches), seed, BATCHES, epoch)
+        batches = [batches[turn] for turn in turns]
+    return batches
 
 
 def split(
@@ -91,13 +135,13 @@ def split(
     return [_take(part, numbers) for part in data for numbers in parts]
 
 
-def hold_out(lines: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+def hold_out(lines: Sequence[One], share: float, seed: int) -> tuple[list[One], list[One]]:
     """Split lines into those to train on and those held out, chosen at random.
 
     Parameters
     ----------
-    lines : sequence of str
-        At least two, unless the share is 0.
+    lines : sequence
+        Of lines, pairs of them, or what else; at least two, unless the share is 0.
     share : float
         How much to hold out, from 0 to below 1; more than 0 is at least one line, and one is left.
     seed : int
@@ -105,7 +149,7 @@ def hold_out(lines: Sequence[str], share: float, seed: int) -> tuple[list[str], 
 
     Returns
     -------
-    train, held_out : lists of str
+    train, held_out : lists
         Each in the order of `lines`.
     """
     if not 0 <= share < 1:

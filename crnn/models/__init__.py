@@ -1,5 +1,8 @@
 """Models for a purpose, made of the layers."""
 
+from crnn.models.autoencoder import SequenceAutoencoder
+from crnn.models.captioner import Captioner
 from crnn.models.char_model import CharModel
+from crnn.models.translator import Translator
 
-__all__ = ["CharModel"]
+__all__ = ["Captioner", "CharModel", "SequenceAutoencoder", "Translator"]

@@ -10,7 +10,6 @@ Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from crnn import _core, checkpoint
@@ -22,12 +21,12 @@ from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense, Embedding
 from crnn.layers.recurrent import Recurrent
 from crnn.losses import cross_entropy
+from crnn.models import folder
 from crnn.models.sampling import Sampler
 from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
 
 BITS = 1 / math.log(2)  # in a nat
-CHECKPOINT = "checkpoint.npz"
 CELLS: dict[str, Any] = {cell.__name__.lower(): cell for cell in Recurrent.__subclasses__()}
 
 _KIND = "character model"
@@ -290,14 +289,13 @@ class CharModel:
         training : mapping, optional
             What belongs to the run that trains the model, for `load_training`.
         """
-        Path(directory).mkdir(parents=True, exist_ok=True)
         tree = {
             "vocabulary": self.vocabulary.config,
             "lines": self.lines,
             "network": checkpoint.model_tree(self.network),
             "training": training,
         }
-        checkpoint.write(Path(directory, CHECKPOINT), _KIND, tree)
+        folder.write(directory, _KIND, tree)
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "CharModel":
@@ -317,11 +315,7 @@ class CharModel:
         cls, directory: str | os.PathLike[str]
     ) -> tuple["CharModel", dict[str, Any] | None]:
         """Read a model and what was saved with it of the run that trained it."""
-        path = Path(directory, CHECKPOINT)
-        if not path.exists():
-            raise FileNotFoundError(f"{directory}: no {CHECKPOINT} in this directory")
-        tree = checkpoint.read(path, _KIND)
-        with checkpoint.blaming(path):
+        with folder.reading(directory, _KIND) as tree:
             vocabulary = Vocabulary(**tree["vocabulary"])
             network = checkpoint.build_model(tree["network"])
             return cls(vocabulary, network, tree["lines"]), tree["training"]

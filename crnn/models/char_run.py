@@ -1,35 +1,29 @@
-"""A training run of a character model and its folder: checkpoint, history, picture, samples.
+"""A training run of a character model and its folder: checkpoint, history, picture, samples."""
 
-A run can be stopped at any moment and resumed: the numbers are those of a run that was not stopped.
-(The bits are those of one instruction set; its name stands in the history.)
-"""
-
-import hashlib
-import os
-import platform
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn import _core, checkpoint, plotting
-from crnn._version import __version__
 from crnn.data import corpus, lines_of
-from crnn.models.char_model import BITS, CHECKPOINT, BitsProgress, CharModel
+from crnn.models.char_model import BITS, BitsProgress, CharModel
+from crnn.models.run import HELD_OUT, Report, Run, RunSettings
 from crnn.training import Trainer
 
-HELD_OUT = 0.1  # share of the text
 TEMPERATURES = (0.5, 0.8)  # of what is written at the end
 WRITTEN = 2000  # characters, at each
 INVENTED, SHOWN = 1000, 50  # lines counted and lines shown, at each, where lines are sequences
-SAVE_SECONDS = 120  # between checkpoints within an epoch
 
-HISTORY, PICTURE, SAMPLES = "history.csv", "loss.png", "samples.txt"
+SAMPLES = "samples.txt"
+
+# Where a corpus wants other settings than the defaults.
+CORPUS_SETTINGS: dict[str, dict[str, Any]] = {
+    "dinosaurs": {"lines": True, "hidden": 128, "embedding": 32, "batch": 16},
+}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(RunSettings):
     """What a run is made with. The defaults are the main job's."""
 
     cell: str = "lstm"
@@ -43,10 +37,6 @@ class Settings:
     lr: float = 6e-3
     clip: float = 1.0
     seed: int = 0
-
-    def differences(self, given: Mapping[str, Any]) -> list[str]:
-        """Return the names under which something else is given."""
-        return [name for name, value in given.items() if value != getattr(self, name)]
 
 
 @dataclass(frozen=True)
@@ -72,103 +62,50 @@ class Source:
         return f"corpus {self.corpus}" if self.path is None else Path(self.path).name
 
 
-class CharRun:
-    """A run, new or taken up again with `resume`.
+class CharRun(Run[str]):
+    """A run of a `CharModel` on a text."""
 
-    Parameters
-    ----------
-    folder : str or path
-        Made where there is none.
-    source : Source
-    settings : Settings
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], source: Source, settings: Settings) -> None:
-        self.folder, self.source, self.settings = Path(folder), source, settings
-        self.text = source.read()
-        kinds = ("cell", "hidden", "layers", "embedding", "lines", "seed")
-        values = asdict(settings)
-        self.model = CharModel.for_text(self.text, **{name: values[name] for name in kinds})
-        names = ("epochs", "batch", "steps", "lr", "clip", "seed")
-        self.report = Report(self)
-        self.trainer = self.model.trainer(
-            self.text,
-            **{name: values[name] for name in names},
-            held_out=HELD_OUT,
-            callbacks=[self.report],
-        )
-        self.folder.mkdir(parents=True, exist_ok=True)
+    command = "crnn train"
+    model_class, settings_class, source_class = CharModel, Settings, Source
+    unit, scale = "bits per character", BITS
 
     @classmethod
-    def resume(
-        cls, folder: str | os.PathLike[str], source: Source | None, given: Mapping[str, Any]
-    ) -> "CharRun":
-        """Take up the run whose checkpoint is in a folder.
-
-        Parameters
-        ----------
-        folder : str or path
-        source : Source, optional
-            Where the text is now; by default where it was.
-        given : mapping
-            Settings by name, which must be those of the run.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no checkpoint.
-        ValueError
-            It is damaged or has no run, or the settings or the text differ.
-        """
-        model, training = CharModel.load_training(folder)
-        path = Path(folder, CHECKPOINT)
-        if training is None:
-            raise ValueError(f"{path}: holds a model without a run that could be resumed")
-        with checkpoint.blaming(path):
-            settings, recorded = Settings(**training["settings"]), Source(**training["source"])
-            digest, state = training["digest"], training["trainer"]
-        for name in settings.differences(given):
-            raise ValueError(
-                f"{name}: a run is resumed as it began, with {getattr(settings, name)!r}, "
-                f"got {given[name]!r}"
-            )
-        run = cls(folder, source or recorded, settings)
-        if run.digest != digest:
-            raise ValueError(f"{run.source}: expected the text that the run began with")
-        run.trainer.load_state_dict(state | {"model": model.network.state_dict()})
-        return run
+    def settings_for(cls, source: Source, given: Mapping[str, Any]) -> Settings:
+        """Return the settings of a new run: a corpus may want others than the defaults."""
+        return Settings(**{**CORPUS_SETTINGS.get(source.corpus or "", {}), **given})
 
     @property
-    def digest(self) -> str:
-        """What tells the text from every other."""
-        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+    def text(self) -> str:
+        """What is trained on."""
+        return self.data
 
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.trainer.position.epoch == self.settings.epochs
+    def _make_model(self) -> CharModel:
+        kinds = ("cell", "hidden", "layers", "embedding", "lines", "seed")
+        return CharModel.for_text(self.text, **self.settings.chosen(*kinds))
 
-    def describe(self) -> str:
-        """Return a line about what is trained on what."""
-        parameters = sum(array.size for array in self.model.network.params.values())
-        settings = self.settings
-        return (
-            f"{settings.layers} x {settings.cell.upper()} {settings.hidden}, "
-            f"{parameters:,} parameters, on {self.source}: {len(self.text):,} characters, "
-            f"{len(self.model.vocabulary)} symbols"
+    def _make_trainer(self) -> Trainer:
+        names = ("epochs", "batch", "steps", "lr", "clip", "seed")
+        report = Report(self, BitsProgress())
+        trainer: Trainer = self.model.trainer(
+            self.text, **self.settings.chosen(*names), held_out=HELD_OUT, callbacks=[report]
         )
+        return trainer
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        state = self.trainer.state_dict()
-        del state["model"]  # the checkpoint has it already
-        training = {
-            "settings": asdict(self.settings),
-            "source": asdict(self.source),
-            "digest": self.digest,
-            "trainer": state,
+    def _content(self) -> str:
+        return self.text
+
+    def _named(self) -> str:
+        return "text"
+
+    def _amount(self) -> dict[str, Any]:
+        return {"characters": len(self.text), "symbols": len(self.model.vocabulary)}
+
+    def _measures(self) -> dict[str, list[Any]]:
+        history = self.trainer.history
+        return {
+            "bits": [BITS * loss for loss in history.loss],
+            "val_bits": [BITS * loss for loss in history.val_loss],
         }
-        self.model.save(self.folder, training)
 
     def glimpse(self) -> str:
         """Return a line of what the model writes now."""
@@ -178,37 +115,10 @@ class CharRun:
         text = self.model.sample("", 150, temperature=0.8, seed=self.settings.seed)
         return " ".join(text.split())[:90]
 
-    def write_results(self) -> list[str]:
-        """Write history, picture and samples; return what there is to say about them."""
-        self._write_history()
+    def _write_samples(self) -> list[str]:
         said, samples = self._lines() if self.settings.lines else self._texts()
         Path(self.folder, SAMPLES).write_text("\n\n".join(samples) + "\n", encoding="utf-8")
-        try:
-            plotting.save_loss_curve(
-                Path(self.folder, PICTURE),
-                self.trainer.history,
-                unit="bits per character",
-                scale=BITS,
-            )
-        except ImportError as error:
-            said.append(f"No {PICTURE}: {error}")
         return said
-
-    def _write_history(self) -> None:
-        history, settings = self.trainer.history, asdict(self.settings)
-        settings["peak_lr"] = settings.pop("lr")  # beside the rate of each epoch's last update
-        history.to_csv(
-            Path(self.folder, HISTORY),
-            bits=[BITS * loss for loss in history.loss],
-            val_bits=[BITS * loss for loss in history.val_loss],
-            text=str(self.source),
-            characters=len(self.text),
-            symbols=len(self.model.vocabulary),
-            **settings,
-            crnn=__version__,
-            python=platform.python_version(),
-            isa=_core.isa(),
-        )
 
     def _texts(self) -> tuple[list[str], list[str]]:
         samples = []
@@ -243,42 +153,3 @@ class CharRun:
 
 def _title(temperature: float) -> str:
     return f"temperature {temperature}"
-
-
-class Report(BitsProgress):
-    """Shows a run's progress, prints figures and a line of text after each epoch, and saves it."""
-
-    def __init__(self, run: CharRun) -> None:
-        super().__init__()
-        self._run = run
-        self._saved = time.monotonic()
-
-    def on_update(self, run: Trainer) -> None:
-        """Move the bar, and save now and then."""
-        super().on_update(run)
-        if time.monotonic() - self._saved > SAVE_SECONDS:
-            self._save()
-
-    def on_epoch(self, run: Trainer) -> None:
-        """Print, and save."""
-        self.write(self.line(run))
-        self.write(f"    {self._run.glimpse()}")
-        self._save()
-
-    def _save(self) -> None:
-        self._run.save()
-        self._saved = time.monotonic()
-
-
-def unfinished(folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder has the checkpoint of a run that is not at its end."""
-    try:
-        _, training = CharModel.load_training(folder)
-    except (OSError, ValueError):
-        return False
-    if training is None:
-        return False
-    return bool(training["trainer"]["position"]["epoch"] < training["settings"]["epochs"])
-
-
-SETTINGS = tuple(field.name for field in fields(Settings))

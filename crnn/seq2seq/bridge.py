@@ -36,31 +36,32 @@ def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
 def cross(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:
     """The decoder's first state, in the form of `like`, and a tape."""
     if bridge is None:
-        return _formed(like, arrays_of(state)), BridgeTape(state, None)
-    mapped, _, tape = bridge.forward(_side_by_side(state))
-    return _formed(like, _split(mapped, like)), BridgeTape(state, tape)
+        return formed(like, arrays_of(state)), BridgeTape(state, None)
+    mapped, _, tape = bridge.forward(side_by_side(state))
+    return formed(like, split_like(mapped, like)), BridgeTape(state, tape)
 
 
 def cross_back(bridge: Dense | None, tape: BridgeTape, dstart: Any) -> Any:
     """The gradient of the encoder's state; adds to those of the map."""
     if bridge is None:
-        return _formed(tape.state, arrays_of(dstart))
-    flat, _ = bridge.backward(tape.tape, _side_by_side(dstart))
+        return formed(tape.state, arrays_of(dstart))
+    flat, _ = bridge.backward(tape.tape, side_by_side(dstart))
     assert flat is not None
-    return _formed(tape.state, _split(flat, tape.state))
+    return formed(tape.state, split_like(flat, tape.state))
 
 
-def _side_by_side(state: Any) -> Array:
+def side_by_side(state: Any) -> Array:
     """The arrays of a state as one, (B, sum of the widths)."""
     pairs = zip(arrays_of(state), widths_of(state), strict=True)
     return np.concatenate([part.reshape(len(part), width) for part, width in pairs], axis=1)
 
 
-def _split(flat: Array, like: Any) -> list[Array]:
+def split_like(flat: Array, like: Any) -> list[Array]:
+    """Arrays as wide as those of a state, which lie side by side in `flat`."""
     return np.split(flat, np.cumsum(widths_of(like))[:-1], axis=1)
 
 
-def _formed(like: Any, arrays: list[Array]) -> Any:
+def formed(like: Any, arrays: list[Array]) -> Any:
     """A state like another, with these arrays, as many rows as they have."""
     pairs = zip(arrays, arrays_of(like), strict=True)
     return filled(like, [part.reshape(len(part), *twin.shape[1:]) for part, twin in pairs])

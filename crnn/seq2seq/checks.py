@@ -146,3 +146,17 @@ def check_start_vectors(start: Any, batch: int, width: int, dtype: np.dtype[Any]
     if array.shape not in ((width,), (batch, width)):
         raise ValueError(f"start: expected {expected}, got shape {array.shape}")
     return np.broadcast_to(array, (batch, width)).astype(dtype)
+
+
+def check_fixed(source: Any, lengths: Any, width: int, dtype: np.dtype[Any]) -> Array:
+    """A source that is a vector for each row, (B, width)."""
+    array, expected = as_array("source", source), f"floats of shape (B, I={width})"
+    if lengths is not None:
+        raise ValueError(
+            f"source_lengths: expected None for vectors {expected}, got {lengths!r:.60}"
+        )
+    if array.dtype.kind != "f":
+        raise TypeError(f"source: expected {expected}, got {array.dtype} of shape {array.shape}")
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"source: expected {expected}, got shape {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -61,6 +61,8 @@ def encode(
     """
     given = given._replace(lengths=lengths)
     y, state, tape = model.source_reader.run(source, None, given.part(0), keep)
+    if model.one_vector:
+        state = y
     memory = None if model.attention is None else model.attention.memory(y, lengths)
     if arrays_of(state):
         start, bridge_tape = cross(model.bridge, state, model.start_like)
@@ -70,6 +72,12 @@ def encode(
     alone = given._replace(lengths=None).part(1)
     _, start, start_tape = alone.run(model.decoder, nothing, None, keep)
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
+
+
+def encoding_of(model: Seq2Seq, vector: Array) -> Encoding:
+    """The encoding in which the encoder made this vector (B, C), for a model of one vector."""
+    start, _ = cross(model.bridge, vector, model.start_like)
+    return Encoding(None, start, EncodingTape(None, None, None, None))
 
 
 def encode_back(
@@ -95,5 +103,7 @@ def encode_back(
         assert tape.memory is not None
         assert gradient is not None
         dy = model.attention.memory_backward(tape.memory, gradient)
+    if model.one_vector:
+        dy, dstate = dstate, None
     dsource, _ = model.source_reader.backward(tape.encoder, dy, dstate)
     return None if dsource is None else np.asarray(dsource)

@@ -12,7 +12,7 @@ from crnn.layers.base import Array, check_seed, check_size
 from crnn.layers.options import Given
 from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import joined
-from crnn.seq2seq.encoding import Encoding, encode
+from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.stepwise import Walk
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class Choosing(NamedTuple):
 
 def generate_symbols(
     model: Seq2Seq,
-    source: Array,
-    lengths: NDArray[np.int64] | None,
+    encoding: Encoding,
     start: NDArray[np.int64],
     choosing: Choosing,
     stop: int | None,
@@ -97,19 +96,17 @@ def generate_symbols(
     Parameters
     ----------
     model : Seq2Seq
-    source, lengths
-        As for `crnn.seq2seq.encoding.encode`.
+    encoding : Encoding
     start : array (B,)
         The symbol that each row is fed first.
     choosing, stop, max_steps
         As for `Seq2Seq.generate`.
     """
-    B, K = len(source), model.target_symbols
+    B, K = encoding.batch, model.target_symbols
     assert K is not None
     in_core = fused.runs(model)
     shares = fused.shares(model, B) if in_core else [(0, B)]
     searches = choosing.searches(shares, K, stop, max_steps)
-    encoding = encode(model, source, lengths, EVALUATION, False)
     if in_core:
         fused.generate_symbols(model, encoding, start, searches)
     else:
@@ -176,13 +173,12 @@ def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[
 
 def generate_vectors(
     model: Seq2Seq,
-    source: Array,
-    lengths: NDArray[np.int64] | None,
+    encoding: Encoding,
     start: Array,
     max_steps: int,
 ) -> Array:
     """Vectors (B, max_steps, E): each is fed to the step after it."""
-    walk = Walk(model, encode(model, source, lengths, EVALUATION, False), EVALUATION, False)
+    walk = Walk(model, encoding, EVALUATION, False)
     x, given = start, []
     for _ in range(max_steps):
         x = model.choice(walk.step(x[:, None]))

@@ -35,7 +35,13 @@ from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.attention import Attention, check_kind
 from crnn.seq2seq.bridge import bridge_for
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
-from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, own_choices
+from crnn.seq2seq.generating import (
+    EVALUATION,
+    Choosing,
+    generate_symbols,
+    generate_vectors,
+    own_choices,
+)
 from crnn.seq2seq.reader import Reader
 from crnn.seq2seq.tape import Seq2SeqTape
 
@@ -56,7 +62,10 @@ class Seq2Seq(_core.Seq2Seq, Composition):
     encoder : layer
         Reads the source, (B, T_s, I) -> (B, T_s, C). Its last state becomes the decoder's first:
         as it is where both are of as many arrays of the same widths, else through one linear map of
-        all of it, the bridge. An encoder without a state leaves the decoder to start by itself.
+        all of it, the bridge. In its place stands the output of an encoder that makes one vector of
+        a sequence (`Pool`) or, without attention, of one without a state, whose source is a vector
+        itself, (B, I) -> (B, C): the features of an image, say. With attention an encoder without a
+        state leaves the decoder to start by itself.
     decoder : layer
         Any that runs step by step and has a state. It reads the target shifted by one step (a start
         symbol in front).
@@ -136,7 +145,7 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         if attention is not None:
             check_kind(attention)
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
-        kind = _dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
         self._make_parts(attention, kind)
 
@@ -148,10 +157,10 @@ class Seq2Seq(_core.Seq2Seq, Composition):
             self.source_embedding = Embedding(self.source_symbols, self.source_width, **options)
         C, state = self._probe_encoder(kind, dtype)
         self.decoder_output, self.start_like = self._probe_decoder(dtype)
-        if not arrays_of(state) and kind is None:
+        if self.fixed and not (self.source_width and self.source_symbols is None):
             raise ValueError(
-                "encoder: expected one with a state, which is all that reaches the decoder "
-                f"without attention, got {self.encoder!r:.100}"
+                "encoder: expected one with a state, or that makes one vector of a sequence, for "
+                f"symbols without attention, got {self.encoder!r:.100}"
             )
         self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
         if kind is not None:
@@ -181,7 +190,7 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         return width or 0
 
     def _probe_encoder(self, kind: str | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
-        """C, and a state of one row."""
+        """C, and what reaches the decoder besides attention, of one row."""
         if kind is not None and has_no_time_axis(self.encoder):
             raise ValueError(
                 "encoder: expected one that keeps the time axis, at whose steps attention looks, "
@@ -190,7 +199,10 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state = self.encoder(one)
-        return int(y.shape[-1]), state
+        C, pooled = int(y.shape[-1]), has_no_time_axis(self.encoder)
+        self.fixed = kind is None and not pooled and not arrays_of(state)
+        self.one_vector = pooled or self.fixed
+        return C, np.zeros((1, C), dtype) if self.one_vector else state
 
     def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """P, and a state of one row."""
@@ -318,6 +330,7 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         Parameters
         ----------
         source : integers (B, T_s), or floats (B, T_s, I)
+            Floats (B, I) where it is a vector.
         target_in : integers (B, T_t), or floats (B, T_t, E)
             What the decoder is fed: at step t what it is to have given at step t - 1, the start
             symbol at step 0.
@@ -368,6 +381,8 @@ class Seq2Seq(_core.Seq2Seq, Composition):
     def _checked_source(
         self, source: Any, source_lengths: Any
     ) -> tuple[Array, NDArray[np.int64] | None]:
+        if self.fixed:
+            return checks.check_fixed(source, source_lengths, self.source_width, self.dtype), None
         K = self.own_symbols if self.source_symbols is None else self.source_symbols
         read = checks.check_steps_of("source", source, None, K, self.source_width, self.dtype)
         lengths = checks.checked_lengths("source_lengths", source_lengths, read.shape)
@@ -527,16 +542,23 @@ class Seq2Seq(_core.Seq2Seq, Composition):
             If a logit is not a number.
         """
         how = Choosing(beam, n_best, length_penalty, temperature, top_k, top_p, seed)
-        read, lengths = self._checked_source(source, source_lengths)
+        read = self._checked_source(source, source_lengths)
+        return self.write(encode(self, *read, EVALUATION, False), start, stop, max_steps, how)
+
+    def write(
+        self, encoding: Encoding, start: Any, stop: int | None, max_steps: int, how: Choosing
+    ) -> tuple[Array, Array | None]:
+        """What `generate` gives, of sources that are read already."""
+        batch, n_best = encoding.batch, how.n_best
         if self.target_symbols is None:
             how.check_vectors(stop)
-            first = checks.check_start_vectors(start, len(read), self.target_width, self.dtype)
+            first = checks.check_start_vectors(start, batch, self.target_width, self.dtype)
             steps = check_size("max_steps", max_steps)
-            return generate_vectors(self, read, lengths, first, steps), None
+            return generate_vectors(self, encoding, first, steps), None
         K = self.target_symbols
-        symbols = checks.check_start_symbols(start, len(read), K)
+        symbols = checks.check_start_symbols(start, batch, K)
         tokens, scores = generate_symbols(
-            self, read, lengths, symbols, how, checks.check_stop(stop, K), max_steps
+            self, encoding, symbols, how, checks.check_stop(stop, K), max_steps
         )
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
@@ -549,7 +571,7 @@ def check_given(training: bool, call: int, first_row: int, layer: int) -> Given:
     return Given(None, None, None, training, call, first_row, 0, layer)
 
 
-def _dtype_of(*layers: Any) -> np.dtype[Any]:
+def dtype_of(*layers: Any) -> np.dtype[Any]:
     """The type of the parameters of the first layer that has any."""
     for layer in layers:
         for array in layer.params.values():

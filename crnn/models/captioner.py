@@ -1,0 +1,432 @@
+"""A captioner: a vector in, a text out, in the language asked for.
+
+A learned map of the vector, the features of an image, say, sets the state from which a decoder
+writes, symbol by symbol.
+
+Letters: ``n`` vectors, ``F`` features, ``H`` hidden units, ``T`` steps of a caption.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crnn import _core, checkpoint
+from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.data import END_OF_LINE, Batches, Vocabulary
+from crnn.history import History
+from crnn.layers.base import Array, as_array, check_positive, check_seed, check_size
+from crnn.layers.composition import Sequential
+from crnn.layers.dense import Dense
+from crnn.losses import cross_entropy
+from crnn.models import folder
+from crnn.models.char_model import CELLS
+from crnn.models.texts import several, symbols_of, vocabulary_of
+from crnn.optim import Adam
+from crnn.seq2seq import Seq2Seq, TeacherForcing
+from crnn.training import fit
+
+_KIND = "captioner"
+
+# Stream of the counter-based generator.
+_LAYER = int.from_bytes(b"layer")
+
+
+class Captioner:
+    """A vocabulary, and a network from vectors to its symbols.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        It has the newline, which ends a caption, and a symbol for each language that begins one.
+    network : Seq2Seq
+        From vectors (n, F) to symbols of `vocabulary`.
+    languages : sequence of str
+        Each is asked for by the symbol ``<language>``. With none, a caption begins as it ends.
+    words : bool
+        Symbols are words, with spaces between them; otherwise characters.
+    max_length : int
+        A caption is cut off after so many symbols.
+
+    See Also
+    --------
+    for_captions : make a captioner of the usual form for captions.
+
+    Notes
+    -----
+    A language is anything that a caption is asked for with, the style or the kind as well.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crnn.models import Captioner
+    >>> x = np.eye(3, dtype=np.float32).repeat(2, axis=0)
+    >>> captions = ["red", "rojo", "green", "verde", "blue", "azul"]
+    >>> languages = ["en", "es"] * 3
+    >>> model = Captioner.for_captions(3, captions, languages, hidden=32, dropout=0, seed=0)
+    >>> history = model.train(x, captions, languages, epochs=60, lr=0.02, progress=False)
+    >>> model.caption(x[::2], "es")
+    ['rojo', 'verde', 'azul']
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        network: Seq2Seq,
+        languages: Sequence[str] = (),
+        *,
+        words: bool = False,
+        max_length: int = 200,
+    ) -> None:
+        self.languages = tuple(several("languages", languages))
+        for symbol in (END_OF_LINE, *map(_symbol, self.languages)):
+            if symbol not in vocabulary:
+                raise ValueError(f"vocabulary: expected one with {symbol!r}, got {vocabulary!r}")
+        if network.target_symbols != len(vocabulary):
+            raise ValueError(
+                f"network: expected one to the {len(vocabulary)} symbols of the vocabulary, "
+                f"got one to {network.target_symbols}"
+            )
+        self.vocabulary, self.network = vocabulary, network
+        self.words, self.max_length = bool(words), check_size("max_length", max_length)
+        self._end = int(vocabulary.encode([END_OF_LINE])[0])
+
+    @classmethod
+    def for_captions(
+        cls,
+        features: int,
+        captions: Sequence[str],
+        languages: Sequence[str] | None = None,
+        *,
+        words: bool = False,
+        min_count: int = 1,
+        cell: str = "gru",
+        hidden: int = 128,
+        layers: int = 1,
+        embedding: int = 32,
+        dropout: float = 0.2,
+        seed: int | None = None,
+    ) -> Captioner:
+        """Return an untrained captioner with the symbols of captions.
+
+        Parameters
+        ----------
+        features : int
+            F.
+        captions : sequence of str
+            All that will be trained on or evaluated, of one line each. What is written is cut off
+            at twice the length of the longest.
+        languages : sequence of str, optional
+            That of each caption.
+        words : bool
+            As for the class.
+        min_count : int
+            Symbols that occur less often are unknown.
+        cell : {"rnn", "lstm", "gru", "janet"}
+            The kind of recurrent layer.
+        hidden, layers : int
+            Units of a recurrent layer, and how many of them, one on top of the other.
+        embedding : int
+            Length of the vectors that stand for symbols.
+        dropout : float
+            Share of h that each step of the recurrent layers leaves out in training.
+        seed : int, optional
+            Of the initial weights and of what is left out; by default a fresh one.
+        """
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+        rows = _rows(captions, words)
+        tongues = sorted(set(_languages(languages, len(rows)) or ()))
+        special = [END_OF_LINE, *map(_symbol, tongues)]
+        vocabulary = vocabulary_of(rows, words, min_count, special)
+        count, own = check_size("layers", layers), check_seed(seed)
+        seeds = [int(u * 2**53) for u in _core.random_uniform(own, _LAYER, 0, count + 2)]
+        decoder = [
+            CELLS[cell](
+                hidden if i else embedding, hidden, recurrent_dropout=dropout, seed=seeds[i]
+            )
+            for i in range(count)
+        ]
+        network = Seq2Seq(
+            Dense(features, hidden, seed=seeds[-2]),
+            decoder[0] if count == 1 else Sequential(decoder),
+            target_symbols=len(vocabulary),
+            seed=seeds[-1],
+        )
+        longest = max(map(len, rows))
+        return cls(vocabulary, network, tongues, words=words, max_length=2 * max(1, longest))
+
+    # -------------------------------------------------------------------------------- training
+
+    def train(
+        self,
+        features: ArrayLike,
+        captions: Sequence[str],
+        languages: Sequence[str] | None = None,
+        *,
+        epochs: int = 15,
+        batch: int = 64,
+        lr: float = 1e-2,
+        clip: float = 1.0,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train the network, with Adam and a one-cycle learning rate.
+
+        Parameters
+        ----------
+        features : (n, F) floats
+        captions : n strings
+        languages : n strings, optional
+            That of each caption, of a captioner that has languages.
+        epochs : int
+            How often to go through the captions.
+        batch : int
+            Captions in an update, of similar length.
+        lr : float
+            The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
+        clip : float
+            Largest norm of a gradient.
+        seed : int
+            Decides the order.
+        callbacks : sequence of Callback
+        progress : bool
+            Show progress.
+
+        Returns
+        -------
+        History
+            Losses in nats a symbol, the one that ends a caption included.
+        """
+        data = self.batches(features, captions, languages, batch, seed)
+        model, rate = TeacherForcing(self.network), check_positive("lr", lr)
+        told = [*callbacks, Progress(unit="symbol")] if progress else callbacks
+        return fit(
+            model,
+            data,
+            loss=cross_entropy,
+            optimizer=Adam(model, lr=rate, clip_norm=clip),
+            epochs=epochs,
+            callbacks=[OneCycle(rate, check_size("epochs", epochs) * len(data)), *told],
+            progress=False,
+        )
+
+    def batches(
+        self,
+        features: ArrayLike,
+        captions: Sequence[str],
+        languages: Sequence[str] | None = None,
+        batch: int = 64,
+        seed: int | None = None,
+    ) -> CaptionBatches:
+        """Return captions as data for `crnn.fit` with ``crnn.TeacherForcing(network)``.
+
+        Parameters
+        ----------
+        features, captions, languages
+            As for `train`.
+        batch : int
+        seed : int, optional
+            Decides the order. None: the shortest first.
+        """
+        vectors, rows = self._features(features), _rows(captions, self.words)
+        if len(rows) != len(vectors):
+            raise ValueError(
+                f"captions: expected n={len(vectors)}, one for each vector, got {len(rows)}"
+            )
+        targets = [np.append(self.vocabulary.encode(row), self._end) for row in rows]
+        return CaptionBatches(vectors, targets, self._starts(languages, len(rows)), batch, seed)
+
+    def _features(self, features: ArrayLike) -> Array:
+        array, width = as_array("features", features), self.network.source_width
+        if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != width:
+            raise ValueError(
+                f"features: expected floats of shape (n, F={width}), "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        return array
+
+    def _starts(self, languages: str | Sequence[str] | None, n: int) -> NDArray[np.int64]:
+        """The symbol (n,) that asks for each caption."""
+        asked = [languages] * n if isinstance(languages, str) else _languages(languages, n)
+        if asked is None and not self.languages:
+            return np.full(n, self._end)
+        expected = f"{n} of {', '.join(self.languages)}" if self.languages else "None"
+        unknown = sorted(set(asked or ["none"]) - set(self.languages))
+        if asked is None or unknown:
+            raise ValueError(f"languages: expected {expected}, got {', '.join(unknown)}")
+        return self.vocabulary.encode([_symbol(language) for language in asked])
+
+    # ------------------------------------------------------------------------------------- use
+
+    def caption(
+        self,
+        features: ArrayLike,
+        languages: str | Sequence[str] | None = None,
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+    ) -> list[str]:
+        """Return a caption for each vector.
+
+        Parameters
+        ----------
+        features : (n, F) floats
+        languages : str, or n of them, optional
+            One for all, or one for each.
+        beam : int
+            How many beginnings of a caption are pursued at a time; with 1 the likeliest symbol is
+            taken at each step.
+        length_penalty : float
+            With a beam: what the score is divided by is the length to this power.
+        """
+        vectors = self._features(features)
+        tokens, _ = self.network.generate(
+            vectors,
+            start=self._starts(languages, len(vectors)),
+            stop=self._end,
+            max_steps=self.max_length,
+            beam=beam,
+            length_penalty=length_penalty,
+        )
+        separator = " " if self.words else ""
+        return [self.vocabulary.decode(row[row != self._end], separator) for row in tokens]
+
+    def evaluate(
+        self,
+        features: ArrayLike,
+        captions: Sequence[str],
+        languages: str | Sequence[str] | None = None,
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+    ) -> float:
+        """Return the share of captions that are exactly right.
+
+        Parameters
+        ----------
+        features : (n, F) floats
+        captions : n strings
+        languages, beam, length_penalty
+            As for `caption`.
+        """
+        written = self.caption(features, languages, beam=beam, length_penalty=length_penalty)
+        separator = " " if self.words else ""
+        right = [separator.join(row) for row in _rows(captions, self.words)]
+        if len(right) != len(written):
+            raise ValueError(
+                f"captions: expected n={len(written)}, one for each vector, got {len(right)}"
+            )
+        return sum(map(str.__eq__, written, right)) / len(right)
+
+    # ----------------------------------------------------------------------------------- files
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the captioner into a directory, which is made where there is none."""
+        tree = {
+            "vocabulary": self.vocabulary.config,
+            "languages": list(self.languages),
+            "words": self.words,
+            "max_length": self.max_length,
+            "network": checkpoint.model_tree(self.network),
+        }
+        folder.write(directory, _KIND, tree)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Captioner:
+        """Read a captioner that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none in the directory.
+        ValueError
+            The file is damaged or of another kind.
+        """
+        with folder.reading(directory, _KIND) as tree:
+            network = checkpoint.build_model(tree["network"])
+            if not isinstance(network, Seq2Seq):
+                raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
+            vocabulary, languages = Vocabulary(**tree["vocabulary"]), tree["languages"]
+            options = {name: tree[name] for name in ("words", "max_length")}
+            return cls(vocabulary, network, languages, **options)
+
+    def __repr__(self) -> str:
+        kind = "words" if self.words else "characters"
+        tongues = f" in {', '.join(self.languages)}" if self.languages else ""
+        return f"<Captioner in {kind}{tongues}, by {self.network!r}>"
+
+
+class CaptionBatches:
+    """Vectors with their captions in batches, as `crnn.TeacherForcing` trains on them.
+
+    An item is ``((features (B, F), target_in (B, T)), target (B, T), lengths (B,))``.
+
+    Parameters
+    ----------
+    features : array (n, F)
+    targets : n arrays (T,)
+        Symbols, with the one that ends a caption.
+    starts : array (n,)
+        The symbol that each is asked for with.
+    batch : int
+    seed : int or None
+        Of the order. None: the shortest first.
+    """
+
+    def __init__(
+        self,
+        features: Array,
+        targets: Sequence[Array],
+        starts: NDArray[np.int64],
+        batch: int,
+        seed: int | None,
+    ) -> None:
+        self._features, self._starts = features, starts
+        numbers = np.arange(len(features))
+        self._batches = Batches(
+            targets, numbers, batch, shuffle=seed is not None, seed=seed, bucket=True
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, whose order the next iteration has."""
+        self._batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for target, number, lengths in self._batches:
+            target_in = np.concatenate([self._starts[number, None], target[:, :-1]], axis=1)
+            yield (self._features[number], target_in), target, lengths
+
+
+def _symbol(language: str) -> str:
+    """The symbol that asks for a language."""
+    return f"<{language}>"
+
+
+def _rows(captions: Sequence[str], words: bool) -> list[list[str]]:
+    """The symbols of captions."""
+    rows = [symbols_of("captions", text, words) for text in several("captions", captions)]
+    if not rows:
+        raise ValueError("captions: expected at least one, got none")
+    return rows
+
+
+def _languages(languages: Sequence[str] | None, n: int) -> list[str] | None:
+    """One for each of n captions, or None."""
+    if languages is None:
+        return None
+    asked = several("languages", languages)
+    if len(asked) != n:
+        raise ValueError(f"languages: expected {n}, one for each caption, got {len(asked)}")
+    for language in asked:
+        if not isinstance(language, str):
+            raise TypeError(f"languages: expected strings, got {language!r:.60}")
+    return asked

@@ -1,0 +1,55 @@
+"""Texts as symbols: characters, or words with spaces between them."""
+
+from collections.abc import Iterable, Sequence
+
+from crnn.data import END_OF_LINE, Vocabulary, hold_out
+from crnn.data.pairs import Pair
+from crnn.layers.base import check_seed
+
+UNKNOWN_WORD, UNKNOWN_CHARACTER = "<unk>", "\N{REPLACEMENT CHARACTER}"
+
+
+def several(name: str, texts: Iterable[str]) -> list[str]:
+    """Return texts as a list; a single one is a mistake that would go unnoticed."""
+    if isinstance(texts, str):
+        raise TypeError(f"{name}: expected a list of texts, got a single one, {texts!r:.60}")
+    return list(texts)
+
+
+def symbols_of(name: str, text: str, words: bool) -> list[str]:
+    """Return the words or characters of a text; none of one that has nothing but spaces."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name}: expected strings, got {text!r:.60}")
+    if END_OF_LINE in text:
+        raise ValueError(f"{name}: expected texts of one line, got {text!r:.60}")
+    return text.split() if words or not text.strip() else list(text)
+
+
+def both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the symbols of the sources and those of the targets."""
+    if not len(pairs):
+        raise ValueError("pairs: expected at least one, got none")
+    for pair in pairs:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"pairs: expected pairs of strings, got {pair!r:.60}")
+    sources, targets = ([symbols_of("pairs", pair[i], words) for pair in pairs] for i in (0, 1))
+    return sources, targets
+
+
+def vocabulary_of(
+    rows: Iterable[Iterable[str]], words: bool, min_count: int, special: Sequence[str] = ()
+) -> Vocabulary:
+    """Return the vocabulary of texts, `special` symbols first and the unknown one last."""
+    unknown = UNKNOWN_WORD if words else UNKNOWN_CHARACTER
+    symbols = (symbol for row in rows for symbol in row)
+    known = Vocabulary.from_text(symbols, unknown, min_count=min_count).symbols
+    return Vocabulary([*special, *known], unknown)
+
+
+def held_apart(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Split pairs into those to train on and those held out; the parameters are `train`'s."""
+    if not 0 <= share < 1:
+        raise ValueError(f"held_out: expected a share from 0 to below 1, got {share!r}")
+    if len(pairs) < 2 and share:
+        raise ValueError(f"pairs: expected at least two, to hold one out, got {len(pairs)}")
+    return hold_out(pairs, share, check_seed(seed))

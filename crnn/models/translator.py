@@ -1,0 +1,468 @@
+"""A translator: one text in, another out, learned from pairs of texts.
+
+An encoder reads the symbols of the source, which are characters or words, a decoder writes those of
+the target; by default it looks at the steps of the source while it writes (attention).
+
+Letters: ``S`` steps of a source, ``T`` steps of a target.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core, checkpoint
+from crnn.callbacks import Callback, OneCycle
+from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
+from crnn.data.pairs import Pair
+from crnn.history import History
+from crnn.layers.base import Layer, check_positive, check_seed, check_size
+from crnn.layers.composition import Bidirectional, Sequential
+from crnn.losses import cross_entropy
+from crnn.models import folder
+from crnn.models.char_model import CELLS
+from crnn.models.exact_match import ExactMatch, TranslationProgress
+from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
+from crnn.optim import Adam
+from crnn.seq2seq import Seq2Seq, TeacherForcing
+from crnn.training import Trainer
+
+_KIND = "translator"
+
+# Stream of the counter-based generator.
+_LAYER = int.from_bytes(b"layer")
+
+
+class Alignment(NamedTuple):
+    """Where a translator looked while it wrote.
+
+    Attributes
+    ----------
+    weights : (T, S) floats
+        Each row sums to one.
+    source, target : lists of S and of T str
+        The symbols of both sides: those of the text, and those of its translation without the end.
+    """
+
+    weights: NDArray[Any]
+    source: list[str]
+    target: list[str]
+
+
+class Translator:
+    """Vocabularies of both sides, and a network from one to the other.
+
+    Parameters
+    ----------
+    source, target : Vocabulary
+        The target's has the newline, which begins and ends a translation. A symbol that a
+        vocabulary lacks is read as its unknown one.
+    network : Seq2Seq
+        From symbols of `source` to symbols of `target`.
+    words : bool
+        Symbols are words, with spaces between them; otherwise characters.
+    max_length : int
+        A translation is cut off after so many symbols.
+
+    See Also
+    --------
+    for_pairs : make a translator of the usual form for pairs of texts.
+
+    Notes
+    -----
+    Of unknown symbols the network knows only what it has seen of them: the unknown symbol, which is
+    ``<unk>`` among words and U+FFFD among characters, stands in its training where a symbol is too
+    rare for `for_pairs` (``min_count``), and otherwise nowhere.
+
+    Examples
+    --------
+    >>> numbers = ["one", "two", "three", "four", "five", "six"]
+    >>> pairs = [(name, str(number)) for number, name in enumerate(numbers, 1)] * 8
+    >>> model = Translator.for_pairs(pairs, hidden=16, embedding=8, seed=0)
+    >>> history = model.train(pairs, epochs=20, batch=8, lr=0.02, held_out=0, progress=False)
+    >>> model.translate(["four", "two"])
+    ['4', '2']
+    >>> model.attention("four").weights.shape
+    (1, 4)
+    """
+
+    def __init__(
+        self,
+        source: Vocabulary,
+        target: Vocabulary,
+        network: Seq2Seq,
+        *,
+        words: bool = False,
+        max_length: int = 200,
+    ) -> None:
+        if END_OF_LINE not in target:
+            raise ValueError(
+                f"target: expected a vocabulary with {END_OF_LINE!r}, which ends a translation"
+            )
+        expected, got = (len(source), len(target)), (network.source_symbols, network.target_symbols)
+        if expected != got:
+            raise ValueError(
+                f"network: expected one from {expected[0]} symbols to {expected[1]}, "
+                f"as the vocabularies have them, got one from {got[0]} to {got[1]}"
+            )
+        self.source, self.target, self.network = source, target, network
+        self.words, self.max_length = bool(words), check_size("max_length", max_length)
+        self._end = int(target.encode([END_OF_LINE])[0])
+
+    @classmethod
+    def for_pairs(
+        cls,
+        pairs: Sequence[Pair],
+        *,
+        words: bool = False,
+        min_count: int = 1,
+        cell: str = "gru",
+        hidden: int = 128,
+        layers: int = 1,
+        embedding: int = 64,
+        bidirectional: bool = True,
+        attention: Literal["additive", "dot", "general"] | None = "additive",
+        seed: int | None = None,
+    ) -> "Translator":
+        """Return an untrained translator with the symbols of pairs of texts.
+
+        Parameters
+        ----------
+        pairs : sequence of (source, target)
+            All that will be trained on or evaluated, of one line each. Translations are cut off at
+            twice the length of the longest target.
+        words : bool
+            As for the class.
+        min_count : int
+            Symbols that a side has less often are unknown.
+        cell : {"rnn", "lstm", "gru", "janet"}
+            The kind of recurrent layer.
+        hidden, layers : int
+            Units of a recurrent layer, and how many of them, one on top of the other, encoder and
+            decoder have each.
+        embedding : int
+            Length of the vectors that stand for symbols.
+        bidirectional : bool
+            The encoder's layers read the source in both directions; what they give is joined, and
+            with dot attention, which needs the decoder's width, added up.
+        attention : {"additive", "dot", "general"} or None
+            As for `Seq2Seq`.
+        seed : int, optional
+            Of the initial weights; by default a fresh one.
+        """
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+        sources, targets = both_sides(pairs, words)
+        source = vocabulary_of(sources, words, min_count)
+        target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
+        count = check_size("layers", layers)
+        seeds = _seeds(check_seed(seed), 2 * count + 1)
+        merge = _merge(bidirectional, attention)
+        width = 2 * hidden if merge == "concat" else hidden
+        looked_at = 0 if attention is None else width
+        network = Seq2Seq(
+            _stack(cell, (embedding, width), hidden, seeds[:count], merge),
+            _stack(cell, (embedding + looked_at, hidden), hidden, seeds[count:-1]),
+            source_symbols=len(source),
+            target_symbols=len(target),
+            attention=attention,
+            seed=seeds[-1],
+        )
+        longest = max(map(len, targets))
+        return cls(source, target, network, words=words, max_length=2 * max(1, longest))
+
+    # -------------------------------------------------------------------------------- training
+
+    def train(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        epochs: int = 15,
+        batch: int = 32,
+        lr: float = 5e-3,
+        clip: float = 1.0,
+        held_out: float = 0.1,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train the network, with Adam and a one-cycle learning rate.
+
+        Parameters
+        ----------
+        pairs : sequence of (source, target)
+        epochs : int
+            How often to go through the pairs.
+        batch : int
+            Pairs in an update, of similar length.
+        lr : float
+            The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
+        clip : float
+            Largest norm of a gradient.
+        held_out : float
+            Share of the pairs, drawn by the seed, that is only evaluated, after each epoch. 0 for
+            none.
+        seed : int
+            Decides the order of the pairs.
+        callbacks : sequence of Callback
+        progress : bool
+            Show progress: the loss, and the share of held-out pairs (of 1000 at most) that are
+            translated exactly right.
+
+        Returns
+        -------
+        History
+            Losses in nats a symbol, the one that ends a target included.
+        """
+        trained_on, out = held_apart(pairs, held_out, seed)
+        told: list[Callback] = [*callbacks]
+        if progress:
+            exact = ExactMatch(self, out)
+            told += [exact, TranslationProgress(exact)]
+        trainer = self.trainer(
+            trained_on, out, epochs=epochs, batch=batch, lr=lr, clip=clip, seed=seed, callbacks=told
+        )
+        return trainer.run()
+
+    def trainer(
+        self,
+        pairs: Sequence[Pair],
+        validation: Sequence[Pair],
+        *,
+        epochs: int,
+        batch: int,
+        lr: float,
+        clip: float,
+        seed: int,
+        callbacks: Sequence[Callback],
+    ) -> Trainer:
+        """Return the run that `train` runs, on pairs and on held-out ones (or none)."""
+        lr, epochs = check_positive("lr", lr), check_size("epochs", epochs)
+        data = self.batches(pairs, batch, seed)
+        model = TeacherForcing(self.network)
+        return Trainer(
+            model,
+            data,
+            loss=cross_entropy,
+            optimizer=Adam(model, lr=lr, clip_norm=clip),
+            epochs=epochs,
+            validation=self.batches(validation, batch) if validation else None,
+            callbacks=[OneCycle(lr, epochs * len(data)), *callbacks],
+        )
+
+    def batches(
+        self, pairs: Sequence[Pair], batch: int = 32, seed: int | None = None
+    ) -> PairBatches:
+        """Return pairs as data for `crnn.fit` with ``crnn.TeacherForcing(network)``.
+
+        Parameters
+        ----------
+        pairs : sequence of (source, target)
+        batch : int
+        seed : int, optional
+            Decides the order. None: the shortest first.
+        """
+        sources, targets = both_sides(pairs, self.words)
+        return PairBatches(
+            [self.source.encode(symbols) for symbols in sources],
+            [self.target.encode(symbols) for symbols in targets],
+            batch,
+            start=self._end,
+            stop=self._end,
+            shuffle=seed is not None,
+            seed=seed,
+        )
+
+    # ------------------------------------------------------------------------------------- use
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        batch: int = 64,
+    ) -> list[str]:
+        """Return the translations of texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Of one line each. An empty one, or one of nothing but spaces, stays empty.
+        beam : int
+            How many beginnings of a translation are pursued at a time; with 1 the likeliest symbol
+            is taken at each step.
+        length_penalty : float
+            With a beam: what the score is divided by is the length to this power; above 0 favours
+            longer translations.
+        batch : int
+            Texts that are translated side by side.
+        """
+        rows = [symbols_of("texts", text, self.words) for text in several("texts", texts)]
+        order = sorted((n for n in range(len(rows)) if rows[n]), key=lambda n: len(rows[n]))
+        translations = [""] * len(rows)
+        batch = check_size("batch", batch)
+        for first in range(0, len(order), batch):
+            numbers = order[first : first + batch]
+            tokens = self._generate([rows[n] for n in numbers], beam, length_penalty)
+            for number, row in zip(numbers, tokens, strict=True):
+                translations[number] = self.target.decode(row, " " if self.words else "")
+        return translations
+
+    def _generate(
+        self, rows: Sequence[Sequence[str]], beam: int, length_penalty: float
+    ) -> list[NDArray[np.int64]]:
+        """Return the symbols of the translations, without the end."""
+        source, lengths = pad([self.source.encode(row) for row in rows])
+        tokens, _ = self.network.generate(
+            source,
+            start=self._end,
+            stop=self._end,
+            max_steps=self.max_length,
+            source_lengths=lengths,
+            beam=beam,
+            length_penalty=length_penalty,
+        )
+        ended = np.concatenate([tokens == self._end, np.ones((len(tokens), 1), bool)], axis=1)
+        return [row[:end] for row, end in zip(tokens, ended.argmax(axis=1), strict=True)]
+
+    def attention(self, text: str, *, beam: int = 1, length_penalty: float = 0.0) -> Alignment:
+        """Return where the network looks while it translates a text.
+
+        Parameters
+        ----------
+        text : str
+            Not empty.
+        beam, length_penalty
+            As for `translate`, whose translation it is.
+
+        Returns
+        -------
+        Alignment
+            The weights (T, S), with the symbols of both sides. `crnn.plotting.plot_attention` draws
+            them.
+
+        Raises
+        ------
+        ValueError
+            The network has no attention, or the text is empty.
+        """
+        if self.network.attention is None:
+            raise ValueError("attention: expected a translator that has some, got one without")
+        symbols = symbols_of("text", text, self.words)
+        if not symbols:
+            raise ValueError(f"text: expected a text with symbols, got {text!r}")
+        (tokens,) = self._generate([symbols], beam, length_penalty)
+        if not len(tokens):
+            return Alignment(np.zeros((0, len(symbols))), symbols, [])
+        source = self.source.encode(symbols)[None]
+        target_in = np.concatenate([[self._end], tokens[:-1]])[None]
+        _, tape = self.network.forward(source, target_in, training=False)
+        written = [self.target.symbols[token] for token in tokens]
+        return Alignment(np.array(tape.attention[0]), symbols, written)
+
+    def evaluate(
+        self, pairs: Sequence[Pair], *, beam: int = 1, length_penalty: float = 0.0, batch: int = 64
+    ) -> float:
+        """Return the share of pairs that are translated exactly right.
+
+        Parameters
+        ----------
+        pairs : sequence of (source, target)
+            At least one. Words are compared, not the spaces between them.
+        beam, length_penalty, batch
+            As for `translate`.
+        """
+        _, targets = both_sides(pairs, self.words)
+        translations = self.translate(
+            [source for source, _ in pairs], beam=beam, length_penalty=length_penalty, batch=batch
+        )
+        separator = " " if self.words else ""
+        right = [
+            separator.join(target) == translation
+            for target, translation in zip(targets, translations, strict=True)
+        ]
+        return sum(right) / len(right)
+
+    # ----------------------------------------------------------------------------------- files
+
+    def save(
+        self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the translator into a directory, which is made where there is none.
+
+        Parameters
+        ----------
+        directory : str or path
+        training : mapping, optional
+            What belongs to the run that trains it, for `load_training`.
+        """
+        tree = {
+            "source": self.source.config,
+            "target": self.target.config,
+            "words": self.words,
+            "max_length": self.max_length,
+            "network": checkpoint.model_tree(self.network),
+            "training": training,
+        }
+        folder.write(directory, _KIND, tree)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> "Translator":
+        """Read a translator that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none in the directory.
+        ValueError
+            The file is damaged or of another kind.
+        """
+        return cls.load_training(directory)[0]
+
+    @classmethod
+    def load_training(
+        cls, directory: str | os.PathLike[str]
+    ) -> tuple["Translator", dict[str, Any] | None]:
+        """Read a translator and what was saved with it of the run that trained it."""
+        with folder.reading(directory, _KIND) as tree:
+            source, target = (Vocabulary(**tree[name]) for name in ("source", "target"))
+            network = checkpoint.build_model(tree["network"])
+            if not isinstance(network, Seq2Seq):
+                raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
+            model = cls(source, target, network, words=tree["words"], max_length=tree["max_length"])
+            return model, tree["training"]
+
+    def __repr__(self) -> str:
+        kind = "words" if self.words else "characters"
+        return (
+            f"<Translator of {kind}, {len(self.source)} to {len(self.target)} symbols, "
+            f"by {self.network!r}>"
+        )
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    """Return a seed for each of the parts."""
+    return [int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count)]
+
+
+def _merge(bidirectional: bool, attention: str | None) -> str | None:
+    """Say how the two directions of the encoder become one output, if there are two."""
+    if not bidirectional:
+        return None
+    return "sum" if attention == "dot" else "concat"  # dot compares it with the decoder's output
+
+
+def _stack(
+    cell: str, inputs: tuple[int, int], hidden: int, seeds: Sequence[int], merge: str | None = None
+) -> Layer:
+    """Return recurrent layers; `inputs` are how wide the first one's is, and that of the others."""
+    first, other = inputs
+    layers: list[Any] = [
+        CELLS[cell](other if i else first, hidden, seed=seed) for i, seed in enumerate(seeds)
+    ]
+    if merge is not None:
+        layers = [Bidirectional(layer, merge=merge) for layer in layers]
+    return layers[0] if len(layers) == 1 else Sequential(layers)

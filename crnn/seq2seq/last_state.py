@@ -1,0 +1,89 @@
+"""A layer's last state as one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crnn.layers.base import build, check_layer, describe
+from crnn.layers.composition import RunsParts
+from crnn.layers.options import Given, check_backward
+from crnn.layers.states import arrays_of
+from crnn.seq2seq.bridge import formed, side_by_side, split_like
+
+
+class LastStateTape(NamedTuple):
+    """The layer's tape, and its state, for the form."""
+
+    layer: Any
+    state: Any
+
+
+class LastState(RunsParts):
+    """What a layer knows at the end of each row, as one vector: (B, T, I) -> (B, S).
+
+    Parameters
+    ----------
+    layer : layer
+        Any that has a state. Its parameters have the names "layer.W_x", ...
+
+    Attributes
+    ----------
+    layer : layer
+
+    Raises
+    ------
+    TypeError
+        If it is not a layer.
+    ValueError
+        From forward, if it has no state.
+
+    Notes
+    -----
+    S is the width of all arrays of the state together, which lie side by side in their order: 2H
+    for an LSTM, h then c. In both directions (`Bidirectional`) that is where each of them ends,
+    which no single step of the output shows.
+    """
+
+    _leading = ("layer",)
+    many_to_one = True
+
+    def __init__(self, layer: Any) -> None:
+        check_layer("layer", layer)
+        self.layer = layer
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"layer": self.layer}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"layer": describe(self.layer)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LastState:
+        return cls(build(config["layer"]))
+
+    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
+        _, after, tape = given.part(0).run(self.layer, x, state, keep)
+        if not arrays_of(after):
+            raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
+        return side_by_side(after), after, LastStateTape(tape, after)
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        if not isinstance(tape, LastStateTape):
+            given = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_backward(self.layer, tape.layer, dstate)
+
+    def backward(self, tape: LastStateTape, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
+        """dx, dstate; adds to the gradients of the layer. None stands for zeros."""
+        self.check_backward(tape, dstate)
+        flat = side_by_side(tape.state if dstate is None else dstate)
+        total = np.zeros_like(flat) if dstate is None else flat
+        total = total if dy is None else total + np.asarray(dy, flat.dtype)
+        given = formed(tape.state, split_like(total, tape.state))
+        dx, dbefore = self.layer.backward(tape.layer, None, given)
+        return dx, dbefore
