@@ -27,7 +27,11 @@ from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
 
 BITS = 1 / math.log(2)  # in a nat
-CELLS: dict[str, Any] = {cell.__name__.lower(): cell for cell in Recurrent.__subclasses__()}
+CELLS: dict[str, Any] = {
+    cell.__name__.lower(): cell
+    for cell in Recurrent.__subclasses__()
+    if cell.__module__ == Recurrent.__module__  # and none of the user's
+}
 
 _KIND = "character model"
 _STEPS = 64  # of a window in which a text is evaluated
