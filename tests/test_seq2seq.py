@@ -113,7 +113,9 @@ def test_twin(kind, attention, feeding, lengths):
     logits, tape = model.forward(source, target, **given)
     twins = reference.GRU(), cell.twin
     options = {"attention": attention is not None, "input_feeding": feeding}
-    expected, weights = reference.seq2seq(*twins, model.params, source, target, **given, **options)
+    expected, weights = reference.seq2seq_forward(
+        *twins, model.params, source, target, **given, **options
+    )
     assert_close(logits, expected, 1e-12)
     if attention is not None:
         assert_close(tape.attention, weights, 1e-12)
@@ -211,6 +213,21 @@ def test_what_a_tape_shows():
     ]
     with pytest.raises(AttributeError, match=r"^attention: the model of this tape has none"):
         tape.attention  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["additive", "additive-whole"])
+def test_what_is_shown_may_be_edited(name):
+    model = model_of(name)
+    x = KINDS[name].inputs(B, S, T)
+    expected = walk(model, *x)
+    lengths = np.full(B, T)
+    model.zero_grad()
+    logits, tape = model.forward(*x, target_lengths=lengths)
+    dlogits = np.random.default_rng(5).normal(size=logits.shape)
+    logits[:], tape.attention[:], lengths[:] = 9, 9, 0
+    model.backward(tape, dlogits)
+    for key, grad in model.grads.items():
+        assert_close(grad, expected[f"grads.{key}"], 1e-12)
 
 
 def test_dlogits_none_stands_for_zeros():

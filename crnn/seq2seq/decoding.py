@@ -78,6 +78,7 @@ def decode(
     if model.attention is not None:
         assert encoding.memory is not None
         context, weights, asked = model.attention.forward(y, encoding.memory, lengths)
+        weights = weights.copy()  # those that are shown may be edited
     return Decoded(y, context, weights, target, WholeTape(tape, asked, encoding.state))
 
 

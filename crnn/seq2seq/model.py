@@ -492,7 +492,8 @@ class Seq2Seq(Composition):
         beam : int, default 1
             Hypotheses of each row that beam search keeps.
         n_best : int, default 1
-            How many targets of each row are given: the best of the beam, or as many samples.
+            How many targets of each row are given: the best of the beam, or as many samples. Where
+            a beam finds fewer, the rest have the score -infinity.
         length_penalty : float, default 0
             Scores are divided by the number of symbols, the stop included, to this power.
         temperature : float, optional
