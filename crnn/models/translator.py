@@ -179,7 +179,7 @@ class Translator:
         *,
         epochs: int = 15,
         batch: int = 32,
-        lr: float = 5e-3,
+        lr: float = 3e-3,
         clip: float = 1.0,
         held_out: float = 0.1,
         seed: int = 0,
