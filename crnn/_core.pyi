@@ -171,7 +171,7 @@ class DecoderTape:
 class Seq2Seq:
     def _decode(
         self,
-        levels: tuple[tuple[Any, Any, int], ...],
+        levels: tuple[tuple[Any, Any, int, tuple[float, int, int, bool] | None], ...],
         x: _Array,
         symbols: NDArray[np.int64] | None,
         target_lengths: NDArray[np.int64] | None,

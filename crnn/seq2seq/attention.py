@@ -12,10 +12,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, check_dtype, check_product, check_seed, check_size
+from crnn.layers.base import (
+    Array,
+    check_dtype,
+    check_product,
+    check_seed,
+    check_size,
+    valid_steps,
+)
 from crnn.layers.pointwise import Flat, InOneBuffer
-from crnn.reference.attention import cleared
-from crnn.reference.training import valid_steps
 
 KINDS = ("additive", "dot", "general")
 
@@ -132,7 +137,9 @@ class Attention(InOneBuffer):
         lengths : array (B,) of integers, optional
             Of the source.
         """
-        values = cleared(values, valid_steps(values.shape[:2], lengths))
+        if lengths is not None:  # padding meets a gradient of 0, and may hold infinity
+            there = valid_steps(lengths, values.shape)[:, :, None]
+            values = np.where(there, values, values.dtype.type(0))
         if self.kind not in self._key_names:
             return Memory(values, values, lengths)
         return Memory(values, _mapped(values, self.params[self._key_names[self.kind]]), lengths)
@@ -142,9 +149,7 @@ class Attention(InOneBuffer):
         if self.kind not in self._key_names:
             return np.asarray(gradient.dvalues + gradient.dkeys)
         name = self._key_names[self.kind]
-        there = valid_steps(memory.values.shape[:2], memory.lengths)
-        dkeys = cleared(gradient.dkeys, there)
-        dvalues = _mapped_back(memory.values, self.params[name], dkeys, self.grads[name])
+        dvalues = _mapped_back(memory.values, self.params[name], gradient.dkeys, self.grads[name])
         return np.asarray(gradient.dvalues + dvalues)
 
     def forward(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crnn import _core
 from crnn.layers.base import Array
 from crnn.layers.composition import Sequential
+from crnn.layers.dense import Dropout
 from crnn.layers.lowering import Table, is_core_layer, table_layer
 from crnn.layers.options import Given
 from crnn.seq2seq.attention import MemoryGradient
@@ -61,29 +62,39 @@ class FusedTape(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A recurrent layer of the decoder, and its number in the model."""
+    """A recurrent layer of the decoder, its number in the model, and what is dropped before it."""
 
     layer: Any
-    given: Given
+    number: int
+    dropout: tuple[float, int, int, bool] | None = None  # p, seed, number, variational
 
 
 def levels_of(decoder: Any, given: Given) -> list[Level] | None:
     """The recurrent layers that a decoder is made of, lowest first; None for any other decoder.
 
-    `given` is what the decoder is given: layers draw the numbers that they draw in `stepwise`.
+    Dropout may stand between them. `given` is what the decoder is given: layers draw the numbers
+    that they draw in `stepwise`.
     """
-    if type(decoder) is not Sequential:
-        return [Level(decoder, given.part(0))] if is_core_layer(decoder) else None
-    levels = []
-    for i, part in enumerate(decoder.layers):
-        if type(part) is Sequential:
-            inner = levels_of(part, given.part(i))
+    levels: list[Level] = []
+    dropout: tuple[float, int, int, bool] | None = None
+    for part, own in _leaves(decoder, given if type(decoder) is Sequential else given.part(0)):
+        if type(part) is Dropout and levels and dropout is None:
+            dropout = (part.p, part.seed, own.layer, part.variational)
+        elif is_core_layer(part):
+            levels.append(Level(part, own.layer, dropout))
+            dropout = None
         else:
-            inner = [Level(part, given.part(i))] if is_core_layer(part) else None
-        if inner is None:
             return None
-        levels += inner
-    return levels
+    return levels if levels and dropout is None else None
+
+
+def _leaves(layer: Any, given: Given) -> Iterator[tuple[Any, Given]]:
+    """The parts of a Sequential, of those inside of it as well, each with what it is given."""
+    if type(layer) is not Sequential:
+        yield layer, given
+        return
+    for i, part in enumerate(layer.layers):
+        yield from _leaves(part, given.part(i))
 
 
 def runs(model: Seq2Seq) -> bool:
@@ -94,7 +105,9 @@ def runs(model: Seq2Seq) -> bool:
 def draws(model: Seq2Seq) -> bool:
     """Whether it drops anything in training."""
     names = ("recurrent_dropout", "weight_drop", "zoneout")
-    return any(np.any(level.layer.options[name]) for level in _levels(model) for name in names)
+    levels = _levels(model)
+    inside = any(np.any(level.layer.options[name]) for level in levels for name in names)
+    return inside or any(level.dropout for level in levels)
 
 
 def _levels(model: Seq2Seq, given: Given = Given()) -> list[Level]:  # noqa: B008
@@ -106,7 +119,7 @@ def _levels(model: Seq2Seq, given: Given = Given()) -> list[Level]:  # noqa: B00
 def _flat(decoder: Any, state: Any) -> list[Any]:
     """The state of each level."""
     if type(decoder) is not Sequential:
-        return [state]
+        return [] if type(decoder) is Dropout else [state]
     pairs = zip(decoder.layers, state, strict=True)
     return [flat for part, own in pairs for flat in _flat(part, own)]
 
@@ -114,7 +127,7 @@ def _flat(decoder: Any, state: Any) -> list[Any]:
 def _nested(decoder: Any, states: Iterator[Any]) -> Any:
     """States of the levels as the decoder has them."""
     if type(decoder) is not Sequential:
-        return next(states)
+        return None if type(decoder) is Dropout else next(states)
     return [_nested(part, states) for part in decoder.layers]
 
 
@@ -148,8 +161,8 @@ def decode(
         there = None if lengths is None else np.arange(target.shape[1]) < lengths[:, None]
         table = Table(model.target_embedding, layers[0], target, there)
         symbols, layers[0] = table.rows, table.layer
-    numbers = (level.given.layer for level in levels)
-    told = tuple(zip(layers, _flat(model.decoder, encoding.state), numbers, strict=True))
+    states, numbers = _flat(model.decoder, encoding.state), [level.number for level in levels]
+    told = tuple(zip(layers, states, numbers, [level.dropout for level in levels], strict=True))
     queries = _query_map(model, "params")
     attended = memory.keys, memory.values, memory.lengths, *queries
     noise = given.training, given.call, given.first_row

@@ -9,6 +9,10 @@ typedef struct level {
     Recurrent *layer;            /* owned */
     state_arrays initial, final; /* owned */
     PyArrayObject *y;            /* owned (B, T, P) */
+    PyArrayObject *dropped; /* owned (B, T, I): what it reads in place of the y below; or NULL */
+    double dropout;
+    int variational;
+    crnn_noise dropout_noise;
     crnn_noise noise;
     Tape *tape; /* owned: that of the layer */
 } level;
@@ -32,6 +36,7 @@ static void level_clear(level *l) {
     state_clear(&l->initial);
     state_clear(&l->final);
     drop(l->y);
+    drop(l->dropped);
     drop(l->tape);
 }
 
@@ -99,13 +104,38 @@ static const crnn_layer *layer_at(const DecoderTape *d, size_t l) {
 
 static size_t width_at(const DecoderTape *d, size_t l) { return crnn_width(layer_at(d, l)); }
 
-/* One entry of levels: (layer, state or None, number of the layer in its model). */
+static bool refuse(const char *what) {
+    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
+    return false;
+}
+
+/* What is dropped before a level: (p, seed, number of the Dropout in its model, variational), or
+ * None. */
+static bool dropout_parse(level *to, size_t l, PyObject *given, const decode_arguments *all) {
+    unsigned long long seed;
+    unsigned int number;
+    if (given == Py_None) return true;
+    if (!PyTuple_Check(given)) return refuse("levels");
+    if (!PyArg_ParseTuple(given, "dKIp", &to->dropout, &seed, &number, &to->variational))
+        return false;
+    if (l == 0 || !(to->dropout >= 0 && to->dropout < 1)) return refuse("levels");
+    to->dropout_noise = (crnn_noise){.on = all->training,
+                                     .seed = seed,
+                                     .call = all->call,
+                                     .first_row = all->first_row,
+                                     .layer = number};
+    return true;
+}
+
+/* One entry of levels: (layer, state or None, number of the layer in its model, dropout). */
 static bool level_parse(DecoderTape *d, size_t l, const module_state *module, PyObject *entry,
                         const decode_arguments *given) {
-    PyObject *layer, *state;
+    PyObject *layer, *state, *dropout;
     unsigned int number;
     level *to = &d->levels[l];
-    if (!PyTuple_Check(entry) || !PyArg_ParseTuple(entry, "OOI", &layer, &state, &number))
+    if (!PyTuple_Check(entry)) return refuse("levels");
+    if (!PyArg_ParseTuple(entry, "OOIO", &layer, &state, &number, &dropout) ||
+        !dropout_parse(to, l, dropout, given))
         return false;
     if (!PyObject_TypeCheck(layer, module->recurrent)) {
         PyErr_Format(PyExc_TypeError, "levels[%zu]: expected a recurrent layer, got %.100R", l,
@@ -145,11 +175,6 @@ static bool levels_parse(DecoderTape *d, const module_state *module,
         if (!level_parse(d, l, module, PyTuple_GetItem(given->levels, (Py_ssize_t)l), given))
             return false;
     return true;
-}
-
-static bool refuse(const char *what) {
-    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
-    return false;
 }
 
 /* An array of the decoder's type, dense; none for None. */
@@ -263,7 +288,7 @@ static Tape *level_tape(module_state *module, const DecoderTape *d, size_t l,
     size_t bytes;
     if (!tape) return NULL;
     call *c = &tape->call;
-    c->x = l ? d->levels[l - 1].y : d->x;
+    c->x = l == 0 ? d->x : d->levels[l].dropped ? d->levels[l].dropped : d->levels[l - 1].y;
     Py_INCREF((PyObject *)c->x);
     c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
     if (l == 0) c->symbols = (PyArrayObject *)Py_XNewRef((PyObject *)d->symbols);
@@ -281,6 +306,8 @@ static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
                           const crnn_kernels *kernels) {
     level *own = &d->levels[l];
     const crnn_layer *layer = layer_at(d, l);
+    const bool drops = own->dropout > 0 && own->dropout_noise.on;
+    if (drops && !(own->dropped = new_steps(module, d, layer->inputs))) return false;
     if (!(own->y = new_steps(module, d, crnn_width(layer))) ||
         !(own->tape = level_tape(module, d, l, kernels)) ||
         !state_new(&own->final, layer, d->rows.given.batch))
@@ -292,7 +319,11 @@ static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
                              .initial = state_pointers(&own->initial),
                              .final = state_pointers(&own->final),
                              .y = seq_of(own->y),
-                             .tape = &own->tape->tape};
+                             .tape = &own->tape->tape,
+                             .dropped = drops ? seq_of(own->dropped) : (crnn_seq){0},
+                             .dropout = own->dropout,
+                             .variational = own->variational,
+                             .dropout_noise = own->dropout_noise};
     return true;
 }
 
@@ -356,7 +387,7 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
 
 typedef struct decode_back_result {
     PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
-    PyArrayObject **dy;                                        /* owned [depth] of owned */
+    PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
     state_arrays *dinitial;                                    /* owned [depth] of owned */
     crnn_decoder_level_grads *level;                           /* owned [depth] */
 } decode_back_result;
@@ -368,8 +399,10 @@ static void back_clear(decode_back_result *out, size_t depth) {
     drop(out->dkeys);
     drop(out->dvalues);
     for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
+    for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
     for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
     PyMem_Free(out->dy);
+    PyMem_Free(out->ddropped);
     PyMem_Free(out->dinitial);
     PyMem_Free(out->level);
 }
@@ -390,13 +423,16 @@ static bool level_back_buffers(module_state *module, const DecoderTape *d, size_
                                decode_back_result *out) {
     const level *own = &d->levels[l];
     if (!out->dy[l]) out->dy[l] = new_steps(module, d, width_at(d, l));
+    if (own->dropped && !(out->ddropped[l] = new_steps(module, d, layer_at(d, l)->inputs)))
+        return false;
     if (!out->dy[l] || !state_new(&out->dinitial[l], layer_at(d, l), d->rows.given.batch))
         return false;
-    out->level[l] =
-        (crnn_decoder_level_grads){.dy = seq_of(out->dy[l]),
-                                   .from_learned = own->tape->call.from_learned,
-                                   .dinitial = state_pointers(&out->dinitial[l]),
-                                   .grads = PyArray_DATA((PyArrayObject *)own->layer->flat_grads)};
+    out->level[l] = (crnn_decoder_level_grads){
+        .dy = seq_of(out->dy[l]),
+        .ddropped = own->dropped ? seq_of(out->ddropped[l]) : (crnn_seq){0},
+        .from_learned = own->tape->call.from_learned,
+        .dinitial = state_pointers(&out->dinitial[l]),
+        .grads = PyArray_DATA((PyArrayObject *)own->layer->flat_grads)};
     return true;
 }
 
@@ -404,9 +440,11 @@ static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *d
                          PyObject *dcontext, decode_back_result *out) {
     const size_t top = d->depth - 1;
     out->dy = PyMem_Calloc(d->depth, sizeof *out->dy);
+    out->ddropped = PyMem_Calloc(d->depth, sizeof *out->ddropped);
     out->dinitial = PyMem_Calloc(d->depth, sizeof *out->dinitial);
     out->level = PyMem_Calloc(d->depth, sizeof *out->level);
-    if (!out->dy || !out->dinitial || !out->level) return PyErr_NoMemory() != NULL;
+    if (!out->dy || !out->ddropped || !out->dinitial || !out->level)
+        return PyErr_NoMemory() != NULL;
     if (!(out->dy[top] = copied_steps(d, "dy", dy, width_at(d, top))) ||
         !(out->dcontext = copied_steps(d, "dcontext", dcontext, d->attention.value_size)))
         return false;
@@ -491,7 +529,8 @@ static PyMethodDef seq2seq_methods[] = {
     {"_decode", seq2seq_decode, METH_VARARGS,
      PyDoc_STR("_decode($self, levels, x, symbols, target_lengths, keys, values, source_lengths, "
                "W_query_t, v, training, call, first_row, /)\n--\n\n"
-               "y (B, T, P) of the top layer, states, tape. levels: (layer, state, number) each; "
+               "y (B, T, P) of the top layer, states, tape. levels: (layer, state, number, "
+               "dropout) each; "
                "contexts are written into the last features of x.")},
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
      PyDoc_STR("_decode_back($self, tape, dy, dcontext, dW_query_t, dv, /)\n--\n\n"

@@ -443,6 +443,12 @@ typedef struct crnn_decoder_level {
     crnn_state initial, final; /* in; out */
     crnn_seq y;                /* out (B, T, P) */
     crnn_tape *tape;           /* out, memory given by the caller */
+    /* Of what a level above the lowest reads, which is then in `dropped` (B, T, I); NULL there:
+     * nothing is dropped. */
+    crnn_seq dropped;
+    double dropout;
+    bool variational; /* the same features at every step of a row */
+    crnn_noise dropout_noise;
 } crnn_decoder_level;
 
 typedef struct crnn_decoder {
@@ -463,6 +469,7 @@ void crnn_decoder_forward(const crnn_decoder *d);
 
 typedef struct crnn_decoder_level_grads {
     crnn_seq dy;         /* (B, T, P) of the top one: in, changed; of others: scratch */
+    crnn_seq ddropped;   /* (B, T, I) scratch, where something is dropped */
     bool from_learned;   /* forward began with the learned state */
     crnn_state dinitial; /* out */
     void *grads;         /* flat, added to */

@@ -24,6 +24,32 @@ static double decoder_work(const crnn_decoder *d) {
     return work * (double)d->rows->total;
 }
 
+/* What a level reads, besides symbols. */
+static crnn_input input_of(const crnn_decoder *d, size_t l) {
+    if (l == 0) return d->in;
+    return (crnn_input){.x = d->level[l].dropped.data ? d->level[l].dropped : d->level[l - 1].y};
+}
+
+/* Step t of places from..to-1 of x, some of it dropped before level l reads it, to y. */
+static void drop_step(const crnn_decoder *d, size_t l, size_t t, size_t from, size_t to,
+                      const crnn_seq *x, const crnn_seq *y) {
+    const crnn_decoder_level *level = &d->level[l];
+    const size_t item = crnn_dtype_size(d->kernels->dtype);
+    for (size_t i = from; i < to; i++) {
+        const size_t row = d->rows->order[i];
+        const int64_t row_of = (int64_t)row, step_of = level->variational ? 0 : (int64_t)t;
+        const crnn_dropout drop = {.dtype = d->kernels->dtype,
+                                   .noise = level->dropout_noise,
+                                   .p = level->dropout,
+                                   .n = 1,
+                                   .size = level->layer->inputs,
+                                   .row_of = &row_of,
+                                   .step_of = &step_of};
+        d->kernels->dropout(&drop, 0, 1, crnn_seq_at(x, row, t, item),
+                            crnn_seq_at(y, row, t, item));
+    }
+}
+
 static const crnn_layer *top_layer(const crnn_decoder *d) { return d->level[d->depth - 1].layer; }
 
 /* ---- forward */
@@ -43,7 +69,7 @@ static crnn_forward_args level_args(const crnn_decoder *d, size_t l) {
                                .kernels = d->kernels,
                                .rows = d->rows,
                                .params = level->params,
-                               .in = l ? (crnn_input){.x = d->level[l - 1].y} : d->in,
+                               .in = input_of(d, l),
                                .stepwise = true,
                                .noise = level->noise,
                                .initial = level->initial,
@@ -138,6 +164,8 @@ static void decoder_part(void *context, size_t part, size_t parts) {
         for (size_t l = 0; l < d->depth; l++) {
             crnn_span span = rows;
             span.panel_to = f->calls[l].shape.panels;
+            if (d->level[l].dropped.data)
+                drop_step(d, l, t, rows.from, to, &d->level[l - 1].y, &d->level[l].dropped);
             d->kernels->forward(&f->calls[l].run, &span, t, t + 1);
         }
     }
@@ -180,6 +208,12 @@ typedef struct decoder_backward {
     void *block;     /* scratch of the product to W_query */
 } decoder_backward;
 
+/* Where the gradient of what a level reads goes. */
+static crnn_seq dx_of(const crnn_decoder *d, const crnn_decoder_grads *g, size_t l) {
+    if (l == 0) return g->dx;
+    return d->level[l].dropped.data ? g->level[l].ddropped : g->level[l - 1].dy;
+}
+
 static crnn_backward_args level_back_args(const crnn_decoder *d, const crnn_decoder_grads *g,
                                           size_t l) {
     const crnn_decoder_level *level = &d->level[l];
@@ -188,13 +222,13 @@ static crnn_backward_args level_back_args(const crnn_decoder *d, const crnn_deco
                                 .rows = d->rows,
                                 .tape = level->tape,
                                 .params = level->params,
-                                .in = l ? (crnn_input){.x = d->level[l - 1].y} : d->in,
+                                .in = input_of(d, l),
                                 .noise = level->noise,
                                 .from_learned = grads->from_learned,
                                 .dy = grads->dy,
                                 .dinitial = grads->dinitial,
                                 .grads = grads->grads,
-                                .dx = l ? g->level[l - 1].dy : g->dx};
+                                .dx = dx_of(d, g, l)};
 }
 
 static crnn_status lay_back(const crnn_decoder *d, const crnn_decoder_grads *g, decoder_backward *b,
@@ -297,6 +331,8 @@ static void decoder_step_back(const decoder_backward *b, const crnn_span *rows,
         span.panel_to = crnn_output_panels(&b->calls[l].shape, d->level[l].layer->hidden);
         d->kernels->step_back(&b->calls[l].run, &span, w, t);
         d->kernels->input_grad(&b->calls[l].run, row + from, row + to);
+        if (d->level[l].dropped.data)
+            drop_step(d, l, t, from, to, &b->g->level[l].ddropped, &b->g->level[l - 1].dy);
     }
     attend_step_back(b, t, row, from, to);
     queries_back(b, t, row, from, to);

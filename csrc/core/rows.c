@@ -43,12 +43,18 @@ static bool next_piece(const crnn_steps *s, piece *p) {
 
 static piece before_all(void) { return (piece){.end = (size_t)-1}; }
 
+/* Pieces that there are at most; B * T fits. */
+static size_t most_pieces(const crnn_steps *s) {
+    size_t count = s->batch;
+    for (size_t i = 0; s->resets && i < s->batch * s->steps; i++) count += s->resets[i];
+    return count;
+}
+
 crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words) {
-    size_t cells, times, places = steps->batch, bytes;
+    size_t cells, times, bytes;
     /* N <= B * T must fit as well: tape rows are counted with it. */
     if (!crnn_size_mul(steps->batch, steps->steps, &cells)) return CRNN_OVERFLOW;
-    for (size_t i = 0; steps->resets && i < cells; i++) places += steps->resets[i];
-    if (!crnn_size_mul(places, 4, words) || !crnn_size_mul(steps->steps, 2, &times) ||
+    if (!crnn_size_mul(most_pieces(steps), 4, words) || !crnn_size_mul(steps->steps, 2, &times) ||
         !crnn_size_add(times, 1, &times) || !crnn_size_add(*words, times, words) ||
         !crnn_size_add(*words, steps->mask ? cells : 0, words) ||
         !crnn_size_mul(*words, sizeof(size_t), &bytes))
@@ -92,8 +98,7 @@ static void place_pieces(crnn_rows *rows, size_t *next) {
 
 void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps) {
     const size_t T = steps->steps;
-    size_t places = steps->batch;
-    for (size_t i = 0; steps->resets && i < steps->batch * T; i++) places += steps->resets[i];
+    const size_t places = most_pieces(steps);
     *rows = (crnn_rows){.given = *steps,
                         .active = words,
                         .first = words + T,
