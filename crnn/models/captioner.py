@@ -8,9 +8,8 @@ Letters: ``n`` vectors, ``F`` features, ``H`` hidden units, ``T`` steps of a cap
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,20 +22,18 @@ from crnn.layers.base import Array, as_array, check_positive, check_seed, check_
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense
 from crnn.losses import cross_entropy
-from crnn.models import folder
 from crnn.models.char_model import CELLS
+from crnn.models.folder import InFolder, seq2seq_of
 from crnn.models.texts import several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import fit
 
-_KIND = "captioner"
-
 # Stream of the counter-based generator.
 _LAYER = int.from_bytes(b"layer")
 
 
-class Captioner:
+class Captioner(InFolder):
     """A vocabulary, and a network from vectors to its symbols.
 
     Parameters
@@ -72,6 +69,8 @@ class Captioner:
     >>> model.caption(x[::2], "es")
     ['rojo', 'verde', 'azul']
     """
+
+    _kind = "captioner"
 
     def __init__(
         self,
@@ -326,35 +325,20 @@ class Captioner:
 
     # ----------------------------------------------------------------------------------- files
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the captioner into a directory, which is made where there is none."""
-        tree = {
+    def _tree(self) -> dict[str, Any]:
+        return {
             "vocabulary": self.vocabulary.config,
             "languages": list(self.languages),
             "words": self.words,
             "max_length": self.max_length,
             "network": checkpoint.model_tree(self.network),
         }
-        folder.write(directory, _KIND, tree)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Captioner:
-        """Read a captioner that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is none in the directory.
-        ValueError
-            The file is damaged or of another kind.
-        """
-        with folder.reading(directory, _KIND) as tree:
-            network = checkpoint.build_model(tree["network"])
-            if not isinstance(network, Seq2Seq):
-                raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
-            vocabulary, languages = Vocabulary(**tree["vocabulary"]), tree["languages"]
-            options = {name: tree[name] for name in ("words", "max_length")}
-            return cls(vocabulary, network, languages, **options)
+    def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
+        options = {name: tree[name] for name in ("words", "max_length")}
+        vocabulary = Vocabulary(**tree["vocabulary"])
+        return cls(vocabulary, seq2seq_of(tree), tree["languages"], **options)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"

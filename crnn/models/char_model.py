@@ -8,9 +8,8 @@ Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
@@ -22,7 +21,7 @@ from crnn.layers.dense import Dense, Embedding
 from crnn.layers.init import layer_seeds
 from crnn.layers.recurrent import Recurrent
 from crnn.losses import cross_entropy
-from crnn.models import folder
+from crnn.models.folder import InFolder
 from crnn.models.sampling import Sampler
 from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
@@ -34,12 +33,11 @@ CELLS: dict[str, Any] = {
     if cell.__module__ == Recurrent.__module__  # and none of the user's
 }
 
-_KIND = "character model"
 _STEPS = 64  # of a window in which a text is evaluated
 _ROW = 1000  # characters at least in each of several streams that are evaluated side by side
 
 
-class CharModel:
+class CharModel(InFolder):
     """A vocabulary, and a network over its symbols.
 
     Parameters
@@ -66,6 +64,8 @@ class CharModel:
     >>> model.sample("he", length=9, temperature=0)
     'hello hello'
     """
+
+    _kind = "character model"
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
         if lines and END_OF_LINE not in vocabulary:
@@ -278,47 +278,14 @@ class CharModel:
         sampler = Sampler(self.vocabulary, self.network, self.lines)
         return [sampler.text("", length, temperature, seed, number) for number in range(count)]
 
-    def save(
-        self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write the model into a directory, which is made where there is none.
-
-        Parameters
-        ----------
-        directory : str or path
-        training : mapping, optional
-            What belongs to the run that trains the model, for `load_training`.
-        """
-        tree = {
-            "vocabulary": self.vocabulary.config,
-            "lines": self.lines,
-            "network": checkpoint.model_tree(self.network),
-            "training": training,
-        }
-        folder.write(directory, _KIND, tree)
+    def _tree(self) -> dict[str, Any]:
+        network = checkpoint.model_tree(self.network)
+        return {"vocabulary": self.vocabulary.config, "lines": self.lines, "network": network}
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> "CharModel":
-        """Read a model that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is none in the directory.
-        ValueError
-            The file is damaged or of another kind.
-        """
-        return cls.load_training(directory)[0]
-
-    @classmethod
-    def load_training(
-        cls, directory: str | os.PathLike[str]
-    ) -> tuple["CharModel", dict[str, Any] | None]:
-        """Read a model and what was saved with it of the run that trained it."""
-        with folder.reading(directory, _KIND) as tree:
-            vocabulary = Vocabulary(**tree["vocabulary"])
-            network = checkpoint.build_model(tree["network"])
-            return cls(vocabulary, network, tree["lines"]), tree["training"]
+    def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
+        vocabulary, network = Vocabulary(**tree["vocabulary"]), tree["network"]
+        return cls(vocabulary, checkpoint.build_model(network), tree["lines"])
 
     def __repr__(self) -> str:
         lines = ", lines=True" if self.lines else ""

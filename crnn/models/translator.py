@@ -6,9 +6,8 @@ the target; by default it looks at the steps of the source while it writes (atte
 Letters: ``S`` steps of a source, ``T`` steps of a target.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +21,13 @@ from crnn.layers.base import Layer, check_positive, check_seed, check_size
 from crnn.layers.composition import Bidirectional, Sequential
 from crnn.layers.init import layer_seeds
 from crnn.losses import cross_entropy
-from crnn.models import folder
 from crnn.models.char_model import CELLS
 from crnn.models.exact_match import ExactMatch, TranslationProgress
+from crnn.models.folder import InFolder, seq2seq_of
 from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import Trainer
-
-_KIND = "translator"
 
 
 class Alignment(NamedTuple):
@@ -49,7 +46,7 @@ class Alignment(NamedTuple):
     target: list[str]
 
 
-class Translator:
+class Translator(InFolder):
     """Vocabularies of both sides, and a network from one to the other.
 
     Parameters
@@ -85,6 +82,8 @@ class Translator:
     >>> model.attention("four").weights.shape
     (1, 4)
     """
+
+    _kind = "translator"
 
     def __init__(
         self,
@@ -386,52 +385,20 @@ class Translator:
 
     # ----------------------------------------------------------------------------------- files
 
-    def save(
-        self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write the translator into a directory, which is made where there is none.
-
-        Parameters
-        ----------
-        directory : str or path
-        training : mapping, optional
-            What belongs to the run that trains it, for `load_training`.
-        """
-        tree = {
+    def _tree(self) -> dict[str, Any]:
+        return {
             "source": self.source.config,
             "target": self.target.config,
             "words": self.words,
             "max_length": self.max_length,
             "network": checkpoint.model_tree(self.network),
-            "training": training,
         }
-        folder.write(directory, _KIND, tree)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> "Translator":
-        """Read a translator that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is none in the directory.
-        ValueError
-            The file is damaged or of another kind.
-        """
-        return cls.load_training(directory)[0]
-
-    @classmethod
-    def load_training(
-        cls, directory: str | os.PathLike[str]
-    ) -> tuple["Translator", dict[str, Any] | None]:
-        """Read a translator and what was saved with it of the run that trained it."""
-        with folder.reading(directory, _KIND) as tree:
-            source, target = (Vocabulary(**tree[name]) for name in ("source", "target"))
-            network = checkpoint.build_model(tree["network"])
-            if not isinstance(network, Seq2Seq):
-                raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
-            model = cls(source, target, network, words=tree["words"], max_length=tree["max_length"])
-            return model, tree["training"]
+    def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
+        source, target = (Vocabulary(**tree[name]) for name in ("source", "target"))
+        options = {name: tree[name] for name in ("words", "max_length")}
+        return cls(source, target, seq2seq_of(tree), **options)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"
