@@ -27,7 +27,7 @@ crnn.Seq2Seq(gru(), crnn.Dropout(0.1))
     ValueError decoder: expected a layer that reads vectors and says how long they are .*, got
 crnn.Seq2Seq(gru(), crnn.Dense(3, 4))
     ValueError decoder: expected one with a state, got
-crnn.Seq2Seq(crnn.Dense(3, 4), gru())
+crnn.Seq2Seq(crnn.Dense(3, 4), gru(), source_symbols=5)
     ValueError encoder: expected one with a state, .*, got
 crnn.Seq2Seq(crnn.Sequential([gru(), crnn.Pool()]), gru(), attention='dot')
     ValueError encoder: expected one that keeps the time axis, .*, got
