@@ -152,7 +152,7 @@ class Captioner:
             for i in range(count)
         ]
         network = Seq2Seq(
-            Dense(features, hidden, seed=seeds[-2]),
+            Dense(check_size("features", features), hidden, seed=seeds[-2]),
             decoder[0] if count == 1 else Sequential(decoder),
             target_symbols=len(vocabulary),
             seed=seeds[-1],
