@@ -160,6 +160,58 @@ class Stream:
     def state(self, value: Any) -> None: ...
 
 @final
+class DecoderTape:
+    @property
+    def levels(self) -> tuple[Tape, ...]: ...
+    @property
+    def weights(self) -> _Array: ...
+    @property
+    def x(self) -> _Array: ...
+
+class Seq2Seq:
+    def _decode(
+        self,
+        levels: tuple[tuple[Any, Any, int], ...],
+        x: _Array,
+        symbols: NDArray[np.int64] | None,
+        target_lengths: NDArray[np.int64] | None,
+        keys: _Array,
+        values: _Array,
+        source_lengths: NDArray[np.int64] | None,
+        W_query_t: _Array | None,
+        v: _Array | None,
+        training: bool,
+        call: int,
+        first_row: int,
+        /,
+    ) -> tuple[_Array, list[Any], DecoderTape]: ...
+    def _decode_back(
+        self,
+        tape: DecoderTape,
+        dy: _Array,
+        dcontext: _Array,
+        dW_query_t: _Array | None,
+        dv: _Array | None,
+        /,
+    ) -> tuple[_Array, _Array, _Array, list[Any]]: ...
+    def _generate(
+        self,
+        levels: tuple[tuple[Any, Any], ...],
+        embedding: _Array | None,
+        feeds: bool,
+        keys: _Array | None,
+        values: _Array | None,
+        source_lengths: NDArray[np.int64] | None,
+        W_query_t: _Array | None,
+        v: _Array | None,
+        W_out_t: _Array,
+        b_out: _Array | None,
+        start: NDArray[np.int64],
+        searches: tuple[Search, ...],
+        /,
+    ) -> None: ...
+
+@final
 class Search:
     def __new__(
         cls,
@@ -223,6 +275,29 @@ def dense_forward(x: _Array, W_t: _Array, b: _Array | None, /) -> _Array: ...
 def dense_backward(
     x: _Array, W_t: _Array, dy: _Array, dW_t: _Array, db: _Array | None, /
 ) -> _Array: ...
+def attention_forward(
+    additive: bool,
+    queries: _Array,
+    keys: _Array,
+    values: _Array,
+    v: _Array | None,
+    source_lengths: ArrayLike | None,
+    target_lengths: ArrayLike | None,
+    /,
+) -> tuple[_Array, _Array]: ...
+def attention_backward(
+    additive: bool,
+    queries: _Array,
+    keys: _Array,
+    values: _Array,
+    v: _Array | None,
+    source_lengths: ArrayLike | None,
+    target_lengths: ArrayLike | None,
+    weights: _Array,
+    dcontext: _Array,
+    dv: _Array | None,
+    /,
+) -> tuple[_Array, _Array, _Array]: ...
 def dropout(
     x: _Array,
     p: float,

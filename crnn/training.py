@@ -44,11 +44,11 @@ def fit(
         What `optimizer` updates. Its gradients are set to zero at the start.
     data : iterable of (x, target), (x, target, lengths) or (x, target, lengths, extras)
         Gone through once an epoch: a list, or an object with ``__iter__`` (and, if its order
-        changes, ``set_epoch``). x is (B, T, ...), or for a model that reads a pair of arrays, such
-        a pair; lengths is (B,) or None. Memory-mapped arrays are read window by window. extras is a
-        mapping with any of ``mask`` and ``resets``, (B, T), which the model's forward is told, and
-        ``weights``, (B, T), which the loss is: a step that is masked still has a loss unless its
-        weight is 0.
+        changes, ``set_epoch``). x is (B, T, ...), or for a model that reads several arrays, a tuple
+        of them; lengths is (B,) or None, of the steps of x (for a `crnn.TeacherForcing` those of
+        the target). Memory-mapped arrays are read window by window. extras is a mapping with any of
+        ``mask`` and ``resets``, (B, T), which the model's forward is told, and ``weights``, (B, T),
+        which the loss is: a step that is masked still has a loss unless its weight is 0.
     loss : callable
         ``loss(y, target, lengths)`` returns the mean over the valid steps and its gradient with
         respect to y, as the functions in `crnn.losses` do. With weights it is given

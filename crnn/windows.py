@@ -114,8 +114,8 @@ def items_of(
 
 
 def _input(x: Any) -> Any:
-    """Return x as an array; a tuple of arrays, which some layers read, as a tuple of arrays."""
-    if isinstance(x, tuple) and x and all(isinstance(part, np.ndarray) for part in x):
+    """Return x as an array; a tuple with an array in it, as some layers read, as one of arrays."""
+    if isinstance(x, tuple) and any(isinstance(part, np.ndarray) for part in x):
         return tuple(np.asarray(part) for part in x)
     return np.asarray(x)
 

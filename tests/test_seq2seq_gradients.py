@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import CELLS, fill
+from conftest import CELLS, assert_close, fill
 from seq2seqs import KINDS, KT, ends, model_of
+from stubs import Leaky
 
 import crnn
 
@@ -79,6 +80,43 @@ def test_vectors_that_were_not_fed_have_no_gradient():
     assert not own.all()
     assert not found[own].any()
     np.testing.assert_allclose(found[~own], expected[~own], atol=1e-12)
+
+
+@pytest.mark.parametrize("attention", [None, "additive"])
+def test_layers_of_other_makers(attention):
+    """Encoder and decoder are known by their public methods alone."""
+    encoder, decoder = Leaky(3, seed=1, noise=0.3), Leaky(6 if attention else 3, seed=2, noise=0.3)
+    encoder, options = (
+        crnn.Sequential([encoder, crnn.Dense(3, 6, seed=1)]),
+        {"attention": attention},
+    )
+    if attention:
+        decoder = crnn.Sequential([crnn.Dense(8, 6, seed=4), decoder])
+    options |= {"source_symbols": 4, "target_symbols": 4, "dtype": "float64", "seed": 1}
+    model = crnn.Seq2Seq(encoder, decoder, **options)
+    source, target = np.random.default_rng(0).integers(0, 4, (2, 2, 3))
+    check(model, (source, target, np.array([3, 2])), [1, 3], call=2)
+    tokens, _ = model.generate(source, start=0, stop=None, max_steps=4, beam=2)
+    assert tokens.shape == (2, 4)
+
+
+def test_checkpointed_layers():
+    """A decoder that keeps fewer steps, taken step by step, is the decoder inside."""
+    gru, lstm = model_of("additive").encoder, model_of("additive").decoder
+    source, target = KINDS["additive"].inputs(B, S, T)
+    options = {"source_symbols": 5, "target_symbols": 4, "attention": "additive", "seed": 3}
+    found = []
+    for every in (None, 2):
+        parts = [
+            layer if every is None else crnn.Checkpointed(layer, every) for layer in (gru, lstm)
+        ]
+        model = crnn.Seq2Seq(*parts, **options)
+        model.zero_grad()
+        logits, tape = model.forward(source, target, target_lengths=[3, 0, 1])
+        model.backward(tape, np.ones_like(logits))
+        found.append([logits, *(grad.copy() for grad in model.grads.values())])
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, 1e-12)
 
 
 def test_layers_that_stand_on_both_sides():

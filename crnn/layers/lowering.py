@@ -1,4 +1,4 @@
-"""An Embedding and the recurrent layer that reads it, run as one.
+"""An Embedding and the recurrent layer that reads it, alone or beside other features, run as one.
 
 A symbol's share in the sums of the gates is W_x e, where e is its row of the embedding. There are
 no more such vectors than different symbols, however many steps there are: so the product is taken
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers.base import Array, as_array
@@ -20,26 +19,93 @@ from crnn.layers.options import Given, steps_there
 from crnn.layers.recurrent import Recurrent
 
 
+def is_core_layer(layer: Any) -> bool:
+    """Whether a layer is one of crnn's recurrent ones in what it does: nothing is overridden."""
+    kind = type(layer)
+    return (
+        isinstance(layer, Recurrent)
+        and kind.forward is _core.Recurrent.forward
+        and kind.backward is _core.Recurrent.backward
+    )
+
+
 def run_as_one(first: Any, second: Any, x: Any) -> bool:
     """Whether two layers can run as one on x: both crnn's own in what they do, x symbols (B, T)."""
-    if type(first) is not Embedding or not isinstance(second, Recurrent):
+    if type(first) is not Embedding or not is_core_layer(second):
         return False
-    symbols, layer, kind = as_array("x", x), cast(Any, second), type(second)
+    symbols, layer = as_array("x", x), cast(Any, second)
     return bool(
-        kind.forward is _core.Recurrent.forward
-        and kind.backward is _core.Recurrent.backward
-        and (first.dtype, first.size) == (layer.dtype, layer.input_size)
+        (first.dtype, first.size) == (layer.dtype, layer.input_size)
         and symbols.ndim == 2
         and symbols.dtype.kind in "iu"
     )
 
 
+class Table:
+    """The symbols that occur in an input, and a layer that has an input for each of them.
+
+    Parameters
+    ----------
+    embedding : Embedding
+    layer : recurrent layer
+        Its first inputs are the embedding's vectors; it may have others behind them.
+    symbols : (B, T) integers
+    there : (B, T) booleans, optional
+        Which of them are read.
+
+    Attributes
+    ----------
+    symbols : (S,) integers
+        Those that occur, ascending.
+    rows : (B, T) int64
+        For each step the place of its symbol in `symbols`.
+    layer : recurrent layer
+        Like `layer`, with the S columns of W_x that are W_x times a symbol's vector in front.
+    """
+
+    def __init__(self, embedding: Embedding, layer: Any, symbols: Array, there: Any = None) -> None:
+        read = slice(None) if there is None else there
+        found = embedding.check_symbols(symbols[read].ravel()).astype(np.int64)
+        # with a 0 behind them: never empty
+        self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
+        self.rows = np.zeros(symbols.shape, dtype=np.int64)
+        self.rows[read] = places[:-1].reshape(self.rows[read].shape)
+        self.layer = table_layer(layer, embedding.params["W"][self.symbols])
+
+    def hand_over(self, embedding: Embedding, layer: Any) -> None:
+        """Add the gradients of the table's layer to those that it is made of."""
+        S, E, grads = len(self.symbols), embedding.size, layer.grad_views
+        for name, grad in self.layer.grad_views.items():
+            if name != "W_x":
+                grads[name][...] += grad
+                continue
+            vectors, W_x = embedding.params["W"][self.symbols], layer.param_views[name]
+            embedding.grads["W"][self.symbols] += _core.dense_backward(
+                vectors, W_x.T[:E], grad.T[:S], grads[name].T[:E], None
+            )
+            grads[name].T[E:] += grad.T[S:]
+
+
+def table_layer(layer: Any, vectors: Array) -> Any:
+    """A layer like `layer` that has an input for each of the vectors, in place of their numbers."""
+    S, E = vectors.shape
+    arguments = layer._core_arguments() | {"input_size": S + layer.input_size - E}
+    made = layer._core_type(**arguments)
+    made.seed = layer.seed
+    for name, view in made.param_views.items():
+        if name == "W_x":
+            view.T[:S] = _core.dense_forward(vectors, layer.param_views[name].T[:E], None)
+            view.T[S:] = layer.param_views[name].T[E:]
+        else:
+            view[...] = layer.param_views[name]
+    return made
+
+
 class EmbeddedTape(NamedTuple):
     """The tape of both layers; its attributes are those of the recurrent layer's tape."""
 
-    table_layer: Any
+    table: Table
     tape: Any
-    symbols: NDArray[Any]
     made_of: tuple[int, str | None]  # K of the embedding, and what the other layer is
 
     def __getattr__(self, name: str) -> Any:
@@ -70,32 +136,13 @@ class Pair:
     def __init__(self, embedding: Embedding, layer: Any, x: Any, given: Given) -> None:
         symbols = np.asarray(x)
         there = steps_there(given.lengths, given.mask, symbols.shape)
-        found = embedding.check_symbols(symbols[there]).astype(np.int64)
-        # with a 0 behind them: never empty
-        self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
-        self.rows = np.zeros(symbols.shape, dtype=np.int64)  # of the table, for each step
-        self.rows[there] = places[:-1]
-        self.table_layer = _table_layer(layer, embedding.params["W"][self.symbols])
-        self.given = given
+        self.table, self.given = Table(embedding, layer, symbols, there), given
         self.made_of = embedding.K, _described(layer)
 
     def run(self, state: Any, keep: bool) -> tuple[Array, Any, EmbeddedTape]:
         """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
-        y, after, tape = self.given.run(self.table_layer, self.rows, state, keep)
-        return y, after, EmbeddedTape(self.table_layer, tape, self.symbols, self.made_of)
-
-
-def _table_layer(layer: Any, vectors: Array) -> Any:
-    """A layer like `layer` whose W_x is W_x times the vectors: one input for each of them."""
-    arguments = layer._core_arguments() | {"input_size": len(vectors)}
-    table_layer = layer._core_type(**arguments)
-    table_layer.seed = layer.seed
-    for name, view in table_layer.param_views.items():
-        if name == "W_x":
-            view.T[...] = _core.dense_forward(vectors, layer.param_views["W_x"].T, None)
-        else:
-            view[...] = layer.param_views[name]
-    return table_layer
+        y, after, tape = self.given.run(self.table.layer, self.table.rows, state, keep)
+        return y, after, EmbeddedTape(self.table, tape, self.made_of)
 
 
 def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: Any) -> None:
@@ -106,22 +153,14 @@ def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: 
             f"tape: expected one of {embedding!r} and {layer!r}, "
             f"got one of an Embedding with K={K} and {what}"
         )
-    tape.table_layer.check_backward(tape.tape, dstate)
+    tape.table.layer.check_backward(tape.tape, dstate)
 
 
 def pair_backward(
     embedding: Embedding, layer: Any, tape: EmbeddedTape, dy: Any, dstate: Any
 ) -> Any:
     """The gradient of the initial state; adds to the gradients of both layers."""
-    tape.table_layer.flat_grads.fill(0)
-    _, dbefore = tape.table_layer.backward(tape.tape, dy, dstate)
-    grads = layer.grad_views
-    for name, grad in tape.table_layer.grad_views.items():
-        if name != "W_x":
-            grads[name][...] += grad
-            continue
-        vectors, W_x = embedding.params["W"][tape.symbols], layer.param_views["W_x"]
-        embedding.grads["W"][tape.symbols] += _core.dense_backward(
-            vectors, W_x.T, grad.T, grads["W_x"].T, None
-        )
+    tape.table.layer.flat_grads.fill(0)
+    _, dbefore = tape.table.layer.backward(tape.tape, dy, dstate)
+    tape.table.hand_over(embedding, layer)
     return dbefore

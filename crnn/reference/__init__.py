@@ -13,7 +13,7 @@ from crnn.reference.attention import attention_backward, attention_forward
 from crnn.reference.cells import GRU, JANET, LSTM, RNN
 from crnn.reference.drops import Draws, philox
 from crnn.reference.recurrence import Cell
-from crnn.reference.seq2seq import seq2seq
+from crnn.reference.seq2seq import seq2seq_forward
 from crnn.reference.training import (
     adam,
     adamw,
@@ -45,7 +45,7 @@ __all__ = [
     "one_hot",
     "philox",
     "rmsprop",
-    "seq2seq",
+    "seq2seq_forward",
     "sgd_momentum",
     "sigmoid",
     "softmax_cross_entropy",

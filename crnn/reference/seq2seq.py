@@ -59,7 +59,7 @@ def attend(
     return context[:, 0], weights[:, 0]
 
 
-def seq2seq(
+def seq2seq_forward(
     encoder: Cell,
     decoder: Cell,
     params: Mapping[str, Array],

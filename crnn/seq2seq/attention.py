@@ -14,7 +14,7 @@ from crnn import _core
 from crnn.layers import init
 from crnn.layers.base import Array, check_dtype, check_product, check_seed, check_size
 from crnn.layers.pointwise import Flat, InOneBuffer
-from crnn.reference.attention import attention_backward, attention_forward, cleared
+from crnn.reference.attention import cleared
 from crnn.reference.training import valid_steps
 
 KINDS = ("additive", "dot", "general")
@@ -161,7 +161,7 @@ class Attention(InOneBuffer):
             How many of the T_q steps each row has.
         """
         queries = _mapped(h, self.params["W_query"]) if self._additive else h
-        context, weights = attention_forward(*self._core_arguments(queries, memory, lengths))
+        context, weights = _core.attention_forward(*self._core_arguments(queries, memory, lengths))
         return context, weights, AttentionTape(h, queries, memory, lengths, weights)
 
     def backward(  # type: ignore[override]
@@ -170,7 +170,7 @@ class Attention(InOneBuffer):
         """The gradient of h; adds to `gradient`, the memory's, and to those of the parameters."""
         arguments = self._core_arguments(tape.queries, tape.memory, tape.lengths)
         arguments += (tape.weights, dcontext, self.grads.get("v"))
-        dqueries, dkeys, dvalues = attention_backward(*arguments)
+        dqueries, dkeys, dvalues = _core.attention_backward(*arguments)
         gradient.dvalues[...] += dvalues
         gradient.dkeys[...] += dkeys
         if not self._additive:

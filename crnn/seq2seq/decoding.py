@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,25 @@ class Decoded(NamedTuple):
     context: Array | None  # (B, T, C); None without attention, like
     weights: Array | None  # (B, T, T_s)
     fed: Array  # what was fed: the target, or partly the model's own output
-    tape: Any  # for the function that goes back
+    tape: DecodedTape
 
     @property
     def outputs(self) -> Array:
         """What the output layer reads: the decoder's output, joined with the context."""
         return joined(self.y, self.context)
+
+
+class DecodedTape(Protocol):
+    """What a run keeps for the way back."""
+
+    def check_back(self, model: Seq2Seq) -> None:
+        """Raise what `back` would, before anything has changed."""
+
+    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        """The gradients of the run; adds to those of embedding, decoder and attention."""
+
+    def shown(self, model: Seq2Seq) -> Any:
+        """The tape, or the tapes, of the decoder alone."""
 
 
 class DecodedGradient(NamedTuple):
@@ -46,11 +59,27 @@ def joined(y: Array, context: Array | None) -> Array:
 
 
 class WholeTape(NamedTuple):
-    """What `decode_back` needs."""
+    """Of a run over all steps at once."""
 
     decoder: Any  # of the embedding and the decoder
     attention: AttentionTape | None
     start: Any
+
+    def check_back(self, model: Seq2Seq) -> None:
+        model.target_reader.check_backward(self.decoder)
+
+    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        dmemory = None
+        if model.attention is not None:
+            assert self.attention is not None
+            assert dcontext is not None
+            dmemory = MemoryGradient.zeros(self.attention.memory)
+            dy = dy + model.attention.backward(self.attention, dcontext, dmemory)
+        dfed, dstart = model.target_reader.backward(self.decoder, dy, None)
+        return DecodedGradient(dfed, dmemory, filled_up(dstart, self.start))
+
+    def shown(self, model: Seq2Seq) -> Any:
+        return model.target_reader.layer_tape(self.decoder)
 
 
 def decode(
@@ -78,26 +107,8 @@ def decode(
     if model.attention is not None:
         assert encoding.memory is not None
         context, weights, asked = model.attention.forward(y, encoding.memory, lengths)
+        weights = weights.copy()  # those that are shown may be edited
     return Decoded(y, context, weights, target, WholeTape(tape, asked, encoding.state))
-
-
-def check_decode_back(model: Seq2Seq, tape: WholeTape) -> None:
-    """Raise what `decode_back` would, before anything has changed."""
-    model.target_reader.check_backward(tape.decoder)
-
-
-def decode_back(
-    model: Seq2Seq, tape: WholeTape, dy: Array, dcontext: Array | None
-) -> DecodedGradient:
-    """The gradients of `decode`; adds to those of embedding, decoder and attention."""
-    dmemory = None
-    if model.attention is not None:
-        assert tape.attention is not None
-        assert dcontext is not None
-        dmemory = MemoryGradient.zeros(tape.attention.memory)
-        dy = dy + model.attention.backward(tape.attention, dcontext, dmemory)
-    dfed, dstart = model.target_reader.backward(tape.decoder, dy, None)
-    return DecodedGradient(dfed, dmemory, filled_up(dstart, tape.start))
 
 
 def filled_up(dstate: Any, like: Any) -> Any:

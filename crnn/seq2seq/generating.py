@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crnn import _core
 from crnn.layers.base import Array, check_seed, check_size
 from crnn.layers.options import Given
+from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import joined
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.stepwise import Walk
@@ -31,13 +32,15 @@ class Choosing(NamedTuple):
     top_p: float | None
     seed: int | None
 
-    def search(self, groups: int, K: int, stop: int | None, max_steps: int) -> _core.Search:
-        """What chooses: the core's search, which checks what it is given.
+    def searches(
+        self, shares: list[tuple[int, int]], K: int, stop: int | None, max_steps: int
+    ) -> list[_core.Search]:
+        """What chooses: the core's searches, which check what they are given.
 
         Parameters
         ----------
-        groups : int
-            How many sources there are.
+        shares : list of pairs
+            The first source of each, and the one behind its last.
         K : int
             Symbols.
         stop, max_steps
@@ -50,19 +53,24 @@ class Choosing(NamedTuple):
             )
         if self.temperature is not None and beam > 1:
             raise ValueError(f"beam: expected 1 with a temperature, got {beam}")
-        return _core.Search(
-            groups,
-            K,
-            check_size("max_steps", max_steps),
-            width=max(beam, n_best),
-            beam=beam > 1,
-            stop=stop,
-            length_penalty=self.length_penalty,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            seed=check_seed(self.seed),
-        )
+        steps, seed = check_size("max_steps", max_steps), check_seed(self.seed)
+        return [
+            _core.Search(
+                end - begin,
+                K,
+                steps,
+                width=max(beam, n_best),
+                beam=beam > 1,
+                stop=stop,
+                length_penalty=self.length_penalty,
+                temperature=self.temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                seed=seed,
+                first_group=begin,
+            )
+            for begin, end in shares
+        ]
 
     def check_vectors(self, stop: Any) -> None:
         """ValueError for what says nothing of vectors."""
@@ -79,9 +87,11 @@ def generate_symbols(
     model: Seq2Seq,
     encoding: Encoding,
     start: NDArray[np.int64],
-    search: _core.Search,
-) -> None:
-    """Go through a search to its end, from one encoding of each source.
+    choosing: Choosing,
+    stop: int | None,
+    max_steps: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """tokens (B, n_best, N) and scores (B, n_best), from one encoding of each source.
 
     Parameters
     ----------
@@ -89,17 +99,76 @@ def generate_symbols(
     encoding : Encoding
     start : array (B,)
         The symbol that each row is fed first.
-    search : Search
-        Of B groups.
+    choosing, stop, max_steps
+        As for `Seq2Seq.generate`.
     """
-    walk = Walk(model, encoding, EVALUATION, False)
-    symbols = start
+    B, K = encoding.batch, model.target_symbols
+    assert K is not None
+    in_core = fused.runs(model)
+    shares = fused.shares(model, B) if in_core else [(0, B)]
+    searches = choosing.searches(shares, K, stop, max_steps)
+    if in_core:
+        fused.generate_symbols(model, encoding, start, searches)
+    else:
+        _walk(model, encoding, start, searches[0])
+    return _gathered([search.result(choosing.n_best) for search in searches], stop)
+
+
+def _walk(
+    model: Seq2Seq, encoding: Encoding, start: NDArray[np.int64], search: _core.Search
+) -> None:
+    """Go through a search to its end, step by step."""
+    walk, symbols = Walk(model, encoding, EVALUATION, False), start
     while not search.done:
         step = walk.step(symbols[:, None])
         logits, _ = model.output(joined(step.y, step.context))
         symbols, parents = search.step(logits[:, 0])
         if not np.array_equal(parents, np.arange(len(logits))):
             walk.rows(parents)
+
+
+def _gathered(
+    results: list[tuple[NDArray[np.int64], NDArray[np.float64]]], stop: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The results of all searches; those that ended earlier are filled up."""
+    steps = max(tokens.shape[2] for tokens, _ in results)
+    filled = [
+        np.pad(
+            tokens,
+            [(0, 0), (0, 0), (0, steps - tokens.shape[2])],
+            constant_values=-1 if stop is None else stop,
+        )
+        for tokens, _ in results
+    ]
+    return np.concatenate(filled), np.concatenate([scores for _, scores in results])
+
+
+def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[np.bool_]) -> Array:
+    """The target, where `own` is true with what the model finds likeliest after the step before.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+        Of symbols, with a decoder that `fused` runs.
+    target : array (B, T) of integers
+    encoding : Encoding
+    own : array (B, T) of booleans
+        False in step 0.
+    """
+    (B, T), K = target.shape, model.target_symbols
+    assert K is not None
+    if B == 0 or T < 2 or not own.any():
+        return target
+    told = np.where(own, -1, target)[:, 1:]
+    searches = [
+        _core.Search(end - begin, K, T - 1, first_group=begin, forced=told[begin:end])
+        for begin, end in fused.shares(model, B)
+    ]
+    fused.generate_symbols(model, encoding, target[:, 0].astype(np.int64), searches)
+    chosen, _ = _gathered([search.result() for search in searches], None)
+    fed = target.copy()
+    fed[:, 1:] = np.where(own[:, 1:], chosen[:, 0], target[:, 1:])
+    return fed
 
 
 def generate_vectors(

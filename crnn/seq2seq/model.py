@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from crnn import _core
 from crnn.layers import init
 from crnn.layers.base import (
     Array,
@@ -30,11 +31,17 @@ from crnn.layers.composition import Composition
 from crnn.layers.dense import Dense, Embedding
 from crnn.layers.options import Given, has_no_time_axis
 from crnn.layers.states import arrays_of
-from crnn.seq2seq import checks, decoding, stepwise
+from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.attention import Attention, check_kind
 from crnn.seq2seq.bridge import bridge_for
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
-from crnn.seq2seq.generating import EVALUATION, Choosing, generate_symbols, generate_vectors
+from crnn.seq2seq.generating import (
+    EVALUATION,
+    Choosing,
+    generate_symbols,
+    generate_vectors,
+    own_choices,
+)
 from crnn.seq2seq.reader import Reader
 from crnn.seq2seq.tape import Seq2SeqTape
 
@@ -42,7 +49,7 @@ NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "out
 """Those that a model makes, in the order in which their seeds are numbered."""
 
 
-class Seq2Seq(Composition):
+class Seq2Seq(_core.Seq2Seq, Composition):
     """One sequence in, another out: encoder, bridge, attention, decoder, output.
 
     Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014); with
@@ -394,12 +401,26 @@ class Seq2Seq(Composition):
     ) -> tuple[Array, Seq2SeqTape]:
         """`forward` on what `checked` gave; `own`: where the decoder is fed its own output."""
         encoding = encode(self, source, source_lengths, given, True)
-        if self.feeds or own is not None:
-            decoded = stepwise.decode(self, target, encoding, target_lengths, given, own)
-        else:
-            decoded = decoding.decode(self, target, encoding, target_lengths, given)
+        decoded = self._decoded(target, encoding, target_lengths, given, own)
         logits, _, tape = self.output.forward(decoded.outputs, lengths=target_lengths)
         return logits, Seq2SeqTape(self, encoding.tape, decoded, tape)
+
+    def _decoded(
+        self,
+        target: Array,
+        encoding: Encoding,
+        lengths: NDArray[np.int64] | None,
+        given: Given,
+        own: NDArray[np.bool_] | None,
+    ) -> decoding.Decoded:
+        """The decoder's run, in the fastest of the ways that there are for it."""
+        in_core = fused.runs(self)
+        if own is not None and in_core and self.target_symbols and not fused.draws(self):
+            target, own = own_choices(self, target, encoding, own), None
+        if own is not None or (self.feeds and not in_core):
+            return stepwise.decode(self, target, encoding, lengths, given, own)
+        decode = fused.decode if self.feeds else decoding.decode
+        return decode(self, target, encoding, lengths, given)
 
     def choice(self, step: stepwise.Step) -> Array:
         """What the model itself gives at a step: the likeliest symbols (B,), or vectors (B, E)."""
@@ -438,10 +459,7 @@ class Seq2Seq(Composition):
         dy, dcontext = doutputs[..., : self.decoder_output], None
         if self.attention is not None:
             dcontext = doutputs[..., self.decoder_output :]
-        if isinstance(decoded.tape, stepwise.StepsTape):
-            found = stepwise.decode_back(self, decoded.tape, dy, dcontext)
-        else:
-            found = decoding.decode_back(self, decoded.tape, dy, dcontext)
+        found = decoded.tape.back(self, dy, dcontext)
         return encode_back(self, encoding, found.dmemory, found.dstart), found.dfed
 
     def check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
@@ -456,10 +474,7 @@ class Seq2Seq(Composition):
                 f"{tape._owner[0]} with attention={tape._owner[1]!r} or other parameters"
             )
         self.source_reader.check_backward(tape._encoding.encoder)
-        if isinstance(tape._decoded.tape, stepwise.StepsTape):
-            stepwise.check_decode_back(self, tape._decoded.tape)
-        else:
-            decoding.check_decode_back(self, tape._decoded.tape)
+        tape._decoded.tape.check_back(self)
         if dlogits is None:
             return
         shape, array = (*tape._decoded.y.shape[:2], self.output_size), as_array(name, dlogits)
@@ -501,7 +516,8 @@ class Seq2Seq(Composition):
         beam : int, default 1
             Hypotheses of each row that beam search keeps.
         n_best : int, default 1
-            How many targets of each row are given: the best of the beam, or as many samples.
+            How many targets of each row are given: the best of the beam, or as many samples. Where
+            a beam finds fewer, the rest have the score -infinity.
         length_penalty : float, default 0
             Scores are divided by the number of symbols, the stop included, to this power.
         temperature : float, optional
@@ -541,9 +557,9 @@ class Seq2Seq(Composition):
             return generate_vectors(self, encoding, first, steps), None
         K = self.target_symbols
         symbols = checks.check_start_symbols(start, batch, K)
-        search = how.search(batch, K, checks.check_stop(stop, K), max_steps)
-        generate_symbols(self, encoding, symbols, search)
-        tokens, scores = search.result(n_best)
+        tokens, scores = generate_symbols(
+            self, encoding, symbols, how, checks.check_stop(stop, K), max_steps
+        )
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
 

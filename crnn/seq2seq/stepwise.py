@@ -33,13 +33,41 @@ class StepTape(NamedTuple):
 
 
 class StepsTape(NamedTuple):
-    """What `decode_back` needs."""
+    """Of a run step by step.
+
+    On the way back, with input feeding, the gradient of the h that asked at step t goes to the
+    output of step t - 1, at step 0 to the first state.
+    """
 
     steps: tuple[StepTape, ...]  # up to the end of the longest row
     start: Any
     memory: Memory | None
     fed: Array
     own: NDArray[np.bool_] | None  # (B, T): where the model was fed its own output
+
+    def check_back(self, model: Seq2Seq) -> None:
+        reader, embedding = step_reader(model)
+        for step in self.steps:
+            reader.check_backward(step.decoder)
+            if embedding is not None:
+                embedding.check_backward(step.embedding, None)
+
+    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        back = _WalkBack(model, self)
+        dfed = None if self.fed.dtype.kind in "iu" else np.zeros_like(self.fed, model.dtype)
+        for t in reversed(range(len(self.steps))):
+            one = slice(t, t + 1)
+            dnow = None if dcontext is None else dcontext[:, one]
+            dx = back.step(self.steps[t], dy[:, one], dnow)
+            if dfed is not None:
+                dfed[:, one] = dx
+        if dfed is not None and self.own is not None:
+            dfed[self.own] = 0
+        return DecodedGradient(dfed, back.dmemory, back.start(self.start))
+
+    def shown(self, model: Seq2Seq) -> Any:
+        reader, _ = step_reader(model)
+        return tuple(reader.layer_tape(step.decoder) for step in self.steps)
 
 
 class Step(NamedTuple):
@@ -192,35 +220,6 @@ def _longest(target: Array, lengths: NDArray[np.int64] | None) -> int:
 def _there(t: int, lengths: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """Which rows have step t, as lengths of one step."""
     return None if lengths is None else (lengths > t).astype(np.int64)
-
-
-def check_decode_back(model: Seq2Seq, tape: StepsTape) -> None:
-    """Raise what `decode_back` would, before anything has changed."""
-    reader, embedding = step_reader(model)
-    for step in tape.steps:
-        reader.check_backward(step.decoder)
-        if embedding is not None:
-            embedding.check_backward(step.embedding, None)
-
-
-def decode_back(
-    model: Seq2Seq, tape: StepsTape, dy: Array, dcontext: Array | None
-) -> DecodedGradient:
-    """The gradients of `decode`; adds to those of embedding, decoder and attention.
-
-    With input feeding, the gradient of the h that asked at step t goes to the output of step t - 1,
-    at step 0 to the first state.
-    """
-    back = _WalkBack(model, tape)
-    dfed = None if tape.fed.dtype.kind in "iu" else np.zeros_like(tape.fed, model.dtype)
-    for t in reversed(range(len(tape.steps))):
-        one = slice(t, t + 1)
-        dx = back.step(tape.steps[t], dy[:, one], None if dcontext is None else dcontext[:, one])
-        if dfed is not None:
-            dfed[:, one] = dx
-    if dfed is not None and tape.own is not None:
-        dfed[tape.own] = 0
-    return DecodedGradient(dfed, back.dmemory, back.start(tape.start))
 
 
 class _WalkBack:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crnn.layers.base import Array
-from crnn.seq2seq import stepwise
 from crnn.seq2seq.decoding import Decoded
 from crnn.seq2seq.encoding import EncodingTape
-from crnn.seq2seq.stepwise import StepsTape
 
 if TYPE_CHECKING:
     from crnn.seq2seq.model import Seq2Seq
@@ -25,8 +23,8 @@ class Seq2SeqTape:
     encoder : tape
         That of the encoder.
     decoder : tape, or tuple of tapes
-        That of the decoder; one for each step where it ran step by step (with input feeding, or fed
-        with its own output).
+        That of the decoder, of all steps; where it had to run step by step through its own methods,
+        one for each.
     target_in : array
         What the decoder was fed: the target, in scheduled sampling partly its own output.
     """
@@ -38,14 +36,7 @@ class Seq2SeqTape:
         self._encoding, self._decoded, self._output = encoding, decoded, output
         self.target_in = decoded.fed
         self.encoder = model.source_reader.layer_tape(encoding.encoder)
-        self.decoder = self._decoder_tapes(model)
-
-    def _decoder_tapes(self, model: Seq2Seq) -> Any:
-        tape = self._decoded.tape
-        if not isinstance(tape, StepsTape):
-            return model.target_reader.layer_tape(tape.decoder)
-        reader, _ = stepwise.step_reader(model)
-        return tuple(reader.layer_tape(step.decoder) for step in tape.steps)
+        self.decoder = decoded.tape.shown(model)
 
     @property
     def attention(self) -> Array:

@@ -27,7 +27,8 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 /* ---- module.c */
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer;
+    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
+        *search;
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -99,6 +100,7 @@ extern PyType_Spec buffer_spec;
 
 typedef struct call {
     PyArrayObject *x;                       /* owned: what `in` points into */
+    PyArrayObject *symbols;                 /* owned, or NULL: those beside x */
     PyArrayObject *lengths, *mask, *resets; /* owned, or NULL: what rows.given points into */
     crnn_input in;
     size_t *words; /* owned: what `rows` points into */
@@ -116,6 +118,8 @@ typedef struct call_arguments {
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
 bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given);
 void call_clear(call *c);
+/* Sets c->rows, for steps that point into what c owns. */
+bool call_rows(call *c, const crnn_steps *steps);
 
 /* A state given by the user: arrays (B, P) and (B, H), owned, or NULL for what a layer begins with.
  */
@@ -175,10 +179,30 @@ typedef struct Tape {
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 
 extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;
+extern PyType_Spec decoder_tape_spec, seq2seq_spec;
 extern PyStructSequence_Desc pair_state_desc;
+
+typedef struct Search {
+    PyObject_HEAD
+    crnn_search search;
+    size_t max_steps, room; /* steps that there may be, and that the history has room for */
+    void *memory;           /* owned, like what follows */
+    int64_t *symbols;
+    size_t *parents;
+    PyArrayObject *forced; /* or NULL: what the options point into */
+} Search;
+
+/* Steps that the history has room for: at least one more, or 0 with an exception. */
+size_t search_room(Search *self);
+bool search_is_done(const Search *self);
+void search_refuse_nan(const Search *self); /* sets the exception */
 
 /* The method layer.stream. */
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
+
+/* ---- generate.c: a method of Seq2Seq */
+
+PyObject *seq2seq_generate(PyObject *self, PyObject *args);
 
 /* ---- options.c */
 
@@ -195,5 +219,17 @@ extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
 /* ---- functions.c */
 
 extern PyMethodDef module_functions[];
+
+/* A writeable array of floats that lies in memory without gaps, in C or in Fortran order; not a new
+ * reference. */
+PyArrayObject *buffer_array(const char *name, PyObject *object);
+/* Floats of either type, C order; other types as float64. A new reference. */
+PyArrayObject *dense_floats(const char *name, PyObject *object);
+crnn_dtype dtype_of(PyArrayObject *array); /* of one of these */
+
+/* ---- attention.c: functions of the module */
+
+PyObject *attention_forward(PyObject *module, PyObject *args);
+PyObject *attention_backward(PyObject *module, PyObject *args);
 
 #endif

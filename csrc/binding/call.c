@@ -8,7 +8,7 @@ static bool input_init(call *c, const crnn_layer *layer, PyObject *object) {
     if (PyArray_ISINTEGER(x) && PyArray_NDIM(x) == 2) {
         const dims symbols = {2, {-1, -1}, {"B", "T"}};
         c->x = integer_array("x", (PyObject *)x, &symbols);
-        if (c->x) c->in.symbols = PyArray_DATA(c->x);
+        if (c->x) c->in = (crnn_input){.symbols = PyArray_DATA(c->x), .table = layer->inputs};
     } else if (PyArray_ISFLOAT(x) && PyArray_NDIM(x) == 3 && PyArray_DIM(x, 2) == inputs) {
         const dims floats = {3, {-1, -1, inputs}, {"B", "T", "I"}};
         c->x = float_array("x", (PyObject *)x, layer->dtype, &floats, false);
@@ -42,9 +42,17 @@ static bool steps_init(call *c, const call_arguments *given, npy_intp B, npy_int
 
 static const void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
 
+bool call_rows(call *c, const crnn_steps *steps) {
+    size_t words;
+    if (!check_status(crnn_rows_size(steps, &words), "x")) return false;
+    c->words = alloc_aligned(words * sizeof(size_t));
+    if (!c->words) return false;
+    crnn_rows_init(&c->rows, c->words, steps);
+    return true;
+}
+
 static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *given) {
     const npy_intp B = PyArray_DIM(c->x, 0), T = PyArray_DIM(c->x, 1);
-    size_t words;
     if (!steps_init(c, given, B, T)) return false;
     const crnn_steps steps = {.batch = (size_t)B,
                               .steps = (size_t)T,
@@ -52,11 +60,7 @@ static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *gi
                               .mask = data_of(c->mask),
                               .resets = data_of(c->resets),
                               .reverse = layer->reverse};
-    if (!check_status(crnn_rows_size(&steps, &words), "x")) return false;
-    c->words = alloc_aligned(words * sizeof(size_t));
-    if (!c->words) return false;
-    crnn_rows_init(&c->rows, c->words, &steps);
-    return true;
+    return call_rows(c, &steps);
 }
 
 /* Symbols at steps that are not read are not looked at, whatever stands there. */
@@ -64,7 +68,7 @@ static bool symbols_within(const call *c, const crnn_layer *layer) {
     const crnn_rows *rows = &c->rows;
     for (size_t i = 0; c->in.symbols && i < rows->places; i++) {
         for (size_t n = 0; n < rows->length[i]; n++) {
-            const size_t at = rows->begin[i] + n, t = rows->times ? rows->times[at] : at;
+            const size_t t = crnn_rows_time(rows, i, n);
             const int64_t symbol = c->in.symbols[rows->order[i] * rows->given.steps + t];
             if (symbol >= 0 && (uint64_t)symbol < layer->inputs) continue;
             PyErr_Format(PyExc_ValueError,
@@ -122,6 +126,7 @@ bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_argum
 
 void call_clear(call *c) {
     Py_CLEAR(c->x);
+    Py_CLEAR(c->symbols);
     Py_CLEAR(c->lengths);
     Py_CLEAR(c->mask);
     Py_CLEAR(c->resets);

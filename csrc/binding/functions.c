@@ -5,8 +5,7 @@
 
 /* ---- arrays that are changed in place */
 
-/* A writeable array of floats that lies in memory without gaps, in C or in Fortran order. */
-static PyArrayObject *buffer_array(const char *name, PyObject *object) {
+PyArrayObject *buffer_array(const char *name, PyObject *object) {
     PyArrayObject *array = (PyArrayObject *)object;
     if (PyArray_Check(object) &&
         (PyArray_TYPE(array) == NPY_FLOAT32 || PyArray_TYPE(array) == NPY_FLOAT64) &&
@@ -34,7 +33,7 @@ static PyArrayObject *matching_array(const char *name, PyObject *object, PyArray
     return NULL;
 }
 
-static crnn_dtype dtype_of(PyArrayObject *array) {
+crnn_dtype dtype_of(PyArrayObject *array) {
     return PyArray_TYPE(array) == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
 }
 
@@ -108,8 +107,7 @@ static PyObject *sum_squares(PyObject *module, PyObject *object) {
 
 /* ---- losses */
 
-/* Floats of either type, C order; other types as float64. A new reference. */
-static PyArrayObject *dense_floats(const char *name, PyObject *object) {
+PyArrayObject *dense_floats(const char *name, PyObject *object) {
     PyArrayObject *array = as_array(name, object);
     if (!array) return NULL;
     if (!PyArray_ISFLOAT(array)) {
@@ -424,6 +422,13 @@ PyMethodDef module_functions[] = {
              "Sum of squares, and dy times scale."),
     FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)", "dx; adds to dW_t and db."),
+    FUNCTION(attention_forward, METH_VARARGS,
+             "(additive, queries, keys, values, v, source_lengths, target_lengths, /)",
+             "The contexts (B, T_q, C) and the weights (B, T_q, T_s)."),
+    FUNCTION(attention_backward, METH_VARARGS,
+             "(additive, queries, keys, values, v, source_lengths, target_lengths, weights, "
+             "dcontext, dv, /)",
+             "dqueries, dkeys, dvalues; adds to dv."),
     FUNCTION(dropout, METH_VARARGS, "(x, p, rows, steps, seed, call, first_row, layer, /)",
              "Some of x (n, size) set to 0, the others divided by 1 - p."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",

@@ -4,16 +4,6 @@
 #include <float.h>
 #include <math.h>
 
-typedef struct Search {
-    PyObject_HEAD
-    crnn_search search;
-    size_t max_steps, room; /* steps that there may be, and that the history has room for */
-    void *memory;           /* owned, like what follows */
-    int64_t *symbols;
-    size_t *parents;
-    PyArrayObject *forced; /* or NULL: what the options point into */
-} Search;
-
 static void search_dealloc(Search *self) {
     free_aligned(self->memory);
     free_aligned(self->search.history);
@@ -105,24 +95,23 @@ static bool check_width(const crnn_search_options *o, const drawing *given) {
 
 /* ---- memory */
 
-/* Room for one more step. A search may end long before it has done max_steps, so the history grows
- * as it goes on. */
-static bool make_room(Search *self) {
+/* A search may end long before it has done max_steps, so the history grows as it goes on. */
+size_t search_room(Search *self) {
     const crnn_search *s = &self->search;
     size_t bytes, used;
-    if (s->steps < self->room) return true;
+    if (s->steps < self->room) return self->room - s->steps;
     size_t room = self->room ? 2 * self->room : 16;
     if (room > self->max_steps) room = self->max_steps;
     if (!check_status(crnn_search_history_size(&s->options, room, &bytes), "max_steps") ||
         !check_status(crnn_search_history_size(&s->options, self->room, &used), "max_steps"))
-        return false;
+        return 0;
     crnn_link *history = alloc_aligned(bytes);
-    if (!history) return false;
+    if (!history) return 0;
     if (used) memcpy(history, s->history, used);
     free_aligned(s->history);
     self->search.history = history;
     self->room = room;
-    return true;
+    return room - s->steps;
 }
 
 static bool search_buffers(Search *self, const crnn_search_options *o) {
@@ -168,7 +157,7 @@ static PyObject *search_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 /* ---- steps and results */
 
-static bool is_done(const Search *self) {
+bool search_is_done(const Search *self) {
     return self->search.live == 0 || self->search.steps == self->max_steps;
 }
 
@@ -199,25 +188,28 @@ static PyObject *pair_of(PyObject *first, PyObject *second) {
     return pair;
 }
 
+void search_refuse_nan(const Search *self) {
+    PyErr_Format(PyExc_FloatingPointError, "logits: expected numbers at step %zu, got NaN",
+                 self->search.steps);
+}
+
 static PyObject *search_step(Search *self, PyObject *object) {
     crnn_search *s = &self->search;
     crnn_dtype dtype;
-    if (is_done(self)) {
+    if (search_is_done(self)) {
         PyErr_SetString(PyExc_ValueError, "logits: expected none, the search has ended");
         return NULL;
     }
     PyArrayObject *logits = logits_array(self, object, &dtype);
     if (!logits) return NULL;
-    const bool ready = make_room(self);
+    const bool ready = search_room(self) > 0;
     const bool fine =
         ready && crnn_search_step(s, dtype, PyArray_DATA(logits), self->symbols, self->parents);
     drop(logits);
     if (fine)
         return pair_of(copied_array(NPY_INT64, s->live, self->symbols),
                        copied_array(NPY_INTP, s->live, self->parents));
-    if (ready)
-        PyErr_Format(PyExc_FloatingPointError, "logits: expected numbers at step %zu, got NaN",
-                     s->steps);
+    if (ready) search_refuse_nan(self);
     return NULL;
 }
 
@@ -245,7 +237,7 @@ static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
 
 static PyObject *search_done(Search *self, void *unused) {
     (void)unused;
-    return PyBool_FromLong(is_done(self));
+    return PyBool_FromLong(search_is_done(self));
 }
 
 static PyMethodDef search_methods[] = {

@@ -134,7 +134,7 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_inpu
         const dims symbols = {1, {rows}, {"B"}};
         x = integer_array("x", (PyObject *)given, &symbols);
         if (x && !integers_within("x", x, 0, inputs - 1)) Py_CLEAR(x);
-        if (x) in->symbols = PyArray_DATA(x);
+        if (x) *in = (crnn_input){.symbols = PyArray_DATA(x), .table = self->layer.inputs};
     } else {
         const dims floats = {2, {rows, inputs}, {"B", "I"}};
         x = float_array("x", (PyObject *)given, self->layer.dtype, &floats, false);

@@ -12,7 +12,7 @@ static void lay_options(crnn_backward_run *run, size_t rows, crnn_arena *a) {
     const crnn_layer *layer = &s->layer;
     const size_t places = run->rows->places, item = crnn_dtype_size(layer->dtype);
     if (!s->rich) return;
-    run->vectors = crnn_take(a, VECTORS, s->padded, item);
+    crnn_lay_extras(s, &run->vectors, &run->gain_x, &run->gain_h, a);
     run->factors = crnn_lay_factors(s, &run->noise, places, a);
     if (crnn_drops_h(s, &run->noise)) run->h_in = crnn_take(a, rows, s->h_padded, item);
     if (layer->peepholes) run->c_made = crnn_take(a, rows, s->padded, item);
@@ -24,8 +24,6 @@ static void lay_options(crnn_backward_run *run, size_t rows, crnn_arena *a) {
         run->turned_p = crnn_take(a, s->h_wide, s->padded, item);
     }
     if (!layer->layer_norm) return;
-    run->gain_x = crnn_take(a, s->packed_bias, 1, item);
-    run->gain_h = crnn_take(a, s->packed_bias, 1, item);
     run->dgates_x = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
     run->dgates_h = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
     if (s->states != 2) return;
@@ -81,7 +79,7 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     return crnn_arena_size(&a, bytes);
 }
 
-static size_t output_panels(const crnn_shape *s, size_t features) {
+size_t crnn_output_panels(const crnn_shape *s, size_t features) {
     const size_t wide = TILE_VECS * s->width;
     return (features + wide - 1) / wide;
 }
@@ -89,8 +87,9 @@ static size_t output_panels(const crnn_shape *s, size_t features) {
 /* A member's share of the panels: those of each phase's W_h, then those of W_x. */
 static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
     const crnn_shape *s = run->shape;
-    const size_t to_h = output_panels(s, s->h_wide), all_h = s->phases * to_h;
-    const size_t count = all_h + (run->dx.data ? output_panels(s, s->layer.inputs) : 0);
+    const size_t to_h = crnn_output_panels(s, s->h_wide), all_h = s->phases * to_h;
+    const size_t count =
+        all_h + (run->dx.data ? crnn_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
     for (size_t i = count * part / parts; i < count * (part + 1) / parts; i++) {
         if (i < all_h)
             s->kernels->turn_h(run, i / to_h, i % to_h);
@@ -99,14 +98,44 @@ static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
     }
 }
 
-static void backward_part(void *context, size_t part, size_t parts) {
-    const crnn_backward_run *run = context;
-    const crnn_shape *s = run->shape;
-    turn_part(run, part, parts);
+crnn_window crnn_window_before(const crnn_rows *rows, size_t most, size_t end) {
+    const size_t *first = rows->first;
+    size_t begin = end - 1;
+    while (begin > 0 && first[end] - first[begin - 1] <= most) begin--;
+    return (crnn_window){begin, end, first[begin], first[end] - first[begin]};
+}
+
+void crnn_backward_turn(const crnn_backward_call *call, size_t part, size_t parts) {
+    turn_part(&call->run, part, parts);
+    call->shape.kernels->begin_back(&call->run, part, parts);
+}
+
+/* The steps of a window, then the products over them. The team meets between the two. */
+static void window_back(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w) {
+    const crnn_kernels *k = run->shape->kernels;
+    const size_t part = span->part, parts = span->parts;
+    k->list_window(run, span, w);
+    for (size_t t = w->end; t-- > w->begin;) k->step_back(run, span, w, t);
+    k->finish_window(run, span, w);
     crnn_meet(parts);
-    const size_t panels = output_panels(s, s->layer.hidden);
+    k->weight_grads(run, w, part, parts);
+    if (run->dx.data) k->input_grad(run, w->rows * part / parts, w->rows * (part + 1) / parts);
+    crnn_meet(parts);
+}
+
+static void backward_part(void *context, size_t part, size_t parts) {
+    const crnn_backward_call *call = context;
+    const crnn_backward_run *run = &call->run;
+    const crnn_shape *s = &call->shape;
+    crnn_backward_turn(call, part, parts);
+    crnn_meet(parts);
+    const size_t panels = crnn_output_panels(s, s->layer.hidden);
     const crnn_span span = crnn_span_of(s, run->rows, panels, part, parts);
-    s->kernels->backward(run, &span);
+    for (size_t end = run->rows->given.steps; end > 0;) {
+        const crnn_window w = crnn_window_before(run->rows, run->window, end);
+        end = w.begin;
+        if (w.rows > 0) window_back(run, &span, &w);
+    }
 }
 
 /* to (wide) += the gradient of the state that places began with which was learned, places
@@ -132,22 +161,24 @@ static void state_back(const crnn_backward_run *run, crnn_state_part part, bool 
     add_learned(run, part, from_learned, states);
 }
 
-static void finish_backward(const crnn_backward_run *run, const crnn_backward_args *args) {
-    const crnn_shape *s = run->shape;
-    state_back(run, crnn_state_h(s), args->from_learned, run->direct, args->dinitial.h);
+void crnn_backward_close(const crnn_backward_call *call) {
+    const crnn_shape *s = &call->shape;
+    const crnn_backward_run *run = &call->run;
+    if (call->drops)
+        s->kernels->add_dropped(s, &run->noise, 0, s->h_wide, run->grads_h,
+                                (char *)run->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype));
+    state_back(run, crnn_state_h(s), call->from_learned, run->direct, call->dinitial.h);
     if (s->states == 2)
-        state_back(run, crnn_state_c(s), args->from_learned, run->dc, args->dinitial.c);
+        state_back(run, crnn_state_c(s), call->from_learned, run->dc, call->dinitial.c);
     if (!run->add_dx)
-        crnn_fill_gaps(run->rows, &run->dx, s->layer.inputs, crnn_dtype_size(s->layer.dtype),
-                       false);
+        crnn_fill_gaps(run->rows, &run->dx, crnn_floats(&s->layer, &run->in),
+                       crnn_dtype_size(s->layer.dtype), false);
 }
 
 /* What options need before the team begins. */
 static void pack_options(crnn_backward_run *run) {
     const crnn_shape *s = run->shape;
-    if (run->vectors) s->kernels->pack_vectors(s, run->params, run->vectors);
-    if (run->gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, run->params, run->gain_x);
-    if (run->gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, run->params, run->gain_h);
+    crnn_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->turned_p) /* W_p is stored transposed, (H, P) */
         s->kernels->pack_dense_transposed(
             s->layer.hidden, s->h_wide,
@@ -155,50 +186,64 @@ static void pack_options(crnn_backward_run *run) {
             run->turned_p);
 }
 
-void crnn_backward(const crnn_backward_args *args) {
-    crnn_shape s;
-    crnn_shape_init(&s, args->layer, args->tape->kernels);
+/* The run of a call before its workspace is laid out. */
+static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *args) {
+    crnn_arena memory = crnn_arena_at(args->tape->memory);
+    const crnn_tape_parts kept = crnn_lay_tape(s, args->rows, &memory);
+    return (crnn_backward_run){.shape = s,
+                               .rows = args->rows,
+                               .params = args->params,
+                               .in = args->in,
+                               .noise = args->noise,
+                               .dy = args->dy,
+                               .dx = args->dx,
+                               .add_dx = args->add_dx,
+                               .gates = kept.gates,
+                               .hat_x = kept.hat_x,
+                               .hat_h = kept.hat_h,
+                               .hat_c = kept.hat_c,
+                               .spread = kept.spread,
+                               .h = kept.h,
+                               .c = kept.c,
+                               .h0 = kept.h0,
+                               .c0 = kept.c0,
+                               .dh_total = args->dh,
+                               .dc_total = args->dc,
+                               .grads = args->grads,
+                               .grads_h = (char *)args->grads +
+                                          s->at.w_h * crnn_dtype_size(s->layer.dtype)};
+}
+
+void crnn_backward_open(crnn_backward_call *call, const crnn_backward_args *args) {
+    crnn_shape *s = &call->shape;
+    crnn_backward_run *run = &call->run;
+    crnn_shape_init(s, args->layer, args->tape->kernels);
     const crnn_rows *rows = args->rows;
-    const size_t item = crnn_dtype_size(s.layer.dtype);
-    crnn_arena memory = crnn_arena_at(args->tape->memory), work = crnn_arena_at(args->workspace);
-    const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
-    char *const grads_h = (char *)args->grads + s.at.w_h * item;
-    crnn_backward_run run = {.shape = &s,
-                             .rows = rows,
-                             .params = args->params,
-                             .in = args->in,
-                             .noise = args->noise,
-                             .dy = args->dy,
-                             .dx = args->dx,
-                             .add_dx = args->add_dx,
-                             .gates = kept.gates,
-                             .hat_x = kept.hat_x,
-                             .hat_h = kept.hat_h,
-                             .hat_c = kept.hat_c,
-                             .spread = kept.spread,
-                             .h = kept.h,
-                             .c = kept.c,
-                             .h0 = kept.h0,
-                             .c0 = kept.c0,
-                             .dh_total = args->dh,
-                             .dc_total = args->dc,
-                             .grads = args->grads,
-                             .grads_h = grads_h};
-    lay_backward(args, &run, &work);
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    crnn_arena work = crnn_arena_at(args->workspace);
+    *run = run_of(s, args);
+    lay_backward(args, run, &work);
     if (has_folds(args))
-        run.dy =
-            crnn_fold_gaps(rows, &args->dy, s.h_wide, s.layer.dtype,
-                           crnn_take(&work, rows->given.batch * rows->given.steps, s.h_wide, item));
-    const bool drops = crnn_drops_weights(&s, &args->noise);
-    if (drops) {
-        run.params = crnn_drop_weights(&s, &args->noise, args->params, &work);
-        run.grads_h = crnn_take(&work, s.at.columns, s.h_wide, item);
-        memset(run.grads_h, 0, s.at.columns * s.h_wide * item);
+        run->dy = crnn_fold_gaps(
+            rows, &args->dy, s->h_wide, s->layer.dtype,
+            crnn_take(&work, rows->given.batch * rows->given.steps, s->h_wide, item));
+    call->drops = crnn_drops_weights(s, &args->noise);
+    if (call->drops) {
+        run->params = crnn_drop_weights(s, &args->noise, args->params, &work);
+        run->grads_h = crnn_take(&work, s->at.columns, s->h_wide, item);
+        memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
     }
-    pack_options(&run);
-    crnn_dstates_in(&s, rows, crnn_state_h(&s), args->dfinal.h, run.direct);
-    if (s.states == 2) crnn_dstates_in(&s, rows, crnn_state_c(&s), args->dfinal.c, run.dc);
-    crnn_team(2 * crnn_recurrence_work(&s, rows), crnn_threads(), backward_part, &run);
-    if (drops) s.kernels->add_dropped(&s, &args->noise, 0, s.h_wide, run.grads_h, grads_h);
-    finish_backward(&run, args);
+    pack_options(run);
+    crnn_dstates_in(s, rows, crnn_state_h(s), args->dfinal.h, run->direct);
+    if (s->states == 2) crnn_dstates_in(s, rows, crnn_state_c(s), args->dfinal.c, run->dc);
+    call->dinitial = args->dinitial;
+    call->from_learned = args->from_learned;
+}
+
+void crnn_backward(const crnn_backward_args *args) {
+    crnn_backward_call call;
+    crnn_backward_open(&call, args);
+    crnn_team(2 * crnn_recurrence_work(&call.shape, args->rows), crnn_threads(), backward_part,
+              &call);
+    crnn_backward_close(&call);
 }

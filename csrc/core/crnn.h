@@ -1,10 +1,10 @@
 /* libcrnn: recurrent layers on raw float buffers.
  *
- * What it does: forward and backward through time of one recurrent layer, of a dense map, losses
- * and optimizer steps, for float and double, on the instruction set chosen at run time. What it
- * refuses to do: it allocates no memory, knows no Python and checks no shapes. The caller gives
- * every buffer and has checked every size; the functions that return a status say how large a
- * buffer must be, and are the only ones that can fail (CRNN_OVERFLOW).
+ * What it does: forward and backward through time of one recurrent layer, of a dense map, of
+ * attention, losses and optimizer steps, for float and double, on the instruction set chosen at run
+ * time. What it refuses to do: it allocates no memory, knows no Python and checks no shapes. The
+ * caller gives every buffer and has checked every size; the functions that return a status say how
+ * large a buffer must be, and are the only ones that can fail (CRNN_OVERFLOW).
  *
  * Letters: B sequences in a batch, T steps, I inputs, H hidden units, G gates, K classes or
  * symbols, N = sum of the lengths: the steps that are really there. All buffers belong to the
@@ -204,6 +204,13 @@ crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words);
 /* words [crnn_rows_size], and what `steps` points to, are referred to by *rows. */
 void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps);
 
+/* The caller's step that a place reads as its t-th. */
+static inline size_t crnn_rows_time(const crnn_rows *rows, size_t place, size_t t) {
+    const size_t nth = rows->given.reverse ? rows->length[place] - 1 - t : t;
+    const size_t at = rows->begin[place] + nth;
+    return rows->times ? rows->times[at] : at;
+}
+
 /* ---- forward and backward ------------------------------------------------------------------- */
 
 /* Element [b][t][f] lies at data[b * row + t * step + f]: strides in elements, features side by
@@ -227,11 +234,19 @@ void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t features,
 crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t features,
                         crnn_dtype dtype, void *folded);
 
-/* What the layer reads: floats (B, T, I), or symbols (B, T) in 0..I-1 where x.data is NULL. */
+/* What the layer reads: floats (B, T, I); or symbols (B, T), of which number k stands for row k of
+ * W_x; or both side by side: then the floats, (B, T, I - table), meet the rows of W_x behind those
+ * that symbols stand for. */
 typedef struct crnn_input {
     crnn_seq x;
-    const int64_t *symbols; /* [B][T], dense */
+    const int64_t *symbols; /* [B][T] in 0..table-1, dense; or NULL */
+    size_t table;           /* where there are symbols; I where there is nothing else */
 } crnn_input;
+
+/* How many of the inputs are floats. */
+static inline size_t crnn_floats(const crnn_layer *layer, const crnn_input *in) {
+    return in->symbols ? layer->inputs - in->table : layer->inputs;
+}
 
 /* Elements of a state buffer: h (B, P), c (B, H), dense, in the caller's row order. c only where
  * states == 2; a NULL stands, where it is read, for the learned state or for zeros, and for "not
@@ -265,6 +280,7 @@ typedef struct crnn_forward_args {
     const void *packed; /* by the same kernels, and none of them is dropped; NULL: forward packs
                            what is worth it */
     crnn_input in;
+    bool stepwise; /* a step of x is there only when the step before it is done */
     crnn_noise noise;
     crnn_state initial; /* in */
     crnn_seq y; /* out (B, T, P), zeros past a row's end, what was last in holes; data NULL: not
@@ -290,7 +306,7 @@ typedef struct crnn_backward_args {
     crnn_state dfinal;   /* in */
     crnn_state dinitial; /* out */
     void *grads;         /* flat, added to */
-    crnn_seq dx;         /* out (B, T, I), or data NULL: not wanted; zeros past a row's end */
+    crnn_seq dx;         /* out (B, T, floats), or data NULL: not wanted; zeros past a row's end */
     bool add_dx;         /* add to what dx holds instead, and leave the padding alone */
     void *dh, *dc;       /* out [N][crnn_padded of P, of H], total derivatives; NULL: not wanted */
     void *workspace;     /* [crnn_backward_workspace] bytes, aligned to CRNN_ALIGN */
@@ -377,6 +393,96 @@ void crnn_rmsprop(const crnn_optim_step *s, double alpha, double eps, void *squa
 void crnn_adam(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                void *m, void *v);
 
+/* ---- attention (attention.c) ---------------------------------------------------------------- */
+
+/* Queries [B][T_q][A] look at the keys [B][T_s][A] of their own source row and get a mean of its
+ * values [B][T_s][C]. The score of step s is  v . tanh(key_s + query)  where v is given (Bahdanau
+ * et al., "Neural machine translation by jointly learning to align and translate", 2015), else
+ * key_s . query  (Luong et al., "Effective approaches to attention-based neural machine
+ * translation", 2015). The softmax of the scores of the steps that are there is the weights
+ * [B][T_q][T_s]; the mean they make is the context [B][T_q][C]. Past the end of a source weights
+ * are 0; past the end of its queries, and of a source that is empty, so is the context. All buffers
+ * are dense. */
+typedef struct crnn_attention {
+    crnn_dtype dtype;
+    size_t batch, queries, steps; /* B, T_q, T_s */
+    size_t key_size, value_size;  /* A, C; at least 1 */
+    const int64_t *lengths;       /* [B] of the sources, each 0..T_s; NULL: all are T_s */
+    const int64_t *query_lengths; /* [B] each 0..T_q; NULL: all are T_q */
+    const void *keys, *values;
+    const void *v; /* [A], or NULL: key . query */
+} crnn_attention;
+
+/* weights, context: out. */
+void crnn_attention_forward(const crnn_attention *a, const void *queries, void *weights,
+                            void *context);
+
+typedef struct crnn_attention_grads {
+    const void *weights;   /* in, as forward gave them */
+    const void *dcontext;  /* in [B][T_q][C]; nothing is read past the end of a row's queries */
+    void *dqueries;        /* out [B][T_q][A], zeros past the end */
+    void *dkeys, *dvalues; /* out, in the shape of keys and of values */
+    void *dv;              /* [A] added to, row by row; NULL where there is no v */
+    void *workspace;       /* [crnn_attention_workspace] bytes */
+} crnn_attention_grads;
+
+crnn_status crnn_attention_workspace(const crnn_attention *a, size_t *bytes);
+void crnn_attention_backward(const crnn_attention *a, const void *queries,
+                             const crnn_attention_grads *grads);
+
+/* ---- a decoder that is fed what it attends to (decoder.c) ----------------------------------- */
+
+/* Recurrent layers one on top of the other. Before each step the top one's last h, P wide, asks
+ * attention for a context, and the lowest layer reads it beside its own input: Bahdanau et al.
+ * (2015). The context of a step waits for the step before, so all layers take a step before any
+ * takes the next. */
+typedef struct crnn_decoder_level {
+    const crnn_layer *layer; /* not reversed */
+    const void *params;      /* flat */
+    crnn_noise noise;
+    crnn_state initial, final; /* in; out */
+    crnn_seq y;                /* out (B, T, P) */
+    crnn_tape *tape;           /* out, memory given by the caller */
+} crnn_decoder_level;
+
+typedef struct crnn_decoder {
+    const crnn_kernels *kernels;
+    const crnn_rows *rows;           /* of the target, not cut and without holes */
+    size_t depth;                    /* at least 1 */
+    const crnn_decoder_level *level; /* [depth], lowest first */
+    crnn_input in; /* of the lowest, with floats: of their last C forward writes the contexts */
+    const crnn_attention *attention; /* of T queries; those past a row's end do not count */
+    const void *w_query;             /* (P, A): the query is W_query h; NULL: it is h, and A is P */
+    void *queries;                   /* out (B, T, A), dense */
+    void *weights;                   /* out (B, T, T_s), dense, zeros past a row's end */
+    void *workspace;                 /* [crnn_decoder_workspace] bytes, aligned to CRNN_ALIGN */
+} crnn_decoder;
+
+crnn_status crnn_decoder_workspace(const crnn_decoder *d, size_t *bytes);
+void crnn_decoder_forward(const crnn_decoder *d);
+
+typedef struct crnn_decoder_level_grads {
+    crnn_seq dy;         /* (B, T, P) of the top one: in, changed; of others: scratch */
+    bool from_learned;   /* forward began with the learned state */
+    crnn_state dinitial; /* out */
+    void *grads;         /* flat, added to */
+} crnn_decoder_level_grads;
+
+typedef struct crnn_decoder_grads {
+    const crnn_decoder_level_grads *level; /* [depth] */
+    crnn_seq dx;           /* out (B, T, floats) of the lowest level's, zeros past a row's end */
+    void *dcontext;        /* in (B, T, C), dense; gains what came through the lowest level */
+    void *dqueries;        /* out (B, T, A), dense; not written past a row's end */
+    void *dkeys, *dvalues; /* out, in the shape of keys and of values */
+    void *dv, *dw_query;   /* [A], (P, A) added to; NULL where there is none */
+    void *workspace;       /* [crnn_decoder_grads_workspace] bytes, aligned to CRNN_ALIGN */
+} crnn_decoder_grads;
+
+/* After forward; the decoder's own workspace does not count here. */
+crnn_status crnn_decoder_grads_workspace(const crnn_decoder *d, const crnn_decoder_grads *g,
+                                         size_t *bytes);
+void crnn_decoder_backward(const crnn_decoder *d, const crnn_decoder_grads *g);
+
 /* ---- choosing symbols (search.c) ------------------------------------------------------------ */
 
 /* From the logits of each step to the symbols that are read next: the likeliest, drawn ones, or
@@ -446,5 +552,46 @@ bool crnn_search_step(crnn_search *search, crnn_dtype dtype, const void *logits,
  * them, the rest has no tokens and the score -infinity. What is live counts as it is. */
 void crnn_search_result(const crnn_search *search, size_t n_best, size_t steps, int64_t *tokens,
                         double *scores);
+
+/* ---- a decoder that reads what it chose (generate.c) ---------------------------------------- */
+
+typedef struct crnn_generator_level {
+    const crnn_layer *layer; /* not reversed */
+    const void *packed;      /* by crnn_pack */
+    crnn_state initial;      /* of each source row: (B, P), (B, H) */
+} crnn_generator_level;
+
+/* A decoder, with or without attention, for all steps of a generation. */
+typedef struct crnn_generator {
+    const crnn_kernels *kernels;
+    size_t depth;                      /* at least 1 */
+    const crnn_generator_level *level; /* [depth], lowest first */
+    size_t symbols;                    /* K */
+    const void *embedding; /* (K, E): the vector that is read for a symbol; NULL: its number is */
+    size_t embedded;       /* E, 0 where there is none */
+    const crnn_attention *attention; /* or NULL; its queries count for nothing */
+    bool feeds;                      /* contexts are read beside symbols, asked for with the last h;
+                                        else asked for with the step's own */
+    const void *w_query;             /* (P, A), or NULL: the query is h */
+    const void *w_out, *b_out;       /* (P + C, K) of the logits, and [K] or NULL */
+    const int64_t *start;            /* [B] what is read first */
+    void *packed;                    /* [crnn_generator_size] bytes, by crnn_generator_pack */
+} crnn_generator;
+
+crnn_status crnn_generator_size(const crnn_generator *g, size_t *bytes);
+void crnn_generator_pack(const crnn_generator *g);
+
+/* Some source rows, from the search's first_group on, and how far they are: each such part may be
+ * run by a thread of its own. */
+typedef struct crnn_generation {
+    crnn_search *search; /* begun; its history has room for the steps to come */
+    void *memory;        /* [crnn_generation_size] bytes, aligned to CRNN_ALIGN */
+    bool finite;         /* false once a logit was NaN: nothing goes on then */
+} crnn_generation;
+
+crnn_status crnn_generation_size(const crnn_generator *g, const crnn_search *search, size_t *bytes);
+void crnn_generation_begin(const crnn_generator *g, crnn_generation *part);
+/* At most so many steps more, of every part. */
+void crnn_generate(const crnn_generator *g, crnn_generation *parts, size_t count, size_t steps);
 
 #endif

@@ -14,20 +14,13 @@ static void lay_packed(crnn_forward_run *run, bool x, crnn_arena *a) {
 }
 
 /* Apart from the rest, because they are there where nothing else is packed. */
-static void lay_vectors(crnn_forward_run *run, crnn_arena *a) {
-    const crnn_shape *s = run->shape;
-    const size_t item = crnn_dtype_size(s->layer.dtype);
-    if (s->rich) run->vectors = crnn_take(a, VECTORS, s->padded, item);
-    if (!s->layer.layer_norm) return;
-    run->gain_x = crnn_take(a, s->packed_bias, 1, item);
-    run->gain_h = crnn_take(a, s->packed_bias, 1, item);
+static void lay_extras(crnn_forward_run *run, crnn_arena *a) {
+    crnn_lay_extras(run->shape, &run->vectors, &run->gain_x, &run->gain_h, a);
 }
 
 static void pack_extras(const crnn_forward_run *run) {
     const crnn_shape *s = run->shape;
-    if (run->vectors) s->kernels->pack_vectors(s, run->params, run->vectors);
-    if (run->gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, run->params, run->gain_x);
-    if (run->gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, run->params, run->gain_h);
+    crnn_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->packed_p)
         s->kernels->pack_dense(s->layer.hidden, s->h_wide,
                                (const char *)run->params +
@@ -41,7 +34,7 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
     if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     crnn_forward_run run = {.shape = &s};
     lay_packed(&run, true, &a);
-    lay_vectors(&run, &a);
+    lay_extras(&run, &a);
     return crnn_arena_size(&a, bytes);
 }
 
@@ -60,7 +53,7 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     crnn_forward_run run = {.shape = &s, .params = params};
     crnn_arena a = crnn_arena_at(packed);
     lay_packed(&run, true, &a);
-    lay_vectors(&run, &a);
+    lay_extras(&run, &a);
     pack_part(&run, 0, 1);
     pack_extras(&run);
 }
@@ -74,21 +67,22 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static void lay_weights(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
     const crnn_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
-    const bool few = rows->places <= FEW_ROWS, symbols = args->in.symbols != NULL;
+    const bool few = rows->places <= FEW_ROWS, floats = crnn_floats(&s->layer, &args->in) > 0;
     if (args->packed) {
         crnn_arena packed = crnn_arena_at((void *)args->packed);
         lay_packed(run, true, &packed);
-        lay_vectors(run, &packed);
+        lay_extras(run, &packed);
         return;
     }
-    if (few && rows->given.steps <= FEW_STEPS && !s->staged) {
+    if (few && rows->given.steps <= FEW_STEPS && !s->staged && !args->stepwise) {
         run->sums =
             crnn_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
     } else {
-        run->ahead = few && !symbols && !s->layer.layer_norm;
-        lay_packed(run, (!few && !symbols) || s->layer.layer_norm, work);
+        run->ahead = few && !args->in.symbols && !s->layer.layer_norm && !args->stepwise;
+        run->table = args->in.symbols ? args->in.table : 0;
+        lay_packed(run, floats && !run->ahead, work);
     }
-    lay_vectors(run, work);
+    lay_extras(run, work);
 }
 
 static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
@@ -150,20 +144,17 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
 
 /* ---- the call */
 
-typedef struct forward_job {
-    const crnn_forward_run *run;
-    bool pack;
-} forward_job;
+void crnn_forward_pack(const crnn_forward_call *call, size_t part, size_t parts) {
+    if (call->packs) pack_part(&call->run, part, parts);
+}
 
 static void forward_part(void *context, size_t part, size_t parts) {
-    const forward_job *job = context;
-    const crnn_forward_run *run = job->run;
-    if (job->pack) {
-        pack_part(run, part, parts);
-        crnn_meet(parts);
-    }
-    const crnn_span span = crnn_span_of(run->shape, run->rows, run->shape->panels, part, parts);
-    run->shape->kernels->forward(run, &span);
+    const crnn_forward_call *call = context;
+    const crnn_shape *s = &call->shape;
+    crnn_forward_pack(call, part, parts);
+    if (call->packs) crnn_meet(parts);
+    const crnn_span span = crnn_span_of(s, call->run.rows, s->panels, part, parts);
+    s->kernels->forward(&call->run, &span, 0, call->run.rows->given.steps);
 }
 
 /* Where the last state of a place lies: see state_after in kernels/forward.inc. */
@@ -177,40 +168,49 @@ static const char *last_state(const crnn_forward_run *run, crnn_state_part part,
     return base + row * part.padded * item;
 }
 
-static void finish_forward(const crnn_forward_run *run, const crnn_state *final) {
-    const crnn_shape *s = run->shape;
+void crnn_forward_close(const crnn_forward_call *call) {
+    const crnn_shape *s = &call->shape;
+    const crnn_forward_run *run = &call->run;
     const crnn_state_part h = crnn_state_h(s), c = crnn_state_c(s);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        crnn_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), final->h);
+        crnn_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), call->final.h);
         if (s->states == 2)
-            crnn_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i), final->c);
+            crnn_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i),
+                           call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
 
-void crnn_forward(const crnn_forward_args *args) {
-    crnn_shape s;
-    crnn_shape_init(&s, args->layer, args->kernels);
-    const crnn_rows *rows = args->rows;
-    crnn_forward_run run = {.shape = &s,
-                            .rows = rows,
-                            .params = args->params,
-                            .in = args->in,
-                            .noise = args->noise,
-                            .y = args->y};
+void crnn_forward_open(crnn_forward_call *call, const crnn_forward_args *args) {
+    crnn_shape *s = &call->shape;
+    crnn_forward_run *run = &call->run;
+    crnn_shape_init(s, args->layer, args->kernels);
+    *run = (crnn_forward_run){.shape = s,
+                              .rows = args->rows,
+                              .params = args->params,
+                              .in = args->in,
+                              .noise = args->noise,
+                              .y = args->y};
     crnn_arena work = crnn_arena_at(args->workspace);
-    lay_forward(args, &run, &work);
-    lay_states(args, &run, &work);
-    if (drops_weights(&s, args))
-        run.params = crnn_drop_weights(&s, &args->noise, args->params, &work);
-    if (args->tape) args->tape->kernels = s.kernels;
-    crnn_states_in(&s, rows, crnn_state_h(&s), args->initial.h, args->params, run.h0);
-    if (s.states == 2)
-        crnn_states_in(&s, rows, crnn_state_c(&s), args->initial.c, args->params, run.c0);
-    forward_job job = {&run, run.packed_h && !args->packed};
-    if (!args->packed) pack_extras(&run);
-    crnn_team(crnn_recurrence_work(&s, rows), run.sums ? 1 : crnn_seats(&s, rows), forward_part,
-              &job);
-    finish_forward(&run, &args->final);
+    lay_forward(args, run, &work);
+    lay_states(args, run, &work);
+    if (drops_weights(s, args))
+        run->params = crnn_drop_weights(s, &args->noise, args->params, &work);
+    if (args->tape) args->tape->kernels = s->kernels;
+    crnn_states_in(s, args->rows, crnn_state_h(s), args->initial.h, args->params, run->h0);
+    if (s->states == 2)
+        crnn_states_in(s, args->rows, crnn_state_c(s), args->initial.c, args->params, run->c0);
+    call->final = args->final;
+    call->packs = run->packed_h && !args->packed;
+    if (!args->packed) pack_extras(run);
+}
+
+void crnn_forward(const crnn_forward_args *args) {
+    crnn_forward_call call;
+    crnn_forward_open(&call, args);
+    const crnn_shape *s = &call.shape;
+    crnn_team(crnn_recurrence_work(s, args->rows), call.run.sums ? 1 : crnn_seats(s, args->rows),
+              forward_part, &call);
+    crnn_forward_close(&call);
 }

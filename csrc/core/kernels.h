@@ -90,6 +90,7 @@ typedef struct crnn_forward_run {
     const crnn_rows *rows;
     const void *params;               /* flat */
     void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
+    size_t table;                     /* rows of W_x that are not packed, for symbols */
     void *packed_p;                   /* projection, as pack_dense gives it; or NULL */
     void *vectors;                    /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h;            /* packed like the bias, where normalised */
@@ -163,6 +164,12 @@ typedef struct crnn_backward_run {
     void **dx_rows;            /* [window] */
 } crnn_backward_run;
 
+/* Some steps of backward, and where their tape rows begin and end. */
+typedef struct crnn_window {
+    size_t begin, end;
+    size_t row, rows; /* first tape row, and how many */
+} crnn_window;
+
 /* A dense product of rows, C = init + A B, B packed in panels of TILE_VECS vectors of columns. */
 typedef struct crnn_product {
     size_t n, inner, columns;
@@ -180,6 +187,14 @@ typedef struct crnn_outer {
     void *c;       /* (inner, columns) dense */
     void *block;   /* [block_rows][inner rounded up to tiles] scratch */
 } crnn_outer;
+
+/* Where the gradients of one query of attention go. Rows are those of its source row. */
+typedef struct crnn_attend_grads {
+    void *dscores; /* out [T_s], as far as the row goes */
+    void *dquery;  /* out [A] */
+    void *dkeys;   /* [T_s][A] added to */
+    void *dv;      /* [A] added to; NULL where there is no v */
+} crnn_attend_grads;
 
 struct crnn_kernels {
     const char *isa;
@@ -204,8 +219,21 @@ struct crnn_kernels {
     /* backward: one panel of the products to h, of one phase, and to x */
     void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
     void (*turn_x)(const crnn_backward_run *run, size_t panel);
-    void (*forward)(const crnn_forward_run *run, const crnn_span *span);
-    void (*backward)(const crnn_backward_run *run, const crnn_span *span);
+    /* steps from..to-1 */
+    void (*forward)(const crnn_forward_run *run, const crnn_span *span, size_t from, size_t to);
+    /* backward: what it needs before the first window; then window by window, last to first: what
+     * stands at its tape rows, its steps from the last, what its first one leaves to the step
+     * before; and, once all members are there, their share of the products over it */
+    void (*begin_back)(const crnn_backward_run *run, size_t part, size_t parts);
+    void (*list_window)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w);
+    void (*step_back)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w,
+                      size_t t);
+    void (*finish_window)(const crnn_backward_run *run, const crnn_span *span,
+                          const crnn_window *w);
+    void (*weight_grads)(const crnn_backward_run *run, const crnn_window *w, size_t part,
+                         size_t parts);
+    /* dx of tape rows from..to-1 of the window */
+    void (*input_grad)(const crnn_backward_run *run, size_t from, size_t to);
     /* rows from..to-1 */
     void (*dropout)(const crnn_dropout *d, size_t from, size_t to, const void *x, void *y);
     void (*view_gate)(const crnn_shape *shape, const crnn_rows *rows, const void *gates,
@@ -226,6 +254,18 @@ struct crnn_kernels {
     void (*rmsprop)(const crnn_optim_step *s, double alpha, double eps, void *square);
     void (*adam)(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                  void *m, void *v);
+
+    /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
+     * for nothing. weights [T_s] and context [C] are written */
+    void (*attend)(const crnn_attention *a, size_t row, const void *query, void *weights,
+                   void *context);
+    /* all gradients but that of the values */
+    void (*attend_back)(const crnn_attention *a, size_t row, const void *query, const void *weights,
+                        const void *dcontext, const crnn_attend_grads *to);
+    /* dvalues [T_s][C] of the source row += those of its queries 0..n-1, last to first; weights
+     * (B, T_q, T_s), dcontext (B, T_q, C) */
+    void (*attend_values_back)(const crnn_attention *a, size_t row, size_t n,
+                               const crnn_seq *weights, const crnn_seq *dcontext, void *dvalues);
 
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);

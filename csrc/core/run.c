@@ -42,6 +42,22 @@ crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_a
     return crnn_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->places, a);
 }
 
+void crnn_lay_extras(const crnn_shape *s, void **vectors, void **gain_x, void **gain_h,
+                     crnn_arena *a) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    if (s->rich) *vectors = crnn_take(a, VECTORS, s->padded, item);
+    if (!s->layer.layer_norm) return;
+    *gain_x = crnn_take(a, s->packed_bias, 1, item);
+    *gain_h = crnn_take(a, s->packed_bias, 1, item);
+}
+
+void crnn_pack_extras(const crnn_shape *s, const void *params, void *vectors, void *gain_x,
+                      void *gain_h) {
+    if (vectors) s->kernels->pack_vectors(s, params, vectors);
+    if (gain_x) s->kernels->pack_gains(s, CRNN_GAIN_X, params, gain_x);
+    if (gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, params, gain_h);
+}
+
 bool crnn_drops_h(const crnn_shape *s, const crnn_noise *noise) {
     return noise->on && s->layer.recurrent_dropout != 0;
 }
@@ -85,6 +101,11 @@ const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, cons
     return copy;
 }
 
+void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a) {
+    const size_t wide = TILE_VECS * kernels->width;
+    return crnn_take(a, inner, (columns + wide - 1) / wide * wide, crnn_dtype_size(kernels->dtype));
+}
+
 /* ---- shares */
 
 /* Multiply-adds of one step worth meeting for. */
@@ -113,6 +134,12 @@ static size_t share_of_rows(const crnn_rows *rows, size_t part, size_t parts) {
     return part == parts ? rows->places : place;
 }
 
+crnn_span crnn_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts) {
+    return (crnn_span){
+        part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
+        panels, false};
+}
+
 /* Rows of its own for each member, unless that left most of a tile empty. A step that has stages
  * needs whole rows. */
 crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels, size_t part,
@@ -121,9 +148,7 @@ crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels
     if (parts > 1 && !s->staged && too_few_rows && step_work(s, rows) >= (double)parts * STEP_WORK)
         return (crnn_span){
             part, parts, 0, rows->places, panels * part / parts, panels * (part + 1) / parts, true};
-    return (crnn_span){
-        part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
-        panels, false};
+    return crnn_span_of_rows(rows, panels, part, parts);
 }
 
 /* ---- states */
@@ -154,7 +179,8 @@ static void states_to_places(const crnn_shape *s, const crnn_rows *rows, crnn_st
 void crnn_states_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part,
                     const void *given, const void *params, void *to) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    const char *learned = part.is_learned ? (const char *)params + part.learned * item : NULL;
+    const bool has_learned = part.is_learned && params;
+    const char *learned = has_learned ? (const char *)params + part.learned * item : NULL;
     states_to_places(s, rows, part, CRNN_READ_FIRST, given, learned, to);
 }
 

@@ -29,6 +29,12 @@ crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t st
                                 size_t places, crnn_arena *a);
 crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a);
 
+/* Parameters of options that are packed: NULL where the layer has none. */
+void crnn_lay_extras(const crnn_shape *s, void **vectors, void **gain_x, void **gain_h,
+                     crnn_arena *a);
+void crnn_pack_extras(const crnn_shape *s, const void *params, void *vectors, void *gain_x,
+                      void *gain_h);
+
 /* Factors for the noise that a call has. */
 crnn_factors crnn_lay_factors(const crnn_shape *s, const crnn_noise *noise, size_t places,
                               crnn_arena *a);
@@ -40,6 +46,9 @@ bool crnn_drops_weights(const crnn_shape *s, const crnn_noise *noise);
 const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, const void *params,
                               crnn_arena *a);
 
+/* Room for a packed dense matrix of so many rows, whichever way round. */
+void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a);
+
 /* ---- shares */
 
 /* Multiply-adds of a pass over all steps. */
@@ -49,6 +58,8 @@ size_t crnn_seats(const crnn_shape *s, const crnn_rows *rows);
 /* What member `part` does of each step, which has so many panels. */
 crnn_span crnn_span_of(const crnn_shape *s, const crnn_rows *rows, size_t panels, size_t part,
                        size_t parts);
+/* The same with rows of its own, over all steps. */
+crnn_span crnn_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts);
 
 /* ---- states and sequences of the caller's */
 
@@ -73,5 +84,37 @@ void crnn_dstates_in(const crnn_shape *s, const crnn_rows *rows, crnn_state_part
 /* Row [padded] of one place to its row of (B, wide), where that is wanted. */
 void crnn_state_out(const crnn_shape *s, const crnn_rows *rows, crnn_state_part part, size_t place,
                     const void *row, void *to);
+
+/* ---- a call in pieces: forward and backward are made of these, and so is whoever runs layers side
+ * by side, step by step. Between open and close a team runs the kernels. */
+
+typedef struct crnn_forward_call {
+    crnn_shape shape;
+    crnn_forward_run run; /* refers to shape: a call is not to be moved */
+    crnn_state final;
+    bool packs; /* weights */
+} crnn_forward_call;
+
+void crnn_forward_open(crnn_forward_call *call, const crnn_forward_args *args);
+/* A member's share, after which the team meets. */
+void crnn_forward_pack(const crnn_forward_call *call, size_t part, size_t parts);
+void crnn_forward_close(const crnn_forward_call *call);
+
+typedef struct crnn_backward_call {
+    crnn_shape shape;
+    crnn_backward_run run; /* refers to shape */
+    crnn_state dinitial;
+    bool from_learned;
+    bool drops; /* weights: their gradients go through what was dropped */
+} crnn_backward_call;
+
+void crnn_backward_open(crnn_backward_call *call, const crnn_backward_args *args);
+/* Panels of output, each of TILE_VECS vectors. */
+size_t crnn_output_panels(const crnn_shape *s, size_t features);
+/* A member's share, after which the team meets. */
+void crnn_backward_turn(const crnn_backward_call *call, size_t part, size_t parts);
+/* The window before step `end`, of at most so many tape rows. */
+crnn_window crnn_window_before(const crnn_rows *rows, size_t most, size_t end);
+void crnn_backward_close(const crnn_backward_call *call);
 
 #endif

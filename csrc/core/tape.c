@@ -24,10 +24,9 @@ void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_t
     memset(out, 0, rows->given.batch * rows->given.steps * wide);
     for (size_t t = 0; t < rows->given.steps; t++) {
         for (size_t i = 0; i < rows->active[t]; i++) {
-            const size_t nth = layer->reverse ? rows->length[i] - 1 - t : t;
-            const size_t at = rows->begin[i] + nth, time = rows->times ? rows->times[at] : at;
-            memcpy((char *)out + (rows->order[i] * rows->given.steps + time) * wide,
-                   (const char *)values + (rows->first[t] + i) * padded, wide);
+            const size_t at = rows->order[i] * rows->given.steps + crnn_rows_time(rows, i, t);
+            memcpy((char *)out + at * wide, (const char *)values + (rows->first[t] + i) * padded,
+                   wide);
         }
     }
 }

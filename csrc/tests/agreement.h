@@ -134,6 +134,11 @@ static void check_symbols(const problem *p) {
     const outcome a = run(&one_hot);
     check_same("symbols", &a, &symbols);
     fences_release(mark);
+    if (p->layer.inputs < 2) return;
+    one_hot.table = symbols.table = p->layer.inputs / 2;
+    const outcome b = run(&one_hot);
+    check_same("symbols beside floats", &b, &symbols);
+    fences_release(mark);
 }
 
 /* dx is added to, and its padding left alone. */

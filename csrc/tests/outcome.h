@@ -223,10 +223,9 @@ static outcome run(const problem *p) {
     CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "%s", p->name);
     crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
     c.params = params_of(p);
-    if (p->symbols)
-        c.in.symbols = symbols_of(p);
-    else
-        c.in.x = filled_seq(p, S_X, p->layer.inputs);
+    if (p->symbols) c.in = (crnn_input){.symbols = symbols_of(p), .table = symbols_in(p)};
+    if (!p->symbols || p->table) c.in.x = filled_seq(p, S_X, p->layer.inputs);
+    if (p->symbols && p->table) c.in.x.data = (char *)c.in.x.data + p->table * item_of(p);
     forward(&c);
     for (int i = 0; !p->no_tape && i < 1 + p->twice; i++) backward(&c);
     fences_release(mark);

@@ -21,7 +21,8 @@ typedef struct nudge {
 typedef struct problem {
     const char *name;
     bool ragged;           /* lengths differ */
-    bool symbols, one_hot; /* the input is symbols, or their one-hot rows */
+    bool symbols, one_hot; /* the input is symbols, or their one-hot rows; */
+    size_t table;          /* both with floats behind so many: 0 where there are none */
     bool given;            /* initial state, and gradient of the final one */
     bool strided;          /* time-major, last step first, gaps between rows */
     bool add_dx, no_dy;
@@ -119,13 +120,15 @@ static crnn_noise noise_of(const problem *p) {
                         .layer = 3};
 }
 
+static size_t symbols_in(const problem *p) { return p->table ? p->table : p->layer.inputs; }
+
 static int64_t symbol_at(const problem *p, size_t b, size_t t) {
     const double unit = 0.5 + 0.5 * sample(S_X, place_in_whole(p, b, t, 0));
-    return (int64_t)(unit * (double)p->layer.inputs);
+    return (int64_t)(unit * (double)symbols_in(p));
 }
 
 static double number(const problem *p, int stream, size_t b, size_t t, size_t f) {
-    if (stream == S_X && p->one_hot) return (int64_t)f == symbol_at(p, b, t);
+    if (stream == S_X && p->one_hot && f < symbols_in(p)) return (int64_t)f == symbol_at(p, b, t);
     return sample((size_t)stream, place_in_whole(p, b, t, f));
 }
 

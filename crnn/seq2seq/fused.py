@@ -1,0 +1,220 @@
+"""A decoder of the core's own recurrent layers: all its steps, attention included, in one call.
+
+What `crnn.seq2seq.stepwise` does for any decoder through its public methods, and the same numbers
+up to rounding. An embedding is lowered as `crnn.layers.lowering` does it: W_x e is taken once for
+each symbol, and each step looks its row up beside the context.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core
+from crnn.layers.base import Array
+from crnn.layers.composition import Sequential
+from crnn.layers.lowering import Table, is_core_layer, table_layer
+from crnn.layers.options import Given
+from crnn.seq2seq.attention import MemoryGradient
+from crnn.seq2seq.decoding import Decoded, DecodedGradient
+from crnn.seq2seq.encoding import Encoding
+
+if TYPE_CHECKING:
+    from crnn.seq2seq.model import Seq2Seq
+
+SYMBOLS_A_ROW = 64
+"""In use, every symbol is taken through W_x where a row may well read as many steps."""
+
+SHARED_WORK = 1e5
+"""Multiply-adds of a step of one layer from which on the rows are shared out among threads."""
+
+
+class FusedTape(NamedTuple):
+    """Of a run in one call of the core."""
+
+    core: Any
+    table: Table | None  # of the symbols that occur
+
+    def check_back(self, model: Seq2Seq) -> None:
+        """Nothing can be wrong with the tape of a model like this."""
+
+    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        assert dcontext is not None
+        if self.table is not None:
+            self.table.layer.flat_grads.fill(0)
+        grads = _query_map(model, "grads")
+        dx, dkeys, dvalues, dstates = model._decode_back(self.core, dy, dcontext, *grads)
+        if self.table is not None:
+            assert model.target_embedding is not None
+            self.table.hand_over(model.target_embedding, _levels(model)[0].layer)
+        dfed = None if self.table is not None else dx[:, :, : model.target_width]
+        dstart = _nested(model.decoder, iter(dstates))
+        return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
+
+    def shown(self, model: Seq2Seq) -> Any:
+        return _nested(model.decoder, iter(self.core.levels))
+
+
+class Level(NamedTuple):
+    """A recurrent layer of the decoder, and its number in the model."""
+
+    layer: Any
+    given: Given
+
+
+def levels_of(decoder: Any, given: Given) -> list[Level] | None:
+    """The recurrent layers that a decoder is made of, lowest first; None for any other decoder.
+
+    `given` is what the decoder is given: layers draw the numbers that they draw in `stepwise`.
+    """
+    if type(decoder) is not Sequential:
+        return [Level(decoder, given.part(0))] if is_core_layer(decoder) else None
+    levels = []
+    for i, part in enumerate(decoder.layers):
+        if type(part) is Sequential:
+            inner = levels_of(part, given.part(i))
+        else:
+            inner = [Level(part, given.part(i))] if is_core_layer(part) else None
+        if inner is None:
+            return None
+        levels += inner
+    return levels
+
+
+def runs(model: Seq2Seq) -> bool:
+    """Whether the decoder of a model can be run here."""
+    return levels_of(model.decoder, Given()) is not None
+
+
+def draws(model: Seq2Seq) -> bool:
+    """Whether it drops anything in training."""
+    names = ("recurrent_dropout", "weight_drop", "zoneout")
+    return any(np.any(level.layer.options[name]) for level in _levels(model) for name in names)
+
+
+def _levels(model: Seq2Seq, given: Given = Given()) -> list[Level]:  # noqa: B008
+    levels = levels_of(model.decoder, given)
+    assert levels is not None
+    return levels
+
+
+def _flat(decoder: Any, state: Any) -> list[Any]:
+    """The state of each level."""
+    if type(decoder) is not Sequential:
+        return [state]
+    pairs = zip(decoder.layers, state, strict=True)
+    return [flat for part, own in pairs for flat in _flat(part, own)]
+
+
+def _nested(decoder: Any, states: Iterator[Any]) -> Any:
+    """States of the levels as the decoder has them."""
+    if type(decoder) is not Sequential:
+        return next(states)
+    return [_nested(part, states) for part in decoder.layers]
+
+
+def _query_map(model: Seq2Seq, what: str) -> tuple[Any, Any]:
+    """W_query as it lies in memory, and v, of `params` or of `grads`; None where there is none."""
+    arrays = getattr(model.attention, what)
+    W_query = arrays.get("W_query")
+    return None if W_query is None else W_query.T, arrays.get("v")
+
+
+def decode(
+    model: Seq2Seq,
+    target: Array,
+    encoding: Encoding,
+    lengths: NDArray[np.int64] | None,
+    given: Given,
+) -> Decoded:
+    """Run a decoder with input feeding over the steps of a target.
+
+    The parameters are those of `crnn.seq2seq.decoding.decode`; the decoder one that has levels.
+    """
+    levels, memory = _levels(model, given.part(1)), encoding.memory
+    assert memory is not None
+    table, symbols, C = None, None, memory.values.shape[2]
+    own = model.target_width if model.target_embedding is None else 0
+    x = np.zeros((*target.shape[:2], own + C), model.dtype)
+    layers = [level.layer for level in levels]
+    if model.target_embedding is None:
+        x[:, :, :own] = _cleared(target, lengths)
+    else:
+        there = None if lengths is None else np.arange(target.shape[1]) < lengths[:, None]
+        table = Table(model.target_embedding, layers[0], target, there)
+        symbols, layers[0] = table.rows, table.layer
+    numbers = (level.given.layer for level in levels)
+    told = tuple(zip(layers, _flat(model.decoder, encoding.state), numbers, strict=True))
+    queries = _query_map(model, "params")
+    attended = memory.keys, memory.values, memory.lengths, *queries
+    noise = given.training, given.call, given.first_row
+    y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
+    context = tape.x[:, :, own:]
+    return Decoded(y, context, tape.weights, target, FusedTape(tape, table))
+
+
+def _cleared(target: Array, lengths: NDArray[np.int64] | None) -> Array:
+    """Zeros where rows have ended."""
+    if lengths is None:
+        return target
+    there = np.arange(target.shape[1]) < lengths[:, None]
+    return np.where(there[:, :, None], target, 0)
+
+
+# --------------------------------------------------------------------------------------------------
+# In use
+# --------------------------------------------------------------------------------------------------
+
+
+def generate_symbols(
+    model: Seq2Seq, encoding: Encoding, start: NDArray[np.int64], searches: Sequence[Any]
+) -> None:
+    """Go through searches to their ends, from one encoding of each source.
+
+    Parameters
+    ----------
+    model : Seq2Seq
+        With a decoder that has levels, and symbols.
+    encoding : Encoding
+    start : array (B,)
+        The symbol that each row is fed first.
+    searches : sequence of Search
+        Some groups each, one behind the other: each may be run by a thread of its own.
+    """
+    levels = _levels(model)
+    assert model.target_embedding is not None
+    layers, vectors = [level.layer for level in levels], model.target_embedding.params["W"]
+    in_table = len(vectors) <= SYMBOLS_A_ROW * len(start)
+    if in_table:
+        layers[0] = table_layer(layers[0], vectors)
+    told = tuple(zip(layers, _flat(model.decoder, encoding.state), strict=True))
+    values, keys, lengths = encoding.memory or (None, None, None)
+    W_query, v = _query_map(model, "params") if model.attention is not None else (None, None)
+    output = model.output.params
+    model._generate(
+        told,
+        None if in_table else vectors,
+        model.feeds,
+        keys,
+        values,
+        lengths,
+        W_query,
+        v,
+        output["W"].T,
+        output.get("b"),
+        start,
+        tuple(searches),
+    )
+
+
+def shares(model: Seq2Seq, rows: int) -> list[tuple[int, int]]:
+    """How rows are shared out among threads: first and last one behind of each share."""
+    threads = min(_core.num_threads(), rows)
+    if rows * model.decoder_output * model.decoder_output < SHARED_WORK:
+        threads = 1
+    ends = [rows * i // threads for i in range(threads + 1)] if threads else [0, 0]
+    return list(itertools.pairwise(ends))
