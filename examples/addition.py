@@ -17,7 +17,8 @@ def sums(n, seed=0, digits=3):
     while len(pairs) < n:
         a, b = (int(rng.integers(10**size)) for size in rng.integers(1, digits + 1, 2))
         pairs.setdefault((min(a, b), max(a, b)), (f"{a}+{b}"[::-1], str(a + b)))
-    return list(pairs.values())
+    everything = list(pairs.values())  # the rare short sums, drawn early, stand in front
+    return [everything[number] for number in rng.permutation(n)]
 
 
 def untrained(pairs, hidden=128, seed=0):
