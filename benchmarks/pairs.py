@@ -121,13 +121,12 @@ class Addition(Translated):
     name = "addition"
     about = (
         "Sums of two numbers of up to three digits, read backwards: `7+69`, to `103` (an example "
-        "of Keras, there with fewer sums to learn from); 200,000 of them to learn from, 5,000 "
-        "others to be added, none of them in either order among those. An LSTM reads, an LSTM "
-        "writes."
+        "of Keras); 45,000 to learn from, 4,500 others to be added, none of them in either order "
+        "among those. An LSTM reads, an LSTM writes."
     )
-    full = Size(steps=7, hidden=128, batch=64, epochs=4, rate=1e-2, bar=0.01)
-    quick = Size(steps=5, hidden=64, batch=32, epochs=12, rate=1e-2, bar=0.1)
-    full_texts, quick_texts = Texts(200_000, 5000), Texts(3000, 300)
+    full = Size(steps=7, hidden=128, batch=64, epochs=10, rate=1e-2, bar=0.01)
+    quick = Size(steps=5, hidden=64, batch=16, epochs=12, rate=1e-2, bar=0.15)
+    full_texts, quick_texts = Texts(45_000, 4500), Texts(3000, 300)
     layers: ClassVar = {"LSTM": True}
     guess = 0.99  # about: no result is that common
 

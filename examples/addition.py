@@ -28,7 +28,7 @@ def untrained(pairs, hidden=128, seed=0):
     )
 
 
-def main(n=100_000, held_out=2000, epochs=6, digits=3, hidden=128, seed=0):
+def main(n=45_000, held_out=5000, epochs=10, digits=3, hidden=128, seed=0):
     """The share of held-out sums that are exactly right."""
     pairs = sums(n + held_out, seed, digits)
     train, out = pairs[held_out:], pairs[:held_out]
