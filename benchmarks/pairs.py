@@ -171,11 +171,12 @@ class Codes(Task):
     about = (
         "The same digits, 8 steps of 8 pixels, through a code of 16 numbers and back, GRU to GRU, "
         "without labels, the decoder reading what it has given itself; the measure is what a "
-        "linear classifier of the codes gets wrong."
+        "linear classifier of the codes gets wrong: 15 to 18 % before training, 5 % of the 16 "
+        "principal components of the 64 pixels."
     )
     measure = "wrong answers"
-    full = Size(steps=8, hidden=64, batch=64, epochs=60, rate=1e-2, bar=0.1)
-    quick = Size(steps=8, hidden=64, batch=64, epochs=20, rate=1e-2, bar=0.15)
+    full = Size(steps=8, hidden=128, batch=64, epochs=40, rate=1e-2, bar=0.1)
+    quick = Size(steps=8, hidden=64, batch=64, epochs=30, rate=1e-2, bar=0.12)
     layers: ClassVar = {"GRU": True}
     percent, guess = True, 0.9
     loss = staticmethod(crnn.losses.mse)
