@@ -99,7 +99,7 @@ class Dates(Translated):
         "directions, a GRU writes: with the last state alone, or with attention, additive "
         "(Bahdanau et al. 2015) or dot (Luong et al. 2015)."
     )
-    full = Size(steps=38, hidden=128, batch=64, epochs=3, rate=1e-2, bar=0.001)
+    full = Size(steps=38, hidden=128, batch=64, epochs=2, rate=1e-2, bar=0.001)
     quick = Size(steps=38, hidden=64, batch=32, epochs=4, rate=1e-2, bar=0.05)
     full_texts, quick_texts = Texts(20_000, 4000), Texts(2000, 300)
     layers: ClassVar = {"GRU": False, "GRU additive": True, "GRU dot": False}
