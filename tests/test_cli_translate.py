@@ -1,5 +1,6 @@
 """``crnn translate``: what it trains, writes and draws, and that Ctrl-C costs nothing."""
 
+import inspect
 import io
 import os
 import subprocess
@@ -12,8 +13,7 @@ from commands import numbers, rows, runner, steady, stopper
 
 import crnn
 from crnn import cli
-from crnn.data import read_pairs
-from crnn.models import CharModel, Translator, translator_run
+from crnn.models import CharModel, Translator
 from crnn.models.translator_run import Settings, TranslatorRun
 
 rng = np.random.default_rng(0)
@@ -124,11 +124,10 @@ def test_help_tells_the_defaults(run):
     assert code == 0
     assert out.startswith("usage: crnn translate [-h] ")
     assert "--attention-plot FILE.png" in out
+    assert "crnn translate train --help" in out
 
 
 def test_the_defaults_are_those_of_the_model():
-    import inspect
-
     parameters = {
         name: parameter.default
         for method in (Translator.for_pairs, Translator.train)
@@ -205,14 +204,12 @@ def test_long_inputs_are_translated_in_blocks(run, reads, folder, monkeypatch):
 def test_who_types_gets_an_answer_to_each_line(run, reads, folder, monkeypatch):
     reads("añ\nc\n".encode())
     seen = []
-    translate = Translator.translate
     monkeypatch.setattr(
         Translator, "translate", lambda self, lines, **o: seen.append(lines) or ["x"] * len(lines)
     )
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     assert run("translate", folder) == (0, "x\nx\n", "")
     assert seen == [["añ"], ["c"]]
-    assert translate is not Translator.translate
 
 
 def test_the_beam_and_its_penalty_are_handed_on(run, reads, folder):
@@ -345,5 +342,9 @@ def test_pictures_need_matplotlib(run, reads, folder, tmp_path, monkeypatch):
     assert 'pip install "crnn[plot]"' in err
 
 
-def test_the_pairs_of_a_run_are_the_files(pairs):
-    assert translator_run.Source(str(pairs)).read() == read_pairs(pairs) == PAIRS
+def test_training_that_comes_to_nothing_says_so(run, pairs, tmp_path):
+    options = ["--lr", "1e38", "--clip", "1e38"]
+    code, _, err = run("translate", "train", pairs, "-o", tmp_path / "run", *SMALL, *options)
+    assert code == 2
+    assert err.startswith("crnn: error: ")
+    assert len(err.splitlines()) == 1

@@ -88,7 +88,11 @@ def add_commands(commands: Any) -> None:
     _add_settings(add)
     add.set_defaults(run=train)
 
-    add = commands.add_parser("translate", help="translate the lines of standard input")
+    add = commands.add_parser(
+        "translate",
+        help="translate the lines of standard input",
+        epilog="crnn translate train makes a translator: see crnn translate train --help",
+    )
     add.add_argument("folder", metavar="DIR", help="the folder of a run")
     add.add_argument(
         "--beam", type=integer(1), default=1, metavar="N", help="translations pursued at a time (1)"

@@ -12,6 +12,7 @@ from crnn.layers.base import Array
 
 INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, PROJECTION_STREAM, CHRONO_STREAM = range(5)
 PARTS_STREAM = 5
+LAYER_STREAM = int.from_bytes(b"layer")
 
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
@@ -59,3 +60,8 @@ def chrono(seed: int, size: int, longest: float) -> Array:
 def seed_of_part(seed: int, stream: int, place: int = 0) -> int:
     """The seed of a part of a layer that is made with this seed."""
     return int(_core.random_uniform(seed, stream, place, 1)[0] * 2**53)
+
+
+def layer_seeds(seed: int, count: int) -> list[int]:
+    """A seed for each layer of a model that is made with this seed."""
+    return [seed_of_part(seed, LAYER_STREAM, place) for place in range(count)]

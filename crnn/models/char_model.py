@@ -12,13 +12,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crnn import _core, checkpoint
+from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.history import History
 from crnn.layers.base import Layer, check_seed, check_size
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense, Embedding
+from crnn.layers.init import layer_seeds
 from crnn.layers.recurrent import Recurrent
 from crnn.losses import cross_entropy
 from crnn.models import folder
@@ -27,14 +28,15 @@ from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
 
 BITS = 1 / math.log(2)  # in a nat
-CELLS: dict[str, Any] = {cell.__name__.lower(): cell for cell in Recurrent.__subclasses__()}
+CELLS: dict[str, Any] = {
+    cell.__name__.lower(): cell
+    for cell in Recurrent.__subclasses__()
+    if cell.__module__ == Recurrent.__module__  # and none of the user's
+}
 
 _KIND = "character model"
 _STEPS = 64  # of a window in which a text is evaluated
 _ROW = 1000  # characters at least in each of several streams that are evaluated side by side
-
-# Stream of the counter-based generator.
-_LAYER = int.from_bytes(b"layer")
 
 
 class CharModel:
@@ -109,9 +111,7 @@ class CharModel:
         vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
         embedding = hidden if embedding is None else embedding
-        first, last, *seeds = (
-            int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count + 2)
-        )
+        first, last, *seeds = layer_seeds(seed, count + 2)
         stack: list[Any] = [Embedding(K, embedding, seed=first)] if embedding else []
         for number, own in enumerate(seeds):
             inputs = hidden if number else embedding or K

@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core, checkpoint
+from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
 from crnn.history import History
 from crnn.layers.base import Layer, check_positive, check_seed, check_size
 from crnn.layers.composition import Bidirectional, Sequential
+from crnn.layers.init import layer_seeds
 from crnn.losses import cross_entropy
 from crnn.models import folder
 from crnn.models.char_model import CELLS
@@ -30,9 +31,6 @@ from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import Trainer
 
 _KIND = "translator"
-
-# Stream of the counter-based generator.
-_LAYER = int.from_bytes(b"layer")
 
 
 class Alignment(NamedTuple):
@@ -158,7 +156,7 @@ class Translator:
         source = vocabulary_of(sources, words, min_count)
         target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
         count = check_size("layers", layers)
-        seeds = _seeds(check_seed(seed), 2 * count + 1)
+        seeds = layer_seeds(check_seed(seed), 2 * count + 1)
         merge = _merge(bidirectional, attention)
         width = 2 * hidden if merge == "concat" else hidden
         looked_at = 0 if attention is None else width
@@ -181,7 +179,7 @@ class Translator:
         *,
         epochs: int = 15,
         batch: int = 32,
-        lr: float = 5e-3,
+        lr: float = 3e-3,
         clip: float = 1.0,
         held_out: float = 0.1,
         seed: int = 0,
@@ -441,11 +439,6 @@ class Translator:
             f"<Translator of {kind}, {len(self.source)} to {len(self.target)} symbols, "
             f"by {self.network!r}>"
         )
-
-
-def _seeds(seed: int, count: int) -> list[int]:
-    """Return a seed for each of the parts."""
-    return [int(u * 2**53) for u in _core.random_uniform(seed, _LAYER, 0, count)]
 
 
 def _merge(bidirectional: bool, attention: str | None) -> str | None:

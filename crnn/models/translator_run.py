@@ -29,7 +29,7 @@ class Settings(RunSettings):
     min_count: int = 1
     epochs: int = 15
     batch: int = 32
-    lr: float = 5e-3
+    lr: float = 3e-3
     clip: float = 1.0
     seed: int = 0
 

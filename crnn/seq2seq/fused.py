@@ -26,8 +26,9 @@ from crnn.seq2seq.encoding import Encoding
 if TYPE_CHECKING:
     from crnn.seq2seq.model import Seq2Seq
 
-SYMBOLS_A_ROW = 64
-"""In use, every symbol is taken through W_x where a row may well read as many steps."""
+TABLE_SYMBOLS = 256
+"""In use, symbols are all taken through W_x at once where there are at most so many: whatever the
+number of rows, because either way has bits of its own."""
 
 SHARED_WORK = 1e5
 """Multiply-adds of a step of one layer from which on the rows are shared out among threads."""
@@ -188,7 +189,7 @@ def generate_symbols(
     levels = _levels(model)
     assert model.target_embedding is not None
     layers, vectors = [level.layer for level in levels], model.target_embedding.params["W"]
-    in_table = len(vectors) <= SYMBOLS_A_ROW * len(start)
+    in_table = len(vectors) <= TABLE_SYMBOLS
     if in_table:
         layers[0] = table_layer(layers[0], vectors)
     told = tuple(zip(layers, _flat(model.decoder, encoding.state), strict=True))

@@ -49,7 +49,7 @@ static void decoder_tape_dealloc(DecoderTape *self) {
 
 static PyObject *get_weights(DecoderTape *self, void *unused) {
     (void)unused;
-    return Py_NewRef((PyObject *)self->weights);
+    return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
 }
 
 static PyObject *get_x(DecoderTape *self, void *unused) {
