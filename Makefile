@@ -92,7 +92,7 @@ bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime an
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 
-tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (4 minutes)
+tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
 	@$(BIN)/python benchmarks/tasks.py
 
 lint: build $(VENV)/lint.stamp ## check style, formatting and types

@@ -1,4 +1,4 @@
-"""The tasks of benchmarks/tasks.py: their data, sizes and measures.
+"""The tasks of benchmarks/tasks.py that ask for a memory: their data, sizes and measures.
 
 What is drawn is a function of the seed, the epoch and the update, so a rerun gives the same
 numbers, and no batch comes twice.
@@ -81,6 +81,16 @@ class Task(ABC):
         if self.percent:
             return float((y.argmax(axis=-1) != target).mean())
         return float(self.loss(y, target)[0])
+
+    @property
+    def title(self) -> str:
+        """Its name in a table."""
+        return f"{self.name}, T = {self.size.steps}"
+
+    @property
+    def setting(self) -> str:
+        """What all layers have in common, but for H."""
+        return f"T = {self.size.steps}, B = {self.size.batch}, peak rate {self.size.rate:g}."
 
     def show(self, value: float) -> str:
         """A value of the measure in a table."""

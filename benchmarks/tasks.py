@@ -1,11 +1,12 @@
-"""Known results on long memories, trained: the adding problem, copying, order, digits.
+"""Known results, trained: the adding problem, copying, order, digits, dates, sums, captions.
 
     python benchmarks/tasks.py                          all of it (some minutes)
     python benchmarks/tasks.py adding copy --quick      less of it, at a reduced size
 
-Every task (benchmarks/problems.py) is trained with one setting for all layers, and the result is
-that of the last update: no run is stopped or chosen by the data that judge it. (Sizes, rates and
-bars were set after a look at a few seeds.) A rerun with the same seed gives the same numbers.
+Every task (benchmarks/problems.py, benchmarks/pairs.py) is trained with one setting for all layers,
+and the result is that of the last update: no run is stopped or chosen by the data that judge it.
+(Sizes, rates and bars were set after a look at a few seeds.) A rerun with the same seed gives the
+same numbers.
 
 Writes docs/tasks.md, the table, and docs/images/tasks.png, the curves, where all tasks were trained
 at full size; or into a folder of one's own. The exit status is 1 if a layer that must pass its bar
@@ -24,13 +25,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from problems import TASKS, Task
+from pairs import TASKS as PAIRS
+from problems import TASKS as MEMORIES
+from problems import Task
 
 import crnn
 from crnn import _core
 from crnn.callbacks import Callback, OneCycle
 
 ROOT = Path(__file__).resolve().parent.parent
+TASKS = MEMORIES | PAIRS
 
 
 class Row(NamedTuple):
@@ -96,7 +100,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         task, size = row.task, row.task.size
         cells = [
-            f"{task.name}, T = {size.steps}",
+            task.title,
             row.layer,
             size.hidden,
             row.updates[-1],
@@ -126,7 +130,7 @@ def report(rows: Sequence[Row], seed: int, threads: int) -> str:
         "biases of Tallec and Ollivier (2018), for memories of T steps",
         "- results are of data that training has not seen; seconds are those of the updates",
         "",
-        *(f"- **{task.name}** {task.about} {setting(task)}" for task in tasks_of(rows)),
+        *(f"- **{task.name}** {task.about} {task.setting}" for task in tasks_of(rows)),
         "",
         *table(rows),
         "",
@@ -143,12 +147,6 @@ def tasks_of(rows: Sequence[Row]) -> list[Task]:
     return list(dict.fromkeys(row.task for row in rows))
 
 
-def setting(task: Task) -> str:
-    """What all layers have in common, but for H."""
-    size = task.size
-    return f"T = {size.steps}, B = {size.batch}, peak rate {size.rate:g}."
-
-
 # Okabe and Ito's colours (2008), told apart by the colour-blind; the lines differ in form too.
 STYLES = {
     "RNN": ("#000000", ":"),
@@ -157,6 +155,8 @@ STYLES = {
     "LSTM chrono": ("#56B4E9", "--"),
     "GRU chrono": ("#E69F00", "--"),
     "JANET chrono": ("#009E73", "-."),
+    "GRU additive": ("#CC79A7", "-"),
+    "GRU dot": ("#CC79A7", "--"),
 }
 
 
@@ -194,7 +194,7 @@ def decorate(axis: Any, task: Task) -> None:
     scale = 100 if task.percent else 1
     axis.axhline(scale * task.guess, color="0.5", lw=1, ls=":")
     axis.axhline(scale * task.size.bar, color="black", lw=0.8, ls=(0, (6, 4)))
-    axis.set_title(f"{task.name}, T = {task.size.steps}", fontsize=10)
+    axis.set_title(task.title, fontsize=10)
     axis.set_xlabel("updates")
     axis.set_ylabel(f"{task.measure}, %" if task.percent else task.measure)
     if task.percent:

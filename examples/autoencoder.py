@@ -15,7 +15,7 @@ from crnn.models import SequenceAutoencoder
 SHADES = " .:-=+*#%@"
 
 
-def untrained(hidden=64, code=16, seed=0):
+def untrained(hidden=128, code=16, seed=0):
     """A GRU reads and a GRU writes, which is never told what it should have written before."""
     encoder, decoder = crnn.GRU(8, hidden, seed=seed), crnn.GRU(8, hidden, seed=seed + 1)
     return SequenceAutoencoder(encoder, decoder, code, probability=0.0, seed=seed)
@@ -35,7 +35,7 @@ def show(*images):
         print("   ".join("".join(2 * SHADES[shade] for shade in row) for row in shades))
 
 
-def main(epochs=40, hidden=64, code=16, seed=0):
+def main(epochs=40, hidden=128, code=16, seed=0):
     """What a linear classifier makes of the codes of held-out images."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)  # 8 steps of 8 pixels

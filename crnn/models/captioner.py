@@ -14,13 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn import _core, checkpoint
+from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.history import History
 from crnn.layers.base import Array, as_array, check_positive, check_seed, check_size
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense
+from crnn.layers.init import layer_seeds
 from crnn.losses import cross_entropy
 from crnn.models.char_model import CELLS
 from crnn.models.folder import InFolder, seq2seq_of
@@ -28,9 +29,6 @@ from crnn.models.texts import several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.training import fit
-
-# Stream of the counter-based generator.
-_LAYER = int.from_bytes(b"layer")
 
 
 class Captioner(InFolder):
@@ -142,8 +140,8 @@ class Captioner(InFolder):
         tongues = sorted(set(_languages(languages, len(rows)) or ()))
         special = [END_OF_LINE, *map(_symbol, tongues)]
         vocabulary = vocabulary_of(rows, words, min_count, special)
-        count, own = check_size("layers", layers), check_seed(seed)
-        seeds = [int(u * 2**53) for u in _core.random_uniform(own, _LAYER, 0, count + 2)]
+        count = check_size("layers", layers)
+        seeds = layer_seeds(check_seed(seed), count + 2)
         decoder = [
             CELLS[cell](
                 hidden if i else embedding, hidden, recurrent_dropout=dropout, seed=seeds[i]
@@ -151,7 +149,7 @@ class Captioner(InFolder):
             for i in range(count)
         ]
         network = Seq2Seq(
-            Dense(features, hidden, seed=seeds[-2]),
+            Dense(check_size("features", features), hidden, seed=seeds[-2]),
             decoder[0] if count == 1 else Sequential(decoder),
             target_symbols=len(vocabulary),
             seed=seeds[-1],
