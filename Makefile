@@ -87,10 +87,11 @@ neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
 	@echo "Running the C tests for 64-bit ARM"
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
 
-# BENCH=--cells LSTM --cores 1 ... measures less.
+# BENCH=--cells LSTM --cores 1 ... measures less of compare.py.
 bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime and JAX (15 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
+	@$(BIN)/python benchmarks/seq2seq.py
 
 tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
 	@$(BIN)/python benchmarks/tasks.py

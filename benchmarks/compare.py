@@ -3,30 +3,39 @@
     make bench                                        sets up the peers and runs all of it
     python benchmarks/compare.py --cells LSTM --cores 1 --rows medium b1
 
-All that is measured for a row is measured in turn, round after round, in one process that is kept
-to the same cores; so a change of the machine's speed meets everybody. A row is begun when the cores
-are quiet, and repeated when its rounds differ too much. GF/s counts 2 B T G H (I + H), three times
-that for training (forward, and backward to the parameters and to x). The peak is that of
-multiply-adds in registers, measured on the same cores beside the row (benchmarks/core.c).
+All that is measured for a row is measured in turn (benchmarks/measuring.py says how). GF/s counts
+2 B T G H (I + H), three times that for training (forward, and backward to the parameters and to x).
+The peak is that of multiply-adds in registers, measured on the same cores beside the row
+(benchmarks/core.c).
 
 Writes docs/benchmark.md, the table, and docs/images/benchmark.png, the chart; and, where every cell
-and shape was measured, the digest between two marks in README.md.
+and shape was measured, the digest between two marks in README.md. What benchmarks/seq2seq.py wrote
+into docs/benchmark.md stays there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from measuring import (
+    NOTE,
+    ROOT,
+    between_marks,
+    from_worker,
+    in_turn,
+    keep_to,
+    processor,
+    setting,
+    update,
+    usable_cores,
+)
+
 PEAK_PROGRAM = ROOT / "csrc/build/bench"
 SHAPES = {  # B, T, I, H
     "tiny": (1, 100, 16, 32),
@@ -37,9 +46,6 @@ SHAPES = {  # B, T, I, H
     "wide": (128, 100, 128, 512),
 }
 TASKS = {"inference": 1, "training": 3}  # passes over the sequence
-SECONDS, PAUSE = 0.03, 0.005
-LONG = 0.15  # a call of so many seconds needs no other before it, and half as many rounds
-QUIET, STEADY, TRIES = 0.05, 0.25, 2
 
 
 class Row(NamedTuple):
@@ -68,21 +74,6 @@ class Row(NamedTuple):
 # ------------------------------------------------------------------ in the process that measures
 
 
-def busy_elsewhere(cores: int, seconds: float = 0.1) -> float:
-    """The share of the cores' time that others use while this process sleeps."""
-
-    def used() -> int:
-        lines = Path("/proc/stat").read_text().splitlines()
-        mine = [line.split()[1:] for line in lines if line.startswith("cpu") and line[3] != " "]
-        return sum(int(row[0]) + int(row[1]) + int(row[2]) + int(row[7]) for row in mine[:cores])
-
-    if not Path("/proc/stat").exists():
-        return 0.0
-    before = used()
-    time.sleep(seconds)
-    return (used() - before) / os.sysconf("SC_CLK_TCK") / seconds / cores
-
-
 def peak_of(cores: int) -> float:
     """GF/s of as many cores at once."""
     programs = [
@@ -94,57 +85,26 @@ def peak_of(cores: int) -> float:
     return sum(float(program.communicate()[0]) for program in programs)
 
 
-def rate(call: Any, work: float, long: bool) -> float:
-    """GF/s of one block of calls, after one that is not counted."""
-    time.sleep(PAUSE)  # threads of the peer before go to sleep
-    if not long:
-        call()
-    calls, start = 0, time.perf_counter()
-    while True:
-        call()
-        calls += 1
-        took = time.perf_counter() - start
-        if took > SECONDS:
-            return calls * work / took / 1e9
-
-
 def measure(peers: list[Any], cores: int, cell: str, task: str, name: str, rounds: int) -> Row:
-    """One row, again where the machine did not leave it alone."""
+    """One row."""
     from peers import CELLS, Shape
 
     shape = Shape(*SHAPES[name])
     work = 2 * shape.B * shape.T * CELLS[cell].gates * shape.H * (shape.I + shape.H) * TASKS[task]
     calls = {peer.name: getattr(peer, task)(cell, shape, cores) for peer in peers}
     calls = {peer: call for peer, call in calls.items() if call is not None}
-    for call in calls.values():
-        call()  # compiles, allocates
-    start = time.perf_counter()
-    calls["crnn"]()
-    long = time.perf_counter() - start > LONG
-    count = rounds // 2 if long else rounds
-    for attempt in range(TRIES):
-        for _ in range(5):
-            if busy_elsewhere(cores) < QUIET:
-                break
-        peak = peak_of(cores)
-        turns = [
-            {peer: rate(call, work, long) for peer, call in calls.items()} for _ in range(count)
-        ]
-        rates = {peer: statistics.median(each[peer] for each in turns) for peer in calls}
-        ours = sorted(each["crnn"] for each in turns)[count // 4 : count - count // 4]
-        disturbed = ours[-1] / ours[0] - 1 > STEADY or busy_elsewhere(cores) > QUIET
-        row = Row(cores, cell, task, name, peak, rates, 0.0, disturbed)
-        ratio = statistics.median(each["crnn"] / each[row.best] for each in turns)
-        row = row._replace(ratio=ratio)
-        if not disturbed or attempt == TRIES - 1:
-            break
-    return row
+    turns = in_turn(calls, cores, rounds)
+    rates = {
+        peer: statistics.median(work / each[peer] / 1e9 for each in turns.seconds) for peer in calls
+    }
+    row = Row(cores, cell, task, name, peak_of(cores), rates, 0.0, turns.disturbed)
+    ratio = statistics.median(each[row.best] / each["crnn"] for each in turns.seconds)
+    return row._replace(ratio=ratio)
 
 
 def work_through(arguments: argparse.Namespace, cores: int) -> None:
     """Print the versions, then a line of JSON for each row."""
-    os.sched_setaffinity(0, range(cores))
-    os.environ["OMP_NUM_THREADS"] = str(cores)
+    keep_to(cores)
     from peers import PEERS, Crnn
 
     peers: list[Any] = [Crnn()]
@@ -173,31 +133,14 @@ def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
     total = len(arguments.cores) * len(arguments.cells) * len(TASKS) * len(arguments.rows)
     with tqdm(total=total, unit="row") as progress:
         for cores in arguments.cores:
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", str(cores)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
-                assert worker.stdout is not None
-                versions = json.loads(worker.stdout.readline() or "{}")
-                for line in worker.stdout:
-                    row = Row(*json.loads(line))
-                    rows.append(row)
-                    progress.set_postfix_str(f"{row.cell} {row.task} {row.shape} {row.ratio:.2f}")
-                    progress.update()
-            if worker.returncode:
-                raise SystemExit(worker.returncode)
+            lines = from_worker(__file__, cores)
+            versions = next(lines, {})
+            for line in lines:
+                row = Row(*line)
+                rows.append(row)
+                progress.set_postfix_str(f"{row.cell} {row.task} {row.shape} {row.ratio:.2f}")
+                progress.update()
     return versions, rows
-
-
-def processor() -> str:
-    """Its name, cores and caches, as the system tells them."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
-    caches = []
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        if (index / "type").read_text().strip() != "Instruction":
-            level, size = ((index / what).read_text().strip() for what in ("level", "size"))
-            caches.append(f"L{level} {size}")
-    return f"{name or platform.processor()}, {os.cpu_count()} cores, {', '.join(caches)}"
 
 
 def mean_ratio(rows: list[Row]) -> float:
@@ -224,19 +167,14 @@ def table(rows: list[Row], cores: int, task: str) -> list[str]:
 
 def report(versions: dict[str, str], rows: list[Row]) -> str:
     """The whole page."""
-    from crnn import _core
-
-    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     page = [
         "# crnn beside its peers",
         "",
         "Written by `make bench` (benchmarks/compare.py), which says how it measures.",
         "",
-        f"- processor: {processor()}; instruction set {_core.isa()}",
-        f"- {peers}; Python {platform.python_version()}, float32, {time.strftime('%Y-%m-%d')}",
+        *setting(versions),
         f"- B, T, I, H: {'; '.join(f'{name} {SHAPES[name]}' for name in SHAPES)}",
-        "- rates in GF/s; \\* the machine was not quiet, or the rounds differed by more than "
-        f"{STEADY:.0%}",
+        f"- rates in GF/s; {NOTE}",
     ]
     for cores in dict.fromkeys(row.cores for row in rows):
         for task in TASKS:
@@ -279,12 +217,10 @@ def digest(versions: dict[str, str], rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def update(path: Path, text: str) -> None:
-    """Put the text between the two marks of a file."""
-    begin, end = "<!-- benchmark -->\n", "<!-- end of benchmark -->"
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+def write_page(path: Path, text: str) -> None:
+    """Write a page anew, but for the part that benchmarks/seq2seq.py writes."""
+    part = between_marks(path, "seq2seq")
+    path.write_text(f"{text}\n{part}" if part else text, encoding="utf-8")
 
 
 COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}
@@ -321,10 +257,9 @@ def draw(rows: list[Row], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ("LSTM", "GRU", "GRU before", "RNN", "JANET")
-    cores = [n for n in (1, 2) if n <= len(os.sched_getaffinity(0))]
     parser.add_argument("--cells", nargs="+", choices=names, default=names)
     parser.add_argument("--rows", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--cores", nargs="+", type=int, default=cores)
+    parser.add_argument("--cores", nargs="+", type=int, default=usable_cores())
     parser.add_argument("--rounds", type=int, default=8, help="turns that each peer has")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
@@ -336,10 +271,10 @@ def main() -> None:
         parser.error("the program that measures the peak is missing: make -C csrc bench")
     versions, rows = collect(arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "benchmark.md").write_text(report(versions, rows), encoding="utf-8")
+    write_page(arguments.output / "benchmark.md", report(versions, rows))
     draw(rows, arguments.output / "images/benchmark.png")
     if len(rows) == len(arguments.cores) * len(TASKS) * len(names) * len(SHAPES):
-        update(ROOT / "README.md", digest(versions, rows))
+        update(ROOT / "README.md", "benchmark", digest(versions, rows))
     print(report(versions, rows))
 
 

@@ -117,7 +117,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def report(rows: Sequence[Row], seed: int, threads: int) -> str:
     """The whole page."""
-    from compare import processor
+    from measuring import processor
 
     page = [
         "# Known results, trained",

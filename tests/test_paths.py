@@ -10,7 +10,7 @@ from pathlib import Path
 
 import paths
 import pytest
-from compare import busy_elsewhere
+from measuring import busy_elsewhere
 
 ROOM, TRIES = 1.4, 4
 
