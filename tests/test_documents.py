@@ -39,11 +39,17 @@ def test_the_code_about_translating_runs(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"alignment.png", "digits"}
 
 
+def test_the_code_about_sequence_to_sequence_runs():
+    _, lines = run_blocks("docs/seq2seq.md")
+    assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
+
+
 def test_the_readme_code_runs_and_prints_what_it_says():
     blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
     assert promised == lines[: len(promised)] == ["ello"]
     assert lines[1].startswith("gradcheck ok")
+    assert lines[-1] == "[5 1 4 1 3]"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -510,29 +510,31 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         start : int or (B,) integers; or (E,) or (B, E) floats
             What is fed first.
         stop : int or None
-            The symbol that ends a row. None: nothing does.
+            The symbol that ends a row. None: nothing does; for vectors it must be None.
         max_steps : int
             How many steps a row has at most.
         beam : int, default 1
             Hypotheses of each row that beam search keeps.
         n_best : int, default 1
-            How many targets of each row are given: the best of the beam, or as many samples. Where
-            a beam finds fewer, the rest have the score -infinity.
+            How many targets of each row are given: the best of the beam, the best first, or as many
+            samples. Where a beam finds fewer, the rest have no symbols and the score -infinity.
         length_penalty : float, default 0
             Scores are divided by the number of symbols, the stop included, to this power.
         temperature : float, optional
             Draw symbols with probabilities softmax(logits / temperature). None: the likeliest.
         top_k, top_p, seed
-            As for `crnn.generate`.
+            As for `crnn.generate`, with a temperature. For vectors none of these choices is there.
 
         Returns
         -------
         tokens : int64 array (B, N), or (B, n_best, N)
-            Without the start symbol; behind the first `stop` there is nothing but `stop`. N is the
-            number of steps until all rows had ended. For vectors, floats (B, max_steps, E).
+            Without the start symbol; behind the first `stop` there is nothing but `stop` (where
+            `stop` is None and a beam finds fewer than `n_best`, -1). N is the number of steps until
+            all rows had ended, and all that their beams kept. For vectors, floats (B, max_steps,
+            E).
         scores : float64 array (B,), or (B, n_best)
-            The sum of the log-probabilities of the symbols, up to the first `stop` and with it.
-            None for vectors.
+            The sum of the log-probabilities that the model gives to the symbols (at temperature 1),
+            up to the first `stop` and with it; see `length_penalty`. None for vectors.
 
         Raises
         ------

@@ -62,14 +62,14 @@ class TeacherForcing(Composition):
     Raises
     ------
     TypeError
-        If it is not a Seq2Seq.
+        If `model` is not a Seq2Seq.
     ValueError
-        If the probability is none; from forward, if the schedule gives none.
+        If `probability` is no number from 0 to 1; from forward, if a schedule gives none.
 
     Notes
     -----
-    In evaluation (``training=False``) every step is fed the true symbol. A schedule cannot be put
-    into a file: save ``model`` itself.
+    In evaluation (``training=False``) every step is fed the true symbol. Its tape has `attention`
+    and `target_in`, what was fed. A schedule cannot be put into a file: save ``model`` itself.
     """
 
     _leading = ("model",)

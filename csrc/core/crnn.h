@@ -1,10 +1,11 @@
 /* libcrnn: recurrent layers on raw float buffers.
  *
- * What it does: forward and backward through time of one recurrent layer, of a dense map, of
- * attention, losses and optimizer steps, for float and double, on the instruction set chosen at run
- * time. What it refuses to do: it allocates no memory, knows no Python and checks no shapes. The
- * caller gives every buffer and has checked every size; the functions that return a status say how
- * large a buffer must be, and are the only ones that can fail (CRNN_OVERFLOW).
+ * What it does: forward and backward through time of one recurrent layer, of a decoder of several
+ * with attention, of a dense map; the choice of symbols and what a decoder writes; losses and
+ * optimizer steps; for float and double, on the instruction set chosen at run time. What it refuses
+ * to do: it allocates no memory, knows no Python and checks no shapes. The caller gives every
+ * buffer and has checked every size; the functions that return a status say how large a buffer must
+ * be, and are the only ones that can fail (CRNN_OVERFLOW).
  *
  * Letters: B sequences in a batch, T steps, I inputs, H hidden units, G gates, K classes or
  * symbols, N = sum of the lengths: the steps that are really there. All buffers belong to the
