@@ -135,12 +135,26 @@ def test_own_choices_as_step_by_step(feeds, step_by_step):
     source, target = symbols_of(B, S, T)
     x, lengths = (source, target, ends(B, S)), ends(B, T, 9)
     found, _, tape = teacher.forward(x, lengths=lengths, call=3)
+    junk = np.where(np.arange(T) < lengths[:, None], target, -(2**60))
+    assert_same_bits(teacher.forward((source, junk, x[2]), lengths=lengths, call=3)[0], found)
     step_by_step()
     expected, _, steps = teacher.forward(x, lengths=lengths, call=3)
     there = np.arange(T) < lengths[:, None]
     assert_close(found, expected, 1e-12)
     assert_same_bits(tape.target_in[there], steps.target_in[there])
     assert (tape.target_in != target)[there].any()
+
+
+@pytest.mark.parametrize("in_core", [False, True])
+def test_own_choices_that_the_type_of_the_target_cannot_hold(in_core, step_by_step):
+    options = {"source_symbols": K, "target_symbols": 1000, "attention": "dot", "seed": 3}
+    model = crnn.Seq2Seq(crnn.GRU(3, 4, seed=1), crnn.GRU(2 + 4, 4, seed=2), **options)
+    teacher, (source, target) = crnn.TeacherForcing(model, 0.0, seed=8), symbols_of(B, S, T)
+    if not in_core:
+        step_by_step()
+    expected, _, tape = teacher.forward((source, target))
+    assert tape.target_in.max() > 255
+    assert_same_bits(teacher.forward((source, target.astype(np.uint8)))[0], expected)
 
 
 # ----------------------------------------------------------------------------------- the same bits

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crnn.layers.base import Array, as_array, check_lengths, check_size
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.options import has_no_time_axis, walk
+from crnn.reference.training import valid_steps
 
 
 def input_width(layer: Any) -> int | None:
@@ -105,6 +106,12 @@ def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, 
             f"{name}: expected integers from 0 to K-1={K - 1}, "
             f"got {symbols.min()} to {symbols.max()}"
         )
+
+
+def readable_symbols(symbols: Array, lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Symbols that hold any other too, whatever type they came in; 0 in padding."""
+    there = valid_steps(symbols.shape, lengths)
+    return np.where(there, symbols, 0).astype(np.int64, copy=False)
 
 
 def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:

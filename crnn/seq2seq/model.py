@@ -376,6 +376,7 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         ends = checks.checked_lengths(lengths_name, target_lengths, target.shape)
         if K is not None:
             checks.check_symbols("target_in", target, ends, K)
+            target = checks.readable_symbols(target, ends)
         return read, target, lengths, ends
 
     def _checked_source(
