@@ -11,6 +11,7 @@ from conftest import (
     LAYERS,
     H,
     I,
+    assert_close,
     assert_same_bits,
     copied,
     every_cell,
@@ -292,6 +293,28 @@ def test_a_subclass_with_attributes():
     assert text.startswith("Bidirectional(Noted(")
     assert "note=['x']" in text
     assert repr(eval(text, vars(crnn) | {"Noted": Noted})) == text
+
+
+class Halved(crnn.GRU):
+    """Of another mind in use than in training."""
+
+    def __call__(self, *args, **options):
+        y, state = super().__call__(*args, **options)
+        return y / 2, state
+
+
+def test_what_runs_in_the_core_hears_a_call_of_its_own():
+    symbols, stack = np.array([[1, 0, 2]]), [crnn.Embedding(3, 2, seed=1)]
+    plain, halved = (crnn.Sequential([*stack, kind(2, 4, seed=2)]) for kind in (crnn.GRU, Halved))
+    assert_same_bits(halved(symbols)[0], plain(symbols)[0] / 2)
+    options = {"source_symbols": 3, "target_symbols": 9, "seed": 3}
+    plain, halved = (
+        crnn.Seq2Seq(crnn.GRU(2, 4, seed=1), kind(2, 4, seed=2), **options)
+        for kind in (crnn.GRU, Halved)
+    )
+    halved.output.params["W"] *= 2
+    asked = {"start": 0, "stop": None, "max_steps": 9}
+    assert_close(halved.generate(symbols, **asked)[1], plain.generate(symbols, **asked)[1], 1e-6)
 
 
 def test_compositions_hear_a_subclass():

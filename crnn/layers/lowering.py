@@ -21,11 +21,12 @@ from crnn.layers.recurrent import Recurrent
 
 def is_core_layer(layer: Any) -> bool:
     """Whether a layer is one of crnn's recurrent ones in what it does: nothing is overridden."""
-    kind = type(layer)
+    kind, own = type(layer), _core.Recurrent
     return (
         isinstance(layer, Recurrent)
-        and kind.forward is _core.Recurrent.forward
-        and kind.backward is _core.Recurrent.backward
+        and kind.__call__ is own.__call__
+        and kind.forward is own.forward
+        and kind.backward is own.backward
     )
 
 
