@@ -188,6 +188,7 @@ class Seq2Seq:
     def _decode_back(
         self,
         tape: DecoderTape,
+        layers: tuple[Any, ...],
         dy: _Array,
         dcontext: _Array,
         dW_query_t: _Array | None,

@@ -4,6 +4,8 @@ The two share attention and the choice of symbols, and nothing else: one walks o
 other calls the layers' public methods, whose own tests stand on the twins in NumPy.
 """
 
+import copy
+
 import numpy as np
 import pytest
 from conftest import CELLS, assert_close, assert_same_bits, copied, fill
@@ -254,13 +256,51 @@ def test_the_core_refuses_what_does_not_fit():
         with pytest.raises((TypeError, ValueError)):
             core._decode(*arguments)
     _, _, tape = core._decode(*right)
-    y, context = np.zeros((2, 3, 4), "float32"), np.zeros((2, 3, 4), "float32")
-    for arguments in (
-        (None, y, context, None, None),
-        (tape, y[:1], context, None, None),
-        (tape, y, context[:, :, :2], None, None),
-        (tape, y, context, np.zeros((4, 4), "float32"), None),
-        (tape, y, context, None, np.zeros(4, "float32")),
-    ):
+    y = context = np.zeros((2, 3, 4), "float32")
+    right = [tape, (gru,), y, context, None, None]
+    core._decode_back(*right)
+    wrong = [
+        (0, None),
+        (1, gru),
+        (1, ()),
+        (1, (gru, gru)),
+        (1, (crnn.Dense(5, 4),)),
+        (1, (crnn.GRU(5, 5),)),
+        (1, (crnn.GRU(5, 4, activation="relu"),)),
+        (2, y[:1]),
+        (3, context[:, :, :2]),
+        (4, np.zeros((4, 4), "float32")),
+        (5, np.zeros(4, "float32")),
+    ]
+    for place, value in wrong:
+        arguments = list(right)
+        arguments[place] = value
         with pytest.raises((TypeError, ValueError)):
             core._decode_back(*arguments)
+
+
+def walked_back(model, tape):
+    """The model's gradients, from those that `gradients` takes at the logits."""
+    model.zero_grad()
+    model.backward(tape, np.random.default_rng(4).normal(size=(B, T, K)))
+    return copied(model.grads)
+
+
+def test_a_copy_walks_a_tape_back_into_its_own_gradients():
+    """As the copy of a layer does."""
+    model = stacked_model("lstm")
+    _, tape = gradients(model, symbols_of(B, S, T))
+    before = copied(model.grads)
+    assert_same_bits(walked_back(copy.deepcopy(model), tape), before)
+    assert_same_bits(copied(model.grads), before)
+
+
+def test_a_layer_made_anew_does_not_reach_a_tape():
+    """Its model refuses the tape, of which a copy of what the model was can still be taught."""
+    model = stacked_model("gru_after")
+    _, tape = gradients(model, symbols_of(B, S, T))
+    twin, expected = copy.deepcopy(model), copied(model.grads)
+    model.decoder.layers[1].layers[0].__init__(5, 400, dtype="float64", seed=2)
+    with pytest.raises(ValueError, match=r"^tape: expected one of a model like this"):
+        walked_back(model, tape)
+    assert_same_bits(walked_back(twin, tape), expected)

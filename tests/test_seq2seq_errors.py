@@ -167,6 +167,9 @@ model.backward(whole_tape, dlogits)
     ValueError tape: expected one of a model like this, got one of another
 model.backward(other_cell_tape, dlogits)
     ValueError|TypeError tape: expected
+own_decoder.backward(tape, dlogits)
+relu.backward(tanh_tape, dlogits)
+    ValueError tape: expected one of a decoder like .*, got one of
 model.backward(tape)
     TypeError .*'dlogits'
 teacher.backward(tape, dlogits)
@@ -295,6 +298,13 @@ vectors.forward(floats, floats[..., :1])
 """
 
 
+class OwnGRU(crnn.GRU):
+    """A layer that the core does not know."""
+
+    def forward(self, *args, **options):
+        return super().forward(*args, **options)
+
+
 def gru(dtype="float32"):
     return crnn.GRU(3, 4, dtype=dtype)
 
@@ -316,6 +326,13 @@ def names():
     cell = crnn.GRU(5, 3, reset="before", dtype="float64")
     options = {"source_symbols": 5, "target_symbols": 4, "attention": "additive"}
     janet = fill(crnn.Seq2Seq(model.encoder, cell, **options))
+    own_decoder = crnn.Seq2Seq(model.encoder, OwnGRU(5, 3, dtype="float64"), **options)
+    relu, tanh = (
+        crnn.Seq2Seq(
+            model.encoder, crnn.RNN(5, 3, activation=activation, dtype="float64"), **options
+        )
+        for activation in ("relu", "tanh")
+    )
     teacher = crnn.TeacherForcing(model)
     whole_model = model_of("additive-whole")
     return {
@@ -333,13 +350,16 @@ def names():
         "plain_tape": plain.forward(source, target)[1],
         "wider_tape": wider.forward(source, target)[1],
         "whole_tape": whole_model.forward(source, target)[1],
+        "own_decoder": own_decoder,
+        "relu": relu,
+        "tanh_tape": tanh.forward(source, target)[1],
         "other_cell_tape": janet.forward(source, target)[1],
     }
 
 
 def watched(names):
     """Parameters and gradients of the models."""
-    models = [names[name] for name in ("model", "plain", "vectors")]
+    models = [names[name] for name in ("model", "plain", "vectors", "own_decoder", "relu")]
     return lambda: [[dict(model.params), dict(model.grads)] for model in models]
 
 

@@ -113,7 +113,7 @@ class EmbeddedTape(NamedTuple):
         return getattr(self.tape, name)
 
 
-def _described(layer: Any) -> str | None:
+def described(layer: Any) -> str | None:
     """What two layers share that can read each other's tapes; None for any other layer."""
     if not isinstance(layer, Recurrent):
         return None
@@ -138,7 +138,7 @@ class Pair:
         symbols = np.asarray(x)
         there = steps_there(given.lengths, given.mask, symbols.shape)
         self.table, self.given = Table(embedding, layer, symbols, there), given
-        self.made_of = embedding.K, _described(layer)
+        self.made_of = embedding.K, described(layer)
 
     def run(self, state: Any, keep: bool) -> tuple[Array, Any, EmbeddedTape]:
         """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
@@ -149,7 +149,7 @@ class Pair:
 def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: Any) -> None:
     """Raise where a tape is not one of these two layers, or dstate not one of its state."""
     K, what = tape.made_of
-    if not isinstance(embedding, Embedding) or embedding.K != K or _described(layer) != what:
+    if not isinstance(embedding, Embedding) or embedding.K != K or described(layer) != what:
         raise ValueError(
             f"tape: expected one of {embedding!r} and {layer!r}, "
             f"got one of an Embedding with K={K} and {what}"

@@ -18,7 +18,7 @@ from crnn import _core
 from crnn.layers.base import Array
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dropout
-from crnn.layers.lowering import Table, is_core_layer, table_layer
+from crnn.layers.lowering import Table, described, is_core_layer, table_layer
 from crnn.layers.options import Given
 from crnn.seq2seq.attention import MemoryGradient
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
@@ -40,19 +40,28 @@ class FusedTape(NamedTuple):
 
     core: Any
     table: Table | None  # of the symbols that occur
+    made_of: tuple[str | None, ...]  # what the layers of the decoder are
 
     def check_back(self, model: Seq2Seq) -> None:
-        """Nothing can be wrong with the tape of a model like this."""
+        if not runs(model) or _made_of(model) != self.made_of:
+            raise ValueError(
+                f"tape: expected one of a decoder like {model.decoder!r:.200}, "
+                f"got one of {', '.join(map(str, self.made_of))}"
+            )
 
     def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
         assert dcontext is not None
         if self.table is not None:
             self.table.layer.flat_grads.fill(0)
-        grads = _query_map(model, "grads")
-        dx, dkeys, dvalues, dstates = model._decode_back(self.core, dy, dcontext, *grads)
+        layers, grads = [level.layer for level in _levels(model)], _query_map(model, "grads")
+        lowest = layers[0]
+        if self.table is not None:
+            layers[0] = self.table.layer
+        arguments = tuple(layers), dy, dcontext, *grads
+        dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
         if self.table is not None:
             assert model.target_embedding is not None
-            self.table.hand_over(model.target_embedding, _levels(model)[0].layer)
+            self.table.hand_over(model.target_embedding, lowest)
         dfed = None if self.table is not None else dx[:, :, : model.target_width]
         dstart = _nested(model.decoder, iter(dstates))
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
@@ -116,6 +125,11 @@ def _levels(model: Seq2Seq, given: Given = Given()) -> list[Level]:  # noqa: B00
     return levels
 
 
+def _made_of(model: Seq2Seq) -> tuple[str | None, ...]:
+    """What layers must have in common with those of a tape."""
+    return tuple(described(level.layer) for level in _levels(model))
+
+
 def _flat(decoder: Any, state: Any) -> list[Any]:
     """The state of each level."""
     if type(decoder) is not Sequential:
@@ -168,7 +182,7 @@ def decode(
     noise = given.training, given.call, given.first_row
     y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
     context = tape.x[:, :, own:]
-    return Decoded(y, context, tape.weights, target, FusedTape(tape, table))
+    return Decoded(y, context, tape.weights, target, FusedTape(tape, table, _made_of(model)))
 
 
 def _cleared(target: Array, lengths: NDArray[np.int64] | None) -> Array:

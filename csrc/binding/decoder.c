@@ -7,6 +7,7 @@
 
 typedef struct level {
     Recurrent *layer;            /* owned */
+    crnn_layer kind;             /* what it was then: it may be made anew under the same object */
     state_arrays initial, final; /* owned */
     PyArrayObject *y;            /* owned (B, T, P) */
     PyArrayObject *dropped; /* owned (B, T, I): what it reads in place of the y below; or NULL */
@@ -96,11 +97,9 @@ typedef struct decode_arguments {
     unsigned long long call, first_row;
 } decode_arguments;
 
-static crnn_dtype dtype_of_levels(const DecoderTape *d) { return d->levels[0].layer->layer.dtype; }
+static crnn_dtype dtype_of_levels(const DecoderTape *d) { return d->levels[0].kind.dtype; }
 
-static const crnn_layer *layer_at(const DecoderTape *d, size_t l) {
-    return &d->levels[l].layer->layer;
-}
+static const crnn_layer *layer_at(const DecoderTape *d, size_t l) { return &d->levels[l].kind; }
 
 static size_t width_at(const DecoderTape *d, size_t l) { return crnn_width(layer_at(d, l)); }
 
@@ -144,6 +143,7 @@ static bool level_parse(DecoderTape *d, size_t l, const module_state *module, Py
     }
     to->layer = (Recurrent *)Py_NewRef(layer);
     if (!recurrent_ready(to->layer)) return false;
+    to->kind = to->layer->layer;
     to->noise = (crnn_noise){.on = given->training,
                              .seed = to->layer->seed,
                              .call = given->call,
@@ -386,6 +386,8 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
 /* ---- backward */
 
 typedef struct decode_back_result {
+    Recurrent **layers;        /* owned [depth] of the caller's */
+    crnn_decoder_level *facts; /* owned [depth]: with their params */
     PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
     PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
     state_arrays *dinitial;                                    /* owned [depth] of owned */
@@ -401,10 +403,31 @@ static void back_clear(decode_back_result *out, size_t depth) {
     for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
     for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
     for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
+    PyMem_Free(out->layers);
+    PyMem_Free(out->facts);
     PyMem_Free(out->dy);
     PyMem_Free(out->ddropped);
     PyMem_Free(out->dinitial);
     PyMem_Free(out->level);
+}
+
+/* The layers whose gradients are added to: those of the tape, or others like them. */
+static bool back_layers(const module_state *module, const DecoderTape *d, PyObject *given,
+                        decode_back_result *out) {
+    out->layers = PyMem_Calloc(d->depth, sizeof *out->layers);
+    out->facts = PyMem_Calloc(d->depth, sizeof *out->facts);
+    if (!out->layers || !out->facts) return PyErr_NoMemory() != NULL;
+    if (!PyTuple_Check(given) || (size_t)PyTuple_Size(given) != d->depth) return refuse("layers");
+    for (size_t l = 0; l < d->depth; l++) {
+        PyObject *layer = PyTuple_GetItem(given, (Py_ssize_t)l);
+        if (!PyObject_TypeCheck(layer, module->recurrent)) return refuse("layers");
+        Recurrent *own = out->layers[l] = (Recurrent *)layer;
+        if (!recurrent_ready(own)) return false;
+        if (!options_same(&own->layer, layer_at(d, l))) return refuse("layers");
+        out->facts[l] = d->facts[l];
+        out->facts[l].params = PyArray_DATA((PyArrayObject *)own->flat_params);
+    }
+    return true;
 }
 
 /* A copy of floats (B, T, features): it is going to be changed. */
@@ -432,7 +455,7 @@ static bool level_back_buffers(module_state *module, const DecoderTape *d, size_
         .ddropped = own->dropped ? seq_of(out->ddropped[l]) : (crnn_seq){0},
         .from_learned = own->tape->call.from_learned,
         .dinitial = state_pointers(&out->dinitial[l]),
-        .grads = PyArray_DATA((PyArrayObject *)own->layer->flat_grads)};
+        .grads = PyArray_DATA((PyArrayObject *)out->layers[l]->flat_grads)};
     return true;
 }
 
@@ -472,9 +495,10 @@ static bool added_to(const char *name, PyObject *given, PyArrayObject *like, voi
     return false;
 }
 
-static bool back_run(const DecoderTape *d, crnn_decoder_grads *g) {
-    const crnn_decoder decoder = decoder_of(d, d->levels[0].tape->tape.kernels);
+static bool back_run(const DecoderTape *d, const decode_back_result *out, crnn_decoder_grads *g) {
+    crnn_decoder decoder = decoder_of(d, d->levels[0].tape->tape.kernels);
     size_t bytes;
+    decoder.level = out->facts;
     if (!check_status(crnn_decoder_grads_workspace(&decoder, g, &bytes), "tape")) return false;
     g->workspace = alloc_aligned(bytes);
     if (!g->workspace) return false;
@@ -496,10 +520,10 @@ static PyObject *back_tuple(const DecoderTape *d, const decode_back_result *out)
 }
 
 static PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
-    PyObject *object, *dy, *dcontext, *dw_query, *dv, *result = NULL;
+    PyObject *object, *layers, *dy, *dcontext, *dw_query, *dv, *result = NULL;
     module_state *state = state_of_type(Py_TYPE(self));
-    if (!state ||
-        !PyArg_ParseTuple(args, "OOOOO:_decode_back", &object, &dy, &dcontext, &dw_query, &dv))
+    if (!state || !PyArg_ParseTuple(args, "OOOOOO:_decode_back", &object, &layers, &dy, &dcontext,
+                                    &dw_query, &dv))
         return NULL;
     if (!PyObject_TypeCheck(object, state->decoder_tape)) {
         PyErr_Format(PyExc_TypeError, "tape: expected the one that decode returned, got %.200R",
@@ -510,14 +534,15 @@ static PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
     decode_back_result out = {0};
     crnn_decoder_grads g = {0};
     if (added_to("dW_query", dw_query, d->w_query, &g.dw_query) &&
-        added_to("dv", dv, d->v, &g.dv) && back_buffers(state, d, dy, dcontext, &out)) {
+        added_to("dv", dv, d->v, &g.dv) && back_layers(state, d, layers, &out) &&
+        back_buffers(state, d, dy, dcontext, &out)) {
         g.level = out.level;
         g.dx = seq_of(out.dx);
         g.dcontext = PyArray_DATA(out.dcontext);
         g.dqueries = PyArray_DATA(out.dqueries);
         g.dkeys = PyArray_DATA(out.dkeys);
         g.dvalues = PyArray_DATA(out.dvalues);
-        if (back_run(d, &g)) result = back_tuple(d, &out);
+        if (back_run(d, &out, &g)) result = back_tuple(d, &out);
     }
     back_clear(&out, d->depth);
     return result;
@@ -533,8 +558,9 @@ static PyMethodDef seq2seq_methods[] = {
                "dropout) each; "
                "contexts are written into the last features of x.")},
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
-     PyDoc_STR("_decode_back($self, tape, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
-               "dx, dkeys, dvalues, dstates; adds to dW_query_t, dv and the layers' gradients.")},
+     PyDoc_STR("_decode_back($self, tape, layers, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
+               "dx, dkeys, dvalues, dstates; adds to dW_query_t, dv and the layers' gradients. "
+               "layers: those that the tape was made with, or others like them.")},
     {"_generate", seq2seq_generate, METH_VARARGS,
      PyDoc_STR("_generate($self, levels, embedding, feeds, keys, values, source_lengths, "
                "W_query_t, v, W_out_t, b_out, start, searches, /)\n--\n\n"
