@@ -179,7 +179,7 @@ class Captioner(InFolder):
         ----------
         features : (n, F) floats
         captions : n strings
-        languages : n strings, optional
+        languages : n strings, or one for all, optional
             That of each caption, of a captioner that has languages.
         epochs : int
             How often to go through the captions.
@@ -280,7 +280,8 @@ class Captioner(InFolder):
             How many beginnings of a caption are pursued at a time; with 1 the likeliest symbol is
             taken at each step.
         length_penalty : float
-            With a beam: what the score is divided by is the length to this power.
+            With a beam: what the score is divided by is the length to this power; above 0 favours
+            longer captions.
         """
         vectors = self._features(features)
         tokens, _ = self.network.generate(
