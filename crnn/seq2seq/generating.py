@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, check_seed, check_size
+from crnn.layers.base import Array, check_product, check_seed, check_size
 from crnn.layers.options import Given
 from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import joined
@@ -53,13 +53,15 @@ class Choosing(NamedTuple):
             )
         if self.temperature is not None and beam > 1:
             raise ValueError(f"beam: expected 1 with a temperature, got {beam}")
+        width, (_, batch) = max(beam, n_best), shares[-1]
+        check_product(f"{'beam' if width == beam else 'n_best'}, B, K", width, batch, K)
         steps, seed = check_size("max_steps", max_steps), check_seed(self.seed)
         return [
             _core.Search(
                 end - begin,
                 K,
                 steps,
-                width=max(beam, n_best),
+                width=width,
                 beam=beam > 1,
                 stop=stop,
                 length_penalty=self.length_penalty,
