@@ -16,7 +16,8 @@ TESTS ?=
 PYTEST ?=
 
 # The part of the Python suite that `make asan` runs: what passes arrays through the C core.
-ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py
+ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
+    tests/test_search.py tests/test_seq2seq_core.py
 
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
     -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
