@@ -122,7 +122,10 @@ def test_a_beam(name):
     tokens, scores = model.generate(source, **given, beam=4, n_best=4)
     assert (np.diff(scores, axis=1) <= 0).all()
     best, score = model.generate(source, **given, beam=4)
-    assert_same_bits(best, tokens[:, 0])
+    N = best.shape[1]  # no longer than the longest row that is given
+    assert_same_bits(best, tokens[:, 0, :N])
+    assert (tokens[:, 0, N:] == 0).all()
+    assert (best[:, -1] != 0).any() or up_to_stop(best, 0).all(axis=1).any()
     assert_same_bits(score, scores[:, 0])
     for b in range(B):  # one source alone has the same beam
         one = given | {"source_lengths": given["source_lengths"][b : b + 1]}

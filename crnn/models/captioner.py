@@ -88,6 +88,11 @@ class Captioner(InFolder):
                 f"network: expected one to the {len(vocabulary)} symbols of the vocabulary, "
                 f"got one to {network.target_symbols}"
             )
+        if not network.fixed:
+            raise ValueError(
+                "network: expected one whose encoder reads vectors (B, F), such as a Dense, "
+                f"got {network.encoder!r:.100}"
+            )
         self.vocabulary, self.network = vocabulary, network
         self.words, self.max_length = bool(words), check_size("max_length", max_length)
         self._end = int(vocabulary.encode([END_OF_LINE])[0])
@@ -254,7 +259,7 @@ class Captioner(InFolder):
         if asked is None and not self.languages:
             return np.full(n, self._end)
         expected = f"{n} of {', '.join(self.languages)}" if self.languages else "None"
-        unknown = sorted(set(asked or ["none"]) - set(self.languages))
+        unknown = ["none"] if asked is None else sorted(set(asked) - set(self.languages))
         if asked is None or unknown:
             raise ValueError(f"languages: expected {expected}, got {', '.join(unknown)}")
         return self.vocabulary.encode([_symbol(language) for language in asked])

@@ -132,17 +132,17 @@ def _walk(
 def _gathered(
     results: list[tuple[NDArray[np.int64], NDArray[np.float64]]], stop: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The results of all searches; those that ended earlier are filled up."""
+    """The results of all searches, all as long as the longest row that is given."""
+    fill = -1 if stop is None else stop
     steps = max(tokens.shape[2] for tokens, _ in results)
+    wider = [(0, 0), (0, 0)]
     filled = [
-        np.pad(
-            tokens,
-            [(0, 0), (0, 0), (0, steps - tokens.shape[2])],
-            constant_values=-1 if stop is None else stop,
-        )
+        np.pad(tokens, [*wider, (0, steps - tokens.shape[2])], constant_values=fill)
         for tokens, _ in results
     ]
-    return np.concatenate(filled), np.concatenate([scores for _, scores in results])
+    tokens, scores = np.concatenate(filled), np.concatenate([scores for _, scores in results])
+    written = np.flatnonzero((tokens != fill).any(axis=(0, 1)))  # and the stop behind the last one
+    return tokens[:, :, : written[-1] + 2 if written.size else 1], scores
 
 
 def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[np.bool_]) -> Array:

@@ -530,9 +530,8 @@ class Seq2Seq(_core.Seq2Seq, Composition):
         -------
         tokens : int64 array (B, N), or (B, n_best, N)
             Without the start symbol; behind the first `stop` there is nothing but `stop` (where
-            `stop` is None and a beam finds fewer than `n_best`, -1). N is the number of steps until
-            all rows had ended, and all that their beams kept. For vectors, floats (B, max_steps,
-            E).
+            `stop` is None and a beam finds fewer than `n_best`, -1). N is the length of the longest
+            row, its `stop` included. For vectors, floats (B, max_steps, E).
         scores : float64 array (B,), or (B, n_best)
             The sum of the log-probabilities that the model gives to the symbols (at temperature 1),
             up to the first `stop` and with it; see `length_penalty`. None for vectors.
