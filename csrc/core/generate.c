@@ -34,8 +34,16 @@ static packed_matrices lay_matrices(const crnn_generator *g, crnn_arena *a) {
     return m;
 }
 
+/* Whether the sums above do not wrap. */
+static bool widths_fit(const crnn_generator *g) {
+    size_t joined, floats;
+    return crnn_size_add(top_width(g), context_width(g), &joined) &&
+           crnn_size_add(g->embedded, context_width(g), &floats);
+}
+
 crnn_status crnn_generator_size(const crnn_generator *g, size_t *bytes) {
     crnn_arena a = crnn_arena_at(NULL);
+    if (!widths_fit(g)) return CRNN_OVERFLOW;
     lay_matrices(g, &a);
     return crnn_arena_size(&a, bytes);
 }
@@ -139,9 +147,13 @@ static crnn_status lay_part(const crnn_generator *g, const crnn_search_options *
 
 crnn_status crnn_generation_size(const crnn_generator *g, const crnn_search *search,
                                  size_t *bytes) {
+    const crnn_search_options *o = &search->options;
     part_memory m;
+    size_t rows;
     crnn_arena a = crnn_arena_at(NULL);
-    if (lay_part(g, &search->options, &m, &a) != CRNN_OK) return CRNN_OVERFLOW;
+    if (!widths_fit(g) || !crnn_size_mul(o->groups, o->width, &rows) ||
+        lay_part(g, o, &m, &a) != CRNN_OK)
+        return CRNN_OVERFLOW;
     return crnn_arena_size(&a, bytes);
 }
 

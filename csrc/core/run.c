@@ -103,7 +103,8 @@ const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, cons
 
 void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a) {
     const size_t wide = TILE_VECS * kernels->width;
-    return crnn_take(a, inner, (columns + wide - 1) / wide * wide, crnn_dtype_size(kernels->dtype));
+    const size_t panels = columns / wide + (columns % wide != 0);
+    return crnn_take(a, inner, panels, wide * crnn_dtype_size(kernels->dtype));
 }
 
 /* ---- shares */
