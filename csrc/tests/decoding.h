@@ -279,7 +279,7 @@ static inline void step(const inputs *in, size_t t, const int64_t *there, const 
     char *x = fenced(in->batch * floats * item);
     for (size_t b = 0; b < in->batch; b++) {
         char *row = place(x, b, floats, item);
-        memcpy(row, place(own, b, p->own, item), p->own * item);
+        if (p->own) memcpy(row, place(own, b, p->own, item), p->own * item);
         if (p->feeds)
             memcpy(row + p->own * item, place(s->context, b, p->value_size, item),
                    p->value_size * item);

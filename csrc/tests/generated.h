@@ -119,9 +119,12 @@ static inline void *logits_of(const model *m, size_t n, const void *joined) {
 
 static inline void log_softmax(crnn_dtype dtype, const void *logits, double *out) {
     double top = -INFINITY, sum = 0;
-    for (size_t k = 0; k < K; k++) top = fmax(top, real_at(dtype, logits, k));
-    for (size_t k = 0; k < K; k++) sum += exp(out[k] = real_at(dtype, logits, k) - top);
-    for (size_t k = 0; k < K; k++) out[k] -= log(sum);
+    for (size_t k = 0; k < K; k++) {
+        out[k] = real_at(dtype, logits, k);
+        if (out[k] > top) top = out[k];
+    }
+    for (size_t k = 0; k < K; k++) sum += exp(out[k] - top);
+    for (size_t k = 0; k < K; k++) out[k] -= top + log(sum);
 }
 
 /* A step of a guess in source row b. */

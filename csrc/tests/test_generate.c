@@ -198,8 +198,12 @@ static void check_nan(const problem *p, const crnn_kernels *k) {
     const found f = generate(&m, &o, 1, STEPS);
     open(&r, &m, &o, m.in.batch);
     crnn_generate(&m.generator, r.part, r.count, 1);
+    const size_t bytes =
+        m.in.batch * m.in.attention.steps * m.in.attention.value_size * item_of(&m.in);
+    const void *values = copied(m.in.attention.values, bytes);
     spoil(&m, bad);
     crnn_generate(&m.generator, r.part, r.count, STEPS - 1);
+    memcpy((void *)m.in.attention.values, values, bytes);
     crnn_generate(&m.generator, &r.part[bad], 1, 1); /* nothing any more */
     CHECK(!r.part[bad].finite && r.search[bad].steps == 1 && r.search[bad].live == 1,
           ABOUT "a NaN: %zu steps", WHO(&m.in), r.search[bad].steps);
@@ -282,10 +286,12 @@ static void check_table(const crnn_kernels *k, crnn_cell cell) {
         {5, 3, V + 1, V, 2}, {k->tile_rows + 2, 6, 3, 2, V + 1}, {1, 2, 2 * V, 3, 1}};
     for (int form = (int)cell % (emulated() ? 3 : 1); form < FORMS; form += emulated() ? 3 : 1) {
         for (int i = 0; i < 3; i++) {
+            if (emulated() && i != form % 3) continue;
             const problem p = posed(form, cell, 1 + (size_t)(form + i) % DEPTH, sizes[i]);
             check_problem(&p, k);
         }
     }
+    if (emulated() && strcmp(k->isa, "scalar") == 0) return;
     const problem large = posed(1, cell, DEPTH, (size_t[]){40, 9, 80, 30, 40});
     check_threads(&large, k);
 }
