@@ -288,7 +288,8 @@ def broken(tmp_path):
         ("train one.tsv -o out", "crnn: error: pairs: expected at least two, to hold one out"),
         (
             "train one.tsv -o out --attention loud",
-            "crnn translate train: error: argument --attention: invalid choice: 'loud'",
+            "crnn translate train: error: argument --attention: expected "
+            "additive|dot|general|none, got 'loud'",
         ),
         (
             "train one.tsv -o out --embedding 0",
@@ -308,6 +309,7 @@ def broken(tmp_path):
             "translator, got one with a character model",
         ),
         ("blind --beam 0", "crnn translate: error: argument --beam: expected an integer of at"),
+        ("blind --beam 2000000000000", "crnn: error: not enough memory\n"),
         ("blind --length-penalty x", "crnn translate: error: argument --length-penalty: "),
         ("blind --attention-plot a.png", "crnn: error: attention: expected a translator that has"),
     ],

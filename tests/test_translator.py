@@ -113,6 +113,7 @@ def test_wrong_options(options, error, message):
     ("pairs", "error", "message"),
     [
         ([], ValueError, "pairs: expected at least one, got none"),
+        (None, TypeError, "pairs: expected a list of pairs of strings, got None"),
         (["ab"], TypeError, "pairs: expected pairs of strings, got 'ab'"),
         ([("a", "b", "c")], TypeError, "pairs: expected pairs of strings, got "),
         ([("a", 1)], TypeError, "pairs: expected strings, got 1"),
@@ -268,6 +269,7 @@ def score_of(model, texts, translations):
     ("texts", "options", "error", "message"),
     [
         ("abc", {}, TypeError, "texts: expected a list of texts, got a single one, 'abc'"),
+        (None, {}, TypeError, "texts: expected a list of texts, got None"),
         ([1], {}, TypeError, "texts: expected strings, got 1"),
         (["a\nb"], {}, ValueError, r"texts: expected texts of one line, got 'a\\nb'"),
         (["a"], {"beam": 0}, ValueError, "beam: expected"),

@@ -63,7 +63,9 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
-    return f"not enough memory ({text})" if isinstance(error, MemoryError) else text
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({text})" if text else "not enough memory"
+    return text
 
 
 def _print_whatever_comes() -> None:

@@ -13,6 +13,7 @@ from crnn.cli.arguments import SEED, add_settings, integer, positive
 from crnn.data.pairs import text_lines
 from crnn.models.translator import Translator
 from crnn.models.translator_run import Settings, Source, TranslatorRun
+from crnn.seq2seq.attention import KINDS
 
 TRAIN = "translate train"
 SIDE_BY_SIDE = 512  # lines that are read before they are translated
@@ -29,6 +30,8 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "clip": (positive, "largest norm of a gradient"),
     "seed": (SEED, "decides the initial weights, the pairs held out and their order"),
 }
+
+_ATTENTION = (*KINDS, "none")
 
 
 def named(arguments: Sequence[str]) -> list[str]:
@@ -110,6 +113,13 @@ def add_commands(commands: Any) -> None:
     add.set_defaults(run=translate)
 
 
+def _attention(text: str) -> str | None:
+    """Read a kind of attention, or that there is none."""
+    if text not in _ATTENTION:
+        raise argparse.ArgumentTypeError(f"expected {'|'.join(_ATTENTION)}, got {text!r}")
+    return None if text == "none" else text
+
+
 def _add_settings(add: argparse.ArgumentParser) -> None:
     defaults, none = Settings(), argparse.SUPPRESS
     add.add_argument(
@@ -117,9 +127,8 @@ def _add_settings(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument(
         "--attention",
-        type=lambda name: None if name == "none" else name,
-        choices=("additive", "dot", "general", None),
-        metavar="additive|dot|general|none",
+        type=_attention,
+        metavar="|".join(_ATTENTION),
         default=none,
         help=f"how the decoder looks at the source ({defaults.attention})",
     )

@@ -1,6 +1,6 @@
 """Texts as symbols: characters, or words with spaces between them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 from crnn.data import END_OF_LINE, Vocabulary, hold_out
 from crnn.data.pairs import Pair
@@ -13,6 +13,8 @@ def several(name: str, texts: Iterable[str]) -> list[str]:
     """Return texts as a list; a single one is a mistake that would go unnoticed."""
     if isinstance(texts, str):
         raise TypeError(f"{name}: expected a list of texts, got a single one, {texts!r:.60}")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name}: expected a list of texts, got {texts!r:.60}")
     return list(texts)
 
 
@@ -27,6 +29,8 @@ def symbols_of(name: str, text: str, words: bool) -> list[str]:
 
 def both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
     """Return the symbols of the sources and those of the targets."""
+    if not isinstance(pairs, Sized):
+        raise TypeError(f"pairs: expected a list of pairs of strings, got {pairs!r:.60}")
     if not len(pairs):
         raise ValueError("pairs: expected at least one, got none")
     for pair in pairs:
