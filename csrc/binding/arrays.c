@@ -207,3 +207,8 @@ bool check_status(crnn_status status, const char *what) {
     PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);
     return false;
 }
+
+bool refuse_misfit(const char *name) {
+    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", name);
+    return false;
+}

@@ -1,93 +1,7 @@
 /* The decoder of a Seq2Seq with input feeding: recurrent layers and attention, all steps in one
  * call of the core. The arrays come from crnn's own Python code (crnn/seq2seq/), which has looked
  * at what a user can give wrongly; what memory depends on is checked here all the same. */
-#include "binding.h"
-
-/* ---- the tape: everything that the core was told, and what it kept */
-
-typedef struct level {
-    Recurrent *layer;            /* owned */
-    crnn_layer kind;             /* what it was then: it may be made anew under the same object */
-    state_arrays initial, final; /* owned */
-    PyArrayObject *y;            /* owned (B, T, P) */
-    PyArrayObject *dropped; /* owned (B, T, I): what it reads in place of the y below; or NULL */
-    double dropout;
-    int variational;
-    crnn_noise dropout_noise;
-    crnn_noise noise;
-    Tape *tape; /* owned: that of the layer */
-} level;
-
-typedef struct DecoderTape {
-    PyObject_HEAD
-    size_t depth;
-    level *levels;                        /* owned [depth] */
-    crnn_decoder_level *facts;            /* owned [depth]: the same as the core wants it */
-    PyArrayObject *x, *symbols, *lengths; /* owned */
-    PyArrayObject *keys, *values, *source_lengths, *w_query, *v; /* owned, or NULL */
-    PyArrayObject *queries, *weights;                            /* owned */
-    size_t *words;                                               /* owned */
-    crnn_rows rows;
-    crnn_input in;
-    crnn_attention attention;
-} DecoderTape;
-
-static void level_clear(level *l) {
-    drop(l->layer);
-    state_clear(&l->initial);
-    state_clear(&l->final);
-    drop(l->y);
-    drop(l->dropped);
-    drop(l->tape);
-}
-
-static void decoder_tape_dealloc(DecoderTape *self) {
-    PyArrayObject *const arrays[] = {self->x,       self->symbols,        self->lengths, self->keys,
-                                     self->values,  self->source_lengths, self->w_query, self->v,
-                                     self->queries, self->weights};
-    for (size_t l = 0; self->levels && l < self->depth; l++) level_clear(&self->levels[l]);
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) drop(arrays[i]);
-    PyMem_Free(self->levels);
-    PyMem_Free(self->facts);
-    free_aligned(self->words);
-    object_free(self);
-}
-
-static PyObject *get_weights(DecoderTape *self, void *unused) {
-    (void)unused;
-    return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
-}
-
-static PyObject *get_x(DecoderTape *self, void *unused) {
-    (void)unused;
-    return Py_NewRef((PyObject *)self->x);
-}
-
-static PyObject *get_levels(DecoderTape *self, void *unused) {
-    (void)unused;
-    PyObject *tapes = PyTuple_New((Py_ssize_t)self->depth);
-    for (size_t l = 0; tapes && l < self->depth; l++)
-        if (PyTuple_SetItem(tapes, (Py_ssize_t)l, Py_NewRef((PyObject *)self->levels[l].tape)) < 0)
-            Py_CLEAR(tapes);
-    return tapes;
-}
-
-static PyGetSetDef decoder_tape_attributes[] = {
-    {"levels", (getter)get_levels, NULL, PyDoc_STR("The tapes of the layers, lowest first."), NULL},
-    {"weights", (getter)get_weights, NULL, PyDoc_STR("(B, T, T_source): of attention."), NULL},
-    {"x", (getter)get_x, NULL, PyDoc_STR("What the lowest layer read, contexts last."), NULL},
-    {0},
-};
-
-static PyType_Slot decoder_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("What a decoder with input feeding kept.")},
-    {Py_tp_dealloc, decoder_tape_dealloc},
-    {Py_tp_getset, decoder_tape_attributes},
-    {0, NULL},
-};
-PyType_Spec decoder_tape_spec = {"crnn._core.DecoderTape", sizeof(DecoderTape), 0,
-                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                                 decoder_tape_slots};
+#include "decoder.h"
 
 /* ---- arguments */
 
@@ -97,27 +11,16 @@ typedef struct decode_arguments {
     unsigned long long call, first_row;
 } decode_arguments;
 
-static crnn_dtype dtype_of_levels(const DecoderTape *d) { return d->levels[0].kind.dtype; }
-
-static const crnn_layer *layer_at(const DecoderTape *d, size_t l) { return &d->levels[l].kind; }
-
-static size_t width_at(const DecoderTape *d, size_t l) { return crnn_width(layer_at(d, l)); }
-
-static bool refuse(const char *what) {
-    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
-    return false;
-}
-
 /* What is dropped before a level: (p, seed, number of the Dropout in its model, variational), or
  * None. */
 static bool dropout_parse(level *to, size_t l, PyObject *given, const decode_arguments *all) {
     unsigned long long seed;
     unsigned int number;
     if (given == Py_None) return true;
-    if (!PyTuple_Check(given)) return refuse("levels");
+    if (!PyTuple_Check(given)) return refuse_misfit("levels");
     if (!PyArg_ParseTuple(given, "dKIp", &to->dropout, &seed, &number, &to->variational))
         return false;
-    if (l == 0 || !(to->dropout >= 0 && to->dropout < 1)) return refuse("levels");
+    if (l == 0 || !(to->dropout >= 0 && to->dropout < 1)) return refuse_misfit("levels");
     to->dropout_noise = (crnn_noise){.on = all->training,
                                      .seed = seed,
                                      .call = all->call,
@@ -132,7 +35,7 @@ static bool level_parse(DecoderTape *d, size_t l, const module_state *module, Py
     PyObject *layer, *state, *dropout;
     unsigned int number;
     level *to = &d->levels[l];
-    if (!PyTuple_Check(entry)) return refuse("levels");
+    if (!PyTuple_Check(entry)) return refuse_misfit("levels");
     if (!PyArg_ParseTuple(entry, "OOIO", &layer, &state, &number, &dropout) ||
         !dropout_parse(to, l, dropout, given))
         return false;
@@ -228,7 +131,7 @@ static bool input_parse(DecoderTape *d, PyObject *symbols) {
 
 static bool attention_parse(DecoderTape *d, const decode_arguments *given) {
     const npy_intp B = PyArray_DIM(d->x, 0), P = (npy_intp)width_at(d, d->depth - 1);
-    if (given->keys == Py_None || given->values == Py_None) return refuse("keys, values");
+    if (given->keys == Py_None || given->values == Py_None) return refuse_misfit("keys, values");
     if (!floats_parse(d, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &d->keys))
         return false;
     const npy_intp T = PyArray_DIM(d->keys, 1), A = PyArray_DIM(d->keys, 2);
@@ -240,7 +143,7 @@ static bool attention_parse(DecoderTape *d, const decode_arguments *given) {
         return false;
     const npy_intp C = PyArray_DIM(d->values, 2);
     if ((!d->w_query && A != P) || A < 1 || C < 1 || C > PyArray_DIM(d->x, 2))
-        return refuse("keys, values");
+        return refuse_misfit("keys, values");
     d->attention =
         (crnn_attention){.dtype = dtype_of_levels(d),
                          .batch = (size_t)B,
@@ -274,11 +177,6 @@ static bool decode_parse(DecoderTape *d, const module_state *module,
 }
 
 /* ---- forward */
-
-static PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size_t features) {
-    npy_intp shape[3] = {PyArray_DIM(d->x, 0), PyArray_DIM(d->x, 1), (npy_intp)features};
-    return (PyArrayObject *)new_array(module, 3, shape, dtype_of_levels(d));
-}
 
 /* The tape of a layer, as its own forward would make it. */
 static Tape *level_tape(module_state *module, const DecoderTape *d, size_t l,
@@ -327,18 +225,6 @@ static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
     return true;
 }
 
-static crnn_decoder decoder_of(const DecoderTape *d, const crnn_kernels *kernels) {
-    return (crnn_decoder){.kernels = kernels,
-                          .rows = &d->rows,
-                          .depth = d->depth,
-                          .level = d->facts,
-                          .in = d->in,
-                          .attention = &d->attention,
-                          .w_query = d->w_query ? PyArray_DATA(d->w_query) : NULL,
-                          .queries = PyArray_DATA(d->queries),
-                          .weights = PyArray_DATA(d->weights)};
-}
-
 static bool decode_run(module_state *module, DecoderTape *d) {
     const crnn_kernels *kernels = crnn_kernels_now(dtype_of_levels(d));
     size_t bytes;
@@ -380,171 +266,6 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
         result = PyTuple_Pack(3, tape->levels[tape->depth - 1].y, states, tape);
     drop(states);
     drop(tape);
-    return result;
-}
-
-/* ---- backward */
-
-typedef struct decode_back_result {
-    Recurrent **layers;        /* owned [depth] of the caller's */
-    crnn_decoder_level *facts; /* owned [depth]: with their params */
-    PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
-    PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
-    state_arrays *dinitial;                                    /* owned [depth] of owned */
-    crnn_decoder_level_grads *level;                           /* owned [depth] */
-} decode_back_result;
-
-static void back_clear(decode_back_result *out, size_t depth) {
-    drop(out->dx);
-    drop(out->dcontext);
-    drop(out->dqueries);
-    drop(out->dkeys);
-    drop(out->dvalues);
-    for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
-    for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
-    for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
-    PyMem_Free(out->layers);
-    PyMem_Free(out->facts);
-    PyMem_Free(out->dy);
-    PyMem_Free(out->ddropped);
-    PyMem_Free(out->dinitial);
-    PyMem_Free(out->level);
-}
-
-/* The layers whose gradients are added to: those of the tape, or others like them. */
-static bool back_layers(const module_state *module, const DecoderTape *d, PyObject *given,
-                        decode_back_result *out) {
-    out->layers = PyMem_Calloc(d->depth, sizeof *out->layers);
-    out->facts = PyMem_Calloc(d->depth, sizeof *out->facts);
-    if (!out->layers || !out->facts) return PyErr_NoMemory() != NULL;
-    if (!PyTuple_Check(given) || (size_t)PyTuple_Size(given) != d->depth) return refuse("layers");
-    for (size_t l = 0; l < d->depth; l++) {
-        PyObject *layer = PyTuple_GetItem(given, (Py_ssize_t)l);
-        if (!PyObject_TypeCheck(layer, module->recurrent)) return refuse("layers");
-        Recurrent *own = out->layers[l] = (Recurrent *)layer;
-        if (!recurrent_ready(own)) return false;
-        if (!options_same(&own->layer, layer_at(d, l))) return refuse("layers");
-        out->facts[l] = d->facts[l];
-        out->facts[l].params = PyArray_DATA((PyArrayObject *)own->flat_params);
-    }
-    return true;
-}
-
-/* A copy of floats (B, T, features): it is going to be changed. */
-static PyArrayObject *copied_steps(const DecoderTape *d, const char *name, PyObject *given,
-                                   size_t features) {
-    const dims shape = {3,
-                        {PyArray_DIM(d->x, 0), PyArray_DIM(d->x, 1), (npy_intp)features},
-                        {"B", "T", "features"}};
-    PyArrayObject *array = float_array(name, given, dtype_of_levels(d), &shape, true);
-    PyObject *copy = array ? PyArray_NewCopy(array, NPY_CORDER) : NULL;
-    drop(array);
-    return (PyArrayObject *)copy;
-}
-
-static bool level_back_buffers(module_state *module, const DecoderTape *d, size_t l,
-                               decode_back_result *out) {
-    const level *own = &d->levels[l];
-    if (!out->dy[l]) out->dy[l] = new_steps(module, d, width_at(d, l));
-    if (own->dropped && !(out->ddropped[l] = new_steps(module, d, layer_at(d, l)->inputs)))
-        return false;
-    if (!out->dy[l] || !state_new(&out->dinitial[l], layer_at(d, l), d->rows.given.batch))
-        return false;
-    out->level[l] = (crnn_decoder_level_grads){
-        .dy = seq_of(out->dy[l]),
-        .ddropped = own->dropped ? seq_of(out->ddropped[l]) : (crnn_seq){0},
-        .from_learned = own->tape->call.from_learned,
-        .dinitial = state_pointers(&out->dinitial[l]),
-        .grads = PyArray_DATA((PyArrayObject *)out->layers[l]->flat_grads)};
-    return true;
-}
-
-static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *dy,
-                         PyObject *dcontext, decode_back_result *out) {
-    const size_t top = d->depth - 1;
-    out->dy = PyMem_Calloc(d->depth, sizeof *out->dy);
-    out->ddropped = PyMem_Calloc(d->depth, sizeof *out->ddropped);
-    out->dinitial = PyMem_Calloc(d->depth, sizeof *out->dinitial);
-    out->level = PyMem_Calloc(d->depth, sizeof *out->level);
-    if (!out->dy || !out->ddropped || !out->dinitial || !out->level)
-        return PyErr_NoMemory() != NULL;
-    if (!(out->dy[top] = copied_steps(d, "dy", dy, width_at(d, top))) ||
-        !(out->dcontext = copied_steps(d, "dcontext", dcontext, d->attention.value_size)))
-        return false;
-    for (size_t l = 0; l < d->depth; l++)
-        if (!level_back_buffers(module, d, l, out)) return false;
-    out->dx = new_steps(module, d, (size_t)PyArray_DIM(d->x, 2));
-    out->dqueries = new_steps(module, d, d->attention.key_size);
-    out->dkeys = (PyArrayObject *)new_array(module, 3, PyArray_DIMS(d->keys), dtype_of_levels(d));
-    out->dvalues =
-        (PyArrayObject *)new_array(module, 3, PyArray_DIMS(d->values), dtype_of_levels(d));
-    return out->dx && out->dqueries && out->dkeys && out->dvalues;
-}
-
-/* A gradient that is added to, of the shape of what it is of; NULL for None. */
-static bool added_to(const char *name, PyObject *given, PyArrayObject *like, void **to) {
-    PyArrayObject *array = (PyArrayObject *)given;
-    *to = NULL;
-    if (!like && given == Py_None) return true;
-    if (like && PyArray_Check(given) && PyArray_TYPE(array) == PyArray_TYPE(like) &&
-        PyArray_SAMESHAPE(array, like) && PyArray_ISCARRAY(array)) {
-        *to = PyArray_DATA(array);
-        return true;
-    }
-    PyErr_Format(PyExc_TypeError, "%s: expected a gradient to add to, got %.200R", name, given);
-    return false;
-}
-
-static bool back_run(const DecoderTape *d, const decode_back_result *out, crnn_decoder_grads *g) {
-    crnn_decoder decoder = decoder_of(d, d->levels[0].tape->tape.kernels);
-    size_t bytes;
-    decoder.level = out->facts;
-    if (!check_status(crnn_decoder_grads_workspace(&decoder, g, &bytes), "tape")) return false;
-    g->workspace = alloc_aligned(bytes);
-    if (!g->workspace) return false;
-    Py_BEGIN_ALLOW_THREADS crnn_decoder_backward(&decoder, g);
-    Py_END_ALLOW_THREADS free_aligned(g->workspace);
-    return true;
-}
-
-/* (dx, dkeys, dvalues, [dstate of each layer]) */
-static PyObject *back_tuple(const DecoderTape *d, const decode_back_result *out) {
-    PyObject *states = PyList_New((Py_ssize_t)d->depth);
-    for (size_t l = 0; states && l < d->depth; l++) {
-        PyObject *state = state_object(&out->dinitial[l]);
-        if (!state || PyList_SetItem(states, (Py_ssize_t)l, state) < 0) Py_CLEAR(states);
-    }
-    PyObject *result = states ? PyTuple_Pack(4, out->dx, out->dkeys, out->dvalues, states) : NULL;
-    drop(states);
-    return result;
-}
-
-static PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
-    PyObject *object, *layers, *dy, *dcontext, *dw_query, *dv, *result = NULL;
-    module_state *state = state_of_type(Py_TYPE(self));
-    if (!state || !PyArg_ParseTuple(args, "OOOOOO:_decode_back", &object, &layers, &dy, &dcontext,
-                                    &dw_query, &dv))
-        return NULL;
-    if (!PyObject_TypeCheck(object, state->decoder_tape)) {
-        PyErr_Format(PyExc_TypeError, "tape: expected the one that decode returned, got %.200R",
-                     object);
-        return NULL;
-    }
-    const DecoderTape *d = (DecoderTape *)object;
-    decode_back_result out = {0};
-    crnn_decoder_grads g = {0};
-    if (added_to("dW_query", dw_query, d->w_query, &g.dw_query) &&
-        added_to("dv", dv, d->v, &g.dv) && back_layers(state, d, layers, &out) &&
-        back_buffers(state, d, dy, dcontext, &out)) {
-        g.level = out.level;
-        g.dx = seq_of(out.dx);
-        g.dcontext = PyArray_DATA(out.dcontext);
-        g.dqueries = PyArray_DATA(out.dqueries);
-        g.dkeys = PyArray_DATA(out.dkeys);
-        g.dvalues = PyArray_DATA(out.dvalues);
-        if (back_run(d, &out, &g)) result = back_tuple(d, &out);
-    }
-    back_clear(&out, d->depth);
     return result;
 }
 

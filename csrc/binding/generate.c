@@ -57,24 +57,20 @@ static bool check_tuple(const char *name, PyObject *given, size_t *count) {
 
 static crnn_dtype dtype_of_levels(const generation *g) { return g->layers[0]->layer.dtype; }
 
-static bool refuse(const char *what) {
-    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", what);
-    return false;
-}
-
 /* One entry of levels: (layer, state). */
 static bool level_parse(generation *g, size_t l, const module_state *module, PyObject *entry) {
     const npy_intp batch = PyArray_DIM(g->start, 0);
     PyObject *layer, *state;
     size_t bytes;
     if (!PyTuple_Check(entry) || !PyArg_ParseTuple(entry, "OO", &layer, &state)) return false;
-    if (!PyObject_TypeCheck(layer, module->recurrent) || state == Py_None) return refuse("levels");
+    if (!PyObject_TypeCheck(layer, module->recurrent) || state == Py_None)
+        return refuse_misfit("levels");
     g->layers[l] = (Recurrent *)Py_NewRef(layer);
     if (!recurrent_ready(g->layers[l])) return false;
     const crnn_layer *own = &g->layers[l]->layer;
     if (own->reverse || own->dtype != dtype_of_levels(g) ||
         (l > 0 && own->inputs != crnn_width(&g->layers[l - 1]->layer)))
-        return refuse("levels");
+        return refuse_misfit("levels");
     if (!state_parse(&g->states[l], "state", own, (size_t)batch, state)) return false;
     if (!check_status(crnn_packed_size(own, g->generator.kernels, &bytes), "levels") ||
         !(g->packed[l] = alloc_aligned(bytes)))
@@ -96,7 +92,7 @@ static bool levels_parse(generation *g, const module_state *module, PyObject *gi
     g->depth = g->generator.depth = depth;
     g->generator.level = g->level;
     PyObject *first = PyTuple_GetItem(PyTuple_GetItem(given, 0), 0);
-    if (!first || !PyObject_TypeCheck(first, module->recurrent)) return refuse("levels");
+    if (!first || !PyObject_TypeCheck(first, module->recurrent)) return refuse_misfit("levels");
     g->generator.kernels = crnn_kernels_now(((Recurrent *)first)->layer.dtype);
     for (size_t l = 0; l < depth; l++)
         if (!level_parse(g, l, module, PyTuple_GetItem(given, (Py_ssize_t)l))) return false;
@@ -117,7 +113,7 @@ static bool attention_parse(generation *g, const generate_arguments *given) {
     const npy_intp B = PyArray_DIM(g->start, 0);
     const npy_intp P = (npy_intp)crnn_width(&g->layers[g->depth - 1]->layer);
     crnn_attention *a = &g->attention;
-    if (given->keys == Py_None) return !given->feeds || refuse("keys");
+    if (given->keys == Py_None) return !given->feeds || refuse_misfit("keys");
     if (!floats_parse(g, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &g->keys,
                       &a->keys))
         return false;
@@ -129,7 +125,7 @@ static bool attention_parse(generation *g, const generate_arguments *given) {
         !floats_parse(g, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &g->w_query,
                       &g->generator.w_query) ||
         !floats_parse(g, "v", given->v, (dims){1, {A}, {"A"}}, &g->v, &a->v))
-        return PyErr_Occurred() ? false : refuse("values");
+        return PyErr_Occurred() ? false : refuse_misfit("values");
     if (given->source_lengths != Py_None &&
         (!(g->source_lengths = integer_array("source_lengths", given->source_lengths, &per_row)) ||
          !integers_within("source_lengths", g->source_lengths, 0, T)))
@@ -142,7 +138,7 @@ static bool attention_parse(generation *g, const generate_arguments *given) {
     a->value_size = (size_t)PyArray_DIM(g->values, 2);
     a->lengths = g->source_lengths ? PyArray_DATA(g->source_lengths) : NULL;
     g->generator.attention = a;
-    return (g->w_query || A == P) && A > 0 && a->value_size > 0 ? true : refuse("keys");
+    return (g->w_query || A == P) && A > 0 && a->value_size > 0 ? true : refuse_misfit("keys");
 }
 
 /* Embedding and output layer. */
@@ -154,7 +150,7 @@ static bool ends_parse(generation *g, const generate_arguments *given) {
     if (given->w_out == Py_None ||
         !floats_parse(g, "W_out", given->w_out, (dims){2, {joined, -1}, {"P + C", "K"}}, &g->w_out,
                       &w_out))
-        return PyErr_Occurred() ? false : refuse("W_out");
+        return PyErr_Occurred() ? false : refuse_misfit("W_out");
     const npy_intp K = PyArray_DIM(g->w_out, 1);
     to->w_out = w_out;
     to->symbols = (size_t)K;
@@ -167,7 +163,7 @@ static bool ends_parse(generation *g, const generate_arguments *given) {
     const size_t floats = to->embedded + (to->feeds ? context : 0);
     const size_t table = g->embedding ? 0 : (size_t)K;
     if (g->layers[0]->layer.inputs != floats + table || K < 1 || (g->embedding && !to->embedded))
-        return refuse("levels[0]");
+        return refuse_misfit("levels[0]");
     to->start = PyArray_DATA(g->start);
     return integers_within("start", g->start, 0, K - 1);
 }
@@ -182,18 +178,18 @@ static bool searches_parse(generation *g, const module_state *module, PyObject *
     g->count = count;
     for (size_t i = 0; i < count; i++) {
         PyObject *item = PyTuple_GetItem(given, (Py_ssize_t)i);
-        if (!PyObject_TypeCheck(item, module->search)) return refuse("searches");
+        if (!PyObject_TypeCheck(item, module->search)) return refuse_misfit("searches");
         Search *own = g->searches[i] = (Search *)Py_NewRef(item);
         const crnn_search_options *o = &own->search.options;
         if (own->search.steps != 0 || o->first_group != next || o->symbols != g->generator.symbols)
-            return refuse("searches");
+            return refuse_misfit("searches");
         next += o->groups;
         g->parts[i].search = &own->search;
         if (!check_status(crnn_generation_size(&g->generator, &own->search, &bytes), "beam") ||
             !(g->parts[i].memory = alloc_aligned(bytes)))
             return false;
     }
-    return next == (size_t)PyArray_DIM(g->start, 0) ? true : refuse("searches");
+    return next == (size_t)PyArray_DIM(g->start, 0) ? true : refuse_misfit("searches");
 }
 
 static bool generation_parse(generation *g, const module_state *module,
