@@ -31,7 +31,8 @@ from crnn.seq2seq import checks
 from crnn.seq2seq.encoding import encoding_of
 from crnn.seq2seq.generating import Choosing
 from crnn.seq2seq.last_state import LastState
-from crnn.seq2seq.model import NEW_PARTS, Seq2Seq, dtype_of
+from crnn.seq2seq.model import Seq2Seq
+from crnn.seq2seq.parts import NEW_PARTS, dtype_of
 from crnn.seq2seq.teacher import TeacherForcing, TeacherForcingTape
 
 _GREEDY = Choosing(1, 1, 0.0, None, None, None, None)

@@ -65,3 +65,10 @@ def formed(like: Any, arrays: list[Array]) -> Any:
     """A state like another, with these arrays, as many rows as they have."""
     pairs = zip(arrays, arrays_of(like), strict=True)
     return filled(like, [part.reshape(len(part), *twin.shape[1:]) for part, twin in pairs])
+
+
+def last_h(state: Any) -> Array:
+    """h of the last layer that has a state, (B, P): of (h, c) the first."""
+    if isinstance(state, list):
+        return last_h([part for part in state if arrays_of(part)][-1])
+    return arrays_of(state)[0]

@@ -14,7 +14,7 @@ from crnn.seq2seq.attention import AttentionTape, MemoryGradient
 from crnn.seq2seq.encoding import Encoding
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 
 class Decoded(NamedTuple):
@@ -35,13 +35,13 @@ class Decoded(NamedTuple):
 class DecodedTape(Protocol):
     """What a run keeps for the way back."""
 
-    def check_back(self, model: Seq2Seq) -> None:
+    def check_back(self, model: Seq2SeqParts) -> None:
         """Raise what `back` would, before anything has changed."""
 
-    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         """The gradients of the run; adds to those of embedding, decoder and attention."""
 
-    def shown(self, model: Seq2Seq) -> Any:
+    def shown(self, model: Seq2SeqParts) -> Any:
         """The tape, or the tapes, of the decoder alone."""
 
 
@@ -58,6 +58,19 @@ def joined(y: Array, context: Array | None) -> Array:
     return y if context is None else np.concatenate([y, context], axis=2)
 
 
+def choice(model: Seq2SeqParts, y: Array, context: Array | None) -> Array:
+    """What a model itself gives at a step: the likeliest symbols (B,), or vectors (B, E).
+
+    Parameters
+    ----------
+    model : Seq2Seq
+    y, context : arrays (B, 1, P) and (B, 1, C)
+    """
+    logits, _ = model.output(joined(y, context))
+    chosen = logits[:, 0] if model.target_symbols is None else logits[:, 0].argmax(axis=1)
+    return np.asarray(chosen)
+
+
 class WholeTape(NamedTuple):
     """Of a run over all steps at once."""
 
@@ -65,10 +78,10 @@ class WholeTape(NamedTuple):
     attention: AttentionTape | None
     start: Any
 
-    def check_back(self, model: Seq2Seq) -> None:
+    def check_back(self, model: Seq2SeqParts) -> None:
         model.target_reader.check_backward(self.decoder)
 
-    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         dmemory = None
         if model.attention is not None:
             assert self.attention is not None
@@ -78,12 +91,12 @@ class WholeTape(NamedTuple):
         dfed, dstart = model.target_reader.backward(self.decoder, dy, None)
         return DecodedGradient(dfed, dmemory, filled_up(dstart, self.start))
 
-    def shown(self, model: Seq2Seq) -> Any:
+    def shown(self, model: Seq2SeqParts) -> Any:
         return model.target_reader.layer_tape(self.decoder)
 
 
 def decode(
-    model: Seq2Seq,
+    model: Seq2SeqParts,
     target: Array,
     encoding: Encoding,
     lengths: NDArray[np.int64] | None,

@@ -14,7 +14,7 @@ from crnn.seq2seq.attention import Memory, MemoryGradient
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 
 class EncodingTape(NamedTuple):
@@ -45,7 +45,7 @@ class Encoding(NamedTuple):
 
 
 def encode(
-    model: Seq2Seq, source: Array, lengths: NDArray[np.int64] | None, given: Given, keep: bool
+    model: Seq2SeqParts, source: Array, lengths: NDArray[np.int64] | None, given: Given, keep: bool
 ) -> Encoding:
     """Read the source.
 
@@ -74,14 +74,14 @@ def encode(
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
 
 
-def encoding_of(model: Seq2Seq, vector: Array) -> Encoding:
+def encoding_of(model: Seq2SeqParts, vector: Array) -> Encoding:
     """The encoding in which the encoder made this vector (B, C), for a model of one vector."""
     start, _ = cross(model.bridge, vector, model.start_like)
     return Encoding(None, start, EncodingTape(None, None, None, None))
 
 
 def encode_back(
-    model: Seq2Seq, tape: EncodingTape, gradient: MemoryGradient | None, dstart: Any
+    model: Seq2SeqParts, tape: EncodingTape, gradient: MemoryGradient | None, dstart: Any
 ) -> Array | None:
     """The gradient of the source, None for symbols; adds to the gradients of what `encode` ran.
 

@@ -25,7 +25,7 @@ from crnn.seq2seq.decoding import Decoded, DecodedGradient
 from crnn.seq2seq.encoding import Encoding
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 TABLE_SYMBOLS = 256
 """In use, symbols are all taken through W_x at once where there are at most so many: whatever the
@@ -42,14 +42,14 @@ class FusedTape(NamedTuple):
     table: Table | None  # of the symbols that occur
     made_of: tuple[str | None, ...]  # what the layers of the decoder are
 
-    def check_back(self, model: Seq2Seq) -> None:
+    def check_back(self, model: Seq2SeqParts) -> None:
         if not runs(model) or _made_of(model) != self.made_of:
             raise ValueError(
                 f"tape: expected one of a decoder like {model.decoder!r:.200}, "
                 f"got one of {', '.join(map(str, self.made_of))}"
             )
 
-    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         assert dcontext is not None
         if self.table is not None:
             self.table.layer.flat_grads.fill(0)
@@ -66,7 +66,7 @@ class FusedTape(NamedTuple):
         dstart = _nested(model.decoder, iter(dstates))
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
 
-    def shown(self, model: Seq2Seq) -> Any:
+    def shown(self, model: Seq2SeqParts) -> Any:
         return _nested(model.decoder, iter(self.core.levels))
 
 
@@ -106,12 +106,12 @@ def _leaves(layer: Any, given: Given) -> Iterator[tuple[Any, Given]]:
         yield from _leaves(part, given.part(i))
 
 
-def runs(model: Seq2Seq) -> bool:
+def runs(model: Seq2SeqParts) -> bool:
     """Whether the decoder of a model can be run here."""
     return levels_of(model.decoder, Given()) is not None
 
 
-def draws(model: Seq2Seq) -> bool:
+def draws(model: Seq2SeqParts) -> bool:
     """Whether it drops anything in training."""
     names = ("recurrent_dropout", "weight_drop", "zoneout")
     levels = _levels(model)
@@ -119,13 +119,13 @@ def draws(model: Seq2Seq) -> bool:
     return inside or any(level.dropout for level in levels)
 
 
-def _levels(model: Seq2Seq, given: Given = Given()) -> list[Level]:  # noqa: B008
+def _levels(model: Seq2SeqParts, given: Given = Given()) -> list[Level]:  # noqa: B008
     levels = levels_of(model.decoder, given)
     assert levels is not None
     return levels
 
 
-def _made_of(model: Seq2Seq) -> tuple[str | None, ...]:
+def _made_of(model: Seq2SeqParts) -> tuple[str | None, ...]:
     """What layers must have in common with those of a tape."""
     return tuple(described(level.layer) for level in _levels(model))
 
@@ -145,7 +145,7 @@ def _nested(decoder: Any, states: Iterator[Any]) -> Any:
     return [_nested(part, states) for part in decoder.layers]
 
 
-def _query_map(model: Seq2Seq, what: str) -> tuple[Any, Any]:
+def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:
     """W_query as it lies in memory, and v, of `params` or of `grads`; None where there is none."""
     arrays = getattr(model.attention, what)
     W_query = arrays.get("W_query")
@@ -153,7 +153,7 @@ def _query_map(model: Seq2Seq, what: str) -> tuple[Any, Any]:
 
 
 def decode(
-    model: Seq2Seq,
+    model: Seq2SeqParts,
     target: Array,
     encoding: Encoding,
     lengths: NDArray[np.int64] | None,
@@ -199,7 +199,7 @@ def _cleared(target: Array, lengths: NDArray[np.int64] | None) -> Array:
 
 
 def generate_symbols(
-    model: Seq2Seq, encoding: Encoding, start: NDArray[np.int64], searches: Sequence[Any]
+    model: Seq2SeqParts, encoding: Encoding, start: NDArray[np.int64], searches: Sequence[Any]
 ) -> None:
     """Go through searches to their ends, from one encoding of each source.
 
@@ -239,7 +239,7 @@ def generate_symbols(
     )
 
 
-def shares(model: Seq2Seq, rows: int) -> list[tuple[int, int]]:
+def shares(model: Seq2SeqParts, rows: int) -> list[tuple[int, int]]:
     """How rows are shared out among threads: first and last one behind of each share."""
     threads = min(_core.num_threads(), rows)
     if rows * model.decoder_output * model.decoder_output < SHARED_WORK:

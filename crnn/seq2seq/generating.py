@@ -11,12 +11,12 @@ from crnn import _core
 from crnn.layers.base import Array, check_product, check_seed, check_size
 from crnn.layers.options import Given
 from crnn.seq2seq import fused
-from crnn.seq2seq.decoding import joined
+from crnn.seq2seq.decoding import choice, joined
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.stepwise import Walk
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 EVALUATION = Given(training=False)
 
@@ -86,7 +86,7 @@ class Choosing(NamedTuple):
 
 
 def generate_symbols(
-    model: Seq2Seq,
+    model: Seq2SeqParts,
     encoding: Encoding,
     start: NDArray[np.int64],
     choosing: Choosing,
@@ -117,7 +117,7 @@ def generate_symbols(
 
 
 def _walk(
-    model: Seq2Seq, encoding: Encoding, start: NDArray[np.int64], search: _core.Search
+    model: Seq2SeqParts, encoding: Encoding, start: NDArray[np.int64], search: _core.Search
 ) -> None:
     """Go through a search to its end, step by step."""
     walk, symbols = Walk(model, encoding, EVALUATION, False), start
@@ -145,7 +145,9 @@ def _gathered(
     return tokens[:, :, : written[-1] + 2 if written.size else 1], scores
 
 
-def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[np.bool_]) -> Array:
+def own_choices(
+    model: Seq2SeqParts, target: Array, encoding: Encoding, own: NDArray[np.bool_]
+) -> Array:
     """The target, where `own` is true with what the model finds likeliest after the step before.
 
     Parameters
@@ -174,7 +176,7 @@ def own_choices(model: Seq2Seq, target: Array, encoding: Encoding, own: NDArray[
 
 
 def generate_vectors(
-    model: Seq2Seq,
+    model: Seq2SeqParts,
     encoding: Encoding,
     start: Array,
     max_steps: int,
@@ -183,6 +185,7 @@ def generate_vectors(
     walk = Walk(model, encoding, EVALUATION, False)
     x, given = start, []
     for _ in range(max_steps):
-        x = model.choice(walk.step(x[:, None]))
+        step = walk.step(x[:, None])
+        x = choice(model, step.y, step.context)
         given.append(x)
     return np.stack(given, axis=1)

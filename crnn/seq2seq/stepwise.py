@@ -16,12 +16,13 @@ from crnn.layers.base import Array
 from crnn.layers.options import Given
 from crnn.layers.states import arrays_of, filled, map_state
 from crnn.seq2seq.attention import Attention, AttentionTape, Memory, MemoryGradient
-from crnn.seq2seq.decoding import Decoded, DecodedGradient, filled_up, joined
+from crnn.seq2seq.bridge import last_h
+from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.reader import Reader
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 
 class StepTape(NamedTuple):
@@ -45,14 +46,14 @@ class StepsTape(NamedTuple):
     fed: Array
     own: NDArray[np.bool_] | None  # (B, T): where the model was fed its own output
 
-    def check_back(self, model: Seq2Seq) -> None:
+    def check_back(self, model: Seq2SeqParts) -> None:
         reader, embedding = step_reader(model)
         for step in self.steps:
             reader.check_backward(step.decoder)
             if embedding is not None:
                 embedding.check_backward(step.embedding, None)
 
-    def back(self, model: Seq2Seq, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         back = _WalkBack(model, self)
         dfed = None if self.fed.dtype.kind in "iu" else np.zeros_like(self.fed, model.dtype)
         for t in reversed(range(len(self.steps))):
@@ -65,7 +66,7 @@ class StepsTape(NamedTuple):
             dfed[self.own] = 0
         return DecodedGradient(dfed, back.dmemory, back.start(self.start))
 
-    def shown(self, model: Seq2Seq) -> Any:
+    def shown(self, model: Seq2SeqParts) -> Any:
         reader, _ = step_reader(model)
         return tuple(reader.layer_tape(step.decoder) for step in self.steps)
 
@@ -100,7 +101,7 @@ class Walk:
     memory : Memory or None
     """
 
-    def __init__(self, model: Seq2Seq, encoding: Encoding, given: Given, keep: bool) -> None:
+    def __init__(self, model: Seq2SeqParts, encoding: Encoding, given: Given, keep: bool) -> None:
         self._model, self._given, self._keep = model, given.part(1), keep
         self._reader, self._embedding = step_reader(model)
         self.memory, self.state = encoding.memory, encoding.state
@@ -145,22 +146,15 @@ class Walk:
         self.memory = None if self.memory is None else self.memory.rows(rows)
 
 
-def step_reader(model: Seq2Seq) -> tuple[Reader, Any]:
+def step_reader(model: Seq2SeqParts) -> tuple[Reader, Any]:
     """What runs a step, and the embedding where it is not inside of that."""
     if model.feeds:
         return Reader(None, model.decoder), model.target_embedding
     return model.target_reader, None
 
 
-def last_h(state: Any) -> Array:
-    """h of the last layer that has a state, (B, P): of (h, c) the first."""
-    if isinstance(state, list):
-        return last_h([part for part in state if arrays_of(part)][-1])
-    return arrays_of(state)[0]
-
-
 def decode(
-    model: Seq2Seq,
+    model: Seq2SeqParts,
     target: Array,
     encoding: Encoding,
     lengths: NDArray[np.int64] | None,
@@ -185,7 +179,7 @@ def decode(
         shown.put(t, step)
         tapes.append(step.tape)
         if own is not None and t + 1 < target.shape[1]:
-            chosen = model.choice(step)
+            chosen = choice(model, step.y, step.context)
             fed[:, t + 1][own[:, t + 1]] = chosen[own[:, t + 1]]
     tape = StepsTape(tuple(tapes), encoding.state, encoding.memory, fed, own)
     return Decoded(shown.y, shown.context, shown.weights, fed, tape)
@@ -194,7 +188,7 @@ def decode(
 class _Shown:
     """Arrays (B, T, ...) that are filled step by step; zeros past the ends."""
 
-    def __init__(self, model: Seq2Seq, shape: tuple[int, ...], encoding: Encoding) -> None:
+    def __init__(self, model: Seq2SeqParts, shape: tuple[int, ...], encoding: Encoding) -> None:
         B, T = shape[:2]
         self.y = np.zeros((B, T, model.decoder_output), model.dtype)
         self.context = self.weights = None
@@ -225,7 +219,7 @@ def _there(t: int, lengths: NDArray[np.int64] | None) -> NDArray[np.int64] | Non
 class _WalkBack:
     """The way back along the steps."""
 
-    def __init__(self, model: Seq2Seq, tape: StepsTape) -> None:
+    def __init__(self, model: Seq2SeqParts, tape: StepsTape) -> None:
         self._model, self._attention = model, model.attention
         self._reader, self._embedding = step_reader(model)
         self.dmemory = None if tape.memory is None else MemoryGradient.zeros(tape.memory)

@@ -9,7 +9,7 @@ from crnn.seq2seq.decoding import Decoded
 from crnn.seq2seq.encoding import EncodingTape
 
 if TYPE_CHECKING:
-    from crnn.seq2seq.model import Seq2Seq
+    from crnn.seq2seq.parts import Seq2SeqParts
 
 
 class Seq2SeqTape:
@@ -30,7 +30,7 @@ class Seq2SeqTape:
     """
 
     def __init__(
-        self, model: Seq2Seq, encoding: EncodingTape, decoded: Decoded, output: Any
+        self, model: Seq2SeqParts, encoding: EncodingTape, decoded: Decoded, output: Any
     ) -> None:
         self._owner = model.identity
         self._encoding, self._decoded, self._output = encoding, decoded, output

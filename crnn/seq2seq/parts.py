@@ -1,0 +1,231 @@
+"""What a sequence-to-sequence model is made of: its parts, how they fit, how it is described.
+
+Letters: C units of the encoder's output, P of the decoder's, E numbers that stand for a symbol of
+the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crnn import _core
+from crnn.layers import init
+from crnn.layers.base import (
+    as_dtype,
+    build,
+    check_dtype,
+    check_layer,
+    check_seed,
+    describe,
+)
+from crnn.layers.composition import Composition
+from crnn.layers.dense import Dense, Embedding
+from crnn.layers.options import has_no_time_axis
+from crnn.layers.states import arrays_of
+from crnn.seq2seq import checks
+from crnn.seq2seq.attention import Attention, check_kind
+from crnn.seq2seq.bridge import bridge_for, last_h
+from crnn.seq2seq.reader import Reader
+
+NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "output")
+"""Those that a model makes, in the order in which their seeds are numbered."""
+
+
+class Seq2SeqParts(_core.Seq2Seq, Composition):
+    """The parts of a `Seq2Seq`, which documents the arguments."""
+
+    _leading = ("encoder", "decoder")
+
+    source_embedding: Embedding | None = None
+    target_embedding: Embedding | None = None
+    bridge: Dense | None = None
+    attention: Attention | None = None
+
+    def __init__(
+        self,
+        encoder: Any,
+        decoder: Any,
+        *,
+        source_symbols: int | None = None,
+        target_symbols: int | None = None,
+        attention: str | None = None,
+        input_feeding: bool = True,
+        dtype: DTypeLike | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_layer("encoder", encoder)
+        check_layer("decoder", decoder)
+        self.decoder_width = checks.check_decoder(decoder)
+        self.source_symbols = checks.check_symbol_count("source_symbols", source_symbols)
+        self.target_symbols = checks.check_symbol_count("target_symbols", target_symbols)
+        if attention is not None:
+            check_kind(attention)
+        self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
+        kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
+        self._make_parts(attention, kind)
+
+    def _make_parts(self, kind: str | None, dtype: np.dtype[Any]) -> None:
+        """The parts between encoder and decoder, and after them."""
+        self.source_width = self._source_width()
+        if self.source_symbols is not None:
+            options = self._options("source_embedding", dtype)
+            self.source_embedding = Embedding(self.source_symbols, self.source_width, **options)
+        C, state = self._probe_encoder(kind, dtype)
+        self.decoder_output, self.start_like = self._probe_decoder(dtype)
+        if self.fixed and not (self.source_width and self.source_symbols is None):
+            raise ValueError(
+                "encoder: expected one with a state, or that makes one vector of a sequence, for "
+                f"symbols without attention, got {self.encoder!r:.100}"
+            )
+        self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
+        if kind is not None:
+            options = self._options("attention", dtype)
+            self.attention = Attention(kind, self.decoder_output, C, **options)
+        self.target_width = self._target_width(C)
+        if self.target_symbols is not None:
+            options = self._options("target_embedding", dtype)
+            self.target_embedding = Embedding(self.target_symbols, self.target_width, **options)
+        read = self.decoder_output + (0 if kind is None else C)
+        given = self.target_symbols or self.target_width
+        self.output = Dense(read, given, **self._options("output", dtype))
+
+    def _options(self, part: str, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """dtype and seed of a new part."""
+        seed = init.seed_of_part(self.seed, init.PARTS_STREAM, NEW_PARTS.index(part))
+        return {"dtype": dtype, "seed": seed}
+
+    def _source_width(self) -> int:
+        """I; 0 for an encoder with an embedding of its own."""
+        width = checks.check_encoder(self.encoder)
+        if width is None and (self.own_symbols is None or self.source_symbols is not None):
+            raise ValueError(
+                "encoder: expected a layer that reads vectors and says how long they are "
+                f"(input_size), got {self.encoder!r:.100}"
+            )
+        return width or 0
+
+    def _probe_encoder(self, kind: str | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
+        """C, and what reaches the decoder besides attention, of one row."""
+        if kind is not None and has_no_time_axis(self.encoder):
+            raise ValueError(
+                "encoder: expected one that keeps the time axis, at whose steps attention looks, "
+                f"got {self.encoder!r:.100}"
+            )
+        width = self.source_width
+        one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
+        y, state = self.encoder(one)
+        C, pooled = int(y.shape[-1]), has_no_time_axis(self.encoder)
+        self.fixed = kind is None and not pooled and not arrays_of(state)
+        self.one_vector = pooled or self.fixed
+        return C, np.zeros((1, C), dtype) if self.one_vector else state
+
+    def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
+        """P, and a state of one row."""
+        y, state = self.decoder(np.zeros((1, 1, self.decoder_width), dtype))
+        if not arrays_of(state):
+            raise ValueError(f"decoder: expected one with a state, got {self.decoder!r:.100}")
+        return int(y.shape[-1]), state
+
+    def _target_width(self, C: int) -> int:
+        """E."""
+        if not self.feeds:
+            return self.decoder_width
+        h = last_h(self.start_like)
+        if h.shape != (1, self.decoder_output):
+            raise ValueError(
+                "decoder: expected an output as wide as its last h, because either asks for a "
+                f"context with input feeding, got {self.decoder_output} and {h.shape[1]}"
+            )
+        if self.decoder_width <= C:
+            raise ValueError(
+                f"decoder: expected an input wider than the context, C={C} numbers, which is "
+                f"joined to it with input feeding, got {self.decoder_width}"
+            )
+        return self.decoder_width - C
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        names = ("source_embedding", "target_embedding", "encoder", "decoder", "bridge")
+        found = {name: getattr(self, name) for name in (*names, "attention", "output")}
+        return {name: part for name, part in found.items() if part is not None}
+
+    @property
+    def feeds(self) -> bool:
+        """Whether the context is joined to the decoder's input."""
+        return self.input_feeding and self.attention is not None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of parameters and outputs."""
+        return self.output.dtype
+
+    @property
+    def output_size(self) -> int:
+        """K of the target's symbols, or E."""
+        return self.output.output_size
+
+    @property
+    def own_symbols(self) -> int | None:
+        """K of the embedding that the encoder begins with, if it has one of its own."""
+        return checks.own_symbols(self.encoder)
+
+    @property
+    def source_reader(self) -> Reader:
+        """Embedding and encoder."""
+        return Reader(self.source_embedding, self.encoder)
+
+    @property
+    def target_reader(self) -> Reader:
+        """Embedding and decoder, where no context comes between them."""
+        return Reader(self.target_embedding, self.decoder)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What a model must have in common with the one that made a tape."""
+        kind = None if self.attention is None else self.attention.kind
+        shapes = tuple((name, array.shape) for name, array in self.param_views.items())
+        return type(self).__name__, kind, self.feeds, shapes
+
+    @property
+    def config(self) -> dict[str, Any]:
+        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
+        return layers | self._own_config
+
+    @property
+    def _own_config(self) -> dict[str, Any]:
+        """The arguments besides encoder and decoder."""
+        return {
+            "source_symbols": self.source_symbols,
+            "target_symbols": self.target_symbols,
+            "attention": None if self.attention is None else self.attention.kind,
+            "input_feeding": self.input_feeding,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
+        return cls(**(dict(config) | layers))
+
+    def __repr__(self) -> str:
+        defaults = self._defaults
+        given = [
+            f"{name}={value!r}"
+            for name, value in self._own_config.items()
+            if value != defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
+
+
+def dtype_of(*layers: Any) -> np.dtype[Any]:
+    """The type of the parameters of the first layer that has any."""
+    for layer in layers:
+        for array in layer.params.values():
+            return check_dtype(array.dtype)
+    return np.dtype("float32")
