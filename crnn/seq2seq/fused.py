@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array
+from crnn.layers.base import Array, valid_steps
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dropout
 from crnn.layers.lowering import Table, described, is_core_layer, table_layer
@@ -169,10 +169,10 @@ def decode(
     own = model.target_width if model.target_embedding is None else 0
     x = np.zeros((*target.shape[:2], own + C), model.dtype)
     layers = [level.layer for level in levels]
+    there = None if lengths is None else valid_steps(lengths, target.shape)
     if model.target_embedding is None:
-        x[:, :, :own] = _cleared(target, lengths)
+        x[:, :, :own] = target if there is None else np.where(there[:, :, None], target, 0)
     else:
-        there = None if lengths is None else np.arange(target.shape[1]) < lengths[:, None]
         table = Table(model.target_embedding, layers[0], target, there)
         symbols, layers[0] = table.rows, table.layer
     states, numbers = _flat(model.decoder, encoding.state), [level.number for level in levels]
@@ -183,14 +183,6 @@ def decode(
     y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
     context = tape.x[:, :, own:]
     return Decoded(y, context, tape.weights, target, FusedTape(tape, table, _made_of(model)))
-
-
-def _cleared(target: Array, lengths: NDArray[np.int64] | None) -> Array:
-    """Zeros where rows have ended."""
-    if lengths is None:
-        return target
-    there = np.arange(target.shape[1]) < lengths[:, None]
-    return np.where(there[:, :, None], target, 0)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -185,10 +185,6 @@ typedef struct step {
     size_t item;
 } step;
 
-static char *row_of(const void *base, size_t row, size_t wide, size_t item) {
-    return (char *)base + row * wide * item;
-}
-
 static void multiply(const step *st, size_t inner, size_t columns, const void *a, const void *b,
                      const void *init, void *c) {
     const crnn_product product = {st->rows, inner, columns, a, b, init, c};
@@ -205,8 +201,8 @@ static void attend_rows(const step *st) {
     crnn_arena packed = crnn_arena_at(g->packed);
     if (g->w_query) multiply(st, P, A, h, lay_matrices(g, &packed).query, NULL, m->queries);
     for (size_t i = 0; i < st->rows; i++)
-        g->kernels->attend(att, source[i], row_of(queries, i, A, st->item), m->weights,
-                           row_of(m->joined, i, joined_width(g), st->item) + P * st->item);
+        g->kernels->attend(att, source[i], crnn_row_of(queries, i, A, st->item), m->weights,
+                           crnn_row_of(m->joined, i, joined_width(g), st->item) + P * st->item);
 }
 
 /* What the lowest layer reads. */
@@ -215,10 +211,12 @@ static crnn_input input_of(const step *st) {
     const part_memory *m = st->m;
     const size_t floats = floats_of(g), E = g->embedded, C = floats - E, P = top_width(g);
     for (size_t i = 0; i < st->rows; i++) {
-        char *x = row_of(m->x, i, floats, st->item);
-        if (E) memcpy(x, row_of(g->embedding, (size_t)m->symbols[i], E, st->item), E * st->item);
+        char *x = crnn_row_of(m->x, i, floats, st->item);
+        if (E)
+            memcpy(x, crnn_row_of(g->embedding, (size_t)m->symbols[i], E, st->item), E * st->item);
         if (C)
-            memcpy(x + E * st->item, row_of(m->joined, i, joined_width(g), st->item) + P * st->item,
+            memcpy(x + E * st->item,
+                   crnn_row_of(m->joined, i, joined_width(g), st->item) + P * st->item,
                    C * st->item);
     }
     return (crnn_input){.x = {floats ? m->x : NULL, (ptrdiff_t)floats, 0},
@@ -309,10 +307,7 @@ static void generate_part(void *context, size_t member, size_t members) {
 static double step_work(const crnn_generator *g, const crnn_generation *parts, size_t count) {
     double rows = 0, each = (double)joined_width(g) * (double)g->symbols;
     for (size_t i = 0; i < count; i++) rows += (double)parts[i].search->live;
-    for (size_t l = 0; l < g->depth; l++) {
-        const crnn_layer *layer = g->level[l].layer;
-        each += 3 * (double)layer->hidden * (double)(layer->hidden + crnn_width(layer));
-    }
+    for (size_t l = 0; l < g->depth; l++) each += crnn_step_work(g->level[l].layer);
     return rows * each;
 }
 

@@ -109,6 +109,11 @@ void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns
 
 /* ---- shares */
 
+double crnn_step_work(const crnn_layer *layer) {
+    const double columns = (double)strlen(crnn_cell_describe(layer->cell)->gates);
+    return columns * (double)layer->hidden * (double)(layer->inputs + crnn_width(layer));
+}
+
 /* Multiply-adds of one step worth meeting for. */
 static const double STEP_WORK = 40e3;
 

@@ -49,7 +49,15 @@ const void *crnn_drop_weights(const crnn_shape *s, const crnn_noise *noise, cons
 /* Room for a packed dense matrix of so many rows, whichever way round. */
 void *crnn_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, crnn_arena *a);
 
+/* Row `row` of rows of so many elements. */
+static inline char *crnn_row_of(const void *base, size_t row, size_t wide, size_t item) {
+    return (char *)base + row * wide * item;
+}
+
 /* ---- shares */
+
+/* Multiply-adds of a step of one row. */
+double crnn_step_work(const crnn_layer *layer);
 
 /* Multiply-adds of a pass over all steps. */
 double crnn_recurrence_work(const crnn_shape *s, const crnn_rows *rows);
