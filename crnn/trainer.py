@@ -86,6 +86,12 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         check_layer("model", model)
+        through = getattr(model, "trained_through", None)
+        if through is not None:
+            raise TypeError(
+                f"model: expected a layer that reads one input, got a {type(model).__name__}: "
+                f"wrap it in {through}"
+            )
         if not callable(loss):
             raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
         if not isinstance(optimizer, Optimizer):

@@ -400,5 +400,5 @@ def test_fit_says_what_is_wrong(names):
         fit((source, target))
     with pytest.raises(ValueError, match=r"^layer: expected one that reads forwards"):
         fit(((source, target), target), checkpoint_every=2)
-    with pytest.raises(TypeError, match=r"crnn.TeacherForcing"):
+    with pytest.raises(TypeError, match=r"^model: expected .* wrap it in crnn.TeacherForcing"):
         fit(((source, target), target), teacher.model)

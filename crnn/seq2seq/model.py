@@ -96,6 +96,9 @@ class Seq2Seq(Seq2SeqParts):
     ((1, 4, 30), (1, 4, 3))
     """
 
+    #: What makes it a layer in the usual protocol.
+    trained_through = "crnn.TeacherForcing"
+
     # ------------------------------------------------------------------------------ running it
 
     def __call__(  # type: ignore[override]
