@@ -42,9 +42,6 @@ typedef struct inputs {
         crnn_cell_describe((in)->layer[0].cell)->name, (in)->p->name, (in)->batch, (in)->steps, \
         (in)->layer[0].hidden, (in)->p->depth
 
-/* An emulator is many times as slow. */
-static inline bool emulated(void) { return getenv("CRNN_NO_FORKS") != NULL; }
-
 /* ---- numbers */
 
 enum { S_X, S_SYMBOLS, S_DY, S_DCONTEXT, S_KEYS, S_VALUES, S_V, S_QUERY, S_SUMS, S_LEVELS };

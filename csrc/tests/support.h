@@ -11,6 +11,19 @@
 
 #include "kernels.h"
 
+/* ---- runners: an emulator is many times as slow, sanitizers are several times */
+
+static inline bool emulated(void) { return getenv("CRNN_NO_FORKS") != NULL; }
+
+/* One of so many problems of a long row is taken. */
+static inline int thinned(void) {
+#if defined(__SANITIZE_ADDRESS__)
+    return 3;
+#else
+    return emulated() ? 7 : 1;
+#endif
+}
+
 /* ---- fenced memory: reading or writing past the end stops the test, what is read from before the
  * start or was never written is NaN, what is written there is noticed. A buffer is handed out until
  * fences_release is called with what fences_used was before. */

@@ -321,14 +321,11 @@ static void check_threads(const crnn_kernels *k, crnn_cell cell) {
     }
 }
 
-/* An emulator, many times as slow, gets every seventh problem. */
-static int emulated(void) { return getenv("CRNN_NO_FORKS") != NULL; }
-
 /* Of two tables one after the other each has the costly checks of every other problem. */
 static void check_table(const crnn_kernels *k, crnn_cell cell, size_t table) {
     static const int64_t zeros[MOST_ROWS];
     problem p;
-    for (int i = 0; i < SETS * FORMS * 2; i += emulated() ? 7 : 1) {
+    for (int i = 0; i < SETS * FORMS * 2; i += thinned()) {
         const int set = i / 2 / FORMS, form = i / 2 % FORMS, training = i % 2;
         if (!combine(&p, cell, set, form, training)) continue;
         set_shape(&p, k, (set + 2 * form + training + (int)cell) % SHAPES);
