@@ -135,8 +135,8 @@ static void decoder_part(void *context, size_t part, size_t parts) {
     const crnn_decoder *d = f->d;
     for (size_t l = 0; l < d->depth; l++) crnn_forward_pack(&f->calls[l], part, parts);
     crnn_meet(parts);
+    const crnn_span rows = crnn_span_of_rows(d->rows, 0, part, parts);
     for (size_t t = 0; t < d->rows->given.steps; t++) {
-        const crnn_span rows = crnn_span_of_rows(d->rows, 0, part, parts);
         const size_t to = rows.to < d->rows->active[t] ? rows.to : d->rows->active[t];
         if (to <= rows.from) break;
         attend_step(f, t, rows.from, to);
