@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -242,7 +242,32 @@ class Sequential(RunsParts):
         return dy, dstates
 
 
-class Residual(RunsParts):
+class Wrapper(RunsParts):
+    """A composition of one layer, which is all that it is made of."""
+
+    _leading = ("layer",)
+
+    def __init__(self, layer: Any) -> None:
+        check_layer("layer", layer)
+        self.layer = layer
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"layer": self.layer}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"layer": describe(self.layer)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(build(config["layer"]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.layer!r})"
+
+
+class Residual(Wrapper):
     """y = x + layer(x): He et al., "Deep residual learning for image recognition" (2016).
 
     Parameters
@@ -261,27 +286,6 @@ class Residual(RunsParts):
     ValueError
         From forward, if y and x differ in shape.
     """
-
-    _leading = ("layer",)
-
-    def __init__(self, layer: Any) -> None:
-        check_layer("layer", layer)
-        self.layer = layer
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {"layer": self.layer}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"layer": describe(self.layer)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Residual:
-        return cls(build(config["layer"]))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.layer!r})"
 
     def _add(self, x: Any, y: Any) -> Array:
         skip = as_array("x", x)

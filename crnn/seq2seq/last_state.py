@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn.layers.base import build, check_layer, describe
-from crnn.layers.composition import RunsParts
+from crnn.layers.composition import Wrapper
 from crnn.layers.options import Given, check_backward
 from crnn.layers.states import arrays_of
 from crnn.seq2seq.bridge import formed, side_by_side, split_like
@@ -21,7 +19,7 @@ class LastStateTape(NamedTuple):
     state: Any
 
 
-class LastState(RunsParts):
+class LastState(Wrapper):
     """What a layer knows at the end of each row, as one vector: (B, T, I) -> (B, S).
 
     Parameters
@@ -47,24 +45,7 @@ class LastState(RunsParts):
     which no single step of the output shows.
     """
 
-    _leading = ("layer",)
     many_to_one = True
-
-    def __init__(self, layer: Any) -> None:
-        check_layer("layer", layer)
-        self.layer = layer
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {"layer": self.layer}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"layer": describe(self.layer)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> LastState:
-        return cls(build(config["layer"]))
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = given.part(0).run(self.layer, x, state, keep)
