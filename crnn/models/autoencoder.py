@@ -5,7 +5,6 @@ Letters: ``B`` sequences, ``T`` steps, ``I`` features, ``K`` symbols, ``C`` numb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,16 +14,14 @@ from crnn.layers import init
 from crnn.layers.base import (
     Array,
     as_array,
-    build,
     check_dtype,
     check_layer,
     check_no_state,
     check_seed,
     check_size,
-    describe,
     valid_steps,
 )
-from crnn.layers.composition import Composition, Sequential
+from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense
 from crnn.layers.options import Given
 from crnn.seq2seq import checks
@@ -32,7 +29,7 @@ from crnn.seq2seq.encoding import encoding_of
 from crnn.seq2seq.generating import Choosing
 from crnn.seq2seq.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq
-from crnn.seq2seq.parts import NEW_PARTS, dtype_of
+from crnn.seq2seq.parts import NEW_PARTS, EncoderDecoder, dtype_of
 from crnn.seq2seq.teacher import TeacherForcing, TeacherForcingTape
 
 _GREEDY = Choosing(1, 1, 0.0, None, None, None, None)
@@ -44,7 +41,7 @@ class AutoencoderTape(NamedTuple):
     teacher: TeacherForcingTape
 
 
-class SequenceAutoencoder(Composition):
+class SequenceAutoencoder(EncoderDecoder):
     """A sequence to a vector and back, learned from the sequences alone.
 
     The encoder's last state becomes the code, through a linear map; the code becomes the decoder's
@@ -169,11 +166,6 @@ class SequenceAutoencoder(Composition):
         return self.model.output_size
 
     @property
-    def config(self) -> dict[str, Any]:
-        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
-        return layers | self._own_config
-
-    @property
     def _own_config(self) -> dict[str, Any]:
         return {
             "code": self.code,
@@ -182,17 +174,6 @@ class SequenceAutoencoder(Composition):
             "dtype": self.model.dtype.name,
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> SequenceAutoencoder:
-        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
-        return cls(**(dict(config) | layers))
-
-    def __repr__(self) -> str:
-        own, defaults = self._own_config, self._defaults
-        given = [f"code={self.code}"]
-        given += [f"{k}={v!r}" for k, v in own.items() if k != "code" and v != defaults[k]]
-        return f"{type(self).__name__}({self.encoder!r}, {self.decoder!r}, {', '.join(given)})"
 
     # -------------------------------------------------------------------------------- training
 

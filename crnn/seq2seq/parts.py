@@ -7,7 +7,7 @@ the target.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -35,10 +35,41 @@ NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "out
 """Those that a model makes, in the order in which their seeds are numbered."""
 
 
-class Seq2SeqParts(_core.Seq2Seq, Composition):
-    """The parts of a `Seq2Seq`, which documents the arguments."""
+class EncoderDecoder(Composition):
+    """What is made of an encoder, a decoder and other arguments, and describes itself by them."""
 
-    _leading = ("encoder", "decoder")
+    _leading: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+
+    encoder: Any
+    decoder: Any
+
+    @property
+    def config(self) -> dict[str, Any]:
+        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
+        return layers | self._own_config
+
+    @property
+    def _own_config(self) -> dict[str, Any]:
+        """The arguments besides encoder and decoder."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
+        return cls(**(dict(config) | layers))
+
+    def __repr__(self) -> str:
+        defaults = self._defaults
+        given = [
+            f"{name}={value!r}"
+            for name, value in self._own_config.items()
+            if value != defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
+
+
+class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
+    """The parts of a `Seq2Seq`, which documents the arguments."""
 
     source_embedding: Embedding | None = None
     target_embedding: Embedding | None = None
@@ -192,13 +223,7 @@ class Seq2SeqParts(_core.Seq2Seq, Composition):
         return type(self).__name__, kind, self.feeds, shapes
 
     @property
-    def config(self) -> dict[str, Any]:
-        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
-        return layers | self._own_config
-
-    @property
     def _own_config(self) -> dict[str, Any]:
-        """The arguments besides encoder and decoder."""
         return {
             "source_symbols": self.source_symbols,
             "target_symbols": self.target_symbols,
@@ -207,20 +232,6 @@ class Seq2SeqParts(_core.Seq2Seq, Composition):
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
-        return cls(**(dict(config) | layers))
-
-    def __repr__(self) -> str:
-        defaults = self._defaults
-        given = [
-            f"{name}={value!r}"
-            for name, value in self._own_config.items()
-            if value != defaults[name]
-        ]
-        return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
 
 
 def dtype_of(*layers: Any) -> np.dtype[Any]:
