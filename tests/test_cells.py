@@ -144,7 +144,7 @@ def pack(parts):
 def answer(y, state, tape, dx, dstate, grads):
     named = {"y": y, "state": state, "gates": tape.gates, "dx": dx, "dstate": dstate}
     named["grads"] = dict(grads)
-    traced = {name: getattr(tape, name, None) for name in ("h", "c", "dh", "dc")}
+    traced = {name: getattr(tape, name, None) for name in ("h", "c", "dh", "dc", "dgates")}
     return named | traced
 
 
@@ -260,7 +260,7 @@ def test_the_trace_is_there_when_asked_for(kind):
     _, _, tape = task.forward(layer)
     layer.backward(tape, task.dy, task.dstate)
     pair = len(CELLS[kind].twin.state_names) == 2
-    for name in ("dh", "dc") if pair else ("dh",):
+    for name in ("dgates", "W_h_terms", "dh", "dc") if pair else ("dgates", "W_h_terms", "dh"):
         with pytest.raises(AttributeError, match="trace=True"):
             getattr(tape, name)
     layer.backward(tape, task.dy, task.dstate, trace=True)

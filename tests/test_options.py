@@ -62,6 +62,7 @@ def steps_of(shape, kind):
 
 def answer(y, state, tape, dx, dstate, grads):
     parts = {"y": y, "state": state, "h": tape.h, "gates": tape.gates, "dh": tape.dh, "dx": dx}
+    parts |= {"dgates": tape.dgates}
     if isinstance(state, tuple):
         parts |= {"c": tape.c, "dc": tape.dc}
     return leaves(parts | {"dstate": dstate, "grads": dict(grads)})

@@ -29,6 +29,21 @@ from crnn.layers.pointwise import Pointwise
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import check_like, map_state
 from crnn.layers.streams import stream_of
+from crnn.layers.tapes import Pieces, ask_for_trace
+
+
+class Traces:
+    """The tapes of all windows with their traces, where they are asked for: none is kept else."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.windows: list[Any] = []
+
+    def add(self, tape: Any) -> None:
+        """The next window before; asks it for its trace."""
+        if self.wanted:
+            ask_for_trace(tape)
+            self.windows.insert(0, tape)
 
 
 class CheckpointedTape(NamedTuple):
@@ -41,6 +56,16 @@ class CheckpointedTape(NamedTuple):
     end: Any  # zeros like the last state, in no memory
     shape: tuple[int, ...]  # of y
     echoes: Echoes | None
+    traces: Traces
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The windows' tapes of a walk back that left a trace."""
+        return {"layer": Pieces(self.traces.windows)}
+
+    def ask_for_trace(self) -> None:
+        """Keep the windows' tapes of the walks back to come."""
+        self.traces.wanted = True
 
 
 class Echoes(NamedTuple):
@@ -155,8 +180,12 @@ class Checkpointed(RunsParts):
         if echoes is not None:
             y[echoes.rows, echoes.steps] = y[echoes.rows, echoes.sources]
         end = map_state(lambda one: np.broadcast_to(one.dtype.type(0), one.shape), after)
-        tape = CheckpointedTape(self._owner(), array, given, starts, end, y.shape, echoes)
-        return y, after, tape
+        owner = self._owner()
+        return (
+            y,
+            after,
+            CheckpointedTape(owner, array, given, starts, end, y.shape, echoes, Traces()),
+        )
 
     def _cuts(self, x: Array) -> list[slice]:
         """The windows; one for no steps."""
@@ -202,14 +231,23 @@ class Checkpointed(RunsParts):
             )
         check_like("dstate", dstate, tape.end)
 
-    def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the layer. `dy` None stands for zeros."""
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, Any]:
+        """dx, dstate; adds to the gradients of the layer. `dy` None stands for zeros.
+
+        A trace takes the memory that was saved: the tapes of all windows are kept for it.
+        """
         self.check_backward(tape, dstate)
+        if trace:
+            ask_for_trace(tape)
+        tape.traces.windows.clear()
         dy = _gradient(tape, dy)
         dx = None
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
             part = given.run(self.layer, x, start, True)[2]
+            tape.traces.add(part)
             d, dstate = self.layer.backward(part, None if dy is None else dy[:, cut], dstate)
             del part  # before the next one is there
             if d is not None:

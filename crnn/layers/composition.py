@@ -16,6 +16,7 @@ from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import states_of
 from crnn.layers.streams import ResidualStream, SequentialStream
+from crnn.layers.tapes import ask_for_trace
 from crnn.layers.tied import built, describing
 
 
@@ -107,6 +108,11 @@ class RunsParts(Composition):
 
 class SequentialTape(tuple[Any, ...]):
     """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Each under the name of its layer."""
+        return {str(i): tape for i, tape in enumerate(self)}
 
 
 class Sequential(RunsParts):
@@ -226,9 +232,13 @@ class Sequential(RunsParts):
                 check_backward(layer, part, part_dstate)
             before = layer
 
-    def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, list[Any]]:
-        """dx, dstates; adds to the gradients of all layers."""
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, list[Any]]:
+        """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
         self.check_backward(tape, dstate)
+        if trace:
+            ask_for_trace(tape)
         dstates = self._states("dstate", dstate)
         layers = reversed(range(len(self.layers)))
         for i in layers:
@@ -307,8 +317,12 @@ class Residual(Wrapper):
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_backward(self.layer, tape, dstate)
 
-    def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the layer."""
+        if trace:
+            ask_for_trace(tape)
         dx, dbefore = self.layer.backward(tape, dy, dstate)
         return dx if dy is None else dx + np.asarray(dy, dtype=dx.dtype), dbefore
 

@@ -12,6 +12,7 @@ from crnn.layers.composition import RunsParts
 from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.states import arrays_of, filled
 from crnn.layers.streams import stream_of
+from crnn.layers.tapes import ask_for_trace
 
 
 class ConditionedTape(NamedTuple):
@@ -20,6 +21,11 @@ class ConditionedTape(NamedTuple):
     layer: Any
     init: Any
     fixed: tuple[tuple[int, ...], np.dtype[Any]]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Both, by name."""
+        return {"layer": self.layer, "init": self.init}
 
 
 class Conditioned(RunsParts):
@@ -121,9 +127,13 @@ class Conditioned(RunsParts):
         if tape.init is not None:
             check_backward(self.init, tape.init, None)
 
-    def backward(self, tape: Any, dy: Any, dstate: Any = None) -> tuple[tuple[Any, Any], Any]:
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[tuple[Any, Any], Any]:
         """(dx, dfixed), dstate; adds to the gradients of both parts."""
         self.check_backward(tape, dstate)
+        if trace:
+            ask_for_trace(tape)
         dx, dstart = self.layer.backward(tape.layer, dy, dstate)
         if tape.init is None:
             return (dx, np.zeros(*tape.fixed)), dstart

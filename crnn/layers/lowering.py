@@ -109,6 +109,11 @@ class EmbeddedTape(NamedTuple):
     tape: Any
     made_of: tuple[int, str | None]  # K of the embedding, and what the other layer is
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """That of the recurrent layer, in whose place this one stands."""
+        return {"": self.tape}
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tape, name)
 

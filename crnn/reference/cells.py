@@ -9,7 +9,7 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``I`` inputs, ``H`` hidden uni
 the step (``h`` becomes ``h'``). A row of an array is one sequence, so the lecture's ``W h`` reads
 ``h @ W.T`` here. ``s`` is the sum that goes into a gate's activation: ``s.i`` is W_xi x + W_hi h +
 b_i (sums.py). ``v`` holds the values of a step, ``v.i`` the gate i. A name that begins with ``d``
-is a derivative of the loss L: ``dh`` is ∂L/∂h.
+is a derivative of the loss L: ``dh`` is ∂L/∂h; ``v.ds`` holds those of the sums, gate by gate.
 
 Without options ``m``, the mask of recurrent dropout, is 1; an absent parameter is 0 (a peephole
 ``p_i``) or the identity (``W_p``); and ``normed`` returns its argument.
@@ -70,7 +70,8 @@ class RNN(Cell):
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Go back through it."""
         x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
-        dx, dmh = sums_backward(w, dw, {"h": dh * self.phi.slope(v.h)}, x, m * h)
+        v.ds = {"h": dh * self.phi.slope(v.h)}
+        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
         return dx, [m * dmh]
 
 
@@ -164,8 +165,8 @@ class LSTM(Cell):
             dc_old += ds_gate * vars(w)["p_" + gate]
             vars(dw)["p_" + gate] += (ds_gate * c).sum(axis=0)
         dw.p_o += (ds_o * v.c).sum(axis=0)
-        ds |= {"g": dc * v.i * self.phi.slope(v.g), "o": ds_o}
-        dx, dmh = sums_backward(w, dw, ds, x, m * h)
+        v.ds = ds | {"g": dc * v.i * self.phi.slope(v.g), "o": ds_o}
+        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
         return dx, [m * dmh, dc_old]
 
 
@@ -235,6 +236,7 @@ class GRU(Cell):
             dr, dmh_n = dru * v.u, dru * v.r
         ds = {"r": dr * self.sigma.slope(v.r), "z": dh * (v.n - h) * self.sigma.slope(v.z)}
         dx_rz, dmh_rz = sums_backward(w, dw, ds, x, m * h)
+        v.ds = ds | {"n": ds_n}
         return dx_n + dx_rz, [dh * (1 - v.z) + m * (dmh_n + dmh_rz)]
 
 
@@ -277,6 +279,6 @@ class JANET(Cell):
         ds_f = dh * (h * v.f * (1 - v.f) - v.g * v.i * (1 - v.i))
         if self.clip is not None:
             ds_f *= np.abs(v.s_f) < self.clip
-        ds = {"f": ds_f, "g": dh * v.i * self.phi.slope(v.g)}
-        dx, dmh = sums_backward(w, dw, ds, x, m * h)
+        v.ds = {"f": ds_f, "g": dh * v.i * self.phi.slope(v.g)}
+        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
         return dx, [dh * v.f + m * dmh]

@@ -79,7 +79,8 @@ class Cell:
         """Return dx and ∂L/∂state from dstate, ∂L/∂state'; add to the gradients in dw.
 
         Where one part of the state reaches the loss through another (the LSTM's c' through h'),
-        that is added to `dstate` in place, which then holds the total derivatives.
+        that is added to `dstate` in place, which then holds the total derivatives. ``step.values``
+        gets ``ds``, ∂L/∂s of each gate's sum s, by letter.
         """
         raise NotImplementedError
 
@@ -210,6 +211,7 @@ class Cell:
             From `forward`. It receives ``dh`` and, for the LSTM, ``dc`` (B, T, H): the total
             derivatives ∂L/∂h_t and ∂L/∂c_t, zero at masked steps and past the end of a row. With
             zoneout c_t is what the step ends with; h_t is made of c̃, and does not depend on it.
+            ``dgates``, a dict of (B, T, H), are those of the gates' sums.
         dy : array (B, T, H) or None
             ∂L/∂y; never looked at past the end of a row. None stands for zeros.
         dstate : as the state, optional
@@ -232,6 +234,7 @@ class Cell:
         dstates = [np.zeros((len(reading.rows), story.shape[2])) for story in history]
         for part, given in zip(dstates, self._unpack(dstate), strict=False):
             part[reading.last] = given
+        tape.dgates = {name: np.zeros_like(gate) for name, gate in tape.gates.items()}
         dshown = np.zeros_like(tape.h) if dy is None else reading.repeated_backward(dy)
 
         for step in reversed(tape.steps):
@@ -240,6 +243,8 @@ class Cell:
             total[0] += dshown[rows, t]
             dnew = [dpart * (1 - d) for dpart, d in zip(total, step.d, strict=True)]
             dx[rows, t], dbefore = self.step_backward(w, dw, step, dnew)
+            for name, ds in step.values.ds.items():
+                tape.dgates[name][rows, t] = ds
             for k, (d, p) in enumerate(zip(step.d, self.zoneouts, strict=True)):
                 dstates[k][pieces] = dbefore[k] + total[k] * d
                 history[k][rows, t] = total[k] if p else dnew[k]

@@ -8,7 +8,7 @@ each symbol, and each step looks its row up beside the context.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers.base import Array, valid_steps
-from crnn.layers.composition import Sequential
+from crnn.layers.composition import Sequential, SequentialTape
 from crnn.layers.dense import Dropout
 from crnn.layers.lowering import Table, described, is_core_layer, table_layer
 from crnn.layers.options import Given
@@ -67,7 +67,7 @@ class FusedTape(NamedTuple):
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
 
     def shown(self, model: Seq2SeqParts) -> Any:
-        return _nested(model.decoder, iter(self.core.levels))
+        return _nested(model.decoder, iter(self.core.levels), SequentialTape)
 
 
 class Level(NamedTuple):
@@ -138,11 +138,11 @@ def _flat(decoder: Any, state: Any) -> list[Any]:
     return [flat for part, own in pairs for flat in _flat(part, own)]
 
 
-def _nested(decoder: Any, states: Iterator[Any]) -> Any:
-    """States of the levels as the decoder has them."""
+def _nested(decoder: Any, levels: Iterator[Any], kind: Callable[..., Any] = list) -> Any:
+    """What there is of each level, states or tapes, as the decoder has them."""
     if type(decoder) is not Sequential:
-        return None if type(decoder) is Dropout else next(states)
-    return [_nested(part, states) for part in decoder.layers]
+        return None if type(decoder) is Dropout else next(levels)
+    return kind([_nested(part, levels, kind) for part in decoder.layers])
 
 
 def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from crnn.layers.composition import Wrapper
 from crnn.layers.options import Given, check_backward
 from crnn.layers.states import arrays_of
+from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq.bridge import formed, side_by_side, split_like
 
 
@@ -17,6 +18,11 @@ class LastStateTape(NamedTuple):
 
     layer: Any
     state: Any
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The layer's."""
+        return {"layer": self.layer}
 
 
 class LastState(Wrapper):
@@ -59,9 +65,13 @@ class LastState(Wrapper):
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
         check_backward(self.layer, tape.layer, dstate)
 
-    def backward(self, tape: LastStateTape, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
+    def backward(
+        self, tape: LastStateTape, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the layer. None stands for zeros."""
         self.check_backward(tape, dstate)
+        if trace:
+            ask_for_trace(tape)
         flat = side_by_side(tape.state if dstate is None else dstate)
         total = np.zeros_like(flat) if dstate is None else flat
         total = total if dy is None else total + np.asarray(dy, flat.dtype)

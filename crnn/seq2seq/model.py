@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from crnn.layers.base import Array, as_array, check_count, check_size
 from crnn.layers.options import Given
+from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
 from crnn.seq2seq.generating import (
@@ -219,7 +220,7 @@ class Seq2Seq(Seq2SeqParts):
         return decode(self, target, encoding, lengths, given)
 
     def backward(  # type: ignore[override]
-        self, tape: Seq2SeqTape, dlogits: Any
+        self, tape: Seq2SeqTape, dlogits: Any, *, trace: bool = False
     ) -> Array | None:
         """The gradient of the source, None for symbols; adds to the gradients of all parts.
 
@@ -229,6 +230,8 @@ class Seq2Seq(Seq2SeqParts):
             May be walked back more than once; each walk adds again.
         dlogits : array like the logits
             What stands in padding is not looked at. None stands for zeros.
+        trace : bool, default False
+            Keep what the walk back finds at each step in the tapes of the recurrent layers.
 
         Raises
         ------
@@ -236,6 +239,9 @@ class Seq2Seq(Seq2SeqParts):
             For a tape of another model, or a gradient of another type or shape. Nothing has changed
             then.
         """
+        self.check_run_back(tape, dlogits, "dlogits")
+        if trace:
+            ask_for_trace(tape)
         return self.run_back(tape, dlogits)[0]
 
     def run_back(

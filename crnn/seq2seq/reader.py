@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crnn.layers.composition import Sequential
+from crnn.layers.composition import Sequential, SequentialTape
 from crnn.layers.options import Given
 
 
@@ -44,7 +44,8 @@ class Reader:
 
     def layer_tape(self, tape: Any) -> Any:
         """The tape of the layer, of a tape of both."""
-        return self._unpacked(list(tape))
+        own = self._unpacked(list(tape))
+        return SequentialTape(own) if self._stacked else own
 
     def _packed(self, state: Any) -> list[Any] | None:
         if state is None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from crnn.layers.base import Array
 from crnn.layers.options import Given
 from crnn.layers.states import arrays_of, filled, map_state
+from crnn.layers.tapes import Pieces
 from crnn.seq2seq.attention import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.seq2seq.bridge import last_h
 from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
@@ -68,7 +69,7 @@ class StepsTape(NamedTuple):
 
     def shown(self, model: Seq2SeqParts) -> Any:
         reader, _ = step_reader(model)
-        return tuple(reader.layer_tape(step.decoder) for step in self.steps)
+        return Pieces(reader.layer_tape(step.decoder) for step in self.steps)
 
 
 class Step(NamedTuple):

@@ -39,6 +39,11 @@ class Seq2SeqTape:
         self.decoder = decoded.tape.shown(model)
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """Those of encoder and decoder."""
+        return {"encoder": self.encoder, "decoder": self.decoder}
+
+    @property
     def attention(self) -> Array:
         """The weights; see the class."""
         if self._decoded.weights is None:

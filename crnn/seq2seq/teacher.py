@@ -13,6 +13,7 @@ from crnn import _core
 from crnn.layers.base import Array, Layer, build, check_no_state, check_seed, describe
 from crnn.layers.composition import Composition
 from crnn.layers.options import Given
+from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq.model import Seq2Seq, check_given
 from crnn.seq2seq.tape import Seq2SeqTape
 
@@ -22,6 +23,11 @@ class TeacherForcingTape(NamedTuple):
 
     model: Seq2SeqTape
     arrays: int
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Of the model's tape."""
+        return self.model.parts
 
     @property
     def attention(self) -> Array:
@@ -168,10 +174,12 @@ class TeacherForcing(Composition):
         self.model.check_run_back(tape.model, None, "dy")
 
     def backward(
-        self, tape: TeacherForcingTape, dy: Any, dstate: None = None
+        self, tape: TeacherForcingTape, dy: Any, dstate: None = None, *, trace: bool = False
     ) -> tuple[tuple[Array | None, ...], None]:
         """dx, None: gradients of source and target, None for integers; adds to the model's."""
         self.check_backward(tape, dstate)
+        if trace:
+            ask_for_trace(tape)
         dx = (*self.model.run_back(tape.model, dy, name="dy"), None)
         return dx[: tape.arrays], None
 

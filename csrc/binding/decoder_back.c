@@ -7,7 +7,7 @@ typedef struct decode_back_result {
     PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
     PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
     state_arrays *dinitial;                                    /* owned [depth] of owned */
-    crnn_decoder_level_grads *level;                           /* owned [depth] */
+    crnn_decoder_level_grads *level; /* owned [depth], with the traces in it */
 } decode_back_result;
 
 static void back_clear(decode_back_result *out, size_t depth) {
@@ -19,6 +19,7 @@ static void back_clear(decode_back_result *out, size_t depth) {
     for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
     for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
     for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
+    for (size_t l = 0; out->level && l < depth; l++) free_aligned(out->level[l].trace);
     PyMem_Free(out->layers);
     PyMem_Free(out->facts);
     PyMem_Free(out->dy);
@@ -73,7 +74,7 @@ static bool level_back_buffers(module_state *module, const DecoderTape *d, size_
         .from_learned = own->tape->call.from_learned,
         .dinitial = state_pointers(&out->dinitial[l]),
         .grads = PyArray_DATA((PyArrayObject *)out->layers[l]->flat_grads)};
-    return true;
+    return !own->tape->traced || (out->level[l].trace = trace_new(own->tape));
 }
 
 static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *dy,
@@ -124,6 +125,11 @@ static bool back_run(const DecoderTape *d, const decode_back_result *out, crnn_d
     return true;
 }
 
+/* The tapes of the layers keep the traces; `out` gets what an earlier walk left there. */
+static void hand_over_traces(const DecoderTape *d, decode_back_result *out) {
+    for (size_t l = 0; l < d->depth; l++) tape_take_trace(d->levels[l].tape, &out->level[l].trace);
+}
+
 /* (dx, dkeys, dvalues, [dstate of each layer]) */
 static PyObject *back_tuple(const DecoderTape *d, const decode_back_result *out) {
     PyObject *states = PyList_New((Py_ssize_t)d->depth);
@@ -159,7 +165,10 @@ PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
         g.dqueries = PyArray_DATA(out.dqueries);
         g.dkeys = PyArray_DATA(out.dkeys);
         g.dvalues = PyArray_DATA(out.dvalues);
-        if (back_run(d, &out, &g)) result = back_tuple(d, &out);
+        if (back_run(d, &out, &g)) {
+            hand_over_traces(d, &out);
+            result = back_tuple(d, &out);
+        }
     }
     back_clear(&out, d->depth);
     return result;

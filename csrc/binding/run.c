@@ -122,7 +122,7 @@ typedef struct backward_result {
     PyArrayObject *dy; /* NULL: None */
     PyObject *dx;      /* NULL where x was symbols */
     state_arrays dfinal, dinitial;
-    void *dh, *dc; /* with trace */
+    void *trace; /* or NULL: not wanted */
 } backward_result;
 
 static void backward_clear(backward_result *out) {
@@ -130,19 +130,7 @@ static void backward_clear(backward_result *out) {
     Py_CLEAR(out->dx);
     state_clear(&out->dfinal);
     state_clear(&out->dinitial);
-    free_aligned(out->dh);
-    free_aligned(out->dc);
-}
-
-static bool trace_buffers(const Tape *tape, backward_result *out) {
-    const crnn_layer *layer = &tape->layer;
-    /* These fit: the tape holds as much. */
-    const size_t item = tape->call.rows.total * crnn_dtype_size(layer->dtype);
-    const bool has_c = crnn_cell_describe(layer->cell)->states == 2;
-    out->dh = alloc_aligned(item * crnn_padded(crnn_width(layer), &tape->tape));
-    out->dc =
-        out->dh && has_c ? alloc_aligned(item * crnn_padded(layer->hidden, &tape->tape)) : NULL;
-    return out->dh && (out->dc || !has_c);
+    free_aligned(out->trace);
 }
 
 static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, backward_result *out) {
@@ -161,7 +149,7 @@ static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward
     const call *c = &tape->call;
     if (!state_new(&out->dinitial, &self->layer, c->rows.given.batch)) return false;
     if (!c->in.symbols && !(out->dx = new_sequence(self, c, self->layer.inputs))) return false;
-    if (trace && !trace_buffers(tape, out)) return false;
+    if (trace && !(out->trace = trace_new(tape))) return false;
     crnn_backward_args args = {
         .layer = &self->layer,
         .rows = &c->rows,
@@ -175,8 +163,7 @@ static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward
         .dinitial = state_pointers(&out->dinitial),
         .grads = PyArray_DATA((PyArrayObject *)self->flat_grads),
         .dx = out->dx ? seq_of((PyArrayObject *)out->dx) : (crnn_seq){0},
-        .dh = out->dh,
-        .dc = out->dc,
+        .trace = out->trace,
     };
     size_t bytes;
     if (!check_status(crnn_backward_workspace(&args, &bytes), "tape")) return false;
@@ -185,16 +172,6 @@ static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward
     Py_BEGIN_ALLOW_THREADS crnn_backward(&args);
     Py_END_ALLOW_THREADS free_aligned(args.workspace);
     return true;
-}
-
-/* The tape keeps the trace; `out` gets what an earlier walk left there. */
-static void hand_over_trace(Tape *tape, backward_result *out) {
-    void *old_dh = tape->dh, *old_dc = tape->dc;
-    if (!out->dh) return;
-    tape->dh = out->dh;
-    tape->dc = out->dc;
-    out->dh = old_dh;
-    out->dc = old_dc;
 }
 
 static PyObject *backward_tuple(const backward_result *out) {
@@ -232,8 +209,8 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
     Tape *tape = check_tape(self, tape_object);
     if (!tape) return NULL;
     backward_result out = {0};
-    if (backward_parse(tape, dy, dstate, &out) && backward_run(self, tape, trace, &out)) {
-        hand_over_trace(tape, &out);
+    if (backward_parse(tape, dy, dstate, &out) && backward_run(self, tape, trace || tape->traced, &out)) {
+        tape_take_trace(tape, &out.trace);
         result = backward_tuple(&out);
     }
     backward_clear(&out);

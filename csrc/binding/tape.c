@@ -10,8 +10,7 @@ Tape *tape_new(module_state *module, const crnn_layer *layer) {
 static void tape_dealloc(Tape *self) {
     call_clear(&self->call);
     free_aligned(self->tape.memory);
-    free_aligned(self->dh);
-    free_aligned(self->dc);
+    free_aligned(self->trace);
     object_free(self);
 }
 
@@ -22,18 +21,119 @@ static PyArrayObject *new_view(const Tape *self, size_t features) {
     return (PyArrayObject *)PyArray_SimpleNew(3, shape, typenum_of(self->layer.dtype));
 }
 
-static PyObject *get_gates(Tape *self, void *unused) {
+void *trace_new(const Tape *tape) {
+    size_t bytes;
+    if (!check_status(crnn_trace_size(&tape->layer, &tape->tape, &tape->call.rows, &bytes), "tape"))
+        return NULL;
+    return alloc_aligned(bytes);
+}
+
+void tape_take_trace(Tape *tape, void **trace) {
+    void *old = tape->trace;
+    if (!*trace) return;
+    tape->trace = *trace;
+    *trace = old;
+}
+
+static PyObject *get_traced(Tape *self, void *unused) {
     (void)unused;
+    return PyBool_FromLong(self->traced);
+}
+
+static int set_traced(Tape *self, PyObject *value, void *unused) {
+    (void)unused;
+    const int truth = value ? PyObject_IsTrue(value) : -1;
+    if (!value) PyErr_SetString(PyExc_AttributeError, "traced: cannot be deleted");
+    if (truth < 0) return -1;
+    self->traced = truth;
+    return 0;
+}
+
+static crnn_traced traced(const Tape *self) {
+    return (crnn_traced){&self->layer, &self->call.rows, &self->tape, self->trace};
+}
+
+/* False, with AttributeError, where there is no trace to look into. */
+static bool has_trace(const Tape *self, const char *name) {
+    if (self->trace) return true;
+    PyErr_Format(PyExc_AttributeError, "%s: is there after backward(tape, ..., trace=True)", name);
+    return false;
+}
+
+/* dict of letter -> what `show` makes of each gate; NULL from it ends it all. */
+static PyObject *by_gate(Tape *self, PyObject *(*show)(const Tape *self, char gate)) {
     PyObject *dict = PyDict_New();
     for (const char *gate = crnn_cell_describe(self->layer.cell)->gates; dict && *gate; gate++) {
         const char name[2] = {*gate, 0};
-        PyArrayObject *array = new_view(self, self->layer.hidden);
-        if (array)
-            crnn_tape_gate(&self->layer, &self->call.rows, &self->tape, *gate, PyArray_DATA(array));
-        if (!array || PyDict_SetItemString(dict, name, (PyObject *)array) < 0) Py_CLEAR(dict);
-        drop(array);
+        PyObject *shown = show(self, *gate);
+        if (!shown || PyDict_SetItemString(dict, name, shown) < 0) Py_CLEAR(dict);
+        drop(shown);
     }
     return dict;
+}
+
+static PyObject *show_gate(const Tape *self, char gate) {
+    PyArrayObject *array = new_view(self, self->layer.hidden);
+    if (array)
+        crnn_tape_gate(&self->layer, &self->call.rows, &self->tape, gate, PyArray_DATA(array));
+    return (PyObject *)array;
+}
+
+static PyObject *get_gates(Tape *self, void *unused) {
+    (void)unused;
+    return by_gate(self, show_gate);
+}
+
+static PyObject *show_sum(const Tape *self, char gate) {
+    const crnn_traced t = traced(self);
+    PyArrayObject *array = new_view(self, self->layer.hidden);
+    if (array) crnn_trace_sum(&t, gate, PyArray_DATA(array));
+    return (PyObject *)array;
+}
+
+static PyObject *get_dgates(Tape *self, void *unused) {
+    (void)unused;
+    return has_trace(self, "dgates") ? by_gate(self, show_sum) : NULL;
+}
+
+/* (d, h) */
+static PyObject *show_terms(const Tape *self, char gate) {
+    const crnn_traced t = traced(self);
+    PyArrayObject *d = new_view(self, self->layer.hidden);
+    PyArrayObject *h = new_view(self, crnn_width(&self->layer));
+    PyObject *pair = d && h ? PyTuple_Pack(2, d, h) : NULL;
+    if (pair) {
+        crnn_trace_product(&t, gate, PyArray_DATA(d));
+        crnn_trace_read(&t, gate, PyArray_DATA(h));
+    }
+    drop(d);
+    drop(h);
+    return pair;
+}
+
+static PyObject *get_terms(Tape *self, void *unused) {
+    (void)unused;
+    return has_trace(self, "W_h_terms") ? by_gate(self, show_terms) : NULL;
+}
+
+/* Factors (G*H, P) of the elements of W_h, or None where none were dropped. */
+static PyObject *get_kept(Tape *self, void *unused) {
+    (void)unused;
+    const crnn_traced t = traced(self);
+    const size_t gates = strlen(crnn_cell_describe(self->layer.cell)->gates);
+    npy_intp shape[2] = {(npy_intp)crnn_width(&self->layer),
+                         (npy_intp)(gates * self->layer.hidden)};
+    PyArrayObject *ones = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
+    PyArrayObject *kept = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
+    PyObject *one = PyFloat_FromDouble(1), *shown = NULL;
+    if (ones && kept && one && PyArray_FillWithScalar(ones, one) == 0)
+        shown = crnn_trace_dropped(&t, &self->call.noise, PyArray_DATA(ones), PyArray_DATA(kept))
+                    ? PyArray_Transpose(kept, NULL)
+                    : Py_NewRef(Py_None);
+    drop(one);
+    drop(ones);
+    drop(kept);
+    return shown;
 }
 
 static bool has_c(const Tape *self, const char *name) {
@@ -59,17 +159,10 @@ static PyObject *get_state(Tape *self, void *c) {
 
 static PyObject *get_trace(Tape *self, void *c) {
     if (c && !has_c(self, "dc")) return NULL;
-    const void *values = c ? self->dc : self->dh;
-    if (!values) {
-        PyErr_Format(PyExc_AttributeError, "%s: is there after backward(tape, ..., trace=True)",
-                     c ? "dc" : "dh");
-        return NULL;
-    }
-    const size_t wide = width_of(self, c != NULL);
-    PyArrayObject *array = new_view(self, wide);
-    if (array)
-        crnn_rows_view(&self->layer, &self->call.rows, &self->tape, wide, values,
-                       PyArray_DATA(array));
+    if (!has_trace(self, c ? "dc" : "dh")) return NULL;
+    const crnn_traced t = traced(self);
+    PyArrayObject *array = new_view(self, width_of(self, c != NULL));
+    if (array) crnn_trace_state(&t, c != NULL, PyArray_DATA(array));
     return (PyObject *)array;
 }
 
@@ -80,6 +173,22 @@ static PyGetSetDef tape_attributes[] = {
     {"c", (getter)get_state, NULL, PyDoc_STR("(B, T, H): the LSTM's c after each step."), "c"},
     {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},
     {"dc", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dc of each step, in all."), "c"},
+    {"traced", (getter)get_traced, (setter)set_traced,
+     PyDoc_STR("bool: whether every walk back leaves a trace, as backward(..., trace=True) does. "
+               "May be set."),
+     NULL},
+    {"dgates", (getter)get_dgates, NULL,
+     PyDoc_STR("dict of letter -> array (B, T, H): dL/d of each gate's sum, which its activation "
+               "takes."),
+     NULL},
+    {"W_h_terms", (getter)get_terms, NULL,
+     PyDoc_STR("dict of letter -> the pair d (B, T, H), h (B, T, P): the rows of a gate in the "
+               "gradient of W_h are the sum over rows and steps of d (outer) h, times `W_h_kept`."),
+     NULL},
+    {"W_h_kept", (getter)get_kept, NULL,
+     PyDoc_STR("(G*H, P): the factors, 0 or 1 / (1 - p), of the elements of W_h where some were "
+               "dropped, else None."),
+     NULL},
     {0},
 };
 

@@ -188,8 +188,9 @@ static void pack_options(crnn_backward_run *run) {
 
 /* The run of a call before its workspace is laid out. */
 static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *args) {
-    crnn_arena memory = crnn_arena_at(args->tape->memory);
+    crnn_arena memory = crnn_arena_at(args->tape->memory), traces = crnn_arena_at(args->trace);
     const crnn_tape_parts kept = crnn_lay_tape(s, args->rows, &memory);
+    const crnn_trace_parts nothing = {0};
     return (crnn_backward_run){.shape = s,
                                .rows = args->rows,
                                .params = args->params,
@@ -207,8 +208,8 @@ static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *a
                                .c = kept.c,
                                .h0 = kept.h0,
                                .c0 = kept.c0,
-                               .dh_total = args->dh,
-                               .dc_total = args->dc,
+                               .trace = args->trace ? crnn_lay_trace(s, args->rows, &traces)
+                                                    : nothing,
                                .grads = args->grads,
                                .grads_h = (char *)args->grads +
                                           s->at.w_h * crnn_dtype_size(s->layer.dtype)};

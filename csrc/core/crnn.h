@@ -309,7 +309,7 @@ typedef struct crnn_backward_args {
     void *grads;         /* flat, added to */
     crnn_seq dx;         /* out (B, T, floats), or data NULL: not wanted; zeros past a row's end */
     bool add_dx;         /* add to what dx holds instead, and leave the padding alone */
-    void *dh, *dc;       /* out [N][crnn_padded of P, of H], total derivatives; NULL: not wanted */
+    void *trace;         /* out [crnn_trace_size] bytes, aligned to CRNN_ALIGN, or NULL */
     void *workspace;     /* [crnn_backward_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_backward_args;
 
@@ -317,19 +317,42 @@ typedef struct crnn_backward_args {
 crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes);
 void crnn_backward(const crnn_backward_args *args);
 
-/* n rounded up to the vector width of the tape's kernels. */
-size_t crnn_padded(size_t n, const crnn_tape *tape);
-
 /* Copies into out (B, T, H), dense, zeros at steps not read: a gate by its letter, after its
  * activation; */
 void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                     char gate, void *out);
-/* h (B, T, P), or c, which stay what they were in holes; */
+/* h (B, T, P), or c, which stay what they were in holes. */
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                      bool cell_state, void *out);
-/* and values [N][crnn_padded(features)], such as dh, into (B, T, features). */
-void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
-                    size_t features, const void *values, void *out);
+
+/* ---- the trace: what a walk back finds at each step, where that is wanted (trace.c) ---------- */
+
+/* A tape whose memory is NULL will do. */
+crnn_status crnn_trace_size(const crnn_layer *layer, const crnn_tape *tape, const crnn_rows *rows,
+                            size_t *bytes);
+
+typedef struct crnn_traced {
+    const crnn_layer *layer;
+    const crnn_rows *rows;
+    const crnn_tape *tape;
+    const void *trace;
+} crnn_traced;
+
+/* Copies into out, dense, zeros at steps not read: the total derivative dL/dh (B, T, P), or dL/dc;
+ */
+void crnn_trace_state(const crnn_traced *t, bool cell_state, void *out);
+/* of a gate by its letter, (B, T, H): dL/d(its sum, which the activation takes), */
+void crnn_trace_sum(const crnn_traced *t, char gate, void *out);
+/* dL/d(what its rows of W_h gave to that sum): another number where sums are normalised, or where
+ * the reset gate stands between the two, */
+void crnn_trace_product(const crnn_traced *t, char gate, void *out);
+/* and (B, T, P): what these rows multiplied. Products of the last two, over rows and steps, add up
+ * to the gradient of W_h, */
+void crnn_trace_read(const crnn_traced *t, char gate, void *out);
+/* where none of its elements were dropped. Else, with w_h (P, G*H): dropped gets what forward read in
+ * its place, each element times 0 or 1 / (1 - p). False, and nothing is written, where none were. */
+bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const void *w_h,
+                        void *dropped);
 
 /* ---- dense map, losses, optimizers (ops.c) -------------------------------------------------- */
 
@@ -474,6 +497,7 @@ typedef struct crnn_decoder_level_grads {
     bool from_learned;   /* forward began with the learned state */
     crnn_state dinitial; /* out */
     void *grads;         /* flat, added to */
+    void *trace;         /* out, as in crnn_backward_args, or NULL */
 } crnn_decoder_level_grads;
 
 typedef struct crnn_decoder_grads {

@@ -40,7 +40,8 @@ static crnn_backward_args level_back_args(const crnn_decoder *d, const crnn_deco
                                 .dy = grads->dy,
                                 .dinitial = grads->dinitial,
                                 .grads = grads->grads,
-                                .dx = dx_of(d, g, l)};
+                                .dx = dx_of(d, g, l),
+                                .trace = grads->trace};
 }
 
 static crnn_status lay_back(const crnn_decoder *d, const crnn_decoder_grads *g, decoder_backward *b,

@@ -122,6 +122,14 @@ enum {
     AHEAD_ROWS = 128 /* of a batch over all steps, that are projected ahead at a time */
 };
 
+/* What backward keeps of every step where that is wanted. */
+typedef struct crnn_trace_parts {
+    void *dh, *dc;   /* [N][h_padded], [N][padded]: total derivatives */
+    void *dgates;    /* [phases][panels][N][...] like gates: the gradient of each sum, */
+    void *dgates_h;  /* of what h gave to it, the same buffer where not normalised */
+    void *h_read;    /* [phases][N][h_padded] what products read of h, or the operand */
+} crnn_trace_parts;
+
 typedef struct crnn_backward_run {
     const crnn_shape *shape;
     const crnn_rows *rows;
@@ -150,7 +158,7 @@ typedef struct crnn_backward_run {
     void *direct;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
-    void *dh_total, *dc_total; /* [N][h_padded], [N][padded], or NULL */
+    crnn_trace_parts trace;    /* where all of it is wanted, else NULL each */
     void *turned_h, *turned_x; /* weights for the products to h and to x, */
     void *turned_p;            /* to the cell's output, as pack_dense_transposed gives them */
     void *grads;               /* flat */
@@ -289,8 +297,14 @@ enum { CRNN_DRAW_WORK = 20 };
 /* Inside a task: waits until every part of the team is here. */
 void crnn_meet(size_t parts);
 
-/* The phase and slot of the tape that show a gate; raw: kept as a sum. False: no such gate. */
-bool crnn_find_gate(const crnn_layer *layer, char letter, size_t *phase, size_t *slot, bool *raw);
+/* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
+typedef struct crnn_gate_place {
+    size_t phase, slot, slot_h;
+    bool raw;
+} crnn_gate_place;
+
+/* False: no such gate. */
+bool crnn_find_gate(const crnn_layer *layer, char letter, crnn_gate_place *place);
 
 /* ---- sizes.c */
 

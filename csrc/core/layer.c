@@ -153,14 +153,15 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     return CRNN_OK;
 }
 
-bool crnn_find_gate(const crnn_layer *layer, char letter, size_t *phase, size_t *slot, bool *raw) {
+bool crnn_find_gate(const crnn_layer *layer, char letter, crnn_gate_place *place) {
     const cell_row *cell = &cells[layer->cell];
     for (size_t i = 0; i < cell->phases; i++) {
-        const char *found = strchr(cell->x[i], letter);
-        if (!found) continue;
-        *phase = i;
-        *slot = (size_t)(found - cell->x[i]);
-        *raw = strchr(cell->raw, letter) != NULL;
+        const char *x = strchr(cell->x[i], letter), *h = strchr(cell->h[i], letter);
+        if (!x || !h) continue;
+        *place = (crnn_gate_place){.phase = i,
+                                   .slot = (size_t)(x - cell->x[i]),
+                                   .slot_h = (size_t)(h - cell->h[i]),
+                                   .raw = strchr(cell->raw, letter) != NULL};
         return true;
     }
     return false;

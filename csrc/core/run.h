@@ -29,6 +29,17 @@ crnn_tape_parts crnn_lay_states(const crnn_shape *s, size_t gate_rows, size_t st
                                 size_t places, crnn_arena *a);
 crnn_tape_parts crnn_lay_tape(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a);
 
+crnn_trace_parts crnn_lay_trace(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a);
+
+/* ---- looking into a tape or a trace: out (B, T, ...), dense, zeros at steps not read */
+
+/* values [N][features rounded up to the width]. */
+void crnn_view_rows(const crnn_shape *s, const crnn_rows *rows, size_t features, const void *values,
+                    void *out);
+/* One slot of gates in panels; raw: through the logistic function. */
+void crnn_view_gate(const crnn_shape *s, const crnn_rows *rows, const void *gates, size_t phase,
+                    size_t slot, bool raw, void *out);
+
 /* Parameters of options that are packed: NULL where the layer has none. */
 void crnn_lay_extras(const crnn_shape *s, void **vectors, void **gain_x, void **gain_h,
                      crnn_arena *a);

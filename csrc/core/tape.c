@@ -12,15 +12,10 @@ crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
     return crnn_arena_size(&a, bytes);
 }
 
-size_t crnn_padded(size_t n, const crnn_tape *tape) {
-    const size_t width = tape->kernels->width;
-    return (n + width - 1) / width * width;
-}
-
-void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
-                    size_t features, const void *values, void *out) {
-    const size_t item = crnn_dtype_size(layer->dtype), wide = features * item;
-    const size_t padded = crnn_padded(features, tape) * item;
+void crnn_view_rows(const crnn_shape *s, const crnn_rows *rows, size_t features, const void *values,
+                    void *out) {
+    const size_t item = crnn_dtype_size(s->layer.dtype), wide = features * item;
+    const size_t padded = (features + s->width - 1) / s->width * s->width * item;
     memset(out, 0, rows->given.batch * rows->given.steps * wide);
     for (size_t t = 0; t < rows->given.steps; t++) {
         for (size_t i = 0; i < rows->active[t]; i++) {
@@ -31,22 +26,24 @@ void crnn_rows_view(const crnn_layer *layer, const crnn_rows *rows, const crnn_t
     }
 }
 
+void crnn_view_gate(const crnn_shape *s, const crnn_rows *rows, const void *gates, size_t phase,
+                    size_t slot, bool raw, void *out) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    memset(out, 0, rows->given.batch * rows->given.steps * s->layer.hidden * item);
+    s->kernels->view_gate(s, rows, gates, phase, slot, raw, out);
+}
+
 void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                     char gate, void *out) {
     crnn_shape s;
-    size_t phase, slot;
-    bool raw;
+    crnn_gate_place place;
     crnn_arena memory = crnn_arena_at(tape->memory);
     crnn_shape_init(&s, layer, tape->kernels);
     const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
-    if (!s.keeps_gates) { /* the one there is is h */
-        crnn_rows_view(layer, rows, tape, layer->hidden, kept.h, out);
-        return;
-    }
-    memset(out, 0,
-           rows->given.batch * rows->given.steps * layer->hidden * crnn_dtype_size(layer->dtype));
-    if (crnn_find_gate(layer, gate, &phase, &slot, &raw))
-        s.kernels->view_gate(&s, rows, kept.gates, phase, slot, raw, out);
+    if (!s.keeps_gates) /* the one there is is h */
+        crnn_view_rows(&s, rows, layer->hidden, kept.h, out);
+    else if (crnn_find_gate(layer, gate, &place))
+        crnn_view_gate(&s, rows, kept.gates, place.phase, place.slot, place.raw, out);
 }
 
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
@@ -57,6 +54,6 @@ void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_
     const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
     const size_t wide = cell_state ? layer->hidden : s.h_wide;
     const crnn_seq whole = {out, (ptrdiff_t)(rows->given.steps * wide), (ptrdiff_t)wide};
-    crnn_rows_view(layer, rows, tape, wide, cell_state ? kept.c : kept.h, out);
+    crnn_view_rows(&s, rows, wide, cell_state ? kept.c : kept.h, out);
     crnn_fill_gaps(rows, &whole, wide, crnn_dtype_size(layer->dtype), true);
 }

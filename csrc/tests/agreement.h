@@ -283,6 +283,54 @@ static void check_traces(const outcome *a) {
     CHECK(h && c, ABOUT "traces: dh %d, dc %d", WHO(p), h, c);
 }
 
+/* Sum over rows and steps of unit u of a gradient of gate g, times what element f of W_h's row
+ * multiplied; f < 0: alone. */
+static double summed_trace(const outcome *a, int gradient, int g, size_t u, ptrdiff_t f) {
+    const problem *p = a->p;
+    const size_t steps = p->batch * p->steps, H = p->layer.hidden, P = crnn_width(&p->layer);
+    const crnn_dtype d = p->layer.dtype;
+    double sum = 0;
+    for (size_t n = 0; n < steps; n++)
+        sum += real_at(d, a->at[gradient + g], n * H + u) *
+               (f < 0 ? 1 : real_at(d, a->at[TRACE_READ + g], n * P + (size_t)f));
+    return sum;
+}
+
+/* What backward added to the gradient of parameter `at`. */
+static double added_number(const outcome *a, const void *before, size_t at) {
+    const crnn_dtype d = a->p->layer.dtype;
+    return real_at(d, a->at[GRADS], at) - real_at(d, before, at);
+}
+
+/* The terms of the sums over time that a trace shows add up to the gradients of W_h and of b. */
+static void check_terms(const outcome *a) {
+    const problem *p = a->p;
+    const crnn_layout at = layout_of(p);
+    const size_t H = p->layer.hidden, mark = fences_used;
+    const char *gates = crnn_cell_describe(p->layer.cell)->gates;
+    const double near = p->layer.dtype == CRNN_F64 ? 1e-11 : 2e-3;
+    const void *before = p->grads ? p->grads : sampled(p->layer.dtype, S_GRADS, a->count[GRADS]);
+    double apart = 0, most = 1;
+    if (p->training && p->layer.weight_drop != 0) return;
+    for (int g = 0; gates[g]; g++) {
+        for (size_t u = 0; u < H; u++) {
+            const size_t column = (size_t)g * H + u;
+            for (size_t f = 0; f < crnn_width(&p->layer); f++) {
+                const double sum = summed_trace(a, TRACE_PRODUCTS, g, u, (ptrdiff_t)f);
+                most = fmax(most, fabs(sum));
+                const size_t place = at.w_h + f * at.columns + column;
+                apart = fmax(apart, fabs(sum - added_number(a, before, place)));
+            }
+            if (!p->layer.bias) continue;
+            const double sum = summed_trace(a, TRACE_SUMS, g, u, -1);
+            most = fmax(most, fabs(sum));
+            apart = fmax(apart, fabs(sum - added_number(a, before, at.b + column)));
+        }
+    }
+    CHECK(apart <= near * most, ABOUT "terms are %g apart, of %g", WHO(p), apart, most);
+    fences_release(mark);
+}
+
 /* The state that a piece begins with; anew: not the one read first. */
 static double initial_number(const problem *p, bool of_c, size_t b, size_t f, bool anew) {
     const crnn_layout at = layout_of(p);
@@ -332,12 +380,11 @@ static void check_states(const outcome *a) {
 static void check_raw_gates(const outcome *a) {
     const problem *p = a->p;
     const char *gates = crnn_cell_describe(p->layer.cell)->gates;
-    size_t phase, slot;
+    crnn_gate_place at;
     for (int i = 0; gates[i]; i++) {
-        bool raw = false, inside = true;
-        CHECK(crnn_find_gate(&p->layer, gates[i], &phase, &slot, &raw), ABOUT "%c", WHO(p),
-              gates[i]);
-        for (size_t k = 0; raw && k < a->count[GATES + i]; k++)
+        bool inside = true;
+        CHECK(crnn_find_gate(&p->layer, gates[i], &at), ABOUT "%c", WHO(p), gates[i]);
+        for (size_t k = 0; at.raw && k < a->count[GATES + i]; k++)
             inside = inside && real_at(p->layer.dtype, a->at[GATES + i], k) >= 0;
         CHECK(inside, ABOUT "gate %c", WHO(p), gates[i]);
     }
@@ -348,6 +395,7 @@ static void check_bits(const problem *p) {
     const outcome a = run(p);
     check_padding(&a);
     check_traces(&a);
+    check_terms(&a);
     check_raw_gates(&a);
     check_states(&a);
     check_rows_alone(&a);

@@ -7,6 +7,8 @@
 
 /* ---- one call, forward and backward, and all that it gives */
 
+enum { MOST_GATES = MAX_PHASES * MAX_SLOTS };
+
 enum {
     Y,
     TAPE_H,
@@ -14,8 +16,11 @@ enum {
     TRACE_H,
     TRACE_C,
     DX,
-    GATES,                                   /* one after the other, in gate_order */
-    STATES = GATES + MAX_PHASES * MAX_SLOTS, /* from here on (B, ...), before it (B, T, ...) */
+    GATES,                           /* one after the other, in gate_order */
+    TRACE_SUMS = GATES + MOST_GATES, /* of the same gates: what a trace has of each */
+    TRACE_PRODUCTS = TRACE_SUMS + MOST_GATES,
+    TRACE_READ = TRACE_PRODUCTS + MOST_GATES,
+    STATES = TRACE_READ + MOST_GATES, /* from here on (B, ...), before it (B, T, ...) */
     H_LAST = STATES,
     C_LAST,
     DH_FIRST,
@@ -37,7 +42,7 @@ static const char *name_of(int result) {
 /* P of h, I of x, H of the rest. */
 static size_t features_of(const problem *p, int result) {
     const bool of_h = result == Y || result == TAPE_H || result == TRACE_H || result == H_LAST ||
-                      result == DH_FIRST;
+                      result == DH_FIRST || (TRACE_READ <= result && result < STATES);
     if (result == DX) return p->layer.inputs;
     return of_h ? crnn_width(&p->layer) : p->layer.hidden;
 }
@@ -74,6 +79,17 @@ static void want(const problem *p, outcome *o, int result) {
     want_flat(p, o, result, p->batch * steps * features_of(p, result));
 }
 
+static void want_traces(const problem *p, outcome *o) {
+    const crnn_cell_facts *facts = crnn_cell_describe(p->layer.cell);
+    want(p, o, TRACE_H);
+    if (facts->states == 2) want(p, o, TRACE_C);
+    for (int i = 0; facts->gates[i]; i++) {
+        want(p, o, TRACE_SUMS + i);
+        want(p, o, TRACE_PRODUCTS + i);
+        want(p, o, TRACE_READ + i);
+    }
+}
+
 static outcome new_outcome(const problem *p) {
     const crnn_cell_facts *facts = crnn_cell_describe(p->layer.cell);
     const bool c = facts->states == 2;
@@ -83,14 +99,13 @@ static outcome new_outcome(const problem *p) {
     if (c) want(p, &o, C_LAST);
     if (p->no_tape) return o;
     want(p, &o, TAPE_H);
-    if (!p->no_traces) want(p, &o, TRACE_H);
+    if (!p->no_traces) want_traces(p, &o);
     want(p, &o, DH_FIRST);
     want_flat(p, &o, GRADS, layout_of(p).total);
     if (!p->symbols) want(p, &o, DX);
     for (int i = 0; facts->gates[i]; i++) want(p, &o, GATES + i);
     if (!c) return o;
     want(p, &o, TAPE_C);
-    if (!p->no_traces) want(p, &o, TRACE_C);
     want(p, &o, DC_FIRST);
     return o;
 }
@@ -168,14 +183,26 @@ static void forward(call *c) {
     read_seq(p, &y, crnn_width(&p->layer), c->out->at[Y]);
 }
 
-static void look_into_tape(const call *c, const void *dh, const void *dc) {
+static void look_into_trace(const call *c, const void *trace) {
+    const crnn_layer *layer = &c->p->layer;
+    const outcome *o = c->out;
+    const char *gates = crnn_cell_describe(layer->cell)->gates;
+    const crnn_traced t = {layer, &c->rows, &c->tape, trace};
+    crnn_trace_state(&t, false, o->at[TRACE_H]);
+    if (o->at[TRACE_C]) crnn_trace_state(&t, true, o->at[TRACE_C]);
+    for (int i = 0; gates[i]; i++) {
+        crnn_trace_sum(&t, gates[i], o->at[TRACE_SUMS + i]);
+        crnn_trace_product(&t, gates[i], o->at[TRACE_PRODUCTS + i]);
+        crnn_trace_read(&t, gates[i], o->at[TRACE_READ + i]);
+    }
+}
+
+static void look_into_tape(const call *c) {
     const crnn_layer *layer = &c->p->layer;
     const outcome *o = c->out;
     const char *gates = crnn_cell_describe(layer->cell)->gates;
     crnn_tape_state(layer, &c->rows, &c->tape, false, o->at[TAPE_H]);
     if (o->at[TAPE_C]) crnn_tape_state(layer, &c->rows, &c->tape, true, o->at[TAPE_C]);
-    if (dh) crnn_rows_view(layer, &c->rows, &c->tape, crnn_width(layer), dh, o->at[TRACE_H]);
-    if (dc) crnn_rows_view(layer, &c->rows, &c->tape, layer->hidden, dc, o->at[TRACE_C]);
     for (int i = 0; gates[i]; i++)
         crnn_tape_gate(layer, &c->rows, &c->tape, gates[i], o->at[GATES + i]);
 }
@@ -183,7 +210,7 @@ static void look_into_tape(const call *c, const void *dh, const void *dc) {
 static void backward(call *c) {
     const problem *p = c->p;
     outcome *o = c->out;
-    const size_t I = p->layer.inputs, P = crnn_width(&p->layer), row = c->rows.total * item_of(p);
+    const size_t I = p->layer.inputs, P = crnn_width(&p->layer);
     const crnn_seq none = {0};
     size_t bytes;
     crnn_seq dx = none;
@@ -203,13 +230,14 @@ static void backward(call *c) {
                                .grads = o->at[GRADS],
                                .dx = dx,
                                .add_dx = p->add_dx};
-    if (o->at[TRACE_H]) args.dh = fenced(row * crnn_padded(P, &c->tape));
-    if (o->at[TRACE_C]) args.dc = fenced(row * crnn_padded(p->layer.hidden, &c->tape));
+    if (o->at[TRACE_H])
+        args.trace = asked_for(p, crnn_trace_size(&p->layer, &c->tape, &c->rows, &bytes), &bytes);
     const crnn_status status = crnn_backward_workspace(&args, &bytes);
     args.workspace = asked_for(p, status, &bytes);
     crnn_backward(&args);
     if (dx.data) read_seq(p, &dx, I, o->at[DX]);
-    look_into_tape(c, args.dh, args.dc);
+    look_into_tape(c);
+    if (args.trace) look_into_trace(c, args.trace);
 }
 
 /* The outcome stays fenced; the rest of the memory is given back. */

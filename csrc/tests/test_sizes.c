@@ -429,16 +429,15 @@ static void check_facts(crnn_cell cell) {
     const cell_line *c = &lines[cell];
     const crnn_cell_facts *facts = crnn_cell_describe(cell);
     const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
-    size_t phase, slot;
-    bool raw;
+    crnn_gate_place at;
     CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
               facts->states == c->states,
           "%s", c->name);
     for (const char *g = c->gates; *g; g++)
-        CHECK(crnn_find_gate(&layer, *g, &phase, &slot, &raw) && c->x[phase][slot] == *g &&
-                  raw == (strchr(c->raw, *g) != NULL),
+        CHECK(crnn_find_gate(&layer, *g, &at) && c->x[at.phase][at.slot] == *g &&
+                  c->h[at.phase][at.slot_h] == *g && at.raw == (strchr(c->raw, *g) != NULL),
               "%s: where %c is", c->name, *g);
-    CHECK(!crnn_find_gate(&layer, '?', &phase, &slot, &raw), "%s has no gate ?", c->name);
+    CHECK(!crnn_find_gate(&layer, '?', &at), "%s has no gate ?", c->name);
     const char *apart = strchr(c->x[0], '.');
     CHECK(crnn_cell_b_h(cell) == (apart ? c->h[0][apart - c->x[0]] : 0), "%s: b_h", c->name);
 }
