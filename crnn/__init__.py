@@ -12,10 +12,11 @@ if _util.find_spec("crnn._core") is None:
         "Python in another folder to import the installed package"
     )
 
-from crnn import losses, optim, reference
+from crnn import diagnostics, losses, optim, plotting, reference
 from crnn._version import __version__
 from crnn.checkpoint import load, save
 from crnn.configuration import set_num_threads, show_config
+from crnn.diagnostics.watching import watch
 from crnn.generation import generate
 from crnn.gradcheck import gradcheck
 from crnn.layers.base import Layer
@@ -49,14 +50,17 @@ __all__ = [
     "TeacherForcing",
     "TiedDense",
     "__version__",
+    "diagnostics",
     "fit",
     "generate",
     "gradcheck",
     "load",
     "losses",
     "optim",
+    "plotting",
     "reference",
     "save",
     "set_num_threads",
     "show_config",
+    "watch",
 ]

@@ -37,4 +37,5 @@ class Gathered:
     weight: float = 0.0
     total: float = 0.0
     loss: float = math.nan  # of the last one
-    walk: Walk | None = None  # the last one
+    walk: Walk | None = None  # the last one, and the gradient at its y
+    dy: Any = None

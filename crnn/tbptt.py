@@ -86,6 +86,24 @@ class Walk(NamedTuple):
         return sum(piece.steps for piece in self.pieces)
 
 
+class Walked(NamedTuple):
+    """What an update's gradients are of: a window, forward and back.
+
+    Attributes
+    ----------
+    layer : layer
+        What was run: the model, or one that keeps fewer steps of it.
+    tapes : list of tapes
+        Of the pieces that the window was cut into, in the order of time.
+    dy : array
+        The gradient at the outputs of all of them.
+    """
+
+    layer: Any
+    tapes: list[Any]
+    dy: Any
+
+
 class Truncated:
     """A model that goes along T in windows, forward and back.
 

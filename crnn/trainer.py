@@ -26,7 +26,7 @@ from crnn.layers.base import Layer, check_layer, check_size
 from crnn.layers.checkpointed import Checkpointed
 from crnn.optim import Optimizer
 from crnn.position import Gathered, Position
-from crnn.tbptt import Truncated, check_tbptt
+from crnn.tbptt import Truncated, Walked, check_tbptt
 from crnn.windows import (
     Data,
     Item,
@@ -144,6 +144,14 @@ class Trainer:
     def finished(self) -> bool:
         """Whether there is nothing left to do: all epochs are done, or `stop` was called."""
         return self.stopped or self.position.epoch >= self.epochs
+
+    @property
+    def walked(self) -> Walked | None:
+        """What was walked back last, while the gradients are those of it; None between updates."""
+        last = self._gathered
+        if last.walk is None:
+            return None
+        return Walked(self._truncated.model, [piece.tape for piece in last.walk.pieces], last.dy)
 
     def total_updates(self) -> int:
         """Return how many updates the whole run has, having gone through the data once.
@@ -328,6 +336,7 @@ class Trainer:
             self._drop()
             raise
         self._gathered = Gathered(
+            dy=dy,
             windows=sums.windows + 1,
             rows=sums.rows + item.shape[0],
             steps=sums.steps + steps,
@@ -339,6 +348,11 @@ class Trainer:
 
     def _update(self, item: int, window: int) -> None:
         """One step of the optimizer from what was gathered, up to this item and window."""
+        try:
+            self._tell("on_backward")
+        except BaseException:
+            self._drop()
+            raise
         place, lr, sums, now = self.position, self.optimizer.lr, self._gathered, time.perf_counter()
         assert sums.walk is not None
         self._whole = False

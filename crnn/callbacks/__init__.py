@@ -1,8 +1,8 @@
 """Those who watch a training run, or steer it.
 
-A callback hears ``on_start``, ``on_update`` (after each batch), ``on_epoch`` and ``on_end``, and is
-given the run, a `Trainer`; ``run.stop()`` ends it. What callbacks remember is part of what a run
-that is taken up again restores.
+A callback hears ``on_start``, ``on_backward`` and ``on_update`` (before and after each update),
+``on_epoch`` and ``on_end``, and is given the run, a `Trainer`; ``run.stop()`` ends it. What
+callbacks remember is part of what a run that is taken up again restores.
 """
 
 from crnn.callbacks.base import Callback

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 class Callback:
     """Something that watches a run, or steers it. Override what you need.
 
-    Each of the four events is given the run, a `Trainer`.
+    Each of the five events is given the run, a `Trainer`.
     """
 
     #: Whether it writes the run down: such callbacks are told last, when all others are up to date,
@@ -19,6 +19,12 @@ class Callback:
 
     def on_start(self, run: "Trainer") -> None:
         """Before the first update, and before the first one after resuming."""
+
+    def on_backward(self, run: "Trainer") -> None:
+        """Before each update, once the gradients are there.
+
+        ``run.model.grads`` holds them, ``run.walked`` what they are of.
+        """
 
     def on_update(self, run: "Trainer") -> None:
         """After each update."""

@@ -61,6 +61,8 @@ class Recurrent(Layer):
 
     #: The type of the core.
     _core_type: ClassVar[type[_core.Recurrent]]
+    #: The letter of the gate that proposes what to write; the others open and close.
+    _candidate: ClassVar[str] = "g"
     #: Options that decide initial parameters alone, with their defaults: attributes of the layer.
     _initial: ClassVar[dict[str, Any]] = {}
 
@@ -75,6 +77,15 @@ class Recurrent(Layer):
         if name in _FIXED and isinstance(self, _core.Recurrent):
             raise AttributeError(f"{name}: cannot be set; make a new layer with this option")
         super().__setattr__(name, value)
+
+    @property
+    def gate_activations(self: Any) -> dict[str, str]:
+        """The name of each gate's activation, by its letter."""
+        names = {"activation": "tanh", "recurrent_activation": "sigmoid"} | self.options
+        return {
+            gate: names["activation" if gate == self._candidate else "recurrent_activation"]
+            for gate in self.gate_order
+        }
 
     def _draw_weights(self: Any, seed: int) -> None:
         """Orthogonal W_h gate by gate, Glorot-uniform W_x and W_p, gains of 1; the rest is 0."""
@@ -157,6 +168,7 @@ class RNN(_core.RNN, Recurrent):
         explode."""
 
     _core_type = _core.RNN
+    _candidate = "h"
 
     def __init__(
         self,
@@ -254,6 +266,7 @@ class GRU(_core.GRU, Recurrent):
         Of the gates r and z, and of n: each one of <activations>."""
 
     _core_type = _core.GRU
+    _candidate = "n"
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
 
     chrono: float | None

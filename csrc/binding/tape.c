@@ -136,6 +136,18 @@ static PyObject *get_kept(Tape *self, void *unused) {
     return shown;
 }
 
+static PyObject *get_read(Tape *self, void *unused) {
+    (void)unused;
+    const crnn_rows *rows = &self->call.rows;
+    npy_intp shape[2] = {(npy_intp)rows->given.batch, (npy_intp)rows->given.steps};
+    PyArrayObject *array = (PyArrayObject *)PyArray_ZEROS(2, shape, NPY_BOOL, 0);
+    npy_bool *read = array ? PyArray_DATA(array) : NULL;
+    for (size_t t = 0; array && t < rows->given.steps; t++)
+        for (size_t i = 0; i < rows->active[t]; i++)
+            read[rows->order[i] * rows->given.steps + crnn_rows_time(rows, i, t)] = 1;
+    return (PyObject *)array;
+}
+
 static bool has_c(const Tape *self, const char *name) {
     const crnn_cell_facts *cell = crnn_cell_describe(self->layer.cell);
     if (cell->states == 2) return true;
@@ -169,6 +181,8 @@ static PyObject *get_trace(Tape *self, void *c) {
 static PyGetSetDef tape_attributes[] = {
     {"gates", (getter)get_gates, NULL,
      PyDoc_STR("dict of letter -> array (B, T, H): each gate after its activation."), NULL},
+    {"read", (getter)get_read, NULL,
+     PyDoc_STR("(B, T) bool: the steps that were read, neither masked nor past a row's end."), NULL},
     {"h", (getter)get_state, NULL, PyDoc_STR("(B, T, P): h after each step."), NULL},
     {"c", (getter)get_state, NULL, PyDoc_STR("(B, T, H): the LSTM's c after each step."), "c"},
     {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},

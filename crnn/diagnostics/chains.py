@@ -1,0 +1,235 @@
+"""Recurrences s_t = F(s_{t-1}, x_t) in a model, and their derivatives step by step.
+
+A model that reads forwards is one recurrence: its state is that of all its layers side by side.
+Where some layer reads from the end, the state of one direction depends on outputs that the other
+made of later steps, and there is no F for all of it: such a model is taken apart into *chains*,
+runs of layers that read in one direction, each with the input that it gets held as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.layers.base import Array, check_lengths
+from crnn.layers.composition import Bidirectional, Sequential
+from crnn.layers.conditioned import Conditioned
+from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
+from crnn.layers.states import arrays_of, filled, states_of
+
+_AT_ONCE = 64 << 20
+"""Bytes of Jacobians that are there at a time."""
+
+
+class Chain(NamedTuple):
+    """A recurrence, and what it reads.
+
+    Attributes
+    ----------
+    place : str
+        Where it stands in the model: "" for all of it, "forward", "1", "1..3", ...
+    layer : layer
+        All of whose recurrent parts read in the same direction.
+    x : array (B, T, ...)
+    state : state
+        The initial one.
+    given : Given
+    backwards : bool
+        The direction.
+    """
+
+    place: str
+    layer: Any
+    x: Array
+    state: Any
+    given: Given
+    backwards: bool
+
+
+def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> Iterator[Chain]:
+    """The recurrences that a model is made of, those without a state left out."""
+    directions = {bool(getattr(part, "reverse", False)) for _, part in walk(layer)}
+    alone = len(list(walk(layer))) == 1
+    if isinstance(layer, Conditioned):
+        x, state = _conditioned(layer, x, state)
+        yield from chains_of(layer.layer, x, state, given, _inside(place, "layer"))
+    elif directions == {False} or alone:
+        chain = Chain(place, layer, x, state, given, directions == {True})
+        if arrays_of(_initial(chain)):
+            yield chain
+    elif isinstance(layer, Bidirectional):
+        states = states_of("state", state, 2)
+        for (name, part), own in zip(layer.parts.items(), states, strict=True):
+            yield from chains_of(part, x, own, given, _inside(place, name))
+    elif isinstance(layer, Sequential):
+        states = states_of("state", state, len(layer.layers))
+        yield from _stacked(layer, x, states, given, place)
+    elif hasattr(layer, "layer"):
+        yield from chains_of(layer.layer, x, state, given, _inside(place, "layer"))
+    else:
+        raise ValueError(
+            f"layer: expected recurrent layers and compositions of crnn, got {layer!r:.100}, whose "
+            "parts read in both directions"
+        )
+
+
+def _inside(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _conditioned(layer: Conditioned, x: Any, state: Any) -> tuple[Any, Any]:
+    """The sequences, and the state that the fixed data give."""
+    if state is None:
+        steps = Given(training=False)
+        _, state, _ = steps.run(layer, (np.asarray(x[0])[:, :0], x[1]), None, False)
+    return x[0], state
+
+
+def _stacked(
+    layer: Sequential, x: Any, states: list[Any], given: Given, place: str
+) -> Iterator[Chain]:
+    """Runs of layers that read forwards, and those between them by themselves."""
+    mixed = list(map(_reads_back, layer.layers))
+    begin, count = 0, len(mixed)
+    while begin < count:
+        end = begin + 1
+        while end < count and not mixed[begin] and not mixed[end]:
+            end += 1
+        one = end == begin + 1
+        part = layer.layers[begin] if one else Sequential(layer.layers[begin:end])
+        own = states[begin] if one else states[begin:end]
+        name = str(begin) if one else f"{begin}..{end - 1}"
+        yield from chains_of(part, x, own, given, _inside(place, name))
+        if has_no_time_axis(part):
+            return  # what follows has no steps
+        x, _, _ = given.run(part, x, own, False)
+        begin = end
+
+
+def _reads_back(layer: Any) -> bool:
+    return any(getattr(part, "reverse", False) for _, part in walk(layer))
+
+
+def _initial(chain: Chain) -> Any:
+    """The state before the first step, all arrays of it."""
+    nothing = Given(training=False)
+    return nothing.run(chain.layer, chain.x[:, :0], chain.state, False)[1]
+
+
+class Steps:
+    """The steps of a chain one by one: states, and the Jacobians between them.
+
+    Parameters
+    ----------
+    chain : Chain
+
+    Attributes
+    ----------
+    lengths : int64 array (B,)
+    width : int
+        S, of all arrays of the state side by side.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain, x, given = chain, chain.x, chain.given
+        self.batch, self.steps = x.shape[:2]
+        self.lengths = np.full(self.batch, self.steps, np.int64)
+        if given.lengths is not None:
+            self.lengths = check_lengths(given.lengths, x.shape).astype(np.int64)
+        self._marks = {
+            name: check_steps(name, value, x.shape)
+            for name, value in (("mask", given.mask), ("resets", given.resets))
+            if value is not None
+        }
+        self._like = _initial(chain)
+        self._before = self._states()
+        self.width = sum(part[0].shape[1] for part in self._before)
+
+    @property
+    def order(self) -> range:
+        """The steps as they are read."""
+        return range(self.steps)[::-1] if self._chain.backwards else range(self.steps)
+
+    def _given(self, steps: slice) -> Given:
+        """What some steps, each as a row of one step, are told."""
+        own = (np.arange(self.steps)[steps] < self.lengths[:, None]).astype(np.int64)
+        marks: dict[str, Any] = {}
+        marks |= {name: mark[:, steps].reshape(-1, 1) for name, mark in self._marks.items()}
+        return self._chain.given._replace(lengths=own.reshape(-1), **marks)
+
+    def _states(self) -> list[list[Array]]:
+        """The states before each step, in the order of x: of each array T times (B, ...)."""
+        state = self._like
+        before: list[list[Array]] = [[np.empty(0)] * self.steps for _ in arrays_of(state)]
+        for t in self.order:
+            for story, part in zip(before, arrays_of(state), strict=True):
+                story[t] = part
+            given, x = self._given(slice(t, t + 1)), self._chain.x[:, t : t + 1]
+            _, state, _ = given.run(self._chain.layer, x, state, False)
+        return before if self.steps else [[part] for part in arrays_of(state)]
+
+    def jacobians(self, steps: slice) -> NDArray[np.float64]:
+        """∂(state after)/∂(state before) of some steps: (B, steps, S, S).
+
+        One run forward over all of them at once, and S walks back along its tape, each from one
+        unit of the state.
+        """
+        chain, layer = self._chain, self._chain.layer
+        x = chain.x[:, steps]
+        count, x = x.shape[1], x.reshape(-1, 1, *x.shape[2:])
+        stories = [np.stack(story[steps], axis=1) for story in self._before]
+        before = [story.reshape(-1, *story.shape[2:]) for story in stories]
+        y, after, tape = self._given(steps).run(layer, x, filled(self._like, before), True)
+        dy, rows = np.zeros_like(y), []
+        for dafter in _units(after, len(x)):
+            _, dbefore = layer.backward(tape, dy, dafter)
+            flat = [part.reshape(len(x), -1) for part in arrays_of(dbefore)]
+            rows.append(np.concatenate(flat, axis=1))
+        found = np.stack(rows, axis=1)
+        return found.reshape(self.batch, count, *found.shape[1:])
+
+    def blocks(self) -> list[slice]:
+        """Steps to be taken at a time, from the last that is read to the first."""
+        each = max(1, _AT_ONCE // (8 * max(1, self.batch) * self.width**2))
+        cuts = [slice(t, min(t + each, self.steps)) for t in range(0, self.steps, each)]
+        return cuts if self._chain.backwards else cuts[::-1]
+
+
+def _units(state: Any, rows: int) -> Iterator[Any]:
+    """States of zeros but for one unit that is 1, unit after unit."""
+    like = arrays_of(state)
+    for i, part in enumerate(like):
+        for unit in range(part.shape[1]):
+            zeros = [np.zeros_like(other) for other in like]
+            zeros[i][:, unit] = 1
+            yield filled(state, zeros)
+
+
+def products(steps: Steps) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.int64]]]:
+    """∂s_T/∂s_t for each t, from the last step that is read to the first.
+
+    Yields
+    ------
+    t : int
+        A step of x.
+    product : array (B, S, S)
+    exponent : array (B,)
+        The derivative is product * 2**exponent: apart, because what explodes or vanishes over many
+        steps is more or less than a float can hold.
+    """
+    product = np.broadcast_to(np.eye(steps.width), (steps.batch, steps.width, steps.width))
+    exponent = np.zeros(steps.batch, np.int64)
+    backwards = steps.order.step < 0
+    for block in steps.blocks():
+        found = steps.jacobians(block)
+        places = range(block.start, block.stop)
+        for t in places if backwards else places[::-1]:
+            yield t, product, exponent
+            product = product @ found[:, t - block.start]
+            largest = np.abs(product).max(axis=(1, 2), initial=0)
+            shift = np.where((largest > 0) & np.isfinite(largest), np.frexp(largest)[1], 0)
+            product = np.ldexp(product, -shift[:, None, None])
+            exponent = exponent + shift

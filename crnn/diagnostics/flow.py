@@ -1,0 +1,236 @@
+"""Where a gradient goes on its way back through time, and what each step adds to that of W_h."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn import _core
+from crnn.diagnostics.display import Display, by_row_and_step, stacked
+from crnn.layers.tapes import kept_in
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[Any]
+
+
+class PartFlow:
+    """The gradient in one recurrent layer.
+
+    Attributes
+    ----------
+    dh : array (B, T, P)
+        The total derivative dL/dh_t.
+    dc : array (B, T, H), or None
+        dL/dc_t of an LSTM.
+    dgates : dict of str to array (B, T, H)
+        dL/d of each gate's sum, before its activation.
+    h_norms, c_norms : array (B, T)
+        The norms of dh and dc over the units; c_norms is None where dc is.
+    read : bool array (B, T)
+        The steps that were read; at the others all of this is 0.
+    """
+
+    def __init__(self, pieces: list[_core.Tape]) -> None:
+        self._pieces = pieces
+        self.read = _joined([tape.read for tape in pieces])
+        self.dh = _joined([tape.dh for tape in pieces])
+        self.dc = _joined([tape.dc for tape in pieces]) if hasattr(pieces[0], "dc") else None
+        self.h_norms = np.linalg.norm(self.dh, axis=2)
+        self.c_norms = None if self.dc is None else np.linalg.norm(self.dc, axis=2)
+
+    @functools.cached_property
+    def dgates(self) -> dict[str, Array]:
+        shown = [tape.dgates for tape in self._pieces]
+        return {gate: _joined([one[gate] for one in shown]) for gate in shown[0]}
+
+    def by_step(self, what: str = "h") -> Array:
+        """(T,): the norm at each step, over rows and units; `what` is "h" or "c"."""
+        return np.linalg.norm(self._of(what), axis=(0, 2))
+
+    def by_unit(self, what: str = "h") -> Array:
+        """(H,): the norm of each unit, over rows and steps."""
+        return np.linalg.norm(self._of(what), axis=(0, 1))
+
+    def by_row(self, what: str = "h") -> Array:
+        """(B,): the norm of each row, over steps and units."""
+        return np.linalg.norm(self._of(what), axis=(1, 2))
+
+    def _of(self, what: str) -> Array:
+        found = {"h": self.dh, "c": self.dc}.get(what)
+        if found is None:
+            names = "'h' or 'c'" if self.dc is not None else "'h', its state is h alone"
+            raise ValueError(f"what: expected {names}, got {what!r}")
+        return found
+
+    def share(self, t: int) -> Array:
+        """The term of step t (from 0) in dL/dW_h = Σ_t Σ_rows ds_t h_{t-1}^T: (G*H, P)."""
+        steps = self.read.shape[1]
+        if not -steps <= t < steps:
+            raise ValueError(f"t: expected a step from 0 to {steps - 1}, got {t}")
+        piece, step = self._at(t % steps)
+        terms, kept = self._terms[piece]
+        term = np.concatenate([d[:, step].T @ h[:, step] for d, h in terms.values()])
+        return np.asarray(term if kept is None else term * kept)
+
+    @property
+    def shares(self) -> Array:
+        """The terms of all steps, (T, G*H, P): they add up to the gradient of W_h."""
+        return np.stack([self.share(t) for t in range(self.read.shape[1])])
+
+    @functools.cached_property
+    def share_norms(self) -> Array:
+        """(T,): the Frobenius norm of each step's term."""
+        steps = range(self.read.shape[1])
+        return np.array([np.linalg.norm(self.share(t)) for t in steps])
+
+    @functools.cached_property
+    def row_share_norms(self) -> Array:
+        """(B, T): the norm of each row's own part of each step's term."""
+        return np.sqrt(_joined([_squares(*terms) for terms in self._terms]))
+
+    @functools.cached_property
+    def _terms(self) -> list[tuple[dict[str, tuple[Array, Array]], Array | None]]:
+        return [(dict(tape.W_h_terms), tape.W_h_kept) for tape in self._pieces]
+
+    def _at(self, t: int) -> tuple[int, int]:
+        """The piece that a step lies in, and its place there."""
+        for i, tape in enumerate(self._pieces):
+            if t < (steps := tape.read.shape[1]):
+                return i, t
+            t -= steps
+        raise AssertionError
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _squares(terms: dict[str, tuple[Array, Array]], kept: Array | None) -> Array:
+    """The squared norm of each row's outer product at each step, (B, T)."""
+    total: Any = 0
+    for i, (d, h) in enumerate(terms.values()):
+        d2, h2 = np.square(d, dtype=np.float64), np.square(h, dtype=np.float64)
+        if kept is None:
+            total = total + d2.sum(axis=2) * h2.sum(axis=2)
+        else:
+            H = d.shape[2]
+            factors = np.square(kept[i * H : (i + 1) * H], dtype=np.float64)
+            total = total + np.einsum("btp,btp->bt", d2 @ factors, h2)
+    return np.asarray(total)
+
+
+_SHOWN = frozenset(
+    ("dh", "dc", "dgates", "h_norms", "c_norms", "read", "by_step", "by_unit", "by_row")
+    + ("share", "shares", "share_norms", "row_share_norms")
+)
+"""What a flow of one part shows as its own."""
+
+
+class GradientFlow(Display):
+    """What `gradient_flow` found.
+
+    Attributes
+    ----------
+    parts : dict of str to PartFlow
+        The recurrent layers by place: "" for a layer alone, "0", "1.forward", "encoder", ...
+
+    Notes
+    -----
+    ``flow["0"]`` is a part. Where there is one alone, its attributes are those of the flow:
+    ``flow.h_norms``, ``flow.shares``.
+    """
+
+    def __init__(self, parts: dict[str, PartFlow]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, place: str) -> PartFlow:
+        if place not in self.parts:
+            raise KeyError(f"{place}: expected one of {', '.join(map(repr, self.parts))}")
+        return self.parts[place]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _SHOWN:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if len(self.parts) != 1:
+            raise AttributeError(
+                f"{name}: ask one of the parts for it, flow[place], with place one of "
+                f"{', '.join(map(repr, self.parts))}"
+            )
+        return getattr(next(iter(self.parts.values())), name)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        tables = []
+        for place, part in self.parts.items():
+            table, at = by_row_and_step(part.read)
+            table = {"part": np.full(len(at[0]), place)} | table | {"dh": part.h_norms[at]}
+            if part.c_norms is not None:
+                table |= {"dc": part.c_norms[at]}
+            tables.append(table | {"dW_h": part.row_share_norms[at]})
+        return stacked(tables)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The norms of dL/dh_t and dL/dc_t, and of each step's term of dL/dW_h, step by step."""
+        from crnn.plotting import norms_by_step
+
+        curves = {}
+        for place, part in self.parts.items():
+            before = f"{place}: " if place else ""
+            curves[f"{before}dL/dh_t"] = part.by_step("h")
+            if part.dc is not None:
+                curves[f"{before}dL/dc_t"] = part.by_step("c")
+            curves[f"{before}term of dL/dW_h"] = part.share_norms
+        return norms_by_step(curves, ax)
+
+
+def gradient_flow(tape: Any) -> GradientFlow:
+    r"""Follow a gradient back through time: its norm at every step, and what each step adds.
+
+    The gradient of the recurrent weights is a sum over the steps at which they were used,
+
+    .. math:: \frac{\partial L}{\partial W_h} = \sum_{t=1}^{T}
+              \frac{\partial L}{\partial s_t} h_{t-1}^\top
+
+    (s the gates' sums), so a step whose term is small teaches them little (Werbos 1990; Pascanu,
+    Mikolov and Bengio 2013).
+
+    Parameters
+    ----------
+    tape : tape
+        Of any layer or composition, after ``layer.backward(tape, dy, trace=True)``.
+
+    Returns
+    -------
+    GradientFlow
+        With a part for each recurrent layer: ``h_norms`` and ``c_norms`` (B, T), by step, by unit
+        and by row; ``shares`` (T, G*H, P), which add up to ``grads["W_h"]`` of that walk.
+
+    Raises
+    ------
+    ValueError
+        If no recurrent layer has kept a trace in this tape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = crnn.LSTM(3, 5, dtype="float64", seed=0)
+    >>> y, _, tape = layer.forward(np.ones((2, 7, 3)))
+    >>> _ = layer.backward(tape, np.ones_like(y), trace=True)
+    >>> flow = gradient_flow(tape)
+    >>> flow.h_norms.shape, np.allclose(flow.shares.sum(axis=0), layer.grads["W_h"])
+    ((2, 7), True)
+    """
+    kept = list(kept_in(tape))
+    traced = [one for one in kept if all(hasattr(piece, "dh") for piece in one.pieces)]
+    if not traced:
+        why = "no recurrent layer has a tape in it" if not kept else "there is no trace in it"
+        raise ValueError(
+            "tape: expected that of a recurrent layer or of a composition with one, after "
+            f"backward(tape, dy, trace=True), got {type(tape).__name__}: {why}"
+        )
+    return GradientFlow({one.place: PartFlow(one.pieces) for one in traced})

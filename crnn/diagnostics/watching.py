@@ -1,0 +1,329 @@
+"""A callback that looks at the gradients of a training run, and says in words what is wrong."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn.callbacks.base import Callback
+from crnn.diagnostics.display import Display
+from crnn.diagnostics.gates import values_of
+from crnn.diagnostics.subject import Part, parts_of
+from crnn.layers.base import check_layer, check_positive, check_size
+from crnn.layers.tapes import Pieces, ask_for_trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from crnn.tbptt import Walked
+    from crnn.trainer import Trainer
+
+Array = NDArray[Any]
+
+_MARGIN = 0.1  # of a gate's range: what counts as saturated
+_SATURATED = 0.95  # of a gate's values, from which on it is said
+_GROWTH = 1e3  # of a gradient on its way back
+_ITERATIONS = 40  # of the power method: W_h's largest singular value to some tenths of a percent
+
+
+class TrainingWarning(UserWarning):
+    """What `Watch` has to say about a run."""
+
+
+class Watch(Callback, Display):
+    """See `watch`, which makes it.
+
+    Attributes
+    ----------
+    records : list of dict
+        One for each update looked at: "update" (from 1), "norm" of the whole gradient, and for each
+        recurrent layer, its place in front: "gradient", the norm of its own; "reach", how many
+        steps back the gradient of a row's last output is felt, "steps", how many there are (both
+        medians over the rows), "growth", how many times larger it is at the first step than at the
+        last; and for each gate "f.saturated", the fraction of its values near the ends of its
+        range, and "f.sigma", the largest singular value of its block of W_h.
+    messages : list of str
+        What there was to warn of.
+    """
+
+    def __init__(self, model: Any, every: int, fraction: float, warn: bool) -> None:
+        check_layer("model", model)
+        self._model, self.every = model, check_size("every", every)
+        self.fraction, self.warn = check_positive("fraction", fraction), bool(warn)
+        self.records: list[dict[str, float]] = []
+        self.messages: list[str] = []
+        self._suspected: set[str] = set()  # at the last record
+        self._told: set[str] = set()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        names = {name: None for record in self.records for name in record}
+        return {name: [record.get(name, math.nan) for record in self.records] for name in names}
+
+    def plot(self, ax: Axes | None = None, *, what: str = "gradient") -> Axes:
+        """One of the things recorded, over the updates.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+        what : {"gradient", "reach", "saturated", "sigma"}
+            The ending of the columns to draw.
+        """
+        from crnn.plotting import recorded
+
+        looks: dict[str, dict[str, Any]] = {
+            "gradient": {"ylabel": "norm of the gradient", "log": True},
+            "reach": {"ylabel": "reach of the gradient (steps)"},
+            "saturated": {"ylabel": "saturated values (fraction)"},
+            "sigma": {"ylabel": "largest singular value of W_h", "hline": 1.0},
+        }
+        if what not in looks:
+            raise ValueError(f"what: expected one of {', '.join(looks)}, got {what!r}")
+        columns = self.columns
+        curves = {
+            name: (np.array(columns["update"]), np.array(values))
+            for name, values in columns.items()
+            if name == what or name.endswith(f".{what}")
+        }
+        if not curves:
+            raise ValueError("what: expected something that was recorded, but nothing was yet")
+        return recorded(curves, ax, **looks[what])
+
+    # ------------------------------------------------------------------------------- as a callback
+
+    def on_start(self, run: Trainer) -> None:
+        """Check that it is the model's run."""
+        if run.model is not self._model:
+            raise ValueError("model: expected watch(model) of the model that is trained")
+
+    def on_backward(self, run: Trainer) -> None:
+        """Look at every n-th update's gradients."""
+        if run.position.update % self.every == 0 and run.walked is not None:
+            self._record(run.walked, run.position.update + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all records, and what was said."""
+        return {
+            "records": [dict(record) for record in self.records],
+            "messages": list(self.messages),
+            "suspected": sorted(self._suspected),
+            "told": sorted(self._told),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        records, messages = [dict(record) for record in state["records"]], list(state["messages"])
+        suspected, told = set(state["suspected"]), set(state["told"])
+        self.records, self.messages, self._suspected, self._told = (
+            records,
+            messages,
+            suspected,
+            told,
+        )
+
+    # ------------------------------------------------------------------------------------ looking
+
+    def _record(self, walked: Walked, update: int) -> None:
+        gradients = self._model.grads.values()
+        record = {"update": update, "norm": _norm(gradients)}
+        suspicions: dict[str, str] = {}
+        for part, norms in _probed(walked):
+            before = f"{part.place}." if part.place else ""
+            found = self._measured(part, norms)
+            record |= {before + name: value for name, value in found.items()}
+            suspicions |= {before + name: text for name, text in self._doubts(part, found)}
+        self.records.append(record)
+        self._say(suspicions, update)
+
+    def _measured(self, part: Part, norms: Array) -> dict[str, float]:
+        """What is recorded of a recurrent layer."""
+        reach, growth = _reached(norms, part.read, part.layer.options["reverse"], self.fraction)
+        found = {
+            "gradient": _norm(part.layer.grads.values()),
+            "reach": reach,
+            "steps": float(np.median(part.read.sum(axis=1))) if len(norms) else 0.0,
+            "growth": growth,
+        }
+        sigmas = largest_singular_values(part.layer.params["W_h"], len(part.layer.gate_order))
+        for (gate, values), sigma in zip(values_of(part, _MARGIN), sigmas, strict=True):
+            found |= {f"{gate}.saturated": values.saturated, f"{gate}.sigma": float(sigma)}
+            if part.layer.gate_activations[gate] == "relu":
+                found[f"{gate}.off"] = float(np.mean(values.low == 1))
+        return found
+
+    def _doubts(self, part: Part, found: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+        """What may be wrong with a recurrent layer: a name for it, and words."""
+        reach, steps = found["reach"], found["steps"]
+        if 2 * (reach + 1) < steps:
+            yield (
+                "reach",
+                f"{part.title}: the gradient reaches {reach:.0f} steps back "
+                f"(beyond, less than {self.fraction:.0%} of it is left); "
+                f"sequences have {steps:.0f}",
+            )
+        if found["growth"] > _GROWTH:
+            yield (
+                "growth",
+                f"{part.title}: the gradient grows {found['growth']:.1e} times over "
+                f"{steps:.0f} steps on its way back; clip_norm bounds what that does",
+            )
+        for name, value in found.items():
+            gate, _, kind = name.rpartition(".")
+            if kind == "saturated" and value > _SATURATED:
+                yield (
+                    name,
+                    f"{part.title}: {value:.0%} of the values of gate {gate} lie at the ends of "
+                    "its range, where hardly any gradient passes",
+                )
+            if kind == "off" and value > 0.5:
+                yield name, f"{part.title}: {value:.0%} of the units are 0 at every step"
+
+    def _say(self, suspicions: Mapping[str, str], update: int) -> None:
+        """Warn, once, of what was so at two records in a row."""
+        for name, text in suspicions.items():
+            if name in self._suspected and name not in self._told:
+                self._told.add(name)
+                self.messages.append(f"after {update} updates, {text}")
+                if self.warn:
+                    warnings.warn(self.messages[-1], TrainingWarning, stacklevel=2)
+        self._suspected = set(suspicions)
+
+
+def watch(model: Any, every: int = 20, *, fraction: float = 0.01, warn: bool = True) -> Watch:
+    """A callback that looks at gradients as a model is trained, and warns in words.
+
+    At every n-th update, after the backward pass and before the optimizer's step, it records the
+    norms of the gradients, how saturated the gates are, the largest singular value of W_h gate by
+    gate, and how far back the gradient of a row's last output is felt: for that it walks back once
+    more, from the last output alone. Gradients and results are those of a run without it, to the
+    last bit.
+
+    Parameters
+    ----------
+    model : layer
+        The model that `crnn.fit` trains.
+    every : int, default 20
+        Look at the first update and at every n-th after it. One look takes about as long as an
+        update: at the default a run is a few percent slower.
+    fraction : float, default 0.01
+        How much of a gradient must be left for it to be felt.
+    warn : bool, default True
+        Issue what there is to say as a `TrainingWarning`, once each, when it was so at two looks in
+        a row. False: it is in `messages` alone.
+
+    Returns
+    -------
+    Watch
+        Give it to ``crnn.fit(..., callbacks=[watch])``; then it is a table, ``watch.columns``, and
+        pictures, ``watch.plot(what="reach")``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a model that is no layer, an `every` below 1, a fraction that is not positive; from
+        `fit`, if it trains another model.
+
+    Examples
+    --------
+    >>> watch = crnn.watch(model, every=10)                        # doctest: +SKIP
+    >>> crnn.fit(model, data, ..., callbacks=[watch])              # doctest: +SKIP
+    TrainingWarning: after 21 updates, 0 (RNN): the gradient reaches 12 steps back
+    (beyond, less than 1% of it is left); sequences have 100
+    """
+    return Watch(model, every, fraction, warn)
+
+
+def _norm(arrays: Any) -> float:
+    return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
+
+
+def _probed(walked: Walked) -> list[tuple[Part, Array]]:
+    """The recurrent layers of what was walked, each with the norms (B, T) of dL/dh_t.
+
+    L is the part of the loss that is due to each row's last output; for layers that read backwards,
+    to its first.
+    """
+    layer, grads = walked.layer, dict(walked.layer.grads)
+    kept = {name: grad.copy() for name, grad in grads.items()}
+    norms: dict[str, Array] = {}
+    try:
+        for backwards in (False, True):
+            for part in _walk_back(walked, backwards):
+                if part.layer.options["reverse"] == backwards:
+                    pieces = [np.linalg.norm(tape.dh, axis=2) for tape in part.pieces]
+                    norms[part.place] = np.concatenate(pieces, axis=1)
+            parts = list(parts_of(layer, Pieces(walked.tapes)))
+            if len(norms) == len(parts):
+                break
+    finally:
+        for name, grad in grads.items():
+            grad[...] = kept[name]
+    return [(part, norms[part.place]) for part in parts]
+
+
+def _walk_back(walked: Walked, from_first: bool) -> Iterator[Part]:
+    """Walk back from one output of each row; adds to the gradients."""
+    dy, dstate = _of_one_output(np.asarray(walked.dy), from_first), None
+    ask_for_trace(Pieces(walked.tapes))
+    ends = _ends(walked, dy)
+    for tape, (begin, end) in zip(reversed(walked.tapes), reversed(ends), strict=True):
+        part = dy if len(ends) == 1 else dy[:, begin:end]
+        _, dstate = walked.layer.backward(tape, part, dstate)
+    return parts_of(walked.layer, Pieces(walked.tapes))
+
+
+def _ends(walked: Walked, dy: Array) -> list[tuple[int, int]]:
+    """The steps at which each piece begins and ends."""
+    if len(walked.tapes) == 1:
+        return [(0, dy.shape[1])]
+    ends, begin = [], 0
+    for tape in walked.tapes:
+        steps = next(iter(parts_of(walked.layer, tape))).read.shape[1]
+        ends.append((begin, begin + steps))
+        begin += steps
+    return ends
+
+
+def _of_one_output(dy: Array, first: bool) -> Array:
+    """dy (B, T, ...) with all but the last, or the first, of each row's gradients 0."""
+    if dy.ndim < 3:
+        return dy
+    some = np.asarray(dy.reshape(*dy.shape[:2], -1).any(axis=2))
+    at = some.argmax(axis=1) if first else dy.shape[1] - 1 - some[:, ::-1].argmax(axis=1)
+    one, rows = np.zeros_like(dy), np.arange(len(dy))
+    one[rows, at] = dy[rows, at]
+    return one
+
+
+def _reached(norms: Array, read: Array, backwards: bool, fraction: float) -> tuple[float, float]:
+    """How many steps back a gradient is felt, and how many times it has grown there; medians."""
+    if backwards:
+        norms, read = norms[:, ::-1], read[:, ::-1]
+    reached, grown = [], []
+    for row, there in zip(norms, read, strict=True):
+        values = row[there]
+        felt = np.flatnonzero(values > 0)
+        if not len(felt):
+            continue
+        back = values[: felt[-1] + 1][::-1]  # from where it begins
+        reached.append(float(np.flatnonzero(back >= fraction * back[0])[-1]))
+        grown.append(float(back[-1] / back[0]))
+    return (float(np.median(reached)), float(np.median(grown))) if reached else (0.0, 0.0)
+
+
+def largest_singular_values(W_h: Array, gates: int) -> NDArray[np.float64]:
+    """Of each gate's block of W_h (G*H, P), by the power method: (G,).
+
+    Always from the same vectors, so that runs that are taken up again record the same numbers.
+    """
+    blocks = np.ascontiguousarray(W_h).reshape(gates, -1, W_h.shape[1])
+    v = np.random.default_rng(0).standard_normal((gates, W_h.shape[1], 1)).astype(W_h.dtype)
+    for _ in range(_ITERATIONS):
+        v = blocks.transpose(0, 2, 1) @ (blocks @ v)
+        v /= np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(v.dtype).tiny)
+    return np.asarray(np.linalg.norm(blocks @ v, axis=(1, 2)), np.float64)

@@ -1,0 +1,180 @@
+"""What pictures share: colours, forms of lines, axes to draw into, and checks of arguments."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
+
+MISSING = 'pictures need matplotlib: pip install "crnn[plot]"'
+WIDTH = 7.5  # inches: what a notebook shows without making it smaller
+MAP = "cividis"  # for values: the larger the lighter, for the colour-blind as well
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+YELLOW, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+DARK, PALE = "#222222", "#8A8A8A"  # for what is true, and for what only helps
+
+_COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK)
+_FORMS: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_FEW = 12  # points of a line that get a marker each
+_SHOWN = {"\t": "⇥", "\n": "↵", " ": "␣"}
+
+
+class Look(NamedTuple):
+    """How a line is told apart from others."""
+
+    color: str
+    linestyle: Any
+
+
+def look(i: int) -> Look:
+    """Return the look of line i; 42 lines have each their own."""
+    return Look(_COLOURS[i % len(_COLOURS)], _FORMS[i % len(_FORMS)])
+
+
+def styled(i: int, drawn: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how line i is drawn, of whose points (N,) some are not.
+
+    Points get a marker where they are few; of many, those that have no neighbour, which no line
+    would show.
+    """
+    beside = np.pad(drawn, 1)
+    marked = drawn if drawn.sum() <= _FEW else drawn & ~beside[:-2] & ~beside[2:]
+    style = look(i)._asdict() | {"linewidth": 1.8}
+    if marked.any():
+        style |= {"marker": "o", "markersize": 4, "markevery": np.flatnonzero(marked)}
+    return style
+
+
+def curves_of(name: str, value: Any, expected: str) -> Mapping[Any, Any]:
+    """Return an argument that must be a mapping of names to something, at least one."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: expected a mapping of names to {expected}, got {value!r:.100}")
+    if not value:
+        raise ValueError(f"{name}: expected at least one, got an empty mapping")
+    return value
+
+
+def visible(symbol: str) -> str:
+    """Return a symbol that can be seen in place of one that cannot."""
+    if symbol in _SHOWN:
+        return _SHOWN[symbol]
+    return symbol if symbol.isprintable() else "·"
+
+
+def axes_of(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
+    """Return the axes given, or those of a new figure of this size in inches."""
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+    return plt.figure(figsize=size, layout="constrained").subplots()
+
+
+def save(
+    path: str | os.PathLike[str], size: tuple[float, float], draw: "Callable[[Axes], object]"
+) -> None:
+    """Let `draw` draw into an image file, without a window on any screen."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure.subplots())
+    figure.savefig(path, dpi=150)
+
+
+def tidy(axes: "Axes", grid: str = "y") -> None:
+    """Take away what says nothing, and let faint lines help to read values."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(False)  # whatever the user's style says
+    axes.grid(axis=grid, alpha=0.3, linestyle="-")  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def legend_on_top(axes: "Axes") -> None:
+    """Add a legend at the upper end of the axes, and make room so that it covers no line."""
+    legend = _fitting_legend(axes, loc="upper left", borderaxespad=0.2)
+    share = min(legend.get_window_extent().height / axes.bbox.height + 0.03, 0.6)
+    scale = axes.yaxis.get_transform()  # the axis may be logarithmic
+    low, high = scale.transform(axes.get_ylim())
+    top = high + (high - low) * share / (1 - share)
+    with np.errstate(over="ignore"):
+        ends = scale.inverted().transform([low, top])
+    if np.isfinite(ends).all():
+        axes.set_ylim(*ends)
+
+
+def legend_below(axes: "Axes") -> None:
+    """Add a legend under the label of the x axis, where no line and no title can be."""
+    from matplotlib.transforms import ScaledTranslation
+
+    size = float(axes.xaxis.label.get_fontsize()) / 72  # inches
+    down = ScaledTranslation(0, -3.6 * size, axes.figure.dpi_scale_trans)
+    _fitting_legend(
+        axes,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=axes.transAxes + down,
+        borderaxespad=0,
+    )
+
+
+def _fitting_legend(axes: "Axes", **where: Any) -> "Legend":
+    """Return a legend with as many columns as there is room for."""
+    frame: dict[str, Any] = {
+        "frameon": True,
+        "facecolor": "white",
+        "edgecolor": "none",
+        "framealpha": 0.9,
+    }
+    entries = len(axes.get_legend_handles_labels()[1])
+    for size in ("medium", "small", "x-small"):
+        for columns in range(min(entries, 4), 0, -1):
+            legend = axes.legend(ncols=columns, fontsize=size, handlelength=2.6, **frame, **where)
+            if legend.get_window_extent().width <= axes.bbox.width:
+                return legend
+    return legend
+
+
+def numbers(
+    name: str, value: ArrayLike, shapes: Sequence[int], expected: str, *, finite: bool = False
+) -> NDArray[np.float64]:
+    """Return an argument as an array.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value
+        What was given.
+    shapes : sequence of int
+        The numbers of axes it may have.
+    expected : str
+        What an error says was expected.
+    finite : bool
+        Whether all numbers must be finite.
+
+    Raises
+    ------
+    ValueError
+        If it is no array of numbers, is empty, or has another number of axes.
+    """
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected {expected}, got {value!r:.100}") from None
+    if array.ndim not in shapes or not array.size:
+        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    if finite and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(
+            f"{name}: expected {expected}, all of them finite, got {count} that are not"
+        )
+    return array

@@ -1,0 +1,232 @@
+"""A model as rows, one above the other, of what happens at every step: what `unfolded` draws."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from crnn import _core
+from crnn.layers.base import check_layer
+from crnn.layers.composition import Residual
+from crnn.layers.options import has_no_time_axis
+from crnn.summary import summarize
+
+_SIGNS = {"sum": "+", "mul": "×"}  # how two directions are merged, where a sign is shorter
+_LINE = 28  # characters of a line of parameters
+_MOST = 8  # lines of parameters
+
+
+class Row(NamedTuple):
+    """A row of boxes.
+
+    Attributes
+    ----------
+    name : str
+        What stands in each box.
+    title : str
+        What stands beside the row, in bold.
+    notes : tuple of str
+        What stands below the title.
+    gives : str
+        Shape of what leaves a box upwards, of one step.
+    states : tuple of str
+        Names of what goes from step to step; empty for a layer without a state.
+    backwards : bool
+        Whether it goes from the last step to the first.
+    side : int
+        -1 and 1: of the rows of two directions, which stand beside each other; else 0.
+    joins : int
+        Of a row that joins two ways, the first row of those between: one way passes them by. -1:
+        it joins the two directions below. None for layers.
+    pools : str
+        Of a row without a time axis that reads all steps: "last" if it shows the last alone.
+    time : bool
+        Whether there is a box for every step; else for the last alone.
+    """
+
+    name: str
+    title: str
+    gives: str
+    notes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    backwards: bool = False
+    side: int = 0
+    joins: int | None = None
+    pools: str = ""
+    time: bool = True
+
+
+class Rows(NamedTuple):
+    """The rows from the bottom, and the shape of what the lowest one reads at a step."""
+
+    rows: list[Row]
+    reads: str
+
+
+def rows_of(model: Any) -> Rows:
+    """Return what a model is made of, from the bottom to the top.
+
+    Raises
+    ------
+    TypeError
+        If it is no layer.
+    ValueError
+        If it reads more than one sequence.
+    """
+    check_layer("model", model)
+    for one in (model, getattr(model, "model", None)):
+        if hasattr(one, "encoder") and hasattr(one, "decoder"):
+            raise ValueError(
+                "model: expected a layer that reads one sequence, got a "
+                f"{type(one).__name__}: unfold its encoder, or its decoder"
+            )
+    shapes = {row.name: row.shape for row in summarize(model).rows}
+    leaves = list(_leaves("", model))
+    reads = _reads(leaves)
+    builder = _Builder(shapes, reads)
+    builder.add("", model)
+    return Rows(builder.rows, reads)
+
+
+class _Builder:
+    """Makes the rows, from the bottom.
+
+    Parameters
+    ----------
+    shapes : dict
+        Of the output of each layer, by its dotted place.
+    reads : str
+        The shape that the model reads at a step: that of layers which keep it and have no size.
+    """
+
+    def __init__(self, shapes: dict[str, str], reads: str) -> None:
+        self.rows: list[Row] = []
+        self._shapes = shapes
+        self._reads = reads
+        self._time = True
+
+    def add(self, place: str, layer: Any, note: str = "") -> None:
+        """Add the rows of a layer."""
+        parts = getattr(layer, "parts", {})
+        if hasattr(layer, "layers"):
+            for name, part in parts.items():
+                self.add(_join(place, name), part, note)
+                note = ""
+        elif hasattr(layer, "forward_layer") and hasattr(layer, "merge"):
+            self._add_two_directions(place, layer, note)
+        elif "layer" in parts:
+            self._add_wrapped(place, layer, parts, note)
+        else:
+            self._add_plain(place, layer, note)
+
+    def _add_wrapped(self, place: str, layer: Any, parts: dict[str, Any], note: str) -> None:
+        begin = len(self.rows)
+        if "init" in parts:
+            note = f"starts from {type(parts['init']).__name__}(fixed)"
+        elif not isinstance(layer, Residual):
+            note = f"{type(layer).__name__}, {note}".strip(", ")
+        self.add(_join(place, "layer"), parts["layer"], note)
+        if isinstance(layer, Residual):
+            title, gives = _title(place, "Residual"), self.rows[-1].gives
+            self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
+
+    def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
+        for side, (name, part) in zip((-1, 1), layer.parts.items(), strict=True):
+            row = self._row(_join(place, name), part, note)
+            self.rows.append(row._replace(side=side))
+        name = _SIGNS.get(layer.merge, layer.merge)
+        title, gives = _title(place, type(layer).__name__), self._shape(place)
+        self.rows.append(Row(name, title, gives, joins=-1))
+
+    def _add_plain(self, place: str, layer: Any, note: str) -> None:
+        row = self._row(place, layer, note)
+        if self._time and has_no_time_axis(layer):
+            how = str(getattr(layer, "how", ""))
+            row = row._replace(pools=how or "?", notes=(how, *row.notes) if how else row.notes)
+            self._time = False
+        self.rows.append(row._replace(time=self._time))
+
+    def _row(self, place: str, layer: Any, note: str) -> Row:
+        name = type(layer).__name__
+        states = _states(layer)
+        notes = list(_lines(f"{key} {_shown(array.shape)}" for key, array in layer.params.items()))
+        if len(notes) > _MOST:
+            notes[_MOST - 1 :] = ["…"]
+        if states:
+            notes.append(_state_shapes(layer, states))
+        return Row(
+            name,
+            _title(place, name),
+            self._shape(place),
+            (*notes, note) if note else tuple(notes),
+            states,
+            bool(states) and bool(getattr(layer, "reverse", False)),
+        )
+
+    def _shape(self, place: str) -> str:
+        """The shape of what a layer gives at a step."""
+        shape = self._shapes.get(place, "(B, T, ?)").replace("T, ", "")
+        return (
+            self._reads
+            if "?" in shape and all(row.gives == self._reads for row in self.rows)
+            else shape
+        )
+
+
+def _leaves(place: str, layer: Any) -> Iterator[Any]:
+    """The layers that read x, and then each other's output, from the bottom."""
+    parts = getattr(layer, "parts", {})
+    if not parts:
+        yield layer
+    for name, part in parts.items():
+        if name not in ("init", "backward"):
+            yield from _leaves(_join(place, name), part)
+
+
+def _reads(leaves: list[Any]) -> str:
+    """The shape that the first layer reads at a step, of which a later one may know more."""
+    for layer in leaves:
+        if hasattr(layer, "K") and hasattr(layer, "size"):
+            return "(B,)"  # symbols
+        for name in ("input_size", "size"):
+            if isinstance(size := getattr(layer, name, None), int):
+                return f"(B, {size})"
+        if not getattr(layer, "keeps_features", False):
+            break
+    return "(B, ?)"
+
+
+def _states(layer: Any) -> tuple[str, ...]:
+    """Names of the states of crnn's recurrent layers; of others nothing is known."""
+    if not isinstance(layer, _core.Recurrent):
+        return ()
+    return ("h", "c") if isinstance(layer, _core.LSTM) else ("h",)
+
+
+def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
+    h, c = layer.output_size, layer.hidden_size
+    if len(states) == 1 or h == c:
+        return f"state {', '.join(states)} (B, {h})"
+    return f"state h (B, {h}), c (B, {c})"
+
+
+def _lines(words: Iterator[str]) -> Iterator[str]:
+    """As many words in a line as fit."""
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) + 2 > _LINE:
+            yield line
+            line = ""
+        line = f"{line}, {word}" if line else word
+    if line:
+        yield line
+
+
+def _title(place: str, name: str) -> str:
+    return f"{place}: {name}" if place else name
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return str(tuple(map(int, shape)))
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name

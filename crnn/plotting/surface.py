@@ -1,0 +1,272 @@
+"""A loss over two parameters, and ways down."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crnn.plotting.axes import MAP, ORANGE, WIDTH, axes_of, legend_below, numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ARROW = 0.04  # of the window: steps shorter than this get no arrowhead
+
+
+def loss_surface(
+    x: ArrayLike,
+    y: ArrayLike,
+    losses: ArrayLike,
+    ax: "Axes | None" = None,
+    *,
+    path: ArrayLike | None = None,
+    clipped: ArrayLike | None = None,
+    xlabel: str = "w",
+    ylabel: str = "b",
+    levels: int = 30,
+) -> "Axes":
+    """Draw a loss over two parameters, and gradient descent on it with and without clipping.
+
+    Parameters
+    ----------
+    x : array (N,)
+        Values of the parameter to the right, increasing.
+    y : array (M,)
+        Those of the parameter upwards, increasing.
+    losses : array (M, N)
+        One for each pair of them. Those that are not finite are shown like the largest.
+    ax : matplotlib axes, optional
+        Where to draw; by default a new figure.
+    path : array (S, 2), optional
+        Points (x, y) that gradient descent went through.
+    clipped : array (S, 2), optional
+        The same with clipped gradients.
+    xlabel, ylabel : str
+        Names of the parameters.
+    levels : int
+        How many steps the colours have.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or x or y does not increase.
+
+    Notes
+    -----
+    The levels lie half way between equal steps of a logarithm and equal areas: so a cliff shows as
+    lines close together, and a plain beside it still has a relief. A step that leaves the window is
+    drawn up to its border, and the legend tells how many points lie outside.
+    """
+    right, up = _increasing("x", x), _increasing("y", y)
+    expected = f"an array (len(y), len(x)) = ({len(up)}, {len(right)})"
+    grid = numbers("losses", losses, (2,), expected)
+    if grid.shape != (len(up), len(right)):
+        raise ValueError(f"losses: expected {expected}, got shape {grid.shape}")
+    if levels < 2:
+        raise ValueError(f"levels: expected at least 2, got {levels}")
+    if not np.isfinite(grid).any():
+        raise ValueError("losses: expected at least one that is finite, got none")
+    ways = [
+        (_points(name, value), look)
+        for name, value, look in (("path", path, _PLAIN), ("clipped", clipped, _CLIPPED))
+        if value is not None
+    ]
+    axes = axes_of(ax, (WIDTH, 5.0))
+    grid = np.where(np.isfinite(grid), grid, grid[np.isfinite(grid)].max())
+    _fill(axes, right, up, grid, levels)
+    window = _Window(right[0], up[0], right[-1], up[-1])
+    for points, look in ways:
+        _draw_way(axes, points, window, look)
+    axes.set_xlim(window.left, window.right)
+    axes.set_ylim(window.bottom, window.top)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    if ways:
+        legend_below(axes)
+    return axes
+
+
+class _Look(NamedTuple):
+    """How a way down is told apart from the other one."""
+
+    label: str
+    color: str
+    line: str
+    marker: str
+
+
+_PLAIN = _Look("gradient descent", ORANGE, "-", "o")
+_CLIPPED = _Look("with clipping", "white", "--", "s")
+
+
+class _Window(NamedTuple):
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def holds(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each of the points (N, 2) lies inside."""
+        low, high = self[:2], self[2:]
+        return np.asarray(((points >= low) & (points <= high)).all(axis=-1))
+
+    def on_border(self, point: NDArray[np.float64]) -> bool:
+        """Whether a point stands where the window ends."""
+        return bool(np.any(np.isclose(self[:2], point)) or np.any(np.isclose(self[2:], point)))
+
+    def part(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64]
+    ) -> tuple[float, float] | None:
+        """Return which part of the line from one point to another lies inside, of 0 to 1.
+
+        Liang and Barsky, "A new concept and method for line clipping" (1984).
+        """
+        first, last = 0.0, 1.0
+        for i in range(2):
+            step = float(end[i] - begin[i])
+            for bound, sign in ((self[i], 1), (self[i + 2], -1)):
+                inside = sign * (float(begin[i]) - bound)  # how far; negative outside
+                if step == 0:
+                    if inside < 0:
+                        return None
+                elif sign * step > 0:
+                    first = max(first, -inside / (sign * step))
+                else:
+                    last = min(last, -inside / (sign * step))
+        return (first, last) if first <= last else None
+
+
+def _increasing(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    array = numbers(name, value, (1,), "at least 2 numbers, each larger than before", finite=True)
+    if len(array) < 2 or np.any(np.diff(array) <= 0):
+        raise ValueError(
+            f"{name}: expected at least 2 numbers, each larger than before, got {value!r:.100}"
+        )
+    return array
+
+
+def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Return the points of a way down."""
+    points = numbers(name, value, (2,), "points (S, 2)")
+    if points.shape[1] != 2:
+        raise ValueError(f"{name}: expected points (S, 2), got shape {points.shape}")
+    return points
+
+
+def _levels(losses: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return where the colour changes: half way between equal steps and equal areas.
+
+    Equal steps are those of the logarithm of the height over the lowest point, to which is added
+    what a tenth of the area does not reach: else the very bottom would take most of the levels.
+    """
+    lowest = losses.min()
+    height = losses - lowest
+    if not height.any():
+        return np.array([lowest - 0.5, lowest + 0.5])
+    base = np.quantile(height, 0.1) or np.median(height[height > 0])
+    share = np.linspace(0, 1, count + 1)
+    areas = np.quantile(np.log(height + base), share)
+    steps = areas[0] + share * (areas[-1] - areas[0])
+    levels = lowest + np.exp((areas + steps) / 2) - base
+    levels[0], levels[-1] = lowest, losses.max()  # which have been rounded
+    return np.unique(levels)
+
+
+def _fill(
+    axes: "Axes",
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    count: int,
+) -> None:
+    """Draw the surface, with a scale of colours in which all have the same height."""
+    from matplotlib.colors import BoundaryNorm
+
+    levels = _levels(losses, count)
+    norm = BoundaryNorm(levels, 256)
+    filled = axes.contourf(x, y, losses, levels=levels, cmap=MAP, norm=norm)
+    axes.contour(x, y, losses, levels=levels[1:-1], colors="black", linewidths=0.3, alpha=0.5)
+    axes.grid(False)
+    shown = levels[:: max(1, (len(levels) - 1) // 6)]
+    bar = axes.figure.colorbar(
+        filled, ax=axes, label="loss", pad=0.02, spacing="uniform", ticks=shown
+    )
+    bar.set_ticklabels([f"{value:.3g}".replace("-", "−") for value in shown])
+
+
+def _draw_way(axes: "Axes", points: NDArray[np.float64], window: _Window, look: _Look) -> None:
+    """Draw points and the steps between them, as far as they lie inside the window."""
+    from matplotlib.patheffects import withStroke
+
+    finite = np.isfinite(points).all(axis=1)
+    inside = window.holds(points)
+    outside = len(points) - int(inside.sum())
+    usable = points[: len(points) if finite.all() else int(finite.argmin())]
+    line, marked, steps = _clip(usable, window)
+    edge = "white" if look.color != "white" else "black"
+    around = [withStroke(linewidth=2.8, foreground=edge)]
+    axes.plot(
+        *line.T,
+        color=look.color,
+        linestyle=look.line,
+        linewidth=1.6,
+        marker=look.marker,
+        markersize=5.5,
+        markeredgecolor=edge,
+        markeredgewidth=0.8,
+        markevery=marked,
+        path_effects=around,
+        label=look.label + (f" ({outside} of {len(points)} points outside)" if outside else ""),
+    )
+    for begin, end in steps:
+        to_border = 0 if window.on_border(end) else 3.5  # points: room for the marker
+        axes.annotate(
+            "",
+            end,
+            begin,
+            arrowprops={
+                "arrowstyle": "-|>",
+                "facecolor": look.color,
+                "edgecolor": edge,
+                "linewidth": 0,  # the line is there
+                "shrinkA": 0,
+                "shrinkB": to_border,
+                "mutation_scale": 16,
+            },
+        )
+
+
+def _clip(
+    points: NDArray[np.float64], window: _Window
+) -> tuple[NDArray[np.float64], list[int], list[Any]]:
+    """Return the line inside the window, where points stand on it, and steps worth an arrow.
+
+    The line has NaN where it is interrupted.
+    """
+    line: list[NDArray[np.float64]] = []
+    marked: list[int] = []
+    steps = []
+    size = np.array([window.right - window.left, window.top - window.bottom])
+    inside = window.holds(points)
+    for i, point in enumerate(points):
+        if inside[i]:
+            marked.append(len(line))
+            line.append(point)
+        if i + 1 == len(points):
+            break
+        part = window.part(point, points[i + 1])
+        if part is None:
+            line.append(np.full(2, np.nan))
+            continue
+        begin, end = (point + share * (points[i + 1] - point) for share in part)
+        if not inside[i]:
+            line.append(begin)
+        if not inside[i + 1]:
+            line += [end, np.full(2, np.nan)]
+        if np.linalg.norm((end - begin) / size) >= _ARROW:
+            steps.append((begin, end))
+    return np.array(line).reshape(-1, 2), marked, steps
