@@ -17,7 +17,10 @@ PYTEST ?=
 
 # The part of the Python suite that `make asan` runs: what passes arrays through the C core.
 ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
-    tests/test_search.py tests/test_seq2seq_core.py
+    tests/test_search.py tests/test_seq2seq_core.py tests/test_traces.py
+
+# Tests that need the cores for themselves.
+ALONE := tests/test_paths.py
 
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
     -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
@@ -41,12 +44,12 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan neon bench tasks lint format wheel clean check
+.PHONY: help demo test build asan neon bench tasks notebooks course lint format wheel clean check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
 	@echo "make ..."
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/demo.stamp ## install crnn and train a character model on Python's documentation
 	@$(BIN)/crnn demo -o demo-output
@@ -59,7 +62,13 @@ endif
 	@echo "Running the C tests"
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) test
 	@echo "Running the Python tests"
+ifeq ($(TESTS),)
+	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal --ignore=$(ALONE) $(PYTEST)
+	@echo "Running those that compare times, alone"
+	@$(BIN)/python -m pytest -q $(PYTEST) $(ALONE)
+else
 	@$(BIN)/python -m pytest -q $(PYTEST) $(TESTS)
+endif
 
 build: $(VENV)/test.stamp ## compile the core in place, for work on crnn itself
 	@$(BIN)/python setup.py --quiet build_ext --inplace
@@ -81,8 +90,8 @@ asan: $(VENV)/test.stamp ## run the C tests and the core of the Python tests und
 	@$(ASAN_ENV) $(BIN)/python -c 'import crnn._core as c; \
 	    assert "$(ASAN_LIB)" in c.__file__, c.__file__'
 	@echo "Running the core of the Python tests under sanitizers"
-	@$(ASAN_ENV) $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys \
-	    $(PYTEST) $(ASAN_TESTS)
+	@$(ASAN_ENV) $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -p no:cacheprovider \
+	    --capture=sys $(PYTEST) $(ASAN_TESTS)
 
 neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
 	@echo "Running the C tests for 64-bit ARM"
@@ -96,6 +105,12 @@ bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime an
 
 tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
 	@$(BIN)/python benchmarks/tasks.py
+
+notebooks: build $(VENV)/notebooks.stamp ## run the course's notebooks, store their outputs (10 minutes)
+	@$(BIN)/python notebooks/store.py
+
+course: build $(VENV)/notebooks.stamp ## open the course's notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
 
 lint: build $(VENV)/lint.stamp ## check style, formatting and types
 	@$(BIN)/ruff check --quiet .
@@ -155,6 +170,11 @@ $(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing the linters"
 	@$(PIP) install $(call from_pyproject,["project"]["optional-dependencies"]["lint"])
+	@touch $@
+
+$(VENV)/notebooks.stamp: pyproject.toml | $(VENV)/test.stamp
+	@echo "Installing JupyterLab and what the notebooks read"
+	@$(PIP) install $(call from_pyproject,["project"]["optional-dependencies"]["notebooks"])
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/test.stamp

@@ -172,10 +172,39 @@ def thread_paths(cell: str) -> Iterator[Path]:
         yield Path(f"{task.__name__}, too small to share", one, in_threads(2, one), 1.1, cores=2)
 
 
+def insight_paths(cell: str) -> Iterator[Path]:
+    """What it costs to be looked at: training watched at the default, a trace in every step."""
+    model = crnn.Sequential([layer(cell), crnn.Dense(H, 8, seed=1)])
+    data = [(floats(B, 50, I), np.zeros((B, 50), np.int64))] * 40
+
+    def fit(*callbacks: Any) -> None:
+        adam = crnn.optim.Adam(model, lr=1e-6)
+        told = {"epochs": 1, "progress": False, "callbacks": callbacks}
+        crnn.fit(model, data, loss=crnn.losses.cross_entropy, optimizer=adam, **told)
+
+    yield Path("fit, watched", fit, lambda: fit(crnn.watch(model, warn=False)), 1.1)
+    made, x, dy = layer(cell), floats(B, T, I), floats(B, T, H)
+
+    def traced() -> None:
+        made.backward(made.forward(x)[2], dy, trace=True)
+
+    yield Path("training, traced", training(made, x), traced, 1.25)
+
+
 def paths(cell: str) -> Iterator[Path]:
     """All of one cell."""
-    for kind in (option_paths, variant_paths, size_paths, underflow_paths, thread_paths):
+    for kind in KINDS:
         yield from kind(cell)
+
+
+KINDS = (
+    option_paths,
+    variant_paths,
+    size_paths,
+    underflow_paths,
+    insight_paths,
+    thread_paths,
+)
 
 
 def seconds(call: Call) -> float:

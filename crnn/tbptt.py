@@ -91,16 +91,13 @@ class Walked(NamedTuple):
 
     Attributes
     ----------
-    layer : layer
-        What was run: the model, or one that keeps fewer steps of it.
-    tapes : list of tapes
-        Of the pieces that the window was cut into, in the order of time.
+    pieces : list of Piece
+        In the order of time.
     dy : array
         The gradient at the outputs of all of them.
     """
 
-    layer: Any
-    tapes: list[Any]
+    pieces: list[Piece]
     dy: Any
 
 

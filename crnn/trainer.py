@@ -149,9 +149,7 @@ class Trainer:
     def walked(self) -> Walked | None:
         """What was walked back last, while the gradients are those of it; None between updates."""
         last = self._gathered
-        if last.walk is None:
-            return None
-        return Walked(self._truncated.model, [piece.tape for piece in last.walk.pieces], last.dy)
+        return None if last.walk is None else Walked(last.walk.pieces, last.dy)
 
     def total_updates(self) -> int:
         """Return how many updates the whole run has, having gone through the data once.

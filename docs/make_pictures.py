@@ -1,10 +1,13 @@
-"""Make the README's pictures from what `make demo` left.
+"""Make the pictures of the documents.
 
-python docs/make_pictures.py demo-output
+python docs/make_pictures.py                those of diagnostics.md, by the code in it
+python docs/make_pictures.py demo-output    the README's, from what `make demo` left
 """
 
+import contextlib
 import csv
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -29,7 +32,16 @@ def inside_line(text):
     return np.array(places, float)
 
 
-def main(folder):
+def run_document(name):
+    """Run the code of a document in the folder of pictures, which it draws into."""
+    text = (Path(__file__).parent / name).read_text("utf-8")
+    namespace = {}
+    with contextlib.chdir(IMAGES):
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(block, namespace)
+
+
+def draw_demo(folder):
     """Draw the pictures of a run's folder."""
     shutil.copy(Path(folder, "loss.png"), IMAGES / "loss.png")
     model = CharModel.load(folder)
@@ -54,4 +66,7 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1:]:
+        draw_demo(sys.argv[1])
+    else:
+        run_document("diagnostics.md")

@@ -44,6 +44,21 @@ def test_the_code_about_sequence_to_sequence_runs():
     assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
 
 
+def test_the_code_about_insight_runs(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks, lines = run_blocks("docs/diagnostics.md")
+    assert lines[0] == "(8, 100)"
+    assert "True" in lines
+    assert lines[-3:-1] == ["12 19", "0"]
+    text = (ROOT / "docs" / "diagnostics.md").read_text("utf-8")
+    begin, end = re.search(r"It prints `(.*?) … (.*?)`", text).groups()
+    assert re.fullmatch(rf"{re.escape(begin)} \d+ {re.escape(end)}", lines[-1])
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == set(re.findall(r"\]\(images/(.*?)\)", text))
+
+
 def test_the_readme_code_runs_and_prints_what_it_says():
     blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)

@@ -24,17 +24,7 @@ def free_cores(wanted):
 
 
 @pytest.mark.parametrize("cell", paths.CELLS)
-@pytest.mark.parametrize(
-    "kind",
-    [
-        paths.option_paths,
-        paths.variant_paths,
-        paths.size_paths,
-        paths.underflow_paths,
-        paths.thread_paths,
-    ],
-    ids=lambda kind: kind.__name__,
-)
+@pytest.mark.parametrize("kind", paths.KINDS, ids=lambda kind: kind.__name__)
 def test_no_path_is_a_cliff(cell, kind, threads):
     threads(1)
     if kind is paths.thread_paths and not free_cores(2):

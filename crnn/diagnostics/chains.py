@@ -8,12 +8,14 @@ runs of layers that read in one direction, each with the input that it gets held
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.diagnostics.subject import evaluation
 from crnn.layers.base import Array, check_lengths
 from crnn.layers.composition import Bidirectional, Sequential
 from crnn.layers.conditioned import Conditioned
@@ -55,7 +57,13 @@ def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> 
     alone = len(list(walk(layer))) == 1
     if isinstance(layer, Conditioned):
         x, state = _conditioned(layer, x, state)
-        yield from chains_of(layer.layer, x, state, given, _inside(place, "layer"))
+        name = place if directions == {False} else _inside(place, "layer")
+        yield from chains_of(layer.layer, x, state, given, name)
+    elif isinstance(x, tuple):
+        first, *rest = layer.layers if isinstance(layer, Sequential) else [layer]
+        states = states_of("state", state, 1 + len(rest))
+        x, states[0] = _conditioned(first, x, states[0])
+        yield from chains_of(Sequential([first.layer, *rest]), x, states, given, place)
     elif directions == {False} or alone:
         chain = Chain(place, layer, x, state, given, directions == {True})
         if arrays_of(_initial(chain)):
@@ -80,11 +88,15 @@ def _inside(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def _conditioned(layer: Conditioned, x: Any, state: Any) -> tuple[Any, Any]:
+def _conditioned(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
     """The sequences, and the state that the fixed data give."""
+    if not isinstance(layer, Conditioned):
+        raise TypeError(
+            "x: expected floats (B, T, I) or symbols (B, T), or for a Conditioned, alone or the "
+            f"first of a Sequential, the pair that it reads, got a tuple for {layer!r:.100}"
+        )
     if state is None:
-        steps = Given(training=False)
-        _, state, _ = steps.run(layer, (np.asarray(x[0])[:, :0], x[1]), None, False)
+        _, state, _ = Given(training=False).run(layer, (x[0][:, :0], x[1]), None, False)
     return x[0], state
 
 
@@ -144,32 +156,69 @@ class Steps:
             for name, value in (("mask", given.mask), ("resets", given.resets))
             if value is not None
         }
+        self._cut = self._cuts()
         self._like = _initial(chain)
         self._before = self._states()
-        self.width = sum(part[0].shape[1] for part in self._before)
+        self.width = sum(_flat(part).shape[1] for part in arrays_of(self._like))
 
     @property
     def order(self) -> range:
         """The steps as they are read."""
         return range(self.steps)[::-1] if self._chain.backwards else range(self.steps)
 
+    def _cuts(self) -> NDArray[np.bool_]:
+        """(B, T): the steps before which a layer that reads backwards has to be begun anew.
+
+        A reset is a cut between a step and the one before it in x. To a layer that reads forwards a
+        single step can say so.
+        """
+        cut = np.zeros((self.batch, self.steps), bool)
+        if self._chain.backwards and (resets := self._marks.pop("resets", None)) is not None:
+            there = np.arange(self.steps) < self.lengths[:, None]
+            cut[:, :-1] = (resets & there)[:, 1:]
+        return cut
+
+    def _begun(self, state: Any, t: int) -> Any:
+        """The state before step t, which some rows begin anew."""
+        cut = self._cut[:, t]
+        if not cut.any():
+            return state
+        anew = arrays_of(_initial(self._chain._replace(state=None)))
+        parts = [part.copy() for part in arrays_of(state)]
+        for part, fresh in zip(parts, anew, strict=True):
+            part[cut] = fresh[cut]
+        return filled(state, parts)
+
     def _given(self, steps: slice) -> Given:
         """What some steps, each as a row of one step, are told."""
         own = (np.arange(self.steps)[steps] < self.lengths[:, None]).astype(np.int64)
         marks: dict[str, Any] = {}
         marks |= {name: mark[:, steps].reshape(-1, 1) for name, mark in self._marks.items()}
-        return self._chain.given._replace(lengths=own.reshape(-1), **marks)
+        return evaluation(own.reshape(-1), **marks)
 
     def _states(self) -> list[list[Array]]:
         """The states before each step, in the order of x: of each array T times (B, ...)."""
         state = self._like
         before: list[list[Array]] = [[np.empty(0)] * self.steps for _ in arrays_of(state)]
         for t in self.order:
+            state = self._begun(state, t)
             for story, part in zip(before, arrays_of(state), strict=True):
                 story[t] = part
             given, x = self._given(slice(t, t + 1)), self._chain.x[:, t : t + 1]
             _, state, _ = given.run(self._chain.layer, x, state, False)
+        self._check_end(state)
         return before if self.steps else [[part] for part in arrays_of(state)]
+
+    def _check_end(self, state: Any) -> None:
+        """Raise unless this state, which single steps lead to, is that of all steps at once."""
+        layer, x, start, given = self._chain[1:5]
+        whole = arrays_of(given.run(layer, x, start, False)[1])
+        for part, twin in zip(arrays_of(state), whole, strict=True):
+            if not np.allclose(part, twin, rtol=1e-6, atol=1e-9, equal_nan=True):
+                raise ValueError(
+                    "layer: expected one whose state follows from the state before and the input "
+                    f"of that step alone, got {layer!r:.100}, which looks at other steps too"
+                )
 
     def jacobians(self, steps: slice) -> NDArray[np.float64]:
         """∂(state after)/∂(state before) of some steps: (B, steps, S, S).
@@ -179,17 +228,18 @@ class Steps:
         """
         chain, layer = self._chain, self._chain.layer
         x = chain.x[:, steps]
-        count, x = x.shape[1], x.reshape(-1, 1, *x.shape[2:])
+        count, x = x.shape[1], x.reshape(x.shape[0] * x.shape[1], 1, *x.shape[2:])
         stories = [np.stack(story[steps], axis=1) for story in self._before]
-        before = [story.reshape(-1, *story.shape[2:]) for story in stories]
+        before = [story.reshape(len(x), *story.shape[2:]) for story in stories]
         y, after, tape = self._given(steps).run(layer, x, filled(self._like, before), True)
         dy, rows = np.zeros_like(y), []
-        for dafter in _units(after, len(x)):
+        for dafter in _units(after):
             _, dbefore = layer.backward(tape, dy, dafter)
-            flat = [part.reshape(len(x), -1) for part in arrays_of(dbefore)]
-            rows.append(np.concatenate(flat, axis=1))
-        found = np.stack(rows, axis=1)
-        return found.reshape(self.batch, count, *found.shape[1:])
+            rows.append(np.concatenate([_flat(part) for part in arrays_of(dbefore)], axis=1))
+        found: NDArray[np.float64] = np.stack(rows, axis=1)
+        found = found.reshape(self.batch, count, *found.shape[1:])
+        found[self._cut[:, steps]] = 0
+        return found
 
     def blocks(self) -> list[slice]:
         """Steps to be taken at a time, from the last that is read to the first."""
@@ -198,13 +248,18 @@ class Steps:
         return cuts if self._chain.backwards else cuts[::-1]
 
 
-def _units(state: Any, rows: int) -> Iterator[Any]:
+def _flat(part: Array) -> Array:
+    """An array of a state, (B, ...), as (B, S)."""
+    return part.reshape(len(part), math.prod(part.shape[1:]))
+
+
+def _units(state: Any) -> Iterator[Any]:
     """States of zeros but for one unit that is 1, unit after unit."""
     like = arrays_of(state)
     for i, part in enumerate(like):
-        for unit in range(part.shape[1]):
-            zeros = [np.zeros_like(other) for other in like]
-            zeros[i][:, unit] = 1
+        for unit in range(_flat(part).shape[1]):
+            zeros = [np.zeros_like(other, order="C") for other in like]
+            _flat(zeros[i])[:, unit] = 1
             yield filled(state, zeros)
 
 

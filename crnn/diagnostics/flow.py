@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.diagnostics.display import Display, by_row_and_step, stacked
+from crnn.diagnostics.norms import norms
 from crnn.layers.tapes import kept_in
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class PartFlow:
         self.read = _joined([tape.read for tape in pieces])
         self.dh = _joined([tape.dh for tape in pieces])
         self.dc = _joined([tape.dc for tape in pieces]) if hasattr(pieces[0], "dc") else None
-        self.h_norms = np.linalg.norm(self.dh, axis=2)
-        self.c_norms = None if self.dc is None else np.linalg.norm(self.dc, axis=2)
+        self.h_norms = norms(self.dh, 2)
+        self.c_norms = None if self.dc is None else norms(self.dc, 2)
 
     @functools.cached_property
     def dgates(self) -> dict[str, Array]:
@@ -50,15 +51,15 @@ class PartFlow:
 
     def by_step(self, what: str = "h") -> Array:
         """(T,): the norm at each step, over rows and units; `what` is "h" or "c"."""
-        return np.linalg.norm(self._of(what), axis=(0, 2))
+        return norms(self._of(what), (0, 2))
 
     def by_unit(self, what: str = "h") -> Array:
         """(H,): the norm of each unit, over rows and steps."""
-        return np.linalg.norm(self._of(what), axis=(0, 1))
+        return norms(self._of(what), (0, 1))
 
     def by_row(self, what: str = "h") -> Array:
         """(B,): the norm of each row, over steps and units."""
-        return np.linalg.norm(self._of(what), axis=(1, 2))
+        return norms(self._of(what), (1, 2))
 
     def _of(self, what: str) -> Array:
         found = {"h": self.dh, "c": self.dc}.get(what)
@@ -70,28 +71,37 @@ class PartFlow:
     def share(self, t: int) -> Array:
         """The term of step t (from 0) in dL/dW_h = Σ_t Σ_rows ds_t h_{t-1}^T: (G*H, P)."""
         steps = self.read.shape[1]
-        if not -steps <= t < steps:
-            raise ValueError(f"t: expected a step from 0 to {steps - 1}, got {t}")
-        piece, step = self._at(t % steps)
+        if not isinstance(t, (int, np.integer)) or not -steps <= t < steps:
+            raise ValueError(f"t: expected a step from 0 to T - 1 = {steps - 1}, got {t!r}")
+        piece, step = self._at(int(t) % steps)
         terms, kept = self._terms[piece]
-        term = np.concatenate([d[:, step].T @ h[:, step] for d, h in terms.values()])
+        products = [
+            d[:, step].T.astype(np.float64) @ h[:, step].astype(np.float64)
+            for d, h in terms.values()
+        ]
+        term = np.concatenate(products)
         return np.asarray(term if kept is None else term * kept)
 
     @property
     def shares(self) -> Array:
         """The terms of all steps, (T, G*H, P): they add up to the gradient of W_h."""
-        return np.stack([self.share(t) for t in range(self.read.shape[1])])
+        terms = self._terms[0][0].values()
+        rows, columns = sum(d.shape[2] for d, _ in terms), next(h.shape[2] for _, h in terms)
+        shares = np.zeros((self.read.shape[1], rows, columns))
+        for t, share in enumerate(shares):
+            share[...] = self.share(t)
+        return shares
 
     @functools.cached_property
     def share_norms(self) -> Array:
         """(T,): the Frobenius norm of each step's term."""
         steps = range(self.read.shape[1])
-        return np.array([np.linalg.norm(self.share(t)) for t in steps])
+        return np.array([norms(self.share(t), (0, 1)) for t in steps], np.float64)
 
     @functools.cached_property
     def row_share_norms(self) -> Array:
         """(B, T): the norm of each row's own part of each step's term."""
-        return np.sqrt(_joined([_squares(*terms) for terms in self._terms]))
+        return _joined([_row_norms(*terms) for terms in self._terms])
 
     @functools.cached_property
     def _terms(self) -> list[tuple[dict[str, tuple[Array, Array]], Array | None]]:
@@ -110,24 +120,22 @@ def _joined(parts: list[Array]) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def _squares(terms: dict[str, tuple[Array, Array]], kept: Array | None) -> Array:
-    """The squared norm of each row's outer product at each step, (B, T)."""
-    total: Any = 0
+def _row_norms(terms: dict[str, tuple[Array, Array]], kept: Array | None) -> Array:
+    """The norm of each row's outer product at each step, (B, T)."""
+    found = []
     for i, (d, h) in enumerate(terms.values()):
-        d2, h2 = np.square(d, dtype=np.float64), np.square(h, dtype=np.float64)
         if kept is None:
-            total = total + d2.sum(axis=2) * h2.sum(axis=2)
+            found.append(norms(d, 2) * norms(h, 2))
         else:
             H = d.shape[2]
             factors = np.square(kept[i * H : (i + 1) * H], dtype=np.float64)
-            total = total + np.einsum("btp,btp->bt", d2 @ factors, h2)
-    return np.asarray(total)
+            found.append(norms(d * np.sqrt(np.square(h, dtype=np.float64) @ factors.T), 2))
+    return norms(np.stack(found), 0)
 
 
 _SHOWN = frozenset(
     ("dh", "dc", "dgates", "h_norms", "c_norms", "read", "by_step", "by_unit", "by_row")
-    + ("share", "shares", "share_norms", "row_share_norms")
-)
+).union(("share", "shares", "share_norms", "row_share_norms"))
 """What a flow of one part shows as its own."""
 
 

@@ -16,6 +16,7 @@ from crnn.diagnostics.subject import (
     floats_or_symbols,
     in_float64,
     parts_of,
+    tape_of,
 )
 from crnn.layers.base import check_number
 
@@ -71,8 +72,10 @@ def gate_values(gate: NDArray[Any], activation: str, margin: float) -> GateValue
     low, high = RANGES[activation]
     near = margin * (high - low) if math.isfinite(high - low) else 0.0
     count = max(len(gate), 1)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf has no mean
+        mean = gate.sum(axis=0, dtype=np.float64) / count
     return GateValues(
-        gate.sum(axis=0, dtype=np.float64) / count,
+        mean,
         np.count_nonzero(gate <= low + near, axis=0) / count,
         np.count_nonzero(gate >= high - near, axis=0) / count,
     )
@@ -179,7 +182,7 @@ def gate_statistics(
     """
     check_number("margin", margin, 0, 0.5)
     model, given = in_float64(layer), evaluation(lengths, mask, resets)
-    _, _, tape = given.run(model, floats_or_symbols(x), state, True)
+    tape = tape_of(model, floats_or_symbols(x), state, given)
     parts = {part.place: dict(values_of(part, margin)) for part in parts_of(model, tape)}
     if not parts:
         raise ValueError(f"layer: expected one with a recurrent part, got {layer!r:.100}")

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.diagnostics.display import Display
+from crnn.diagnostics.norms import norms
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
-from crnn.layers.base import Array, check_number, check_size
+from crnn.layers.base import Array, check_count, check_number, check_size
 from crnn.layers.checkpointed import Checkpointed
 from crnn.layers.composition import Bidirectional, Sequential
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout, Embedding
-from crnn.layers.options import Given
+from crnn.layers.options import Given, steps_there
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import map_state
 from crnn.seq2seq import TeacherForcing
@@ -56,10 +57,25 @@ class Row(NamedTuple):
     @property
     def x(self) -> Array:
         """(T, ...): the sequence that is asked about."""
-        return self.arrays[self.which][0]
+        return np.asarray(self.arrays[self.which][0])
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(T,): the steps of x before its end."""
+        shape, timed = self.arrays[self.which].shape, getattr(self.model, "timed", 0)
+        ends = self.given.lengths
+        if self.which != timed:  # a source, with lengths of its own; or fixed data
+            ends = self.arrays[2] if timed and len(self.arrays) > 2 else None
+        return np.asarray(steps_there(ends, None, shape)[0])
+
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """(T,): those that are not masked, either: what stands at others may be no number."""
+        masked = self.given.mask is not None and self.which == getattr(self.model, "timed", 0)
+        return self.there & self.given.mask[0] if masked else self.there
 
     def run(self, copies: Array, keep: bool = False) -> tuple[Floats, Any]:
-        """y (N, T_out, K) and the tape, of N copies of the row with other x (N, T, ...)."""
+        """y (N, T_out, K), or (N, K), and the tape, of N copies with other x (N, T, ...)."""
         many = len(copies)
         arrays = tuple(
             copies if i == self.which else repeated(array, many)
@@ -73,14 +89,17 @@ class Row(NamedTuple):
         state = map_state(lambda part: repeated(part, many), self.state)
         x = arrays if self.several else arrays[0]
         y, _, tape = self.given._replace(**marks).run(self.model, x, state, keep)
-        return (y[:, None] if y.ndim == 2 else y), tape
+        return np.asarray(y), tape
 
-    @property
-    def end(self) -> int:
-        """Steps of the outputs that are there; 1 where the model gives one vector."""
-        y, _ = self.run(self.x[None])
+    def outputs(self, copies: Array) -> Floats:
+        """y (N, T_out, K) of copies; of a model that gives one vector, T_out is 1."""
+        y, _ = self.run(copies)
+        return y[:, None] if y.ndim == 2 else y
+
+    def end(self, steps: int) -> int:
+        """How many of the outputs' steps are there."""
         lengths = self.given.lengths
-        return y.shape[1] if y.shape[1] == 1 or lengths is None else int(lengths[0])
+        return steps if lengths is None else min(steps, int(lengths[0]))
 
 
 def repeated(array: Array, many: int) -> Array:
@@ -92,13 +111,15 @@ def row_of(
     model: Any, x: Any, state: Any, marks: dict[str, Any], row: int, which: int, name: str
 ) -> Row:
     """One row of a call, checked."""
-    read = floats_or_symbols(x)
+    looked_at, read = in_float64(model, "model"), floats_or_symbols(x)
+    evaluation(**marks).run(looked_at, read, state, False)  # which says what is wrong
     several = isinstance(read, tuple)
-    arrays = read if several else (read,)
-    if not 0 <= which < len(arrays) or arrays[which].ndim < 2:
+    arrays = tuple(array for array in read if array is not None) if several else (read,)
+    timed = [i for i, array in enumerate(arrays) if array.ndim > 1]
+    if not isinstance(which, (int, np.integer)) or which not in timed:
         raise ValueError(
-            f"{name}: expected the number of an array of x with a time axis, from 0 to "
-            f"{len(arrays) - 1}, got {which}"
+            f"{name}: expected the number of an array of x with a time axis, one of {timed}, "
+            f"got {which!r}"
         )
     B = len(arrays[0])
     if not isinstance(row, (int, np.integer)) or not -B <= row < B:
@@ -106,9 +127,9 @@ def row_of(
     only = slice(row % B, row % B + 1)
     own = {key: None if value is None else np.asarray(value)[only] for key, value in marks.items()}
     return Row(
-        in_float64(model),
+        looked_at,
         tuple(array[only] for array in arrays),
-        which,
+        int(which),
         map_state(lambda part: np.asarray(part)[only], state),
         evaluation(**own),
         several,
@@ -144,15 +165,16 @@ def altered(row: Row, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int
 
     A symbol becomes another one, drawn evenly; floats gain noise of their own spread.
     """
-    x = row.x
+    x, there = row.x, row.there
     symbols = x.dtype.kind in "iu"
     K = symbols_read(row.model, row.which) if symbols else None
     known = np.unique(x) if K is None else np.arange(K)
     if symbols and len(known) < 2:
         raise ValueError("x: expected at least two symbols, to change one into another")
-    spread = 1.0 if symbols else float(np.std(x)) or 1.0
-    for begin in range(0, len(x), _ROWS):
-        steps = np.arange(begin, min(begin + _ROWS, len(x)))
+    spread = 1.0 if symbols else _spread(x[row.read])
+    places_there = np.flatnonzero(there)
+    for begin in range(0, len(places_there), _ROWS):
+        steps = places_there[begin : begin + _ROWS]
         copies = repeated(x[None], len(steps))
         places = np.arange(len(steps)), steps
         if symbols:
@@ -161,6 +183,22 @@ def altered(row: Row, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int
         else:
             copies[places] += spread * rng.standard_normal(copies[places].shape)
         yield steps, copies
+
+
+def _spread(x: Array) -> float:
+    """How much floats vary; if they do not, how large they are; 1 if they are 0, or not finite."""
+    largest = float(np.abs(x).max(initial=0))
+    if not 0 < largest < np.inf:
+        return 1.0
+    return largest * (float(np.std(x / largest)) or 1.0)
+
+
+def _change(found: Floats, y: Floats) -> Floats:
+    """How far numbers lie apart: 0 where they are the same, inf where one is no number."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(found - y)
+    apart[(found == y) | (np.isnan(found) & np.isnan(y))] = 0
+    return np.where(np.isnan(apart), np.inf, apart)
 
 
 class ReceptiveField(Display):
@@ -179,14 +217,15 @@ class ReceptiveField(Display):
         none does.
     """
 
-    def __init__(self, influence: Floats, fraction: float) -> None:
+    def __init__(self, influence: Floats, fraction: float, end: int | None = None) -> None:
         self.influence = influence
-        reaches = influence > fraction * influence.max(initial=0)
+        limit = fraction * influence.max(initial=0) if fraction else 0.0
+        reaches = influence > limit
         T_out, T_in = influence.shape
         some = reaches.any(axis=1) if T_in else np.zeros(T_out, bool)
         self.first = np.where(some, reaches.argmax(axis=1) if T_in else 0, -1)
         self.last = np.where(some, T_in - 1 - (reaches[:, ::-1].argmax(axis=1) if T_in else 0), -1)
-        own = np.arange(T_out) if T_out > 1 else np.full(T_out, T_in - 1)
+        own = np.arange(T_out) if T_out > 1 else np.full(T_out, (T_in if end is None else end) - 1)
         self.back = np.where(some, np.maximum(own - self.first, 0), 0)
         self.ahead = np.where(some, np.maximum(self.last - own, 0), 0)
 
@@ -261,16 +300,17 @@ def receptive_field(
     check_number("fraction", fraction, 0, 1)
     marks = {"lengths": lengths, "mask": mask, "resets": resets}
     one = row_of(model, x, state, marks, row, array, "array")
-    y, _ = one.run(one.x[None])
+    y = one.outputs(one.x[None])
     largest = np.zeros((y.shape[1], len(one.x)))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_count("seed", seed, 64))
     for _ in range(check_size("repeats", repeats)):
         for steps, copies in altered(one, rng):
-            found, _ = one.run(copies)
-            change = np.abs(found - y).reshape(len(steps), y.shape[1], -1).max(axis=2)
+            change = _change(one.outputs(copies), y)
+            change = change.reshape(len(steps), y.shape[1], -1).max(axis=2)
             largest[:, steps] = np.maximum(largest[:, steps], change.T)
-    largest[one.end :] = 0  # what is written into padding means nothing
-    return ReceptiveField(largest, fraction)
+    largest[one.end(len(y[0])) :] = 0  # what is written into padding means nothing
+    last = np.flatnonzero(one.there)
+    return ReceptiveField(largest, fraction, int(last[-1]) + 1 if len(last) else 0)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -290,10 +330,15 @@ class InputSaliency(Display):
         The output's step, from 0, and feature.
     symbols : array (T,), or None
         Those that were read.
+    aligned : bool
+        Whether outputs and inputs are of the same steps.
     """
 
-    def __init__(self, values: Floats, step: int, output: int, symbols: Array | None) -> None:
+    def __init__(
+        self, values: Floats, step: int, output: int, symbols: Array | None, aligned: bool
+    ) -> None:
         self.values, self.step, self.output, self.symbols = values, step, output, symbols
+        self.aligned = aligned
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -306,7 +351,8 @@ class InputSaliency(Display):
         """The values over the steps; with `text`, T characters or words, over these."""
         from crnn.plotting import saliency
 
-        return saliency(self.values, ax, symbols=text, at=self.step)
+        at = self.step if self.aligned else None
+        return saliency(self.values, ax, symbols=text, at=at)
 
 
 def input_saliency(
@@ -367,15 +413,18 @@ def input_saliency(
         raise ValueError(f"method: expected 'gradient' or 'occlusion', got {method!r}")
     marks = {"lengths": lengths, "mask": mask, "resets": resets}
     one = row_of(model, x, state, marks, row, array, "array")
-    y, _ = one.run(one.x[None])
-    step = _place("step", step, one.end)
+    y = one.outputs(one.x[None])
+    end = one.end(y.shape[1])
+    if not end:
+        raise ValueError(f"row: expected one that has steps, got row {row} of length 0")
+    step = _place("step", step, end)
     chosen = int(y[0, step].argmax()) if output is None else _place("output", output, y.shape[2])
     if method == "occlusion":
         values = _occluded(one, y, step, chosen)
     else:
         values = _gradient(one, step, chosen, times_input)
     symbols = one.x if one.x.dtype.kind in "iu" else None
-    return InputSaliency(values, step, chosen, symbols)
+    return InputSaliency(values, step, chosen, symbols, y.shape[1] == len(one.x))
 
 
 def _place(name: str, value: int, count: int) -> int:
@@ -391,27 +440,35 @@ def _occluded(one: Row, y: Floats, step: int, output: int, repeats: int = 8) -> 
     rng, total = np.random.default_rng(0), np.zeros(len(one.x))
     for _ in range(repeats):
         for steps, copies in altered(one, rng):
-            found, _ = one.run(copies)
-            total[steps] += np.abs(found[:, step, output] - y[0, step, output])
+            found = one.outputs(copies)[:, step, output]
+            total[steps] += _change(found, y[0, step, output])
     return total / repeats
 
 
 def _gradient(one: Row, step: int, output: int, times_input: bool) -> Floats:
-    vectors = one
+    vectors, there = one, one.there
     if one.x.dtype.kind in "iu":
-        model, x = with_vectors(one.model, one.arrays[one.which])
+        K, x = symbols_read(one.model, one.which) or 0, one.arrays[one.which]
+        x = np.where(one.read | ((x >= 0) & (x < K)), x, 0)
+        model, x = with_vectors(one.model, x)
         arrays = [x if i == one.which else own for i, own in enumerate(one.arrays)]
         vectors = one._replace(model=model, arrays=tuple(arrays))
     y, tape = vectors.run(vectors.x[None], keep=True)
     dy = np.zeros_like(y)
-    dy[0, step, output] = 1
-    flat = getattr(vectors.model, "many_to_one", False)
-    dx, _ = vectors.model.backward(tape, dy[:, 0] if flat else dy)
-    found = np.asarray(dx[vectors.which] if vectors.several else dx)[0]
-    found = found.reshape(len(found), -1)
+    dy[(0, output) if y.ndim == 2 else (0, step, output)] = 1
+    dx, _ = vectors.model.backward(tape, dy)
+    found = dx[vectors.which] if vectors.several else dx
+    if found is None:
+        raise ValueError("model: expected one whose backward gives the gradient of x, got None")
+    found = np.asarray(found)[0].reshape(len(there), -1)[there]
+    values = np.zeros(len(there))
     if times_input:
-        return np.asarray((found * vectors.x.reshape(found.shape)).sum(axis=1))
-    return np.asarray(np.linalg.norm(found, axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            each = found * vectors.x[there].reshape(found.shape)
+        values[there] = np.where(found == 0, 0, each).sum(axis=1)  # 0 also of what is no number
+    else:
+        values[there] = norms(found, 1)
+    return values
 
 
 def with_vectors(model: Any, symbols: Array) -> tuple[Any, Floats]:

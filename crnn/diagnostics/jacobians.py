@@ -11,6 +11,7 @@ from crnn.diagnostics.chains import Chain, Steps, chains_of, products
 from crnn.diagnostics.display import Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
 from crnn.layers.base import check_positive
+from crnn.layers.states import arrays_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ class ChainJacobians:
         self.back = np.where(t < steps.lengths[:, None], distance, -1)
         self.values = np.zeros((B, T, S))
         self.matrices = np.zeros((B, T, S, S)) if keep else None
-        with np.errstate(over="ignore"):  # infinite is what it says
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it says
             self._measure(steps)
         self.norms = self.values[:, :, 0]
 
@@ -113,8 +114,7 @@ class StateJacobians(Display):
         """The norm against the distance from the last step, on a logarithmic axis."""
         from crnn.plotting import gradient_against_distance
 
-        curves = {name: part.by_distance for name, part in self.parts.items()}
-        axes = gradient_against_distance(curves, ax)
+        axes = gradient_against_distance(self, ax)
         axes.set_ylabel("norm of ∂s_T/∂s_t")
         return axes
 
@@ -189,10 +189,12 @@ def state_jacobians(
             f"singular_values: expected an integer of at least 0, got {singular_values!r}"
         )
     model, steps, given = in_float64(layer), floats_or_symbols(x), evaluation(lengths, mask, resets)
+    _, after, _ = given.run(model, steps, state, False)  # which says what is wrong, if anything is
+    if not arrays_of(after):
+        inside = "; its encoder has one" if hasattr(layer, "timed") else ""
+        raise ValueError(f"layer: expected one with a state, got {layer!r:.100}{inside}")
     chains = chains_of(model, steps, state, given)
     parts = {chain.place: ChainJacobians(chain, matrices) for chain in chains}
-    if not parts:
-        raise ValueError(f"layer: expected one with a state, got {layer!r:.100}")
     return StateJacobians(parts, int(singular_values))
 
 
@@ -265,13 +267,15 @@ class MemoryLength(Display):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The influence against the distance, and where it falls below the fraction."""
+        from crnn.plotting.axes import legend_on_top
+
         axes = self.jacobians.plot(ax)
         axes.axhline(self.fraction, color="0.35", linestyle=":", label=f"{self.fraction:g}")
         finite = self.steps[np.isfinite(self.steps)]
         if len(finite):
             median = float(np.median(finite))
             axes.axvline(median, color="0.35", linestyle="--", label=f"{median:g} steps")
-        axes.legend(frameon=False)
+        legend_on_top(axes)
         return axes
 
 

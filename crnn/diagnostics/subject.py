@@ -10,24 +10,33 @@ import numpy as np
 
 from crnn import _core
 from crnn.layers.base import Array, as_array, as_dtype, check_layer
+from crnn.layers.checkpointed import Checkpointed
 from crnn.layers.options import Given, walk
-from crnn.layers.tapes import kept_in
+from crnn.layers.tapes import ask_for_trace, kept_in
 
 
-def in_float64(layer: Any) -> Any:
+def in_float64(layer: Any, name: str = "layer") -> Any:
     """A float64 copy of a layer; whoever looks at it changes nothing of the layer itself."""
     through = getattr(layer, "trained_through", None)
     if through is not None:
         raise TypeError(
-            f"layer: expected a layer that reads one input, got a {type(layer).__name__}: "
+            f"{name}: expected a layer that reads one input, got a {type(layer).__name__}: "
             f"wrap it in {through}"
         )
-    check_layer("layer", layer)
+    check_layer(name, layer)
+    narrow = {str(array.dtype) for array in layer.params.values()} - {"float64"}
+    if narrow and not hasattr(layer, "astype"):
+        raise TypeError(
+            f"{name}: expected a layer of float64 parameters, or one with a method astype, got "
+            f"{', '.join(sorted(narrow))} in {layer!r:.100}"
+        )
     return as_dtype(copy.deepcopy(layer), "float64")
 
 
 def floats_or_symbols(x: Any, name: str = "x") -> Any:
     """An input as arrays, floats in float64; a tuple of such arrays where it is a tuple."""
+    if x is None:
+        return None
     if isinstance(x, tuple):
         return tuple(floats_or_symbols(part, f"{name}[{i}]") for i, part in enumerate(x))
     array = as_array(name, x)
@@ -37,6 +46,15 @@ def floats_or_symbols(x: Any, name: str = "x") -> Any:
 def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> Given:
     """How a model is run: nothing is dropped."""
     return Given(lengths, mask, resets, training=False)
+
+
+def tape_of(model: Any, x: Any, state: Any, given: Given) -> Any:
+    """What a model keeps of a run. What is checkpointed is walked back, so that it keeps all."""
+    y, _, tape = given.run(model, x, state, True)
+    if any(isinstance(part, Checkpointed) for _, part in walk(model)):
+        ask_for_trace(tape)
+        model.backward(tape, np.zeros_like(y))
+    return tape
 
 
 class Part(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,14 @@ from crnn.diagnostics.display import Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.subject import Part, parts_of
 from crnn.layers.base import check_layer, check_positive, check_size
+from crnn.layers.options import walk
+from crnn.layers.states import map_state
 from crnn.layers.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from crnn.tbptt import Walked
+    from crnn.tbptt import Piece, Walked
     from crnn.trainer import Trainer
 
 Array = NDArray[Any]
@@ -28,7 +31,9 @@ Array = NDArray[Any]
 _MARGIN = 0.1  # of a gate's range: what counts as saturated
 _SATURATED = 0.95  # of a gate's values, from which on it is said
 _GROWTH = 1e3  # of a gradient on its way back
-_ITERATIONS = 40  # of the power method: W_h's largest singular value to some tenths of a percent
+_ROWS = 8  # of a batch, that are looked at
+_SMALL = 32  # units up to which singular values are computed in full, else
+_ITERATIONS = 40  # of the power method: the largest to some tenths of a percent
 
 
 class TrainingWarning(UserWarning):
@@ -80,7 +85,10 @@ class Watch(Callback, Display):
             "gradient": {"ylabel": "norm of the gradient", "log": True},
             "reach": {"ylabel": "reach of the gradient (steps)"},
             "saturated": {"ylabel": "saturated values (fraction)"},
-            "sigma": {"ylabel": "largest singular value of W_h", "hline": 1.0},
+            "sigma": {
+                "ylabel": "largest singular value of W_h",
+                "hline": (1.0, "1: length is kept"),
+            },
         }
         if what not in looks:
             raise ValueError(f"what: expected one of {', '.join(looks)}, got {what!r}")
@@ -92,7 +100,10 @@ class Watch(Callback, Display):
         }
         if not curves:
             raise ValueError("what: expected something that was recorded, but nothing was yet")
-        return recorded(curves, ax, **looks[what])
+        axes = recorded(curves, ax, **looks[what])
+        if what in ("reach", "saturated"):
+            axes.set_ylim(bottom=0)
+        return axes
 
     # ------------------------------------------------------------------------------- as a callback
 
@@ -129,12 +140,13 @@ class Watch(Callback, Display):
     # ------------------------------------------------------------------------------------ looking
 
     def _record(self, walked: Walked, update: int) -> None:
-        gradients = self._model.grads.values()
-        record = {"update": update, "norm": _norm(gradients)}
+        record = {"update": update, "norm": _norm(self._model.grads.values())}
         suspicions: dict[str, str] = {}
-        for part, norms in _probed(walked):
+        own = dict(walk(self._model))
+        for part, norms in _probed(self._model, walked):
             before = f"{part.place}." if part.place else ""
-            found = self._measured(part, norms)
+            found = {"gradient": _norm(own[part.place].grads.values())}
+            found |= self._measured(part, norms)
             record |= {before + name: value for name, value in found.items()}
             suspicions |= {before + name: text for name, text in self._doubts(part, found)}
         self.records.append(record)
@@ -144,7 +156,6 @@ class Watch(Callback, Display):
         """What is recorded of a recurrent layer."""
         reach, growth = _reached(norms, part.read, part.layer.options["reverse"], self.fraction)
         found = {
-            "gradient": _norm(part.layer.grads.values()),
             "reach": reach,
             "steps": float(np.median(part.read.sum(axis=1))) if len(norms) else 0.0,
             "growth": growth,
@@ -194,22 +205,23 @@ class Watch(Callback, Display):
         self._suspected = set(suspicions)
 
 
-def watch(model: Any, every: int = 20, *, fraction: float = 0.01, warn: bool = True) -> Watch:
+def watch(model: Any, every: int = 100, *, fraction: float = 0.01, warn: bool = True) -> Watch:
     """A callback that looks at gradients as a model is trained, and warns in words.
 
     At every n-th update, after the backward pass and before the optimizer's step, it records the
-    norms of the gradients, how saturated the gates are, the largest singular value of W_h gate by
-    gate, and how far back the gradient of a row's last output is felt: for that it walks back once
-    more, from the last output alone. Gradients and results are those of a run without it, to the
-    last bit.
+    norms of the gradients, the largest singular value of W_h gate by gate, and, of some rows of the
+    batch, how saturated the gates are and how far back the gradient of the last output is felt: for
+    that a copy of the model runs these rows once more, and walks back from the last output alone.
+    Parameters and results are those of a run without it, to the last bit.
 
     Parameters
     ----------
     model : layer
         The model that `crnn.fit` trains.
-    every : int, default 20
+    every : int, default 100
         Look at the first update and at every n-th after it. One look takes about as long as an
-        update: at the default a run is a few percent slower.
+        update of 32 rows, of very small models as five: at the default a run is at most a few
+        percent slower.
     fraction : float, default 0.01
         How much of a gradient must be left for it to be felt.
     warn : bool, default True
@@ -242,51 +254,47 @@ def _norm(arrays: Any) -> float:
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
 
-def _probed(walked: Walked) -> list[tuple[Part, Array]]:
-    """The recurrent layers of what was walked, each with the norms (B, T) of dL/dh_t.
+def _probed(model: Any, walked: Walked) -> list[tuple[Part, Array]]:
+    """The recurrent layers of a copy of the model, each with the norms (B, T) of dL/dh_t.
 
-    L is the part of the loss that is due to each row's last output; for layers that read backwards,
-    to its first.
+    L is the part of the loss that is due to the last output of each of some rows; for layers that
+    read backwards, to its first. A copy is run, on these rows: so nothing of the run itself is
+    touched, and it costs a fraction of an update.
     """
-    layer, grads = walked.layer, dict(walked.layer.grads)
-    kept = {name: grad.copy() for name, grad in grads.items()}
+    B = len(walked.dy)
+    rows = np.unique(np.linspace(0, B - 1, min(B, _ROWS)).round().astype(np.intp))
+    copied, dy = copy.deepcopy(model), np.asarray(walked.dy)[rows]
+    tapes = [_again(copied, piece, rows) for piece in walked.pieces]
+    parts = list(parts_of(copied, Pieces(tapes)))
     norms: dict[str, Array] = {}
-    try:
-        for backwards in (False, True):
-            for part in _walk_back(walked, backwards):
-                if part.layer.options["reverse"] == backwards:
-                    pieces = [np.linalg.norm(tape.dh, axis=2) for tape in part.pieces]
-                    norms[part.place] = np.concatenate(pieces, axis=1)
-            parts = list(parts_of(layer, Pieces(walked.tapes)))
-            if len(norms) == len(parts):
-                break
-    finally:
-        for name, grad in grads.items():
-            grad[...] = kept[name]
+    for backwards in {bool(part.layer.options["reverse"]) for part in parts}:
+        _walk_back(copied, walked.pieces, tapes, _of_one_output(dy, backwards))
+        for part in parts:
+            if part.layer.options["reverse"] == backwards:
+                pieces = [np.linalg.norm(tape.dh, axis=2) for tape in part.pieces]
+                norms[part.place] = np.concatenate(pieces, axis=1)
     return [(part, norms[part.place]) for part in parts]
 
 
-def _walk_back(walked: Walked, from_first: bool) -> Iterator[Part]:
-    """Walk back from one output of each row; adds to the gradients."""
-    dy, dstate = _of_one_output(np.asarray(walked.dy), from_first), None
-    ask_for_trace(Pieces(walked.tapes))
-    ends = _ends(walked, dy)
-    for tape, (begin, end) in zip(reversed(walked.tapes), reversed(ends), strict=True):
-        part = dy if len(ends) == 1 else dy[:, begin:end]
-        _, dstate = walked.layer.backward(tape, part, dstate)
-    return parts_of(walked.layer, Pieces(walked.tapes))
+def _again(model: Any, piece: Piece, rows: NDArray[np.intp]) -> Any:
+    """The tape of some rows of a piece."""
+    x = piece.item.x
+    some = tuple(part[rows] for part in x) if isinstance(x, tuple) else x[rows]
+    options = {name: value[rows] for name, value in piece.item.options.items()}
+    state = map_state(lambda part: part[rows], piece.state)
+    _, _, tape = model.forward(some, state, **options, **piece.counts)
+    ask_for_trace(tape)
+    return tape
 
 
-def _ends(walked: Walked, dy: Array) -> list[tuple[int, int]]:
-    """The steps at which each piece begins and ends."""
-    if len(walked.tapes) == 1:
-        return [(0, dy.shape[1])]
-    ends, begin = [], 0
-    for tape in walked.tapes:
-        steps = next(iter(parts_of(walked.layer, tape))).read.shape[1]
-        ends.append((begin, begin + steps))
-        begin += steps
-    return ends
+def _walk_back(model: Any, pieces: list[Piece], tapes: list[Any], dy: Array) -> None:
+    """Backward through all pieces, of dy (B, T, ...)."""
+    dstate: Any = None
+    end = sum(piece.steps for piece in pieces)
+    for piece, tape in zip(reversed(pieces), reversed(tapes), strict=True):
+        begin = end - piece.steps
+        _, dstate = model.backward(tape, dy if len(pieces) == 1 else dy[:, begin:end], dstate)
+        end = begin
 
 
 def _of_one_output(dy: Array, first: bool) -> Array:
@@ -317,11 +325,14 @@ def _reached(norms: Array, read: Array, backwards: bool, fraction: float) -> tup
 
 
 def largest_singular_values(W_h: Array, gates: int) -> NDArray[np.float64]:
-    """Of each gate's block of W_h (G*H, P), by the power method: (G,).
+    """Of each gate's block of W_h (G*H, P): (G,).
 
-    Always from the same vectors, so that runs that are taken up again record the same numbers.
+    Of large ones by the power method, always from the same vectors, so that runs that are taken up
+    again record the same numbers.
     """
     blocks = np.ascontiguousarray(W_h).reshape(gates, -1, W_h.shape[1])
+    if W_h.shape[1] <= _SMALL:
+        return np.linalg.svd(blocks, compute_uv=False)[:, 0].astype(np.float64)
     v = np.random.default_rng(0).standard_normal((gates, W_h.shape[1], 1)).astype(W_h.dtype)
     for _ in range(_ITERATIONS):
         v = blocks.transpose(0, 2, 1) @ (blocks @ v)

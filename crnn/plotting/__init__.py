@@ -6,7 +6,7 @@ a text                             `gates_over_text`, `unit_over_text`
 where a decoder looks              `plot_attention`
 what gradients become in time      `gradient_against_distance`, `norms_by_step`
 how often gates are saturated      `saturation`
-what an output looked at            `saliency`, `influence`
+what an output looked at           `saliency`, `influence`
 how a model is made                `unfolded`
 a series and what was predicted    `series`
 =================================  =================================================================

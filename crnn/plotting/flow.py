@@ -136,13 +136,13 @@ class _Curve(NamedTuple):
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what is a curve of its own: the parts of an object that has some, each with a name."""
+    """Yield what is a curve of its own: of an object with several parts each, with its name."""
     parts = getattr(value, "parts", None)
     if not isinstance(parts, Mapping) or not parts:
         yield name, value
         return
     for place, part in parts.items():
-        yield f"{name} {place}".strip(), part
+        yield f"{name} {place}".strip() if len(parts) > 1 else name, part
 
 
 def _curve(name: str, value: Any) -> _Curve:

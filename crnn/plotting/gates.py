@@ -11,7 +11,8 @@ from crnn.plotting.axes import DARK, axes_of, curves_of, look, numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKERS = "os^Dv*"  # six, so that with seven colours 42 gates are told apart
+_BOUND = "never in between"
+_MARKERS = "os^DvP"  # six, so that with seven colours 42 gates are told apart
 
 
 def saturation(
@@ -42,13 +43,14 @@ def saturation(
     """
     given = curves_of("points", points, "pairs (high, low) of arrays (H,)")
     found = {str(name): _pair(f"points[{name!r}]", value) for name, value in given.items()}
-    axes = axes_of(ax, (6.0, 4.2))
-    axes.plot([0, 1], [1, 0], ":", color=DARK, linewidth=1.2, label="never in between", zorder=1)
+    longest = max(len(_BOUND), *map(len, found))
+    axes = axes_of(ax, (4.8 + 0.085 * longest, 4.2))
+    axes.plot([0, 1], [1, 0], ":", color=DARK, linewidth=1.2, label=_BOUND, zorder=1)
     for i, (name, (high, low)) in enumerate(found.items()):
         marker = _MARKERS[i % len(_MARKERS)]
         style: dict[str, Any] = {"color": look(i).color, "alpha": 0.45, "linewidths": 0}
         axes.scatter(high, low, 26, marker=marker, **style, label=name, zorder=2, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")
     axes.set_xlabel("fraction of steps at the upper end")
     axes.set_ylabel("fraction of steps at the lower end")
     axes.spines[["top", "right"]].set_visible(False)
@@ -65,8 +67,8 @@ def _legend_beside(axes: "Axes") -> None:
         [handles[i] for i in order],
         [labels[i] for i in order],
         loc="upper left",
-        bbox_to_anchor=(1.02, 1),
-        borderaxespad=0,
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.8,
         frameon=False,
     )
     for handle in legend.legend_handles:

@@ -25,8 +25,10 @@ from crnn.plotting.text import gates_over_text, places
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLUMNS = 60  # characters in a row, at most
+_EXPLAINED = "step whose output is explained"
+_COLUMNS = 50  # characters in a row, at most
 _FEWEST = 20
+_LOW = 2.2  # inches: axes beside which a scale has no room
 _ROOM = 0.17  # inches that a word takes which is written upright
 
 
@@ -58,13 +60,14 @@ def influence(
     if wrong := int((grid < 0).sum()):
         raise ValueError(f"matrix: expected numbers (T_out, T_in), 0 or more, got {wrong} below 0")
     T_out, T_in = grid.shape
-    axes = axes_of(ax, (WIDTH, float(np.clip(WIDTH * 0.8 * T_out / T_in, 1.3, 6.0))))
+    axes = axes_of(ax, (WIDTH, float(np.clip(WIDTH * 0.8 * T_out / T_in, 1.8, 6.0))))
     if grid.any():
         _heat(axes, grid, label)
     if not grid.all():
         _hatch(axes)
     axes.set(xlim=(0.5, T_in + 0.5), ylim=(T_out + 0.5, 0.5))
-    axes.locator_params(integer=True, min_n_ticks=1)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=min(T_in, 2))
+    axes.locator_params(axis="y", integer=True, min_n_ticks=min(T_out, 2))
     axes.set_xlabel("input step")
     axes.set_ylabel("output step")
     axes.grid(False)
@@ -86,14 +89,21 @@ def _heat(axes: "Axes", grid: NDArray[np.float64], label: str) -> None:
     image = axes.imshow(
         shown, MAP, scale, aspect="auto", extent=ends, interpolation="nearest", zorder=2
     )
-    axes.figure.colorbar(image, ax=axes, label=label, pad=0.02)
+    low_axes = axes.bbox.height / axes.figure.dpi < _LOW
+    where: dict[str, Any] = {"location": "top", "aspect": 50} if low_axes else {"pad": 0.02}
+    axes.figure.colorbar(image, ax=axes, label=label, **where)
 
 
 def _hatch(axes: "Axes") -> None:
     """Hatch the ground, which shows where nothing is drawn."""
     from matplotlib.patches import Rectangle
 
-    style: dict[str, Any] = {"facecolor": "white", "edgecolor": PALE, "hatch": "////", "linewidth": 0}
+    style: dict[str, Any] = {
+        "facecolor": "white",
+        "edgecolor": PALE,
+        "hatch": "////",
+        "linewidth": 0,
+    }
     ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=1, **style)
     ground.set_label("0: no influence at all")
     axes.add_patch(ground)
@@ -151,12 +161,19 @@ def _over_text(values: NDArray[np.float64], text: str, at: int | None, ax: "Axes
     columns = min(max(map(len, [*text.splitlines(keepends=True), " " * _FEWEST])), _COLUMNS)
     largest = float(np.abs(values).max()) or 1.0
     limits = (0.0 if values.min() >= 0 else -largest, largest)
-    axes = gates_over_text(text, values, ax, label="saliency", limits=limits, columns=columns)
+    rows, across = places(text, columns)
+    axes = axes_of(ax, (0.125 * columns + 1.25, 0.25 * (rows[-1] + 1) + 0.9))
+    gates_over_text(text, values, axes, label="saliency", limits=limits, columns=columns)
     if at is not None:
-        rows, across = places(text, columns)
         corner = (across[at] - 0.5, rows[at] - 0.5)
-        frame: dict[str, Any] = {"fill": False, "edgecolor": ORANGE, "linewidth": 2, "clip_on": False}
-        axes.add_patch(Rectangle(corner, 1, 1, **frame))
+        frame: dict[str, Any] = {
+            "fill": False,
+            "edgecolor": ORANGE,
+            "linewidth": 2,
+            "clip_on": False,
+        }
+        axes.add_patch(Rectangle(corner, 1, 1, **frame, label=_EXPLAINED))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize="small")
     return axes
 
 
@@ -172,8 +189,8 @@ def _bars(values: NDArray[np.float64], at: int | None, ax: "Axes | None") -> "Ax
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     tidy(axes)
     if at is not None:
-        label = "step whose output is explained"
-        axes.axvline(at + 1, color=PALE, linestyle="--", linewidth=1.5, zorder=0.5, label=label)
+        style: dict[str, Any] = {"color": PALE, "linestyle": "--", "linewidth": 1.5}
+        axes.axvline(at + 1, **style, zorder=0.5, label=_EXPLAINED)
         legend_on_top(axes)
     return axes
 

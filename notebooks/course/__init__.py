@@ -1,0 +1,9 @@
+"""What all notebooks of the course share: the look of figures, sizes, exercises.
+
+The checks of each notebook's exercises are in a module of their own beside this one.
+"""
+
+from course.exercises import Unanswered, Wrong, answer_of, check_close, exercise
+from course.setting import size, style
+
+__all__ = ["Unanswered", "Wrong", "answer_of", "check_close", "exercise", "size", "style"]

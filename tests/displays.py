@@ -1,0 +1,30 @@
+"""What the results of all diagnostics must be as tables and as pictures."""
+
+import numpy as np
+import pytest
+
+
+def check_display(shown, **options):
+    """Columns of one length, a data frame that is equal to them, and axes, given or not."""
+    columns = shown.columns
+    (rows,) = {len(column) for column in columns.values()}
+    assert repr(shown).startswith(f"<{type(shown).__name__}: {rows} x ({', '.join(columns)}")
+    pd = pytest.importorskip("pandas")
+    frame = shown.to_frame()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == list(columns)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(frame[name].to_numpy(), np.asarray(column), err_msg=name)
+    pytest.importorskip("matplotlib")
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    plt.switch_backend("agg")
+    given = Figure().subplots()
+    assert shown.plot(given, **options) is given
+    drawn = shown.plot(**options)
+    assert isinstance(drawn, Axes)
+    assert drawn is not given
+    drawn.figure.canvas.draw()
+    plt.close("all")
