@@ -48,7 +48,7 @@ def test_the_code_about_insight_runs(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    blocks, lines = run_blocks("docs/diagnostics.md")
+    _, lines = run_blocks("docs/diagnostics.md")
     assert lines[0] == "(8, 100)"
     assert "True" in lines
     assert lines[-3:-1] == ["12 19", "0"]
