@@ -114,9 +114,7 @@ class StateJacobians(Display):
         """The norm against the distance from the last step, on a logarithmic axis."""
         from crnn.plotting import gradient_against_distance
 
-        axes = gradient_against_distance(self, ax)
-        axes.set_ylabel("norm of ∂s_T/∂s_t")
-        return axes
+        return gradient_against_distance(self, ax)
 
 
 def state_jacobians(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn import _core
 from crnn.callbacks.base import Callback
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.gates import values_of
+from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import Part, parts_of
 from crnn.layers.base import check_layer, check_positive, check_size
-from crnn.layers.options import walk
+from crnn.layers.options import options_of, walk
 from crnn.layers.states import map_state
 from crnn.layers.tapes import Pieces, ask_for_trace
 
@@ -33,7 +35,7 @@ _SATURATED = 0.95  # of a gate's values, from which on it is said
 _GROWTH = 1e3  # of a gradient on its way back
 _ROWS = 8  # of a batch, that are looked at
 _SMALL = 32  # units up to which singular values are computed in full, else
-_ITERATIONS = 40  # of the power method: the largest to some tenths of a percent
+_ITERATIONS = 16  # of the method of Lanczos: the largest to some tenths of a percent
 
 
 class TrainingWarning(UserWarning):
@@ -265,13 +267,15 @@ def _probed(model: Any, walked: Walked) -> list[tuple[Part, Array]]:
     rows = np.unique(np.linspace(0, B - 1, min(B, _ROWS)).round().astype(np.intp))
     copied, dy = copy.deepcopy(model), np.asarray(walked.dy)[rows]
     tapes = [_again(copied, piece, rows) for piece in walked.pieces]
-    parts = list(parts_of(copied, Pieces(tapes)))
+    inside = [part for _, part in walk(copied) if isinstance(part, _core.Recurrent)]
+    parts: list[Part] = []
     norms: dict[str, Array] = {}
-    for backwards in {bool(part.layer.options["reverse"]) for part in parts}:
+    for backwards in sorted({bool(part.options["reverse"]) for part in inside}):
         _walk_back(copied, walked.pieces, tapes, _of_one_output(dy, backwards))
+        parts = list(parts_of(copied, Pieces(tapes)))  # what is checkpointed has some only now
         for part in parts:
             if part.layer.options["reverse"] == backwards:
-                pieces = [np.linalg.norm(tape.dh, axis=2) for tape in part.pieces]
+                pieces = [norms_of(tape.dh, 2) for tape in part.pieces]
                 norms[part.place] = np.concatenate(pieces, axis=1)
     return [(part, norms[part.place]) for part in parts]
 
@@ -281,8 +285,10 @@ def _again(model: Any, piece: Piece, rows: NDArray[np.intp]) -> Any:
     x = piece.item.x
     some = tuple(part[rows] for part in x) if isinstance(x, tuple) else x[rows]
     options = {name: value[rows] for name, value in piece.item.options.items()}
+    known = options_of(model)
+    options |= {name: count for name, count in piece.counts.items() if name in known}
     state = map_state(lambda part: part[rows], piece.state)
-    _, _, tape = model.forward(some, state, **options, **piece.counts)
+    _, _, tape = model.forward(some, state, **options)
     ask_for_trace(tape)
     return tape
 
@@ -299,7 +305,7 @@ def _walk_back(model: Any, pieces: list[Piece], tapes: list[Any], dy: Array) -> 
 
 def _of_one_output(dy: Array, first: bool) -> Array:
     """dy (B, T, ...) with all but the last, or the first, of each row's gradients 0."""
-    if dy.ndim < 3:
+    if dy.ndim < 3 or not dy.size:
         return dy
     some = np.asarray(dy.reshape(*dy.shape[:2], -1).any(axis=2))
     at = some.argmax(axis=1) if first else dy.shape[1] - 1 - some[:, ::-1].argmax(axis=1)
@@ -327,14 +333,18 @@ def _reached(norms: Array, read: Array, backwards: bool, fraction: float) -> tup
 def largest_singular_values(W_h: Array, gates: int) -> NDArray[np.float64]:
     """Of each gate's block of W_h (G*H, P): (G,).
 
-    Of large ones by the power method, always from the same vectors, so that runs that are taken up
-    again record the same numbers.
+    Of large ones within what products with a few vectors span, always from the same one, so that
+    runs that are taken up again record the same numbers (Golub and Kahan 1965).
     """
     blocks = np.ascontiguousarray(W_h).reshape(gates, -1, W_h.shape[1])
     if W_h.shape[1] <= _SMALL:
         return np.linalg.svd(blocks, compute_uv=False)[:, 0].astype(np.float64)
     v = np.random.default_rng(0).standard_normal((gates, W_h.shape[1], 1)).astype(W_h.dtype)
+    basis = v / np.linalg.norm(v, axis=1, keepdims=True)
     for _ in range(_ITERATIONS):
-        v = blocks.transpose(0, 2, 1) @ (blocks @ v)
+        v = blocks.transpose(0, 2, 1) @ (blocks @ basis[:, :, -1:])
+        v -= basis @ (basis.transpose(0, 2, 1) @ v)
         v /= np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(v.dtype).tiny)
-    return np.asarray(np.linalg.norm(blocks @ v, axis=(1, 2)), np.float64)
+        basis = np.concatenate([basis, v], axis=2)
+    spanned = blocks @ np.linalg.qr(basis)[0]
+    return np.linalg.svd(spanned, compute_uv=False)[:, 0].astype(np.float64)

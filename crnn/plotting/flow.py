@@ -61,7 +61,8 @@ def gradient_against_distance(curves: Any, ax: "Axes | None" = None) -> "Axes":
     for i, (name, curve) in enumerate(found.items()):
         _draw(axes, name, curve, i)
     axes.set_xlabel("distance T − t, in steps back")
-    axes.set_ylabel("norm of the gradient")
+    of_states = all(hasattr(value, "norms") for value in given.values())
+    axes.set_ylabel("norm of ∂s_T/∂s_t" if of_states else "norm of the gradient")
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", integer=True)
     tidy(axes)
