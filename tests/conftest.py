@@ -244,6 +244,15 @@ def threads():
     crnn.set_num_threads(before)
 
 
+@pytest.fixture
+def headless():
+    """Figures without a window, closed afterwards."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
 # ------------------------------------------------------------------------------ running a layer
 
 

@@ -472,6 +472,28 @@ def test_wrong_arguments_of_gate_statistics(arguments, options, error, message):
         gate_statistics(*arguments, **options)
 
 
+class Wrapped(crnn.GRU):
+    """Keeps a tape of its own."""
+
+    def forward(self, *args, **options):
+        y, state, tape = super().forward(*args, **options)
+        return y, state, (tape,)
+
+
+del crnn.layers.base.Layer.registry["Wrapped"]  # no layer of crnn
+
+
+def test_a_tape_that_cannot_be_looked_into():
+    message = (
+        r"layer: expected one whose recurrent parts \({}\) all .* looked into, got tapes of {}"
+    )
+    with pytest.raises(ValueError, match=message.format("itself", "none")):
+        gate_statistics(Wrapped(I, H, seed=0), X)
+    layer = crnn.Sequential([crnn.GRU(I, H), Wrapped(H, H)])
+    with pytest.raises(ValueError, match=message.format("0, 1", "0")):
+        gate_statistics(layer, X)
+
+
 def test_wrong_gates():
     with pytest.raises(KeyError, match="f: expected one of 'r', 'z', 'n'"):
         gate_statistics(GRU, X)["f"]

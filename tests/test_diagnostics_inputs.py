@@ -356,6 +356,8 @@ def test_layers_of_others():
     assert reach(field).sum(axis=1).tolist() == [2, 3, 3, 3, 3, 2]
     field = receptive_field(seq(Moved(-1, 0, 1), Moved(-1, 0, 1), fill(_dense(I))), floats())
     assert field.back.tolist() == [0, 1, 2, 2, 2, 2]
+    field = receptive_field(seq(Moved(-1)), floats(), lengths=LENGTHS, row=2)
+    assert field.first.tolist() == [-1, 0, 1, 2, -1, -1]  # it writes into padding
     field = receptive_field(Moved(), floats())
     assert field.first.tolist() == field.last.tolist() == [-1] * T
     assert not field.influence.any()

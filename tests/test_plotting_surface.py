@@ -6,18 +6,10 @@ import pytest
 from crnn import plotting
 
 matplotlib = pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("headless")
 
 X, Y = np.linspace(-2, 2, 41), np.linspace(-1, 1, 21)
 BOWL = X**2 + 3 * Y[:, None] ** 2
-
-
-@pytest.fixture(autouse=True)
-def headless():
-    import matplotlib.pyplot as plt
-
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def filled(axes):

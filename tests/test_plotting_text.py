@@ -9,17 +9,9 @@ import crnn
 from crnn import plotting
 
 matplotlib = pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("headless")
 
 SYMBOLS = "\t\n abcdefghij"
-
-
-@pytest.fixture(autouse=True)
-def headless():
-    import matplotlib.pyplot as plt
-
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def read(layer, steps, rows=2):

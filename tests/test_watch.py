@@ -181,6 +181,22 @@ def test_what_is_recorded_of_a_layer():
         assert record[f"{gate}.sigma"] == pytest.approx(np.linalg.norm(block, 2), rel=1e-5)
 
 
+def test_a_window_in_pieces_is_looked_at_as_a_whole():
+    records = []
+    for tbptt in (None, (6, 6), (6, 2)):  # the last one in pieces of 4 and 2 steps
+        layer = crnn.LSTM(I, 2, seed=1)
+        watch = crnn.watch(layer, fraction=0.2, warn=False)
+        crnn.fit(
+            layer, series(1, steps=6), loss=mse, optimizer=crnn.optim.SGD(layer, lr=0.1), epochs=1,
+            callbacks=[watch], progress=False, tbptt=tbptt,
+        )  # fmt: skip
+        (record,) = watch.records
+        records.append({name: record[name] for name in ("reach", "steps", "growth", "f.saturated")})
+    assert records[0]["growth"] > 0
+    for record in records[1:]:
+        assert record == pytest.approx(records[0], rel=1e-5)
+
+
 def test_layers_that_read_back_are_asked_from_their_first_output():
     layer = crnn.Bidirectional(crnn.RNN(I, 3, activation="identity", seed=0))
     layer.forward_layer.params["W_h"] = 0.5 * np.eye(3)

@@ -90,10 +90,11 @@ def parts_of(layer: Any, tape: Any) -> Iterator[Part]:
     own = [(place, part) for place, part in walk(layer) if isinstance(part, _core.Recurrent)]
     kept = list(kept_in(tape))
     if len(kept) != len(own):
+        expected = ", ".join(place or "itself" for place, _ in own) or "none"
+        found = ", ".join(one.place or "itself" for one in kept) or "none"
         raise ValueError(
-            f"layer: expected one whose recurrent parts, {', '.join(p for p, _ in own) or 'none'}, "
-            f"all keep a tape that can be looked into, got tapes of "
-            f"{', '.join(one.place for one in kept) or 'none'}"
+            f"layer: expected one whose recurrent parts ({expected}) all keep a tape that can be "
+            f"looked into, got tapes of {found}"
         )
     for (place, part), one in zip(own, kept, strict=True):
         yield Part(place, part, one.pieces)

@@ -209,7 +209,8 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
     Tape *tape = check_tape(self, tape_object);
     if (!tape) return NULL;
     backward_result out = {0};
-    if (backward_parse(tape, dy, dstate, &out) && backward_run(self, tape, trace || tape->traced, &out)) {
+    if (backward_parse(tape, dy, dstate, &out) &&
+        backward_run(self, tape, trace || tape->traced, &out)) {
         tape_take_trace(tape, &out.trace);
         result = backward_tuple(&out);
     }

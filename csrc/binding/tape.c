@@ -123,8 +123,10 @@ static PyObject *get_kept(Tape *self, void *unused) {
     const size_t gates = strlen(crnn_cell_describe(self->layer.cell)->gates);
     npy_intp shape[2] = {(npy_intp)crnn_width(&self->layer),
                          (npy_intp)(gates * self->layer.hidden)};
-    PyArrayObject *ones = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
-    PyArrayObject *kept = (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
+    PyArrayObject *ones =
+        (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
+    PyArrayObject *kept =
+        (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
     PyObject *one = PyFloat_FromDouble(1), *shown = NULL;
     if (ones && kept && one && PyArray_FillWithScalar(ones, one) == 0)
         shown = crnn_trace_dropped(&t, &self->call.noise, PyArray_DATA(ones), PyArray_DATA(kept))
@@ -182,7 +184,8 @@ static PyGetSetDef tape_attributes[] = {
     {"gates", (getter)get_gates, NULL,
      PyDoc_STR("dict of letter -> array (B, T, H): each gate after its activation."), NULL},
     {"read", (getter)get_read, NULL,
-     PyDoc_STR("(B, T) bool: the steps that were read, neither masked nor past a row's end."), NULL},
+     PyDoc_STR("(B, T) bool: the steps that were read, neither masked nor past a row's end."),
+     NULL},
     {"h", (getter)get_state, NULL, PyDoc_STR("(B, T, P): h after each step."), NULL},
     {"c", (getter)get_state, NULL, PyDoc_STR("(B, T, H): the LSTM's c after each step."), "c"},
     {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},

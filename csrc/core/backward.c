@@ -191,28 +191,27 @@ static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *a
     crnn_arena memory = crnn_arena_at(args->tape->memory), traces = crnn_arena_at(args->trace);
     const crnn_tape_parts kept = crnn_lay_tape(s, args->rows, &memory);
     const crnn_trace_parts nothing = {0};
-    return (crnn_backward_run){.shape = s,
-                               .rows = args->rows,
-                               .params = args->params,
-                               .in = args->in,
-                               .noise = args->noise,
-                               .dy = args->dy,
-                               .dx = args->dx,
-                               .add_dx = args->add_dx,
-                               .gates = kept.gates,
-                               .hat_x = kept.hat_x,
-                               .hat_h = kept.hat_h,
-                               .hat_c = kept.hat_c,
-                               .spread = kept.spread,
-                               .h = kept.h,
-                               .c = kept.c,
-                               .h0 = kept.h0,
-                               .c0 = kept.c0,
-                               .trace = args->trace ? crnn_lay_trace(s, args->rows, &traces)
-                                                    : nothing,
-                               .grads = args->grads,
-                               .grads_h = (char *)args->grads +
-                                          s->at.w_h * crnn_dtype_size(s->layer.dtype)};
+    return (crnn_backward_run){
+        .shape = s,
+        .rows = args->rows,
+        .params = args->params,
+        .in = args->in,
+        .noise = args->noise,
+        .dy = args->dy,
+        .dx = args->dx,
+        .add_dx = args->add_dx,
+        .gates = kept.gates,
+        .hat_x = kept.hat_x,
+        .hat_h = kept.hat_h,
+        .hat_c = kept.hat_c,
+        .spread = kept.spread,
+        .h = kept.h,
+        .c = kept.c,
+        .h0 = kept.h0,
+        .c0 = kept.c0,
+        .trace = args->trace ? crnn_lay_trace(s, args->rows, &traces) : nothing,
+        .grads = args->grads,
+        .grads_h = (char *)args->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype)};
 }
 
 void crnn_backward_open(crnn_backward_call *call, const crnn_backward_args *args) {

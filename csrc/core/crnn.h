@@ -349,8 +349,9 @@ void crnn_trace_product(const crnn_traced *t, char gate, void *out);
 /* and (B, T, P): what these rows multiplied. Products of the last two, over rows and steps, add up
  * to the gradient of W_h, */
 void crnn_trace_read(const crnn_traced *t, char gate, void *out);
-/* where none of its elements were dropped. Else, with w_h (P, G*H): dropped gets what forward read in
- * its place, each element times 0 or 1 / (1 - p). False, and nothing is written, where none were. */
+/* where none of its elements were dropped. Else, with w_h (P, G*H): dropped gets what forward read
+ * in its place, each element times 0 or 1 / (1 - p). False, and nothing is written, where none
+ * were. */
 bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const void *w_h,
                         void *dropped);
 

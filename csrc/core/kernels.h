@@ -124,10 +124,10 @@ enum {
 
 /* What backward keeps of every step where that is wanted. */
 typedef struct crnn_trace_parts {
-    void *dh, *dc;   /* [N][h_padded], [N][padded]: total derivatives */
-    void *dgates;    /* [phases][panels][N][...] like gates: the gradient of each sum, */
-    void *dgates_h;  /* of what h gave to it, the same buffer where not normalised */
-    void *h_read;    /* [phases][N][h_padded] what products read of h, or the operand */
+    void *dh, *dc;  /* [N][h_padded], [N][padded]: total derivatives */
+    void *dgates;   /* [phases][panels][N][...] like gates: the gradient of each sum, */
+    void *dgates_h; /* of what h gave to it, the same buffer where not normalised */
+    void *h_read;   /* [phases][N][h_padded] what products read of h, or the operand */
 } crnn_trace_parts;
 
 typedef struct crnn_backward_run {

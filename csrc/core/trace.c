@@ -7,8 +7,7 @@ crnn_trace_parts crnn_lay_trace(const crnn_shape *s, const crnn_rows *rows, crnn
     parts.dh = crnn_take(a, N, s->h_padded, item);
     if (s->states == 2) parts.dc = crnn_take(a, N, s->padded, item);
     parts.dgates = parts.dgates_h = crnn_take(a, crnn_panel_rows(N), s->row_gates, item);
-    if (s->layer.layer_norm)
-        parts.dgates_h = crnn_take(a, crnn_panel_rows(N), s->row_gates, item);
+    if (s->layer.layer_norm) parts.dgates_h = crnn_take(a, crnn_panel_rows(N), s->row_gates, item);
     parts.h_read = crnn_take(a, s->phases * N, s->h_padded, item);
     return parts;
 }
@@ -37,20 +36,21 @@ void crnn_trace_state(const crnn_traced *t, bool cell_state, void *out) {
         crnn_view_rows(&s, t->rows, s.h_wide, parts.dh, out);
 }
 
-void crnn_trace_sum(const crnn_traced *t, char gate, void *out) {
+static void view_gradient(const crnn_traced *t, char gate, bool of_product, void *out) {
     crnn_shape s;
     crnn_gate_place at;
     const crnn_trace_parts parts = parts_of(t, &s);
-    if (crnn_find_gate(t->layer, gate, &at))
-        crnn_view_gate(&s, t->rows, parts.dgates, at.phase, at.slot, false, out);
+    if (!crnn_find_gate(t->layer, gate, &at)) return;
+    crnn_view_gate(&s, t->rows, of_product ? parts.dgates_h : parts.dgates, at.phase,
+                   of_product ? at.slot_h : at.slot, false, out);
+}
+
+void crnn_trace_sum(const crnn_traced *t, char gate, void *out) {
+    view_gradient(t, gate, false, out);
 }
 
 void crnn_trace_product(const crnn_traced *t, char gate, void *out) {
-    crnn_shape s;
-    crnn_gate_place at;
-    const crnn_trace_parts parts = parts_of(t, &s);
-    if (crnn_find_gate(t->layer, gate, &at))
-        crnn_view_gate(&s, t->rows, parts.dgates_h, at.phase, at.slot_h, false, out);
+    view_gradient(t, gate, true, out);
 }
 
 void crnn_trace_read(const crnn_traced *t, char gate, void *out) {
