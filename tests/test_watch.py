@@ -175,7 +175,7 @@ def test_what_is_recorded_of_a_layer():
             growths.append(back[-1] / back[0])
     assert record["reach"] == np.median(reaches)
     assert record["growth"] == pytest.approx(np.median(growths), rel=1e-5)
-    assert record["steps"] == np.median(lengths)
+    assert record["steps"] == np.median(lengths[lengths > 0])
     for i, gate in enumerate("ifgo"):
         block = before["W_h"][2 * i : 2 * i + 2]
         assert record[f"{gate}.sigma"] == pytest.approx(np.linalg.norm(block, 2), rel=1e-5)
@@ -264,13 +264,29 @@ def test_growth_saturation_and_dead_units():
     assert "the gradient grows" in message
     assert "times over 40 steps on its way back; clip_norm bounds" in message
     layer = crnn.GRU(I, H, seed=0)
-    layer.params["b"][:H] = 40
+    layer.params["b"][-H:] = 40
     messages = fitted(layer, warn=False).messages
-    assert any("GRU: 100% of the values of gate r lie at the ends" in one for one in messages)
+    assert any("GRU: 100% of the values of n lie at the ends" in one for one in messages)
+    layer = crnn.LSTM(I, H, forget_bias=30.0, seed=0)  # open, and meant to be
+    watch = fitted(layer, warn=False)
+    assert watch.columns["f.saturated"][0] == 1
+    assert not [message for message in watch.messages if "ends of" in message]
     layer = crnn.RNN(I, H, activation="relu", seed=0)
     layer.params["b"][:4] = -100
     messages = fitted(layer, warn=False).messages
     assert any("RNN: 80% of the units are 0 at every step" in one for one in messages)
+
+
+def test_where_no_gradient_comes_nothing_is_said_of_it():
+    layer = crnn.RNN(I, H, seed=0)
+    x = np.ones((B, 40, I), "float32")
+    y, _ = layer(x)
+    watch = crnn.watch(layer, every=1, warn=False)
+    adam = crnn.optim.Adam(layer)
+    crnn.fit(layer, [(x, y)] * 3, loss=mse, optimizer=adam, epochs=1, callbacks=[watch],
+             progress=False)  # fmt: skip
+    assert math.isnan(watch.columns["reach"][0])
+    assert not watch.messages
 
 
 def test_where_the_layer_stands_is_said():

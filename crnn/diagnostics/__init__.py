@@ -17,12 +17,6 @@ composition; nothing of the model is changed.
 
 from crnn.diagnostics.flow import GradientFlow, PartFlow, gradient_flow
 from crnn.diagnostics.gates import GateStatistics, GateValues, gate_statistics
-from crnn.diagnostics.inputs import (
-    InputSaliency,
-    ReceptiveField,
-    input_saliency,
-    receptive_field,
-)
 from crnn.diagnostics.jacobians import (
     ChainJacobians,
     MemoryLength,
@@ -30,6 +24,8 @@ from crnn.diagnostics.jacobians import (
     memory_length,
     state_jacobians,
 )
+from crnn.diagnostics.receptive import ReceptiveField, receptive_field
+from crnn.diagnostics.saliency import InputSaliency, input_saliency
 from crnn.diagnostics.watching import TrainingWarning, Watch, watch
 
 __all__ = [

@@ -162,7 +162,8 @@ def state_jacobians(
     Raises
     ------
     TypeError, ValueError
-        For arguments that the layer's forward refuses, or a layer without a state.
+        For arguments that the layer's forward refuses, a layer without a state, or one whose state
+        depends on more than the state before and the input of its own step.
 
     Notes
     -----

@@ -98,7 +98,7 @@ class Watch(Callback, Display):
         curves = {
             name: (np.array(columns["update"]), np.array(values))
             for name, values in columns.items()
-            if name == what or name.endswith(f".{what}")
+            if name.endswith(f".{what}") or name in (what, "norm" if what == "gradient" else what)
         }
         if not curves:
             raise ValueError("what: expected something that was recorded, but nothing was yet")
@@ -156,12 +156,7 @@ class Watch(Callback, Display):
 
     def _measured(self, part: Part, norms: Array) -> dict[str, float]:
         """What is recorded of a recurrent layer."""
-        reach, growth = _reached(norms, part.read, part.layer.options["reverse"], self.fraction)
-        found = {
-            "reach": reach,
-            "steps": float(np.median(part.read.sum(axis=1))) if len(norms) else 0.0,
-            "growth": growth,
-        }
+        found = _reached(norms, part.read, part.layer.options["reverse"], self.fraction)
         sigmas = largest_singular_values(part.layer.params["W_h"], len(part.layer.gate_order))
         for (gate, values), sigma in zip(values_of(part, _MARGIN), sigmas, strict=True):
             found |= {f"{gate}.saturated": values.saturated, f"{gate}.sigma": float(sigma)}
@@ -187,11 +182,11 @@ class Watch(Callback, Display):
             )
         for name, value in found.items():
             gate, _, kind = name.rpartition(".")
-            if kind == "saturated" and value > _SATURATED:
+            if kind == "saturated" and gate == part.layer.candidate and value > _SATURATED:
                 yield (
                     name,
-                    f"{part.title}: {value:.0%} of the values of gate {gate} lie at the ends of "
-                    "its range, where hardly any gradient passes",
+                    f"{part.title}: {value:.0%} of the values of {gate} lie at the ends of their "
+                    "range, where hardly any gradient passes",
                 )
             if kind == "off" and value > 0.5:
                 yield name, f"{part.title}: {value:.0%} of the units are 0 at every step"
@@ -314,20 +309,23 @@ def _of_one_output(dy: Array, first: bool) -> Array:
     return one
 
 
-def _reached(norms: Array, read: Array, backwards: bool, fraction: float) -> tuple[float, float]:
-    """How many steps back a gradient is felt, and how many times it has grown there; medians."""
+def _reached(norms: Array, read: Array, backwards: bool, fraction: float) -> dict[str, float]:
+    """How many steps back a gradient is felt, of how many, and how many times it has grown there.
+
+    Medians over the rows to which some gradient comes; NaN where none does.
+    """
     if backwards:
         norms, read = norms[:, ::-1], read[:, ::-1]
-    reached, grown = [], []
+    found = []
     for row, there in zip(norms, read, strict=True):
         values = row[there]
         felt = np.flatnonzero(values > 0)
-        if not len(felt):
-            continue
-        back = values[: felt[-1] + 1][::-1]  # from where it begins
-        reached.append(float(np.flatnonzero(back >= fraction * back[0])[-1]))
-        grown.append(float(back[-1] / back[0]))
-    return (float(np.median(reached)), float(np.median(grown))) if reached else (0.0, 0.0)
+        if len(felt):
+            back = values[: felt[-1] + 1][::-1]  # from where it begins
+            reach = np.flatnonzero(back >= fraction * back[0])[-1]
+            found.append((reach, len(values), back[-1] / back[0]))
+    medians = np.median(found, axis=0) if found else np.full(3, np.nan)
+    return dict(zip(("reach", "steps", "growth"), map(float, medians), strict=True))
 
 
 def largest_singular_values(W_h: Array, gates: int) -> NDArray[np.float64]:

@@ -277,6 +277,26 @@ class Wrapper(RunsParts):
         return f"{type(self).__name__}({self.layer!r})"
 
 
+class ResidualTape:
+    """The tape of the layer inside, whose attributes and items are this one's."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """That tape."""
+        return {"layer": self.layer}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "layer":
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.layer[key]
+
+
 class Residual(Wrapper):
     """y = x + layer(x): He et al., "Deep residual learning for image recognition" (2016).
 
@@ -308,22 +328,26 @@ class Residual(Wrapper):
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         y, after, tape = given.part(0).run(self.layer, x, state, keep)
-        return self._add(x, y), after, tape
+        return self._add(x, y), after, ResidualTape(tape)
 
     def stream(self, batch: int = 1, state: Any = None) -> ResidualStream:
         """The layer one step at a time, as `Sequential.stream`."""
         return ResidualStream(self.layer, self._add, batch, state)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        check_backward(self.layer, tape, dstate)
+        if not isinstance(tape, ResidualTape):
+            given = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_backward(self.layer, tape.layer, dstate)
 
     def backward(
         self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the layer."""
+        self.check_backward(tape, dstate)
         if trace:
             ask_for_trace(tape)
-        dx, dbefore = self.layer.backward(tape, dy, dstate)
+        dx, dbefore = self.layer.backward(tape.layer, dy, dstate)
         return dx if dy is None else dx + np.asarray(dy, dtype=dx.dtype), dbefore
 
 

@@ -62,7 +62,7 @@ class Recurrent(Layer):
     #: The type of the core.
     _core_type: ClassVar[type[_core.Recurrent]]
     #: The letter of the gate that proposes what to write; the others open and close.
-    _candidate: ClassVar[str] = "g"
+    candidate: ClassVar[str] = "g"
     #: Options that decide initial parameters alone, with their defaults: attributes of the layer.
     _initial: ClassVar[dict[str, Any]] = {}
 
@@ -83,7 +83,7 @@ class Recurrent(Layer):
         """The name of each gate's activation, by its letter."""
         names = {"activation": "tanh", "recurrent_activation": "sigmoid"} | self.options
         return {
-            gate: names["activation" if gate == self._candidate else "recurrent_activation"]
+            gate: names["activation" if gate == self.candidate else "recurrent_activation"]
             for gate in self.gate_order
         }
 
@@ -168,7 +168,7 @@ class RNN(_core.RNN, Recurrent):
         explode."""
 
     _core_type = _core.RNN
-    _candidate = "h"
+    candidate = "h"
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class GRU(_core.GRU, Recurrent):
         Of the gates r and z, and of n: each one of <activations>."""
 
     _core_type = _core.GRU
-    _candidate = "n"
+    candidate = "n"
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
 
     chrono: float | None
