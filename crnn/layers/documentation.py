@@ -80,7 +80,8 @@ _SHARED = """
     backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
         Backpropagation through time, from the gradients of `y` (or None) and of the last state.
         Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh`<tape_dc>: the total derivatives at every step.
+        With `trace`, the tape then has `dh`<tape_dc>, the total derivatives at every step, and
+        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
     stream(batch=1, state=None) -> Stream
         The layer one step at a time, with the weights as they are now.
     zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
