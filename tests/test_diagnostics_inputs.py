@@ -286,7 +286,7 @@ def test_saliency_as_tables_and_pictures():
     check_display(found, text="abcdef")
     check_display(found, text=["one", "two", "three", "four", "five", "six"])
     np.testing.assert_array_equal(found.columns["symbol"], symbols()[0])
-    assert found.columns["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.columns["step"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 # -------------------------------------------------------------------------------- receptive_field
@@ -496,8 +496,8 @@ def test_fields_as_tables_and_pictures():
     field = receptive_field(fill(_gru()), floats())
     check_display(field)
     columns = field.columns
-    assert columns["output"][:7].tolist() == [1] * 6 + [2]
-    assert columns["input"][:7].tolist() == [1, 2, 3, 4, 5, 6, 1]
+    assert columns["output"][:7].tolist() == [0] * 6 + [1]
+    assert columns["input"][:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
     np.testing.assert_array_equal(columns["influence"].reshape(T, T), field.influence)
     check_display(receptive_field(Moved(), floats()))
     check_display(receptive_field(seq(_gru(), crnn.Pool()), floats()))

@@ -522,7 +522,7 @@ def test_tables_and_pictures():
     for part, row, step, norm in zip(
         *(columns[name] for name in ("part", "row", "step", "norm")), strict=True
     ):
-        assert norm == found.parts[part].norms[row, step - 1]
+        assert norm == found.parts[part].norms[row, step]
     assert columns["steps_back"][-4:].tolist() == [0, 1, 2, 3]
     check_display(state_jacobians(fill(_gru()), floats()))
     check_display(memory_length(linear(0.5 * np.eye(2)), np.ones((2, 20, 2))))

@@ -277,6 +277,22 @@ def test_growth_saturation_and_dead_units():
     assert any("RNN: 80% of the units are 0 at every step" in one for one in messages)
 
 
+def test_a_warning_points_at_the_line_that_trains():
+    with pytest.warns(TrainingWarning) as seen:
+        fitted(vanishing())
+    assert {warning.filename for warning in seen} == {__file__}
+
+
+def test_a_run_from_its_beginning_begins_the_records_anew():
+    model = vanishing()
+    watch = crnn.watch(model, every=2, warn=False)
+    x = np.ones((B, 40, I), "float32")
+    for _ in range(2):
+        crnn.fit(model, [(x, np.zeros((B, 40, H)))] * 5, loss=mse, epochs=1, callbacks=[watch],
+                 optimizer=crnn.optim.SGD(model, lr=1e-6), progress=False)  # fmt: skip
+        assert watch.columns["update"] == [1, 3, 5]
+
+
 def test_where_no_gradient_comes_nothing_is_said_of_it():
     layer = crnn.RNN(I, H, seed=0)
     x = np.ones((B, 40, I), "float32")

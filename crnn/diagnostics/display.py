@@ -10,8 +10,9 @@ import numpy as np
 class Display:
     """Numbers that can be looked at: as attributes, as a table, as a picture.
 
-    Every one has ``plot(ax=None)``, which draws into matplotlib axes, by default those of a new
-    figure, and returns them.
+    Rows and steps are counted from 0, in tables as in arrays; pictures count steps from 1, as
+    equations do. Every one has ``plot(ax=None)``, which draws into matplotlib axes, by default
+    those of a new figure, and returns them.
     """
 
     @property
@@ -41,9 +42,9 @@ class Display:
 
 
 def by_row_and_step(there: Any) -> tuple[dict[str, Any], Any]:
-    """The columns row and step (from 1) of the steps that are there, (B, T), and their indices."""
+    """The columns row and step of the steps that are there, (B, T), and their indices."""
     rows, steps = np.nonzero(there)
-    return {"row": rows, "step": steps + 1}, (rows, steps)
+    return {"row": rows, "step": steps}, (rows, steps)
 
 
 def stacked(tables: list[dict[str, Any]]) -> dict[str, Any]:

@@ -61,6 +61,10 @@ class PartFlow:
         """(B,): the norm of each row, over steps and units."""
         return norms(self._of(what), (1, 2))
 
+    def __repr__(self) -> str:
+        B, T, H = self.dh.shape
+        return f"<{type(self).__name__}: dh of B={B} rows, T={T} steps, {H} units>"
+
     def _of(self, what: str) -> Array:
         found = {"h": self.dh, "c": self.dc}.get(what)
         if found is None:
@@ -158,7 +162,7 @@ class GradientFlow(Display):
 
     def __getitem__(self, place: str) -> PartFlow:
         if place not in self.parts:
-            raise KeyError(f"{place}: expected one of {', '.join(map(repr, self.parts))}")
+            raise KeyError(f"expected one of {', '.join(map(repr, self.parts))}, got {place!r}")
         return self.parts[place]
 
     def __getattr__(self, name: str) -> Any:

@@ -73,11 +73,13 @@ class StateJacobians(Display):
     Attributes
     ----------
     norms : float64 array (B, T)
-        The spectral norm of ∂s_T/∂s_t, at index t - 1; 1 at a row's last step, 0 past it.
+        The spectral norm of ∂s_T/∂s_t, at index t - 1; 1 at a row's last step, 0 past it. Where the
+        model reads in both directions, the larger of those of `parts`.
     singular_values : float64 array (B, T, k), or None
-        Its k largest singular values, largest first.
+        Its k largest singular values, largest first; None where they were not asked for.
     matrices : float64 array (B, T, S, S), or None
-        The derivatives: entry [i, j] is that of unit i of s_T with respect to unit j of s_t.
+        The derivatives: entry [i, j] is that of unit i of s_T with respect to unit j of s_t. None
+        where they were not asked for.
     lengths : int64 array (B,)
         Steps of each row.
     parts : dict of str to ChainJacobians

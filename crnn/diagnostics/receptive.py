@@ -48,7 +48,7 @@ class ReceptiveField(Display):
     @property
     def columns(self) -> dict[str, Any]:
         out, steps = np.indices(self.influence.shape).reshape(2, -1)
-        return {"output": out + 1, "input": steps + 1, "influence": self.influence.ravel()}
+        return {"output": out, "input": steps, "influence": self.influence.ravel()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A row for each output step, a column for each input step."""

@@ -47,7 +47,7 @@ class InputSaliency(Display):
 
     @property
     def columns(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"step": np.arange(len(self.values)) + 1}
+        found: dict[str, Any] = {"step": np.arange(len(self.values))}
         if self.symbols is not None:
             found["symbol"] = self.symbols
         return found | {"saliency": self.values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -110,9 +111,12 @@ class Watch(Callback, Display):
     # ------------------------------------------------------------------------------- as a callback
 
     def on_start(self, run: Trainer) -> None:
-        """Check that it is the model's run."""
+        """Check that it is the model's run. A run from its beginning begins the records anew."""
         if run.model is not self._model:
             raise ValueError("model: expected watch(model) of the model that is trained")
+        if run.position.update == 0:
+            self.records, self.messages = [], []
+            self._suspected, self._told = set(), set()
 
     def on_backward(self, run: Trainer) -> None:
         """Look at every n-th update's gradients."""
@@ -198,7 +202,7 @@ class Watch(Callback, Display):
                 self._told.add(name)
                 self.messages.append(f"after {update} updates, {text}")
                 if self.warn:
-                    warnings.warn(self.messages[-1], TrainingWarning, stacklevel=2)
+                    warnings.warn(self.messages[-1], TrainingWarning, stacklevel=_calls_inside())
         self._suspected = set(suspicions)
 
 
@@ -245,6 +249,14 @@ def watch(model: Any, every: int = 100, *, fraction: float = 0.01, warn: bool = 
     (beyond, less than 1% of it is left); sequences have 100
     """
     return Watch(model, every, fraction, warn)
+
+
+def _calls_inside() -> int:
+    """How many calls lie between a warning and the line outside the package that led to it."""
+    frame, calls = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("crnn."):
+        frame, calls = frame.f_back, calls + 1
+    return calls
 
 
 def _norm(arrays: Any) -> float:
