@@ -245,12 +245,36 @@ def _norm(array):
     return np.linalg.norm(array, axis=1)
 
 
+@pytest.mark.parametrize("attention", [None, "additive", "dot"])
+@pytest.mark.parametrize("array", [0, 1], ids=["source", "target"])
+def test_symbols_of_an_encoder_and_a_decoder(attention, array):
+    width, options = I + (H if attention == "additive" else 0), {"dtype": "float64", "seed": 3}
+    encoder, decoder = (crnn.GRU(n, H, dtype="float64", seed=n) for n in (I, width))
+    options |= {"attention": attention, "input_feeding": attention == "additive"}
+    inside = crnn.Seq2Seq(encoder, decoder, source_symbols=5, target_symbols=5, **options)
+    model = fill(crnn.TeacherForcing(inside, seed=0))
+    x = np.array([[3, 1, 4, 0, 2]]), np.array([[4, 2, 0]])  # each symbol once
+    found = input_saliency(model, x, array=array, step=2, output=3).values
+    vectors = (inside.source_embedding, inside.target_embedding)[array].params["W"]
+
+    def moved(symbol, k, eps):
+        vectors[symbol, k] += eps
+        y = model(x)[0][0, 2, 3]
+        vectors[symbol, k] -= eps
+        return y
+
+    slopes = [
+        [(moved(s, k, 1e-5) - moved(s, k, -1e-5)) / 2e-5 for k in range(I)] for s in x[array][0]
+    ]
+    np.testing.assert_allclose(found, _norm(np.array(slopes)), atol=1e-8)
+
+
 def test_symbols_of_an_unknown_reader_are_occluded():
     model, x = symbols_model(), (symbols(), symbols(seed=2, steps=4))
-    with pytest.raises(
-        ValueError, match=r"x: expected floats, .* TeacherForcing reads, got integers"
-    ):
-        input_saliency(model, x)
+    whole = crnn.Seq2Seq(fill(seq(_embedding(), _gru())), _gru(), target_symbols=K, attention="dot",
+                         input_feeding=False, dtype="float64", seed=3)  # fmt: skip
+    with pytest.raises(ValueError, match=r"x: expected floats, .* Seq2Seq reads, got integers"):
+        input_saliency(crnn.TeacherForcing(whole, seed=0), x)
     found = input_saliency(model, x, array=1, step=2, method="occlusion")
     assert (found.values > 0).tolist() == [True, True, True, False]
     assert np.all(input_saliency(model, (*x, None), step=2, method="occlusion").values > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from crnn.layers.composition import Bidirectional, Sequential
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout, Embedding
 from crnn.layers.recurrent import Recurrent
+from crnn.seq2seq import TeacherForcing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +157,7 @@ def _gradient(one: Row, step: int, output: int, times_input: bool) -> Floats:
     if one.x.dtype.kind in "iu":
         K, x = symbols_read(one.model, one.which) or 0, one.arrays[one.which]
         x = np.where(one.read | ((x >= 0) & (x < K)), x, 0)
-        model, x = with_vectors(one.model, x)
+        model, x = with_vectors(one.model, x, one.which)
         arrays = [x if i == one.which else own for i, own in enumerate(one.arrays)]
         vectors = one._replace(model=model, arrays=tuple(arrays))
     y, tape = vectors.run(vectors.x[None], keep=True)
@@ -176,8 +178,10 @@ def _gradient(one: Row, step: int, output: int, times_input: bool) -> Floats:
     return values
 
 
-def with_vectors(model: Any, symbols: Array) -> tuple[Any, Floats]:
+def with_vectors(model: Any, symbols: Array, which: int = 0) -> tuple[Any, Floats]:
     """A model that reads vectors (1, T, E) in place of symbols (1, T), and gives the same.
+
+    Of a model that reads a tuple, `which` is the array that the symbols are.
 
     Raises
     ------
@@ -195,11 +199,28 @@ def with_vectors(model: Any, symbols: Array) -> tuple[Any, Floats]:
     if isinstance(model, Conditioned):
         inside, vectors = with_vectors(model.layer, symbols)
         return Conditioned(inside, model.init), vectors
+    if isinstance(model, TeacherForcing):
+        return _told_vectors(model, symbols, ("source", "target")[which])
     if isinstance(model, Recurrent | Bidirectional):
         K = symbols_read(model)
         assert K is not None
         return model, np.eye(K)[symbols]
-    raise ValueError(
+    raise _unknown(model)
+
+
+def _told_vectors(model: TeacherForcing, symbols: Array, side: str) -> tuple[Any, Floats]:
+    """The same for an encoder and a decoder, of the source or of the target."""
+    inside = copy.copy(model.model)
+    embedding = getattr(inside, f"{side}_embedding")
+    if embedding is None:  # the encoder reads symbols by itself
+        raise _unknown(inside)
+    setattr(inside, f"{side}_embedding", None)
+    setattr(inside, f"{side}_symbols", None)
+    return TeacherForcing(inside, seed=0), embedding.params["W"][symbols]
+
+
+def _unknown(model: Any) -> ValueError:
+    return ValueError(
         "x: expected floats, because it is not known what vectors stand for the symbols that "
         f"{type(model).__name__} reads, got integers; method='occlusion' needs no gradient"
     )
