@@ -267,12 +267,52 @@ def test_no_answer(judged, nothing):
         lambda x: x + "a": "your code raised ",
         lambda x, y: x: "missing 1 required positional argument",
         lambda x: {}[3]: "your code raised KeyError: 3",
+        lambda x: [x, x[:1]]: "expected one array of numbers, got a list of 2 parts",
+        lambda x: {1: 4}: "expected one array of numbers, got a dict",
+        4: "expected a function, got 4",
     }.items(),
 )
 def test_a_wrong_answer(judged, wrong, told):
     text = judged(wrong)
     assert text.startswith("Exercise 2 is not right yet: ")
     assert told in text
+
+
+def test_what_the_judge_raises_is_not_laid_to_the_answer(course, capsys):
+    @course.exercise(3)
+    def check(function):
+        return str(len(course.answer_of(function, 1)))
+
+    check(lambda x: x)
+    told = capsys.readouterr().out
+    assert told.startswith("Exercise 3 is not right yet: what your code gives has another form")
+    assert "TypeError" in told
+    assert "your code raised" not in told
+
+    @course.exercise(3)
+    def hands_in(function):
+        def helper():
+            raise course.Wrong("not here")
+
+        return course.answer_of(function, helper)
+
+    hands_in(lambda helper: helper())
+    assert capsys.readouterr().out == "Exercise 3 is not right yet: not here\n"
+
+
+def test_an_answer_of_one_number(course):
+    for given in (2, 2.0, np.float32(2), np.array(2), True):
+        assert course.number_of("n", given) == float(given)
+    for given, told in [
+        ([2.0], "one number, got an array of shape (1,)"),
+        (np.zeros(1), "shape (1,)"),
+        ("2", "a number, got <U1"),
+        (1j, "a number, got complex128"),
+        ({}, "got a dict"),
+        ([1, [2]], "got a list of 2 parts"),
+    ]:
+        with pytest.raises(course.Wrong, match=re.escape(told)):
+            course.number_of("n", given)
 
 
 def test_close_to_nothing_and_to_zero(course):

@@ -167,7 +167,7 @@ def test_an_interval_is_a_band():
     for step, ends in zip((3, 4, 5), zip(low, high, strict=True), strict=True):
         found = corners[corners[:, 0] == step, 1]
         assert (found.min(), found.max()) == ends
-    assert len(legend_of(axes)) == 3
+    assert sorted(legend_of(axes)) == ["expected range", "predicted", "true"]
     check_legend_covers_nothing(axes)
 
 

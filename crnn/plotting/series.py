@@ -66,7 +66,7 @@ def series(
     axes.plot(steps[: len(truth)], truth, "-", color=DARK, linewidth=1.4, label="true")
     if band is not None:
         axes.fill_between(
-            where, band[0], band[1], color=ORANGE, alpha=0.25, linewidth=0, label="expected between"
+            where, band[0], band[1], color=ORANGE, alpha=0.25, linewidth=0, label="expected range"
         )
     axes.plot(where, guess, color=ORANGE, linestyle="--", marker=marker, markersize=4, label=label)
     if start:

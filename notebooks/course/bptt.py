@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from course.exercises import Wrong, answer_of, check_close, exercise
+from course.exercises import Wrong, answer_of, array_of, check_close, exercise
 
 Array = NDArray[Any]
 
 
-def _same(found: Any, array: Array) -> bool:
-    return np.shape(found) == array.shape and np.allclose(found, array, rtol=1e-9, atol=1e-12)
+def _same(found: Array, array: Array) -> bool:
+    return (
+        found.shape == array.shape
+        and found.dtype.kind in "biuf"
+        and np.allclose(found, array, rtol=1e-9, atol=1e-12)
+    )
 
 
 @exercise(1)
@@ -27,7 +31,7 @@ def back_one_step(function: Callable[..., Any]) -> str:
         answer = answer_of(function, V, W_h, h.copy(), do.copy(), ds_next.copy())
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise Wrong("expected two arrays, dh_t and ds_t")
-        dh, ds = answer
+        dh, ds = array_of("dh", answer[0]), array_of("ds", answer[1])
         up, right = V.T @ do, W_h.T @ ds_next
         if not last:
             usual = {
@@ -75,7 +79,7 @@ def long_jacobian(function: Callable[..., Any]) -> str:
 
     for k in (T - 1, 2, 0, T):
         right = product(k + 1, T)
-        found = answer_of(function, W_h.copy(), h.copy(), k)
+        found = array_of(f"for k = {k}", answer_of(function, W_h.copy(), h.copy(), k))
         if k == T - 1 and _same(found, W_h * (1 - h[T] ** 2)):
             raise Wrong(
                 "one step: 1 - h² belongs to the unit that is written, a row of W_h, not a column"

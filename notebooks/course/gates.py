@@ -3,7 +3,7 @@
 import numpy as np
 
 import crnn
-from course.exercises import Wrong, answer_of, check_close, exercise
+from course.exercises import Wrong, answer_of, array_of, check_close, exercise, number_of
 from crnn.reference import sigmoid
 
 
@@ -17,10 +17,10 @@ def units_for(function):
     cases = [(4000, 4, 2), (4000, 1, 2), (4000, 3, 50), (10**6, 4, 256), (20, 2, 3)]
     cases.append((_count(3, 7, 20), 3, 7))  # exactly spent
     for budget, gates, inputs in cases:
-        found = answer_of(function, budget, gates, inputs)
-        if found != int(found):
+        found = number_of("H", answer_of(function, budget, gates, inputs))
+        if not found.is_integer():
             raise Wrong(f"H is a whole number, got {found}")
-        H, case = int(found), f"{budget} parameters, {gates} gates and {inputs} inputs"
+        H, case = int(found), f"{budget} parameters, G = {gates} and I = {inputs}"
         if _count(gates, inputs, H) > budget:
             raise Wrong(
                 f"with {case}, H = {H} is too many: that layer has "
@@ -62,8 +62,9 @@ def convert(function):
             raise Wrong("expected three arrays: W_x, W_h and b")
         if any(not np.array_equal(one, other) for one, other in zip(own, given, strict=True)):
             raise Wrong("the arrays you were given have changed; return new ones")
-        new = [np.asarray(array, np.float64) for array in found]
-        for name, array, old in zip(("W_x", "W_h", "b"), new, own, strict=True):
+        names = ("W_x", "W_h", "b")
+        new = [array_of(name, array) for name, array in zip(names, found, strict=True)]
+        for name, array, old in zip(names, new, own, strict=True):
             if array.shape != old.shape:
                 raise Wrong(f"{name}: expected shape {old.shape}, got {array.shape}")
             for gate, rows in (("r", slice(0, H)), ("n", slice(2 * H, 3 * H))):
@@ -92,11 +93,11 @@ def weights(function):
         raise Wrong("expected W_x, W_h, b and scale")
     lstm = crnn.LSTM(2, 1, dtype="float64", seed=0)
     for name, value in zip(("W_x", "W_h", "b"), found, strict=False):
-        array, shape = np.asarray(value, np.float64), lstm.params[name].shape
+        array, shape = array_of(name, value), lstm.params[name].shape
         if array.shape != shape:
             raise Wrong(f"{name}: expected shape {shape}, got {array.shape}")
         lstm.params[name][...] = array
-    scale = float(found[3])
+    scale = number_of("scale", found[3])
     for steps in (10, 100, 1000):
         x, answer = _adding(np.random.default_rng(steps), 50, steps)
         y, _, tape = lstm.forward(x)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn
-from course.exercises import Wrong, answer_of, check_close, exercise
+from course.exercises import Wrong, answer_of, array_of, check_close, exercise
 
 Array = NDArray[Any]
 
@@ -48,8 +48,13 @@ def in_two_pieces(function: Callable[..., Any]) -> str:
                 )
             whole, _ = layer(x)
             forgetful, _ = layer(x[:, cut:])
-            same_shape = np.shape(y) == whole.shape
-            if same_shape and np.array_equal(np.asarray(y)[:, cut:], forgetful):
+            if isinstance(y, list) and [np.shape(piece) for piece in y] == [
+                whole[:, :cut].shape,
+                whole[:, cut:].shape,
+            ]:
+                raise Wrong("it returns a list of the two pieces, not one array (B, T, H)")
+            y = array_of("y", y)
+            if y.shape == whole.shape and np.array_equal(y[:, cut:], forgetful):
                 raise Wrong(
                     "the second piece begins from zeros, as if there had been nothing before it"
                 )
@@ -76,9 +81,9 @@ def last_states(function: Callable[..., Any]) -> str:
     W_x, W_h, b = (rng.normal(size=shape) for shape in ((H, I), (H, H), (H,)))
     x, lengths = rng.normal(size=(B, T, I)), np.array([6, 3, 1, 0])
     right = np.array([_states(W_x, W_h, b, x[k])[lengths[k]] for k in range(B)])
-    found = answer_of(function, W_x, W_h, b, x.copy(), lengths.copy())
-    if np.shape(found) == (B, H) and not np.allclose(found, right):
-        _diagnose(np.asarray(found), W_x, W_h, b, x, lengths)
+    found = array_of("the last states", answer_of(function, W_x, W_h, b, x.copy(), lengths.copy()))
+    if found.shape == (B, H) and found.dtype.kind in "biuf" and not np.allclose(found, right):
+        _diagnose(found, W_x, W_h, b, x, lengths)
     check_close("the last states", found, right)
 
     spoilt = x.copy()
@@ -112,6 +117,11 @@ def _diagnose(found: Array, W_x: Array, W_h: Array, b: Array, x: Array, lengths:
         raise Wrong("these are the states after all T steps: the rows' ends were not looked at")
     if like([_states(W_x, W_h, b, x[k])[max(lengths[k] - 1, 0)] for k in rows]):
         raise Wrong("these are the states one step before each row's last one")
+    if like([_states(W_x, W_h, b, x[k])[min(lengths[k] + 1, x.shape[1])] for k in rows]):
+        raise Wrong(
+            "each row that ends before T has read one step too many. Which t are those of its own "
+            "steps, when t counts from 0?"
+        )
     if like([_states(W_x, W_h, b, x[k])[lengths[k] or -1] for k in rows]):
         raise Wrong(
             "all rows are right but the one of length 0. Of a list of the states after each step, "
@@ -153,9 +163,10 @@ def switch(answer: Any) -> str:
             )
         back = _run(w_x, w_h, b, [command, *[0.0] * wait, -command])
         if back[-1] * -command < 0.8:
+            turns = "does not turn far enough" if back[-1] * command < 0 else "does not turn"
             raise Wrong(
                 f'after an "{word}" and {wait} steps of "stay" the opposite command leaves h at '
-                f"{back[-1]:+.3f}: it holds, but does not turn at once"
+                f"{back[-1]:+.3f}: it holds, but {turns} in one step"
             )
     rng = np.random.default_rng(3)
     commands = rng.choice([-1.0, 0.0, 1.0], size=3000, p=[0.1, 0.8, 0.1])
@@ -167,8 +178,9 @@ def switch(answer: Any) -> str:
             raise Wrong(f"in a long random series of commands h is {h:+.3f} at step {t + 1}")
     return (
         "w_h above 1 gives two places to rest, and w_x is large enough to push the state from one "
-        "over the middle to the other: |w_x| must beat |w_h h|. The gates of an LSTM do better, "
-        "since there holding and listening do not have to share one sum."
+        "over the middle to the other in one step: with b = 0 it has to beat w_h h by 1.1, since "
+        "tanh(1.1) is 0.8. So w_h may be large, if w_x is larger still. The gates of an LSTM do "
+        "better, since there holding and listening do not have to share one sum."
     )
 
 

@@ -34,6 +34,16 @@ def in_two_pieces(layer, x, cut):
 check.in_two_pieces(in_two_pieces)
 
 
+# %% exercise-1 wrong: a list of two arrays
+def in_two_pieces(layer, x, cut):
+    first, state = layer(x[:, :cut])
+    second, _ = layer(x[:, cut:], state)
+    return [first, second]
+
+
+check.in_two_pieces(in_two_pieces)
+
+
 # %% exercise-2
 # A row moves on only while t is before its end. `np.where` chooses, so that a nan that was computed
 # for a row at rest is thrown away; a product with 0 would keep it.
@@ -72,6 +82,18 @@ def last_states(W_x, W_h, b, x, lengths):
 check.last_states(last_states)
 
 
+# %% exercise-2 wrong: one step too many
+def last_states(W_x, W_h, b, x, lengths):
+    h = np.zeros((len(x), len(b)))
+    for t in range(x.shape[1]):
+        new = np.tanh(x[:, t] @ W_x.T + h @ W_h.T + b)
+        h = np.where((t <= lengths)[:, None], new, h)
+    return h
+
+
+check.last_states(last_states)
+
+
 # %% exercise-2 wrong: index -1 for the row of length 0
 def last_states(W_x, W_h, b, x, lengths):
     h, states = np.zeros((len(x), len(b))), []
@@ -98,7 +120,8 @@ check.last_states(last_states)
 
 # %% exercise-3
 # With w_h = 2 the state rests at h* = tanh(2 h*), some 0.96. There the past puts 2 x 0.96 into the
-# sum, so w_x = 4 turns it: -4 + 1.9 is well below 0. The bias stays 0, as on and off are alike.
+# sum, so w_x = 4 turns it: -4 + 1.9 = -2.1, and tanh(-2.1) is below -0.8. The bias stays 0, as on
+# and off are alike.
 answer = (4.0, 2.0, 0.0)
 
 check.switch(answer)
@@ -110,6 +133,11 @@ check.switch(answer)
 
 # %% exercise-3 wrong: does not listen
 answer = (2.0, 4.0, 0.0)
+
+check.switch(answer)
+
+# %% exercise-3 wrong: turns, but not far enough
+answer = (2.0, 2.0, 0.0)
 
 check.switch(answer)
 

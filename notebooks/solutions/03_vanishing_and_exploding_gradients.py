@@ -41,6 +41,15 @@ def clip(grads, limit):
 check.clip(clip)
 
 
+# %% exercise-1 wrong: zero divided by zero
+def clip(grads, limit):
+    norm = np.sqrt(sum((grad**2).sum() for grad in grads))
+    return [grad / norm * min(norm, limit) for grad in grads]
+
+
+check.clip(clip)
+
+
 # Going back from the last step, each Jacobian joins the product on the right. The slope 1 - h² is
 # that of the step's output, so it scales the rows of W_h.
 # %% exercise-2
@@ -74,6 +83,18 @@ def norms(W_h, h):
     for t in range(len(h) - 1, 0, -1):
         product = ((1 - h[t] ** 2)[:, None] * W_h) @ product
         found.insert(0, np.linalg.norm(product, 2))
+    return np.array(found)
+
+
+check.norms(norms)
+
+
+# %% exercise-2 wrong: Frobenius norms
+def norms(W_h, h):
+    product, found = np.eye(len(W_h)), [1.0]
+    for t in range(len(h) - 1, 0, -1):
+        product = product @ ((1 - h[t] ** 2)[:, None] * W_h)
+        found.insert(0, np.linalg.norm(product))
     return np.array(found)
 
 
@@ -115,6 +136,15 @@ check.bias_for(bias_for)
 def bias_for(steps, fraction):
     f = 1 - (1 - fraction) / steps
     return np.log(f / (1 - f))
+
+
+check.bias_for(bias_for)
+
+
+# %% exercise-3 wrong: an array of one number
+def bias_for(steps, fraction):
+    f = fraction ** (1 / steps)
+    return np.log([f / (1 - f)])
 
 
 check.bias_for(bias_for)
