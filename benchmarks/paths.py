@@ -188,7 +188,7 @@ def insight_paths(cell: str) -> Iterator[Path]:
     def traced() -> None:
         made.backward(made.forward(x)[2], dy, trace=True)
 
-    yield Path("training, traced", training(made, x), traced, 1.25)
+    yield Path("training, traced", training(made, x), traced, 1.15)
 
 
 def paths(cell: str) -> Iterator[Path]:
