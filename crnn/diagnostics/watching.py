@@ -296,16 +296,16 @@ def _again(model: Any, piece: Piece, rows: NDArray[np.intp]) -> Any:
     options |= {name: count for name, count in piece.counts.items() if name in known}
     state = map_state(lambda part: part[rows], piece.state)
     _, _, tape = model.forward(some, state, **options)
-    ask_for_trace(tape)
     return tape
 
 
 def _walk_back(model: Any, pieces: list[Piece], tapes: list[Any], dy: Array) -> None:
-    """Backward through all pieces, of dy (B, T, ...)."""
+    """Backward through all pieces, of dy (B, T, ...), with a trace."""
     dstate: Any = None
     end = sum(piece.steps for piece in pieces)
     for piece, tape in zip(reversed(pieces), reversed(tapes), strict=True):
         begin = end - piece.steps
+        ask_for_trace(tape)
         _, dstate = model.backward(tape, dy if len(pieces) == 1 else dy[:, begin:end], dstate)
         end = begin
 

@@ -33,17 +33,23 @@ from crnn.layers.tapes import Pieces, ask_for_trace
 
 
 class Traces:
-    """The tapes of all windows with their traces, where they are asked for: none is kept else."""
+    """The tapes of all windows of the last walk back that was to be traced."""
 
     def __init__(self) -> None:
         self.wanted = False
         self.windows: list[Any] = []
 
+    def begin(self) -> bool:
+        """Whether the walk that begins is to be traced."""
+        wanted, self.wanted = self.wanted, False
+        if wanted:
+            self.windows.clear()
+        return wanted
+
     def add(self, tape: Any) -> None:
         """The next window before; asks it for its trace."""
-        if self.wanted:
-            ask_for_trace(tape)
-            self.windows.insert(0, tape)
+        ask_for_trace(tape)
+        self.windows.insert(0, tape)
 
 
 class CheckpointedTape(NamedTuple):
@@ -64,7 +70,7 @@ class CheckpointedTape(NamedTuple):
         return {"layer": Pieces(self.traces.windows)}
 
     def ask_for_trace(self) -> None:
-        """Keep the windows' tapes of the walks back to come."""
+        """Keep the windows' tapes of the next walk back."""
         self.traces.wanted = True
 
 
@@ -241,13 +247,14 @@ class Checkpointed(RunsParts):
         self.check_backward(tape, dstate)
         if trace:
             ask_for_trace(tape)
-        tape.traces.windows.clear()
+        traced = tape.traces.begin()
         dy = _gradient(tape, dy)
         dx = None
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
             part = given.run(self.layer, x, start, True)[2]
-            tape.traces.add(part)
+            if traced:
+                tape.traces.add(part)
             d, dstate = self.layer.backward(part, None if dy is None else dy[:, cut], dstate)
             del part  # before the next one is there
             if d is not None:

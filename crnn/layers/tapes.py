@@ -34,7 +34,8 @@ def parts_of(tape: Any) -> Mapping[str, Any]:
     """
     if isinstance(tape, _core.PairTape):
         return {"forward": tape.forward, "backward": tape.backward}
-    return getattr(tape, "parts", {})
+    parts = getattr(tape, "parts", None)
+    return parts if isinstance(parts, Mapping) else {}
 
 
 def kept_in(tape: Any, place: str = "") -> Iterator[Kept]:
@@ -59,7 +60,7 @@ def kept_in(tape: Any, place: str = "") -> Iterator[Kept]:
 
 
 def ask_for_trace(tape: Any) -> None:
-    """Have every walk back along this tape leave a trace in those of its recurrent layers."""
+    """Have the next walk back along this tape leave a trace in those of its recurrent layers."""
     if isinstance(tape, _core.Tape):
         tape.traced = True
     elif hasattr(tape, "ask_for_trace"):

@@ -239,16 +239,15 @@ class Seq2Seq(Seq2SeqParts):
             For a tape of another model, or a gradient of another type or shape. Nothing has changed
             then.
         """
-        self.check_run_back(tape, dlogits, "dlogits")
-        if trace:
-            ask_for_trace(tape)
-        return self.run_back(tape, dlogits)[0]
+        return self.run_back(tape, dlogits, trace=trace)[0]
 
     def run_back(
-        self, tape: Seq2SeqTape, dlogits: Any, name: str = "dlogits"
+        self, tape: Seq2SeqTape, dlogits: Any, name: str = "dlogits", *, trace: bool = False
     ) -> tuple[Array | None, Array | None]:
         """The gradients of source and target, None for symbols; `name` is that of `dlogits`."""
         self.check_run_back(tape, dlogits, name)
+        if trace:
+            ask_for_trace(tape)
         encoding, decoded = tape._encoding, tape._decoded
         doutputs, _ = self.output.backward(tape._output, dlogits)
         assert doutputs is not None

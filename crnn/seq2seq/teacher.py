@@ -13,7 +13,6 @@ from crnn import _core
 from crnn.layers.base import Array, Layer, build, check_no_state, check_seed, describe
 from crnn.layers.composition import Composition
 from crnn.layers.options import Given
-from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq.model import Seq2Seq, check_given
 from crnn.seq2seq.tape import Seq2SeqTape
 
@@ -178,9 +177,7 @@ class TeacherForcing(Composition):
     ) -> tuple[tuple[Array | None, ...], None]:
         """dx, None: gradients of source and target, None for integers; adds to the model's."""
         self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
-        dx = (*self.model.run_back(tape.model, dy, name="dy"), None)
+        dx = (*self.model.run_back(tape.model, dy, name="dy", trace=trace), None)
         return dx[: tape.arrays], None
 
 

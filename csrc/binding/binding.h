@@ -175,14 +175,15 @@ typedef struct Tape {
     crnn_layer layer;
     call call;      /* owned */
     crnn_tape tape; /* memory owned */
-    bool traced;    /* each walk back leaves a trace: */
-    void *trace;    /* owned, or NULL before the first such walk */
+    bool traced;    /* the next walk back is to leave a trace: */
+    void *trace;    /* owned, of the last such walk; or NULL */
 } Tape;
 
 Tape *tape_new(module_state *module, const crnn_layer *layer);
 /* Memory for a trace of the tape, or NULL with an exception. */
 void *trace_new(const Tape *tape);
-/* The tape keeps a trace, where there is one, and gives what an earlier walk left. */
+/* After a walk back: the tape keeps its trace, where there is one, and gives that of an earlier
+ * walk. */
 void tape_take_trace(Tape *tape, void **trace);
 
 extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;

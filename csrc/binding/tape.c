@@ -30,6 +30,7 @@ void *trace_new(const Tape *tape) {
 
 void tape_take_trace(Tape *tape, void **trace) {
     void *old = tape->trace;
+    tape->traced = false;
     if (!*trace) return;
     tape->trace = *trace;
     *trace = old;
@@ -191,8 +192,8 @@ static PyGetSetDef tape_attributes[] = {
     {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},
     {"dc", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dc of each step, in all."), "c"},
     {"traced", (getter)get_traced, (setter)set_traced,
-     PyDoc_STR("bool: whether every walk back leaves a trace, as backward(..., trace=True) does. "
-               "May be set."),
+     PyDoc_STR("bool: whether the next walk back leaves a trace, as backward(..., trace=True) "
+               "does. May be set."),
      NULL},
     {"dgates", (getter)get_dgates, NULL,
      PyDoc_STR("dict of letter -> array (B, T, H): dL/d of each gate's sum, which its activation "
