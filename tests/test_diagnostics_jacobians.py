@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import CELLS, VARIED, assert_close, assert_same_bits, fill, leaves
 from displays import check_display
-from stubs import Leaky
+from stubs import Leaky, Times
 
 import crnn
 from crnn.diagnostics import memory_length, state_jacobians
@@ -244,32 +244,6 @@ def test_a_layer_that_reads_back_inside_others():
 
 
 # ------------------------------------------------------------------------------- layers of others
-
-
-class Times:
-    """h' = x∘h: the Jacobian of a step is what it reads. It speaks the protocol, and no more."""
-
-    def __init__(self):
-        self.params, self.grads = {}, {}
-
-    def zero_grad(self):
-        pass
-
-    def __call__(self, x, state=None):
-        return self.forward(x, state)[:2]
-
-    def forward(self, x, state=None, *, training=True):
-        h = np.ones((len(x), *x.shape[2:])) if state is None else state
-        y = np.cumprod(np.concatenate([h[:, None], x], axis=1), axis=1)
-        return y[:, 1:], y[:, -1], (x, y)
-
-    def backward(self, tape, dy, dstate=None):
-        (x, h), dh, dx = tape, dstate, np.zeros_like(dy)
-        for t in reversed(range(x.shape[1])):
-            dh = dh + dy[:, t]
-            dx[:, t] = dh * h[:, t]
-            dh = dh * x[:, t]
-        return dx, dh
 
 
 def test_a_layer_that_only_speaks_the_protocol():
