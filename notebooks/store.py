@@ -16,8 +16,9 @@ HERE = Path(__file__).parent
 def run(path: Path) -> None:
     """Run one and write it back; what a run leaves besides outputs is taken out."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(HERE)}})
-    client.execute()
+    where = {"metadata": {"path": str(HERE)}}
+    # What a cell prints comes in pieces, other ones each time.
+    NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the time of day
     notebook.metadata["language_info"] = {"name": "python"}
