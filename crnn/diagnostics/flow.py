@@ -36,11 +36,11 @@ class PartFlow:
         The steps that were read; at the others all of this is 0.
     """
 
-    def __init__(self, pieces: list[_core.Tape]) -> None:
+    def __init__(self, pieces: list[_core.Tape], dh: list[Array]) -> None:
         self._pieces = pieces
         self.read = _joined([tape.read for tape in pieces])
-        self.dh = _joined([tape.dh for tape in pieces])
-        self.dc = _joined([tape.dc for tape in pieces]) if hasattr(pieces[0], "dc") else None
+        self.dh = _joined(dh)
+        self.dc = _joined(dc) if (dc := _arranged("dc", pieces)) else None
         self.h_norms = norms(self.dh, 2)
         self.c_norms = None if self.dc is None else norms(self.dc, 2)
 
@@ -118,6 +118,13 @@ class PartFlow:
                 return i, t
             t -= steps
         raise AssertionError
+
+
+def _arranged(name: str, pieces: list[_core.Tape]) -> list[Array] | None:
+    """What tapes have of this name, arranged once; None where one of them has no such thing."""
+    found = [getattr(tape, name, None) for tape in pieces]
+    there = [array for array in found if array is not None]
+    return there if there and len(there) == len(found) else None
 
 
 def _joined(parts: list[Array]) -> Array:
@@ -238,11 +245,13 @@ def gradient_flow(tape: Any) -> GradientFlow:
     ((2, 7), True)
     """
     kept = list(kept_in(tape))
-    traced = [one for one in kept if all(hasattr(piece, "dh") for piece in one.pieces)]
-    if not traced:
+    parts = {
+        one.place: PartFlow(one.pieces, dh) for one in kept if (dh := _arranged("dh", one.pieces))
+    }
+    if not parts:
         why = "no recurrent layer has a tape in it" if not kept else "there is no trace in it"
         raise ValueError(
             "tape: expected that of a recurrent layer or of a composition with one, after "
             f"backward(tape, dy, trace=True), got {type(tape).__name__}: {why}"
         )
-    return GradientFlow({one.place: PartFlow(one.pieces) for one in traced})
+    return GradientFlow(parts)

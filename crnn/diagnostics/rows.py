@@ -12,7 +12,7 @@ from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
 from crnn.layers.base import Array
 from crnn.layers.composition import Bidirectional, Sequential
 from crnn.layers.dense import Embedding
-from crnn.layers.options import Given, steps_there
+from crnn.layers.options import STEPS, Given, steps_there
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import map_state
 from crnn.seq2seq import TeacherForcing
@@ -76,8 +76,8 @@ class Row(NamedTuple):
         )
         marks: dict[str, Any] = {
             name: repeated(value, many)
-            for name, value in zip(("lengths", "mask", "resets"), self.given, strict=False)
-            if value is not None
+            for name in STEPS
+            if (value := getattr(self.given, name)) is not None
         }
         state = map_state(lambda part: repeated(part, many), self.state)
         x = arrays if self.several else arrays[0]

@@ -63,6 +63,10 @@ class Watch(Callback, Display):
         check_layer("model", model)
         self._model, self.every = model, check_size("every", every)
         self.fraction, self.warn = check_positive("fraction", fraction), bool(warn)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Remember nothing."""
         self.records: list[dict[str, float]] = []
         self.messages: list[str] = []
         self._suspected: set[str] = set()  # at the last record
@@ -115,8 +119,7 @@ class Watch(Callback, Display):
         if run.model is not self._model:
             raise ValueError("model: expected watch(model) of the model that is trained")
         if run.position.update == 0:
-            self.records, self.messages = [], []
-            self._suspected, self._told = set(), set()
+            self._begin()
 
     def on_backward(self, run: Trainer) -> None:
         """Look at every n-th update's gradients."""
@@ -136,12 +139,8 @@ class Watch(Callback, Display):
         """Go on from there."""
         records, messages = [dict(record) for record in state["records"]], list(state["messages"])
         suspected, told = set(state["suspected"]), set(state["told"])
-        self.records, self.messages, self._suspected, self._told = (
-            records,
-            messages,
-            suspected,
-            told,
-        )
+        self.records, self.messages = records, messages
+        self._suspected, self._told = suspected, told
 
     # ------------------------------------------------------------------------------------ looking
 

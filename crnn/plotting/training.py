@@ -57,8 +57,7 @@ def loss_curve(
     axes.set_xlabel("epoch")
     axes.set_ylabel(unit)
     axes.locator_params(axis="x", integer=True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.3)
+    tidy(axes)
     axes.legend(frameon=False)
     return axes
 
