@@ -181,7 +181,7 @@ def decode(
     attended = memory.keys, memory.values, memory.lengths, *queries
     noise = given.training, given.call, given.first_row
     y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
-    context = tape.x[:, :, own:]
+    context = tape.contexts
     return Decoded(y, context, tape.weights, target, FusedTape(tape, table, _made_of(model)))
 
 

@@ -86,25 +86,109 @@ static bool lies_well(PyArrayObject *array, int type, bool dense) {
     return PyArray_STRIDE(array, last) == item || PyArray_DIM(array, last) <= 1;
 }
 
-PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
-                           bool dense) {
+/* An operation of NumPy's that needs memory, tried again where memory could be given back. */
+PyObject *new_plain_array(int ndim, const npy_intp *shape, int type) {
+    PyObject *array;
+    do array = PyArray_SimpleNew(ndim, shape, type);
+    while (!array && memory_retry());
+    return array;
+}
+
+PyObject *new_zeros(int ndim, const npy_intp *shape, int type) {
+    PyObject *array;
+    do array = PyArray_ZEROS(ndim, shape, type, 0);
+    while (!array && memory_retry());
+    return array;
+}
+
+PyArrayObject *converted(PyArrayObject *array, int type, int flags) {
+    PyObject *result;
+    do result = PyArray_FROM_OTF((PyObject *)array, type, flags);
+    while (!result && memory_retry());
+    return (PyArrayObject *)result;
+}
+
+/* *fresh: whether the array is a new one. */
+static PyArrayObject *floats_of(const char *name, PyObject *object, crnn_dtype dtype,
+                                const dims *shape, bool dense, bool *fresh) {
     PyArrayObject *array = as_array(name, object);
+    *fresh = false;
     if (!array) return NULL;
     if (!check_array(name, array, PyArray_ISFLOAT(array), "floats", shape)) {
         drop(array);
         return NULL;
     }
     if (lies_well(array, typenum_of(dtype), dense)) return array;
-    PyObject *cast =
-        PyArray_FROM_OTF((PyObject *)array, typenum_of(dtype),
-                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    PyArrayObject *cast =
+        converted(array, typenum_of(dtype),
+                  NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    *fresh = cast && PyArray_DATA(cast) != PyArray_DATA(array);
     drop(array);
-    return (PyArrayObject *)cast;
+    return cast;
 }
 
-/* Whole numbers or booleans of a shape, as a dense array of `type` that is always a copy: they say
- * where memory is read, so nobody may edit them once they are checked. An empty list is an array of
- * floats to NumPy, and of anything to its author. */
+PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                           bool dense) {
+    bool fresh;
+    return floats_of(name, object, dtype, shape, dense, &fresh);
+}
+
+crnn_seq seq_of(PyArrayObject *array) {
+    const npy_intp item = PyArray_ITEMSIZE(array);
+    return (crnn_seq){PyArray_DATA(array), PyArray_STRIDE(array, 0) / item,
+                      PyArray_STRIDE(array, 1) / item};
+}
+
+PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *object,
+                              crnn_dtype dtype, dims *shape, crnn_seq *seq) {
+    bool fresh;
+    PyArrayObject *array = floats_of(name, object, dtype, shape, false, &fresh);
+    if (array && keep && !fresh) array = kept_array(keep, array);
+    if (!array) return NULL;
+    *seq = seq_of(array);
+    for (int i = 0; i < 3; i++) shape->size[i] = PyArray_DIM(array, i);
+    return array;
+}
+
+/* ---- arrays that nobody else can write to */
+
+/* Whether the memory of an array can never be written to: neither the array nor any that it is a
+ * view of is writeable, and the owner of the memory is bytes or sealed. (An array that owns its
+ * memory can be made writeable again, or another view of it may be.) */
+static bool is_immutable(const module_state *module, PyArrayObject *array) {
+    PyObject *owner = (PyObject *)array;
+    while (owner && PyArray_Check(owner)) {
+        if (PyArray_ISWRITEABLE((PyArrayObject *)owner)) return false;
+        owner = PyArray_BASE((PyArrayObject *)owner);
+    }
+    return owner && (PyBytes_CheckExact(owner) || buffer_is_sealed(module, owner));
+}
+
+/* A copy of floats of either type on memory of alloc_aligned; of other types on NumPy's. */
+static PyArrayObject *copied(module_state *module, PyArrayObject *array) {
+    const int type = PyArray_TYPE(array);
+    if (type != NPY_FLOAT32 && type != NPY_FLOAT64)
+        return converted(array, type,
+                         NPY_ARRAY_CARRAY | NPY_ARRAY_ENSURECOPY | NPY_ARRAY_ENSUREARRAY);
+    PyArrayObject *copy = (PyArrayObject *)new_array(module, PyArray_NDIM(array),
+                                                     PyArray_DIMS(array), dtype_of(array));
+    if (copy && PyArray_CopyInto(copy, array) < 0) Py_CLEAR(copy);
+    return copy;
+}
+
+PyArrayObject *kept_array(module_state *module, PyArrayObject *array) {
+    if (PyArray_CheckExact(array) && is_immutable(module, array)) return array;
+    PyArrayObject *copy = copied(module, array);
+    drop(array);
+    if (copy) seal(module, copy);
+    return copy;
+}
+
+/* ---- whole numbers and booleans */
+
+/* Integers or booleans of a shape, as a dense array of `type` that is always a copy: they say
+ * where memory is read, so nothing may edit them once they are checked. An empty list is an array
+ * of floats to NumPy, and of anything to its author. */
 static PyArrayObject *counts_array(const char *name, PyObject *object, const dims *shape,
                                    const char *kind, int type) {
     PyArrayObject *array = as_array(name, object);
@@ -115,11 +199,11 @@ static PyArrayObject *counts_array(const char *name, PyObject *object, const dim
         drop(array);
         return NULL;
     }
-    PyObject *cast = PyArray_FROM_OTF((PyObject *)array, type,
-                                      NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST |
-                                          NPY_ARRAY_ENSUREARRAY | NPY_ARRAY_ENSURECOPY);
+    PyArrayObject *copy = converted(array, type,
+                                    NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST |
+                                        NPY_ARRAY_ENSUREARRAY | NPY_ARRAY_ENSURECOPY);
     drop(array);
-    return (PyArrayObject *)cast;
+    return copy;
 }
 
 /* uint64 beyond int64 turns negative, and is refused as such by integers_within. */
@@ -127,8 +211,14 @@ PyArrayObject *integer_array(const char *name, PyObject *object, const dims *sha
     return counts_array(name, object, shape, "integers", NPY_INT64);
 }
 
+/* A byte of an array of booleans may have any value, such as in a view of an array of uint8: all
+ * but 0 are true. */
 PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape) {
-    return counts_array(name, object, shape, "booleans", NPY_BOOL);
+    PyArrayObject *array = counts_array(name, object, shape, "booleans", NPY_BOOL);
+    uint8_t *byte = array ? PyArray_DATA(array) : NULL;
+    const npy_intp count = array ? PyArray_SIZE(array) : 0;
+    for (npy_intp i = 0; i < count; i++) byte[i] = byte[i] != 0;
+    return array;
 }
 
 bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high) {
@@ -151,12 +241,6 @@ PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *s
     if (view && PyArray_SetBaseObject((PyArrayObject *)view, Py_NewRef((PyObject *)base)) < 0)
         Py_CLEAR(view);
     return view;
-}
-
-crnn_seq seq_of(PyArrayObject *array) {
-    const npy_intp item = PyArray_ITEMSIZE(array);
-    return (crnn_seq){PyArray_DATA(array), PyArray_STRIDE(array, 0) / item,
-                      PyArray_STRIDE(array, 1) / item};
 }
 
 bool parse_size(const char *name, PyObject *object, size_t *size) {

@@ -1,9 +1,7 @@
 /* Two layers over the same input, one of them reading it backwards, and their outputs merged. It
- * talks to its layers through their public methods, so a subclass that overrides one is heard. */
-#include "binding.h"
-
-typedef enum merge { CONCAT, SUM, MEAN, MUL, MERGES } merge;
-static const char *const merge_names[MERGES] = {"concat", "sum", "mean", "mul"};
+ * calls its layers through their public methods, so that a method overridden by a subclass is used.
+ * Such a method may return anything: what memory depends on is checked here. */
+#include "pair.h"
 
 typedef struct Bidirectional {
     PyObject_HEAD
@@ -11,80 +9,6 @@ typedef struct Bidirectional {
     PyObject *forward_layer, *backward_layer;
     merge merge;
 } Bidirectional;
-
-/* ---- merging */
-
-static PyObject *halved(PyObject *array) {
-    PyObject *half = array ? PyFloat_FromDouble(0.5) : NULL;
-    PyObject *result = half ? PyNumber_InPlaceMultiply(array, half) : NULL;
-    drop(half);
-    drop(array);
-    return result;
-}
-
-static PyObject *merged(merge how, PyObject *y_f, PyObject *y_b) {
-    switch (how) {
-    case CONCAT: {
-        PyObject *both = PyTuple_Pack(2, y_f, y_b);
-        PyObject *y = both ? PyArray_Concatenate(both, 2) : NULL;
-        drop(both);
-        return y;
-    }
-    case MUL:
-        return PyNumber_Multiply(y_f, y_b);
-    case MEAN:
-        return halved(PyNumber_Add(y_f, y_b));
-    default:
-        return PyNumber_Add(y_f, y_b);
-    }
-}
-
-/* dy[..., from:to], a view. */
-static PyObject *columns_of(PyObject *dy, npy_intp from, npy_intp to) {
-    PyArrayObject *array = (PyArrayObject *)dy;
-    npy_intp shape[3] = {PyArray_DIM(array, 0), PyArray_DIM(array, 1), to - from};
-    return array_view(array, 3, shape, PyArray_STRIDES(array), from * PyArray_STRIDE(array, 2), 0);
-}
-
-/* ---- the tape: those of both directions, and their outputs where the merge needs them again */
-
-typedef struct PairTape {
-    PyObject_HEAD
-    PyObject *forward_tape, *backward_tape;
-    PyObject *y_f, *y_b; /* for "mul"; else NULL */
-    npy_intp shape[3];   /* of y */
-    npy_intp split;      /* first column of the second direction, for "concat" */
-    int type;            /* of y */
-    merge merge;
-} PairTape;
-
-static void pair_tape_dealloc(PairTape *self) {
-    drop(self->forward_tape);
-    drop(self->backward_tape);
-    drop(self->y_f);
-    drop(self->y_b);
-    object_free(self);
-}
-
-static PyObject *pair_tape_get(PairTape *self, void *second) {
-    return Py_NewRef(second ? self->backward_tape : self->forward_tape);
-}
-
-static PyGetSetDef pair_tape_attributes[] = {
-    {"forward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of forward_layer."), NULL},
-    {"backward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of backward_layer."), "second"},
-    {0},
-};
-
-static PyType_Slot pair_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("The tapes of both directions.")},
-    {Py_tp_dealloc, pair_tape_dealloc},
-    {Py_tp_getset, pair_tape_attributes},
-    {0, NULL},
-};
-PyType_Spec pair_tape_spec = {"crnn._core.PairTape", sizeof(PairTape), 0,
-                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                              pair_tape_slots};
 
 /* ---- the state: a pair with names */
 
@@ -111,16 +35,6 @@ static PyObject *pair_state_new(module_state *module, PyObject *f, PyObject *b) 
 
 /* ---- calling the layers */
 
-/* What both directions returned: tuples (y, state[, tape]). */
-typedef struct both {
-    PyObject *f, *b;
-} both;
-
-static void both_clear(both *p) {
-    Py_CLEAR(p->f);
-    Py_CLEAR(p->b);
-}
-
 /* (state of forward_layer, state of backward_layer), or (None, None). */
 static bool split_pair(const char *name, PyObject *given, both *out) {
     if (given == Py_None) {
@@ -137,6 +51,20 @@ static bool split_pair(const char *name, PyObject *given, both *out) {
                  "%s: expected None or the pair (forward, backward) of states, got %.200R", name,
                  given);
     return false;
+}
+
+static bool bidirectional_ready(const Bidirectional *self) {
+    if (self->forward_layer) return true;
+    PyErr_SetString(PyExc_RuntimeError, "the layer has no parts yet: its __init__ was not called");
+    return false;
+}
+
+/* The layers as they are when a call begins: __init__ may run meanwhile, in another thread or in a
+ * method of a subclass. */
+static bool hold_layers(const Bidirectional *self, both *layers) {
+    if (!bidirectional_ready(self)) return false;
+    *layers = (both){Py_NewRef(self->forward_layer), Py_NewRef(self->backward_layer)};
+    return true;
 }
 
 static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *state,
@@ -157,60 +85,55 @@ static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *st
     return result;
 }
 
-static bool run_both(Bidirectional *self, bool keep, PyObject *x, PyObject *state, PyObject *kwargs,
+static bool run_both(const both *layers, bool keep, PyObject *x, PyObject *state, PyObject *kwargs,
                      both *out) {
     both states = {0};
     if (split_pair("state", state, &states)) {
-        out->f = run_layer(self->forward_layer, keep, x, states.f, kwargs);
-        if (out->f) out->b = run_layer(self->backward_layer, keep, x, states.b, kwargs);
+        out->f = run_layer(layers->f, keep, x, states.f, kwargs);
+        if (out->f) out->b = run_layer(layers->b, keep, x, states.b, kwargs);
     }
     both_clear(&states);
     return out->b != NULL;
 }
 
-static PyObject *pair_tape_new(Bidirectional *self, const both *results, PyObject *y) {
-    PairTape *tape = object_new(self->module->pair_tape);
-    if (!tape) return NULL;
-    PyObject *y_f = PyTuple_GetItem(results->f, 0), *y_b = PyTuple_GetItem(results->b, 0);
-    tape->forward_tape = Py_NewRef(PyTuple_GetItem(results->f, 2));
-    tape->backward_tape = Py_NewRef(PyTuple_GetItem(results->b, 2));
-    tape->merge = self->merge;
-    tape->type = PyArray_TYPE((PyArrayObject *)y);
-    memcpy(tape->shape, PyArray_DIMS((PyArrayObject *)y), sizeof tape->shape);
-    tape->split = PyArray_DIM((PyArrayObject *)y_f, 2);
-    if (self->merge == MUL) { /* y itself is the caller's to edit; these are not shown to anyone */
-        const int flags = NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST;
-        tape->y_f = PyArray_FROM_OTF(y_f, tape->type, flags);
-        tape->y_b = PyArray_FROM_OTF(y_b, tape->type, flags);
-        if (!tape->y_f || !tape->y_b) Py_CLEAR(tape);
-    }
-    return (PyObject *)tape;
-}
-
-static bool bidirectional_ready(const Bidirectional *self) {
-    if (self->forward_layer) return true;
-    PyErr_SetString(PyExc_RuntimeError, "the layer has no parts yet: its __init__ was not called");
-    return false;
-}
-
-static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *state,
-                     PyObject *kwargs) {
-    both results = {0};
-    PyObject *y = NULL, *states = NULL, *tape = NULL, *tuple = NULL;
-    if (!bidirectional_ready(self)) return NULL;
-    if (run_both(self, keep, x, state, kwargs, &results)) {
-        y = merged(self->merge, PyTuple_GetItem(results.f, 0), PyTuple_GetItem(results.b, 0));
-        states = pair_state_new(self->module, Py_NewRef(PyTuple_GetItem(results.f, 1)),
-                                Py_NewRef(PyTuple_GetItem(results.b, 1)));
-        if (y && states && !keep) tuple = PyTuple_Pack(2, y, states);
-        if (y && states && keep && (tape = pair_tape_new(self, &results, y)))
-            tuple = PyTuple_Pack(3, y, states, tape);
-    }
-    both_clear(&results);
+/* (y, states) or (y, states, tape) of what both directions returned. */
+static PyObject *join_outputs(module_state *module, merge how, bool keep, crnn_dtype dtype,
+                              const both *results) {
+    PyArrayObject *y = merge_outputs(how, dtype, results);
+    PyObject *states = NULL, *tuple = NULL;
+    PairTape *tape = NULL;
+    if (y)
+        states = pair_state_new(module, Py_NewRef(PyTuple_GetItem(results->f, 1)),
+                                Py_NewRef(PyTuple_GetItem(results->b, 1)));
+    if (states && !keep) tuple = PyTuple_Pack(2, y, states);
+    if (states && keep && (tape = pair_tape_new(module, how, results, y)))
+        tuple = PyTuple_Pack(3, y, states, tape);
     drop(y);
     drop(states);
     drop(tape);
     return tuple;
+}
+
+/* x for both directions: floats that a tape keeps are copied once. A new reference. */
+static PyObject *shared_input(module_state *module, bool keep, PyObject *x) {
+    if (!keep || !PyArray_Check(x) || !PyArray_ISFLOAT((PyArrayObject *)x)) return Py_NewRef(x);
+    return (PyObject *)kept_array(module, (PyArrayObject *)Py_NewRef(x));
+}
+
+static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *state,
+                     PyObject *kwargs) {
+    both layers, results = {0};
+    const merge how = self->merge;
+    PyObject *result = NULL, *shared = NULL;
+    if (!hold_layers(self, &layers)) return NULL;
+    const crnn_dtype dtype = ((const Recurrent *)layers.f)->layer.dtype;
+    shared = shared_input(self->module, keep, x);
+    if (shared && run_both(&layers, keep, shared, state, kwargs, &results))
+        result = join_outputs(self->module, how, keep, dtype, &results);
+    drop(shared);
+    both_clear(&results);
+    both_clear(&layers);
+    return result;
 }
 
 /* The keyword arguments for the layers: those that were given. */
@@ -249,57 +172,6 @@ static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyOb
 
 /* ---- backward */
 
-/* dy o y, both dense. What stands in dy past a row's end may be infinite and meets a y of 0 there:
- * NumPy would warn of a product that nobody reads. */
-static PyObject *times(PyObject *dy, PyObject *y) {
-    PyArrayObject *a = (PyArrayObject *)dy, *b = (PyArrayObject *)y;
-    PyObject *result = PyArray_SimpleNew(3, PyArray_DIMS(a), PyArray_TYPE(a));
-    const npy_intp count = PyArray_SIZE(a);
-    for (npy_intp i = 0; result && i < count; i++) {
-        void *to = PyArray_DATA((PyArrayObject *)result);
-        if (PyArray_TYPE(a) == NPY_FLOAT64)
-            ((double *)to)[i] = ((double *)PyArray_DATA(a))[i] * ((double *)PyArray_DATA(b))[i];
-        else
-            ((float *)to)[i] = ((float *)PyArray_DATA(a))[i] * ((float *)PyArray_DATA(b))[i];
-    }
-    return result;
-}
-
-/* The gradients of both outputs from that of the merged one. */
-static bool split_dy(const PairTape *tape, PyObject *given, both *out) {
-    if (given == Py_None) {
-        out->f = Py_NewRef(Py_None);
-        out->b = Py_NewRef(Py_None);
-        return true;
-    }
-    const crnn_dtype dtype = tape->type == NPY_FLOAT64 ? CRNN_F64 : CRNN_F32;
-    const dims shape = {3, {tape->shape[0], tape->shape[1], tape->shape[2]}, {"B", "T", "H"}};
-    PyObject *dy = (PyObject *)float_array("dy", given, dtype, &shape, tape->merge == MUL);
-    if (!dy) return false;
-    switch (tape->merge) {
-    case CONCAT:
-        out->f = columns_of(dy, 0, tape->split);
-        out->b = columns_of(dy, tape->split, tape->shape[2]);
-        break;
-    case MUL:
-        out->f = times(dy, tape->y_b);
-        out->b = times(dy, tape->y_f);
-        break;
-    case MEAN: {
-        PyObject *half = PyFloat_FromDouble(0.5);
-        out->f = half ? PyNumber_Multiply(dy, half) : NULL;
-        out->b = Py_XNewRef(out->f);
-        drop(half);
-        break;
-    }
-    default:
-        out->f = Py_NewRef(dy);
-        out->b = Py_NewRef(dy);
-    }
-    drop(dy);
-    return out->f && out->b;
-}
-
 static PyObject *walk_back(PyObject *layer, PyObject *tape, PyObject *dy, PyObject *dstate,
                            PyObject *kwargs) {
     PyObject *method = PyObject_GetAttrString(layer, "backward");
@@ -315,74 +187,94 @@ static PyObject *walk_back(PyObject *layer, PyObject *tape, PyObject *dy, PyObje
 }
 
 /* (dx_f + dx_b, (dstate_f, dstate_b)). */
-static PyObject *join_gradients(const Bidirectional *self, const both *results) {
+static PyObject *join_gradients(module_state *module, const both *results) {
     PyObject *dx_f = PyTuple_GetItem(results->f, 0), *dx_b = PyTuple_GetItem(results->b, 0);
     PyObject *dx = dx_f == Py_None ? Py_NewRef(Py_None) : PyNumber_Add(dx_f, dx_b);
-    PyObject *dstates = pair_state_new(self->module, Py_NewRef(PyTuple_GetItem(results->f, 1)),
-                                       Py_NewRef(PyTuple_GetItem(results->b, 1)));
-    PyObject *tuple = dx && dstates ? PyTuple_Pack(2, dx, dstates) : NULL;
+    PyObject *dstates = dx ? pair_state_new(module, Py_NewRef(PyTuple_GetItem(results->f, 1)),
+                                            Py_NewRef(PyTuple_GetItem(results->b, 1)))
+                           : NULL;
+    PyObject *tuple = dstates ? PyTuple_Pack(2, dx, dstates) : NULL;
     drop(dx);
     drop(dstates);
     return tuple;
 }
 
-static PairTape *check_pair_tape(const Bidirectional *self, PyObject *object) {
-    if (!PyObject_TypeCheck(object, self->module->pair_tape)) {
+static PairTape *check_pair_tape(const module_state *module, merge how, PyObject *object) {
+    if (!PyObject_TypeCheck(object, module->pair_tape)) {
         PyErr_Format(PyExc_TypeError,
                      "tape: expected the PairTape that forward returned, got %.200R", object);
         return NULL;
     }
     PairTape *tape = (PairTape *)object;
-    if (tape->merge == self->merge) return tape;
+    if (tape->merge == how) return tape;
     PyErr_Format(PyExc_ValueError, "tape: expected one of a layer with merge '%s', got merge '%s'",
-                 merge_names[self->merge], merge_names[tape->merge]);
+                 merge_names[how], merge_names[tape->merge]);
     return NULL;
 }
 
 /* Everything that could be wrong is looked at before either layer adds to its grads. */
-static bool check_backward(const Bidirectional *self, const PairTape *tape, PyObject *dstate,
+static bool check_backward(const both *layers, const PairTape *tape, PyObject *dstate,
                            both *dstates) {
     return split_pair("dstate", dstate, dstates) &&
-           recurrent_check_backward((Recurrent *)self->forward_layer, tape->forward_tape,
-                                    dstates->f) &&
-           recurrent_check_backward((Recurrent *)self->backward_layer, tape->backward_tape,
-                                    dstates->b);
+           recurrent_check_backward((Recurrent *)layers->f, tape->forward_tape, dstates->f) &&
+           recurrent_check_backward((Recurrent *)layers->b, tape->backward_tape, dstates->b);
 }
 
 static PyObject *bidirectional_check(Bidirectional *self, PyObject *args) {
     PyObject *object, *dstate;
-    both dstates = {0};
+    both layers, dstates = {0};
     if (!PyArg_ParseTuple(args, "OO:check_backward", &object, &dstate) ||
-        !bidirectional_ready(self))
+        !hold_layers(self, &layers))
         return NULL;
-    const PairTape *tape = check_pair_tape(self, object);
-    const bool fine = tape && check_backward(self, tape, dstate, &dstates);
+    const PairTape *tape = check_pair_tape(self->module, self->merge, object);
+    const bool fine = tape && check_backward(&layers, tape, dstate, &dstates);
     both_clear(&dstates);
+    both_clear(&layers);
     return fine ? Py_NewRef(Py_None) : NULL;
+}
+
+/* Both tapes walked back; every argument has been checked. */
+static PyObject *back_both(module_state *module, const both *layers, const PairTape *tape,
+                           const both *dys, const both *dstates, PyObject *kwargs) {
+    both results = {0};
+    PyObject *joined = NULL;
+    results.f = walk_back(layers->f, tape->forward_tape, dys->f, dstates->f, kwargs);
+    if (results.f)
+        results.b = walk_back(layers->b, tape->backward_tape, dys->b, dstates->b, kwargs);
+    if (results.b) joined = join_gradients(module, &results);
+    both_clear(&results);
+    return joined;
+}
+
+static PyObject *run_backward(Bidirectional *self, const both *layers, const PairTape *tape,
+                              PyObject *dy, PyObject *dstate, PyObject *kwargs) {
+    both dys = {0}, dstates = {0};
+    writer writer;
+    PyObject *result = NULL;
+    if (check_backward(layers, tape, dstate, &dstates) && split_dy(tape, dy, &dys) &&
+        writer_enter(self->module, &writer, (PyObject *)self)) {
+        result = back_both(self->module, layers, tape, &dys, &dstates, kwargs);
+        writer_leave(self->module, &writer);
+    }
+    both_clear(&dys);
+    both_clear(&dstates);
+    return result;
 }
 
 static PyObject *bidirectional_backward(Bidirectional *self, PyObject *args, PyObject *given) {
     static char *names[] = {"tape", "dy", "dstate", "trace", NULL};
     PyObject *object, *dy, *dstate = Py_None, *trace = Py_False, *result = NULL;
+    both layers;
     if (!PyArg_ParseTupleAndKeywords(args, given, "OO|O$O:backward", names, &object, &dy, &dstate,
                                      &trace) ||
-        !bidirectional_ready(self))
+        !hold_layers(self, &layers))
         return NULL;
-    PairTape *tape = check_pair_tape(self, object);
-    both dys = {0}, dstates = {0}, results = {0};
+    const PairTape *tape = check_pair_tape(self->module, self->merge, object);
     PyObject *kwargs = tape ? PyDict_New() : NULL;
-    if (kwargs && PyDict_SetItemString(kwargs, "trace", trace) == 0 &&
-        check_backward(self, tape, dstate, &dstates) && split_dy(tape, dy, &dys)) {
-        results.f = walk_back(self->forward_layer, tape->forward_tape, dys.f, dstates.f, kwargs);
-        if (results.f)
-            results.b =
-                walk_back(self->backward_layer, tape->backward_tape, dys.b, dstates.b, kwargs);
-        if (results.b) result = join_gradients(self, &results);
-    }
+    if (kwargs && PyDict_SetItemString(kwargs, "trace", trace) == 0)
+        result = run_backward(self, &layers, tape, dy, dstate, kwargs);
     drop(kwargs);
-    both_clear(&dys);
-    both_clear(&dstates);
-    both_clear(&results);
+    both_clear(&layers);
     return result;
 }
 

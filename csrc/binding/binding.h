@@ -26,9 +26,12 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 
 /* ---- module.c */
 
+struct writer;
+
 typedef struct module_state {
     PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
         *search;
+    struct writer *writers; /* of writers.c */
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -56,10 +59,25 @@ typedef struct dims {
     const char *letters[3]; /* as the contract names them */
 } dims;
 
-/* Floats of a shape, as an array of `dtype` whose last axis lies side by side; the other strides
- * are whole elements. `dense` asks for C order. Casts from other floats. */
+/* Floats of a shape, as an array of `dtype` whose last axis is contiguous; the other strides
+ * are whole elements. `dense` asks for C order. Casts from other floats. The array may be the
+ * caller's own, whose shape can change while code of the caller runs (the conversion of another
+ * argument, another thread): read what is needed of it at once. */
 PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
                            bool dense);
+/* Floats (B, T, features), where they lie, and in shape the sizes that were -1. With `keep`, as
+ * kept_array has them. */
+PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *object,
+                              crnn_dtype dtype, dims *shape, crnn_seq *seq);
+/* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
+ * reference to `array`; returns a new one, or NULL with an exception. */
+PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
+/* NumPy's conversion of an array; a new reference, or NULL with an exception. */
+PyArrayObject *converted(PyArrayObject *array, int type, int flags);
+/* A new array in C order, not filled, on memory of NumPy's. */
+PyObject *new_plain_array(int ndim, const npy_intp *shape, int type);
+PyObject *new_zeros(int ndim, const npy_intp *shape, int type);
+
 /* Integers of a shape, as dense int64. */
 PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape);
 /* False where one lies outside low..high. */
@@ -69,9 +87,9 @@ bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_
 PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *strides,
                      npy_intp offset, int flags);
 
-crnn_seq seq_of(PyArrayObject *array); /* of a float_array of three dimensions */
+crnn_seq seq_of(PyArrayObject *array); /* of an array of three dimensions that nothing edits */
 
-/* Booleans of a shape, dense. */
+/* Booleans of a shape, dense: bytes of 0 and 1. */
 PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape);
 
 /* A positive size, such as hidden_size. */
@@ -94,9 +112,82 @@ void *alloc_aligned(size_t bytes);
 void free_aligned(void *memory);
 
 /* A new array in C order, not filled; a large one on memory of alloc_aligned. */
-PyObject *new_array(module_state *module, int ndim, npy_intp *shape, crnn_dtype dtype);
+PyObject *new_array(module_state *module, int ndim, const npy_intp *shape, crnn_dtype dtype);
+
+/* Gives memory kept for later calls back to the operating system; returns how many bytes. */
+size_t memory_release(void);
+/* Whether an operation that failed should be tried once more: where the exception set is a
+ * MemoryError and there was memory to give back. The exception is cleared then. */
+bool memory_retry(void);
+
+/* Makes an array read-only for ever, where its memory is that of a Buffer, which is sealed then.
+ * For arrays that nothing else refers to. */
+void seal(const module_state *module, PyArrayObject *array);
+bool buffer_is_sealed(const module_state *module, PyObject *owner);
 
 extern PyType_Spec buffer_spec;
+
+/* ---- writers.c: which threads are in a backward, and which gradients they add to */
+
+/* Where gradients lie. */
+typedef struct places {
+    size_t count;
+    void **address; /* owned [count]; NULL: not asked yet */
+} places;
+
+/* A thread inside a backward of `layer`. */
+typedef struct writer {
+    struct writer *next;
+    unsigned long thread;
+    PyObject *layer; /* owned */
+    places places;   /* of the layer's gradients */
+    bool listed;
+} writer;
+
+/* False, with RuntimeError, where another thread is adding to gradients of `layer`. Within a
+ * backward of the same thread it does nothing: the outermost one speaks for its parts. After true,
+ * writer_leave must follow. Code of Python's may run. */
+bool writer_enter(module_state *module, writer *w, PyObject *layer);
+void writer_leave(module_state *module, writer *w);
+
+extern PyType_Spec writing_spec;
+
+/* ---- recurrent.c: the object behind every recurrent layer */
+
+typedef struct Recurrent {
+    PyObject_HEAD
+    module_state *module;
+    crnn_layer layer;
+    crnn_layout at;
+    uint64_t seed;                      /* of noise */
+    PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
+    PyObject *params, *grads;           /* dicts of views of them */
+} Recurrent;
+
+/* A layer as it is when a call begins. While a call runs, other code may run __init__ on the layer
+ * object: another thread, or what an argument does when it is converted. So every call works with
+ * these copies and references, and never reads the object twice. */
+typedef struct held_layer {
+    crnn_layer layer;
+    crnn_layout at;
+    uint64_t seed;
+    PyObject *flat_params, *flat_grads; /* owned */
+} held_layer;
+
+/* False, with an exception, where __init__ was never called. */
+bool layer_hold(held_layer *held, const Recurrent *self);
+void layer_release(held_layer *held);
+/* Of the layer's dtype. */
+void *held_params(const held_layer *held);
+void *held_grads(const held_layer *held);
+
+/* A new layer in place of what the object held: its parameters are zero. -1 with an exception, and
+ * the object unchanged, where it cannot be made. */
+int recurrent_setup(Recurrent *self, const crnn_layer *layer);
+
+/* False, with an exception, where __init__ was never called. */
+bool recurrent_ready(const Recurrent *self);
+int recurrent_clear(Recurrent *self); /* tp_clear */
 
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
 
@@ -118,7 +209,9 @@ typedef struct call_arguments {
 } call_arguments;
 
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
-bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given);
+/* With `keep`, for a tape: x is private to the call. */
+bool call_init(call *c, module_state *module, const held_layer *held, const call_arguments *given,
+               bool keep);
 void call_clear(call *c);
 /* Sets c->rows, for steps that point into what c owns. */
 bool call_rows(call *c, const crnn_steps *steps);
@@ -137,26 +230,6 @@ crnn_state state_pointers(const state_arrays *s);
 /* The arrays as the user sees them: h, or (h, c). A new reference; s keeps its own. */
 PyObject *state_object(const state_arrays *s);
 void state_clear(state_arrays *s);
-
-/* ---- recurrent.c */
-
-typedef struct Recurrent {
-    PyObject_HEAD
-    module_state *module;
-    crnn_layer layer;
-    crnn_layout at;
-    uint64_t seed;                      /* of noise */
-    PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
-    PyObject *params, *grads;           /* dicts of views of them */
-} Recurrent;
-
-/* A new layer in place of what the object held: its parameters are zero. -1 with an exception, and
- * the object unchanged, where it cannot be made. */
-int recurrent_setup(Recurrent *self, const crnn_layer *layer);
-
-/* False, with an exception, where __init__ was never called. */
-bool recurrent_ready(const Recurrent *self);
-int recurrent_clear(Recurrent *self); /* tp_clear */
 
 /* ---- run.c: the methods of a recurrent layer */
 
@@ -198,7 +271,11 @@ typedef struct Search {
     int64_t *symbols;
     size_t *parents;
     PyArrayObject *forced; /* or NULL: what the options point into */
+    bool busy;             /* a generation is using it, maybe in another thread */
 } Search;
+
+/* False, with RuntimeError, where a generation is using it. */
+bool search_ready(const Search *self);
 
 /* Steps that the history has room for: at least one more, or 0 with an exception. */
 size_t search_room(Search *self);

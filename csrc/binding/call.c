@@ -1,18 +1,20 @@
 /* The arguments of one call of a recurrent layer: input, lengths, states. */
 #include "binding.h"
 
-static bool input_init(call *c, const crnn_layer *layer, PyObject *object) {
+/* Sets x, in, and B and T in `shape`; with `keep`, x is as a tape keeps it. */
+static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyObject *object,
+                       dims *shape) {
     PyArrayObject *x = as_array("x", object);
     if (!x) return false;
     const npy_intp inputs = (npy_intp)layer->inputs;
     if (PyArray_ISINTEGER(x) && PyArray_NDIM(x) == 2) {
-        const dims symbols = {2, {-1, -1}, {"B", "T"}};
-        c->x = integer_array("x", (PyObject *)x, &symbols);
+        *shape = (dims){2, {-1, -1}, {"B", "T"}};
+        c->x = integer_array("x", (PyObject *)x, shape);
+        for (int i = 0; c->x && i < 2; i++) shape->size[i] = PyArray_DIM(c->x, i);
         if (c->x) c->in = (crnn_input){.symbols = PyArray_DATA(c->x), .table = layer->inputs};
     } else if (PyArray_ISFLOAT(x) && PyArray_NDIM(x) == 3 && PyArray_DIM(x, 2) == inputs) {
-        const dims floats = {3, {-1, -1, inputs}, {"B", "T", "I"}};
-        c->x = float_array("x", (PyObject *)x, layer->dtype, &floats, false);
-        if (c->x) c->in.x = seq_of(c->x);
+        *shape = (dims){3, {-1, -1, inputs}, {"B", "T", "I"}};
+        c->x = sequence_array(keep, "x", (PyObject *)x, layer->dtype, shape, &c->in.x);
     } else {
         char expected[120];
         PyOS_snprintf(expected, sizeof expected,
@@ -51,8 +53,8 @@ bool call_rows(call *c, const crnn_steps *steps) {
     return true;
 }
 
-static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *given) {
-    const npy_intp B = PyArray_DIM(c->x, 0), T = PyArray_DIM(c->x, 1);
+static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *given, npy_intp B,
+                      npy_intp T) {
     if (!steps_init(c, given, B, T)) return false;
     const crnn_steps steps = {.batch = (size_t)B,
                               .steps = (size_t)T,
@@ -115,10 +117,14 @@ bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool fo
                                        &given->first_step, &given->layer);
 }
 
-bool call_init(call *c, const crnn_layer *layer, uint64_t seed, const call_arguments *given) {
+bool call_init(call *c, module_state *module, const held_layer *held, const call_arguments *given,
+               bool keep) {
+    const crnn_layer *layer = &held->layer;
+    dims shape;
     *c = (call){.from_learned = layer->learns_state && !is_given(given->state)};
-    if (input_init(c, layer, given->x) && rows_init(c, layer, given) && symbols_within(c, layer) &&
-        noise_init(c, seed, given))
+    if (input_init(c, layer, keep ? module : NULL, given->x, &shape) &&
+        rows_init(c, layer, given, shape.size[0], shape.size[1]) && symbols_within(c, layer) &&
+        noise_init(c, held->seed, given))
         return true;
     call_clear(c);
     return false;
@@ -182,9 +188,9 @@ bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch) {
     npy_intp h[2] = {(npy_intp)batch, (npy_intp)crnn_width(layer)};
     npy_intp c[2] = {(npy_intp)batch, (npy_intp)layer->hidden};
     *s = (state_arrays){0};
-    s->h = (PyArrayObject *)PyArray_SimpleNew(2, h, typenum_of(layer->dtype));
+    s->h = (PyArrayObject *)new_plain_array(2, h, typenum_of(layer->dtype));
     if (state_count(layer) == 2 && s->h)
-        s->c = (PyArrayObject *)PyArray_SimpleNew(2, c, typenum_of(layer->dtype));
+        s->c = (PyArrayObject *)new_plain_array(2, c, typenum_of(layer->dtype));
     if (s->h && (s->c || state_count(layer) == 1)) return true;
     state_clear(s);
     return false;

@@ -44,11 +44,9 @@ static bool level_parse(DecoderTape *d, size_t l, const module_state *module, Py
                      layer);
         return false;
     }
-    to->layer = (Recurrent *)Py_NewRef(layer);
-    if (!recurrent_ready(to->layer)) return false;
-    to->kind = to->layer->layer;
+    if (!layer_hold(&to->held, (Recurrent *)layer)) return false;
     to->noise = (crnn_noise){.on = given->training,
-                             .seed = to->layer->seed,
+                             .seed = to->held.seed,
                              .call = given->call,
                              .first_row = given->first_row,
                              .layer = number};
@@ -60,7 +58,7 @@ static bool level_parse(DecoderTape *d, size_t l, const module_state *module, Py
                      l);
         return false;
     }
-    return state_parse(&to->initial, "state", own, (size_t)PyArray_DIM(d->x, 0), state);
+    return state_parse(&to->initial, "state", own, d->batch, state);
 }
 
 static bool levels_parse(DecoderTape *d, const module_state *module,
@@ -88,20 +86,19 @@ static bool floats_parse(const DecoderTape *d, const char *name, PyObject *given
     return *to != NULL;
 }
 
-static bool lengths_parse(const char *name, PyObject *given, npy_intp B, npy_intp T,
+static bool lengths_parse(const char *name, PyObject *given, size_t batch, size_t most,
                           PyArrayObject **to) {
-    const dims shape = {1, {B}, {"B"}};
+    const dims shape = {1, {(npy_intp)batch}, {"B"}};
     if (given == Py_None) return true;
     *to = integer_array(name, given, &shape);
-    return *to && integers_within(name, *to, 0, T);
+    return *to && integers_within(name, *to, 0, (npy_int64)most);
 }
 
 static bool rows_parse(DecoderTape *d, PyObject *lengths) {
-    const npy_intp B = PyArray_DIM(d->x, 0), T = PyArray_DIM(d->x, 1);
     size_t words;
-    if (!lengths_parse("target_lengths", lengths, B, T, &d->lengths)) return false;
-    const crnn_steps steps = {.batch = (size_t)B,
-                              .steps = (size_t)T,
+    if (!lengths_parse("target_lengths", lengths, d->batch, d->steps, &d->lengths)) return false;
+    const crnn_steps steps = {.batch = d->batch,
+                              .steps = d->steps,
                               .lengths = d->lengths ? PyArray_DATA(d->lengths) : NULL};
     if (!check_status(crnn_rows_size(&steps, &words), "target_in")) return false;
     d->words = alloc_aligned(words * sizeof(size_t));
@@ -113,8 +110,8 @@ static bool rows_parse(DecoderTape *d, PyObject *lengths) {
 /* Symbols beside x, where there are some. */
 static bool input_parse(DecoderTape *d, PyObject *symbols) {
     const crnn_layer *lowest = layer_at(d, 0);
-    const size_t floats = (size_t)PyArray_DIM(d->x, 2);
-    const dims shape = {2, {PyArray_DIM(d->x, 0), PyArray_DIM(d->x, 1)}, {"B", "T"}};
+    const size_t floats = d->features;
+    const dims shape = {2, {(npy_intp)d->batch, (npy_intp)d->steps}, {"B", "T"}};
     d->in.x = seq_of(d->x);
     if (symbols != Py_None) {
         d->symbols = integer_array("target_in", symbols, &shape);
@@ -129,25 +126,35 @@ static bool input_parse(DecoderTape *d, PyObject *symbols) {
     return false;
 }
 
-static bool attention_parse(DecoderTape *d, const decode_arguments *given) {
-    const npy_intp B = PyArray_DIM(d->x, 0), P = (npy_intp)width_at(d, d->depth - 1);
-    if (given->keys == Py_None || given->values == Py_None) return refuse_misfit("keys, values");
-    if (!floats_parse(d, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &d->keys))
-        return false;
-    const npy_intp T = PyArray_DIM(d->keys, 1), A = PyArray_DIM(d->keys, 2);
-    if (!floats_parse(d, "values", given->values, (dims){3, {B, T, -1}, {"B", "T", "C"}},
-                      &d->values) ||
-        !floats_parse(d, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &d->w_query) ||
+/* Keys and values (B, T, features): private, because backward reads them again. */
+static bool memory_parse(const DecoderTape *d, module_state *module, const char *name,
+                         PyObject *given, dims *shape, PyArrayObject **to) {
+    if (given == Py_None) return refuse_misfit("keys, values");
+    *to = float_array(name, given, dtype_of_levels(d), shape, true);
+    if (*to) *to = kept_array(module, *to);
+    for (int i = 0; *to && i < 3; i++) shape->size[i] = PyArray_DIM(*to, i);
+    return *to != NULL;
+}
+
+static bool attention_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
+    const npy_intp B = (npy_intp)d->batch, P = (npy_intp)width_at(d, d->depth - 1);
+    dims keys = {3, {B, -1, -1}, {"B", "T", "A"}};
+    if (!memory_parse(d, module, "keys", given->keys, &keys, &d->keys)) return false;
+    const npy_intp T = keys.size[1], A = keys.size[2];
+    dims values = {3, {B, T, -1}, {"B", "T", "C"}};
+    if (!memory_parse(d, module, "values", given->values, &values, &d->values)) return false;
+    const npy_intp C = values.size[2];
+    if (!floats_parse(d, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &d->w_query) ||
         !floats_parse(d, "v", given->v, (dims){1, {A}, {"A"}}, &d->v) ||
-        !lengths_parse("source_lengths", given->source_lengths, B, T, &d->source_lengths))
+        !lengths_parse("source_lengths", given->source_lengths, d->batch, (size_t)T,
+                       &d->source_lengths))
         return false;
-    const npy_intp C = PyArray_DIM(d->values, 2);
-    if ((!d->w_query && A != P) || A < 1 || C < 1 || C > PyArray_DIM(d->x, 2))
+    if ((!d->w_query && A != P) || A < 1 || C < 1 || (size_t)C > d->features)
         return refuse_misfit("keys, values");
     d->attention =
         (crnn_attention){.dtype = dtype_of_levels(d),
-                         .batch = (size_t)B,
-                         .queries = (size_t)PyArray_DIM(d->x, 1),
+                         .batch = d->batch,
+                         .queries = d->steps,
                          .steps = (size_t)T,
                          .key_size = (size_t)A,
                          .value_size = (size_t)C,
@@ -159,21 +166,35 @@ static bool attention_parse(DecoderTape *d, const decode_arguments *given) {
     return true;
 }
 
-static bool decode_parse(DecoderTape *d, const module_state *module,
-                         const decode_arguments *given) {
-    PyArrayObject *x = as_array("x", given->x);
+/* x (B, T, features), a copy: contexts are written into it, and backward reads it. */
+static bool x_parse(DecoderTape *d, module_state *module, PyObject *given) {
+    PyArrayObject *x = as_array("x", given), *copy;
     if (!x) return false;
-    d->x = x;
-    if (PyArray_NDIM(x) != 3 || !PyArray_ISCARRAY(x) || !levels_parse(d, module, given)) {
-        if (!PyErr_Occurred()) set_array_error(PyExc_ValueError, "x", "shape (B, T, I), dense", x);
+    const int type = PyArray_TYPE(x);
+    if (PyArray_NDIM(x) != 3 || (type != NPY_FLOAT32 && type != NPY_FLOAT64)) {
+        set_array_error(PyExc_ValueError, "x", "floats of shape (B, T, I)", x);
+        drop(x);
         return false;
     }
-    if (PyArray_TYPE(x) != typenum_of(dtype_of_levels(d))) {
-        set_array_error(PyExc_TypeError, "x", "floats of the decoder's type", x);
+    copy = (PyArrayObject *)new_array(module, 3, PyArray_DIMS(x), dtype_of(x));
+    if (copy && PyArray_CopyInto(copy, x) < 0) Py_CLEAR(copy);
+    drop(x);
+    if (!copy) return false;
+    d->x = copy;
+    d->batch = (size_t)PyArray_DIM(copy, 0);
+    d->steps = (size_t)PyArray_DIM(copy, 1);
+    d->features = (size_t)PyArray_DIM(copy, 2);
+    return true;
+}
+
+static bool decode_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
+    if (!x_parse(d, module, given->x) || !levels_parse(d, module, given)) return false;
+    if (PyArray_TYPE(d->x) != typenum_of(dtype_of_levels(d))) {
+        set_array_error(PyExc_TypeError, "x", "floats of the decoder's type", d->x);
         return false;
     }
     return rows_parse(d, given->lengths) && input_parse(d, given->symbols) &&
-           attention_parse(d, given);
+           attention_parse(d, module, given);
 }
 
 /* ---- forward */
@@ -210,18 +231,17 @@ static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
         !(own->tape = level_tape(module, d, l, kernels)) ||
         !state_new(&own->final, layer, d->rows.given.batch))
         return false;
-    d->facts[l] =
-        (crnn_decoder_level){.layer = layer,
-                             .params = PyArray_DATA((PyArrayObject *)own->layer->flat_params),
-                             .noise = own->noise,
-                             .initial = state_pointers(&own->initial),
-                             .final = state_pointers(&own->final),
-                             .y = seq_of(own->y),
-                             .tape = &own->tape->tape,
-                             .dropped = drops ? seq_of(own->dropped) : (crnn_seq){0},
-                             .dropout = own->dropout,
-                             .variational = own->variational,
-                             .dropout_noise = own->dropout_noise};
+    d->facts[l] = (crnn_decoder_level){.layer = layer,
+                                       .params = held_params(&own->held),
+                                       .noise = own->noise,
+                                       .initial = state_pointers(&own->initial),
+                                       .final = state_pointers(&own->final),
+                                       .y = seq_of(own->y),
+                                       .tape = &own->tape->tape,
+                                       .dropped = drops ? seq_of(own->dropped) : (crnn_seq){0},
+                                       .dropout = own->dropout,
+                                       .variational = own->variational,
+                                       .dropout_noise = own->dropout_noise};
     return true;
 }
 
@@ -264,6 +284,7 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
     if (!tape) return NULL;
     if (decode_parse(tape, state, &given) && decode_run(state, tape) && (states = states_of(tape)))
         result = PyTuple_Pack(3, tape->levels[tape->depth - 1].y, states, tape);
+    for (size_t l = 0; l < tape->depth; l++) layer_release(&tape->levels[l].held);
     drop(states);
     drop(tape);
     return result;
@@ -276,8 +297,7 @@ static PyMethodDef seq2seq_methods[] = {
      PyDoc_STR("_decode($self, levels, x, symbols, target_lengths, keys, values, source_lengths, "
                "W_query_t, v, training, call, first_row, /)\n--\n\n"
                "y (B, T, P) of the top layer, states, tape. levels: (layer, state, number, "
-               "dropout) each; "
-               "contexts are written into the last features of x.")},
+               "dropout) each; the last features of x are those of contexts.")},
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
      PyDoc_STR("_decode_back($self, tape, layers, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
                "dx, dkeys, dvalues, dstates; adds to dW_query_t, dv and the layers' gradients. "

@@ -6,8 +6,7 @@
 #include "binding.h"
 
 typedef struct level {
-    Recurrent *layer;            /* owned */
-    crnn_layer kind;             /* what it was then: it may be made anew under the same object */
+    held_layer held; /* released after forward: a tape does not own layers, which may own it */
     state_arrays initial, final; /* owned */
     PyArrayObject *y;            /* owned (B, T, P) */
     PyArrayObject *dropped; /* owned (B, T, I): what it reads in place of the y below; or NULL */
@@ -20,10 +19,11 @@ typedef struct level {
 
 typedef struct DecoderTape {
     PyObject_HEAD
+    size_t batch, steps, features; /* B, T, and the floats of the lowest level's input */
     size_t depth;
     level *levels;                        /* owned [depth] */
     crnn_decoder_level *facts;            /* owned [depth]: the same as the core wants it */
-    PyArrayObject *x, *symbols, *lengths; /* owned */
+    PyArrayObject *x, *symbols, *lengths; /* owned; nothing else writes to x */
     PyArrayObject *keys, *values, *source_lengths, *w_query, *v; /* owned, or NULL */
     PyArrayObject *queries, *weights;                            /* owned */
     size_t *words;                                               /* owned */
@@ -33,7 +33,7 @@ typedef struct DecoderTape {
 } DecoderTape;
 
 static inline const crnn_layer *layer_at(const DecoderTape *d, size_t l) {
-    return &d->levels[l].kind;
+    return &d->levels[l].held.layer;
 }
 
 static inline size_t width_at(const DecoderTape *d, size_t l) { return crnn_width(layer_at(d, l)); }

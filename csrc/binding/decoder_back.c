@@ -2,7 +2,7 @@
 #include "decoder.h"
 
 typedef struct decode_back_result {
-    Recurrent **layers;        /* owned [depth] of the caller's */
+    held_layer *layers;        /* owned [depth] */
     crnn_decoder_level *facts; /* owned [depth]: with their params */
     PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
     PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
@@ -16,6 +16,7 @@ static void back_clear(decode_back_result *out, size_t depth) {
     drop(out->dqueries);
     drop(out->dkeys);
     drop(out->dvalues);
+    for (size_t l = 0; out->layers && l < depth; l++) layer_release(&out->layers[l]);
     for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
     for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
     for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
@@ -39,11 +40,11 @@ static bool back_layers(const module_state *module, const DecoderTape *d, PyObje
     for (size_t l = 0; l < d->depth; l++) {
         PyObject *layer = PyTuple_GetItem(given, (Py_ssize_t)l);
         if (!PyObject_TypeCheck(layer, module->recurrent)) return refuse_misfit("layers");
-        Recurrent *own = out->layers[l] = (Recurrent *)layer;
-        if (!recurrent_ready(own)) return false;
+        held_layer *own = &out->layers[l];
+        if (!layer_hold(own, (Recurrent *)layer)) return false;
         if (!options_same(&own->layer, layer_at(d, l))) return refuse_misfit("layers");
         out->facts[l] = d->facts[l];
-        out->facts[l].params = PyArray_DATA((PyArrayObject *)own->flat_params);
+        out->facts[l].params = held_params(own);
     }
     return true;
 }
@@ -51,13 +52,14 @@ static bool back_layers(const module_state *module, const DecoderTape *d, PyObje
 /* A copy of floats (B, T, features): it is going to be changed. */
 static PyArrayObject *copied_steps(const DecoderTape *d, const char *name, PyObject *given,
                                    size_t features) {
-    const dims shape = {3,
-                        {PyArray_DIM(d->x, 0), PyArray_DIM(d->x, 1), (npy_intp)features},
-                        {"B", "T", "features"}};
+    const dims shape = {
+        3, {(npy_intp)d->batch, (npy_intp)d->steps, (npy_intp)features}, {"B", "T", "features"}};
     PyArrayObject *array = float_array(name, given, dtype_of_levels(d), &shape, true);
-    PyObject *copy = array ? PyArray_NewCopy(array, NPY_CORDER) : NULL;
+    PyArrayObject *copy =
+        array ? converted(array, PyArray_TYPE(array), NPY_ARRAY_CARRAY | NPY_ARRAY_ENSURECOPY)
+              : NULL;
     drop(array);
-    return (PyArrayObject *)copy;
+    return copy;
 }
 
 static bool level_back_buffers(module_state *module, const DecoderTape *d, size_t l,
@@ -68,13 +70,19 @@ static bool level_back_buffers(module_state *module, const DecoderTape *d, size_
         return false;
     if (!out->dy[l] || !state_new(&out->dinitial[l], layer_at(d, l), d->rows.given.batch))
         return false;
-    out->level[l] = (crnn_decoder_level_grads){
-        .dy = seq_of(out->dy[l]),
-        .ddropped = own->dropped ? seq_of(out->ddropped[l]) : (crnn_seq){0},
-        .from_learned = own->tape->call.from_learned,
-        .dinitial = state_pointers(&out->dinitial[l]),
-        .grads = PyArray_DATA((PyArrayObject *)out->layers[l]->flat_grads)};
+    out->level[l] = (crnn_decoder_level_grads){.dy = seq_of(out->dy[l]),
+                                               .ddropped = own->dropped ? seq_of(out->ddropped[l])
+                                                                        : (crnn_seq){0},
+                                               .from_learned = own->tape->call.from_learned,
+                                               .dinitial = state_pointers(&out->dinitial[l]),
+                                               .grads = held_grads(&out->layers[l])};
     return !own->tape->traced || (out->level[l].trace = trace_new(own->tape));
+}
+
+/* (B, T_source, features) */
+static PyArrayObject *new_memory(module_state *module, const crnn_attention *a, size_t features) {
+    npy_intp shape[3] = {(npy_intp)a->batch, (npy_intp)a->steps, (npy_intp)features};
+    return (PyArrayObject *)new_array(module, 3, shape, a->dtype);
 }
 
 static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *dy,
@@ -91,21 +99,21 @@ static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *d
         return false;
     for (size_t l = 0; l < d->depth; l++)
         if (!level_back_buffers(module, d, l, out)) return false;
-    out->dx = new_steps(module, d, (size_t)PyArray_DIM(d->x, 2));
-    out->dqueries = new_steps(module, d, d->attention.key_size);
-    out->dkeys = (PyArrayObject *)new_array(module, 3, PyArray_DIMS(d->keys), dtype_of_levels(d));
-    out->dvalues =
-        (PyArrayObject *)new_array(module, 3, PyArray_DIMS(d->values), dtype_of_levels(d));
-    return out->dx && out->dqueries && out->dkeys && out->dvalues;
+    const crnn_attention *a = &d->attention;
+    return (out->dx = new_steps(module, d, d->features)) &&
+           (out->dqueries = new_steps(module, d, a->key_size)) &&
+           (out->dkeys = new_memory(module, a, a->key_size)) &&
+           (out->dvalues = new_memory(module, a, a->value_size));
 }
 
-/* A gradient that is added to, of the shape of what it is of; NULL for None. */
-static bool added_to(const char *name, PyObject *given, PyArrayObject *like, void **to) {
+/* A gradient that is added to, of as many elements as what it is of; NULL for None. */
+static bool added_to(const DecoderTape *d, const char *name, PyObject *given, bool wanted,
+                     size_t elements, void **to) {
     PyArrayObject *array = (PyArrayObject *)given;
     *to = NULL;
-    if (!like && given == Py_None) return true;
-    if (like && PyArray_Check(given) && PyArray_TYPE(array) == PyArray_TYPE(like) &&
-        PyArray_SAMESHAPE(array, like) && PyArray_ISCARRAY(array)) {
+    if (!wanted && given == Py_None) return true;
+    if (wanted && PyArray_Check(given) && PyArray_TYPE(array) == typenum_of(dtype_of_levels(d)) &&
+        (size_t)PyArray_SIZE(array) == elements && PyArray_ISCARRAY(array)) {
         *to = PyArray_DATA(array);
         return true;
     }
@@ -154,10 +162,11 @@ PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
         return NULL;
     }
     const DecoderTape *d = (DecoderTape *)object;
+    const size_t A = d->attention.key_size;
     decode_back_result out = {0};
     crnn_decoder_grads g = {0};
-    if (added_to("dW_query", dw_query, d->w_query, &g.dw_query) &&
-        added_to("dv", dv, d->v, &g.dv) && back_layers(state, d, layers, &out) &&
+    if (added_to(d, "dW_query", dw_query, d->w_query, width_at(d, d->depth - 1) * A, &g.dw_query) &&
+        added_to(d, "dv", dv, d->v, A, &g.dv) && back_layers(state, d, layers, &out) &&
         back_buffers(state, d, dy, dcontext, &out)) {
         g.level = out.level;
         g.dx = seq_of(out.dx);

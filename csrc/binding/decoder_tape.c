@@ -2,7 +2,7 @@
 #include "decoder.h"
 
 PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size_t features) {
-    npy_intp shape[3] = {PyArray_DIM(d->x, 0), PyArray_DIM(d->x, 1), (npy_intp)features};
+    npy_intp shape[3] = {(npy_intp)d->batch, (npy_intp)d->steps, (npy_intp)features};
     return (PyArrayObject *)new_array(module, 3, shape, dtype_of_levels(d));
 }
 
@@ -19,7 +19,7 @@ crnn_decoder decoder_of(const DecoderTape *d, const crnn_kernels *kernels) {
 }
 
 static void level_clear(level *l) {
-    drop(l->layer);
+    layer_release(&l->held);
     state_clear(&l->initial);
     state_clear(&l->final);
     drop(l->y);
@@ -44,9 +44,17 @@ static PyObject *get_weights(DecoderTape *self, void *unused) {
     return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
 }
 
-static PyObject *get_x(DecoderTape *self, void *unused) {
+/* The last C features of x. */
+static PyObject *get_contexts(DecoderTape *self, void *unused) {
     (void)unused;
-    return Py_NewRef((PyObject *)self->x);
+    const npy_intp item = PyArray_ITEMSIZE(self->x), C = (npy_intp)self->attention.value_size;
+    const npy_intp width = (npy_intp)self->features;
+    npy_intp shape[3] = {(npy_intp)self->batch, (npy_intp)self->steps, C};
+    npy_intp strides[3] = {item * width * shape[1], item * width, item};
+    PyObject *view = array_view(self->x, 3, shape, strides, item * (width - C), 0);
+    PyObject *copy = view ? PyArray_NewCopy((PyArrayObject *)view, NPY_CORDER) : NULL;
+    drop(view);
+    return copy;
 }
 
 static PyObject *get_levels(DecoderTape *self, void *unused) {
@@ -61,7 +69,8 @@ static PyObject *get_levels(DecoderTape *self, void *unused) {
 static PyGetSetDef decoder_tape_attributes[] = {
     {"levels", (getter)get_levels, NULL, PyDoc_STR("The tapes of the layers, lowest first."), NULL},
     {"weights", (getter)get_weights, NULL, PyDoc_STR("(B, T, T_source): of attention."), NULL},
-    {"x", (getter)get_x, NULL, PyDoc_STR("What the lowest layer read, contexts last."), NULL},
+    {"contexts", (getter)get_contexts, NULL,
+     PyDoc_STR("(B, T, C): what attention gave the lowest layer at each step."), NULL},
     {0},
 };
 

@@ -116,10 +116,10 @@ PyArrayObject *dense_floats(const char *name, PyObject *object) {
         return NULL;
     }
     const int type = PyArray_TYPE(array) == NPY_FLOAT32 ? NPY_FLOAT32 : NPY_FLOAT64;
-    PyObject *dense = PyArray_FROM_OTF(
-        (PyObject *)array, type, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    PyArrayObject *dense =
+        converted(array, type, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
     drop(array);
-    return (PyArrayObject *)dense;
+    return dense;
 }
 
 static PyArrayObject *new_like(PyObject *module, PyArrayObject *array) {
@@ -139,9 +139,9 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
     const dims flat = {1, {classes ? PyArray_SIZE(logits) / classes : 0}, {"rows"}};
     if (classes == 0) {
         set_array_error(PyExc_ValueError, "logits", "at least one class in the last axis", logits);
-    } else if ((targets = integer_array("targets", wanted, &flat)) &&
-               integers_within("targets", targets, -1, classes - 1) &&
-               (d = new_like(module, logits))) {
+    } else if ((d = new_like(module, logits)) &&
+               (targets = integer_array("targets", wanted, &flat)) &&
+               integers_within("targets", targets, -1, classes - 1)) {
         double loss;
         Py_BEGIN_ALLOW_THREADS loss =
             crnn_cross_entropy(dtype_of(logits), (size_t)flat.size[0], (size_t)classes,
@@ -160,16 +160,18 @@ static PyObject *squared_error(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOd:squared_error", &given, &wanted, &scale)) return NULL;
     PyArrayObject *y = dense_floats("y", given), *d = NULL;
     if (!y) return NULL;
-    PyArrayObject *target = (PyArrayObject *)PyArray_FROM_OTF(
-        wanted, PyArray_TYPE(y), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    PyArrayObject *plain = as_array("target", wanted), *target = NULL;
+    if (plain)
+        target = converted(plain, PyArray_TYPE(y), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
     if (target && !PyArray_SAMESHAPE(y, target)) {
         set_array_error(PyExc_ValueError, "target", "the shape of y", target);
     } else if (target && (d = new_like(module, y))) {
         const double loss =
-            crnn_squared_error(dtype_of(y), (size_t)PyArray_SIZE(y), PyArray_DATA(y),
+            crnn_squared_error(dtype_of(d), (size_t)PyArray_SIZE(d), PyArray_DATA(y),
                                PyArray_DATA(target), scale, PyArray_DATA(d));
         result = Py_BuildValue("(dO)", loss, d);
     }
+    drop(plain);
     drop(y);
     drop(target);
     drop(d);
@@ -180,6 +182,7 @@ static PyObject *squared_error(PyObject *module, PyObject *args) {
 
 /* w_t is W as it lies in memory: (inputs, outputs), C order. */
 typedef struct dense_args {
+    crnn_dtype dtype;
     crnn_dense dense;
     PyArrayObject *x; /* owned: (n, inputs) */
     PyArrayObject *w_t;
@@ -192,6 +195,7 @@ static void dense_clear(dense_args *a) {
 }
 
 static bool dense_parse(dense_args *a, PyObject *x, PyObject *w_t) {
+    crnn_dense *dense = &a->dense;
     size_t bytes;
     a->w_t = buffer_array("W", w_t);
     if (!a->w_t) return false;
@@ -199,13 +203,14 @@ static bool dense_parse(dense_args *a, PyObject *x, PyObject *w_t) {
         set_array_error(PyExc_ValueError, "W", "shape (inputs, outputs) in C order", a->w_t);
         return false;
     }
-    const dims rows = {2, {-1, PyArray_DIM(a->w_t, 0)}, {"rows", "I"}};
-    a->dense.dtype = dtype_of(a->w_t);
-    a->x = float_array("x", x, a->dense.dtype, &rows, true);
+    a->dtype = dtype_of(a->w_t);
+    dense->kernels = crnn_kernels_now(a->dtype);
+    dense->inputs = (size_t)PyArray_DIM(a->w_t, 0);
+    dense->outputs = (size_t)PyArray_DIM(a->w_t, 1);
+    const dims rows = {2, {-1, (npy_intp)dense->inputs}, {"rows", "I"}};
+    a->x = float_array("x", x, a->dtype, &rows, true);
     if (!a->x) return false;
-    a->dense.n = (size_t)PyArray_DIM(a->x, 0);
-    a->dense.inputs = (size_t)PyArray_DIM(a->w_t, 0);
-    a->dense.outputs = (size_t)PyArray_DIM(a->w_t, 1);
+    dense->n = (size_t)PyArray_DIM(a->x, 0);
     return check_status(crnn_dense_workspace(&a->dense, &bytes), "W") &&
            (a->workspace = alloc_aligned(bytes));
 }
@@ -216,7 +221,7 @@ static bool dense_bias(const dense_args *a, const char *name, PyObject *object, 
     if (object == Py_None) return true;
     PyArrayObject *b = buffer_array(name, object);
     if (!b) return false;
-    if (PyArray_TYPE(b) == typenum_of(a->dense.dtype) && PyArray_NDIM(b) == 1 &&
+    if (PyArray_TYPE(b) == typenum_of(a->dtype) && PyArray_NDIM(b) == 1 &&
         (size_t)PyArray_DIM(b, 0) == a->dense.outputs) {
         *bias = PyArray_DATA(b);
         return true;
@@ -227,7 +232,7 @@ static bool dense_bias(const dense_args *a, const char *name, PyObject *object, 
 
 static PyObject *new_rows(PyObject *module, const dense_args *a, size_t columns) {
     npy_intp shape[2] = {(npy_intp)a->dense.n, (npy_intp)columns};
-    return new_array(PyModule_GetState(module), 2, shape, a->dense.dtype);
+    return new_array(PyModule_GetState(module), 2, shape, a->dtype);
 }
 
 static PyObject *dense_forward(PyObject *module, PyObject *args) {
@@ -258,7 +263,7 @@ static PyObject *dense_backward(PyObject *module, PyObject *args) {
         dense_bias(&a, "db", db_object, &db)) {
         const dims rows = {
             2, {(npy_intp)a.dense.n, (npy_intp)a.dense.outputs}, {"rows", "outputs"}};
-        dy = float_array("dy", dy_object, a.dense.dtype, &rows, true);
+        dy = float_array("dy", dy_object, a.dtype, &rows, true);
         if (dy && (dx = new_rows(module, &a, a.dense.inputs))) {
             Py_BEGIN_ALLOW_THREADS crnn_dense_backward(
                 &a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t), PyArray_DATA(dy),
@@ -284,16 +289,16 @@ static PyObject *embedding_backward(PyObject *module, PyObject *args) {
         set_array_error(PyExc_ValueError, "dW", "shape (K, size) in C order", table);
         return NULL;
     }
+    const npy_intp K = PyArray_DIM(table, 0), size = PyArray_DIM(table, 1);
     const dims any = {1, {-1}, {"rows"}};
     symbols = integer_array("symbols", symbols_object, &any);
-    if (symbols && integers_within("symbols", symbols, 0, PyArray_DIM(table, 0) - 1)) {
-        const dims rows = {2, {PyArray_DIM(symbols, 0), PyArray_DIM(table, 1)}, {"rows", "size"}};
+    if (symbols && integers_within("symbols", symbols, 0, K - 1)) {
+        const dims rows = {2, {PyArray_DIM(symbols, 0), size}, {"rows", "size"}};
         dy = float_array("dy", dy_object, dtype_of(table), &rows, true);
     }
     if (dy) {
-        crnn_embedding_backward(dtype_of(table), (size_t)PyArray_DIM(symbols, 0),
-                                (size_t)PyArray_DIM(table, 1), PyArray_DATA(symbols),
-                                PyArray_DATA(dy), PyArray_DATA(table));
+        crnn_embedding_backward(dtype_of(table), (size_t)PyArray_DIM(symbols, 0), (size_t)size,
+                                PyArray_DATA(symbols), PyArray_DATA(dy), PyArray_DATA(table));
         result = Py_NewRef(Py_None);
     }
     drop(symbols);
@@ -312,29 +317,45 @@ static PyObject *dropout(PyObject *module, PyObject *args) {
                           &seed, &call, &first_row, &layer))
         return NULL;
     x = dense_floats("x", x_object);
-    if (x && PyArray_NDIM(x) == 2) {
-        const dims each = {1, {PyArray_DIM(x, 0)}, {"n"}};
+    if (x && PyArray_NDIM(x) != 2)
+        set_array_error(PyExc_ValueError, "x", "shape (n, size)", x);
+    else if (x && (y = (PyObject *)new_like(module, x))) {
+        PyArrayObject *out = (PyArrayObject *)y;
+        const npy_intp n = PyArray_DIM(out, 0), size = PyArray_DIM(out, 1);
+        const dims each = {1, {n}, {"n"}};
+        crnn_dropout d = {.kernels = crnn_kernels_now(dtype_of(out)),
+                          .noise = {true, seed, call, first_row, 0, layer},
+                          .p = p,
+                          .n = (size_t)n,
+                          .size = (size_t)size};
         rows = integer_array("rows", rows_object, &each);
         steps = rows ? integer_array("steps", steps_object, &each) : NULL;
-    } else if (x) {
-        set_array_error(PyExc_ValueError, "x", "shape (n, size)", x);
-    }
-    if (steps && (y = (PyObject *)new_like(module, x))) {
-        const crnn_dropout d = {.dtype = dtype_of(x),
-                                .noise = {true, seed, call, first_row, 0, layer},
-                                .p = p,
-                                .n = (size_t)PyArray_DIM(x, 0),
-                                .size = (size_t)PyArray_DIM(x, 1),
-                                .row_of = PyArray_DATA(rows),
-                                .step_of = PyArray_DATA(steps)};
-        Py_BEGIN_ALLOW_THREADS crnn_dropout_apply(&d, PyArray_DATA(x),
-                                                  PyArray_DATA((PyArrayObject *)y));
-        Py_END_ALLOW_THREADS
+        if (steps) {
+            d.row_of = PyArray_DATA(rows);
+            d.step_of = PyArray_DATA(steps);
+            Py_BEGIN_ALLOW_THREADS crnn_dropout_apply(&d, PyArray_DATA(x), PyArray_DATA(out));
+            Py_END_ALLOW_THREADS
+        } else {
+            Py_CLEAR(y);
+        }
     }
     drop(x);
     drop(rows);
     drop(steps);
     return y;
+}
+
+/* ---- memory */
+
+static PyObject *kept(PyObject *module, PyObject *object) {
+    PyArrayObject *array = as_array("x", object);
+    return array ? (PyObject *)kept_array(PyModule_GetState(module), array) : NULL;
+}
+
+static PyObject *release_memory(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(memory_release());
 }
 
 /* ---- random numbers, instruction sets, threads */
@@ -349,7 +370,7 @@ static PyObject *random_uniform(PyObject *module, PyObject *args) {
         return NULL;
     }
     npy_intp shape = n;
-    PyObject *out = PyArray_SimpleNew(1, &shape, NPY_FLOAT64);
+    PyObject *out = new_plain_array(1, &shape, NPY_FLOAT64);
     if (out)
         crnn_random_uniform(seed, stream, first, (size_t)n, PyArray_DATA((PyArrayObject *)out));
     return out;
@@ -433,6 +454,11 @@ PyMethodDef module_functions[] = {
              "Some of x (n, size) set to 0, the others divided by 1 - p."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
              "Adds rows of dy to rows of dW."),
+    FUNCTION(kept, METH_O, "(x, /)",
+             "The array itself where nothing can write to its memory, else a copy of it that is "
+             "so: what a tape keeps of its input."),
+    FUNCTION(release_memory, METH_NOARGS, "()",
+             "Give memory kept for later calls back to the operating system; returns the bytes."),
     FUNCTION(random_uniform, METH_VARARGS, "(seed, stream, first, n, /)",
              "Numbers first.. of stream (seed, stream), in [0, 1)."),
     FUNCTION(isa, METH_NOARGS, "()", "The instruction set in use."),

@@ -3,11 +3,11 @@
 #include "binding.h"
 
 typedef struct generation {
-    size_t depth, count;
+    size_t batch, depth, count;
     crnn_generator generator;
     crnn_attention attention;
     crnn_generator_level *level; /* owned [depth], */
-    Recurrent **layers;          /* and what it points into */
+    held_layer *layers;          /* and what it points into */
     state_arrays *states;
     void **packed;
     PyArrayObject *embedding, *keys, *values, *source_lengths, *w_query, *v, *w_out, *b_out, *start;
@@ -20,12 +20,13 @@ static void generation_clear(generation *g) {
                                      g->source_lengths, g->w_query, g->v,
                                      g->w_out,          g->b_out,   g->start};
     for (size_t l = 0; l < g->depth; l++) {
-        drop(g->layers[l]);
+        layer_release(&g->layers[l]);
         state_clear(&g->states[l]);
         free_aligned(g->packed[l]);
     }
     for (size_t i = 0; i < g->count; i++) {
         free_aligned(g->parts[i].memory);
+        if (g->searches[i]) g->searches[i]->busy = false;
         drop(g->searches[i]);
     }
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) drop(arrays[i]);
@@ -55,29 +56,32 @@ static bool check_tuple(const char *name, PyObject *given, size_t *count) {
     return false;
 }
 
-static crnn_dtype dtype_of_levels(const generation *g) { return g->layers[0]->layer.dtype; }
+static crnn_dtype dtype_of_levels(const generation *g) { return g->layers[0].layer.dtype; }
+
+static size_t width_at(const generation *g, size_t l) { return crnn_width(&g->layers[l].layer); }
 
 /* One entry of levels: (layer, state). */
-static bool level_parse(generation *g, size_t l, const module_state *module, PyObject *entry) {
-    const npy_intp batch = PyArray_DIM(g->start, 0);
-    PyObject *layer, *state;
+static bool level_hold(generation *g, size_t l, const module_state *module, PyObject *entry) {
+    if (!PyTuple_Check(entry) || PyTuple_Size(entry) != 2 ||
+        !PyObject_TypeCheck(PyTuple_GetItem(entry, 0), module->recurrent) ||
+        PyTuple_GetItem(entry, 1) == Py_None)
+        return refuse_misfit("levels");
+    if (!layer_hold(&g->layers[l], (Recurrent *)PyTuple_GetItem(entry, 0))) return false;
+    const crnn_layer *own = &g->layers[l].layer;
+    return (!own->reverse && own->dtype == dtype_of_levels(g) &&
+            (l == 0 || own->inputs == width_at(g, l - 1))) ||
+           refuse_misfit("levels");
+}
+
+static bool level_parse(generation *g, size_t l, PyObject *state) {
+    const held_layer *held = &g->layers[l];
     size_t bytes;
-    if (!PyTuple_Check(entry) || !PyArg_ParseTuple(entry, "OO", &layer, &state)) return false;
-    if (!PyObject_TypeCheck(layer, module->recurrent) || state == Py_None)
-        return refuse_misfit("levels");
-    g->layers[l] = (Recurrent *)Py_NewRef(layer);
-    if (!recurrent_ready(g->layers[l])) return false;
-    const crnn_layer *own = &g->layers[l]->layer;
-    if (own->reverse || own->dtype != dtype_of_levels(g) ||
-        (l > 0 && own->inputs != crnn_width(&g->layers[l - 1]->layer)))
-        return refuse_misfit("levels");
-    if (!state_parse(&g->states[l], "state", own, (size_t)batch, state)) return false;
-    if (!check_status(crnn_packed_size(own, g->generator.kernels, &bytes), "levels") ||
+    if (!state_parse(&g->states[l], "state", &held->layer, g->batch, state) ||
+        !check_status(crnn_packed_size(&held->layer, g->generator.kernels, &bytes), "levels") ||
         !(g->packed[l] = alloc_aligned(bytes)))
         return false;
-    crnn_pack(own, g->generator.kernels, PyArray_DATA((PyArrayObject *)g->layers[l]->flat_params),
-              g->packed[l]);
-    g->level[l] = (crnn_generator_level){own, g->packed[l], state_pointers(&g->states[l])};
+    crnn_pack(&held->layer, g->generator.kernels, held_params(held), g->packed[l]);
+    g->level[l] = (crnn_generator_level){&held->layer, g->packed[l], state_pointers(&g->states[l])};
     return true;
 }
 
@@ -91,51 +95,52 @@ static bool levels_parse(generation *g, const module_state *module, PyObject *gi
     if (!g->level || !g->layers || !g->states || !g->packed) return PyErr_NoMemory() != NULL;
     g->depth = g->generator.depth = depth;
     g->generator.level = g->level;
-    PyObject *first = PyTuple_GetItem(PyTuple_GetItem(given, 0), 0);
-    if (!first || !PyObject_TypeCheck(first, module->recurrent)) return refuse_misfit("levels");
-    g->generator.kernels = crnn_kernels_now(((Recurrent *)first)->layer.dtype);
     for (size_t l = 0; l < depth; l++)
-        if (!level_parse(g, l, module, PyTuple_GetItem(given, (Py_ssize_t)l))) return false;
+        if (!level_hold(g, l, module, PyTuple_GetItem(given, (Py_ssize_t)l))) return false;
+    g->generator.kernels = crnn_kernels_now(dtype_of_levels(g));
+    for (size_t l = 0; l < depth; l++)
+        if (!level_parse(g, l, PyTuple_GetItem(PyTuple_GetItem(given, (Py_ssize_t)l), 1)))
+            return false;
     return true;
 }
 
-/* Floats of the decoder's type, dense, and where they lie; nothing for None. */
-static bool floats_parse(const generation *g, const char *name, PyObject *given, dims shape,
+/* Floats of the decoder's type, dense, where they lie, and in shape the sizes that were -1; nothing
+ * for None. */
+static bool floats_parse(const generation *g, const char *name, PyObject *given, dims *shape,
                          PyArrayObject **array, const void **data) {
     *data = NULL;
     if (given == Py_None) return true;
-    *array = float_array(name, given, dtype_of_levels(g), &shape, true);
+    *array = float_array(name, given, dtype_of_levels(g), shape, true);
+    for (int i = 0; *array && i < shape->count; i++) shape->size[i] = PyArray_DIM(*array, i);
     if (*array) *data = PyArray_DATA(*array);
     return *array != NULL;
 }
 
 static bool attention_parse(generation *g, const generate_arguments *given) {
-    const npy_intp B = PyArray_DIM(g->start, 0);
-    const npy_intp P = (npy_intp)crnn_width(&g->layers[g->depth - 1]->layer);
+    const npy_intp B = (npy_intp)g->batch, P = (npy_intp)width_at(g, g->depth - 1);
     crnn_attention *a = &g->attention;
+    dims keys = {3, {B, -1, -1}, {"B", "T", "A"}};
     if (given->keys == Py_None) return !given->feeds || refuse_misfit("keys");
-    if (!floats_parse(g, "keys", given->keys, (dims){3, {B, -1, -1}, {"B", "T", "A"}}, &g->keys,
-                      &a->keys))
-        return false;
-    const npy_intp T = PyArray_DIM(g->keys, 1), A = PyArray_DIM(g->keys, 2);
+    if (given->values == Py_None) return refuse_misfit("values");
+    if (!floats_parse(g, "keys", given->keys, &keys, &g->keys, &a->keys)) return false;
+    const npy_intp T = keys.size[1], A = keys.size[2];
+    dims values = {3, {B, T, -1}, {"B", "T", "C"}}, query = {2, {P, A}, {"P", "A"}};
+    dims each = {1, {A}, {"A"}};
     const dims per_row = {1, {B}, {"B"}};
-    if (given->values == Py_None ||
-        !floats_parse(g, "values", given->values, (dims){3, {B, T, -1}, {"B", "T", "C"}},
-                      &g->values, &a->values) ||
-        !floats_parse(g, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &g->w_query,
-                      &g->generator.w_query) ||
-        !floats_parse(g, "v", given->v, (dims){1, {A}, {"A"}}, &g->v, &a->v))
-        return PyErr_Occurred() ? false : refuse_misfit("values");
+    if (!floats_parse(g, "values", given->values, &values, &g->values, &a->values) ||
+        !floats_parse(g, "W_query", given->w_query, &query, &g->w_query, &g->generator.w_query) ||
+        !floats_parse(g, "v", given->v, &each, &g->v, &a->v))
+        return false;
     if (given->source_lengths != Py_None &&
         (!(g->source_lengths = integer_array("source_lengths", given->source_lengths, &per_row)) ||
          !integers_within("source_lengths", g->source_lengths, 0, T)))
         return false;
     a->dtype = dtype_of_levels(g);
-    a->batch = (size_t)B;
+    a->batch = g->batch;
     a->queries = 1;
     a->steps = (size_t)T;
     a->key_size = (size_t)A;
-    a->value_size = (size_t)PyArray_DIM(g->values, 2);
+    a->value_size = (size_t)values.size[2];
     a->lengths = g->source_lengths ? PyArray_DATA(g->source_lengths) : NULL;
     g->generator.attention = a;
     return (g->w_query || A == P) && A > 0 && a->value_size > 0 ? true : refuse_misfit("keys");
@@ -145,24 +150,21 @@ static bool attention_parse(generation *g, const generate_arguments *given) {
 static bool ends_parse(generation *g, const generate_arguments *given) {
     crnn_generator *to = &g->generator;
     const size_t context = to->attention ? to->attention->value_size : 0;
-    const npy_intp joined = (npy_intp)(crnn_width(&g->layers[g->depth - 1]->layer) + context);
-    const void *w_out;
-    if (given->w_out == Py_None ||
-        !floats_parse(g, "W_out", given->w_out, (dims){2, {joined, -1}, {"P + C", "K"}}, &g->w_out,
-                      &w_out))
-        return PyErr_Occurred() ? false : refuse_misfit("W_out");
-    const npy_intp K = PyArray_DIM(g->w_out, 1);
-    to->w_out = w_out;
+    const npy_intp joined = (npy_intp)(width_at(g, g->depth - 1) + context);
+    dims out = {2, {joined, -1}, {"P + C", "K"}};
+    if (given->w_out == Py_None) return refuse_misfit("W_out");
+    if (!floats_parse(g, "W_out", given->w_out, &out, &g->w_out, &to->w_out)) return false;
+    const npy_intp K = out.size[1];
+    dims bias = {1, {K}, {"K"}}, embedding = {2, {K, -1}, {"K", "E"}};
     to->symbols = (size_t)K;
     to->feeds = given->feeds;
-    if (!floats_parse(g, "b_out", given->b_out, (dims){1, {K}, {"K"}}, &g->b_out, &to->b_out) ||
-        !floats_parse(g, "embedding", given->embedding, (dims){2, {K, -1}, {"K", "E"}},
-                      &g->embedding, &to->embedding))
+    if (!floats_parse(g, "b_out", given->b_out, &bias, &g->b_out, &to->b_out) ||
+        !floats_parse(g, "embedding", given->embedding, &embedding, &g->embedding, &to->embedding))
         return false;
-    to->embedded = g->embedding ? (size_t)PyArray_DIM(g->embedding, 1) : 0;
+    to->embedded = g->embedding ? (size_t)embedding.size[1] : 0;
     const size_t floats = to->embedded + (to->feeds ? context : 0);
     const size_t table = g->embedding ? 0 : (size_t)K;
-    if (g->layers[0]->layer.inputs != floats + table || K < 1 || (g->embedding && !to->embedded))
+    if (g->layers[0].layer.inputs != floats + table || K < 1 || (g->embedding && !to->embedded))
         return refuse_misfit("levels[0]");
     to->start = PyArray_DATA(g->start);
     return integers_within("start", g->start, 0, K - 1);
@@ -179,17 +181,20 @@ static bool searches_parse(generation *g, const module_state *module, PyObject *
     for (size_t i = 0; i < count; i++) {
         PyObject *item = PyTuple_GetItem(given, (Py_ssize_t)i);
         if (!PyObject_TypeCheck(item, module->search)) return refuse_misfit("searches");
-        Search *own = g->searches[i] = (Search *)Py_NewRef(item);
+        Search *own = (Search *)item;
         const crnn_search_options *o = &own->search.options;
+        if (!search_ready(own)) return false;
         if (own->search.steps != 0 || o->first_group != next || o->symbols != g->generator.symbols)
             return refuse_misfit("searches");
         next += o->groups;
+        g->searches[i] = (Search *)Py_NewRef(item);
+        own->busy = true;
         g->parts[i].search = &own->search;
         if (!check_status(crnn_generation_size(&g->generator, &own->search, &bytes), "beam") ||
             !(g->parts[i].memory = alloc_aligned(bytes)))
             return false;
     }
-    return next == (size_t)PyArray_DIM(g->start, 0) ? true : refuse_misfit("searches");
+    return next == g->batch || refuse_misfit("searches");
 }
 
 static bool generation_parse(generation *g, const module_state *module,
@@ -197,6 +202,7 @@ static bool generation_parse(generation *g, const module_state *module,
     const dims rows = {1, {-1}, {"B"}};
     size_t bytes;
     g->start = integer_array("start", given->start, &rows);
+    if (g->start) g->batch = (size_t)PyArray_DIM(g->start, 0);
     if (!g->start || !levels_parse(g, module, given->levels) || !attention_parse(g, given) ||
         !ends_parse(g, given) || !searches_parse(g, module, given->searches) ||
         !check_status(crnn_generator_size(&g->generator, &bytes), "W_out"))

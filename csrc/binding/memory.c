@@ -5,10 +5,14 @@
  * cleared: that took a quarter of the time of a step. So freed blocks go to a small shelf first.
  * The shelf holds at most SHELF_BYTES; the oldest blocks leave first. Beside it lies one larger
  * block, such as a tape, until the next large one is asked for, whether that can use it or not.
+ * Both are given back before a MemoryError is raised, and by release_memory.
  * New large blocks are asked for in huge pages, which are found and cleared five times as fast. */
 #if defined(__linux__)
 #define _DEFAULT_SOURCE /* madvise */
 #include <sys/mman.h>
+#endif
+#if defined(__linux__)
+#include <malloc.h> /* malloc_trim, of glibc */
 #endif
 
 #include "binding.h"
@@ -46,7 +50,7 @@ static void *remove_from_shelf(size_t i) {
 }
 
 static void give_back(void *memory) {
-    if (memory) free(header_of(memory)->block);
+    if (memory) PyMem_Free(header_of(memory)->block);
 }
 
 /* At least `bytes` and at most a quarter more. */
@@ -104,9 +108,34 @@ static void ask_for_huge_pages(char *block, size_t bytes) {
 #endif
 }
 
+size_t memory_release(void) {
+    size_t bytes = 0;
+    if (atomic_flag_test_and_set(&shelf.taken)) return 0;
+    if (shelf.large) bytes += header_of(shelf.large)->bytes;
+    give_back(shelf.large);
+    shelf.large = NULL;
+    bytes += shelf.bytes;
+    while (shelf.count > 0) give_back(remove_from_shelf(shelf.count - 1));
+    atomic_flag_clear(&shelf.taken);
+#if defined(__GLIBC__)
+    malloc_trim(0); /* blocks below malloc's own threshold for mmap */
+#endif
+    return bytes;
+}
+
+bool memory_retry(void) {
+    if (!PyErr_ExceptionMatches(PyExc_MemoryError) || memory_release() == 0) return false;
+    PyErr_Clear();
+    return true;
+}
+
 static void *new_block(size_t bytes) {
     const size_t extra = CRNN_ALIGN + sizeof(header);
-    char *block = bytes > PY_SSIZE_T_MAX - extra ? NULL : malloc(bytes + extra);
+    char *block = NULL;
+    if (bytes <= PY_SSIZE_T_MAX - extra) {
+        do block = PyMem_Malloc(bytes + extra);
+        while (!block && memory_release() > 0);
+    }
     if (!block) return PyErr_NoMemory();
     ask_for_huge_pages(block, bytes + extra);
     char *memory = block + extra - ((uintptr_t)block + extra) % CRNN_ALIGN;
@@ -143,6 +172,7 @@ void free_aligned(void *memory) {
 typedef struct Buffer {
     PyObject_HEAD
     void *memory;
+    bool sealed; /* no array can write to the memory any more */
 } Buffer;
 
 static void buffer_dealloc(Buffer *self) {
@@ -158,12 +188,22 @@ static PyType_Slot buffer_slots[] = {
 PyType_Spec buffer_spec = {"crnn._core.Buffer", sizeof(Buffer), 0,
                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, buffer_slots};
 
-PyObject *new_array(module_state *module, int ndim, npy_intp *shape, crnn_dtype dtype) {
+bool buffer_is_sealed(const module_state *module, PyObject *owner) {
+    return Py_TYPE(owner) == module->buffer && ((const Buffer *)owner)->sealed;
+}
+
+void seal(const module_state *module, PyArrayObject *array) {
+    PyObject *owner = PyArray_BASE(array);
+    PyArray_CLEARFLAGS(array, NPY_ARRAY_WRITEABLE);
+    if (owner && Py_TYPE(owner) == module->buffer) ((Buffer *)owner)->sealed = true;
+}
+
+PyObject *new_array(module_state *module, int ndim, const npy_intp *shape, crnn_dtype dtype) {
     const int type = typenum_of(dtype);
     size_t bytes = crnn_dtype_size(dtype);
     for (int i = 0; i < ndim; i++)
         if (!crnn_size_mul(bytes, (size_t)shape[i], &bytes)) return PyErr_NoMemory();
-    if (bytes < BLOCK_UNIT) return PyArray_SimpleNew(ndim, shape, type);
+    if (bytes < BLOCK_UNIT) return new_plain_array(ndim, shape, type);
     Buffer *buffer = object_new(module->buffer);
     if (!buffer) return NULL;
     buffer->memory = alloc_aligned(bytes);

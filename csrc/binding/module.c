@@ -42,7 +42,7 @@ static bool add_alone(PyObject *module, PyType_Spec *spec, PyTypeObject *base) {
 
 static bool add_types(PyObject *module) {
     module_state *state = PyModule_GetState(module);
-    PyType_Spec *const alone[] = {&bidirectional_spec, &seq2seq_spec};
+    PyType_Spec *const alone[] = {&bidirectional_spec, &seq2seq_spec, &writing_spec};
     PyType_Spec *const cells[] = {&rnn_spec, &lstm_spec, &gru_spec, &janet_spec};
     state->tape = add_type(module, &tape_spec, NULL);
     state->stream = add_type(module, &stream_spec, NULL);

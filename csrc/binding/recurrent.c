@@ -74,23 +74,46 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
         return -1;
     npy_intp total = (npy_intp)made.at.total;
     const int type = typenum_of(layer->dtype);
-    made.flat_params = PyArray_ZEROS(1, &total, type, 0);
-    made.flat_grads = made.flat_params ? PyArray_ZEROS(1, &total, type, 0) : NULL;
+    made.flat_params = new_zeros(1, &total, type);
+    made.flat_grads = made.flat_params ? new_zeros(1, &total, type) : NULL;
     made.params = made.flat_grads ? parameter_dict(&made, made.flat_params) : NULL;
     made.grads = made.params ? parameter_dict(&made, made.flat_grads) : NULL;
     if (!made.grads) {
         recurrent_clear(&made);
         return -1;
     }
-    recurrent_clear(self);
+    Recurrent old = *self;
     self->layer = made.layer;
     self->at = made.at;
     self->flat_params = made.flat_params;
     self->flat_grads = made.flat_grads;
     self->params = made.params;
     self->grads = made.grads;
+    recurrent_clear(&old); /* last: what ends may run code that looks at the layer */
     return 0;
 }
+
+bool layer_hold(held_layer *held, const Recurrent *self) {
+    *held = (held_layer){0};
+    if (!recurrent_ready(self)) return false;
+    *held = (held_layer){.layer = self->layer,
+                         .at = self->at,
+                         .seed = self->seed,
+                         .flat_params = Py_NewRef(self->flat_params),
+                         .flat_grads = Py_NewRef(self->flat_grads)};
+    return true;
+}
+
+void layer_release(held_layer *held) {
+    Py_CLEAR(held->flat_params);
+    Py_CLEAR(held->flat_grads);
+}
+
+void *held_params(const held_layer *held) {
+    return PyArray_DATA((PyArrayObject *)held->flat_params);
+}
+
+void *held_grads(const held_layer *held) { return PyArray_DATA((PyArrayObject *)held->flat_grads); }
 
 bool recurrent_ready(const Recurrent *self) {
     if (self->flat_params) return true;

@@ -4,14 +4,17 @@
 
 /* ---- forward */
 
-static PyObject *new_sequence(const Recurrent *self, const call *c, size_t features) {
-    npy_intp shape[3] = {PyArray_DIM(c->x, 0), PyArray_DIM(c->x, 1), (npy_intp)features};
-    return new_array(self->module, 3, shape, self->layer.dtype);
+/* (B, T, features) of a call. */
+static PyArrayObject *new_sequence(module_state *module, const call *c, crnn_dtype dtype,
+                                   size_t features) {
+    const crnn_steps *given = &c->rows.given;
+    npy_intp shape[3] = {(npy_intp)given->batch, (npy_intp)given->steps, (npy_intp)features};
+    return (PyArrayObject *)new_array(module, 3, shape, dtype);
 }
 
 /* y, and what forward writes besides; the tape is NULL where nothing is kept. */
 typedef struct forward_result {
-    PyObject *y;
+    PyArrayObject *y;
     state_arrays final;
     Tape *tape;
 } forward_result;
@@ -32,12 +35,13 @@ static bool tape_memory(const crnn_forward_args *args) {
 }
 
 /* With a tape, the call is the tape's own. */
-static bool forward_call(const Recurrent *self, call *c, const state_arrays *initial,
-                         forward_result *out) {
-    crnn_forward_args args = {.layer = &self->layer,
-                              .kernels = crnn_kernels_now(self->layer.dtype),
+static bool forward_call(module_state *module, const held_layer *held, const call *c,
+                         const state_arrays *initial, forward_result *out) {
+    const crnn_layer *layer = &held->layer;
+    crnn_forward_args args = {.layer = layer,
+                              .kernels = crnn_kernels_now(layer->dtype),
                               .rows = &c->rows,
-                              .params = PyArray_DATA((PyArrayObject *)self->flat_params),
+                              .params = held_params(held),
                               .in = c->in,
                               .noise = c->noise,
                               .initial = state_pointers(initial),
@@ -45,11 +49,11 @@ static bool forward_call(const Recurrent *self, call *c, const state_arrays *ini
     size_t bytes;
     if (!check_status(crnn_forward_workspace(&args, &bytes), "x") || !tape_memory(&args))
         return false;
-    out->y = new_sequence(self, c, crnn_width(&self->layer));
-    if (!out->y || !state_new(&out->final, &self->layer, c->rows.given.batch)) return false;
+    out->y = new_sequence(module, c, layer->dtype, crnn_width(layer));
+    if (!out->y || !state_new(&out->final, layer, c->rows.given.batch)) return false;
     args.workspace = alloc_aligned(bytes);
     if (!args.workspace) return false;
-    args.y = seq_of((PyArrayObject *)out->y);
+    args.y = seq_of(out->y);
     args.final = state_pointers(&out->final);
     Py_BEGIN_ALLOW_THREADS crnn_forward(&args);
     Py_END_ALLOW_THREADS free_aligned(args.workspace);
@@ -70,21 +74,19 @@ static PyObject *forward_tuple(const forward_result *out) {
 static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool keep) {
     forward_result out = {0};
     state_arrays initial = {0};
+    held_layer held;
     call own = {0}, *c = &own;
     PyObject *result = NULL;
-    if (!recurrent_ready(self)) return NULL;
-    if (keep) {
-        out.tape = tape_new(self->module, &self->layer);
-        if (!out.tape) return NULL;
-        c = &out.tape->call;
-    }
-    if (call_init(c, &self->layer, self->seed, given) &&
-        state_parse(&initial, "state", &self->layer, c->rows.given.batch, given->state) &&
-        forward_call(self, c, &initial, &out))
+    if (!layer_hold(&held, self)) return NULL;
+    if (keep && (out.tape = tape_new(self->module, &held.layer))) c = &out.tape->call;
+    if ((!keep || out.tape) && call_init(c, self->module, &held, given, keep) &&
+        state_parse(&initial, "state", &held.layer, c->rows.given.batch, given->state) &&
+        forward_call(self->module, &held, c, &initial, &out))
         result = forward_tuple(&out);
     state_clear(&initial);
     forward_clear(&out);
     call_clear(&own);
+    layer_release(&held);
     return result;
 }
 
@@ -100,19 +102,19 @@ PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs) {
 
 /* ---- backward */
 
-static Tape *check_tape(const Recurrent *self, PyObject *object) {
-    if (!PyObject_TypeCheck(object, self->module->tape)) {
+static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyObject *object) {
+    if (!PyObject_TypeCheck(object, module->tape)) {
         PyErr_Format(PyExc_TypeError, "tape: expected the Tape that forward returned, got %.200R",
                      object);
         return NULL;
     }
     Tape *tape = (Tape *)object;
-    if (options_same(&tape->layer, &self->layer)) return tape;
+    if (options_same(&tape->layer, layer)) return tape;
     PyErr_Format(
         PyExc_ValueError,
         "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of another "
         "(cell %s, I=%zu, H=%zu) or with other options",
-        crnn_cell_describe(self->layer.cell)->name, self->layer.inputs, self->layer.hidden,
+        crnn_cell_describe(layer->cell)->name, layer->inputs, layer->hidden,
         crnn_cell_describe(tape->layer.cell)->name, tape->layer.inputs, tape->layer.hidden);
     return NULL;
 }
@@ -120,7 +122,8 @@ static Tape *check_tape(const Recurrent *self, PyObject *object) {
 /* What backward reads and writes besides the tape. */
 typedef struct backward_result {
     PyArrayObject *dy; /* NULL: None */
-    PyObject *dx;      /* NULL where x was symbols */
+    crnn_seq dy_seq;   /* where it lies */
+    PyArrayObject *dx; /* NULL where x was symbols */
     state_arrays dfinal, dinitial;
     void *trace; /* or NULL: not wanted */
 } backward_result;
@@ -136,33 +139,39 @@ static void backward_clear(backward_result *out) {
 static bool backward_parse(const Tape *tape, PyObject *dy, PyObject *dstate, backward_result *out) {
     const crnn_layer *layer = &tape->layer;
     const crnn_steps *given = &tape->call.rows.given;
-    const dims shape = {
-        3,
-        {(npy_intp)given->batch, (npy_intp)given->steps, (npy_intp)crnn_width(layer)},
-        {"B", "T", layer->projected ? "P" : "H"}};
-    if (dy != Py_None && !(out->dy = float_array("dy", dy, layer->dtype, &shape, false)))
+    dims shape = {3,
+                  {(npy_intp)given->batch, (npy_intp)given->steps, (npy_intp)crnn_width(layer)},
+                  {"B", "T", layer->projected ? "P" : "H"}};
+    if (dy != Py_None &&
+        !(out->dy = sequence_array(NULL, "dy", dy, layer->dtype, &shape, &out->dy_seq)))
         return false;
     return state_parse(&out->dfinal, "dstate", layer, given->batch, dstate);
 }
 
-static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward_result *out) {
+static bool backward_buffers(module_state *module, const Tape *tape, bool trace,
+                             backward_result *out) {
     const call *c = &tape->call;
-    if (!state_new(&out->dinitial, &self->layer, c->rows.given.batch)) return false;
-    if (!c->in.symbols && !(out->dx = new_sequence(self, c, self->layer.inputs))) return false;
-    if (trace && !(out->trace = trace_new(tape))) return false;
+    const crnn_layer *layer = &tape->layer;
+    return state_new(&out->dinitial, layer, c->rows.given.batch) &&
+           (c->in.symbols || (out->dx = new_sequence(module, c, layer->dtype, layer->inputs))) &&
+           (!trace || (out->trace = trace_new(tape)));
+}
+
+static bool backward_run(const held_layer *held, const Tape *tape, const backward_result *out) {
+    const call *c = &tape->call;
     crnn_backward_args args = {
-        .layer = &self->layer,
+        .layer = &held->layer,
         .rows = &c->rows,
         .tape = &tape->tape,
-        .params = PyArray_DATA((PyArrayObject *)self->flat_params),
+        .params = held_params(held),
         .in = c->in,
         .noise = c->noise,
         .from_learned = c->from_learned,
-        .dy = out->dy ? seq_of(out->dy) : (crnn_seq){0},
+        .dy = out->dy_seq,
         .dfinal = state_pointers(&out->dfinal),
         .dinitial = state_pointers(&out->dinitial),
-        .grads = PyArray_DATA((PyArrayObject *)self->flat_grads),
-        .dx = out->dx ? seq_of((PyArrayObject *)out->dx) : (crnn_seq){0},
+        .grads = held_grads(held),
+        .dx = out->dx ? seq_of(out->dx) : (crnn_seq){0},
         .trace = out->trace,
     };
     size_t bytes;
@@ -176,18 +185,22 @@ static bool backward_run(const Recurrent *self, Tape *tape, bool trace, backward
 
 static PyObject *backward_tuple(const backward_result *out) {
     PyObject *dstate = state_object(&out->dinitial);
-    PyObject *tuple = dstate ? PyTuple_Pack(2, out->dx ? out->dx : Py_None, dstate) : NULL;
+    PyObject *dx = out->dx ? (PyObject *)out->dx : Py_None;
+    PyObject *tuple = dstate ? PyTuple_Pack(2, dx, dstate) : NULL;
     drop(dstate);
     return tuple;
 }
 
 bool recurrent_check_backward(const Recurrent *self, PyObject *tape_object, PyObject *dstate) {
-    const Tape *tape = recurrent_ready(self) ? check_tape(self, tape_object) : NULL;
+    held_layer held;
     state_arrays parsed = {0};
-    if (!tape || !state_parse(&parsed, "dstate", &self->layer, tape->call.rows.given.batch, dstate))
-        return false;
+    if (!layer_hold(&held, self)) return false;
+    const Tape *tape = check_tape(self->module, &held.layer, tape_object);
+    const bool fine =
+        tape && state_parse(&parsed, "dstate", &held.layer, tape->call.rows.given.batch, dstate);
     state_clear(&parsed);
-    return true;
+    layer_release(&held);
+    return fine;
 }
 
 /* For compositions: whether backward would take these, before any part of them has added to its
@@ -198,22 +211,35 @@ PyObject *recurrent_check(Recurrent *self, PyObject *args) {
     return recurrent_check_backward(self, tape, dstate) ? Py_NewRef(Py_None) : NULL;
 }
 
-PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"tape", "dy", "dstate", "trace", NULL};
-    PyObject *tape_object, *dy, *dstate = Py_None, *result = NULL;
-    int trace = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$p:backward", names, &tape_object, &dy,
-                                     &dstate, &trace) ||
-        !recurrent_ready(self))
-        return NULL;
-    Tape *tape = check_tape(self, tape_object);
-    if (!tape) return NULL;
+static PyObject *run_backward(Recurrent *self, const held_layer *held, Tape *tape, PyObject *dy,
+                              PyObject *dstate, bool trace) {
     backward_result out = {0};
+    writer writer;
+    PyObject *result = NULL;
     if (backward_parse(tape, dy, dstate, &out) &&
-        backward_run(self, tape, trace || tape->traced, &out)) {
-        tape_take_trace(tape, &out.trace);
-        result = backward_tuple(&out);
+        backward_buffers(self->module, tape, trace || tape->traced, &out) &&
+        writer_enter(self->module, &writer, (PyObject *)self)) {
+        if (backward_run(held, tape, &out)) {
+            tape_take_trace(tape, &out.trace);
+            result = backward_tuple(&out);
+        }
+        writer_leave(self->module, &writer);
     }
     backward_clear(&out);
+    return result;
+}
+
+PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"tape", "dy", "dstate", "trace", NULL};
+    PyObject *object, *dy, *dstate = Py_None, *result = NULL;
+    held_layer held;
+    int trace = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$p:backward", names, &object, &dy, &dstate,
+                                     &trace) ||
+        !layer_hold(&held, self))
+        return NULL;
+    Tape *tape = check_tape(self->module, &held.layer, object);
+    if (tape) result = run_backward(self, &held, tape, dy, dstate, trace);
+    layer_release(&held);
     return result;
 }

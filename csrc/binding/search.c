@@ -161,26 +161,15 @@ bool search_is_done(const Search *self) {
     return self->search.live == 0 || self->search.steps == self->max_steps;
 }
 
-/* logits (live, K), as float32 where they are that, else as float64. */
-static PyArrayObject *logits_array(const Search *self, PyObject *object, crnn_dtype *dtype) {
-    const dims shape = {
-        2, {(npy_intp)self->search.live, (npy_intp)self->search.options.symbols}, {"live", "K"}};
-    PyArrayObject *given = as_array("logits", object), *logits;
-    if (!given) return NULL;
-    *dtype = PyArray_TYPE(given) == NPY_FLOAT32 ? CRNN_F32 : CRNN_F64;
-    logits = float_array("logits", (PyObject *)given, *dtype, &shape, true);
-    drop(given);
-    return logits;
-}
-
 /* A new array with a copy of n elements, or NULL. */
 static PyObject *copied_array(int type, size_t n, const void *from) {
     npy_intp shape[1] = {(npy_intp)n};
-    PyArrayObject *array = (PyArrayObject *)PyArray_SimpleNew(1, shape, type);
+    PyArrayObject *array = (PyArrayObject *)new_plain_array(1, shape, type);
     if (array && n) memcpy(PyArray_DATA(array), from, (size_t)PyArray_NBYTES(array));
     return (PyObject *)array;
 }
 
+/* Takes the references. */
 static PyObject *pair_of(PyObject *first, PyObject *second) {
     PyObject *pair = first && second ? PyTuple_Pack(2, first, second) : NULL;
     drop(first);
@@ -193,13 +182,37 @@ void search_refuse_nan(const Search *self) {
                  self->search.steps);
 }
 
+bool search_ready(const Search *self) {
+    if (!self->busy) return true;
+    PyErr_SetString(PyExc_RuntimeError, "search: a generation is using it");
+    return false;
+}
+
+/* Whether there is a step to do; an exception otherwise. */
+static bool may_step(const Search *self) {
+    if (!search_ready(self)) return false;
+    if (!search_is_done(self)) return true;
+    PyErr_SetString(PyExc_ValueError, "logits: expected none, the search has ended");
+    return false;
+}
+
+/* logits (live, K), as float32 where they are that, else as float64. Whether there is a step to do
+ * is looked at once no code of the caller's runs any more. */
+static PyArrayObject *logits_array(const Search *self, PyObject *object, crnn_dtype *dtype) {
+    const crnn_search *s = &self->search;
+    PyArrayObject *given = as_array("logits", object), *logits = NULL;
+    if (given && may_step(self)) {
+        const dims shape = {2, {(npy_intp)s->live, (npy_intp)s->options.symbols}, {"live", "K"}};
+        *dtype = PyArray_TYPE(given) == NPY_FLOAT32 ? CRNN_F32 : CRNN_F64;
+        logits = float_array("logits", (PyObject *)given, *dtype, &shape, true);
+    }
+    drop(given);
+    return logits;
+}
+
 static PyObject *search_step(Search *self, PyObject *object) {
     crnn_search *s = &self->search;
     crnn_dtype dtype;
-    if (search_is_done(self)) {
-        PyErr_SetString(PyExc_ValueError, "logits: expected none, the search has ended");
-        return NULL;
-    }
     PyArrayObject *logits = logits_array(self, object, &dtype);
     if (!logits) return NULL;
     const bool ready = search_room(self) > 0;
@@ -219,7 +232,7 @@ static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
     PyObject *given = NULL;
     size_t n_best = 1;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:result", names, &given) ||
-        (given && !parse_size("n_best", given, &n_best)))
+        (given && !parse_size("n_best", given, &n_best)) || !search_ready(self))
         return NULL;
     if (n_best > s->options.width) {
         PyErr_Format(PyExc_ValueError, "n_best: expected at most width=%zu, got %zu",
@@ -227,8 +240,8 @@ static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     npy_intp shape[3] = {(npy_intp)s->options.groups, (npy_intp)n_best, (npy_intp)s->steps};
-    PyObject *tokens = PyArray_SimpleNew(3, shape, NPY_INT64);
-    PyObject *scores = tokens ? PyArray_SimpleNew(2, shape, NPY_FLOAT64) : NULL;
+    PyObject *tokens = new_plain_array(3, shape, NPY_INT64);
+    PyObject *scores = tokens ? new_plain_array(2, shape, NPY_FLOAT64) : NULL;
     if (scores)
         crnn_search_result(s, n_best, s->steps, PyArray_DATA((PyArrayObject *)tokens),
                            PyArray_DATA((PyArrayObject *)scores));

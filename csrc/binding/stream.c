@@ -53,8 +53,8 @@ static bool set_state(Stream *self, PyObject *given) {
 }
 
 /* The learned state, or zeros. */
-static bool start_init(Stream *self, const Recurrent *layer) {
-    const char *params = PyArray_DATA((PyArrayObject *)layer->flat_params);
+static bool start_init(Stream *self, const held_layer *layer) {
+    const char *params = held_params(layer);
     PyArrayObject *parts[2];
     if (!state_new(&self->start, &self->layer, 1)) return false;
     parts[0] = self->start.h;
@@ -83,7 +83,7 @@ static crnn_forward_args step_args(const Stream *self, crnn_input in) {
                                .workspace = self->workspace};
 }
 
-static bool stream_buffers(Stream *self, const Recurrent *layer) {
+static bool stream_buffers(Stream *self, const held_layer *layer) {
     size_t words, packed, bytes;
     const crnn_steps step = {.batch = self->batch, .steps = 1, .reverse = self->layer.reverse};
     if (!check_status(crnn_rows_size(&step, &words), "batch")) return false;
@@ -94,8 +94,7 @@ static bool stream_buffers(Stream *self, const Recurrent *layer) {
         return false;
     self->packed = alloc_aligned(packed);
     if (!self->packed) return false;
-    crnn_pack(&self->layer, self->kernels, PyArray_DATA((PyArrayObject *)layer->flat_params),
-              self->packed);
+    crnn_pack(&self->layer, self->kernels, held_params(layer), self->packed);
     const crnn_forward_args args = step_args(self, (crnn_input){0});
     if (!check_status(crnn_forward_workspace(&args, &bytes), "batch")) return false;
     self->workspace = alloc_aligned(bytes);
@@ -103,25 +102,28 @@ static bool stream_buffers(Stream *self, const Recurrent *layer) {
            start_init(self, layer);
 }
 
-static PyObject *stream_new(Recurrent *layer, PyObject *batch, PyObject *state) {
-    size_t rows = 1;
-    if (batch && !parse_size("batch", batch, &rows)) return NULL;
-    Stream *self = object_new(layer->module->stream);
+static PyObject *stream_new(module_state *module, const held_layer *layer, size_t batch,
+                            PyObject *state) {
+    Stream *self = object_new(module->stream);
     if (!self) return NULL;
     self->layer = layer->layer;
     self->kernels = crnn_kernels_now(layer->layer.dtype);
-    self->batch = rows;
+    self->batch = batch;
     if (!stream_buffers(self, layer) || !set_state(self, state)) Py_CLEAR(self);
     return (PyObject *)self;
 }
 
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"batch", "state", NULL};
-    PyObject *batch = NULL, *state = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:stream", names, &batch, &state) ||
-        !recurrent_ready(self))
+    PyObject *given = NULL, *state = Py_None;
+    held_layer held;
+    size_t batch = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:stream", names, &given, &state) ||
+        (given && !parse_size("batch", given, &batch)) || !layer_hold(&held, self))
         return NULL;
-    return stream_new(self, batch, state);
+    PyObject *stream = stream_new(self->module, &held, batch, state);
+    layer_release(&held);
+    return stream;
 }
 
 /* x of one step, (B, I) floats or (B,) integers, as the core's input. A new reference to what it
@@ -149,7 +151,7 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
     crnn_input in = {0};
     PyArrayObject *x = step_input(self, object, &in);
     PyArrayObject *y =
-        x ? (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype)) : NULL;
+        x ? (PyArrayObject *)new_plain_array(2, shape, typenum_of(self->layer.dtype)) : NULL;
     if (y) {
         crnn_forward_args args = step_args(self, in);
         args.y = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)shape[1], 0};

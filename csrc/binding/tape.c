@@ -16,9 +16,9 @@ static void tape_dealloc(Tape *self) {
 
 /* A new array (B, T, features) for the core to fill. */
 static PyArrayObject *new_view(const Tape *self, size_t features) {
-    npy_intp shape[3] = {PyArray_DIM(self->call.x, 0), PyArray_DIM(self->call.x, 1),
-                         (npy_intp)features};
-    return (PyArrayObject *)PyArray_SimpleNew(3, shape, typenum_of(self->layer.dtype));
+    const crnn_steps *given = &self->call.rows.given;
+    npy_intp shape[3] = {(npy_intp)given->batch, (npy_intp)given->steps, (npy_intp)features};
+    return (PyArrayObject *)new_plain_array(3, shape, typenum_of(self->layer.dtype));
 }
 
 void *trace_new(const Tape *tape) {
@@ -101,8 +101,8 @@ static PyObject *get_dgates(Tape *self, void *unused) {
 static PyObject *show_terms(const Tape *self, char gate) {
     const crnn_traced t = traced(self);
     PyArrayObject *d = new_view(self, self->layer.hidden);
-    PyArrayObject *h = new_view(self, crnn_width(&self->layer));
-    PyObject *pair = d && h ? PyTuple_Pack(2, d, h) : NULL;
+    PyArrayObject *h = d ? new_view(self, crnn_width(&self->layer)) : NULL;
+    PyObject *pair = h ? PyTuple_Pack(2, d, h) : NULL;
     if (pair) {
         crnn_trace_product(&t, gate, PyArray_DATA(d));
         crnn_trace_read(&t, gate, PyArray_DATA(h));
@@ -124,12 +124,11 @@ static PyObject *get_kept(Tape *self, void *unused) {
     const size_t gates = strlen(crnn_cell_describe(self->layer.cell)->gates);
     npy_intp shape[2] = {(npy_intp)crnn_width(&self->layer),
                          (npy_intp)(gates * self->layer.hidden)};
-    PyArrayObject *ones =
-        (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
-    PyArrayObject *kept =
-        (PyArrayObject *)PyArray_SimpleNew(2, shape, typenum_of(self->layer.dtype));
-    PyObject *one = PyFloat_FromDouble(1), *shown = NULL;
-    if (ones && kept && one && PyArray_FillWithScalar(ones, one) == 0)
+    const int type = typenum_of(self->layer.dtype);
+    PyArrayObject *ones = (PyArrayObject *)new_plain_array(2, shape, type);
+    PyArrayObject *kept = ones ? (PyArrayObject *)new_plain_array(2, shape, type) : NULL;
+    PyObject *one = kept ? PyFloat_FromDouble(1) : NULL, *shown = NULL;
+    if (one && PyArray_FillWithScalar(ones, one) == 0)
         shown = crnn_trace_dropped(&t, &self->call.noise, PyArray_DATA(ones), PyArray_DATA(kept))
                     ? PyArray_Transpose(kept, NULL)
                     : Py_NewRef(Py_None);
@@ -143,7 +142,7 @@ static PyObject *get_read(Tape *self, void *unused) {
     (void)unused;
     const crnn_rows *rows = &self->call.rows;
     npy_intp shape[2] = {(npy_intp)rows->given.batch, (npy_intp)rows->given.steps};
-    PyArrayObject *array = (PyArrayObject *)PyArray_ZEROS(2, shape, NPY_BOOL, 0);
+    PyArrayObject *array = (PyArrayObject *)new_zeros(2, shape, NPY_BOOL);
     npy_bool *read = array ? PyArray_DATA(array) : NULL;
     for (size_t t = 0; array && t < rows->given.steps; t++)
         for (size_t i = 0; i < rows->active[t]; i++)

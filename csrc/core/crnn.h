@@ -179,8 +179,8 @@ char crnn_cell_b_h(crnn_cell cell);
 typedef struct crnn_steps {
     size_t batch, steps;    /* B, T */
     const int64_t *lengths; /* [B], each 0..T; NULL: all are T */
-    const bool *mask;       /* [B][T] the steps that are read; NULL: all are */
-    const bool *resets;     /* [B][T] a row is cut before these; NULL: nowhere */
+    const uint8_t *mask;    /* [B][T] not 0: the steps that are read; NULL: all are */
+    const uint8_t *resets;  /* [B][T] not 0: a row is cut before these; NULL: nowhere */
     bool reverse;           /* pieces are read from their last step to their first */
 } crnn_steps;
 
@@ -360,7 +360,7 @@ bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const voi
 /* y = x W + b. x [n][inputs], w (inputs, outputs), b [outputs] or NULL, y [n][outputs], all dense.
  */
 typedef struct crnn_dense {
-    crnn_dtype dtype;
+    const crnn_kernels *kernels; /* of the type of all buffers */
     size_t n, inputs, outputs;
 } crnn_dense;
 
@@ -378,7 +378,7 @@ void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int6
 /* y [n][size] = x, 0 with probability p, else divided by 1 - p; both dense. Row i has the numbers
  * of row row_of[i] and step step_of[i]. */
 typedef struct crnn_dropout {
-    crnn_dtype dtype;
+    const crnn_kernels *kernels; /* of the type of both buffers */
     crnn_noise noise;
     double p;
     size_t n, size;

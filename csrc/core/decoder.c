@@ -22,7 +22,7 @@ void crnn_drop_step(const crnn_decoder *d, size_t l, size_t t, size_t from, size
     for (size_t i = from; i < to; i++) {
         const size_t row = d->rows->order[i];
         const int64_t row_of = (int64_t)row, step_of = level->variational ? 0 : (int64_t)t;
-        const crnn_dropout drop = {.dtype = d->kernels->dtype,
+        const crnn_dropout drop = {.kernels = d->kernels,
                                    .noise = level->dropout_noise,
                                    .p = level->dropout,
                                    .n = 1,

@@ -1,10 +1,10 @@
-/* What stands around recurrent layers: dense maps, losses, optimizer steps. Each call finds the
- * table in use; products are shared out among threads by rows. */
+/* What stands around recurrent layers: dense maps, losses, optimizer steps. One call asks for the
+ * kernels once, or its caller did; products are shared out among threads by rows. */
 #include "kernels.h"
 
 crnn_status crnn_dense_workspace(const crnn_dense *dense, size_t *bytes) {
-    const crnn_kernels *k = crnn_kernels_now(dense->dtype);
-    const size_t item = crnn_dtype_size(dense->dtype), most = TILE_VECS * k->width;
+    const crnn_kernels *k = dense->kernels;
+    const size_t item = crnn_dtype_size(k->dtype), most = TILE_VECS * k->width;
     size_t padded_in, padded_out;
     if (!crnn_size_add(dense->inputs, most, &padded_in) ||
         !crnn_size_add(dense->outputs, most, &padded_out))
@@ -32,13 +32,13 @@ static void product_part(void *context, size_t part, size_t parts) {
 }
 
 static void run_product(const crnn_dense *dense, crnn_product product) {
-    product_job job = {crnn_kernels_now(dense->dtype), product};
+    product_job job = {dense->kernels, product};
     crnn_team(dense_work(dense), dense->n, product_part, &job);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,
                         void *y, void *workspace) {
-    crnn_kernels_now(dense->dtype)->pack_dense(dense->inputs, dense->outputs, w, workspace);
+    dense->kernels->pack_dense(dense->inputs, dense->outputs, w, workspace);
     run_product(dense, (crnn_product){.n = dense->n,
                                       .inner = dense->inputs,
                                       .columns = dense->outputs,
@@ -60,7 +60,7 @@ static void outer_part(void *context, size_t part, size_t parts) {
 
 void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, const void *dy,
                          void *dw, void *db, void *dx, void *workspace) {
-    const crnn_kernels *k = crnn_kernels_now(dense->dtype);
+    const crnn_kernels *k = dense->kernels;
     outer_job job = {.kernels = k,
                      .outer = {.n = dense->n,
                                .inner = dense->inputs,
@@ -90,8 +90,7 @@ typedef struct dropout_job {
 static void dropout_part(void *context, size_t part, size_t parts) {
     const dropout_job *job = context;
     const size_t n = job->d->n;
-    crnn_kernels_now(job->d->dtype)
-        ->dropout(job->d, n * part / parts, n * (part + 1) / parts, job->x, job->y);
+    job->d->kernels->dropout(job->d, n * part / parts, n * (part + 1) / parts, job->x, job->y);
 }
 
 void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y) {

@@ -16,12 +16,12 @@ static size_t row_end(const crnn_steps *s, size_t row) {
 }
 
 static bool is_there(const crnn_steps *s, size_t row, size_t t) {
-    return !s->mask || s->mask[row * s->steps + t];
+    return !s->mask || s->mask[row * s->steps + t] != 0;
 }
 
 /* Whether a piece begins at step t of a row: nothing is read before step 0 in reverse. */
 static bool is_cut(const crnn_steps *s, size_t row, size_t t) {
-    return s->resets && s->resets[row * s->steps + t] && !(s->reverse && t == 0);
+    return s->resets && s->resets[row * s->steps + t] != 0 && !(s->reverse && t == 0);
 }
 
 /* The piece behind p, or the first one where p->end is not set; false behind the last one. */
@@ -46,7 +46,7 @@ static piece before_all(void) { return (piece){.end = (size_t)-1}; }
 /* Pieces that there are at most; B * T fits. */
 static size_t most_pieces(const crnn_steps *s) {
     size_t count = s->batch;
-    for (size_t i = 0; s->resets && i < s->batch * s->steps; i++) count += s->resets[i];
+    for (size_t i = 0; s->resets && i < s->batch * s->steps; i++) count += s->resets[i] != 0;
     return count;
 }
 

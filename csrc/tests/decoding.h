@@ -233,7 +233,7 @@ static inline void ask(const inputs *in, const int64_t *there, progress *s) {
     a.queries = 1;
     a.query_lengths = there;
     if (in->w_query) {
-        const crnn_dense dense = {in->kernels->dtype, in->batch, P, A};
+        const crnn_dense dense = {in->kernels, in->batch, P, A};
         size_t bytes;
         CHECK(crnn_dense_workspace(&dense, &bytes) == CRNN_OK, "workspace");
         crnn_dense_forward(&dense, h, in->w_query, NULL, s->query, fenced(bytes));

@@ -109,7 +109,7 @@ static inline guess first_guess(const model *m, size_t b) {
 
 /* Logits of rows [n] of h and context. */
 static inline void *logits_of(const model *m, size_t n, const void *joined) {
-    const crnn_dense dense = {m->in.kernels->dtype, n, joined_width(&m->in), K};
+    const crnn_dense dense = {m->in.kernels, n, joined_width(&m->in), K};
     size_t bytes;
     void *logits = fenced(n * K * item_of(&m->in));
     CHECK(crnn_dense_workspace(&dense, &bytes) == CRNN_OK, "workspace");

@@ -179,7 +179,7 @@ static void check_all_add_rows(const crnn_kernels *k) {
 
 static void check_dense(const crnn_kernels *k, size_t threads) {
     const crnn_dtype d = k->dtype;
-    const crnn_dense map = {d, 230, 71, 97};
+    const crnn_dense map = {k, 230, 71, 97};
     const size_t n = map.n, I = map.inputs, K = map.outputs, item = crnn_dtype_size(d);
     const size_t mark = fences_used;
     const void *x = sampled(d, 1, n * I), *w = sampled(d, 2, I * K), *b = sampled(d, 3, K);
@@ -188,7 +188,6 @@ static void check_dense(const crnn_kernels *k, size_t threads) {
     void *dw = copied(dw0, I * K * item);
     size_t bytes;
     crnn_set_threads(threads);
-    crnn_isa_select(k->isa);
     CHECK(crnn_dense_workspace(&map, &bytes) == CRNN_OK, "%s %s", WHERE(k));
     crnn_dense_forward(&map, x, w, b, y, fenced(bytes));
     crnn_dense_backward(&map, x, w, dy, dw, db, dx, fenced(bytes));

@@ -88,7 +88,7 @@ static void check_dropout(const crnn_kernels *k, size_t n, size_t size, double p
         row_of[i] = (int64_t)(i % 29) * 3;
         step_of[i] = (int64_t)(i / 29) * 1000003 % 4294967296;
     }
-    const crnn_dropout d = {k->dtype, some_noise(), p, n, size, row_of, step_of};
+    const crnn_dropout d = {k, some_noise(), p, n, size, row_of, step_of};
     crnn_dropout_apply(&d, x, y);
     k->dropout(&d, n / 3, n, x, parts);
     k->dropout(&d, 0, n / 3, x, parts);
@@ -170,7 +170,7 @@ static void drop_ones(const crnn_kernels *k, crnn_noise noise, double p, bool *o
         row_of[i] = (int64_t)(i / STEPS);
         step_of[i] = (int64_t)(i % STEPS);
     }
-    const crnn_dropout d = {k->dtype, noise, p, n, UNITS, row_of, step_of};
+    const crnn_dropout d = {k, noise, p, n, UNITS, row_of, step_of};
     k->dropout(&d, 0, n, x, y);
     for (size_t i = 0; i < NUMBERS; i++) out[i] = real_at(k->dtype, y, i) == 0;
     fences_release(mark);

@@ -1,0 +1,196 @@
+/* Which threads are in a backward, and which gradients they add to: two of them may not add to the
+ * same ones at a time, because what one adds would be lost without a word.
+ *
+ * Every backward enters here before it writes and leaves when it is done. The outermost backward of
+ * a thread speaks for all the layers inside it, so that a model refuses as a whole, before any part
+ * of it has changed. As long as one thread alone is in a backward, entering looks at nothing but
+ * this list; gradients are compared, by their addresses, only where two threads meet. The list is
+ * read and written with the GIL held. */
+#include "binding.h"
+
+static void forget_places(places *p) {
+    PyMem_Free(p->address);
+    *p = (places){0};
+}
+
+static bool list_places(places *p, PyObject *arrays) {
+    const Py_ssize_t count = PyList_Size(arrays);
+    p->address = PyMem_Calloc((size_t)count + 1, sizeof *p->address); /* never NULL once asked */
+    if (!p->address) return PyErr_NoMemory() != NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyArrayObject *array = as_array("grads", PyList_GetItem(arrays, i));
+        if (!array) return false;
+        if (PyArray_SIZE(array) > 0) p->address[p->count++] = PyArray_DATA(array);
+        drop(array);
+    }
+    return true;
+}
+
+/* The addresses of all gradients of a layer. */
+static bool find_places(places *p, PyObject *layer) {
+    PyObject *grads = PyObject_GetAttrString(layer, "grads");
+    PyObject *arrays = grads ? PyMapping_Values(grads) : NULL;
+    *p = (places){0};
+    const bool found = arrays && list_places(p, arrays);
+    if (!found) forget_places(p);
+    drop(arrays);
+    drop(grads);
+    return found;
+}
+
+static bool overlap(const places *a, const places *b) {
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t j = 0; j < b->count; j++)
+            if (a->address[i] == b->address[j]) return true;
+    return false;
+}
+
+/* Finds the places of a writer in the list. Code of Python's runs meanwhile, so the list may be
+ * another one afterwards. */
+static bool complete(module_state *module, const writer *which) {
+    PyObject *layer = Py_NewRef(which->layer);
+    places found;
+    const bool fine = find_places(&found, layer);
+    for (writer *w = module->writers; w && fine; w = w->next) {
+        if (w != which || w->layer != layer || w->places.address) continue;
+        w->places = found;
+        found = (places){0};
+    }
+    if (fine) forget_places(&found);
+    drop(layer);
+    return fine;
+}
+
+static const writer *incomplete(const module_state *module) {
+    const writer *w = module->writers;
+    while (w && w->places.address) w = w->next;
+    return w;
+}
+
+/* False with an exception where another thread writes what this one is going to. */
+static bool may_write(module_state *module, writer *self) {
+    const writer *unknown;
+    if (!find_places(&self->places, self->layer)) return false;
+    while ((unknown = incomplete(module)))
+        if (!complete(module, unknown)) return false;
+    for (const writer *w = module->writers; w; w = w->next) {
+        if (!overlap(&self->places, &w->places)) continue;
+        PyErr_SetString(PyExc_RuntimeError,
+                        "backward: another thread is adding to the same gradients; call backward "
+                        "one after the other, or give each thread a copy of the model");
+        return false;
+    }
+    return true;
+}
+
+static void forget_writer(writer *w) {
+    w->listed = false;
+    Py_CLEAR(w->layer);
+    forget_places(&w->places);
+}
+
+bool writer_enter(module_state *module, writer *w, PyObject *layer) {
+    *w = (writer){.thread = PyThread_get_thread_ident()};
+    for (const writer *other = module->writers; other; other = other->next)
+        if (other->thread == w->thread) return true;
+    w->layer = Py_NewRef(layer);
+    if (module->writers && !may_write(module, w)) {
+        forget_writer(w);
+        return false;
+    }
+    w->listed = true;
+    w->next = module->writers;
+    module->writers = w;
+    return true;
+}
+
+void writer_leave(module_state *module, writer *w) {
+    writer **at = &module->writers;
+    if (!w->listed) return;
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+    forget_writer(w);
+}
+
+/* ---- the type: a context manager, for backwards in Python */
+
+typedef struct Writing {
+    PyObject_HEAD
+    module_state *module;
+    PyObject *layer; /* owned */
+    writer writer;
+    bool entered;
+} Writing;
+
+static PyObject *writing_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *layer;
+    module_state *module = state_of_type(type);
+    if (!module || (kwargs && PyDict_Size(kwargs) > 0)) {
+        if (module) PyErr_SetString(PyExc_TypeError, "Writing() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O:Writing", &layer)) return NULL;
+    Writing *self = object_new(type);
+    if (!self) return NULL;
+    self->module = module;
+    self->layer = Py_NewRef(layer);
+    return (PyObject *)self;
+}
+
+static PyObject *writing_enter(Writing *self, PyObject *unused) {
+    (void)unused;
+    if (self->entered) {
+        PyErr_SetString(PyExc_RuntimeError, "Writing: entered already");
+        return NULL;
+    }
+    self->entered = true;
+    if (writer_enter(self->module, &self->writer, self->layer)) return Py_NewRef(Py_None);
+    self->entered = false;
+    return NULL;
+}
+
+static PyObject *writing_exit(Writing *self, PyObject *unused) {
+    (void)unused;
+    writer_leave(self->module, &self->writer);
+    self->entered = false;
+    return Py_NewRef(Py_None);
+}
+
+static int writing_traverse(Writing *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->layer);
+    return 0;
+}
+
+static int writing_clear(Writing *self) {
+    Py_CLEAR(self->layer);
+    return 0;
+}
+
+static void writing_dealloc(Writing *self) {
+    PyObject_GC_UnTrack(self);
+    writer_leave(self->module, &self->writer);
+    writing_clear(self);
+    object_free(self);
+}
+
+static PyMethodDef writing_methods[] = {
+    {"__enter__", (PyCFunction)writing_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)writing_exit, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyType_Slot writing_slots[] = {
+    {Py_tp_doc,
+     (void *)PyDoc_STR("Writing(layer, /)\n--\n\n"
+                       "A context within which this thread adds to the gradients of a layer: "
+                       "RuntimeError where another thread does. Nested ones do nothing.")},
+    {Py_tp_new, writing_new},
+    {Py_tp_dealloc, writing_dealloc},
+    {Py_tp_traverse, writing_traverse},
+    {Py_tp_clear, writing_clear},
+    {Py_tp_methods, writing_methods},
+    {0, NULL},
+};
+PyType_Spec writing_spec = {"crnn._core.Writing", sizeof(Writing), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, writing_slots};
