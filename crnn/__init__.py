@@ -15,7 +15,7 @@ if _util.find_spec("crnn._core") is None:
 from crnn import diagnostics, losses, optim, plotting, reference
 from crnn._version import __version__
 from crnn.checkpoint import load, save
-from crnn.configuration import set_num_threads, show_config
+from crnn.configuration import release_memory, set_num_threads, show_config
 from crnn.diagnostics.watching import watch
 from crnn.generation import generate
 from crnn.gradcheck import gradcheck
@@ -59,6 +59,7 @@ __all__ = [
     "optim",
     "plotting",
     "reference",
+    "release_memory",
     "save",
     "set_num_threads",
     "show_config",

@@ -45,3 +45,25 @@ def set_num_threads(n: int) -> None:
         At least 1. At first it is the number of cores this process may use, or CRNN_NUM_THREADS.
     """
     _core.set_num_threads(n)
+
+
+def release_memory() -> int:
+    """Give memory that is kept for later calls back to the operating system.
+
+    Freed tapes and large arrays are kept, up to 64 MiB and one block of up to 512 MiB, because the
+    next training step asks for blocks of the same sizes. Memory that is kept is also given back
+    before a MemoryError is raised.
+
+    Returns
+    -------
+    int
+        Bytes that were given back.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> _ = crnn.release_memory()
+    >>> crnn.release_memory()
+    0
+    """
+    return _core.release_memory()

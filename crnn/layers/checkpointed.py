@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn import _core
 from crnn.layers.base import (
     Array,
     as_array,
@@ -245,10 +246,14 @@ class Checkpointed(RunsParts):
         A trace takes the memory that was saved: the tapes of all windows are kept for it.
         """
         self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
-        traced = tape.traces.begin()
         dy = _gradient(tape, dy)
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            return self._windows_back(tape, dy, dstate, tape.traces.begin())
+
+    def _windows_back(self, tape: Any, dy: Any, dstate: Any, traced: bool) -> tuple[Any, Any]:
+        """dx, dstate of all windows, from the last to the first."""
         dx = None
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
@@ -278,9 +283,9 @@ def _checked(given: Given, x: Array) -> Given:
     if lengths is not None:
         lengths = check_lengths(lengths, x.shape).astype(np.int64)  # a copy
     if mask is not None:
-        mask = check_steps("mask", mask, x.shape).copy()
+        mask = check_steps("mask", mask, x.shape)
     if resets is not None:
-        resets = check_steps("resets", resets, x.shape).copy()
+        resets = check_steps("resets", resets, x.shape)
     return given._replace(lengths=lengths, mask=mask, resets=resets)
 
 

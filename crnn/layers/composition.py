@@ -237,18 +237,19 @@ class Sequential(RunsParts):
     ) -> tuple[Any, list[Any]]:
         """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
         self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
         dstates = self._states("dstate", dstate)
         layers = reversed(range(len(self.layers)))
-        for i in layers:
-            if isinstance(tape[i], EmbeddedTape):
-                pair = self.layers[i - 1], self.layers[i]
-                dstates[i] = pair_backward(*pair, tape[i], dy, dstates[i])
-                dy = None  # symbols have no gradient
-                next(layers)
-            else:
-                dy, dstates[i] = self.layers[i].backward(tape[i], dy, dstates[i])
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            for i in layers:
+                if isinstance(tape[i], EmbeddedTape):
+                    pair = self.layers[i - 1], self.layers[i]
+                    dstates[i] = pair_backward(*pair, tape[i], dy, dstates[i])
+                    dy = None  # symbols have no gradient
+                    next(layers)
+                else:
+                    dy, dstates[i] = self.layers[i].backward(tape[i], dy, dstates[i])
         return dy, dstates
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn import _core
 from crnn.layers.base import Array, as_array, build, check_layer, describe
 from crnn.layers.composition import RunsParts
 from crnn.layers.options import Given, check_backward, has_no_time_axis
@@ -132,13 +133,14 @@ class Conditioned(RunsParts):
     ) -> tuple[tuple[Any, Any], Any]:
         """(dx, dfixed), dstate; adds to the gradients of both parts."""
         self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
-        dx, dstart = self.layer.backward(tape.layer, dy, dstate)
-        if tape.init is None:
-            return (dx, np.zeros(*tape.fixed)), dstart
-        flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
-        dfixed, _ = self.init.backward(tape.init, np.concatenate(flat, axis=1))
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            dx, dstart = self.layer.backward(tape.layer, dy, dstate)
+            if tape.init is None:
+                return (dx, np.zeros(*tape.fixed)), dstart
+            flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
+            dfixed, _ = self.init.backward(tape.init, np.concatenate(flat, axis=1))
         return (dx, dfixed), dstart
 
     def stream(self, batch: int = 1, state: Any = None) -> Any:

@@ -8,6 +8,9 @@ the gradients of all steps with the same symbol are added first, and then taken 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -72,8 +75,20 @@ class Table:
         self.rows = np.zeros(symbols.shape, dtype=np.int64)
         self.rows[read] = places[:-1].reshape(self.rows[read].shape)
         self.layer = table_layer(layer, embedding.params["W"][self.symbols])
+        self._lock = threading.Lock()
 
-    def hand_over(self, embedding: Embedding, layer: Any) -> None:
+    @contextmanager
+    def gathering(self, embedding: Embedding, layer: Any) -> Iterator[Any]:
+        """The table's layer, for one backward; what that adds to is handed on at the end.
+
+        Threads that walk one tape back into models of their own wait for each other here.
+        """
+        with self._lock:
+            self.layer.flat_grads.fill(0)
+            yield self.layer
+            self._hand_over(embedding, layer)
+
+    def _hand_over(self, embedding: Embedding, layer: Any) -> None:
         """Add the gradients of the table's layer to those that it is made of."""
         S, E, grads = len(self.symbols), embedding.size, layer.grad_views
         for name, grad in self.layer.grad_views.items():
@@ -166,7 +181,6 @@ def pair_backward(
     embedding: Embedding, layer: Any, tape: EmbeddedTape, dy: Any, dstate: Any
 ) -> Any:
     """The gradient of the initial state; adds to the gradients of both layers."""
-    tape.table.layer.flat_grads.fill(0)
-    _, dbefore = tape.table.layer.backward(tape.tape, dy, dstate)
-    tape.table.hand_over(embedding, layer)
+    with tape.table.gathering(embedding, layer) as table:
+        _, dbefore = table.backward(tape.tape, dy, dstate)
     return dbefore

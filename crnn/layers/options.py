@@ -109,13 +109,16 @@ def steps_there(lengths: Any, mask: Any, shape: tuple[int, ...]) -> NDArray[np.b
 
 
 def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A boolean for each of the steps (B, T)."""
+    """A boolean for each of the steps (B, T): a copy, whose bytes are 0 and 1.
+
+    A byte of a given array may have any value, such as in a view of uint8; NumPy counts with them.
+    """
     array, expected = as_array(name, value), f"booleans of shape (B={shape[0]}, T={shape[1]})"
     if array.dtype.kind != "b":
         raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
     if array.shape != shape[:2]:
         raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
-    return array
+    return np.asarray(array.view(np.uint8) != 0)
 
 
 def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn import _core
 from crnn.layers.base import (
     Array,
     Layer,
@@ -130,7 +131,8 @@ class Pointwise(Layer):
         rows = np.ascontiguousarray(
             given.reshape(flat) if tape.valid is None else given[tape.valid]
         )
-        dx = self._rows_back(tape.memory, rows)
+        with _core.Writing(self):
+            dx = self._rows_back(tape.memory, rows)
         return None if dx is None else _place(dx, tape.shape[:-1], tape.valid), None
 
     def check_backward(self, tape: Any, dstate: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,17 +52,14 @@ class FusedTape(NamedTuple):
 
     def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         assert dcontext is not None
-        if self.table is not None:
-            self.table.layer.flat_grads.fill(0)
-        layers, grads = [level.layer for level in _levels(model)], _query_map(model, "grads")
-        lowest = layers[0]
-        if self.table is not None:
-            layers[0] = self.table.layer
-        arguments = tuple(layers), dy, dcontext, *grads
-        dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
+        lowest, *others = (level.layer for level in _levels(model))
+        reads: Any = nullcontext(lowest)
         if self.table is not None:
             assert model.target_embedding is not None
-            self.table.hand_over(model.target_embedding, lowest)
+            reads = self.table.gathering(model.target_embedding, lowest)
+        with reads as reader:
+            arguments = (reader, *others), dy, dcontext, *_query_map(model, "grads")
+            dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
         dfed = None if self.table is not None else dx[:, :, : model.target_width]
         dstart = _nested(model.decoder, iter(dstates))
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)

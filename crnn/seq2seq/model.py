@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn import _core
 from crnn.layers.base import Array, as_array, check_count, check_size
 from crnn.layers.options import Given
 from crnn.layers.tapes import ask_for_trace
@@ -246,16 +247,17 @@ class Seq2Seq(Seq2SeqParts):
     ) -> tuple[Array | None, Array | None]:
         """The gradients of source and target, None for symbols; `name` is that of `dlogits`."""
         self.check_run_back(tape, dlogits, name)
-        if trace:
-            ask_for_trace(tape)
         encoding, decoded = tape._encoding, tape._decoded
-        doutputs, _ = self.output.backward(tape._output, dlogits)
-        assert doutputs is not None
-        dy, dcontext = doutputs[..., : self.decoder_output], None
-        if self.attention is not None:
-            dcontext = doutputs[..., self.decoder_output :]
-        found = decoded.tape.back(self, dy, dcontext)
-        return encode_back(self, encoding, found.dmemory, found.dstart), found.dfed
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            doutputs, _ = self.output.backward(tape._output, dlogits)
+            assert doutputs is not None
+            dy, dcontext = doutputs[..., : self.decoder_output], None
+            if self.attention is not None:
+                dcontext = doutputs[..., self.decoder_output :]
+            found = decoded.tape.back(self, dy, dcontext)
+            return encode_back(self, encoding, found.dmemory, found.dstart), found.dfed
 
     def check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
         """Raise what `run_back` would, before any part has changed."""
