@@ -270,11 +270,11 @@ def test_an_argument_that_makes_the_layer_anew():
 def test_bidirectional_made_anew_while_it_is_in_use():
     twins = [crnn.Bidirectional(crnn.GRU(8, size, seed=1)) for size in (16, 24)]
     layer = crnn.Bidirectional(twins[0].forward_layer)
-    x, stop = np.ones((4, 20, 8), "float32"), threading.Event()
+    x, stop = np.ones((64, 100, 8), "float32"), threading.Event()
 
     def use():
         try:
-            for _ in range(4 * ROUNDS):
+            for _ in range(2 * ROUNDS):
                 y, _, tape = layer.forward(x)
                 assert y.shape[2] in (32, 48)  # both directions of the same pair
                 with contextlib.suppress(RuntimeError, ValueError):

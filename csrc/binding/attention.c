@@ -176,8 +176,10 @@ static PyObject *run_backward(const attention_args *read, const backward_args *b
                                         .dvalues = PyArray_DATA(b->dvalues),
                                         .dv = b->dv,
                                         .workspace = b->workspace};
+    PyObject *result = PyTuple_Pack(3, b->dqueries, b->dkeys, b->dvalues);
+    if (!result) return NULL;
     Py_BEGIN_ALLOW_THREADS crnn_attention_backward(&read->a, PyArray_DATA(read->queries), &grads);
-    Py_END_ALLOW_THREADS return PyTuple_Pack(3, b->dqueries, b->dkeys, b->dvalues);
+    Py_END_ALLOW_THREADS return result;
 }
 
 PyObject *attention_backward(PyObject *module, PyObject *args) {

@@ -174,10 +174,11 @@ PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
         g.dqueries = PyArray_DATA(out.dqueries);
         g.dkeys = PyArray_DATA(out.dkeys);
         g.dvalues = PyArray_DATA(out.dvalues);
-        if (back_run(d, &out, &g)) {
+        result = back_tuple(d, &out);
+        if (result && back_run(d, &out, &g))
             hand_over_traces(d, &out);
-            result = back_tuple(d, &out);
-        }
+        else
+            Py_CLEAR(result);
     }
     back_clear(&out, d->depth);
     return result;

@@ -1,5 +1,6 @@
-/* Running a recurrent layer: forward, backward, one step at a time. Buffers are made before the
- * core is called and owned by a struct that is cleared at the end, whatever happened between. */
+/* Running a recurrent layer: forward and backward. Buffers, and the objects that are returned, are
+ * made before the core is called, so that nothing has changed where one cannot be made; structs own
+ * them, which are cleared at the end, whatever happened between. */
 #include "binding.h"
 
 /* ---- forward */
@@ -216,15 +217,15 @@ static PyObject *run_backward(Recurrent *self, const held_layer *held, Tape *tap
     backward_result out = {0};
     writer writer;
     PyObject *result = NULL;
+    bool done = false;
     if (backward_parse(tape, dy, dstate, &out) &&
         backward_buffers(self->module, tape, trace || tape->traced, &out) &&
-        writer_enter(self->module, &writer, (PyObject *)self)) {
-        if (backward_run(held, tape, &out)) {
-            tape_take_trace(tape, &out.trace);
-            result = backward_tuple(&out);
-        }
+        (result = backward_tuple(&out)) && writer_enter(self->module, &writer, (PyObject *)self)) {
+        done = backward_run(held, tape, &out);
+        if (done) tape_take_trace(tape, &out.trace);
         writer_leave(self->module, &writer);
     }
+    if (!done) Py_CLEAR(result);
     backward_clear(&out);
     return result;
 }
