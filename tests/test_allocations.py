@@ -13,6 +13,7 @@ from conftest import assert_same_bits
 from seq2seqs import KINDS, model_of
 
 import crnn
+from crnn.layers.options import walk
 
 HERE = Path(__file__).parent
 
@@ -117,12 +118,13 @@ def test_a_tape_that_its_model_leads_to_is_freed(name):
     source, target = KINDS[name].inputs(2, 4, 3)
     logits, tape = model.forward(source, target)
     model.backward(tape, np.ones_like(logits))
-    gone = weakref.ref(model)
-    for part in (model, *model.parts.values()):
+    parts = [part for _, part in walk(model)]
+    for part in parts:
         part.last_tape = tape
-    del model, tape, part
+    gone = [weakref.ref(part) for part in parts]
+    del model, tape, part, parts
     gc.collect()
-    assert gone() is None
+    assert [ref() for ref in gone] == [None] * len(gone)
 
 
 class Leading:
