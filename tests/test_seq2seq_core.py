@@ -304,3 +304,60 @@ def test_a_layer_made_anew_does_not_reach_a_tape():
     with pytest.raises(ValueError, match=r"^tape: expected one of a model like this"):
         walked_back(model, tape)
     assert_same_bits(walked_back(twin, tape), expected)
+
+
+# ------------------------------------------------------------- calls of the core with wrong levels
+
+
+class Recorded(crnn.Seq2Seq):
+    """A model that records what it gives the core."""
+
+    def _decode(self, *arguments):
+        self.decoded = arguments
+        return super()._decode(*arguments)
+
+    def _generate(self, *arguments):
+        self.generated = arguments
+        super()._generate(*arguments)
+
+
+def recorded():
+    options = {"source_symbols": K, "target_symbols": K, "attention": "dot", "seed": 1}
+    model = Recorded(crnn.GRU(4, 3, seed=2), crnn.GRU(4 + 3, 3, seed=3), **options)
+    source = np.zeros((B, S), int)
+    model.forward(source, source)
+    model.generate(source, start=0, stop=1, max_steps=3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda layer, state: layer,
+        lambda layer, state: [layer, state],
+        lambda layer, state: (),
+        lambda layer, state: (layer,),
+        lambda layer, state: (layer, state, state, state, state),
+        lambda layer, state: (crnn.Dense(7, 3), state),
+        lambda layer, state: (type(layer).__new__(type(layer)), state),
+        lambda layer, state: (crnn.GRU(7, 3, reverse=True), state),
+        lambda layer, state: (layer, (state, state)),
+        lambda layer, state: (layer, state[:1]),
+        lambda layer, state: None,
+    ],
+)
+@pytest.mark.parametrize("which", ["_decode", "_generate"])
+def test_wrong_levels_are_refused(which, wrong):
+    """An error of the kinds that wrong arguments have: never SystemError, or worse."""
+    model = recorded()
+    levels, *others = model.decoded if which == "_decode" else model.generated
+    layer, state, *more = levels[0]
+    made = wrong(layer, state)
+    if which == "_decode" and isinstance(made, tuple) and len(made) == 2:
+        made = (*made, *more)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        getattr(model, which)((made,), *others)
+    with pytest.raises((TypeError, ValueError)):
+        getattr(model, which)((), *others)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        getattr(model, which)((levels[0], made), *others)
