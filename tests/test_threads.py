@@ -6,6 +6,7 @@ gradients at a time: the second backward raises RuntimeError and changes nothing
 
 import contextlib
 import copy
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,30 @@ def test_a_second_backward_is_refused_and_changes_nothing(name):
             halt.go_on.set()
         walk.result()
     second.backward(tape2, np.ones_like(y2))  # one after the other
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_leaves_the_backwards_of_other_threads_behind():
+    halt = Halting()
+    part = halting_part(halt)
+    x = np.ones((2, 5, 3))
+    y, _, tape = part.forward(x)
+    with ThreadPoolExecutor(1) as pool:
+        walk = pool.submit(part.backward, tape, np.ones_like(y))
+        try:
+            assert halt.inside.wait(60)
+            child = os.fork()
+            if child == 0:
+                try:
+                    part.backward(tape, np.ones_like(y))
+                    os._exit(7)
+                finally:
+                    os._exit(1)
+        finally:
+            halt.go_on.set()
+        walk.result()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.parametrize("kind", CELLS)

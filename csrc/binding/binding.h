@@ -149,6 +149,9 @@ typedef struct writer {
  * writer_leave must follow. Code of Python's may run. */
 bool writer_enter(module_state *module, writer *w, PyObject *layer);
 void writer_leave(module_state *module, writer *w);
+/* A function of the module, and what has it called in the child of every fork. */
+PyObject *writers_after_fork(PyObject *self, PyObject *unused);
+bool writers_watch_forks(PyObject *module);
 
 extern PyType_Spec writing_spec;
 

@@ -459,6 +459,8 @@ PyMethodDef module_functions[] = {
              "so: what a tape keeps of its input."),
     FUNCTION(release_memory, METH_NOARGS, "()",
              "Give memory kept for later calls back to the operating system; returns the bytes."),
+    FUNCTION(writers_after_fork, METH_NOARGS, "()",
+             "Forget backwards of threads that a fork has left behind."),
     FUNCTION(random_uniform, METH_VARARGS, "(seed, stream, first, n, /)",
              "Numbers first.. of stream (seed, stream), in [0, 1)."),
     FUNCTION(isa, METH_NOARGS, "()", "The instruction set in use."),

@@ -92,7 +92,8 @@ static bool read_threads(void) {
 
 static int core_exec(PyObject *module) {
     if (PyArray_ImportNumPyAPI() < 0) return -1;
-    return read_isa() && read_threads() && add_types(module) ? 0 : -1;
+    return read_isa() && read_threads() && add_types(module) && writers_watch_forks(module) ? 0
+                                                                                            : -1;
 }
 
 static int core_traverse(PyObject *module, visitproc visit, void *arg) {

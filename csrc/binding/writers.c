@@ -112,6 +112,39 @@ void writer_leave(module_state *module, writer *w) {
     forget_writer(w);
 }
 
+/* The child of a fork has the list, but of the threads in it none other than the one that forked.
+ */
+PyObject *writers_after_fork(PyObject *self, PyObject *unused) {
+    (void)unused;
+    module_state *module = PyModule_GetState(self);
+    const unsigned long own = PyThread_get_thread_ident();
+    for (writer **at = &module->writers; *at;) {
+        if ((*at)->thread == own)
+            at = &(*at)->next;
+        else
+            *at = (*at)->next; /* what it owns is kept: it stands on the stack of a lost thread */
+    }
+    return Py_NewRef(Py_None);
+}
+
+bool writers_watch_forks(PyObject *module) {
+    PyObject *os = PyImport_ImportModule("os"), *done = NULL;
+    PyObject *enlist = os ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    if (os && !enlist) PyErr_Clear(); /* Windows does not fork */
+    PyObject *forget = enlist ? PyObject_GetAttrString(module, "writers_after_fork") : NULL;
+    PyObject *kwargs = forget ? Py_BuildValue("{sO}", "after_in_child", forget) : NULL;
+    PyObject *args = kwargs ? PyTuple_New(0) : NULL;
+    if (args) done = PyObject_Call(enlist, args, kwargs);
+    const bool fine = done || (os && !enlist);
+    drop(done);
+    drop(args);
+    drop(kwargs);
+    drop(forget);
+    drop(enlist);
+    drop(os);
+    return fine;
+}
+
 /* ---- the type: a context manager, for backwards in Python */
 
 typedef struct Writing {
