@@ -2,8 +2,10 @@
  *
  *   core                everything below, as a table
  *   core peak [ISA]     multiply-adds at most, GF/s of one core in float: only the number
+ *   core kernels        the kernels around the product, on one core: a line each, us
  *
- * Built by `make -C csrc bench`. Run it on a quiet core: taskset -c 0 csrc/build/bench. */
+ * Built by `make -C csrc bench`. Run it on a quiet core: taskset -c 0 csrc/build/bench.
+ * benchmarks/alternate.py compares the kernels of two builds. */
 #define _POSIX_C_SOURCE 199309L
 #include <stdint.h>
 #include <stdio.h>
@@ -183,7 +185,162 @@ static void show_functions(const crnn_kernels *k) {
     free(y);
 }
 
+/* ---- the kernels around the product: optimizer step, loss, packing, a layer's two passes */
+
+typedef struct elements {
+    const crnn_kernels *k;
+    size_t rows, columns;
+    void *buffer[4]; /* [rows][columns] each */
+    int64_t *targets;
+} elements;
+
+static void run_adam(void *context) {
+    const elements *e = context;
+    const crnn_optim_step step = {.dtype = e->k->dtype,
+                                  .n = e->rows * e->columns,
+                                  .scale = 1,
+                                  .p = e->buffer[0],
+                                  .g = e->buffer[1],
+                                  .lr = 1e-3};
+    e->k->adam(&step, 0.9, 0.999, 1e-8, 1, e->buffer[2], e->buffer[3]);
+}
+
+static void run_sgd(void *context) {
+    const elements *e = context;
+    const crnn_optim_step step = {.dtype = e->k->dtype,
+                                  .n = e->rows * e->columns,
+                                  .scale = 1,
+                                  .p = e->buffer[0],
+                                  .g = e->buffer[1],
+                                  .lr = 1e-3};
+    e->k->sgd(&step, 0.9, e->buffer[2]);
+}
+
+static void run_cross_entropy(void *context) {
+    const elements *e = context;
+    e->k->cross_entropy(e->rows, e->columns, e->buffer[0], e->targets, 1, e->buffer[1]);
+}
+
+static void run_add_rows(void *context) {
+    const elements *e = context;
+    e->k->add_rows(e->rows, e->columns, NULL, e->buffer[0], e->buffer[1]);
+}
+
+static void run_pack(void *context) {
+    const elements *e = context;
+    e->k->pack_dense(e->rows, e->columns, e->buffer[0], e->buffer[1]);
+}
+
+static void show_time(const crnn_kernels *k, const char *name, double seconds) {
+    printf("%-7s %-6s %-28s %10.2f us\n", k->isa, k->dtype == CRNN_F64 ? "double" : "float", name,
+           1e6 * seconds);
+}
+
+static void show_elements(const crnn_kernels *k, const char *name, void (*work)(void *),
+                          size_t rows, size_t columns) {
+    elements e = {.k = k, .rows = rows, .columns = columns};
+    e.targets = memory(rows * sizeof *e.targets);
+    for (int i = 0; i < 4; i++) e.buffer[i] = memory((rows + 64) * (columns + 64) * sizeof(double));
+    show_time(k, name, fastest(0.1, work, &e));
+    for (int i = 0; i < 4; i++) free(e.buffer[i]);
+    free(e.targets);
+}
+
+typedef struct layer_run {
+    crnn_forward_args forward;
+    crnn_backward_args backward;
+} layer_run;
+
+static void run_forward(void *context) { crnn_forward(&((layer_run *)context)->forward); }
+static void run_backward(void *context) { crnn_backward(&((layer_run *)context)->backward); }
+
+static crnn_seq sequence(size_t batch, size_t steps, size_t features) {
+    return (crnn_seq){memory(batch * steps * features * sizeof(double)),
+                      (ptrdiff_t)(steps * features), (ptrdiff_t)features};
+}
+
+/* Both passes over a layer: I = H, random weights do not matter to the time. */
+static void show_layer(const crnn_kernels *k, const char *names[2], crnn_cell cell, size_t batch,
+                       size_t steps, size_t hidden) {
+    const crnn_layer layer = {
+        .cell = cell, .dtype = k->dtype, .inputs = hidden, .hidden = hidden, .bias = true};
+    const crnn_steps given = {.batch = batch, .steps = steps};
+    crnn_layout at;
+    crnn_rows rows;
+    size_t words = 0, bytes = 0;
+    crnn_layer_layout(&layer, &at);
+    crnn_rows_size(&given, &words);
+    size_t *const indices = memory(words * sizeof *indices);
+    crnn_rows_init(&rows, indices, &given);
+    crnn_tape_size(&layer, k, &rows, &bytes);
+    crnn_tape tape = {.memory = memory(bytes)};
+    void *params = memory(at.total * sizeof(double)), *grads = memory(at.total * sizeof(double));
+    const crnn_input in = {.x = sequence(batch, steps, hidden)};
+    layer_run run = {.forward = {.layer = &layer,
+                                 .kernels = k,
+                                 .rows = &rows,
+                                 .params = params,
+                                 .in = in,
+                                 .y = sequence(batch, steps, hidden),
+                                 .tape = &tape},
+                     .backward = {.layer = &layer,
+                                  .rows = &rows,
+                                  .tape = &tape,
+                                  .params = params,
+                                  .in = in,
+                                  .dy = sequence(batch, steps, hidden),
+                                  .dx = sequence(batch, steps, hidden),
+                                  .grads = grads}};
+    crnn_forward_workspace(&run.forward, &bytes);
+    run.forward.workspace = memory(bytes);
+    show_time(k, names[0], fastest(0.2, run_forward, &run));
+    crnn_backward_workspace(&run.backward, &bytes);
+    run.backward.workspace = memory(bytes);
+    show_time(k, names[1], fastest(0.2, run_backward, &run));
+    free(run.forward.y.data);
+    free(run.backward.dy.data);
+    free(run.backward.dx.data);
+    free(run.forward.workspace);
+    free(run.backward.workspace);
+    free(in.x.data);
+    free(tape.memory);
+    free(indices);
+    free(params);
+    free(grads);
+}
+
+static void show_kernels(const crnn_kernels *k) {
+    show_elements(k, "adam 16384", run_adam, 128, 128);
+    show_elements(k, "adam 16381", run_adam, 1, 16381);
+    show_elements(k, "sgd 16384", run_sgd, 128, 128);
+    show_elements(k, "cross-entropy 64 x 64", run_cross_entropy, 64, 64);
+    show_elements(k, "cross-entropy 64 x 1000", run_cross_entropy, 64, 1000);
+    show_elements(k, "bias gradient 256 x 256", run_add_rows, 256, 256);
+    show_elements(k, "packing 256 x 1024", run_pack, 256, 1024);
+    show_elements(k, "packing 256 x 1021", run_pack, 256, 1021);
+    show_layer(k, (const char *[2]){"lstm 32x16x128", "lstm 32x16x128 back"}, CRNN_LSTM, 32, 16,
+               128);
+    show_layer(k, (const char *[2]){"lstm 1x64x128", "lstm 1x64x128 back"}, CRNN_LSTM, 1, 64, 128);
+    show_layer(k, (const char *[2]){"lstm 8x1x250", "lstm 8x1x250 back"}, CRNN_LSTM, 8, 1, 250);
+    show_layer(k, (const char *[2]){"gru 32x16x128", "gru 32x16x128 back"}, CRNN_GRU_AFTER, 32, 16,
+               128);
+    show_layer(k, (const char *[2]){"rnn 6x32x100", "rnn 6x32x100 back"}, CRNN_RNN_TANH, 6, 32,
+               100);
+}
+
+/* On one core, whatever the environment says. */
+static void show_all_kernels(void) {
+    crnn_set_threads(1);
+    for (size_t i = 0; crnn_isa_available(i); i++)
+        for (int d = 0; d < CRNN_DTYPES; d++)
+            show_kernels(crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
+}
+
 int main(int count, char **arguments) {
+    if (count > 1 && strcmp(arguments[1], "kernels") == 0) {
+        show_all_kernels();
+        return 0;
+    }
     if (count > 1 && strcmp(arguments[1], "peak") == 0) {
         printf("%.1f\n", peak(count > 2 ? arguments[2] : crnn_isa_name(), 0.3));
         return 0;
@@ -208,5 +365,7 @@ int main(int count, char **arguments) {
     for (size_t i = 0; crnn_isa_available(i); i++)
         for (int d = 0; d < CRNN_DTYPES; d++)
             show_functions(crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
+    printf("\nkernels around the product\n");
+    show_all_kernels();
     return 0;
 }

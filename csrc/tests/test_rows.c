@@ -104,6 +104,12 @@ static bool piece_stands(const crnn_rows *rows, const piece *p, size_t place) {
     return right;
 }
 
+/* Field by field: between them a struct has bytes that an assignment need not copy. */
+static bool same_steps(const crnn_steps *a, const crnn_steps *b) {
+    return a->batch == b->batch && a->steps == b->steps && a->lengths == b->lengths &&
+           a->mask == b->mask && a->resets == b->resets && a->reverse == b->reverse;
+}
+
 static void check_rows(const crnn_steps *s, size_t choice) {
     static piece pieces[MOST_PIECES];
     const size_t count = cut_rows(s, pieces), mark = fences_used;
@@ -111,7 +117,7 @@ static void check_rows(const crnn_steps *s, size_t choice) {
     crnn_rows rows;
     CHECK(crnn_rows_size(s, &words) == CRNN_OK, "(%zu, %zu)", s->batch, s->steps);
     crnn_rows_init(&rows, fenced(words * sizeof words), s);
-    bool right = rows.places == count && memcmp(&rows.given, s, sizeof *s) == 0;
+    bool right = rows.places == count && same_steps(&rows.given, s);
     CHECK(!rows.times == !s->mask, "times are listed where there are holes");
     for (size_t i = 0; right && i < count; i++)
         right = piece_stands(&rows, &pieces[i], place_of(pieces, count, i));

@@ -37,10 +37,10 @@ static CRNN_INLINE __m256i crnn_first_lanes(size_t n) {
 
 static CRNN_INLINE vec v_load(const real *p) { return CRNN_OP(loadu)(p); }
 static CRNN_INLINE void v_store(real *p, vec v) { CRNN_OP(storeu)(p, v); }
-static CRNN_INLINE vec v_load_n(const real *p, size_t n) {
+static CRNN_INLINE vec v_load_part(const real *p, size_t n) {
     return CRNN_OP(maskload)(p, crnn_first_lanes(n));
 }
-static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
+static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
     CRNN_OP(maskstore)(p, crnn_first_lanes(n), v);
 }
 
@@ -112,5 +112,7 @@ static CRNN_INLINE real v_max_lane(vec v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 #endif
+
+#include "lanes.h"
 
 #endif

@@ -30,10 +30,10 @@ static CRNN_INLINE vmask crnn_first_lanes(size_t n) { return (vmask)((1u << n) -
 
 static CRNN_INLINE vec v_load(const real *p) { return CRNN_OP(loadu)(p); }
 static CRNN_INLINE void v_store(real *p, vec v) { CRNN_OP(storeu)(p, v); }
-static CRNN_INLINE vec v_load_n(const real *p, size_t n) {
+static CRNN_INLINE vec v_load_part(const real *p, size_t n) {
     return CRNN_OP(maskz_loadu)(crnn_first_lanes(n), p);
 }
-static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
+static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
     CRNN_OP(mask_storeu)(p, crnn_first_lanes(n), v);
 }
 
@@ -104,5 +104,7 @@ static CRNN_INLINE real v_max_lane(vec v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 #endif
+
+#include "lanes.h"
 
 #endif

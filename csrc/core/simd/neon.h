@@ -39,19 +39,14 @@ typedef uint32x4_t vmask;
 static CRNN_INLINE vec v_load(const real *p) { return CRNN_OP(vld1q)(p); }
 static CRNN_INLINE void v_store(real *p, vec v) { CRNN_OP(vst1q)(p, v); }
 
-static CRNN_INLINE vec v_load_n(const real *p, size_t n) {
+static CRNN_INLINE vec v_load_part(const real *p, size_t n) {
     real lanes[V] = {0};
-    if (n >= V) return v_load(p);
     for (size_t i = 0; i < n; i++) lanes[i] = p[i];
     return v_load(lanes);
 }
 
-static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
+static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
     real lanes[V];
-    if (n >= V) {
-        v_store(p, v);
-        return;
-    }
     v_store(lanes, v);
     for (size_t i = 0; i < n; i++) p[i] = lanes[i];
 }
@@ -128,5 +123,7 @@ static CRNN_INLINE real v_max_lane(vec v) {
     return crnn_larger(crnn_larger(a[0], a[2]), crnn_larger(a[1], a[3]));
 #endif
 }
+
+#include "lanes.h"
 
 #endif

@@ -3,8 +3,9 @@
  * CRNN_REAL_IS_DOUBLE defined as 0 or 1: it gives `real`, `vec` of V lanes, `vmask` and the v_
  * functions. Rules that all keep:
  *
- * - v_load_n and v_store_n touch the memory of the first n <= V lanes only, and n may be 0; what is
- *   not loaded is 0.
+ * - v_load_part and v_store_part touch the memory of the first n <= V lanes only, and n may be 0;
+ *   what is not loaded is 0. So do v_load_n and v_store_n (lanes.h), which cost what v_load and
+ *   v_store cost where n is V.
  * - v_min and v_max return the second operand when either is NaN or both are zeros, as x86 does: so
  *   v_min(limit, x) passes on a NaN of x, v_min(x, limit) does not.
  * - v_lt and v_gt are false when either operand is NaN. v_select takes only masks.
@@ -47,8 +48,8 @@ typedef int vmask;
 
 static CRNN_INLINE vec v_load(const real *p) { return *p; }
 static CRNN_INLINE void v_store(real *p, vec v) { *p = v; }
-static CRNN_INLINE vec v_load_n(const real *p, size_t n) { return n ? *p : (real)0; }
-static CRNN_INLINE void v_store_n(real *p, vec v, size_t n) {
+static CRNN_INLINE vec v_load_part(const real *p, size_t n) { return n ? *p : (real)0; }
+static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
     if (n) *p = v;
 }
 
@@ -97,5 +98,7 @@ static CRNN_INLINE vec v_scale2(vec v, vec n) {
 
 static CRNN_INLINE real v_sum(vec v) { return v; }
 static CRNN_INLINE real v_max_lane(vec v) { return v; }
+
+#include "lanes.h"
 
 #endif

@@ -1,0 +1,34 @@
+"""Compare the kernels of two builds of the core, in turns on one core.
+
+    python benchmarks/alternate.py OLD NEW [rounds]
+
+OLD and NEW are benchmark programs (`make -C csrc bench` builds csrc/build/bench; copy the one of
+the commit before). Each runs `kernels` once a round, one after the other, so that what else the
+machine does meets both; of each kernel the least time counts.
+"""
+
+import subprocess
+import sys
+
+
+def times(program: str) -> dict[str, float]:
+    """Return microseconds by the name of the kernel."""
+    lines = subprocess.check_output([program, "kernels"], text=True).splitlines()
+    fields = (line.rsplit(maxsplit=2) for line in lines)
+    return {name: float(value) for name, value, _ in fields}
+
+
+def main(old: str, new: str, rounds: str = "5") -> None:
+    """Print one line for each kernel: both times, and how many times as fast the new one is."""
+    best: list[dict[str, float]] = [{}, {}]
+    for _ in range(int(rounds)):
+        for result, program in zip(best, (old, new), strict=True):
+            for name, value in times(program).items():
+                result[name] = min(value, result.get(name, value))
+    for name, before in best[0].items():
+        after = best[1][name]
+        print(f"{name:44} {before:10.2f} {after:10.2f} us {before / after:7.2f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
