@@ -10,6 +10,9 @@ CRNN_SKIP_ISA=avx512,avx2
     Leave out levels that the compiler cannot build.
 CRNN_SANITIZE=1
     Build with the address and undefined-behaviour sanitizers, and with new memory that holds NaN.
+CFLAGS=-g
+    Keep debugging symbols. They are left out of other builds, even where Python itself was built
+    with -g: they make the extension ten times as large.
 """
 
 import os
@@ -27,6 +30,7 @@ from setuptools.errors import CompileError, OptionError
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # has no limited API
 SANITIZE = os.environ.get("CRNN_SANITIZE", "0") not in ("", "0")
+SYMBOLS = any(word.startswith("-g") for word in os.environ.get("CFLAGS", "").split())
 HEADERS = (".h", ".inc", ".def", ".mk")  # a change in one of these recompiles every file
 
 if sys.platform == "darwin":  # a universal Python would ask for both machines' code in one file
@@ -71,7 +75,7 @@ class BuildCore(build_ext):
         self.flags = read_flags()
         self.levels = chosen_levels(self.flags, target_machine(build.plat_name))
         if self.build_temp is None:
-            options = "-".join(self.levels) + "-sanitize" * SANITIZE
+            options = "-".join(self.levels) + "-sanitize" * SANITIZE + "-symbols" * SYMBOLS
             suffix = sysconfig.get_config_var("EXT_SUFFIX")
             self.build_temp = os.path.join(build.build_base, f"objects-{options}{suffix}")
         super().finalize_options()
@@ -99,7 +103,8 @@ class BuildCore(build_ext):
     def compile_unit(self, ext, source, level):
         """Compile one file where it or any header has changed; return the object's path."""
         (target,) = self.compiler.object_filenames([str(source)], output_dir=self.build_temp)
-        inputs = [source, *(path for path in Path("csrc").rglob("*") if path.suffix in HEADERS)]
+        inputs = [source, Path("setup.py")]
+        inputs += (path for path in Path("csrc").rglob("*") if path.suffix in HEADERS)
         newest = max(path.stat().st_mtime for path in inputs)
         if os.path.exists(target) and os.path.getmtime(target) > newest:
             return target
@@ -126,6 +131,8 @@ class BuildCore(build_ext):
         flags = self.flags[f"{kind}_base"] + (self.flags[f"{kind}_{level}"] if level else [])
         if SANITIZE:
             flags = flags + self.flags["CFLAGS_sanitize"] + self.flags["LDFLAGS_sanitize"]
+        elif kind == "CFLAGS" and not SYMBOLS:
+            flags = flags + self.flags["CFLAGS_release"]
         return flags
 
 

@@ -19,6 +19,9 @@ CFLAGS_neon =
 CFLAGS_avx2 = -mavx2 -mfma
 CFLAGS_avx512 = -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
 
+# Added by setup.py for builds without debugging symbols: the flags of Python itself may ask for them.
+CFLAGS_release = -g0
+
 # Added for the sanitizer builds, at compile and at link.
 CFLAGS_sanitize = -g -O1 -UNDEBUG -fno-omit-frame-pointer -fno-sanitize-recover=all
 LDFLAGS_sanitize = -fsanitize=address,undefined

@@ -414,7 +414,7 @@ both.backward(both_tape, z((3, 4, 8)), (None, z((3, 4))))
 both.backward(summed_tape, z((3, 4, 4)))
     ValueError tape: expected .*'concat'.*, got .*'sum'
 crnn._core.Recurrent(2, 2)
-    TypeError .*is no cell: use RNN, LSTM, GRU or JANET
+    TypeError .*is no cell: use one of RNN, LSTM, GRU, JANET
 crnn._core.Tape()
 crnn._core.PairTape()
 crnn._core.Stream()

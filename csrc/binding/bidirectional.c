@@ -292,9 +292,8 @@ static bool parse_merge(PyObject *given, merge *how) {
 
 static bool check_part(const Bidirectional *self, const char *name, PyObject *layer, bool reverse) {
     if (!PyObject_TypeCheck(layer, self->module->recurrent)) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s: expected a recurrent layer (RNN, LSTM, GRU, JANET), got %.200R", name,
-                     layer);
+        PyErr_Format(PyExc_TypeError, "%s: expected a recurrent layer (%s), got %.200R", name,
+                     layer_type_names, layer);
         return false;
     }
     const Recurrent *part = (const Recurrent *)layer;

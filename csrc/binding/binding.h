@@ -302,7 +302,16 @@ bool options_same(const crnn_layer *a, const crnn_layer *b);
 
 /* ---- types.c */
 
-extern PyType_Spec recurrent_spec, rnn_spec, lstm_spec, gru_spec, janet_spec;
+typedef enum layer_type {
+#define CRNN_TYPE(NAME, cell, beta) TYPE_##NAME,
+#include "types.def"
+#undef CRNN_TYPE
+    LAYER_TYPES
+} layer_type;
+
+extern PyType_Spec recurrent_spec;
+extern PyType_Spec layer_specs[LAYER_TYPES]; /* each inherits from the recurrent one */
+extern const char *const layer_type_names;   /* all of them, with commas between them */
 
 /* ---- functions.c */
 

@@ -43,7 +43,6 @@ static bool add_alone(PyObject *module, PyType_Spec *spec, PyTypeObject *base) {
 static bool add_types(PyObject *module) {
     module_state *state = PyModule_GetState(module);
     PyType_Spec *const alone[] = {&bidirectional_spec, &seq2seq_spec, &writing_spec};
-    PyType_Spec *const cells[] = {&rnn_spec, &lstm_spec, &gru_spec, &janet_spec};
     state->tape = add_type(module, &tape_spec, NULL);
     state->stream = add_type(module, &stream_spec, NULL);
     state->pair_tape = add_type(module, &pair_tape_spec, NULL);
@@ -58,8 +57,8 @@ static bool add_types(PyObject *module) {
         return false;
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
         if (!add_alone(module, alone[i], NULL)) return false;
-    for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++)
-        if (!add_alone(module, cells[i], state->recurrent)) return false;
+    for (size_t i = 0; i < LAYER_TYPES; i++)
+        if (!add_alone(module, &layer_specs[i], state->recurrent)) return false;
     return true;
 }
 

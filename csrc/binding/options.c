@@ -1,4 +1,4 @@
-/* The options of the recurrent layers: one table says what each is called, which types have it, how
+/* The options of the recurrent layers: one table says what each is called, which cells have it, how
  * it is read and how it is shown. */
 #include "binding.h"
 
@@ -6,7 +6,33 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { RNN = 1, LSTM = 2, GRU = 4, JANET = 8, ALL = 15 };
+/* What a cell is, to the table: facts of its line in cells.def. An option stands where a cell has
+ * one of its traits. */
+enum {
+    ALL = 1,
+    HAS_C = 2,
+    ACTIVATED = 4,     /* its gates' activations can be chosen */
+    OF_FIRST_TYPE = 8, /* and a bit for each type: */
+};
+#define OF(type) ((unsigned)OF_FIRST_TYPE << TYPE_##type)
+
+static const layer_type type_of[CRNN_CELLS] = {
+#define CRNN_CELL(id, cell, type, ...) [CRNN_##id] = TYPE_##type,
+#include "../core/cells.def"
+#undef CRNN_CELL
+};
+
+/* The first cell of each type is one of its cells. */
+enum {
+#define CRNN_CELL(id, cell, type, ...) TYPE_OF_##id = TYPE_##type,
+#include "../core/cells.def"
+#undef CRNN_CELL
+};
+#define CRNN_TYPE(NAME, cell, beta) \
+    _Static_assert((int)TYPE_OF_##cell == (int)TYPE_##NAME, \
+                   #cell " is of another type than " #NAME);
+#include "types.def"
+#undef CRNN_TYPE
 
 typedef enum kind {
     DTYPE,
@@ -15,7 +41,7 @@ typedef enum kind {
     PROBABILITY, /* 0 <= p < 1 */
     BOUND,       /* above 0, or None */
     SIZE,        /* at least 1, or None */
-    ZONEOUT,     /* a probability, for the LSTM also a pair */
+    ZONEOUT,     /* a probability, with a c also a pair */
     ACTIVATION,
     RNN_ACTIVATION, /* of a layer whose cell it may be */
     RESET,          /* the cell by a word, */
@@ -24,7 +50,7 @@ typedef enum kind {
 
 typedef struct option {
     const char *name;
-    unsigned types;
+    unsigned traits;
     kind kind;
     size_t at; /* of the field of crnn_layer */
 } option;
@@ -35,15 +61,15 @@ static const option options[] = {
     {"bias", ALL, BOOL, AT(bias)},
     {"reverse", ALL, BOOL, AT(reverse)},
     {"dtype", ALL, DTYPE, AT(dtype)},
-    {"beta", JANET, NUMBER, AT(beta)},
-    {"reset", GRU, RESET, 0},
-    {"recurrent_activation", LSTM | GRU, ACTIVATION, AT(gate)},
-    {"activation", LSTM | GRU, ACTIVATION, AT(candidate)},
-    {"activation", RNN, RNN_ACTIVATION, AT(candidate)},
-    {"output_activation", LSTM, ACTIVATION, AT(output)},
-    {"peepholes", LSTM, BOOL, AT(peepholes)},
-    {"coupled", LSTM, COUPLED, 0},
-    {"proj_size", LSTM, SIZE, AT(projected)},
+    {"beta", OF(JANET), NUMBER, AT(beta)},
+    {"reset", OF(GRU), RESET, 0},
+    {"recurrent_activation", ACTIVATED, ACTIVATION, AT(gate)},
+    {"activation", ACTIVATED, ACTIVATION, AT(candidate)},
+    {"activation", OF(RNN), RNN_ACTIVATION, AT(candidate)},
+    {"output_activation", HAS_C, ACTIVATION, AT(output)},
+    {"peepholes", HAS_C, BOOL, AT(peepholes)},
+    {"coupled", OF(LSTM), COUPLED, 0},
+    {"proj_size", HAS_C, SIZE, AT(projected)},
     {"layer_norm", ALL, BOOL, AT(layer_norm)},
     {"clip", ALL, BOUND, AT(clip)},
     {"learn_state", ALL, BOOL, AT(learns_state)},
@@ -53,19 +79,12 @@ static const option options[] = {
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
-static unsigned type_of(crnn_cell cell) {
-    switch (cell) {
-    case CRNN_RNN_TANH:
-    case CRNN_RNN_RELU:
-        return RNN;
-    case CRNN_GRU_AFTER:
-    case CRNN_GRU_BEFORE:
-        return GRU;
-    case CRNN_JANET:
-        return JANET;
-    default:
-        return LSTM;
-    }
+static bool has_c(const crnn_layer *layer) { return crnn_cell_describe(layer->cell)->states == 2; }
+
+static unsigned traits_of(const crnn_layer *layer) {
+    const bool activated = crnn_cell_describe(layer->cell)->activated;
+    return ALL | (has_c(layer) ? HAS_C : 0) | (activated ? ACTIVATED : 0) |
+           (unsigned)OF_FIRST_TYPE << type_of[layer->cell];
 }
 
 static void *field(crnn_layer *layer, const option *o) { return (char *)layer + o->at; }
@@ -83,10 +102,10 @@ static bool read_probability(const char *name, PyObject *given, double *p) {
 
 static bool read_zoneout(crnn_layer *layer, PyObject *given) {
     const bool is_pair = (PyTuple_Check(given) || PyList_Check(given)) &&
-                         PySequence_Size(given) == 2 && type_of(layer->cell) == LSTM;
+                         PySequence_Size(given) == 2 && has_c(layer);
     if (!is_pair) {
         if (!read_probability("zoneout", given, &layer->zoneout_h)) return false;
-        layer->zoneout_c = type_of(layer->cell) == LSTM ? layer->zoneout_h : 0;
+        layer->zoneout_c = has_c(layer) ? layer->zoneout_h : 0;
         return true;
     }
     PyObject *h = PySequence_GetItem(given, 0), *c = PySequence_GetItem(given, 1);
@@ -172,9 +191,10 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     }
 }
 
-static const option *find_option(unsigned type, PyObject *name) {
+static const option *find_option(unsigned traits, PyObject *name) {
     for (size_t i = 0; i < OPTIONS; i++)
-        if (options[i].types & type && PyUnicode_CompareWithASCIIString(name, options[i].name) == 0)
+        if (options[i].traits & traits &&
+            PyUnicode_CompareWithASCIIString(name, options[i].name) == 0)
             return &options[i];
     return NULL;
 }
@@ -182,9 +202,9 @@ static const option *find_option(unsigned type, PyObject *name) {
 bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
-    const unsigned type = type_of(layer->cell);
+    const unsigned traits = traits_of(layer);
     while (given && PyDict_Next(given, &at, &name, &value)) {
-        const option *o = find_option(type, name);
+        const option *o = find_option(traits, name);
         if (!o) {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", type_name,
                          name);
@@ -206,7 +226,7 @@ static PyObject *show_activation(const crnn_layer *layer, const option *o) {
 }
 
 static PyObject *show_zoneout(const crnn_layer *layer) {
-    if (type_of(layer->cell) != LSTM || layer->zoneout_h == layer->zoneout_c)
+    if (!has_c(layer) || layer->zoneout_h == layer->zoneout_c)
         return PyFloat_FromDouble(layer->zoneout_h);
     return Py_BuildValue("(dd)", layer->zoneout_h, layer->zoneout_c);
 }
@@ -242,9 +262,9 @@ static PyObject *show_option(const crnn_layer *layer, const option *o) {
 
 PyObject *options_show(const crnn_layer *layer) {
     PyObject *dict = PyDict_New();
-    const unsigned type = type_of(layer->cell);
+    const unsigned traits = traits_of(layer);
     for (size_t i = 0; dict && i < OPTIONS; i++) {
-        if (!(options[i].types & type)) continue;
+        if (!(options[i].traits & traits)) continue;
         PyObject *value = show_option(layer, &options[i]);
         if (!value || PyDict_SetItemString(dict, options[i].name, value) < 0) Py_CLEAR(dict);
         drop(value);

@@ -128,8 +128,8 @@ static void recurrent_dealloc(Recurrent *self) {
 static int recurrent_init(Recurrent *self, PyObject *args, PyObject *kwargs) {
     (void)args;
     (void)kwargs;
-    PyErr_Format(PyExc_TypeError, "%R is no cell: use RNN, LSTM, GRU or JANET",
-                 Py_TYPE((PyObject *)self));
+    PyErr_Format(PyExc_TypeError, "%R is no cell: use one of %s", Py_TYPE((PyObject *)self),
+                 layer_type_names);
     return -1;
 }
 
@@ -174,23 +174,33 @@ done:
     return result;
 }
 
-/* The type _core.<NAME>, whose part in garbage collection is its base's. */
-#define CELL_TYPE(name, NAME, ...) \
-    static int name##_init(Recurrent *self, PyObject *args, PyObject *kwargs) { \
-        return cell_init(self, args, kwargs, #NAME, \
-                         (crnn_layer){.dtype = CRNN_F32, .bias = true, __VA_ARGS__}); \
+/* A type's part in garbage collection is its base's. */
+#define CRNN_TYPE(NAME, cell_, beta_) \
+    static int NAME##_init(Recurrent *self, PyObject *args, PyObject *kwargs) { \
+        return cell_init( \
+            self, args, kwargs, #NAME, \
+            (crnn_layer){.cell = CRNN_##cell_, .dtype = CRNN_F32, .bias = true, .beta = (beta_)}); \
     } \
-    static PyType_Slot name##_slots[] = { \
+    static PyType_Slot NAME##_slots[] = { \
         {Py_tp_doc, (void *)PyDoc_STR(#NAME "(input_size, hidden_size, **options)\n--\n\n" \
                                             "The cell " #NAME " of the core; its weights are " \
                                             "zero.")}, \
-        {Py_tp_init, name##_init}, \
+        {Py_tp_init, NAME##_init}, \
         {0, NULL}, \
-    }; \
-    PyType_Spec name##_spec = {"crnn._core." #NAME, sizeof(Recurrent), 0, \
-                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, name##_slots};
+    };
+#include "types.def"
+#undef CRNN_TYPE
 
-CELL_TYPE(rnn, RNN, .cell = CRNN_RNN_TANH)
-CELL_TYPE(lstm, LSTM, .cell = CRNN_LSTM)
-CELL_TYPE(gru, GRU, .cell = CRNN_GRU_AFTER)
-CELL_TYPE(janet, JANET, .cell = CRNN_JANET, .beta = 1)
+PyType_Spec layer_specs[LAYER_TYPES] = {
+#define CRNN_TYPE(NAME, cell, beta) \
+    [TYPE_##NAME] = {"crnn._core." #NAME, sizeof(Recurrent), 0, \
+                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, NAME##_slots},
+#include "types.def"
+#undef CRNN_TYPE
+};
+
+#define CRNN_TYPE(NAME, cell, beta) ", " #NAME
+const char *const layer_type_names =
+#include "types.def"
+    +2; /* without the first comma */
+#undef CRNN_TYPE

@@ -166,6 +166,7 @@ typedef struct crnn_cell_facts {
     const char *name;
     const char *gates; /* a letter each, in gate_order */
     size_t states;     /* 1: h; 2: h and c */
+    bool activated;    /* the activations of its gates and of its candidate can be chosen */
 } crnn_cell_facts;
 
 const crnn_cell_facts *crnn_cell_describe(crnn_cell cell);

@@ -11,8 +11,13 @@ typedef struct cell_row {
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, gates, states, phases, x0, h0, x1, h1, raw, apart) \
-    [CRNN_##id] = {{#cell, gates, states}, phases, {x0, x1}, {h0, h1}, raw, apart},
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+    [CRNN_##id] = {{#cell, gates, states, sizeof(raw) == 1 && sizeof(gates) > 2}, \
+                   phases, \
+                   {x0, x1}, \
+                   {h0, h1}, \
+                   raw, \
+                   apart},
 #include "cells.def"
 #undef CRNN_CELL
 };

@@ -109,7 +109,7 @@ static bool combine(problem *p, crnn_cell cell, int set, int form, bool training
         l->projected = 0;
         l->zoneout_c = 0;
         l->output = CRNN_USUAL;
-        if (cell != CRNN_GRU_AFTER && cell != CRNN_GRU_BEFORE) l->gate = CRNN_USUAL;
+        if (!crnn_cell_describe(cell)->activated) l->gate = CRNN_USUAL;
         if (cell == CRNN_RNN_RELU) l->candidate = CRNN_USUAL;
     }
     p->training = training;
