@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import CELLS as LAYERS
 
 import crnn
 from crnn import checkpoint
@@ -57,13 +58,13 @@ def test_the_seed_decides_the_weights():
 
 
 def test_all_cells_of_crnn_are_there():
-    assert CELLS == {"rnn": crnn.RNN, "lstm": crnn.LSTM, "gru": crnn.GRU, "janet": crnn.JANET}
+    assert CELLS == {cell.layer.__name__.lower(): cell.layer for cell in LAYERS.values()}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "mlp"}, "cell: expected one of gru, janet, lstm, rnn, got 'mlp'"),
+        ({"cell": "mlp"}, f"cell: expected one of {', '.join(sorted(CELLS))}, got 'mlp'"),
         ({"hidden": 0}, "hidden_size: "),
         ({"layers": 0}, "layers: expected an integer of at least 1"),
         ({"embedding": -1}, "size: expected an integer of at least 1"),

@@ -57,7 +57,7 @@ SIZES = {"0": ValueError, "-1": ValueError, "2**70": ValueError}
 SIZES |= {"2.0": TypeError, "'2'": TypeError, "None": TypeError}
 SEEDS = {"-1": ValueError, "2**64": ValueError, "1.5": TypeError, "'a'": TypeError}
 DTYPES = ("'float16'", "int", "None", "'fish'", "3.5")
-SIZED = dict.fromkeys(("RNN", "LSTM", "GRU", "JANET"), ("input_size", "hidden_size"))
+SIZED = {cell.layer.__name__: ("input_size", "hidden_size") for cell in CELLS.values()}
 SIZED |= {"Dense": ("input_size", "output_size"), "Embedding": ("K", "size")}
 SIZED |= {"LayerNorm": ("size",)}
 

@@ -57,6 +57,28 @@ def steps_of(shape, kind):
     return {key: given[key] for key in wanted}
 
 
+# ------------------------------------------------------------------------------ of which type
+
+COMMON = {"bias", "reverse", "dtype", "layer_norm", "clip", "learn_state"}
+COMMON |= {"recurrent_dropout", "zoneout", "weight_drop"}
+GATES = {"activation", "recurrent_activation"}
+OWN = {
+    "RNN": {"activation"},
+    "LSTM": GATES | {"output_activation", "peepholes", "coupled", "proj_size"},
+    "GRU": GATES | {"reset"},
+    "JANET": {"beta"},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_type_takes_its_options_and_no_others(name):
+    layer = getattr(crnn, name)
+    assert layer(2, 3).options.keys() == COMMON | OWN[name]
+    for other in set().union(*OWN.values()) - OWN[name]:
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{other}'"):
+            layer(2, 3, **{other: 1})
+
+
 # --------------------------------------------------------------------------- against the twins
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CELLS as LAYERS
 
 from crnn import reference
 
@@ -18,6 +19,8 @@ CELLS = {
     "janet": reference.JANET(),
     "janet_beta": reference.JANET(beta=-0.5),
 }
+TYPES = {type(cell) for cell in CELLS.values()}
+CELLS |= {name: cell.twin for name, cell in LAYERS.items() if type(cell.twin) not in TYPES}
 TORCH_KINDS = ["rnn_tanh", "rnn_relu", "lstm", "gru"]
 B, T, I, H = 4, 5, 3, 4
 LENGTHS = {"full": None, "lengths": [2, 5, 0, 3]}

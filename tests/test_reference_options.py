@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_reference import CELLS as TWINS
 from test_reference import assert_close, differences, packed, unpacked
 
 from crnn import reference
@@ -42,6 +43,9 @@ SOME = {
     "gru_before": {"activations": SOFT},
     "janet": {"beta": {"beta": -0.4}},
 }
+TYPES = {type(make()) for make in CELLS.values()}
+CELLS |= {kind: type(twin) for kind, twin in TWINS.items() if type(twin) not in TYPES}
+SOME |= {kind: {} for kind in CELLS if kind not in SOME}
 EVERYTHING = functools.reduce(dict.__or__, ALL.values())
 SOME["lstm"]["everything"] = EVERYTHING | {
     "peepholes": True, "coupled": True, "proj_size": P, "zoneout": (0.0, 0.4),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from test_reference import assert_close, unpacked
-from test_reference_options import CELLS, LENGTHS, H, I, P, Problem, T, every_cell
+from test_reference_options import CELLS, LENGTHS, H, I, P, Problem, T
 
 from crnn import reference
 
@@ -83,7 +83,7 @@ def torch_step(kind, w, x, state):
     return [(1 - z) * h + z * torch.tanh(s)]
 
 
-@every_cell
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "gru_before", "janet"])
 def test_layer_norm_agrees_with_torch(kind):
     torch = pytest.importorskip("torch")
     problem = Problem(CELLS[kind](layer_norm=True))

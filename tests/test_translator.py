@@ -88,7 +88,7 @@ def test_vocabularies_are_those_of_each_side():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"cell": "mlp"}, ValueError, "cell: expected one of gru, janet, lstm, rnn, got 'mlp'"),
+        ({"cell": "mlp"}, ValueError, f"cell: expected one of {', '.join(sorted(CELLS))}, got"),
         ({"attention": "loud"}, ValueError, "attention: expected"),
         (
             {"layers": 0},

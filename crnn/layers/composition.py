@@ -13,7 +13,7 @@ from crnn.layers import init
 from crnn.layers.base import Array, Layer, as_array, build, check_layer, check_no_state, describe
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
 from crnn.layers.options import Given, check_backward, has_no_time_axis
-from crnn.layers.recurrent import Recurrent
+from crnn.layers.recurrent import Recurrent, cell_classes
 from crnn.layers.states import states_of
 from crnn.layers.streams import ResidualStream, SequentialStream
 from crnn.layers.tapes import ask_for_trace
@@ -387,7 +387,8 @@ class Bidirectional(_core.Bidirectional, Composition):
     def __init__(self, layer: Recurrent, merge: str = "concat") -> None:
         if not isinstance(layer, Recurrent):
             raise TypeError(
-                f"layer: expected a recurrent layer (RNN, LSTM, GRU, JANET), got {layer!r:.200}"
+                f"layer: expected a recurrent layer ({', '.join(cell_classes())}), "
+                f"got {layer!r:.200}"
             )
         config = layer.config
         if config["reverse"]:

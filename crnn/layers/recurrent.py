@@ -154,6 +154,11 @@ class Recurrent(Layer):
         self.__dict__.update(attributes)
 
 
+def cell_classes() -> dict[str, type[Any]]:
+    """Return crnn's own recurrent layers by name, without subclasses that a user has made."""
+    return {cls.__name__: cls for cls in Recurrent.__subclasses__() if cls.__module__ == __name__}
+
+
 class RNN(_core.RNN, Recurrent):
     """The simple recurrent layer: h' = φ(W_x x + W_h h + b).
 

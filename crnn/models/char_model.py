@@ -19,7 +19,7 @@ from crnn.layers.base import Layer, check_seed, check_size
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense, Embedding
 from crnn.layers.init import layer_seeds
-from crnn.layers.recurrent import Recurrent
+from crnn.layers.recurrent import cell_classes
 from crnn.losses import cross_entropy
 from crnn.models.folder import InFolder
 from crnn.models.sampling import Sampler
@@ -27,11 +27,7 @@ from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
 
 BITS = 1 / math.log(2)  # in a nat
-CELLS: dict[str, Any] = {
-    cell.__name__.lower(): cell
-    for cell in Recurrent.__subclasses__()
-    if cell.__module__ == Recurrent.__module__  # and none of the user's
-}
+CELLS: dict[str, Any] = {name.lower(): cell for name, cell in cell_classes().items()}
 
 _STEPS = 64  # of a window in which a text is evaluated
 _ROW = 1000  # characters at least in each of several streams that are evaluated side by side

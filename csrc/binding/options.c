@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stddef.h>
 
-/* What a cell is, to the table: facts of its line in cells.def. An option stands where a cell has
- * one of its traits. */
+/* Traits of a cell, from its line in cells.def. A cell has an option whose traits include one of
+ * its own. */
 enum {
     ALL = 1,
     HAS_C = 2,
