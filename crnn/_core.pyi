@@ -67,15 +67,31 @@ class Recurrent:
 
 class RNN(Recurrent):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
 
 class LSTM(Recurrent):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
 
 class GRU(Recurrent):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
 
 class JANET(Recurrent):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
 
 @disjoint_base
 class Bidirectional:

@@ -5,9 +5,10 @@ array is a member of the archive, under the name that its place in the tree give
 stands as JSON in the member ``crnn.npy`` (bytes as uint8). So ``numpy.load`` can look into the
 files. `save` and `load` do that for one model.
 
-A file is replaced in one step when the new one is complete on disk; whoever is killed while writing
-leaves the old one. A file that is read is not trusted: it cannot run code, it cannot make `read`
-allocate more than its own size, and whatever is wrong with it becomes a ValueError that names it.
+A file is replaced in one step when the new one is complete on disk; a process that is killed while
+writing leaves the old one. A file that is read is not trusted: it cannot run code, `read` allocates
+in proportion to the file's size, `load` no more parameters than the file has, and any fault in it
+becomes a ValueError that names the file.
 """
 
 import io
@@ -23,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn._version import __version__
-from crnn.files import Path, replacing
-from crnn.layers.base import Layer, build, check_layer, describe
+from crnn.files import Path, open_regular, replacing
+from crnn.layers.base import Layer, check_layer
+from crnn.layers.description import build, describe, parameter_count, with_classes
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -35,8 +37,8 @@ _ARRAY, _TUPLE = (
     "$array",
     "$tuple",
 )  # what JSON has no word for: {"$array": name}, {"$tuple": [...]}
+_MARGIN = 2**12  # missing parameters up to which a model is made, to say which they are
 _KINDS = "biuf"  # booleans, integers, floats: what an array may hold
-_READ_BY = {"source_symbols": "encoder", "target_symbols": "decoder"}  # of a Seq2Seq
 
 
 def save(path: Path, model: Layer) -> None:
@@ -60,12 +62,16 @@ def save(path: Path, model: Layer) -> None:
     write(path, "model", model_tree(model))
 
 
-def load(path: Path) -> Layer:
+def load(path: Path, classes: Mapping[str, type[Layer]] | None = None) -> Layer:
     """Read a model that `save` wrote.
 
     Parameters
     ----------
     path : str or path
+    classes : mapping from str to class, optional
+        Your own layer classes that the model is made of, by name (``"Pool"``) or by module and
+        name (``"my.module:Pool"``, as the file has it). Without it a class of yours is found if its
+        module is imported. crnn's own classes are always crnn's.
 
     Returns
     -------
@@ -77,12 +83,36 @@ def load(path: Path) -> Layer:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged, not one of crnn's, of another kind, or names a layer class that is not
-        known (import the module that has it first).
+        The file is no regular file, is damaged, not one of crnn's, of another kind, or names a
+        layer class that is not known.
+    TypeError
+        `classes` is no mapping from names to subclasses of `Layer`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.save("model.npz", crnn.GRU(2, 3, seed=1))  # doctest: +SKIP
+    >>> crnn.load("model.npz")  # doctest: +SKIP
+    GRU(2, 3, seed=1)
     """
+    known = check_classes(classes)
     tree = read(path, "model")
-    with blaming(path):
+    with blaming(path), with_classes(known):
         return build_model(tree)
+
+
+def check_classes(classes: Mapping[str, type[Layer]] | None) -> Mapping[str, type[Layer]]:
+    """The mapping itself, {} for None, or TypeError."""
+    given = {} if classes is None else classes
+    if not isinstance(given, Mapping):
+        raise TypeError(f"classes: expected a mapping from names to classes, got {given!r:.100}")
+    for name, cls in given.items():
+        if not (isinstance(name, str) and isinstance(cls, type) and issubclass(cls, Layer)):
+            raise TypeError(
+                "classes: expected names with subclasses of crnn.Layer, "
+                f"got {name!r:.100}: {cls!r:.100}"
+            )
+    return given
 
 
 def model_tree(model: Layer) -> dict[str, Any]:
@@ -90,70 +120,48 @@ def model_tree(model: Layer) -> dict[str, Any]:
     return {"layer": describe(model), "params": model.state_dict()}
 
 
-def build_model(tree: Mapping[str, Any]) -> Layer:
+def build_model(tree: Any) -> Layer:
     """Return the model of a `model_tree`.
 
     Raises
     ------
     ValueError
         A class is not known, options do not fit it, or parameters are missing, unknown or
-        misshapen. Sizes far beyond what the parameters fill are refused before anything is
+        misshapen. A model with more parameters than the tree has is refused before anything is
         allocated.
     """
-    description, params = tree["layer"], tree["params"]
-    if not all(isinstance(array, np.ndarray) for array in params.values()):
-        raise ValueError("params: expected arrays")
-    given = sum(array.size for array in params.values())
-    # A margin, because a class may have sizes that stand for no parameters.
-    if _least_parameters(description) > 16 * given + 2**22:
-        raise ValueError(f"the sizes of the layers do not fit the {given} parameters in the file")
+    description, params = entries(tree, "layer", "params")
+    if not isinstance(params, dict) or not all(
+        isinstance(array, np.ndarray) for array in params.values()
+    ):
+        raise ValueError("params: expected arrays by name")
+    # An array that two names stand for is there once.
+    given = sum(array.size for array in {id(array): array for array in params.values()}.values())
     try:
+        needed = parameter_count(description)
+        if needed > given + _MARGIN:
+            raise ValueError(
+                f"the sizes of the layers do not fit the {given} parameters in the file: "
+                f"they make {needed}"
+            )
         model = build(description)
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(f"the options of a layer do not fit its class: {error}") from error
     model.load_state_dict(params)
     return model
 
 
-def _least_parameters(description: Any) -> int:
-    """Return how many parameters the layers described must have at the least."""
-    if isinstance(description, list):
-        return sum(_least_parameters(part) for part in description)
-    if not isinstance(description, dict):
-        return 0
-    inside = {name: part for name, part in description.items() if isinstance(part, dict | list)}
-    sizes = {
-        name: value
-        for name, value in description.items()
-        if isinstance(value, int) and not isinstance(value, bool) and name != "seed"
-    }
-    return _own_least(sizes, inside) + sum(map(_least_parameters, inside.values()))
+def entries(tree: Any, *names: str) -> list[Any]:
+    """The values of a dictionary under some names.
 
-
-def _own_least(sizes: Mapping[str, int], inside: Mapping[str, Any]) -> int:
-    """Return how many parameters of its own a layer of these sizes has at the least.
-
-    A model with symbols on two sides has an embedding for each, as wide as what the layer reads
-    that stands there.
+    Raises
+    ------
+    ValueError
+        It is no dictionary, or has no such names.
     """
-    embedded = {_READ_BY[name]: size for name, size in sizes.items() if name in _READ_BY}
-    if embedded:
-        widths = {side: _input_size(inside.get(side)) for side in embedded}
-        return sum(max(0, count) * widths[side] for side, count in embedded.items())
-    own = math.prod(sizes.values()) if sizes else 0
-    return max(own, sizes.get("hidden_size", 0) ** 2)
-
-
-def _input_size(description: Any) -> int:
-    """Return how wide the input of a layer described is, 1 where that is not to be seen."""
-    if isinstance(description, list):
-        return _input_size(description[0]) if description else 1
-    if not isinstance(description, dict):
-        return 1
-    if isinstance(description.get("input_size"), int):
-        return max(1, int(description["input_size"]))
-    inside = (part for part in description.values() if isinstance(part, dict | list))
-    return _input_size(next(inside, None))
+    if not isinstance(tree, dict) or not set(names) <= tree.keys():
+        raise ValueError(f"expected a dictionary with {', '.join(names)}, got {tree!r:.100}")
+    return [tree[name] for name in names]
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:
@@ -212,23 +220,22 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     ValueError
         The file is damaged, not one of crnn's, of another kind or of a newer format.
     """
-    if os.path.isdir(path):
-        raise ValueError(f"{path}: expected a file, got a directory")
-    with open(path, "rb") as file, blaming(path):
+    with open_regular(path) as file, blaming(path):
         arrays = _members(file)
         if _JSON not in arrays:
             raise ValueError("an .npz file, but not one that crnn wrote")
         document = json.loads(arrays.pop(_JSON).tobytes())
-        if document["format"] != FORMAT:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("an .npz file, but not one that crnn wrote")
-        if document["version"] != VERSION:
+        version, found, tree = entries(document, "version", "kind", "tree")
+        if version != VERSION:
             raise ValueError(
-                f"written in version {document['version']!r} of the format; "
+                f"written in version {version!r} of the format; "
                 f"crnn {__version__} reads version {VERSION}"
             )
-        if document["kind"] != kind:
-            raise ValueError(f"expected a file with a {kind}, got one with a {document['kind']}")
-        tree = _from_json(document["tree"], arrays)
+        if found != kind:
+            raise ValueError(f"expected a file with a {kind}, got one with a {found!s:.100}")
+        tree = _from_json(tree, arrays)
         if not isinstance(tree, dict):
             raise ValueError("the tree is not a dictionary")
         return tree
@@ -236,12 +243,14 @@ def read(path: Path, kind: str) -> dict[str, Any]:
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Turn whatever a lying file makes its readers raise into a ValueError that names the file."""
+    """Turn any error of a reader into a ValueError that names the file."""
     try:
         yield
+    except RecursionError as error:
+        raise ValueError(f"{path}: cannot be read: it is nested too deeply") from error
     except Exception as error:
         reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path}: cannot be read: {reason}") from error
+        raise ValueError(f"{path}: cannot be read: {reason:.1000}") from error
 
 
 # --------------------------------------------------------------------------------------------------

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from crnn import _core
-from crnn.layers.base import Array, check_entry, check_layer, check_names, check_number
+from crnn.layers.base import (
+    Array,
+    check_entry,
+    check_fits,
+    check_layer,
+    check_names,
+    check_number,
+)
 from crnn.layers.options import walk
 
 
@@ -63,7 +71,7 @@ def _limit(name: str, value: float | None) -> float | None:
     return value
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What the optimizers share: parameters and gradients of a model, clipping, saving.
 
     Subclasses name their memory, arrays like the parameters that are zero at first, in `_memory`,
@@ -165,8 +173,9 @@ class Optimizer:
             math.fsum(float(np.square(grad / most).sum()) for grad in self._grads.values())
         )
 
+    @abstractmethod
     def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
-        raise NotImplementedError
+        """Change a parameter in place, and its memory."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the next steps depend on besides the parameters: numbers and copies of arrays."""
@@ -179,12 +188,11 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If an entry is missing, unknown or misshapen. Nothing is loaded then.
+            If an entry is missing, unknown or misshapen, or has a number beyond the type of its
+            parameter. Nothing is loaded then.
         """
         check_names("state_dict", self.state_dict(), state)
-        arrays = {
-            name: check_entry(name, state[name], old.shape) for name, old in self._state.items()
-        }
+        arrays = {name: check_fits(name, state[name], old) for name, old in self._state.items()}
         steps = check_entry("steps", state["steps"], ())
         if steps.dtype.kind not in "iu" or steps < 0:
             raise ValueError(f"steps: expected an integer of at least 0, got {steps}")

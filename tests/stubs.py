@@ -114,9 +114,6 @@ class Leaky(Recurrent):
         return dx, dh
 
 
-del Layer.registry["Leaky"]  # no layer of crnn
-
-
 def assert_differences(layer, x, options, limit=1e-7):
     """gradcheck's loss and differences, with any options of forward."""
     layer.zero_grad()

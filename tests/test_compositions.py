@@ -9,7 +9,6 @@ from conftest import assert_close, assert_same_bits, copied, fill, leaves, valid
 from stubs import Leaky, assert_differences
 
 import crnn
-from crnn.layers.base import Layer
 from crnn.layers.options import options_of
 
 B, T, I, H, K = 3, 5, 3, 4, 6
@@ -80,9 +79,6 @@ class Passing(Leaky):
     def forward(self, x, *args, **kwargs):
         self.passed = kwargs
         return super().forward(x, *args, **kwargs)
-
-
-Layer.registry.pop("Passing")
 
 
 def test_a_part_that_passes_keywords_on_gets_those_of_the_method_it_overrides():

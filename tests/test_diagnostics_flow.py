@@ -475,9 +475,6 @@ class Wrapped(crnn.GRU):
         return y, state, (tape,)
 
 
-del crnn.layers.base.Layer.registry["Wrapped"]  # no layer of crnn
-
-
 def test_a_tape_that_cannot_be_looked_into():
     message = (
         r"layer: expected one whose recurrent parts \({}\) all .* looked into, got tapes of {}"

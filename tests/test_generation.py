@@ -96,9 +96,6 @@ class Fixed(crnn.Layer):
         raise NotImplementedError
 
 
-crnn.Layer.registry.pop("Fixed")
-
-
 @pytest.mark.parametrize(
     ("options", "kept"),
     [

@@ -24,7 +24,6 @@ from conftest import (
 )
 
 import crnn
-from crnn.layers.base import Layer
 
 B, T = 3, 4
 
@@ -334,7 +333,6 @@ def test_a_subclass_that_never_calls_init(kind):
         def __init__(self):
             self.note = 1
 
-    Layer.registry.pop("Forgetful")
     layer, x = Forgetful(), np.ones((B, T, I))
     tape = CELLS[kind](I, H).forward(x)[2]
     for touch in (
@@ -364,7 +362,6 @@ def test_a_bidirectional_that_never_calls_init():
         def __init__(self):
             pass
 
-    Layer.registry.pop("Forgetful")
     layer, x = Forgetful(), np.ones((B, T, I))
     for touch in (
         lambda: layer(x),

@@ -275,9 +275,6 @@ class Counted(crnn.Layer):
         return self.lstm.backward(tape.tape, dy, dstate)
 
 
-del crnn.Layer.registry["Counted"]
-
-
 @pytest.mark.parametrize(("k1", "k2"), [(4, 4), (4, 2), (4, 10), (4, 16), (5, 6)])
 @pytest.mark.parametrize("stateful", [False, True])
 def test_memory_depends_on_k1_and_k2_alone(k1, k2, stateful):
@@ -335,7 +332,6 @@ def test_pieces_go_on_counting_steps_for_dropout():
             calls.append((call, first_step))
             return super().forward(x, state, call=call, first_step=first_step, **options)
 
-    del crnn.Layer.registry["Watched"]
     model = crnn.Sequential([crnn.RNN(I, H), Watched(0.5), crnn.Dense(H, O)])
     options = {"loss": mse, "optimizer": crnn.optim.SGD(model), "epochs": 1, "progress": False}
     fit(model, [item(12)], tbptt=(6, 2), **options)

@@ -40,9 +40,6 @@ class Told(crnn.Layer):
         return self.dense.backward(tape, dy)
 
 
-del crnn.Layer.registry["Told"]
-
-
 def batch(B=2, T=5, seed=0, **extras):
     draw = np.random.default_rng(seed)
     x, target = draw.normal(size=(B, T, 2)), draw.integers(0, K, (B, T))
@@ -100,7 +97,6 @@ def test_what_a_model_cannot_be_told_is_an_error():
         def forward(self, x, state=None, *, lengths=None, training=True):
             return super().forward(x, state)
 
-    del crnn.Layer.registry["Deaf"]
     data = [batch(mask=np.ones((2, 5), bool))]
     deaf = Deaf()
     run = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(deaf)}
@@ -167,7 +163,6 @@ def test_a_model_that_reads_a_pair_is_cut_along_x_alone():
             shapes.append((steps.shape, fixed.shape))
             return super().forward(steps + fixed[:, None], state)
 
-    del crnn.Layer.registry["Pair"]
     shapes, model = [], Pair()
     x, target = batch()
     options = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(model)}
@@ -336,7 +331,6 @@ def test_the_layer_where_a_gradient_stops_being_finite_is_named():
             dx, _ = super().backward(tape, dy)
             return dx * np.inf, None
 
-    del crnn.Layer.registry["Breaks"]
     model = crnn.Sequential(
         [crnn.LSTM(2, 4, seed=0), crnn.Sequential([crnn.RNN(4, 4, seed=1), Breaks(4)])]
     )

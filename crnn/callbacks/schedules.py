@@ -5,7 +5,7 @@ again needs to know nothing else. They set the rate of the optimizer, whatever i
 """
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from crnn.trainer import Trainer
 
 
-class Schedule(Callback):
-    """A learning rate that is a function of the number of updates. Subclasses give `rate`."""
+class Schedule(Callback, ABC):
+    """A learning rate that is a function of the number of updates. Subclasses give `rate`.
+
+    Raises
+    ------
+    TypeError
+        The class has no `rate`, as this base has none.
+    """
 
     @abstractmethod
     def rate(self, update: int) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.data.batches import pad
 from crnn.data.order import batches_of
+from crnn.files import open_regular
 from crnn.layers.base import as_array, check_count, check_seed, check_size
 
 Pair = tuple[str, str]
@@ -36,7 +37,7 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
         A line that has not two columns, or an empty one, or is not in UTF-8 (it gets named by its
         number), or no pairs.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         pairs = [
             _pair(line, f"{path}: line {number}")
             for number, line in enumerate(text_lines(file, path), 1)

@@ -1,6 +1,7 @@
 """CSV files and data frames as series, or as sequences."""
 
 import csv
+import io
 import math
 import os
 from array import array
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.data.missing import FILLS, Place, Rows, fill
+from crnn.files import open_regular
 
 Names = str | Sequence[str]
 Missing = Literal["error", "drop", "interpolate", "forward", "mask"]
@@ -94,7 +96,8 @@ def read_csv(
     >>> streams = Streams(data.x, data.target, batch=16, steps=50)  # doctest: +SKIP
     """
     choice = _Choice(columns, target, group, missing)
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    raw = open_regular(path, whole=False)
+    with io.TextIOWrapper(raw, newline="", encoding="utf-8-sig") as file:
         lines = _lines(csv.reader(file, delimiter=delimiter), path)
         header = [name.strip() for name in next(lines, (0, []))[1]]
         if all(map(_is_number, header)):

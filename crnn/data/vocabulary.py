@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.checkpoint import blaming
-from crnn.files import replacing
+from crnn.files import read_bytes, replacing
 from crnn.layers.base import check_size
 
 Symbols = NDArray[np.int64]
@@ -104,16 +104,30 @@ class Vocabulary:
         ValueError
             The file is damaged, or not one of a vocabulary.
         """
-        with open(path, "rb") as file, blaming(path):
-            tree = json.loads(file.read())
+        content = read_bytes(path)
+        with blaming(path):
+            tree = json.loads(content)
             if not isinstance(tree, dict) or tree.get("format") != _FORMAT:
                 raise ValueError("not the file of a vocabulary")
             if tree.get("version") != _VERSION:
                 raise ValueError(f"written in version {tree.get('version')!r}, expected {_VERSION}")
-            symbols, unknown = tree["symbols"], tree["unknown"]
-            if not isinstance(symbols, list) or not isinstance(unknown, str | None):
-                raise ValueError("the symbols are not a list, or the unknown one is not a string")
-            return cls(symbols, unknown)
+            return cls.from_config({name: tree.get(name) for name in ("symbols", "unknown")})
+
+    @classmethod
+    def from_config(cls, config: Any) -> "Vocabulary":
+        """Return the vocabulary of a `config`, which may come from a file.
+
+        Raises
+        ------
+        ValueError, TypeError
+            It is none.
+        """
+        if not isinstance(config, dict) or config.keys() != {"symbols", "unknown"}:
+            raise ValueError(f"expected the symbols of a vocabulary, got {config!r:.100}")
+        symbols, unknown = config["symbols"], config["unknown"]
+        if not isinstance(symbols, list) or not isinstance(unknown, str | None):
+            raise ValueError("the symbols are not a list, or the unknown one is not a string")
+        return cls(symbols, unknown)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary to a file that `load` reads: JSON, whose ending is ``.json``.

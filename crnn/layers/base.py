@@ -1,17 +1,20 @@
-"""What every layer has in common: parameters by name, their gradients, saving and describing."""
+"""What every layer has in common: parameters by name, their gradients, state and configuration."""
 
 from __future__ import annotations
 
+import abc
 import copy
 import inspect
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from crnn.layers import description
+from crnn.layers.description import Widths
 from crnn.summary import Summary, summarize
 
 Array = NDArray[Any]
@@ -156,6 +159,29 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.asarray(np.arange(shape[1]) < given[:, None])
 
 
+def _takes_other_arguments(cls: type) -> bool:
+    """Whether a user's class changes the arguments that its base counts the parameters from."""
+    for base in cls.__mro__:
+        if "parameter_count" in vars(base):
+            return False
+        if not description.is_own(base) and vars(base).keys() & {
+            "__init__",
+            "config",
+            "from_config",
+        }:
+            return True
+    return False
+
+
+def _forbid_instances(cls: Any) -> None:
+    """Make a class with abstract methods raise TypeError when it is called, as an ABC does.
+
+    Without the metaclass of ABCs, which makes every `isinstance` slower.
+    """
+    cls.__abstractmethods__ = frozenset()
+    abc.update_abstractmethods(cls)
+
+
 class Layer:
     """Base of all layers.
 
@@ -163,14 +189,17 @@ class Layer:
     may know more: ``mask``, ``resets``, ``call``, ``first_row``, ``first_step``, ``layer``. It has
     ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``, and ``params`` and
     ``grads``, dictionaries from name to array. A subclass that has these can stand wherever a layer
-    of crnn can. ``config`` holds the arguments it is made with.
+    of crnn can. ``config`` holds the arguments it is made with; `parameter_count` says how many
+    parameters they make, so that a file cannot claim more than it holds.
+
+    Raises
+    ------
+    TypeError
+        The class lacks ``forward`` or ``backward``, as this base does.
     """
 
-    forward: Callable[..., tuple[Any, Any, Any]]
-    backward: Callable[..., tuple[Any, Any]]
-
-    registry: ClassVar[dict[str, type[Layer]]] = {}
-    """The classes that `build` knows, by name: every subclass enters itself."""
+    registry: ClassVar[MutableMapping[str, type[Layer]]] = description.registry
+    """All subclasses by name: crnn's by their own, others by "module:qualified name"."""
 
     #: Whether y has the features of x, as many as these are.
     keeps_features: ClassVar[bool] = False
@@ -180,7 +209,18 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Layer.registry[cls.__name__] = cls
+        Layer.registry[description.identity(cls)] = cls
+        if _takes_other_arguments(cls):
+            cls.parameter_count = Layer.parameter_count  # type: ignore[method-assign]
+        _forbid_instances(cls)
+
+    @abc.abstractmethod
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """y, state, tape."""
+
+    @abc.abstractmethod
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
+        """dx, dstate; adds to the gradients."""
 
     @property
     def param_views(self) -> dict[str, Array]:
@@ -211,6 +251,42 @@ class Layer:
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """A new layer of this configuration."""
         return cls(**config)
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        """Return how many parameters `from_config` makes, from the configuration alone.
+
+        `crnn.load` compares it with the arrays in the file before it makes anything. A class with
+        parameters of its own overrides it; without that, as here, only the parameters of layers
+        that the configuration describes are counted.
+
+        Parameters
+        ----------
+        config : mapping
+            As `config`, but from a file: not to be trusted.
+
+        Returns
+        -------
+        int
+            The sizes of all arrays in `params` together.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The configuration is none of such a layer.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> crnn.Dense.parameter_count({"input_size": 3, "output_size": 2})
+        8
+        """
+        return sum(map(description.parameter_count, description.described_in(config)))
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        """How wide the arrays are that a layer of this configuration reads and gives, if known."""
+        return None
 
     def __call__(
         self,
@@ -255,12 +331,12 @@ class Layer:
         Raises
         ------
         ValueError
-            If an entry is missing, unknown, misshapen or not made of real numbers. Nothing is
-            loaded then.
+            If an entry is missing, unknown, misshapen, not made of real numbers, or has a number
+            beyond the parameter's type. Nothing is loaded then.
         """
         params = self.params
         check_names("state_dict", params, state)
-        arrays = {name: check_entry(name, state[name], params[name].shape) for name in params}
+        arrays = {name: check_fits(name, state[name], params[name]) for name in params}
         for name, array in arrays.items():
             params[name] = array
 
@@ -288,6 +364,9 @@ class Layer:
         return f"{type(self).__name__}({', '.join(given)})"
 
 
+_forbid_instances(Layer)
+
+
 def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise unless `given` is a mapping with the same keys."""
     if not isinstance(given, Mapping):
@@ -312,35 +391,18 @@ def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def check_fits(name: str, value: Any, like: Array) -> Array:
+    """Real numbers of the shape of another array, in its type, which must hold all of them."""
+    given = check_entry(name, value, like.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = given.astype(like.dtype, copy=False)
+    lost = np.isfinite(given) & ~np.isfinite(array) if like.dtype.kind == "f" else given != array
+    if lost.any():
+        raise ValueError(f"{name}: expected numbers that {like.dtype} holds, got {given[lost][0]}")
+    return array
+
+
 def check_no_state(layer: str, name: str, state: Any) -> None:
     """ValueError unless the state of a layer that has none is None."""
     if state is not None:
         raise ValueError(f"{name}: {layer} has no state, expected None, got {type(state).__name__}")
-
-
-def describe(layer: Layer) -> dict[str, Any]:
-    """A layer as {"class": name, "config": arguments}, of types that JSON knows."""
-    name = type(layer).__name__
-    if Layer.registry.get(name) is not type(layer):
-        raise TypeError(f"layer: {type(layer)!r} is not the class known as {name!r}")
-    return {"class": name, "config": layer.config}
-
-
-def build(description: Mapping[str, Any]) -> Layer:
-    """The layer that `describe` described, with fresh parameters.
-
-    Raises
-    ------
-    ValueError
-        If the description is no such mapping or names a class that is not known.
-    """
-    if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
-        raise ValueError(
-            f"layer: expected a description with 'class' and 'config', got {description!r:.200}"
-        )
-    cls = Layer.registry.get(description["class"])
-    if cls is None:
-        raise ValueError(
-            f"layer: no class {description['class']!r} is known; import the module that has it"
-        )
-    return cls.from_config(description["config"])

@@ -16,15 +16,14 @@ from crnn import _core
 from crnn.layers.base import (
     Array,
     as_array,
-    build,
     check_layer,
     check_lengths,
     check_size,
-    describe,
 )
 from crnn.layers.composition import Composition, Residual, RunsParts, Sequential
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout
+from crnn.layers.description import Widths, build, describe, widths_of
 from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
 from crnn.layers.pointwise import Pointwise
 from crnn.layers.recurrent import Recurrent
@@ -161,6 +160,10 @@ class Checkpointed(RunsParts):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Checkpointed:
         return cls(build(config["layer"]), config["every"])
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        return widths_of(config["layer"])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layer!r}, {self.every})"

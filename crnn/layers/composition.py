@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
@@ -10,14 +11,15 @@ import numpy as np
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, Layer, as_array, build, check_layer, check_no_state, describe
+from crnn.layers.base import Array, Layer, as_array, check_layer, check_no_state
+from crnn.layers.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
 from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.recurrent import Recurrent, cell_classes
 from crnn.layers.states import states_of
 from crnn.layers.streams import ResidualStream, SequentialStream
 from crnn.layers.tapes import ask_for_trace
-from crnn.layers.tied import built, describing
+from crnn.layers.tied import built, counting, describing
 
 
 class Composition(Layer):
@@ -51,9 +53,9 @@ class Composition(Layer):
 class RunsParts(Composition):
     """A composition that hands the arguments of forward on to its parts, in `_run`."""
 
+    @abstractmethod
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
-        raise NotImplementedError
 
     def __call__(
         self,
@@ -159,6 +161,26 @@ class Sequential(RunsParts):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
         return cast(Sequential, built(lambda: cls([build(part) for part in config["layers"]])))
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        with counting(config):
+            return super().parameter_count(config)
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        parts = [widths_of(part) for part in config["layers"]]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        changing = [part for part in known if (part.input, part.output) != (None, None)]
+        outputs = [part.output for part in known if part.output is not None]
+        return Widths(
+            changing[0].input if changing else None,
+            outputs[-1] if outputs else None,
+            tuple(width for part in known for width in part.state),
+            any(part.timeless for part in known),
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layers!r})"
@@ -273,6 +295,10 @@ class Wrapper(RunsParts):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         return cls(build(config["layer"]))
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        return widths_of(config["layer"])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layer!r})"
@@ -413,6 +439,18 @@ class Bidirectional(_core.Bidirectional, Composition):
         if not isinstance(layer, Recurrent):
             raise ValueError(f"layer: expected a recurrent layer, got {type(layer).__name__}")
         return cls(layer, config["merge"])
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        return 2 * parameter_count(config["layer"])
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        one = widths_of(config["layer"])
+        if one is None or one.output is None:
+            return None
+        sides = 2 if config["merge"] == "concat" else 1
+        return Widths(one.input, sides * one.output, 2 * one.state)
 
     def __repr__(self) -> str:
         merge = "" if self.merge == "concat" else f", merge={self.merge!r}"

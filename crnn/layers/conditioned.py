@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crnn import _core
-from crnn.layers.base import Array, as_array, build, check_layer, describe
+from crnn.layers.base import Array, as_array, check_layer
 from crnn.layers.composition import RunsParts
+from crnn.layers.description import Widths, build, describe, widths_of
 from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.states import arrays_of, filled
 from crnn.layers.streams import stream_of
@@ -86,6 +87,10 @@ class Conditioned(RunsParts):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditioned:
         return cls(**{name: build(part) for name, part in config.items()})
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        return widths_of(config["layer"])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layer!r}, {self.init!r})"

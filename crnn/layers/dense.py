@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from crnn.layers.base import (
     Array,
     as_array,
     check_dtype,
+    check_fits,
     check_positive,
     check_product,
     check_seed,
     check_size,
 )
-from crnn.layers.pointwise import Draw, Flat, Pointwise, WithParameters, check_floats
+from crnn.layers.description import Widths
+from crnn.layers.pointwise import Draw, Flat, Pointwise, Shapes, WithParameters, check_floats
 
 
 class Dense(WithParameters):
@@ -61,13 +64,20 @@ class Dense(WithParameters):
         check_product("input_size, output_size", self.input_size, self.output_size)
         self.bias = bool(bias)
         self.seed = check_seed(seed)
-        shapes: dict[str, tuple[int, ...]] = {"W": (self.output_size, self.input_size)}
-        if self.bias:
-            shapes["b"] = (self.output_size,)
+        shapes = self._shapes(self.input_size, self.output_size, self.bias)
         self._flat = Flat(shapes, check_dtype(dtype))
         self.params["W"] = init.glorot_uniform(
             self.seed, init.INPUT_STREAM, shapes["W"], self.input_size, self.output_size
         )
+
+    @classmethod
+    def _shapes(cls, input_size: int, output_size: int, bias: bool = True, **_: Any) -> Shapes:
+        I, K = check_size("input_size", input_size), check_size("output_size", output_size)
+        return {"W": (K, I)} | ({"b": (K,)} if bias else {})
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        return Widths(config["input_size"], config["output_size"])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -124,8 +134,17 @@ class Embedding(WithParameters):
         self.size = check_size("size", size)
         check_product("K, size", self.K, self.size)
         self.seed = check_seed(seed)
-        self._flat = Flat({"W": (self.K, self.size)}, check_dtype(dtype), transposed=False)
+        shapes = self._shapes(self.K, self.size)
+        self._flat = Flat(shapes, check_dtype(dtype), transposed=False)
         self.params["W"] = init.normal(self.seed, init.INPUT_STREAM, (self.K, self.size))
+
+    @classmethod
+    def _shapes(cls, K: int, size: int, **_: Any) -> Shapes:
+        return {"W": (check_size("K", K), check_size("size", size))}
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        return Widths(None, config["size"])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -198,6 +217,10 @@ class Dropout(Pointwise):
     def config(self) -> dict[str, Any]:
         return {"p": self.p, "variational": self.variational, "seed": self.seed}
 
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        return Widths(None, None)
+
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")
 
@@ -247,9 +270,19 @@ class LayerNorm(WithParameters):
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
         self.size = check_size("size", size)
         check_product("size", self.size)
-        self.eps = check_positive("eps", eps)
-        self._flat = Flat({"gain": (self.size,), "bias": (self.size,)}, check_dtype(dtype))
+        self.eps, kind = check_positive("eps", eps), check_dtype(dtype)
+        if not check_fits("eps", self.eps, np.empty((), kind)) > 0:
+            raise ValueError(f"eps: expected a positive number that {kind} holds, got {eps!r}")
+        self._flat = Flat(self._shapes(self.size), kind)
         self.params["gain"] = 1.0
+
+    @classmethod
+    def _shapes(cls, size: int, **_: Any) -> Shapes:
+        return dict.fromkeys(("gain", "bias"), (check_size("size", size),))
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        return Widths(config["size"], config["size"])
 
     @property
     def config(self) -> dict[str, Any]:

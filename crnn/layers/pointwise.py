@@ -7,6 +7,8 @@ a row's end is left out of the computation and is 0 in the output and the gradie
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from crnn.layers.base import (
     check_no_state,
     valid_steps,
 )
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 class PointwiseTape(NamedTuple):
@@ -57,17 +61,17 @@ class Pointwise(Layer):
     #: How many of the last axes of the input belong to one step: 0 for symbols.
     _feature_axes = 1
 
+    @abstractmethod
     def _check(self, x: Any) -> Array:
         """The input as an array of the right kind, (..., features) or (...,) symbols."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
         """Outputs (N, features) of the rows, and what `_rows_back` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _rows_back(self, memory: Any, dy: Array) -> Array | None:
         """dx of the rows from dy (N, features); adds to the gradients."""
-        raise NotImplementedError
 
     def forward(
         self,
@@ -171,17 +175,20 @@ def check_floats(x: Any, size: int | None, letter: str) -> Array:
     return array
 
 
+def count_of(shapes: Shapes) -> int:
+    """How many elements arrays of these shapes have together."""
+    return sum(map(math.prod, shapes.values()))
+
+
 class Flat:
     """Parameters and gradients of a layer in one buffer each, and views of them by name.
 
     With `transposed`, the memory of a matrix holds its transpose: as products read it.
     """
 
-    def __init__(
-        self, shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any], transposed: bool = True
-    ) -> None:
+    def __init__(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
         self.shapes, self.transposed = shapes, transposed
-        count = sum(int(np.prod(shape)) for shape in shapes.values())
+        count = count_of(shapes)
         self.params = np.zeros(count, dtype=dtype)
         self.grads = np.zeros(count, dtype=dtype)
 
@@ -200,6 +207,15 @@ class InOneBuffer(Layer):
     """A layer whose parameters lie in one `Flat`."""
 
     _flat: Flat
+
+    @classmethod
+    def _shapes(cls, *args: Any, **config: Any) -> Shapes:
+        """The parameters' shapes by name, from arguments of the constructor; others are ignored."""
+        return {}
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        return count_of(cls._shapes(**config))
 
     @property
     def param_views(self) -> dict[str, Array]:

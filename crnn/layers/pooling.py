@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn.layers.base import Array, Layer, as_array, check_no_state
+from crnn.layers.description import Widths
 from crnn.layers.options import steps_there
 
 HOW = ("last", "mean", "max")
@@ -64,6 +66,10 @@ class Pool(Layer):
     @property
     def config(self) -> dict[str, Any]:
         return {"how": self.how}
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        return Widths(None, None, timeless=True)
 
     def forward(
         self,

@@ -10,14 +10,15 @@ from __future__ import annotations
 import copyreg
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, Layer, check_number, check_seed
+from crnn.layers.base import Array, Layer, check_fits, check_number, check_seed
+from crnn.layers.description import Widths
 from crnn.layers.documentation import document
 
 
@@ -124,6 +125,23 @@ class Recurrent(Layer):
         sizes = {name: getattr(self, name) for name in self._leading}
         initial = {name: getattr(self, name) for name in self._initial}
         return sizes | initial | dict(self.options) | {"seed": self.seed}
+
+    @classmethod
+    def _outline_of(cls, config: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Parameters, P and arrays of the state of a layer of this configuration."""
+        others, core = {*cls._initial, "seed"}, cast(Any, cls._core_type)
+        own = {name: value for name, value in config.items() if name not in others}
+        parameters, P, states = core._outline(**own)
+        return parameters, P, states
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        return cls._outline_of(config)[0]
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        _, P, states = cls._outline_of(config)
+        return Widths(config["input_size"], P, (P, config["hidden_size"])[:states])
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -238,6 +256,7 @@ class LSTM(_core.LSTM, Recurrent):
         if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
             raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
         super().__init__(input_size, hidden_size, **options)
+        check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
         self.forget_bias = float(forget_bias)
         self._draw_weights(seed)
         if "f" in self.gate_order:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from crnn import _core
-from crnn.layers.base import Array
+from crnn.layers.base import Array, check_size
 from crnn.layers.dense import Embedding
+from crnn.layers.description import Widths, opened
 from crnn.layers.options import walk
-from crnn.layers.pointwise import Draw, Flat, WithParameters, check_floats
+from crnn.layers.pointwise import Draw, Flat, Shapes, WithParameters, check_floats
 
 _described: ContextVar[Any] = ContextVar("_described", default=None)
+_counted: ContextVar[Places | None] = ContextVar("_counted", default=None)
 _waiting: ContextVar[list[TiedDense] | None] = ContextVar("_waiting", default=None)
 
 
@@ -100,6 +102,25 @@ class TiedDense(WithParameters):
         waiting.append(layer)
         return layer
 
+    @classmethod
+    def _shapes(cls, embedding: Any, bias: bool = True, **_: Any) -> Shapes:
+        K = cls._size(embedding)
+        return {"b": (K,)} if bias and K else {}
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        K = cls._size(config["embedding"])
+        return Widths(None, K) if K else None
+
+    @staticmethod
+    def _size(place: Any) -> int:
+        """K of the Embedding at a place in the Sequential that is counted; 0 if none is seen."""
+        places = _counted.get()
+        described = None if places is None else places.at(place)
+        made, config = (None, {}) if described is None else opened(described)
+        known = made is not None and issubclass(made, Embedding) and "K" in config
+        return check_size("K", config["K"]) if known else 0
+
     def _tie(self, embedding: Any) -> None:
         """Make the layer, now that its embedding is there."""
         config = vars(self).pop("_config")
@@ -133,6 +154,49 @@ class TiedDense(WithParameters):
         dx = _core.dense_backward(memory, self._transposed("params"), dy, dW_t, db)
         self.embedding.grads["W"] = dW_t.T
         return dx
+
+
+class Places:
+    """The layers described in a configuration, by the places that `walk` gives them.
+
+    Those in compositions that name their parts in another way are not found.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._found: dict[str, Mapping[str, Any]] | None = None
+
+    def at(self, place: Any) -> Mapping[str, Any] | None:
+        """The description at a place."""
+        if self._found is None:
+            self._found = {}
+            self._add(self._config, "")
+        return self._found.get(place) if isinstance(place, str) else None
+
+    def _add(self, value: Any, place: str) -> None:
+        if not isinstance(value, Mapping):
+            return
+        if {"class", "config"} <= set(value):
+            assert self._found is not None
+            self._found[place] = value
+            value = value["config"]
+        for name, part in value.items():
+            items = enumerate(part) if isinstance(part, list) else [(name, part)]
+            for key, one in items:
+                self._add(one, f"{place}.{key}" if place else str(key))
+
+
+@contextmanager
+def counting(config: Mapping[str, Any]) -> Iterator[None]:
+    """While the parameters of a Sequential are counted, places in the outermost one are known."""
+    if _counted.get() is not None:
+        yield
+        return
+    token = _counted.set(Places(config))
+    try:
+        yield
+    finally:
+        _counted.reset(token)
 
 
 @contextmanager

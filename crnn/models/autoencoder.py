@@ -5,6 +5,7 @@ Letters: ``B`` sequences, ``T`` steps, ``I`` features, ``K`` symbols, ``C`` numb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +24,15 @@ from crnn.layers.base import (
 )
 from crnn.layers.composition import Sequential
 from crnn.layers.dense import Dense
+from crnn.layers.description import Widths, widths_of
 from crnn.layers.options import Given
+from crnn.layers.pointwise import count_of
 from crnn.seq2seq import checks
 from crnn.seq2seq.encoding import encoding_of
 from crnn.seq2seq.generating import Choosing
 from crnn.seq2seq.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq
-from crnn.seq2seq.parts import NEW_PARTS, EncoderDecoder, dtype_of
+from crnn.seq2seq.parts import NEW_PARTS, EncoderDecoder, dtype_of, new_parameter_count
 from crnn.seq2seq.teacher import TeacherForcing, TeacherForcingTape
 
 _GREEDY = Choosing(1, 1, 0.0, None, None, None, None)
@@ -142,6 +145,17 @@ class SequenceAutoencoder(EncoderDecoder):
         state, _ = LastState(encoder)(np.zeros((1, 1, width), dtype))
         seed = init.seed_of_part(self.seed, init.PARTS_STREAM, len(NEW_PARTS))
         return Dense(state.shape[1], self.code, dtype=dtype, seed=seed)
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        encoder, decoder = (widths_of(config[name]) for name in ("encoder", "decoder"))
+        code, symbols = check_size("code", config["code"]), config.get("symbols")
+        to_code = 0
+        if encoder is not None:
+            to_code = count_of(Dense._shapes(sum(encoder.state), code))
+            encoder = Widths(encoder.input, code, encoder.state, timeless=True)
+        new = new_parameter_count(encoder, decoder, symbols, symbols)
+        return to_code + new + super().parameter_count(config)
 
     # ------------------------------------------------------------------------------- what it is
 

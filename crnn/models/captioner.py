@@ -24,7 +24,7 @@ from crnn.layers.dense import Dense
 from crnn.layers.init import layer_seeds
 from crnn.losses import cross_entropy
 from crnn.models.char_model import CELLS
-from crnn.models.folder import InFolder, seq2seq_of
+from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
 from crnn.models.texts import several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
@@ -79,7 +79,7 @@ class Captioner(InFolder):
         words: bool = False,
         max_length: int = 200,
     ) -> None:
-        self.languages = tuple(several("languages", languages))
+        self.languages = tuple(_strings(several("languages", languages)))
         for symbol in (END_OF_LINE, *map(_symbol, self.languages)):
             if symbol not in vocabulary:
                 raise ValueError(f"vocabulary: expected one with {symbol!r}, got {vocabulary!r}")
@@ -340,9 +340,9 @@ class Captioner(InFolder):
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        options = {name: tree[name] for name in ("words", "max_length")}
-        vocabulary = Vocabulary(**tree["vocabulary"])
-        return cls(vocabulary, seq2seq_of(tree), tree["languages"], **options)
+        languages, longest = checkpoint.entries(tree, "languages", "max_length")
+        vocabulary, words = saved_vocabulary(tree, "vocabulary"), flag_of(tree, "words")
+        return cls(vocabulary, seq2seq_of(tree), languages, words=words, max_length=longest)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"
@@ -414,7 +414,12 @@ def _languages(languages: Sequence[str] | None, n: int) -> list[str] | None:
     asked = several("languages", languages)
     if len(asked) != n:
         raise ValueError(f"languages: expected {n}, one for each caption, got {len(asked)}")
-    for language in asked:
+    return _strings(asked)
+
+
+def _strings(languages: list[str]) -> list[str]:
+    """The languages themselves, or TypeError."""
+    for language in languages:
         if not isinstance(language, str):
             raise TypeError(f"languages: expected strings, got {language!r:.60}")
-    return asked
+    return languages

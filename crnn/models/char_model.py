@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
@@ -21,7 +23,7 @@ from crnn.layers.dense import Dense, Embedding
 from crnn.layers.init import layer_seeds
 from crnn.layers.recurrent import cell_classes
 from crnn.losses import cross_entropy
-from crnn.models.folder import InFolder
+from crnn.models.folder import InFolder, flag_of, saved_vocabulary
 from crnn.models.sampling import Sampler
 from crnn.optim import Adam
 from crnn.training import Trainer, count_updates, evaluate
@@ -280,8 +282,15 @@ class CharModel(InFolder):
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        vocabulary, network = Vocabulary(**tree["vocabulary"]), tree["network"]
-        return cls(vocabulary, checkpoint.build_model(network), tree["lines"])
+        network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
+        vocabulary = saved_vocabulary(tree, "vocabulary")
+        y, _ = network(np.zeros((1, 1), np.int64))
+        if np.shape(y) != (1, 1, len(vocabulary)):
+            raise ValueError(
+                f"network: expected logits of shape (1, 1, K={len(vocabulary)}) for one symbol, "
+                f"got shape {np.shape(y)}"
+            )
+        return cls(vocabulary, network, flag_of(tree, "lines"))
 
     def __repr__(self) -> str:
         lines = ", lines=True" if self.lines else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn.data import corpus, lines_of
+from crnn.files import read_text
 from crnn.models.char_model import BITS, BitsProgress, CharModel
 from crnn.models.run import HELD_OUT, Report, Run, RunSettings
 from crnn.training import Trainer
@@ -51,7 +52,7 @@ class Source:
         if self.path is None:
             return corpus(self.corpus or "")
         try:
-            text = Path(self.path).read_text(encoding="utf-8-sig")
+            text = read_text(self.path)
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: expected a text in UTF-8: {error}") from None
         if not text.strip():

@@ -1,29 +1,34 @@
 """Models in folders: what a model with its vocabulary, and the run that trains it, are saved in."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from crnn import checkpoint
+from crnn.data import Vocabulary
+from crnn.files import check_path
+from crnn.layers.base import Layer
+from crnn.layers.description import with_classes
 from crnn.seq2seq import Seq2Seq
 
 CHECKPOINT = "checkpoint.npz"
 
 
-class InFolder:
-    """A model that is saved in a folder; it says what of it is."""
+class InFolder(ABC):
+    """A model that is saved in a folder; subclasses say what of it is."""
 
     _kind: ClassVar[str]
 
+    @abstractmethod
     def _tree(self) -> dict[str, Any]:
         """What `_of_tree` makes the same model of, as `crnn.checkpoint.write` takes it."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """The model; whatever is wrong with the tree may raise anything."""
-        raise NotImplementedError
+        """The model; a wrong tree may raise any exception."""
 
     def save(
         self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
@@ -35,38 +40,75 @@ class InFolder:
         directory : str or path
         training : mapping, optional
             What belongs to the run that trains the model, for `load_training`.
+
+        Raises
+        ------
+        ValueError
+            `directory` is empty.
         """
+        check_path(directory)
         Path(directory).mkdir(parents=True, exist_ok=True)
         tree = self._tree() | {"training": training}
         checkpoint.write(Path(directory, CHECKPOINT), self._kind, tree)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Self:
+    def load(
+        cls,
+        directory: str | os.PathLike[str],
+        classes: Mapping[str, type[Layer]] | None = None,
+    ) -> Self:
         """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        directory : str or path
+        classes : mapping from str to class, optional
+            As for `crnn.load`.
 
         Raises
         ------
         FileNotFoundError
             There is none in the directory.
         ValueError
-            The file is damaged or of another kind.
+            The file is damaged or of another kind, or `directory` is empty.
         """
-        return cls.load_training(directory)[0]
+        return cls.load_training(directory, classes)[0]
 
     @classmethod
-    def load_training(cls, directory: str | os.PathLike[str]) -> tuple[Self, dict[str, Any] | None]:
+    def load_training(
+        cls,
+        directory: str | os.PathLike[str],
+        classes: Mapping[str, type[Layer]] | None = None,
+    ) -> tuple[Self, dict[str, Any] | None]:
         """Read a model and what was saved with it of the run that trained it."""
-        path = Path(directory, CHECKPOINT)
+        known, path = checkpoint.check_classes(classes), Path(check_path(directory), CHECKPOINT)
         if not path.exists():
             raise FileNotFoundError(f"{directory}: no {CHECKPOINT} in this directory")
         tree = checkpoint.read(path, cls._kind)
-        with checkpoint.blaming(path):
-            return cls._of_tree(tree), tree["training"]
+        with checkpoint.blaming(path), with_classes(known):
+            (training,) = checkpoint.entries(tree, "training")
+            if not isinstance(training, dict | None):
+                raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
+            return cls._of_tree(tree), training
+
+
+def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:
+    """The vocabulary under a name of a tree."""
+    (config,) = checkpoint.entries(tree, name)
+    return Vocabulary.from_config(config)
+
+
+def flag_of(tree: Mapping[str, Any], name: str) -> bool:
+    """The truth value under a name of a tree."""
+    (value,) = checkpoint.entries(tree, name)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, got {value!r:.100}")
+    return value
 
 
 def seq2seq_of(tree: Mapping[str, Any]) -> Seq2Seq:
     """The network of a tree, which must be a Seq2Seq."""
-    network = checkpoint.build_model(tree["network"])
+    network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
     if not isinstance(network, Seq2Seq):
         raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
     return network

@@ -23,7 +23,7 @@ from crnn.layers.init import layer_seeds
 from crnn.losses import cross_entropy
 from crnn.models.char_model import CELLS
 from crnn.models.exact_match import ExactMatch, TranslationProgress
-from crnn.models.folder import InFolder, seq2seq_of
+from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
 from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
@@ -396,9 +396,10 @@ class Translator(InFolder):
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        source, target = (Vocabulary(**tree[name]) for name in ("source", "target"))
-        options = {name: tree[name] for name in ("words", "max_length")}
-        return cls(source, target, seq2seq_of(tree), **options)
+        source, target = saved_vocabulary(tree, "source"), saved_vocabulary(tree, "target")
+        (longest,) = checkpoint.entries(tree, "max_length")
+        words = flag_of(tree, "words")
+        return cls(source, target, seq2seq_of(tree), words=words, max_length=longest)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"

@@ -20,7 +20,7 @@ from crnn.layers.base import (
     check_size,
     valid_steps,
 )
-from crnn.layers.pointwise import Flat, InOneBuffer
+from crnn.layers.pointwise import Flat, InOneBuffer, Shapes
 
 KINDS = ("additive", "dot", "general")
 
@@ -103,15 +103,18 @@ class Attention(InOneBuffer):
                 f"got {C} and {P}: use 'general'"
             )
         self.seed = check_seed(seed)
-        shapes: dict[str, tuple[int, ...]] = {}
-        if kind == "additive":
-            shapes = {"W_query": (P, P), "W_key": (P, C), "v": (P,)}
-        elif kind == "general":
-            shapes = {"W": (P, C)}
+        shapes = self._shapes(kind, P, C)
         self._flat = Flat(shapes, check_dtype(dtype))
         for stream, (name, shape) in enumerate(shapes.items()):
             rows, columns = shape if len(shape) == 2 else (1, P)
             self.params[name] = init.glorot_uniform(self.seed, stream, shape, columns, rows)
+
+    @classmethod
+    def _shapes(cls, kind: str, query_size: int, value_size: int, **_: Any) -> Shapes:
+        P, C = check_size("query_size", query_size), check_size("value_size", value_size)
+        if check_kind(kind) == "additive":
+            return {"W_query": (P, P), "W_key": (P, C), "v": (P,)}
+        return {"W": (P, C)} if kind == "general" else {}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -169,9 +172,7 @@ class Attention(InOneBuffer):
         context, weights = _core.attention_forward(*self._core_arguments(queries, memory, lengths))
         return context, weights, AttentionTape(h, queries, memory, lengths, weights)
 
-    def backward(  # type: ignore[override]
-        self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient
-    ) -> Array:
+    def backward(self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient) -> Array:
         """The gradient of h; adds to `gradient`, the memory's, and to those of the parameters."""
         arguments = self._core_arguments(tape.queries, tape.memory, tape.lengths)
         arguments += (tape.weights, dcontext, self.grads.get("v"))

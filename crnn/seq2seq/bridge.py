@@ -23,14 +23,19 @@ def widths_of(state: Any) -> list[int]:
     return [int(np.prod(part.shape[1:])) for part in arrays_of(state)]
 
 
+def bridge_sizes(given: list[int], wanted: list[int]) -> tuple[int, int] | None:
+    """Input and output of the map from states of some widths to others; None: none is needed."""
+    return None if not given or given == wanted else (sum(given), sum(wanted))
+
+
 def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
     """The map from states like `state` to states like `start`, where one is needed.
 
     Without a state there is nothing to map; arrays of the same number and the same widths are
     handed over as they are, in their order.
     """
-    given, wanted = widths_of(state), widths_of(start)
-    return None if not given or given == wanted else Dense(sum(given), sum(wanted), **options)
+    sizes = bridge_sizes(widths_of(state), widths_of(start))
+    return None if sizes is None else Dense(*sizes, **options)
 
 
 def cross(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:

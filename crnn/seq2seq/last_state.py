@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from crnn.layers.composition import Wrapper
+from crnn.layers.description import Widths
 from crnn.layers.options import Given, check_backward
 from crnn.layers.states import arrays_of
 from crnn.layers.tapes import ask_for_trace
@@ -52,6 +54,13 @@ class LastState(Wrapper):
     """
 
     many_to_one = True
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        inside = super()._widths(config)
+        if inside is None:
+            return None
+        return Widths(inside.input, sum(inside.state), inside.state, timeless=True)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = given.part(0).run(self.layer, x, state, keep)

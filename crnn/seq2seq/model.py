@@ -110,7 +110,7 @@ class Seq2Seq(Seq2SeqParts):
         lengths = {"source_lengths": source_lengths, "target_lengths": target_lengths}
         return self.forward(source, target_in, **lengths, training=False)[0], None
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         source: Any,
         target_in: Any,
@@ -220,9 +220,7 @@ class Seq2Seq(Seq2SeqParts):
         decode = fused.decode if self.feeds else decoding.decode
         return decode(self, target, encoding, lengths, given)
 
-    def backward(  # type: ignore[override]
-        self, tape: Seq2SeqTape, dlogits: Any, *, trace: bool = False
-    ) -> Array | None:
+    def backward(self, tape: Seq2SeqTape, dlogits: Any, *, trace: bool = False) -> Array | None:
         """The gradient of the source, None for symbols; adds to the gradients of all parts.
 
         Parameters

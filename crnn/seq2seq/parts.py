@@ -6,6 +6,7 @@ the target.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -16,19 +17,19 @@ from crnn import _core
 from crnn.layers import init
 from crnn.layers.base import (
     as_dtype,
-    build,
     check_dtype,
     check_layer,
     check_seed,
-    describe,
 )
 from crnn.layers.composition import Composition
 from crnn.layers.dense import Dense, Embedding
+from crnn.layers.description import Widths, build, describe, widths_of
 from crnn.layers.options import has_no_time_axis
+from crnn.layers.pointwise import Shapes, count_of
 from crnn.layers.states import arrays_of
 from crnn.seq2seq import checks
 from crnn.seq2seq.attention import Attention, check_kind
-from crnn.seq2seq.bridge import bridge_for, last_h
+from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
 from crnn.seq2seq.reader import Reader
 
 NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "output")
@@ -49,9 +50,9 @@ class EncoderDecoder(Composition):
         return layers | self._own_config
 
     @property
+    @abstractmethod
     def _own_config(self) -> dict[str, Any]:
         """The arguments besides encoder and decoder."""
-        raise NotImplementedError
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -179,6 +180,18 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
             )
         return self.decoder_width - C
 
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        new = new_parameter_count(
+            widths_of(config["encoder"]),
+            widths_of(config["decoder"]),
+            config.get("source_symbols"),
+            config.get("target_symbols"),
+            config.get("attention"),
+            config.get("input_feeding", True),
+        )
+        return new + super().parameter_count(config)
+
     @property
     def parts(self) -> dict[str, Any]:
         names = ("source_embedding", "target_embedding", "encoder", "decoder", "bridge")
@@ -232,6 +245,41 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
+
+
+def new_parameter_count(
+    encoder: Widths | None,
+    decoder: Widths | None,
+    source_symbols: int | None = None,
+    target_symbols: int | None = None,
+    attention: str | None = None,
+    input_feeding: bool = True,
+) -> int:
+    """How many parameters the `NEW_PARTS` of a Seq2Seq have.
+
+    At the least, where a width is not known: of a user's class.
+    """
+    Ks = checks.check_symbol_count("source_symbols", source_symbols) or 0
+    Kt = checks.check_symbol_count("target_symbols", target_symbols) or 0
+    if encoder is None or decoder is None or encoder.output is None or decoder.output is None:
+        return Ks + 3 * Kt
+    C, P = encoder.output, decoder.output
+    one_vector = encoder.timeless or (attention is None and not encoder.state)
+    bridge = bridge_sizes([C] if one_vector else list(encoder.state), list(decoder.state))
+    context = 0 if attention is None else C
+    width = max(0, (decoder.input or 0) - (context if input_feeding else 0))
+    new: list[Shapes] = []
+    if Ks and encoder.input:
+        new.append(Embedding._shapes(Ks, encoder.input))
+    if Kt and width:
+        new.append(Embedding._shapes(Kt, width))
+    if bridge is not None:
+        new.append(Dense._shapes(*bridge))
+    if attention is not None:
+        new.append(Attention._shapes(attention, P, C))
+    if Kt or width:
+        new.append(Dense._shapes(P + context, Kt or width))
+    return sum(map(count_of, new))
 
 
 def dtype_of(*layers: Any) -> np.dtype[Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, Layer, build, check_no_state, check_seed, describe
+from crnn.layers.base import Array, Layer, check_no_state, check_seed
 from crnn.layers.composition import Composition
+from crnn.layers.description import build, describe
 from crnn.layers.options import Given
 from crnn.seq2seq.model import Seq2Seq, check_given
 from crnn.seq2seq.tape import Seq2SeqTape

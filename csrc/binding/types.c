@@ -152,40 +152,67 @@ PyType_Spec recurrent_spec = {"crnn._core.Recurrent", sizeof(Recurrent), 0,
 /* ---- the cells */
 
 /* input_size and hidden_size, by place or by name, and the options by name. */
-static int cell_init(Recurrent *self, PyObject *args, PyObject *kwargs, const char *name,
-                     crnn_layer layer) {
+static bool cell_parse(crnn_layer *layer, PyObject *args, PyObject *kwargs, const char *name) {
     static char *names[] = {"input_size", "hidden_size", NULL};
     PyObject *sizes = PyDict_New(), *rest = kwargs ? PyDict_Copy(kwargs) : PyDict_New();
     PyObject *inputs, *hidden;
-    int result = -1;
+    bool parsed = false;
     for (char **size = names; sizes && rest && *size; size++) {
         PyObject *value = PyDict_GetItemString(rest, *size);
         if (!value) continue;
         if (PyDict_SetItemString(sizes, *size, value) < 0 || PyDict_DelItemString(rest, *size) < 0)
             goto done;
     }
-    if (sizes && rest && PyArg_ParseTupleAndKeywords(args, sizes, "OO", names, &inputs, &hidden) &&
-        parse_size("input_size", inputs, &layer.inputs) &&
-        parse_size("hidden_size", hidden, &layer.hidden) && options_read(&layer, name, rest))
-        result = recurrent_setup(self, &layer);
+    parsed = sizes && rest &&
+             PyArg_ParseTupleAndKeywords(args, sizes, "OO", names, &inputs, &hidden) &&
+             parse_size("input_size", inputs, &layer->inputs) &&
+             parse_size("hidden_size", hidden, &layer->hidden) && options_read(layer, name, rest);
 done:
     drop(sizes);
     drop(rest);
-    return result;
+    return parsed;
+}
+
+static int cell_init(Recurrent *self, PyObject *args, PyObject *kwargs, const char *name,
+                     crnn_layer layer) {
+    return cell_parse(&layer, args, kwargs, name) ? recurrent_setup(self, &layer) : -1;
+}
+
+/* (parameters, P, states) of the layer that __init__ would make of these arguments. */
+static PyObject *cell_outline(PyObject *args, PyObject *kwargs, const char *name,
+                              crnn_layer layer) {
+    crnn_layout at;
+    if (!cell_parse(&layer, args, kwargs, name) ||
+        !check_status(crnn_layer_layout(&layer, &at), "input_size, hidden_size"))
+        return NULL;
+    return Py_BuildValue("(nnn)", (Py_ssize_t)at.total, (Py_ssize_t)crnn_width(&layer),
+                         (Py_ssize_t)crnn_cell_describe(layer.cell)->states);
 }
 
 /* A type's part in garbage collection is its base's. */
 #define CRNN_TYPE(NAME, cell_, beta_) \
+    static const crnn_layer NAME##_usual = { \
+        .cell = CRNN_##cell_, .dtype = CRNN_F32, .bias = true, .beta = (beta_)}; \
     static int NAME##_init(Recurrent *self, PyObject *args, PyObject *kwargs) { \
-        return cell_init( \
-            self, args, kwargs, #NAME, \
-            (crnn_layer){.cell = CRNN_##cell_, .dtype = CRNN_F32, .bias = true, .beta = (beta_)}); \
+        return cell_init(self, args, kwargs, #NAME, NAME##_usual); \
     } \
+    static PyObject *NAME##_outline(PyObject *type, PyObject *args, PyObject *kwargs) { \
+        (void)type; \
+        return cell_outline(args, kwargs, #NAME, NAME##_usual); \
+    } \
+    static PyMethodDef NAME##_methods[] = { \
+        {"_outline", (PyCFunction)(void (*)(void))NAME##_outline, KEYWORDS | METH_CLASS, \
+         PyDoc_STR("_outline($type, /, input_size, hidden_size, **options)\n--\n\n" \
+                   "(parameters, output_size, states): numbers of the layer that these " \
+                   "arguments make; nothing is allocated.")}, \
+        {0}, \
+    }; \
     static PyType_Slot NAME##_slots[] = { \
         {Py_tp_doc, (void *)PyDoc_STR(#NAME "(input_size, hidden_size, **options)\n--\n\n" \
                                             "The cell " #NAME " of the core; its weights are " \
                                             "zero.")}, \
         {Py_tp_init, NAME##_init}, \
+        {Py_tp_methods, NAME##_methods}, \
         {0, NULL}, \
     };
 #include "types.def"
