@@ -3,6 +3,7 @@
 #   PYTHON=python3.12     the Python to make .venv with (default python3)
 #   WITH_TORCH=1          let `make test` install PyTorch, to compare with
 #   TESTS=tests/test_x.py what pytest runs (default: all); PYTEST=-x adds options
+#   MINUTES=5             how long `make fuzz` goes on (default 60)
 #   BENCH="--cores 1"     options of benchmarks/compare.py
 #   CRNN_SKIP_ISA=avx512  leave out instruction sets that the compiler cannot build
 
@@ -14,6 +15,7 @@ TORCH := torch==2.13.0
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 TESTS ?=
 PYTEST ?=
+MINUTES ?= 60
 
 # The part of the Python suite that `make asan` runs: what passes arrays through the C core.
 ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
@@ -44,7 +46,7 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan neon bench tasks notebooks course lint format wheel clean check
+.PHONY: help demo test build asan fuzz neon bench tasks notebooks course lint format wheel clean check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -92,6 +94,9 @@ asan: $(VENV)/test.stamp ## run the C tests and the core of the Python tests und
 	@echo "Running the core of the Python tests under sanitizers"
 	@$(ASAN_ENV) $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -p no:cacheprovider \
 	    --capture=sys $(PYTEST) $(ASAN_TESTS)
+
+fuzz: build ## load mutated files for an hour (MINUTES=5: for less)
+	@$(BIN)/python tests/fuzzing.py --minutes $(MINUTES)
 
 neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
 	@echo "Running the C tests for 64-bit ARM"

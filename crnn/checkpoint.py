@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn._version import __version__
-from crnn.files import Path, open_regular, replacing
+from crnn.files import Path, check_path, open_regular, replacing
 from crnn.layers.base import Layer, check_layer
 from crnn.layers.description import build, describe, parameter_count, with_classes
 
@@ -220,6 +220,8 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     ValueError
         The file is damaged, not one of crnn's, of another kind or of a newer format.
     """
+    if os.path.isdir(check_path(path)):
+        raise ValueError(f"{path}: expected a file, got a directory")
     with open_regular(path) as file, blaming(path):
         arrays = _members(file)
         if _JSON not in arrays:

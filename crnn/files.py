@@ -17,7 +17,6 @@ if sys.platform != "win32":
 Path = str | os.PathLike[str]
 
 _KINDS = {
-    stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -35,9 +34,9 @@ def check_path(path: Path) -> str:
     ValueError
         It is empty.
     """
-    name = os.fspath(path)
-    if not isinstance(name, str):
+    if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"path: expected a string or a path, got {path!r:.100}")
+    name = os.fsdecode(path)
     if not name:
         raise ValueError("path: expected the name of a file, got an empty one")
     return name
@@ -59,10 +58,10 @@ def open_regular(path: Path, *, whole: bool = True) -> IO[bytes]:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
+    FileNotFoundError, IsADirectoryError
+        There is no such file, but nothing or a directory.
     ValueError
-        It is a directory, a FIFO, a socket or a device, or too large.
+        It is a FIFO, a socket or a device, or too large.
     """
     name = check_path(path)
     _check_regular(name, os.stat(name), whole)  # opening a device may already do something
@@ -81,7 +80,7 @@ def read_bytes(path: Path) -> bytes:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    OSError, ValueError
         As `open_regular`.
     """
     with open_regular(path) as file:
@@ -93,15 +92,17 @@ def read_text(path: Path) -> str:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    OSError, ValueError
         As `open_regular`; UnicodeDecodeError where it is not in UTF-8.
     """
     return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8-sig").read()
 
 
 def _check_regular(name: str, status: os.stat_result, whole: bool) -> None:
-    """ValueError unless the status is that of a regular file that memory can hold."""
+    """Raise unless the status is that of a regular file that memory can hold."""
     kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     if kind != stat.S_IFREG:
         raise ValueError(f"{name}: expected a file, got {_KINDS.get(kind, 'something else')}")
     memory = _memory()

@@ -297,7 +297,8 @@ def test_lying_descriptions(path, change, message):
     [
         {"input_size": 2, "hidden_size": 100_000},
         {"input_size": 10**9, "hidden_size": 100},
-        {"input_size": 10**9, "hidden_size": 10**9, "bias": 0},
+        {"hidden_size": 2000, "bias": 0},
+        {"input_size": 10**8, "hidden_size": 1, "bias": False, "reverse": 0},
     ],
 )
 def test_sizes_that_lie_are_refused_before_they_cost_memory(path, config):

@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from crnn.layers import description
 from crnn.layers.description import Widths
+from crnn.layers.description import build as build  # known by this name before
+from crnn.layers.description import describe as describe
 from crnn.summary import Summary, summarize
 
 Array = NDArray[Any]

@@ -282,8 +282,8 @@ class CharModel(InFolder):
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
         vocabulary = saved_vocabulary(tree, "vocabulary")
+        network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
         y, _ = network(np.zeros((1, 1), np.int64))
         if np.shape(y) != (1, 1, len(vocabulary)):
             raise ValueError(

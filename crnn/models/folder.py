@@ -86,10 +86,11 @@ class InFolder(ABC):
             raise FileNotFoundError(f"{directory}: no {CHECKPOINT} in this directory")
         tree = checkpoint.read(path, cls._kind)
         with checkpoint.blaming(path), with_classes(known):
+            model = cls._of_tree(tree)
             (training,) = checkpoint.entries(tree, "training")
             if not isinstance(training, dict | None):
                 raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
-            return cls._of_tree(tree), training
+            return model, training
 
 
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:
