@@ -26,7 +26,13 @@ from numpy.typing import NDArray
 from crnn._version import __version__
 from crnn.files import Path, check_path, open_regular, replacing
 from crnn.layers.base import Layer, check_layer
-from crnn.layers.description import build, describe, parameter_count, with_classes
+from crnn.layers.description import (
+    build,
+    check_options,
+    describe,
+    parameter_count,
+    with_classes,
+)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -145,6 +151,7 @@ def build_model(tree: Any) -> Layer:
                 f"they make {needed}"
             )
         model = build(description)
+        check_options(description, describe(model))
     except (TypeError, KeyError) as error:
         raise ValueError(f"the options of a layer do not fit its class: {error}") from error
     model.load_state_dict(params)

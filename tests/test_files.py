@@ -212,7 +212,7 @@ def test_standard_output_is_written_into():
     assert done.stdout[:2] == b"PK"
 
 
-# ----------------------------------------------------------------------------- what killed runs left
+# --------------------------------------------------------------------------- what killed runs left
 
 
 def test_files_of_killed_processes_are_removed(path):

@@ -286,7 +286,9 @@ def test_a_schedule_without_a_rate():
 
 
 def test_no_abstract_class_is_loaded(path):
-    abstract = [name for name, cls in Layer.registry.items() if inspect.isabstract(cls)]
+    abstract = [
+        name for name, cls in Layer.registry.items() if ":" not in name and inspect.isabstract(cls)
+    ]
     assert {"Composition", "RunsParts", "Wrapper", "Recurrent", "Seq2SeqParts"} <= set(abstract)
     crnn.save(path, crnn.Pool())
     with np.load(path) as file:

@@ -257,7 +257,7 @@ def test_layers_in_a_tuple_are_seen():
             build_model(tree)
 
 
-# ---------------------------------------------------------------- numbers beyond the type of an array
+# -------------------------------------------------------------- numbers beyond the type of an array
 
 
 BEYOND = [1e300, -1e300, 3.5e38, np.longdouble(1e39)]
@@ -322,3 +322,48 @@ def test_integers_of_a_users_layer_are_not_rounded():
             layer.load_state_dict({"w": np.array(wrong)})
     layer.load_state_dict({"w": np.array([3.0, -4.0])})
     assert layer.w.tolist() == [3, -4]
+
+
+# --------------------------------------------------------------------------- options of other types
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "wrong"),
+    [
+        (lambda: crnn.RNN(2, 3, seed=1), "bias", "no"),
+        (lambda: crnn.RNN(2, 3, seed=1), "reverse", 0.0),
+        (lambda: crnn.RNN(1, 3, seed=1), "input_size", True),
+        (lambda: crnn.LSTM(2, 3, seed=1), "zoneout", False),
+        (lambda: crnn.LSTM(2, 3, seed=1), "peepholes", []),
+        (lambda: crnn.Dense(2, 3, seed=1), "bias", "false"),
+        (lambda: crnn.Dense(2, 3, seed=1), "dtype", None),
+        (lambda: crnn.Dropout(0.0, seed=1), "variational", 1),
+        (lambda: crnn.Dropout(0.0, seed=1), "p", False),
+        (lambda: crnn.Embedding(1, 3, seed=1), "K", True),
+        (lambda: model_of("additive"), "input_feeding", "yes"),
+        (lambda: SequenceAutoencoder(crnn.GRU(2, 2), crnn.GRU(2, 2), code=1), "code", True),
+    ],
+)
+def test_options_are_not_taken_for_others(make, name, wrong):
+    for tree in (json_of(model_tree(make())), json_of(model_tree(crnn.Sequential([make()])))):
+        build_model(tree)
+        layer = tree["layer"]
+        config = layer["config"].get("layers", [layer])[0]["config"]
+        assert name in config
+        config[name] = wrong
+        with pytest.raises(ValueError, match=name):
+            build_model(tree)
+
+
+def test_options_of_users_are_their_own():
+    class Drawn(crnn.Dropout):
+        @property
+        def config(self):
+            return super().config | {"p": str(self.p)}
+
+        @classmethod
+        def from_config(cls, config):
+            return cls(float(config["p"]) / 2)
+
+    again = build_model(json_of(model_tree(crnn.Residual(Drawn(0.5)))))
+    assert again.layer.p == 0.25

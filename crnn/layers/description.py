@@ -157,6 +157,26 @@ def build(description: Mapping[str, Any]) -> Layer:
     return cls.from_config(config)
 
 
+def check_options(described: Any, made: Any, place: str = "layer") -> None:
+    """Compare the options of crnn's layers in a description with those of the layers made of it.
+
+    Raises
+    ------
+    ValueError
+        An option was taken for another value: ``"bias": "no"`` for True, for instance.
+    """
+    if isinstance(made, Mapping):
+        if {"class", "config"} <= set(made) and made["class"] == described["class"]:
+            own, config = ":" not in made["class"], described["config"]
+            for name in config if own else ():
+                check_options(config[name], made["config"].get(name), name)
+    elif isinstance(made, list | tuple):
+        for one, other in zip(described, made, strict=True):
+            check_options(one, other, place)
+    elif described != made or isinstance(described, bool) is not isinstance(made, bool):
+        raise ValueError(f"{place}: expected a value such as {made!r:.100}, got {described!r:.100}")
+
+
 def parameter_count(description: Any) -> int:
     """How many parameters the layer described has, with those of its parts.
 
