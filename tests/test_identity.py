@@ -15,9 +15,11 @@ import pytest
 import crnn
 from crnn.callbacks import Schedule
 from crnn.data import Vocabulary
+from crnn.diagnostics.display import Display
 from crnn.layers.base import Layer
 from crnn.layers.pointwise import Pointwise
 from crnn.models import Captioner, CharModel, SequenceAutoencoder, Translator
+from crnn.models.folder import InFolder
 from crnn.optim import Optimizer
 
 OLD = Path(__file__).parent / "data" / "old"
@@ -228,7 +230,9 @@ def test_a_users_class_in_an_old_file():
 # ---------------------------------------------------------------------------------------- abstract
 
 
-@pytest.mark.parametrize("cls", [crnn.Layer, Pointwise, Schedule, Optimizer])
+@pytest.mark.parametrize(
+    "cls", [crnn.Layer, Pointwise, Schedule, Optimizer, Display, InFolder, crnn.reference.Cell]
+)
 def test_bases_cannot_be_made(cls):
     assert inspect.isabstract(cls)
     with pytest.raises(TypeError, match="abstract"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 
 
-class Display:
+class Display(ABC):
     """Numbers that can be looked at: as attributes, as a table, as a picture.
 
     Rows and steps are counted from 0, in tables as in arrays; pictures count steps from 1, as
@@ -16,9 +17,9 @@ class Display:
     """
 
     @property
+    @abstractmethod
     def columns(self) -> dict[str, Any]:
         """The table: name of a column -> its values, all of one length."""
-        raise NotImplementedError
 
     def to_frame(self) -> Any:
         """The table as a pandas DataFrame.

@@ -1,5 +1,6 @@
 """The recurrence: the loop over time, and the options that are the same for every cell."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ class Step(NamedTuple):
 
 
 @dataclass(eq=False, kw_only=True)
-class Cell:
+class Cell(ABC):
     """The loop over time, for every cell.
 
     A cell says what its gates and its states are called, and gives `step` and `step_backward`.
@@ -68,12 +69,12 @@ class Cell:
     gate_order: tuple[str, ...] = field(init=False, repr=False)  # of the rows of W_x, W_h and b
     state_names: tuple[str, ...] = field(init=False, repr=False)
 
+    @abstractmethod
     def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
         """Return the gates (with what else the way back needs) and the new state of one step.
 
         `x` is (rows, I); `m` (rows, H) multiplies h wherever W_h reads it.
         """
-        raise NotImplementedError
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Return dx and ∂L/∂state from dstate, ∂L/∂state'; add to the gradients in dw.
