@@ -14,13 +14,14 @@ import pytest
 
 import crnn
 from crnn.callbacks import Schedule
-from crnn.data import Vocabulary
+from crnn.data import Batches, Vocabulary
 from crnn.diagnostics.display import Display
 from crnn.layers.base import Layer
 from crnn.layers.pointwise import Pointwise
 from crnn.models import Captioner, CharModel, SequenceAutoencoder, Translator
 from crnn.models.folder import InFolder
 from crnn.optim import Optimizer
+from crnn.trainer import Trainer
 
 OLD = Path(__file__).parent / "data" / "old"
 x = np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)
@@ -225,6 +226,21 @@ def test_a_users_class_in_an_old_file():
     assert type(crnn.load(old, classes={"Doubled": second})) is second
     del first, second
     gc.collect()
+
+
+def test_a_run_of_an_old_file():
+    model = crnn.Sequential([crnn.RNN(1, 1, seed=1), crnn.Dense(1, 1, seed=2)])
+    x = np.arange(8.0).reshape(4, 2, 1)
+    run = Trainer(
+        model,
+        Batches(x, x, batch=2, seed=1),
+        loss=crnn.losses.mse,
+        optimizer=crnn.optim.Adam(model),
+        epochs=2,
+        callbacks=[crnn.callbacks.KeepBest()],
+    )
+    run.resume(OLD / "run.npz")
+    assert (run.position.epoch, run.position.update, len(run.history)) == (2, 4, 2)
 
 
 # ---------------------------------------------------------------------------------------- abstract
