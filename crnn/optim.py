@@ -9,7 +9,8 @@ from __future__ import annotations
 import fnmatch
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,30 @@ def _check_ties(model: Any) -> None:
             )
 
 
+def _addresses(params: Mapping[str, Array]) -> dict[str, int]:
+    """Where the arrays are in memory, by name; without empty ones."""
+    return {name: array.ctypes.data for name, array in params.items() if array.size}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some names, the first few of many."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _layout(model: Any) -> list[Any]:
+    """The layers of a model, and of those that are not crnn's own also where their arrays are.
+
+    It changes wherever the parameters of the model may have become others, and costs little.
+    """
+    found: list[Any] = []
+    for _, part in walk(model):
+        found.append(part)
+        if not type(part).__module__.startswith("crnn.") and not getattr(part, "parts", None):
+            found.append(_addresses(part.params))
+    return found
+
+
 def _limit(name: str, value: float | None) -> float | None:
     """None or a positive number."""
     if value is not None and not check_number(name, value, 0) > 0:
@@ -75,10 +100,21 @@ class Optimizer(ABC):
     """What the optimizers share: parameters and gradients of a model, clipping, saving.
 
     Subclasses name their memory, arrays like the parameters that are zero at first, in `_memory`,
-    and give `_update`.
+    their other arguments in `_settings`, and give `_update`.
+
+    Attributes
+    ----------
+    steps : int
+        Updates done.
+    epochs : int
+        Epochs that `crnn.fit` has done with it. A new `fit` continues both numbers: the order of
+        the data, what is dropped and the schedules go on where the run before ended.
+    given_lr : float
+        The learning rate last given by the user: to the constructor, or assigned outside of a run.
     """
 
     _memory: tuple[str, ...] = ()
+    _settings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -97,20 +133,55 @@ class Optimizer(ABC):
         self._params = {name: params[name] for name in first if name not in frozen}
         self._grads = {name: grads[name] for name in first if name not in frozen}
         self._all_grads = [grads[name] for name in first]
+        self._model, self._layout = model, _layout(model)
+        self._frozen = {name: params[name] for name in first if name in frozen}
+        self._in_run = False
         self.lr = lr
         self.clip_norm = _limit("clip_norm", clip_norm)
         self.clip_value = _limit("clip_value", clip_value)
-        self.steps = 0
+        self.steps = self.epochs = 0
         self._state = {
             f"{memory}.{name}": np.zeros_like(array)
             for memory in self._memory
             for name, array in self._params.items()
         }
 
-    def is_of(self, model: Any) -> bool:
-        """Whether it was made for this model: its parameters are the model's own arrays."""
-        own = {array.ctypes.data for array in model.params.values() if array.size}
-        return all(array.ctypes.data in own for array in self._params.values() if array.size)
+    def check_model(self, model: Any) -> None:
+        """Check that the parameters of a model are those that are updated here or are frozen.
+
+        Raises
+        ------
+        ValueError
+            The model has others as well, or lacks some: it is another one, or a layer was added,
+            replaced or removed after the optimizer was made.
+        """
+        known, there = _addresses(self._params | self._frozen), _addresses(model.params)
+        shared = set(known.values()) & set(there.values())
+        added = [name for name, address in there.items() if address not in shared]
+        removed = [name for name, address in known.items() if address not in shared]
+        if (added or removed) and not shared and model is not self._model:
+            raise ValueError("optimizer: expected one made for this model, got one of another")
+        if added:
+            raise ValueError(
+                f"optimizer: expected one that updates or freezes all parameters of the model, got "
+                f"one made without {_listed(added)}: make a new one after layers were added or "
+                "replaced"
+            )
+        if removed:
+            raise ValueError(
+                f"optimizer: expected one of the parameters of the model, got one that has also "
+                f"{_listed(removed)}: make a new one after layers were removed"
+            )
+
+    def _check_own_model(self) -> None:
+        """`check_model` of the model it was made for, where that may have changed."""
+        layout = _layout(self._model)
+        if len(layout) != len(self._layout) or any(
+            one is not other and not (isinstance(one, dict) and one == other)
+            for one, other in zip(layout, self._layout, strict=True)
+        ):
+            self.check_model(self._model)
+            self._layout = layout
 
     @property
     def lr(self) -> float:
@@ -120,6 +191,23 @@ class Optimizer(ABC):
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = check_number("lr", value, 0)
+        if not self._in_run:
+            self.given_lr = self._lr
+
+    @contextmanager
+    def in_run(self) -> Iterator[None]:
+        """While a run goes on: what is assigned to `lr` then is a schedule's, not given."""
+        before, self._in_run = self._in_run, True
+        try:
+            yield
+        finally:
+            self._in_run = before
+
+    def settings(self) -> dict[str, Any]:
+        """Return the class and the arguments by name, without the model and the learning rate."""
+        names = ("clip_norm", "clip_value", *self._settings)
+        given = {name: getattr(self, name) for name in names}
+        return {"class": type(self).__name__, **given, "freeze": sorted(self._frozen)}
 
     def grad_norm(self) -> float:
         """Euclidean norm of all gradients that are not frozen together, in float64."""
@@ -142,7 +230,11 @@ class Optimizer(ABC):
         ------
         FloatingPointError
             If a gradient is not finite. Nothing has changed then.
+        ValueError
+            If the model has other parameters than when the optimizer was made: a layer was added,
+            replaced or removed. Nothing has changed then.
         """
+        self._check_own_model()
         norm = clipped = self._norm()
         if self.clip_value is not None:
             for grad in self._grads.values():
@@ -180,7 +272,7 @@ class Optimizer(ABC):
     def state_dict(self) -> dict[str, Any]:
         """What the next steps depend on besides the parameters: numbers and copies of arrays."""
         arrays = {name: array.copy() for name, array in self._state.items()}
-        return {"lr": self.lr, "steps": self.steps, **arrays}
+        return {"lr": self.lr, "steps": self.steps, "epochs": self.epochs, **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned.
@@ -191,13 +283,16 @@ class Optimizer(ABC):
             If an entry is missing, unknown or misshapen, or has a number beyond the type of its
             parameter. Nothing is loaded then.
         """
+        if isinstance(state, Mapping):
+            state = {"epochs": 0, **state}  # those of earlier versions have none
         check_names("state_dict", self.state_dict(), state)
         arrays = {name: check_fits(name, state[name], old) for name, old in self._state.items()}
-        steps = check_entry("steps", state["steps"], ())
-        if steps.dtype.kind not in "iu" or steps < 0:
-            raise ValueError(f"steps: expected an integer of at least 0, got {steps}")
-        self.lr = float(check_entry("lr", state["lr"], ()))
-        self.steps = int(steps)
+        counts = {name: check_entry(name, state[name], ()) for name in ("steps", "epochs")}
+        for name, count in counts.items():
+            if count.dtype.kind not in "iu" or count < 0:
+                raise ValueError(f"{name}: expected an integer of at least 0, got {count}")
+        lr = check_number("lr", float(check_entry("lr", state["lr"], ())), 0)
+        self._lr, self.steps, self.epochs = lr, int(counts["steps"]), int(counts["epochs"])
         for name, array in arrays.items():
             self._state[name][...] = array
 
@@ -221,6 +316,8 @@ class SGD(Optimizer):
         Names of parameters that are not updated, or patterns of them such as ``"0.*"``. Their
         gradients are in no norm and are not clipped; `step` sets them to zero as well.
     """
+
+    _settings = ("momentum",)
 
     def __init__(
         self,
@@ -257,6 +354,7 @@ class RMSprop(Optimizer):
     """
 
     _memory = ("square",)
+    _settings = ("alpha", "eps")
 
     def __init__(
         self,
@@ -293,6 +391,7 @@ class Adam(Optimizer):
     """
 
     _memory = ("m", "v")
+    _settings: tuple[str, ...] = ("betas", "eps")
 
     def __init__(
         self,
@@ -337,6 +436,8 @@ class AdamW(Adam):
     decay_biases : bool, default True
         False leaves out all parameters with one axis: biases, gains, learned states.
     """
+
+    _settings = ("betas", "eps", "weight_decay", "decay_biases")
 
     def __init__(
         self,

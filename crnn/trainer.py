@@ -9,23 +9,23 @@ epochs done.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from crnn import checkpoint
-from crnn.callbacks.base import Callback, load_states, states_of
+from crnn.callbacks.base import Callback
 from crnn.evaluation import count_updates, evaluate
-from crnn.files import Path
 from crnn.finite import blame_backward, blame_forward
 from crnn.history import History
 from crnn.interrupts import Interrupts
 from crnn.layers.base import Layer, check_layer, check_size
 from crnn.layers.checkpointed import Checkpointed
+from crnn.looking import Seen
 from crnn.optim import Optimizer
 from crnn.position import Gathered, Position
+from crnn.snapshots import Snapshots
 from crnn.tbptt import Truncated, Walked, check_tbptt
 from crnn.windows import (
     Data,
@@ -41,10 +41,8 @@ from crnn.windows import (
     windows_of,
 )
 
-_KIND = "training run"
 
-
-class Trainer:
+class Trainer(Snapshots):
     """One run of training, which can be stopped and taken up again.
 
     It is also what callbacks are given to look at.
@@ -58,10 +56,17 @@ class Trainer:
 
     Attributes
     ----------
-    model, data, optimizer, epochs
+    model, data, optimizer
         As given.
+    epochs : int
+        The epoch after which the run ends: those done with the optimizer before, and as many more
+        as are given.
+    start : Position
+        Where the run began: after ``start.epoch`` epochs and ``start.update`` updates of earlier
+        runs with the same optimizer.
     position : Position
-        Where the run stands: ``position.epoch`` epochs and ``position.update`` updates are done.
+        Where the run stands: ``position.epoch`` epochs and ``position.update`` updates are done,
+        those of earlier runs included.
     history : History
         The epochs done.
     norm : float
@@ -96,15 +101,13 @@ class Trainer:
             raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
-        if not optimizer.is_of(model):
-            raise ValueError("optimizer: expected one made for this model, got one of another")
+        optimizer.check_model(model)
         for i, callback in enumerate(_sequence("callbacks", callbacks)):
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
         self.model = model
         self.optimizer = optimizer
-        self.epochs = check_size("epochs", epochs)
-        self.position = Position()
+        self._more = check_size("epochs", epochs)
         self.history = History()
         self.norm = math.nan
         self.stopped = False
@@ -119,10 +122,21 @@ class Trainer:
             )
         self._truncated = Truncated(self._walked(checkpoint_every), self._tbptt, self._stateful)
         self._callbacks = tuple(callbacks)
+        self._telling: Callback | None = None  # the callback that is being told
+        self._stopper = None
+        self._arguments = {}
+        self._checkpoint_every = checkpoint_every
+        self._stand_at_start()
         self._gathered = Gathered()
         self._whole = True  # no update, and no end of an epoch, is half done
         self.settled = True  # every callback has been told all that happened
         self._clock = 0.0
+
+    def _stand_at_start(self) -> None:
+        """Stand where the runs before ended that had the same optimizer."""
+        self._told = None
+        self.start = Position(epoch=self.optimizer.epochs, update=self.optimizer.steps)
+        self.position, self.epochs = self.start, self.start.epoch + self._more
 
     def _walked(self, every: int | None) -> Any:
         """Return what is run forward and back: the model, or one that keeps fewer steps of it."""
@@ -159,22 +173,29 @@ class Trainer:
         ValueError
             The data can be gone through only once.
         """
-        if iter(self.data) is self.data:
+        if hasattr(self.data, "__next__"):
             raise ValueError(
                 "total: expected the number of updates, because these data can be gone through "
                 "only once and so cannot be counted, got None"
             )
-        updates = count_updates(
-            self.data, self._tbptt, accumulate=self._accumulate, model=self.model
-        )
-        return self.epochs * updates
+        told, _ = self._look()
+        if told is None:
+            updates = count_updates(
+                self.data, self._tbptt, accumulate=self._accumulate, model=self.model
+            )
+        else:
+            updates = -(-told.windows // self._accumulate)
+        return (self.epochs - self.start.epoch) * updates
 
     def stop(self) -> None:
         """End the run after the update, or the epoch, that callbacks are being told of."""
-        self.stopped = True
+        self.stopped, self._stopper = True, self._telling
 
     def run(self) -> History:
         """Train up to the last epoch from where the run stands, and return the history.
+
+        Data that can be checked are checked before the first update: of the validation data all
+        that can be gone through again, of the others lists and the classes of `crnn.data`.
 
         Raises
         ------
@@ -182,9 +203,10 @@ class Trainer:
             As `fit`. After a KeyboardInterrupt from a single Ctrl-C the run can be saved, or
             gone on with by calling `run` again.
         """
+        self._begin()
         self.model.zero_grad()
         self._gathered = Gathered()
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, self.optimizer.in_run():
             self._tell("on_start")
             try:
                 while not self.finished:
@@ -193,75 +215,16 @@ class Trainer:
                 self._tell("on_end")
         return self.history
 
-    # ------------------------------------------------------------------------------- snapshots
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return a snapshot of all that a run is made of, besides the data and the arguments.
-
-        Raises
-        ------
-        RuntimeError
-            A second Ctrl-C broke off an update.
-        """
-        if not self._whole:
-            raise RuntimeError("the run was broken off in the middle of an update")
-        return {
-            "position": dict(vars(self.position)),
-            "history": {name: list(column) for name, column in self.history.columns.items()},
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "callbacks": states_of(self._callbacks),
-            "tapes": self._truncated.state_dict(),
-            "stopped": self.stopped,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put the run where another one with the same arguments was.
-
-        Raises
-        ------
-        ValueError
-            The state is not one of such a run. Nothing is loaded then.
-        """
-        names = ("model", "optimizer", "callbacks", "tapes", "stopped")
-        try:
-            position, history = Position(**state["position"]), History(state["history"])
-            model, optimizer, callbacks, tapes, stopped = (state[name] for name in names)
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"state: expected what Trainer.state_dict returned: {error}"
-            ) from error
-        before = self.model.state_dict(), self.optimizer.state_dict()
-        try:
-            walks = self._truncated.remade(tapes)
-            self.model.load_state_dict(model)
-            self.optimizer.load_state_dict(optimizer)
-            load_states(self._callbacks, callbacks)
-        except BaseException:
-            self.model.load_state_dict(before[0])
-            self.optimizer.load_state_dict(before[1])
-            raise
-        self._truncated.hold(walks)
-        self.position, self.history, self.stopped = position, history, bool(stopped)
-        self._whole = True
-
-    def save(self, path: Path) -> None:
-        """Write a snapshot to a file, in one step: whoever is killed leaves the one before."""
-        checkpoint.write(path, _KIND, self.state_dict())
-
-    def resume(self, path: Path) -> None:
-        """Put the run where the one was that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no such file.
-        ValueError
-            It is damaged, or of a run with other arguments. Nothing is loaded then.
-        """
-        state = checkpoint.read(path, _KIND)
-        with checkpoint.blaming(path):
-            self.load_state_dict(state)
+    def _begin(self) -> None:
+        """Begin the run, unless it has begun: it goes on from the optimizer's last one."""
+        self.optimizer.check_model(self.model)
+        if self._arguments:
+            return
+        self._stand_at_start()
+        arguments = self._describe()
+        for callback in self._callbacks:
+            callback.on_new_run(self)
+        self._arguments = arguments
 
     # --------------------------------------------------------------------------------- the loop
 
@@ -291,11 +254,13 @@ class Trainer:
 
     def _updates(self) -> Iterator[None]:
         """Go through the rest of the epoch's data, from update to update."""
-        begun, number, index, rows = self.position, 0, 0, None
+        begun, number, index, rows = self.position, -1, -1, None
+        self._seen = Seen(self.data, begun)
         for number, item in enumerate(items_of(self.data, "data", self._tbptt, self.model)):
             check_takes(self._truncated.model, item, "data")
             if self._stateful:
                 rows = check_rows(rows, item, "data")
+            self._seen.add(number, item)
             if number < begun.item:
                 continue
             done = begun.window if number == begun.item else 0
@@ -306,8 +271,18 @@ class Trainer:
                 if self._gathered.windows == self._accumulate:
                     self._update(number, index + 1)
                     yield
+            if done > index + 1:
+                raise ValueError(
+                    f"data: item {number}: expected more than {done} windows, where the run was "
+                    f"stopped, got {index + 1}"
+                )
             if not self._gathered.windows:
                 self._end_item(number)
+        if number + 1 < begun.item:
+            raise ValueError(
+                f"data: expected more than {begun.item} items, where the run was stopped, got "
+                f"{number + 1}"
+            )
         if self._gathered.windows:
             self._update(number, index + 1)
             yield
@@ -369,6 +344,7 @@ class Trainer:
             seconds=place.seconds + now - self._clock,
             loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
             lr=lr,
+            seen=self._seen.number,
         )
         self._gathered = Gathered()
         self._whole = True
@@ -420,6 +396,7 @@ class Trainer:
         self.position = Position(
             epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr
         )
+        self.optimizer.epochs = self.position.epoch
         self._truncated.forget()
         self._whole = True
 
@@ -428,7 +405,9 @@ class Trainer:
         ends = event == "on_end"
         settled, self.settled = self.settled, self.settled and ends
         for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
+            self._telling = callback
             getattr(callback, event)(self)
+        self._telling = None
         self.settled = settled if ends else True
 
 

@@ -7,6 +7,7 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from crnn.callbacks import Callback, Progress
 from crnn.evaluation import count_updates, evaluate
@@ -143,6 +144,7 @@ def fit(
         validation=validation,
         callbacks=told,
     )
-    if resume is not None and os.path.exists(resume):
-        trainer.resume(resume)
+    if resume is not None:
+        with suppress(FileNotFoundError):  # then the run begins; a file that cannot be read is not
+            trainer.resume(resume)
     return trainer.run()

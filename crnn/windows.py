@@ -103,7 +103,7 @@ def items_of(
             )
         lengths = given[2] if len(given) > 2 else None
         if lengths is not None:
-            lengths = check_lengths(lengths, shape)  # windows would hide a wrong one
+            lengths = check_lengths(lengths, shape, f"{name}: lengths")  # windows would hide it
         extras = _extras(name, given[3], shape, target.shape) if len(given) > 3 else {}
         yield Item(x, target, lengths, **extras, timed=timed)
     if empty:

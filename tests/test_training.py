@@ -172,7 +172,7 @@ def test_set_epoch_is_told_before_each_pass():
             yield x, x
 
     trainer(data=Data(), epochs=3, validation=Data()).run()
-    assert told == [0, 0, 1, 1, 2, 2]
+    assert told == [0, 0, 0, 1, 1, 2, 2]  # validation data are looked at first
 
 
 def test_callbacks_hear_everything_in_order():

@@ -1,6 +1,8 @@
 """What every callback has in common."""
 
+import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -10,12 +12,26 @@ if TYPE_CHECKING:
 class Callback:
     """Something that watches a run, or steers it. Override what you need.
 
-    Each of the five events is given the run, a `Trainer`.
+    Each of the events is given the run, a `Trainer`.
     """
 
     #: Whether it writes the run down: such callbacks are told last, when all others are up to date,
     #: and first at the end, before others put the model into its final state.
     saves: ClassVar[bool] = False
+
+    #: Attributes that are arguments. A run that is resumed with others takes them up and says so.
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    def on_new_run(self, run: "Trainer") -> None:
+        """Begin afresh: before a new run, and before the state of a saved one is loaded.
+
+        What `state_dict` shows becomes what it was before the first run that this object was used
+        in. Override it to forget, or to keep, something else.
+        """
+        if not hasattr(self, "_fresh"):
+            self._fresh = _state_of(self)
+        elif self._fresh:
+            self.load_state_dict(copy.deepcopy(self._fresh))
 
     def on_start(self, run: "Trainer") -> None:
         """Before the first update, and before the first one after resuming."""
@@ -35,6 +51,13 @@ class Callback:
     def on_end(self, run: "Trainer") -> None:
         """When the run ends, also when an exception ends it: ``run.finished`` tells."""
 
+    def still_stops(self, run: "Trainer") -> bool:
+        """Whether a resumed run that this callback had stopped stays so.
+
+        By default it does. A callback with other arguments than then may decide otherwise.
+        """
+        return True
+
     def state_dict(self) -> dict[str, Any]:
         """What it remembers from update to update, of types that a checkpoint holds; or nothing."""
         return {}
@@ -43,36 +66,151 @@ class Callback:
         """Remember what `state_dict` returned."""
 
 
+def remembering(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return those callbacks that remember something or have arguments to tell."""
+    return [
+        callback
+        for callback in callbacks
+        if type(callback).arguments or type(callback).state_dict is not Callback.state_dict
+    ]
+
+
 def states_of(callbacks: Sequence[Callback]) -> list[dict[str, Any]]:
-    """Return what those callbacks remember that remember something."""
-    states = [(type(callback).__name__, callback.state_dict()) for callback in callbacks]
-    return [{"callback": name, "state": state} for name, state in states if state]
+    """Return the arguments of callbacks, and what they remember."""
+    return [
+        {
+            "callback": type(callback).__name__,
+            "arguments": _arguments(callback),
+            "state": callback.state_dict(),
+        }
+        for callback in remembering(callbacks)
+    ]
 
 
-def load_states(callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]]) -> None:
+def _state_of(callback: Callback) -> dict[str, Any]:
+    """Return what a callback remembers; nothing, if it cannot tell before it is started."""
+    try:
+        return copy.deepcopy(callback.state_dict())
+    except Exception:
+        return {}
+
+
+def _arguments(callback: Callback) -> dict[str, Any]:
+    return {name: getattr(callback, name) for name in type(callback).arguments}
+
+
+class Kept:
+    """What callbacks are before they are told something that may go wrong."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._kept = [(one, _contents(one), _state_of(one)) for one in callbacks]
+
+    def put_back(self) -> None:
+        """Make all callbacks what they were: their state, their attributes, and what is in them."""
+        for callback, contents, state in self._kept:
+            if state:
+                with suppress(Exception):  # what follows puts back what this one broke off
+                    callback.load_state_dict(state)
+            vars(callback).clear()
+            for name, (value, content) in contents.items():
+                vars(callback)[name] = value
+                if isinstance(value, list):
+                    value[:] = content
+                elif isinstance(value, dict | set):
+                    value.clear()
+                    value.update(content)
+
+
+def _contents(callback: Callback) -> dict[str, tuple[Any, Any]]:
+    """Return the attributes of a callback, each with a copy of it if it is a container."""
+    return {
+        name: (value, copy.copy(value) if isinstance(value, list | dict | set) else None)
+        for name, value in vars(callback).items()
+    }
+
+
+def load_states(
+    callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]], run: "Trainer"
+) -> list[str]:
     """Undo `states_of`, in callbacks of the same classes in the same order.
+
+    Parameters
+    ----------
+    callbacks : sequence of Callback
+    states : sequence
+        What `states_of` returned; files of earlier versions leave out callbacks that remembered
+        nothing, and all arguments.
+    run : Trainer
+        For which the callbacks begin afresh first.
+
+    Returns
+    -------
+    list of str
+        Which arguments differ, in words.
 
     Raises
     ------
     ValueError
-        They are others, or one of them refuses its state. Nothing is loaded then.
+        They are others, or one of them refuses its state. The callbacks are to be put back then.
     """
-    remembering = [callback for callback in callbacks if callback.state_dict()]
-    names = [type(callback).__name__ for callback in remembering]
-    try:
-        given = [(entry["callback"], entry["state"]) for entry in states]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"callbacks: expected what a run saved: {error}") from error
-    if names != [name for name, _ in given]:
-        raise ValueError(
-            f"callbacks: expected those of the run that was saved, "
-            f"{', '.join(name for name, _ in given) or 'none'}, got {', '.join(names) or 'none'}"
-        )
-    before = [callback.state_dict() for callback in remembering]
-    try:
-        for callback, (_, state) in zip(remembering, given, strict=True):
-            callback.load_state_dict(state)
-    except (KeyError, TypeError, ValueError) as error:
-        for callback, own in zip(remembering, before, strict=True):
-            callback.load_state_dict(own)
-        raise ValueError(f"callbacks: expected what a run saved: {error}") from error
+    if not isinstance(states, list | tuple) or not all(map(_is_entry, states)):
+        raise ValueError(f"callbacks: expected what a run saved, got {states!r:.100}")
+    for callback in callbacks:
+        callback.on_new_run(run)
+    said = []
+    for callback, entry in _paired(callbacks, states):
+        said += _changed(callback, entry.get("arguments", _arguments(callback)))
+        try:
+            if entry["state"]:
+                callback.load_state_dict(entry["state"])
+        except Exception as error:
+            name = type(callback).__name__
+            raise ValueError(f"callbacks: expected what a run saved of {name}: {error}") from error
+    return said
+
+
+def _changed(callback: Callback, then: Mapping[str, Any]) -> list[str]:
+    """Say which arguments of a callback differ from those that it had then."""
+    return [
+        f"{type(callback).__name__}: {name}={now!r:.60} now, "
+        + (f"{then[name]!r:.60} when the run began" if name in then else "without it then")
+        for name, now in _arguments(callback).items()
+        if name not in then or now != then[name]
+    ]
+
+
+def _paired(
+    callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]]
+) -> list[tuple[Callback, Mapping[str, Any]]]:
+    """Return callbacks with their entries in a file.
+
+    A callback that remembers nothing at first may be without one. In a file of this version it is a
+    new one: all its arguments are.
+    """
+    left, pairs = list(states), []
+    told = any("arguments" in entry for entry in states) or not states
+    for callback in remembering(callbacks):
+        if left and left[0]["callback"] == type(callback).__name__:
+            pairs.append((callback, left.pop(0)))
+        elif vars(callback).get("_fresh", _state_of(callback)):
+            left = [*states]
+            break
+        elif told:
+            pairs.append((callback, {"arguments": {}, "state": {}}))
+    else:
+        if not left:
+            return pairs
+    raise ValueError(
+        f"callbacks: expected those of the run that was saved, "
+        f"{', '.join(entry['callback'] for entry in states) or 'none'}, "
+        f"got {', '.join(type(one).__name__ for one in remembering(callbacks)) or 'none'}"
+    )
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("callback"), str)
+        and isinstance(entry.get("state"), Mapping)
+        and isinstance(entry.get("arguments", {}), Mapping)
+    )

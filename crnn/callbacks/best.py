@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from crnn import checkpoint
 from crnn.callbacks.base import Callback
-from crnn.files import Path
-from crnn.layers.base import check_number, check_size
+from crnn.files import Path, check_path
+from crnn.layers.base import check_entry, check_names, check_number, check_size
+from crnn.position import check_counted, check_real
 
 if TYPE_CHECKING:
     from crnn.trainer import Trainer
@@ -36,6 +37,13 @@ class Best:
         return True
 
 
+def check_best(loss: Any) -> float:
+    """Return the lowest loss so far, a number or infinity."""
+    if math.isnan(check_real("loss", loss, finite=False)):
+        raise ValueError("loss: expected a number, got nan")
+    return float(loss)
+
+
 class KeepBest(Callback):
     """Keeps the parameters of the best epoch, and puts them into the model when the run is over.
 
@@ -59,18 +67,33 @@ class KeepBest(Callback):
         Its loss.
     """
 
+    arguments: ClassVar[tuple[str, ...]] = ("restore", "min_delta")
+
     def __init__(
         self, path: Path | None = None, *, restore: bool = True, min_delta: float = 0.0
     ) -> None:
+        if path is not None:
+            check_path(path)
         self.path, self.restore = path, bool(restore)
         self.epoch = 0
         self._best = Best(min_delta)
         self._params: dict[str, Any] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def min_delta(self) -> float:
+        """As given."""
+        return self._best.min_delta
 
     @property
     def loss(self) -> float:
         """The loss of the best epoch."""
         return self._best.loss
+
+    def on_new_run(self, run: "Trainer") -> None:
+        """Begin afresh, with the model of this run."""
+        self._shapes = {name: array.shape for name, array in run.model.params.items()}
+        super().on_new_run(run)
 
     def on_epoch(self, run: "Trainer") -> None:
         """Keep the parameters, if there were none better."""
@@ -91,8 +114,12 @@ class KeepBest(Callback):
         return {"loss": self.loss, "epoch": self.epoch, "params": dict(self._params)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best.loss, self.epoch = float(state["loss"]), int(state["epoch"])
-        self._params = dict(state["params"])
+        loss, epoch = check_best(state["loss"]), check_counted("epoch", state["epoch"])
+        params = dict(state["params"])
+        if params:
+            check_names("params", self._shapes, params)
+            params = {name: check_entry(name, params[name], self._shapes[name]) for name in params}
+        self._best.loss, self.epoch, self._params = loss, epoch, params
 
 
 class EarlyStopping(KeepBest):
@@ -104,7 +131,13 @@ class EarlyStopping(KeepBest):
         The run ends after so many epochs in a row that are not better than the best one.
     min_delta, path, restore
         As for `KeepBest`.
+
+    Notes
+    -----
+    A run that was stopped goes on when it is resumed with more patience.
     """
+
+    arguments = ("patience", *KeepBest.arguments)
 
     def __init__(
         self,
@@ -120,5 +153,9 @@ class EarlyStopping(KeepBest):
     def on_epoch(self, run: "Trainer") -> None:
         """Keep the parameters, or stop."""
         super().on_epoch(run)
-        if run.position.epoch - self.epoch >= self.patience:
+        if self.still_stops(run):
             run.stop()
+
+    def still_stops(self, run: "Trainer") -> bool:
+        """Whether the epochs since the best one, or since the run began, are enough."""
+        return run.position.epoch - max(self.epoch, run.start.epoch) >= self.patience

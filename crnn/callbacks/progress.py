@@ -31,6 +31,11 @@ class Progress(Callback):
         self._bar: Any = None
         self._last = 0  # steps of the epoch, at its last update
 
+    def on_new_run(self, run: "Trainer") -> None:
+        """Forget how long an epoch of the run before was."""
+        super().on_new_run(run)
+        self._epoch_steps, self._last = None, 0
+
     def on_start(self, run: "Trainer") -> None:
         """Open the bar. It shows itself after two seconds."""
         try:
@@ -40,7 +45,7 @@ class Progress(Callback):
         if sys.stderr is not None and sys.stderr.isatty():
             self._epoch_steps = getattr(run.data, "steps", None)
             self._bar = tqdm(
-                total=self._epoch_steps and self._epoch_steps * run.epochs,
+                total=self._epoch_steps and self._epoch_steps * (run.epochs - run.start.epoch),
                 initial=self._done(run),
                 unit=f" {self.unit}s",
                 unit_scale=True,
@@ -87,7 +92,8 @@ class Progress(Callback):
 
     def _done(self, run: "Trainer") -> int:
         """Return the steps done, as far as it is known how many there were in earlier epochs."""
-        return run.position.epoch * (self._epoch_steps or 0) + run.position.steps
+        epochs = run.position.epoch - run.start.epoch
+        return epochs * (self._epoch_steps or 0) + run.position.steps
 
     def _learn_total(self, run: "Trainer") -> None:
         """Tell the bar, at the end of the first epoch seen, how long it is."""
@@ -95,4 +101,4 @@ class Progress(Callback):
         unseen = self._done(run) - self._bar.n  # in epochs before the run was taken up again
         self._bar.initial += unseen
         self._bar.n += unseen
-        self._bar.total = self._epoch_steps * run.epochs
+        self._bar.total = self._epoch_steps * (run.epochs - run.start.epoch)

@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from crnn.callbacks.base import Callback
-from crnn.files import Path
+from crnn.files import Path, check_path
 from crnn.layers.base import check_positive, check_size
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Checkpoint(Callback):
         epochs: int | None = None,
         seconds: float | None = None,
     ) -> None:
+        check_path(path)
         self.path = path
         if (updates, epochs, seconds) == (None, None, None):
             epochs = 1

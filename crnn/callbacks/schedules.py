@@ -1,7 +1,8 @@
 """Schedules of the learning rate.
 
-All but `OnPlateau` are functions of the number of updates done, so that a run that is taken up
-again needs to know nothing else. They set the rate of the optimizer, whatever it was made with.
+All but `OnPlateau` are functions of the number of updates done with the optimizer: a run that is
+resumed, and a new run with the same optimizer, go on along them. A schedule that is as long as the
+run is counted from its first update. They set the rate of the optimizer, whatever it was made with.
 """
 
 import math
@@ -10,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crnn.callbacks.base import Callback
-from crnn.callbacks.best import Best
+from crnn.callbacks.best import Best, check_best
 from crnn.layers.base import check_number, check_positive, check_size
+from crnn.position import check_counted
 
 if TYPE_CHECKING:
     from crnn.trainer import Trainer
@@ -26,17 +28,20 @@ class Schedule(Callback, ABC):
         The class has no `rate`, as this base has none.
     """
 
+    #: The update from which on they are counted.
+    _first = 0
+
     @abstractmethod
     def rate(self, update: int) -> float:
         """Return the rate of the update that has `update` ones before it."""
 
     def on_start(self, run: "Trainer") -> None:
         """Set the rate of the next update."""
-        run.optimizer.lr = self.rate(run.position.update)
+        run.optimizer.lr = self.rate(run.position.update - self._first)
 
     def on_update(self, run: "Trainer") -> None:
         """Set the rate of the next update."""
-        run.optimizer.lr = self.rate(run.position.update)
+        run.optimizer.lr = self.rate(run.position.update - self._first)
 
 
 class Constant(Schedule):
@@ -48,6 +53,8 @@ class Constant(Schedule):
     warmup : int, default 0
         Updates in which the rate rises in equal steps, the first one to ``lr / (warmup + 1)``.
     """
+
+    arguments = ("lr", "warmup")
 
     def __init__(self, lr: float, warmup: int = 0) -> None:
         self.lr = check_positive("lr", lr)
@@ -71,6 +78,8 @@ class Step(Schedule):
     factor : float, default 0.1
     """
 
+    arguments = ("lr", "every", "factor")
+
     def __init__(self, lr: float, every: int, factor: float = 0.1) -> None:
         self.lr = check_positive("lr", lr)
         self.every = check_size("every", every)
@@ -81,25 +90,31 @@ class Step(Schedule):
 
 
 class WholeRun(Schedule):
-    """A schedule that ends with the run.
+    """A schedule with an end.
 
     Parameters
     ----------
     total : int, optional
-        Updates in the whole run; by default they are counted when it begins.
+        Updates until the end, those of earlier runs with the same optimizer included. By default
+        the schedule begins and ends with the run, whose updates are counted when it begins.
+
+    Attributes
+    ----------
+    given_total : int or None
+        As given.
     """
 
     total: int
 
     def __init__(self, total: int | None) -> None:
-        self._counts = total is None
-        if total is not None:
-            self.total = check_size("total", total)
+        self.given_total = None if total is None else check_size("total", total)
+        if self.given_total is not None:
+            self.total = self.given_total
 
     def on_start(self, run: "Trainer") -> None:
         """Set the rate of the next update."""
-        if self._counts:
-            self.total = run.total_updates()
+        if self.given_total is None:
+            self.total, self._first = run.total_updates(), run.start.update
         super().on_start(run)
 
 
@@ -114,9 +129,12 @@ class Cosine(WholeRun):
     lr : float
         The first rate.
     total : int, optional
-        Updates in the whole run, all of them by default. After them the rate stays at `low`.
+        Updates until the end, those of earlier runs with the same optimizer included; by default
+        the updates of this run. After them the rate stays at `low`.
     low : float, default 0
     """
+
+    arguments = ("lr", "given_total", "low")
 
     def __init__(self, lr: float, total: int | None = None, low: float = 0.0) -> None:
         self.lr = check_positive("lr", lr)
@@ -140,9 +158,11 @@ class OneCycle(WholeRun):
     peak : float
         The highest rate.
     total : int, optional
-        Updates in the whole run, all of them by default. After them the rate stays at its last
-        value.
+        Updates until the end, those of earlier runs with the same optimizer included; by default
+        the updates of this run. After them the rate stays at its last value.
     """
+
+    arguments = ("peak", "given_total")
 
     def __init__(self, peak: float, total: int | None = None) -> None:
         self.peak = check_positive("peak", peak)
@@ -178,6 +198,8 @@ class OnPlateau(Callback):
         The rate falls no further.
     """
 
+    arguments = ("factor", "patience", "min_delta", "low")
+
     def __init__(
         self,
         factor: float = 0.1,
@@ -192,6 +214,11 @@ class OnPlateau(Callback):
         self._best = Best(min_delta)
         self._waited = 0
 
+    @property
+    def min_delta(self) -> float:
+        """As given."""
+        return self._best.min_delta
+
     def on_epoch(self, run: "Trainer") -> None:
         """Count epochs without an improvement, and lower the rate when there were enough."""
         self._waited = 0 if self._best.better(run) else self._waited + 1
@@ -204,4 +231,5 @@ class OnPlateau(Callback):
         return {"best": self._best.loss, "waited": self._waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best.loss, self._waited = float(state["best"]), int(state["waited"])
+        best, waited = check_best(state["best"]), check_counted("waited", state["waited"])
+        self._best.loss, self._waited = best, waited

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
+from crnn import _core, notices
 from crnn.callbacks.base import Callback
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.gates import values_of
@@ -22,6 +20,7 @@ from crnn.layers.base import check_layer, check_positive, check_size
 from crnn.layers.options import options_of, walk
 from crnn.layers.states import map_state
 from crnn.layers.tapes import Pieces, ask_for_trace
+from crnn.position import check_counted, check_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,14 +58,12 @@ class Watch(Callback, Display):
         What there was to warn of.
     """
 
+    arguments = ("every", "fraction")
+
     def __init__(self, model: Any, every: int, fraction: float, warn: bool) -> None:
         check_layer("model", model)
         self._model, self.every = model, check_size("every", every)
         self.fraction, self.warn = check_positive("fraction", fraction), bool(warn)
-        self._begin()
-
-    def _begin(self) -> None:
-        """Remember nothing."""
         self.records: list[dict[str, float]] = []
         self.messages: list[str] = []
         self._suspected: set[str] = set()  # at the last record
@@ -115,11 +112,9 @@ class Watch(Callback, Display):
     # ------------------------------------------------------------------------------- as a callback
 
     def on_start(self, run: Trainer) -> None:
-        """Check that it is the model's run. A run from its beginning begins the records anew."""
+        """Check that it is the model's run."""
         if run.model is not self._model:
             raise ValueError("model: expected watch(model) of the model that is trained")
-        if run.position.update == 0:
-            self._begin()
 
     def on_backward(self, run: Trainer) -> None:
         """Look at every n-th update's gradients."""
@@ -138,6 +133,13 @@ class Watch(Callback, Display):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         records, messages = [dict(record) for record in state["records"]], list(state["messages"])
+        for record in records:
+            check_counted("update", record["update"])
+            for name, value in record.items():
+                check_real(name, value, finite=False)
+        for word in (*messages, *state["suspected"], *state["told"]):
+            if not isinstance(word, str):
+                raise ValueError(f"messages, suspected, told: expected words, got {word!r:.60}")
         suspected, told = set(state["suspected"]), set(state["told"])
         self.records, self.messages = records, messages
         self._suspected, self._told = suspected, told
@@ -201,7 +203,7 @@ class Watch(Callback, Display):
                 self._told.add(name)
                 self.messages.append(f"after {update} updates, {text}")
                 if self.warn:
-                    warnings.warn(self.messages[-1], TrainingWarning, stacklevel=_calls_inside())
+                    notices.warn(self.messages[-1], TrainingWarning)
         self._suspected = set(suspicions)
 
 
@@ -248,14 +250,6 @@ def watch(model: Any, every: int = 100, *, fraction: float = 0.01, warn: bool = 
     (beyond, less than 1% of it is left); sequences have 100
     """
     return Watch(model, every, fraction, warn)
-
-
-def _calls_inside() -> int:
-    """How many calls lie between a warning and the line outside the package that led to it."""
-    frame, calls = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("crnn."):
-        frame, calls = frame.f_back, calls + 1
-    return calls
 
 
 def _norm(arrays: Any) -> float:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn.callbacks import Callback, Progress
 from crnn.data.pairs import Pair
+from crnn.position import check_real
 from crnn.training import Trainer
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ class ExactMatch(Callback):
         return {"rates": list(self.rates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rates = list(state["rates"])
+        rates = list(state["rates"])
+        for rate in rates:
+            if rate is not None:
+                check_real("rates", rate, 0)
+        self.rates = rates
 
 
 class TranslationProgress(Progress):
