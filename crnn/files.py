@@ -42,6 +42,24 @@ def check_path(path: Path) -> str:
     return name
 
 
+def check_target(path: Path) -> str:
+    """The path of a file to write, as a string.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_path`; it is a directory.
+    FileNotFoundError
+        Its folder does not exist.
+    """
+    name = check_path(path)
+    if os.path.isdir(name):
+        raise ValueError(f"{name}: expected the name of a file, got a directory")
+    if not os.path.isdir(os.path.dirname(os.path.realpath(name))):
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", name)
+    return name
+
+
 # --------------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------------

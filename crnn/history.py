@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crnn.files import check_path
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -74,6 +76,7 @@ class History:
         **more
             Further columns: lists, or the one value that every row gets.
         """
+        check_path(path)
         columns = self.columns | {
             name: value if isinstance(value, list) else [value] * len(self)
             for name, value in more.items()

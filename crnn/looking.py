@@ -240,9 +240,9 @@ def _integers(item: Item) -> Iterator[tuple[str, NDArray[Any], NDArray[np.bool_]
     valid = {f"x[{item.timed}]": read, "target": counted}
     for name, array in _arrays(item).items():
         if array.dtype.kind in "iu" and (name.startswith("x") or name == "target"):
-            steps = valid.get(name, True)
-            fits = np.ndim(steps) == 2 and array.shape[:2] == np.shape(steps)
-            yield name, array, steps if fits and not np.all(steps) else None
+            steps = np.asarray(valid.get(name, True))
+            fits = steps.ndim == 2 and array.shape[:2] == steps.shape
+            yield name, array, steps if fits and not steps.all() else None
 
 
 def _extreme(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from crnn.history import History
-from crnn.layers.base import describe
+from crnn.layers.description import describe
 from crnn.position import Position, check_counted, check_real
 
 _REFUSED = ("loss", "tbptt", "stateful", "accumulate", "optimizer")

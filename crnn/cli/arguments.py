@@ -43,6 +43,13 @@ def positive(text: str) -> float:
     return value
 
 
+def path(text: str) -> str:
+    """Read a path, which is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty one")
+    return text
+
+
 SEED = integer(0, 2**64 - 1)
 
 

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from crnn.cli import runs
-from crnn.cli.arguments import SEED, add_settings, integer, positive
+from crnn.cli.arguments import SEED, add_settings, integer, path, positive
 from crnn.data import corpora
 from crnn.models.char_model import CharModel
 from crnn.models.char_run import CharRun, Settings, Source
@@ -33,8 +33,8 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """``crnn demo``: ``crnn train --corpus pydoc``, begun anew."""
-    return runs.carry_out(CharRun(arguments.output, Source(corpus="pydoc"), Settings()))
+    """``crnn demo``: ``crnn train --corpus pydoc``."""
+    return runs.begin(CharRun, arguments.output, Source(corpus="pydoc"), {})
 
 
 def sample(arguments: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def _source(arguments: argparse.Namespace) -> Source | None:
 def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
     add = commands.add_parser("train", help="train a character model on a text")
-    add.add_argument("text", nargs="?", metavar="TEXT", help="a file in UTF-8")
+    add.add_argument("text", nargs="?", type=path, metavar="TEXT", help="a file in UTF-8")
     add.add_argument("--corpus", choices=corpora(), help="a text that is at hand, instead of TEXT")
     runs.add_run_arguments(add)
     add.add_argument(
@@ -75,7 +75,7 @@ def add_commands(commands: Any) -> None:
     add.set_defaults(run=train)
 
     add = commands.add_parser("sample", help="let a trained model write")
-    add.add_argument("folder", metavar="DIR", help="the folder of a run")
+    add.add_argument("folder", type=path, metavar="DIR", help="the folder of a run")
     add.add_argument("--prime", default="", metavar="TEXT", help="what the text begins with")
     add.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest (0.8)")
     add.add_argument("--length", type=int, default=500, help="characters to add, at most (500)")
@@ -83,5 +83,7 @@ def add_commands(commands: Any) -> None:
     add.set_defaults(run=sample)
 
     add = commands.add_parser("demo", help="train on the documentation that comes with Python")
-    add.add_argument("-o", "--output", metavar="DIR", default="demo-output", help="(demo-output)")
+    add.add_argument(
+        "-o", "--output", type=path, metavar="DIR", default="demo-output", help="(demo-output)"
+    )
     add.set_defaults(run=demo)

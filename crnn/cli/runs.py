@@ -5,9 +5,10 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from crnn.cli.arguments import given_settings
+from crnn.cli.arguments import given_settings, path
 from crnn.models.run import Run
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -32,12 +33,27 @@ def train(kind: type[Run[Any]], arguments: argparse.Namespace, source: Any, miss
         return carry_out(kind.resume(arguments.output, source, given))
     if source is None:
         raise ValueError(f"expected {missing} to train on (or --resume)")
-    if kind.unfinished(arguments.output):
+    return begin(kind, arguments.output, source, given)
+
+
+def begin(kind: type[Run[Any]], folder: str, source: Any, given: Mapping[str, Any]) -> int:
+    """Begin a run in a folder that has none, or one that is finished.
+
+    Raises
+    ------
+    OSError, ValueError
+        The folder holds a run that is not finished, or a checkpoint that cannot be read.
+    """
+    try:
+        unfinished = kind.unfinished(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}. Move it away, or choose another folder") from error
+    if unfinished:
         raise ValueError(
-            f"{arguments.output}: holds a run that is not finished. Add --resume to go on with it, "
+            f"{folder}: holds a run that is not finished. Add --resume to go on with it, "
             f"or choose another folder"
         )
-    return carry_out(kind(arguments.output, source, kind.settings_for(source, given)))
+    return carry_out(kind(folder, source, kind.settings_for(source, given)))
 
 
 def carry_out(run: Run[Any]) -> int:
@@ -76,5 +92,7 @@ def _place(run: Run[Any]) -> str:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say where a run is."""
-    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder of the run")
+    parser.add_argument(
+        "-o", "--output", type=path, metavar="DIR", required=True, help="folder of the run"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")

@@ -9,8 +9,9 @@ from typing import Any
 
 from crnn import plotting
 from crnn.cli import runs
-from crnn.cli.arguments import SEED, add_settings, integer, positive
+from crnn.cli.arguments import SEED, add_settings, integer, path, positive
 from crnn.data.pairs import text_lines
+from crnn.files import check_target
 from crnn.models.translator import Translator
 from crnn.models.translator_run import Settings, Source, TranslatorRun
 from crnn.seq2seq.attention import KINDS
@@ -43,8 +44,8 @@ def named(arguments: Sequence[str]) -> list[str]:
 
 def train(arguments: argparse.Namespace) -> int:
     """``crnn translate train``: begin a run or resume one."""
-    path = arguments.pairs
-    source = None if path is None else Source(os.path.abspath(path))
+    pairs = arguments.pairs
+    source = None if pairs is None else Source(os.path.abspath(pairs))
     return runs.train(TranslatorRun, arguments, source, "a file of PAIRS")
 
 
@@ -53,6 +54,8 @@ def translate(arguments: argparse.Namespace) -> int:
     model = Translator.load(arguments.folder)
     options = {"beam": arguments.beam, "length_penalty": arguments.length_penalty}
     picture = arguments.attention_plot
+    if picture is not None:
+        check_target(picture)
     _write_utf8()
     # Who types waits for each line; who sends a file does not.
     together = 1 if sys.stdin.isatty() else SIDE_BY_SIDE
@@ -85,7 +88,11 @@ def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
     add = commands.add_parser(TRAIN, help="train a translator on pairs of texts")
     add.add_argument(
-        "pairs", nargs="?", metavar="PAIRS", help="a file in UTF-8: source, tab, target in a line"
+        "pairs",
+        nargs="?",
+        type=path,
+        metavar="PAIRS",
+        help="a file in UTF-8: source, tab, target in a line",
     )
     runs.add_run_arguments(add)
     _add_settings(add)
@@ -96,7 +103,7 @@ def add_commands(commands: Any) -> None:
         help="translate the lines of standard input",
         epilog="crnn translate train makes a translator: see crnn translate train --help",
     )
-    add.add_argument("folder", metavar="DIR", help="the folder of a run")
+    add.add_argument("folder", type=path, metavar="DIR", help="the folder of a run")
     add.add_argument(
         "--beam", type=integer(1), default=1, metavar="N", help="translations pursued at a time (1)"
     )
@@ -108,7 +115,10 @@ def add_commands(commands: Any) -> None:
         help="with a beam: above 0 favours longer translations (0)",
     )
     add.add_argument(
-        "--attention-plot", metavar="FILE.png", help="draw where the first line is looked at"
+        "--attention-plot",
+        type=path,
+        metavar="FILE.png",
+        help="draw where the first line is looked at",
     )
     add.set_defaults(run=translate)
 

@@ -5,10 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn.data import corpus, lines_of
-from crnn.files import read_text
+from crnn.data import corpora, corpus, lines_of
+from crnn.files import check_path, read_text
+from crnn.layers.dense import Embedding
+from crnn.layers.recurrent import Recurrent
 from crnn.models.char_model import BITS, BitsProgress, CharModel
-from crnn.models.run import HELD_OUT, Report, Run, RunSettings
+from crnn.models.run import (
+    HELD_OUT,
+    Report,
+    Run,
+    RunSettings,
+    check_choice,
+    check_flags,
+    check_whole,
+)
 from crnn.training import Trainer
 
 TEMPERATURES = (0.5, 0.8)  # of what is written at the end
@@ -39,6 +49,18 @@ class Settings(RunSettings):
     clip: float = 1.0
     seed: int = 0
 
+    def _check(self) -> None:
+        super()._check()
+        if self.embedding is not None:
+            check_whole("embedding", self.embedding, 0)
+        check_flags(self, "lines")
+        check_whole("steps", self.steps, 1)
+
+    def check_made(self, made: Mapping[str, Any]) -> None:
+        if self.embedding is None and made["embedding"] == made["hidden"]:
+            made = {**made, "embedding": None}
+        super().check_made(made)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -46,6 +68,14 @@ class Source:
 
     path: str | None = None
     corpus: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            check_choice("corpus", self.corpus, corpora())
+        elif self.corpus is not None:
+            raise ValueError(f"corpus: expected None beside a path, got {self.corpus!r:.60}")
+        else:
+            check_path(self.path)
 
     def read(self) -> str:
         """Return the text."""
@@ -74,6 +104,22 @@ class CharRun(Run[str]):
     def settings_for(cls, source: Source, given: Mapping[str, Any]) -> Settings:
         """Return the settings of a new run: a corpus may want others than the defaults."""
         return Settings(**{**CORPUS_SETTINGS.get(source.corpus or "", {}), **given})
+
+    @classmethod
+    def made_of(cls, model: CharModel) -> dict[str, Any]:
+        """Return those settings of a model that can be seen in it."""
+        network: Any = model.network
+        layers = network.layers
+        recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+        hidden = recurrent[0].hidden_size
+        embedding = layers[0].size if isinstance(layers[0], Embedding) else 0
+        return {
+            "cell": type(recurrent[0]).__name__.lower(),
+            "hidden": hidden,
+            "layers": len(recurrent),
+            "embedding": embedding,
+            "lines": model.lines,
+        }
 
     @property
     def text(self) -> str:

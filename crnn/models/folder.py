@@ -81,16 +81,40 @@ class InFolder(ABC):
         classes: Mapping[str, type[Layer]] | None = None,
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a model and what was saved with it of the run that trained it."""
-        known, path = checkpoint.check_classes(classes), Path(check_path(directory), CHECKPOINT)
-        if not path.exists():
-            raise FileNotFoundError(f"{directory}: no {CHECKPOINT} in this directory")
-        tree = checkpoint.read(path, cls._kind)
-        with checkpoint.blaming(path), with_classes(known):
-            model = cls._of_tree(tree)
+        known = checkpoint.check_classes(classes)
+        tree, training = cls.read_tree(directory)
+        with checkpoint.blaming(Path(directory, CHECKPOINT)), with_classes(known):
+            return cls._of_tree(tree), training
+
+    @classmethod
+    def of_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """Make the model of a tree that was read."""
+        return cls._of_tree(tree)
+
+    @classmethod
+    def read_tree(
+        cls, directory: str | os.PathLike[str]
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Read the tree of a model, which is not made yet, and what belongs to its run.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no file, and nothing else of its name.
+        OSError, ValueError
+            There is one, and it cannot be read.
+        """
+        path = Path(check_path(directory), CHECKPOINT)
+        try:
+            tree = checkpoint.read(path, cls._kind)
+        except (FileNotFoundError, NotADirectoryError):
+            message = f"{directory}: no {CHECKPOINT} in this directory"
+            raise FileNotFoundError(message) from None
+        with checkpoint.blaming(path):
             (training,) = checkpoint.entries(tree, "training")
             if not isinstance(training, dict | None):
                 raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
-            return model, training
+        return tree, training
 
 
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:

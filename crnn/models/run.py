@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -17,7 +17,11 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 from crnn import _core, checkpoint, plotting
 from crnn._version import __version__
 from crnn.callbacks import Callback, Progress
+from crnn.files import check_path
+from crnn.layers.base import check_positive
+from crnn.models.char_model import CELLS
 from crnn.models.folder import CHECKPOINT
+from crnn.position import Position
 from crnn.training import Trainer
 
 HELD_OUT = 0.1  # share of the data
@@ -42,6 +46,22 @@ class RunSettings:
     clip: float
     seed: int
 
+    def __post_init__(self) -> None:
+        """Check all settings: those of a run that is resumed come from a file."""
+        self._check()
+
+    def _check(self) -> None:
+        """ValueError that names a setting which is none; subclasses check theirs as well."""
+        check_choice("cell", self.cell, sorted(CELLS))
+        for name in ("hidden", "layers", "epochs", "batch"):
+            check_whole(name, getattr(self, name), 1)
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if type(value) is bool:
+                raise ValueError(f"{name}: expected a positive number, got {value!r}")
+            check_positive(name, value)
+        check_whole("seed", self.seed, 0, 2**64 - 1)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Return the names of all settings."""
@@ -55,6 +75,36 @@ class RunSettings:
         """Return the names under which something else is given."""
         return [name for name, value in given.items() if value != getattr(self, name)]
 
+    def check_made(self, made: Mapping[str, Any]) -> None:
+        """ValueError unless a model of these settings, by name, was made with these settings."""
+        for name, value in made.items():
+            if value != getattr(self, name):
+                raise ValueError(
+                    f"settings: {name}: expected {value!r}, as the model has it, "
+                    f"got {getattr(self, name)!r:.60}"
+                )
+
+
+def check_whole(name: str, value: Any, low: int, high: int = 2**63 - 1) -> None:
+    """ValueError unless this is an integer in these limits."""
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {value!r:.60}")
+
+
+def check_flags(settings: RunSettings, *names: str) -> None:
+    """ValueError unless these settings are True or False."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: expected True or False, got {value!r:.60}")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """ValueError unless this is one of some choices."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        listed = ", ".join(map(str, choices))
+        raise ValueError(f"{name}: expected one of {listed}, got {value!r:.60}")
+
 
 class RunSource(Protocol[Read]):
     """Where the data of a run come from: a frozen dataclass whose text is its short name."""
@@ -63,6 +113,53 @@ class RunSource(Protocol[Read]):
 
     def read(self) -> Read:
         """Return the data."""
+
+
+@dataclass
+class Record:
+    """What a checkpoint holds of a run, checked."""
+
+    settings: Any
+    source: Any
+    digest: str  # of the data
+    state: dict[str, Any]  # of the trainer
+    model: Any = None
+
+    @classmethod
+    def of(cls, training: Mapping[str, Any], settings: Any, source: Any) -> "Record":
+        """Return the record of a checkpoint; classes are those of its settings and its source.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Something is missing or unknown, is of another type or out of range, or does not fit
+            the rest.
+        """
+        names = ("settings", "source", "digest", "trainer")
+        options, recorded, digest, state = checkpoint.entries(dict(training), *names)
+        for name, value in {"settings": options, "source": recorded, "trainer": state}.items():
+            if not isinstance(value, dict):
+                raise ValueError(f"{name}: expected a dictionary, got {value!r:.100}")
+        if not isinstance(digest, str):
+            raise ValueError(f"digest: expected a text, got {digest!r:.100}")
+        record = cls(settings(**options), source(**recorded), digest, state)
+        then = state.get("arguments", {})
+        for name in ("epochs", "lr"):
+            if isinstance(then, dict) and then.get(name, options[name]) != options[name]:
+                raise ValueError(f"settings: {name}: expected {then[name]!r}, as the run has it")
+        if record.epoch > record.settings.epochs:
+            raise ValueError(f"settings: epochs: expected at least {record.epoch}, which are done")
+        return record
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return Position.of(self.state.get("position")).epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return bool(self.epoch >= self.settings.epochs)
 
 
 class Run(ABC, Generic[Data]):
@@ -94,11 +191,17 @@ class Run(ABC, Generic[Data]):
     scale: ClassVar[float] = 1.0  # from nats to that unit
 
     def __init__(
-        self, folder: str | os.PathLike[str], source: RunSource[Data], settings: Any
+        self,
+        folder: str | os.PathLike[str],
+        source: RunSource[Data],
+        settings: Any,
+        record: "Record | None" = None,
     ) -> None:
-        self.folder, self.source, self.settings = Path(folder), source, settings
+        self.folder, self.source, self.settings = Path(check_path(folder)), source, settings
         self.data = source.read()
-        self.model = self._make_model()
+        if record is not None and self.digest != record.digest:
+            raise ValueError(f"{source}: expected the {self._named()} that the run began with")
+        self.model = self._make_model() if record is None else record.model
         self.trainer = self._make_trainer()
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -126,23 +229,23 @@ class Run(ABC, Generic[Data]):
         ValueError
             It is damaged or has no run, or the settings or the data differ.
         """
-        model, training = cls.model_class.load_training(folder)
+        tree, training = cls.model_class.read_tree(folder)
         path = Path(folder, CHECKPOINT)
         if training is None:
             raise ValueError(f"{path}: holds a model without a run that could be resumed")
         with checkpoint.blaming(path):
-            settings = cls.settings_class(**training["settings"])
-            recorded = cls.source_class(**training["source"])
-            digest, state = training["digest"], training["trainer"]
-        for name in settings.differences(given):
+            record = Record.of(training, cls.settings_class, cls.source_class)
+        for name in record.settings.differences(given):
             raise ValueError(
-                f"{name}: a run is resumed as it began, with {getattr(settings, name)!r}, "
+                f"{name}: a run is resumed as it began, with {getattr(record.settings, name)!r}, "
                 f"got {given[name]!r}"
             )
-        run = cls(folder, source or recorded, settings)
-        if run.digest != digest:
-            raise ValueError(f"{run.source}: expected the {run._named()} that the run began with")
-        run.trainer.load_state_dict(state | {"model": model.network.state_dict()})
+        with checkpoint.blaming(path):
+            record.model = cls.model_class.of_tree(tree)
+            record.settings.check_made(cls.made_of(record.model))
+        run = cls(folder, source or record.source, record.settings, record)
+        with checkpoint.blaming(path):
+            run.trainer.load_state_dict(record.state | {"model": run.model.network.state_dict()})
         return run
 
     @classmethod
@@ -152,16 +255,28 @@ class Run(ABC, Generic[Data]):
 
     @classmethod
     def unfinished(cls, folder: str | os.PathLike[str]) -> bool:
-        """Return whether a folder has the checkpoint of such a run that is not at its end."""
+        """Return whether a folder has the checkpoint of such a run that is not at its end.
+
+        Raises
+        ------
+        OSError, ValueError
+            There is a checkpoint that cannot be read: it may be one of a run.
+        """
         try:
-            _, training = cls.model_class.load_training(folder)
-        except (OSError, ValueError):
+            _, training = cls.model_class.read_tree(folder)
+        except FileNotFoundError:
             return False
         if training is None:
             return False
-        return bool(training["trainer"]["position"]["epoch"] < training["settings"]["epochs"])
+        with checkpoint.blaming(Path(folder, CHECKPOINT)):
+            return not Record.of(training, cls.settings_class, cls.source_class).finished
 
     # ---------------------------------------------------------------- what is told by each kind
+
+    @classmethod
+    @abstractmethod
+    def made_of(cls, model: Any) -> dict[str, Any]:
+        """Return those settings of a model, by name, that can be seen in it."""
 
     @abstractmethod
     def _make_model(self) -> Any:
@@ -205,7 +320,7 @@ class Run(ABC, Generic[Data]):
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return bool(self.trainer.position.epoch == self.settings.epochs)
+        return bool(self.trainer.position.epoch >= self.settings.epochs)
 
     def describe(self) -> str:
         """Return a line about what is trained on what."""
@@ -273,6 +388,11 @@ class Report(Callback):
     def __init__(self, run: Run[Any], progress: Progress) -> None:
         self._run, self._progress = run, progress
         self._saved = time.monotonic()
+
+    def on_new_run(self, run: Trainer) -> None:
+        """Begin afresh."""
+        super().on_new_run(run)
+        self._progress.on_new_run(run)
 
     def on_start(self, run: Trainer) -> None:
         """Open the bar."""

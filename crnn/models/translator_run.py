@@ -6,10 +6,21 @@ from typing import Any
 
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair
+from crnn.files import check_path
+from crnn.layers.composition import Bidirectional, Sequential
 from crnn.models.exact_match import ExactMatch, TranslationProgress
-from crnn.models.run import HELD_OUT, Report, Run, RunSettings
+from crnn.models.run import (
+    HELD_OUT,
+    Report,
+    Run,
+    RunSettings,
+    check_choice,
+    check_flags,
+    check_whole,
+)
 from crnn.models.texts import held_apart
 from crnn.models.translator import Translator
+from crnn.seq2seq.attention import KINDS
 from crnn.training import Trainer
 
 TRANSLATIONS = "held-out.tsv"
@@ -33,12 +44,22 @@ class Settings(RunSettings):
     clip: float = 1.0
     seed: int = 0
 
+    def _check(self) -> None:
+        super()._check()
+        check_whole("embedding", self.embedding, 1)
+        check_whole("min_count", self.min_count, 1)
+        check_flags(self, "bidirectional", "words")
+        check_choice("attention", self.attention, [*KINDS, None])
+
 
 @dataclass(frozen=True)
 class Source:
     """Where the pairs come from: a file, as `read_pairs` reads it."""
 
     path: str
+
+    def __post_init__(self) -> None:
+        check_path(self.path)
 
     def read(self) -> list[Pair]:
         """Return the pairs."""
@@ -54,6 +75,24 @@ class TranslatorRun(Run[list[Pair]]):
     command = "crnn translate train"
     model_class, settings_class, source_class = Translator, Settings, Source
     unit = "nats per symbol"
+
+    @classmethod
+    def made_of(cls, model: Translator) -> dict[str, Any]:
+        """Return those settings of a model that can be seen in it."""
+        network: Any = model.network
+        encoder = network.encoder
+        layers = encoder.layers if isinstance(encoder, Sequential) else [encoder]
+        bidirectional = isinstance(layers[0], Bidirectional)
+        first = layers[0].forward_layer if bidirectional else layers[0]
+        return {
+            "cell": type(first).__name__.lower(),
+            "hidden": first.hidden_size,
+            "layers": len(layers),
+            "embedding": network.source_embedding.size,
+            "bidirectional": bidirectional,
+            "attention": None if network.attention is None else network.attention.kind,
+            "words": model.words,
+        }
 
     def _make_model(self) -> Translator:
         kinds = ("words", "min_count", "cell", "hidden", "layers", "embedding", "bidirectional")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.files import check_target
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
@@ -85,9 +87,11 @@ def save(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(MISSING) from error
+    check_target(path)
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
-    figure.savefig(path, dpi=150)
+    ending = os.path.splitext(path)[1].removeprefix(".") or "png"
+    figure.savefig(path, dpi=150, format=ending)  # which else appends an ending to the path
 
 
 def tidy(axes: "Axes", grid: str = "y") -> None:
