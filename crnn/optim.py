@@ -76,17 +76,26 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + more
 
 
-def _layout(model: Any) -> list[Any]:
-    """The layers of a model, and of those that are not crnn's own also where their arrays are.
+def _layout(model: Any) -> tuple[list[Any], list[Any]]:
+    """The layers of a model, and what changes wherever its parameters may have become others.
 
-    It changes wherever the parameters of the model may have become others, and costs little.
+    That is which layers these are, and of those that are not crnn's own where their arrays are.
     """
-    found: list[Any] = []
-    for _, part in walk(model):
-        found.append(part)
-        if not type(part).__module__.startswith("crnn.") and not getattr(part, "parts", None):
-            found.append(_addresses(part.params))
-    return found
+    parts, left, addresses = [], [model], []
+    while left:
+        part = left.pop()
+        parts.append(part)
+        # The class is asked first: a recurrent layer would look among its options.
+        inside = (
+            part.parts
+            if hasattr(type(part), "parts")
+            else getattr(part, "__dict__", {}).get("parts")
+        )
+        if inside:
+            left += inside.values()
+        elif not type(part).__module__.startswith("crnn."):
+            addresses.append(_addresses(part.params))
+    return parts, [*map(id, parts), *addresses]
 
 
 def _limit(name: str, value: float | None) -> float | None:
@@ -133,7 +142,8 @@ class Optimizer(ABC):
         self._params = {name: params[name] for name in first if name not in frozen}
         self._grads = {name: grads[name] for name in first if name not in frozen}
         self._all_grads = [grads[name] for name in first]
-        self._model, self._layout = model, _layout(model)
+        self._model = model
+        self._parts, self._layout = _layout(model)  # the parts are kept, so that ids are theirs
         self._frozen = {name: params[name] for name in first if name in frozen}
         self._in_run = False
         self.lr = lr
@@ -175,13 +185,10 @@ class Optimizer(ABC):
 
     def _check_own_model(self) -> None:
         """`check_model` of the model it was made for, where that may have changed."""
-        layout = _layout(self._model)
-        if len(layout) != len(self._layout) or any(
-            one is not other and not (isinstance(one, dict) and one == other)
-            for one, other in zip(layout, self._layout, strict=True)
-        ):
+        parts, layout = _layout(self._model)
+        if layout != self._layout:
             self.check_model(self._model)
-            self._layout = layout
+            self._parts, self._layout = parts, layout
 
     @property
     def lr(self) -> float:

@@ -13,12 +13,13 @@ from crnn.callbacks import Callback, Progress
 from crnn.evaluation import count_updates, evaluate
 from crnn.history import History
 from crnn.layers.base import Layer
+from crnn.notices import ResumeWarning
 from crnn.optim import Optimizer
 from crnn.position import Position
 from crnn.trainer import Trainer
 from crnn.windows import Data, Loss
 
-__all__ = ["Position", "Trainer", "count_updates", "evaluate", "fit"]
+__all__ = ["Position", "ResumeWarning", "Trainer", "count_updates", "evaluate", "fit"]
 
 
 def fit(
@@ -57,7 +58,9 @@ def fit(
     optimizer : optimizer of `crnn.optim`
         Made for `model`.
     epochs : int
-        How often to go through `data`.
+        How often to go through `data`. A new `fit` with the same optimizer goes on where the one
+        before ended: n more epochs, with the order of data, the random masks and the schedules of
+        later epochs, numbered on in the history.
     tbptt : (k1, k2), optional
         Truncated backpropagation through time: each item is cut into windows of k1 steps, with the
         state carried on from one to the next; each window is one update, from its own losses, taken
@@ -80,18 +83,23 @@ def fit(
         again on the way back: the same gradients in less memory, for about a third more time (see
         `crnn.Checkpointed`). Not where k1 and k2 differ.
     validation : iterable, optional
-        Like `data`; evaluated after every epoch, in the same windows.
+        Like `data`; evaluated after every epoch, in the same windows. Unless they are an iterator
+        they are gone through once before the first update, and mistakes are found then.
     callbacks : sequence of Callback
         Told in this order at the start, after each update and each epoch, and at the end; see
         `crnn.callbacks` for schedules of the learning rate, early stopping, the best parameters and
-        checkpoints. Those that write checkpoints are told last, and first at the end.
+        checkpoints. Those that write checkpoints are told last, and first at the end. A callback
+        that was used in a run before begins afresh.
     progress : bool
         Show a bar where tqdm is installed and standard error is a terminal (once the run takes more
         than two seconds), else print a line after each epoch.
     resume : str or path, optional
         A file that the callback `crnn.callbacks.Checkpoint` writes. Where it is there, the run is
-        taken up from it, with the numbers of a run that was never stopped, to the last bit; where
-        it is not, the run begins. So the same line starts a run and goes on with it.
+        taken up from it, with the numbers of a run that was never stopped, to the last bit, up to
+        its old end; where it is not, the run begins. So the same line starts a run and goes on with
+        it. Other `epochs`, another learning rate of the optimizer, other options of the model and
+        arguments of callbacks are taken up, with a `crnn.training.ResumeWarning`; other data, batches,
+        windows, losses and optimizers are refused.
 
     Returns
     -------
@@ -102,7 +110,8 @@ def fit(
     ------
     ValueError
         Items of another form, data that give nothing (an exhausted iterator), options that do not
-        go together.
+        go together, a model with layers that the optimizer was made without; a file of a run that
+        cannot be read or resumed with these arguments.
     FloatingPointError
         The loss or a gradient is not finite. The message names update, epoch and the layer where it
         began. The parameters are those after the last good update, the gradients zero.

@@ -183,6 +183,12 @@ def test_a_schedule_as_long_as_the_run_begins_with_it():
     assert rates[:10] == rates[10:] == [Cosine(0.1, 10).rate(update) for update in range(10)]
 
 
+@pytest.mark.parametrize("make", [lambda: Cosine(0.1, 10), lambda: OneCycle(0.1, 10)])
+def test_a_schedule_that_ended_before_a_run_begins_anew(make):
+    _, _, _, rates = in_pieces(batches(), [1, 1, 2], lambda: [make()])
+    assert rates == [make().rate(update % 10) for update in range(20)]
+
+
 def test_the_numbers_are_saved_with_the_optimizer():
     model, optimizer = made()
     fit(model, batches(), optimizer=optimizer, epochs=2, **OFF)

@@ -95,8 +95,9 @@ class WholeRun(Schedule):
     Parameters
     ----------
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included. By default
-        the schedule begins and ends with the run, whose updates are counted when it begins.
+        Updates until the end, those of earlier runs with the same optimizer included; a schedule
+        that had ended before the run begins anew with it. By default the schedule begins and ends
+        with the run, whose updates are counted when it begins.
 
     Attributes
     ----------
@@ -113,8 +114,11 @@ class WholeRun(Schedule):
 
     def on_start(self, run: "Trainer") -> None:
         """Set the rate of the next update."""
+        begun = run.start.update
         if self.given_total is None:
-            self.total, self._first = run.total_updates(), run.start.update
+            self.total = run.total_updates()
+        ended = self.given_total is None or begun >= self.given_total
+        self._first = begun if ended else 0
         super().on_start(run)
 
 
@@ -129,8 +133,8 @@ class Cosine(WholeRun):
     lr : float
         The first rate.
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included; by default
-        the updates of this run. After them the rate stays at `low`.
+        Updates until the end, those of earlier runs with the same optimizer included (see
+        `WholeRun`); by default the updates of this run. After them the rate stays at `low`.
     low : float, default 0
     """
 
@@ -158,8 +162,8 @@ class OneCycle(WholeRun):
     peak : float
         The highest rate.
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included; by default
-        the updates of this run. After them the rate stays at its last value.
+        Updates until the end, those of earlier runs with the same optimizer included (see
+        `WholeRun`); by default the updates of this run. After them the rate stays at its last value.
     """
 
     arguments = ("peak", "given_total")
