@@ -98,8 +98,8 @@ def fit(
         taken up from it, with the numbers of a run that was never stopped, to the last bit, up to
         its old end; where it is not, the run begins. So the same line starts a run and goes on with
         it. Other `epochs`, another learning rate of the optimizer, other options of the model and
-        arguments of callbacks are taken up, with a `crnn.training.ResumeWarning`; other data, batches,
-        windows, losses and optimizers are refused.
+        arguments of callbacks are taken up, with a `crnn.training.ResumeWarning`; other data,
+        batches, windows, losses and optimizers are refused.
 
     Returns
     -------

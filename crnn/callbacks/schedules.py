@@ -163,7 +163,8 @@ class OneCycle(WholeRun):
         The highest rate.
     total : int, optional
         Updates until the end, those of earlier runs with the same optimizer included (see
-        `WholeRun`); by default the updates of this run. After them the rate stays at its last value.
+        `WholeRun`); by default the updates of this run. After them the rate stays at its last
+        value.
     """
 
     arguments = ("peak", "given_total")
