@@ -116,7 +116,7 @@ class KeepBest(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         loss, epoch = check_best(state["loss"]), check_counted("epoch", state["epoch"])
         params = dict(state["params"])
-        if params:
+        if params and self._shapes:
             check_names("params", self._shapes, params)
             params = {name: check_entry(name, params[name], self._shapes[name]) for name in params}
         self._best.loss, self.epoch, self._params = loss, epoch, params
