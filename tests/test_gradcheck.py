@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crnn import reference
-from crnn.gradcheck import gradcheck
+from crnn.diagnostics.gradcheck import gradcheck
 
 B, T, I, H = 3, 4, 3, 4
 LENGTHS = np.array([2, 4, 0])
