@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from sklearn.preprocessing import StandardScaler
 
 import crnn.data.scaling
 from crnn.data import Standardizer
@@ -37,6 +38,44 @@ def test_a_constant_feature_becomes_zero(value):
     assert (scaler.mean[0], scaler.scale[0]) == (value, 1)
     assert not scaler.transform(x)[:, 0].any()
     np.testing.assert_array_equal(scaler.inverse(scaler.transform(x))[:, 0], value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("N", [10, 1000])
+@pytest.mark.parametrize("mean", [1e-10, 1.0, -3e10])
+def test_features_that_vary_by_rounding_alone_count_as_constant(dtype, N, mean):
+    spread = np.float64(10.0) ** np.arange(-28, 12)
+    x = np.empty((N, len(spread)), dtype)
+    x[::2], x[1::2] = mean + spread, mean - spread
+    given = x.astype(np.float64)
+    center = given[:2].mean(axis=0)  # of two numbers: exact to one rounding
+    variance, eps = ((given[:2] - center) ** 2).mean(axis=0), np.finfo(np.float64).eps
+    bound = N * eps * variance + (N * center * eps) ** 2  # scikit-learn's
+    scale = Standardizer().fit(x).scale
+    constant, varied = variance < 0.3 * bound, variance > 3 * bound
+    assert constant.sum() > 3
+    assert varied.sum() > 3
+    np.testing.assert_array_equal(scale[constant | (variance == 0)], 1)
+    np.testing.assert_allclose(scale[varied], np.sqrt(variance[varied]), rtol=0.2)
+    np.testing.assert_allclose(scale[varied], StandardScaler().fit(x).scale_[varied], rtol=1e-3)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_nearly_constant_feature_is_not_blown_up(listed):
+    x = np.column_stack([np.full(30, 0.3), np.arange(30.0)])
+    x[::3, 0] = 0.1 + 0.2  # the next number
+    x[4] = np.nan
+    scaler = Standardizer().fit(list(x[:, None]) if listed else x)
+    assert scaler.scale[0] == 1
+    assert np.abs(scaler.transform([[0.31, 0.0]])[0, 0]) < 0.02
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_very_small_and_very_large_features_are_scaled(unit):
+    x = np.array([-1, 1, 3, 5.0]) * unit
+    np.testing.assert_allclose(
+        Standardizer().fit(x).transform(x), [-1.3416, -0.4472, 0.4472, 1.3416], rtol=1e-4
+    )
 
 
 def test_missing_values_are_left_out():

@@ -18,8 +18,8 @@ class Standardizer:
     """Brings every feature to mean 0 and standard deviation 1, as they were in the training data.
 
     `transform` returns (x - mean) / scale, `inverse` undoes it. The last axis of x counts features;
-    an array (N,) has one. A feature that is constant in the training data becomes 0 (its scale is
-    1). NaN stays NaN. Floats keep their type, integers become float64.
+    an array (N,) has one. A feature that is constant in the training data, or varies by no more than
+    rounding errors, has the scale 1: the training data become 0. NaN stays NaN. Floats keep their type, integers become float64.
 
     Attributes
     ----------
@@ -71,10 +71,12 @@ class Standardizer:
             what = "infinity" if count[wrong[0]] else "none"
             raise ValueError(f"x: expected finite numbers in column {wrong[0]}, got {what}")
         mean = np.where(low == high, low, total / count)
+        reach = np.maximum(high - mean, mean - low)
+        reach[reach == 0] = 1
         for block in _blocks(parts):
-            squares += np.nansum((block - mean) ** 2, axis=0)
-        scale = np.sqrt(squares / count)
-        self.mean, self.scale = mean, np.where(scale > 0, scale, 1.0)
+            squares += np.nansum(((block - mean) / reach) ** 2, axis=0)  # no square overflows
+        scale = reach * np.sqrt(squares / count)
+        self.mean, self.scale = mean, np.where(_constant(scale, mean, count), 1.0, scale)
         return self
 
     def transform(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
@@ -156,6 +158,16 @@ class Standardizer:
         if self.mean is None:
             return "Standardizer()"
         return f"<Standardizer of {len(self.mean)} features>"
+
+
+def _constant(scale: Floats, mean: Floats, count: Floats) -> NDArray[np.bool_]:
+    """Return which features vary by no more than the rounding errors of N sums.
+
+    The bound is that of scikit-learn: variance <= N eps variance + (N mean eps)**2, here in square
+    roots. A scale below it is noise, by which any other value would be divided.
+    """
+    eps = np.finfo(np.float64).eps
+    return np.asarray(scale <= np.hypot(np.sqrt(count * eps) * scale, count * eps * mean))
 
 
 def _features(x: Any) -> Array:
