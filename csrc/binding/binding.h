@@ -216,6 +216,10 @@ bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool fo
 bool call_init(call *c, module_state *module, const held_layer *held, const call_arguments *given,
                bool keep);
 void call_clear(call *c);
+/* "x: expected ..., got ..."; of integers it says that they are read as symbols. */
+void set_input_error(const char *expected, PyArrayObject *x);
+/* Whether an integer is a symbol of the layer; else sets an error that says where it stands. */
+bool symbol_within(const crnn_layer *layer, int64_t symbol, size_t row, size_t step);
 /* Sets c->rows, for steps that point into what c owns. */
 bool call_rows(call *c, const crnn_steps *steps);
 

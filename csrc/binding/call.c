@@ -1,6 +1,27 @@
 /* The arguments of one call of a recurrent layer: input, lengths, states. */
 #include "binding.h"
 
+#define READ_AS_SYMBOLS "integers are read as symbols: give numbers as floats"
+
+void set_input_error(const char *expected, PyArrayObject *x) {
+    PyObject *shape = PyObject_GetAttrString((PyObject *)x, "shape");
+    if (shape && PyArray_ISINTEGER(x))
+        PyErr_Format(PyExc_ValueError, "x: expected %s, got %S of shape %S; " READ_AS_SYMBOLS,
+                     expected, PyArray_DESCR(x), shape);
+    else if (shape)
+        set_array_error(PyArray_ISFLOAT(x) ? PyExc_ValueError : PyExc_TypeError, "x", expected, x);
+    drop(shape);
+}
+
+bool symbol_within(const crnn_layer *layer, int64_t symbol, size_t row, size_t step) {
+    if (symbol >= 0 && (uint64_t)symbol < layer->inputs) return true;
+    PyErr_Format(
+        PyExc_ValueError,
+        "x: expected symbols from 0 to I-1=%zu, got %lld in row %zu at step %zu; " READ_AS_SYMBOLS,
+        layer->inputs - 1, (long long)symbol, row, step);
+    return false;
+}
+
 /* Sets x, in, and B and T in `shape`; with `keep`, x is as a tape keeps it. */
 static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyObject *object,
                        dims *shape) {
@@ -20,8 +41,7 @@ static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyO
         PyOS_snprintf(expected, sizeof expected,
                       "floats of shape (B, T, I=%lld) or integers of shape (B, T)",
                       (long long)inputs);
-        const bool right_kind = PyArray_ISFLOAT(x) || PyArray_ISINTEGER(x);
-        set_array_error(right_kind ? PyExc_ValueError : PyExc_TypeError, "x", expected, x);
+        set_input_error(expected, x);
     }
     drop(x);
     return c->x != NULL;
@@ -72,11 +92,7 @@ static bool symbols_within(const call *c, const crnn_layer *layer) {
         for (size_t n = 0; n < rows->length[i]; n++) {
             const size_t t = crnn_rows_time(rows, i, n);
             const int64_t symbol = c->in.symbols[rows->order[i] * rows->given.steps + t];
-            if (symbol >= 0 && (uint64_t)symbol < layer->inputs) continue;
-            PyErr_Format(PyExc_ValueError,
-                         "x: expected symbols from 0 to I-1=%zu, got %lld in row %zu at step %zu",
-                         layer->inputs - 1, (long long)symbol, rows->order[i], t);
-            return false;
+            if (!symbol_within(layer, symbol, rows->order[i], t)) return false;
         }
     }
     return true;

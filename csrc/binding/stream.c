@@ -132,11 +132,17 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_inpu
     const npy_intp rows = (npy_intp)self->batch, inputs = (npy_intp)self->layer.inputs;
     PyArrayObject *given = as_array("x", object), *x = NULL;
     if (!given) return NULL;
-    if (PyArray_ISINTEGER(given)) {
+    if (PyArray_ISINTEGER(given) && PyArray_NDIM(given) == 1 && PyArray_DIM(given, 0) == rows) {
         const dims symbols = {1, {rows}, {"B"}};
         x = integer_array("x", (PyObject *)given, &symbols);
-        if (x && !integers_within("x", x, 0, inputs - 1)) Py_CLEAR(x);
+        const int64_t *symbol = x ? PyArray_DATA(x) : NULL;
+        for (npy_intp row = 0; x && row < rows; row++)
+            if (!symbol_within(&self->layer, symbol[row], (size_t)row, 0)) Py_CLEAR(x);
         if (x) *in = (crnn_input){.symbols = PyArray_DATA(x), .table = self->layer.inputs};
+    } else if (PyArray_ISINTEGER(given)) {
+        char expected[60];
+        PyOS_snprintf(expected, sizeof expected, "integers of shape (B=%lld,)", (long long)rows);
+        set_input_error(expected, given);
     } else {
         const dims floats = {2, {rows, inputs}, {"B", "I"}};
         x = float_array("x", (PyObject *)given, self->layer.dtype, &floats, false);
