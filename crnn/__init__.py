@@ -16,9 +16,9 @@ from crnn import diagnostics, losses, optim, plotting, reference
 from crnn._version import __version__
 from crnn.checkpoint import load, save
 from crnn.configuration import release_memory, set_num_threads, show_config
+from crnn.diagnostics.gradcheck import gradcheck
 from crnn.diagnostics.watching import watch
 from crnn.generation import generate
-from crnn.diagnostics.gradcheck import gradcheck
 from crnn.layers.base import Layer
 from crnn.layers.checkpointed import Checkpointed
 from crnn.layers.composition import Bidirectional, Residual, Sequential

@@ -17,6 +17,7 @@ import numpy as np
 from crnn.layers import options
 from crnn.layers.base import check_size
 from crnn.layers.composition import Sequential
+from crnn.layers.places import add_place
 from crnn.windows import Item, Window
 
 
@@ -251,8 +252,12 @@ def head_backward(model: Any, tape: Any, state: Any, dy: Any) -> None:
     if not has_state(state):
         model.backward(tape, dy)
     elif isinstance(model, Sequential):
-        for layer, part, after in zip(model.layers[::-1], tape[::-1], state[::-1], strict=True):
-            if has_state(after):
-                head_backward(layer, part, after, dy)
-                return
-            dy, _ = layer.backward(part, dy)
+        for i in reversed(range(len(model.layers))):
+            try:
+                if has_state(state[i]):
+                    head_backward(model.layers[i], tape[i], state[i], dy)
+                    return
+                dy, _ = model.layers[i].backward(tape[i], dy)
+            except Exception as error:
+                add_place(error, model, i)
+                raise

@@ -18,8 +18,9 @@ class Standardizer:
     """Brings every feature to mean 0 and standard deviation 1, as they were in the training data.
 
     `transform` returns (x - mean) / scale, `inverse` undoes it. The last axis of x counts features;
-    an array (N,) has one. A feature that is constant in the training data, or varies by no more than
-    rounding errors, has the scale 1: the training data become 0. NaN stays NaN. Floats keep their type, integers become float64.
+    an array (N,) has one. A feature that is constant in the training data, or varies by no more
+    than rounding errors, has the scale 1: the training data become 0. NaN stays NaN. Floats keep
+    their type, integers become float64.
 
     Attributes
     ----------

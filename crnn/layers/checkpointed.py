@@ -25,6 +25,7 @@ from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout
 from crnn.layers.description import Widths, build, describe, widths_of
 from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
+from crnn.layers.places import back_in, run_in
 from crnn.layers.pointwise import Pointwise
 from crnn.layers.recurrent import Recurrent
 from crnn.layers.states import check_like, map_state
@@ -170,7 +171,7 @@ class Checkpointed(RunsParts):
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         if not keep:
-            return given.run(self.layer, x, state, keep)
+            return run_in(self, "layer", given, x, state, keep)
         array = as_array("x", x)
         given = _checked(given, array)
         echoes = self._echoes(given, array.shape)
@@ -178,7 +179,8 @@ class Checkpointed(RunsParts):
         after = map_state(np.array, state)  # the caller may edit what it gave
         for cut in self._cuts(array):
             starts.append(after)
-            part, after = _window(given, cut).run(self.layer, array[:, cut], after, True)[:2]
+            window = _window(given, cut)
+            part, after = run_in(self, "layer", window, array[:, cut], after, True)[:2]
             if part.shape[:2] != array[:, cut].shape[:2]:
                 raise ValueError(
                     f"layer: expected one that keeps the time axis, got y of shape {part.shape} "
@@ -260,10 +262,11 @@ class Checkpointed(RunsParts):
         dx = None
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
-            part = given.run(self.layer, x, start, True)[2]
+            part = run_in(self, "layer", given, x, start, True)[2]
             if traced:
                 tape.traces.add(part)
-            d, dstate = self.layer.backward(part, None if dy is None else dy[:, cut], dstate)
+            part_dy = None if dy is None else dy[:, cut]
+            d, dstate = back_in(self, "layer", part, part_dy, dstate)
             del part  # before the next one is there
             if d is not None:
                 dx = np.empty(tape.x.shape, d.dtype) if dx is None else dx

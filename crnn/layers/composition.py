@@ -15,6 +15,7 @@ from crnn.layers.base import Array, Layer, as_array, check_layer, check_no_state
 from crnn.layers.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
 from crnn.layers.options import Given, check_backward, has_no_time_axis
+from crnn.layers.places import add_place, back_in, check_in, run_in, shown
 from crnn.layers.recurrent import Recurrent, cell_classes
 from crnn.layers.states import states_of
 from crnn.layers.streams import ResidualStream, SequentialStream
@@ -29,6 +30,16 @@ class Composition(Layer):
     def parts(self) -> dict[str, Layer]:
         """The layers this one is made of, by the name that stands before the dot."""
         return {}
+
+    def place_of(self, key: Any) -> str:
+        """Name a part, and show it, for an error that it raises: ``"layer, LSTM(3, 8)"``.
+
+        Parameters
+        ----------
+        key : str
+            The attribute that holds the part.
+        """
+        return f"{key}, {shown(getattr(self, key))}"
 
     def _nested(self, what: str) -> dict[str, Array]:
         return {
@@ -142,6 +153,9 @@ class Sequential(RunsParts):
 
     _leading = ("layers",)
 
+    #: Names of the layers in errors, where these are not "layers[i]".
+    _names: Sequence[str] = ()
+
     def __init__(self, layers: Sequence[Any]) -> None:
         if not isinstance(layers, (list, tuple)) or not layers:
             raise TypeError(f"layers: expected a list of at least one layer, got {layers!r:.200}")
@@ -185,6 +199,12 @@ class Sequential(RunsParts):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layers!r})"
 
+    def place_of(self, key: int) -> str:
+        """Name the layer of this index, and the one before it."""
+        name = self._names[key] if self._names else f"layers[{key}]"
+        before = f", which follows {shown(self.layers[key - 1])}" if key else ""
+        return f"{name}, {shown(self.layers[key])}{before}"
+
     @property
     def many_to_one(self) -> bool:
         """Whether y has no time axis, because one of the layers removes it."""
@@ -204,12 +224,17 @@ class Sequential(RunsParts):
         tapes: list[Any] = [None] * len(self.layers)
         layers = iter(range(len(self.layers)))
         for i in layers:
-            if self._is_pair(i, x):
-                pair = Pair(self.layers[i], self.layers[i + 1], x, given.part(i + 1))
-                i = next(layers)
-                x, states[i], tapes[i] = pair.run(states[i], keep)
-            else:
-                x, states[i], tapes[i] = given.part(i).run(self.layers[i], x, states[i], keep)
+            own = given.part(i)
+            try:
+                if self._is_pair(i, x):
+                    pair = Pair(self.layers[i], self.layers[i + 1], x, given.part(i + 1))
+                    i = next(layers)
+                    x, states[i], tapes[i] = pair.run(states[i], keep)
+                else:
+                    x, states[i], tapes[i] = own.run(self.layers[i], x, states[i], keep)
+            except Exception as error:
+                add_place(error, self, i)
+                raise
             if has_no_time_axis(self.layers[i]):
                 given = given.without_steps()
         return x, states, SequentialTape(tapes)
@@ -234,7 +259,7 @@ class Sequential(RunsParts):
         ValueError
             If a layer cannot run step by step: a Bidirectional or reversed one, a Pool.
         """
-        return SequentialStream(self.layers, batch, self._states("state", state))
+        return SequentialStream(self, batch, self._states("state", state))
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):
@@ -242,17 +267,18 @@ class Sequential(RunsParts):
                 f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
                 f"got {type(tape).__name__}"
             )
-        before: Any = None
-        for layer, part, part_dstate in zip(
-            self.layers, tape, self._states("dstate", dstate), strict=True
-        ):
-            if isinstance(part, EmbeddedTape):
-                check_pair_backward(before, layer, part, part_dstate)
-            elif part is None:  # the embedding before it: the next tape is of both
-                check_no_state(type(layer).__name__, "dstate", part_dstate)
-            else:
-                check_backward(layer, part, part_dstate)
-            before = layer
+        dstates = self._states("dstate", dstate)
+        for i, layer in enumerate(self.layers):
+            try:
+                if isinstance(tape[i], EmbeddedTape):
+                    check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
+                elif tape[i] is None:  # the embedding before it: the next tape is of both
+                    check_no_state(type(layer).__name__, "dstate", dstates[i])
+                else:
+                    check_backward(layer, tape[i], dstates[i])
+            except Exception as error:
+                add_place(error, self, i)
+                raise
 
     def backward(
         self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
@@ -265,13 +291,17 @@ class Sequential(RunsParts):
             if trace:
                 ask_for_trace(tape)
             for i in layers:
-                if isinstance(tape[i], EmbeddedTape):
-                    pair = self.layers[i - 1], self.layers[i]
-                    dstates[i] = pair_backward(*pair, tape[i], dy, dstates[i])
-                    dy = None  # symbols have no gradient
-                    next(layers)
-                else:
-                    dy, dstates[i] = self.layers[i].backward(tape[i], dy, dstates[i])
+                try:
+                    if isinstance(tape[i], EmbeddedTape):
+                        pair = self.layers[i - 1], self.layers[i]
+                        dstates[i] = pair_backward(*pair, tape[i], dy, dstates[i])
+                        dy = None  # symbols have no gradient
+                        next(layers)
+                    else:
+                        dy, dstates[i] = self.layers[i].backward(tape[i], dy, dstates[i])
+                except Exception as error:
+                    add_place(error, self, i)
+                    raise
         return dy, dstates
 
 
@@ -354,18 +384,18 @@ class Residual(Wrapper):
         return np.asarray(y + skip.astype(y.dtype, copy=False))
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
-        y, after, tape = given.part(0).run(self.layer, x, state, keep)
+        y, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
         return self._add(x, y), after, ResidualTape(tape)
 
     def stream(self, batch: int = 1, state: Any = None) -> ResidualStream:
         """The layer one step at a time, as `Sequential.stream`."""
-        return ResidualStream(self.layer, self._add, batch, state)
+        return ResidualStream(self, self._add, batch, state)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if not isinstance(tape, ResidualTape):
             given = type(tape).__name__
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_backward(self.layer, tape.layer, dstate)
+        check_in(self, "layer", tape.layer, dstate)
 
     def backward(
         self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
@@ -374,7 +404,7 @@ class Residual(Wrapper):
         self.check_backward(tape, dstate)
         if trace:
             ask_for_trace(tape)
-        dx, dbefore = self.layer.backward(tape.layer, dy, dstate)
+        dx, dbefore = back_in(self, "layer", tape.layer, dy, dstate)
         return dx if dy is None else dx + np.asarray(dy, dtype=dx.dtype), dbefore
 
 

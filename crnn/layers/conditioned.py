@@ -11,7 +11,8 @@ from crnn import _core
 from crnn.layers.base import Array, as_array, check_layer
 from crnn.layers.composition import RunsParts
 from crnn.layers.description import Widths, build, describe, widths_of
-from crnn.layers.options import Given, check_backward, has_no_time_axis
+from crnn.layers.options import EVALUATION, Given, has_no_time_axis
+from crnn.layers.places import back_in, check_in, run_in
 from crnn.layers.states import arrays_of, filled
 from crnn.layers.streams import stream_of
 from crnn.layers.tapes import ask_for_trace
@@ -107,16 +108,16 @@ class Conditioned(RunsParts):
         start, init_tape = state, None
         if state is None:
             start, init_tape = self._start(steps, fixed, given, keep)
-        y, after, tape = given.part(0).run(self.layer, steps, start, keep)
+        y, after, tape = run_in(self, "layer", given.part(0), steps, start, keep)
         return y, after, ConditionedTape(tape, init_tape, (fixed.shape, fixed.dtype))
 
     def _start(self, x: Array, fixed: Array, given: Given, keep: bool) -> tuple[Any, Any]:
         """The initial state, and init's tape."""
-        _, like = self.layer(x[:, :0])  # how the layer's state is made up
+        _, like, _ = run_in(self, "layer", EVALUATION, x[:, :0], None, False)  # its state's form
         ends = np.cumsum([int(np.prod(part.shape[1:])) for part in arrays_of(like)])
         if not len(ends):
             raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
-        flat, _, tape = given.without_steps().part(1).run(self.init, fixed, None, keep)
+        flat, _, tape = run_in(self, "init", given.without_steps().part(1), fixed, None, keep)
         if flat.shape != (len(x), ends[-1]):
             raise ValueError(
                 f"init: expected an output of shape (B={len(x)}, {ends[-1]}), "
@@ -129,9 +130,9 @@ class Conditioned(RunsParts):
         if not isinstance(tape, ConditionedTape):
             given = type(tape).__name__
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_backward(self.layer, tape.layer, dstate)
+        check_in(self, "layer", tape.layer, dstate)
         if tape.init is not None:
-            check_backward(self.init, tape.init, None)
+            check_in(self, "init", tape.init, None)
 
     def backward(
         self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
@@ -141,11 +142,11 @@ class Conditioned(RunsParts):
         with _core.Writing(self):
             if trace:
                 ask_for_trace(tape)
-            dx, dstart = self.layer.backward(tape.layer, dy, dstate)
+            dx, dstart = back_in(self, "layer", tape.layer, dy, dstate)
             if tape.init is None:
                 return (dx, np.zeros(*tape.fixed)), dstart
             flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
-            dfixed, _ = self.init.backward(tape.init, np.concatenate(flat, axis=1))
+            dfixed, _ = back_in(self, "init", tape.init, np.concatenate(flat, axis=1))
         return (dx, dfixed), dstart
 
     def stream(self, batch: int = 1, state: Any = None) -> Any:

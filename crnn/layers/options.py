@@ -67,6 +67,9 @@ class Given(NamedTuple):
         return y, after, None
 
 
+EVALUATION = Given(training=False)
+
+
 def options_of(layer: Any) -> frozenset[str]:
     """Names that the forward of a layer takes.
 

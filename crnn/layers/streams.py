@@ -12,6 +12,7 @@ import numpy as np
 
 from crnn.layers.base import Array, as_array, check_size
 from crnn.layers.options import has_no_time_axis, walk
+from crnn.layers.places import add_place
 from crnn.layers.states import map_state, states_of
 
 
@@ -60,12 +61,16 @@ class CalledStream:
 
 
 class SequentialStream:
-    """The streams of layers one after the other; the state is the list of theirs."""
+    """The streams of the layers of a Sequential; the state is the list of theirs."""
 
-    def __init__(self, layers: Sequence[Any], batch: int, states: Sequence[Any]) -> None:
-        self._streams = [
-            stream_of(layer, batch, state) for layer, state in zip(layers, states, strict=True)
-        ]
+    def __init__(self, owner: Any, batch: int, states: Sequence[Any]) -> None:
+        self._owner, self._streams = owner, list[Any]()
+        for i, layer in enumerate(owner.layers):
+            try:
+                self._streams.append(stream_of(layer, batch, states[i]))
+            except Exception as error:
+                add_place(error, owner, i)
+                raise
 
     @property
     def state(self) -> list[Any]:
@@ -75,18 +80,23 @@ class SequentialStream:
     @state.setter
     def state(self, value: Any) -> None:
         states, before = states_of("state", value, len(self._streams)), self.state
-        try:
-            for stream, state in zip(self._streams, states, strict=True):
-                stream.state = state
-        except (TypeError, ValueError):
-            for stream, state in zip(self._streams, before, strict=True):
-                stream.state = state
-            raise
+        for i, stream in enumerate(self._streams):
+            try:
+                stream.state = states[i]
+            except Exception as error:
+                for k in range(i):
+                    self._streams[k].state = before[k]
+                add_place(error, self._owner, i)
+                raise
 
     def step(self, x: Any, /) -> Array:
         """y of one step, (B, ...), from x (B, ...); the state moves on."""
-        for stream in self._streams:
-            x = stream.step(x)
+        for i, stream in enumerate(self._streams):
+            try:
+                x = stream.step(x)
+            except Exception as error:
+                add_place(error, self._owner, i)
+                raise
         return np.asarray(x)
 
     def reset(self, rows: Any = None) -> None:
@@ -96,10 +106,15 @@ class SequentialStream:
 
 
 class ResidualStream:
-    """The stream of a layer, with `add(x, y)` in place of the y that it gives."""
+    """The stream of the layer of a Residual, with `add(x, y)` in place of the y that it gives."""
 
-    def __init__(self, layer: Any, add: Callable[[Any, Any], Array], batch: int, state: Any):
-        self._stream, self._add = stream_of(layer, batch, state), add
+    def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch: int, state: Any):
+        self._owner, self._add = owner, add
+        try:
+            self._stream = stream_of(owner.layer, batch, state)
+        except Exception as error:
+            add_place(error, owner, "layer")
+            raise
 
     @property
     def state(self) -> Any:
@@ -108,11 +123,20 @@ class ResidualStream:
 
     @state.setter
     def state(self, value: Any) -> None:
-        self._stream.state = value
+        try:
+            self._stream.state = value
+        except Exception as error:
+            add_place(error, self._owner, "layer")
+            raise
 
     def step(self, x: Any, /) -> Array:
         """x + y, (B, F)."""
-        return self._add(x, self._stream.step(x))
+        try:
+            y = self._stream.step(x)
+        except Exception as error:
+            add_place(error, self._owner, "layer")
+            raise
+        return self._add(x, y)
 
     def reset(self, rows: Any = None) -> None:
         """State zero for these rows, or for all."""

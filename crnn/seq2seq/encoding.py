@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.layers.base import Array
 from crnn.layers.options import Given
+from crnn.layers.places import back_in, run_in
 from crnn.layers.states import arrays_of, map_state
 from crnn.seq2seq.attention import Memory, MemoryGradient
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
@@ -70,7 +71,7 @@ def encode(
     # No steps: the state from which the decoder starts by itself, which may be learned.
     nothing = np.zeros((len(source), 0, model.decoder_width), model.dtype)
     alone = given._replace(lengths=None).part(1)
-    _, start, start_tape = alone.run(model.decoder, nothing, None, keep)
+    _, start, start_tape = run_in(model, "decoder", alone, nothing, None, keep)
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
 
 
@@ -96,7 +97,7 @@ def encode_back(
     """
     dy, dstate = None, None
     if tape.bridge is None:
-        model.decoder.backward(tape.start, None, dstart)
+        back_in(model, "decoder", tape.start, None, dstart)
     else:
         dstate = cross_back(model.bridge, tape.bridge, dstart)
     if model.attention is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers.base import Array, check_product, check_seed, check_size
-from crnn.layers.options import Given
+from crnn.layers.options import EVALUATION
 from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import choice, joined
 from crnn.seq2seq.encoding import Encoding
@@ -17,8 +17,6 @@ from crnn.seq2seq.stepwise import Walk
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
-
-EVALUATION = Given(training=False)
 
 
 class Choosing(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 
 from crnn.layers.composition import Wrapper
 from crnn.layers.description import Widths
-from crnn.layers.options import Given, check_backward
+from crnn.layers.options import Given
+from crnn.layers.places import back_in, check_in, run_in
 from crnn.layers.states import arrays_of
 from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq.bridge import formed, side_by_side, split_like
@@ -63,7 +64,7 @@ class LastState(Wrapper):
         return Widths(inside.input, sum(inside.state), inside.state, timeless=True)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
-        _, after, tape = given.part(0).run(self.layer, x, state, keep)
+        _, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
         if not arrays_of(after):
             raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
         return side_by_side(after), after, LastStateTape(tape, after)
@@ -72,7 +73,7 @@ class LastState(Wrapper):
         if not isinstance(tape, LastStateTape):
             given = type(tape).__name__
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_backward(self.layer, tape.layer, dstate)
+        check_in(self, "layer", tape.layer, dstate)
 
     def backward(
         self, tape: LastStateTape, dy: Any, dstate: Any = None, *, trace: bool = False
@@ -85,5 +86,5 @@ class LastState(Wrapper):
         total = np.zeros_like(flat) if dstate is None else flat
         total = total if dy is None else total + np.asarray(dy, flat.dtype)
         given = formed(tape.state, split_like(total, tape.state))
-        dx, dbefore = self.layer.backward(tape.layer, None, given)
+        dx, dbefore = back_in(self, "layer", tape.layer, None, given)
         return dx, dbefore

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers.base import Array, as_array, check_count, check_size
-from crnn.layers.options import Given
+from crnn.layers.options import EVALUATION, Given
 from crnn.layers.tapes import ask_for_trace
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
 from crnn.seq2seq.generating import (
-    EVALUATION,
     Choosing,
     generate_symbols,
     generate_vectors,

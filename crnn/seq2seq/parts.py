@@ -24,7 +24,8 @@ from crnn.layers.base import (
 from crnn.layers.composition import Composition
 from crnn.layers.dense import Dense, Embedding
 from crnn.layers.description import Widths, build, describe, widths_of
-from crnn.layers.options import has_no_time_axis
+from crnn.layers.options import EVALUATION, has_no_time_axis
+from crnn.layers.places import run_in
 from crnn.layers.pointwise import Shapes, count_of
 from crnn.layers.states import arrays_of
 from crnn.seq2seq import checks
@@ -150,7 +151,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
             )
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
-        y, state = self.encoder(one)
+        y, state, _ = run_in(self, "encoder", EVALUATION, one, None, False)
         C, pooled = int(y.shape[-1]), has_no_time_axis(self.encoder)
         self.fixed = kind is None and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
@@ -158,7 +159,8 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """P, and a state of one row."""
-        y, state = self.decoder(np.zeros((1, 1, self.decoder_width), dtype))
+        one = np.zeros((1, 1, self.decoder_width), dtype)
+        y, state, _ = run_in(self, "decoder", EVALUATION, one, None, False)
         if not arrays_of(state):
             raise ValueError(f"decoder: expected one with a state, got {self.decoder!r:.100}")
         return int(y.shape[-1]), state
@@ -221,12 +223,12 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
     @property
     def source_reader(self) -> Reader:
         """Embedding and encoder."""
-        return Reader(self.source_embedding, self.encoder)
+        return Reader(self.source_embedding, self.encoder, ("source_embedding", "encoder"))
 
     @property
     def target_reader(self) -> Reader:
         """Embedding and decoder, where no context comes between them."""
-        return Reader(self.target_embedding, self.decoder)
+        return Reader(self.target_embedding, self.decoder, ("target_embedding", "decoder"))
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -19,14 +19,18 @@ class Reader:
     ----------
     embedding : Embedding or None
     layer : layer
+    names : pair of str
+        What errors call the two.
     """
 
-    def __init__(self, embedding: Any, layer: Any) -> None:
+    def __init__(self, embedding: Any, layer: Any, names: tuple[str, str]) -> None:
         self._stacked = type(layer) is Sequential
         inner = layer.layers if self._stacked else [layer]
         self._ahead = [] if embedding is None else [embedding]
         self._inside = len(inner)
         self.layers = Sequential([*self._ahead, *inner])
+        own = [f"{names[1]}.layers[{i}]" if self._stacked else names[1] for i in range(len(inner))]
+        self.layers._names = [*names[:1], *own] if self._ahead else own
 
     def run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape: the layer's state, and a tape of both."""

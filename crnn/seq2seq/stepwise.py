@@ -150,7 +150,7 @@ class Walk:
 def step_reader(model: Seq2SeqParts) -> tuple[Reader, Any]:
     """What runs a step, and the embedding where it is not inside of that."""
     if model.feeds:
-        return Reader(None, model.decoder), model.target_embedding
+        return Reader(None, model.decoder, ("", "decoder")), model.target_embedding
     return model.target_reader, None
 
 

@@ -85,15 +85,35 @@ static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *st
     return result;
 }
 
-static bool run_both(const both *layers, bool keep, PyObject *x, PyObject *state, PyObject *kwargs,
-                     both *out) {
+/* Adds the place of a layer to the error that it raised, as all compositions do. */
+static void add_place(Bidirectional *self, const char *key) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) return;
+    PyObject *type = NULL, *error = NULL, *trace = NULL;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    PyObject *places = PyImport_ImportModule("crnn.layers.places");
+    PyObject *done =
+        places ? PyObject_CallMethod(places, "add_place", "OOs", error, self, key) : NULL;
+    if (!done) PyErr_Clear(); /* the error itself says more */
+    drop(done);
+    drop(places);
+    PyErr_Restore(type, error, trace);
+}
+
+/* Whether both layers gave a result; else names the one that raised. */
+static bool both_there(Bidirectional *self, const both *results) {
+    if (!results->b) add_place(self, results->f ? "backward_layer" : "forward_layer");
+    return results->b != NULL;
+}
+
+static bool run_both(Bidirectional *self, const both *layers, bool keep, PyObject *x,
+                     PyObject *state, PyObject *kwargs, both *out) {
     both states = {0};
-    if (split_pair("state", state, &states)) {
-        out->f = run_layer(layers->f, keep, x, states.f, kwargs);
-        if (out->f) out->b = run_layer(layers->b, keep, x, states.b, kwargs);
-    }
+    const bool fine = split_pair("state", state, &states);
+    if (fine) out->f = run_layer(layers->f, keep, x, states.f, kwargs);
+    if (out->f) out->b = run_layer(layers->b, keep, x, states.b, kwargs);
     both_clear(&states);
-    return out->b != NULL;
+    return fine && both_there(self, out);
 }
 
 /* (y, states) or (y, states, tape) of what both directions returned. */
@@ -128,7 +148,7 @@ static PyObject *run(Bidirectional *self, bool keep, PyObject *x, PyObject *stat
     if (!hold_layers(self, &layers)) return NULL;
     const crnn_dtype dtype = ((const Recurrent *)layers.f)->layer.dtype;
     shared = shared_input(self->module, keep, x);
-    if (shared && run_both(&layers, keep, shared, state, kwargs, &results))
+    if (shared && run_both(self, &layers, keep, shared, state, kwargs, &results))
         result = join_outputs(self->module, how, keep, dtype, &results);
     drop(shared);
     both_clear(&results);
@@ -213,11 +233,14 @@ static PairTape *check_pair_tape(const module_state *module, merge how, PyObject
 }
 
 /* Everything that could be wrong is looked at before either layer adds to its grads. */
-static bool check_backward(const both *layers, const PairTape *tape, PyObject *dstate,
-                           both *dstates) {
-    return split_pair("dstate", dstate, dstates) &&
-           recurrent_check_backward((Recurrent *)layers->f, tape->forward_tape, dstates->f) &&
-           recurrent_check_backward((Recurrent *)layers->b, tape->backward_tape, dstates->b);
+static bool check_backward(Bidirectional *self, const both *layers, const PairTape *tape,
+                           PyObject *dstate, both *dstates) {
+    if (!split_pair("dstate", dstate, dstates)) return false;
+    const bool f = recurrent_check_backward((Recurrent *)layers->f, tape->forward_tape, dstates->f);
+    const bool b =
+        f && recurrent_check_backward((Recurrent *)layers->b, tape->backward_tape, dstates->b);
+    if (!b) add_place(self, f ? "backward_layer" : "forward_layer");
+    return b;
 }
 
 static PyObject *bidirectional_check(Bidirectional *self, PyObject *args) {
@@ -227,21 +250,21 @@ static PyObject *bidirectional_check(Bidirectional *self, PyObject *args) {
         !hold_layers(self, &layers))
         return NULL;
     const PairTape *tape = check_pair_tape(self->module, self->merge, object);
-    const bool fine = tape && check_backward(&layers, tape, dstate, &dstates);
+    const bool fine = tape && check_backward(self, &layers, tape, dstate, &dstates);
     both_clear(&dstates);
     both_clear(&layers);
     return fine ? Py_NewRef(Py_None) : NULL;
 }
 
 /* Both tapes walked back; every argument has been checked. */
-static PyObject *back_both(module_state *module, const both *layers, const PairTape *tape,
+static PyObject *back_both(Bidirectional *self, const both *layers, const PairTape *tape,
                            const both *dys, const both *dstates, PyObject *kwargs) {
     both results = {0};
     PyObject *joined = NULL;
     results.f = walk_back(layers->f, tape->forward_tape, dys->f, dstates->f, kwargs);
     if (results.f)
         results.b = walk_back(layers->b, tape->backward_tape, dys->b, dstates->b, kwargs);
-    if (results.b) joined = join_gradients(module, &results);
+    if (both_there(self, &results)) joined = join_gradients(self->module, &results);
     both_clear(&results);
     return joined;
 }
@@ -251,9 +274,9 @@ static PyObject *run_backward(Bidirectional *self, const both *layers, const Pai
     both dys = {0}, dstates = {0};
     writer writer;
     PyObject *result = NULL;
-    if (check_backward(layers, tape, dstate, &dstates) && split_dy(tape, dy, &dys) &&
+    if (check_backward(self, layers, tape, dstate, &dstates) && split_dy(tape, dy, &dys) &&
         writer_enter(self->module, &writer, (PyObject *)self)) {
-        result = back_both(self->module, layers, tape, &dys, &dstates, kwargs);
+        result = back_both(self, layers, tape, &dys, &dstates, kwargs);
         writer_leave(self->module, &writer);
     }
     both_clear(&dys);
