@@ -28,6 +28,7 @@ from crnn.layers.pooling import Pool
 from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
 from crnn.layers.tied import TiedDense
 from crnn.seq2seq import Seq2Seq, TeacherForcing
+from crnn.seq2seq.last_state import LastState
 from crnn.training import fit
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "LastState",
     "Layer",
     "LayerNorm",
     "Pool",

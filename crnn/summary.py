@@ -186,8 +186,10 @@ def _output(layer: Any, given: _Output) -> _Output:
         return one._replace(features=2 * one.features) if both and one.features else one
     if hasattr(layer, "parts"):
         inner = getattr(layer, "layer", None)
-        own = _Output(_features(layer, None), given.time)
-        return own if inner is None else _output(inner, given)
+        made = _Output(_features(layer, None), given.time)
+        made = made if inner is None else _output(inner, given)
+        features = made.features if getattr(layer, "of", "h") == "h" else None  # of a state
+        return _Output(features, made.time and not getattr(layer, "many_to_one", False))
     time = given.time and not getattr(layer, "many_to_one", False)
     return _Output(_features(layer, given.features), time)
 

@@ -185,6 +185,9 @@ LAYERS |= {
     f"pool-{how}": Subject(lambda dtype, how=how: _pooled(how, dtype), I, I) for how in POOLS
 }
 LAYERS |= {
+    "last-state": Subject(
+        lambda dtype: crnn.LastState(crnn.Bidirectional(crnn.LSTM(I, H, dtype=dtype), "sum")), I, I
+    ),
     "tied": Subject(_tied, None, K),
     "checkpointed": Subject(lambda dtype: crnn.Checkpointed(crnn.LSTM(I, H, dtype=dtype), 3), I, I),
     "checkpointed-tied": Subject(lambda dtype: crnn.Checkpointed(_tied(dtype), 2), None, K),

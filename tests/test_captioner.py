@@ -47,7 +47,9 @@ def pooled():
 
 
 def last():
-    return LastState(crnn.Bidirectional(crnn.LSTM(F, 2, seed=1, **F64))), RNG.normal(size=(3, 5, F))
+    return LastState(crnn.Bidirectional(crnn.LSTM(F, 2, seed=1, **F64)), "all"), RNG.normal(
+        size=(3, 5, F)
+    )
 
 
 @pytest.mark.parametrize("encoder", [dense, pooled, last])
@@ -83,7 +85,7 @@ def test_the_vector_is_the_state():
 def test_a_last_state_is_that_of_the_layer():
     layer = fill(crnn.Bidirectional(crnn.LSTM(F, 2, **F64)))
     x, lengths = RNG.normal(size=(3, 5, F)), np.array([5, 2, 0])
-    y, state = LastState(layer)(x, lengths=lengths)
+    y, state = LastState(layer, of="all")(x, lengths=lengths)
     assert_same_bits(state, layer(x, lengths=lengths)[1])
     assert_same_bits(y, np.concatenate([part for pair in state for part in pair], axis=1))
     with pytest.raises(ValueError, match="layer: expected one with a state, got Dense"):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.seq2seq.last_state import LastState
 
 B, T, I = 2, 4, 3
 X = np.zeros((B, T, I), np.float32)
@@ -92,7 +91,7 @@ COMPOSITIONS = {
     "sequential": (lambda part: crnn.Sequential([crnn.Dense(I, I, seed=0), part]), [FOLLOWS], ALL),
     "residual": (crnn.Residual, [f"in layer, {MINE}"], ALL),
     "checkpointed": (lambda part: crnn.Checkpointed(part, 3), [f"in layer, {MINE}"], ALL[:3]),
-    "last state": (LastState, [f"in layer, {MINE}"], ALL[:4]),
+    "last state": (crnn.LastState, [f"in layer, {MINE}"], ALL[:4]),
     "conditioned": (
         lambda part: crnn.Conditioned(part, crnn.Dense(2, I, seed=0)),
         [f"in layer, {MINE}"],

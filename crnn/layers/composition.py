@@ -16,6 +16,7 @@ from crnn.layers.description import Widths, build, describe, parameter_count, wi
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
 from crnn.layers.options import Given, check_backward, has_no_time_axis
 from crnn.layers.places import add_place, back_in, check_in, run_in, shown
+from crnn.layers.pooling import warn_of_reversed
 from crnn.layers.recurrent import Recurrent, cell_classes
 from crnn.layers.states import states_of
 from crnn.layers.streams import ResidualStream, SequentialStream
@@ -145,6 +146,11 @@ class Sequential(RunsParts):
     TypeError
         If one of them is not a layer.
 
+    Warns
+    -----
+    UserWarning
+        If a `Pool` of "last" stands behind a `Bidirectional` or reversed layer.
+
     Notes
     -----
     The state is the list of the layers' states; `tape[i]` is the tape of layer i. `lengths`, `mask`
@@ -162,6 +168,14 @@ class Sequential(RunsParts):
         for i, layer in enumerate(layers):
             check_layer(f"layers[{i}]", layer)
         self.layers = list(layers)
+        warn_of_reversed(self.layers)
+
+    @classmethod
+    def _joined(cls, layers: list[Any], names: list[str]) -> Sequential:
+        """Parts of another composition, one after the other; errors call them by these names."""
+        made = cls.__new__(cls)
+        made.layers, made._names = layers, names
+        return made
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from crnn.layers.base import Array, Layer, as_array, check_no_state
 from crnn.layers.description import Widths
-from crnn.layers.options import steps_there
+from crnn.layers.options import steps_there, walk
+from crnn.layers.pointwise import Pointwise
 
 HOW = ("last", "mean", "max")
 
@@ -48,8 +50,9 @@ class Pool(Layer):
     none, y is 0. What stands at other steps is not looked at. In a `Sequential` the layers behind a
     Pool get no lengths, mask or resets: there is no time axis any more.
 
-    The last step in time of a reversed layer is the one it has read first: pool "mean" or "max", or
-    take the state.
+    The last step in time of a reversed layer, so also of the backward direction of a
+    `Bidirectional`, is the one that it has read first: its output there has seen one step. Pool
+    "mean" or "max", or take the last states by `LastState`. A `Sequential` warns of it.
     """
 
     many_to_one = True
@@ -135,6 +138,26 @@ class Pool(Layer):
             share = (each / _counts(tape.there, given.dtype))[:, None]
             np.copyto(dx, share, where=tape.there[..., None])
         return dx, None
+
+
+def warn_of_reversed(layers: Sequence[Any]) -> None:
+    """Warn where layers pool the last step in time of a reversed layer, which has read no other."""
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Pool) or layer.how != "last":
+            continue
+        for j in reversed(range(i)):
+            single = [part for _, part in walk(layers[j]) if not getattr(part, "parts", {})]
+            ends = [part for part in single if not isinstance(part, Pointwise)]
+            if ends and getattr(ends[-1], "reverse", False):
+                warnings.warn(
+                    f"layers[{i}]: Pool('last') takes the last step in time, where the backward "
+                    f"direction of layers[{j}], {layers[j]!r:.100}, has read that step alone; "
+                    "LastState(layer) gives the last states of both directions, Pool('mean') and "
+                    "Pool('max') see all steps",
+                    stacklevel=3,
+                )
+            if ends:
+                break
 
 
 def _some(there: NDArray[np.bool_]) -> NDArray[np.bool_]:

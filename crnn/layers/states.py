@@ -42,6 +42,15 @@ def filled(like: Any, arrays: Iterable[Array]) -> Any:
     return map_state(lambda _: next(each), like)
 
 
+def filled_like(like: Any, state: Any) -> Any:
+    """A state with zeros in the place of each None, in the structure of another."""
+    if state is None:
+        return map_state(np.zeros_like, like)
+    if isinstance(like, (list, tuple)):
+        return type(like)([filled_like(*pair) for pair in zip(like, state, strict=True)])
+    return state
+
+
 def check_like(name: str, value: Any, like: Any) -> None:
     """Raise unless a state has the structure and the shapes of another; None is always one."""
     if value is None:

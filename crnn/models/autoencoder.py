@@ -119,7 +119,7 @@ class SequenceAutoencoder(EncoderDecoder):
         self.code, self.seed = check_size("code", code), check_seed(seed)
         kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.model = Seq2Seq(
-            Sequential([LastState(encoder), self._to_code(encoder, kind)]),
+            Sequential([LastState(encoder, of="all"), self._to_code(encoder, kind)]),
             decoder,
             source_symbols=symbols,
             target_symbols=symbols,
@@ -142,7 +142,7 @@ class SequenceAutoencoder(EncoderDecoder):
                 "encoder: expected a layer that reads vectors and says how long they are "
                 f"(input_size), got {encoder!r:.100}"
             )
-        state, _ = LastState(encoder)(np.zeros((1, 1, width), dtype))
+        state, _ = LastState(encoder, of="all")(np.zeros((1, 1, width), dtype))
         seed = init.seed_of_part(self.seed, init.PARTS_STREAM, len(NEW_PARTS))
         return Dense(state.shape[1], self.code, dtype=dtype, seed=seed)
 

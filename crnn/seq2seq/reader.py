@@ -28,9 +28,9 @@ class Reader:
         inner = layer.layers if self._stacked else [layer]
         self._ahead = [] if embedding is None else [embedding]
         self._inside = len(inner)
-        self.layers = Sequential([*self._ahead, *inner])
         own = [f"{names[1]}.layers[{i}]" if self._stacked else names[1] for i in range(len(inner))]
-        self.layers._names = [*names[:1], *own] if self._ahead else own
+        called = [*names[:1], *own] if self._ahead else own
+        self.layers = Sequential._joined([*self._ahead, *inner], called)
 
     def run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape: the layer's state, and a tape of both."""
