@@ -143,11 +143,11 @@ call(z((3, 4)))
 call(x[..., None])
     ValueError x: expected .*, got float64 of shape \(3, 4, 3, 1\)
 call(z((3, 4, 3), int))
-    ValueError x: expected .*, got int64 of shape \(3, 4, 3\); integers are read as symbols: give numbers as floats
+    ValueError x: expected .*, got int64 of shape \(3, 4, 3\); .* numbers as floats
 call(z((3, 4), int) + 3)
-    ValueError x: expected symbols from 0 to I-1=2, got 3 in row 0 at step 0; integers are read as symbols: give numbers as floats
+    ValueError x: expected symbols from 0 to I-1=2, got 3 in row 0 at step 0; .* numbers as floats
 call(z((3, 4), int) - np.eye(3, 4, 1, int))
-    ValueError x: expected symbols from 0 to I-1=2, got -1 in row 0 at step 1; integers are read as symbols: give numbers as floats
+    ValueError x: expected symbols from 0 to I-1=2, got -1 in row 0 at step 1; .* numbers as floats
 call(z((3, 4), 'u8') + 2**63)
     ValueError|TypeError x: expected
 call(x, z((9, 9)))
@@ -204,11 +204,11 @@ stream.step(z((3, 1, 3)))
     ValueError x: expected floats of shape \(B=3, I=3\), got .*\(3, 1, 3\)
 stream.step(z((3, 3), int))
 stream.step([0, 1])
-    ValueError x: expected integers of shape \(B=3,\), got .*; integers are read as symbols: give numbers as floats
+    ValueError x: expected integers of shape \(B=3,\), got .*; .* numbers as floats
 stream.step([0, 3, 1])
-    ValueError x: expected symbols from 0 to I-1=2, got 3 in row 1 at step 0; integers are read as symbols: give numbers as floats
+    ValueError x: expected symbols from 0 to I-1=2, got 3 in row 1 at step 0; .* numbers as floats
 stream.step([0, -1, 1])
-    ValueError x: expected symbols from 0 to I-1=2, got -1 in row 1 at step 0; integers are read as symbols: give numbers as floats
+    ValueError x: expected symbols from 0 to I-1=2, got -1 in row 1 at step 0; .* numbers as floats
 stream.step('a')
 stream.step(None)
 stream.step(z((3, 3), complex))

@@ -168,7 +168,9 @@ def test_progress_can_be_shown_and_left_out(capfd):
 
 
 def test_the_likeliest_text_is_the_one_learned(trained):
-    assert trained.sample("the cat sat", 20, temperature=0) == "the cat sat on the mat and the "
+    for temperature in (0, None):
+        text = trained.sample("the cat sat", 20, temperature=temperature)
+        assert text == "the cat sat on the mat and the "
 
 
 def test_a_seed_decides_the_text(trained):
@@ -219,6 +221,9 @@ def test_a_line_ends_where_the_model_ends_it(liner):
     assert sum(line in lines_of(NAMES) for line in lines) > 100
     assert not any("\n" in line for line in lines)
     assert liner.sample("a", 30, temperature=0) == "ada"
+    assert liner.invent(3, 30, temperature=None, seed=1) == 3 * [
+        liner.sample("", 30, temperature=0)
+    ]
     assert max(map(len, liner.invent(50, 2, temperature=9.0, seed=1))) == 2
 
 

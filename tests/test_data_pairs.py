@@ -122,16 +122,32 @@ def test_only_newlines_end_a_line(tmp_path):
     assert read_pairs(path) == [("a\u2028b", "c\x0bd\x85")]
 
 
+TATOEBA = "Go.\tVe.\tCC-BY 2.0 (France) #1 & #2\nHi.\tHola.\tCC-BY 2.0 (France) #3 & #4\n"
+
+
+def test_further_columns_are_left_out(tmp_path):
+    path = tmp_path / "spa.txt"
+    path.write_text(TATOEBA, encoding="utf-8")
+    assert read_pairs(path) == [("Go.", "Ve."), ("Hi.", "Hola.")]
+    assert read_pairs(path, (1, 0)) == [("Ve.", "Go."), ("Hola.", "Hi.")]
+    path.write_text("1276\tGo.\t3029\tVe.\n1277\tHi.\t3030\tHola.\n", encoding="utf-8")
+    assert read_pairs(path, columns=[1, 3]) == [("Go.", "Ve."), ("Hi.", "Hola.")]
+    message = "line 1: .* in columns 1 and 4 from 0, got 4 columns"
+    with pytest.raises(ValueError, match=message):
+        read_pairs(path, columns=(1, 4))
+    for columns in (1, (1,), (0, 1, 2), (0, -1), ("a", "b"), (0, 1.0)):
+        with pytest.raises(ValueError, match="columns: expected two integers of at least 0"):
+            read_pairs(path, columns)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "expected pairs of texts, got an empty file"),
         (b"\n \n", "expected pairs of texts, got an empty file"),
         (b"a\tb\n\nno tab here\n", "line 3: expected two texts with a tab between them, got no ta"),
-        (
-            b"a\tb\tc\n",
-            "line 1: expected two texts with a tab between them, got 3 columns: 'a\\\\t",
-        ),
+        (b"a\tb\nc\td\te\n", r"line 2: expected 2 columns as in the lines before, got 3: 'c\\td"),
+        (b"a\tb\tc\nd\te\n", "line 2: expected 3 columns as in the lines before, got 2"),
         (b"a\tb\na\t \n", "line 2: expected two texts with a tab between them, no target came"),
         (b"\tb\n", "line 1: expected two texts with a tab between them, no source came"),
         (b"a\tb\ncaf\xe9\tb\n", "line 2: expected a text in UTF-8: 'utf-8' codec can't decode"),

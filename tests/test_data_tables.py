@@ -1,10 +1,13 @@
 """CSV files and data frames."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import crnn.data.csv_file
 from crnn.data import Batches, Streams, from_frame, read_csv
 
 nan = np.nan
@@ -114,6 +117,163 @@ def test_what_is_no_text(file, tmp_path):
         read_csv(file("ä\n1\n", "latin-1"))
     with pytest.raises(ValueError, match=r"table\.csv: line 2: expected CSV: field larger than"):
         read_csv(file("a\n" + "1" * 200_000))
+
+
+# ------------------------------------------------------------------------ files as they are found
+
+
+def test_a_question_mark_is_a_missing_value(file):
+    path = file("a,b\n1,?\n ? ,4\n")
+    np.testing.assert_array_equal(read_csv(path, missing="interpolate").x, [[1, 4], [1, 4]])
+    with pytest.raises(ValueError, match="line 2, column 'b': the value is missing"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize("na_values", ["-999", -999, ["-", -999.0], ("-", "-999")])
+def test_other_words_for_missing_values(file, na_values):
+    path = file("a,b\n1,-999\n2,5\n3,-999.0\n")
+    table = read_csv(path, missing="mask", na_values=na_values)
+    np.testing.assert_array_equal(table.mask, [False, True, False])
+    if not isinstance(na_values, str | int):
+        assert not read_csv(file("a\n-\n"), missing="mask", na_values=na_values).mask.any()
+    with pytest.raises(ValueError, match="line 2, column 'a': expected a finite number, got '-'"):
+        read_csv(file("a\n-\n"), missing="mask")
+
+
+def test_decimal_commas_and_thousands(file):
+    path = file("day;a;b\n1;3,14;1.234.567,5\n2;-0,5e2;1.000\n3;+7;-12\n")
+    expected = [[3.14, 1234567.5], [-50, 1000], [7, -12]]
+    options = {"delimiter": ";", "decimal": ",", "thousands": "."}
+    np.testing.assert_array_equal(read_csv(path, ["a", "b"], **options).x, expected)
+    quoted = file('a,b\n"1,234.5",1\n"12,34,567",2\n"-1,000",3\n')
+    table = read_csv(quoted, "a", target="b", thousands=",")
+    np.testing.assert_array_equal(table.x, [[1234.5], [1234567], [-1000]])
+    spaces = file("a\n1 234\n12\u202f345\n")
+    with pytest.raises(ValueError, match=r"line 3, column 'a': expected a finite number, got '12"):
+        read_csv(spaces, thousands=" ")
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("3,14", {}),  # a decimal comma, not told
+        ("3.14", {"decimal": ","}),
+        ("3,14", {"thousands": ","}),  # not 314
+        ("1,23,4", {"thousands": ","}),
+        (",123", {"thousands": ","}),
+        ("1,234.5,678", {"thousands": ","}),
+        ("1,2,3", {"decimal": ","}),
+        ("1.234", {"decimal": ",", "thousands": "'"}),
+        ("inf", {"decimal": ","}),
+        ("1_0", {"thousands": "_"}),
+        ("True", {}),
+    ],
+)
+def test_numbers_that_are_written_otherwise_are_refused(file, cell, options):
+    with pytest.raises(ValueError, match=r"line 3, column 'b': expected a finite number, got '"):
+        read_csv(file(f"a;b\n1;2\n3;{cell}\n"), delimiter=";", **options)
+
+
+def test_lines_at_the_end_are_left_out(file):
+    text = "a,b\n1,2\n3,4\nTotal: 2 rows\nFrom a, b, and c\n"
+    np.testing.assert_array_equal(read_csv(file(text), skipfooter=2).x, [[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match=r"table\.csv: line 4: expected 2 values, got 1"):
+        read_csv(file(text), skipfooter=1)
+    with pytest.raises(ValueError, match=r"table\.csv: line 5: expected 2 values, got 3"):
+        read_csv(file(text))
+
+
+def test_everything_at_once(file):
+    text = "Zeit;Wert;Gruppe\n1;1.000,5;x\n2;?;x\n3;-;y\n4;2,5;y\nQuelle: a; b; c; d\n"
+    options = {"delimiter": ";", "decimal": ",", "thousands": ".", "skipfooter": 1}
+    table = read_csv(
+        file(text, "latin-1"),
+        1,
+        group=2,
+        missing="mask",
+        na_values="-",
+        encoding="latin-1",
+        **options,
+    )
+    assert table.groups == ["x", "y"]
+    np.testing.assert_array_equal(np.concatenate(table.x)[:, 0], [1000.5, 0, 0, 2.5])
+    np.testing.assert_array_equal(np.concatenate(table.mask), [True, False, False, True])
+
+
+def test_further_options_are_those_of_pandas(file):
+    path = file("made by hand\na,b\n1,2 # first\n# nothing\n'3',x\n")
+    options = {"skiprows": 1, "comment": "#", "quotechar": "'"}
+    np.testing.assert_array_equal(read_csv(path, "a", **options).x, [[1], [3]])
+    with pytest.raises(
+        ValueError, match=r"table\.csv: row 2, column 'b': expected a finite number"
+    ):
+        read_csv(path, **options)
+    with pytest.raises(TypeError, match="header"):
+        read_csv(path, header=1)
+
+
+def test_a_long_file_is_read_in_blocks(file, monkeypatch):
+    monkeypatch.setattr(crnn.data.csv_file, "_TOGETHER", 3)
+    lines = [f"{k},{'' if k == 8 else 10 * k}" for k in range(10)]
+    path = file("\n".join(["a,b", *lines]))
+    table = read_csv(path, target="b", missing="interpolate")
+    np.testing.assert_array_equal(table.target, 10 * table.x)
+    np.testing.assert_array_equal(table.x[:, 0], np.arange(10))
+    for line, message in (
+        ("10", "line 12: expected 2 values, got 1"),
+        ("10,x", "line 12, column 'b': expected a finite number, got 'x'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_csv(file("\n".join(["a,b", *lines, line])), missing="drop")
+
+
+@pytest.mark.parametrize("target", [2, -1, [2], (2,), range(2, 3), np.array([2]), np.int64(2), "c"])
+def test_columns_by_position(file, target):
+    pandas = pytest.importorskip("pandas")
+    path = file("a,b,c\n1,2,3\n4,5,6\n")
+    for table in (
+        read_csv(path, target=target),
+        from_frame(pandas.read_csv(path), target=target),
+        from_frame(pandas.read_csv(path, header=None, skiprows=1), target=2),
+        from_frame(
+            Frame(a=Frame.Column([1, 4]), b=Frame.Column([2, 5]), c=Frame.Column([3, 6])),
+            target=target,
+        ),
+    ):
+        np.testing.assert_array_equal(table.x, [[1, 2], [4, 5]])
+        np.testing.assert_array_equal(table.target, [[3], [6]])
+    np.testing.assert_array_equal(read_csv(path, [2, "a"]).x, [[3, 1], [6, 4]])
+    assert read_csv(path, 1, group=0).groups == ["1", "4"]
+    for wrong in (3, -4, True, 1.0):
+        with pytest.raises(
+            ValueError, match=r"target: expected a column of \['a', 'b', 'c'\], got"
+        ):
+            read_csv(path, target=[wrong])
+
+
+def test_a_name_comes_before_a_position():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({1: [10.0], 0: [20.0]})
+    assert from_frame(frame, target=1).target == 10
+
+
+def test_options_that_make_no_sense(file):
+    path = file("a\n1\n")
+    for options, message in (
+        ({"decimal": ""}, "decimal: expected one character, got ''"),
+        ({"thousands": ".."}, r"thousands: expected None or one character, got '\.\.'"),
+        ({"thousands": "."}, "thousands: expected another character than decimal"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_csv(path, **options)
+
+
+def test_without_pandas_the_error_says_what_to_install(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'read_csv\(\) needs pandas: pip install "crnn\[data\]"'):
+        read_csv(file("a\n1\n"))
+    frame = Frame(a=Frame.Column([1, 2]))
+    np.testing.assert_array_equal(from_frame(frame).x, [[1], [2]])  # it needs nothing
 
 
 # --------------------------------------------------------------------------------- missing values

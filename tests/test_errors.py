@@ -330,3 +330,17 @@ def test_a_right_environment(level, threads):
     isa, count = done.stdout.strip().splitlines()[-1].split()
     assert isa == (level or _core.isa_available()[0])
     assert int(count) == (int(threads) if threads else len(os.sched_getaffinity(0)))
+
+
+def test_a_series_of_integers_is_told_from_symbols():
+    """The commonest slip with a series: counts, given as they were read."""
+    series = np.full((2, 3), 112)
+    message = (
+        "x: expected symbols from 0 to I-1=0, got 112 in row 0 at step 0; "
+        "integers are read as symbols: give numbers as floats"
+    )
+    for run in (crnn.GRU(1, 4), crnn.GRU(1, 4).forward, crnn.Bidirectional(crnn.LSTM(1, 4))):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            run(series)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        crnn.GRU(1, 4).stream(2).step(series[:, 0])

@@ -16,14 +16,17 @@ Pair = tuple[str, str]
 Symbols = NDArray[np.int64]
 
 
-def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
-    """Read pairs of texts from a file: two columns with a tab between, a pair a line, in UTF-8.
+def read_pairs(path: str | os.PathLike[str], columns: Sequence[int] = (0, 1)) -> list[Pair]:
+    """Read pairs of texts from a file: columns with a tab between, a pair a line, in UTF-8.
 
     Lines with nothing but spaces are skipped. The texts are taken as they are, spaces included.
 
     Parameters
     ----------
     path : str or path
+    columns : pair of int, default (0, 1)
+        Which columns are source and target. The others are not looked at: files of Tatoeba and Anki
+        say in a third one where a pair comes from.
 
     Returns
     -------
@@ -34,18 +37,37 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     FileNotFoundError
         There is no such file.
     ValueError
-        A line that has not two columns, or an empty one, or is not in UTF-8 (it gets named by its
-        number), or no pairs.
+        A line that lacks one of the two texts, has another number of columns than the first, or is
+        not in UTF-8 (it gets named by its number), or no pairs.
     """
+    chosen = _checked(columns)
+    pairs: list[Pair] = []
+    width: int | None = None
     with open_regular(path) as file:
-        pairs = [
-            _pair(line, f"{path}: line {number}")
-            for number, line in enumerate(text_lines(file, path), 1)
-            if line.strip()
-        ]
+        for number, line in enumerate(text_lines(file, path), 1):
+            if line.strip():
+                texts, place = line.split("\t"), f"{path}: line {number}"
+                pairs.append(_pair(texts, chosen, place))
+                width = width or len(texts)
+                if len(texts) != width:
+                    raise ValueError(
+                        f"{place}: expected {width} columns as in the lines before, "
+                        f"got {len(texts)}: {line!r:.60}"
+                    )
     if not pairs:
         raise ValueError(f"{path}: expected pairs of texts, got an empty file")
     return pairs
+
+
+def _checked(columns: Sequence[int]) -> tuple[int, int]:
+    """The numbers of two columns."""
+    try:
+        source, target = (int(check_count("columns", column, 31)) for column in columns)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"columns: expected two integers of at least 0, as (0, 1), got {columns!r:.60}"
+        ) from None
+    return source, target
 
 
 def text_lines(file: Iterable[bytes], name: object) -> Iterator[str]:
@@ -66,21 +88,18 @@ def text_lines(file: Iterable[bytes], name: object) -> Iterator[str]:
         yield text.removesuffix("\n").removesuffix("\r")
 
 
-def _pair(line: str, place: str) -> Pair:
-    columns = line.split("\t")
-    if len(columns) != 2:
-        raise ValueError(
-            f"{place}: expected two texts with a tab between them, got {_count(columns)}: "
-            f"{line!r:.60}"
-        )
-    for name, text in zip(("source", "target"), columns, strict=True):
+def _pair(texts: list[str], columns: tuple[int, int], place: str) -> Pair:
+    """The two texts of a line that was split at its tabs."""
+    expected = f"{place}: expected two texts with a tab between them"
+    if max(columns) >= len(texts):
+        where = "" if columns == (0, 1) else f", in columns {columns[0]} and {columns[1]} from 0"
+        got = "no tab" if len(texts) == 1 else f"{len(texts)} columns"
+        raise ValueError(f"{expected}{where}, got {got}: {chr(9).join(texts)!r:.60}")
+    source, target = (texts[column] for column in columns)
+    for name, text in (("source", source), ("target", target)):
         if not text.strip():
-            raise ValueError(f"{place}: expected two texts with a tab between them, no {name} came")
-    return columns[0], columns[1]
-
-
-def _count(columns: list[str]) -> str:
-    return "no tab" if len(columns) == 1 else f"{len(columns)} columns"
+            raise ValueError(f"{expected}, no {name} came")
+    return source, target
 
 
 class PairBatches:

@@ -1,24 +1,21 @@
 """CSV files and data frames as series, or as sequences."""
 
-import csv
-import io
-import math
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.data.csv_file import CsvFile
 from crnn.data.missing import FILLS, Place, Rows, fill
-from crnn.files import open_regular
+from crnn.data.numerals import Numerals, is_missing
 
-Names = str | Sequence[str]
+Name = str | int
+Names = Name | Sequence[Name]
 Missing = Literal["error", "drop", "interpolate", "forward", "mask"]
 Floats = NDArray[np.float64]
-
-_NOTHING = {"", "na", "n/a", "<na>", "nan", "nat", "null", "none"}  # in lower case
 
 
 class Table(NamedTuple):
@@ -50,32 +47,52 @@ def read_csv(
     columns: Names | None = None,
     *,
     target: Names | None = None,
-    group: str | None = None,
+    group: Name | None = None,
     delimiter: str = ",",
     missing: Missing = "error",
+    na_values: Any = (),
+    decimal: str = ".",
+    thousands: str | None = None,
+    skipfooter: int = 0,
+    encoding: str = "utf-8",
+    **options: Any,
 ) -> Table:
-    """Read a series, or sequences, from a CSV file (UTF-8) whose first line names its columns.
+    """Read a series, or sequences, from a CSV file whose first line names its columns.
 
-    Rows are steps in time and keep their order. Empty lines are skipped.
+    Rows are steps in time and keep their order. Empty lines are skipped. pandas reads the file:
+    ``pip install "crnn[data]"``.
 
     Parameters
     ----------
     path : str or path
-    columns : str or sequence of str, optional
-        The F columns to read, in this order. By default all but `target` and `group`.
-    target : str or sequence of str, optional
+    columns : str, int or sequence of these, optional
+        The F columns to read, in this order, by name or by position from 0. By default all but
+        `target` and `group`.
+    target : str, int or sequence of these, optional
         The F' columns to be predicted; they may be among `columns` as well.
-    group : str, optional
+    group : str or int, optional
         The column that tells sequences apart: one for each value, in the order in which the values
         first appear.
-    delimiter : str
+    delimiter : str, default ","
         What stands between two values, one character.
     missing : {"error", "drop", "interpolate", "forward", "mask"}
-        What to do where a value is missing: nothing, spaces, NA, N/A, NaN, null or None.
+        What to do where a value is missing: nothing, spaces, ?, NA, N/A, NaN, null or None.
         ``"drop"``: leave the row out, though steps are then no longer evenly apart.
         ``"interpolate"``: on a line between the neighbours in the same sequence, and the nearest
         value at the ends. ``"forward"``: the last value before. ``"mask"``: 0, and tell so in
         `Table.mask` and `Table.weights`.
+    na_values : str, number, or sequence of these, optional
+        What else stands for a missing value: ``"-"``, ``-999``.
+    decimal : str, default "."
+        The character before the fraction: ``","`` in 3,14.
+    thousands : str, optional
+        The character between groups of digits: ``","`` in 1,234,567.
+    skipfooter : int, default 0
+        How many lines at the end to leave out: totals, or where the data come from.
+    encoding : str, default "utf-8"
+    **options
+        Further keywords of ``pandas.read_csv``, as ``skiprows=2``, ``comment="#"`` or
+        ``quotechar="'"``. Errors then count rows instead of lines.
 
     Returns
     -------
@@ -85,6 +102,8 @@ def read_csv(
     ------
     FileNotFoundError
         There is no such file.
+    ImportError
+        pandas is not installed.
     ValueError
         A column that is not there (those that are get listed), a value that is missing or no finite
         number (line and column get named), no header, no rows, a line with another number of
@@ -96,31 +115,24 @@ def read_csv(
     >>> streams = Streams(data.x, data.target, batch=16, steps=50)  # doctest: +SKIP
     """
     choice = _Choice(columns, target, group, missing)
-    raw = open_regular(path, whole=False)
-    with io.TextIOWrapper(raw, newline="", encoding="utf-8-sig") as file:
-        lines = _lines(csv.reader(file, delimiter=delimiter), path)
-        header = [name.strip() for name in next(lines, (0, []))[1]]
-        if all(map(_is_number, header)):
-            raise ValueError(f"{path}: expected names of columns in the first line, got {header}")
-        choice.look_up(header)
-        texts = {name: header.index(name) for name in choice.names}
-        values = {name: array("d") for name in choice.numbers}
-        numbers, keys = array("q"), []
+    numerals = Numerals(decimal, thousands, na_values)
+    file = CsvFile(path, delimiter, skipfooter, encoding, options)
+    header, blocks = file.read()
+    choice.look_up(header)
 
-        def place(row: int, name: str) -> str:
-            return f"{path}: line {numbers[row]}, column {name!r}"
+    def place(row: int, name: Any) -> str:
+        return f"{file.line(row)}, column {name!r}"
 
-        for row, (number, cells) in enumerate(lines):
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{path}: line {number}: expected {len(header)} values, got {len(cells)}"
-                )
-            numbers.append(number)
-            for name, column in values.items():
-                column.append(_parse(cells[texts[name]], row, name, place))
-            if group is not None:
-                keys.append(cells[texts[group]])
-    if not numbers:
+    values = {name: array("d") for name in choice.numbers}
+    keys: list[str] = []
+    rows = 0
+    for block in blocks:
+        for name, column in values.items():
+            column.extend(_parsed(block[header.index(name)], name, place, numerals, rows))
+        if choice.group is not None:
+            keys += list(block[header.index(choice.group)])
+        rows += len(block)
+    if not rows:
         raise ValueError(f"{path}: expected rows below the names of columns, got none")
     return choice.table({name: np.array(column) for name, column in values.items()}, keys, place)
 
@@ -130,7 +142,7 @@ def from_frame(
     columns: Names | None = None,
     *,
     target: Names | None = None,
-    group: str | None = None,
+    group: Name | None = None,
     missing: Missing = "error",
 ) -> Table:
     """Take a series, or sequences, from a data frame of pandas, polars or the like.
@@ -140,7 +152,8 @@ def from_frame(
     frame : data frame
         Anything with ``frame.columns`` and ``frame[name].to_numpy()``.
     columns, target, group, missing
-        As for `read_csv`. Missing are NaN, None, and the library's own words for it.
+        As for `read_csv`: names, or positions where no column has that name. Missing are NaN, None,
+        and the library's own words for it.
 
     Returns
     -------
@@ -159,13 +172,13 @@ def from_frame(
     choice = _Choice(columns, target, group, missing)
     choice.look_up(list(frame.columns))
 
-    def place(row: int, name: str) -> str:
+    def place(row: int, name: Any) -> str:
         return f"frame: row {row}, column {name!r}"
 
     if not len(frame):
         raise ValueError("frame: expected rows, got none")
     values = {name: _floats(frame[name].to_numpy(), name, place) for name in choice.numbers}
-    keys = [] if group is None else [str(key) for key in frame[group].to_numpy()]
+    keys = [] if group is None else [str(key) for key in frame[choice.group].to_numpy()]
     return choice.table(values, keys, place)
 
 
@@ -173,7 +186,11 @@ class _Choice:
     """What is wanted of a table; the parameters are those of `read_csv`."""
 
     def __init__(
-        self, columns: Names | None, target: Names | None, group: str | None, missing: Missing
+        self,
+        columns: Names | None,
+        target: Names | None,
+        group: Name | None,
+        missing: Missing,
     ) -> None:
         if missing not in ("error", *FILLS):
             raise ValueError(
@@ -181,23 +198,20 @@ class _Choice:
             )
         self._columns = None if columns is None else _listed(columns)
         self._target = [] if target is None else _listed(target)
-        self._group, self._missing = group, missing
+        self.group: Any = group
+        self._missing = missing
 
-    def look_up(self, header: list[str]) -> None:
+    def look_up(self, header: list[Any]) -> None:
         """Find the columns in the header of a table."""
-        group = [] if self._group is None else [self._group]
+        self._target = [_named("target", name, header) for name in self._target]
+        group = [] if self.group is None else [_named("group", self.group, header)]
+        self.group = group[0] if group else None
         if self._columns is None:
             self._columns = [name for name in header if name not in (*self._target, *group)]
-        wanted = {"columns": self._columns, "target": self._target, "group": group}
-        for argument, names in wanted.items():
-            for name in names:
-                if header.count(name) != 1:
-                    what = "of those that are there twice" if name in header else "got"
-                    raise ValueError(f"{argument}: expected a column of {header}, {what} {name!r}")
+        self._columns = [_named("columns", name, header) for name in self._columns]
         if not self._columns:
             raise ValueError(f"columns: expected at least one of {header}, got none")
         self.numbers = list(dict.fromkeys([*self._columns, *self._target]))
-        self.names = [*self.numbers, *group]
 
     def table(self, values: dict[str, Floats], keys: list[str], place: Place) -> Table:
         """Fill what is missing, and sort rows into sequences."""
@@ -208,12 +222,12 @@ class _Choice:
         )
         known = ~np.isnan(grid)
         whole = np.arange(len(grid))
-        groups = {"": whole} if self._group is None else _groups(keys, self._group, place)
+        groups = {"": whole} if self.group is None else _groups(keys, self.group, place)
         groups = fill(grid, groups, self._missing, self.numbers, place)
 
         def parts(array: NDArray[Any]) -> Any:
             sequences = [array[rows] for rows in groups.values()]
-            return sequences[0] if self._group is None else sequences
+            return sequences[0] if self.group is None else sequences
 
         masked = self._missing == "mask"
         return Table(
@@ -221,61 +235,53 @@ class _Choice:
             target=parts(grid[:, y]) if y else None,
             mask=parts(np.all(known[:, x], axis=1)) if masked else None,
             weights=parts(np.all(known[:, y], axis=1).astype(np.float64)) if masked and y else None,
-            groups=None if self._group is None else list(groups),
+            groups=None if self.group is None else list(groups),
         )
 
 
-def _listed(names: Names) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _listed(names: Names) -> list[Any]:
+    return [names] if isinstance(names, (str, int, np.integer)) else list(names)
+
+
+def _named(argument: str, name: Any, header: list[Any]) -> Any:
+    """The name of a column that is given by name, or by position where none has that name."""
+    position = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
+    if position and name not in header and -len(header) <= name < len(header):
+        name = header[name]
+    if header.count(name) != 1:
+        what = "of those that are there twice" if name in header else "got"
+        raise ValueError(f"{argument}: expected a column of {header}, {what} {name!r}")
+    return name
 
 
 def _groups(keys: list[str], column: str, place: Place) -> dict[str, Rows]:
     """Return the rows of each sequence, in order of appearance."""
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
-        if key.strip().lower() in _NOTHING:
+        if is_missing(key):
             raise ValueError(f"{place(row, column)}: expected the name of a group, got {key!r}")
         rows.setdefault(key.strip(), []).append(row)
     return {key: np.array(numbers) for key, numbers in rows.items()}
 
 
-def _lines(reader: Any, path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
-    """Go through the lines that are not empty, with their numbers."""
-    try:
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: expected CSV: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a text in UTF-8: {error}") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse(text: str, row: int, name: str, place: Place) -> float:
-    """Return a number, NaN where it is missing."""
-    try:
-        number = float(text)
-        if math.isfinite(number) and "_" not in text:  # 1_000 is a number in Python alone
-            return number
-    except ValueError:
-        pass
-    if text.strip().lower() in _NOTHING:
-        return math.nan
-    raise ValueError(f"{place(row, name)}: expected a finite number, got {text!r}")
+def _parsed(
+    texts: Iterable[Any], name: Any, place: Place, numerals: Numerals, first: int = 0
+) -> list[float]:
+    """Return numbers, NaN where one is missing; `first` is the number of the first row."""
+    numbers: list[float] = []
+    for text in texts:
+        try:
+            numbers.append(numerals.number(str(text)))
+        except ValueError:
+            where = place(first + len(numbers), name)
+            raise ValueError(f"{where}: expected a finite number, got {text!r:.60}") from None
+    return numbers
 
 
 def _floats(values: NDArray[Any], name: str, place: Place) -> Floats:
     """Return a column of a frame, NaN where a value is missing."""
     if values.dtype.kind in "OUT":
-        return np.array([_parse(str(v), row, name, place) for row, v in enumerate(values)])
+        return np.array(_parsed(values, name, place, Numerals()))
     if values.dtype.kind not in "biuf":
         raise ValueError(f"frame: column {name!r}: expected numbers, got {values.dtype}")
     numbers = values.astype(np.float64)

@@ -245,7 +245,7 @@ class CharModel(InFolder):
         prime: str = "",
         length: int = 500,
         *,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         seed: int | None = None,
     ) -> str:
         """Write text.
@@ -256,9 +256,9 @@ class CharModel(InFolder):
             What the text begins with. Without one, the model goes on from the start of a line.
         length : int
             How many characters to add at most; with lines, the end of the line ends the text.
-        temperature : float
-            What the logits are divided by: below 1 likelier symbols get likelier still, at 0 the
-            likeliest is always taken; at 1 the probabilities are the model's.
+        temperature : float or None, default 1.0
+            What the logits are divided by: below 1 likelier symbols get likelier still; at 1 the
+            probabilities are the model's. None, or 0: the likeliest is always taken.
         seed : int, optional
             The same seed gives the same text. By default a fresh one.
 
@@ -271,7 +271,9 @@ class CharModel(InFolder):
             prime, length, temperature, check_seed(seed)
         )
 
-    def invent(self, count: int, length: int, *, temperature: float = 1.0, seed: int) -> list[str]:
+    def invent(
+        self, count: int, length: int, *, temperature: float | None = 1.0, seed: int
+    ) -> list[str]:
         """Return `count` texts of a seed, each of at most `length` characters, without a prime."""
         sampler = Sampler(self.vocabulary, self.network, self.lines)
         return [sampler.text("", length, temperature, seed, number) for number in range(count)]

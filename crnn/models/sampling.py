@@ -27,7 +27,9 @@ class Sampler:
         self._end = int(vocabulary.encode(END_OF_LINE)[0]) if lines else None
         self._stream = stream_of(network, 1, None)
 
-    def text(self, prime: str, length: int, temperature: float, seed: int, number: int = 0) -> str:
+    def text(
+        self, prime: str, length: int, temperature: float | None, seed: int, number: int = 0
+    ) -> str:
         """Return one text; the parameters are those of `CharModel.sample`.
 
         Parameters
@@ -37,7 +39,7 @@ class Sampler:
         """
         if length < 0:
             raise ValueError(f"length: expected at least 0, got {length}")
-        if not 0 <= temperature < math.inf:
+        if temperature is not None and not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: expected a finite number from 0 up, got {temperature}")
         *before, symbol = self._vocabulary.encode(self._start(prime))
         self._stream.reset()

@@ -1,0 +1,121 @@
+"""CSV files, read by pandas, with checks of their form."""
+
+import csv
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from crnn.files import open_regular
+
+_TOGETHER = 100_000  # rows whose texts are in memory at a time
+
+
+class CsvFile:
+    """A CSV file, as pandas reads it: all values as texts, checked for their number in each row."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        delimiter: str,
+        skipfooter: int,
+        encoding: str,
+        options: dict[str, Any],
+    ) -> None:
+        self._path, self._delimiter, self._options = path, delimiter, options
+        self._skipfooter = skipfooter
+        self._encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+
+    def _open(self) -> Any:
+        raw = open_regular(self._path, whole=False)
+        return io.TextIOWrapper(raw, newline="", encoding=self._encoding)
+
+    def read(self) -> tuple[list[str], Iterator[Any]]:
+        """Return the names of the columns, and the rows below in blocks, frames of texts."""
+        frames = self._frames()
+        first: Any = next(frames, None)
+        header = [] if first is None else [str(name).strip() for name in first.iloc[0]]
+        if all(map(_is_number, header)):
+            raise ValueError(
+                f"{self._path}: expected names of columns in the first line, got {header}"
+            )
+        return header, self._checked(itertools.chain([first.iloc[1:]], frames))
+
+    def _frames(self) -> Iterator[Any]:
+        """Go through the records of the file, in the text that they are in."""
+        pandas, errors = _pandas()
+        settings = {
+            "sep": self._delimiter,
+            "header": None,
+            "dtype": object,
+            "na_filter": False,
+            "engine": "python",  # the one that tells a row that is too short from an empty value
+            "skipfooter": self._skipfooter,
+            "chunksize": None if self._skipfooter else _TOGETHER,
+        }
+        with self._open() as file:
+            try:
+                frames = pandas.read_csv(file, **settings, **self._options)
+                yield from [frames] if self._skipfooter else frames
+            except errors.EmptyDataError:
+                return
+            except errors.ParserError as error:
+                raise ValueError(self._explained(str(error))) from None
+            except UnicodeDecodeError as error:
+                name = self._encoding.removesuffix("-sig").upper()
+                raise ValueError(f"{self._path}: expected a text in {name}: {error}") from None
+
+    def _explained(self, error: str) -> str:
+        """What pandas says of a line that is too long, in our words."""
+        found = re.fullmatch(r"Expected (\d+) fields in line (\d+), saw (\d+).*", error)
+        if found is not None:
+            expected, line, got = found.groups()
+            return f"{self._path}: line {line}: expected {expected} values, got {got}"
+        where = ""
+        with self._open() as file:
+            reader = csv.reader(file, delimiter=self._delimiter)
+            try:
+                for _ in reader:
+                    pass
+            except csv.Error:
+                where = f"line {reader.line_num}: "
+        return f"{self._path}: {where}expected CSV: {error}"
+
+    def _checked(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """The same frames; ValueError for a row that lacks values at its end."""
+        for frame in frames:
+            short = frame.isna().any(axis=1).to_numpy()
+            if short.any():
+                row = int(short.argmax())
+                got = int(frame.iloc[row].notna().sum())
+                where = self.line(int(frame.index[row]) - 1)
+                raise ValueError(f"{where}: expected {frame.shape[1]} values, got {got}")
+            yield frame
+
+    def line(self, row: int) -> str:
+        """Where a row stands, counted from 0 below the names of the columns."""
+        if self._options:  # which may leave lines out
+            return f"{self._path}: row {row + 1}"
+        with self._open() as file:
+            reader = csv.reader(file, delimiter=self._delimiter)
+            lines = (reader.line_num for cells in reader if "".join(cells).strip() or cells[1:])
+            return f"{self._path}: line {next(itertools.islice(lines, row + 1, None))}"
+
+
+def _pandas() -> tuple[Any, Any]:
+    """pandas, and its errors."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError('read_csv() needs pandas: pip install "crnn[data]"') from None
+    return pandas, pandas.errors
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
