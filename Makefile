@@ -169,7 +169,7 @@ $(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python
 	@echo "Installing what the tests need, and crnn in place (compiles the core)"
 	@rm -f $(VENV)/demo.stamp
 	@$(PIP) install $(call from_pyproject,["build-system"]["requires"])
-	@$(PIP) install --no-build-isolation --editable ".[test]"
+	@$(PIP) install --no-build-isolation --editable ".[test,peers]"
 	@touch $@
 
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python

@@ -4,7 +4,6 @@ All of it follows from the layers' options; nothing is run. A layer is known by 
 sizes, parameters), not by its class, so that those of other makers are understood, too.
 """
 
-import html
 import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -70,6 +69,8 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """The table in a notebook."""
+        import html  # takes as long to import as the rest of crnn's layers
+
         names, *rows = self._table()
 
         def line(cells: tuple[str, ...], tag: str) -> str:

@@ -6,7 +6,7 @@ import abc
 import copy
 import inspect
 import math
-import secrets
+import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
 
 def draw_seed() -> int:
     """A fresh seed from the operating system, short enough to be read and typed."""
-    return secrets.randbits(32)
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def check_seed(seed: int | None) -> int:

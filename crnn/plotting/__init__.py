@@ -24,7 +24,7 @@ from crnn.plotting.flow import gradient_against_distance, norms_by_step
 from crnn.plotting.gates import saturation
 from crnn.plotting.graph import unfolded
 from crnn.plotting.inputs import influence, saliency
-from crnn.plotting.series import series
+from crnn.plotting.prediction import series
 from crnn.plotting.surface import loss_surface
 from crnn.plotting.text import gates_over_text, unit_over_text
 from crnn.plotting.training import loss_curve, recorded, save_loss_curve, singular_values

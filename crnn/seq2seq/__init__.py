@@ -1,6 +1,7 @@
 """Sequence to sequence: encoder, attention, decoder; training with the true target, and use."""
 
+from crnn.seq2seq.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq
 from crnn.seq2seq.teacher import TeacherForcing
 
-__all__ = ["Seq2Seq", "TeacherForcing"]
+__all__ = ["LastState", "Seq2Seq", "TeacherForcing"]

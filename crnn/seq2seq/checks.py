@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, as_array, check_lengths, check_size
+from crnn.layers.base import Array, as_array, check_lengths, check_size, valid_steps
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.options import has_no_time_axis, walk
-from crnn.reference.training import valid_steps
 
 
 def input_width(layer: Any) -> int | None:
@@ -110,8 +109,10 @@ def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, 
 
 def readable_symbols(symbols: Array, lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """Symbols that hold any other too, whatever type they came in; 0 in padding."""
-    there = valid_steps(symbols.shape, lengths)
-    return np.where(there, symbols, 0).astype(np.int64, copy=False)
+    own = symbols.astype(np.int64)
+    if lengths is not None:
+        own[~valid_steps(lengths, symbols.shape)] = 0
+    return own
 
 
 def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
