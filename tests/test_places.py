@@ -228,6 +228,14 @@ def test_a_long_or_broken_repr_does_no_harm():
     assert all(len(note) < 300 for note in notes_of(crnn.Residual(long), X))
 
 
+def test_a_layer_that_was_taken_away_raises_what_it_raised():
+    model = crnn.Sequential([crnn.Dense(I, I), breaks("step")])
+    stream = model.stream(B)
+    del model.layers[1]
+    with pytest.raises(RuntimeError, match=r"^broken"):
+        stream.step(X[:, 0])
+
+
 def test_an_interrupt_gets_no_note():
     class Interrupted(crnn.Dense):
         def forward(self, *args, **kwargs):

@@ -45,7 +45,7 @@ class CsvFile:
 
     def _frames(self) -> Iterator[Any]:
         """Go through the records of the file, in the text that they are in."""
-        pandas, errors = _pandas()
+        pandas = _pandas()
         settings = {
             "sep": self._delimiter,
             "header": None,
@@ -59,9 +59,9 @@ class CsvFile:
             try:
                 frames = pandas.read_csv(file, **settings, **self._options)
                 yield from [frames] if self._skipfooter else frames
-            except errors.EmptyDataError:
+            except pandas.errors.EmptyDataError:
                 return
-            except errors.ParserError as error:
+            except pandas.errors.ParserError as error:
                 raise ValueError(self._explained(str(error))) from None
             except UnicodeDecodeError as error:
                 name = self._encoding.removesuffix("-sig").upper()
@@ -104,13 +104,12 @@ class CsvFile:
             return f"{self._path}: line {next(itertools.islice(lines, row + 1, None))}"
 
 
-def _pandas() -> tuple[Any, Any]:
-    """pandas, and its errors."""
+def _pandas() -> Any:
     try:
         import pandas
     except ImportError:
         raise ImportError('read_csv() needs pandas: pip install "crnn[data]"') from None
-    return pandas, pandas.errors
+    return pandas
 
 
 def _is_number(text: str) -> bool:

@@ -43,14 +43,7 @@ class Numerals:
         several = isinstance(na_values, Iterable) and not isinstance(na_values, str)
         words = [str(value).strip().lower() for value in (na_values if several else [na_values])]
         self._missing = NOTHING.union(words)
-        self._numbers = frozenset(filter(math.isfinite, map(self._known, words)))
-
-    def _known(self, word: str) -> float:
-        """The number that a word for a missing value is, -999 say; NaN if it is none."""
-        try:
-            return float(word)
-        except ValueError:
-            return math.nan
+        self._numbers = frozenset(filter(math.isfinite, map(_known, words)))
 
     def number(self, text: str) -> float:
         """Return the number that is written, NaN where a value is missing.
@@ -82,3 +75,11 @@ class Numerals:
         if not right or any(len(group) not in (2, 3) for group in groups):
             raise ValueError(word)
         return "".join([first, *groups, point, rest])
+
+
+def _known(word: str) -> float:
+    """The number that a word for a missing value is, -999 say; NaN if it is none."""
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan

@@ -6,6 +6,7 @@ many in a loop. Each composition around the layer adds a note of its own, the in
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from crnn.layers.options import Given, check_backward
@@ -24,7 +25,8 @@ def add_place(error: Exception, owner: Any, key: Any) -> None:
     key : str or int
         Which part, as ``owner.place_of`` takes it.
     """
-    error.add_note(f"in {owner.place_of(key)}")
+    with suppress(LookupError, AttributeError):  # a part that was taken away meanwhile
+        error.add_note(f"in {owner.place_of(key)}")
 
 
 def shown(layer: Any) -> str:
