@@ -31,7 +31,8 @@ def evaluate(
     Parameters
     ----------
     model, data, loss, tbptt, stateful
-        As for `fit`; every valid step weighs the same, or what its weight says.
+        As for `fit`. The losses of windows become the mean over all data by what each was divided
+        by: sum(w loss) / sum(w).
     between : callable
         Called after every window.
     """
@@ -48,8 +49,9 @@ def evaluate(
         for window in windows_of(item, tbptt):
             y, state = model(window.item.x, state, **window.item.options)
             value, _ = loss_of(loss, y, window.item)
-            _, weighs = weigh(y, window.item)
-            total, weight = total + value * weighs, weight + weighs
+            _, weighs = weigh(value, y, window.item)
+            if weighs:
+                total, weight = total + float(value) * weighs, weight + weighs
             between()
     if weight == 0:
         raise ValueError("validation: expected data with valid steps, got none")

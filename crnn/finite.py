@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from crnn.layers.composition import Sequential
-from crnn.layers.options import Given
+from crnn.layers.options import Given, steps_there
 from crnn.windows import Item
 
 
@@ -24,12 +24,12 @@ def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]
         What else forward was told.
     """
     inputs = item.x if isinstance(item.x, tuple) else (item.x,)
-    if not all(_finite(x) for x in inputs):
+    if not all(_finite_where_read(x, item) for x in inputs):
         return "the input x is not finite"
     found, _ = _walk("", model, item.x, state, Given(**options))
     if found:
         return found
-    if not _finite(item.target):
+    if not _finite_where_read(item.target, item._replace(mask=None)):
         return "the target is not finite"
     return "the model's output is finite: it is the loss itself"
 
@@ -50,6 +50,17 @@ def blame_backward(model: Any) -> str | None:
     return None
 
 
+def _finite_where_read(array: Any, item: Item) -> bool:
+    """Whether an array of an item is finite at the steps that are read: others may hold anything.
+
+    It has the item's steps where its first axes are (B, T) of x.
+    """
+    steps = item.shape[:2]
+    if np.shape(array)[:2] == steps and len(steps) == 2:
+        array = np.asarray(array)[steps_there(item.lengths, item.mask, steps)]
+    return _finite(array)
+
+
 def _walk(name: str, layer: Any, x: Any, state: Any, given: Given) -> tuple[str | None, Any]:
     """Return what is wrong in a layer or None, and its output."""
     if isinstance(layer, Sequential):
@@ -59,6 +70,7 @@ def _walk(name: str, layer: Any, x: Any, state: Any, given: Given) -> tuple[str 
             found, x = _walk(place, inner, x, before, given.part(i))
             if found:
                 return found, x
+            given = given.behind(inner)
         return None, x
     for key, array in layer.params.items():
         if not _finite(array):

@@ -2,6 +2,9 @@
 
 What lies past a row's end is not looked at, and its gradient is 0. With weights the mean is the
 weighted one, divided by the sum of the weights; a step of weight 0 is not looked at either.
+
+The value is a `Mean`: a float that carries the sum of the weights, with which means over several
+batches become the mean over all.
 """
 
 from __future__ import annotations
@@ -12,7 +15,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn import _core
-from crnn.layers.base import Array, as_array, check_entry, check_number, valid_steps
+from crnn.layers.base import Array, as_array, check_entry, check_number, underflows, valid_steps
+
+
+def _keeping_weight(name: str) -> Any:
+    """The arithmetic operation of float, whose result is a Mean of the same weight."""
+    operation = getattr(float, name)
+
+    def method(self: Mean, other: Any) -> Any:
+        value = operation(self, other)
+        if value is NotImplemented or getattr(other, "weight", self.weight) != self.weight:
+            return value
+        return Mean(value, self.weight)
+
+    return method
+
+
+class Mean(float):
+    """A mean, with the sum of the weights that it was divided by.
+
+    `crnn.fit` and `crnn.training.evaluate` weigh the loss of each batch with it; a loss of one's
+    own that is no mean over the valid steps returns one, too. Sums, differences, products and
+    quotients with numbers keep the weight.
+
+    Parameters
+    ----------
+    value : float
+    weight : float
+        Finite, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If `weight` is no such number.
+
+    Examples
+    --------
+    >>> loss = crnn.losses.Mean(0.5, weight=12)  # doctest: +SKIP
+    >>> (loss / 2).weight  # doctest: +SKIP
+    12.0
+    """
+
+    __slots__ = ("weight",)
+    weight: float
+
+    def __new__(cls, value: float, weight: float) -> Mean:
+        mean = super().__new__(cls, value)
+        mean.weight = check_number("weight", weight, 0)
+        return mean
+
+    def __getnewargs__(self) -> tuple[float, float]:  # type: ignore[override]
+        return float(self), self.weight
+
+    __add__ = _keeping_weight("__add__")
+    __radd__ = _keeping_weight("__radd__")
+    __sub__ = _keeping_weight("__sub__")
+    __rsub__ = _keeping_weight("__rsub__")
+    __mul__ = _keeping_weight("__mul__")
+    __rmul__ = _keeping_weight("__rmul__")
+    __truediv__ = _keeping_weight("__truediv__")
+
+
+def _mean(total: float, weight: float) -> Mean:
+    """The quotient; 0 where nothing counts."""
+    return Mean(total / weight if weight else 0.0, weight)
 
 
 def _floats(name: str, value: Any) -> Array:
@@ -35,10 +101,11 @@ def _step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[
             f"got {given.dtype} of shape {given.shape}"
         )
     numbers = given.astype(np.float64)
-    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
-        raise ValueError("weights: expected finite numbers of at least 0, got others")
     wide = np.broadcast_to(numbers.reshape(numbers.shape + (1,) * (len(lead) - given.ndim)), lead)
-    return np.where(_valid(lengths, lead), wide, 0.0)
+    wide = np.where(_valid(lengths, lead), wide, 0.0)
+    if not (np.isfinite(wide).all() and (wide >= 0).all()):
+        raise ValueError("weights: expected finite numbers of at least 0, got others")
+    return wide
 
 
 def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
@@ -56,7 +123,7 @@ def cross_entropy(
     weights: Any = None,
     class_weights: Any = None,
     label_smoothing: float = 0.0,
-) -> tuple[float, Array]:
+) -> tuple[Mean, Array]:
     """Softmax with cross-entropy, in nats, the mean over the valid steps.
 
     Parameters
@@ -77,8 +144,9 @@ def cross_entropy(
 
     Returns
     -------
-    loss : float
+    loss : Mean
         -log softmax(logits)[target], the mean; 0 where no step is valid. Divide by log(2) for bits.
+        ``loss.weight`` is what it was divided by.
     dlogits : array like logits
         Its gradient, (softmax - one-hot) over the number of valid steps.
 
@@ -92,7 +160,8 @@ def cross_entropy(
     With options the definition is PyTorch's: with the step's weight v, the classes' weights w, the
     target k and p = softmax(logits), a step has the loss
     v ((1 - e) w_k (-log p_k) + e/K sum over c of w_c (-log p_c)), and their sum is divided by the
-    sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0.
+    sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0: a batch in
+    which only classes of weight 0 are targets takes no part in a mean over several.
     """
     scores, wanted = _floats("logits", logits), as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
@@ -115,37 +184,42 @@ def cross_entropy(
             f"got {chosen.min()} to {chosen.max()}"
         )
     if by_step is None and by_class is None and smoothing == 0:
-        count = max(chosen.size, 1)
-        total, dlogits = _core.cross_entropy(scores, np.where(valid, wanted, -1).ravel(), 1 / count)
-        return total / count, dlogits
+        count = chosen.size
+        kept = np.where(valid, wanted, -1).ravel()
+        total, dlogits = _core.cross_entropy(scores, kept, 1 / max(count, 1))
+        return _mean(total, count), dlogits
     v = np.ones(chosen.size) if by_step is None else by_step[valid]
+    if by_class is not None and not smoothing:  # a target of a class of weight 0 has no loss
+        counts = by_class[chosen] > 0
+        valid[valid], chosen, v = counts, chosen[counts], v[counts]
     loss, rows = _weighted(scores[valid], chosen, v, by_class, smoothing)
     dlogits = np.zeros_like(scores)
     dlogits[valid] = rows
     return loss, dlogits
 
 
+@underflows
 def _weighted(
     z: Array,
     targets: NDArray[Any],
     v: NDArray[np.float64],
     w: NDArray[np.float64] | None,
     smoothing: float,
-) -> tuple[float, Array]:
+) -> tuple[Mean, Array]:
     """Loss and gradient of logits (N, K), rows with weights v (N,), classes with w (K,)."""
     N, K = z.shape
     places = np.arange(N)
     hit = v if w is None else v * w[targets]  # what the target counts
     total = float(hit.sum())
     if total == 0:
-        return 0.0, np.zeros_like(z)
+        return Mean(0.0, 0.0), np.zeros_like(z)
     with np.errstate(over="ignore"):  # a logit far below the largest one: exp(-inf) is 0
         log_p = z - z.max(axis=1, keepdims=True)
     p = np.exp(log_p)
     whole = p.sum(axis=1, keepdims=True)
     log_p -= np.log(whole)
     p /= whole
-    hit = (1 - smoothing) / total * hit
+    hit = (1 - smoothing) * (hit / total)
     loss = -float(hit @ log_p[places, targets])
     mass = hit  # of all classes together, by row
     if smoothing:
@@ -156,10 +230,10 @@ def _weighted(
     dz[places, targets] -= hit.astype(z.dtype)
     if smoothing:
         dz -= np.outer(v / total, classes).astype(z.dtype)
-    return loss, dz
+    return Mean(loss, total), dz
 
 
-def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tuple[float, Array]:
+def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tuple[Mean, Array]:
     """Mean squared error over the valid elements.
 
     Parameters
@@ -172,8 +246,9 @@ def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tup
 
     Returns
     -------
-    loss : float
+    loss : Mean
         Mean of (y - target)**2; 0 where no element is valid, or all weights are 0.
+        ``loss.weight`` is the number of valid elements, or the sum of their weights.
     dy : array like y
         Its gradient, 2 (y - target) over the number of valid elements.
 
@@ -192,21 +267,20 @@ def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tup
     if weights is not None:
         return _weighted_squares(values, wanted, lengths, weights)
     if lengths is None:
-        count = max(values.size, 1)
-        total, dy = _core.squared_error(values, wanted, 1 / count)
-        return total / count, dy
+        total, dy = _core.squared_error(values, wanted, 1 / max(values.size, 1))
+        return _mean(total, values.size), dy
     valid = valid_steps(lengths, values.shape[:2])
     kept = values[valid]
-    count = max(kept.size, 1)
-    total, rows = _core.squared_error(kept, wanted[valid], 1 / count)
+    total, rows = _core.squared_error(kept, wanted[valid], 1 / max(kept.size, 1))
     dy = np.zeros(values.shape, dtype=rows.dtype)
     dy[valid] = rows
-    return total / count, dy
+    return _mean(total, kept.size), dy
 
 
+@underflows
 def _weighted_squares(
     values: Array, wanted: Array, lengths: Any, weights: Any
-) -> tuple[float, Array]:
+) -> tuple[Mean, Array]:
     """Loss and gradient of `mse` with weights."""
     lead = values.shape[:2]
     v = _step_weights(weights, lead, lengths)
@@ -216,7 +290,7 @@ def _weighted_squares(
     each = v[valid].reshape(-1, *(1,) * (error.ndim - 1))
     total = float(each.sum()) * (error[0].size if len(error) else 1)
     if not total:
-        return 0.0, dy
+        return Mean(0.0, 0.0), dy
     share = each / total
     dy[valid] = 2 * share * error
-    return float((share * np.square(error, dtype=np.float64)).sum()), dy
+    return Mean(float((share * np.square(error, dtype=np.float64)).sum()), total), dy

@@ -27,8 +27,8 @@ class Position:
     window: int = 0  # windows of this item that are done
     state: Any = None  # the recurrent state after them
     update: int = 0  # updates done, over all epochs
-    total: float = 0.0  # sum of this epoch's losses over its valid steps, each by its weight
-    weight: float = 0.0  # sum of these weights: without any, how many steps these are
+    total: float = 0.0  # sum of this epoch's losses, each times what it was divided by
+    weight: float = 0.0  # sum of these divisors: the total weight, of cross_entropy
     steps: int = 0  # how many valid steps this epoch has had
     seconds: float = 0.0  # what they took
     loss: float = math.nan  # of the last update

@@ -20,7 +20,7 @@ from crnn.evaluation import count_updates, evaluate
 from crnn.finite import blame_backward, blame_forward
 from crnn.history import History
 from crnn.interrupts import Interrupts
-from crnn.layers.base import Layer, check_layer, check_size
+from crnn.layers.base import Layer, check_layer, check_size, underflows
 from crnn.layers.checkpointed import Checkpointed
 from crnn.looking import Seen
 from crnn.optim import Optimizer
@@ -303,8 +303,8 @@ class Trainer(Snapshots):
             loss = float(value)
             if not math.isfinite(loss):
                 raise FloatingPointError(self._blame(f"the loss is {loss}", item))
-            steps, weight = weigh(walk.y, item)
-            self._truncated.backward(walk, dy if self._accumulate == 1 else np.asarray(dy) * weight)
+            steps, weight = weigh(value, walk.y, item)
+            self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
         except BaseException:
             self._drop()
             raise
@@ -409,6 +409,12 @@ class Trainer(Snapshots):
             getattr(callback, event)(self)
         self._telling = None
         self.settled = settled if ends else True
+
+
+@underflows
+def _times(dy: Any, weight: float) -> Any:
+    """The gradient of a sum, from that of a mean."""
+    return np.asarray(dy) * weight
 
 
 def _sequence(name: str, value: Any) -> Sequence[Any]:

@@ -54,7 +54,9 @@ def fit(
     loss : callable
         ``loss(y, target, lengths)`` returns the mean over the valid steps and its gradient with
         respect to y, as the functions in `crnn.losses` do. With weights it is given
-        ``weights=...``; where y has no time axis, (B, K), lengths are None.
+        ``weights=...``; where y has no time axis, (B, K), lengths are None. A mean that is divided
+        by something else, by the sum of class weights, say, is returned as a `crnn.losses.Mean`;
+        crnn's own losses do so. A plain number counts as the mean over the valid steps.
     optimizer : optimizer of `crnn.optim`
         Made for `model`.
     epochs : int
@@ -75,9 +77,9 @@ def fit(
         reaches back into earlier items; exactly so where all but the last are of one length (else a
         piece of a window may be left out, never more than k2 steps be taken).
     accumulate : int, default 1
-        Items for one update: the gradient is that of the mean over all their valid steps, as if
-        they were one batch, in the memory of one item. The last update of an epoch may have fewer.
-        Not together with `tbptt` or `stateful`.
+        Items for one update: the gradient is that of the mean over all of them, sum(w loss) /
+        sum(w), as if they were one batch, in the memory of one item. The last update of an epoch
+        may have fewer. Not together with `tbptt` or `stateful`.
     checkpoint_every : int, optional
         Keep the state of every n-th step alone on the way forward and compute the steps between
         again on the way back: the same gradients in less memory, for about a third more time (see

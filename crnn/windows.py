@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crnn.layers.base import as_array, check_lengths, valid_steps
 from crnn.layers.options import options_of
+from crnn.losses import Mean
 
 Data = Iterable[tuple[Any, ...]]
 Loss = Callable[..., tuple[float, Any]]
@@ -188,14 +189,17 @@ def loss_of(loss: Loss, y: Any, item: Item) -> tuple[float, Any]:
     return loss(y, item.target, lengths, weights=item.weights)
 
 
-def weigh(y: Any, item: Item) -> tuple[int, float]:
-    """Return how many steps of y (B, T, ...) are valid, and the sum of their weights.
+def weigh(value: float, y: Any, item: Item) -> tuple[int, float]:
+    """Return how many steps of y (B, T, ...) are valid, and what a loss was divided by.
 
-    Of a y without steps, (B, K), the rows count. Without weights each step weighs 1.
+    Of a y without steps, (B, K), the rows count. A loss that is no `crnn.losses.Mean` is taken for
+    the mean over the valid steps, by their weights where the item has some.
     """
     lengths = None if y.ndim < 3 else item.lengths
     lead = y.shape[: 1 if y.ndim < 3 else 2]
     steps = int(np.prod(lead)) if lengths is None else int(lengths.sum())
+    if isinstance(value, Mean):
+        return steps, value.weight
     if item.weights is None:
         return steps, steps
     weights = np.asarray(item.weights, np.float64)

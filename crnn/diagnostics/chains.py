@@ -118,7 +118,7 @@ def _stacked(
         if has_no_time_axis(part):
             return  # what follows has no steps
         x, _, _ = given.run(part, x, own, False)
-        begin = end
+        begin, given = end, given.behind(part)
 
 
 def _reads_back(layer: Any) -> bool:

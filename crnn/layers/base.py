@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import copy
+import functools
 import inspect
 import math
 import os
-from collections.abc import Mapping, MutableMapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,6 +21,18 @@ from crnn.layers.description import describe as describe
 from crnn.summary import Summary, summarize
 
 Array = NDArray[Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def underflows(function: _Function) -> _Function:
+    """Let numbers too small for their type become 0 in a function, whatever np.seterr says."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(under="ignore"):  # a new one for each call: NumPy 1 cannot share one
+            return function(*args, **kwargs)
+
+    return cast(_Function, quiet)
 
 
 class Parameters(dict[str, Array]):
@@ -188,11 +201,12 @@ class Layer:
     """Base of all layers.
 
     A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``, and
-    may know more: ``mask``, ``resets``, ``call``, ``first_row``, ``first_step``, ``layer``. It has
-    ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``, and ``params`` and
-    ``grads``, dictionaries from name to array. A subclass that has these can stand wherever a layer
-    of crnn can. ``config`` holds the arguments it is made with; `parameter_count` says how many
-    parameters they make, so that a file cannot claim more than it holds.
+    may know more: ``mask``, ``resets``, ``call``, ``first_row``, ``first_step``, ``layer``,
+    ``filled``. It has ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``,
+    and ``params`` and ``grads``, dictionaries from name to array. A subclass that has these can
+    stand wherever a layer of crnn can. ``config`` holds the arguments it is made with;
+    `parameter_count` says how many parameters they make, so that a file cannot claim more than it
+    holds.
 
     Raises
     ------

@@ -8,13 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn import _core
 from crnn.layers import init
-from crnn.layers.base import Array, Layer, as_array, check_layer, check_no_state
+from crnn.layers.base import Array, Layer, as_array, check_layer, check_no_state, underflows
 from crnn.layers.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.lowering import EmbeddedTape, Pair, check_pair_backward, pair_backward, run_as_one
-from crnn.layers.options import Given, check_backward, has_no_time_axis
+from crnn.layers.options import (
+    Given,
+    answers_masked,
+    check_backward,
+    has_no_time_axis,
+    steps_there,
+)
 from crnn.layers.places import add_place, back_in, check_in, run_in, shown
 from crnn.layers.pooling import warn_of_reversed
 from crnn.layers.recurrent import Recurrent, cell_classes
@@ -31,6 +38,11 @@ class Composition(Layer):
     def parts(self) -> dict[str, Layer]:
         """The layers this one is made of, by the name that stands before the dot."""
         return {}
+
+    @property
+    def answers_masked(self) -> bool:
+        """Whether y at masked steps is made of outputs that a part gives there."""
+        return any(map(answers_masked, self.parts.values()))
 
     def place_of(self, key: Any) -> str:
         """Name a part, and show it, for an error that it raises: ``"layer, LSTM(3, 8)"``.
@@ -77,9 +89,10 @@ class RunsParts(Composition):
         lengths: Any = None,
         mask: Any = None,
         resets: Any = None,
+        filled: bool = False,
     ) -> tuple[Any, Any]:
         """y, state: evaluation, keeps nothing. The arguments are those of `forward`."""
-        given = Given(lengths, mask, resets, training=False)
+        given = Given(lengths, mask, resets, training=False, filled=filled or None)
         y, after, _ = self._run(x, state, given, keep=False)
         return y, after
 
@@ -96,6 +109,7 @@ class RunsParts(Composition):
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
+        filled: bool = False,
     ) -> tuple[Any, Any, Any]:
         """y, state, tape. Each part gets those of the arguments that it knows.
 
@@ -106,7 +120,8 @@ class RunsParts(Composition):
         lengths : (B,) integers, optional
             Steps of each row that are there.
         mask : (B, T) booleans, optional
-            False: a step that is not read; the state is carried, the output repeated.
+            False: a step that is not read, whatever stands there; the state is carried. A
+            recurrent layer repeats its output, which layers behind it read; before it y is 0.
         resets : (B, T) booleans, optional
             True: the state starts anew before this step.
         training : bool, default True
@@ -115,8 +130,12 @@ class RunsParts(Composition):
             Number of this call, of the first row and the first step of x, and of this layer in what
             it is a part of: they decide, with the parts' seeds, what is dropped. Parts are numbered
             from `layer`.
+        filled : bool, default False
+            True: x at masked steps is the output of a layer before, which layers of single steps
+            read. Compositions pass it.
         """
-        given = Given(lengths, mask, resets, training, call, first_row, first_step, layer)
+        counts = call, first_row, first_step, layer
+        given = Given(lengths, mask, resets, training, *counts, filled or None)
         return self._run(x, state, given, keep=True)
 
 
@@ -249,8 +268,7 @@ class Sequential(RunsParts):
             except Exception as error:
                 add_place(error, self, i)
                 raise
-            if has_no_time_axis(self.layers[i]):
-                given = given.without_steps()
+            given = given.behind(self.layers[i])
         return x, states, SequentialTape(tapes)
 
     def stream(self, batch: int = 1, state: Any = None) -> SequentialStream:
@@ -349,10 +367,13 @@ class Wrapper(RunsParts):
 
 
 class ResidualTape:
-    """The tape of the layer inside, whose attributes and items are this one's."""
+    """The tape of the layer inside, whose attributes and items are this one's.
 
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
+    `there` are the steps of x that were added, (B, T); None for all.
+    """
+
+    def __init__(self, layer: Any, there: NDArray[np.bool_] | None = None) -> None:
+        self.layer, self.there = layer, there
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -360,7 +381,7 @@ class ResidualTape:
         return {"layer": self.layer}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "layer":
+        if name in ("layer", "there"):
             raise AttributeError(name)
         return getattr(self.layer, name)
 
@@ -370,6 +391,8 @@ class ResidualTape:
 
 class Residual(Wrapper):
     """y = x + layer(x): He et al., "Deep residual learning for image recognition" (2016).
+
+    Where x is not read, past a row's end or at a masked step, y is what the layer gives there.
 
     Parameters
     ----------
@@ -388,18 +411,21 @@ class Residual(Wrapper):
         From forward, if y and x differ in shape.
     """
 
-    def _add(self, x: Any, y: Any) -> Array:
+    def _add(self, x: Any, y: Any, there: NDArray[np.bool_] | None = None) -> Array:
         skip = as_array("x", x)
         if skip.shape != y.shape or skip.dtype.kind != "f":
             raise ValueError(
                 f"x: expected floats of the shape {y.shape} that the layer gives, "
                 f"got {skip.dtype} of shape {skip.shape}"
             )
-        return np.asarray(y + skip.astype(y.dtype, copy=False))
+        return _sum_where(there, y, skip)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         y, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
-        return self._add(x, y), after, ResidualTape(tape)
+        mask, there = None if given.filled else given.mask, None
+        if given.lengths is not None or mask is not None:
+            there = steps_there(given.lengths, mask, np.shape(x))
+        return self._add(x, y, there), after, ResidualTape(tape, there)
 
     def stream(self, batch: int = 1, state: Any = None) -> ResidualStream:
         """The layer one step at a time, as `Sequential.stream`."""
@@ -419,7 +445,19 @@ class Residual(Wrapper):
         if trace:
             ask_for_trace(tape)
         dx, dbefore = back_in(self, "layer", tape.layer, dy, dstate)
-        return dx if dy is None else dx + np.asarray(dy, dtype=dx.dtype), dbefore
+        if dy is not None:
+            dx = _sum_where(tape.there, dx, dy)
+        return dx, dbefore
+
+
+@underflows
+def _sum_where(there: NDArray[np.bool_] | None, array: Array, other: Any) -> Array:
+    """array + other, at other steps than these array alone; None: all steps."""
+    other = np.asarray(other, array.dtype)
+    if there is None:
+        return np.asarray(array + other)
+    where = there.reshape(there.shape + (1,) * (array.ndim - 2))
+    return np.asarray(np.add(array, other, where=where, out=array.copy()))
 
 
 class Bidirectional(_core.Bidirectional, Composition):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crnn.layers.base import as_array, valid_steps
 
 STEPS = ("lengths", "mask", "resets")
-"""Those that say something about the steps of x; evaluation has these alone."""
+"""Those that say something about the steps of x; evaluation has these and `filled` alone."""
 
 
 class Given(NamedTuple):
@@ -27,6 +27,8 @@ class Given(NamedTuple):
     first_row: int = 0
     first_step: int = 0
     layer: int = 0
+    filled: bool | None = None
+    """True: a layer before has given x outputs of its own at masked steps. None: False."""
 
     def part(self, i: int) -> Given:
         """What part i gets: the same under a number of its own.
@@ -41,7 +43,15 @@ class Given(NamedTuple):
 
     def without_steps(self) -> Given:
         """The same for what has no time axis."""
-        return self._replace(lengths=None, mask=None, resets=None)
+        return self._replace(lengths=None, mask=None, resets=None, filled=None)
+
+    def behind(self, part: Any) -> Given:
+        """The same for a layer that reads what `part` gives."""
+        if has_no_time_axis(part):
+            return self.without_steps()
+        if self.mask is not None and answers_masked(part):
+            return self._replace(filled=True)
+        return self
 
     def run(self, part: Any, x: Any, state: Any, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape of a part, from those of the arguments that its forward knows.
@@ -55,6 +65,8 @@ class Given(NamedTuple):
             False: evaluation, and no tape.
         """
         known = options_of(part)
+        if self.mask is not None and not self.filled and "mask" not in known:
+            x = _without_masked(x, self.mask)
         options = {
             name: value
             for name, value in zip(self._fields, self, strict=True)
@@ -63,7 +75,8 @@ class Given(NamedTuple):
         if keep:
             y, after, tape = part.forward(x, state, **options)
             return y, after, tape
-        y, after = part(x, state, **{name: options[name] for name in STEPS if name in options})
+        names = [name for name in (*STEPS, "filled") if name in options]
+        y, after = part(x, state, **{name: options[name] for name in names})
         return y, after, None
 
 
@@ -116,6 +129,10 @@ def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.boo
 
     A byte of a given array may have any value, such as in a view of uint8; NumPy counts with them.
     """
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: expected none for an input without a time axis, of shape {shape}"
+        )
     array, expected = as_array(name, value), f"booleans of shape (B={shape[0]}, T={shape[1]})"
     if array.dtype.kind != "b":
         raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
@@ -124,11 +141,28 @@ def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(array.view(np.uint8) != 0)
 
 
+def _without_masked(x: Any, mask: Any) -> Any:
+    """x with zeros at masked steps, for a layer that takes no mask: they may hold anything."""
+    if not isinstance(x, np.ndarray) or x.ndim < 2:
+        return x
+    there = check_steps("mask", mask, x.shape)
+    return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
+
+
 def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """A layer and all layers it is made of, each with its dotted place, "" for itself."""
     yield place, layer
     for name, part in getattr(layer, "parts", {}).items():
         yield from walk(part, f"{place}.{name}" if place else name)
+
+
+def answers_masked(layer: Any) -> bool:
+    """Whether a layer gives outputs of its own at masked steps, as recurrent layers repeat theirs.
+
+    It is what the layer's attribute `answers_masked` says, else whether its forward takes a mask.
+    """
+    answers = getattr(layer, "answers_masked", None)
+    return "mask" in options_of(layer) if answers is None else bool(answers)
 
 
 def has_no_time_axis(layer: Any) -> bool:

@@ -1,7 +1,8 @@
 """What layers share that treat every step alike and have no state.
 
-Each works on rows, (N, features), the valid steps of the input one after the other; what lies past
-a row's end is left out of the computation and is 0 in the output and the gradient.
+Each works on rows, (N, features), the valid steps of the input one after the other. Steps past a
+row's end and masked steps are left out of the computation; output and gradient are 0 there. Masked
+steps that hold outputs of a layer before (`filled`) are computed like others.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from crnn.layers.base import (
     as_array,
     check_count,
     check_no_state,
-    valid_steps,
 )
+from crnn.layers.options import steps_there
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -61,6 +62,9 @@ class Pointwise(Layer):
     #: How many of the last axes of the input belong to one step: 0 for symbols.
     _feature_axes = 1
 
+    #: y is 0 at masked steps: a layer behind this one leaves them out too.
+    answers_masked = False
+
     @abstractmethod
     def _check(self, x: Any) -> Array:
         """The input as an array of the right kind, (..., features) or (...,) symbols."""
@@ -73,17 +77,24 @@ class Pointwise(Layer):
     def _rows_back(self, memory: Any, dy: Array) -> Array | None:
         """dx of the rows from dy (N, features); adds to the gradients."""
 
+    def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
+        """y, None: evaluation, keeps nothing. `steps` are lengths, mask and filled of `forward`."""
+        given = {name: value for name, value in steps.items() if value is not None}
+        return self.forward(x, state, training=False, **given)[:2]
+
     def forward(
         self,
         x: Any,
         state: None = None,
         *,
         lengths: Any = None,
+        mask: Any = None,
         training: bool = True,
         call: int = 0,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
+        filled: bool = False,
     ) -> tuple[Array, None, PointwiseTape]:
         """y, None, tape.
 
@@ -94,11 +105,16 @@ class Pointwise(Layer):
         state : None
         lengths : (B,) integers, optional
             Steps of each row that are there; past them y is 0.
+        mask : (B, T) booleans, optional
+            False: a step that is not read; y and dx are 0 there.
         training : bool, default True
             False: as in evaluation.
         call, first_row, first_step, layer : int, default 0
             Number of this call, of the input's first row and first step, and of this layer in a
             model: what Dropout draws is a function of its seed and of these.
+        filled : bool, default False
+            True: x at masked steps is the output of a layer before, and is read. Compositions pass
+            it.
         """
         check_no_state(type(self).__name__, "state", state)
         check_count("call", call, 64)
@@ -108,7 +124,10 @@ class Pointwise(Layer):
         steps = self._check(x)
         split = steps.ndim - self._feature_axes
         lead = steps.shape[:split]
-        valid = None if lengths is None else valid_steps(lengths, lead)
+        mask = None if filled else mask
+        valid = None
+        if lengths is not None or mask is not None:
+            valid = steps_there(lengths, mask, lead)
         flat = (math.prod(lead), *steps.shape[split:])
         # Side by side, so that NumPy's sums over a row run in one order.
         rows = np.ascontiguousarray(steps.reshape(flat) if valid is None else steps[valid])
