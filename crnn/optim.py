@@ -23,6 +23,7 @@ from crnn.layers.base import (
     check_layer,
     check_names,
     check_number,
+    underflows,
 )
 from crnn.layers.options import walk
 
@@ -220,11 +221,13 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients that are not frozen together, in float64."""
         return math.sqrt(math.fsum(_core.sum_squares(grad) for grad in self._grads.values()))
 
+    @underflows
     def scale_grads(self, factor: float) -> None:
         """Multiply all gradients, as where those of several batches were added up."""
         for grad in self._all_grads:
             grad *= factor
 
+    @underflows
     def step(self) -> float:
         """Clip, update the parameters, set the gradients to zero.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, as_array, check_names
+from crnn.layers.base import Array, as_array, check_names, underflows
 
 _BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger than memory
 
@@ -40,6 +40,7 @@ class Standardizer:
     mean: Floats | None = None
     scale: Floats | None = None
 
+    @underflows
     def fit(self, x: Any) -> "Standardizer":
         """Find mean and scale, in float64, and return the object itself.
 
@@ -80,6 +81,7 @@ class Standardizer:
         self.mean, self.scale = mean, np.where(_constant(scale, mean, count), 1.0, scale)
         return self
 
+    @underflows
     def transform(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
         """Return (x - mean) / scale.
 
@@ -99,6 +101,7 @@ class Standardizer:
         array, mean, scale = self._checked(x, columns)
         return ((array - mean) / scale).astype(_kind(array), copy=False)
 
+    @underflows
     def inverse(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
         """Return x * scale + mean: what `transform` made x of.
 

@@ -19,6 +19,7 @@ from crnn.layers.base import (
     check_product,
     check_seed,
     check_size,
+    underflows,
 )
 from crnn.layers.description import Widths
 from crnn.layers.pointwise import Draw, Flat, Pointwise, Shapes, WithParameters, check_floats
@@ -291,6 +292,7 @@ class LayerNorm(WithParameters):
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")
 
+    @underflows
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
         rows = rows.astype(self.dtype, copy=False)
         centred = rows - rows.mean(axis=1, keepdims=True)
@@ -301,6 +303,7 @@ class LayerNorm(WithParameters):
         params = self.params
         return params["gain"] * normal + params["bias"], (normal, scale)
 
+    @underflows
     def _rows_back(self, memory: Any, dy: Array) -> Array:
         normal, scale = memory
         dy = dy.astype(self.dtype, copy=False)

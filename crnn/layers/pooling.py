@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, Layer, as_array, check_no_state
+from crnn.layers.base import Array, Layer, as_array, check_no_state, underflows
 from crnn.layers.description import Widths
 from crnn.layers.options import steps_there, walk
 from crnn.layers.pointwise import Pointwise
@@ -74,6 +74,7 @@ class Pool(Layer):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, None, timeless=True)
 
+    @underflows
     def forward(
         self,
         x: Any,
@@ -121,6 +122,7 @@ class Pool(Layer):
         if tape.how != self.how:
             raise ValueError(f"tape: expected one of {self!r}, got one of Pool({tape.how!r})")
 
+    @underflows
     def backward(self, tape: PoolTape, dy: Any, dstate: None = None) -> tuple[Array, None]:
         """dx (B, T, F), None; `dy` None stands for zeros."""
         self.check_backward(tape, dstate)

@@ -101,11 +101,41 @@ PyObject *new_zeros(int ndim, const npy_intp *shape, int type) {
     return array;
 }
 
+PyObject *ignore_underflow(void) {
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    PyObject *errstate = numpy ? PyObject_GetAttrString(numpy, "errstate") : NULL;
+    PyObject *none = errstate ? PyTuple_New(0) : NULL;
+    PyObject *options = none ? Py_BuildValue("{s:s}", "under", "ignore") : NULL;
+    PyObject *scope = options ? PyObject_Call(errstate, none, options) : NULL;
+    PyObject *entered = scope ? PyObject_CallMethod(scope, "__enter__", NULL) : NULL;
+    if (!entered) Py_CLEAR(scope);
+    drop(entered);
+    drop(options);
+    drop(none);
+    drop(errstate);
+    drop(numpy);
+    return scope;
+}
+
+PyObject *end_ignoring(PyObject *scope, PyObject *result) {
+    PyObject *error = NULL, *value = NULL, *trace = NULL;
+    PyErr_Fetch(&error, &value, &trace);
+    PyObject *left = PyObject_CallMethod(scope, "__exit__", "OOO", Py_None, Py_None, Py_None);
+    if (!left) Py_CLEAR(result);
+    if (error) PyErr_Restore(error, value, trace);
+    drop(left);
+    drop(scope);
+    return result;
+}
+
 PyArrayObject *converted(PyArrayObject *array, int type, int flags) {
-    PyObject *result;
+    const bool narrower =
+        PyArray_ISFLOAT(array) && PyArray_ITEMSIZE(array) > (type == NPY_FLOAT64 ? 8 : 4);
+    PyObject *scope = narrower ? ignore_underflow() : NULL, *result;
+    if (narrower && !scope) return NULL;
     do result = PyArray_FROM_OTF((PyObject *)array, type, flags);
     while (!result && memory_retry());
-    return (PyArrayObject *)result;
+    return (PyArrayObject *)(scope ? end_ignoring(scope, result) : result);
 }
 
 /* *fresh: whether the array is a new one. */

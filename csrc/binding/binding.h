@@ -72,7 +72,12 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
 /* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
  * reference to `array`; returns a new one, or NULL with an exception. */
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
-/* NumPy's conversion of an array; a new reference, or NULL with an exception. */
+/* numpy.errstate(under="ignore"), entered: numbers too small become 0 until `end_ignoring`, which
+ * hands on a result of the calls between. NULL with an exception. */
+PyObject *ignore_underflow(void);
+PyObject *end_ignoring(PyObject *scope, PyObject *result);
+/* NumPy's conversion of an array; a new reference, or NULL with an exception. Numbers too small for
+ * a narrower type become 0, also where the caller lets underflow raise. */
 PyArrayObject *converted(PyArrayObject *array, int type, int flags);
 /* A new array in C order, not filled, on memory of NumPy's. */
 PyObject *new_plain_array(int ndim, const npy_intp *shape, int type);

@@ -22,12 +22,12 @@ static bool check_shapes(merge how, PyArrayObject *y_f, PyArrayObject *y_b) {
     return false;
 }
 
-/* Takes the reference to a new array. */
-static PyObject *halved(PyObject *array) {
-    PyObject *half = array ? PyFloat_FromDouble(0.5) : NULL;
-    PyObject *result = half ? PyNumber_InPlaceMultiply(array, half) : NULL;
-    drop(half);
-    drop(array);
+/* a * b by `multiply`, where numbers too small become 0. Takes both references. */
+static PyObject *product(binaryfunc multiply, PyObject *a, PyObject *b) {
+    PyObject *scope = a && b ? ignore_underflow() : NULL;
+    PyObject *result = scope ? end_ignoring(scope, multiply(a, b)) : NULL;
+    drop(a);
+    drop(b);
     return result;
 }
 
@@ -40,9 +40,9 @@ static PyObject *merged(merge how, PyObject *y_f, PyObject *y_b) {
         return y;
     }
     case MUL:
-        return PyNumber_Multiply(y_f, y_b);
+        return product(PyNumber_Multiply, Py_NewRef(y_f), Py_NewRef(y_b));
     case MEAN:
-        return halved(PyNumber_Add(y_f, y_b));
+        return product(PyNumber_InPlaceMultiply, PyNumber_Add(y_f, y_b), PyFloat_FromDouble(0.5));
     default:
         return PyNumber_Add(y_f, y_b);
     }
@@ -167,13 +167,6 @@ static PyObject *times(const PairTape *tape, PyArrayObject *dy, PyArrayObject *y
     return result;
 }
 
-static PyObject *half_of(PyArrayObject *dy) {
-    PyObject *half = PyFloat_FromDouble(0.5);
-    PyObject *result = half ? PyNumber_Multiply((PyObject *)dy, half) : NULL;
-    drop(half);
-    return result;
-}
-
 /* The gradients of both outputs from that of the merged one. */
 bool split_dy(const PairTape *tape, PyObject *given, both *out) {
     if (given == Py_None) {
@@ -194,7 +187,7 @@ bool split_dy(const PairTape *tape, PyObject *given, both *out) {
         out->b = out->f ? times(tape, dy, tape->y_f) : NULL;
         break;
     case MEAN:
-        out->f = half_of(dy);
+        out->f = product(PyNumber_Multiply, Py_NewRef((PyObject *)dy), PyFloat_FromDouble(0.5));
         out->b = Py_XNewRef(out->f);
         break;
     default:
