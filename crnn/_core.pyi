@@ -30,7 +30,7 @@ class Recurrent:
         mask: ArrayLike | None = None,
         resets: ArrayLike | None = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
@@ -61,9 +61,15 @@ class Recurrent:
     @property
     def grad_views(self) -> dict[str, _Array]: ...
     @property
+    def stochastic(self) -> bool: ...
+    @property
     def flat_params(self) -> _Array: ...
+    @flat_params.setter
+    def flat_params(self, value: ArrayLike) -> None: ...
     @property
     def flat_grads(self) -> _Array: ...
+    @flat_grads.setter
+    def flat_grads(self, value: ArrayLike) -> None: ...
 
 class RNN(Recurrent):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
@@ -116,7 +122,7 @@ class Bidirectional:
         mask: ArrayLike | None = None,
         resets: ArrayLike | None = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,

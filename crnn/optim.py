@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,15 +27,47 @@ from crnn.layers.base import (
     underflows,
 )
 from crnn.layers.options import walk
+from crnn.layers.parameters import writable
+
+
+def _key(array: Array) -> tuple[int, tuple[int, ...]]:
+    """What two views of one parameter have in common."""
+    return array.ctypes.data, array.shape
 
 
 def _names(params: Mapping[str, Array]) -> dict[str, str]:
     """For each parameter the first name that it has: a layer may stand in two places."""
     places: dict[tuple[int, tuple[int, ...]], str] = {}
-    return {
-        name: places.setdefault((array.ctypes.data, array.shape), name)
-        for name, array in params.items()
-    }
+    return {name: places.setdefault(_key(array), name) for name, array in params.items()}
+
+
+class _Owner(NamedTuple):
+    """The layer that has a parameter, as a function, and the parameter's name there."""
+
+    layer: Callable[[], Any]  # None where the layer is not there any more
+    name: str
+
+
+def _owners(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
+    """For each of these parameters of a model the innermost layer that has it."""
+    places = {_key(array): _Owner(_held(model), name) for name, array in params.items()}
+    for _, part in walk(model):
+        for name, array in part.params.items():
+            places[_key(array)] = _Owner(_held(part), name)
+    return {name: places[_key(array)] for name, array in params.items()}
+
+
+def _held(layer: Any) -> Callable[[], Any]:
+    """A function that returns a layer, which it keeps alive."""
+    return lambda: layer
+
+
+def _watched(layer: Any) -> Callable[[], Any]:
+    """A function that returns a layer, and None once nothing else keeps it alive."""
+    try:
+        return weakref.ref(layer)
+    except TypeError:  # None, or of a class without weak references
+        return _held(layer)
 
 
 def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
@@ -112,6 +145,10 @@ class Optimizer(ABC):
     Subclasses name their memory, arrays like the parameters that are zero at first, in `_memory`,
     their other arguments in `_settings`, and give `_update`.
 
+    A copy (`copy.deepcopy`, `pickle`) belongs to the model that is copied with it, as in
+    ``copy.deepcopy((model, optimizer))``. It does not keep that model alive. Copied without its
+    model, it has the memory alone, for `state_dict`; `step` raises RuntimeError.
+
     Attributes
     ----------
     steps : int
@@ -125,6 +162,7 @@ class Optimizer(ABC):
 
     _memory: tuple[str, ...] = ()
     _settings: tuple[str, ...] = ()
+    _copied = False
 
     def __init__(
         self,
@@ -140,13 +178,11 @@ class Optimizer(ABC):
         names = _names(params)
         first = dict.fromkeys(names.values())
         frozen = _frozen(freeze, names)
-        self._params = {name: params[name] for name in first if name not in frozen}
-        self._grads = {name: grads[name] for name in first if name not in frozen}
-        self._all_grads = [grads[name] for name in first]
-        self._model = model
-        self._parts, self._layout = _layout(model)  # the parts are kept, so that ids are theirs
-        self._frozen = {name: params[name] for name in first if name in frozen}
+        self._model = _held(model)
+        self._owners = _owners(model, {name: params[name] for name in first})
+        self._frozen = frozen
         self._in_run = False
+        self._take(params, grads)
         self.lr = lr
         self.clip_norm = _limit("clip_norm", clip_norm)
         self.clip_value = _limit("clip_value", clip_value)
@@ -157,6 +193,54 @@ class Optimizer(ABC):
             for name, array in self._params.items()
         }
 
+    def _take(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        """Work on these arrays, of all parameters by their first names."""
+        self._all_params = {name: params[name] for name in self._owners}
+        self._all_grads = [grads[name] for name in self._owners]
+        trained = [name for name in self._owners if name not in self._frozen]
+        self._params = {name: params[name] for name in trained}
+        self._grads = {name: grads[name] for name in trained}
+        if not self._copied:  # the parts are kept, so that ids are theirs
+            self._parts, self._layout = _layout(self._model())
+
+    def _find(self) -> None:
+        """Find the arrays of the model, where this is a copy.
+
+        Raises
+        ------
+        RuntimeError
+            If the model, or a layer of it, is not there.
+        """
+        if not self._copied:
+            return
+        owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
+        missing = [name for name, (layer, _) in owners.items() if layer is None]
+        if missing:
+            raise RuntimeError(
+                f"the model of this {type(self).__name__} is not there (its parameter {missing[0]} "
+                "is missing): the optimizer was copied or loaded without it. Copy both together, "
+                "(model, optimizer), or make a new optimizer for the model and load this one's "
+                "state_dict() into it"
+            )
+        if not hasattr(self, "_params"):
+            params = {name: layer.params[own] for name, (layer, own) in owners.items()}
+            self._take(params, {name: layer.grads[own] for name, (layer, own) in owners.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = vars(self).copy()
+        for name in ("_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout"):
+            state.pop(name, None)  # of the model
+        owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
+        copied = {"_owners": owners, "_model": self._model(), "_copied": True, "_in_run": False}
+        return state | copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(writable(state))
+        self._model = _watched(state["_model"])
+        self._owners = {
+            name: _Owner(_watched(layer), own) for name, (layer, own) in state["_owners"].items()
+        }
+
     def check_model(self, model: Any) -> None:
         """Check that the parameters of a model are those that are updated here or are frozen.
 
@@ -165,12 +249,15 @@ class Optimizer(ABC):
         ValueError
             The model has others as well, or lacks some: it is another one, or a layer was added,
             replaced or removed after the optimizer was made.
+        RuntimeError
+            The optimizer was copied without its model.
         """
-        known, there = _addresses(self._params | self._frozen), _addresses(model.params)
+        self._find()
+        known, there = _addresses(self._all_params), _addresses(model.params)
         shared = set(known.values()) & set(there.values())
         added = [name for name, address in there.items() if address not in shared]
         removed = [name for name, address in known.items() if address not in shared]
-        if (added or removed) and not shared and model is not self._model:
+        if (added or removed) and not shared and model is not self._model():
             raise ValueError("optimizer: expected one made for this model, got one of another")
         if added:
             raise ValueError(
@@ -186,9 +273,14 @@ class Optimizer(ABC):
 
     def _check_own_model(self) -> None:
         """`check_model` of the model it was made for, where that may have changed."""
-        parts, layout = _layout(self._model)
+        model = self._model()
+        if self._copied:  # which keeps neither the model nor its parts alive
+            if model is not None:
+                self.check_model(model)
+            return
+        parts, layout = _layout(model)
         if layout != self._layout:
-            self.check_model(self._model)
+            self.check_model(model)
             self._parts, self._layout = parts, layout
 
     @property
@@ -219,11 +311,13 @@ class Optimizer(ABC):
 
     def grad_norm(self) -> float:
         """Euclidean norm of all gradients that are not frozen together, in float64."""
+        self._find()
         return math.sqrt(math.fsum(_core.sum_squares(grad) for grad in self._grads.values()))
 
     @underflows
     def scale_grads(self, factor: float) -> None:
         """Multiply all gradients, as where those of several batches were added up."""
+        self._find()
         for grad in self._all_grads:
             grad *= factor
 
@@ -243,7 +337,10 @@ class Optimizer(ABC):
         ValueError
             If the model has other parameters than when the optimizer was made: a layer was added,
             replaced or removed. Nothing has changed then.
+        RuntimeError
+            If the model is not there: the optimizer was copied without it.
         """
+        self._find()
         self._check_own_model()
         norm = clipped = self._norm()
         if self.clip_value is not None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from crnn.layers import options
 from crnn.layers.base import check_size
+from crnn.layers.calls import numbered
 from crnn.layers.composition import Sequential
 from crnn.layers.places import add_place
 from crnn.windows import Item, Window
@@ -151,7 +152,8 @@ class Truncated:
 
     def _piece(self, item: Item, state: Any, counts: Mapping[str, int]) -> tuple[Piece, Any]:
         options = item.options | {name: n for name, n in counts.items() if name in self._known}
-        y, after, tape = self.model.forward(item.x, state, **options)
+        with numbered(counts["call"]):
+            y, after, tape = self.model.forward(item.x, state, **options)
         return Piece(item, state, dict(counts), tape, after), y
 
     def backward(self, walk: Walk, dy: Any) -> None:

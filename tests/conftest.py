@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 import crnn
 from crnn import _core, reference
+from crnn.layers.options import options_of
 
 settings.register_profile(
     "crnn",
@@ -299,12 +300,19 @@ def valid_steps(lengths, T):
     return np.arange(T) < np.asarray(lengths)[:, None]
 
 
+def first_call(layer):
+    """Options of forward with which a layer drops the same each time."""
+    return {"call": 0} if "call" in options_of(layer) else {}
+
+
 def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **options):
     """Everything that a walk forward and back gives, by name, from random dy and dstate.
 
-    The gradients start at 0. `spoil(dy)` may write into dy before it is used.
+    The gradients start at 0. `spoil(dy)` may write into dy before it is used. The call is 0 unless
+    it is given: the same call drops the same.
     """
     layer.zero_grad()
+    options = first_call(layer) | options
     y, end, tape = layer.forward(x, state, lengths=lengths, **options)
     dy, dend = like((y, end), np.random.default_rng(5))
     if spoil:

@@ -138,10 +138,10 @@ def ends(B, steps, seed=2):
     return lengths
 
 
-def walk(model, source, target, dlogits=None, **options):
+def walk(model, source, target, dlogits=None, *, call=0, **options):
     """What a walk forward and back gives, by name; the gradients start at 0."""
     model.zero_grad()
-    logits, tape = model.forward(source, target, **options)
+    logits, tape = model.forward(source, target, call=call, **options)
     if dlogits is None:
         dlogits = np.random.default_rng(5).normal(size=logits.shape).astype(logits.dtype)
     dsource = model.backward(tape, dlogits)

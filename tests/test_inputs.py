@@ -15,6 +15,7 @@ from conftest import (
     every_cell,
     every_reading,
     fill,
+    first_call,
     forward_backward,
     leaves,
     like,
@@ -158,11 +159,12 @@ def test_layouts_in_every_layer(name, symbols, layout, dtype):
 
 def compare_layouts(layer, plain, layout):
     """x and dy lying along each of their axes in turn."""
-    y, end, tape = layer.forward(plain)
+    options = first_call(layer)
+    y, end, tape = layer.forward(plain, **options)
     dy, dend = like((y, end), np.random.default_rng(2))
     expected = layer.backward(tape, dy, dend)
     for axis in range(dy.ndim):
-        found_y, found_end, found = layer.forward(layout(plain, axis % plain.ndim))
+        found_y, found_end, found = layer.forward(layout(plain, axis % plain.ndim), **options)
         assert_same_bits([found_y, found_end], [y, end])
         assert_same_bits(layer.backward(found, layout(dy, axis), dend), expected)
 
@@ -226,7 +228,7 @@ def test_other_float_types_are_cast(name, symbols, other, dtype):
     def run(type_):
         layer.zero_grad()
         given = {key: cast(value, type_) for key, value in drawn.items()}
-        y, end, tape = layer.forward(given["x"], given["state"])
+        y, end, tape = layer.forward(given["x"], given["state"], **first_call(layer))
         back = layer.backward(tape, given["dy"], given["dstate"])
         return [y, end, back, {key: grad.copy() for key, grad in layer.grads.items()}]
 

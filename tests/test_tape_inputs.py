@@ -9,7 +9,7 @@ import mmap
 import numpy as np
 import pytest
 from conftest import LAYERS, assert_same_bits, copied, every_reading, fill, leaves, like
-from seq2seqs import KINDS
+from seq2seqs import KINDS, model_of
 
 import crnn
 from crnn import _core
@@ -76,7 +76,7 @@ def test_edits_between_forward_and_backward(name, symbols, edit):
 @pytest.mark.parametrize("name", KINDS)
 def test_edits_between_forward_and_backward_of_models(name, edit):
     def walk(edit):
-        model = KINDS[name].model()
+        model = model_of(name)
         source, target = KINDS[name].inputs(B, T, 4)
         lengths = LENGTHS.clip(1), np.array([4, 1, 2])
         logits, tape = model.forward(

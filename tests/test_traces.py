@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import CELLS, LAYERS, VARIED, assert_close, assert_same_bits, like
+from conftest import CELLS, LAYERS, VARIED, assert_close, assert_same_bits, first_call, like
 
 import crnn
 from crnn import _core
@@ -16,7 +16,7 @@ LENGTHS = [7, 0, 4]
 def walked(layer, x, trace=True, **options):
     """The tape of a walk forward and back, from random dy and dstate."""
     layer.zero_grad()
-    y, end, tape = layer.forward(x, **options)
+    y, end, tape = layer.forward(x, **first_call(layer) | options)
     dy, dend = like((y, end), np.random.default_rng(5))
     layer.backward(tape, dy, dend, **({"trace": True} if trace else {}))
     return tape

@@ -58,9 +58,11 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("size", [1e-300, 1e-40, 1.0, 100.0, 800.0, 1e30])
 def test_cross_entropy(options, size, dtype):
+    rng = np.random.default_rng(0)
     size = min(size, 1e30) if dtype == "float32" else size
-    logits = (RNG.normal(size=(B, T, K)) * size).astype(dtype)
-    targets = RNG.integers(0, K, (B, T))
+    logits = (rng.normal(size=(B, T, K)) * size).astype(dtype)
+    targets = rng.integers(0, K, (B, T))
+    targets[:, 0] = 1  # with the weight of the others alone a gradient may be beyond float32
     expected = losses.cross_entropy(logits, targets, **options)
     with raising():
         found = losses.cross_entropy(logits, targets, **options)
@@ -100,7 +102,7 @@ def test_optimizers(make, options, dtype):
 
 
 def test_scaling():
-    small = np.float32([[1e-38, 1e-42, 0.0]])
+    small = np.float32([[0.0, 0.0, 1e-42]])
     x = np.array([[0.0, 1e-200, 5e-324], [1e-308, 2e-200, 1.0], [0.0, 3e-200, 1e-300]])
     with raising():
         scaler = Standardizer().fit(x)

@@ -22,6 +22,7 @@ from crnn.layers.base import (
     check_positive,
     underflows,
 )
+from crnn.layers.options import is_stochastic
 
 Array = NDArray[np.float64]
 
@@ -152,8 +153,9 @@ def gradcheck(
     lengths : array (B,) of integers, optional
         Steps in each row. Not passed on when None.
     **options
-        Further arguments of ``forward``, such as ``mask``, ``resets`` or ``call``. What is dropped
-        in training is a function of such arguments, so gradients can be checked with it.
+        Further arguments of ``forward``, such as ``mask``, ``resets`` or ``call``, which is 0 by
+        default. What is dropped in training is a function of such arguments, so gradients can be
+        checked with it.
     epsilon : float
         The step, in the unit of the numbers moved. The default, near the cube root of float64's
         rounding unit, balances the rounding of the loss against its third derivative.
@@ -204,6 +206,8 @@ def gradcheck(
     x = _map(_input, x) if isinstance(x, tuple) else _input(x)
     if lengths is not None:
         options["lengths"] = lengths
+    if is_stochastic(layer):  # each run drops the same
+        options.setdefault("call", 0)
     run = _Run(as_dtype(copy.deepcopy(layer), "float64"), x, options)
     rng = np.random.default_rng(0)
     run.given = _map(_to_float64, state)

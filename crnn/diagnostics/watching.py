@@ -17,6 +17,7 @@ from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import Part, parts_of
 from crnn.layers.base import check_layer, check_positive, check_size
+from crnn.layers.calls import numbered
 from crnn.layers.options import options_of, walk
 from crnn.layers.states import map_state
 from crnn.layers.tapes import Pieces, ask_for_trace
@@ -288,7 +289,8 @@ def _again(model: Any, piece: Piece, rows: NDArray[np.intp]) -> Any:
     known = options_of(model)
     options |= {name: count for name, count in piece.counts.items() if name in known}
     state = map_state(lambda part: part[rows], piece.state)
-    _, _, tape = model.forward(some, state, **options)
+    with numbered(piece.counts["call"]):
+        _, _, tape = model.forward(some, state, **options)
     return tape
 
 

@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from crnn.layers import description
+from crnn.layers.calls import Counting
 from crnn.layers.description import Widths
 from crnn.layers.description import build as build  # known by this name before
 from crnn.layers.description import describe as describe
+from crnn.layers.parameters import Parameters, writable
+from crnn.layers.parameters import as_array as as_array
 from crnn.summary import Summary, summarize
 
 Array = NDArray[Any]
@@ -33,19 +36,6 @@ def underflows(function: _Function) -> _Function:
             return function(*args, **kwargs)
 
     return cast(_Function, quiet)
-
-
-class Parameters(dict[str, Array]):
-    """Arrays by name, where assigning to a name writes into the array that the layer computes with.
-
-    >>> layer.params["b"] = 0.0            # doctest: +SKIP
-    >>> layer.params["W_h"] = np.eye(4)    # doctest: +SKIP
-    """
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self:
-            raise KeyError(f"{name}: the layer has no such parameter; it has {', '.join(self)}")
-        self[name][...] = value
 
 
 def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
@@ -132,16 +122,6 @@ def check_layer(name: str, layer: Any) -> None:
         raise TypeError(f"{name}: expected a layer, got {layer!r:.100}{why}")
 
 
-def as_array(name: str, value: Any) -> Array:
-    """Anything as an array, or a TypeError that names the argument."""
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name}: expected an array, got what NumPy cannot make one of ({error})"
-        ) from None
-
-
 def check_product(names: str, *sizes: int) -> None:
     """ValueError unless arrays of all these sizes together can be counted in bytes."""
     if math.prod(sizes) > np.iinfo(np.intp).max // 64:
@@ -197,7 +177,7 @@ def _forbid_instances(cls: Any) -> None:
     abc.update_abstractmethods(cls)
 
 
-class Layer:
+class Layer(Counting):
     """Base of all layers.
 
     A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``, and
@@ -207,6 +187,10 @@ class Layer:
     stand wherever a layer of crnn can. ``config`` holds the arguments it is made with;
     `parameter_count` says how many parameters they make, so that a file cannot claim more than it
     holds.
+
+    What a layer draws in training is a function of ``call``. Where forward is given none, the layer
+    counts: ``calls`` is the number of the next call. A forward that takes ``call`` and calls other
+    layers hands it on to them.
 
     Raises
     ------
@@ -253,10 +237,18 @@ class Layer:
         """Parameters: name -> array, to be edited in place."""
         return Parameters(self.param_views)
 
+    @params.setter
+    def params(self, values: Mapping[str, Any]) -> None:
+        assign_all("params", self.params, values)
+
     @property
     def grads(self) -> Parameters:
         """Gradients: name -> array, what `backward` added up since `zero_grad`."""
         return Parameters(self.grad_views)
+
+    @grads.setter
+    def grads(self, values: Mapping[str, Any]) -> None:
+        assign_all("grads", self.grads, values)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -352,9 +344,7 @@ class Layer:
         """
         params = self.params
         check_names("state_dict", params, state)
-        arrays = {name: check_fits(name, state[name], params[name]) for name in params}
-        for name, array in arrays.items():
-            params[name] = array
+        params.update({name: check_fits(name, state[name], params[name]) for name in params})
 
     def astype(self, dtype: DTypeLike) -> Layer:
         """A copy with parameters of another float type; its gradients are zero."""
@@ -364,6 +354,13 @@ class Layer:
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         """Give all parameters another type, in place, and set the gradients to zero."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take up what was pickled or copied; parameters that cannot be written are copied."""
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        self.__dict__.update(writable(attributes or {}))
+        for name, value in (slots or {}).items():
+            setattr(self, name, value)
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -394,6 +391,12 @@ def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]
             f"{name}: expected {list(expected)}; "
             f"missing: {missing or 'none'}, unknown: {unknown or 'none'}"
         )
+
+
+def assign_all(name: str, arrays: Parameters, values: Mapping[str, Any]) -> None:
+    """Copy a value into each of the arrays, or into none: there must be one for every name."""
+    check_names(name, arrays, values)
+    arrays.update(values)
 
 
 def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:

@@ -24,7 +24,7 @@ from crnn.layers.composition import Composition, Residual, RunsParts, Sequential
 from crnn.layers.conditioned import Conditioned
 from crnn.layers.dense import Dropout
 from crnn.layers.description import Widths, build, describe, widths_of
-from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
+from crnn.layers.options import Given, check_steps, has_no_time_axis, is_from_outside, walk
 from crnn.layers.places import back_in, run_in
 from crnn.layers.pointwise import Pointwise
 from crnn.layers.recurrent import Recurrent
@@ -117,8 +117,8 @@ class Checkpointed(RunsParts):
     Notes
     -----
     Outputs and last state have the bits that they have without windows; so have the gradients of a
-    single recurrent layer, whose sums go on from window to window. `x` and the parameters must be
-    the same when `backward` computes the windows again.
+    single recurrent layer, whose sums go on from window to window. The parameters must be the same
+    when `backward` computes the windows again; of x the tape has a copy.
 
     What is dropped is what the layer itself drops, without windows.
 
@@ -147,6 +147,14 @@ class Checkpointed(RunsParts):
         return {"layer": self.layer}
 
     @property
+    def stochastic(self) -> bool:
+        """Whether the layer draws, or a part from outside the package may.
+
+        Windows are computed twice, so no part may count by itself.
+        """
+        return super().stochastic or any(is_from_outside(part) for _, part in walk(self.layer))
+
+    @property
     def param_views(self) -> dict[str, Array]:
         return dict(self.layer.params)
 
@@ -172,7 +180,7 @@ class Checkpointed(RunsParts):
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         if not keep:
             return run_in(self, "layer", given, x, state, keep)
-        array = as_array("x", x)
+        array = _core.kept(as_array("x", x))
         given = _checked(given, array)
         echoes = self._echoes(given, array.shape)
         starts, y = [], np.empty(0)

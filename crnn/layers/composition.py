@@ -20,8 +20,10 @@ from crnn.layers.options import (
     answers_masked,
     check_backward,
     has_no_time_axis,
+    is_stochastic,
     steps_there,
 )
+from crnn.layers.parameters import WithoutBuffer
 from crnn.layers.places import add_place, back_in, check_in, run_in, shown
 from crnn.layers.pooling import warn_of_reversed
 from crnn.layers.recurrent import Recurrent, cell_classes
@@ -62,12 +64,19 @@ class Composition(Layer):
         }
 
     @property
+    def stochastic(self) -> bool:
+        """Whether any of the parts draws random numbers in training that depend on `call`."""
+        return any(map(is_stochastic, self.parts.values()))
+
+    @property
     def param_views(self) -> dict[str, Array]:
         return self._nested("params")
 
     @property
     def grad_views(self) -> dict[str, Array]:
         return self._nested("grads")
+
+    flat_params, flat_grads = WithoutBuffer(), WithoutBuffer()
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         for part in self.parts.values():
@@ -105,7 +114,7 @@ class RunsParts(Composition):
         mask: Any = None,
         resets: Any = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
@@ -126,15 +135,17 @@ class RunsParts(Composition):
             True: the state starts anew before this step.
         training : bool, default True
             False: nothing is dropped.
-        call, first_row, first_step, layer : int, default 0
-            Number of this call, of the first row and the first step of x, and of this layer in what
-            it is a part of: they decide, with the parts' seeds, what is dropped. Parts are numbered
+        call : int, optional
+            Number of this call. None: the next one of `calls`, where the parts draw anything.
+        first_row, first_step, layer : int, default 0
+            Number of the first row and the first step of x, and of this layer in what it is a part
+            of: they decide, with `call` and the parts' seeds, what is dropped. Parts are numbered
             from `layer`.
         filled : bool, default False
             True: x at masked steps is the output of a layer before, which layers of single steps
             read. Compositions pass it.
         """
-        counts = call, first_row, first_step, layer
+        counts = self.call_number(call, training), first_row, first_step, layer
         given = Given(lengths, mask, resets, training, *counts, filled or None)
         return self._run(x, state, given, keep=True)
 
@@ -545,4 +556,4 @@ class Bidirectional(_core.Bidirectional, Composition):
     def __setstate__(self, state: tuple[Any, Any, str, dict[str, Any]]) -> None:
         forward_layer, backward_layer, merge, attributes = state
         _core.Bidirectional.__init__(self, forward_layer, backward_layer, merge)
-        self.__dict__.update(attributes)
+        super().__setstate__(attributes)

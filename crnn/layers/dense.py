@@ -22,6 +22,7 @@ from crnn.layers.base import (
     underflows,
 )
 from crnn.layers.description import Widths
+from crnn.layers.parameters import EmptyBuffer
 from crnn.layers.pointwise import Draw, Flat, Pointwise, Shapes, WithParameters, check_floats
 
 
@@ -90,6 +91,8 @@ class Dense(WithParameters):
             "seed": self.seed,
         }
 
+    _keeps_rows = True
+
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.input_size, "I")
 
@@ -152,6 +155,7 @@ class Embedding(WithParameters):
         return {"K": self.K, "size": self.size, "dtype": self.dtype.name, "seed": self.seed}
 
     _feature_axes = 0
+    _keeps_rows = True
 
     def _check(self, x: Any) -> Array:
         array = as_array("x", x)
@@ -197,7 +201,8 @@ class Dropout(Pointwise):
     seed : int, optional
         What is dropped is a function of it, of the row's number, the step and the feature, and of
         `call` and `layer`, arguments of forward that `fit` and compositions give: the same call
-        drops the same. None draws one.
+        drops the same. Without `call` each training call has the next number of `calls`. None draws
+        one.
 
     Raises
     ------
@@ -207,12 +212,18 @@ class Dropout(Pointwise):
 
     _leading = ("p",)
     keeps_features = True
+    flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
     def __init__(self, p: float, *, variational: bool = False, seed: int | None = None) -> None:
         if not isinstance(p, (int, float, np.number)) or not 0 <= p < 1:
             raise ValueError(f"p: expected a probability, 0 <= p < 1, got {p!r}")
         self.p, self.variational = float(p), bool(variational)
         self.seed = check_seed(seed)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether anything is dropped."""
+        return self.p > 0
 
     @property
     def config(self) -> dict[str, Any]:

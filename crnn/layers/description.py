@@ -124,7 +124,8 @@ def describe(layer: Layer) -> dict[str, Any]:
             "layer: expected one of a subclass of crnn.Layer, the last one defined under its name, "
             f"got {layer!r:.100} of {type(layer)!r}"
         )
-    return {"class": name, "config": layer.config}
+    calls = {"calls": layer.calls} if isinstance(layer.calls, int) and layer.calls > 0 else {}
+    return {"class": name, "config": layer.config} | calls
 
 
 def opened(description: Any) -> tuple[type[Layer], Mapping[str, Any]]:
@@ -154,7 +155,13 @@ def build(description: Mapping[str, Any]) -> Layer:
         If the description is no such mapping or names a class that is not known.
     """
     cls, config = opened(description)
-    return cls.from_config(config)
+    calls = description.get("calls", 0)
+    if type(calls) is not int or not 0 <= calls < 2**64:
+        raise ValueError(f"calls: expected an integer from 0 to 2**64 - 1, got {calls!r:.60}")
+    layer = cls.from_config(config)
+    if calls:
+        layer.calls = calls
+    return layer
 
 
 def check_options(described: Any, made: Any, place: str = "layer") -> None:

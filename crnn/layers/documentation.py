@@ -48,9 +48,12 @@ _SHARED = """
         W_x (G*H, I), W_h (G*H, P), b (G*H,) in row blocks of H by `gate_order`<b_hn>. Options add:
         p_i, p_f, p_o (H,) of peepholes; gain_x, gain_h (G*H,) and gain_c, b_c (H,) of
         normalisation; W_p (P, H); h0 (P,), c0 (H,) learned. They can be edited in place and outlive
-        the layer.
+        the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
-        The same numbers as one vector each.
+        The same numbers as one vector each; assigning copies into it.
+    calls : int
+        How many training calls were given no `call`, where anything is drawn: the number of the
+        next one.
     gate_order : tuple of str
         <gates>.
     input_size, hidden_size, output_size, dtype, seed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn.layers.base import as_array, valid_steps
+from crnn.layers.calls import numbered
 
 STEPS = ("lengths", "mask", "resets")
 """Those that say something about the steps of x; evaluation has these and `filled` alone."""
@@ -23,7 +25,7 @@ class Given(NamedTuple):
     mask: Any = None
     resets: Any = None
     training: bool = True
-    call: int = 0
+    call: int | None = 0  # None: nothing that is known to draw depends on it
     first_row: int = 0
     first_step: int = 0
     layer: int = 0
@@ -73,11 +75,18 @@ class Given(NamedTuple):
             if name in known and value is not None
         }
         if keep:
-            y, after, tape = part.forward(x, state, **options)
+            with self._numbering(part):
+                y, after, tape = part.forward(x, state, **options)
             return y, after, tape
         names = [name for name in (*STEPS, "filled") if name in options]
         y, after = part(x, state, **{name: options[name] for name in names})
         return y, after, None
+
+    def _numbering(self, part: Any) -> AbstractContextManager[None]:
+        """Gives the number of the call to layers that a part from outside the package calls."""
+        if not self.training or self.call is None or not is_from_outside(part):
+            return nullcontext()
+        return numbered(self.call)
 
 
 EVALUATION = Given(training=False)
@@ -103,6 +112,21 @@ def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
             if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
                 break
     return frozenset(names)
+
+
+def is_from_outside(layer: Any) -> bool:
+    """Whether the forward of a layer is not one of this package."""
+    module = getattr(type(layer).forward, "__module__", None) or "crnn"  # None: of the core
+    return bool(module.partition(".")[0] != "crnn")
+
+
+def is_stochastic(part: Any) -> bool:
+    """Whether forward of a part takes `call` and draws what depends on it.
+
+    A forward from outside the package that takes `call` is taken to draw.
+    """
+    takes_call = "call" in options_of(part)
+    return takes_call and (is_from_outside(part) or bool(part.stochastic))
 
 
 def check_backward(part: Any, tape: Any, dstate: Any) -> None:

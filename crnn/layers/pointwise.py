@@ -24,6 +24,7 @@ from crnn.layers.base import (
     check_no_state,
 )
 from crnn.layers.options import steps_there
+from crnn.layers.parameters import assign, writable
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -35,6 +36,16 @@ class PointwiseTape(NamedTuple):
     shape: tuple[int, ...]
     valid: NDArray[np.bool_] | None
     memory: Any
+
+
+class _Counts(NamedTuple):
+    """The arguments of forward that random numbers are a function of."""
+
+    training: bool
+    call: int | None = None
+    first_row: int = 0
+    first_step: int = 0
+    layer: int = 0
 
 
 class Draw(NamedTuple):
@@ -62,6 +73,9 @@ class Pointwise(Layer):
     #: How many of the last axes of the input belong to one step: 0 for symbols.
     _feature_axes = 1
 
+    #: Whether `_rows_back` needs the rows as they are: then a tape has a copy of them.
+    _keeps_rows = False
+
     #: y is 0 at masked steps: a layer behind this one leaves them out too.
     answers_masked = False
 
@@ -80,7 +94,10 @@ class Pointwise(Layer):
     def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
         """y, None: evaluation, keeps nothing. `steps` are lengths, mask and filled of `forward`."""
         given = {name: value for name, value in steps.items() if value is not None}
-        return self.forward(x, state, training=False, **given)[:2]
+        if type(self).forward is not Pointwise.forward or "forward" in vars(self):
+            return self.forward(x, state, training=False, **given)[:2]
+        check_no_state(type(self).__name__, "state", state)
+        return self._run(x, _Counts(False), keep=False, **given)[0], None
 
     def forward(
         self,
@@ -90,7 +107,7 @@ class Pointwise(Layer):
         lengths: Any = None,
         mask: Any = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
@@ -109,18 +126,33 @@ class Pointwise(Layer):
             False: a step that is not read; y and dx are 0 there.
         training : bool, default True
             False: as in evaluation.
-        call, first_row, first_step, layer : int, default 0
-            Number of this call, of the input's first row and first step, and of this layer in a
-            model: what Dropout draws is a function of its seed and of these.
+        call : int, optional
+            Number of this call. None: the next one of `calls`, for a layer that draws anything.
+        first_row, first_step, layer : int, default 0
+            Number of the input's first row and first step, and of this layer in a model: what
+            Dropout draws is a function of its seed, of `call` and of these.
         filled : bool, default False
             True: x at masked steps is the output of a layer before, and is read. Compositions pass
             it.
         """
         check_no_state(type(self).__name__, "state", state)
-        check_count("call", call, 64)
         check_count("first_row", first_row, 64)
         check_count("first_step", first_step, 32)
         check_count("layer", layer, 32)
+        counts = _Counts(training, call, first_row, first_step, layer)
+        y, valid, memory = self._run(x, counts, True, lengths, mask, filled)
+        return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
+
+    def _run(
+        self,
+        x: Any,
+        counts: _Counts,
+        keep: bool,
+        lengths: Any = None,
+        mask: Any = None,
+        filled: bool = False,
+    ) -> tuple[Array, NDArray[np.bool_] | None, Any]:
+        """y, the valid steps, and what `_rows_back` needs, which is the tape's own with `keep`."""
         steps = self._check(x)
         split = steps.ndim - self._feature_axes
         lead = steps.shape[:split]
@@ -131,10 +163,12 @@ class Pointwise(Layer):
         flat = (math.prod(lead), *steps.shape[split:])
         # Side by side, so that NumPy's sums over a row run in one order.
         rows = np.ascontiguousarray(steps.reshape(flat) if valid is None else steps[valid])
-        draw = Draw(training, call, first_row, first_step, layer, lead, valid)
-        out, memory = self._rows(self._check_rows(rows), draw)
-        y = _place(out, lead, valid)
-        return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
+        if keep and self._keeps_rows and valid is None:
+            rows = _core.kept(rows)
+        rows, number = self._check_rows(rows), self.call_number(counts.call, counts.training) or 0
+        check_count("call", number, 64)
+        out, memory = self._rows(rows, Draw(*counts._replace(call=number), lead, valid))
+        return _place(out, lead, valid), valid, memory
 
     def _check_rows(self, rows: Array) -> Array:
         """Checks of values, which hold for valid steps alone."""
@@ -211,6 +245,9 @@ class Flat:
         self.params = np.zeros(count, dtype=dtype)
         self.grads = np.zeros(count, dtype=dtype)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(writable(state))
+
     def views(self, buffer: Array) -> dict[str, Array]:
         """The views of a buffer by name."""
         found, begin = {}, 0
@@ -246,13 +283,21 @@ class InOneBuffer(Layer):
 
     @property
     def flat_params(self) -> Array:
-        """All parameters as one vector."""
+        """All parameters as one vector. Assigning copies into it."""
         return self._flat.params
+
+    @flat_params.setter
+    def flat_params(self, values: Any) -> None:
+        assign("flat_params", self._flat.params, values)
 
     @property
     def flat_grads(self) -> Array:
-        """All gradients as one vector."""
+        """All gradients as one vector. Assigning copies into it."""
         return self._flat.grads
+
+    @flat_grads.setter
+    def flat_grads(self, values: Any) -> None:
+        assign("flat_grads", self._flat.grads, values)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crnn.layers.base import Array, Layer, as_array, check_no_state, underflows
 from crnn.layers.description import Widths
 from crnn.layers.options import steps_there, walk
+from crnn.layers.parameters import EmptyBuffer
 from crnn.layers.pointwise import Pointwise
 
 HOW = ("last", "mean", "max")
@@ -60,6 +61,7 @@ class Pool(Layer):
 
     _leading = ("how",)
     keeps_features = True
+    flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
     def __init__(self, how: str = "last") -> None:
         if how not in HOW:

@@ -20,6 +20,7 @@ from crnn.layers import init
 from crnn.layers.base import Array, Layer, check_fits, check_number, check_seed
 from crnn.layers.description import Widths
 from crnn.layers.documentation import document
+from crnn.layers.parameters import writable
 
 
 class Options(TypedDict, total=False):
@@ -169,7 +170,7 @@ class Recurrent(Layer):
         self._remake(arguments, flat_params)
         self.flat_grads[...] = flat_grads
         self.seed = seed
-        self.__dict__.update(attributes)
+        self.__dict__.update(writable(attributes))
 
 
 def cell_classes() -> dict[str, type[Any]]:

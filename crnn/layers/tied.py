@@ -138,6 +138,8 @@ class TiedDense(WithParameters):
     def _owner(self) -> tuple[Any, ...]:
         return (*super()._owner(), self.embedding.K, self.embedding.size)
 
+    _keeps_rows = True
+
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.embedding.size, "size")
 

@@ -175,6 +175,11 @@ class SequenceAutoencoder(EncoderDecoder):
         return own | {name: part for name, part in self.model.parts.items() if name != "encoder"}
 
     @property
+    def stochastic(self) -> bool:
+        """Whether the parts draw, or the steps that are fed are drawn."""
+        return self._teacher.stochastic
+
+    @property
     def output_size(self) -> int:
         """I, or K."""
         return self.model.output_size
@@ -198,7 +203,7 @@ class SequenceAutoencoder(EncoderDecoder):
         *,
         lengths: Any = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         layer: int = 0,
     ) -> tuple[Array, None, AutoencoderTape]:
@@ -228,7 +233,7 @@ class SequenceAutoencoder(EncoderDecoder):
             (read, fed, ends),
             lengths=ends,
             training=training,
-            call=call,
+            call=self.call_number(call, training),
             first_row=first_row,
             layer=layer,
         )

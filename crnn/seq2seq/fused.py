@@ -177,7 +177,7 @@ def decode(
     told = tuple(zip(layers, states, numbers, [level.dropout for level in levels], strict=True))
     queries = _query_map(model, "params")
     attended = memory.keys, memory.values, memory.lengths, *queries
-    noise = given.training, given.call, given.first_row
+    noise = given.training, given.call or 0, given.first_row
     y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
     context = tape.contexts
     return Decoded(y, context, tape.weights, target, FusedTape(tape, table, _made_of(model)))

@@ -117,7 +117,7 @@ class Seq2Seq(Seq2SeqParts):
         source_lengths: Any = None,
         target_lengths: Any = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         layer: int = 0,
     ) -> tuple[Array, Seq2SeqTape]:
@@ -134,8 +134,10 @@ class Seq2Seq(Seq2SeqParts):
             Steps of each row that are there. What stands in padding is not looked at.
         training : bool, default True
             False: nothing is dropped.
-        call, first_row, layer : int, default 0
-            They decide, with the parts' seeds, what is dropped: as in every layer.
+        call : int, optional
+            Number of this call. None: the next one of `calls`, where the parts draw anything.
+        first_row, layer : int, default 0
+            They decide, with `call` and the parts' seeds, what is dropped: as in every layer.
 
         Returns
         -------
@@ -149,9 +151,10 @@ class Seq2Seq(Seq2SeqParts):
         TypeError, ValueError
             For arrays of other types or shapes, symbols that are none, lengths out of range.
         """
-        given = check_given(training, call, first_row, layer)
-        lengths = (source_lengths, target_lengths)
-        return self.run(*self.checked(source, target_in, *lengths), given)
+        check_counts(call, first_row, layer)
+        checked = self.checked(source, target_in, source_lengths, target_lengths)
+        number = self.call_number(call, training)
+        return self.run(*checked, Given(None, None, None, training, number, first_row, 0, layer))
 
     def checked(
         self,
@@ -358,9 +361,9 @@ class Seq2Seq(Seq2SeqParts):
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
 
-def check_given(training: bool, call: int, first_row: int, layer: int) -> Given:
-    """What a forward is told besides its arrays, checked."""
-    check_count("call", call, 64)
+def check_counts(call: int | None, first_row: int, layer: int) -> None:
+    """Check the numbers that forward takes besides its arrays."""
+    if call is not None:
+        check_count("call", call, 64)
     check_count("first_row", first_row, 64)
     check_count("layer", layer, 32)
-    return Given(None, None, None, training, call, first_row, 0, layer)

@@ -14,7 +14,7 @@ from crnn.layers.base import Array, Layer, check_no_state, check_seed
 from crnn.layers.composition import Composition
 from crnn.layers.description import build, describe
 from crnn.layers.options import Given
-from crnn.seq2seq.model import Seq2Seq, check_given
+from crnn.seq2seq.model import Seq2Seq, check_counts
 from crnn.seq2seq.tape import Seq2SeqTape
 
 
@@ -55,8 +55,9 @@ class TeacherForcing(Composition):
     probability : float or callable, default 1.0
         Of each step, but the first, being fed the true symbol; else it is fed what the model itself
         finds likeliest after the step before, with no gradient through that choice: scheduled
-        sampling (Bengio et al. 2015). A callable is asked with ``call``, in `fit` the number of
-        updates done: a schedule. 0 is free running. Models of vectors are fed their own output.
+        sampling (Bengio et al. 2015). A callable is asked with the number of the call, in `fit` the
+        number of updates done: a schedule. 0 is free running. Models of vectors are fed their own
+        output.
     seed : int, optional
         Each decision is a function of it, ``call``, the row and the step. None draws one.
 
@@ -99,6 +100,11 @@ class TeacherForcing(Composition):
         return self.model.parts
 
     @property
+    def stochastic(self) -> bool:
+        """Whether the model draws, or the symbols that are fed are drawn."""
+        return super().stochastic or self.probability != 1
+
+    @property
     def output_size(self) -> int:
         """That of the model."""
         return self.model.output_size
@@ -128,7 +134,7 @@ class TeacherForcing(Composition):
         *,
         lengths: Any = None,
         training: bool = True,
-        call: int = 0,
+        call: int | None = None,
         first_row: int = 0,
         layer: int = 0,
     ) -> tuple[Array, None, TeacherForcingTape]:
@@ -145,8 +151,10 @@ class TeacherForcing(Composition):
             As in every layer.
         """
         check_no_state(type(self).__name__, "state", state)
-        given = check_given(training, call, first_row, layer)
+        check_counts(call, first_row, layer)
         checked = self.model.checked(*_triple(x), lengths, lengths_name="lengths")
+        number = self.call_number(call, training)
+        given = Given(None, None, None, training, number, first_row, 0, layer)
         own = self._own(checked[1].shape, given) if training else None
         logits, tape = self.model.run(*checked, given, own)
         return logits, None, TeacherForcingTape(tape, len(x))
@@ -154,13 +162,14 @@ class TeacherForcing(Composition):
     def _own(self, shape: tuple[int, ...], given: Given) -> NDArray[np.bool_] | None:
         """(B, T): which steps are fed the model's own output; None if none is."""
         probability = self.probability
-        p = _checked(probability(given.call) if callable(probability) else probability)
+        call = given.call or 0
+        p = _checked(probability(call) if callable(probability) else probability)
         if p == 1:
             return None
         own = np.ones(shape[:2], bool)
         if p > 0:
             rows, steps = (places.ravel() for places in np.indices(shape[:2]))
-            counts = self.seed, given.call, given.first_row, given.layer
+            counts = self.seed, call, given.first_row, given.layer
             drawn = _core.dropout(np.ones((rows.size, 1)), p, rows, steps, *counts)
             own = (drawn > 0).reshape(shape[:2])  # dropped with p, those that are told
         own[:, :1] = False

@@ -101,7 +101,8 @@ PyObject *new_zeros(int ndim, const npy_intp *shape, int type) {
     return array;
 }
 
-PyObject *ignore_underflow(void) {
+/* numpy.errstate(under="ignore"), entered; NULL with an exception. */
+static PyObject *ignore_underflow(void) {
     PyObject *numpy = PyImport_ImportModule("numpy");
     PyObject *errstate = numpy ? PyObject_GetAttrString(numpy, "errstate") : NULL;
     PyObject *none = errstate ? PyTuple_New(0) : NULL;
@@ -117,8 +118,13 @@ PyObject *ignore_underflow(void) {
     return scope;
 }
 
-PyObject *end_ignoring(PyObject *scope, PyObject *result) {
-    PyObject *error = NULL, *value = NULL, *trace = NULL;
+/* NumPy's conversion where the one before raised FloatingPointError: once more, without underflow;
+ * what is too large for the type raises again. */
+static PyObject *converted_again(PyArrayObject *array, int type, int flags) {
+    PyErr_Clear();
+    PyObject *scope = ignore_underflow(), *error = NULL, *value = NULL, *trace = NULL;
+    if (!scope) return NULL;
+    PyObject *result = PyArray_FROM_OTF((PyObject *)array, type, flags);
     PyErr_Fetch(&error, &value, &trace);
     PyObject *left = PyObject_CallMethod(scope, "__exit__", "OOO", Py_None, Py_None, Py_None);
     if (!left) Py_CLEAR(result);
@@ -129,13 +135,12 @@ PyObject *end_ignoring(PyObject *scope, PyObject *result) {
 }
 
 PyArrayObject *converted(PyArrayObject *array, int type, int flags) {
-    const bool narrower =
-        PyArray_ISFLOAT(array) && PyArray_ITEMSIZE(array) > (type == NPY_FLOAT64 ? 8 : 4);
-    PyObject *scope = narrower ? ignore_underflow() : NULL, *result;
-    if (narrower && !scope) return NULL;
+    PyObject *result;
     do result = PyArray_FROM_OTF((PyObject *)array, type, flags);
     while (!result && memory_retry());
-    return (PyArrayObject *)(scope ? end_ignoring(scope, result) : result);
+    if (!result && PyErr_ExceptionMatches(PyExc_FloatingPointError))
+        result = converted_again(array, type, flags);
+    return (PyArrayObject *)result;
 }
 
 /* *fresh: whether the array is a new one. */

@@ -172,13 +172,39 @@ static PyObject *layer_kwargs(const call_arguments *given) {
     return kwargs;
 }
 
+/* Whether the parts draw what depends on `call`: the attribute of crnn.Layer, which the types of
+ * the core lack. -1 with an exception. */
+static int pair_draws(Bidirectional *self) {
+    PyObject *value = PyObject_GetAttrString((PyObject *)self, "stochastic");
+    if (!value && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    const int draws = value ? PyObject_IsTrue(value) : -1;
+    drop(value);
+    return draws;
+}
+
+/* The pair's own number for a training call that was given none: a new reference, or NULL where
+ * nothing is drawn. False with an exception. */
+static bool number_call(Bidirectional *self, const call_arguments *given, PyObject **number) {
+    const int training = given->training ? PyObject_IsTrue(given->training) : 0;
+    *number = NULL;
+    if (given->call || training <= 0) return training >= 0;
+    const int draws = pair_draws(self);
+    if (draws > 0) *number = next_call((PyObject *)self);
+    return draws == 0 || *number;
+}
+
 static PyObject *parse_and_run(Bidirectional *self, PyObject *args, PyObject *kwargs, bool keep) {
     call_arguments given;
-    if (!call_parse(&given, args, kwargs, keep)) return NULL;
+    PyObject *number, *result = NULL;
+    if (!call_parse(&given, args, kwargs, keep) || !number_call(self, &given, &number)) return NULL;
+    if (number) given.call = number;
     PyObject *options = layer_kwargs(&given);
-    PyObject *result =
-        options ? run(self, keep, given.x, given.state ? given.state : Py_None, options) : NULL;
+    if (options) result = run(self, keep, given.x, given.state ? given.state : Py_None, options);
     drop(options);
+    drop(number);
     return result;
 }
 
@@ -402,7 +428,7 @@ static PyGetSetDef bidirectional_attributes[] = {
 static PyMethodDef bidirectional_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))bidirectional_forward, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
-               "training=True, call=0, first_row=0, first_step=0, layer=0)\n--\n\n"
+               "training=True, call=None, first_row=0, first_step=0, layer=0)\n--\n\n"
                "y, (state, state), tape: both directions, merged.")},
     {"backward", (PyCFunction)(void (*)(void))bidirectional_backward, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"

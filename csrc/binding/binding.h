@@ -72,12 +72,8 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
 /* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
  * reference to `array`; returns a new one, or NULL with an exception. */
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
-/* numpy.errstate(under="ignore"), entered: numbers too small become 0 until `end_ignoring`, which
- * hands on a result of the calls between. NULL with an exception. */
-PyObject *ignore_underflow(void);
-PyObject *end_ignoring(PyObject *scope, PyObject *result);
 /* NumPy's conversion of an array; a new reference, or NULL with an exception. Numbers too small for
- * a narrower type become 0, also where the caller lets underflow raise. */
+ * a narrower type become 0, also where underflow raises. */
 PyArrayObject *converted(PyArrayObject *array, int type, int flags);
 /* A new array in C order, not filled, on memory of NumPy's. */
 PyObject *new_plain_array(int ndim, const npy_intp *shape, int type);
@@ -197,6 +193,9 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer);
 bool recurrent_ready(const Recurrent *self);
 int recurrent_clear(Recurrent *self); /* tp_clear */
 
+/* Whether a layer draws random numbers in training: dropout of h, zoneout, weight drop. */
+bool layer_draws(const crnn_layer *layer);
+
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
 
 typedef struct call {
@@ -217,6 +216,8 @@ typedef struct call_arguments {
 } call_arguments;
 
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
+/* Counts a training call that was given no `call`: its number, a new reference, or NULL. */
+PyObject *next_call(PyObject *layer);
 /* With `keep`, for a tape: x is private to the call. */
 bool call_init(call *c, module_state *module, const held_layer *held, const call_arguments *given,
                bool keep);

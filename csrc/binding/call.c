@@ -127,10 +127,24 @@ bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool fo
         return PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOO:__call__", fewer, &given->x,
                                            &given->state, &given->lengths, &given->mask,
                                            &given->resets);
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOOOOOO:forward", names, &given->x,
-                                       &given->state, &given->lengths, &given->mask, &given->resets,
-                                       &given->training, &given->call, &given->first_row,
-                                       &given->first_step, &given->layer);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOOOOOO:forward", names, &given->x,
+                                     &given->state, &given->lengths, &given->mask, &given->resets,
+                                     &given->training, &given->call, &given->first_row,
+                                     &given->first_step, &given->layer))
+        return false;
+    if (given->call == Py_None) given->call = NULL;
+    return true;
+}
+
+PyObject *next_call(PyObject *layer) {
+    PyObject *method = PyObject_GetAttrString(layer, "next_call");
+    if (!method && PyErr_ExceptionMatches(PyExc_AttributeError)) { /* a type of the core */
+        PyErr_Clear();
+        return PyLong_FromLong(0);
+    }
+    PyObject *number = method ? PyObject_CallNoArgs(method) : NULL;
+    drop(method);
+    return number;
 }
 
 bool call_init(call *c, module_state *module, const held_layer *held, const call_arguments *given,

@@ -22,54 +22,59 @@ static bool check_shapes(merge how, PyArrayObject *y_f, PyArrayObject *y_b) {
     return false;
 }
 
-/* a * b by `multiply`, where numbers too small become 0. Takes both references. */
-static PyObject *product(binaryfunc multiply, PyObject *a, PyObject *b) {
-    PyObject *scope = a && b ? ignore_underflow() : NULL;
-    PyObject *result = scope ? end_ignoring(scope, multiply(a, b)) : NULL;
-    drop(a);
-    drop(b);
+/* to [count] = a + b, half of that, or a * b: plain loops, because NumPy reports what underflows,
+ * and what stands past a row's end. */
+#define COMBINE(real, count, how, a, b, to) \
+    for (npy_intp i = 0; i < (count); i++) \
+        (to)[i] = (how) == MUL    ? (a)[i] * (b)[i] \
+                  : (how) == MEAN ? ((a)[i] + (b)[i]) * (real)0.5 \
+                                  : (a)[i] + (b)[i];
+
+/* A new array, of two dense ones of a type and a shape. */
+static PyArrayObject *combined(merge how, crnn_dtype dtype, PyArrayObject *a, PyArrayObject *b) {
+    PyArrayObject *result =
+        (PyArrayObject *)new_plain_array(PyArray_NDIM(a), PyArray_DIMS(a), typenum_of(dtype));
+    if (!result) return NULL;
+    const npy_intp count = PyArray_SIZE(result);
+    const void *one = PyArray_DATA(a), *two = PyArray_DATA(b);
+    void *to = PyArray_DATA(result);
+    if (dtype == CRNN_F64) {
+        COMBINE(double, count, how, (const double *)one, (const double *)two, (double *)to)
+    } else {
+        COMBINE(float, count, how, (const float *)one, (const float *)two, (float *)to)
+    }
     return result;
 }
 
-static PyObject *merged(merge how, PyObject *y_f, PyObject *y_b) {
-    switch (how) {
-    case CONCAT: {
-        PyObject *both = PyTuple_Pack(2, y_f, y_b);
-        PyObject *y = both ? PyArray_Concatenate(both, 2) : NULL;
-        drop(both);
-        return y;
-    }
-    case MUL:
-        return product(PyNumber_Multiply, Py_NewRef(y_f), Py_NewRef(y_b));
-    case MEAN:
-        return product(PyNumber_InPlaceMultiply, PyNumber_Add(y_f, y_b), PyFloat_FromDouble(0.5));
-    default:
-        return PyNumber_Add(y_f, y_b);
-    }
+static PyArrayObject *joined(PyArrayObject *y_f, PyArrayObject *y_b) {
+    PyObject *both = PyTuple_Pack(2, y_f, y_b);
+    PyObject *y = both ? PyArray_Concatenate(both, 2) : NULL;
+    drop(both);
+    return (PyArrayObject *)y;
 }
 
-/* An output as floats. */
+/* An output as dense floats. */
 static PyArrayObject *floats_of(PyObject *y, crnn_dtype dtype) {
+    const int flags = NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY;
     PyArrayObject *array = (PyArrayObject *)y;
-    if (PyArray_ISFLOAT(array)) return (PyArrayObject *)Py_NewRef(y);
-    if (PyArray_ISINTEGER(array) || PyArray_ISBOOL(array))
-        return converted(array, typenum_of(dtype), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+    if (PyArray_ISFLOAT(array) || PyArray_ISINTEGER(array) || PyArray_ISBOOL(array))
+        return converted(array, typenum_of(dtype), flags);
     set_array_error(PyExc_TypeError, "y", "real numbers from both layers", array);
     return NULL;
 }
 
+static bool is_double(PyObject *y) { return PyArray_TYPE((PyArrayObject *)y) == NPY_FLOAT64; }
+
 PyArrayObject *merge_outputs(merge how, crnn_dtype dtype, const both *results) {
-    PyArrayObject *y_f = floats_of(PyTuple_GetItem(results->f, 0), dtype), *y_b = NULL;
-    PyObject *y = NULL;
-    if (y_f) y_b = floats_of(PyTuple_GetItem(results->b, 0), dtype);
-    if (y_b && check_shapes(how, y_f, y_b)) y = merged(how, (PyObject *)y_f, (PyObject *)y_b);
+    PyObject *one = PyTuple_GetItem(results->f, 0), *two = PyTuple_GetItem(results->b, 0);
+    if (is_double(one) || is_double(two)) dtype = CRNN_F64;
+    PyArrayObject *y_f = floats_of(one, dtype), *y_b = y_f ? floats_of(two, dtype) : NULL;
+    PyArrayObject *y = NULL;
+    if (y_b && check_shapes(how, y_f, y_b))
+        y = how == CONCAT ? joined(y_f, y_b) : combined(how, dtype, y_f, y_b);
     drop(y_f);
     drop(y_b);
-    if (!y || (PyArray_Check(y) && PyArray_NDIM((PyArrayObject *)y) == 3))
-        return (PyArrayObject *)y;
-    PyErr_Format(PyExc_TypeError, "y: expected an array (B, T, H) from merging, got %.200R", y);
-    drop(y);
-    return NULL;
+    return y;
 }
 
 /* ---- the tape */
@@ -151,20 +156,19 @@ static PyObject *columns_of(PyArrayObject *dy, npy_intp from, npy_intp to) {
     return array_view(dy, 3, shape, PyArray_STRIDES(dy), from * PyArray_STRIDE(dy, 2), 0);
 }
 
-/* dy o y, both dense and of the tape's type and shape. Past a row's end dy may be infinite, and y
- * is 0 there: NumPy would warn of a product that is not read. */
-static PyObject *times(const PairTape *tape, PyArrayObject *dy, PyArrayObject *y) {
+/* A new array of the tape's shape: half of dy, which is dense. */
+static PyObject *halved(const PairTape *tape, PyArrayObject *dy) {
     const npy_intp count = PyArray_MultiplyList(tape->shape, 3);
-    PyObject *result = new_plain_array(3, tape->shape, typenum_of(tape->dtype));
-    void *to = result ? PyArray_DATA((PyArrayObject *)result) : NULL;
-    const void *a = PyArray_DATA(dy), *b = PyArray_DATA(y);
-    for (npy_intp i = 0; result && i < count; i++) {
+    PyObject *half = new_plain_array(3, tape->shape, typenum_of(tape->dtype));
+    void *to = half ? PyArray_DATA((PyArrayObject *)half) : NULL;
+    const void *from = PyArray_DATA(dy);
+    for (npy_intp i = 0; half && i < count; i++) {
         if (tape->dtype == CRNN_F64)
-            ((double *)to)[i] = ((const double *)a)[i] * ((const double *)b)[i];
+            ((double *)to)[i] = 0.5 * ((const double *)from)[i];
         else
-            ((float *)to)[i] = ((const float *)a)[i] * ((const float *)b)[i];
+            ((float *)to)[i] = 0.5f * ((const float *)from)[i];
     }
-    return result;
+    return half;
 }
 
 /* The gradients of both outputs from that of the merged one. */
@@ -175,7 +179,7 @@ bool split_dy(const PairTape *tape, PyObject *given, both *out) {
         return true;
     }
     const dims shape = {3, {tape->shape[0], tape->shape[1], tape->shape[2]}, {"B", "T", "H"}};
-    PyArrayObject *dy = float_array("dy", given, tape->dtype, &shape, tape->merge == MUL);
+    PyArrayObject *dy = float_array("dy", given, tape->dtype, &shape, tape->merge != CONCAT);
     if (!dy) return false;
     switch (tape->merge) {
     case CONCAT:
@@ -183,11 +187,11 @@ bool split_dy(const PairTape *tape, PyObject *given, both *out) {
         out->b = out->f ? columns_of(dy, tape->split, tape->shape[2]) : NULL;
         break;
     case MUL:
-        out->f = times(tape, dy, tape->y_b);
-        out->b = out->f ? times(tape, dy, tape->y_f) : NULL;
+        out->f = (PyObject *)combined(MUL, tape->dtype, tape->y_b, dy);
+        out->b = out->f ? (PyObject *)combined(MUL, tape->dtype, tape->y_f, dy) : NULL;
         break;
     case MEAN:
-        out->f = product(PyNumber_Multiply, Py_NewRef((PyObject *)dy), PyFloat_FromDouble(0.5));
+        out->f = halved(tape, dy);
         out->b = Py_XNewRef(out->f);
         break;
     default:

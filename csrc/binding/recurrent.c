@@ -121,3 +121,8 @@ bool recurrent_ready(const Recurrent *self) {
                     "the layer has no parameters yet: its __init__ was not called");
     return false;
 }
+
+bool layer_draws(const crnn_layer *layer) {
+    return layer->recurrent_dropout != 0 || layer->weight_drop != 0 || layer->zoneout_h != 0 ||
+           layer->zoneout_c != 0;
+}

@@ -72,6 +72,16 @@ static PyObject *forward_tuple(const forward_result *out) {
     return tuple;
 }
 
+/* Takes the number of a training call from the layer's count, unless it was given. */
+static bool number_call(Recurrent *self, const held_layer *held, const call_arguments *given,
+                        crnn_noise *noise) {
+    if (given->call || !noise->on || !layer_draws(&held->layer)) return true;
+    PyObject *number = next_call((PyObject *)self);
+    const bool counted = number && parse_count("calls", number, &noise->call);
+    drop(number);
+    return counted;
+}
+
 static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool keep) {
     forward_result out = {0};
     state_arrays initial = {0};
@@ -82,6 +92,7 @@ static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool 
     if (keep && (out.tape = tape_new(self->module, &held.layer))) c = &out.tape->call;
     if ((!keep || out.tape) && call_init(c, self->module, &held, given, keep) &&
         state_parse(&initial, "state", &held.layer, c->rows.given.batch, given->state) &&
+        number_call(self, &held, given, &c->noise) &&
         forward_call(self->module, &held, c, &initial, &out))
         result = forward_tuple(&out);
     state_clear(&initial);

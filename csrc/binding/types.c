@@ -34,8 +34,55 @@ static int set_seed(Recurrent *self, PyObject *value, void *unused) {
     return parse_count("seed", value, &self->seed) ? 0 : -1;
 }
 
-/* Getters that all need a layer that is ready; `what` says which. */
-enum { INPUT_SIZE, HIDDEN_SIZE, WIDTH, DTYPE, PARAMS, GRADS, FLAT_PARAMS, FLAT_GRADS, NAMED };
+/* The attributes that need a layer that is ready; `what` says which. */
+enum {
+    INPUT_SIZE,
+    HIDDEN_SIZE,
+    WIDTH,
+    DTYPE,
+    PARAMS,
+    GRADS,
+    FLAT_PARAMS,
+    FLAT_GRADS,
+    NAMED,
+    DRAWS
+};
+
+static const char *flat_name(bool grads) { return grads ? "flat_grads" : "flat_params"; }
+
+/* Copies into the buffer. `layer.flat_params -= ...` assigns the buffer to itself. */
+static int set_flat(Recurrent *self, PyObject *value, void *what) {
+    const bool grads = (int)(intptr_t)what == FLAT_GRADS;
+    if (!value) {
+        PyErr_Format(PyExc_AttributeError, "%s: cannot be deleted", flat_name(grads));
+        return -1;
+    }
+    PyArrayObject *from = as_array(flat_name(grads), value);
+    held_layer held = {0};
+    if (!from || !layer_hold(&held, self)) {
+        drop(from);
+        return -1;
+    }
+    PyArrayObject *to = (PyArrayObject *)(grads ? held.flat_grads : held.flat_params);
+    const bool real = PyArray_ISINTEGER(from) || PyArray_ISFLOAT(from);
+    const bool fits = PyArray_NDIM(from) == 0 ||
+                      (PyArray_NDIM(from) == 1 && PyArray_DIM(from, 0) == PyArray_DIM(to, 0));
+    int result = -1;
+    if (from == to) {
+        result = 0;
+    } else if (real && fits) {
+        result = PyArray_CopyInto(to, from);
+    } else {
+        char expected[100];
+        PyOS_snprintf(expected, sizeof expected, "real numbers of shape (%lld,), or one number",
+                      (long long)PyArray_DIM(to, 0));
+        set_array_error(real ? PyExc_ValueError : PyExc_TypeError, flat_name(grads), expected,
+                        from);
+    }
+    drop(from);
+    layer_release(&held);
+    return result;
+}
 
 static PyObject *get_attribute(Recurrent *self, void *what) {
     if (!recurrent_ready(self)) return NULL;
@@ -48,6 +95,8 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
         return PyLong_FromSize_t(crnn_width(&self->layer));
     case NAMED:
         return options_show(&self->layer);
+    case DRAWS:
+        return PyBool_FromLong(layer_draws(&self->layer));
     case DTYPE:
         return (PyObject *)PyArray_DescrFromType(typenum_of(self->layer.dtype));
     case PARAMS:
@@ -63,6 +112,8 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
 
 #define ATTRIBUTE(name, what, doc) \
     {name, (getter)get_attribute, NULL, PyDoc_STR(doc), (void *)(intptr_t)what}
+#define FLAT(name, what, doc) \
+    {name, (getter)get_attribute, (setter)set_flat, PyDoc_STR(doc), (void *)(intptr_t)what}
 
 static PyGetSetDef recurrent_attributes[] = {
     ATTRIBUTE("input_size", INPUT_SIZE, "I, the number of inputs."),
@@ -72,8 +123,9 @@ static PyGetSetDef recurrent_attributes[] = {
     ATTRIBUTE("dtype", DTYPE, "numpy.dtype of parameters, outputs and states."),
     ATTRIBUTE("param_views", PARAMS, "dict of name -> array: views of flat_params."),
     ATTRIBUTE("grad_views", GRADS, "dict of name -> array: views of flat_grads."),
-    ATTRIBUTE("flat_params", FLAT_PARAMS, "All parameters as one vector."),
-    ATTRIBUTE("flat_grads", FLAT_GRADS, "All gradients as one vector: what backward added up."),
+    ATTRIBUTE("stochastic", DRAWS, "Whether forward draws random numbers in training."),
+    FLAT("flat_params", FLAT_PARAMS, "All parameters as one vector; assigning copies into it."),
+    FLAT("flat_grads", FLAT_GRADS, "All gradients as one vector; assigning copies into it."),
     {"seed", (getter)get_seed, (setter)set_seed,
      PyDoc_STR("What noise in training is a function of, besides the call."), NULL},
     {"gate_order", (getter)get_gate_order, NULL,
@@ -88,7 +140,7 @@ static PyGetSetDef recurrent_attributes[] = {
 static PyMethodDef recurrent_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))recurrent_forward, KEYWORDS,
      PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
-               "training=True, call=0, first_row=0, first_step=0, layer=0)\n--\n\n"
+               "training=True, call=None, first_row=0, first_step=0, layer=0)\n--\n\n"
                "y, state, tape: run the layer and keep what backward needs.")},
     {"backward", (PyCFunction)(void (*)(void))recurrent_backward, KEYWORDS,
      PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"
