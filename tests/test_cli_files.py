@@ -65,8 +65,8 @@ MODELS = {"train": CharModel, "translate": Translator}
 
 def lying(begun, tmp_path, name, path, value):
     """A folder whose checkpoint has another value at a place in what belongs to the run."""
-    tree, training = MODELS[name].read_tree(begun / name)
-    tree["training"] = inside = dict(training)
+    tree = MODELS[name].read_tree(begun / name)
+    tree["training"] = inside = dict(tree["training"])
     *where, last = path
     for key in where:
         inside[key] = dict(inside[key])

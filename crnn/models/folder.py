@@ -82,9 +82,9 @@ class InFolder(ABC):
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a model and what was saved with it of the run that trained it."""
         known = checkpoint.check_classes(classes)
-        tree, training = cls.read_tree(directory)
+        tree = cls.read_tree(directory)
         with checkpoint.blaming(Path(directory, CHECKPOINT)), with_classes(known):
-            return cls._of_tree(tree), training
+            return cls._of_tree(tree), training_of(tree)
 
     @classmethod
     def of_tree(cls, tree: Mapping[str, Any]) -> Self:
@@ -92,10 +92,8 @@ class InFolder(ABC):
         return cls._of_tree(tree)
 
     @classmethod
-    def read_tree(
-        cls, directory: str | os.PathLike[str]
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Read the tree of a model, which is not made yet, and what belongs to its run.
+    def read_tree(cls, directory: str | os.PathLike[str]) -> dict[str, Any]:
+        """Read the tree of a model, which is not made yet, and of its run.
 
         Raises
         ------
@@ -106,15 +104,18 @@ class InFolder(ABC):
         """
         path = Path(check_path(directory), CHECKPOINT)
         try:
-            tree = checkpoint.read(path, cls._kind)
+            return checkpoint.read(path, cls._kind)
         except (FileNotFoundError, NotADirectoryError):
             message = f"{directory}: no {CHECKPOINT} in this directory"
             raise FileNotFoundError(message) from None
-        with checkpoint.blaming(path):
-            (training,) = checkpoint.entries(tree, "training")
-            if not isinstance(training, dict | None):
-                raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
-        return tree, training
+
+
+def training_of(tree: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a tree has of the run that trains the model."""
+    (training,) = checkpoint.entries(tree, "training")
+    if not isinstance(training, dict | None):
+        raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
+    return training
 
 
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:

@@ -20,7 +20,7 @@ from crnn.callbacks import Callback, Progress
 from crnn.files import check_path
 from crnn.layers.base import check_positive
 from crnn.models.char_model import CELLS
-from crnn.models.folder import CHECKPOINT
+from crnn.models.folder import CHECKPOINT, training_of
 from crnn.position import Position
 from crnn.training import Trainer
 
@@ -229,8 +229,9 @@ class Run(ABC, Generic[Data]):
         ValueError
             It is damaged or has no run, or the settings or the data differ.
         """
-        tree, training = cls.model_class.read_tree(folder)
-        path = Path(folder, CHECKPOINT)
+        tree, path = cls.model_class.read_tree(folder), Path(folder, CHECKPOINT)
+        with checkpoint.blaming(path):
+            training = training_of(tree)
         if training is None:
             raise ValueError(f"{path}: holds a model without a run that could be resumed")
         with checkpoint.blaming(path):
@@ -263,12 +264,13 @@ class Run(ABC, Generic[Data]):
             There is a checkpoint that cannot be read: it may be one of a run.
         """
         try:
-            _, training = cls.model_class.read_tree(folder)
+            tree = cls.model_class.read_tree(folder)
         except FileNotFoundError:
             return False
-        if training is None:
-            return False
         with checkpoint.blaming(Path(folder, CHECKPOINT)):
+            training = training_of(tree)
+            if training is None:
+                return False
             return not Record.of(training, cls.settings_class, cls.source_class).finished
 
     # ---------------------------------------------------------------- what is told by each kind
