@@ -203,7 +203,6 @@ def test_a_head_that_is_trained_alone_is_named():
         def backward(self, *args):
             raise RuntimeError("broken")
 
-    del crnn.Layer.registry["Head"]
     model = crnn.Sequential([crnn.GRU(I, 4), Head(4, 2)])
     options = {"loss": crnn.losses.mse, "optimizer": crnn.optim.SGD(model, lr=0.1), "epochs": 1}
     data = [(X, np.zeros((B, T, 2), np.float32))]
@@ -218,7 +217,6 @@ def test_a_long_or_broken_repr_does_no_harm():
         def __repr__(self):
             raise ValueError("no name")
 
-    del crnn.Layer.registry["Unnamed"]
     layer = Unnamed(I, I)
     layer.way = "call"
     with pytest.raises(RuntimeError, match=r"^broken") as caught:
@@ -241,10 +239,6 @@ def test_an_interrupt_gets_no_note():
         def forward(self, *args, **kwargs):
             raise KeyboardInterrupt
 
-    del crnn.Layer.registry["Interrupted"]
     with pytest.raises(KeyboardInterrupt) as caught:
         crnn.Sequential([Interrupted(I, I)])(X)
     assert not hasattr(caught.value, "__notes__")
-
-
-del crnn.Layer.registry["Breaks"]
