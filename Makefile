@@ -21,6 +21,9 @@ MINUTES ?= 60
 ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
     tests/test_search.py tests/test_seq2seq_core.py tests/test_traces.py
 
+# The part that `make tsan` runs: what calls the core from several Python threads, or with a team.
+TSAN_TESTS ?= tests/test_signals.py tests/test_bits.py::test_one_layer_in_several_python_threads
+
 # Tests that need the cores for themselves.
 ALONE := tests/test_paths.py
 
@@ -46,7 +49,8 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan fuzz neon bench tasks notebooks course lint format wheel clean check
+.PHONY: help demo test build asan tsan clang fuzz neon bench tasks notebooks course lint format \
+    wheel clean check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -75,25 +79,41 @@ endif
 build: $(VENV)/test.stamp ## compile the core in place, for work on crnn itself
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 
-# The sanitized package lies in a folder of its own; PYTHONSAFEPATH keeps the checkout's from
-# being found first. Pytest leaves file descriptor 2 alone (--capture=sys): reports go there.
-ASAN_LIB = build/asan/lib
-ASAN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
-    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    PYTHONMALLOC=malloc PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(ASAN_LIB)
+# $(call sanitized,asan,address,Python tests): the C tests under a sanitizer, then the Python ones
+# with a package that is built with it. It lies in a folder of its own; PYTHONSAFEPATH keeps the
+# checkout's from being found first. Pytest leaves file descriptor 2 alone (--capture=sys): reports
+# go there.
+define sanitized
+@echo "Running the C tests under the $(2) sanitizer"
+@$(MAKE) --no-print-directory -C csrc -j$(CORES) $(1)
+@echo "Building crnn with the $(2) sanitizer"
+@rm -rf build/$(1)/lib
+@CRNN_SANITIZE=$(2) $(BIN)/python setup.py --quiet build --build-base build/$(1) \
+    --build-lib build/$(1)/lib
+@$($(1)_env) $(BIN)/python -c 'import crnn._core as c; \
+    assert "build/$(1)/lib" in c.__file__, c.__file__'
+@echo "Running $(3)"
+@$($(1)_env) $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -p no:cacheprovider \
+    --capture=sys $(PYTEST) $(3)
+endef
 
-asan: $(VENV)/test.stamp ## run the C tests and the core of the Python tests under sanitizers
-	@echo "Running the C tests under sanitizers"
-	@$(MAKE) --no-print-directory -C csrc -j$(CORES) asan
-	@echo "Building crnn with sanitizers"
-	@rm -rf $(ASAN_LIB)
-	@CRNN_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/asan \
-	    --build-lib $(ASAN_LIB)
-	@$(ASAN_ENV) $(BIN)/python -c 'import crnn._core as c; \
-	    assert "$(ASAN_LIB)" in c.__file__, c.__file__'
-	@echo "Running the core of the Python tests under sanitizers"
-	@$(ASAN_ENV) $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -p no:cacheprovider \
-	    --capture=sys $(PYTEST) $(ASAN_TESTS)
+sanitized_env = env LD_PRELOAD="$$($(CC) -print-file-name=lib$(1).so)" PYTHONMALLOC=malloc \
+    PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/$(1)/lib
+asan_env = $(call sanitized_env,asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+# The first words, and scalar code alone: see csrc/Makefile.
+tsan_env = $$(setarch -R true 2>/dev/null && echo setarch -R) $(call sanitized_env,tsan) \
+    TSAN_OPTIONS="halt_on_error=1 die_after_fork=0"
+
+asan: $(VENV)/test.stamp ## run C and Python tests under the address and behaviour sanitizers
+	$(call sanitized,asan,address,$(ASAN_TESTS))
+
+tsan: export CRNN_SKIP_ISA := avx2,avx512,neon
+tsan: $(VENV)/test.stamp ## run C and Python tests with threads under the thread sanitizer
+	$(call sanitized,tsan,thread,$(TSAN_TESTS))
+
+clang: ## run the C tests, compiled by clang
+	@echo "Running the C tests, compiled by clang"
+	@$(MAKE) --no-print-directory -C csrc -j$(CORES) clang
 
 fuzz: build ## load mutated files for an hour (MINUTES=5: for less)
 	@$(BIN)/python tests/fuzzing.py --minutes $(MINUTES)

@@ -8,8 +8,9 @@ Environment variables:
 
 CRNN_SKIP_ISA=avx512,avx2
     Leave out levels that the compiler cannot build.
-CRNN_SANITIZE=1
-    Build with the address and undefined-behaviour sanitizers, and with new memory that holds NaN.
+CRNN_SANITIZE=address|thread
+    Build with the address and undefined-behaviour sanitizers, and with new memory that holds NaN;
+    or with the thread sanitizer.
 CFLAGS=-g
     Keep debugging symbols. They are left out of other builds, even where Python itself was built
     with -g: they make the extension ten times as large.
@@ -29,7 +30,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, OptionError
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # has no limited API
-SANITIZE = os.environ.get("CRNN_SANITIZE", "0") not in ("", "0")
+SANITIZE = os.environ.get("CRNN_SANITIZE", "")
 SYMBOLS = any(word.startswith("-g") for word in os.environ.get("CFLAGS", "").split())
 HEADERS = (".h", ".inc", ".def", ".mk")  # a change in one of these recompiles every file
 
@@ -66,6 +67,16 @@ def chosen_levels(flags, machine):
     return [level for level in levels if level not in skip]
 
 
+def sanitizer_flags(flags):
+    """Return the flags of the sanitizer in CRNN_SANITIZE, for the compiler and for the linker."""
+    if not SANITIZE:
+        return [], []
+    if SANITIZE not in ("address", "thread"):
+        raise OptionError(f"CRNN_SANITIZE is {SANITIZE}; it can be address or thread")
+    link = flags[f"LDFLAGS_{SANITIZE}"]
+    return flags["CFLAGS_sanitize"] + flags[f"CFLAGS_{SANITIZE}"] + link, link
+
+
 class BuildCore(build_ext):
     """Compile each file with the flags of its instruction set, then link the one extension."""
 
@@ -74,16 +85,18 @@ class BuildCore(build_ext):
         build = self.get_finalized_command("build")
         self.flags = read_flags()
         self.levels = chosen_levels(self.flags, target_machine(build.plat_name))
+        self.sanitize_compile, self.sanitize_link = sanitizer_flags(self.flags)
         if self.build_temp is None:
-            options = "-".join(self.levels) + "-sanitize" * SANITIZE + "-symbols" * SYMBOLS
+            kinds = filter(None, [SANITIZE, "symbols" * SYMBOLS])
+            options = "-".join([*self.levels, *kinds])
             suffix = sysconfig.get_config_var("EXT_SUFFIX")
             self.build_temp = os.path.join(build.build_base, f"objects-{options}{suffix}")
         super().finalize_options()
 
     def build_extension(self, ext):
         """Compile what is out of date, several files at a time, and link."""
-        if SANITIZE:
-            ext.extra_link_args += self.flags["LDFLAGS_sanitize"]
+        ext.extra_link_args += self.sanitize_link
+        if SANITIZE == "address":
             ext.define_macros.append(("CRNN_POISON", "1"))
         for level in self.levels:
             if level != "scalar":
@@ -129,11 +142,8 @@ class BuildCore(build_ext):
         """Return the flags for files of one instruction set, or for all others (None)."""
         kind = "MSVC" if self.compiler.compiler_type == "msvc" else "CFLAGS"
         flags = self.flags[f"{kind}_base"] + (self.flags[f"{kind}_{level}"] if level else [])
-        if SANITIZE:
-            flags = flags + self.flags["CFLAGS_sanitize"] + self.flags["LDFLAGS_sanitize"]
-        elif kind == "CFLAGS" and not SYMBOLS:
-            flags = flags + self.flags["CFLAGS_release"]
-        return flags
+        release = kind == "CFLAGS" and not SANITIZE and not SYMBOLS
+        return flags + self.sanitize_compile + (self.flags["CFLAGS_release"] if release else [])
 
 
 core = Extension(

@@ -20,7 +20,16 @@ def show_config() -> dict[str, Any]:
     Returns
     -------
     dict
-        "crnn", "isa", "isa_available", "threads", "numpy", "python", "machine".
+        "crnn", "isa", "isa_available", "threads", "numpy", "python", "machine"; "threads" is the
+        largest number that works on one call.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> config = crnn.show_config()  # doctest: +ELLIPSIS
+              crnn: ...
+    >>> config["threads"] >= 1
+    True
     """
     found = {
         "crnn": __version__,
@@ -37,12 +46,28 @@ def show_config() -> dict[str, Any]:
 
 
 def set_num_threads(n: int) -> None:
-    """Use at most n threads from now on. Results have the same bits for every n.
+    """Use at most n threads for each call from now on. Results have the same bits for every n.
+
+    The default is the number of cores that this process may use: the least of its affinity, the
+    CPU quota of its control groups (versions 1 and 2, rounded up), and OMP_NUM_THREADS where that
+    is set, as it is in the workers of joblib. CRNN_NUM_THREADS, where set, replaces the default.
 
     Parameters
     ----------
     n : int
-        At least 1. At first it is the number of cores this process may use, or CRNN_NUM_THREADS.
+        At least 1. More than 256 count as 256.
+
+    Raises
+    ------
+    ValueError
+        n is below 1.
+    TypeError
+        n is not an integer.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.set_num_threads(2)
     """
     _core.set_num_threads(n)
 

@@ -22,9 +22,13 @@ CFLAGS_avx512 = -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
 # Added by setup.py for builds without debugging symbols: the flags of Python itself may ask for them.
 CFLAGS_release = -g0
 
-# Added for the sanitizer builds, at compile and at link.
-CFLAGS_sanitize = -g -O1 -UNDEBUG -fno-omit-frame-pointer -fno-sanitize-recover=all
-LDFLAGS_sanitize = -fsanitize=address,undefined
+# Added for the sanitizer builds; LDFLAGS_<sanitizer> at compile and at link. The thread sanitizer
+# counts every access to memory, so its code has to keep sums in registers.
+CFLAGS_sanitize = -g1 -UNDEBUG -fno-omit-frame-pointer -fno-sanitize-recover=all
+CFLAGS_address = -O1
+CFLAGS_thread = -O2
+LDFLAGS_address = -fsanitize=address,undefined
+LDFLAGS_thread = -fsanitize=thread
 
 # Microsoft's compiler. /GL- keeps each file to its own instruction set.
 MSVC_base = /std:c11 /experimental:c11atomics /O2 /GL- /W3 /utf-8

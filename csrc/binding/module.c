@@ -80,10 +80,7 @@ static bool read_isa(void) {
 
 static bool read_threads(void) {
     const char *wish = getenv("CRNN_NUM_THREADS");
-    if (!wish || !*wish) return true;
-    char *end;
-    const long count = strtol(wish, &end, 10);
-    if (*end == 0 && count >= 1) return true;
+    if (!wish || !*wish || crnn_parse_threads(wish)) return true;
     PyErr_Format(PyExc_ImportError, "CRNN_NUM_THREADS: expected an integer of at least 1, got '%s'",
                  wish);
     return false;

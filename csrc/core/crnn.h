@@ -61,8 +61,13 @@ const crnn_kernels *crnn_kernels_now(crnn_dtype dtype);
 
 /* ---- threads (threads.c) -------------------------------------------------------------------- */
 
+/* At most so many work on a call. The first call chooses, where crnn_set_threads has not:
+ * CRNN_NUM_THREADS from the environment, else the least of the cores that this process may run on,
+ * the CPU quota of its control groups, rounded up, and OMP_NUM_THREADS. */
 size_t crnn_threads(void);
 void crnn_set_threads(size_t count); /* at least 1 */
+/* What CRNN_NUM_THREADS may be: an integer of at least 1. 0: it is none. */
+size_t crnn_parse_threads(const char *text);
 
 /* ---- random numbers (random.c) -------------------------------------------------------------- */
 

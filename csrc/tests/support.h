@@ -11,16 +11,23 @@
 
 #include "kernels.h"
 
-/* ---- runners: an emulator is many times as slow, sanitizers are several times */
+/* ---- runners: an emulator and the thread sanitizer are many times as slow, the address sanitizer
+ * is several times */
 
-static inline bool emulated(void) { return getenv("CRNN_NO_FORKS") != NULL; }
+static inline bool slow_runner(void) {
+#if defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    return getenv("CRNN_NO_FORKS") != NULL;
+#endif
+}
 
 /* One of so many problems of a long row is taken. */
 static inline int thinned(void) {
 #if defined(__SANITIZE_ADDRESS__)
     return 3;
 #else
-    return emulated() ? 7 : 1;
+    return slow_runner() ? 7 : 1;
 #endif
 }
 
@@ -134,6 +141,11 @@ static inline uint32_t drawn(const crnn_noise *noise, crnn_noise_kind kind, uint
 static inline const crnn_kernels *table_at(size_t i, crnn_dtype dtype) {
     const char *name = crnn_isa_available(i);
     return name ? crnn_kernels_for(name, dtype) : NULL;
+}
+
+/* A slow runner leaves out the costly tests of scalar code where there is any other. */
+static inline bool left_out(const crnn_kernels *k) {
+    return slow_runner() && k->width == 1 && k != table_at(0, k->dtype);
 }
 
 #endif

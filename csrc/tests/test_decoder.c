@@ -244,7 +244,7 @@ static void check_sizes(const crnn_kernels *k, crnn_cell cell) {
     };
     enum { SIZES = sizeof sizes / sizeof *sizes };
     for (int i = 0; i < SIZES; i++) {
-        for (int form = (i + (int)cell) % 2; form < FORMS; form += emulated() ? 6 : 2) {
+        for (int form = (i + (int)cell) % 2; form < FORMS; form += slow_runner() ? 6 : 2) {
             problem p = posed(form, cell, 1 + (size_t)(form / 2 + i) % DEPTH);
             if (i + 1 == SIZES && form > 3 && form < FORMS - 3) continue;
             set_sizes(&p, sizes[i]);
@@ -255,8 +255,8 @@ static void check_sizes(const crnn_kernels *k, crnn_cell cell) {
 
 /* Work for three threads, of which each has some rows. */
 static void check_teams(const crnn_kernels *k, crnn_cell cell) {
-    if (emulated() && strcmp(k->isa, "scalar") == 0) return;
-    for (int form = 0; form < FORMS; form += emulated() ? FORMS : 2) {
+    if (left_out(k)) return;
+    for (int form = 0; form < FORMS; form += slow_runner() ? FORMS : 2) {
         problem p = posed(form, cell, 2);
         set_sizes(&p, (size_t[]){26, 24, 9, 60, 21, 33});
         check_threads(&p, k);
@@ -308,7 +308,7 @@ int main(void) {
     check_deadline(300);
     crnn_set_threads(1);
     for (int cell = 0; cell < CRNN_CELLS; cell++) {
-        if (!emulated()) check_all_gradients((crnn_cell)cell); /* in scalar code */
+        if (!slow_runner()) check_all_gradients((crnn_cell)cell); /* in scalar code */
         for (int d = 0; d < CRNN_DTYPES; d++) {
             const crnn_kernels *k;
             for (size_t i = 0; (k = table_at(i, (crnn_dtype)d)); i++) {

@@ -1,18 +1,12 @@
 /* What stands around the kernels: sizes that must not wrap, random numbers, the choice of an
- * instruction set, the pool of threads, the table of cells. */
-#include "check.h"
+ * instruction set, the table of cells. */
+#include "children.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "kernels.h"
-
-#if CHECK_HAS_PAGES
-#include <pthread.h>
-#include <sys/wait.h>
-#endif
 
 /* ---- sizes: never less than what must fit, as real numbers tell; refused only where what is asked
  * for comes near the whole address space */
@@ -220,19 +214,6 @@ static void check_isas(void) {
 }
 
 #if CHECK_HAS_PAGES
-/* In a process of its own. */
-static bool in_child(bool (*question)(void)) {
-    int status = 0;
-    fflush(stdout);
-    const pid_t child = fork();
-    if (child == 0) {
-        check_deadline(30);
-        _exit(question() ? 0 : 1);
-    }
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
-           WEXITSTATUS(status) == 0;
-}
-
 static bool wish_for_scalar(void) {
     setenv("CRNN_ISA", "scalar", 1);
     return strcmp(crnn_isa_name(), "scalar") == 0;
@@ -243,144 +224,10 @@ static bool wish_for_none(void) {
     return strcmp(crnn_isa_name(), crnn_isa_available(0)) == 0;
 }
 
-static bool wish_for_three_threads(void) {
-    setenv("CRNN_NUM_THREADS", "3", 1);
-    return crnn_threads() == 3;
-}
-
-static bool wish_for_no_threads(void) {
-    setenv("CRNN_NUM_THREADS", "-2", 1);
-    return crnn_threads() >= 1 && crnn_threads() <= (size_t)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
-/* Before anything has asked for a table or a thread: the environment is looked at once. */
+/* Before anything has asked for a table: the environment is looked at once. */
 static void check_environment(void) {
     CHECK(in_child(wish_for_scalar), "CRNN_ISA=scalar");
     CHECK(in_child(wish_for_none), "CRNN_ISA=none");
-    CHECK(in_child(wish_for_three_threads), "CRNN_NUM_THREADS=3");
-    CHECK(in_child(wish_for_no_threads), "CRNN_NUM_THREADS=-2");
-}
-#endif
-
-/* ---- threads */
-
-enum { MOST_MEMBERS = 64, MEETINGS = 50 };
-static const double MUCH_WORK = 1e9;
-
-typedef struct tally {
-    atomic_uint times[MOST_MEMBERS]; /* that each part ran */
-    atomic_size_t team;
-    atomic_uint arrivals[MEETINGS];
-    atomic_bool early; /* somebody went on before all were there */
-} tally;
-
-static void count_member(void *context, size_t part, size_t parts) {
-    tally *t = context;
-    atomic_fetch_add(&t->times[part], 1);
-    atomic_store(&t->team, parts);
-    for (size_t i = 0; i < MEETINGS; i++) {
-        atomic_fetch_add(&t->arrivals[i], 1);
-        crnn_meet(parts);
-        if (atomic_load(&t->arrivals[i]) != parts) atomic_store(&t->early, true);
-    }
-}
-
-/* Every part runs once, members wait for one another, and there are no more than were asked for. */
-static bool team_is_right(double work, size_t at_most) {
-    tally t = {.team = 0};
-    crnn_team(work, at_most, count_member, &t);
-    const size_t team = t.team, limit = at_most < crnn_threads() ? at_most : crnn_threads();
-    bool right = team >= 1 && team <= (limit ? limit : 1) && !t.early;
-    for (size_t i = 0; i < MOST_MEMBERS; i++) right = right && t.times[i] == (i < team);
-    return right;
-}
-
-static void tell_size(void *context, size_t part, size_t parts) {
-    if (part == 0) *(size_t *)context = parts;
-}
-
-static size_t team_size(double work, size_t at_most) {
-    size_t size = 0;
-    crnn_team(work, at_most, tell_size, &size);
-    return size;
-}
-
-/* A team of two comes together sooner or later: workers may be asleep, or their core busy. */
-static bool two_come(void) {
-    for (int i = 0; i < 1000; i++)
-        if (team_size(MUCH_WORK, 2) == 2) return true;
-    return false;
-}
-
-static bool teams_are_right(void) {
-    bool right = true;
-    for (size_t at_most = 0; at_most < 40; at_most++)
-        right = team_is_right(MUCH_WORK, at_most) && right;
-    return right;
-}
-
-static void check_threads(void) {
-    static const size_t counts[] = {1, 2, 3, 7, 2};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        crnn_set_threads(counts[i]);
-        CHECK(crnn_threads() == counts[i], "%zu threads, not %zu", crnn_threads(), counts[i]);
-        CHECK(teams_are_right(), "%zu threads", counts[i]);
-        CHECK(team_is_right(INFINITY, MOST_MEMBERS), "endless work, %zu threads", counts[i]);
-    }
-    crnn_set_threads(0);
-    CHECK(crnn_threads() == 1, "at least one");
-    crnn_set_threads(SIZE_MAX);
-    CHECK(crnn_threads() > 1 && crnn_threads() < 4096, "%zu threads", crnn_threads());
-    crnn_set_threads(3);
-    CHECK(two_come(), "never a team of two");
-}
-
-/* A team is no larger than the work is worth. */
-static void check_worth(void) {
-    crnn_set_threads(5);
-    for (int i = 0; i < 100; i++)
-        CHECK(team_size(0, 100) == 1 && team_size(1e5, 100) == 1 && team_size(MUCH_WORK, 0) == 1 &&
-                  team_size(MUCH_WORK, 1) == 1 && team_size(2.5e6, 100) <= 2,
-              "too large a team");
-}
-
-#if CHECK_HAS_PAGES
-static void *many_jobs(void *done) {
-    for (int i = 0; i < 20; i++) *(bool *)done = teams_are_right() && *(bool *)done;
-    return NULL;
-}
-
-/* Jobs that arrive from several threads of the caller's, and forks while they run. */
-static void check_callers(void) {
-    enum { CALLERS = 4 };
-    pthread_t callers[CALLERS];
-    bool done[CALLERS];
-    for (int i = 0; i < CALLERS; i++) {
-        done[i] = true;
-        CHECK(pthread_create(&callers[i], NULL, many_jobs, &done[i]) == 0, "caller %d", i);
-    }
-    for (int i = 0; i < 5; i++)
-        CHECK(in_child(teams_are_right) && in_child(two_come), "in a child, busy parent");
-    for (int i = 0; i < CALLERS; i++) {
-        pthread_join(callers[i], NULL);
-        CHECK(done[i], "jobs of caller %d", i);
-    }
-}
-
-static bool child_of_child(void) { return two_come() && in_child(two_come); }
-
-static void fork_in_part(void *forks, size_t part, size_t parts) {
-    ((bool *)forks)[part] = in_child(two_come);
-    crnn_meet(parts);
-}
-
-static void check_forks(void) {
-    bool forks[2] = {true, true};
-    crnn_team(MUCH_WORK, 2, fork_in_part, forks);
-    CHECK(forks[0] && forks[1], "in a child of one part of a job");
-    CHECK(in_child(teams_are_right), "in a child");
-    CHECK(in_child(child_of_child), "in the child of a child");
-    CHECK(two_come() && teams_are_right(), "in the parent afterwards");
 }
 #endif
 
@@ -498,14 +345,6 @@ int main(void) {
     check_philox();
     check_uniform();
     check_isas();
-    check_threads();
-    check_worth();
-#if CHECK_HAS_PAGES
-    if (!getenv("CRNN_NO_FORKS")) { /* an emulator cannot fork a process that has threads */
-        check_forks();
-        check_callers();
-    }
-#endif
     for (int cell = 0; cell < CRNN_CELLS; cell++) {
         check_line(&lines[cell]);
         check_facts((crnn_cell)cell);

@@ -1,0 +1,87 @@
+"""What threads cost that have nothing to do: CPU time of the whole process, as ratios in one run.
+
+    python benchmarks/threads.py [--calls 200]
+
+Linux alone: the second part runs on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import crnn
+
+Call = Callable[[], object]
+
+
+def floats(*shape: int) -> np.ndarray:
+    """Normal numbers, float32."""
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def cpu_time(call: Call, calls: int, pause: float = 0.0) -> float:
+    """CPU seconds of a call, workers included, after two calls that are not counted."""
+    call(), call()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for _ in range(calls):
+        call()
+        time.sleep(pause)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent / calls
+
+
+def report(name: str, plain: float, other: float) -> None:
+    print(f"{name:58} {plain * 1e6:9.0f} us {other * 1e6:9.0f} us {other / plain:7.2f}", flush=True)
+
+
+def workers_without_a_seat(calls: int) -> None:
+    """A call for two threads, before and after one that started 63 workers."""
+    small, large = crnn.Dense(128, 128, seed=0), crnn.Dense(512, 512, seed=0)
+    x, many = floats(128, 128), floats(512, 512)
+    crnn.set_num_threads(2)
+    before = [cpu_time(lambda: small(x), calls, pause) for pause in (0.0, 0.005)]
+    crnn.set_num_threads(64)
+    large(many)
+    crnn.set_num_threads(2)
+    after = [cpu_time(lambda: small(x), calls, pause) for pause in (0.0, 0.005)]
+    report("two threads after 64, calls close together", before[0], after[0])
+    report("two threads after 64, pauses of 5 ms", before[1], after[1])
+
+
+def more_threads_than_cores(calls: int) -> None:
+    """32 threads on one core. The workers started here inherit the core."""
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    for name, shape, hidden in (("32 rows", (32, 50, 128), 128), ("one row", (1, 100, 256), 256)):
+        layer, x = crnn.LSTM(shape[2], hidden, seed=0), floats(*shape)
+        dy = floats(*shape[:2], hidden)
+
+        def step(layer: crnn.LSTM = layer, x: np.ndarray = x, dy: np.ndarray = dy) -> None:
+            layer.backward(layer.forward(x)[2], dy)
+
+        crnn.set_num_threads(1)
+        alone = cpu_time(step, calls)
+        crnn.set_num_threads(32)
+        report(f"32 threads on one core, training, {name}", alone, cpu_time(step, calls))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--calls", type=int, default=200)
+    calls = parser.parse_args().calls
+    print(f"{'':58} {'plain':>12} {'other':>12} {'ratio':>7}")
+    if os.fork() == 0:  # a process of its own: threads once started stay
+        more_threads_than_cores(max(1, calls // 20))
+        os._exit(0)
+    os.wait()
+    workers_without_a_seat(calls)
+
+
+if __name__ == "__main__":
+    main()

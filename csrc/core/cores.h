@@ -1,0 +1,24 @@
+/* How many threads work where nobody says: each rule on its own, so that tests can ask it. */
+#ifndef CRNN_CORES_H
+#define CRNN_CORES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CRNN_NO_LIMIT SIZE_MAX
+
+/* Cores' worth of time, rounded up, that a quota allows: "quota period", as in the file cpu.max of
+ * version 2, or as the files cpu.cfs_quota_us and cpu.cfs_period_us of version 1 one behind the
+ * other. "max" and -1 are no limit. */
+size_t crnn_quota_cores(const char *text);
+/* The least of the quotas of this process's control groups and of all above them. All files are
+ * looked for below `root`: "" but in tests. */
+size_t crnn_cgroup_cores(const char *root);
+/* Cores that this process may use at a time: its affinity, its quota. */
+size_t crnn_usable_cores(void);
+/* omp and wish: OMP_NUM_THREADS, whose first number counts, and CRNN_NUM_THREADS, which wins; NULL
+ * or nonsense counts as not set. */
+size_t crnn_default_threads(size_t cores, const char *omp, const char *wish);
+
+#endif
