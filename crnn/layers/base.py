@@ -19,7 +19,7 @@ from crnn.layers.calls import Counting
 from crnn.layers.description import Widths
 from crnn.layers.description import build as build  # known by this name before
 from crnn.layers.description import describe as describe
-from crnn.layers.parameters import Parameters, writable
+from crnn.layers.parameters import Parameters, fitting, writable
 from crnn.layers.parameters import as_array as as_array
 from crnn.summary import Summary, summarize
 
@@ -413,12 +413,7 @@ def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
 def check_fits(name: str, value: Any, like: Array) -> Array:
     """Real numbers of the shape of another array, in its type, which must hold all of them."""
     given = check_entry(name, value, like.shape)
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = given.astype(like.dtype, copy=False)
-    lost = np.isfinite(given) & ~np.isfinite(array) if like.dtype.kind == "f" else given != array
-    if lost.any():
-        raise ValueError(f"{name}: expected numbers that {like.dtype} holds, got {given[lost][0]}")
-    return array
+    return fitting(name, given, like.dtype)
 
 
 def check_no_state(layer: str, name: str, state: Any) -> None:

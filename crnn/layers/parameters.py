@@ -20,6 +20,18 @@ def as_array(name: str, value: Any) -> Array:
         ) from None
 
 
+def fitting(name: str, given: Array, dtype: np.dtype[Any]) -> Array:
+    """Real numbers in another type, which must hold all of them, or a ValueError."""
+    if given.dtype == dtype:
+        return given
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        array = given.astype(dtype)
+    lost = np.isfinite(given) & ~np.isfinite(array) if dtype.kind == "f" else given != array
+    if lost.any():
+        raise ValueError(f"{name}: expected numbers that {dtype} holds, got {given[lost][0]}")
+    return array
+
+
 def assignable(name: str, value: Any, array: Array) -> Array:
     """A value of the type of an array that it is to be copied into.
 
@@ -28,7 +40,8 @@ def assignable(name: str, value: Any, array: Array) -> Array:
     TypeError
         If it is not made of real numbers.
     ValueError
-        If it has neither the shape of the array nor is one number, or the array cannot be written.
+        If it has neither the shape of the array nor is one number, has a number beyond the type of
+        the array, or the array cannot be written.
     """
     given = as_array(name, value)
     if given.dtype.kind not in "fiu" or given.shape not in (array.shape, ()):
@@ -39,7 +52,7 @@ def assignable(name: str, value: Any, array: Array) -> Array:
         )
     if not array.flags.writeable:
         raise ValueError(f"{name}: expected an array that can be written, got a read-only one")
-    return given.astype(array.dtype, copy=False)
+    return fitting(name, given, array.dtype)
 
 
 def assign(name: str, array: Array, value: Any) -> None:
