@@ -1,7 +1,7 @@
 """Types of the C core. The public layers, which document them, are in crnn.layers."""
 
 from collections.abc import Mapping
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -195,10 +195,11 @@ class Stream:
 
 @final
 class Writing:
-    def __init__(self, layer: Any, /) -> None: ...
+    def __new__(cls, layer: Any, /) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
 
+@final
 class DecoderTape:
     @property
     def levels(self) -> tuple[Tape, ...]: ...

@@ -167,7 +167,8 @@ class Pointwise(Layer):
             rows = _core.kept(rows)
         rows, number = self._check_rows(rows), self.call_number(counts.call, counts.training) or 0
         check_count("call", number, 64)
-        out, memory = self._rows(rows, Draw(*counts._replace(call=number), lead, valid))
+        draw = Draw(counts.training, number, *counts[2:], lead, valid)
+        out, memory = self._rows(rows, draw)
         return _place(out, lead, valid), valid, memory
 
     def _check_rows(self, rows: Array) -> Array:

@@ -131,8 +131,8 @@ static void forget_workers(void) {
     atomic_store(&busy, false);
 }
 
-/* Under the lock: fewer workers than asked for is slower, never wrong. New ones inherit the affinity
- * that their starter has now. */
+/* Under the lock: fewer workers than asked for is slower, never wrong. New ones inherit the
+ * affinity that their starter has now. */
 static void start_workers(size_t wanted) {
     const size_t before = pool.workers;
     if (before >= wanted) return;

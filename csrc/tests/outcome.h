@@ -139,9 +139,9 @@ static const int64_t *symbols_of(const problem *p) {
 }
 
 /* (B, T), or NULL where there are none; past a row's end anything. */
-static const bool *marks_of(const problem *p, bool of_cuts) {
+static const uint8_t *marks_of(const problem *p, bool of_cuts) {
     if ((of_cuts ? p->cuts : p->holes) == 0) return NULL;
-    bool *marks = fenced(p->batch * p->steps * sizeof *marks);
+    uint8_t *marks = fenced(p->batch * p->steps * sizeof *marks);
     for (size_t b = 0; b < p->batch; b++)
         for (size_t t = 0; t < p->steps; t++)
             marks[b * p->steps + t] = of_cuts ? is_cut(p, b, t) : !is_hole(p, b, t);
