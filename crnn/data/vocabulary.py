@@ -122,9 +122,9 @@ class Vocabulary:
         ValueError, TypeError
             It is none.
         """
-        if not isinstance(config, dict) or config.keys() != {"symbols", "unknown"}:
+        if not isinstance(config, dict) or not config.keys() <= {"symbols", "unknown"}:
             raise ValueError(f"expected the symbols of a vocabulary, got {config!r:.100}")
-        symbols, unknown = config["symbols"], config["unknown"]
+        symbols, unknown = config.get("symbols"), config.get("unknown")
         if not isinstance(symbols, list) or not isinstance(unknown, str | None):
             raise ValueError("the symbols are not a list, or the unknown one is not a string")
         return cls(symbols, unknown)
