@@ -236,13 +236,22 @@ def _integers(item: Item) -> Iterator[tuple[str, NDArray[Any], NDArray[np.bool_]
     """Arrays of integers in an item by name, and which of their steps count."""
     there = True if item.lengths is None else valid_steps(item.lengths, item.shape)
     read = there if item.mask is None else there & item.mask.astype(bool)
-    counted = there if item.weights is None else there & (item.weights > 0)
-    valid = {f"x[{item.timed}]": read, "target": counted}
+    valid = {f"x[{item.timed}]": read, "target": _counted(item, there)}
     for name, array in _arrays(item).items():
         if array.dtype.kind in "iu" and (name.startswith("x") or name == "target"):
             steps = np.asarray(valid.get(name, True))
-            fits = steps.ndim == 2 and array.shape[:2] == steps.shape
+            fits = steps.ndim > 0 and array.shape[: steps.ndim] == steps.shape
             yield name, array, steps if fits and not steps.all() else None
+
+
+def _counted(item: Item, there: Any) -> Any:
+    """Return which steps of the target count, (B, T); or which rows, where it has no steps."""
+    if item.weights is None:
+        return there
+    counts, shape = item.weights > 0, item.shape[:2]
+    if item.target.shape[:2] != shape:  # many to one: lengths are of x alone
+        return counts
+    return there & np.broadcast_to(counts.reshape(len(counts), -1), shape)
 
 
 def _extreme(
@@ -253,7 +262,7 @@ def _extreme(
         return None
     if valid is not None:
         limits = np.iinfo(array.dtype)
-        wide = valid.reshape(valid.shape + (1,) * (array.ndim - 2))
+        wide = valid.reshape(valid.shape + (1,) * (array.ndim - valid.ndim))
         array = np.where(wide, array, limits.min if largest else limits.max)
     flat = array.argmax() if largest else array.argmin()
     where = [int(axis) for axis in np.unravel_index(int(flat), array.shape)]

@@ -232,3 +232,25 @@ def test_a_mean_is_a_number_that_keeps_its_weight():
     for weight in (-1, np.nan, np.inf, "1"):
         with pytest.raises(ValueError, match="weight: expected a finite number of at least 0"):
             Mean(1.0, weight)
+
+
+@every_length
+@pytest.mark.parametrize("validated", [False, True])
+def test_weights_of_rows_and_one_target_a_row(lengths, validated):
+    """Many to one; a row of weight 0 is not looked at, whatever its target is."""
+    layer = fill(
+        crnn.Sequential([crnn.GRU(F, 5, **F64), crnn.Pool("mean"), crnn.Dense(5, K, **F64)])
+    )
+    targets, weights = TARGETS[:, 0].copy(), RNG.random(N) + 0.1
+    targets[3], weights[3] = -1, 0
+    expected, _ = cross_entropy(layer(X, lengths=lengths)[0], targets, weights=weights)
+    data = [
+        (X[part], targets[part], None if lengths is None else lengths[part], {"weights": w})
+        for part, w in ((slice(0, 5), weights[:5]), (slice(5, N), weights[5:]))
+    ]
+    trainer = Trainer(
+        layer, data, loss=cross_entropy, optimizer=crnn.optim.SGD(layer, 0.0), epochs=1,
+        validation=data if validated else None,
+    )  # fmt: skip
+    trainer.run()
+    assert trainer.history.loss == [pytest.approx(float(expected), rel=1e-12)]

@@ -43,9 +43,6 @@ class Scale(crnn.Layer):
         return dy * self.gain, None
 
 
-del crnn.Layer.registry["Scale"]
-
-
 def dense(outputs=F):
     return crnn.Dense(F, outputs, **F64)
 
