@@ -239,7 +239,7 @@ def test_a_saved_model_keeps_the_counts_of_its_parts(tmp_path):
     assert counts(crnn.load(tmp_path / "model.npz")) == [0, 0, 1, 10**15]
 
 
-@pytest.mark.parametrize("calls", [-1, 2**64, 1.5, "1", None])
+@pytest.mark.parametrize("calls", [-1, 2**64, 1.5, "1", None, True])
 def test_a_file_with_another_count_is_refused(calls, tmp_path):
     tree = crnn.checkpoint.model_tree(crnn.Dropout(0.5))
     tree["layer"]["calls"] = calls

@@ -238,8 +238,8 @@ class Layer(Counting):
         return Parameters(self.param_views)
 
     @params.setter
-    def params(self, values: Mapping[str, Any]) -> None:
-        assign_all("params", self.params, values)
+    def params(self, value: Parameters) -> None:
+        self.params.check_same("params", value)
 
     @property
     def grads(self) -> Parameters:
@@ -247,8 +247,8 @@ class Layer(Counting):
         return Parameters(self.grad_views)
 
     @grads.setter
-    def grads(self, values: Mapping[str, Any]) -> None:
-        assign_all("grads", self.grads, values)
+    def grads(self, value: Parameters) -> None:
+        self.grads.check_same("grads", value)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -391,12 +391,6 @@ def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]
             f"{name}: expected {list(expected)}; "
             f"missing: {missing or 'none'}, unknown: {unknown or 'none'}"
         )
-
-
-def assign_all(name: str, arrays: Parameters, values: Mapping[str, Any]) -> None:
-    """Copy a value into each of the arrays, or into none: there must be one for every name."""
-    check_names(name, arrays, values)
-    arrays.update(values)
 
 
 def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:

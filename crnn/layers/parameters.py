@@ -97,6 +97,16 @@ class Parameters(dict[str, Array]):
         self.update(other)
         return self
 
+    def check_same(self, attribute: str, value: Any) -> None:
+        """AttributeError unless a value has these very arrays, as after ``layer.params |= ...``."""
+        same = isinstance(value, Parameters) and self.keys() == value.keys()
+        if not same or any(
+            array.ctypes.data != value[name].ctypes.data for name, array in self.items()
+        ):
+            raise AttributeError(
+                f"{attribute}: cannot be set; assign to its entries, or use {attribute}.update"
+            )
+
     def setdefault(self, name: str, default: Any = None) -> Array:
         """The array of a name that is there."""
         return self._own(name)
