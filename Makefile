@@ -22,7 +22,7 @@ ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
     tests/test_search.py tests/test_seq2seq_core.py tests/test_traces.py
 
 # The part that `make tsan` runs: what calls the core from several Python threads, or with a team.
-TSAN_TESTS ?= tests/test_signals.py tests/test_bits.py::test_one_layer_in_several_python_threads
+TSAN_TESTS ?= tests/test_signals.py tests/test_threads.py
 
 # Tests that need the cores for themselves.
 ALONE := tests/test_paths.py
