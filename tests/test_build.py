@@ -54,5 +54,5 @@ def test_cflags_keep_debugging_symbols(flags, tmp_path):
 
 def test_a_sanitized_build_has_debugging_symbols(tmp_path):
     units = compiled(tmp_path, CRNN_SANITIZE="address", **SCALAR)
-    assert {symbols(words) for words in units} == {"-g"}
+    assert {symbols(words) for words in units} == {"-g1"}
     assert all("-fsanitize=address,undefined" in words for words in units)

@@ -311,7 +311,10 @@ def test_compositions_are_their_parts(dtype):
     assert isinstance(found_states, list)
     assert_same_bits([found, found_states], [y, [states, last]])
     y, last = first(x, states, lengths=ends)
-    assert_same_bits(crnn.Residual(first)(x, states, lengths=ends), (x + y, last))
+    there = valid_steps(ends, 4)[:, :, None]
+    assert_same_bits(
+        crnn.Residual(first)(x, states, lengths=ends), (np.where(there, x + y, y), last)
+    )
 
 
 @every_cell
