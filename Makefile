@@ -22,7 +22,9 @@ ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
     tests/test_search.py tests/test_seq2seq_core.py tests/test_traces.py
 
 # The part that `make tsan` runs: what calls the core from several Python threads, or with a team.
-TSAN_TESTS ?= tests/test_signals.py tests/test_threads.py
+# Left out: parameters that are written while another thread reads them, whose numbers are not
+# defined (docs/architecture.md).
+TSAN_TESTS ?= tests/test_signals.py tests/test_threads.py -k 'not anew_while'
 
 # Tests that need the cores for themselves.
 ALONE := tests/test_paths.py
