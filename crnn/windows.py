@@ -4,6 +4,7 @@ Nothing is copied: x and target may be memory-mapped files longer than memory, o
 reads its own steps.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -197,7 +198,7 @@ def weigh(value: float, y: Any, item: Item) -> tuple[int, float]:
     """
     lengths = None if y.ndim < 3 else item.lengths
     lead = y.shape[: 1 if y.ndim < 3 else 2]
-    steps = int(np.prod(lead)) if lengths is None else int(lengths.sum())
+    steps = math.prod(lead) if lengths is None else int(lengths.sum())
     if isinstance(value, Mean):
         return steps, value.weight
     if item.weights is None:

@@ -253,7 +253,7 @@ class Flat:
         """The views of a buffer by name."""
         found, begin = {}, 0
         for name, shape in self.shapes.items():
-            end = begin + int(np.prod(shape))
+            end = begin + math.prod(shape)
             part = buffer[begin:end]
             found[name] = part.reshape(shape[::-1]).T if self.transposed else part.reshape(shape)
             begin = end
