@@ -207,7 +207,12 @@ static PyArrayObject *copied(module_state *module, PyArrayObject *array) {
                          NPY_ARRAY_CARRAY | NPY_ARRAY_ENSURECOPY | NPY_ARRAY_ENSUREARRAY);
     PyArrayObject *copy = (PyArrayObject *)new_array(module, PyArray_NDIM(array),
                                                      PyArray_DIMS(array), dtype_of(array));
-    if (copy && PyArray_CopyInto(copy, array) < 0) Py_CLEAR(copy);
+    if (!copy) return NULL;
+    enum { SMALL = 1 << 14 /* bytes, below which NumPy's way round takes longer than the copy */ };
+    if (PyArray_NBYTES(copy) < SMALL && PyArray_ISCARRAY_RO(array))
+        memcpy(PyArray_DATA(copy), PyArray_DATA(array), (size_t)PyArray_NBYTES(copy));
+    else if (PyArray_CopyInto(copy, array) < 0)
+        Py_CLEAR(copy);
     return copy;
 }
 
