@@ -21,7 +21,7 @@ if _util.find_spec("crnn._core") is None:
 
 from crnn import _core as _core  # a wrong CRNN_ISA or CRNN_NUM_THREADS is an ImportError here
 
-if TYPE_CHECKING:  # what `_MODULES` says, for those who read the code and do not run it
+if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn import callbacks, data, diagnostics, losses, models, optim, plotting, reference
     from crnn.checkpoint import load, save
     from crnn.configuration import release_memory, set_num_threads, show_config

@@ -113,7 +113,7 @@ def _listed(names: Sequence[str]) -> str:
 def _layout(model: Any) -> tuple[list[Any], list[Any]]:
     """The layers of a model, and what changes wherever its parameters may have become others.
 
-    That is which layers these are, and of those that are not crnn's own where their arrays are.
+    These are the identities of its layers, and the addresses of the arrays of a user's layers.
     """
     parts, left, addresses = [], [model], []
     while left:

@@ -145,7 +145,7 @@ class Snapshots:
         return []
 
     def save(self, path: Path) -> None:
-        """Write a snapshot to a file, in one step: whoever is killed leaves the one before."""
+        """Write a snapshot to a file, in one step: a killed process leaves the one before."""
         checkpoint.write(path, _KIND, self.state_dict())
 
     def resume(self, path: Path) -> None:

@@ -55,7 +55,7 @@ class Slopes(NamedTuple):
         up, down = self.above[1], self.below[1]
         least, most = (float(side.sum()) for side in (np.minimum(up, down), np.maximum(up, down)))
         off = float(np.where(kinked, 0.0, (up + down) / 2).sum())
-        # Of the sides, curvature leaves a share of what they changed by from step to step.
+        # Curvature changes the sides in proportion to the step; a kink does not.
         changes = sum(abs(float((two - one).sum())) for one, two in (self.above, self.below))
         slack = tolerance + changes / (SHRINK - 2) + 4 * float(self.rounding.sum())
         return least - slack <= gradient <= most + slack or abs(gradient - off) <= slack

@@ -15,7 +15,7 @@ from crnn.layers.base import as_array, valid_steps
 from crnn.layers.calls import numbered
 
 STEPS = ("lengths", "mask", "resets")
-"""Those that say something about the steps of x; evaluation has these and `filled` alone."""
+"""The arguments that describe the steps of x; evaluation takes these and `filled` alone."""
 
 
 class Given(NamedTuple):

@@ -185,7 +185,7 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
     return array;
 }
 
-/* ---- arrays that nobody else can write to */
+/* ---- arrays that nothing can write to */
 
 /* Whether the memory of an array can never be written to: neither the array nor any that it is a
  * view of is writeable, and the owner of the memory is bytes or sealed. (An array that owns its

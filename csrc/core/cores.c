@@ -1,4 +1,4 @@
-/* How many threads work where nobody says: as many as the process has cores. A container usually
+/* The default number of threads: as many as the process has cores. A container usually
  * limits a process by a quota of time instead of by cores it may run on; threads beyond the quota
  * make the process pause until the next period. */
 #if defined(_WIN32)

@@ -1,4 +1,4 @@
-/* How many threads work where nobody says: each rule on its own, so that tests can ask it. */
+/* The default number of threads: each rule on its own, so that tests can ask it. */
 #ifndef CRNN_CORES_H
 #define CRNN_CORES_H
 

@@ -36,8 +36,8 @@ static struct {
     atomic_size_t seats;  /* workers that may still join the job */
     atomic_size_t inside; /* workers that may touch the job */
     atomic_size_t joined; /* workers that have a part of it */
-    atomic_size_t team;   /* members, once nobody may join any more; 0 before */
-    atomic_size_t spins;  /* turns of a wait before it gives its core away, or sleeps */
+    atomic_size_t team;   /* members, once none may join any more; 0 before */
+    atomic_size_t spins;  /* turns of a wait before it yields its core, or sleeps */
     void (*task)(void *, size_t, size_t);
     void *context;
     atomic_size_t waiting, meetings; /* of the running team: see crnn_meet */

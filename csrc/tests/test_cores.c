@@ -1,4 +1,4 @@
-/* How many threads work where nobody says: numbers as texts, and control groups in a copy of the
+/* The default number of threads: numbers as texts, and control groups in a copy of the
  * files in which Linux shows them. */
 #include "children.h"
 

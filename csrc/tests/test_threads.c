@@ -117,7 +117,7 @@ static void check_nested(void) {
     }
 }
 
-/* More members than cores: every one of them gives its core away while it waits. */
+/* More members than cores: each of them yields its core while it waits. */
 static void check_crowd(void) {
     crnn_set_threads(MOST_MEMBERS);
     for (int i = 0; i < 10; i++) CHECK(team_is_right(MUCH_WORK, MOST_MEMBERS), "a crowd");
