@@ -242,7 +242,7 @@ class Optimizer(ABC):
         }
 
     def check_model(self, model: Any) -> None:
-        """Check that the parameters of a model are those that are updated here or are frozen.
+        """Check that this optimizer updates or freezes exactly the parameters of a model.
 
         Raises
         ------

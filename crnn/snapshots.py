@@ -73,7 +73,7 @@ class Snapshots:
         """Put the run where another one with the same arguments was.
 
         `epochs`, the learning rate that the optimizer was made with and the arguments of callbacks
-        may differ from those that the run began with: they are taken up, with a
+        may differ from the ones that the run began with: they are taken up, with a
         `crnn.notices.ResumeWarning`.
 
         Raises

@@ -90,7 +90,7 @@ def fit(
     callbacks : sequence of Callback
         Told in this order at the start, after each update and each epoch, and at the end; see
         `crnn.callbacks` for schedules of the learning rate, early stopping, the best parameters and
-        checkpoints. Those that write checkpoints are told last, and first at the end. A callback
+        checkpoints. Callbacks that write checkpoints come last, and first at the end. A callback
         that was used in a run before begins afresh.
     progress : bool
         Show a bar where tqdm is installed and standard error is a terminal (once the run takes more

@@ -170,7 +170,7 @@ def load_states(
 
 
 def _changed(callback: Callback, then: Mapping[str, Any]) -> list[str]:
-    """Say which arguments of a callback differ from those that it had then."""
+    """Say which arguments of a callback have changed since then."""
     return [
         f"{type(callback).__name__}: {name}={now!r:.60} now, "
         + (f"{then[name]!r:.60} when the run began" if name in then else "without it then")

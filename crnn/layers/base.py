@@ -17,8 +17,6 @@ from numpy.typing import DTypeLike, NDArray
 from crnn.layers import description
 from crnn.layers.calls import Counting
 from crnn.layers.description import Widths
-from crnn.layers.description import build as build  # known by this name before
-from crnn.layers.description import describe as describe
 from crnn.layers.parameters import Parameters, fitting, writable
 from crnn.layers.parameters import as_array as as_array
 from crnn.summary import Summary, summarize

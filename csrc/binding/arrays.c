@@ -199,8 +199,7 @@ static bool is_immutable(const module_state *module, PyArrayObject *array) {
     return owner && (PyBytes_CheckExact(owner) || buffer_is_sealed(module, owner));
 }
 
-/* A copy of floats of either type on memory of alloc_aligned; of other types on NumPy's. */
-static PyArrayObject *copied(module_state *module, PyArrayObject *array) {
+PyArrayObject *array_copy(module_state *module, PyArrayObject *array) {
     const int type = PyArray_TYPE(array);
     if (type != NPY_FLOAT32 && type != NPY_FLOAT64)
         return converted(array, type,
@@ -218,7 +217,7 @@ static PyArrayObject *copied(module_state *module, PyArrayObject *array) {
 
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array) {
     if (PyArray_CheckExact(array) && is_immutable(module, array)) return array;
-    PyArrayObject *copy = copied(module, array);
+    PyArrayObject *copy = array_copy(module, array);
     drop(array);
     if (copy) seal(module, copy);
     return copy;

@@ -72,6 +72,9 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
 /* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
  * reference to `array`; returns a new one, or NULL with an exception. */
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
+/* A copy, dense: of floats of either type on memory of alloc_aligned, of other types on NumPy's. A
+ * new reference, or NULL with an exception. */
+PyArrayObject *array_copy(module_state *module, PyArrayObject *array);
 /* NumPy's conversion of an array; a new reference, or NULL with an exception. Numbers too small for
  * a narrower type become 0, also where underflow raises. */
 PyArrayObject *converted(PyArrayObject *array, int type, int flags);

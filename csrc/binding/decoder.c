@@ -176,8 +176,7 @@ static bool x_parse(DecoderTape *d, module_state *module, PyObject *given) {
         drop(x);
         return false;
     }
-    copy = (PyArrayObject *)new_array(module, 3, PyArray_DIMS(x), dtype_of(x));
-    if (copy && PyArray_CopyInto(copy, x) < 0) Py_CLEAR(copy);
+    copy = array_copy(module, x);
     drop(x);
     if (!copy) return false;
     d->x = copy;
