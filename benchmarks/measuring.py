@@ -138,7 +138,7 @@ def processor() -> str:
 
 def setting(versions: dict[str, str]) -> list[str]:
     """Markdown: what was measured, on what and when."""
-    from crnn import _core
+    import crnn._core as _core
 
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [

@@ -30,7 +30,7 @@ from problems import TASKS as MEMORIES
 from problems import Task
 
 import crnn
-from crnn import _core
+import crnn._core as _core
 from crnn.callbacks import Callback, OneCycle
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,27 +19,41 @@ if _util.find_spec("crnn._core") is None:
         "Python in another folder to import the installed package"
     )
 
-from crnn import _core as _core  # a wrong CRNN_ISA or CRNN_NUM_THREADS is an ImportError here
+import crnn._core as _core  # noqa: F401 - a wrong CRNN_ISA or CRNN_NUM_THREADS is an ImportError here
 
 if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
-    from crnn import callbacks, data, diagnostics, losses, models, optim, plotting, reference
-    from crnn.checkpoint import load, save
-    from crnn.configuration import release_memory, set_num_threads, show_config
+    from crnn import (
+        callbacks,
+        data,
+        diagnostics,
+        losses,
+        models,
+        optim,
+        plotting,
+        reference,
+    )
+    from crnn.common.configuration import release_memory, set_num_threads, show_config
     from crnn.diagnostics.gradcheck import gradcheck
     from crnn.diagnostics.watching import watch
-    from crnn.generation import generate
-    from crnn.layers.base import Layer
-    from crnn.layers.checkpointed import Checkpointed
-    from crnn.layers.composition import Bidirectional, Residual, Sequential
-    from crnn.layers.conditioned import Conditioned
-    from crnn.layers.dense import Dense, Dropout, Embedding, LayerNorm
-    from crnn.layers.pooling import Pool
-    from crnn.layers.recurrent import GRU, JANET, LSTM, RNN
-    from crnn.layers.tied import TiedDense
-    from crnn.seq2seq.last_state import LastState
+    from crnn.generation.feedback import generate
+    from crnn.layers.base.layer import Layer
+    from crnn.layers.compose.bidirectional import Bidirectional
+    from crnn.layers.compose.checkpointed import Checkpointed
+    from crnn.layers.compose.conditioned import Conditioned
+    from crnn.layers.compose.last_state import LastState
+    from crnn.layers.compose.pooling import Pool
+    from crnn.layers.compose.residual import Residual
+    from crnn.layers.compose.sequential import Sequential
+    from crnn.layers.pointwise.dense import Dense
+    from crnn.layers.pointwise.dropout import Dropout
+    from crnn.layers.pointwise.embedding import Embedding
+    from crnn.layers.pointwise.normalisation import LayerNorm
+    from crnn.layers.pointwise.tied import TiedDense
+    from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
-    from crnn.training import fit
+    from crnn.storage.models import load, save
+    from crnn.training.fitting import fit
 
 __all__ = [
     "GRU",
@@ -83,23 +97,28 @@ __all__ = [
 
 #: Where the public names are that are no modules.
 _MODULES = {
-    "checkpoint": ("load", "save"),
-    "configuration": ("release_memory", "set_num_threads", "show_config"),
+    "common.configuration": ("release_memory", "set_num_threads", "show_config"),
     "diagnostics.gradcheck": ("gradcheck",),
     "diagnostics.watching": ("watch",),
-    "generation": ("generate",),
-    "layers.base": ("Layer",),
-    "layers.checkpointed": ("Checkpointed",),
-    "layers.composition": ("Bidirectional", "Residual", "Sequential"),
-    "layers.conditioned": ("Conditioned",),
-    "layers.dense": ("Dense", "Dropout", "Embedding", "LayerNorm"),
-    "layers.pooling": ("Pool",),
-    "layers.recurrent": ("GRU", "JANET", "LSTM", "RNN"),
-    "layers.tied": ("TiedDense",),
-    "seq2seq.last_state": ("LastState",),
+    "generation.feedback": ("generate",),
+    "layers.base.layer": ("Layer",),
+    "layers.compose.bidirectional": ("Bidirectional",),
+    "layers.compose.checkpointed": ("Checkpointed",),
+    "layers.compose.conditioned": ("Conditioned",),
+    "layers.compose.last_state": ("LastState",),
+    "layers.compose.pooling": ("Pool",),
+    "layers.compose.residual": ("Residual",),
+    "layers.compose.sequential": ("Sequential",),
+    "layers.pointwise.dense": ("Dense",),
+    "layers.pointwise.dropout": ("Dropout",),
+    "layers.pointwise.embedding": ("Embedding",),
+    "layers.pointwise.normalisation": ("LayerNorm",),
+    "layers.pointwise.tied": ("TiedDense",),
+    "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
-    "training": ("fit",),
+    "storage.models": ("load", "save"),
+    "training.fitting": ("fit",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

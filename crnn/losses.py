@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import Array, as_array, check_entry, check_number, underflows, valid_steps
+import crnn._core as _core
+from crnn.common.arrays import Array, as_array, underflows
+from crnn.common.checks import check_entry, check_number, valid_steps
 
 
 def _keeping_weight(name: str) -> Any:

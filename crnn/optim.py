@@ -16,18 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn import _core
-from crnn.layers.base import (
-    Array,
-    check_entry,
-    check_fits,
-    check_layer,
-    check_names,
-    check_number,
-    underflows,
-)
-from crnn.layers.options import walk
-from crnn.layers.parameters import writable
+import crnn._core as _core
+from crnn.common.arrays import Array, underflows
+from crnn.common.checks import check_entry, check_fits, check_names, check_number
+from crnn.layers.base.arguments import walk
+from crnn.layers.base.layer import check_layer
+from crnn.layers.base.parameters import writable
 
 
 def _key(array: Array) -> tuple[int, tuple[int, ...]]:

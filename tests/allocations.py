@@ -15,7 +15,7 @@ import numpy as np
 from conftest import CELLS, assert_same_bits, copied, fill
 
 import crnn
-from crnn import _core
+import crnn._core as _core
 
 B, T, I, H, K = 3, 4, 3, 5, 6
 ALL = {"layer_norm": True, "clip": 0.7, "learn_state": True, "recurrent_dropout": 0.4}

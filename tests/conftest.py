@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import crnn
-from crnn import _core, reference
-from crnn.layers.options import options_of
+import crnn._core as _core
+from crnn import reference
+from crnn.layers.base.arguments import options_of
 
 settings.register_profile(
     "crnn",

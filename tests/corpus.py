@@ -9,7 +9,7 @@ import numpy as np
 from mutations import DOCUMENT, npy, packed
 from subjects import SUBJECTS
 
-from crnn import checkpoint
+from crnn.storage import archive
 
 
 def model(description, arrays, names=None):
@@ -19,7 +19,7 @@ def model(description, arrays, names=None):
         "layer": description,
         "params": {name: {"$array": array} for name, array in names.items()},
     }
-    head = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, "kind": "model"}
+    head = {"format": archive.FORMAT, "version": archive.VERSION, "kind": "model"}
     document = json.dumps(head | {"tree": tree}).encode()
     members = {f"{name}.npy": npy(array) for name, array in arrays.items()}
     return packed([*members.items(), (DOCUMENT, npy(np.frombuffer(document, np.uint8)))])

@@ -8,7 +8,8 @@ import crnn
 from crnn.callbacks import Callback, OneCycle
 from crnn.data import Lines, TextStreams, Vocabulary
 from crnn.losses import cross_entropy
-from crnn.training import Trainer, count_updates
+from crnn.training.evaluation import count_updates
+from crnn.training.trainer import Trainer
 
 K = 4
 rng = np.random.default_rng(0)

@@ -6,8 +6,8 @@ Letters: B sequences, T steps, F features.
 import numpy as np
 from conftest import assert_close, leaves
 
-from crnn.layers.base import Layer
-from crnn.layers.recurrent import Recurrent
+from crnn.layers.base.layer import Layer
+from crnn.layers.recurrent.cells import Recurrent
 
 
 class Tape:

@@ -13,7 +13,7 @@ import crnn
 from crnn.callbacks import EarlyStopping, KeepBest, OnPlateau
 from crnn.data import Batches, Vocabulary
 from crnn.models import Captioner, CharModel, SequenceAutoencoder, Translator
-from crnn.trainer import Trainer
+from crnn.training.trainer import Trainer
 
 REFUSALS = (ValueError, TypeError, FloatingPointError)  # of an input that no longer fits
 

@@ -13,7 +13,7 @@ from conftest import assert_same_bits
 from seq2seqs import KINDS, model_of
 
 import crnn
-from crnn.layers.options import walk
+from crnn.layers.base.arguments import walk
 
 HERE = Path(__file__).parent
 

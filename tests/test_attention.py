@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import assert_close, assert_same_bits
 
-from crnn import _core
+import crnn._core as _core
 
 B, TQ, TS, A, C = 4, 3, 6, 5, 7
 SOURCE, TARGET = [6, 0, 1, 4], [3, 2, 3, 0]

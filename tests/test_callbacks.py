@@ -13,9 +13,9 @@ from runs import StopAt, network, streams, trainer
 
 import crnn
 from crnn.callbacks import OneCycle, Progress
-from crnn.history import History
+from crnn.callbacks.history import History
 from crnn.losses import cross_entropy
-from crnn.training import fit
+from crnn.training.fitting import fit
 
 # -------------------------------------------------------------------------------- the learning rate
 

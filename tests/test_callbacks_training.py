@@ -24,7 +24,8 @@ from crnn.callbacks import (
     Step,
 )
 from crnn.losses import cross_entropy
-from crnn.training import Trainer, fit
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 
 def run_of(callbacks=(), epochs=6, validation=None, lr=0.05, dropout=0.3):

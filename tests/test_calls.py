@@ -9,8 +9,10 @@ import pytest
 from conftest import H, I, K, assert_same_bits
 
 import crnn
-from crnn.layers.base import Layer
+from crnn.layers.base.layer import Layer
 from crnn.models import SequenceAutoencoder
+from crnn.training.truncated import Truncated
+from crnn.training.windows import Item, Window
 
 B, T = 3, 5
 OPTIONS = {"dtype": "float64", "seed": 1}
@@ -118,7 +120,7 @@ def output(layer, x, **options):
 
 def counts(layer):
     """`calls` of a layer and of all that it is made of."""
-    return [part.calls for _, part in crnn.layers.options.walk(layer)]
+    return [part.calls for _, part in crnn.layers.base.arguments.walk(layer)]
 
 
 @drawing
@@ -241,9 +243,9 @@ def test_a_saved_model_keeps_the_counts_of_its_parts(tmp_path):
 
 @pytest.mark.parametrize("calls", [-1, 2**64, 1.5, "1", None, True])
 def test_a_file_with_another_count_is_refused(calls, tmp_path):
-    tree = crnn.checkpoint.model_tree(crnn.Dropout(0.5))
+    tree = crnn.storage.models.model_tree(crnn.Dropout(0.5))
     tree["layer"]["calls"] = calls
-    crnn.checkpoint.write(tmp_path / "model.npz", "model", tree)
+    crnn.storage.archive.write(tmp_path / "model.npz", "model", tree)
     with pytest.raises(ValueError, match="calls: expected an integer from 0 to 2"):
         crnn.load(tmp_path / "model.npz")
 
@@ -343,9 +345,9 @@ def test_a_run_numbers_the_calls_inside_classes_from_outside():
         lambda: crnn.Sequential([Own(crnn.Dropout(0.5, seed=1))]),
     ):
         model = make()
-        window = crnn.windows.Window(crnn.windows.Item(X, X), 0, T, T)
+        window = Window(Item(X, X), 0, T, T)
         for update in (4, 1):
-            y = crnn.tbptt.Truncated(model, None, False).forward(window, None, call=update).y
+            y = Truncated(model, None, False).forward(window, None, call=update).y
             assert_same_bits(y, output(crnn.Dropout(0.5, seed=1), X, call=update))
         assert not any(counts(model))
 

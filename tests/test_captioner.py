@@ -10,11 +10,12 @@ import pytest
 from conftest import assert_same_bits, fill
 
 import crnn
-from crnn import checkpoint
 from crnn.data import Vocabulary
+from crnn.layers.compose.last_state import LastState
 from crnn.models import Captioner, captioner
 from crnn.models.char_model import CELLS
-from crnn.seq2seq.last_state import LastState
+from crnn.storage import archive
+from crnn.storage import models as storage_models
 
 F, F64 = 4, {"dtype": "float64"}
 RNG = np.random.default_rng(0)
@@ -167,11 +168,11 @@ def test_files_of_others(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint\.npz in this directory"):
         Captioner.load(tmp_path)
     tree = {"vocabulary": Vocabulary("\na").config, "languages": [], "words": False}
-    tree |= {"max_length": 3, "network": checkpoint.model_tree(crnn.GRU(2, 3))}
-    checkpoint.write(tmp_path / "checkpoint.npz", "captioner", tree)
+    tree |= {"max_length": 3, "network": storage_models.model_tree(crnn.GRU(2, 3))}
+    archive.write(tmp_path / "checkpoint.npz", "captioner", tree)
     with pytest.raises(ValueError, match="expected a Seq2Seq, got a GRU"):
         Captioner.load(tmp_path)
-    checkpoint.write(tmp_path / "checkpoint.npz", "soup", tree)
+    archive.write(tmp_path / "checkpoint.npz", "soup", tree)
     with pytest.raises(ValueError, match="expected a file with a captioner, got one with a soup"):
         Captioner.load(tmp_path)
 

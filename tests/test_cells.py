@@ -23,7 +23,7 @@ from conftest import (
 )
 
 import crnn
-from crnn.layers.base import Layer
+from crnn.layers.base.layer import Layer
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 

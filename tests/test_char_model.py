@@ -7,10 +7,10 @@ import pytest
 from conftest import CELLS as LAYERS
 
 import crnn
-from crnn import checkpoint
 from crnn.data import Vocabulary, lines_of
 from crnn.models import CharModel
 from crnn.models.char_model import BITS, CELLS
+from crnn.storage import archive
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 30
 NAMES = "\n".join(["ada", "bob", "cid", "dan", "eve", "fay", "gus", "hal", "ian", "joe"] * 3)
@@ -263,7 +263,7 @@ def test_folders_without_a_model(tmp_path):
     crnn.save(path, crnn.LSTM(2, 3))
     with pytest.raises(ValueError, match="expected a file with a character model, got one with a"):
         CharModel.load(tmp_path)
-    checkpoint.write(path, "character model", {"vocabulary": {"symbols": []}})
+    archive.write(path, "character model", {"vocabulary": {"symbols": []}})
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read: symbols: expected at"):
         CharModel.load(tmp_path)
     path.write_bytes(b"")

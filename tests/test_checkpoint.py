@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import checkpoint
+from crnn.storage import archive
 
 rng = np.random.default_rng(0)
 
@@ -101,8 +101,8 @@ def test_a_tree_comes_back_with_its_types(path):
         "big-endian": np.arange(4, dtype=">i4"),
         "bools": np.array([True, False]),
     }
-    checkpoint.write(path, "anything", tree)
-    again = checkpoint.read(path, "anything")
+    archive.write(path, "anything", tree)
+    again = archive.read(path, "anything")
     assert list(again) == list(tree)
     np.testing.assert_equal(again, tree)
     assert isinstance(again["state"][1], tuple)
@@ -112,8 +112,8 @@ def test_a_tree_comes_back_with_its_types(path):
 
 def test_names_of_arrays_never_meet(path):
     tree = {"a": {"b": np.array(1)}, "a/b": np.array(2), "crnn": np.array(3)}
-    checkpoint.write(path, "anything", tree)
-    assert checkpoint.read(path, "anything") == tree
+    archive.write(path, "anything", tree)
+    assert archive.read(path, "anything") == tree
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_names_of_arrays_never_meet(path):
 )
 def test_what_a_file_cannot_hold(path, value, message):
     with pytest.raises(TypeError, match=message):
-        checkpoint.write(path, "anything", {"inside": value})
+        archive.write(path, "anything", {"inside": value})
     assert not path.exists()
 
 

@@ -13,7 +13,7 @@ from conftest import CELLS, assert_close, assert_same_bits, every_cell, fill, fo
 from stubs import Leaky, assert_differences
 
 import crnn
-from crnn.layers.description import describe
+from crnn.layers.base.description import describe
 
 B, T, F = 4, 11, 3
 RNG = np.random.default_rng(0)

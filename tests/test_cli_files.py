@@ -9,7 +9,7 @@ import pytest
 from commands import runner, stopper
 
 import crnn
-from crnn import checkpoint, cli, plotting
+from crnn import cli, plotting
 from crnn.callbacks import Checkpoint, KeepBest
 from crnn.data import Vocabulary, read_csv, read_pairs
 from crnn.models import CharModel, Translator
@@ -17,6 +17,7 @@ from crnn.models import char_run as module
 from crnn.models.char_run import CharRun, Settings, Source
 from crnn.models.translator_run import Settings as TranslatorSettings
 from crnn.models.translator_run import TranslatorRun
+from crnn.storage import archive
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 20
 PAIRS = "".join(f"{'ab' * (n % 5 + 1)}{n}\t{n}{'ba' * (n % 5 + 1)}\n" for n in range(30))
@@ -74,7 +75,7 @@ def lying(begun, tmp_path, name, path, value):
     inside[last] = value
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
-    checkpoint.write(folder / "checkpoint.npz", KINDS[name][0], tree)
+    archive.write(folder / "checkpoint.npz", KINDS[name][0], tree)
     return folder
 
 
@@ -298,7 +299,7 @@ def test_an_empty_path_is_refused_by_name(run, tmp_path, monkeypatch, line):
 
 
 def history():
-    return crnn.history.History()
+    return crnn.callbacks.history.History()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from conftest import assert_close, assert_same_bits, copied, fill, leaves, valid
 from stubs import Leaky, assert_differences
 
 import crnn
-from crnn.layers.options import options_of
+from crnn.layers.base.arguments import options_of
 
 B, T, I, H, K = 3, 5, 3, 4, 6
 LENGTHS = [5, 0, 3]

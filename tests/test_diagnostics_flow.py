@@ -10,12 +10,12 @@ from conftest import CELLS, LAYERS, VARIED, assert_close, assert_same_bits, fill
 from displays import check_display
 
 import crnn
-from crnn import _core
+import crnn._core as _core
 from crnn.diagnostics import gate_statistics, gradient_flow
 from crnn.diagnostics.gates import RANGES, gate_values
 from crnn.diagnostics.norms import norms
-from crnn.layers.options import walk
-from crnn.layers.tapes import kept_in
+from crnn.layers.base.arguments import walk
+from crnn.layers.base.tapes import kept_in
 
 pytestmark = pytest.mark.filterwarnings("error")
 

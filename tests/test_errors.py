@@ -10,7 +10,8 @@ import pytest
 from conftest import CELLS, LAYERS, assert_same_bits, copied, every_cell, fill, forward_backward
 
 import crnn
-from crnn import _core, losses, optim
+import crnn._core as _core
+from crnn import losses, optim
 
 NAMES = {"np": np, "z": np.zeros, "crnn": crnn, "losses": losses, "optim": optim}
 EXCEPTIONS = {one.__name__: one for one in (TypeError, ValueError, AttributeError)}

@@ -14,10 +14,10 @@ import pytest
 from subjects import trainer
 
 import crnn
-from crnn import files
 from crnn.data import Vocabulary, read_csv, read_pairs
 from crnn.models import Captioner, CharModel, Translator
 from crnn.models.char_run import Source
+from crnn.storage import files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files of Unix")
 

@@ -7,7 +7,7 @@ from runs import K
 import crnn
 from crnn.callbacks import EarlyStopping, OneCycle
 from crnn.losses import cross_entropy
-from crnn.training import fit
+from crnn.training.fitting import fit
 
 OFF = {"epochs": 1, "progress": False}
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import assert_close, fill
 
 import crnn
-from crnn import _core
-from crnn.layers.streams import stream_of
+import crnn._core as _core
+from crnn.layers.base.streams import stream_of
 
 B, T, H, K, F = 4, 12, 5, 6, 3
 F64 = {"dtype": "float64"}

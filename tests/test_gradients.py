@@ -17,7 +17,7 @@ from conftest import (
 )
 
 import crnn
-from crnn.layers.options import options_of
+from crnn.layers.base.arguments import options_of
 
 B, T = 3, 4
 LENGTHS = {"full": None, "lengths": [2, 0, 4]}

@@ -16,12 +16,12 @@ import crnn
 from crnn.callbacks import Schedule
 from crnn.data import Batches, Vocabulary
 from crnn.diagnostics.display import Display
-from crnn.layers.base import Layer
-from crnn.layers.pointwise import Pointwise
+from crnn.layers.base.layer import Layer
+from crnn.layers.pointwise.rows import Pointwise
 from crnn.models import Captioner, CharModel, SequenceAutoencoder, Translator
 from crnn.models.folder import InFolder
 from crnn.optim import Optimizer
-from crnn.trainer import Trainer
+from crnn.training.trainer import Trainer
 
 OLD = Path(__file__).parent / "data" / "old"
 x = np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)

@@ -10,7 +10,8 @@ from test_training_options import Told
 import crnn
 from crnn.data import Batches, PairBatches, Streams
 from crnn.losses import cross_entropy, mse
-from crnn.training import Trainer, fit
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 DRAW = np.random.default_rng(6)
 

@@ -10,7 +10,8 @@ from conftest import assert_close, fill
 
 import crnn
 from crnn.losses import Mean, cross_entropy, mse
-from crnn.training import Trainer, evaluate
+from crnn.training.evaluation import evaluate
+from crnn.training.trainer import Trainer
 
 N, T, F, K = 12, 6, 3, 4
 RNG = np.random.default_rng(8)

@@ -12,7 +12,7 @@ from conftest import H, I, K, assert_same_bits, copied
 
 import crnn
 from crnn.models import SequenceAutoencoder
-from crnn.trainer import Trainer
+from crnn.training.trainer import Trainer
 
 B, T = 2, 4
 RNG = np.random.default_rng(0)

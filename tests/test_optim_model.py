@@ -5,7 +5,8 @@ import pytest
 
 import crnn
 from crnn.losses import cross_entropy
-from crnn.training import Trainer, fit
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 X = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("f")
 TARGET = np.zeros((2, 4), int)

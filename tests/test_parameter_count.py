@@ -9,9 +9,9 @@ from conftest import LAYERS, VARIED
 from seq2seqs import KINDS, model_of
 
 import crnn
-from crnn.checkpoint import build_model, model_tree
-from crnn.layers.dense import Dense
+from crnn.layers.pointwise.dense import Dense
 from crnn.models import SequenceAutoencoder
+from crnn.storage.models import build_model, model_tree
 
 
 def count(model):

@@ -9,8 +9,8 @@ import pytest
 from conftest import CELLS, LAYERS, H, I, K, assert_same_bits, copied, every_layer, fill
 
 import crnn
-from crnn.layers.base import Layer
-from crnn.layers.parameters import Parameters
+from crnn.layers.base.layer import Layer
+from crnn.layers.base.parameters import Parameters
 from crnn.models import SequenceAutoencoder
 
 # ------------------------------------------------------------------------------------- the mapping

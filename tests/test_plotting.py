@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crnn import plotting
-from crnn.history import History
+from crnn.callbacks.history import History
 
 matplotlib = pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.usefixtures("headless")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import crnn
-from crnn import _core
+import crnn._core as _core
 
 MASK = 0xFFFFFFFF
 words = st.integers(0, 2**64 - 1)

@@ -19,7 +19,8 @@ from test_reference_options import (
     make,
 )
 
-from crnn import _core, reference
+import crnn._core as _core
+from crnn import reference
 
 RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = 1, 2, 3, 4  # the kinds, as the core has them
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from runs import Recorder, StopAt, lines, network, numbers, streams, trainer
 
-from crnn import checkpoint
 from crnn.callbacks import Callback
+from crnn.storage import archive
 
 # ----------------------------------------------------------------------- interrupted and resumed
 
@@ -25,11 +25,11 @@ def test_a_run_taken_up_again_is_the_same_run(tmp_path, data, update):
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert run.position.update == update
-    checkpoint.write(tmp_path / "run.npz", "training", run.state_dict())
+    archive.write(tmp_path / "run.npz", "training", run.state_dict())
 
     again = trainer(network(seed=7, dropout=0.3), data(), validation=data(), callbacks=[second])
     again.model.layers[1].seed = run.model.layers[1].seed  # dropout's, which is no parameter
-    again.load_state_dict(checkpoint.read(tmp_path / "run.npz", "training"))
+    again.load_state_dict(archive.read(tmp_path / "run.npz", "training"))
     again.run()
     np.testing.assert_equal(numbers(again), numbers(whole))
     assert first.losses + second.losses == recorder.losses

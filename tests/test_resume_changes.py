@@ -9,7 +9,6 @@ import pytest
 from runs import K, Recorder, StopAt, network
 
 import crnn
-from crnn import checkpoint
 from crnn.callbacks import (
     Callback,
     Checkpoint,
@@ -20,10 +19,12 @@ from crnn.callbacks import (
     OnPlateau,
     Step,
 )
+from crnn.common.notices import ResumeWarning
 from crnn.data import Batches, Streams
 from crnn.losses import cross_entropy
-from crnn.notices import ResumeWarning
-from crnn.training import Trainer, fit
+from crnn.storage import archive
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 DRAW = np.random.default_rng(5)
 SYMBOLS = DRAW.integers(0, K, (24, 6))
@@ -196,9 +197,7 @@ def test_other_arguments_are_refused(then, now, name):
 
 def test_the_same_arguments_are_taken_up_without_a_word(tmp_path):
     path = tmp_path / "run.npz"
-    checkpoint.write(
-        path, "training run", interrupted(callbacks=[OneCycle(0.05), EarlyStopping(9)])
-    )
+    archive.write(path, "training run", interrupted(callbacks=[OneCycle(0.05), EarlyStopping(9)]))
     again = run_of(callbacks=[OneCycle(0.05), EarlyStopping(9)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -397,7 +396,7 @@ def test_a_callback_that_remembers_nothing_at_first_is_resumed(tmp_path, old):
     state = interrupted(callbacks=[Late(), first] if not old else [first])
     if old:
         state = of_an_earlier_version(state)
-    checkpoint.write(tmp_path / "x.npz", "training run", state)
+    archive.write(tmp_path / "x.npz", "training run", state)
     run = run_of(callbacks=[Late(), again] if not old else [again])
     run.resume(tmp_path / "x.npz")
     assert again.seen == first.seen
@@ -425,7 +424,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tmp_path):
     whole = run_of(callbacks=callbacks(), validation=batches(8))
     whole.run()
     state = of_an_earlier_version(interrupted(13, callbacks=callbacks(), validation=batches(8)))
-    checkpoint.write(tmp_path / "x.npz", "training run", state)
+    archive.write(tmp_path / "x.npz", "training run", state)
     again = run_of(callbacks=callbacks(), validation=batches(8))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -567,7 +566,7 @@ def test_a_file_that_lies_is_refused_and_nothing_changes(tmp_path, state, path, 
     with pytest.raises(ValueError, match=r"."):
         run.load_state_dict(lie)
     np.testing.assert_equal(everything(run), before)
-    checkpoint.write(tmp_path / "x.npz", "training run", lie)
+    archive.write(tmp_path / "x.npz", "training run", lie)
     with pytest.raises(ValueError, match=r"x\.npz: cannot be read: "):
         run.resume(tmp_path / "x.npz")
     np.testing.assert_equal(everything(run), before)

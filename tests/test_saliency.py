@@ -27,7 +27,7 @@ from readers import (
 
 import crnn
 from crnn.diagnostics import input_saliency, receptive_field
-from crnn.layers.options import options_of
+from crnn.layers.base.arguments import options_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import assert_close, assert_same_bits
 
-from crnn import _core
+import crnn._core as _core
 from crnn._core import Search
 
 B, K, N = 3, 5, 6

@@ -10,7 +10,7 @@ from seq2seqs import KINDS, KS, KT, ends, model_of, walk
 
 import crnn
 from crnn import reference
-from crnn.layers.options import Given
+from crnn.layers.base.arguments import Given
 from crnn.seq2seq import fused
 
 B, S, T = 4, 5, 6

@@ -21,7 +21,7 @@ from crnn.callbacks import (
 )
 from crnn.data import Batches
 from crnn.losses import cross_entropy
-from crnn.training import fit
+from crnn.training.fitting import fit
 
 OFF = {"loss": cross_entropy, "progress": False}
 

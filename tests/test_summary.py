@@ -5,12 +5,12 @@ import doctest
 import numpy as np
 
 import crnn
-import crnn.summary
-from crnn.layers.checkpointed import Checkpointed
-from crnn.layers.conditioned import Conditioned
-from crnn.layers.pooling import Pool
-from crnn.layers.tied import TiedDense
-from crnn.summary import summarize
+import crnn.layers.base.summary
+from crnn.layers.base.summary import summarize
+from crnn.layers.compose.checkpointed import Checkpointed
+from crnn.layers.compose.conditioned import Conditioned
+from crnn.layers.compose.pooling import Pool
+from crnn.layers.pointwise.tied import TiedDense
 
 
 def nested():
@@ -108,6 +108,6 @@ def test_text_and_html():
 
 
 def test_examples():
-    failed, tried = doctest.testmod(crnn.summary)
+    failed, tried = doctest.testmod(crnn.layers.base.summary)
     assert (failed, tried) == (0, 2)
     assert str(crnn.Dense(2, 3, seed=0).summary()) == str(summarize(crnn.Dense(2, 3, seed=0)))

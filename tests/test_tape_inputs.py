@@ -12,8 +12,8 @@ from conftest import LAYERS, assert_same_bits, copied, every_reading, fill, leav
 from seq2seqs import KINDS, model_of
 
 import crnn
-from crnn import _core
-from crnn.layers.options import options_of
+import crnn._core as _core
+from crnn.layers.base.arguments import options_of
 
 B, T = 3, 5
 LENGTHS = np.array([5, 2, 0])

@@ -9,9 +9,11 @@ from conftest import assert_close
 import crnn
 from crnn.callbacks import Callback
 from crnn.losses import mse
-from crnn.tbptt import Truncated, cuts_of
-from crnn.training import Trainer, evaluate, fit
-from crnn.windows import Item, Window, windows_of
+from crnn.training.evaluation import evaluate
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
+from crnn.training.truncated import Truncated, cuts_of
+from crnn.training.windows import Item, Window, windows_of
 
 PAIRS = [(4, 4), (4, 1), (4, 3), (4, 6), (4, 8), (4, 11), (1, 5), (6, 2), (24, 24), (3, 100)]
 I, H, O = 2, 5, 3

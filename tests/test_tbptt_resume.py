@@ -5,9 +5,9 @@ import pytest
 from runs import Recorder, StopAt
 
 import crnn
-from crnn import checkpoint
 from crnn.losses import cross_entropy
-from crnn.training import Trainer
+from crnn.storage import archive
+from crnn.training.trainer import Trainer
 
 
 def network():
@@ -67,6 +67,6 @@ def test_a_state_whose_tapes_do_not_fit_changes_nothing(tmp_path):
     with pytest.raises(ValueError, match="missing"):
         other.load_state_dict(state)
     np.testing.assert_equal(other.model.state_dict(), before)
-    checkpoint.write(tmp_path / "x.npz", "training run", state | {"tapes": [1]})
+    archive.write(tmp_path / "x.npz", "training run", state | {"tapes": [1]})
     with pytest.raises(ValueError, match=r"x\.npz: cannot be read"):
         other.resume(tmp_path / "x.npz")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from crnn import _core
+import crnn._core as _core
 
 QUESTION = "import crnn._core as core; print(core.num_threads())"
 VARIABLES = ("CRNN_NUM_THREADS", "OMP_NUM_THREADS")

@@ -16,8 +16,8 @@ import pytest
 from conftest import CELLS, LAYERS, assert_same_bits, copied, fill
 
 import crnn
-from crnn import _core
-from crnn.layers.options import Given
+import crnn._core as _core
+from crnn.layers.base.arguments import Given
 from crnn.seq2seq import fused
 from crnn.seq2seq.encoding import encode
 

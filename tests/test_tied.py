@@ -8,7 +8,7 @@ import pytest
 from conftest import assert_close, assert_same_bits, fill, forward_backward
 
 import crnn
-from crnn.layers.description import describe
+from crnn.layers.base.description import describe
 
 B, T, H, K = 3, 5, 4, 6
 SYMBOLS = np.random.default_rng(0).integers(0, K, (B, T))

@@ -5,9 +5,9 @@ import pytest
 from conftest import CELLS, LAYERS, VARIED, assert_close, assert_same_bits, first_call, like
 
 import crnn
-from crnn import _core
-from crnn.layers.options import walk
-from crnn.layers.tapes import kept_in
+import crnn._core as _core
+from crnn.layers.base.arguments import walk
+from crnn.layers.base.tapes import kept_in
 
 B, T = 3, 7
 LENGTHS = [7, 0, 4]

@@ -9,7 +9,9 @@ from runs import K, Recorder, lines, network, rng, streams, trainer
 import crnn
 from crnn.callbacks import Callback
 from crnn.losses import cross_entropy, mse
-from crnn.training import Trainer, count_updates, evaluate, fit
+from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 # --------------------------------------------------------------------------------- what fit does
 

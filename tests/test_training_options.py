@@ -9,9 +9,11 @@ from runs import K, network, streams, trainer
 
 import crnn
 from crnn.callbacks import Callback
-from crnn.layers.pooling import Pool
+from crnn.layers.compose.pooling import Pool
 from crnn.losses import cross_entropy, mse
-from crnn.training import Trainer, count_updates, evaluate, fit
+from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.fitting import fit
+from crnn.training.trainer import Trainer
 
 rng = np.random.default_rng(4)
 OFF = {"epochs": 1, "progress": False}

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn import checkpoint
 from crnn.data import Vocabulary
 from crnn.models import Translator, translator
 from crnn.models.char_model import CELLS
 from crnn.models.texts import held_apart
+from crnn.storage import archive
+from crnn.storage import models as storage_models
 
 rng = np.random.default_rng(0)
 TEXTS = ["".join(rng.choice(list("abcd"), length)) for length in rng.integers(1, 5, 400)]
@@ -363,14 +364,14 @@ def test_folders_without_a_translator(tmp_path):
         ({"source": {"symbols": ["a"], "unknown": None}}, "network: expected one from 1 symbols"),
         ({"target": {"symbols": 3, "unknown": None}}, "read"),
         ({"max_length": "x"}, "max_length: expected an integer"),
-        ({"network": checkpoint.model_tree(crnn.LSTM(2, 3))}, "expected a Seq2Seq, got a LSTM"),
+        ({"network": storage_models.model_tree(crnn.LSTM(2, 3))}, "expected a Seq2Seq, got a LSTM"),
         ({"network": None}, "read"),
     ],
 )
 def test_files_that_lie(tmp_path, change, message):
     untrained().save(tmp_path)
     path = tmp_path / "checkpoint.npz"
-    checkpoint.write(path, "translator", checkpoint.read(path, "translator") | change)
+    archive.write(path, "translator", archive.read(path, "translator") | change)
     with pytest.raises(ValueError, match=rf"checkpoint\.npz: cannot be .*{message}"):
         Translator.load(tmp_path)
 

@@ -10,7 +10,8 @@ from conftest import LAYERS, assert_same_bits, fill, forward_backward
 import crnn
 from crnn import losses
 from crnn.data import Standardizer
-from crnn.training import Trainer, evaluate
+from crnn.training.evaluation import evaluate
+from crnn.training.trainer import Trainer
 
 B, T, K = 3, 4, 5
 RNG = np.random.default_rng(3)

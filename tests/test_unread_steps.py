@@ -5,9 +5,9 @@ import pytest
 from conftest import LAYERS, assert_close, assert_same_bits, fill, forward_backward, valid_steps
 
 import crnn
-from crnn.layers.options import options_of
+from crnn.layers.base.arguments import options_of
+from crnn.layers.compose.last_state import LastState
 from crnn.losses import cross_entropy, mse
-from crnn.seq2seq.last_state import LastState
 
 B, T, F = 4, 7, 4
 RNG = np.random.default_rng(11)

@@ -14,7 +14,7 @@ from crnn.callbacks import Callback
 from crnn.diagnostics import TrainingWarning
 from crnn.diagnostics.watching import largest_singular_values
 from crnn.losses import cross_entropy, mse
-from crnn.training import Trainer
+from crnn.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("error")
 

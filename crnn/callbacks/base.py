@@ -3,10 +3,9 @@
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from crnn.trainer import Trainer
+from crnn.callbacks.run import Run
 
 
 class Callback:
@@ -22,7 +21,7 @@ class Callback:
     #: Attributes that are arguments. A run that is resumed with others takes them up and says so.
     arguments: ClassVar[tuple[str, ...]] = ()
 
-    def on_new_run(self, run: "Trainer") -> None:
+    def on_new_run(self, run: Run) -> None:
         """Begin afresh: before a new run, and before the state of a saved one is loaded.
 
         What `state_dict` shows becomes what it was before the first run that this object was used
@@ -33,25 +32,25 @@ class Callback:
         elif self._fresh:
             self.load_state_dict(copy.deepcopy(self._fresh))
 
-    def on_start(self, run: "Trainer") -> None:
+    def on_start(self, run: Run) -> None:
         """Before the first update, and before the first one after resuming."""
 
-    def on_backward(self, run: "Trainer") -> None:
+    def on_backward(self, run: Run) -> None:
         """Before each update, once the gradients are there.
 
         ``run.model.grads`` holds them, ``run.walked`` what they are of.
         """
 
-    def on_update(self, run: "Trainer") -> None:
+    def on_update(self, run: Run) -> None:
         """After each update."""
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """After each epoch: its row is in ``run.history``, its number is ``run.position.epoch``."""
 
-    def on_end(self, run: "Trainer") -> None:
+    def on_end(self, run: Run) -> None:
         """When the run ends, also when an exception ends it: ``run.finished`` tells."""
 
-    def still_stops(self, run: "Trainer") -> bool:
+    def still_stops(self, run: Run) -> bool:
         """Whether a resumed run that this callback had stopped stays so.
 
         By default it does. A callback with other arguments than then may decide otherwise.
@@ -130,7 +129,7 @@ def _contents(callback: Callback) -> dict[str, tuple[Any, Any]]:
 
 
 def load_states(
-    callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]], run: "Trainer"
+    callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]], run: Run
 ) -> list[str]:
     """Undo `states_of`, in callbacks of the same classes in the same order.
 
@@ -140,7 +139,7 @@ def load_states(
     states : sequence
         What `states_of` returned; files of earlier versions leave out callbacks that remembered
         nothing, and all arguments.
-    run : Trainer
+    run : Run
         For which the callbacks begin afresh first.
 
     Returns

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from crnn import checkpoint
 from crnn.callbacks.base import Callback
-from crnn.files import Path, check_path
-from crnn.layers.base import check_entry, check_names, check_number, check_size
-from crnn.position import check_counted, check_real
-
-if TYPE_CHECKING:
-    from crnn.trainer import Trainer
+from crnn.callbacks.run import Run
+from crnn.common.checks import (
+    check_counted,
+    check_entry,
+    check_names,
+    check_number,
+    check_real,
+    check_size,
+)
+from crnn.storage import models as storage_models
+from crnn.storage.files import Path, check_path
 
 
 class Best:
@@ -27,7 +31,7 @@ class Best:
         self.min_delta = check_number("min_delta", min_delta, 0)
         self.loss = math.inf
 
-    def better(self, run: "Trainer") -> bool:
+    def better(self, run: Run) -> bool:
         """Whether the last epoch was better, which then is the best."""
         val_loss = run.history.val_loss[-1]
         loss = run.history.loss[-1] if val_loss is None else val_loss
@@ -90,12 +94,12 @@ class KeepBest(Callback):
         """The loss of the best epoch."""
         return self._best.loss
 
-    def on_new_run(self, run: "Trainer") -> None:
+    def on_new_run(self, run: Run) -> None:
         """Begin afresh, with the model of this run."""
         self._shapes = {name: array.shape for name, array in run.model.params.items()}
         super().on_new_run(run)
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """Keep the parameters, if there were none better."""
         if not self._best.better(run):
             return
@@ -103,9 +107,9 @@ class KeepBest(Callback):
         if self.restore:
             self._params = run.model.state_dict()
         if self.path is not None:
-            checkpoint.save(self.path, run.model)
+            storage_models.save(self.path, run.model)
 
-    def on_end(self, run: "Trainer") -> None:
+    def on_end(self, run: Run) -> None:
         """Put the best parameters into the model, if the run is over."""
         if run.finished and self._params:
             run.model.load_state_dict(self._params)
@@ -150,12 +154,12 @@ class EarlyStopping(KeepBest):
         super().__init__(path, restore=restore, min_delta=min_delta)
         self.patience = check_size("patience", patience)
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """Keep the parameters, or stop."""
         super().on_epoch(run)
         if self.still_stops(run):
             run.stop()
 
-    def still_stops(self, run: "Trainer") -> bool:
+    def still_stops(self, run: Run) -> bool:
         """Whether the epochs since the best one, or since the run began, are enough."""
         return run.position.epoch - max(self.epoch, run.start.epoch) >= self.patience

@@ -1,12 +1,10 @@
 """The progress of a run: a bar, or a line after each epoch."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crnn.callbacks.base import Callback
-
-if TYPE_CHECKING:
-    from crnn.trainer import Trainer
+from crnn.callbacks.run import Run
 
 
 class Progress(Callback):
@@ -31,12 +29,12 @@ class Progress(Callback):
         self._bar: Any = None
         self._last = 0  # steps of the epoch, at its last update
 
-    def on_new_run(self, run: "Trainer") -> None:
+    def on_new_run(self, run: Run) -> None:
         """Forget how long an epoch of the run before was."""
         super().on_new_run(run)
         self._epoch_steps, self._last = None, 0
 
-    def on_start(self, run: "Trainer") -> None:
+    def on_start(self, run: Run) -> None:
         """Open the bar. It shows itself after two seconds."""
         try:
             from tqdm import tqdm
@@ -53,7 +51,7 @@ class Progress(Callback):
                 dynamic_ncols=True,
             )
 
-    def on_update(self, run: "Trainer") -> None:
+    def on_update(self, run: Run) -> None:
         """Move the bar."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {run.position.epoch + 1}/{run.epochs}", False)
@@ -61,20 +59,20 @@ class Progress(Callback):
             self._bar.update(self._done(run) - self._bar.n)
         self._last = run.position.steps
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """Print the epoch's figures where there is no bar to show them."""
         if self._bar is None:
             self.write(self.line(run))
         elif self._epoch_steps is None:
             self._learn_total(run)
 
-    def on_end(self, run: "Trainer") -> None:
+    def on_end(self, run: Run) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    def line(self, run: "Trainer") -> str:
+    def line(self, run: Run) -> str:
         """Return the figures of the last epoch."""
         row = run.history.rows()[-1]
         parts = [f"epoch {row['epoch']}/{run.epochs}: {self.label} {row['loss'] * self.scale:.3f}"]
@@ -90,12 +88,12 @@ class Progress(Callback):
         else:
             self._bar.write(text)
 
-    def _done(self, run: "Trainer") -> int:
+    def _done(self, run: Run) -> int:
         """Return the steps done, as far as it is known how many there were in earlier epochs."""
         epochs = run.position.epoch - run.start.epoch
         return epochs * (self._epoch_steps or 0) + run.position.steps
 
-    def _learn_total(self, run: "Trainer") -> None:
+    def _learn_total(self, run: Run) -> None:
         """Tell the bar, at the end of the first epoch seen, how long it is."""
         self._epoch_steps = self._last
         unseen = self._done(run) - self._bar.n  # in epochs before the run was taken up again

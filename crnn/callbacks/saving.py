@@ -2,14 +2,12 @@
 
 import math
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from crnn.callbacks.base import Callback
-from crnn.files import Path, check_path
-from crnn.layers.base import check_positive, check_size
-
-if TYPE_CHECKING:
-    from crnn.trainer import Trainer
+from crnn.callbacks.run import Run
+from crnn.common.checks import check_positive, check_size
+from crnn.storage.files import Path, check_path
 
 
 class Checkpoint(Callback):
@@ -52,26 +50,26 @@ class Checkpoint(Callback):
         self.seconds = math.inf if seconds is None else check_positive("seconds", seconds)
         self._written = time.monotonic()
 
-    def on_start(self, run: "Trainer") -> None:
+    def on_start(self, run: Run) -> None:
         """Count the seconds from here."""
         self._written = time.monotonic()
 
-    def on_update(self, run: "Trainer") -> None:
+    def on_update(self, run: Run) -> None:
         """Write if it is due."""
         due = self.updates is not None and run.position.update % self.updates == 0
         if due or time.monotonic() - self._written >= self.seconds:
             self._write(run)
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """Write if it is due."""
         if self.epochs is not None and run.position.epoch % self.epochs == 0:
             self._write(run)
 
-    def on_end(self, run: "Trainer") -> None:
+    def on_end(self, run: Run) -> None:
         """Write, unless a callback was broken off: then the last file is right."""
         if run.settled:
             self._write(run)
 
-    def _write(self, run: "Trainer") -> None:
+    def _write(self, run: Run) -> None:
         run.save(self.path)
         self._written = time.monotonic()

@@ -8,15 +8,12 @@ run is counted from its first update. They set the rate of the optimizer, whatev
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crnn.callbacks.base import Callback
 from crnn.callbacks.best import Best, check_best
-from crnn.layers.base import check_number, check_positive, check_size
-from crnn.position import check_counted
-
-if TYPE_CHECKING:
-    from crnn.trainer import Trainer
+from crnn.callbacks.run import Run
+from crnn.common.checks import check_counted, check_number, check_positive, check_size
 
 
 class Schedule(Callback, ABC):
@@ -35,11 +32,11 @@ class Schedule(Callback, ABC):
     def rate(self, update: int) -> float:
         """Return the rate of the update that has `update` ones before it."""
 
-    def on_start(self, run: "Trainer") -> None:
+    def on_start(self, run: Run) -> None:
         """Set the rate of the next update."""
         run.optimizer.lr = self.rate(run.position.update - self._first)
 
-    def on_update(self, run: "Trainer") -> None:
+    def on_update(self, run: Run) -> None:
         """Set the rate of the next update."""
         run.optimizer.lr = self.rate(run.position.update - self._first)
 
@@ -112,7 +109,7 @@ class WholeRun(Schedule):
         if self.given_total is not None:
             self.total = self.given_total
 
-    def on_start(self, run: "Trainer") -> None:
+    def on_start(self, run: Run) -> None:
         """Set the rate of the next update."""
         begun = run.start.update
         if self.given_total is None:
@@ -224,7 +221,7 @@ class OnPlateau(Callback):
         """As given."""
         return self._best.min_delta
 
-    def on_epoch(self, run: "Trainer") -> None:
+    def on_epoch(self, run: Run) -> None:
         """Count epochs without an improvement, and lower the rate when there were enough."""
         self._waited = 0 if self._best.better(run) else self._waited + 1
         if self._waited >= self.patience:

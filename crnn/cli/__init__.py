@@ -11,7 +11,7 @@ from crnn._version import __version__
 from crnn.cli import characters, translate
 from crnn.cli.arguments import Parser
 from crnn.cli.runs import INTERRUPTED
-from crnn.configuration import show_config
+from crnn.common.configuration import show_config
 
 FAILURES = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 

@@ -11,10 +11,10 @@ from crnn import plotting
 from crnn.cli import runs
 from crnn.cli.arguments import SEED, add_settings, integer, path, positive
 from crnn.data.pairs import text_lines
-from crnn.files import check_target
+from crnn.layers.attention.alignment import KINDS
 from crnn.models.translator import Translator
 from crnn.models.translator_run import Settings, Source, TranslatorRun
-from crnn.seq2seq.attention import KINDS
+from crnn.storage.files import check_target
 
 TRAIN = "translate train"
 SIDE_BY_SIDE = 512  # lines that are read before they are translated

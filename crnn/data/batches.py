@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_seed, check_size
 from crnn.data.order import batches_of
-from crnn.layers.base import Array, as_array, check_seed, check_size
 
 Lengths = NDArray[np.int64]
 

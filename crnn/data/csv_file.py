@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from crnn.files import open_regular
+from crnn.storage.files import open_regular
 
 _TOGETHER = 100_000  # rows whose texts are in memory at a time
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import check_seed
+import crnn._core as _core
+from crnn.common.checks import check_seed
 
 # Streams of the counter-based generator (crnn._core.random_uniform), apart from one another.
 SHUFFLE = int.from_bytes(b"shuffle")

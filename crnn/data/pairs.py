@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.arrays import as_array
+from crnn.common.checks import check_count, check_seed, check_size
 from crnn.data.batches import pad
 from crnn.data.order import batches_of
-from crnn.files import open_regular
-from crnn.layers.base import as_array, check_count, check_seed, check_size
+from crnn.storage.files import open_regular
 
 Pair = tuple[str, str]
 Symbols = NDArray[np.int64]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, as_array, check_names, underflows
+from crnn.common.arrays import Array, as_array, underflows
+from crnn.common.checks import check_names
 
 _BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger than memory
 

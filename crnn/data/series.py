@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from crnn.layers.base import Array, as_array, check_size
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_size
 
 
 class Streams:

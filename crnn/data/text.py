@@ -6,10 +6,10 @@ from importlib import import_module, resources
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crnn.common.checks import check_size
 from crnn.data.batches import Batches
 from crnn.data.series import Streams
 from crnn.data.vocabulary import Vocabulary
-from crnn.layers.base import check_size
 
 END_OF_LINE = "\n"
 
@@ -113,7 +113,7 @@ def lines_of(text: str) -> list[str]:
 
 def corpora() -> list[str]:
     """Return the names that `corpus` knows."""
-    files = (resources.files("crnn") / "corpora").iterdir()
+    files = (resources.files("crnn.data") / "corpora").iterdir()
     names = [file.name.removesuffix(".txt") for file in files if file.name.endswith(".txt")]
     return sorted([*names, "pydoc"])
 
@@ -144,4 +144,4 @@ def corpus(name: str) -> str:
         except ImportError as error:
             raise ImportError("this Python has no pydoc_data, the text of corpus pydoc") from error
         return "\n".join(topics[key] for key in sorted(topics))
-    return (resources.files("crnn") / "corpora" / f"{name}.txt").read_text(encoding="utf-8")
+    return (resources.files("crnn.data") / "corpora" / f"{name}.txt").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.checkpoint import blaming
-from crnn.files import read_bytes, replacing
-from crnn.layers.base import check_size
+from crnn.common.checks import check_size
+from crnn.storage.archive import blaming
+from crnn.storage.files import read_bytes, replacing
 
 Symbols = NDArray[np.int64]
 

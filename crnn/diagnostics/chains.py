@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.arrays import Array
+from crnn.common.checks import check_lengths, check_steps
+from crnn.common.nested import arrays_of, filled, states_of
 from crnn.diagnostics.subject import evaluation
-from crnn.layers.base import Array, check_lengths
-from crnn.layers.composition import Bidirectional, Sequential
-from crnn.layers.conditioned import Conditioned
-from crnn.layers.options import Given, check_steps, has_no_time_axis, walk
-from crnn.layers.states import arrays_of, filled, states_of
+from crnn.layers.base.arguments import Given, has_no_time_axis, walk
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.conditioned import Conditioned
+from crnn.layers.compose.sequential import Sequential
 
 _AT_ONCE = 64 << 20
 """Bytes of Jacobians that are there at a time."""

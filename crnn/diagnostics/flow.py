@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
+import crnn._core as _core
 from crnn.diagnostics.display import Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
-from crnn.layers.tapes import kept_in
+from crnn.layers.base.tapes import kept_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.checks import check_number
 from crnn.diagnostics.display import Display, stacked
 from crnn.diagnostics.subject import (
     Part,
@@ -18,7 +19,6 @@ from crnn.diagnostics.subject import (
     parts_of,
     tape_of,
 )
-from crnn.layers.base import check_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

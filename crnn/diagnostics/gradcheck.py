@@ -13,16 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.arrays import as_array, underflows
+from crnn.common.checks import check_number, check_positive
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
-from crnn.layers.base import (
-    as_array,
-    as_dtype,
-    check_layer,
-    check_number,
-    check_positive,
-    underflows,
-)
-from crnn.layers.options import is_stochastic
+from crnn.layers.base.arguments import is_stochastic
+from crnn.layers.base.layer import as_dtype, check_layer
 
 Array = NDArray[np.float64]
 

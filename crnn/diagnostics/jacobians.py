@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.checks import check_positive
+from crnn.common.nested import arrays_of
 from crnn.diagnostics.chains import Chain, Steps, chains_of, products
 from crnn.diagnostics.display import Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
-from crnn.layers.base import check_positive
-from crnn.layers.states import arrays_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

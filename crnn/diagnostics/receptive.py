@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.checks import check_count, check_number, check_size
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.rows import altered, change_of, row_of
-from crnn.layers.base import check_count, check_number, check_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

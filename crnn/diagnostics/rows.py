@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.arrays import Array
+from crnn.common.checks import steps_there
+from crnn.common.nested import map_state
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
-from crnn.layers.base import Array
-from crnn.layers.composition import Bidirectional, Sequential
-from crnn.layers.dense import Embedding
-from crnn.layers.options import STEPS, Given, steps_there
-from crnn.layers.recurrent import Recurrent
-from crnn.layers.states import map_state
+from crnn.layers.base.arguments import STEPS, Given
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.sequential import Sequential
+from crnn.layers.pointwise.embedding import Embedding
+from crnn.layers.recurrent.cells import Recurrent
 from crnn.seq2seq import TeacherForcing
 
 Floats = NDArray[np.float64]

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.arrays import Array
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import Row, altered, change_of, row_of, symbols_read
-from crnn.layers.base import Array
-from crnn.layers.checkpointed import Checkpointed
-from crnn.layers.composition import Bidirectional, Sequential
-from crnn.layers.conditioned import Conditioned
-from crnn.layers.dense import Dropout, Embedding
-from crnn.layers.recurrent import Recurrent
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.checkpointed import Checkpointed
+from crnn.layers.compose.conditioned import Conditioned
+from crnn.layers.compose.sequential import Sequential
+from crnn.layers.pointwise.dropout import Dropout
+from crnn.layers.pointwise.embedding import Embedding
+from crnn.layers.recurrent.cells import Recurrent
 from crnn.seq2seq import TeacherForcing
 
 if TYPE_CHECKING:

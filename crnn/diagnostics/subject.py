@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn import _core
-from crnn.layers.base import Array, as_array, as_dtype, check_layer
-from crnn.layers.checkpointed import Checkpointed
-from crnn.layers.options import Given, walk
-from crnn.layers.tapes import ask_for_trace, kept_in
+import crnn._core as _core
+from crnn.common.arrays import Array, as_array
+from crnn.layers.base.arguments import Given, walk
+from crnn.layers.base.layer import as_dtype, check_layer
+from crnn.layers.base.tapes import ask_for_trace, kept_in
+from crnn.layers.compose.checkpointed import Checkpointed
 
 
 def in_float64(layer: Any, name: str = "layer") -> Any:

@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core, notices
+import crnn._core as _core
 from crnn.callbacks.base import Callback
+from crnn.callbacks.run import Run
+from crnn.common import notices
+from crnn.common.checks import check_counted, check_positive, check_real, check_size
+from crnn.common.nested import map_state
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import Part, parts_of
-from crnn.layers.base import check_layer, check_positive, check_size
-from crnn.layers.calls import numbered
-from crnn.layers.options import options_of, walk
-from crnn.layers.states import map_state
-from crnn.layers.tapes import Pieces, ask_for_trace
-from crnn.position import check_counted, check_real
+from crnn.layers.base.arguments import options_of, walk
+from crnn.layers.base.calls import numbered
+from crnn.layers.base.layer import check_layer
+from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from crnn.tbptt import Piece, Walked
-    from crnn.trainer import Trainer
+    from crnn.training.truncated import Piece, Walked
 
 Array = NDArray[Any]
 
@@ -112,12 +113,12 @@ class Watch(Callback, Display):
 
     # ------------------------------------------------------------------------------- as a callback
 
-    def on_start(self, run: Trainer) -> None:
+    def on_start(self, run: Run) -> None:
         """Check that it is the model's run."""
         if run.model is not self._model:
             raise ValueError("model: expected watch(model) of the model that is trained")
 
-    def on_backward(self, run: Trainer) -> None:
+    def on_backward(self, run: Run) -> None:
         """Look at every n-th update's gradients."""
         if run.position.update % self.every == 0 and run.walked is not None:
             self._record(run.walked, run.position.update + 1)

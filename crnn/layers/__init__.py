@@ -1,14 +1,16 @@
-"""The layers: recurrent ones, those that work step by step, and compositions of layers.
+"""The layers. Each module is imported with this package, so that `load` knows every class."""
 
-All modules are imported together, so that every class of theirs is known by name to `load`.
-"""
-
-from crnn.layers import (  # noqa: F401
-    checkpointed,
-    composition,
-    conditioned,
-    dense,
-    pooling,
-    recurrent,
-    tied,
-)
+import crnn.layers.attention.alignment
+import crnn.layers.compose.bidirectional
+import crnn.layers.compose.checkpointed
+import crnn.layers.compose.conditioned
+import crnn.layers.compose.last_state
+import crnn.layers.compose.pooling
+import crnn.layers.compose.residual
+import crnn.layers.compose.sequential
+import crnn.layers.pointwise.dense
+import crnn.layers.pointwise.dropout
+import crnn.layers.pointwise.embedding
+import crnn.layers.pointwise.normalisation
+import crnn.layers.pointwise.tied
+import crnn.layers.recurrent.cells  # noqa: F401

@@ -11,26 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn.layers import init
-from crnn.layers.base import (
-    Array,
-    as_array,
-    check_dtype,
-    check_layer,
-    check_no_state,
-    check_seed,
-    check_size,
-    valid_steps,
-)
-from crnn.layers.composition import Sequential
-from crnn.layers.dense import Dense
-from crnn.layers.description import Widths, widths_of
-from crnn.layers.options import Given
-from crnn.layers.pointwise import count_of
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_dtype, check_seed, check_size, valid_steps
+from crnn.layers.base import weights
+from crnn.layers.base.arguments import Given
+from crnn.layers.base.buffer import count_of
+from crnn.layers.base.description import Widths, widths_of
+from crnn.layers.base.layer import check_layer, check_no_state
+from crnn.layers.compose.last_state import LastState
+from crnn.layers.compose.sequential import Sequential
+from crnn.layers.pointwise.dense import Dense
 from crnn.seq2seq import checks
 from crnn.seq2seq.encoding import encoding_of
 from crnn.seq2seq.generating import Choosing
-from crnn.seq2seq.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq
 from crnn.seq2seq.parts import NEW_PARTS, EncoderDecoder, dtype_of, new_parameter_count
 from crnn.seq2seq.teacher import TeacherForcing, TeacherForcingTape
@@ -143,7 +136,7 @@ class SequenceAutoencoder(EncoderDecoder):
                 f"(input_size), got {encoder!r:.100}"
             )
         state, _ = LastState(encoder, of="all")(np.zeros((1, 1, width), dtype))
-        seed = init.seed_of_part(self.seed, init.PARTS_STREAM, len(NEW_PARTS))
+        seed = weights.seed_of_part(self.seed, weights.PARTS_STREAM, len(NEW_PARTS))
         return Dense(state.shape[1], self.code, dtype=dtype, seed=seed)
 
     @classmethod

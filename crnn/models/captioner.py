@@ -14,21 +14,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.callbacks.history import History
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_positive, check_seed, check_size
 from crnn.data import END_OF_LINE, Batches, Vocabulary
-from crnn.history import History
-from crnn.layers.base import Array, as_array, check_positive, check_seed, check_size
-from crnn.layers.composition import Sequential
-from crnn.layers.dense import Dense
-from crnn.layers.init import layer_seeds
+from crnn.layers.base.weights import layer_seeds
+from crnn.layers.compose.sequential import Sequential
+from crnn.layers.pointwise.dense import Dense
 from crnn.losses import cross_entropy
 from crnn.models.char_model import CELLS
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
 from crnn.models.texts import several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
-from crnn.training import fit
+from crnn.storage import archive
+from crnn.storage import models as storage_models
+from crnn.training.fitting import fit
 
 
 class Captioner(InFolder):
@@ -335,12 +337,12 @@ class Captioner(InFolder):
             "languages": list(self.languages),
             "words": self.words,
             "max_length": self.max_length,
-            "network": checkpoint.model_tree(self.network),
+            "network": storage_models.model_tree(self.network),
         }
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        languages, longest = checkpoint.entries(tree, "languages", "max_length")
+        languages, longest = archive.entries(tree, "languages", "max_length")
         vocabulary, words = saved_vocabulary(tree, "vocabulary"), flag_of(tree, "words")
         return cls(vocabulary, seq2seq_of(tree), languages, words=words, max_length=longest)
 

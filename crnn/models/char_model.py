@@ -13,20 +13,24 @@ from typing import Any, Self
 
 import numpy as np
 
-from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.callbacks.history import History
+from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
-from crnn.history import History
-from crnn.layers.base import Layer, check_seed, check_size
-from crnn.layers.composition import Sequential
-from crnn.layers.dense import Dense, Embedding
-from crnn.layers.init import layer_seeds
-from crnn.layers.recurrent import cell_classes
+from crnn.layers.base.layer import Layer
+from crnn.layers.base.weights import layer_seeds
+from crnn.layers.compose.sequential import Sequential
+from crnn.layers.pointwise.dense import Dense
+from crnn.layers.pointwise.embedding import Embedding
+from crnn.layers.recurrent.cells import cell_classes
 from crnn.losses import cross_entropy
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary
 from crnn.models.sampling import Sampler
 from crnn.optim import Adam
-from crnn.training import Trainer, count_updates, evaluate
+from crnn.storage import archive
+from crnn.storage import models as storage_models
+from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.trainer import Trainer
 
 BITS = 1 / math.log(2)  # in a nat
 CELLS: dict[str, Any] = {name.lower(): cell for name, cell in cell_classes().items()}
@@ -279,13 +283,13 @@ class CharModel(InFolder):
         return [sampler.text("", length, temperature, seed, number) for number in range(count)]
 
     def _tree(self) -> dict[str, Any]:
-        network = checkpoint.model_tree(self.network)
+        network = storage_models.model_tree(self.network)
         return {"vocabulary": self.vocabulary.config, "lines": self.lines, "network": network}
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
         vocabulary = saved_vocabulary(tree, "vocabulary")
-        network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
+        network = storage_models.build_model(*archive.entries(tree, "network"))
         y, _ = network(np.zeros((1, 1), np.int64))
         if np.shape(y) != (1, 1, len(vocabulary)):
             raise ValueError(

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crnn.data import corpora, corpus, lines_of
-from crnn.files import check_path, read_text
-from crnn.layers.dense import Embedding
-from crnn.layers.recurrent import Recurrent
+from crnn.layers.pointwise.embedding import Embedding
+from crnn.layers.recurrent.cells import Recurrent
 from crnn.models.char_model import BITS, BitsProgress, CharModel
 from crnn.models.run import (
     HELD_OUT,
@@ -19,7 +18,8 @@ from crnn.models.run import (
     check_flags,
     check_whole,
 )
-from crnn.training import Trainer
+from crnn.storage.files import check_path, read_text
+from crnn.training.trainer import Trainer
 
 TEMPERATURES = (0.5, 0.8)  # of what is written at the end
 WRITTEN = 2000  # characters, at each

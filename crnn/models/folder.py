@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from crnn import checkpoint
 from crnn.data import Vocabulary
-from crnn.files import check_path
-from crnn.layers.base import Layer
-from crnn.layers.description import with_classes
+from crnn.layers.base.description import with_classes
+from crnn.layers.base.layer import Layer
 from crnn.seq2seq import Seq2Seq
+from crnn.storage import archive
+from crnn.storage import models as storage_models
+from crnn.storage.files import check_path
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -49,7 +50,7 @@ class InFolder(ABC):
         check_path(directory)
         Path(directory).mkdir(parents=True, exist_ok=True)
         tree = self._tree() | {"training": training}
-        checkpoint.write(Path(directory, CHECKPOINT), self._kind, tree)
+        archive.write(Path(directory, CHECKPOINT), self._kind, tree)
 
     @classmethod
     def load(
@@ -81,9 +82,9 @@ class InFolder(ABC):
         classes: Mapping[str, type[Layer]] | None = None,
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a model and what was saved with it of the run that trained it."""
-        known = checkpoint.check_classes(classes)
+        known = storage_models.check_classes(classes)
         tree = cls.read_tree(directory)
-        with checkpoint.blaming(Path(directory, CHECKPOINT)), with_classes(known):
+        with archive.blaming(Path(directory, CHECKPOINT)), with_classes(known):
             return cls._of_tree(tree), training_of(tree)
 
     @classmethod
@@ -104,7 +105,7 @@ class InFolder(ABC):
         """
         path = Path(check_path(directory), CHECKPOINT)
         try:
-            return checkpoint.read(path, cls._kind)
+            return archive.read(path, cls._kind)
         except (FileNotFoundError, NotADirectoryError):
             message = f"{directory}: no {CHECKPOINT} in this directory"
             raise FileNotFoundError(message) from None
@@ -112,7 +113,7 @@ class InFolder(ABC):
 
 def training_of(tree: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a tree has of the run that trains the model."""
-    (training,) = checkpoint.entries(tree, "training")
+    (training,) = archive.entries(tree, "training")
     if not isinstance(training, dict | None):
         raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
     return training
@@ -120,13 +121,13 @@ def training_of(tree: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:
     """The vocabulary under a name of a tree."""
-    (config,) = checkpoint.entries(tree, name)
+    (config,) = archive.entries(tree, name)
     return Vocabulary.from_config(config)
 
 
 def flag_of(tree: Mapping[str, Any], name: str) -> bool:
     """The truth value under a name of a tree."""
-    (value,) = checkpoint.entries(tree, name)
+    (value,) = archive.entries(tree, name)
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, got {value!r:.100}")
     return value
@@ -134,7 +135,7 @@ def flag_of(tree: Mapping[str, Any], name: str) -> bool:
 
 def seq2seq_of(tree: Mapping[str, Any]) -> Seq2Seq:
     """The network of a tree, which must be a Seq2Seq."""
-    network = checkpoint.build_model(*checkpoint.entries(tree, "network"))
+    network = storage_models.build_model(*archive.entries(tree, "network"))
     if not isinstance(network, Seq2Seq):
         raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
     return network

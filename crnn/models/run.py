@@ -14,15 +14,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from crnn import _core, checkpoint, plotting
+import crnn._core as _core
+from crnn import plotting
 from crnn._version import __version__
 from crnn.callbacks import Callback, Progress
-from crnn.files import check_path
-from crnn.layers.base import check_positive
+from crnn.callbacks.run import Position
+from crnn.callbacks.run import Run as TrainingRun
+from crnn.common.checks import check_positive
 from crnn.models.char_model import CELLS
 from crnn.models.folder import CHECKPOINT, training_of
-from crnn.position import Position
-from crnn.training import Trainer
+from crnn.storage import archive
+from crnn.storage.files import check_path
+from crnn.training.trainer import Trainer
 
 HELD_OUT = 0.1  # share of the data
 SAVE_SECONDS = 120  # between checkpoints within an epoch
@@ -136,7 +139,7 @@ class Record:
             the rest.
         """
         names = ("settings", "source", "digest", "trainer")
-        options, recorded, digest, state = checkpoint.entries(dict(training), *names)
+        options, recorded, digest, state = archive.entries(dict(training), *names)
         for name, value in {"settings": options, "source": recorded, "trainer": state}.items():
             if not isinstance(value, dict):
                 raise ValueError(f"{name}: expected a dictionary, got {value!r:.100}")
@@ -230,22 +233,22 @@ class Run(ABC, Generic[Data]):
             It is damaged or has no run, or the settings or the data differ.
         """
         tree, path = cls.model_class.read_tree(folder), Path(folder, CHECKPOINT)
-        with checkpoint.blaming(path):
+        with archive.blaming(path):
             training = training_of(tree)
         if training is None:
             raise ValueError(f"{path}: holds a model without a run that could be resumed")
-        with checkpoint.blaming(path):
+        with archive.blaming(path):
             record = Record.of(training, cls.settings_class, cls.source_class)
         for name in record.settings.differences(given):
             raise ValueError(
                 f"{name}: a run is resumed as it began, with {getattr(record.settings, name)!r}, "
                 f"got {given[name]!r}"
             )
-        with checkpoint.blaming(path):
+        with archive.blaming(path):
             record.model = cls.model_class.of_tree(tree)
             record.settings.check_made(cls.made_of(record.model))
         run = cls(folder, source or record.source, record.settings, record)
-        with checkpoint.blaming(path):
+        with archive.blaming(path):
             run.trainer.load_state_dict(record.state | {"model": run.model.network.state_dict()})
         return run
 
@@ -267,7 +270,7 @@ class Run(ABC, Generic[Data]):
             tree = cls.model_class.read_tree(folder)
         except FileNotFoundError:
             return False
-        with checkpoint.blaming(Path(folder, CHECKPOINT)):
+        with archive.blaming(Path(folder, CHECKPOINT)):
             training = training_of(tree)
             if training is None:
                 return False
@@ -391,28 +394,28 @@ class Report(Callback):
         self._run, self._progress = run, progress
         self._saved = time.monotonic()
 
-    def on_new_run(self, run: Trainer) -> None:
+    def on_new_run(self, run: TrainingRun) -> None:
         """Begin afresh."""
         super().on_new_run(run)
         self._progress.on_new_run(run)
 
-    def on_start(self, run: Trainer) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Open the bar."""
         self._progress.on_start(run)
 
-    def on_update(self, run: Trainer) -> None:
+    def on_update(self, run: TrainingRun) -> None:
         """Move the bar, and save now and then."""
         self._progress.on_update(run)
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self._save()
 
-    def on_epoch(self, run: Trainer) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Print, and save."""
         self._progress.write(self._progress.line(run))
         self._progress.write(f"    {self._run.glimpse()}")
         self._save()
 
-    def on_end(self, run: Trainer) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Close the bar."""
         self._progress.on_end(run)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence, Sized
 
+from crnn.common.checks import check_seed
 from crnn.data import END_OF_LINE, Vocabulary, hold_out
 from crnn.data.pairs import Pair
-from crnn.layers.base import check_seed
 
 UNKNOWN_WORD, UNKNOWN_CHARACTER = "<unk>", "\N{REPLACEMENT CHARACTER}"
 

@@ -12,22 +12,25 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import checkpoint
 from crnn.callbacks import Callback, OneCycle
+from crnn.callbacks.history import History
+from crnn.callbacks.metrics import ExactMatch, TranslationProgress
+from crnn.common.checks import check_positive, check_seed, check_size
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
-from crnn.history import History
-from crnn.layers.base import Layer, check_positive, check_seed, check_size
-from crnn.layers.composition import Bidirectional, Sequential
-from crnn.layers.init import layer_seeds
+from crnn.layers.base.layer import Layer
+from crnn.layers.base.weights import layer_seeds
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.sequential import Sequential
 from crnn.losses import cross_entropy
 from crnn.models.char_model import CELLS
-from crnn.models.exact_match import ExactMatch, TranslationProgress
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
 from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
 from crnn.optim import Adam
 from crnn.seq2seq import Seq2Seq, TeacherForcing
-from crnn.training import Trainer
+from crnn.storage import archive
+from crnn.storage import models as storage_models
+from crnn.training.trainer import Trainer
 
 
 class Alignment(NamedTuple):
@@ -216,7 +219,7 @@ class Translator(InFolder):
         trained_on, out = held_apart(pairs, held_out, seed)
         told: list[Callback] = [*callbacks]
         if progress:
-            exact = ExactMatch(self, out)
+            exact = ExactMatch(self.evaluate, out)
             told += [exact, TranslationProgress(exact)]
         trainer = self.trainer(
             trained_on, out, epochs=epochs, batch=batch, lr=lr, clip=clip, seed=seed, callbacks=told
@@ -391,13 +394,13 @@ class Translator(InFolder):
             "target": self.target.config,
             "words": self.words,
             "max_length": self.max_length,
-            "network": checkpoint.model_tree(self.network),
+            "network": storage_models.model_tree(self.network),
         }
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
         source, target = saved_vocabulary(tree, "source"), saved_vocabulary(tree, "target")
-        (longest,) = checkpoint.entries(tree, "max_length")
+        (longest,) = archive.entries(tree, "max_length")
         words = flag_of(tree, "words")
         return cls(source, target, seq2seq_of(tree), words=words, max_length=longest)
 

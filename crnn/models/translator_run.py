@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crnn.callbacks.metrics import ExactMatch, TranslationProgress
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair
-from crnn.files import check_path
-from crnn.layers.composition import Bidirectional, Sequential
-from crnn.models.exact_match import ExactMatch, TranslationProgress
+from crnn.layers.attention.alignment import KINDS
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.sequential import Sequential
 from crnn.models.run import (
     HELD_OUT,
     Report,
@@ -20,8 +21,8 @@ from crnn.models.run import (
 )
 from crnn.models.texts import held_apart
 from crnn.models.translator import Translator
-from crnn.seq2seq.attention import KINDS
-from crnn.training import Trainer
+from crnn.storage.files import check_path
+from crnn.training.trainer import Trainer
 
 TRANSLATIONS = "held-out.tsv"
 
@@ -101,7 +102,7 @@ class TranslatorRun(Run[list[Pair]]):
     def _make_trainer(self) -> Trainer:
         names = ("epochs", "batch", "lr", "clip", "seed")
         pairs, self.held_out = held_apart(self.data, HELD_OUT, self.settings.seed)
-        self.exact = ExactMatch(self.model, self.held_out)
+        self.exact = ExactMatch(self.model.evaluate, self.held_out)
         report = Report(self, TranslationProgress(self.exact))
         trainer: Trainer = self.model.trainer(
             pairs, self.held_out, **self.settings.chosen(*names), callbacks=[self.exact, report]

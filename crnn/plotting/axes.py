@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.files import check_target
+from crnn.storage.files import check_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.axes import (
-    WIDTH,
-    axes_of,
-    curves_of,
-    legend_on_top,
-    look,
-    numbers,
-    styled,
-    tidy,
-)
+from crnn.plotting.axes import WIDTH, axes_of, curves_of, legend_on_top, look, numbers, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

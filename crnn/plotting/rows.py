@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from crnn import _core
-from crnn.layers.base import check_layer
-from crnn.layers.composition import Residual
-from crnn.layers.options import has_no_time_axis
-from crnn.summary import summarize
+import crnn._core as _core
+from crnn.layers.base.arguments import has_no_time_axis
+from crnn.layers.base.layer import check_layer
+from crnn.layers.base.summary import summarize
+from crnn.layers.compose.residual import Residual
 
 _SIGNS = {"sum": "+", "mul": "×"}  # how two directions are merged, where a sign is shorter
 _LINE = 28  # characters of a line of parameters

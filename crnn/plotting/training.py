@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.history import History
 from crnn.plotting.axes import (
     BLUE,
     ORANGE,
@@ -28,8 +27,24 @@ if TYPE_CHECKING:
 _SIZE = (6.4, 4.0)  # inches
 
 
+class Losses(Protocol):
+    """The columns of a `History` that are drawn: a row for each epoch."""
+
+    @property
+    def epoch(self) -> Any:
+        """Numbers of the epochs."""
+
+    @property
+    def loss(self) -> Any:
+        """Mean losses while it trained."""
+
+    @property
+    def val_loss(self) -> Any:
+        """Mean losses over the validation data, None without."""
+
+
 def loss_curve(
-    history: History, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0
+    history: Losses, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0
 ) -> "Axes":
     """Draw the loss over the epochs, in training and on the validation data.
 
@@ -63,7 +78,7 @@ def loss_curve(
 
 
 def save_loss_curve(
-    path: str | os.PathLike[str], history: History, *, unit: str = "loss", scale: float = 1.0
+    path: str | os.PathLike[str], history: Losses, *, unit: str = "loss", scale: float = 1.0
 ) -> None:
     """Draw `loss_curve` into an image file, without a window on any screen.
 

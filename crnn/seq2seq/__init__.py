@@ -1,6 +1,6 @@
 """Sequence to sequence: encoder, attention, decoder; training with the true target, and use."""
 
-from crnn.seq2seq.last_state import LastState
+from crnn.layers.compose.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq
 from crnn.seq2seq.teacher import TeacherForcing
 

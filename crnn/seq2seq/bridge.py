@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn.layers.base import Array
-from crnn.layers.dense import Dense
-from crnn.layers.states import arrays_of, filled
+from crnn.common.arrays import Array
+from crnn.common.nested import arrays_of, filled
+from crnn.layers.pointwise.dense import Dense
 
 
 class BridgeTape(NamedTuple):

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array, as_array, check_lengths, check_size, valid_steps
-from crnn.layers.conditioned import Conditioned
-from crnn.layers.options import has_no_time_axis, walk
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_lengths, check_size, valid_steps
+from crnn.layers.base.arguments import has_no_time_axis, walk
+from crnn.layers.compose.conditioned import Conditioned
 
 
 def input_width(layer: Any) -> int | None:

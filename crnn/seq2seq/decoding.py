@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array
-from crnn.layers.options import Given
-from crnn.layers.states import map_state
-from crnn.seq2seq.attention import AttentionTape, MemoryGradient
+from crnn.common.arrays import Array
+from crnn.common.nested import map_state
+from crnn.layers.attention.alignment import AttentionTape, MemoryGradient
+from crnn.layers.base.arguments import Given
 from crnn.seq2seq.encoding import Encoding
 
 if TYPE_CHECKING:

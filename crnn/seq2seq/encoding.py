@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array
-from crnn.layers.options import Given
-from crnn.layers.places import back_in, run_in
-from crnn.layers.states import arrays_of, map_state
-from crnn.seq2seq.attention import Memory, MemoryGradient
+from crnn.common.arrays import Array
+from crnn.common.nested import arrays_of, map_state
+from crnn.layers.attention.alignment import Memory, MemoryGradient
+from crnn.layers.base.arguments import Given
+from crnn.layers.base.places import back_in, run_in
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
 
 if TYPE_CHECKING:

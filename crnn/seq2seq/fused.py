@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import Array, valid_steps
-from crnn.layers.composition import Sequential, SequentialTape
-from crnn.layers.dense import Dropout
-from crnn.layers.lowering import Table, described, is_core_layer, table_layer
-from crnn.layers.options import Given
-from crnn.seq2seq.attention import MemoryGradient
+import crnn._core as _core
+from crnn.common.arrays import Array
+from crnn.common.checks import valid_steps
+from crnn.layers.attention.alignment import MemoryGradient
+from crnn.layers.base.arguments import Given
+from crnn.layers.compose.lowering import Table, described, is_core_layer, table_layer
+from crnn.layers.compose.sequential import Sequential, SequentialTape
+from crnn.layers.pointwise.dropout import Dropout
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
 from crnn.seq2seq.encoding import Encoding
 

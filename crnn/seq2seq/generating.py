@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import Array, check_product, check_seed, check_size
-from crnn.layers.options import EVALUATION
+import crnn._core as _core
+from crnn.common.arrays import Array
+from crnn.common.checks import check_product, check_seed, check_size
+from crnn.layers.base.arguments import EVALUATION
 from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import choice, joined
 from crnn.seq2seq.encoding import Encoding

@@ -12,18 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import Array, as_array, check_count, check_size
-from crnn.layers.options import EVALUATION, Given
-from crnn.layers.tapes import ask_for_trace
+import crnn._core as _core
+from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_count, check_size
+from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.base.tapes import ask_for_trace
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
-from crnn.seq2seq.generating import (
-    Choosing,
-    generate_symbols,
-    generate_vectors,
-    own_choices,
-)
+from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, own_choices
 from crnn.seq2seq.parts import Seq2SeqParts
 from crnn.seq2seq.tape import Seq2SeqTape
 

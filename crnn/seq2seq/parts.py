@@ -13,23 +13,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn import _core
-from crnn.layers import init
-from crnn.layers.base import (
-    as_dtype,
-    check_dtype,
-    check_layer,
-    check_seed,
-)
-from crnn.layers.composition import Composition
-from crnn.layers.dense import Dense, Embedding
-from crnn.layers.description import Widths, build, describe, widths_of
-from crnn.layers.options import EVALUATION, has_no_time_axis
-from crnn.layers.places import run_in
-from crnn.layers.pointwise import Shapes, count_of
-from crnn.layers.states import arrays_of
+import crnn._core as _core
+from crnn.common.checks import check_dtype, check_seed
+from crnn.common.nested import arrays_of
+from crnn.layers.attention.alignment import Attention, check_kind
+from crnn.layers.base import weights
+from crnn.layers.base.arguments import EVALUATION, has_no_time_axis
+from crnn.layers.base.buffer import Shapes, count_of
+from crnn.layers.base.description import Widths, build, describe, widths_of
+from crnn.layers.base.layer import as_dtype, check_layer
+from crnn.layers.base.places import run_in
+from crnn.layers.compose.base import Composition
+from crnn.layers.pointwise.dense import Dense
+from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
-from crnn.seq2seq.attention import Attention, check_kind
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
 from crnn.seq2seq.reader import Reader
 
@@ -129,7 +126,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     def _options(self, part: str, dtype: np.dtype[Any]) -> dict[str, Any]:
         """dtype and seed of a new part."""
-        seed = init.seed_of_part(self.seed, init.PARTS_STREAM, NEW_PARTS.index(part))
+        seed = weights.seed_of_part(self.seed, weights.PARTS_STREAM, NEW_PARTS.index(part))
         return {"dtype": dtype, "seed": seed}
 
     def _source_width(self) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from crnn.layers.composition import Sequential, SequentialTape
-from crnn.layers.options import Given
+from crnn.layers.base.arguments import Given
+from crnn.layers.compose.sequential import Sequential, SequentialTape
 
 
 class Reader:

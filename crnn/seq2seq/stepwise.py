@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.layers.base import Array
-from crnn.layers.options import Given
-from crnn.layers.states import arrays_of, filled, map_state
-from crnn.layers.tapes import Pieces
-from crnn.seq2seq.attention import Attention, AttentionTape, Memory, MemoryGradient
+from crnn.common.arrays import Array
+from crnn.common.nested import arrays_of, filled, map_state
+from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
+from crnn.layers.base.arguments import Given
+from crnn.layers.base.tapes import Pieces
 from crnn.seq2seq.bridge import last_h
 from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
 from crnn.seq2seq.encoding import Encoding

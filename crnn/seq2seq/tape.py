@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crnn.layers.base import Array
+from crnn.common.arrays import Array
 from crnn.seq2seq.decoding import Decoded
 from crnn.seq2seq.encoding import EncodingTape
 

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn import _core
-from crnn.layers.base import Array, Layer, check_no_state, check_seed
-from crnn.layers.composition import Composition
-from crnn.layers.description import build, describe
-from crnn.layers.options import Given
+import crnn._core as _core
+from crnn.common.arrays import Array
+from crnn.common.checks import check_seed
+from crnn.layers.base.arguments import Given
+from crnn.layers.base.description import build, describe
+from crnn.layers.base.layer import Layer, check_no_state
+from crnn.layers.compose.base import Composition
 from crnn.seq2seq.model import Seq2Seq, check_counts
 from crnn.seq2seq.tape import Seq2SeqTape
 

@@ -91,7 +91,7 @@ static void add_place(Bidirectional *self, const char *key) {
     PyObject *type = NULL, *error = NULL, *trace = NULL;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
-    PyObject *places = PyImport_ImportModule("crnn.layers.places");
+    PyObject *places = PyImport_ImportModule("crnn.layers.base.places");
     PyObject *done =
         places ? PyObject_CallMethod(places, "add_place", "OOs", error, self, key) : NULL;
     if (!done) PyErr_Clear(); /* the error itself says more */

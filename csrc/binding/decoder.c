@@ -1,7 +1,7 @@
 /* The decoder of a Seq2Seq with input feeding: recurrent layers and attention, all steps in one
  * call of the core. The arrays come from crnn's own Python code (crnn/seq2seq/), which has looked
  * at what a user can give wrongly; what memory depends on is checked here all the same. */
-#include "decoder.h"
+#include "decoder_tape.h"
 
 /* ---- arguments */
 

@@ -1,5 +1,5 @@
 /* A decoder with input feeding, back through all its steps in one call of the core. */
-#include "decoder.h"
+#include "decoder_tape.h"
 
 typedef struct decode_back_result {
     held_layer *layers;        /* owned [depth] */

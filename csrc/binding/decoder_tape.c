@@ -1,5 +1,5 @@
 /* What a decoder with input feeding kept, and how it is looked at. */
-#include "decoder.h"
+#include "decoder_tape.h"
 
 PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size_t features) {
     npy_intp shape[3] = {(npy_intp)d->batch, (npy_intp)d->steps, (npy_intp)features};

@@ -1,0 +1,93 @@
+"""What a training run leaves: a table with a row for each epoch."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn.storage.files import check_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class History:
+    """A table with a row for each epoch; its columns are attributes.
+
+    Attributes
+    ----------
+    epoch, update : list of int
+        The number of the epoch, from 1, and of the updates done at its end.
+    loss, val_loss : list of float
+        Mean over the epoch's valid steps while it trained, and over the validation data after it
+        (None without). In the unit of the loss: nats for the cross-entropy.
+    lr : list of float
+        The learning rate of the epoch's last update.
+    seconds, steps_per_second : list of float
+        Time for the updates, validation not included, and valid steps (B times T without padding)
+        in it.
+    """
+
+    NAMES = ("epoch", "update", "loss", "val_loss", "lr", "seconds", "steps_per_second")
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
+        given = dict.fromkeys(self.NAMES, ()) if columns is None else columns
+        if set(given) != set(self.NAMES) or len({len(column) for column in given.values()}) != 1:
+            raise ValueError(f"columns: expected {', '.join(self.NAMES)}, all of one length")
+        self.columns: dict[str, list[Any]] = {name: list(given[name]) for name in self.NAMES}
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name in self.NAMES:
+            return self.columns[name]
+        raise AttributeError(f"a history has no {name!r}; its columns are {', '.join(self.NAMES)}")
+
+    def append(self, **row: Any) -> None:
+        """Add a row, given by the names of the columns."""
+        for name, column in self.columns.items():
+            column.append(row[name])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows as dictionaries."""
+        table = zip(*self.columns.values(), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in table]
+
+    def plot(self, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0) -> "Axes":
+        """Draw the losses over the epochs, as `crnn.plotting.loss_curve` does.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+        unit : str
+            Name of the axis.
+        scale : float
+            What the losses are multiplied by, ``1 / log(2)`` to turn nats into bits.
+        """
+        from crnn.plotting import loss_curve
+
+        return loss_curve(self, ax, unit=unit, scale=scale)
+
+    def to_csv(self, path: str | os.PathLike[str], **more: Any) -> None:
+        """Write the table as a CSV file, None as nothing.
+
+        Parameters
+        ----------
+        path : str or path
+        **more
+            Further columns: lists, or the one value that every row gets.
+        """
+        check_path(path)
+        columns = self.columns | {
+            name: value if isinstance(value, list) else [value] * len(self)
+            for name, value in more.items()
+        }
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.columns["epoch"])
+
+    def __repr__(self) -> str:
+        return f"<History of {len(self)} epochs: {', '.join(self.NAMES)}>"

@@ -1,0 +1,66 @@
+"""How many texts a model gets exactly right while it is trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from crnn.callbacks.base import Callback
+from crnn.callbacks.progress import Progress
+from crnn.callbacks.run import Run
+from crnn.common.checks import check_real
+
+CHECKED = 1000  # pairs at most that are translated after each epoch
+
+
+class ExactMatch(Callback):
+    """Evaluates a model on held-out pairs after each epoch: the share that is exactly right.
+
+    Parameters
+    ----------
+    evaluate : callable
+        ``evaluate(pairs)`` returns the share of pairs that the model gets exactly right.
+    pairs : sequence of (source, target)
+        The first 1000 of them are evaluated; there may be none.
+
+    Attributes
+    ----------
+    rates : list of float or None
+        The share that is right after each epoch; None without pairs.
+    """
+
+    def __init__(self, evaluate: Callable[[Sequence[Any]], float], pairs: Sequence[Any]) -> None:
+        self.evaluate, self.pairs = evaluate, pairs[:CHECKED]
+        self.rates: list[float | None] = []
+
+    def on_epoch(self, run: Run) -> None:
+        """Evaluate."""
+        self.rates.append(self.evaluate(self.pairs) if self.pairs else None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": list(self.rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        rates = list(state["rates"])
+        for rate in rates:
+            if rate is not None:
+                check_real("rates", rate, 0)
+        self.rates = rates
+
+
+class TranslationProgress(Progress):
+    """Progress in symbols of the targets, with the share of pairs that are exactly right.
+
+    Parameters
+    ----------
+    exact : ExactMatch
+        A callback of the same run that is told before this one.
+    """
+
+    def __init__(self, exact: ExactMatch) -> None:
+        super().__init__(unit="symbol")
+        self._exact = exact
+
+    def line(self, run: Run) -> str:
+        """Return the figures of the last epoch."""
+        rate = self._exact.rates[-1]
+        right = "" if rate is None else f", {rate:.1%} exactly right"
+        return f"{super().line(run)}{right}"

@@ -1,0 +1,1 @@
+"""What all of crnn uses and no layer is needed for: checks, nested states, configuration."""

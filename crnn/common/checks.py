@@ -1,0 +1,186 @@
+"""Checks of arguments: each returns the value in the type that is computed with, or raises."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from crnn.common.arrays import Array, as_array, fitting
+
+
+def steps_there(lengths: Any, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which steps of (B, T) are read: before their row's end, and not masked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For lengths or a mask of another type or shape.
+    """
+    there = np.ones(shape[:2], bool) if lengths is None else valid_steps(lengths, shape)
+    return there if mask is None else there & check_steps("mask", mask, shape)
+
+
+def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A boolean for each of the steps (B, T): a copy, whose bytes are 0 and 1.
+
+    A byte of a given array may have any value, such as in a view of uint8; NumPy counts with them.
+    """
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: expected none for an input without a time axis, of shape {shape}"
+        )
+    array, expected = as_array(name, value), f"booleans of shape (B={shape[0]}, T={shape[1]})"
+    if array.dtype.kind != "b":
+        raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
+    if array.shape != shape[:2]:
+        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    return np.asarray(array.view(np.uint8) != 0)
+
+
+def draw_seed() -> int:
+    """A fresh seed from the operating system, short enough to be read and typed."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+def check_seed(seed: int | None) -> int:
+    """The seed itself, or a fresh one for None; an integer in 0 ... 2**64 - 1."""
+    if seed is None:
+        return draw_seed()
+    if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**64:
+        return int(seed)
+    kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
+    raise kind(f"seed: expected None or an integer from 0 to 2**64 - 1, got {seed!r}")
+
+
+def check_count(name: str, value: int, bits: int) -> int:
+    """An integer from 0 to 2**bits - 1."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
+    if not 0 <= value < 2**bits:
+        raise ValueError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
+    return int(value)
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """'float32' or 'float64' in any of NumPy's spellings."""
+    try:
+        kind = np.dtype(dtype) if dtype is not None else None
+    except TypeError:
+        kind = None
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+    assert kind is not None
+    return kind
+
+
+def check_size(name: str, value: int) -> int:
+    """A size of at least 1."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
+    if not 1 <= value <= np.iinfo(np.intp).max:
+        raise ValueError(
+            f"{name}: expected an integer of at least 1 that memory can hold, got {value!r}"
+        )
+    return int(value)
+
+
+def check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """A number with low <= value < high."""
+    if not isinstance(value, (int, float, np.number)) or not low <= value < high:
+        below = "" if high == math.inf else f" and below {high:g}"
+        raise ValueError(
+            f"{name}: expected a finite number of at least {low:g}{below}, got {value!r}"
+        )
+    return float(value)
+
+
+def check_positive(name: str, value: float) -> float:
+    """A number above 0."""
+    if not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a positive number, got {value!r}")
+    return float(value)
+
+
+def check_product(names: str, *sizes: int) -> None:
+    """ValueError unless arrays of all these sizes together can be counted in bytes."""
+    if math.prod(sizes) > np.iinfo(np.intp).max // 64:
+        raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
+
+
+def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -> NDArray[Any]:
+    """Lengths (B,) from 0 to T as integers, of an input (B, T, ...)."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: expected none for an input without a time axis, of shape {shape}"
+        )
+    given = as_array(name, lengths)
+    if given.size == 0:
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers of shape (B={shape[0]},), got {given.dtype}")
+    if given.shape != shape[:1]:
+        raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {given.shape}")
+    if given.size and not (0 <= given.min() and given.max() <= shape[1]):
+        raise ValueError(
+            f"{name}: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
+        )
+    return given
+
+
+def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
+    given = check_lengths(lengths, shape)
+    return np.asarray(np.arange(shape[1]) < given[:, None])
+
+
+def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise unless `given` is a mapping with the same keys."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a mapping of {list(expected)}, got {given!r:.100}")
+    missing = [key for key in expected if key not in given]
+    unknown = [key for key in given if key not in expected]
+    if missing or unknown:
+        raise ValueError(
+            f"{name}: expected {list(expected)}; "
+            f"missing: {missing or 'none'}, unknown: {unknown or 'none'}"
+        )
+
+
+def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """An array of real numbers of this shape."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "fiu" or array.shape != shape:
+        raise ValueError(
+            f"{name}: expected real numbers of shape {shape}, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def check_fits(name: str, value: Any, like: Array) -> Array:
+    """Real numbers of the shape of another array, in its type, which must hold all of them."""
+    given = check_entry(name, value, like.shape)
+    return fitting(name, given, like.dtype)
+
+
+def check_counted(name: str, value: Any) -> int:
+    """Return an integer from 0 to below 2**63."""
+    if type(value) is bool or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
+        raise ValueError(f"{name}: expected an integer of at least 0, got {value!r:.60}")
+    return int(value)
+
+
+def check_real(name: str, value: Any, low: float = -math.inf, *, finite: bool = True) -> float:
+    """Return a number of at least `low`; NaN and infinity count unless `finite`."""
+    if type(value) is bool or not isinstance(value, Real):
+        raise ValueError(f"{name}: expected a number, got {value!r:.60}")
+    if value < low or (finite and not math.isfinite(value)):
+        at_least = "" if low == -math.inf else f" of at least {low:g}"
+        raise ValueError(f"{name}: expected a finite number{at_least}, got {value!r:.60}")
+    return float(value)

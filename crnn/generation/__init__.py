@@ -1,0 +1,1 @@
+"""Sequences that a model writes, step by step."""

@@ -1,0 +1,1 @@
+"""Layers that look at other steps."""

@@ -1,0 +1,1 @@
+"""What every layer has: the protocol, arguments, parameters, descriptions, tapes, streams."""

@@ -1,0 +1,97 @@
+"""Parameters and gradients of a layer in one buffer each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crnn.common.arrays import Array
+from crnn.layers.base.layer import Layer
+from crnn.layers.base.parameters import assign, writable
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def count_of(shapes: Shapes) -> int:
+    """How many elements arrays of these shapes have together."""
+    return sum(map(math.prod, shapes.values()))
+
+
+class Flat:
+    """Parameters and gradients of a layer in one buffer each, and views of them by name.
+
+    With `transposed`, the memory of a matrix holds its transpose: as products read it.
+    """
+
+    def __init__(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
+        self.shapes, self.transposed = shapes, transposed
+        count = count_of(shapes)
+        self.params = np.zeros(count, dtype=dtype)
+        self.grads = np.zeros(count, dtype=dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(writable(state))
+
+    def views(self, buffer: Array) -> dict[str, Array]:
+        """The views of a buffer by name."""
+        found, begin = {}, 0
+        for name, shape in self.shapes.items():
+            end = begin + math.prod(shape)
+            part = buffer[begin:end]
+            found[name] = part.reshape(shape[::-1]).T if self.transposed else part.reshape(shape)
+            begin = end
+        return found
+
+
+class InOneBuffer(Layer):
+    """A layer whose parameters lie in one `Flat`."""
+
+    _flat: Flat
+
+    @classmethod
+    def _shapes(cls, *args: Any, **config: Any) -> Shapes:
+        """The parameters' shapes by name, from arguments of the constructor; others are ignored."""
+        return {}
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        return count_of(cls._shapes(**config))
+
+    @property
+    def param_views(self) -> dict[str, Array]:
+        return self._flat.views(self._flat.params)
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        return self._flat.views(self._flat.grads)
+
+    @property
+    def flat_params(self) -> Array:
+        """All parameters as one vector. Assigning copies into it."""
+        return self._flat.params
+
+    @flat_params.setter
+    def flat_params(self, values: Any) -> None:
+        assign("flat_params", self._flat.params, values)
+
+    @property
+    def flat_grads(self) -> Array:
+        """All gradients as one vector. Assigning copies into it."""
+        return self._flat.grads
+
+    @flat_grads.setter
+    def flat_grads(self, values: Any) -> None:
+        assign("flat_grads", self._flat.grads, values)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of parameters and outputs."""
+        return np.dtype(self._flat.params.dtype)
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        old = self._flat
+        self._flat = Flat(old.shapes, dtype, old.transposed)
+        self._flat.params[...] = old.params

@@ -1,0 +1,272 @@
+"""What every layer has in common: parameters by name, their gradients, state and configuration."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import inspect
+from collections.abc import Mapping, MutableMapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crnn.common.arrays import Array
+from crnn.common.checks import check_dtype, check_fits, check_names
+from crnn.layers.base import description
+from crnn.layers.base.calls import Counting
+from crnn.layers.base.description import Widths
+from crnn.layers.base.parameters import Parameters, writable
+from crnn.layers.base.summary import Summary, summarize
+
+
+def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
+    """A copy of a layer with parameters of another float type.
+
+    The layer itself, crnn's or not, where all its parameters have that type already.
+    """
+    if all(array.dtype == np.dtype(dtype) for array in layer.params.values()):
+        return layer
+    return layer.astype(dtype)
+
+
+def check_layer(name: str, layer: Any) -> None:
+    """TypeError unless this is a layer, crnn's or one that speaks the same protocol."""
+    missing = [
+        word for word in ("forward", "backward", "params", "grads") if not hasattr(layer, word)
+    ]
+    if missing or isinstance(layer, type):
+        why = f", which has no {', '.join(missing)}" if missing else ", a class"
+        raise TypeError(f"{name}: expected a layer, got {layer!r:.100}{why}")
+
+
+def _takes_other_arguments(cls: type) -> bool:
+    """Whether a user's class changes the arguments that its base counts the parameters from."""
+    for base in cls.__mro__:
+        if "parameter_count" in vars(base):
+            return False
+        if not description.is_own(base) and vars(base).keys() & {
+            "__init__",
+            "config",
+            "from_config",
+        }:
+            return True
+    return False
+
+
+def _forbid_instances(cls: Any) -> None:
+    """Make a class with abstract methods raise TypeError when it is called, as an ABC does.
+
+    Without the metaclass of ABCs, which makes every `isinstance` slower.
+    """
+    cls.__abstractmethods__ = frozenset()
+    abc.update_abstractmethods(cls)
+
+
+class Layer(Counting):
+    """Base of all layers.
+
+    A layer has ``forward(x, state=None, *, lengths=None, training=True) -> (y, state, tape)``, and
+    may know more: ``mask``, ``resets``, ``call``, ``first_row``, ``first_step``, ``layer``,
+    ``filled``. It has ``backward(tape, dy, dstate=None) -> (dx, dstate)``, which adds to ``grads``,
+    and ``params`` and ``grads``, dictionaries from name to array. A subclass that has these can
+    stand wherever a layer of crnn can. ``config`` holds the arguments it is made with;
+    `parameter_count` says how many parameters they make, so that a file cannot claim more than it
+    holds.
+
+    What a layer draws in training is a function of ``call``. Where forward is given none, the layer
+    counts: ``calls`` is the number of the next call. A forward that takes ``call`` and calls other
+    layers hands it on to them.
+
+    Raises
+    ------
+    TypeError
+        The class lacks ``forward`` or ``backward``, as this base does.
+    """
+
+    registry: ClassVar[MutableMapping[str, type[Layer]]] = description.registry
+    """All subclasses by name: crnn's by their own, others by "module:qualified name"."""
+
+    #: Whether y has the features of x, as many as these are.
+    keeps_features: ClassVar[bool] = False
+
+    #: Arguments of the constructor that stand in front, in order; the others are keywords.
+    _leading: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Layer.registry[description.identity(cls)] = cls
+        if _takes_other_arguments(cls):
+            cls.parameter_count = Layer.parameter_count  # type: ignore[method-assign]
+        _forbid_instances(cls)
+
+    @abc.abstractmethod
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """y, state, tape."""
+
+    @abc.abstractmethod
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
+        """dx, dstate; adds to the gradients."""
+
+    @property
+    def param_views(self) -> dict[str, Array]:
+        """The parameters: what `params` shows."""
+        return {}
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        """The gradients: what `grads` shows."""
+        return {}
+
+    @property
+    def params(self) -> Parameters:
+        """Parameters: name -> array, to be edited in place."""
+        return Parameters(self.param_views)
+
+    @params.setter
+    def params(self, value: Parameters) -> None:
+        self.params.check_same("params", value)
+
+    @property
+    def grads(self) -> Parameters:
+        """Gradients: name -> array, what `backward` added up since `zero_grad`."""
+        return Parameters(self.grad_views)
+
+    @grads.setter
+    def grads(self, value: Parameters) -> None:
+        self.grads.check_same("grads", value)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make a layer like this one, of types that JSON knows."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """A new layer of this configuration."""
+        return cls(**config)
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        """Return how many parameters `from_config` makes, from the configuration alone.
+
+        `crnn.load` compares it with the arrays in the file before it makes anything. A class with
+        parameters of its own overrides it; without that, as here, only the parameters of layers
+        that the configuration describes are counted.
+
+        Parameters
+        ----------
+        config : mapping
+            As `config`, but from a file: not to be trusted.
+
+        Returns
+        -------
+        int
+            The sizes of all arrays in `params` together.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The configuration is none of such a layer.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> crnn.Dense.parameter_count({"input_size": 3, "output_size": 2})
+        8
+        """
+        return sum(map(description.parameter_count, description.described_in(config)))
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        """How wide the arrays are that a layer of this configuration reads and gives, if known."""
+        return None
+
+    def __call__(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+    ) -> tuple[Any, Any]:
+        """y, state: evaluation, where dropout is off and nothing is kept."""
+        steps = {"lengths": lengths, "mask": mask, "resets": resets}
+        given = {name: value for name, value in steps.items() if value is not None}
+        y, state, _ = self.forward(x, state, training=False, **given)
+        return y, state
+
+    def summary(self) -> Summary:
+        """A table of the layers: output shapes, parameters, bytes, multiply-adds a step."""
+        return summarize(self)
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        """Raise what `backward` would, before any part of a composition has changed."""
+        check_no_state(type(self).__name__, "dstate", dstate)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for grad in self.grads.values():
+            grad[...] = 0
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters by name."""
+        return {name: array.copy() for name, array in self.params.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        state : mapping of name to array
+            As `state_dict` returns it: every parameter, each in its shape.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown, misshapen, not made of real numbers, or has a number
+            beyond the parameter's type. Nothing is loaded then.
+        """
+        params = self.params
+        check_names("state_dict", params, state)
+        params.update({name: check_fits(name, state[name], params[name]) for name in params})
+
+    def astype(self, dtype: DTypeLike) -> Layer:
+        """A copy with parameters of another float type; its gradients are zero."""
+        other = copy.deepcopy(self)
+        other._convert(check_dtype(dtype))
+        return other
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        """Give all parameters another type, in place, and set the gradients to zero."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take up what was pickled or copied; parameters that cannot be written are copied."""
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        self.__dict__.update(writable(attributes or {}))
+        for name, value in (slots or {}).items():
+            setattr(self, name, value)
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        """Arguments by name, as they are where they are not given."""
+        parameters = inspect.signature(type(self)).parameters.values()
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def __repr__(self) -> str:
+        config, defaults = self.config, self._defaults
+        given = [repr(config[key]) for key in self._leading]
+        for key, value in config.items():
+            if key not in self._leading and (key not in defaults or value != defaults[key]):
+                given.append(f"{key}={value!r}")
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+_forbid_instances(Layer)
+
+
+def check_no_state(layer: str, name: str, state: Any) -> None:
+    """ValueError unless the state of a layer that has none is None."""
+    if state is not None:
+        raise ValueError(f"{name}: {layer} has no state, expected None, got {type(state).__name__}")

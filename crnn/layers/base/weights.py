@@ -1,0 +1,67 @@
+"""Initial weights, from the counter-based generator: a function of the seed alone.
+
+Each array has a stream of its own, so that one drawn more or less changes no other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import crnn._core as _core
+from crnn.common.arrays import Array
+
+INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, PROJECTION_STREAM, CHRONO_STREAM = range(5)
+PARTS_STREAM = 5
+LAYER_STREAM = int.from_bytes(b"layer")
+
+
+def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
+    """Uniform in (-limit, limit)."""
+    draws = _core.random_uniform(seed, stream, 0, int(np.prod(shape)))
+    return (limit * (2.0 * draws - 1.0)).reshape(shape)
+
+
+def normal(seed: int, stream: int, shape: tuple[int, ...]) -> Array:
+    """Standard normal, by the transform of Box and Muller (1958)."""
+    count = int(np.prod(shape))
+    draws = _core.random_uniform(seed, stream, 0, 2 * count)
+    radius = np.sqrt(-2.0 * np.log1p(-draws[:count]))
+    return np.asarray(radius * np.cos(2.0 * np.pi * draws[count:])).reshape(shape)
+
+
+def glorot_uniform(
+    seed: int, stream: int, shape: tuple[int, ...], fan_in: int, fan_out: int
+) -> Array:
+    """Uniform with variance 2 / (fan_in + fan_out): Glorot and Bengio (2010)."""
+    return uniform(seed, stream, shape, np.sqrt(6.0 / (fan_in + fan_out)))
+
+
+def orthogonal(seed: int, stream: int, blocks: int, rows: int, columns: int) -> Array:
+    """`blocks` orthogonal matrices (rows, columns), one below the other: Saxe et al. (2014).
+
+    Each is the Q of a normal matrix, its signs fixed so that it is uniform over all such matrices
+    (Mezzadri 2007); where it is not square, its rows or its columns are orthonormal.
+    """
+    long, short = max(rows, columns), min(rows, columns)
+    q, r = np.linalg.qr(normal(seed, stream, (blocks, long, short)))
+    q = q * np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)[:, None, :]
+    return np.asarray(q if rows >= columns else q.transpose(0, 2, 1)).reshape(-1, columns)
+
+
+def chrono(seed: int, size: int, longest: float) -> Array:
+    """Biases of gates that keep, for memories of up to `longest` steps: log u, u in (1, longest-1).
+
+    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018).
+    """
+    draws = _core.random_uniform(seed, CHRONO_STREAM, 0, size)
+    return np.asarray(np.log(1 + draws * (longest - 2)))
+
+
+def seed_of_part(seed: int, stream: int, place: int = 0) -> int:
+    """The seed of a part of a layer that is made with this seed."""
+    return int(_core.random_uniform(seed, stream, place, 1)[0] * 2**53)
+
+
+def layer_seeds(seed: int, count: int) -> list[int]:
+    """A seed for each layer of a model that is made with this seed."""
+    return [seed_of_part(seed, LAYER_STREAM, place) for place in range(count)]

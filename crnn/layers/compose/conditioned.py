@@ -1,0 +1,185 @@
+"""A layer whose initial state is computed from fixed data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import crnn._core as _core
+from crnn.common.arrays import Array, as_array
+from crnn.common.nested import arrays_of, filled
+from crnn.layers.base.arguments import EVALUATION, Given, has_no_time_axis
+from crnn.layers.base.description import Widths, build, describe, widths_of
+from crnn.layers.base.layer import check_layer
+from crnn.layers.base.places import back_in, check_in, run_in
+from crnn.layers.base.streams import stream_of
+from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.compose.base import RunsParts
+
+
+class ConditionedTape(NamedTuple):
+    """The tapes of both parts; init's is None where a state was given."""
+
+    layer: Any
+    init: Any
+    fixed: tuple[tuple[int, ...], np.dtype[Any]]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Both, by name."""
+        return {"layer": self.layer, "init": self.init}
+
+
+class Conditioned(RunsParts):
+    """A layer that starts from a state made of fixed data: of an image, say, to describe it.
+
+    The input is the pair (x, fixed): the sequences, and features (B, F) that do not change in time.
+    The initial state is init(fixed), and the gradient goes back through it.
+
+    Parameters
+    ----------
+    layer : layer
+        Any that has a state. Its parameters have the names "layer.W_x", ...
+    init : layer
+        A Dense, or any layer without a state, (B, F) -> (B, S). S is the width of all arrays of the
+        layer's state together, which lie side by side in their order: 2H for an LSTM, h then c.
+        Its parameters have the names "init.W", ...
+
+    Attributes
+    ----------
+    layer, init : layers
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a layer; from forward, if x is not a pair.
+    ValueError
+        From forward, if `init` gives another width.
+
+    Notes
+    -----
+    A state that is given goes before `fixed`, which then plays no part: its gradient, and what is
+    added to init's, is 0. Pieces behind a reset start as the layer starts them, not from `fixed`.
+    `lengths` and the like go to the layer. No steps leave the initial state as it is, which is a
+    way to have it: ``_, state = conditioned((x[:, :0], fixed))``.
+
+    Examples
+    --------
+    >>> model = crnn.Conditioned(crnn.LSTM(8, 16), crnn.Dense(50, 32))  # doctest: +SKIP
+    >>> y, state = model((x, fixed))  # doctest: +SKIP
+    """
+
+    _leading = ("layer", "init")
+
+    def __init__(self, layer: Any, init: Any) -> None:
+        check_layer("layer", layer)
+        check_layer("init", init)
+        self.layer, self.init = layer, init
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"layer": self.layer, "init": self.init}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {name: describe(part) for name, part in self.parts.items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Conditioned:
+        return cls(**{name: build(part) for name, part in config.items()})
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
+        return widths_of(config["layer"])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.layer!r}, {self.init!r})"
+
+    @property
+    def many_to_one(self) -> bool:
+        """Whether y has no time axis."""
+        return has_no_time_axis(self.layer)
+
+    def _run(
+        self, x: Any, state: Any, given: Given, keep: bool
+    ) -> tuple[Any, Any, ConditionedTape]:
+        steps, fixed = _pair(x)
+        start, init_tape = state, None
+        if state is None:
+            start, init_tape = self._start(steps, fixed, given, keep)
+        y, after, tape = run_in(self, "layer", given.part(0), steps, start, keep)
+        return y, after, ConditionedTape(tape, init_tape, (fixed.shape, fixed.dtype))
+
+    def _start(self, x: Array, fixed: Array, given: Given, keep: bool) -> tuple[Any, Any]:
+        """The initial state, and init's tape."""
+        _, like, _ = run_in(self, "layer", EVALUATION, x[:, :0], None, False)  # its state's form
+        ends = np.cumsum([int(np.prod(part.shape[1:])) for part in arrays_of(like)])
+        if not len(ends):
+            raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
+        flat, _, tape = run_in(self, "init", given.without_steps().part(1), fixed, None, keep)
+        if flat.shape != (len(x), ends[-1]):
+            raise ValueError(
+                f"init: expected an output of shape (B={len(x)}, {ends[-1]}), "
+                f"the width of the layer's state, got shape {flat.shape}"
+            )
+        parts = zip(np.split(flat, ends[:-1], axis=1), arrays_of(like), strict=True)
+        return filled(like, [part.reshape(twin.shape) for part, twin in parts]), tape
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        if not isinstance(tape, ConditionedTape):
+            given = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_in(self, "layer", tape.layer, dstate)
+        if tape.init is not None:
+            check_in(self, "init", tape.init, None)
+
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[tuple[Any, Any], Any]:
+        """(dx, dfixed), dstate; adds to the gradients of both parts."""
+        self.check_backward(tape, dstate)
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            dx, dstart = back_in(self, "layer", tape.layer, dy, dstate)
+            if tape.init is None:
+                return (dx, np.zeros(*tape.fixed)), dstart
+            flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
+            dfixed, _ = back_in(self, "init", tape.init, np.concatenate(flat, axis=1))
+        return (dx, dfixed), dstart
+
+    def stream(self, batch: int = 1, state: Any = None) -> Any:
+        """The layer one step at a time, from a state that `fixed` is already in.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            B.
+        state : state
+            As ``_, state = conditioned((x[:, :0], fixed))`` gives it.
+
+        Raises
+        ------
+        ValueError
+            If there is no state, or the layer cannot run step by step.
+        """
+        if state is None:
+            raise ValueError("state: expected the one that fixed gives, got None")
+        return stream_of(self.layer, batch, state)
+
+
+def _pair(x: Any) -> tuple[Array, Array]:
+    """The sequences and the fixed data."""
+    if not isinstance(x, tuple) or len(x) != 2:
+        raise TypeError(f"x: expected the pair (x, fixed), got {type(x).__name__}")
+    steps, fixed = as_array("x[0]", x[0]), as_array("x[1]", x[1])
+    if steps.ndim < 2:
+        raise ValueError(f"x[0]: expected shape (B, T, I), or (B, T), got shape {steps.shape}")
+    expected = f"floats of shape (B={len(steps)}, F)"
+    if fixed.dtype.kind != "f":
+        raise TypeError(f"x[1]: expected {expected}, got {fixed.dtype}")
+    if fixed.ndim != 2 or len(fixed) != len(steps):
+        raise ValueError(f"x[1]: expected {expected}, got shape {fixed.shape}")
+    return steps, fixed

@@ -1,0 +1,1 @@
+"""Layers that treat every step alike and have no state."""

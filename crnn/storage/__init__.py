@@ -1,0 +1,1 @@
+"""Files: replaced in one step, trees of arrays without pickle, models."""

@@ -1,0 +1,96 @@
+"""Where numbers stopped being finite: the layer is named, so that one knows where to look."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crnn.common.checks import steps_there
+from crnn.layers.base.arguments import Given
+from crnn.layers.compose.sequential import Sequential
+from crnn.training.windows import Item
+
+
+def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]) -> str:
+    """Say where the first number that is not finite comes from, on the way forward.
+
+    Parameters
+    ----------
+    model : layer
+    item : Item
+        What it was run on, layer by layer again now.
+    state : state
+        From which.
+    options : mapping
+        What else forward was told.
+    """
+    inputs = item.x if isinstance(item.x, tuple) else (item.x,)
+    if not all(_finite_where_read(x, item) for x in inputs):
+        return "the input x is not finite"
+    found, _ = _walk("", model, item.x, state, Given(**options))
+    if found:
+        return found
+    if not _finite_where_read(item.target, item._replace(mask=None)):
+        return "the target is not finite"
+    return "the model's output is finite: it is the loss itself"
+
+
+def blame_backward(model: Any) -> str | None:
+    """Say which gradient was the first that is not finite, on the way back; None if all are."""
+    for name, grad in reversed(list(model.grads.items())):
+        if not _finite(grad):
+            prefix, layer = "", model
+            *path, _ = name.split(".")
+            for part in path:
+                parts = getattr(layer, "parts", {})
+                if part not in parts:
+                    break
+                prefix, layer = f"{prefix}.{part}" if prefix else part, parts[part]
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
+            return f"the gradient of {name} of {_named(prefix, layer)} is {grad[where]} at {where}"
+    return None
+
+
+def _finite_where_read(array: Any, item: Item) -> bool:
+    """Whether an array of an item is finite at the steps that are read: others may hold anything.
+
+    It has the item's steps where its first axes are (B, T) of x.
+    """
+    steps = item.shape[:2]
+    if np.shape(array)[:2] == steps and len(steps) == 2:
+        array = np.asarray(array)[steps_there(item.lengths, item.mask, steps)]
+    return _finite(array)
+
+
+def _walk(name: str, layer: Any, x: Any, state: Any, given: Given) -> tuple[str | None, Any]:
+    """Return what is wrong in a layer or None, and its output."""
+    if isinstance(layer, Sequential):
+        states = [None] * len(layer.layers) if state is None else state
+        for i, (inner, before) in enumerate(zip(layer.layers, states, strict=True)):
+            place = f"{name}.{i}" if name else str(i)
+            found, x = _walk(place, inner, x, before, given.part(i))
+            if found:
+                return found, x
+            given = given.behind(inner)
+        return None, x
+    for key, array in layer.params.items():
+        if not _finite(array):
+            return f"the parameter {key} of {_named(name, layer)} is not finite", x
+    y, after, _ = given.run(layer, x, state, True)
+    if not (_finite(y) and _finite(after)):
+        return f"the output of {_named(name, layer)} is not finite", y
+    return None, y
+
+
+def _named(name: str, layer: Any) -> str:
+    return f"layer {name}, {layer!r}" if name else f"the model, {layer!r}"
+
+
+def _finite(value: Any) -> bool:
+    """Whether all floats in a nesting of arrays are finite."""
+    if value is None:
+        return True
+    if isinstance(value, list | tuple):
+        return all(_finite(part) for part in value)
+    array = np.asarray(value)
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -1,0 +1,21 @@
+"""The windows that the next update of a run learns from."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from crnn.training.truncated import Walk
+
+
+@dataclass
+class Gathered:
+    """The windows whose gradients the next update is made of."""
+
+    windows: int = 0
+    rows: int = 0
+    steps: int = 0
+    weight: float = 0.0
+    total: float = 0.0
+    loss: float = math.nan  # of the last one
+    walk: Walk | None = None  # the last one, and the gradient at its y
+    dy: Any = None

@@ -1,0 +1,427 @@
+"""A run of training that can be stopped after any update and taken up again, to the same bits.
+
+Its `state_dict` holds the parameters, what the optimizer and the callbacks keep, the place in the
+data, the recurrent state there (and what the tapes can be computed from that truncated BPTT goes
+back into), and the epoch's sums so far. That needs data whose order is a function of the epoch:
+where `data` has a method ``set_epoch(epoch)``, it is called before each pass with the number of
+epochs done.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from crnn.callbacks.base import Callback
+from crnn.callbacks.history import History
+from crnn.callbacks.run import Position
+from crnn.common.arrays import underflows
+from crnn.common.checks import check_size
+from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.compose.checkpointed import Checkpointed
+from crnn.optim import Optimizer
+from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.interrupts import Interrupts
+from crnn.training.looking import Seen
+from crnn.training.nonfinite import blame_backward, blame_forward
+from crnn.training.pending import Gathered
+from crnn.training.snapshots import Snapshots
+from crnn.training.truncated import Truncated, Walked, check_tbptt
+from crnn.training.windows import (
+    Data,
+    Item,
+    Loss,
+    Window,
+    check_rows,
+    check_takes,
+    items_of,
+    loss_of,
+    set_epoch,
+    weigh,
+    windows_of,
+)
+
+
+class Trainer(Snapshots):
+    """One run of training, which can be stopped and taken up again.
+
+    It is also what callbacks are given to look at.
+
+    Parameters
+    ----------
+    model, data, loss, optimizer, epochs, tbptt, stateful, accumulate, checkpoint_every
+        As for `fit`.
+    validation, callbacks
+        As for `fit`.
+
+    Attributes
+    ----------
+    model, data, optimizer
+        As given.
+    epochs : int
+        The epoch after which the run ends: those done with the optimizer before, and as many more
+        as are given.
+    start : Position
+        Where the run began: after ``start.epoch`` epochs and ``start.update`` updates of earlier
+        runs with the same optimizer.
+    position : Position
+        Where the run stands: ``position.epoch`` epochs and ``position.update`` updates are done,
+        those of earlier runs included.
+    history : History
+        The epochs done.
+    norm : float
+        Of the last update's gradient, before clipping.
+    stopped : bool
+        Whether `stop` was called.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        data: Data,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        epochs: int,
+        tbptt: tuple[int, int] | None = None,
+        stateful: bool = False,
+        accumulate: int = 1,
+        checkpoint_every: int | None = None,
+        validation: Data | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        check_layer("model", model)
+        through = getattr(model, "trained_through", None)
+        if through is not None:
+            raise TypeError(
+                f"model: expected a layer that reads one input, got a {type(model).__name__}: "
+                f"wrap it in {through}"
+            )
+        if not callable(loss):
+            raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
+        optimizer.check_model(model)
+        for i, callback in enumerate(_sequence("callbacks", callbacks)):
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
+        self.model = model
+        self.optimizer = optimizer
+        self._more = check_size("epochs", epochs)
+        self.history = History()
+        self.norm = math.nan
+        self.stopped = False
+        self.data, self._validation = data, validation
+        self._loss, self._tbptt = loss, check_tbptt(tbptt)
+        self._stateful = bool(stateful)
+        self._accumulate = check_size("accumulate", accumulate)
+        if self._accumulate > 1 and (tbptt or stateful):
+            raise ValueError(
+                "accumulate: expected 1 with tbptt or stateful, where an update comes between "
+                f"windows, got {accumulate}"
+            )
+        self._truncated = Truncated(self._walked(checkpoint_every), self._tbptt, self._stateful)
+        self._callbacks = tuple(callbacks)
+        self._telling: Callback | None = None  # the callback that is being told
+        self._stopper = None
+        self._arguments = {}
+        self._checkpoint_every = checkpoint_every
+        self._stand_at_start()
+        self._gathered = Gathered()
+        self._whole = True  # no update, and no end of an epoch, is half done
+        self.settled = True  # every callback has been told all that happened
+        self._clock = 0.0
+
+    def _stand_at_start(self) -> None:
+        """Stand where the runs before ended that had the same optimizer."""
+        self._told = None
+        self.start = Position(epoch=self.optimizer.epochs, update=self.optimizer.steps)
+        self.position, self.epochs = self.start, self.start.epoch + self._more
+
+    def _walked(self, every: int | None) -> Any:
+        """Return what is run forward and back: the model, or one that keeps fewer steps of it."""
+        if every is None:
+            return self.model
+        if self._tbptt and self._tbptt[0] != self._tbptt[1]:
+            raise ValueError(
+                "checkpoint_every: expected None where k1 and k2 differ (what is computed again "
+                f"must be as it was, and the head is inside), got {every}"
+            )
+        return Checkpointed(self.model, check_size("checkpoint_every", every))
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss over this epoch so far."""
+        return self.position.total / (self.position.weight or 1.0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: all epochs are done, or `stop` was called."""
+        return self.stopped or self.position.epoch >= self.epochs
+
+    @property
+    def walked(self) -> Walked | None:
+        """What was walked back last, while the gradients are those of it; None between updates."""
+        last = self._gathered
+        return None if last.walk is None else Walked(last.walk.pieces, last.dy)
+
+    def total_updates(self) -> int:
+        """Return how many updates the whole run has, having gone through the data once.
+
+        Raises
+        ------
+        ValueError
+            The data can be gone through only once.
+        """
+        if hasattr(self.data, "__next__"):
+            raise ValueError(
+                "total: expected the number of updates, because these data can be gone through "
+                "only once and so cannot be counted, got None"
+            )
+        told, _ = self._look()
+        if told is None:
+            updates = count_updates(
+                self.data, self._tbptt, accumulate=self._accumulate, model=self.model
+            )
+        else:
+            updates = -(-told.windows // self._accumulate)
+        return (self.epochs - self.start.epoch) * updates
+
+    def stop(self) -> None:
+        """End the run after the update, or the epoch, that callbacks are being told of."""
+        self.stopped, self._stopper = True, self._telling
+
+    def run(self) -> History:
+        """Train up to the last epoch from where the run stands, and return the history.
+
+        Data that can be checked are checked before the first update: of the validation data all
+        that can be gone through again, of the others lists and the classes of `crnn.data`.
+
+        Raises
+        ------
+        ValueError, FloatingPointError, KeyboardInterrupt
+            As `fit`. After a KeyboardInterrupt from a single Ctrl-C the run can be saved, or
+            gone on with by calling `run` again.
+        """
+        self._begin()
+        self.model.zero_grad()
+        self._gathered = Gathered()
+        with Interrupts() as interrupts, self.optimizer.in_run():
+            self._tell("on_start")
+            try:
+                while not self.finished:
+                    self._run_epoch(interrupts.check)
+            finally:
+                self._tell("on_end")
+        return self.history
+
+    def _begin(self) -> None:
+        """Begin the run, unless it has begun: it goes on from the optimizer's last one."""
+        self.optimizer.check_model(self.model)
+        if self._arguments:
+            return
+        self._stand_at_start()
+        arguments = self._describe()
+        for callback in self._callbacks:
+            callback.on_new_run(self)
+        self._arguments = arguments
+
+    # --------------------------------------------------------------------------------- the loop
+
+    def _run_epoch(self, check: Callable[[], None]) -> None:
+        """Train from where the epoch stands to its end; `check` is called between updates."""
+        self._clock = time.perf_counter()
+        set_epoch(self.data, self.position.epoch)
+        for _ in self._updates():
+            self._tell("on_update")
+            check()
+            if self.stopped:
+                return
+        val_loss = None
+        if self._validation is not None:
+            set_epoch(self._validation, self.position.epoch)
+            val_loss = evaluate(
+                self.model,
+                self._validation,
+                self._loss,
+                tbptt=self._tbptt,
+                stateful=self._stateful,
+                between=check,
+            )
+        self._end_epoch(val_loss)
+        self._tell("on_epoch")
+        check()
+
+    def _updates(self) -> Iterator[None]:
+        """Go through the rest of the epoch's data, from update to update."""
+        begun, number, index, rows = self.position, -1, -1, None
+        self._seen = Seen(self.data, begun)
+        for number, item in enumerate(items_of(self.data, "data", self._tbptt, self.model)):
+            check_takes(self._truncated.model, item, "data")
+            if self._stateful:
+                rows = check_rows(rows, item, "data")
+            self._seen.add(number, item)
+            if number < begun.item:
+                continue
+            done = begun.window if number == begun.item else 0
+            for index, window in enumerate(windows_of(item, self._tbptt)):
+                if index < done:
+                    continue
+                self._gather(window)
+                if self._gathered.windows == self._accumulate:
+                    self._update(number, index + 1)
+                    yield
+            if done > index + 1:
+                raise ValueError(
+                    f"data: item {number}: expected more than {done} windows, where the run was "
+                    f"stopped, got {index + 1}"
+                )
+            if not self._gathered.windows:
+                self._end_item(number)
+        if number + 1 < begun.item:
+            raise ValueError(
+                f"data: expected more than {begun.item} items, where the run was stopped, got "
+                f"{number + 1}"
+            )
+        if self._gathered.windows:
+            self._update(number, index + 1)
+            yield
+
+    def _end_item(self, number: int) -> None:
+        """Go on to the item after this one."""
+        state = self.position.state if self._stateful else None
+        self.position = replace(self.position, item=number + 1, window=0, state=state)
+        if not self._stateful:
+            self._truncated.forget()
+
+    def _gather(self, window: Window) -> None:
+        """Forward, loss and backward of a window; for several windows, of their summed losses."""
+        place, sums, item = self.position, self._gathered, window.item
+        try:
+            walk = self._truncated.forward(window, place.state, place.update, sums.rows)
+            value, dy = loss_of(self._loss, walk.y, item)
+            loss = float(value)
+            if not math.isfinite(loss):
+                raise FloatingPointError(self._blame(f"the loss is {loss}", item))
+            steps, weight = weigh(value, walk.y, item)
+            self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
+        except BaseException:
+            self._drop()
+            raise
+        self._gathered = Gathered(
+            dy=dy,
+            windows=sums.windows + 1,
+            rows=sums.rows + item.shape[0],
+            steps=sums.steps + steps,
+            weight=sums.weight + weight,
+            total=sums.total + loss * weight,
+            loss=loss,
+            walk=walk,
+        )
+
+    def _update(self, item: int, window: int) -> None:
+        """One step of the optimizer from what was gathered, up to this item and window."""
+        try:
+            self._tell("on_backward")
+        except BaseException:
+            self._drop()
+            raise
+        place, lr, sums, now = self.position, self.optimizer.lr, self._gathered, time.perf_counter()
+        assert sums.walk is not None
+        self._whole = False
+        self._step(sums)
+        self._truncated.keep(sums.walk)
+        several = self._accumulate > 1
+        self.position = replace(
+            place,
+            item=item,
+            window=window,
+            state=sums.walk.state,
+            update=place.update + 1,
+            total=place.total + sums.total,
+            weight=place.weight + sums.weight,
+            steps=place.steps + sums.steps,
+            seconds=place.seconds + now - self._clock,
+            loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
+            lr=lr,
+            seen=self._seen.number,
+        )
+        self._gathered = Gathered()
+        self._whole = True
+        self._clock = now
+
+    def _step(self, sums: Gathered) -> None:
+        """The optimizer's step, which changes nothing where a gradient is not finite."""
+        if self._accumulate > 1 and sums.weight:
+            self.optimizer.scale_grads(1 / sums.weight)
+        try:
+            self.norm = self.optimizer.step()
+        except FloatingPointError as error:
+            what = blame_backward(self.model) or str(error)
+            self._drop()
+            self._whole = True
+            raise FloatingPointError(self._where("a gradient is not finite", what)) from error
+
+    def _drop(self) -> None:
+        """Leave the gradients as they were before the update."""
+        self.model.zero_grad()
+        self._gathered = Gathered()
+
+    def _blame(self, what: str, item: Item) -> str:
+        place = self.position
+        options = item.options | {"call": place.update, "first_row": self._gathered.rows}
+        return self._where(what, blame_forward(self.model, item, place.state, options))
+
+    def _where(self, what: str, why: str) -> str:
+        place = self.position
+        advice = "A smaller learning rate or a smaller clip_norm may help"
+        if place.update == 0 or why.startswith(("the input", "the target")):
+            advice = f"Look at the data, item {place.item}, and at what the model began with"
+        return f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. {advice}"
+
+    def _end_epoch(self, val_loss: float | None) -> None:
+        place = self.position
+        if place.steps == 0:
+            raise ValueError("data: expected data with valid steps, got none")
+        self._whole = False
+        self.history.append(
+            epoch=place.epoch + 1,
+            update=place.update,
+            loss=self.mean_loss,
+            val_loss=val_loss,
+            lr=place.lr,
+            seconds=place.seconds,
+            steps_per_second=place.steps / place.seconds,
+        )
+        self.position = Position(
+            epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr
+        )
+        self.optimizer.epochs = self.position.epoch
+        self._truncated.forget()
+        self._whole = True
+
+    def _tell(self, event: str) -> None:
+        """Tell all callbacks; those that write the run down last, but first at the end."""
+        ends = event == "on_end"
+        settled, self.settled = self.settled, self.settled and ends
+        for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
+            self._telling = callback
+            getattr(callback, event)(self)
+        self._telling = None
+        self.settled = settled if ends else True
+
+
+@underflows
+def _times(dy: Any, weight: float) -> Any:
+    """The gradient of a sum, from that of a mean."""
+    return np.asarray(dy) * weight
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    """A list or a tuple."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name}: expected a list, got {value!r:.60}")
+    return value
