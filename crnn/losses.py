@@ -9,6 +9,7 @@ batches become the mean over all.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ class Mean(float):
 
     def __new__(cls, value: float, weight: float) -> Mean:
         mean = super().__new__(cls, value)
-        mean.weight = check_number("weight", weight, 0)
+        right = type(weight) in (int, float) and 0 <= weight < math.inf
+        mean.weight = float(weight) if right else check_number("weight", weight, 0)
         return mean
 
     def __getnewargs__(self) -> tuple[float, float]:  # type: ignore[override]
@@ -77,13 +79,8 @@ class Mean(float):
     __truediv__ = _keeping_weight("__truediv__")
 
 
-def _mean(total: float, weight: float) -> Mean:
-    """The quotient; 0 where nothing counts."""
-    return Mean(total / weight if weight else 0.0, weight)
-
-
 def _floats(name: str, value: Any) -> Array:
-    array = as_array(name, value)
+    array = value if type(value) is np.ndarray else as_array(name, value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected floats, got {array.dtype} of shape {array.shape}")
     return array
@@ -164,7 +161,9 @@ def cross_entropy(
     sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0: a batch in
     which only classes of weight 0 are targets takes no part in a mean over several.
     """
-    scores, wanted = _floats("logits", logits), as_array("targets", targets)
+    right = type(logits) is np.ndarray and logits.dtype.kind == "f"
+    scores = logits if right else _floats("logits", logits)
+    wanted = targets if type(targets) is np.ndarray else as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(
             f"logits: expected shape (B, T, K) or (B, K) with K >= 1, got {scores.shape}"
@@ -174,10 +173,15 @@ def cross_entropy(
         raise TypeError(f"targets: expected integers of shape {lead}, got {wanted.dtype}")
     if wanted.shape != lead:
         raise ValueError(f"targets: expected integers of shape {lead}, got shape {wanted.shape}")
-    smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
+    smoothing = 0.0
+    if label_smoothing != 0:
+        smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
     by_class = None if class_weights is None else _class_weights(class_weights, K)
     by_step = None if weights is None else _step_weights(weights, lead, lengths)
-    valid = _valid(lengths, lead) if by_step is None else by_step > 0
+    if by_step is not None:
+        valid = by_step > 0
+    else:
+        valid = np.ones(lead, bool) if lengths is None else valid_steps(lengths, lead)
     chosen = wanted[valid]
     if chosen.size and not (0 <= chosen.min() and chosen.max() < K):
         raise ValueError(
@@ -188,7 +192,7 @@ def cross_entropy(
         count = chosen.size
         kept = np.where(valid, wanted, -1).ravel()
         total, dlogits = _core.cross_entropy(scores, kept, 1 / max(count, 1))
-        return _mean(total, count), dlogits
+        return Mean(total / count if count else 0.0, count), dlogits
     v = np.ones(chosen.size) if by_step is None else by_step[valid]
     if by_class is not None and not smoothing:  # a target of a class of weight 0 has no loss
         counts = by_class[chosen] > 0
@@ -258,7 +262,8 @@ def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tup
     ValueError, TypeError
         For shapes that do not match or values that are not real numbers.
     """
-    values, wanted = _floats("y", y), as_array("target", target)
+    values = _floats("y", y)
+    wanted = target if type(target) is np.ndarray else as_array("target", target)
     if wanted.dtype.kind not in "fiu":
         raise TypeError(
             f"target: expected real numbers of shape {values.shape}, got {wanted.dtype}"
@@ -269,13 +274,13 @@ def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tup
         return _weighted_squares(values, wanted, lengths, weights)
     if lengths is None:
         total, dy = _core.squared_error(values, wanted, 1 / max(values.size, 1))
-        return _mean(total, values.size), dy
+        return Mean(total / values.size if values.size else 0.0, values.size), dy
     valid = valid_steps(lengths, values.shape[:2])
     kept = values[valid]
     total, rows = _core.squared_error(kept, wanted[valid], 1 / max(kept.size, 1))
     dy = np.zeros(values.shape, dtype=rows.dtype)
     dy[valid] = rows
-    return _mean(total, kept.size), dy
+    return Mean(total / kept.size if kept.size else 0.0, kept.size), dy
 
 
 @underflows

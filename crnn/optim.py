@@ -7,6 +7,7 @@ their norm, over all parameters together (`clip_norm`).
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import math
 import weakref
 from abc import ABC, abstractmethod
@@ -19,8 +20,8 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_entry, check_fits, check_names, check_number
-from crnn.layers.base.arguments import walk
-from crnn.layers.base.layer import check_layer
+from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import writable
 
 
@@ -53,7 +54,7 @@ def _owners(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
 
 def _held(layer: Any) -> Callable[[], Any]:
     """A function that returns a layer, which it keeps alive."""
-    return lambda: layer
+    return itertools.repeat(layer).__next__
 
 
 def _watched(layer: Any) -> Callable[[], Any]:
@@ -85,7 +86,7 @@ def _check_ties(model: Any) -> None:
     """ValueError if a layer shares weights with one that is not in the model: none would learn."""
     parts = [part for _, part in walk(model)]
     for part in parts:
-        shared = getattr(part, "embedding", None)
+        shared = part.shares_weights_of
         if shared is not None and not any(shared is other for other in parts):
             raise ValueError(
                 f"model: expected the embedding that {type(part).__name__} shares its weights with "
@@ -109,17 +110,11 @@ def _layout(model: Any) -> tuple[list[Any], list[Any]]:
 
     These are the identities of its layers, and the addresses of the arrays of a user's layers.
     """
-    parts, left, addresses = [], [model], []
+    parts, left, addresses = [], [model if isinstance(model, Layer) else layer_of(model)], []
     while left:
         part = left.pop()
         parts.append(part)
-        # The class is asked first: a recurrent layer would look among its options.
-        inside = (
-            part.parts
-            if hasattr(type(part), "parts")
-            else getattr(part, "__dict__", {}).get("parts")
-        )
-        if inside:
+        if inside := part.parts:
             left += inside.values()
         elif not type(part).__module__.startswith("crnn."):
             addresses.append(_addresses(part.params))
@@ -178,6 +173,7 @@ class Optimizer(ABC):
         self._in_run = False
         self._take(params, grads)
         self.lr = lr
+        self._updates: list[tuple[Array, ...]] | None = None
         self.clip_norm = _limit("clip_norm", clip_norm)
         self.clip_value = _limit("clip_value", clip_value)
         self.steps = self.epochs = 0
@@ -222,14 +218,22 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()
-        for name in ("_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout"):
+        for name in (
+            "_params",
+            "_grads",
+            "_all_params",
+            "_all_grads",
+            "_parts",
+            "_layout",
+            "_updates",
+        ):
             state.pop(name, None)  # of the model
         owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
         copied = {"_owners": owners, "_model": self._model(), "_copied": True, "_in_run": False}
         return state | copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(writable(state))
+        vars(self).update(writable(state), _updates=None)
         self._model = _watched(state["_model"])
         self._owners = {
             name: _Owner(_watched(layer), own) for name, (layer, own) in state["_owners"].items()
@@ -246,7 +250,10 @@ class Optimizer(ABC):
         RuntimeError
             The optimizer was copied without its model.
         """
-        self._find()
+        if self._copied:
+            self._find()
+        elif model is self._model() and _layout(model)[1] == self._layout:
+            return
         known, there = _addresses(self._all_params), _addresses(model.params)
         shared = set(known.values()) & set(there.values())
         added = [name for name, address in there.items() if address not in shared]
@@ -299,14 +306,16 @@ class Optimizer(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return the class and the arguments by name, without the model and the learning rate."""
-        names = ("clip_norm", "clip_value", *self._settings)
-        given = {name: getattr(self, name) for name in names}
-        return {"class": type(self).__name__, **given, "freeze": sorted(self._frozen)}
+        settings: dict[str, Any] = {"class": type(self).__name__}
+        for name in ("clip_norm", "clip_value", *self._settings):
+            settings[name] = getattr(self, name)
+        return settings | {"freeze": sorted(self._frozen)}
 
     def grad_norm(self) -> float:
         """Euclidean norm of all gradients that are not frozen together, in float64."""
-        self._find()
-        return math.sqrt(math.fsum(_core.sum_squares(grad) for grad in self._grads.values()))
+        if self._copied:
+            self._find()
+        return math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
 
     @underflows
     def scale_grads(self, factor: float) -> None:
@@ -315,7 +324,6 @@ class Optimizer(ABC):
         for grad in self._all_grads:
             grad *= factor
 
-    @underflows
     def step(self) -> float:
         """Clip, update the parameters, set the gradients to zero.
 
@@ -334,25 +342,38 @@ class Optimizer(ABC):
         RuntimeError
             If the model is not there: the optimizer was copied without it.
         """
-        self._find()
+        if self._copied:
+            self._find()
         self._check_own_model()
         norm = clipped = self._norm()
-        if self.clip_value is not None:
-            for grad in self._grads.values():
-                np.clip(grad, -self.clip_value, self.clip_value, out=grad)
-            clipped = norm if self.clip_norm is None else self._norm()
-        scale = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (clipped + 1e-6))
-        self.steps += 1
-        for name, param in self._params.items():
-            memory = [self._state[f"{part}.{name}"] for part in self._memory]
-            self._update(param, self._grads[name], scale, *memory)
+        with np.errstate(under="ignore"):
+            if self.clip_value is not None:
+                for grad in self._grads.values():
+                    np.clip(grad, -self.clip_value, self.clip_value, out=grad)
+                clipped = norm if self.clip_norm is None else self._norm()
+            scale = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (clipped + 1e-6))
+            self.steps += 1
+            if self._updates is None:
+                self._updates = list(map(self._arrays_of, self._params))
+            self._update(self._updates, scale)
+        self.clear_grads()
+        return norm
+
+    def clear_grads(self) -> None:
+        """Set all gradients to zero, those of frozen parameters too."""
+        if self._copied:
+            self._find()
         for grad in self._all_grads:
             grad.fill(0)
-        return norm
+
+    def _arrays_of(self, name: str) -> tuple[Array, ...]:
+        """A parameter, its gradient and its memory."""
+        memory = [self._state[f"{part}.{name}"] for part in self._memory]
+        return self._params[name], self._grads[name], *memory
 
     def _norm(self) -> float:
         """The norm, also where its square is beyond float64, or FloatingPointError."""
-        norm = self.grad_norm()
+        norm = math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
         if math.isfinite(norm):
             return norm
         for name, grad in self._grads.items():
@@ -367,8 +388,11 @@ class Optimizer(ABC):
         )
 
     @abstractmethod
-    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
-        """Change a parameter in place, and its memory."""
+    def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
+        """Change each parameter in place: of (parameter, gradient, memory ...), and the memory.
+
+        Gradients are to be multiplied by `scale`.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What the next steps depend on besides the parameters: numbers and copies of arrays."""
@@ -434,9 +458,10 @@ class SGD(Optimizer):
         self._memory = ("velocity",) if self.momentum else ()
         super().__init__(model, lr, clip_norm, clip_value, freeze)
 
-    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
-        velocity = memory[0] if memory else None
-        _core.sgd(param, grad, velocity, scale, self.lr, self.momentum)
+    def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
+        for param, grad, *memory in updates:
+            velocity = memory[0] if memory else None
+            _core.sgd(param, grad, velocity, scale, self._lr, self.momentum)
 
 
 class RMSprop(Optimizer):
@@ -472,8 +497,9 @@ class RMSprop(Optimizer):
         self.eps = check_number("eps", eps, 0)
         super().__init__(model, lr, clip_norm, clip_value, freeze)
 
-    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
-        _core.rmsprop(param, grad, memory[0], scale, self.lr, self.alpha, self.eps)
+    def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
+        for param, grad, square in updates:
+            _core.rmsprop(param, grad, square, scale, self._lr, self.alpha, self.eps)
 
 
 class Adam(Optimizer):
@@ -514,14 +540,14 @@ class Adam(Optimizer):
         self.eps = check_number("eps", eps, 0)
         super().__init__(model, lr, clip_norm, clip_value, freeze)
 
-    def _update(self, param: Array, grad: Array, scale: float, *memory: Array) -> None:
-        m, v = memory
-        decay = self._decay_of(param)
-        _core.adam(param, grad, m, v, scale, self.lr, decay, *self.betas, self.eps, self.steps)
+    _weight_decay = 0.0
+    decay_biases = True
 
-    def _decay_of(self, param: Array) -> float:
-        """The weight decay of a parameter."""
-        return 0.0
+    def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
+        settings = (*self.betas, self.eps, self.steps)
+        for param, grad, m, v in updates:
+            decay = self._weight_decay if self.decay_biases or param.ndim > 1 else 0.0
+            _core.adam(param, grad, m, v, scale, self._lr, decay, *settings)
 
 
 class AdamW(Adam):
@@ -558,9 +584,6 @@ class AdamW(Adam):
         super().__init__(
             model, lr, clip_norm, betas=betas, eps=eps, clip_value=clip_value, freeze=freeze
         )
-
-    def _decay_of(self, param: Array) -> float:
-        return self._weight_decay if self.decay_biases or param.ndim > 1 else 0.0
 
     @property
     def weight_decay(self) -> float:

@@ -182,7 +182,7 @@ def test_behind_a_pool_there_are_no_steps():
     after, pool = Leaky(2), crnn.Pool("mean")
     after._run = lambda x, *rest: (x, None, None)
     whole = crnn.Sequential([Leaky(I), crnn.Sequential([pool]), crnn.Dense(I, 2, **F64), after])
-    assert whole.many_to_one
+    assert not whole.keeps_time
     y, _, _ = whole.forward(FLOATS, **STEPS, **DRAWS)
     assert y.shape == (B, 2)
     assert [after.heard[0][name] for name in STEPS] == [None] * 3

@@ -32,9 +32,12 @@ class History:
 
     def __init__(self, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
         given = dict.fromkeys(self.NAMES, ()) if columns is None else columns
-        if set(given) != set(self.NAMES) or len({len(column) for column in given.values()}) != 1:
+        lengths = set(map(len, given.values()))
+        if set(given) != set(self.NAMES) or len(lengths) != 1:
             raise ValueError(f"columns: expected {', '.join(self.NAMES)}, all of one length")
-        self.columns: dict[str, list[Any]] = {name: list(given[name]) for name in self.NAMES}
+        self.columns: dict[str, list[Any]] = {}
+        for name in self.NAMES:
+            self.columns[name] = list(given[name])
 
     def __getattr__(self, name: str) -> list[Any]:
         if name in self.NAMES:

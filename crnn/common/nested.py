@@ -70,3 +70,10 @@ def check_like(name: str, value: Any, like: Any) -> None:
             raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
         if array.shape != np.shape(like):
             raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+
+
+def no_state(state: Any) -> bool:
+    """Whether there is no array in a state, or no gradient at one."""
+    if isinstance(state, list | tuple):
+        return all(map(no_state, state))
+    return state is None

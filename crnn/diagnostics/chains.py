@@ -9,7 +9,7 @@ runs of layers that read in one direction, each with the input that it gets held
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +19,9 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.common.nested import arrays_of, filled, states_of
 from crnn.diagnostics.subject import evaluation
-from crnn.layers.base.arguments import Given, has_no_time_axis, walk
-from crnn.layers.compose.bidirectional import Bidirectional
-from crnn.layers.compose.conditioned import Conditioned
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.compose.base import Runner, run_layer
 from crnn.layers.compose.sequential import Sequential
 
 _AT_ONCE = 64 << 20
@@ -55,30 +55,29 @@ class Chain(NamedTuple):
 
 def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> Iterator[Chain]:
     """The recurrences that a model is made of, those without a state left out."""
-    directions = {bool(getattr(part, "reverse", False)) for _, part in walk(layer)}
-    alone = len(list(walk(layer))) == 1
-    if isinstance(layer, Conditioned):
+    layer = layer_of(layer)
+    if layer.sequence_input is not None and not layer.stages:
         x, state = _conditioned(layer, x, state)
-        name = place if directions == {False} else _inside(place, "layer")
-        yield from chains_of(layer.layer, x, state, given, name)
+        name = _inside(place, "layer") if layer.reads_backwards else place
+        yield from chains_of(layer.inner, x, state, given, name)
     elif isinstance(x, tuple):
-        first, *rest = layer.layers if isinstance(layer, Sequential) else [layer]
+        first, *rest = layer.stages or [layer]
         states = states_of("state", state, 1 + len(rest))
         x, states[0] = _conditioned(first, x, states[0])
-        yield from chains_of(Sequential([first.layer, *rest]), x, states, given, place)
-    elif directions == {False} or alone:
-        chain = Chain(place, layer, x, state, given, directions == {True})
+        yield from chains_of(Sequential([first.inner, *rest]), x, states, given, place)
+    elif not layer.reads_backwards or not layer.parts:
+        chain = Chain(place, layer, x, state, given, layer.reads_backwards)
         if arrays_of(_initial(chain)):
             yield chain
-    elif isinstance(layer, Bidirectional):
-        states = states_of("state", state, 2)
-        for (name, part), own in zip(layer.parts.items(), states, strict=True):
+    elif layer.directions:
+        states = states_of("state", state, len(layer.directions))
+        for (name, part), own in zip(layer.directions.items(), states, strict=True):
             yield from chains_of(part, x, own, given, _inside(place, name))
-    elif isinstance(layer, Sequential):
-        states = states_of("state", state, len(layer.layers))
-        yield from _stacked(layer, x, states, given, place)
-    elif hasattr(layer, "layer"):
-        yield from chains_of(layer.layer, x, state, given, _inside(place, "layer"))
+    elif layer.stages:
+        states = states_of("state", state, len(layer.stages))
+        yield from _stacked(layer.stages, x, states, given, place)
+    elif layer.inner is not None:
+        yield from chains_of(layer.inner, x, state, given, _inside(place, "layer"))
     else:
         raise ValueError(
             f"layer: expected recurrent layers and compositions of crnn, got {layer!r:.100}, whose "
@@ -92,45 +91,40 @@ def _inside(place: str, name: str) -> str:
 
 def _conditioned(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
     """The sequences, and the state that the fixed data give."""
-    if not isinstance(layer, Conditioned):
+    if layer.sequence_input is None or layer.inner is None:
         raise TypeError(
             "x: expected floats (B, T, I) or symbols (B, T), or for a Conditioned, alone or the "
             f"first of a Sequential, the pair that it reads, got a tuple for {layer!r:.100}"
         )
     if state is None:
-        _, state, _ = Given(training=False).run(layer, (x[0][:, :0], x[1]), None, False)
+        _, state, _ = run_layer(layer, (x[0][:, :0], x[1]), None, EVALUATION, False)
     return x[0], state
 
 
 def _stacked(
-    layer: Sequential, x: Any, states: list[Any], given: Given, place: str
+    layers: Sequence[Any], x: Any, states: list[Any], given: Given, place: str
 ) -> Iterator[Chain]:
     """Runs of layers that read forwards, and those between them by themselves."""
-    mixed = list(map(_reads_back, layer.layers))
+    mixed = [layer.reads_backwards for layer in layers]
     begin, count = 0, len(mixed)
     while begin < count:
         end = begin + 1
         while end < count and not mixed[begin] and not mixed[end]:
             end += 1
         one = end == begin + 1
-        part = layer.layers[begin] if one else Sequential(layer.layers[begin:end])
+        part = layers[begin] if one else Sequential(layers[begin:end])
         own = states[begin] if one else states[begin:end]
         name = str(begin) if one else f"{begin}..{end - 1}"
         yield from chains_of(part, x, own, given, _inside(place, name))
-        if has_no_time_axis(part):
+        if not part.keeps_time:
             return  # what follows has no steps
-        x, _, _ = given.run(part, x, own, False)
-        begin, given = end, given.behind(part)
-
-
-def _reads_back(layer: Any) -> bool:
-    return any(getattr(part, "reverse", False) for _, part in walk(layer))
+        x, _, _ = run_layer(part, x, own, given, False)
+        begin, given = end, Runner(part).behind(given)
 
 
 def _initial(chain: Chain) -> Any:
     """The state before the first step, all arrays of it."""
-    nothing = Given(training=False)
-    return nothing.run(chain.layer, chain.x[:, :0], chain.state, False)[1]
+    return run_layer(chain.layer, chain.x[:, :0], chain.state, EVALUATION, False)[1]
 
 
 class Steps:
@@ -207,14 +201,14 @@ class Steps:
             for story, part in zip(before, arrays_of(state), strict=True):
                 story[t] = part
             given, x = self._given(slice(t, t + 1)), self._chain.x[:, t : t + 1]
-            _, state, _ = given.run(self._chain.layer, x, state, False)
+            _, state, _ = run_layer(self._chain.layer, x, state, given, False)
         self._check_end(state)
         return before if self.steps else [[part] for part in arrays_of(state)]
 
     def _check_end(self, state: Any) -> None:
         """Raise unless this state, which single steps lead to, is that of all steps at once."""
         layer, x, start, given = self._chain[1:5]
-        whole = arrays_of(given.run(layer, x, start, False)[1])
+        whole = arrays_of(run_layer(layer, x, start, given, False)[1])
         for part, twin in zip(arrays_of(state), whole, strict=True):
             if not np.allclose(part, twin, rtol=1e-6, atol=1e-9, equal_nan=True):
                 raise ValueError(
@@ -233,7 +227,7 @@ class Steps:
         count, x = x.shape[1], x.reshape(x.shape[0] * x.shape[1], 1, *x.shape[2:])
         stories = [np.stack(story[steps], axis=1) for story in self._before]
         before = [story.reshape(len(x), *story.shape[2:]) for story in stories]
-        y, after, tape = self._given(steps).run(layer, x, filled(self._like, before), True)
+        y, after, tape = run_layer(layer, x, filled(self._like, before), self._given(steps), True)
         dy, rows = np.zeros_like(y), []
         for dafter in _units(after):
             _, dbefore = layer.backward(tape, dy, dafter)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import as_array, underflows
 from crnn.common.checks import check_number, check_positive
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import is_stochastic
 from crnn.layers.base.layer import as_dtype, check_layer
 
@@ -256,7 +257,7 @@ class _Run:
     def valid(self, shape: tuple[int, ...]) -> Array:
         """Return 1 for the outputs (B, T, ...) of a row's own steps, 0 past its end."""
         lengths = self.options.get("lengths")
-        if lengths is None or getattr(self.layer, "many_to_one", False):
+        if lengths is None or not layer_of(self.layer).keeps_time:
             return np.ones(shape)
         own = np.arange(shape[1]) < np.asarray(lengths)[:, None]
         return np.broadcast_to(own.reshape(own.shape + (1,) * (len(shape) - 2)), shape)

@@ -12,6 +12,8 @@ from crnn.common.nested import arrays_of
 from crnn.diagnostics.chains import Chain, Steps, chains_of, products
 from crnn.diagnostics.display import Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.compose.base import run_layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,9 +193,11 @@ def state_jacobians(
             f"singular_values: expected an integer of at least 0, got {singular_values!r}"
         )
     model, steps, given = in_float64(layer), floats_or_symbols(x), evaluation(lengths, mask, resets)
-    _, after, _ = given.run(model, steps, state, False)  # which says what is wrong, if anything is
+    _, after, _ = run_layer(
+        model, steps, state, given, False
+    )  # which says what is wrong, if anything is
     if not arrays_of(after):
-        inside = "; its encoder has one" if hasattr(layer, "timed") else ""
+        inside = "; its encoder has one" if layer_of(layer).sequence_input else ""
         raise ValueError(f"layer: expected one with a state, got {layer!r:.100}{inside}")
     chains = chains_of(model, steps, state, given)
     parts = {chain.place: ChainJacobians(chain, matrices) for chain in chains}

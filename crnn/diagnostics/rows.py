@@ -12,12 +12,9 @@ from crnn.common.arrays import Array
 from crnn.common.checks import steps_there
 from crnn.common.nested import map_state
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import STEPS, Given
-from crnn.layers.compose.bidirectional import Bidirectional
-from crnn.layers.compose.sequential import Sequential
-from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.recurrent.cells import Recurrent
-from crnn.seq2seq import TeacherForcing
+from crnn.layers.compose.base import run_layer
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +54,7 @@ class Row(NamedTuple):
     @property
     def there(self) -> NDArray[np.bool_]:
         """(T,): the steps of x before its end."""
-        shape, timed = self.arrays[self.which].shape, getattr(self.model, "timed", 0)
+        shape, timed = self.arrays[self.which].shape, (layer_of(self.model).sequence_input or 0)
         ends = self.given.lengths
         if self.which != timed:  # a source, with lengths of its own; or fixed data
             ends = self.arrays[2] if timed and len(self.arrays) > 2 else None
@@ -66,7 +63,9 @@ class Row(NamedTuple):
     @property
     def read(self) -> NDArray[np.bool_]:
         """(T,): those that are not masked, either: what stands at others may be no number."""
-        masked = self.given.mask is not None and self.which == getattr(self.model, "timed", 0)
+        masked = self.given.mask is not None and self.which == (
+            layer_of(self.model).sequence_input or 0
+        )
         return self.there & self.given.mask[0] if masked else self.there
 
     def run(self, copies: Array, keep: bool = False) -> tuple[Floats, Any]:
@@ -83,7 +82,7 @@ class Row(NamedTuple):
         }
         state = map_state(lambda part: repeated(part, many), self.state)
         x = arrays if self.several else arrays[0]
-        y, _, tape = self.given._replace(**marks).run(self.model, x, state, keep)
+        y, _, tape = run_layer(self.model, x, state, self.given._replace(**marks), keep)
         return np.asarray(y), tape
 
     def outputs(self, copies: Array) -> Floats:
@@ -107,7 +106,7 @@ def row_of(
 ) -> Row:
     """One row of a call, checked."""
     looked_at, read = in_float64(model, "model"), floats_or_symbols(x)
-    evaluation(**marks).run(looked_at, read, state, False)  # which says what is wrong
+    run_layer(looked_at, read, state, evaluation(**marks), False)  # which says what is wrong
     several = isinstance(read, tuple)
     arrays = tuple(array for array in read if array is not None) if several else (read,)
     timed = [i for i, array in enumerate(arrays) if array.ndim > 1]
@@ -131,25 +130,6 @@ def row_of(
     )
 
 
-def symbols_read(model: Any, which: int = 0) -> int | None:
-    """How many symbols a model knows of the array `which` that it reads; None where it is unknown.
-
-    Only of models that read symbols.
-    """
-    if isinstance(model, Embedding):
-        return model.K
-    if isinstance(model, TeacherForcing):
-        inside = model.model
-        return inside.target_symbols if which else inside.source_symbols or inside.own_symbols
-    if isinstance(model, Sequential):
-        return symbols_read(model.layers[0])
-    if isinstance(model, Bidirectional):
-        return symbols_read(model.forward_layer)
-    if isinstance(model, Recurrent):
-        return int(model.input_size)
-    return symbols_read(model.layer) if hasattr(model, "layer") else None
-
-
 def altered(row: Row, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.intp], Array]]:
     """Copies of the sequence in each of which one step is another: steps (N,), x (N, T, ...).
 
@@ -157,7 +137,7 @@ def altered(row: Row, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int
     """
     x, there = row.x, row.there
     symbols = x.dtype.kind in "iu"
-    K = symbols_read(row.model, row.which) if symbols else None
+    K = layer_of(row.model).symbols_of(row.which) if symbols else None
     known = np.unique(x) if K is None else np.arange(K)
     if symbols and len(known) < 2:
         raise ValueError("x: expected at least two symbols, to change one into another")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import Array
 from crnn.diagnostics.display import Display
 from crnn.diagnostics.norms import norms
-from crnn.diagnostics.rows import Row, altered, change_of, row_of, symbols_read
-from crnn.layers.compose.bidirectional import Bidirectional
-from crnn.layers.compose.checkpointed import Checkpointed
-from crnn.layers.compose.conditioned import Conditioned
-from crnn.layers.compose.sequential import Sequential
-from crnn.layers.pointwise.dropout import Dropout
-from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.recurrent.cells import Recurrent
-from crnn.seq2seq import TeacherForcing
+from crnn.diagnostics.rows import Row, altered, change_of, row_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,9 +148,12 @@ def _occluded(one: Row, y: Floats, step: int, output: int, repeats: int = 8) -> 
 def _gradient(one: Row, step: int, output: int, times_input: bool) -> Floats:
     vectors, there = one, one.there
     if one.x.dtype.kind in "iu":
-        K, x = symbols_read(one.model, one.which) or 0, one.arrays[one.which]
+        K, x = one.model.symbols_of(one.which) or 0, one.arrays[one.which]
         x = np.where(one.read | ((x >= 0) & (x < K)), x, 0)
-        model, x = with_vectors(one.model, x, one.which)
+        found = one.model.with_vectors(x, one.which)
+        if found is None:
+            raise _unknown(one.model)
+        model, x = found
         arrays = [x if i == one.which else own for i, own in enumerate(one.arrays)]
         vectors = one._replace(model=model, arrays=tuple(arrays))
     y, tape = vectors.run(vectors.x[None], keep=True)
@@ -178,47 +172,6 @@ def _gradient(one: Row, step: int, output: int, times_input: bool) -> Floats:
     else:
         values[there] = norms(found, 1)
     return values
-
-
-def with_vectors(model: Any, symbols: Array, which: int = 0) -> tuple[Any, Floats]:
-    """A model that reads vectors (1, T, E) in place of symbols (1, T), and gives the same.
-
-    Of a model that reads a tuple, `which` is the array that the symbols are.
-
-    Raises
-    ------
-    ValueError
-        If it is not known what vectors stand for the symbols.
-    """
-    if isinstance(model, Embedding):
-        return Dropout(0.0, seed=0), model.params["W"][model.check_symbols(symbols)]
-    if isinstance(model, Sequential):
-        first, vectors = with_vectors(model.layers[0], symbols)
-        return Sequential([first, *model.layers[1:]]), vectors
-    if isinstance(model, Checkpointed):
-        inside, vectors = with_vectors(model.layer, symbols)
-        return Checkpointed(inside, model.every), vectors
-    if isinstance(model, Conditioned):
-        inside, vectors = with_vectors(model.layer, symbols)
-        return Conditioned(inside, model.init), vectors
-    if isinstance(model, TeacherForcing):
-        return _told_vectors(model, symbols, ("source", "target")[which])
-    if isinstance(model, Recurrent | Bidirectional):
-        K = symbols_read(model)
-        assert K is not None
-        return model, np.eye(K)[symbols]
-    raise _unknown(model)
-
-
-def _told_vectors(model: TeacherForcing, symbols: Array, side: str) -> tuple[Any, Floats]:
-    """The same for an encoder and a decoder, of the source or of the target."""
-    inside = copy.copy(model.model)
-    embedding = getattr(inside, f"{side}_embedding")
-    if embedding is None:  # the encoder reads symbols by itself
-        raise _unknown(inside)
-    setattr(inside, f"{side}_embedding", None)
-    setattr(inside, f"{side}_symbols", None)
-    return TeacherForcing(inside, seed=0), embedding.params["W"][symbols]
 
 
 def _unknown(model: Any) -> ValueError:

@@ -10,21 +10,16 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
-from crnn.layers.base.arguments import Given, walk
-from crnn.layers.base.layer import as_dtype, check_layer
+from crnn.layers.base.adapted import check_one_input, walk
+from crnn.layers.base.arguments import Given
+from crnn.layers.base.layer import as_dtype
 from crnn.layers.base.tapes import ask_for_trace, kept_in
-from crnn.layers.compose.checkpointed import Checkpointed
+from crnn.layers.compose.base import run_layer
 
 
 def in_float64(layer: Any, name: str = "layer") -> Any:
     """A float64 copy of a layer; whoever looks at it changes nothing of the layer itself."""
-    through = getattr(layer, "trained_through", None)
-    if through is not None:
-        raise TypeError(
-            f"{name}: expected a layer that reads one input, got a {type(layer).__name__}: "
-            f"wrap it in {through}"
-        )
-    check_layer(name, layer)
+    check_one_input(name, layer)
     narrow = {str(array.dtype) for array in layer.params.values()} - {"float64"}
     if narrow and not hasattr(layer, "astype"):
         raise TypeError(
@@ -51,8 +46,8 @@ def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> Giv
 
 def tape_of(model: Any, x: Any, state: Any, given: Given) -> Any:
     """What a model keeps of a run. What is checkpointed is walked back, so that it keeps all."""
-    y, _, tape = given.run(model, x, state, True)
-    if any(isinstance(part, Checkpointed) for _, part in walk(model)):
+    y, _, tape = run_layer(model, x, state, given, True)
+    if any(part.tape_after_backward for _, part in walk(model)):
         ask_for_trace(tape)
         model.backward(tape, np.zeros_like(y))
     return tape

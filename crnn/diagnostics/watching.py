@@ -20,7 +20,8 @@ from crnn.diagnostics.display import Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import Part, parts_of
-from crnn.layers.base.arguments import options_of, walk
+from crnn.layers.base.adapted import walk
+from crnn.layers.base.arguments import options_of
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.tapes import Pieces, ask_for_trace

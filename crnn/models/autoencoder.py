@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_dtype, check_seed, check_size, valid_steps
 from crnn.layers.base import weights
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths, widths_of
@@ -129,7 +130,7 @@ class SequenceAutoencoder(EncoderDecoder):
 
     def _to_code(self, encoder: Any, dtype: np.dtype[Any]) -> Dense:
         """The map from the encoder's last state to the code."""
-        width = checks.input_width(encoder)
+        width = layer_of(encoder).input_size
         if width is None:
             raise ValueError(
                 "encoder: expected a layer that reads vectors and says how long they are "

@@ -10,7 +10,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.data import END_OF_LINE, Vocabulary
 from crnn.layers.base.layer import Layer
-from crnn.layers.base.streams import stream_of
+from crnn.layers.compose.streams import stream_of
 
 
 class Sampler:

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import crnn._core as _core
-from crnn.layers.base.arguments import has_no_time_axis
-from crnn.layers.base.layer import check_layer
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.summary import summarize
-from crnn.layers.compose.residual import Residual
 
 _SIGNS = {"sum": "+", "mul": "×"}  # how two directions are merged, where a sign is shorter
 _LINE = 28  # characters of a line of parameters
@@ -72,12 +70,12 @@ def rows_of(model: Any) -> Rows:
         If it reads more than one sequence.
     """
     check_layer("model", model)
-    for one in (model, getattr(model, "model", None)):
-        if hasattr(one, "encoder") and hasattr(one, "decoder"):
-            raise ValueError(
-                "model: expected a layer that reads one sequence, got a "
-                f"{type(one).__name__}: unfold its encoder, or its decoder"
-            )
+    model = layer_of(model)
+    if {"encoder", "decoder"} <= model.parts.keys():
+        raise ValueError(
+            "model: expected a layer that reads one sequence, got a "
+            f"{type(model).__name__}: unfold its encoder, or its decoder"
+        )
     shapes = {row.name: row.shape for row in summarize(model).rows}
     leaves = list(_leaves("", model))
     reads = _reads(leaves)
@@ -105,31 +103,31 @@ class _Builder:
 
     def add(self, place: str, layer: Any, note: str = "") -> None:
         """Add the rows of a layer."""
-        parts = getattr(layer, "parts", {})
-        if hasattr(layer, "layers"):
-            for name, part in parts.items():
+        if layer.stages:
+            for name, part in layer.parts.items():
                 self.add(_join(place, name), part, note)
                 note = ""
-        elif hasattr(layer, "forward_layer") and hasattr(layer, "merge"):
+        elif layer.directions:
             self._add_two_directions(place, layer, note)
-        elif "layer" in parts:
-            self._add_wrapped(place, layer, parts, note)
+        elif layer.inner is not None:
+            self._add_wrapped(place, layer, note)
         else:
             self._add_plain(place, layer, note)
 
-    def _add_wrapped(self, place: str, layer: Any, parts: dict[str, Any], note: str) -> None:
+    def _add_wrapped(self, place: str, layer: Layer, note: str) -> None:
         begin = len(self.rows)
-        if "init" in parts:
-            note = f"starts from {type(parts['init']).__name__}(fixed)"
-        elif not isinstance(layer, Residual):
+        first = [type(layer.parts[name]).__name__ for name in layer.once]
+        if first:
+            note = f"starts from {', '.join(first)}(fixed)"
+        elif not layer.adds_input:
             note = f"{type(layer).__name__}, {note}".strip(", ")
-        self.add(_join(place, "layer"), parts["layer"], note)
-        if isinstance(layer, Residual):
+        self.add(_join(place, "layer"), layer.inner, note)
+        if layer.adds_input:
             title, gives = _title(place, "Residual"), self.rows[-1].gives
             self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
 
     def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
-        for side, (name, part) in zip((-1, 1), layer.parts.items(), strict=True):
+        for side, (name, part) in zip((-1, 1), layer.directions.items(), strict=True):
             row = self._row(_join(place, name), part, note)
             self.rows.append(row._replace(side=side))
         name = _SIGNS.get(layer.merge, layer.merge)
@@ -138,7 +136,7 @@ class _Builder:
 
     def _add_plain(self, place: str, layer: Any, note: str) -> None:
         row = self._row(place, layer, note)
-        if self._time and has_no_time_axis(layer):
+        if self._time and not layer.keeps_time:
             how = str(getattr(layer, "how", ""))
             row = row._replace(pools=how or "?", notes=(how, *row.notes) if how else row.notes)
             self._time = False
@@ -158,7 +156,7 @@ class _Builder:
             self._shape(place),
             (*notes, note) if note else tuple(notes),
             states,
-            bool(states) and bool(getattr(layer, "reverse", False)),
+            bool(states) and layer.reads_backwards,
         )
 
     def _shape(self, place: str) -> str:
@@ -173,37 +171,38 @@ class _Builder:
 
 def _leaves(place: str, layer: Any) -> Iterator[Any]:
     """The layers that read x, and then each other's output, from the bottom."""
-    parts = getattr(layer, "parts", {})
-    if not parts:
-        yield layer
-    for name, part in parts.items():
-        if name not in ("init", "backward"):
+    if layer.directions:
+        yield from _leaves(_join(place, "forward"), next(iter(layer.directions.values())))
+    elif layer.inner is not None:
+        yield from _leaves(_join(place, "layer"), layer.inner)
+    elif layer.stages:
+        for name, part in layer.parts.items():
             yield from _leaves(_join(place, name), part)
+    else:
+        yield layer
 
 
 def _reads(leaves: list[Any]) -> str:
     """The shape that the first layer reads at a step, of which a later one may know more."""
     for layer in leaves:
-        if hasattr(layer, "K") and hasattr(layer, "size"):
-            return "(B,)"  # symbols
-        for name in ("input_size", "size"):
-            if isinstance(size := getattr(layer, name, None), int):
-                return f"(B, {size})"
-        if not getattr(layer, "keeps_features", False):
+        if layer.input_size is not None:
+            return f"(B, {layer.input_size})"
+        if layer.symbols is not None:
+            return "(B,)"
+        if not layer.keeps_features:
             break
     return "(B, ?)"
 
 
 def _states(layer: Any) -> tuple[str, ...]:
-    """Names of the states of crnn's recurrent layers; of others nothing is known."""
-    if not isinstance(layer, _core.Recurrent):
-        return ()
-    return ("h", "c") if isinstance(layer, _core.LSTM) else ("h",)
+    """Names of the arrays of a layer's state, as far as it tells of them."""
+    return ("h", "c")[: len(layer.state_sizes)]
 
 
 def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
-    h, c = layer.output_size, layer.hidden_size
-    if len(states) == 1 or h == c:
+    h, *more = layer.state_sizes
+    c = more[0] if more else h
+    if h == c:
         return f"state {', '.join(states)} (B, {h})"
     return f"state h (B, {h}), c (B, {c})"
 

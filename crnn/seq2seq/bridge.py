@@ -41,6 +41,8 @@ def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
 def cross(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:
     """The decoder's first state, in the form of `like`, and a tape."""
     if bridge is None:
+        if isinstance(state, np.ndarray) and isinstance(like, np.ndarray):
+            return state.reshape(len(state), *like.shape[1:]), BridgeTape(state, None)
         return formed(like, arrays_of(state)), BridgeTape(state, None)
     mapped, _, tape = bridge.forward(side_by_side(state))
     return formed(like, split_like(mapped, like)), BridgeTape(state, tape)

@@ -1,4 +1,4 @@
-"""What a user can give wrongly, and how wide layers are that do not say so themselves."""
+"""What a user can give wrongly."""
 
 from __future__ import annotations
 
@@ -9,50 +9,26 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_size, valid_steps
-from crnn.layers.base.arguments import has_no_time_axis, walk
-from crnn.layers.compose.conditioned import Conditioned
-
-
-def input_width(layer: Any) -> int | None:
-    """How many features a layer reads; None where it reads symbols, or any number of features."""
-    if hasattr(layer, "input_size"):
-        return int(layer.input_size)
-    for part in getattr(layer, "layers", ()):
-        width = input_width(part)
-        if width is not None or not getattr(part, "keeps_features", False):
-            return width
-    inside = getattr(layer, "forward_layer", getattr(layer, "layer", None))
-    if inside is not None:
-        return input_width(inside)
-    return None if hasattr(layer, "K") else getattr(layer, "size", None)
-
-
-def own_symbols(layer: Any) -> int | None:
-    """K of the embedding that a layer begins with; None where it begins with none."""
-    if hasattr(layer, "layers"):
-        return own_symbols(layer.layers[0])
-    inside = getattr(layer, "layer", None)
-    return getattr(layer, "K", None) if inside is None else own_symbols(inside)
+from crnn.layers.base.adapted import layer_of, not_by_steps, walk
 
 
 def check_encoder(encoder: Any) -> int | None:
     """How many features an encoder reads, or ValueError where it reads more than the source."""
-    if any(isinstance(part, Conditioned) for _, part in walk(encoder)):
+    if any(part.sequence_input is not None for _, part in walk(encoder)):
         raise ValueError(f"encoder: expected one that reads one array, got {encoder!r:.100}")
-    return input_width(encoder)
+    return layer_of(encoder).input_size
 
 
 def check_decoder(decoder: Any) -> int:
     """How many features a decoder reads, or ValueError where it cannot run step by step."""
-    for place, part in walk(decoder):
-        backwards = getattr(part, "reverse", False)
-        if backwards or has_no_time_axis(part) or isinstance(part, Conditioned):
-            where = f", whose part {place!r} is {part!r:.100}" if place else ""
-            raise ValueError(
-                "decoder: expected a layer that runs step by step (not reversed, Bidirectional, "
-                f"pooled or Conditioned), got {decoder!r:.100}{where}"
-            )
-    width = input_width(decoder)
+    if (found := not_by_steps(decoder)) is not None:
+        place, part = found
+        where = f", whose part {place!r} is {part!r:.100}" if place else ""
+        raise ValueError(
+            "decoder: expected a layer that runs step by step (not reversed, Bidirectional, "
+            f"pooled or Conditioned), got {decoder!r:.100}{where}"
+        )
+    width = layer_of(decoder).input_size
     if width is None:
         raise ValueError(
             "decoder: expected a layer that reads vectors and says how long they are "

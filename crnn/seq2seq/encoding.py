@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array
-from crnn.common.nested import arrays_of, map_state
+from crnn.common.nested import arrays_of, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import Given, first_part
 from crnn.layers.base.places import back_in, run_in
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
 
@@ -60,17 +60,17 @@ def encode(
     keep : bool
         False: evaluation, and the tape means nothing.
     """
-    given = given._replace(lengths=lengths)
-    y, state, tape = model.source_reader.run(source, None, given.part(0), keep)
+    given = given._replace(lengths=lengths, layer=first_part(given.layer))
+    y, state, tape = model.source_reader.run(source, None, given, keep)
     if model.one_vector:
         state = y
     memory = None if model.attention is None else model.attention.memory(y, lengths)
-    if arrays_of(state):
+    if not no_state(state):
         start, bridge_tape = cross(model.bridge, state, model.start_like)
         return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None))
     # No steps: the state from which the decoder starts by itself, which may be learned.
     nothing = np.zeros((len(source), 0, model.decoder_width), model.dtype)
-    alone = given._replace(lengths=None).part(1)
+    alone = given._replace(lengths=None, layer=(given.layer + 1) % 2**32)
     _, start, start_tape = run_in(model, "decoder", alone, nothing, None, keep)
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
 

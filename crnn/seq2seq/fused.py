@@ -19,12 +19,13 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import valid_steps
 from crnn.layers.attention.alignment import MemoryGradient
-from crnn.layers.base.arguments import Given
-from crnn.layers.compose.lowering import Table, described, is_core_layer, table_layer
+from crnn.layers.base.arguments import Given, first_part
+from crnn.layers.compose.lowering import Table, likeness, shown_likeness, table_layer
 from crnn.layers.compose.sequential import Sequential, SequentialTape
 from crnn.layers.pointwise.dropout import Dropout
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
 from crnn.seq2seq.encoding import Encoding
+from crnn.seq2seq.levels import Level
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
@@ -42,91 +43,56 @@ class FusedTape(NamedTuple):
 
     core: Any
     table: Table | None  # of the symbols that occur
-    made_of: tuple[str | None, ...]  # what the layers of the decoder are
+    made_of: list[Any]  # of each layer of the decoder its `likeness`
 
     def check_back(self, model: Seq2SeqParts) -> None:
-        if not runs(model) or _made_of(model) != self.made_of:
+        levels = levels_of(model)
+        if levels is None or [likeness(level.layer) for level in levels] != self.made_of:
             raise ValueError(
                 f"tape: expected one of a decoder like {model.decoder!r:.200}, "
-                f"got one of {', '.join(map(str, self.made_of))}"
+                f"got one of {', '.join(map(shown_likeness, self.made_of))}"
             )
 
     def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         assert dcontext is not None
-        lowest, *others = (level.layer for level in _levels(model))
+        lowest, *others = (level.layer for level in _known(model))
         reads: Any = nullcontext(lowest)
         if self.table is not None:
             assert model.target_embedding is not None
             reads = self.table.gathering(model.target_embedding, lowest)
         with reads as reader:
-            arguments = (reader, *others), dy, dcontext, *_query_map(model, "grads")
+            arguments = (reader, *others), dy, dcontext, *_query_map(model, "grad_views")
             dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
         dfed = None if self.table is not None else dx[:, :, : model.target_width]
         dstart = _nested(model.decoder, iter(dstates))
         return DecodedGradient(dfed, MemoryGradient(dvalues, dkeys), dstart)
 
     def shown(self, model: Seq2SeqParts) -> Any:
+        if type(model.decoder) is not Sequential:
+            return self.core.levels[0]
         return _nested(model.decoder, iter(self.core.levels), SequentialTape)
 
 
-class Level(NamedTuple):
-    """A recurrent layer of the decoder, its number in the model, and what is dropped before it."""
-
-    layer: Any
-    number: int
-    dropout: tuple[float, int, int, bool] | None = None  # p, seed, number, variational
-
-
-def levels_of(decoder: Any, given: Given) -> list[Level] | None:
-    """The recurrent layers that a decoder is made of, lowest first; None for any other decoder.
-
-    Dropout may stand between them. `given` is what the decoder is given: layers draw the numbers
-    that they draw in `stepwise`.
-    """
-    levels: list[Level] = []
-    dropout: tuple[float, int, int, bool] | None = None
-    for part, own in _leaves(decoder, given if type(decoder) is Sequential else given.part(0)):
-        if type(part) is Dropout and levels and dropout is None:
-            dropout = (part.p, part.seed, own.layer, part.variational)
-        elif is_core_layer(part):
-            levels.append(Level(part, own.layer, dropout))
-            dropout = None
-        else:
-            return None
-    return levels if levels and dropout is None else None
+def levels_of(model: Seq2SeqParts, layer: int = 0) -> list[Level] | None:
+    """The levels of the decoder of a model with this number; None where it cannot be run here."""
+    number = (first_part(layer) + 1) % 2**32
+    decoder = model.decoder
+    if type(decoder) is not Sequential:
+        number = first_part(number) % 2**32
+    return model._levels.of(decoder, number)
 
 
-def _leaves(layer: Any, given: Given) -> Iterator[tuple[Any, Given]]:
-    """The parts of a Sequential, of those inside of it as well, each with what it is given."""
-    if type(layer) is not Sequential:
-        yield layer, given
-        return
-    for i, part in enumerate(layer.layers):
-        yield from _leaves(part, given.part(i))
-
-
-def runs(model: Seq2SeqParts) -> bool:
-    """Whether the decoder of a model can be run here."""
-    return levels_of(model.decoder, Given()) is not None
-
-
-def draws(model: Seq2SeqParts) -> bool:
-    """Whether it drops anything in training."""
+def draws(levels: list[Level]) -> bool:
+    """Whether anything is dropped in training."""
     names = ("recurrent_dropout", "weight_drop", "zoneout")
-    levels = _levels(model)
     inside = any(np.any(level.layer.options[name]) for level in levels for name in names)
-    return inside or any(level.dropout for level in levels)
+    return inside or any(level.dropout is not None for level in levels)
 
 
-def _levels(model: Seq2SeqParts, given: Given = Given()) -> list[Level]:  # noqa: B008
-    levels = levels_of(model.decoder, given)
+def _known(model: Seq2SeqParts) -> list[Level]:
+    levels = levels_of(model)
     assert levels is not None
     return levels
-
-
-def _made_of(model: Seq2SeqParts) -> tuple[str | None, ...]:
-    """What layers must have in common with those of a tape."""
-    return tuple(described(level.layer) for level in _levels(model))
 
 
 def _flat(decoder: Any, state: Any) -> list[Any]:
@@ -145,7 +111,7 @@ def _nested(decoder: Any, levels: Iterator[Any], kind: Callable[..., Any] = list
 
 
 def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:
-    """W_query as it lies in memory, and v, of `params` or of `grads`; None where there is none."""
+    """W_query as it lies in memory, and v, of `param_views` or `grad_views`, where there are any."""
     arrays = getattr(model.attention, what)
     W_query = arrays.get("W_query")
     return None if W_query is None else W_query.T, arrays.get("v")
@@ -162,26 +128,32 @@ def decode(
 
     The parameters are those of `crnn.seq2seq.decoding.decode`; the decoder one that has levels.
     """
-    levels, memory = _levels(model, given.part(1)), encoding.memory
+    levels, memory = levels_of(model, given.layer), encoding.memory
+    assert levels is not None
     assert memory is not None
     table, symbols, C = None, None, memory.values.shape[2]
     own = model.target_width if model.target_embedding is None else 0
     x = np.zeros((*target.shape[:2], own + C), model.dtype)
-    layers = [level.layer for level in levels]
+    made_of: list[Any] = []
+    told: list[Any] = []
     there = None if lengths is None else valid_steps(lengths, target.shape)
     if model.target_embedding is None:
         x[:, :, :own] = target if there is None else np.where(there[:, :, None], target, 0)
     else:
-        table = Table(model.target_embedding, layers[0], target, there)
-        symbols, layers[0] = table.rows, table.layer
-    states, numbers = _flat(model.decoder, encoding.state), [level.number for level in levels]
-    told = tuple(zip(layers, states, numbers, [level.dropout for level in levels], strict=True))
-    queries = _query_map(model, "params")
+        table = Table(model.target_embedding, levels[0].layer, target, there)
+        symbols = table.rows
+    stacked = type(model.decoder) is Sequential
+    states = _flat(model.decoder, encoding.state) if stacked else [encoding.state]
+    for level, state in zip(levels, states, strict=True):
+        layer = level.layer if told or table is None else table.layer
+        told.append((layer, state, level.number, level.dropout and level.drops))
+        made_of.append(likeness(level.layer))
+    queries = _query_map(model, "param_views")
     attended = memory.keys, memory.values, memory.lengths, *queries
     noise = given.training, given.call or 0, given.first_row
-    y, _, tape = model._decode(told, x, symbols, lengths, *attended, *noise)
+    y, _, tape = model._decode(tuple(told), x, symbols, lengths, *attended, *noise)
     context = tape.contexts
-    return Decoded(y, context, tape.weights, target, FusedTape(tape, table, _made_of(model)))
+    return Decoded(y, context, tape.weights, target, FusedTape(tape, table, made_of))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -204,7 +176,7 @@ def generate_symbols(
     searches : sequence of Search
         Some groups each, one behind the other: each may be run by a thread of its own.
     """
-    levels = _levels(model)
+    levels = _known(model)
     assert model.target_embedding is not None
     layers, vectors = [level.layer for level in levels], model.target_embedding.params["W"]
     in_table = len(vectors) <= TABLE_SYMBOLS
@@ -212,7 +184,7 @@ def generate_symbols(
         layers[0] = table_layer(layers[0], vectors)
     told = tuple(zip(layers, _flat(model.decoder, encoding.state), strict=True))
     values, keys, lengths = encoding.memory or (None, None, None)
-    W_query, v = _query_map(model, "params") if model.attention is not None else (None, None)
+    W_query, v = _query_map(model, "param_views") if model.attention is not None else (None, None)
     output = model.output.params
     model._generate(
         told,

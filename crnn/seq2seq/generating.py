@@ -105,7 +105,7 @@ def generate_symbols(
     """
     B, K = encoding.batch, model.target_symbols
     assert K is not None
-    in_core = fused.runs(model)
+    in_core = fused.levels_of(model) is not None
     shares = fused.shares(model, B) if in_core else [(0, B)]
     searches = choosing.searches(shares, K, stop, max_steps)
     if in_core:

@@ -7,7 +7,7 @@ decoder's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +93,8 @@ class Seq2Seq(Seq2SeqParts):
     ((1, 4, 30), (1, 4, 3))
     """
 
-    #: What makes it a layer in the usual protocol.
-    trained_through = "crnn.TeacherForcing"
+    if not TYPE_CHECKING:
+        trained_through, once = "crnn.TeacherForcing", ("bridge",)
 
     # ------------------------------------------------------------------------------ running it
 
@@ -167,8 +167,11 @@ class Seq2Seq(Seq2SeqParts):
         """
         read, lengths = self._checked_source(source, source_lengths)
         K, width = self.target_symbols, self.target_width
-        target = checks.check_steps_of("target_in", target_in, len(read), K, width, self.dtype)
-        ends = checks.checked_lengths(lengths_name, target_lengths, target.shape)
+        dtype = self.output.dtype
+        target = checks.check_steps_of("target_in", target_in, len(read), K, width, dtype)
+        ends = None
+        if target_lengths is not None:
+            ends = checks.checked_lengths(lengths_name, target_lengths, target.shape)
         if K is not None:
             checks.check_symbols("target_in", target, ends, K)
             target = checks.readable_symbols(target, ends)
@@ -181,7 +184,9 @@ class Seq2Seq(Seq2SeqParts):
             return checks.check_fixed(source, source_lengths, self.source_width, self.dtype), None
         K = self.own_symbols if self.source_symbols is None else self.source_symbols
         read = checks.check_steps_of("source", source, None, K, self.source_width, self.dtype)
-        lengths = checks.checked_lengths("source_lengths", source_lengths, read.shape)
+        lengths = None
+        if source_lengths is not None:
+            lengths = checks.checked_lengths("source_lengths", source_lengths, read.shape)
         if K is not None:
             checks.check_symbols("source", read, lengths, K)
         return read, lengths
@@ -210,10 +215,10 @@ class Seq2Seq(Seq2SeqParts):
         own: NDArray[np.bool_] | None,
     ) -> decoding.Decoded:
         """The decoder's run, in the fastest of the ways that there are for it."""
-        in_core = fused.runs(self)
-        if own is not None and in_core and self.target_symbols and not fused.draws(self):
+        levels = fused.levels_of(self) if own is not None or self.feeds else None
+        if own is not None and levels and self.target_symbols and not fused.draws(levels):
             target, own = own_choices(self, target, encoding, own), None
-        if own is not None or (self.feeds and not in_core):
+        if own is not None or (self.feeds and levels is None):
             return stepwise.decode(self, target, encoding, lengths, given, own)
         decode = fused.decode if self.feeds else decoding.decode
         return decode(self, target, encoding, lengths, given)
@@ -361,5 +366,7 @@ def check_counts(call: int | None, first_row: int, layer: int) -> None:
     """Check the numbers that forward takes besides its arrays."""
     if call is not None:
         check_count("call", call, 64)
-    check_count("first_row", first_row, 64)
-    check_count("layer", layer, 32)
+    if type(first_row) is not int or first_row < 0 or first_row >= 2**64:
+        check_count("first_row", first_row, 64)
+    if type(layer) is not int or layer < 0 or layer >= 2**32:
+        check_count("layer", layer, 32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,17 +19,19 @@ from crnn.common.checks import check_dtype, check_seed
 from crnn.common.nested import arrays_of
 from crnn.layers.attention.alignment import Attention, check_kind
 from crnn.layers.base import weights
-from crnn.layers.base.arguments import EVALUATION, has_no_time_axis
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.arguments import EVALUATION
 from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import as_dtype, check_layer
 from crnn.layers.base.places import run_in
-from crnn.layers.compose.base import Composition
+from crnn.layers.compose.base import Composition, Runner
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
-from crnn.seq2seq.reader import Reader
+from crnn.seq2seq.levels import Levels
+from crnn.seq2seq.reader import Reader, Readers
 
 NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "output")
 """Those that a model makes, in the order in which their seeds are numbered."""
@@ -67,6 +70,48 @@ class EncoderDecoder(Composition):
         return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
 
 
+PARTS = (
+    "source_embedding",
+    "target_embedding",
+    "encoder",
+    "decoder",
+    "bridge",
+    "attention",
+    "output",
+)
+_parts_of = attrgetter(*PARTS)
+
+
+class Whole:
+    """What is known of the parts of a model as long as they are these.
+
+    Attributes
+    ----------
+    key : tuple
+        The parts, None where there is none.
+    parts : dict
+        Those that are there, by name.
+    shapes : tuple
+        Names and shapes of all parameters.
+    drawing : list of Runner
+        Of the parts whose forward takes `call`.
+    """
+
+    def __init__(self, key: tuple[Any, ...]) -> None:
+        self.key = key
+        there = {name: part for name, part in zip(PARTS, key, strict=True) if part is not None}
+        self.parts = {name: layer_of(part) for name, part in there.items()}
+        self.shapes = tuple(
+            (f"{place}.{name}", array.shape)
+            for place, part in self.parts.items()
+            for name, array in part.params.items()
+        )
+        self.drawing = [one for one in map(Runner, there.values()) if one.draws]
+
+    def __reduce__(self) -> Any:
+        return Whole, ((None,) * len(PARTS),)  # a copy has other parts
+
+
 class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
     """The parts of a `Seq2Seq`, which documents the arguments."""
 
@@ -97,6 +142,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
         kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
+        self._readers, self._levels = Readers(), Levels()
         self._make_parts(attention, kind)
 
     def _make_parts(self, kind: str | None, dtype: np.dtype[Any]) -> None:
@@ -141,7 +187,8 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     def _probe_encoder(self, kind: str | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """C, and what reaches the decoder besides attention, of one row."""
-        if kind is not None and has_no_time_axis(self.encoder):
+        keeps_time = layer_of(self.encoder).keeps_time
+        if kind is not None and not keeps_time:
             raise ValueError(
                 "encoder: expected one that keeps the time axis, at whose steps attention looks, "
                 f"got {self.encoder!r:.100}"
@@ -149,7 +196,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state, _ = run_in(self, "encoder", EVALUATION, one, None, False)
-        C, pooled = int(y.shape[-1]), has_no_time_axis(self.encoder)
+        C, pooled = int(y.shape[-1]), not keeps_time
         self.fixed = kind is None and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
         return C, np.zeros((1, C), dtype) if self.one_vector else state
@@ -193,9 +240,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     @property
     def parts(self) -> dict[str, Any]:
-        names = ("source_embedding", "target_embedding", "encoder", "decoder", "bridge")
-        found = {name: getattr(self, name) for name in (*names, "attention", "output")}
-        return {name: part for name, part in found.items() if part is not None}
+        return self._whole().parts
 
     @property
     def feeds(self) -> bool:
@@ -215,24 +260,40 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
     @property
     def own_symbols(self) -> int | None:
         """K of the embedding that the encoder begins with, if it has one of its own."""
-        return checks.own_symbols(self.encoder)
+        encoder = layer_of(self.encoder)
+        return encoder.symbols if encoder.input_size is None else None
 
     @property
     def source_reader(self) -> Reader:
         """Embedding and encoder."""
-        return Reader(self.source_embedding, self.encoder, ("source_embedding", "encoder"))
+        return self._readers.of("source", self.source_embedding, self.encoder)
 
     @property
     def target_reader(self) -> Reader:
         """Embedding and decoder, where no context comes between them."""
-        return Reader(self.target_embedding, self.decoder, ("target_embedding", "decoder"))
+        return self._readers.of("target", self.target_embedding, self.decoder)
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What a model must have in common with the one that made a tape."""
         kind = None if self.attention is None else self.attention.kind
-        shapes = tuple((name, array.shape) for name, array in self.param_views.items())
-        return type(self).__name__, kind, self.feeds, shapes
+        return type(self).__name__, kind, self.feeds, self._whole().shapes
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether any of the parts draws random numbers in training that depend on `call`."""
+        for runner in self._whole().drawing:  # noqa: SIM110 - a generator costs a call for each
+            if runner.outside or runner.layer.stochastic:
+                return True
+        return False
+
+    def _whole(self) -> Whole:
+        """What is known of the parts: found once, and again where one of them is another one."""
+        parts = _parts_of(self)
+        whole: Whole | None = self.__dict__.get("_known")
+        if whole is None or whole.key != parts:
+            whole = self._known = Whole(parts)
+        return whole
 
     @property
     def _own_config(self) -> dict[str, Any]:

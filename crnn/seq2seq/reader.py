@@ -9,7 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 from crnn.layers.base.arguments import Given
+from crnn.layers.compose.base import Runner
 from crnn.layers.compose.sequential import Sequential, SequentialTape
+
+
+class Readers:
+    """The readers of a model, each kept as long as its layers are the same."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[list[Any], Reader]] = {}
+
+    def __reduce__(self) -> Any:
+        return Readers, ()  # a copy has other layers
+
+    def of(self, side: str, embedding: Any, layer: Any) -> Reader:
+        """The reader of "source" or "target"."""
+        layers = [embedding, layer, *(layer.layers if type(layer) is Sequential else ())]
+        kept = self._kept.get(side)
+        if kept is None or kept[0] != layers:
+            part = "encoder" if side == "source" else "decoder"
+            kept = layers, Reader(embedding, layer, (f"{side}_embedding", part))
+            self._kept[side] = kept
+        return kept[1]
 
 
 class Reader:
@@ -31,10 +52,12 @@ class Reader:
         own = [f"{names[1]}.layers[{i}]" if self._stacked else names[1] for i in range(len(inner))]
         called = [*names[:1], *own] if self._ahead else own
         self.layers = Sequential._joined([*self._ahead, *inner], called)
+        self._runner = Runner(self.layers)
 
     def run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape: the layer's state, and a tape of both."""
-        y, after, tape = given.run(self.layers, x, self._packed(state), keep)
+        packed = None if state is None else self._packed(state)
+        y, after, tape = self._runner.run(x, packed, given, given.layer, keep)
         return y, self._unpacked(after), tape
 
     def check_backward(self, tape: Any) -> None:
@@ -43,7 +66,9 @@ class Reader:
 
     def backward(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients."""
-        dx, dbefore = self.layers.backward(tape, dy, self._packed(dstate))
+        dx, dbefore = self.layers.backward(
+            tape, dy, None if dstate is None else self._packed(dstate)
+        )
         return dx, self._unpacked(dbefore)
 
     def layer_tape(self, tape: Any) -> Any:
@@ -51,9 +76,7 @@ class Reader:
         own = self._unpacked(list(tape))
         return SequentialTape(own) if self._stacked else own
 
-    def _packed(self, state: Any) -> list[Any] | None:
-        if state is None:
-            return None
+    def _packed(self, state: Any) -> list[Any]:
         return [None for _ in self._ahead] + (list(state) if self._stacked else [state])
 
     def _unpacked(self, states: list[Any]) -> Any:

@@ -17,6 +17,7 @@ from crnn.common.nested import arrays_of, filled, map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.tapes import Pieces
+from crnn.layers.compose.base import run_layer
 from crnn.seq2seq.bridge import last_h
 from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
 from crnn.seq2seq.encoding import Encoding
@@ -121,7 +122,7 @@ class Walk:
         given = self._given._replace(lengths=lengths, first_step=self._step)
         asked = given_context = embedded = None
         if self._embedding is not None:
-            x, _, embedded = given.run(self._embedding, x, None, self._keep)
+            x, _, embedded = run_layer(self._embedding, x, None, given, self._keep)
         if self.h is not None:
             given_context, weights, asked = self._ask(self.h, lengths)
             x = joined(x.astype(self._model.dtype, copy=False), given_context)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +84,8 @@ class TeacherForcing(Composition):
 
     _leading = ("model",)
 
-    #: Which array of x has the steps that `lengths` count.
-    timed = 1
+    if not TYPE_CHECKING:
+        sequence_input = 1
 
     def __init__(
         self,
@@ -96,6 +97,23 @@ class TeacherForcing(Composition):
             raise TypeError(f"model: expected a Seq2Seq, got {model!r:.100}")
         self.model, self.seed = model, check_seed(seed)
         self.probability = probability if callable(probability) else _checked(probability)
+
+    @property
+    def symbols(self) -> int | None:
+        """Those of the source."""
+        return self.model.source_symbols or self.model.own_symbols
+
+    def symbols_of(self, which: int) -> int | None:
+        return self.model.target_symbols if which else self.symbols
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
+        side, inside = ("source", "target")[which], copy.copy(self.model)
+        embedding = inside.parts.get(f"{side}_embedding")
+        if embedding is None:  # the encoder reads symbols by itself
+            return None
+        setattr(inside, f"{side}_embedding", None)
+        setattr(inside, f"{side}_symbols", None)
+        return TeacherForcing(inside, seed=0), embedding.params["W"][symbols]
 
     @property
     def parts(self) -> dict[str, Any]:

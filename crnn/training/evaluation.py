@@ -10,7 +10,6 @@ from crnn.training.windows import (
     Data,
     Loss,
     check_rows,
-    check_takes,
     items_of,
     loss_of,
     weigh,
@@ -42,7 +41,6 @@ def evaluate(
     rows: int | None = None
     tbptt = check_tbptt(tbptt)
     for item in items_of(data, "validation", tbptt, model):
-        check_takes(model, item, "validation")
         if stateful:
             rows = check_rows(rows, item, "validation")
         else:

@@ -34,5 +34,5 @@ class Interrupts:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if kind is None:
+        if kind is None and self._noted:
             self.check()

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from crnn.callbacks.run import Position
 from crnn.common.checks import valid_steps
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from crnn.training.windows import (
     Data,
     Item,
     Loss,
     Window,
     check_rows,
-    check_takes,
     items_of,
     loss_of,
     set_epoch,
@@ -59,24 +58,23 @@ class Look:
         self, model: Any, loss: Loss, tbptt: tuple[int, int] | None, stateful: bool
     ) -> None:
         self._model, self._loss, self._tbptt, self._stateful = model, loss, tbptt, stateful
-        self._trials = _Trials(model, loss, tbptt)
+        self._trials: _Trials | None = None
 
     def training(self, data: Data, epoch: int) -> Told | None:
         """Check the data to train on, where that is cheap: lists, and the classes of `crnn.data`.
 
         Their first item is not tried: the first update does that.
         """
-        if not is_held(data):
-            return None
-        own = all(_is_own(type(part)) for _, part in walk(self._model)) and _is_own(self._loss)
-        self._trials.begin("data", trust=True, tries=own)
-        return self._through(data, "data", epoch)
+        return self._through(data, "data", epoch) if is_held(data) else None
+
+    def _own(self) -> bool:
+        """Whether model and loss are crnn's own."""
+        return _is_own(self._loss) and all(_is_own(type(part)) for _, part in walk(self._model))
 
     def validation(self, data: Data, epoch: int) -> Told | None:
         """Check the validation data, unless they can be gone through only once."""
         if hasattr(data, "__next__"):
             return None
-        self._trials.begin("validation", trust=False, tries=True)
         return self._through(data, "validation", epoch)
 
     def _through(self, data: Data, name: str, epoch: int) -> Told:
@@ -88,20 +86,33 @@ class Look:
             What `fit` would raise when it came to the item. The message names data and item.
         """
         set_epoch(data, epoch)
+        held = name == "data" or is_held(data)
+        trials, trust = self._trials, name == "data"
         rows: int | None = None
         total = largest = windows = content = items = 0
         for item in items_of(data, name, self._tbptt, self._model):
-            check_takes(self._model, item, name)
             if self._stateful:
                 rows = check_rows(rows, item, name)
-            self._trials.add(items, item)
-            count = item.shape[0] if item.shape else 0
+            if items == 0 and trust:
+                first = item  # looked at where another one comes
+            else:
+                if trials is None:
+                    trials = self._trials = _Trials(self._model, self._loss, self._tbptt)
+                if items == trust:
+                    trials.begin(name, tries=not trust or self._own())
+                    if trust:
+                        trials.add(0, first, trust=True)
+                trials.add(items, item)
+            shape = item.shape
+            count = shape[0] if shape else 0
             total, largest, items = total + count, max(largest, count), items + 1
-            windows += sum(1 for _ in windows_of(item, self._tbptt))
-            content = digest(item, content, content=is_held(data))
+            cuts = windows_of(item, self._tbptt)
+            windows += len(cuts) if isinstance(cuts, tuple) else sum(1 for _ in cuts)
+            content = digest(item, content, content=held)
         if not windows:
             raise ValueError(f"{name}: expected data with valid steps, got none")
-        self._trials.end()
+        if items > trust and trials is not None:
+            trials.end()
         told = {"items": items, "batch": largest, "rows": total, "content": content}
         return Told(told, windows)
 
@@ -118,10 +129,8 @@ def _is_own(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("crnn.")
 
 
-def described(data: Any, told: Told | None) -> dict[str, Any] | None:
-    """Return what tells data from others, as far as it is known."""
-    if told is not None:
-        return dict(told.description)
+def described(data: Any) -> dict[str, Any] | None:
+    """Return what tells data from others that were not looked at, as far as it is known."""
     if hasattr(data, "__len__"):
         batch = getattr(data, "batch", None)
         return {"items": len(data), "batch": batch if isinstance(batch, int) else None}
@@ -140,23 +149,25 @@ class _Trials:
         self._limits: dict[tuple[str, bool], int] = {}  # the most extreme integers so far
         self._rows: dict[tuple[str, bool], tuple[int, Window, int]] = {}  # and where they are
 
-    def begin(self, name: str, *, trust: bool, tries: bool) -> None:
-        """Begin with other data; `trust` their first item, and of the others try none or all."""
-        self._name, self._trust, self._tries = name, trust, tries
+    def begin(self, name: str, *, tries: bool) -> None:
+        """Begin with other data, of which items are tried or not."""
+        self._name, self._tries = name, tries
         self._rows = {}
 
-    def add(self, number: int, item: Item) -> None:
-        """Try an item of a new form; note where the largest and smallest integers are."""
-        window = next(windows_of(item, self._tbptt), None)
+    def add(self, number: int, item: Item, *, trust: bool = False) -> None:
+        """Try an item of a new form; note where the largest and smallest integers are.
+
+        An item to `trust` is not tried: others are compared with it.
+        """
+        window = next(iter(windows_of(item, self._tbptt)), None)
         if window is None:
             return
         form = _form(item)
         if form not in self._forms:
-            if self._tries and not self._trust:
+            if not trust and self._tries:
                 with _naming(self._name, number):
                     self._try(window.item)
             self._forms.add(form)
-        self._trust = False
         for place, array, valid in _integers(item):
             for largest in (True, False):
                 self._note((place, largest), number, item, _extreme(array, valid, largest))
@@ -203,10 +214,14 @@ def _naming(name: str, number: int) -> Iterator[None]:
 
 def _arrays(item: Item) -> dict[str, NDArray[Any]]:
     """Return the arrays of an item by name."""
-    xs = item.x if isinstance(item.x, tuple) else (item.x,)
-    given = {f"x[{i}]": x for i, x in enumerate(xs)} | {"target": item.target}
-    more = ("lengths", "mask", "resets", "weights")
-    return given | {name: getattr(item, name) for name in more if getattr(item, name) is not None}
+    given: dict[str, Any] = {}
+    for i, x in enumerate(item.x if isinstance(item.x, tuple) else (item.x,)):
+        given[f"x[{i}]"] = x
+    given["target"] = item.target
+    for name in ("lengths", "mask", "resets", "weights"):
+        if (array := getattr(item, name)) is not None:
+            given[name] = array
+    return given
 
 
 def _form(item: Item) -> str:
@@ -297,17 +312,12 @@ def digest(item: Item, before: int = 0, *, content: bool = True) -> int:
     """
     for name, array in _arrays(item).items():
         before = zlib.crc32(f"{name} {array.dtype.kind} {array.shape}".encode(), before)
-        if content:
-            before = zlib.crc32(_sample(array), before)
+        if content and array.nbytes <= _WHOLE:
+            before = zlib.crc32(array.tobytes(), before)
+        elif content:
+            places = np.linspace(0, array.size - 1, _SAMPLE).astype(np.intp)
+            before = zlib.crc32(array[np.unravel_index(places, array.shape)].tobytes(), before)
     return before
-
-
-def _sample(array: NDArray[Any]) -> bytes:
-    """Return a small array as bytes, of a large one numbers from all parts."""
-    if array.nbytes <= _WHOLE:
-        return array.tobytes()
-    places = np.linspace(0, array.size - 1, _SAMPLE).astype(np.intp)
-    return array[np.unravel_index(places, array.shape)].tobytes()
 
 
 class Seen:

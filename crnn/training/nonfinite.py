@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from crnn.common.checks import steps_there
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import Given
-from crnn.layers.compose.sequential import Sequential
+from crnn.layers.base.layer import Layer
+from crnn.layers.compose.base import Runner, run_layer
 from crnn.training.windows import Item
 
 
@@ -27,7 +29,7 @@ def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]
     inputs = item.x if isinstance(item.x, tuple) else (item.x,)
     if not all(_finite_where_read(x, item) for x in inputs):
         return "the input x is not finite"
-    found, _ = _walk("", model, item.x, state, Given(**options))
+    found, _ = _walk("", layer_of(model), item.x, state, Given(**options))
     if found:
         return found
     if not _finite_where_read(item.target, item._replace(mask=None)):
@@ -39,13 +41,12 @@ def blame_backward(model: Any) -> str | None:
     """Say which gradient was the first that is not finite, on the way back; None if all are."""
     for name, grad in reversed(list(model.grads.items())):
         if not _finite(grad):
-            prefix, layer = "", model
+            prefix, layer = "", layer_of(model)
             *path, _ = name.split(".")
             for part in path:
-                parts = getattr(layer, "parts", {})
-                if part not in parts:
+                if part not in layer.parts:
                     break
-                prefix, layer = f"{prefix}.{part}" if prefix else part, parts[part]
+                prefix, layer = f"{prefix}.{part}" if prefix else part, layer.parts[part]
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
             return f"the gradient of {name} of {_named(prefix, layer)} is {grad[where]} at {where}"
     return None
@@ -62,21 +63,21 @@ def _finite_where_read(array: Any, item: Item) -> bool:
     return _finite(array)
 
 
-def _walk(name: str, layer: Any, x: Any, state: Any, given: Given) -> tuple[str | None, Any]:
+def _walk(name: str, layer: Layer, x: Any, state: Any, given: Given) -> tuple[str | None, Any]:
     """Return what is wrong in a layer or None, and its output."""
-    if isinstance(layer, Sequential):
-        states = [None] * len(layer.layers) if state is None else state
-        for i, (inner, before) in enumerate(zip(layer.layers, states, strict=True)):
+    if layer.stages:
+        states = [None] * len(layer.stages) if state is None else state
+        for i, (inner, before) in enumerate(zip(layer.stages, states, strict=True)):
             place = f"{name}.{i}" if name else str(i)
             found, x = _walk(place, inner, x, before, given.part(i))
             if found:
                 return found, x
-            given = given.behind(inner)
+            given = Runner(inner).behind(given)
         return None, x
     for key, array in layer.params.items():
         if not _finite(array):
             return f"the parameter {key} of {_named(name, layer)} is not finite", x
-    y, after, _ = given.run(layer, x, state, True)
+    y, after, _ = run_layer(layer, x, state, given, True)
     if not (_finite(y) and _finite(after)):
         return f"the output of {_named(name, layer)} is not finite", y
     return None, y

@@ -60,7 +60,7 @@ class Snapshots:
         return {
             "position": dict(vars(self.position)),
             "start": {"epoch": self.start.epoch, "update": self.start.update},
-            "arguments": self._arguments or self._describe(),
+            "arguments": (self._arguments or self._describe()) | self._model_told(),
             "history": {name: list(column) for name, column in self.history.columns.items()},
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -109,7 +109,7 @@ class Snapshots:
         history = check_history(state["history"], self.start, position)
         self._told = None
         now = self._describe()
-        said: list[str] = compare(then, now)
+        said: list[str] = compare(then, now | self._model_told())
         self.position, self.epochs = position, self.start.epoch + self._more
         self.stopped = state["stopped"]
         walks = self._truncated.remade(state["tapes"])
@@ -173,6 +173,10 @@ class Snapshots:
             self._told = data, told
         return self._told
 
+    def _model_told(self) -> dict[str, Any]:
+        """Model and loss, as the file of the run has them."""
+        return {"model": model_description(self.model), "loss": loss_name(self._loss)}
+
     def _describe(self) -> dict[str, Any]:
         """What the run is made with, as its file has it."""
         data, validation = self._look()
@@ -180,12 +184,11 @@ class Snapshots:
             "epochs": self._more,
             "lr": self.optimizer.given_lr,
             "optimizer": self.optimizer.settings(),
-            "loss": loss_name(self._loss),
             "tbptt": self._tbptt,
             "stateful": self._stateful,
             "accumulate": self._accumulate,
             "checkpoint_every": self._checkpoint_every,
-            "model": model_description(self.model),
-            "data": described(self.data, data),
-            "validation": self._validation is not None and described(self._validation, validation),
+            "data": data.description if data is not None else described(self.data),
+            "validation": self._validation is not None
+            and (validation.description if validation is not None else described(self._validation)),
         }

@@ -20,7 +20,8 @@ from crnn.callbacks.history import History
 from crnn.callbacks.run import Position
 from crnn.common.arrays import underflows
 from crnn.common.checks import check_size
-from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.adapted import check_one_input
+from crnn.layers.base.layer import Layer
 from crnn.layers.compose.checkpointed import Checkpointed
 from crnn.optim import Optimizer
 from crnn.training.evaluation import count_updates, evaluate
@@ -36,7 +37,6 @@ from crnn.training.windows import (
     Loss,
     Window,
     check_rows,
-    check_takes,
     items_of,
     loss_of,
     set_epoch,
@@ -93,19 +93,15 @@ class Trainer(Snapshots):
         validation: Data | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        check_layer("model", model)
-        through = getattr(model, "trained_through", None)
-        if through is not None:
-            raise TypeError(
-                f"model: expected a layer that reads one input, got a {type(model).__name__}: "
-                f"wrap it in {through}"
-            )
+        check_one_input("model", model)
         if not callable(loss):
             raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
         optimizer.check_model(model)
-        for i, callback in enumerate(_sequence("callbacks", callbacks)):
+        if not isinstance(callbacks, list | tuple):
+            raise TypeError(f"callbacks: expected a list, got {callbacks!r:.60}")
+        for i, callback in enumerate(callbacks):
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
         self.model = model
@@ -115,7 +111,7 @@ class Trainer(Snapshots):
         self.norm = math.nan
         self.stopped = False
         self.data, self._validation = data, validation
-        self._loss, self._tbptt = loss, check_tbptt(tbptt)
+        self._loss, self._tbptt = loss, tbptt and check_tbptt(tbptt)
         self._stateful = bool(stateful)
         self._accumulate = check_size("accumulate", accumulate)
         if self._accumulate > 1 and (tbptt or stateful):
@@ -123,7 +119,8 @@ class Trainer(Snapshots):
                 "accumulate: expected 1 with tbptt or stateful, where an update comes between "
                 f"windows, got {accumulate}"
             )
-        self._truncated = Truncated(self._walked(checkpoint_every), self._tbptt, self._stateful)
+        walked = model if checkpoint_every is None else self._walked(checkpoint_every)
+        self._truncated = Truncated(walked, self._tbptt, self._stateful)
         self._callbacks = tuple(callbacks)
         self._telling: Callback | None = None  # the callback that is being told
         self._stopper = None
@@ -141,10 +138,8 @@ class Trainer(Snapshots):
         self.start = Position(epoch=self.optimizer.epochs, update=self.optimizer.steps)
         self.position, self.epochs = self.start, self.start.epoch + self._more
 
-    def _walked(self, every: int | None) -> Any:
-        """Return what is run forward and back: the model, or one that keeps fewer steps of it."""
-        if every is None:
-            return self.model
+    def _walked(self, every: int) -> Any:
+        """Return what is run forward and back in place of the model: it keeps fewer steps."""
         if self._tbptt and self._tbptt[0] != self._tbptt[1]:
             raise ValueError(
                 "checkpoint_every: expected None where k1 and k2 differ (what is computed again "
@@ -207,15 +202,17 @@ class Trainer(Snapshots):
             gone on with by calling `run` again.
         """
         self._begin()
-        self.model.zero_grad()
+        self.optimizer.clear_grads()
         self._gathered = Gathered()
         with Interrupts() as interrupts, self.optimizer.in_run():
-            self._tell("on_start")
+            if self._callbacks:
+                self._tell("on_start")
             try:
-                while not self.finished:
+                while not (self.stopped or self.position.epoch >= self.epochs):
                     self._run_epoch(interrupts.check)
             finally:
-                self._tell("on_end")
+                if self._callbacks:
+                    self._tell("on_end")
         return self.history
 
     def _begin(self) -> None:
@@ -223,7 +220,8 @@ class Trainer(Snapshots):
         self.optimizer.check_model(self.model)
         if self._arguments:
             return
-        self._stand_at_start()
+        if (self.optimizer.epochs, self.optimizer.steps) != (self.start.epoch, self.start.update):
+            self._stand_at_start()
         arguments = self._describe()
         for callback in self._callbacks:
             callback.on_new_run(self)
@@ -236,7 +234,8 @@ class Trainer(Snapshots):
         self._clock = time.perf_counter()
         set_epoch(self.data, self.position.epoch)
         for _ in self._updates():
-            self._tell("on_update")
+            if self._callbacks:
+                self._tell("on_update")
             check()
             if self.stopped:
                 return
@@ -252,18 +251,19 @@ class Trainer(Snapshots):
                 between=check,
             )
         self._end_epoch(val_loss)
-        self._tell("on_epoch")
+        if self._callbacks:
+            self._tell("on_epoch")
         check()
 
     def _updates(self) -> Iterator[None]:
         """Go through the rest of the epoch's data, from update to update."""
         begun, number, index, rows = self.position, -1, -1, None
-        self._seen = Seen(self.data, begun)
+        self._seen = None if self._told and self._told[0] else Seen(self.data, begun)
         for number, item in enumerate(items_of(self.data, "data", self._tbptt, self.model)):
-            check_takes(self._truncated.model, item, "data")
             if self._stateful:
                 rows = check_rows(rows, item, "data")
-            self._seen.add(number, item)
+            if self._seen is not None:
+                self._seen.add(number, item)
             if number < begun.item:
                 continue
             done = begun.window if number == begun.item else 0
@@ -294,7 +294,7 @@ class Trainer(Snapshots):
         """Go on to the item after this one."""
         state = self.position.state if self._stateful else None
         self.position = replace(self.position, item=number + 1, window=0, state=state)
-        if not self._stateful:
+        if self._tbptt and not self._stateful:
             self._truncated.forget()
 
     def _gather(self, window: Window) -> None:
@@ -325,7 +325,8 @@ class Trainer(Snapshots):
     def _update(self, item: int, window: int) -> None:
         """One step of the optimizer from what was gathered, up to this item and window."""
         try:
-            self._tell("on_backward")
+            if self._callbacks:
+                self._tell("on_backward")
         except BaseException:
             self._drop()
             raise
@@ -333,13 +334,14 @@ class Trainer(Snapshots):
         assert sums.walk is not None
         self._whole = False
         self._step(sums)
-        self._truncated.keep(sums.walk)
+        if self._tbptt:
+            self._truncated.keep(sums.walk)
         several = self._accumulate > 1
         self.position = replace(
             place,
             item=item,
             window=window,
-            state=sums.walk.state,
+            state=sums.walk.pieces[-1].after,
             update=place.update + 1,
             total=place.total + sums.total,
             weight=place.weight + sums.weight,
@@ -347,7 +349,7 @@ class Trainer(Snapshots):
             seconds=place.seconds + now - self._clock,
             loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
             lr=lr,
-            seen=self._seen.number,
+            seen=0 if self._seen is None else self._seen.number,
         )
         self._gathered = Gathered()
         self._whole = True
@@ -400,7 +402,8 @@ class Trainer(Snapshots):
             epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr
         )
         self.optimizer.epochs = self.position.epoch
-        self._truncated.forget()
+        if self._tbptt:
+            self._truncated.forget()
         self._whole = True
 
     def _tell(self, event: str) -> None:
@@ -418,10 +421,3 @@ class Trainer(Snapshots):
 def _times(dy: Any, weight: float) -> Any:
     """The gradient of a sum, from that of a mean."""
     return np.asarray(dy) * weight
-
-
-def _sequence(name: str, value: Any) -> Sequence[Any]:
-    """A list or a tuple."""
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"{name}: expected a list, got {value!r:.60}")
-    return value

@@ -10,15 +10,16 @@ gradient at its initial state to the one before it. k1 = k2 is one piece: plain 
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from crnn.common.checks import check_size
-from crnn.layers.base import arguments
+from crnn.common.nested import no_state
+from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.arguments import is_from_outside, options_of
 from crnn.layers.base.calls import numbered
-from crnn.layers.base.places import add_place
-from crnn.layers.compose.sequential import Sequential
 from crnn.training.windows import Item, Window
 
 
@@ -67,7 +68,11 @@ class Piece(NamedTuple):
     @property
     def steps(self) -> int:
         """How many."""
-        return self.item.shape[1] if len(self.item.shape) > 1 else 1
+        shape = self.item.shape
+        return shape[1] if len(shape) > 1 else 1
+
+
+_steps_of = attrgetter("steps")
 
 
 class Walk(NamedTuple):
@@ -85,7 +90,7 @@ class Walk(NamedTuple):
     @property
     def steps(self) -> int:
         """How many the window has."""
-        return sum(piece.steps for piece in self.pieces)
+        return sum(map(_steps_of, self.pieces))
 
 
 class Walked(NamedTuple):
@@ -123,21 +128,16 @@ class Truncated:
     def __init__(self, model: Any, tbptt: tuple[int, int] | None, stateful: bool) -> None:
         self.model, self._tbptt, self._stateful = model, tbptt, stateful
         self._back = max(0, tbptt[1] - tbptt[0]) if tbptt else 0  # steps before the window
-        self._known = arguments.options_of(model)
-        self._reversed = [
-            place for place, part in arguments.walk(model) if getattr(part, "reverse", False)
-        ]
+        self._known, self._outside = options_of(model), is_from_outside(model)
         self._earlier: deque[Walk] = deque()
 
     def forward(self, window: Window, state: Any, call: int = 0, first_row: int = 0) -> Walk:
         """Go along a window, from the state given."""
         item, start, pieces, ys = window.item, window.start, [], []
-        if self._reversed and (start > 0 or (self._stateful and has_state(state))):
-            raise ValueError(
-                "tbptt, stateful: expected layers that read forwards where a state goes on from "
-                f"one window to the next, got reverse=True in {self._reversed[0] or 'the model'!r}"
-            )
-        edges = [start, *cuts_of(window, self._tbptt, self._stateful), window.stop]
+        if start > 0 or (self._stateful and not no_state(state)):
+            self._check_forwards()
+        cuts = cuts_of(window, self._tbptt, self._stateful) if self._tbptt else []
+        edges = [start, *cuts, window.stop]
         for begin, end in itertools.pairwise(edges):
             part = item if len(edges) == 2 else item.cut(begin - start, end - start)
             if self._back:
@@ -150,14 +150,31 @@ class Truncated:
         params = self.model.state_dict() if self._back else None
         return Walk(pieces, ys[0] if len(ys) == 1 else np.concatenate(ys, axis=1), params)
 
+    def _check_forwards(self) -> None:
+        """ValueError where a layer reads backwards, and so cannot take up a state."""
+        for place, part in walk(self.model):
+            if part.reads_backwards and not part.parts:
+                raise ValueError(
+                    "tbptt, stateful: expected layers that read forwards where a state goes on "
+                    f"from one window to the next, got reverse=True in {place or 'the model'!r}"
+                )
+
     def _piece(self, item: Item, state: Any, counts: Mapping[str, int]) -> tuple[Piece, Any]:
-        options = item.options | {name: n for name, n in counts.items() if name in self._known}
-        with numbered(counts["call"]):
+        options = item.options
+        for name in counts.keys() & self._known:
+            options[name] = counts[name]
+        if self._outside:
+            with numbered(counts["call"]):
+                y, after, tape = self.model.forward(item.x, state, **options)
+        else:
             y, after, tape = self.model.forward(item.x, state, **options)
         return Piece(item, state, dict(counts), tape, after), y
 
     def backward(self, walk: Walk, dy: Any) -> None:
         """Go back through the last k2 steps; adds to the model's gradients."""
+        if not self._tbptt and len(walk.pieces) == 1:
+            self.model.backward(walk.pieces[0].tape, dy, None)
+            return
         end = walk.steps
         alone = max(0, end - self._tbptt[1]) if self._tbptt else 0  # steps that train the head
         dstate: Any = None
@@ -165,20 +182,22 @@ class Truncated:
             begin = end - piece.steps
             part = dy if len(walk.pieces) == 1 else dy[:, begin:end]
             if end <= alone:
-                head_backward(self.model, piece.tape, piece.after, part)
+                layer_of(self.model).head_backward(piece.tape, piece.after, part)
             else:
                 _, dstate = self.model.backward(piece.tape, part, dstate)
             end = begin
         left = self._back
+        if not left:
+            return
         for piece in self._pieces_before():
             left -= piece.steps
-            if left < 0 or not has_state(dstate):
+            if left < 0 or no_state(dstate):
                 return
             _, dstate = self.model.backward(piece.tape, None, dstate)
 
     def _pieces_before(self) -> Iterator[Piece]:
-        for walk in reversed(self._earlier):
-            yield from reversed(walk.pieces)
+        for held in reversed(self._earlier):
+            yield from reversed(held.pieces)
 
     def keep(self, walk: Walk) -> None:
         """Hold what later windows go back into, and drop what they do not reach."""
@@ -230,36 +249,3 @@ class Truncated:
     def hold(self, walks: Sequence[Walk]) -> None:
         """Hold these."""
         self._earlier = deque(walks)
-
-
-def has_state(state: Any) -> bool:
-    """Whether there is an array in a state, or a gradient at one."""
-    if isinstance(state, list | tuple):
-        return any(has_state(part) for part in state)
-    return state is not None
-
-
-def head_backward(model: Any, tape: Any, state: Any, dy: Any) -> None:
-    """Backward of the head alone: the layers behind the last one that has a state.
-
-    Parameters
-    ----------
-    model : layer
-        A Sequential, in whose last layer with a state, if that is a Sequential, the head goes on.
-        A model without a state is a head as a whole; any other has none.
-    tape, state : tape, state
-        As forward returned them.
-    dy : array
-    """
-    if not has_state(state):
-        model.backward(tape, dy)
-    elif isinstance(model, Sequential):
-        for i in reversed(range(len(model.layers))):
-            try:
-                if has_state(state[i]):
-                    head_backward(model.layers[i], tape[i], state[i], dy)
-                    return
-                dy, _ = model.layers[i].backward(tape[i], dy)
-            except Exception as error:
-                add_place(error, model, i)
-                raise

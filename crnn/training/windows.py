@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import as_array
 from crnn.common.checks import check_lengths, valid_steps
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import options_of
+from crnn.layers.base.layer import Layer
 from crnn.losses import Mean
 
 Data = Iterable[tuple[Any, ...]]
@@ -36,13 +38,21 @@ class Item(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of x."""
-        return _shape(self.x, self.timed)
+        x, timed = self.x, self.timed
+        shape: tuple[int, ...] = (x[timed] if isinstance(x, tuple) and timed < len(x) else x).shape
+        return shape
 
     @property
     def options(self) -> dict[str, Any]:
         """What the model is told besides x: those of lengths, mask and resets that are there."""
-        given = {"lengths": self.lengths, "mask": self.mask, "resets": self.resets}
-        return {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {}
+        if self.lengths is not None:
+            given["lengths"] = self.lengths
+        if self.mask is not None:
+            given["mask"] = self.mask
+        if self.resets is not None:
+            given["resets"] = self.resets
+        return given
 
     def kept(self) -> "Item":
         """Return what goes into forward in arrays of its own, without the target."""
@@ -71,25 +81,23 @@ class Window(NamedTuple):
     total: int  # steps of the item
 
 
-def _shape(x: Any, timed: int) -> tuple[int, ...]:
-    return tuple((x[timed] if isinstance(x, tuple) and timed < len(x) else x).shape)
-
-
-def timed_in(model: Any) -> int:
+def timed_in(model: Any, tbptt: tuple[int, int] | None = None) -> int:
     """Which array of a tuple x has the steps that lengths count and that windows cut."""
-    return int(getattr(model, "timed", 0))
-
-
-def items_of(
-    data: Data, name: str, tbptt: tuple[int, int] | None, model: Any = None
-) -> Iterator[Item]:
-    """Go through the data once, checking what comes."""
-    empty, timed = True, timed_in(model)
+    own = model if isinstance(model, Layer) else layer_of(model)
+    timed = own.sequence_input or 0
     if tbptt and timed:
         raise ValueError(
             f"tbptt: expected None, because {type(model).__name__} has no state from which a "
             f"second window could go on, got {tbptt}"
         )
+    return timed
+
+
+def items_of(
+    data: Data, name: str, tbptt: tuple[int, int] | None, model: Any = None
+) -> Iterator[Item]:
+    """Go through the data once, checking what comes, for a model where there is one."""
+    empty, timed = True, timed_in(model, tbptt) if tbptt and model is not None else 0
     for given in data:
         empty = False
         if not isinstance(given, tuple | list) or len(given) not in (2, 3, 4):
@@ -97,8 +105,13 @@ def items_of(
                 f"{name}: expected items (x, target) or (x, target, lengths) or "
                 f"(x, target, lengths, extras), got {given!r:.60}"
             )
-        x, target = _input(given[0]), np.asarray(given[1])
-        shape = _shape(x, timed)
+        x, target = given[0], np.asarray(given[1])
+        if not isinstance(x, tuple):
+            x = np.asarray(x)
+            shape = x.shape
+        else:
+            x, timed = _arrays(x), 0 if model is None else timed_in(model, tbptt)
+            shape = Item(x, target, timed=timed).shape
         if tbptt and (len(shape) < 2 or target.shape[:2] != shape[:2]):
             raise ValueError(
                 f"{name}: windows (tbptt) need x (B, T, ...) and target (B, T, ...), "
@@ -108,6 +121,8 @@ def items_of(
         if lengths is not None:
             lengths = check_lengths(lengths, shape, f"{name}: lengths")  # windows would hide it
         extras = _extras(name, given[3], shape, target.shape) if len(given) > 3 else {}
+        if extras and model is not None:
+            _check_takes(model, extras, name)
         yield Item(x, target, lengths, **extras, timed=timed)
     if empty:
         raise ValueError(
@@ -116,9 +131,9 @@ def items_of(
         )
 
 
-def _input(x: Any) -> Any:
-    """Return x as an array; a tuple with an array in it, as some layers read, as one of arrays."""
-    if isinstance(x, tuple) and any(isinstance(part, np.ndarray) for part in x):
+def _arrays(x: tuple[Any, ...]) -> Any:
+    """Return a tuple with an array in it, as some layers read, as one of arrays; else an array."""
+    if any(isinstance(part, np.ndarray) for part in x):
         return tuple(np.asarray(part) for part in x)
     return np.asarray(x)
 
@@ -144,28 +159,28 @@ def _extras(
     return extras
 
 
-def windows_of(item: Item, tbptt: tuple[int, int] | None) -> Iterator[Window]:
+def windows_of(item: Item, tbptt: tuple[int, int] | None) -> Iterable[Window]:
     """Cut an item into windows along T; those in which no row has a valid step are left out."""
     shape, lengths = item.shape, item.lengths
     steps = shape[1] if len(shape) > 1 else 1
-    if shape[0] == 0:
-        return
-    if lengths is not None:
+    if lengths is not None and shape[0]:
         steps = min(steps, int(lengths.max()))
-    if tbptt is None:
-        if steps > 0:
-            yield Window(item, 0, steps, steps)
-        return
-    for start in range(0, steps, tbptt[0]):
-        stop = min(start + tbptt[0], steps)
+    if shape[0] == 0 or steps == 0:
+        return ()
+    return (Window(item, 0, steps, steps),) if tbptt is None else _cut(item, steps, tbptt[0])
+
+
+def _cut(item: Item, steps: int, k1: int) -> Iterator[Window]:
+    """Windows of at most k1 steps."""
+    for start in range(0, steps, k1):
+        stop = min(start + k1, steps)
         yield Window(item.cut(start, stop), start, stop, steps)
 
 
-def check_takes(model: Any, item: Item, name: str) -> None:
+def _check_takes(model: Any, extras: Mapping[str, Any], name: str) -> None:
     """ValueError where an item has what the model's forward cannot be told."""
-    known = options_of(model)
     for option in ("mask", "resets"):
-        if getattr(item, option) is not None and option not in known:
+        if option in extras and option not in options_of(model):
             raise ValueError(
                 f"{name}: {option}: expected none, the forward of {type(model).__name__} "
                 f"takes no {option}"

@@ -235,18 +235,43 @@ static PyObject *new_rows(PyObject *module, const dense_args *a, size_t columns)
     return new_array(PyModule_GetState(module), 2, shape, a->dtype);
 }
 
+/* x (..., I) as rows (n, I): a new reference, or NULL with an exception. */
+static PyObject *as_rows(PyObject *x) {
+    if (!PyArray_Check(x) || PyArray_NDIM((PyArrayObject *)x) < 3) return Py_NewRef(x);
+    PyArrayObject *steps = (PyArrayObject *)x;
+    const int last = PyArray_NDIM(steps) - 1;
+    npy_intp shape[2] = {PyArray_MultiplyList(PyArray_DIMS(steps), last), PyArray_DIM(steps, last)};
+    PyArray_Dims rows = {shape, 2};
+    return PyArray_Newshape(steps, &rows, NPY_CORDER);
+}
+
+/* Uninitialised y (..., outputs) for x (..., I), which has a.dense.n rows. */
+static PyObject *new_steps(PyObject *module, const dense_args *a, PyObject *x) {
+    npy_intp shape[NPY_MAXDIMS];
+    const int axes = PyArray_Check(x) ? PyArray_NDIM((PyArrayObject *)x) : 2;
+    if (axes < 3) return new_rows(module, a, a->dense.outputs);
+    memcpy(shape, PyArray_DIMS((PyArrayObject *)x), (size_t)axes * sizeof *shape);
+    shape[axes - 1] = (npy_intp)a->dense.outputs;
+    if ((size_t)PyArray_MultiplyList(shape, axes - 1) == a->dense.n)
+        return new_array(PyModule_GetState(module), axes, shape, a->dtype);
+    PyErr_SetString(PyExc_ValueError, "x: its shape was changed while it was read");
+    return NULL;
+}
+
 static PyObject *dense_forward(PyObject *module, PyObject *args) {
-    PyObject *x, *w_t, *b, *y = NULL;
+    PyObject *x, *w_t, *b, *rows, *y = NULL;
     dense_args a = {0};
     void *bias;
-    if (!PyArg_ParseTuple(args, "OOO:dense_forward", &x, &w_t, &b)) return NULL;
-    if (dense_parse(&a, x, w_t) && dense_bias(&a, "b", b, &bias) &&
-        (y = new_rows(module, &a, a.dense.outputs))) {
+    if (!PyArg_ParseTuple(args, "OOO:dense_forward", &x, &w_t, &b) || !(rows = as_rows(x)))
+        return NULL;
+    if (dense_parse(&a, rows, w_t) && dense_bias(&a, "b", b, &bias) &&
+        (y = new_steps(module, &a, x))) {
         Py_BEGIN_ALLOW_THREADS crnn_dense_forward(&a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t),
                                                   bias, PyArray_DATA((PyArrayObject *)y),
                                                   a.workspace);
         Py_END_ALLOW_THREADS
     }
+    drop(rows);
     dense_clear(&a);
     return y;
 }
@@ -441,7 +466,7 @@ PyMethodDef module_functions[] = {
              "Sum of the losses in nats, and dlogits times scale; targets of -1 leave rows out."),
     FUNCTION(squared_error, METH_VARARGS, "(y, target, scale, /)",
              "Sum of squares, and dy times scale."),
-    FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b."),
+    FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b, of x (..., I)."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)", "dx; adds to dW_t and db."),
     FUNCTION(attention_forward, METH_VARARGS,
              "(additive, queries, keys, values, v, source_lengths, target_lengths, /)",

@@ -14,7 +14,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size, valid_steps
 from crnn.layers.base import weights
-from crnn.layers.base.buffer import Flat, InOneBuffer, Shapes
+from crnn.layers.base.buffer import InOneBuffer, Shapes
 
 KINDS = ("additive", "dot", "general")
 
@@ -98,7 +98,7 @@ class Attention(InOneBuffer):
             )
         self.seed = check_seed(seed)
         shapes = self._shapes(kind, P, C)
-        self._flat = Flat(shapes, check_dtype(dtype))
+        self._lay_out(shapes, check_dtype(dtype))
         for stream, (name, shape) in enumerate(shapes.items()):
             rows, columns = shape if len(shape) == 2 else (1, P)
             self.params[name] = weights.glorot_uniform(self.seed, stream, shape, columns, rows)
@@ -139,7 +139,8 @@ class Attention(InOneBuffer):
             values = np.where(there, values, values.dtype.type(0))
         if self.kind not in self._key_names:
             return Memory(values, values, lengths)
-        return Memory(values, _mapped(values, self.params[self._key_names[self.kind]]), lengths)
+        W = self._flat.param_views[self._key_names[self.kind]]
+        return Memory(values, _core.dense_forward(values, W.T, None), lengths)
 
     def memory_backward(self, memory: Memory, gradient: MemoryGradient) -> Array:
         """The gradient of the encoder's output; adds to that of the matrix of the keys."""
@@ -162,7 +163,9 @@ class Attention(InOneBuffer):
         lengths : array (B,) of integers, optional
             How many of the T_q steps each row has.
         """
-        queries = _mapped(h, self.params["W_query"]) if self._additive else h
+        queries = h
+        if self._additive:
+            queries = _core.dense_forward(h, self._flat.param_views["W_query"].T, None)
         context, weights = _core.attention_forward(*self._core_arguments(queries, memory, lengths))
         return context, weights, AttentionTape(h, queries, memory, lengths, weights)
 
@@ -190,14 +193,8 @@ def check_kind(kind: Any) -> str:
     return kind
 
 
-def _mapped(steps: Array, W: Array) -> Array:
-    """W x of each step (B, T, ...)."""
-    rows = np.ascontiguousarray(steps.reshape(-1, steps.shape[2]))
-    return _core.dense_forward(rows, W.T, None).reshape(*steps.shape[:2], len(W))
-
-
 def _mapped_back(steps: Array, W: Array, dy: Array, dW: Array) -> Array:
-    """The gradient of the steps, from that of `_mapped`; adds to dW."""
+    """The gradient of steps (B, T, ...), from that of W x of each; adds to dW."""
     rows = np.ascontiguousarray(steps.reshape(-1, steps.shape[2]))
     drows = np.ascontiguousarray(dy.reshape(len(rows), len(W)))
     return _core.dense_backward(rows, W.T, drows, dW.T, None).reshape(steps.shape)

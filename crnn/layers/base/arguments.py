@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn.common.checks import check_steps
-from crnn.layers.base.calls import numbered
+from crnn.layers.base.adapted import Adapted, class_of
+from crnn.layers.base.layer import Layer
 
 STEPS = ("lengths", "mask", "resets")
 """The arguments that describe the steps of x; evaluation takes these and `filled` alone."""
+
+
+def first_part(layer: Any) -> int:
+    """The number of the first part of a layer that has this number, see `Given.part`."""
+    if type(layer) is not int or layer < 0:
+        if not isinstance(layer, (int, np.integer)):
+            raise TypeError(f"layer: expected an integer of at least 0, got {layer!r}")
+        if layer < 0:
+            raise ValueError(f"layer: expected an integer of at least 0, got {layer!r}")
+    return 64 * int(layer) + 1
 
 
 class Given(NamedTuple):
@@ -37,58 +46,20 @@ class Given(NamedTuple):
         So two parts with the same seed draw different numbers. Parts of the outermost composition
         are 1, 2, ...; those of its part n are 64 n + 1, 64 n + 2, ...
         """
-        if not isinstance(self.layer, (int, np.integer)) or self.layer < 0:
-            kind = ValueError if isinstance(self.layer, (int, np.integer)) else TypeError
-            raise kind(f"layer: expected an integer of at least 0, got {self.layer!r}")
-        return self._replace(layer=(64 * int(self.layer) + i + 1) % 2**32)
+        return self._replace(layer=(first_part(self.layer) + i) % 2**32)
 
     def without_steps(self) -> Given:
         """The same for what has no time axis."""
         return self._replace(lengths=None, mask=None, resets=None, filled=None)
 
-    def behind(self, part: Any) -> Given:
-        """The same for a layer that reads what `part` gives."""
-        if has_no_time_axis(part):
-            return self.without_steps()
-        if self.mask is not None and answers_masked(part):
-            return self._replace(filled=True)
-        return self
-
-    def run(self, part: Any, x: Any, state: Any, keep: bool) -> tuple[Any, Any, Any]:
-        """y, state, tape of a part, from those of the arguments that its forward knows.
-
-        Parameters
-        ----------
-        part : layer
-        x, state
-            As the part takes them.
-        keep : bool
-            False: evaluation, and no tape.
-        """
-        known = options_of(part)
-        if self.mask is not None and not self.filled and "mask" not in known:
-            x = _without_masked(x, self.mask)
-        options = {
-            name: value
-            for name, value in zip(self._fields, self, strict=True)
-            if name in known and value is not None
-        }
-        if keep:
-            with self._numbering(part):
-                y, after, tape = part.forward(x, state, **options)
-            return y, after, tape
-        names = [name for name in (*STEPS, "filled") if name in options]
-        y, after = part(x, state, **{name: options[name] for name in names})
-        return y, after, None
-
-    def _numbering(self, part: Any) -> AbstractContextManager[None]:
-        """Gives the number of the call to layers that a part from outside the package calls."""
-        if not self.training or self.call is None or not is_from_outside(part):
-            return nullcontext()
-        return numbered(self.call)
-
 
 EVALUATION = Given(training=False)
+
+
+def is_own(function: Any) -> bool:
+    """Whether a function is one of this package; those of the core have no module."""
+    module = getattr(function, "__module__", None) or "crnn"
+    return bool(module.partition(".")[0] == "crnn")
 
 
 def options_of(layer: Any) -> frozenset[str]:
@@ -96,13 +67,13 @@ def options_of(layer: Any) -> frozenset[str]:
 
     A forward with ``**kwargs`` also takes what the one takes that it overrides.
     """
-    cls: Any = type(layer)
+    cls: Any = class_of(layer) if isinstance(layer, Adapted) else type(layer)
     return _options(cls, cls.forward)
 
 
 @functools.lru_cache(maxsize=256)
 def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
-    """`forward` is what `cls` has now: whoever replaces it is heard."""
+    """`forward`, what `cls` has now, is part of the cache's key: a replaced one is noticed."""
     names: set[str] = set()
     for base in cls.__mro__:
         if "forward" in vars(base):
@@ -115,8 +86,23 @@ def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
 
 def is_from_outside(layer: Any) -> bool:
     """Whether the forward of a layer is not one of this package."""
-    module = getattr(type(layer).forward, "__module__", None) or "crnn"  # None: of the core
+    cls: Any = class_of(layer) if isinstance(layer, Adapted) else type(layer)
+    module = getattr(cls.forward, "__module__", None) or "crnn"  # those of the core have none
     return bool(module.partition(".")[0] != "crnn")
+
+
+def widths_told(layer: Layer) -> tuple[int | None, int | None]:
+    """The features that a layer reads and gives, as far as its answers can be relied on.
+
+    Not those of a class from outside that overrides the forward of one of crnn's layers: what it
+    has inherited need not hold.
+    """
+    if is_from_outside(layer) and any(
+        "forward" in vars(base) and is_own(base.forward) and not inspect.isabstract(base)
+        for base in class_of(layer).__mro__
+    ):
+        return None, None
+    return layer.input_size, layer.output_size
 
 
 def is_stochastic(part: Any) -> bool:
@@ -128,37 +114,10 @@ def is_stochastic(part: Any) -> bool:
     return takes_call and (is_from_outside(part) or bool(part.stochastic))
 
 
-def check_backward(part: Any, tape: Any, dstate: Any) -> None:
-    """What a part has to say against a backward, before any other part has changed."""
-    check: Callable[[Any, Any], None] | None = getattr(part, "check_backward", None)
-    if check is not None:
-        check(tape, dstate)
-
-
-def _without_masked(x: Any, mask: Any) -> Any:
-    """x with zeros at masked steps, for a layer that takes no mask: they may hold anything."""
-    if not isinstance(x, np.ndarray) or x.ndim < 2:
-        return x
-    there = check_steps("mask", mask, x.shape)
-    return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
-
-
-def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """A layer and all layers it is made of, each with its dotted place, "" for itself."""
-    yield place, layer
-    for name, part in getattr(layer, "parts", {}).items():
-        yield from walk(part, f"{place}.{name}" if place else name)
-
-
 def answers_masked(layer: Any) -> bool:
     """Whether a layer gives outputs of its own at masked steps, as recurrent layers repeat theirs.
 
     It is what the layer's attribute `answers_masked` says, else whether its forward takes a mask.
     """
-    answers = getattr(layer, "answers_masked", None)
+    answers = layer.answers_masked
     return "mask" in options_of(layer) if answers is None else bool(answers)
-
-
-def has_no_time_axis(layer: Any) -> bool:
-    """Whether the output of a layer has no time axis where its input has one."""
-    return bool(getattr(layer, "many_to_one", False))

@@ -27,15 +27,25 @@ class Flat:
     """
 
     def __init__(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
-        self.shapes, self.transposed = shapes, transposed
         count = count_of(shapes)
-        self.params = np.zeros(count, dtype=dtype)
-        self.grads = np.zeros(count, dtype=dtype)
+        params, grads = np.zeros(count, dtype=dtype), np.zeros(count, dtype=dtype)
+        self.__setstate__((shapes, transposed, params, grads))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(writable(state))
+    shapes: Shapes
+    transposed: bool
+    params: Array
+    grads: Array
 
-    def views(self, buffer: Array) -> dict[str, Array]:
+    def __getstate__(self) -> Any:
+        return self.shapes, self.transposed, self.params, self.grads
+
+    def __setstate__(self, state: Any) -> None:
+        self.shapes, self.transposed, params, grads = state
+        buffers = writable({"params": params, "grads": grads})
+        self.params, self.grads = buffers["params"], buffers["grads"]
+        self.param_views, self.grad_views = self._views(self.params), self._views(self.grads)
+
+    def _views(self, buffer: Array) -> dict[str, Array]:
         """The views of a buffer by name."""
         found, begin = {}, 0
         for name, shape in self.shapes.items():
@@ -51,6 +61,11 @@ class InOneBuffer(Layer):
 
     _flat: Flat
 
+    def _lay_out(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
+        """Make the buffers, of zeros."""
+        self._flat = Flat(shapes, dtype, transposed)
+        self.__dict__.pop("_owner", None)  # it was of other shapes, where __init__ is called again
+
     @classmethod
     def _shapes(cls, *args: Any, **config: Any) -> Shapes:
         """The parameters' shapes by name, from arguments of the constructor; others are ignored."""
@@ -62,11 +77,11 @@ class InOneBuffer(Layer):
 
     @property
     def param_views(self) -> dict[str, Array]:
-        return self._flat.views(self._flat.params)
+        return self._flat.param_views
 
     @property
     def grad_views(self) -> dict[str, Array]:
-        return self._flat.views(self._flat.grads)
+        return self._flat.grad_views
 
     @property
     def flat_params(self) -> Array:

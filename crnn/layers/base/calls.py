@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 _counting = threading.Lock()
 _outer: ContextVar[int | None] = ContextVar("_outer", default=None)
@@ -36,10 +37,13 @@ class Counting:
     #: How many training calls without `call` were counted: the number of the next one.
     calls: int = 0
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether forward draws random numbers in training that depend on `call`."""
-        return False
+    if TYPE_CHECKING:  # subclasses may have it as an attribute or as a property
+
+        @property
+        def stochastic(self) -> bool:
+            """Whether forward draws random numbers in training that depend on `call`."""
+    else:
+        stochastic = False
 
     def next_call(self) -> int:
         """Count a training call that was given no number, and return its number, from 0 on.

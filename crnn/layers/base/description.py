@@ -30,6 +30,7 @@ class Widths(NamedTuple):
     output: int | None  # features of y; None: as many as x has
     state: tuple[int, ...] = ()  # of each array of the state
     timeless: bool = False  # y has no time axis
+    last: tuple[int, ...] = ()  # of the arrays of the state of the layer that it ends in
 
 
 def is_own(cls: type) -> bool:

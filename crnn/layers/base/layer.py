@@ -1,22 +1,26 @@
-"""What every layer has in common: parameters by name, their gradients, state and configuration."""
+"""The protocol of layers: what each has, and the answers to what others ask about it."""
 
 from __future__ import annotations
 
 import abc
 import copy
 import inspect
-from collections.abc import Mapping, MutableMapping
-from typing import Any, ClassVar
+import math
+from collections.abc import Mapping, MutableMapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_names
+from crnn.common.nested import no_state
 from crnn.layers.base import description
 from crnn.layers.base.calls import Counting
 from crnn.layers.base.description import Widths
 from crnn.layers.base.parameters import Parameters, writable
+from crnn.layers.base.streams import CalledStream
 from crnn.layers.base.summary import Summary, summarize
 
 
@@ -32,6 +36,8 @@ def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
 
 def check_layer(name: str, layer: Any) -> None:
     """TypeError unless this is a layer, crnn's or one that speaks the same protocol."""
+    if isinstance(layer, Layer):
+        return
     missing = [
         word for word in ("forward", "backward", "params", "grads") if not hasattr(layer, word)
     ]
@@ -78,6 +84,58 @@ class Layer(Counting):
     counts: ``calls`` is the number of the next call. A forward that takes ``call`` and calls other
     layers hands it on to them.
 
+    The attributes below answer all questions that compositions and tools ask. A subclass sets those
+    whose defaults do not fit, on the class, in ``__init__`` or as properties. docs/layers.md has
+    examples.
+
+    Attributes
+    ----------
+    input_size, output_size : int or None, default None
+        Features of x and of y; None: any number of them, or unknown.
+    symbols : int or None, default None
+        K, where x may be integers 0 ... K-1; None where it may not.
+    keeps_features : bool, default False
+        Whether y has as many features as x, where `output_size` is None.
+    keeps_time : bool, default True
+        Whether y has the time axis of x.
+    has_state : bool, default False
+        Whether there is a state, which goes from step to step.
+    reads_backwards : bool, default False
+        Whether a step of y, or the state, depends on later steps of x, so that the layer cannot run
+        step by step.
+    state_sizes : tuple of int, default ()
+        Widths of the arrays of the state, of a layer by itself: of (h, c) for an LSTM.
+    receptive_field : int or inf, default inf
+        Steps of x that a step of y depends on: 1 where it is that step alone.
+    sequence_input : int or None, default None
+        Where x is a tuple of arrays: which of them has the steps that lengths count. None: x is one
+        array.
+    stochastic : bool, default False
+        Whether forward draws numbers in training that depend on ``call``.
+    answers_masked : bool or None, default None
+        Whether y at masked steps is an output of the layer's own, as recurrent layers repeat
+        theirs; else it is 0. None: it is where forward takes a ``mask``.
+    parts : mapping of str to layer, default {}
+        The layers that this one is made of, by the prefix of their parameters.
+    stages : sequence of layers, default ()
+        Those of the parts that run one after the other, where all of them do.
+    directions : mapping of str to layer, default {}
+        Those of the parts that read the same x in both directions.
+    merge : str or None, default None
+        How the outputs of the `directions` become one: "concat", "sum", "mean" or "mul".
+    inner : layer or None, default None
+        The one of the parts that reads x, where one does.
+    adds_input : bool, default False
+        Whether y is x plus what `inner` gives.
+    once : tuple of str, default ()
+        Those of the parts that run once for a sequence and not at every step.
+    tape_after_backward : bool, default False
+        Whether the tapes of the layers inside are there only after a backward with ``trace``.
+    shares_weights_of : layer or None, default None
+        The layer whose parameters this one computes with besides its own.
+    trained_through : str or None, default None
+        The layer to wrap this one in, where it is trained through another.
+
     Raises
     ------
     TypeError
@@ -87,11 +145,61 @@ class Layer(Counting):
     registry: ClassVar[MutableMapping[str, type[Layer]]] = description.registry
     """All subclasses by name: crnn's by their own, others by "module:qualified name"."""
 
-    #: Whether y has the features of x, as many as these are.
-    keeps_features: ClassVar[bool] = False
-
     #: Arguments of the constructor that stand in front, in order; the others are keywords.
     _leading: ClassVar[tuple[str, ...]] = ()
+
+    if TYPE_CHECKING:  # subclasses may have them as attributes or as properties
+
+        @property
+        def input_size(self) -> int | None: ...
+        @property
+        def output_size(self) -> int | None: ...
+        @property
+        def symbols(self) -> int | None: ...
+        @property
+        def keeps_features(self) -> bool: ...
+        @property
+        def keeps_time(self) -> bool: ...
+        @property
+        def has_state(self) -> bool: ...
+        @property
+        def reads_backwards(self) -> bool: ...
+        @property
+        def state_sizes(self) -> tuple[int, ...]: ...
+        @property
+        def receptive_field(self) -> float: ...
+        @property
+        def sequence_input(self) -> int | None: ...
+        @property
+        def answers_masked(self) -> bool | None: ...
+        @property
+        def parts(self) -> Mapping[str, Any]: ...
+        @property
+        def stages(self) -> Sequence[Any]: ...
+        @property
+        def directions(self) -> Mapping[str, Any]: ...
+        @property
+        def merge(self) -> str | None: ...
+        @property
+        def inner(self) -> Any: ...
+        @property
+        def adds_input(self) -> bool: ...
+        @property
+        def once(self) -> tuple[str, ...]: ...
+        @property
+        def tape_after_backward(self) -> bool: ...
+        @property
+        def shares_weights_of(self) -> Any: ...
+        @property
+        def trained_through(self) -> str | None: ...
+    else:
+        input_size = output_size = symbols = sequence_input = None
+        answers_masked = inner = merge = shares_weights_of = trained_through = None
+        keeps_features = has_state = reads_backwards = adds_input = False
+        tape_after_backward = False
+        keeps_time, receptive_field = True, math.inf
+        parts = directions = MappingProxyType({})
+        stages = once = state_sizes = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -197,13 +305,88 @@ class Layer(Counting):
         y, state, _ = self.forward(x, state, training=False, **given)
         return y, state
 
+    def stream(self, batch: int = 1, state: Any = None) -> Any:
+        """The layer one step at a time, with the parameters as they are now.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            B.
+        state : state, optional
+            The initial one; None stands for zeros.
+
+        Returns
+        -------
+        stream
+            With ``step(x) -> y``, x (B, I) or symbols (B,), and ``state``, ``reset(rows=None)``.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot run step by step: it reads from the end, or has no step to give.
+        """
+        self.check_steps_forward()
+        return CalledStream(self, batch, state)
+
+    def check_steps_forward(self) -> None:
+        """ValueError unless the layer can run step by step."""
+        if self.reads_backwards or not self.keeps_time or self.sequence_input is not None:
+            raise ValueError(f"layer: expected one that runs step by step, got {self!r:.100}")
+
+    def head_backward(self, tape: Any, state: Any, dy: Any) -> None:
+        """`backward` of the head alone: of what stands behind the last layer that has a state.
+
+        Parameters
+        ----------
+        tape, state
+            As forward returned them.
+        dy : array
+        """
+        if no_state(state):
+            self.backward(tape, dy)
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        """Whether y at a masked step is y of the last step read.
+
+        Parameters
+        ----------
+        repeated : bool
+            Whether x is that of the last step read.
+        training : bool
+            As forward gets it.
+        """
+        return False
+
+    def symbols_of(self, which: int) -> int | None:
+        """`symbols`, where x is a tuple of arrays: of the one with this number."""
+        return self.symbols
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
+        """A layer that reads vectors (..., E) in place of symbols (...), and these vectors.
+
+        It gives the same. None where it is not known what vectors stand for the symbols.
+
+        Parameters
+        ----------
+        symbols : array of integers
+        which : int
+            Where x is a tuple of arrays: the one that the symbols are.
+        """
+        return None
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of a step of a row: an entry of each matrix is multiplied with once."""
+        return sum(array.size for array in self.params.values() if array.ndim == 2)
+
     def summary(self) -> Summary:
         """A table of the layers: output shapes, parameters, bytes, multiply-adds a step."""
         return summarize(self)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         """Raise what `backward` would, before any part of a composition has changed."""
-        check_no_state(type(self).__name__, "dstate", dstate)
+        if not self.has_state:
+            check_no_state(type(self).__name__, "dstate", dstate)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
@@ -264,6 +447,22 @@ class Layer(Counting):
 
 
 _forbid_instances(Layer)
+
+
+class Temporal(Layer):
+    """Base of layers with a state that goes from step to step.
+
+    ``forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True)`` takes up a
+    state and returns the one at the end of each row; ``backward(tape, dy, dstate)`` returns the
+    gradient at the initial state beside dx. Past a row's end y is 0 and the state stays. Such a
+    layer can stand in `crnn.Bidirectional`, in windows of truncated BPTT and in streams.
+    """
+
+    if not TYPE_CHECKING:
+        has_state = True
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        return True
 
 
 def check_no_state(layer: str, name: str, state: Any) -> None:

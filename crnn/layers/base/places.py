@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from crnn.layers.base.arguments import Given, check_backward
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.arguments import Given
 
 _LONGEST = 120  # characters of a layer's repr
 
@@ -41,9 +42,10 @@ def shown(layer: Any) -> str:
 def run_in(
     owner: Any, key: str, given: Given, x: Any, state: Any, keep: bool
 ) -> tuple[Any, Any, Any]:
-    """Return y, state, tape of the part `key` of a composition, see `Given.run`."""
+    """Return y, state, tape of the part `key` of a composition, see `Runner.run`."""
     try:
-        return given.run(getattr(owner, key), x, state, keep)
+        y, after, tape = owner.runner(key).run(x, state, given, given.layer, keep)
+        return y, after, tape
     except Exception as error:
         add_place(error, owner, key)
         raise
@@ -62,7 +64,7 @@ def back_in(owner: Any, key: str, tape: Any, dy: Any, dstate: Any = None) -> tup
 def check_in(owner: Any, key: str, tape: Any, dstate: Any) -> None:
     """Raise what the part `key` of a composition has to say against a backward."""
     try:
-        check_backward(getattr(owner, key), tape, dstate)
+        layer_of(getattr(owner, key)).check_backward(tape, dstate)
     except Exception as error:
         add_place(error, owner, key)
         raise

@@ -1,7 +1,6 @@
 """What a model is made of: its layers, their outputs, sizes and costs, as a table.
 
-All of it follows from the layers' options; nothing is run. A layer is known by what it has (parts,
-sizes, parameters), not by its class, so that those of other makers are understood, too.
+All of it follows from what the layers say of themselves; nothing is run.
 """
 
 import inspect
@@ -133,21 +132,18 @@ class _Output(NamedTuple):
 
 def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row]:
     """The rows of a layer and of its parts."""
-    parts = getattr(layer, "parts", {})
-    stacked = hasattr(layer, "layers")
-    if not parts:
-        count, size, cost = _own(layer, seen)
-        shape = str(_output(layer, given))
-        yield Row(name, repr(layer), shape, count, size, cost if given.time else 0)
+    if not layer.parts:
+        count, size = _own(layer, seen)
+        cost = layer.multiply_adds if given.time else 0
+        yield Row(name, repr(layer), str(_output(layer, given)), count, size, cost)
         return
-    if not stacked:
+    if not layer.stages:
         label = f"{type(layer).__name__}({_options(layer)})"
         yield Row(name, label, str(_output(layer, given)), None, None, None)
-    for place, part in parts.items():
-        once = place in ("init", "bridge")  # of what has no steps
-        read = _Output(None, False) if once else given
+    for place, part in layer.parts.items():
+        read = _Output(None, False) if place in layer.once else given
         yield from _rows(f"{name}.{place}" if name else place, part, read, seen)
-        if stacked:
+        if layer.stages:
             given = _output(part, given)
 
 
@@ -160,62 +156,27 @@ def _options(layer: Any) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in plain.items())
 
 
-def _own(layer: Any, seen: set[Any]) -> tuple[int, int, int]:
-    """Parameters of a layer that were not counted before, their bytes, and its multiply-adds."""
-    count = size = cost = 0
-    if (tied := _tied(layer)) is not None:
-        cost = tied.K * tied.size
+def _own(layer: Any, seen: set[Any]) -> tuple[int, int]:
+    """Parameters of a layer that were not counted before, and their bytes."""
+    count = size = 0
     for array in layer.params.values():
-        if array.ndim == 2 and not _is_table(layer):
-            cost += array.size
         place = (array.ctypes.data, array.shape)
         if place not in seen:
             seen.add(place)
             count, size = count + array.size, size + array.nbytes
-    return count, size, cost
+    return count, size
 
 
 def _output(layer: Any, given: _Output) -> _Output:
     """What a layer makes of what it is given."""
-    for part in getattr(layer, "layers", ()):
+    for part in layer.stages:
         given = _output(part, given)
-    if hasattr(layer, "layers"):
+    if layer.stages:
         return given
-    if hasattr(layer, "merge"):  # of two directions
-        one = _output(layer.forward_layer, given)
-        both = layer.merge == "concat" and one.features is not None
-        return one._replace(features=2 * one.features) if both and one.features else one
-    if hasattr(layer, "parts"):
-        inner = getattr(layer, "layer", None)
-        made = _Output(_features(layer, None), given.time)
-        made = made if inner is None else _output(inner, given)
-        features = made.features if getattr(layer, "of", "h") == "h" else None  # of a state
-        return _Output(features, made.time and not getattr(layer, "many_to_one", False))
-    time = given.time and not getattr(layer, "many_to_one", False)
-    return _Output(_features(layer, given.features), time)
-
-
-#: Where a layer says how many features it gives: the first of these that it has.
-_SIZES = ("output_size", "hidden_size", "size")
-
-
-def _features(layer: Any, given: int | None) -> int | None:
-    if (tied := _tied(layer)) is not None:
-        return int(tied.K)
-    sizes = (getattr(layer, name, None) for name in _SIZES)
-    known = next((size for size in sizes if isinstance(size, int)), None)
-    return given if getattr(layer, "keeps_features", False) else known
-
-
-def _is_table(layer: Any) -> bool:
-    """Whether a layer looks vectors of symbols up."""
-    return hasattr(layer, "K") and hasattr(layer, "size")
-
-
-def _tied(layer: Any) -> Any:
-    """The embedding with whose vectors a layer gives scores of its symbols, or None."""
-    embedding = getattr(layer, "embedding", None)
-    return embedding if _is_table(embedding) else None
+    features = layer.output_size
+    if features is None and layer.keeps_features:
+        features = given.features
+    return _Output(features, given.time and layer.keeps_time)
 
 
 def _cell(value: Any) -> str:

@@ -2,26 +2,150 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from crnn.common.arrays import Array
+from crnn.common.checks import check_steps
+from crnn.layers.base.adapted import class_of, layer_of
 from crnn.layers.base.arguments import (
+    STEPS,
     Given,
     answers_masked,
+    is_from_outside,
+    is_own,
     is_stochastic,
+    options_of,
 )
+from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import WithoutBuffer
 from crnn.layers.base.places import shown
 
+#: What a layer is run by: equal as long as neither its class nor the layer itself has others.
+methods_of = attrgetter("forward", "backward", "__class__.__call__")
+
+
+class Runner:
+    """How a composition runs one of its parts: what of it does not change from call to call.
+
+    Parameters
+    ----------
+    layer : layer
+        crnn's or one of another maker.
+
+    Attributes
+    ----------
+    layer : layer
+        As given.
+    known : set of str
+        The arguments that its forward takes.
+    outside : bool
+        Whether its forward is not one of this package.
+    draws : bool
+        Whether its forward takes `call`, and may draw what depends on it.
+    changes : bool
+        Whether layers behind this one may be given other arguments than it is, without a mask too.
+    """
+
+    __slots__ = ("_getters", "_own", "_plain", "changes", "draws", "known", "layer", "outside")
+
+    def __init__(self, layer: Any) -> None:
+        self.layer, self._own = layer, layer_of(layer)
+        self.known, self.outside = options_of(layer), is_from_outside(layer)
+        self.draws = "call" in self.known
+        names = [name for name in Given._fields if name in self.known]
+        of_call = [name for name in names if name in (*STEPS, "filled")]
+        self._getters = {True: _getter(names), False: _getter(of_call)}
+        self._plain = not self.outside and is_own(class_of(layer).__call__)
+        # of a composition it depends on its parts, which may become others
+        self.changes = bool(self._own.parts) or not self._own.keeps_time
+
+    def run(
+        self, x: Any, state: Any, given: Given, number: int, keep: bool, instead: Any = None
+    ) -> tuple[Any, Any, Any]:
+        """y, state, tape, from those of the arguments that the layer's forward knows.
+
+        Parameters
+        ----------
+        x, state
+            As the layer takes them.
+        given : Given
+        number : int
+            Of the layer in what it is a part of.
+        keep : bool
+            False: evaluation, and no tape.
+        instead : layer, optional
+            One that is run in place of the layer, and takes the same arguments.
+        """
+        layer = self.layer if instead is None else instead
+        if given.mask is not None and not given.filled and "mask" not in self.known:
+            x = _without_masked(x, given.mask)
+        names, values = self._getters[keep]
+        options = dict(zip(names, values(given)))  # noqa: B905 - as many
+        if not self._plain:
+            options = {name: value for name, value in options.items() if value is not None}
+        if not keep:
+            y, after = layer(x, state, **options)
+            return y, after, None
+        if self.draws:
+            options["layer"] = number
+            if given.call is None:
+                options.pop("call", None)
+        if self.outside and given.training and given.call is not None:
+            with numbered(given.call):  # for the layers that it calls
+                y, after, tape = layer.forward(x, state, **options)
+        else:
+            y, after, tape = layer.forward(x, state, **options)
+        return y, after, tape
+
+    def behind(self, given: Given) -> Given:
+        """The arguments for a layer that reads what this one gives."""
+        if not self._own.keeps_time:
+            return given.without_steps()
+        if given.mask is not None and answers_masked(self._own):
+            return given._replace(filled=True)
+        return given
+
+
+def _getter(names: Sequence[str]) -> tuple[Sequence[str], Callable[[Given], Any]]:
+    """Names of arguments, and a function that gets them."""
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda given: [getattr(given, name) for name in names]
+
+
+def run_layer(layer: Any, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    """y, state, tape of any layer, see `Runner.run`."""
+    return Runner(layer).run(x, state, given, given.layer, keep)
+
+
+def _without_masked(x: Any, mask: Any) -> Any:
+    """x with zeros at masked steps, for a layer that takes no mask: they may hold anything."""
+    if not isinstance(x, np.ndarray) or x.ndim < 2:
+        return x
+    there = check_steps("mask", mask, x.shape)
+    return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
+
+
+class Runners(dict[str, tuple[Any, Runner]]):
+    """How the parts of a composition are run. A copy begins without: it has other parts."""
+
+    def __reduce__(self) -> Any:
+        return Runners, ()
+
 
 class Composition(Layer):
-    """A layer whose parameters are those of its parts, under dotted names."""
+    """A layer whose parameters are those of its parts, under dotted names.
+
+    What others ask about it, it answers from what its parts answer.
+    """
 
     @property
     def parts(self) -> dict[str, Layer]:
@@ -32,6 +156,26 @@ class Composition(Layer):
     def answers_masked(self) -> bool:
         """Whether y at masked steps is made of outputs that a part gives there."""
         return any(map(answers_masked, self.parts.values()))
+
+    @property
+    def has_state(self) -> bool:
+        """Whether any of the parts has a state."""
+        return any(part.has_state for part in self.parts.values())
+
+    @property
+    def reads_backwards(self) -> bool:
+        """Whether any of the parts reads backwards."""
+        return any(part.reads_backwards for part in self.parts.values())
+
+    def runner(self, key: str) -> Runner:
+        """How the part that the attribute `key` holds is run."""
+        layer = getattr(self, key)
+        methods, runners = methods_of(layer), self.__dict__.setdefault("_runners", Runners())
+        found = runners.get(key)
+        if found is None or found[0] != methods:
+            found = runners[key] = methods, Runner(layer)
+        runner: Runner = found[1]
+        return runner
 
     def place_of(self, key: Any) -> str:
         """Name a part, and show it, for an error that it raises: ``"layer, LSTM(3, 8)"``.
@@ -132,23 +276,73 @@ class RunsParts(Composition):
             True: x at masked steps is the output of a layer before, which layers of single steps
             read. Compositions pass it.
         """
-        counts = self.call_number(call, training), first_row, first_step, layer
+        if call is None and training and self.stochastic:
+            call = self.next_call()
+        counts = call, first_row, first_step, layer
         given = Given(lengths, mask, resets, training, *counts, filled or None)
         return self._run(x, state, given, keep=True)
 
 
 class Wrapper(RunsParts):
-    """A composition of one layer, which is all that it is made of."""
+    """A composition around one layer, `layer`, which reads x; it answers what that one answers."""
 
-    _leading = ("layer",)
+    _leading: ClassVar[tuple[str, ...]] = ("layer",)
 
     def __init__(self, layer: Any) -> None:
         check_layer("layer", layer)
         self.layer = layer
 
     @property
-    def parts(self) -> dict[str, Any]:
-        return {"layer": self.layer}
+    def inner(self) -> Layer:
+        """The layer inside."""
+        return layer_of(self.layer)
+
+    @property
+    def parts(self) -> dict[str, Layer]:
+        return {"layer": self.inner}
+
+    @property
+    def input_size(self) -> int | None:
+        """That of the layer."""
+        return self.inner.input_size
+
+    @property
+    def output_size(self) -> int | None:
+        """That of the layer."""
+        return self.inner.output_size
+
+    @property
+    def symbols(self) -> int | None:
+        """Those of the layer."""
+        return self.inner.symbols
+
+    @property
+    def keeps_features(self) -> bool:
+        """As of the layer."""
+        return self.inner.keeps_features
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether the layer does."""
+        return self.inner.keeps_time
+
+    @property
+    def receptive_field(self) -> float:
+        """That of the layer."""
+        return self.inner.receptive_field
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        return self.inner.repeats_masked(repeated, training)
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
+        found = self.inner.with_vectors(symbols)
+        return None if found is None else (self._around(found[0]), found[1])
+
+    def _around(self, layer: Layer) -> Self:
+        """Return this layer with another one inside."""
+        other = copy.copy(self)
+        other.layer = layer
+        return other
 
     @property
     def config(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@ cost" (2016), with the checkpoints at equal distances.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,13 @@ import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_size, check_steps
 from crnn.common.nested import check_like, map_state
-from crnn.layers.base.arguments import Given, has_no_time_axis, is_from_outside, walk
-from crnn.layers.base.description import Widths, build, describe, widths_of
-from crnn.layers.base.layer import check_layer
+from crnn.layers.base.adapted import not_by_steps, walk
+from crnn.layers.base.arguments import Given, is_from_outside
+from crnn.layers.base.description import build, describe
 from crnn.layers.base.places import back_in, run_in
-from crnn.layers.base.streams import stream_of
 from crnn.layers.base.tapes import Pieces, ask_for_trace
-from crnn.layers.compose.base import Composition, RunsParts
-from crnn.layers.compose.conditioned import Conditioned
-from crnn.layers.compose.residual import Residual
-from crnn.layers.compose.sequential import Sequential
-from crnn.layers.pointwise.dropout import Dropout
-from crnn.layers.pointwise.rows import Pointwise
-from crnn.layers.recurrent.cells import Recurrent
+from crnn.layers.compose.base import Wrapper
+from crnn.layers.compose.streams import stream_of
 
 
 class Traces:
@@ -81,7 +75,7 @@ class Echoes(NamedTuple):
     sources: NDArray[np.intp]
 
 
-class Checkpointed(RunsParts):
+class Checkpointed(Wrapper):
     """A layer that keeps the state each `every` steps, and recomputes what lies between.
 
     Forward runs windows of `every` steps and keeps the state before each; backward goes from the
@@ -128,21 +122,18 @@ class Checkpointed(RunsParts):
     _leading = ("layer", "every")
 
     def __init__(self, layer: Any, every: int) -> None:
-        check_layer("layer", layer)
-        self.layer, self.every = layer, check_size("every", every)
-        for place, part in walk(layer):
-            backwards = getattr(part, "reverse", False)
-            several = isinstance(part, Conditioned) or getattr(part, "timed", False)
-            if backwards or has_no_time_axis(part) or several:
-                where = f", whose part {place!r} is {part!r:.100}" if place else ""
-                raise ValueError(
-                    "layer: expected one that reads forwards, from arrays, and keeps the time "
-                    f"axis, got {layer!r:.100}{where}"
-                )
+        super().__init__(layer)
+        self.every = check_size("every", every)
+        if (found := not_by_steps(layer)) is not None:
+            place, part = found
+            where = f", whose part {place!r} is {part!r:.100}" if place else ""
+            raise ValueError(
+                "layer: expected one that reads forwards, from arrays, and keeps the time "
+                f"axis, got {layer!r:.100}{where}"
+            )
 
-    @property
-    def parts(self) -> dict[str, Any]:
-        return {"layer": self.layer}
+    if not TYPE_CHECKING:
+        tape_after_backward = True
 
     @property
     def stochastic(self) -> bool:
@@ -167,10 +158,6 @@ class Checkpointed(RunsParts):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Checkpointed:
         return cls(build(config["layer"]), config["every"])
-
-    @classmethod
-    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
-        return widths_of(config["layer"])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layer!r}, {self.every})"
@@ -229,9 +216,9 @@ class Checkpointed(RunsParts):
         known = (sources >= 0) & np.take_along_axis(read, sources, axis=1)
         earlier = sources < T - T % self.every
         rows, steps = np.nonzero(own & ~given.mask & known & earlier)
-        if not len(rows) or not _remembers(self.layer):
+        if not len(rows) or self.receptive_field == 1:
             return None
-        if not _repeats(self.layer, False, given.training):
+        if not self.repeats_masked(False, given.training):
             raise ValueError(
                 "mask: expected the first step of a window to be there, because this layer's "
                 f"output at a masked step is no repetition, got False at row {rows[0]}, "
@@ -328,27 +315,3 @@ def _gradient(tape: CheckpointedTape, dy: Any) -> Array | None:
     np.add.at(array, (rows, sources), array[rows, steps])
     array[rows, steps] = 0
     return array
-
-
-def _parts(layer: Any) -> Iterator[Any]:
-    return (part for _, part in walk(layer) if not isinstance(part, Composition))
-
-
-def _remembers(layer: Any) -> bool:
-    """Whether y of a step depends on other steps."""
-    return not all(isinstance(part, Pointwise) for part in _parts(layer))
-
-
-def _repeats(layer: Any, repeated: bool, training: bool) -> bool:
-    """Whether y of a masked step is that of the last step read; `repeated`: whether x is."""
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            repeated = _repeats(part, repeated, training)
-        return repeated
-    if isinstance(layer, Residual):
-        return repeated and _repeats(layer.layer, repeated, training)
-    if isinstance(layer, Checkpointed):
-        return _repeats(layer.layer, repeated, training)
-    if isinstance(layer, Dropout) and training and layer.p:
-        return repeated and getattr(layer, "variational", False)
-    return isinstance(layer, Recurrent) or (repeated and isinstance(layer, Pointwise))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.nested import arrays_of, filled
-from crnn.layers.base.arguments import EVALUATION, Given, has_no_time_axis
-from crnn.layers.base.description import Widths, build, describe, widths_of
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.base.description import build, describe
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.streams import stream_of
 from crnn.layers.base.tapes import ask_for_trace
-from crnn.layers.compose.base import RunsParts
+from crnn.layers.compose.base import Wrapper
+from crnn.layers.compose.streams import stream_of
 
 
 class ConditionedTape(NamedTuple):
@@ -32,7 +33,7 @@ class ConditionedTape(NamedTuple):
         return {"layer": self.layer, "init": self.init}
 
 
-class Conditioned(RunsParts):
+class Conditioned(Wrapper):
     """A layer that starts from a state made of fixed data: of an image, say, to describe it.
 
     The input is the pair (x, fixed): the sequences, and features (B, F) that do not change in time.
@@ -72,35 +73,28 @@ class Conditioned(RunsParts):
     """
 
     _leading = ("layer", "init")
+    if not TYPE_CHECKING:
+        sequence_input, once = 0, ("init",)
 
     def __init__(self, layer: Any, init: Any) -> None:
-        check_layer("layer", layer)
+        super().__init__(layer)
         check_layer("init", init)
-        self.layer, self.init = layer, init
+        self.init = init
 
     @property
     def parts(self) -> dict[str, Any]:
-        return {"layer": self.layer, "init": self.init}
+        return {"layer": self.inner, "init": layer_of(self.init)}
 
     @property
     def config(self) -> dict[str, Any]:
-        return {name: describe(part) for name, part in self.parts.items()}
+        return {"layer": describe(self.layer), "init": describe(self.init)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditioned:
         return cls(**{name: build(part) for name, part in config.items()})
 
-    @classmethod
-    def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
-        return widths_of(config["layer"])
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layer!r}, {self.init!r})"
-
-    @property
-    def many_to_one(self) -> bool:
-        """Whether y has no time axis."""
-        return has_no_time_axis(self.layer)
 
     def _run(
         self, x: Any, state: Any, given: Given, keep: bool

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from crnn.common.arrays import Array
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
 from crnn.layers.base.arguments import Given
-from crnn.layers.base.description import Widths, build, opened, widths_of
+from crnn.layers.base.description import Widths, build
 from crnn.layers.base.places import back_in, check_in, run_in
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose.base import Wrapper
-from crnn.layers.compose.bidirectional import Bidirectional
-from crnn.layers.compose.sequential import Sequential
+from crnn.layers.compose.merging import merged, split
 
 OF = ("h", "c", "all")
 
@@ -86,13 +86,22 @@ class LastState(Wrapper):
     (4, 2)
     """
 
-    many_to_one = True
+    if not TYPE_CHECKING:
+        keeps_time = keeps_features = False
+        receptive_field = math.inf
 
     def __init__(self, layer: Any, of: str = "h") -> None:
         super().__init__(layer)
         if of not in OF:
             raise ValueError(f"of: expected one of {', '.join(map(repr, OF))}, got {of!r:.60}")
         self.of = of
+
+    @property
+    def output_size(self) -> int | None:
+        """Width of h or c, as `of` says; None where it is not known."""
+        widths = last_sizes(self.inner) if self.of != "all" else ()
+        place = OF.index(self.of)
+        return widths[place] if place < len(widths) else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -112,8 +121,11 @@ class LastState(Wrapper):
         inside, of = super()._widths(config), config.get("of", "all")
         if inside is None:
             return None
-        width = sum(inside.state) if of == "all" else _width(config["layer"], of)
-        return Widths(inside.input, width, inside.state, timeless=True)
+        if of == "all":
+            return Widths(inside.input, sum(inside.state), inside.state, timeless=True)
+        if len(inside.last) <= OF.index(of):
+            raise ValueError(f"of: expected an array that the state of the layer has, got {of!r}")
+        return Widths(inside.input, inside.last[OF.index(of)], inside.state, timeless=True)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
@@ -123,9 +135,9 @@ class LastState(Wrapper):
         if self.of == "all":
             chosen = Chosen(list(range(len(arrays))))
         else:
-            chosen = _chosen(self.layer, after, self.of)
+            chosen = _chosen(self.inner, after, self.of)
         flat = [_flat(arrays[i]) for i in chosen.arrays]
-        return _merged(flat, chosen.merge), after, LastStateTape(tape, after, chosen, flat)
+        return merged(flat, chosen.merge), after, LastStateTape(tape, after, chosen, flat)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if not isinstance(tape, LastStateTape):
@@ -138,75 +150,51 @@ class LastState(Wrapper):
     ) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the layer. None stands for zeros."""
         self.check_backward(tape, dstate)
-        check_like("dy", dy, _merged(tape.parts_of_y, tape.chosen.merge))
+        check_like("dy", dy, merged(tape.parts_of_y, tape.chosen.merge))
         if trace:
             ask_for_trace(tape)
         dtype = tape.parts_of_y[0].dtype
         total = [np.array(part, dtype) for part in arrays_of(filled_like(tape.state, dstate))]
         if dy is not None:
-            shares = _split(np.asarray(dy, dtype), tape.parts_of_y, tape.chosen.merge)
+            shares = split(np.asarray(dy, dtype), tape.parts_of_y, tape.chosen.merge)
             for i, share in zip(tape.chosen.arrays, shares, strict=True):
                 total[i] += share.reshape(total[i].shape)
         return back_in(self, "layer", tape.layer, None, filled(tape.state, total))
 
 
+def last_sizes(layer: Any) -> tuple[int, ...]:
+    """Widths of h, and c, of the layer that another ends in, merged where it reads both ways."""
+    if layer.stages:
+        return last_sizes(layer.stages[-1])
+    if layer.directions:
+        one, *_ = layer.directions.values()
+        return tuple((2 if layer.merge == "concat" else 1) * width for width in last_sizes(one))
+    return tuple(layer.state_sizes) if layer.inner is None else last_sizes(layer.inner)
+
+
 def _chosen(layer: Any, state: Any, of: str) -> Chosen:
     """Which arrays of the state of a layer are h, or c, of the recurrent layer that it ends in."""
-    if isinstance(layer, Sequential):
+    if layer.stages:
+        last = layer.stages[-1]
         if not arrays_of(state[-1]):
             raise ValueError(
                 "layer: expected a Sequential whose last layer has a state, got one that ends in "
-                f"{layer.layers[-1]!r:.100}; put layers without a state behind the LastState"
+                f"{last!r:.100}; put layers without a state behind the LastState"
             )
         before = sum(len(arrays_of(part)) for part in state[:-1])
-        last = _chosen(layer.layers[-1], state[-1], of)
-        return last._replace(arrays=[before + i for i in last.arrays])
-    if isinstance(layer, Bidirectional):
-        (i,) = _chosen(layer.forward_layer, state[0], of).arrays
+        chosen = _chosen(last, state[-1], of)
+        return chosen._replace(arrays=[before + i for i in chosen.arrays])
+    if layer.directions:
+        one, *_ = layer.directions.values()
+        (i,) = _chosen(one, state[0], of).arrays
         return Chosen([i, len(arrays_of(state[0])) + i], layer.merge)
-    inside = getattr(layer, "layer", None)
-    if inside is not None:
-        return _chosen(inside, state, of)
+    if layer.inner is not None:
+        return _chosen(layer.inner, state, of)
     if of == "c" and not (isinstance(state, tuple) and len(state) == 2):
         raise ValueError(f"of: expected 'h' or 'all' for a layer without c, {layer!r:.100}")
     return Chosen([OF.index(of)])
 
 
-def _width(description: Any, of: str) -> int:
-    """How wide y is, of a layer described, as `_chosen` chooses."""
-    cls, config = opened(description)
-    if issubclass(cls, Sequential):
-        return _width(config["layers"][-1], of)
-    if issubclass(cls, Bidirectional):
-        return (2 if config["merge"] == "concat" else 1) * _width(config["layer"], of)
-    if "layer" in config:
-        return _width(config["layer"], of)
-    widths = widths_of(description)
-    if widths is None or len(widths.state) <= OF.index(of):
-        raise ValueError(f"of: expected an array that the state of {cls.__name__} has, got {of!r}")
-    return widths.state[OF.index(of)]
-
-
 def _flat(array: Array) -> Array:
     """A copy with one axis besides that of the rows, of which there may be none."""
     return np.array(array).reshape(len(array), int(np.prod(array.shape[1:])))
-
-
-def _merged(parts: list[Array], merge: str) -> Array:
-    """One vector of several, as `Bidirectional` merges outputs."""
-    if merge == "concat":
-        return np.concatenate(parts, axis=1)
-    first, second = parts
-    if merge == "mul":
-        return np.asarray(first * second)
-    total = first + second
-    return np.asarray(total * total.dtype.type(0.5) if merge == "mean" else total)
-
-
-def _split(dy: Array, parts: list[Array], merge: str) -> list[Array]:
-    """The gradients of the parts, from that of their merger."""
-    if merge == "concat":
-        return np.split(dy, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)
-    if merge == "mul":
-        return [dy * parts[1], dy * parts[0]]
-    return [dy * 0.5, dy * 0.5] if merge == "mean" else [dy, dy]

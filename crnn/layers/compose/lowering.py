@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,12 @@ import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import steps_there
 from crnn.layers.base.arguments import Given
+from crnn.layers.compose.base import Runner
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
+
+#: What an instance may have of its own in place of its class's.
+_OVERRIDDEN = {"forward", "backward", "__call__"}
 
 
 def is_core_layer(layer: Any) -> bool:
@@ -31,19 +35,21 @@ def is_core_layer(layer: Any) -> bool:
         and kind.__call__ is own.__call__
         and kind.forward is own.forward
         and kind.backward is own.backward
+        and not _OVERRIDDEN & vars(layer).keys()
     )
 
 
-def run_as_one(first: Any, second: Any, x: Any) -> bool:
-    """Whether two layers can run as one on x: both crnn's own in what they do, x symbols (B, T)."""
-    if type(first) is not Embedding or not is_core_layer(second):
+def may_run_as_one(first: Any, second: Any) -> bool:
+    """Whether two layers run as one on symbols: both crnn's own in what they do."""
+    if type(first) is not Embedding or _OVERRIDDEN & vars(first).keys():
         return False
-    symbols, layer = as_array("x", x), cast(Any, second)
-    return bool(
-        (first.dtype, first.size) == (layer.dtype, layer.input_size)
-        and symbols.ndim == 2
-        and symbols.dtype.kind in "iu"
-    )
+    return is_core_layer(second) and (first.dtype, first.size) == (second.dtype, second.input_size)
+
+
+def reads_as_one(x: Any) -> bool:
+    """Whether an input is symbols (B, T)."""
+    symbols = x if type(x) is np.ndarray else as_array("x", x)
+    return symbols.ndim == 2 and symbols.dtype.kind in "iu"
 
 
 class Table:
@@ -75,7 +81,7 @@ class Table:
         self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
         self.rows = np.zeros(symbols.shape, dtype=np.int64)
         self.rows[read] = places[:-1].reshape(self.rows[read].shape)
-        self.layer = table_layer(layer, embedding.params["W"][self.symbols])
+        self.layer = table_layer(layer, embedding.param_views["W"][self.symbols])
         self._lock = threading.Lock()
 
     @contextmanager
@@ -109,12 +115,13 @@ def table_layer(layer: Any, vectors: Array) -> Any:
     arguments = layer._core_arguments() | {"input_size": S + layer.input_size - E}
     made = layer._core_type(**arguments)
     made.seed = layer.seed
+    views = layer.param_views
     for name, view in made.param_views.items():
         if name == "W_x":
-            view.T[:S] = _core.dense_forward(vectors, layer.param_views[name].T[:E], None)
-            view.T[S:] = layer.param_views[name].T[E:]
+            view.T[:S] = _core.dense_forward(vectors, views[name].T[:E], None)
+            view.T[S:] = views[name].T[E:]
         else:
-            view[...] = layer.param_views[name]
+            view[...] = views[name]
     return made
 
 
@@ -123,7 +130,7 @@ class EmbeddedTape(NamedTuple):
 
     table: Table
     tape: Any
-    made_of: tuple[int, str | None]  # K of the embedding, and what the other layer is
+    made_of: tuple[int, Any]  # K of the embedding, and the other layer's `likeness`
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -134,13 +141,20 @@ class EmbeddedTape(NamedTuple):
         return getattr(self.tape, name)
 
 
-def described(layer: Any) -> str | None:
+def likeness(layer: Any) -> tuple[str, dict[str, Any]] | None:
     """What two layers share that can read each other's tapes; None for any other layer."""
     if not isinstance(layer, Recurrent):
         return None
     kind: Any = layer
-    options = ", ".join(f"{name}={value!r}" for name, value in kind._core_arguments().items())
-    return f"{kind._core_type.__name__}({options})"
+    return kind._core_type.__name__, kind._core_arguments()
+
+
+def shown_likeness(likeness: tuple[str, dict[str, Any]] | None) -> str:
+    """It in an error."""
+    if likeness is None:
+        return "another layer"
+    options = ", ".join(f"{name}={value!r}" for name, value in likeness[1].items())
+    return f"{likeness[0]}({options})"
 
 
 class Pair:
@@ -149,31 +163,35 @@ class Pair:
     Parameters
     ----------
     embedding, layer
-        For which `run_as_one`.
+        For which `may_run_as_one`.
     x : (B, T) integers
     given : Given
-        What the recurrent layer gets besides.
     """
 
     def __init__(self, embedding: Embedding, layer: Any, x: Any, given: Given) -> None:
         symbols = np.asarray(x)
-        there = steps_there(given.lengths, given.mask, symbols.shape)
-        self.table, self.given = Table(embedding, layer, symbols, there), given
-        self.made_of = embedding.K, described(layer)
+        there = None
+        if given.lengths is not None or given.mask is not None:
+            there = steps_there(given.lengths, given.mask, symbols.shape)
+        self.table = Table(embedding, layer, symbols, there)
+        self.made_of = embedding.K, likeness(layer)
 
-    def run(self, state: Any, keep: bool) -> tuple[Array, Any, EmbeddedTape]:
-        """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
-        y, after, tape = self.given.run(self.table.layer, self.table.rows, state, keep)
+    def run(
+        self, runner: Runner, state: Any, given: Given, number: int, keep: bool
+    ) -> tuple[Array, Any, EmbeddedTape]:
+        """y, state, tape, as `Runner.run`; `runner` is that of the recurrent layer."""
+        instead, rows = self.table.layer, self.table.rows
+        y, after, tape = runner.run(rows, state, given, number, keep, instead)
         return y, after, EmbeddedTape(self.table, tape, self.made_of)
 
 
 def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: Any) -> None:
     """Raise where a tape is not one of these two layers, or dstate not one of its state."""
     K, what = tape.made_of
-    if not isinstance(embedding, Embedding) or embedding.K != K or described(layer) != what:
+    if not isinstance(embedding, Embedding) or embedding.K != K or likeness(layer) != what:
         raise ValueError(
             f"tape: expected one of {embedding!r} and {layer!r}, "
-            f"got one of an Embedding with K={K} and {what}"
+            f"got one of an Embedding with K={K} and {shown_likeness(what)}"
         )
     tape.table.layer.check_backward(tape.tape, dstate)
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, as_array, underflows
 from crnn.common.checks import steps_there
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.parameters import EmptyBuffer
-from crnn.layers.pointwise.rows import Pointwise
 
 HOW = ("last", "mean", "max")
 
@@ -58,11 +57,9 @@ class Pool(Layer):
     "mean" or "max", or take the last states by `LastState`. A `Sequential` warns of it.
     """
 
-    many_to_one = True
-    """Says to compositions that y has no time axis."""
-
     _leading = ("how",)
-    keeps_features = True
+    if not TYPE_CHECKING:
+        keeps_features, keeps_time = True, False
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
     def __init__(self, how: str = "last") -> None:
@@ -152,9 +149,9 @@ def warn_of_reversed(layers: Sequence[Any]) -> None:
         if not isinstance(layer, Pool) or layer.how != "last":
             continue
         for j in reversed(range(i)):
-            single = [part for _, part in walk(layers[j]) if not getattr(part, "parts", {})]
-            ends = [part for part in single if not isinstance(part, Pointwise)]
-            if ends and getattr(ends[-1], "reverse", False):
+            single = [part for _, part in walk(layers[j]) if not part.parts]
+            ends = [part for part in single if part.receptive_field > 1]
+            if ends and ends[-1].reads_backwards:
                 warnings.warn(
                     f"layers[{i}]: Pool('last') takes the last step in time, where the backward "
                     f"direction of layers[{j}], {layers[j]!r:.100}, has read that step alone; "

@@ -13,9 +13,9 @@ from crnn.layers.base.arguments import (
     Given,
 )
 from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.streams import ResidualStream
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose.base import Wrapper
+from crnn.layers.compose.streams import ResidualStream
 
 
 class ResidualTape:
@@ -62,6 +62,22 @@ class Residual(Wrapper):
     ValueError
         From forward, if y and x differ in shape.
     """
+
+    @property
+    def adds_input(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def symbols(self) -> None:
+        """None: x is added to y."""
+        return None
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        return repeated and super().repeats_masked(repeated, training)
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> None:
+        return None
 
     def _add(self, x: Any, y: Any, there: NDArray[np.bool_] | None = None) -> Array:
         skip = as_array("x", x)

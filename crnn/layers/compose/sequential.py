@@ -6,27 +6,55 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import crnn._core as _core
-from crnn.common.nested import states_of
-from crnn.layers.base.arguments import (
-    Given,
-    check_backward,
-    has_no_time_axis,
-)
+from crnn.common.arrays import Array
+from crnn.common.nested import no_state, states_of
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.arguments import Given, first_part, widths_told
 from crnn.layers.base.description import Widths, build, describe, widths_of
-from crnn.layers.base.layer import check_layer, check_no_state
+from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
-from crnn.layers.base.streams import SequentialStream
 from crnn.layers.base.tapes import ask_for_trace
-from crnn.layers.compose.base import RunsParts
+from crnn.layers.compose.base import Runner, RunsParts, methods_of
 from crnn.layers.compose.lowering import (
     EmbeddedTape,
     Pair,
     check_pair_backward,
+    may_run_as_one,
     pair_backward,
-    run_as_one,
+    reads_as_one,
 )
 from crnn.layers.compose.pooling import warn_of_reversed
+from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
+
+
+class Stage(Runner):
+    """How a layer of a Sequential is run.
+
+    Attributes
+    ----------
+    pairs : bool
+        Whether it runs as one with the layer behind it, where x are symbols.
+    """
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, layer: Any, behind: Any) -> None:
+        super().__init__(layer)
+        self.pairs = may_run_as_one(layer, behind)
+
+
+class Plan:
+    """How the layers of a Sequential are run, as long as they are these and have these methods."""
+
+    def __init__(self, layers: list[Any], methods: list[Any]) -> None:
+        self.methods = methods
+        self.stages = list(map(Stage, layers, [*layers[1:], None]))
+        self.layers = list(map(layer_of, layers))
+        self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
+
+    def __reduce__(self) -> Any:
+        return Plan, ([], [])  # a copy has other layers, and plans anew
 
 
 class SequentialTape(tuple[Any, ...]):
@@ -77,7 +105,21 @@ class Sequential(RunsParts):
         for i, layer in enumerate(layers):
             check_layer(f"layers[{i}]", layer)
         self.layers = list(layers)
-        warn_of_reversed(self.layers)
+        self._check_widths()
+        warn_of_reversed(self.stages)
+
+    def _check_widths(self) -> None:
+        """ValueError where a layer gives another number of features than the next one reads."""
+        before, width = None, None
+        for i, layer in enumerate(self.stages):
+            reads, gives = widths_told(layer)
+            if None not in (width, reads) and width != reads:
+                raise ValueError(
+                    f"layers[{i}]: expected a layer that reads the {width} features of "
+                    f"{shown(before)}, got {shown(layer)}, which reads {reads}"
+                )
+            before = layer
+            width = gives if gives is not None or not layer.keeps_features else width
 
     @classmethod
     def _joined(cls, layers: list[Any], names: list[str]) -> Sequential:
@@ -87,8 +129,63 @@ class Sequential(RunsParts):
         return made
 
     @property
-    def parts(self) -> dict[str, Any]:
-        return {str(i): layer for i, layer in enumerate(self.layers)}
+    def stages(self) -> list[Layer]:
+        """The layers."""
+        return self._planned().layers
+
+    @property
+    def parts(self) -> dict[str, Layer]:
+        return self._planned().parts
+
+    @property
+    def input_size(self) -> int | None:
+        """That of the first layer that has one, where those before it keep the features of x."""
+        for layer in self.stages:
+            if layer.input_size is not None or not layer.keeps_features:
+                return layer.input_size
+        return None
+
+    @property
+    def output_size(self) -> int | None:
+        """That of the last layer that has one, where those behind it keep its features."""
+        for layer in reversed(self.stages):
+            if layer.output_size is not None or not layer.keeps_features:
+                return layer.output_size
+        return None
+
+    @property
+    def symbols(self) -> int | None:
+        """Those of the first layer."""
+        return self.stages[0].symbols
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether all layers do."""
+        return all(layer.keeps_features for layer in self.stages)
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether all layers do."""
+        return all(layer.keeps_time for layer in self.stages)
+
+    @property
+    def receptive_field(self) -> float:
+        """Steps of x that a step of y depends on, through all layers."""
+        return 1 + sum(layer.receptive_field - 1 for layer in self.stages)
+
+    @property
+    def sequence_input(self) -> int | None:
+        """That of the first layer."""
+        return self.stages[0].sequence_input
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        for layer in self.stages:
+            repeated = layer.repeats_masked(repeated, training)
+        return repeated
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
+        found = self.stages[0].with_vectors(symbols, which)
+        return None if found is None else (Sequential([found[0], *self.layers[1:]]), found[1])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -117,6 +214,7 @@ class Sequential(RunsParts):
             outputs[-1] if outputs else None,
             tuple(width for part in known for width in part.state),
             any(part.timeless for part in known),
+            known[-1].last,
         )
 
     def __repr__(self) -> str:
@@ -128,37 +226,47 @@ class Sequential(RunsParts):
         before = f", which follows {shown(self.layers[key - 1])}" if key else ""
         return f"{name}, {shown(self.layers[key])}{before}"
 
-    @property
-    def many_to_one(self) -> bool:
-        """Whether y has no time axis, because one of the layers removes it."""
-        return any(map(has_no_time_axis, self.layers))
-
     def _states(self, name: str, state: Any) -> list[Any]:
         return states_of(name, state, len(self.layers))
 
-    def _is_pair(self, i: int, x: Any) -> bool:
-        """Whether layers i and i + 1 run as one on x."""
-        return i + 1 < len(self.layers) and run_as_one(self.layers[i], self.layers[i + 1], x)
+    @property
+    def stochastic(self) -> bool:
+        """Whether any of the layers draws random numbers in training that depend on `call`."""
+        for stage in self._planned().stages:  # a generator would cost a call for each
+            if stage.draws and (stage.outside or stage.layer.stochastic):
+                return True
+        return False
+
+    def _planned(self) -> Plan:
+        """How the layers are run: made once, and again where one of them has changed."""
+        methods = list(map(methods_of, self.layers))
+        plan = self.__dict__.get("_plan")
+        if plan is None or plan.methods != methods:
+            plan = self._plan = Plan(self.layers, methods)
+        return plan
 
     def _run(
         self, x: Any, state: Any, given: Given, keep: bool
     ) -> tuple[Any, list[Any], SequentialTape]:
-        states = self._states("state", state)
-        tapes: list[Any] = [None] * len(self.layers)
-        layers = iter(range(len(self.layers)))
-        for i in layers:
-            own = given.part(i)
+        stages, layer = self._planned().stages, given.layer
+        first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part(layer)
+        states = [None] * len(stages) if state is None else self._states("state", state)
+        tapes: list[Any] = [None] * len(stages)
+        places = iter(range(len(stages)))
+        for i in places:
+            stage, number = stages[i], (first + i) % 2**32
             try:
-                if self._is_pair(i, x):
-                    pair = Pair(self.layers[i], self.layers[i + 1], x, given.part(i + 1))
-                    i = next(layers)
-                    x, states[i], tapes[i] = pair.run(states[i], keep)
+                if stage.pairs and reads_as_one(x):
+                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, given), next(places)
+                    stage, number = stages[i], (first + i) % 2**32
+                    x, states[i], tapes[i] = pair.run(stage, states[i], given, number, keep)
                 else:
-                    x, states[i], tapes[i] = own.run(self.layers[i], x, states[i], keep)
+                    x, states[i], tapes[i] = stage.run(x, states[i], given, number, keep)
             except Exception as error:
                 add_place(error, self, i)
                 raise
-            given = given.behind(self.layers[i])
+            if stage.changes or given.mask is not None:
+                given = stage.behind(given)
         return x, states, SequentialTape(tapes)
 
     def stream(self, batch: int = 1, state: Any = None) -> SequentialStream:
@@ -189,15 +297,26 @@ class Sequential(RunsParts):
                 f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
                 f"got {type(tape).__name__}"
             )
-        dstates = self._states("dstate", dstate)
-        for i, layer in enumerate(self.layers):
+        dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
+        for i, layer in enumerate(self._planned().layers):
             try:
                 if isinstance(tape[i], EmbeddedTape):
                     check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
                 elif tape[i] is None:  # the embedding before it: the next tape is of both
                     check_no_state(type(layer).__name__, "dstate", dstates[i])
                 else:
-                    check_backward(layer, tape[i], dstates[i])
+                    layer.check_backward(tape[i], dstates[i])
+            except Exception as error:
+                add_place(error, self, i)
+                raise
+
+    def head_backward(self, tape: Any, state: Any, dy: Any) -> None:
+        for i, layer in reversed(list(enumerate(self.stages))):
+            try:
+                if not no_state(state[i]):
+                    layer.head_backward(tape[i], state[i], dy)
+                    return
+                dy, _ = layer.backward(tape[i], dy)
             except Exception as error:
                 add_place(error, self, i)
                 raise
@@ -207,7 +326,7 @@ class Sequential(RunsParts):
     ) -> tuple[Any, list[Any]]:
         """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
         self.check_backward(tape, dstate)
-        dstates = self._states("dstate", dstate)
+        dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
         layers = reversed(range(len(self.layers)))
         with _core.Writing(self):
             if trace:

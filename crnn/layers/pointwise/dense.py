@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 import crnn._core as _core
@@ -16,7 +17,7 @@ from crnn.common.checks import (
     check_size,
 )
 from crnn.layers.base import weights
-from crnn.layers.base.buffer import Flat, Shapes
+from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
 
@@ -46,6 +47,8 @@ class Dense(WithParameters):
     """
 
     _leading = ("input_size", "output_size")
+    input_size: int
+    output_size: int
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Dense(WithParameters):
         self.bias = bool(bias)
         self.seed = check_seed(seed)
         shapes = self._shapes(self.input_size, self.output_size, self.bias)
-        self._flat = Flat(shapes, check_dtype(dtype))
+        self._lay_out(shapes, check_dtype(dtype))
         self.params["W"] = weights.glorot_uniform(
             self.seed, weights.INPUT_STREAM, shapes["W"], self.input_size, self.output_size
         )
@@ -89,12 +92,37 @@ class Dense(WithParameters):
     _keeps_rows = True
 
     def _check(self, x: Any) -> Array:
-        return check_floats(x, self.input_size, "I")
+        right = type(x) is np.ndarray and x.ndim > 1 and x.shape[-1] == self.input_size
+        return x if right and x.dtype.kind == "f" else check_floats(x, self.input_size, "I")
+
+    def __call__(  # type: ignore[override]
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        filled: bool | None = False,
+    ) -> tuple[Any, Any]:
+        """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
+        if (  # what a single step costs is mostly the way to the core
+            type(x) is not np.ndarray
+            or x.dtype.kind != "f"
+            or x.ndim < 2
+            or x.shape[-1] != self.input_size
+            or state is not None
+            or lengths is not None
+            or mask is not None
+            or self._replaced()
+        ):
+            return super().__call__(x, state, lengths=lengths, mask=mask, filled=filled)
+        params = self._flat.param_views
+        return _core.dense_forward(x, params["W"].T, params.get("b")), None
 
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
-        params = self.params
+        params = self._flat.param_views
         return _core.dense_forward(rows, params["W"].T, params.get("b")), rows
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        params, grads = self.params, self.grads
+        params, grads = self._flat.param_views, self._flat.grad_views
         return _core.dense_backward(memory, params["W"].T, dy, grads["W"].T, grads.get("b"))

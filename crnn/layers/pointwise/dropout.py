@@ -64,6 +64,9 @@ class Dropout(Pointwise):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, None)
 
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        return repeated and (self.variational or not training or self.p == 0)
+
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")
 

@@ -16,8 +16,10 @@ from crnn.common.checks import (
     check_size,
 )
 from crnn.layers.base import weights
-from crnn.layers.base.buffer import Flat, Shapes
+from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
+from crnn.layers.base.layer import Layer
+from crnn.layers.pointwise.dropout import Dropout
 from crnn.layers.pointwise.rows import Draw, WithParameters
 
 
@@ -55,7 +57,7 @@ class Embedding(WithParameters):
         check_product("K, size", self.K, self.size)
         self.seed = check_seed(seed)
         shapes = self._shapes(self.K, self.size)
-        self._flat = Flat(shapes, check_dtype(dtype), transposed=False)
+        self._lay_out(shapes, check_dtype(dtype), transposed=False)
         self.params["W"] = weights.normal(self.seed, weights.INPUT_STREAM, (self.K, self.size))
 
     @classmethod
@@ -65,6 +67,24 @@ class Embedding(WithParameters):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, config["size"])
+
+    @property
+    def symbols(self) -> int:
+        """K."""
+        return self.K
+
+    @property
+    def output_size(self) -> int:
+        """`size`."""
+        return self.size
+
+    @property
+    def multiply_adds(self) -> int:
+        """None: a vector is looked up."""
+        return 0
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array]:
+        return Dropout(0.0, seed=0), self.params["W"][self.check_symbols(symbols)]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -92,11 +112,8 @@ class Embedding(WithParameters):
             )
         return symbols
 
-    def _check_rows(self, rows: Array) -> Array:
-        return self.check_symbols(rows)
-
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
-        return self.params["W"][rows], rows
+        return self._flat.param_views["W"][self.check_symbols(rows)], rows
 
     def _rows_back(self, memory: Any, dy: Array) -> None:
         _core.embedding_backward(memory, dy, self.grads["W"])

@@ -16,7 +16,7 @@ from crnn.common.checks import (
     check_product,
     check_size,
 )
-from crnn.layers.base.buffer import Flat, Shapes
+from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
 
@@ -53,7 +53,7 @@ class LayerNorm(WithParameters):
         self.eps, kind = check_positive("eps", eps), check_dtype(dtype)
         if not check_fits("eps", self.eps, np.empty((), kind)) > 0:
             raise ValueError(f"eps: expected a positive number that {kind} holds, got {eps!r}")
-        self._flat = Flat(self._shapes(self.size), kind)
+        self._lay_out(self._shapes(self.size), kind)
         self.params["gain"] = 1.0
 
     @classmethod
@@ -63,6 +63,16 @@ class LayerNorm(WithParameters):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(config["size"], config["size"])
+
+    @property
+    def input_size(self) -> int:
+        """`size`."""
+        return self.size
+
+    @property
+    def output_size(self) -> int:
+        """`size`."""
+        return self.size
 
     @property
     def config(self) -> dict[str, Any]:

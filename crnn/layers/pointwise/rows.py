@@ -7,9 +7,10 @@ steps that hold outputs of a layer before (`filled`) are computed like others.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +29,6 @@ class PointwiseTape(NamedTuple):
     shape: tuple[int, ...]
     valid: NDArray[np.bool_] | None
     memory: Any
-
-
-class _Counts(NamedTuple):
-    """The arguments of forward that random numbers are a function of."""
-
-    training: bool
-    call: int | None = None
-    first_row: int = 0
-    first_step: int = 0
-    layer: int = 0
 
 
 class Draw(NamedTuple):
@@ -59,6 +50,12 @@ class Draw(NamedTuple):
         return row[there], self.first_step + step[there]
 
 
+_INT = {int}
+
+#: Of evaluation, where nothing is drawn.
+EVALUATION = Draw(False, 0, 0, 0, 0, (), None)
+
+
 class Pointwise(Layer):
     """A layer without a state that maps rows to rows; subclasses give `_rows` and `_rows_back`."""
 
@@ -68,8 +65,12 @@ class Pointwise(Layer):
     #: Whether `_rows_back` needs the rows as they are: then a tape has a copy of them.
     _keeps_rows = False
 
-    #: y is 0 at masked steps: a layer behind this one leaves them out too.
-    answers_masked = False
+    if not TYPE_CHECKING:
+        answers_masked = False  # y is 0 at masked steps: a layer behind leaves them out too
+        receptive_field = 1
+
+    def repeats_masked(self, repeated: bool, training: bool) -> bool:
+        return repeated
 
     @abstractmethod
     def _check(self, x: Any) -> Array:
@@ -83,18 +84,40 @@ class Pointwise(Layer):
     def _rows_back(self, memory: Any, dy: Array) -> Array | None:
         """dx of the rows from dy (N, features); adds to the gradients."""
 
-    def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
-        """y, None: evaluation, keeps nothing. `steps` are lengths, mask and filled of `forward`."""
-        given = {name: value for name, value in steps.items() if value is not None}
-        if type(self).forward is not Pointwise.forward or "forward" in vars(self):
+    def __call__(  # type: ignore[override]
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        filled: bool | None = False,
+    ) -> tuple[Any, Any]:
+        """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
+        if self._replaced():
+            each = {"lengths": lengths, "mask": mask, "filled": filled or None}
+            given: dict[str, Any] = {k: value for k, value in each.items() if value is not None}
             return self.forward(x, state, training=False, **given)[:2]
-        check_no_state(type(self).__name__, "state", state)
-        return self._run(x, _Counts(False), keep=False, **given)[0], None
+        if state is not None:
+            check_no_state(type(self).__name__, "state", state)
+        steps, valid = self._check(x), None
+        lead = steps.shape[: steps.ndim - self._feature_axes]
+        if lengths is not None or (mask is not None and not filled):
+            valid = steps_there(lengths, None if filled else mask, lead)
+        rows = steps.reshape(math.prod(lead), *steps.shape[len(lead) :])
+        out, _ = self._rows(
+            np.ascontiguousarray(rows if valid is None else steps[valid]), EVALUATION
+        )
+        return _place(out, lead, valid), None
+
+    def _replaced(self) -> bool:
+        """Whether a subclass or the layer itself has a forward of its own."""
+        return type(self).forward is not Pointwise.forward or "forward" in self.__dict__
 
     def forward(
         self,
         x: Any,
-        state: None = None,
+        state: Any = None,
         *,
         lengths: Any = None,
         mask: Any = None,
@@ -127,52 +150,40 @@ class Pointwise(Layer):
             True: x at masked steps is the output of a layer before, and is read. Compositions pass
             it.
         """
-        check_no_state(type(self).__name__, "state", state)
-        check_count("first_row", first_row, 64)
-        check_count("first_step", first_step, 32)
-        check_count("layer", layer, 32)
-        counts = _Counts(training, call, first_row, first_step, layer)
-        y, valid, memory = self._run(x, counts, True, lengths, mask, filled)
-        return y, None, PointwiseTape(self._owner(), y.shape, valid, memory)
-
-    def _run(
-        self,
-        x: Any,
-        counts: _Counts,
-        keep: bool,
-        lengths: Any = None,
-        mask: Any = None,
-        filled: bool = False,
-    ) -> tuple[Array, NDArray[np.bool_] | None, Any]:
-        """y, the valid steps, and what `_rows_back` needs, which is the tape's own with `keep`."""
-        steps = self._check(x)
-        split = steps.ndim - self._feature_axes
-        lead = steps.shape[:split]
-        mask = None if filled else mask
-        valid = None
-        if lengths is not None or mask is not None:
-            valid = steps_there(lengths, mask, lead)
-        flat = (math.prod(lead), *steps.shape[split:])
-        # Side by side, so that NumPy's sums over a row run in one order.
-        rows = np.ascontiguousarray(steps.reshape(flat) if valid is None else steps[valid])
-        if keep and self._keeps_rows and valid is None:
-            rows = _core.kept(rows)
-        rows, number = self._check_rows(rows), self.call_number(counts.call, counts.training) or 0
-        check_count("call", number, 64)
-        draw = Draw(counts.training, number, *counts[2:], lead, valid)
+        if state is not None:
+            check_no_state(type(self).__name__, "state", state)
+        if {type(first_row), type(first_step), type(layer)} != _INT or not (
+            0 <= first_row < 2**64 and 0 <= first_step < 2**32 and 0 <= layer < 2**32
+        ):
+            check_count("first_row", first_row, 64)
+            check_count("first_step", first_step, 32)
+            check_count("layer", layer, 32)
+        steps, valid = self._check(x), None
+        lead = steps.shape[: steps.ndim - self._feature_axes]
+        if lengths is not None or (mask is not None and not filled):
+            valid = steps_there(lengths, None if filled else mask, lead)
+        if valid is None:
+            rows = np.ascontiguousarray(steps.reshape(math.prod(lead), *steps.shape[len(lead) :]))
+            rows = _core.kept(rows) if self._keeps_rows else rows
+        else:
+            rows = np.ascontiguousarray(steps[valid])
+        if call is None and training and self.stochastic:
+            call = self.next_call()
+        if call is not None and not (type(call) is int and 0 <= call < 2**64):
+            check_count("call", call, 64)
+        draw = Draw(training, call or 0, first_row, first_step, layer, lead, valid)
         out, memory = self._rows(rows, draw)
-        return _place(out, lead, valid), valid, memory
-
-    def _check_rows(self, rows: Array) -> Array:
-        """Checks of values, which hold for valid steps alone."""
-        return rows
+        y = out.reshape(*lead, out.shape[-1]) if valid is None else _place(out, lead, valid)
+        return y, None, PointwiseTape(self._owner, y.shape, valid, memory)
 
     def backward(
         self, tape: PointwiseTape, dy: Any, dstate: None = None
     ) -> tuple[Array | None, None]:
         """dx, None; adds to `grads`. `dy` None stands for zeros."""
         self.check_backward(tape, dstate)
-        given = np.zeros(tape.shape) if dy is None else as_array("dy", dy)
+        given = dy if type(dy) is np.ndarray else np.zeros(tape.shape)
+        if dy is not None and given is not dy:
+            given = as_array("dy", dy)
         if given.dtype.kind != "f":
             raise TypeError(f"dy: expected floats of shape {tape.shape}, got {given.dtype}")
         if given.shape != tape.shape:
@@ -183,18 +194,23 @@ class Pointwise(Layer):
         )
         with _core.Writing(self):
             dx = self._rows_back(tape.memory, rows)
-        return None if dx is None else _place(dx, tape.shape[:-1], tape.valid), None
+        if dx is not None:
+            lead = tape.shape[:-1]
+            dx = dx.reshape(*lead, -1) if tape.valid is None else _place(dx, lead, tape.valid)
+        return dx, None
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        super().check_backward(tape, dstate)
+        if dstate is not None:
+            check_no_state(type(self).__name__, "dstate", dstate)
         if not isinstance(tape, PointwiseTape):
             given = type(tape).__name__
             raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        if tape.owner != self._owner():
+        if tape.owner != self._owner:
             raise ValueError(
-                f"tape: expected one of a layer like this, {self._owner()}, got one of {tape.owner}"
+                f"tape: expected one of a layer like this, {self._owner}, got one of {tape.owner}"
             )
 
+    @functools.cached_property
     def _owner(self) -> tuple[Any, ...]:
         """What a layer must have in common with the one that made a tape."""
         return (type(self).__name__, *(array.shape for array in self.param_views.values()))
@@ -211,15 +227,19 @@ def _place(rows: Array, lead: tuple[int, ...], valid: NDArray[np.bool_] | None) 
 
 def check_floats(x: Any, size: int | None, letter: str) -> Array:
     """Floats whose last axis has `size` entries, or any number of them for None."""
-    array = as_array("x", x)
+    array = x if type(x) is np.ndarray else as_array("x", x)
+    if array.dtype.kind == "f" and array.ndim > 1 and size in (None, array.shape[-1]):
+        return array
     last = letter if size is None else f"{letter}={size}"
     expected = f"x: expected floats of shape (B, T, {last}) or (B, {last})"
     if array.dtype.kind != "f":
         raise TypeError(f"{expected}, got {array.dtype} of shape {array.shape}")
-    if array.ndim < 2 or (size is not None and array.shape[-1] != size):
-        raise ValueError(f"{expected}, got shape {array.shape}")
-    return array
+    raise ValueError(f"{expected}, got shape {array.shape}")
 
 
 class WithParameters(InOneBuffer, Pointwise):
     """A pointwise layer that has parameters."""
+
+    @functools.cached_property
+    def _owner(self) -> tuple[Any, ...]:
+        return (type(self).__name__, *self._flat.shapes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_size
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from crnn.layers.base.buffer import Flat, Shapes
 from crnn.layers.base.description import Widths, opened
 from crnn.layers.pointwise.embedding import Embedding
@@ -69,12 +70,32 @@ class TiedDense(WithParameters):
             raise TypeError(f"embedding: expected an Embedding, got {embedding!r:.100}")
         self.embedding = embedding
         self.bias = bool(bias)
-        self._flat = Flat({"b": (embedding.K,)} if self.bias else {}, embedding.dtype)
+        self._lay_out({"b": (embedding.K,)} if self.bias else {}, embedding.dtype)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of parameters and outputs."""
         return self.embedding.dtype
+
+    @property
+    def shares_weights_of(self) -> Embedding:
+        """The embedding."""
+        return self.embedding
+
+    @property
+    def input_size(self) -> int:
+        """Features of a vector of the embedding."""
+        return self.embedding.size
+
+    @property
+    def output_size(self) -> int:
+        """K."""
+        return self.embedding.K
+
+    @property
+    def multiply_adds(self) -> int:
+        """Those of a product with the embedding's W."""
+        return self.embedding.K * self.embedding.size
 
     @property
     def config(self) -> dict[str, Any]:
@@ -137,8 +158,10 @@ class TiedDense(WithParameters):
         if self.embedding.dtype != dtype:  # a copy made without the rest of its model
             self.embedding._convert(dtype)
 
+    @functools.cached_property
     def _owner(self) -> tuple[Any, ...]:
-        return (*super()._owner(), self.embedding.K, self.embedding.size)
+        name, *own = type(self).__name__, *self._flat.shapes.values()
+        return (name, *own, self.embedding.K, self.embedding.size)
 
     _keeps_rows = True
 

@@ -20,7 +20,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_fits, check_number, check_seed
 from crnn.layers.base import weights
 from crnn.layers.base.description import Widths
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
 from crnn.layers.recurrent.documentation import document
 
@@ -58,7 +58,7 @@ class LSTMOptions(GatedOptions, total=False):
 _FIXED = frozenset({*LSTMOptions.__annotations__, "reset", "beta"})
 
 
-class Recurrent(Layer):
+class Recurrent(Temporal):
     """What the recurrent layers share beyond the core: weights, copies, configuration."""
 
     _leading = ("input_size", "hidden_size")
@@ -81,6 +81,24 @@ class Recurrent(Layer):
         if name in _FIXED and isinstance(self, _core.Recurrent):
             raise AttributeError(f"{name}: cannot be set; make a new layer with this option")
         super().__setattr__(name, value)
+
+    @property
+    def reads_backwards(self: Any) -> bool:
+        """Whether it is reversed."""
+        return bool(self.reverse)
+
+    @property
+    def state_sizes(self: Any) -> tuple[int, ...]:
+        """(P,), or (P, H) where there is a c."""
+        return (self.output_size,)
+
+    @property
+    def symbols(self: Any) -> int | None:
+        """I: integers stand for their one-hot rows."""
+        return int(self.input_size)
+
+    def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
+        return self, np.eye(self.symbols or 0)[symbols]
 
     @property
     def gate_activations(self: Any) -> dict[str, str]:
@@ -121,7 +139,8 @@ class Recurrent(Layer):
             self._set_bias(gate, sign * values)
 
     def _core_arguments(self: Any) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._leading} | dict(self.options)
+        sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
+        return sizes | dict(self.options)
 
     @property
     def config(self: Any) -> dict[str, Any]:
@@ -144,7 +163,8 @@ class Recurrent(Layer):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         _, P, states = cls._outline_of(config)
-        return Widths(config["input_size"], P, (P, config["hidden_size"])[:states])
+        widths = (P, config["hidden_size"])[:states]
+        return Widths(config["input_size"], P, widths, last=widths)
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -244,6 +264,11 @@ class LSTM(_core.LSTM, Recurrent):
 
     forget_bias: float
     chrono: float | None
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """(P, H)."""
+        return (self.output_size, self.hidden_size)
 
     def __init__(
         self,

@@ -1,0 +1,121 @@
+"""Layers of other makers seen as `Layer`, and all layers that a model is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from crnn.common.arrays import Array
+from crnn.layers.base.layer import Layer, check_layer
+
+#: The attributes of `Layer` that answer questions about it, and methods that have defaults.
+_ANSWERS = (
+    "adds_input",
+    "answers_masked",
+    "check_backward",
+    "directions",
+    "has_state",
+    "inner",
+    "input_size",
+    "keeps_features",
+    "keeps_time",
+    "merge",
+    "once",
+    "output_size",
+    "parts",
+    "reads_backwards",
+    "receptive_field",
+    "sequence_input",
+    "shares_weights_of",
+    "stages",
+    "state_sizes",
+    "stochastic",
+    "stream",
+    "symbols",
+    "tape_after_backward",
+    "trained_through",
+)
+
+
+class Adapted(Layer):
+    """A layer that is no `Layer`, seen as one: it has forward, backward, params and grads.
+
+    Parameters
+    ----------
+    layer : object
+        Those attributes of `Layer` that it has count; of the others the defaults do.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.adapted = layer
+        for name in _ANSWERS:
+            if hasattr(layer, name):
+                vars(self)[name] = getattr(layer, name)
+        vars(self)["forward"], vars(self)["backward"] = layer.forward, layer.backward
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        raise NotImplementedError  # the instance has the layer's own
+
+    backward = forward
+
+    def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
+        y, after = self.adapted(x, state, **steps)
+        return y, after
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        """Raise nothing: only the layer itself knows its tapes."""
+
+    @property
+    def param_views(self) -> dict[str, Array]:
+        return dict(self.adapted.params)
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        return dict(self.adapted.grads)
+
+    def __repr__(self) -> str:
+        return repr(self.adapted)
+
+
+def layer_of(layer: Any) -> Layer:
+    """A layer itself, or one of another maker seen as a `Layer`."""
+    return layer if isinstance(layer, Layer) else Adapted(layer)
+
+
+def class_of(layer: Any) -> Any:
+    """The class that has the methods of a layer."""
+    return type(layer.adapted) if isinstance(layer, Adapted) else type(layer)
+
+
+def check_one_input(name: str, layer: Any) -> None:
+    """TypeError unless this is a layer whose forward takes one input x, as `crnn.fit` needs it."""
+    if not isinstance(layer, Layer):
+        check_layer(name, layer)
+        layer = layer_of(layer)
+    through = layer.trained_through
+    if through is not None:
+        raise TypeError(
+            f"{name}: expected a layer that reads one input, got a {type(layer).__name__}: "
+            f"wrap it in {through}"
+        )
+
+
+def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Layer]]:
+    """A layer and all layers it is made of, each with its dotted place, "" for itself."""
+    own = layer_of(layer)
+    yield place, own
+    for name, part in own.parts.items():
+        yield from walk(part, f"{place}.{name}" if place else name)
+
+
+def not_by_steps(layer: Any) -> tuple[str, Layer] | None:
+    """The first part because of which a layer cannot run by steps, and its place.
+
+    It reads backwards, or a tuple, or removes the time axis. None: there is no such part.
+    """
+    for place, part in reversed(list(walk(layer))):  # parts before what they are parts of
+        backwards = part.reads_backwards and not part.parts
+        several = part.sequence_input is not None and not part.stages
+        if backwards or several or not part.keeps_time:
+            return place, part
+    return None
