@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12     the Python to make .venv with (default python3)
 #   WITH_TORCH=1          let `make test` install PyTorch, to compare with
-#   TESTS=tests/test_x.py what pytest runs (default: all); PYTEST=-x adds options
+#   TESTS=tests/data       what pytest runs (default: all); PYTEST=-x adds options
 #   MINUTES=5             how long `make fuzz` goes on (default 60)
 #   BENCH="--cores 1"     options of benchmarks/compare.py
 #   CRNN_SKIP_ISA=avx512  leave out instruction sets that the compiler cannot build
@@ -18,13 +18,14 @@ PYTEST ?=
 MINUTES ?= 60
 
 # The part of the Python suite that `make asan` runs: what passes arrays through the C core.
-ASAN_TESTS ?= tests/test_cells.py tests/test_errors.py tests/test_options.py \
-    tests/test_search.py tests/test_seq2seq_core.py tests/test_traces.py
+ASAN_TESTS ?= tests/layers/recurrent/test_cells.py tests/layers/recurrent/test_options.py \
+    tests/layers/test_traces.py tests/common/test_errors.py tests/core/test_search.py \
+    tests/seq2seq/test_seq2seq_core.py
 
 # The part that `make tsan` runs: what calls the core from several Python threads, or with a team.
 # Left out: parameters that are written while another thread reads them, whose numbers are not
 # defined (docs/architecture.md).
-TSAN_TESTS ?= tests/test_signals.py tests/test_threads.py -k 'not anew_while'
+TSAN_TESTS ?= tests/core/test_signals.py tests/core/test_threads.py -k 'not anew_while'
 
 # Tests that need the cores for themselves.
 ALONE := tests/test_paths.py
@@ -118,7 +119,7 @@ clang: ## run the C tests, compiled by clang
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) clang
 
 fuzz: build ## load mutated files for an hour (MINUTES=5: for less)
-	@$(BIN)/python tests/fuzzing.py --minutes $(MINUTES)
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing --minutes $(MINUTES)
 
 neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
 	@echo "Running the C tests for 64-bit ARM"

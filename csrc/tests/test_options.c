@@ -1,6 +1,6 @@
 /* Options of layers, noise, holes in rows and rows that start anew: the checks of test_recurrence.c
  * over sets of options, and what is dropped against the generator itself. What each option computes
- * is compared with NumPy in tests/test_options.py. */
+ * is compared with NumPy in tests/layers/recurrent/test_options.py. */
 #include "agreement.h"
 #include "teams.h"
 

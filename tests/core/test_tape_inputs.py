@@ -1,0 +1,207 @@
+"""Edits of arrays between forward and backward, and unusual forms of input, do no harm.
+
+A tape has its own copy of what backward reads: values, shapes and lengths. Booleans are what NumPy
+takes them for, whatever byte stands in memory.
+"""
+
+import mmap
+
+import numpy as np
+import pytest
+
+import crnn
+import crnn._core as _core
+from crnn.layers.base.arguments import options_of
+from support.comparing import assert_same_bits
+from support.running import copied, fill, leaves, like
+from support.seq2seqs import KINDS, model_of
+from support.tables import LAYERS, every_reading
+
+B, T = 3, 5
+LENGTHS = np.array([5, 2, 0])
+
+
+def leave(*arrays):
+    """Edit nothing."""
+
+
+def spoil(*arrays):
+    for array in arrays:
+        array[...] = 0 if array.dtype.kind == "b" else 1
+
+
+def reshape(*arrays):
+    for array in arrays:
+        if array.flags.c_contiguous:
+            array.shape = (array.size, *(1,) * (array.ndim - 1))
+
+
+def gradients(layer, x, edit, **given):
+    """The gradients of everything, where `edit` gets all arrays that were given and returned."""
+    arrays = {key: np.array(value) for key, value in given.items()}
+    call = {"call": 3} if "call" in options_of(layer) else {}
+    x = x.copy()
+    layer.zero_grad()
+    y, end, tape = layer.forward(x, None, **arrays, **call)
+    dy, dend = like((y, end), np.random.default_rng(5))
+    edit(x, y, *arrays.values())
+    edit(*leaves(end).values())
+    dx, dstate = layer.backward(tape, dy, dend)
+    return copied({"dx": dx, "dstate": dstate, "grads": dict(layer.grads)})
+
+
+def steps_for(layer):
+    """Keyword arguments that say something about steps, alone and together, as the layer knows."""
+    rng = np.random.default_rng(3)
+    given = {
+        "lengths": LENGTHS,
+        "mask": rng.random((B, T)) < 0.7,
+        "resets": rng.random((B, T)) < 0.3,
+    }
+    known = {key: value for key, value in given.items() if key in options_of(layer)}
+    return [{}, {"lengths": LENGTHS}, known]
+
+
+@pytest.mark.parametrize("edit", [spoil, reshape])
+@every_reading
+def test_edits_between_forward_and_backward(name, symbols, edit):
+    layer = LAYERS[name].layer()
+    x = LAYERS[name].inputs(B, T, symbols=symbols)
+    for given in steps_for(layer):
+        if "mask" in given and name.startswith("checkpointed"):
+            given.pop("mask")  # what is dropped is no repetition
+        expected = gradients(layer, x, leave, **given)
+        assert_same_bits(gradients(layer, x, edit, **given), expected)
+
+
+@pytest.mark.parametrize("edit", [spoil, reshape])
+@pytest.mark.parametrize("name", KINDS)
+def test_edits_between_forward_and_backward_of_models(name, edit):
+    def walk(edit):
+        model = model_of(name)
+        source, target = KINDS[name].inputs(B, T, 4)
+        lengths = LENGTHS.clip(1), np.array([4, 1, 2])
+        logits, tape = model.forward(
+            source, target, source_lengths=lengths[0], target_lengths=lengths[1], call=2
+        )
+        dlogits = np.random.default_rng(5).normal(size=logits.shape)
+        edit(source, target, logits, *lengths)
+        if model.attention is not None:
+            edit(tape.attention)
+        return copied({"dsource": model.backward(tape, dlogits), "grads": dict(model.grads)})
+
+    assert_same_bits(walk(edit), walk(leave))
+
+
+def test_initial_states_may_be_edited():
+    layer = fill(crnn.LSTM(3, 4, dtype="float64"))
+    x, state = np.ones((B, T, 3)), (np.full((B, 4), 0.5), np.full((B, 4), -0.5))
+    found = []
+    for edit in (leave, spoil, reshape):
+        given = tuple(part.copy() for part in state)
+        layer.zero_grad()
+        y, _, tape = layer.forward(x, given)
+        edit(*given)
+        layer.backward(tape, np.ones_like(y))
+        found.append(layer.flat_grads.copy())
+    assert_same_bits(found[1:], [found[0]] * 2)
+
+
+class Reshapes:
+    """An argument that edits another one while it is converted."""
+
+    def __init__(self, value, victim):
+        self.value, self.victim = value, victim
+
+    def __array__(self, dtype=None, copy=None):
+        reshape(self.victim)
+        return np.asarray(self.value, dtype)
+
+
+@pytest.mark.parametrize("kind", ["forward", "backward"])
+def test_arguments_that_edit_others_while_they_are_converted(kind):
+    """Sizes are read once: the second conversion cannot change what the first one found."""
+    layer = fill(crnn.GRU(3, 4, dtype="float64"))
+    x, dy, dstate = np.ones((2, 6, 3)), np.ones((2, 6, 4)), np.ones((2, 4))
+    y, _, tape = layer.forward(x, lengths=[6, 3])
+    expected = layer.backward(tape, dy, dstate)
+    if kind == "forward":
+        found, _, _ = layer.forward(x, lengths=Reshapes([6, 3], x))
+        assert_same_bits(found, y)
+    else:
+        assert_same_bits(layer.backward(tape, dy, Reshapes(dstate, dy)), expected)
+
+
+def test_losses_read_their_sizes_once():
+    logits, targets = np.zeros((4, 3)), np.zeros(4, np.int64)
+    loss, d = _core.cross_entropy(logits, Reshapes(targets, logits), 1.0)
+    assert loss == pytest.approx(4 * np.log(3))
+    assert d.shape == (4, 3)
+    rows = np.ones((6, 2))
+    found = _core.dropout(rows, 0.5, Reshapes(np.arange(6), rows), np.arange(6), 1, 0, 0, 0)
+    assert found.shape == (6, 2)
+
+
+# ---------------------------------------------------------------------------------- what is copied
+
+
+def test_inputs_that_nothing_can_write_to_are_not_copied():
+    frozen = np.frombuffer(np.ones(30, np.float32).tobytes(), np.float32).reshape(2, 5, 3)
+    kept = _core.kept(np.ones((2, 5, 3)))
+    for array in (frozen, kept, _core.kept(np.ones((64, 100, 16)))):
+        assert array.base is None or not array.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            frozen.flags.writeable = True
+    assert _core.kept(frozen) is frozen
+    large = _core.kept(np.ones((64, 100, 16), np.float32))
+    assert _core.kept(large) is large
+
+
+@pytest.mark.parametrize("how", ["writeable", "owner", "view", "base", "mapped"])
+def test_inputs_that_something_can_write_to_are_copied(how):
+    array = np.ones((2, 5, 3))
+    if how == "mapped":
+        array = np.frombuffer(mmap.mmap(-1, 240), np.float64).reshape(2, 5, 3)
+    given = array.view() if how == "base" else array
+    writer = array if how == "base" else array.view()
+    if how != "writeable":
+        given.flags.writeable = False
+    kept = _core.kept(given)
+    if how == "owner":
+        given.flags.writeable = True
+        writer = given
+    before = kept.copy()
+    writer[...] = 7
+    assert_same_bits(kept, before)
+    assert not kept.flags.writeable
+
+
+# ---------------------------------------------------------------------------------------- booleans
+
+BYTES = [2, 128, 255]
+
+
+@pytest.mark.parametrize("byte", BYTES)
+@every_reading
+def test_every_byte_but_zero_is_true(name, symbols, byte):
+    layer = LAYERS[name].layer()
+    x = LAYERS[name].inputs(B, T, symbols=symbols)
+    known = options_of(layer) & {"mask", "resets"}
+    if name.startswith("checkpointed"):
+        known -= {"mask"}
+    for word in sorted(known):
+        plain = np.random.default_rng(4).random((B, T)) < 0.6
+        odd = (plain * np.uint8(byte)).view(bool)
+        assert_same_bits(
+            gradients(layer, x, leave, **{word: odd}), gradients(layer, x, leave, **{word: plain})
+        )
+        assert_same_bits(layer(x, **{word: odd}), layer(x, **{word: plain}))
+
+
+@pytest.mark.parametrize("byte", BYTES)
+def test_a_mask_of_odd_bytes_is_shown_as_booleans(byte):
+    layer = crnn.RNN(2, 3)
+    odd = np.full((2, 6), byte, np.uint8).view(bool)
+    tape = layer.forward(np.ones((2, 6, 2)), mask=odd, resets=odd)[2]
+    assert tape.read.view(np.uint8).max() == 1
+    assert tape.read.all()

@@ -1,0 +1,96 @@
+"""What the documents promise: their code runs, their links lead somewhere, no file is left out."""
+
+import contextlib
+import io
+import re
+
+import pytest
+
+from support.folders import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "csrc" / "README.md"])
+
+if not DOCUMENTS:
+    pytest.skip("the documents are not here, only an installed package", allow_module_level=True)
+
+
+def run_blocks(document):
+    """The code of a document, and the lines that it prints."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 3
+    namespace, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for block in blocks:
+            exec(block, namespace)
+    return blocks, printed.getvalue().splitlines()
+
+
+def test_the_code_about_sequences_runs():
+    _, lines = run_blocks("docs/sequences.md")
+    assert lines[0] == "True"
+    assert "total" in lines[-1]
+
+
+def test_the_code_about_translating_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    _, lines = run_blocks("docs/translate.md")
+    assert lines == ["['71', '4']"]
+    assert {path.name for path in tmp_path.iterdir()} == {"alignment.png", "digits"}
+
+
+def test_the_code_about_sequence_to_sequence_runs():
+    _, lines = run_blocks("docs/seq2seq.md")
+    assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
+
+
+def test_the_code_about_insight_runs(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    _, lines = run_blocks("docs/diagnostics.md")
+    assert lines[0] == "(8, 100)"
+    assert "True" in lines
+    assert lines[-3:-1] == ["12 19", "0"]
+    text = (ROOT / "docs" / "diagnostics.md").read_text("utf-8")
+    begin, end = re.search(r"It prints `(.*?) … (.*?)`", text).groups()
+    assert re.fullmatch(rf"{re.escape(begin)} \d+ {re.escape(end)}", lines[-1])
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == set(re.findall(r"\]\(images/(.*?)\)", text))
+
+
+def test_the_readme_code_runs_and_prints_what_it_says():
+    blocks, lines = run_blocks("README.md")
+    promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
+    assert promised == lines[: len(promised)] == ["ello"]
+    assert lines[1].startswith("gradcheck ok")
+    assert lines[-1] == "[5 1 4 1 3]"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(document):
+    text = document.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_file_of_the_core_has_its_line():
+    text = (ROOT / "csrc" / "README.md").read_text("utf-8")
+    cells = "\n".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+    named = set(re.findall(r"`([\w/.]+)`", cells))
+    core = {
+        str(path.relative_to(ROOT / "csrc" / "core"))
+        for path in (ROOT / "csrc" / "core").rglob("*")
+        if path.suffix in (".c", ".h", ".inc", ".def")
+    }
+    folder = ROOT / "csrc" / "binding"
+    binding = {path.name for path in folder.iterdir() if path.suffix in (".c", ".h", ".def")}
+    assert named >= core | binding, f"without a line: {(core | binding) - named}"
+    assert named <= core | binding, f"not there: {named - core - binding}"
+
+
+def test_make_targets_in_the_documents_exist():
+    text = "\n".join(document.read_text("utf-8") for document in DOCUMENTS)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"`?make ([a-z]+)\b(?!`? (?:it|of|a|the))", text)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,93 @@
+"""Each example runs, and learns what it says."""
+
+import runpy
+
+import numpy as np
+import pytest
+
+from support.folders import ROOT
+
+FOLDER = ROOT / "examples"
+
+if not FOLDER.exists():
+    pytest.skip("the examples are not here, only an installed package", allow_module_level=True)
+
+
+def main(name):
+    """The function of an example that does it all, in a fresh module."""
+    return runpy.run_path(str(FOLDER / f"{name}.py"))["main"]
+
+
+def test_every_example_has_a_test():
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in FOLDER.glob("*.py")} <= tested
+
+
+@pytest.mark.slow
+def test_digits():
+    pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    accuracies = main("digits")()
+    assert len(accuracies) == 3
+    assert np.mean(accuracies) >= 0.985
+
+
+@pytest.mark.slow
+def test_tagging():
+    both, left = main("tagging")(n=1000, epochs=15)
+    assert both > 0.97
+    assert left < 0.85
+
+
+def test_tagging_has_the_right_tags():
+    tags_of = runpy.run_path(str(FOLDER / "tagging.py"))["tags_of"]
+    told = {"a": "o", "(": "x", ")": "x", "()": "pp", "a(a)a": "opipo", ")(": "xx"}
+    told |= {"((a)": "xpip", "(a))a": "pipxo", "(()a)": "pppip"}
+    for text, tags in told.items():
+        assert "".join("oipx"[tag] for tag in tags_of(text)) == tags, text
+
+
+@pytest.mark.slow
+def test_echo():
+    far, near = main("echo")(k=6, steps=2000)
+    assert far > 0.95
+    assert near < 0.9
+
+
+@pytest.mark.slow
+def test_names():
+    bits, written = main("names")(epochs=6)
+    assert bits < 2.8
+    assert len(written) == 10
+    assert all(name.isalpha() for name in written)
+
+
+@pytest.mark.slow
+def test_conditioned():
+    pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    assert main("conditioned")(epochs=8) > 0.9
+
+
+@pytest.mark.slow
+def test_dates(tmp_path):
+    pytest.importorskip("babel", reason="Babel has the dates")
+    pytest.importorskip("matplotlib")
+    options = {"n": 2000, "held_out": 200, "epochs": 5, "languages": ["en", "de"], "hidden": 48}
+    assert main("dates")(**options, picture=tmp_path / "alignment.png") > 0.95
+    assert (tmp_path / "alignment.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_addition():
+    assert main("addition")(n=3500, held_out=300, batch=16, digits=2, hidden=64) > 0.85
+
+
+@pytest.mark.slow
+def test_captions():
+    pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    assert main("captions")(epochs=8, hidden=64) > 0.9
+
+
+@pytest.mark.slow
+def test_autoencoder():
+    pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    assert main("autoencoder")(epochs=30, hidden=64) > 0.88

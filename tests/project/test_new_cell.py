@@ -1,0 +1,121 @@
+"""The steps of CONTRIBUTING.md that add a cell, applied to a copy of the source tree."""
+
+import re
+import shutil
+import struct
+import sys
+import sysconfig
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from support.folders import ROOT
+from support.trees import SCALAR, copy_tree, run
+
+pytestmark = pytest.mark.slow
+
+# A number, the file, where in it, an explanation, and code, which is indented like its fence.
+STEP = re.compile(
+    r"^\d+\. \*\*`(?P<path>[^`]+)`\*\*, (?P<place>at the end|a new file|after|before|in place of)"
+    r"(?: `(?P<anchor>[^`]+)`)?.*?^(?P<indent> *)```\w*\n(?P<code>.*?)^ *```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+# Tests whose tables a new cell is in.
+MODULES = (
+    "layers/recurrent/test_cells",
+    "layers/recurrent/test_options",
+    "layers/test_gradients",
+    "reference/test_reference",
+    "common/test_errors",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Code for one file, and the place for it: next to a line, the anchor, where one is named."""
+
+    path: str
+    place: str
+    anchor: str | None
+    code: list[str]
+
+    def apply(self, tree):
+        file = tree / self.path
+        assert file.exists() == (self.place != "a new file"), self.path
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        begin = end = len(lines)
+        if self.anchor:
+            (at,) = (i for i, line in enumerate(lines) if line.strip() == self.anchor)
+            begin, end = at + (self.place == "after"), at + (self.place != "before")
+        lines[begin:end] = self.code
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def steps():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Adding a cell\n")[2].partition("\n## ")[0]
+    found = list(STEP.finditer(section))
+    assert len(found) == len(re.findall(r"^\d+\. ", section, re.MULTILINE)) > 8
+    for match in found:
+        code = [line.removeprefix(match["indent"]) for line in match["code"].splitlines()]
+        yield Step(match["path"], match["place"], match["anchor"], code)
+
+
+def tree_with_cell(to):
+    tree = copy_tree(to)
+    for step in steps():
+        step.apply(tree)
+    return tree
+
+
+def options_of(tree, layer):
+    return set(run(tree, "-c", f"import crnn; print(*crnn.{layer}(2, 3).options)").split())
+
+
+def test_the_steps_add_a_cell(tmp_path):
+    """One test for all that needs the build, which takes most of the time."""
+    tree = tree_with_cell(tmp_path)
+    run(tree, "setup.py", "--quiet", "build_ext", "--inplace", **SCALAR)
+    found = run(tree, "-c", "import crnn; print(crnn.__file__, crnn.UGRNN(2, 3).gate_order)")
+    assert found == f"{tree / 'crnn' / '__init__.py'} ('z', 'n')\n"
+    assert options_of(tree, "UGRNN") == options_of(tree, "GRU") - {"reset"}
+    check_symbols(tree)
+    modules = [f"tests/{name}.py" for name in MODULES]
+    choice = ("-p", "no:cacheprovider", "-k", "ugrnn or tables or UGRNN")
+    passed = re.search(r"(\d+) passed", run(tree, "-m", "pytest", "-q", *choice, *modules))
+    assert int(passed[1]) > 100
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="calls the compiler by itself")
+def test_a_cell_of_no_type_does_not_compile(tmp_path):
+    """It was taken for an LSTM once."""
+    tree = tree_with_cell(tmp_path)
+    includes = [f"-I{path}" for path in (np.get_include(), sysconfig.get_path("include"))]
+    command = ["cc", "-fsyntax-only", "-std=c11", *includes, "csrc/binding/options.c"]
+    program = f"import subprocess, sys; sys.exit(subprocess.call({command}))"
+    run(tree, "-c", program)
+    types = tree / "csrc" / "binding" / "types.def"
+    types.write_text(types.read_text(encoding="utf-8").replace("CRNN_TYPE(UGRNN", "// "))
+    assert "TYPE_UGRNN" in run(tree, "-c", program, fine=False)
+
+
+def sections(path):
+    """Names of the sections of an ELF file of 64 bits."""
+    data = path.read_bytes()
+    offset, size, count, names = struct.unpack_from("=Q10xHHH", data, 0x28)
+    (strings,) = struct.unpack_from("=Q", data, offset + names * size + 0x18)
+    for i in range(count):
+        (name,) = struct.unpack_from("=I", data, offset + i * size)
+        yield data[strings + name : data.index(b"\0", strings + name)].decode()
+
+
+def check_symbols(tree):
+    """A release build has no debugging symbols."""
+    if sys.platform.startswith("linux"):
+        (extension,) = (tree / "crnn").glob("_core*.so")
+        found = list(sections(extension))
+        assert ".text" in found
+        assert not [name for name in found if name.startswith(".debug")]

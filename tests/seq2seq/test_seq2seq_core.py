@@ -1,0 +1,365 @@
+"""A decoder that the core runs in one call beside the same decoder run step by step.
+
+The two share attention and the choice of symbols, and nothing else: one walks over panels in C, the
+other calls the layers' public methods, whose own tests stand on the twins in NumPy.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn.seq2seq import fused
+from support.comparing import assert_close, assert_same_bits
+from support.running import copied, fill
+from support.seq2seqs import KINDS, ends, model_of
+from support.tables import CELLS
+
+B, S, T, K = 7, 5, 6, 9
+LOWERED = [name for name in KINDS if fused.runs(model_of(name))]
+OPTIONS = {
+    "plain": {},
+    "recurrent dropout": {"recurrent_dropout": 0.3},
+    "zoneout": {"zoneout": 0.2},
+    "weight drop": {"weight_drop": 0.3},
+    "layer norm": {"layer_norm": True},
+    "learned": {"learn_state": True},
+    "dropout": {"between": (crnn.Dropout(0.3, seed=6),)},
+    "variational dropout": {"between": (crnn.Dropout(0.3, variational=True, seed=6),)},
+}
+
+
+@pytest.fixture
+def step_by_step(monkeypatch):
+    """Switches the way through the core off."""
+    return lambda: monkeypatch.setattr(fused, "runs", lambda model: False)
+
+
+def gradients(model, inputs, **options):
+    """logits, attention, gradients of all that there is, and the tape."""
+    model.zero_grad()
+    source, target = inputs
+    logits, tape = model.forward(source, target, **options)
+    weights = np.random.default_rng(4).normal(size=logits.shape)
+    dsource = model.backward(tape, weights)
+    shown = None if model.attention is None else tape.attention
+    found = {"logits": logits, "attention": shown, "dsource": dsource, "grads": dict(model.grads)}
+    return copied(found), tape
+
+
+def assert_like(found, expected):
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        assert_close(found[key], array, 1e-11, key)
+
+
+def test_most_kinds_run_in_the_core():
+    assert {"additive", "dot", "general"} <= set(LOWERED) < set(KINDS)
+
+
+@pytest.mark.parametrize("name", LOWERED)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_as_step_by_step(name, ragged, step_by_step):
+    model, inputs = model_of(name), KINDS[name].inputs(B, S, T)
+    lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)} if ragged else {}
+    found, tape = gradients(model, inputs, call=5, first_row=3, **lengths)
+    step_by_step()
+    expected, steps = gradients(model, inputs, call=5, first_row=3, **lengths)
+    assert_like(found, expected)
+    assert_same_bits(tape.target_in, steps.target_in)
+
+
+def stacked(cell, dtype="float64", inputs=K, context=4, width=4, between=(), **options):
+    """Two layers with the same options, one inside a Sequential of its own."""
+    make = CELLS[cell]
+    top = crnn.Sequential([*between, make(5, width, seed=2, dtype=dtype, **options)])
+    return crnn.Sequential([make(inputs + context, 5, seed=1, dtype=dtype, **options), top])
+
+
+def stacked_model(cell, attention="additive", dtype="float64", **options):
+    encoder = CELLS[cell](3, 4, seed=3, dtype=dtype)
+    decoder = stacked(cell, dtype, 2, **options)
+    symbols = {"source_symbols": K, "target_symbols": K}
+    return fill(crnn.Seq2Seq(encoder, decoder, **symbols, attention=attention, seed=4), 1)
+
+
+def symbols_of(B, S, T, seed=2):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, K, (B, S)), rng.integers(0, K, (B, T))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_with_its_noise(cell, option, step_by_step):
+    model, inputs = stacked_model(cell, **OPTIONS[option]), symbols_of(B, S, T)
+    assert fused.draws(model) == (option not in ("plain", "layer norm", "learned"))
+    lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
+    found, tape = gradients(model, inputs, call=2, **lengths)
+    shapes = tape.decoder[0].h.shape, tape.decoder[1][-1].h.shape
+    assert shapes == ((B, T, 5), (B, T, 4))
+    step_by_step()
+    expected, steps = gradients(model, inputs, call=2, **lengths)
+    assert_like(found, expected)
+    for t, step in enumerate(steps.decoder):
+        assert_close(tape.decoder[0].h[:, t : t + 1], step[0].h, 1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in LOWERED if KINDS[name].target_symbols])
+def test_use_as_step_by_step(name, step_by_step):
+    model, (source, _) = model_of(name), KINDS[name].inputs(B, S, T)
+    asked = {"start": 0, "stop": 1, "max_steps": 8, "source_lengths": ends(B, S)}
+    ways = [
+        {},
+        {"beam": 3, "n_best": 2, "length_penalty": 0.5},
+        {"temperature": 1.5, "n_best": 3, "seed": 6},
+        {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "seed": 7},
+    ]
+    found = [model.generate(source, **asked, **way) for way in ways]
+    step_by_step()
+    for way, (tokens, scores) in zip(ways, found, strict=True):
+        expected = model.generate(source, **asked, **way)
+        assert_same_bits(tokens, expected[0])
+        assert_close(scores, expected[1], 1e-12)
+
+
+@pytest.mark.parametrize("feeds", [False, True])
+def test_own_choices_as_step_by_step(feeds, step_by_step):
+    context = 4 if feeds else 0
+    model = crnn.Seq2Seq(
+        crnn.GRU(3, 4, seed=1, dtype="float64"),
+        crnn.LSTM(2 + context, 4, seed=2, dtype="float64"),
+        source_symbols=K,
+        target_symbols=K,
+        attention="general",
+        input_feeding=feeds,
+        seed=3,
+    )
+    teacher = crnn.TeacherForcing(fill(model, 5), 0.5, seed=8)
+    source, target = symbols_of(B, S, T)
+    x, lengths = (source, target, ends(B, S)), ends(B, T, 9)
+    found, _, tape = teacher.forward(x, lengths=lengths, call=3)
+    junk = np.where(np.arange(T) < lengths[:, None], target, -(2**60))
+    assert_same_bits(teacher.forward((source, junk, x[2]), lengths=lengths, call=3)[0], found)
+    step_by_step()
+    expected, _, steps = teacher.forward(x, lengths=lengths, call=3)
+    there = np.arange(T) < lengths[:, None]
+    assert_close(found, expected, 1e-12)
+    assert_same_bits(tape.target_in[there], steps.target_in[there])
+    assert (tape.target_in != target)[there].any()
+
+
+@pytest.mark.parametrize("in_core", [False, True])
+def test_own_choices_that_the_type_of_the_target_cannot_hold(in_core, step_by_step):
+    options = {"source_symbols": K, "target_symbols": 1000, "attention": "dot", "seed": 3}
+    model = crnn.Seq2Seq(crnn.GRU(3, 4, seed=1), crnn.GRU(2 + 4, 4, seed=2), **options)
+    teacher, (source, target) = crnn.TeacherForcing(model, 0.0, seed=8), symbols_of(B, S, T)
+    if not in_core:
+        step_by_step()
+    expected, _, tape = teacher.forward((source, target))
+    assert tape.target_in.max() > 255
+    assert_same_bits(teacher.forward((source, target.astype(np.uint8)))[0], expected)
+
+
+# ----------------------------------------------------------------------------------- the same bits
+
+
+def large_model(dtype="float32"):
+    """Large enough for several threads."""
+    encoder, decoder = (
+        crnn.GRU(16, 64, dtype=dtype, seed=1),
+        stacked("gru_after", dtype, 16, 64, 48),
+    )
+    symbols = {"source_symbols": K, "target_symbols": K}
+    return crnn.Seq2Seq(encoder, decoder, **symbols, attention="additive", seed=2)
+
+
+@pytest.fixture
+def threads():
+    before = crnn._core.num_threads()
+    yield crnn.set_num_threads
+    crnn.set_num_threads(before)
+
+
+def test_same_bits_with_any_number_of_threads(threads):
+    model, inputs = large_model(), symbols_of(70, 20, 30)
+    lengths = {"source_lengths": ends(70, 20), "target_lengths": ends(70, 30, 9)}
+    asked = {"start": 0, "stop": 1, "max_steps": 20, "source_lengths": ends(70, 20)}
+    found = []
+    for count in (1, 2, 3, 5):
+        threads(count)
+        expected = [model.generate(inputs[0], **asked), model.generate(inputs[0], beam=3, **asked)]
+        found.append((gradients(model, inputs, **lengths)[0], expected))
+    for one in found[1:]:
+        assert_same_bits(one, found[0])
+
+
+def test_a_row_alone_has_the_bits_it_has_in_a_batch():
+    model, (source, target) = large_model(), symbols_of(20, 6, 8)
+    s, t = ends(20, 6), ends(20, 8, 9)
+    logits, tape = model.forward(source, target, source_lengths=s, target_lengths=t)
+    asked = {"start": 0, "stop": 1, "max_steps": 12}
+    tokens, scores = model.generate(source, source_lengths=s, **asked)
+    for b in range(20):
+        one = slice(b, b + 1)
+        lengths = {"source_lengths": s[one], "target_lengths": t[one]}
+        alone, own = model.forward(source[one], target[one], **lengths)
+        assert_same_bits(alone, logits[one])
+        assert_same_bits(own.attention, tape.attention[one])
+        row, score = model.generate(source[one], source_lengths=s[one], **asked)
+        assert_same_bits(row[0], tokens[b, : row.shape[1]])
+        assert (tokens[b, row.shape[1] :] == 1).all()
+        assert_same_bits(score[0], scores[b])
+
+
+def test_junk_in_padding_changes_nothing():
+    model, (source, target) = large_model("float64"), symbols_of(9, 6, 8)
+    lengths = {"source_lengths": ends(9, 6), "target_lengths": ends(9, 8, 9)}
+    expected, _ = gradients(model, (source, target), **lengths)
+    for array, end in ((source, ends(9, 6)), (target, ends(9, 8, 9))):
+        array[np.arange(array.shape[1]) >= end[:, None]] = -(2**60)
+    found, _ = gradients(model, (source, target), **lengths)
+    assert_same_bits(found, expected)
+
+
+# ----------------------------------------------------------------------------- what the core checks
+
+
+def test_the_core_refuses_what_does_not_fit():
+    """Its methods are crnn's own business; wrong arguments are errors all the same."""
+    core, gru = crnn._core.Seq2Seq(), crnn.GRU(5, 4, seed=1)
+    x, keys = np.zeros((2, 3, 5), "float32"), np.zeros((2, 6, 4), "float32")
+    right = [((gru, None, 1, None),), x, None, None, keys, keys, None, None, None, True, 0, 0]
+    core._decode(*right)
+    wrong = [
+        (0, ()),
+        (0, ((gru, None),)),
+        (0, ((crnn.Dense(5, 4), None, 1, None),)),
+        (0, ((gru, np.zeros((3, 4), "float32"), 1, None),)),
+        (0, ((crnn.GRU(5, 4, reverse=True), None, 1, None),)),
+        (0, ((gru, None, 1, None), (gru, None, 2, None))),
+        (0, ((gru, None, 1, (0.5, 1, 2, False)),)),
+        (1, x[:, :, :4]),
+        (1, x.astype("float64")),
+        (1, x[0]),
+        (2, np.zeros((2, 3), int)),
+        (3, [4, 0]),
+        (4, keys[:1]),
+        (4, None),
+        (4, np.zeros((2, 6, 3), "float32")),
+        (5, np.zeros((2, 6, 9), "float32")),
+        (6, [7, 0]),
+        (7, np.zeros((3, 3), "float32")),
+        (8, np.zeros(3, "float32")),
+    ]
+    for place, value in wrong:
+        arguments = list(right)
+        arguments[place] = value
+        with pytest.raises((TypeError, ValueError)):
+            core._decode(*arguments)
+    _, _, tape = core._decode(*right)
+    y = context = np.zeros((2, 3, 4), "float32")
+    right = [tape, (gru,), y, context, None, None]
+    core._decode_back(*right)
+    wrong = [
+        (0, None),
+        (1, gru),
+        (1, ()),
+        (1, (gru, gru)),
+        (1, (crnn.Dense(5, 4),)),
+        (1, (crnn.GRU(5, 5),)),
+        (1, (crnn.GRU(5, 4, activation="relu"),)),
+        (2, y[:1]),
+        (3, context[:, :, :2]),
+        (4, np.zeros((4, 4), "float32")),
+        (5, np.zeros(4, "float32")),
+    ]
+    for place, value in wrong:
+        arguments = list(right)
+        arguments[place] = value
+        with pytest.raises((TypeError, ValueError)):
+            core._decode_back(*arguments)
+
+
+def walked_back(model, tape):
+    """The model's gradients, from those that `gradients` takes at the logits."""
+    model.zero_grad()
+    model.backward(tape, np.random.default_rng(4).normal(size=(B, T, K)))
+    return copied(model.grads)
+
+
+def test_a_copy_walks_a_tape_back_into_its_own_gradients():
+    """As the copy of a layer does."""
+    model = stacked_model("lstm")
+    _, tape = gradients(model, symbols_of(B, S, T))
+    before = copied(model.grads)
+    assert_same_bits(walked_back(copy.deepcopy(model), tape), before)
+    assert_same_bits(copied(model.grads), before)
+
+
+def test_a_layer_made_anew_does_not_reach_a_tape():
+    """Its model refuses the tape, of which a copy of what the model was can still be taught."""
+    model = stacked_model("gru_after")
+    _, tape = gradients(model, symbols_of(B, S, T))
+    twin, expected = copy.deepcopy(model), copied(model.grads)
+    model.decoder.layers[1].layers[0].__init__(5, 400, dtype="float64", seed=2)
+    with pytest.raises(ValueError, match=r"^tape: expected one of a model like this"):
+        walked_back(model, tape)
+    assert_same_bits(walked_back(twin, tape), expected)
+
+
+# ------------------------------------------------------------- calls of the core with wrong levels
+
+
+class Recorded(crnn.Seq2Seq):
+    """A model that records what it gives the core."""
+
+    def _decode(self, *arguments):
+        self.decoded = arguments
+        return super()._decode(*arguments)
+
+    def _generate(self, *arguments):
+        self.generated = arguments
+        super()._generate(*arguments)
+
+
+def recorded():
+    options = {"source_symbols": K, "target_symbols": K, "attention": "dot", "seed": 1}
+    model = Recorded(crnn.GRU(4, 3, seed=2), crnn.GRU(4 + 3, 3, seed=3), **options)
+    source = np.zeros((B, S), int)
+    model.forward(source, source)
+    model.generate(source, start=0, stop=1, max_steps=3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda layer, state: layer,
+        lambda layer, state: [layer, state],
+        lambda layer, state: (),
+        lambda layer, state: (layer,),
+        lambda layer, state: (layer, state, state, state, state),
+        lambda layer, state: (crnn.Dense(7, 3), state),
+        lambda layer, state: (type(layer).__new__(type(layer)), state),
+        lambda layer, state: (crnn.GRU(7, 3, reverse=True), state),
+        lambda layer, state: (layer, (state, state)),
+        lambda layer, state: (layer, state[:1]),
+        lambda layer, state: None,
+    ],
+)
+@pytest.mark.parametrize("which", ["_decode", "_generate"])
+def test_wrong_levels_are_refused(which, wrong):
+    """An error of the kinds that wrong arguments have: never SystemError, or worse."""
+    model = recorded()
+    levels, *others = model.decoded if which == "_decode" else model.generated
+    layer, state, *more = levels[0]
+    made = wrong(layer, state)
+    if which == "_decode" and isinstance(made, tuple) and len(made) == 2:
+        made = (*made, *more)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        getattr(model, which)((made,), *others)
+    with pytest.raises((TypeError, ValueError)):
+        getattr(model, which)((), *others)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        getattr(model, which)((levels[0], made), *others)

@@ -1,0 +1,207 @@
+"""Every allocation of an operation fails in turn: a program, run by test_allocations.py.
+
+CPython's `_testcapi.set_nomemory(n, n + 1)` lets its n-th allocation from now on fail: those of
+objects, and those of the core's workspaces and tapes, which the binding asks CPython for. An
+operation must end in a MemoryError or as if nothing had failed, and leave what it did not return as
+it was.
+"""
+
+import _testcapi
+import gc
+import sys
+from typing import ClassVar
+
+import numpy as np
+
+import crnn
+import crnn._core as _core
+from support.comparing import assert_same_bits
+from support.running import copied, fill
+from support.tables import CELLS
+
+B, T, I, H, K = 3, 4, 3, 5, 6
+ALL = {"layer_norm": True, "clip": 0.7, "learn_state": True, "recurrent_dropout": 0.4}
+FLOATS = np.random.default_rng(0).normal(size=(B, T, I))
+SYMBOLS = np.random.default_rng(1).integers(0, I, (B, T))
+STEPS = {"lengths": [4, 2, 0], "mask": np.arange(B * T).reshape(B, T) % 3 > 0}
+STEPS["resets"] = ~STEPS["mask"]
+
+
+class Operation:
+    """Something to do, and the arrays that it adds to, which stay as they were where it fails."""
+
+    def __init__(self, do, *watched):
+        self.do, self.watched = do, watched
+        self.before = [array.copy() for array in watched]
+
+    def done(self):
+        """The result, and what was added; the watched arrays are as before then."""
+        found = copied({"": self.do(), "watched": list(self.watched)})
+        for array, old in zip(self.watched, self.before, strict=True):
+            array[...] = old
+        return found
+
+    def sweep(self):
+        """Let each allocation fail in turn, alone and with all that follow; return the number."""
+        expected = self.done()
+        counts = [self.fail(expected, lambda n: (n, n + 1)), self.fail(expected, lambda n: (n, 0))]
+        assert_same_bits(self.done(), expected)
+        return max(counts)
+
+    def fail(self, expected, span):
+        n = last = 0
+        while n < last + 25:  # an allocation that can be done without may fail without a word
+            crnn.release_memory()  # or it would be given back, and the allocation tried again
+            _testcapi.set_nomemory(*span(n))
+            try:
+                found = self.do()
+            except MemoryError:
+                found, last = None, n
+            finally:
+                _testcapi.remove_mem_hooks()
+            if last == n and found is None:
+                assert_same_bits(list(self.watched), self.before)
+            else:
+                assert_same_bits(copied({"": found, "watched": list(self.watched)}), expected)
+            for array, old in zip(self.watched, self.before, strict=True):
+                array[...] = old
+            n += 1
+        return last + 1
+
+
+def recurrent(layer, x, **options):
+    """The operations of one layer."""
+    y, state, tape = layer.forward(x, **options, call=1)
+    dy = np.ones_like(y)
+    layer.backward(tape, dy, trace=True)
+    layer.zero_grad()
+    stream = layer.stream(B)
+    names = ("gates", "h", "read", "dh", "dgates", "W_h_terms", "W_h_kept")
+    yield Operation(lambda: layer(x, state, **options))
+    yield Operation(lambda: layer.forward(x, state, **options, call=1)[:2])
+    yield Operation(lambda: layer.backward(tape, dy, state, trace=True), layer.flat_grads)
+    yield Operation(lambda: [getattr(tape, name) for name in names])
+    yield Operation(lambda: layer.stream(B, state).step(x[:, 0]))
+    yield Operation(lambda: (stream.reset([0]), stream.state)[1:])
+
+
+def bidirectional(merge):
+    layer = crnn.Bidirectional(fill(crnn.GRU(I, H, dtype="float64")), merge)
+    y, _, tape = layer.forward(FLOATS, **STEPS)
+    dy = np.ones_like(y)
+    yield Operation(lambda: layer(FLOATS, **STEPS))
+    yield Operation(lambda: layer.forward(FLOATS, **STEPS)[:2])
+    yield Operation(lambda: layer.check_backward(tape, None))
+    yield Operation(lambda: (layer.zero_grad(), layer.backward(tape, dy), dict(layer.grads))[1:])
+
+
+def functions():
+    rows, W, dW = FLOATS.reshape(-1, I), np.ones((I, H)), np.zeros((I, H))
+    dy, b, db, n = np.ones((B * T, H)), np.ones(H), np.zeros(H), B * T
+    yield Operation(lambda: _core.dense_forward(rows, W, b))
+    yield Operation(lambda: _core.dense_backward(rows, W, dy, dW, db), dW, db)
+    yield Operation(lambda: _core.cross_entropy(rows, SYMBOLS.ravel(), 1.0))
+    yield Operation(lambda: _core.squared_error(rows.astype("float32"), rows, 1.0))
+    yield Operation(lambda: _core.dropout(rows, 0.5, np.arange(n), np.arange(n), 1, 0, 0, 0))
+    yield Operation(lambda: _core.embedding_backward(SYMBOLS.ravel(), dy, dW), dW)
+    yield Operation(lambda: _core.random_uniform(1, 2, 3, 10))
+    yield Operation(lambda: _core.kept(FLOATS))
+    attended = True, np.ones((B, 2, H)), np.ones((B, T, H)), FLOATS, b, [4, 2, 1], [2, 1, 0]
+    context, weights = _core.attention_forward(*attended)
+    dv = np.zeros(H)
+    back = (*attended, weights, context, dv)
+    yield Operation(lambda: _core.attention_forward(*attended))
+    yield Operation(lambda: _core.attention_backward(*back), dv)
+
+
+def searches():
+    logits = np.random.default_rng(2).normal(size=(B, K))
+    kinds = {}, {"width": 3, "beam": True, "stop": 1}, {"temperature": 1.0, "top_k": 3}
+    for options in kinds:
+        yield Operation(lambda options=options: searched(logits, options))
+
+
+def searched(logits, options):
+    search = _core.Search(B, K, 20, **options)
+    symbols, parents = search.step(logits)
+    return symbols, parents, search.result()
+
+
+def made(layer):
+    """A new layer of the core, like another one."""
+    return layer._core_type(I, H, **layer.options).param_views
+
+
+class Recorded(crnn.Seq2Seq):
+    """A model that records the calls of the core, so that these can be made without Python's."""
+
+    calls: ClassVar[dict] = {}
+
+    def _decode(self, *arguments):
+        self.calls["decode"] = arguments
+        return super()._decode(*arguments)
+
+    def _decode_back(self, *arguments):
+        self.calls["back"] = arguments
+        return super()._decode_back(*arguments)
+
+    def _generate(self, *arguments):
+        self.calls["generate"] = arguments[:-1]
+        super()._generate(*arguments)
+
+
+def sequence_to_sequence():
+    decoder = [crnn.LSTM(4 + H, H, seed=2), crnn.Dropout(0.3, seed=3), crnn.GRU(H, H, seed=5)]
+    model = Recorded(
+        crnn.GRU(4, H, seed=1),
+        crnn.Sequential(decoder),
+        source_symbols=K,
+        target_symbols=K,
+        attention="additive",
+        seed=4,
+    )
+    logits, tape = model.forward(SYMBOLS, SYMBOLS[:, :3], call=1)
+    model.backward(tape, logits)
+    model.generate(SYMBOLS, start=0, stop=1, max_steps=20, beam=2)
+    core, calls = _core.Seq2Seq(), model.calls
+    grads = [array for array in calls["back"][4:] if array is not None]
+    grads += [layer.flat_grads for layer in calls["back"][1]]
+    yield Operation(lambda: core._decode(*calls["decode"])[:2])
+    yield Operation(lambda: core._decode_back(*calls["back"]), *grads)
+    yield Operation(lambda: generated(core, calls["generate"]))
+
+
+def generated(core, arguments):
+    search = _core.Search(B, K, 40, width=2, beam=True, stop=1)
+    core._generate(*arguments, (search,))
+    return search.result()
+
+
+def groups():
+    """Operations by name."""
+    for kind, cell in CELLS.items():
+        options = {key: value for key, value in ALL.items() if cell.takes({key: value})}
+        layer = fill(cell(I, H, dtype="float64", **options))
+        yield kind, recurrent(layer, FLOATS, **STEPS)
+        yield f"{kind} symbols", recurrent(fill(cell(I, H)), SYMBOLS)
+        yield f"new {kind}", iter([Operation(lambda layer=layer: made(layer))])
+    for merge in ("concat", "mul", "mean"):
+        yield f"bidirectional {merge}", bidirectional(merge)
+    yield "functions", functions()
+    yield "searches", searches()
+    yield "seq2seq", sequence_to_sequence()
+
+
+def main(part, parts):
+    gc.disable()
+    total = 0
+    for name, operations in list(groups())[int(part) :: int(parts)]:
+        print(name, end=": ", flush=True)
+        counts = [operation.sweep() for operation in operations]
+        print(*counts, flush=True)
+        total += sum(counts)
+    print("swept", total)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

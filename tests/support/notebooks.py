@@ -1,0 +1,116 @@
+"""Notebooks in tests: what a solutions file holds, and a kernel to run cells in."""
+
+import contextlib
+import os
+import re
+
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+from support.folders import TESTS
+
+# Runs before a notebook's first cell. Warnings are errors; those of other packages among themselves
+# (about Python, about each other) are not.
+BEFORE = f"""
+import sys as _sys, warnings as _warnings
+
+_warnings.simplefilter("error")
+for _kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+    _warnings.filterwarnings("ignore", category=_kind)
+    _warnings.filterwarnings("error", category=_kind, module=r"(__main__|crnn|course)\\b")
+
+_sys.path.append({str(TESTS)!r})
+from support import figures as _figures
+_sys.path.pop()
+_figures.watch()
+"""
+
+
+def percent_cells(text):
+    """The cells of a percent script: (what stands behind ``# %%``, the source)."""
+    parts = re.split(r"^# %%(.*)$", text, flags=re.MULTILINE)
+    heads, bodies = parts[1::2], parts[2::2]
+    return [(head.strip(), body.strip("\n")) for head, body in zip(heads, bodies, strict=True)]
+
+
+def answers(text):
+    """What a solutions file holds: {1: (right, {"forgets the bias": wrong, ...}), ...}."""
+    right, wrong = {}, {}
+    for head, source in percent_cells(text):
+        match = re.fullmatch(r"exercise-(\d+)(?: wrong: (.+))?", head)
+        assert match, f"not the head of an answer: {head!r}"
+        number, why = int(match[1]), match[2]
+        place, key = (wrong.setdefault(number, {}), why) if why else (right, number)
+        assert key not in place, f"there twice: {head!r}"
+        place[key] = source
+    assert wrong.keys() <= right.keys(), "wrong answers without a right one"
+    return {number: (source, wrong.get(number, {})) for number, source in right.items()}
+
+
+def exercise_of(cell):
+    """The number of the exercise that a cell is for, or None."""
+    for tag in cell.metadata.get("tags", []):
+        if match := re.fullmatch(r"exercise-(\d+)", tag):
+            return int(match[1])
+    return None
+
+
+def printed(outputs, name="stdout"):
+    """What outputs hold of a stream."""
+    return "".join(o["text"] for o in outputs if o["output_type"] == "stream" and o["name"] == name)
+
+
+class Kernel:
+    """Runs cells, one after the other, in one process."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def run(self, source):
+        """Run a cell and return what it printed; errors raise, and nothing may warn."""
+        cell = new_code_cell(source)
+        self._client.execute_cell(cell, 0)
+        assert not printed(cell.outputs, "stderr"), f"on standard error, by\n{source}"
+        return printed(cell.outputs)
+
+    def unlabelled(self):
+        """The axes without labels in figures drawn so far."""
+        return self.run("print(*_figures.unlabelled, sep='\\n')").strip()
+
+
+@contextlib.contextmanager
+def kernel_in(folder, settings, timeout=120):
+    """A fresh kernel that stands in a folder, in the environment with these settings."""
+    client = NotebookClient(
+        new_notebook(cells=[new_code_cell("")]),
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    with client.setup_kernel(env=environment | settings):
+        kernel = Kernel(client)
+        kernel.run(BEFORE)
+        yield kernel
+
+
+def run_exercise(kernel, number, original, right, wrong):
+    """The cell as it stands is not answered; wrong answers are wrong, and the right one right."""
+    told = kernel.run(original)
+    assert f"Exercise {number}: not answered yet." in told, f"not said of nothing: {told}"
+    for why, source in wrong.items():
+        told = kernel.run(source)
+        assert f"Exercise {number} is not right yet" in told, f"{why}: {told}"
+        assert "raised NameError" not in told, f"{why}: {told}"
+    told = kernel.run(right)
+    assert f"Exercise {number} is right" in told, told
+
+
+def run_notebook(kernel, cells, solutions):
+    """Run the code of a notebook from top to bottom, each exercise in all its ways."""
+    for cell in cells:
+        number = exercise_of(cell)
+        if cell.cell_type == "code" and number is None:
+            kernel.run(cell.source)
+        elif cell.cell_type == "code":
+            run_exercise(kernel, number, cell.source, *solutions[number])

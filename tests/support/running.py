@@ -1,0 +1,67 @@
+"""Ways to run a layer: random parameters, states and gradients, a whole walk forward and back."""
+
+import numpy as np
+
+from crnn.layers.base.arguments import options_of
+
+
+def fill(layer, seed=0, scale=0.6):
+    """Make all parameters random, also those that a fresh layer has at 0; return the layer."""
+    rng = np.random.default_rng(seed)
+    for array in layer.params.values():
+        array[...] = rng.normal(0, scale, array.shape)
+    return layer
+
+
+def leaves(value, name=""):
+    """Arrays in nested tuples, lists and dicts, by name; None has none."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        items = [(f"{name}.{key}" if name else key, part) for key, part in value.items()]
+    elif isinstance(value, tuple | list):
+        items = [(f"{name}[{k}]", part) for k, part in enumerate(value)]
+    else:
+        return {name: np.asarray(value)}
+    return {key: leaf for item, part in items for key, leaf in leaves(part, item).items()}
+
+
+def like(value, rng):
+    """Random arrays in the place of those of a state."""
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return type(value)(like(part, rng) for part in value)
+    return rng.normal(size=value.shape).astype(value.dtype)
+
+
+def copied(value):
+    """The same numbers in arrays of their own."""
+    return {name: array.copy() for name, array in leaves(value).items()}
+
+
+def valid_steps(lengths, T):
+    """(B, T): which steps are there."""
+    return np.arange(T) < np.asarray(lengths)[:, None]
+
+
+def first_call(layer):
+    """Options of forward with which a layer drops the same each time."""
+    return {"call": 0} if "call" in options_of(layer) else {}
+
+
+def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **options):
+    """Everything that a walk forward and back gives, by name, from random dy and dstate.
+
+    The gradients start at 0. `spoil(dy)` may write into dy before it is used. The call is 0 unless
+    it is given: the same call drops the same.
+    """
+    layer.zero_grad()
+    options = first_call(layer) | options
+    y, end, tape = layer.forward(x, state, lengths=lengths, **options)
+    dy, dend = like((y, end), np.random.default_rng(5))
+    if spoil:
+        spoil(dy)
+    dx, dstate = layer.backward(tape, dy, dend)
+    found = {"y": y, "state": end, "dx": dx, "dstate": dstate, "grads": dict(layer.grads)}
+    return copied(found)

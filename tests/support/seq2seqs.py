@@ -1,0 +1,151 @@
+"""Models of all kinds, what they read, and what their tests share.
+
+Letters: B rows, S and T steps of source and target, I features of the source.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import crnn
+from support.running import copied, fill
+
+KS, KT, I, WIDTH = 5, 4, 2, 2  # symbols, features of the source, numbers that stand for a symbol
+SCALE = (
+    1.0  # of parameters: attention that is nearly flat has gradients that no difference can tell
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A model to be made of any dtype; whether symbols come in, and whether they are given."""
+
+    encoder: Callable[[str], object]
+    decoder: Callable[[str, int], object]  # of a dtype and the width of its input
+    context: int = 0  # numbers of a context that are joined to that
+    source_symbols: int | None = KS
+    target_symbols: int | None = KT
+    attention: str | None = None
+    input_feeding: bool = True
+
+    def model(self, dtype="float64", seed=0):
+        """A model with parameters that are all random, biases included."""
+        decoder = self.decoder(dtype, WIDTH + self.context)
+        made = crnn.Seq2Seq(
+            self.encoder(dtype),
+            decoder,
+            source_symbols=self.source_symbols,
+            target_symbols=self.target_symbols,
+            attention=self.attention,
+            input_feeding=self.input_feeding,
+            seed=3,
+        )
+        return fill(made, seed, SCALE)
+
+    def inputs(self, B, S, T, dtype="float64", seed=1):
+        """Source and target."""
+        rng = np.random.default_rng(seed)
+        vectors = lambda *shape: rng.normal(size=shape).astype(dtype)  # noqa: E731
+        source = vectors(B, S, I) if self.source_symbols is None else rng.integers(0, KS, (B, S))
+        target = (
+            vectors(B, T, WIDTH) if self.target_symbols is None else rng.integers(0, KT, (B, T))
+        )
+        return source, target
+
+
+def _gru(dtype, width=I, units=3, **options):
+    return crnn.GRU(width, units, dtype=dtype, seed=1, **options)
+
+
+def _lstm(dtype, width=I, units=3, **options):
+    return crnn.LSTM(width, units, dtype=dtype, seed=2, **options)
+
+
+def _both(dtype):
+    return crnn.Bidirectional(crnn.GRU(I, 2, dtype=dtype, seed=1))
+
+
+def _stack(dtype, width=I):
+    layers = [crnn.GRU(width, 2, dtype=dtype, seed=4), crnn.Dropout(0.3, seed=5)]
+    return crnn.Sequential([*layers, crnn.LSTM(2, 3, dtype=dtype, seed=6)])
+
+
+def _residual(dtype, width):
+    inner = crnn.Residual(crnn.JANET(3, 3, dtype=dtype, seed=8))
+    return crnn.Sequential([crnn.RNN(width, 3, dtype=dtype, seed=7), inner])
+
+
+def _no_state(dtype):
+    return crnn.Dense(I, 3, dtype=dtype, seed=9)
+
+
+def _learned(dtype, width):
+    return _lstm(dtype, width, learn_state=True, recurrent_dropout=0.3)
+
+
+def _pooled(dtype):
+    return crnn.Sequential([_gru(dtype), crnn.Pool("mean")])
+
+
+def _own_table(dtype):
+    return crnn.Sequential([crnn.Embedding(KS, 2, dtype=dtype, seed=1), _gru(dtype, 2)])
+
+
+def _projected(dtype, width):
+    return crnn.LSTM(width, 4, proj_size=3, dtype=dtype, seed=3)
+
+
+KINDS = {
+    "plain": Kind(_gru, _gru),
+    "bridged": Kind(_lstm, _gru),
+    "pooled": Kind(_pooled, _gru),
+    "two-directions": Kind(_both, _stack),
+    "additive": Kind(_gru, _gru, 3, attention="additive"),
+    "dot": Kind(_lstm, _lstm, 3, attention="dot"),
+    "general": Kind(_both, _gru, 4, attention="general"),
+    "additive-whole": Kind(_both, _lstm, attention="additive", input_feeding=False),
+    "dot-whole": Kind(_gru, _gru, attention="dot", input_feeding=False),
+    "general-whole": Kind(_stack, _stack, attention="general", input_feeding=False),
+    "stacked": Kind(_stack, _stack, 3, attention="general"),
+    "residual": Kind(_gru, _residual, 3, attention="general"),
+    "no-state": Kind(_no_state, _learned, 3, attention="additive"),
+    "no-state-whole": Kind(_no_state, _learned, attention="dot", input_feeding=False),
+    "projected": Kind(_gru, _projected, 3, attention="general"),
+    "own-table": Kind(_own_table, _gru, 3, attention="additive"),
+    "vectors": Kind(_gru, _gru, 0, None, None),
+    "vectors-additive": Kind(_both, _lstm, 4, None, None, attention="additive"),
+    "vectors-whole": Kind(_gru, _gru, 0, None, KT, attention="dot", input_feeding=False),
+    "symbols-to-vectors": Kind(_gru, _gru, 3, KS, None, attention="general"),
+}
+# "own-table" embeds symbols in its encoder: no source_symbols, integers come in all the same
+OWN_TABLE = "own-table"
+
+
+def model_of(name, dtype="float64", seed=0):
+    kind = KINDS[name]
+    if name != OWN_TABLE:
+        return kind.model(dtype, seed)
+    options = {"target_symbols": KT, "attention": kind.attention, "seed": 3}
+    decoder = kind.decoder(dtype, WIDTH + kind.context)
+    return fill(crnn.Seq2Seq(kind.encoder(dtype), decoder, **options), seed, SCALE)
+
+
+def ends(B, steps, seed=2):
+    """Lengths, 0 and all steps among them where there are rows enough."""
+    lengths = np.random.default_rng(seed).integers(0, steps + 1, B)
+    lengths[: 2 if B > 1 else 0] = (0, steps)[: len(lengths)]
+    return lengths
+
+
+def walk(model, source, target, dlogits=None, *, call=0, **options):
+    """What a walk forward and back gives, by name; the gradients start at 0."""
+    model.zero_grad()
+    logits, tape = model.forward(source, target, call=call, **options)
+    if dlogits is None:
+        dlogits = np.random.default_rng(5).normal(size=logits.shape).astype(logits.dtype)
+    dsource = model.backward(tape, dlogits)
+    found = {"logits": logits, "dsource": dsource, "grads": dict(model.grads)}
+    if model.attention is not None:
+        found["attention"] = tape.attention
+    return copied(found)

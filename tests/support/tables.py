@@ -1,0 +1,205 @@
+"""Tables of all cells, options and layers that there are: what tests are parametrised over.
+
+Letters: B sequences, T steps, I inputs, H hidden units, K symbols. ``test_tables_are_complete``
+(test_cells.py) fails where a new cell of csrc/core/cells.def, or a new layer class of crnn, stands
+in none of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn import reference
+from support.running import fill
+
+DTYPES = ("float32", "float64")
+MERGES = ("concat", "sum", "mean", "mul")
+POOLS = ("last", "mean", "max")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent layer class with its options, and the twin in NumPy."""
+
+    layer: type
+    twin: reference.Cell
+    options: dict = field(default_factory=dict)
+
+    def __call__(self, input_size, hidden_size, **options):
+        return self.layer(input_size, hidden_size, **self.options, **options)
+
+    def varied(self, options):
+        """The same with more options."""
+        return Cell(self.layer, replace(self.twin, **options), self.options | options)
+
+    def takes(self, options):
+        """Whether its layers have these options, and nothing is said of them yet."""
+        return options.keys() <= self(1, 1).options.keys() - self.options.keys()
+
+
+CELLS = {
+    "rnn_tanh": Cell(crnn.RNN, reference.RNN("tanh"), {"activation": "tanh"}),
+    "rnn_relu": Cell(crnn.RNN, reference.RNN("relu"), {"activation": "relu"}),
+    "lstm": Cell(crnn.LSTM, reference.LSTM()),
+    "lstm_coupled": Cell(crnn.LSTM, reference.LSTM(coupled=True), {"coupled": True}),
+    "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
+    "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
+    "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+}
+
+# Every option of the recurrent layers but those of each test's own (dtype, bias, reverse), alone
+# and with others; test_tables_are_complete (test_cells.py) fails where one is missing.
+OPTIONS = {
+    "layer_norm": {"layer_norm": True},
+    "clip": {"clip": 0.7},
+    "learn_state": {"learn_state": True},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "zoneout": {"zoneout": 0.3},
+    "zoneouts": {"zoneout": (0.2, 0.5), "peepholes": True},
+    "weight_drop": {"weight_drop": 0.3},
+    "sigmoid": {"activation": "sigmoid"},
+    "identity": {"activation": "identity", "recurrent_activation": "identity"},
+    "softsign": {"activation": "softsign", "recurrent_activation": "softsign"},
+    "hard": {"recurrent_activation": "hard_sigmoid", "activation": "relu"},
+    "output": {"output_activation": "hard_sigmoid"},
+    "peepholes": {"peepholes": True},
+    "projected": {"proj_size": 3},
+    "projected-wide": {"proj_size": 19, "zoneout": (0, 0.3), "peepholes": True},
+}
+_COMMON = ("layer_norm", "clip", "learn_state", "recurrent_dropout", "weight_drop")
+OPTIONS["common"] = {key: value for name in _COMMON for key, value in OPTIONS[name].items()}
+OPTIONS["common-zoneout"] = OPTIONS["common"] | {"zoneout": 0.3}
+OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
+
+VARIED = {
+    f"{kind}-{name}": cell.varied(options)
+    for kind, cell in CELLS.items()
+    for name, options in OPTIONS.items()
+    if cell.takes(options)
+}
+
+I, H, K = 3, 4, 5  # sizes of the layers in LAYERS
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A layer to be made of any dtype, and what it reads: `features` floats a step, or symbols."""
+
+    make: Callable[[str], object]
+    features: int | None = I
+    symbols: int | None = None
+
+    def layer(self, dtype="float64", seed=0):
+        """A layer with parameters that are all random, biases included."""
+        return fill(self.make(dtype), seed)
+
+    def inputs(self, B, T, dtype="float64", symbols=None, seed=1):
+        """Floats (B, T, I), or symbols (B, T) where asked for or where it takes nothing else."""
+        rng = np.random.default_rng(seed)
+        if self.features is None if symbols is None else symbols:
+            return rng.integers(0, self.symbols, (B, T))
+        return rng.normal(size=(B, T, self.features)).astype(dtype)
+
+    @property
+    def kinds(self):
+        """The values of `symbols` that `inputs` can be asked for."""
+        return [k for k, size in ((False, self.features), (True, self.symbols)) if size]
+
+
+def _recurrent(**options):
+    return {
+        name: Subject(lambda dtype, make=make: make(I, H, dtype=dtype, **options), I, I)
+        for name, make in CELLS.items()
+    }
+
+
+def _seq(*layers):
+    return crnn.Sequential(list(layers))
+
+
+def _embedded(dtype):
+    options = {"dtype": dtype}
+    embedding, dropout = crnn.Embedding(K, H, **options), crnn.Dropout(0.4, seed=3)
+    return _seq(embedding, dropout, crnn.RNN(H, I, **options), crnn.LayerNorm(I, **options))
+
+
+def _stacked(dtype):
+    first = crnn.Bidirectional(crnn.LSTM(I, 2, dtype=dtype))
+    second = crnn.Residual(crnn.Bidirectional(crnn.GRU(4, 4, dtype=dtype), "sum"))
+    return _seq(first, _seq(second, crnn.LayerNorm(4, dtype=dtype)), crnn.Dense(4, 2, dtype=dtype))
+
+
+def _tied(dtype):
+    embedding = crnn.Embedding(K, H, dtype=dtype)
+    return _seq(embedding, crnn.GRU(H, H, dtype=dtype), crnn.TiedDense(embedding))
+
+
+def _pooled(how, dtype):
+    return _seq(crnn.GRU(I, H, dtype=dtype), crnn.Pool(how), crnn.Dense(H, 2, dtype=dtype))
+
+
+LAYERS = _recurrent()
+LAYERS |= {
+    name: Subject(lambda dtype, cell=cell: cell(I, H, dtype=dtype, seed=7), I, I)
+    for name, cell in VARIED.items()
+    if name.endswith(("-common-zoneout", "-all"))  # each alone: test_options.py, test_gradients.py
+}
+LAYERS |= {f"{name}-reverse": subject for name, subject in _recurrent(reverse=True).items()}
+LAYERS |= {
+    f"bidirectional-{merge}": Subject(
+        lambda dtype, merge=merge: crnn.Bidirectional(crnn.LSTM(I, H, dtype=dtype), merge), I, I
+    )
+    for merge in MERGES
+}
+LAYERS |= {
+    "dense": Subject(lambda dtype: crnn.Dense(I, K, dtype=dtype)),
+    "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
+    "embedding": Subject(lambda dtype: crnn.Embedding(K, H, dtype=dtype), None, K),
+    "dropout": Subject(lambda dtype: crnn.Dropout(0.3, seed=2)),
+    "dropout-variational": Subject(lambda dtype: crnn.Dropout(0.3, variational=True, seed=2)),
+    "layernorm": Subject(lambda dtype: crnn.LayerNorm(20, dtype=dtype), 20),
+    "residual": Subject(lambda dtype: crnn.Residual(crnn.JANET(I, I, dtype=dtype))),
+    "residual-dense": Subject(lambda dtype: crnn.Residual(crnn.Dense(I, I, dtype=dtype))),
+    "sequential": Subject(
+        lambda dtype: _seq(crnn.LSTM(I, H, dtype=dtype), crnn.Dense(H, 2, dtype=dtype)), I, I
+    ),
+    "sequential-embedded": Subject(_embedded, None, K),
+    "sequential-bidirectional": Subject(_stacked, I, I),
+}
+
+LAYERS |= {
+    f"pool-{how}": Subject(lambda dtype, how=how: _pooled(how, dtype), I, I) for how in POOLS
+}
+LAYERS |= {
+    "last-state": Subject(
+        lambda dtype: crnn.LastState(crnn.Bidirectional(crnn.LSTM(I, H, dtype=dtype), "sum")), I, I
+    ),
+    "tied": Subject(_tied, None, K),
+    "checkpointed": Subject(lambda dtype: crnn.Checkpointed(crnn.LSTM(I, H, dtype=dtype), 3), I, I),
+    "checkpointed-tied": Subject(lambda dtype: crnn.Checkpointed(_tied(dtype), 2), None, K),
+    "bidirectional-projected": Subject(
+        lambda dtype: crnn.Bidirectional(crnn.LSTM(I, H, proj_size=2, dtype=dtype)), I, I
+    ),
+}
+
+LAYERS |= {  # an embedding and the layer that reads it run as one
+    f"lookup-{name}": Subject(
+        lambda dtype, cell=cell: _seq(crnn.Embedding(K, I, dtype=dtype), cell(I, H, dtype=dtype)),
+        None,
+        K,
+    )
+    for name, cell in CELLS.items()
+}
+
+# Layers all of whose outputs past a row's end are 0; what others write there means nothing.
+RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
+
+# (name of a layer, whether it reads symbols), for pytest.mark.parametrize
+READINGS = [(name, symbols) for name, subject in LAYERS.items() for symbols in subject.kinds]
+READING_IDS = [f"{name}-{'symbols' if symbols else 'floats'}" for name, symbols in READINGS]
+every_reading = pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_cell = pytest.mark.parametrize("kind", CELLS)
