@@ -177,7 +177,7 @@ def test_the_bar_of_a_run_taken_up_again_goes_on(bars, known):
 # ------------------------------------------------------------------------------------- doctests
 
 
-@pytest.mark.parametrize("name", ["crnn.training", "crnn.data", "crnn.models.char_model"])
+@pytest.mark.parametrize("name", ["crnn.training.fitting", "crnn.data", "crnn.models.char_model"])
 def test_examples_in_the_documentation(name):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0
