@@ -27,9 +27,6 @@ ASAN_TESTS ?= tests/layers/recurrent/test_cells.py tests/layers/recurrent/test_o
 # defined (docs/architecture.md).
 TSAN_TESTS ?= tests/core/test_signals.py tests/core/test_threads.py -k 'not anew_while'
 
-# Tests that need the cores for themselves.
-ALONE := tests/test_paths.py
-
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
     -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
 C_FILES = $(shell find csrc benchmarks -name '*.[ch]' -not -path '*/build/*') \
@@ -52,7 +49,7 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan tsan clang fuzz neon bench tasks notebooks course lint format \
+.PHONY: help demo test build asan tsan clang fuzz neon bench paths tasks notebooks course lint format \
     wheel clean check
 .DEFAULT_GOAL := help
 
@@ -72,9 +69,7 @@ endif
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) test
 	@echo "Running the Python tests"
 ifeq ($(TESTS),)
-	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal --ignore=$(ALONE) $(PYTEST)
-	@echo "Running those that compare times, alone"
-	@$(BIN)/python -m pytest -q $(PYTEST) $(ALONE)
+	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal $(PYTEST)
 else
 	@$(BIN)/python -m pytest -q $(PYTEST) $(TESTS)
 endif
@@ -130,6 +125,9 @@ bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime an
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
+
+paths: build ## fail where an option, a length or a size is a cliff (5 minutes)
+	@$(BIN)/python benchmarks/paths.py --check
 
 tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
 	@$(BIN)/python benchmarks/tasks.py

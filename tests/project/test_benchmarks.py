@@ -1,5 +1,6 @@
-"""The page of the benchmarks, which two scripts write: neither takes the other's part away."""
+"""Benchmarks without a clock: the page that two scripts write, and what a check of ratios finds."""
 
+import paths
 import pytest
 from compare import write_page
 from measuring import between_marks, update
@@ -40,3 +41,59 @@ def test_a_part_without_its_end_is_not_overwritten(page):
     with pytest.raises(ValueError, match="substring"):
         update(page, "seq2seq", "| 1 |")
     assert page.read_text("utf-8") == text
+
+
+# ----------------------------------------------------------------------------- a check of ratios
+
+QUICK, SLOW, SHARED = (
+    paths.Path("quick", int, int, 1.1),
+    paths.Path("slow", int, int, 2.0),
+    paths.Path("shared", int, int, 0.5, cores=2),
+)
+
+
+@pytest.fixture
+def checked(monkeypatch, capsys, threads):
+    """A function: the exit code of a check of these paths, and the lines that it prints."""
+
+    def run(*given, ratios=(), free=2):
+        told, taken = iter(ratios), []
+
+        def ratio(path, rounds):
+            taken.append(path.name)
+            return next(told)
+
+        monkeypatch.setattr(paths, "KINDS", [lambda cell: iter(given)])
+        monkeypatch.setattr(paths, "ratio", ratio)
+        monkeypatch.setattr(paths, "free_cores", lambda wanted: wanted <= free)
+        code = paths.main(["--check", "--cells", "LSTM"])
+        return code, taken, capsys.readouterr().out.splitlines()[1:]
+
+    return run
+
+
+def test_ratios_within_their_bounds_are_taken_once(checked):
+    code, taken, lines = checked(QUICK, SLOW, ratios=[1.4 * 1.1, 2.5])
+    assert (code, taken) == (0, ["quick", "slow"])
+    assert lines[-1] == "0 beyond their bounds"
+
+
+def test_the_least_of_some_ratios_counts(checked):
+    code, taken, _ = checked(QUICK, ratios=[9.0, 3.0, 1.5])
+    assert (code, taken) == (0, ["quick"] * 3)
+
+
+def test_a_cliff_is_seen(checked):
+    code, taken, lines = checked(QUICK, SLOW, ratios=[1.0, 3.0, 2.9, 2.81, 4.0])
+    assert (code, taken) == (1, ["quick"] + ["slow"] * 4)
+    assert lines[1].split() == ["LSTM", "slow", "2.810", "2.800", "beyond"]
+    assert lines[-1] == "1 beyond their bounds"
+
+
+def test_what_needs_cores_that_others_use_is_left_out(checked):
+    code, taken, lines = checked(SHARED, QUICK, ratios=[1.0], free=1)
+    assert (code, taken) == (0, ["quick"])
+    assert lines[0].endswith("left out: 2 cores are not free")
+    code, _, lines = checked(SLOW, ratios=[3.0] * 4, free=0)
+    assert code == 0
+    assert lines[0].endswith("left out: others use the cores")
