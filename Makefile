@@ -49,7 +49,7 @@ NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
     dnf install gcc (Fedora) or xcode-select --install (macOS)
 
-.PHONY: help demo test build asan tsan clang fuzz neon bench paths tasks notebooks course lint format \
+.PHONY: help demo test smoke build asan tsan clang fuzz neon bench paths tasks notebooks course lint format \
     wheel clean check
 .DEFAULT_GOAL := help
 
@@ -73,6 +73,9 @@ ifeq ($(TESTS),)
 else
 	@$(BIN)/python -m pytest -q $(PYTEST) $(TESTS)
 endif
+
+smoke: build ## run a little of everything, for work in progress (half a minute)
+	@$(BIN)/python -m pytest -q -m smoke $(PYTEST)
 
 build: $(VENV)/test.stamp ## compile the core in place, for work on crnn itself
 	@$(BIN)/python setup.py --quiet build_ext --inplace

@@ -10,6 +10,7 @@ import crnn._core as _core
 
 pytest.register_assert_rewrite("support")  # before any of it is imported
 
+from support import smoke  # noqa: E402
 from support.tables import DTYPES  # noqa: E402
 
 settings.register_profile(
@@ -19,6 +20,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("crnn")
+
+
+@pytest.hookimpl(tryfirst=True)  # before any are left out
+def pytest_collection_modifyitems(config, items):
+    """Mark the smoke tests; test_smoke.py looks at what is idle in their table."""
+    config.stash[smoke.IDLE] = smoke.mark(items)
 
 
 @pytest.fixture(autouse=True, scope="session")
