@@ -1,4 +1,4 @@
-"""Wrong calls of the public face, as text: read by test_errors.py, which knows the names in them.
+"""Wrong calls of the public face, as text: read by wrong_calls.py, which knows the names in them.
 
 One or more calls, a line each, and under them, indented, the exception (or several, with |) and how
 its message begins, a regular expression. A message names the argument, says what was expected in
