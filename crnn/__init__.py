@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.diagnostics.gradcheck import gradcheck
     from crnn.diagnostics.watching import watch
     from crnn.generation.feedback import generate
-    from crnn.layers.base.layer import Layer
+    from crnn.layers.base.layer import Layer, Temporal
     from crnn.layers.compose.bidirectional import Bidirectional
     from crnn.layers.compose.checkpointed import Checkpointed
     from crnn.layers.compose.conditioned import Conditioned
@@ -74,6 +74,7 @@ __all__ = [
     "Seq2Seq",
     "Sequential",
     "TeacherForcing",
+    "Temporal",
     "TiedDense",
     "__version__",
     "callbacks",
@@ -101,7 +102,7 @@ _MODULES = {
     "diagnostics.gradcheck": ("gradcheck",),
     "diagnostics.watching": ("watch",),
     "generation.feedback": ("generate",),
-    "layers.base.layer": ("Layer",),
+    "layers.base.layer": ("Layer", "Temporal"),
     "layers.compose.bidirectional": ("Bidirectional",),
     "layers.compose.checkpointed": ("Checkpointed",),
     "layers.compose.conditioned": ("Conditioned",),

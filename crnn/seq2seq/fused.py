@@ -111,7 +111,7 @@ def _nested(decoder: Any, levels: Iterator[Any], kind: Callable[..., Any] = list
 
 
 def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:
-    """W_query as it lies in memory, and v, of `param_views` or `grad_views`, where there are any."""
+    """W_query as it lies in memory, and v: of `param_views` or `grad_views`; None without."""
     arrays = getattr(model.attention, what)
     W_query = arrays.get("W_query")
     return None if W_query is None else W_query.T, arrays.get("v")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from support.comparing import assert_same_bits
 from support.folders import for_programs
 from support.seq2seqs import KINDS, model_of

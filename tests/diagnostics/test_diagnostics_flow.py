@@ -12,7 +12,7 @@ import crnn._core as _core
 from crnn.diagnostics import gate_statistics, gradient_flow
 from crnn.diagnostics.gates import RANGES, gate_values
 from crnn.diagnostics.norms import norms
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from crnn.layers.base.tapes import kept_in
 from support.comparing import assert_close, assert_same_bits
 from support.displays import check_display

@@ -8,7 +8,7 @@ import pytest
 
 import crnn
 import crnn._core as _core
-from crnn.layers.base.streams import stream_of
+from crnn.layers.compose.streams import stream_of
 from support.comparing import assert_close
 from support.running import fill
 

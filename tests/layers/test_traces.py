@@ -5,7 +5,7 @@ import pytest
 
 import crnn
 import crnn._core as _core
-from crnn.layers.base.arguments import walk
+from crnn.layers.base.adapted import walk
 from crnn.layers.base.tapes import kept_in
 from support.comparing import assert_close, assert_same_bits
 from support.running import first_call, like

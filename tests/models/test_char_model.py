@@ -41,7 +41,7 @@ def test_every_cell_can_be_stacked(cell, embedding):
     K = len(set(TEXT))
     names = [type(layer).__name__ for layer in model.network.layers]
     assert names == ["Embedding"] * bool(embedding) + [CELLS[cell].__name__] * 2 + ["Dense"]
-    first, second = [layer for layer in model.network.layers if hasattr(layer, "stream")]
+    first, second = [layer for layer in model.network.layers if layer.has_state]
     assert (first.input_size, second.input_size) == (embedding or K, 7)
     assert first.seed != second.seed
     logits, _ = model.network(model.vocabulary.encode("the cat")[None])

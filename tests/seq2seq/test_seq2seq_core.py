@@ -17,7 +17,7 @@ from support.seq2seqs import KINDS, ends, model_of
 from support.tables import CELLS
 
 B, S, T, K = 7, 5, 6, 9
-LOWERED = [name for name in KINDS if fused.runs(model_of(name))]
+LOWERED = [name for name in KINDS if fused.levels_of(model_of(name))]
 OPTIONS = {
     "plain": {},
     "recurrent dropout": {"recurrent_dropout": 0.3},
@@ -93,7 +93,7 @@ def symbols_of(B, S, T, seed=2):
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_with_its_noise(cell, option, step_by_step):
     model, inputs = stacked_model(cell, **OPTIONS[option]), symbols_of(B, S, T)
-    assert fused.draws(model) == (option not in ("plain", "layer norm", "learned"))
+    assert fused.draws(fused.levels_of(model)) == (option not in ("plain", "layer norm", "learned"))
     lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
     found, tape = gradients(model, inputs, call=2, **lengths)
     shapes = tape.decoder[0].h.shape, tape.decoder[1][-1].h.shape

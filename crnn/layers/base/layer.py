@@ -422,7 +422,19 @@ class Layer(Counting):
         return other
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
-        """Give all parameters another type, in place, and set the gradients to zero."""
+        """Give all parameters another type, in place, and set the gradients to zero.
+
+        Here those that are attributes of the layer, or in dictionaries that are.
+        """
+        params = {id(array) for array in self.param_views.values()}
+        grads = {id(array) for array in self.grad_views.values()}
+        held = [self.__dict__, *(one for one in vars(self).values() if isinstance(one, dict))]
+        for names in held:
+            for name, value in names.items():
+                if id(value) in params:
+                    names[name] = value.astype(dtype)
+                elif id(value) in grads:
+                    names[name] = np.zeros_like(value, dtype=dtype)
 
     def __setstate__(self, state: Any) -> None:
         """Take up what was pickled or copied; parameters that cannot be written are copied."""

@@ -138,7 +138,7 @@ def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row
         yield Row(name, repr(layer), str(_output(layer, given)), count, size, cost)
         return
     if not layer.stages:
-        label = f"{type(layer).__name__}({_options(layer)})"
+        label = f"{repr(layer).partition('(')[0]}({_options(layer)})"
         yield Row(name, label, str(_output(layer, given)), None, None, None)
     for place, part in layer.parts.items():
         read = _Output(None, False) if place in layer.once else given

@@ -78,19 +78,21 @@ class TiedDense(WithParameters):
         return self.embedding.dtype
 
     @property
-    def shares_weights_of(self) -> Embedding:
-        """The embedding."""
-        return self.embedding
+    def shares_weights_of(self) -> Embedding | None:
+        """The embedding; None while the layer waits for it."""
+        return vars(self).get("embedding")
 
     @property
-    def input_size(self) -> int:
+    def input_size(self) -> int | None:
         """Features of a vector of the embedding."""
-        return self.embedding.size
+        shared = self.shares_weights_of
+        return None if shared is None else shared.size
 
     @property
-    def output_size(self) -> int:
+    def output_size(self) -> int | None:
         """K."""
-        return self.embedding.K
+        shared = self.shares_weights_of
+        return None if shared is None else shared.K
 
     @property
     def multiply_adds(self) -> int:

@@ -1,5 +1,7 @@
 """Errors that are raised inside compositions name the layer, by its place and its repr."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -142,10 +144,20 @@ def test_the_direction_whose_state_does_not_fit_is_named():
     assert not np.any(model.grads["forward.b"])
 
 
-def test_the_commonest_mistake_says_where_it_is():
-    model = crnn.Sequential([crnn.Bidirectional(crnn.LSTM(3, 8)), crnn.Dense(8, 4)])
-    first, second = model.layers
-    where = f"in layers[1], {second!r}, which follows {first!r}"
+def test_the_commonest_mistake_is_refused_by_the_constructor():
+    first, second = crnn.Bidirectional(crnn.LSTM(3, 8)), crnn.Dense(8, 4)
+    message = (
+        f"layers[1]: expected a layer that reads the 16 features of {first!r}, "
+        f"got {second!r}, which reads 8"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        crnn.Sequential([first, second])
+
+
+def test_a_mistake_that_no_constructor_sees_says_where_it_is():
+    model = crnn.Sequential([crnn.Bidirectional(crnn.LSTM(3, 8)), crnn.Dense(16, 4)])
+    model.layers[1] = second = crnn.Dense(8, 4)
+    where = f"in layers[1], {second!r}, which follows {model.layers[0]!r}"
     for way in (model, model.forward):
         with pytest.raises(ValueError, match=r"^x: expected floats of shape \(B, T, I=8\) .*16\)"):
             way(X)
@@ -177,7 +189,8 @@ def test_both_parts_of_a_conditioned_layer_are_named():
 
 
 def test_the_parts_of_a_model_of_two_sequences_are_named():
-    encoder = crnn.Sequential([crnn.GRU(3, 5), crnn.Dense(4, 5)])
+    encoder = crnn.Sequential([crnn.GRU(3, 5), crnn.Dense(5, 5)])
+    encoder.layers[1] = crnn.Dense(4, 5)
     (inner, outer) = notes_of(crnn.Seq2Seq, encoder, crnn.GRU(3, 5))
     first, second = encoder.layers
     assert inner == f"in layers[1], {second!r}, which follows {first!r}"

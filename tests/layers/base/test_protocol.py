@@ -1,0 +1,325 @@
+"""What layers answer about themselves, and what compositions make of it."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.compose.bidirectional import AnyBidirectional
+from support.comparing import assert_close, assert_same_bits
+from support.running import leaves
+from support.tables import LAYERS, READING_IDS, READINGS
+
+B, T, I, H = 3, 7, 3, 4
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(B, T, I))
+ENDS = [7, 4, 0]
+
+
+# ------------------------------------------------------------------- what every layer answers
+
+
+@pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
+def test_answers_are_what_the_layer_does(name, symbols):
+    subject = LAYERS[name]
+    layer, x = subject.layer(), subject.inputs(B, T, symbols=symbols)
+    y, state = layer(x)
+    assert layer.keeps_time == (y.ndim == 3)
+    assert layer.has_state == bool(leaves(state))
+    assert layer.output_size in (None, y.shape[-1])
+    assert layer.output_size is not None or layer.keeps_features
+    if symbols:
+        assert layer.symbols == subject.symbols
+    else:
+        assert layer.input_size in (None, x.shape[-1])
+        assert not layer.keeps_features or y.shape[-1] == x.shape[-1]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_receptive_field_is_what_a_step_depends_on(name):
+    layer, x = LAYERS[name].layer(), LAYERS[name].inputs(1, T)
+    if not layer.keeps_time:
+        return
+    y, there = layer(x)[0], np.zeros((T, T), bool)  # whether y of a step depends on x of another
+    for step in range(T):
+        other = x.copy()
+        other[:, step] = (other[:, step] + 1) % LAYERS[name].symbols if x.ndim < 3 else 3
+        there[:, step] = (layer(other)[0] != y).any(axis=(0, 2))
+    if layer.receptive_field == 1:
+        assert not there[~np.eye(T, dtype=bool)].any()
+    else:
+        assert there[-1, 0] or there[0, -1]
+    assert there[0, 1:].any() == layer.reads_backwards
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_reads_backwards_has_no_stream(name):
+    layer = LAYERS[name].layer()
+    reversed_part = any(getattr(part, "reverse", False) for _, part in walk(layer))
+    assert layer.reads_backwards == reversed_part
+    if layer.reads_backwards or not layer.keeps_time:
+        with pytest.raises(ValueError, match="layer: expected one that runs step by step"):
+            crnn.layers.compose.streams.stream_of(layer, 2, None)
+    else:
+        stream, x = layer.stream(B), LAYERS[name].inputs(B, T)
+        steps = np.stack([stream.step(x[:, t]) for t in range(T)], axis=1)
+        assert_close(steps, layer(x)[0], 1e-12)
+
+
+def test_a_layer_answers_nothing_by_itself():
+    class Plain(crnn.Layer):
+        def forward(self, x, state=None):
+            return x, None, None
+
+        def backward(self, tape, dy, dstate=None):
+            return dy, None
+
+    plain = Plain()
+    assert (plain.input_size, plain.output_size, plain.symbols, dict(plain.parts)) == (
+        None,
+        None,
+        None,
+        {},
+    )
+    assert (plain.keeps_time, plain.has_state, plain.reads_backwards) == (True, False, False)
+    assert plain.receptive_field == np.inf
+    plain.input_size = 3  # as an attribute of an instance
+    assert plain.input_size == 3
+
+
+# ---------------------------------------------------------------------------------- widths
+
+
+@pytest.mark.parametrize(
+    ("layers", "place", "width", "reads"),
+    [
+        ([crnn.LSTM(3, 8), crnn.Dense(7, 4)], 1, 8, 7),
+        ([crnn.Bidirectional(crnn.LSTM(3, 8)), crnn.Dense(8, 4)], 1, 16, 8),
+        ([crnn.Bidirectional(crnn.LSTM(3, 8), "sum"), crnn.GRU(16, 4)], 1, 8, 16),
+        ([crnn.LSTM(3, 8, proj_size=5), crnn.Dropout(0.5), crnn.Dense(8, 4)], 2, 5, 8),
+        ([crnn.Embedding(9, 5), crnn.GRU(4, 4)], 1, 5, 4),
+        ([crnn.GRU(3, 8), crnn.Pool("mean"), crnn.Dense(4, 4)], 2, 8, 4),
+        ([crnn.LastState(crnn.Bidirectional(crnn.GRU(3, 8))), crnn.Dense(8, 2)], 1, 16, 8),
+        ([crnn.Sequential([crnn.GRU(3, 8), crnn.Dropout(0.1)]), crnn.LayerNorm(9)], 1, 8, 9),
+        ([crnn.Residual(crnn.GRU(3, 3)), crnn.RNN(4, 2)], 1, 3, 4),
+        ([crnn.Checkpointed(crnn.GRU(3, 3), 2), crnn.RNN(4, 2)], 1, 3, 4),
+        ([crnn.Conditioned(crnn.GRU(3, 3), crnn.Dense(2, 3)), crnn.RNN(4, 2)], 1, 3, 4),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(layers, place, width, reads):
+    message = (
+        rf"layers\[{place}\]: expected a layer that reads the {width} features of "
+        rf".*{type(layers[0]).__name__}.*got {type(layers[place]).__name__}.*, which reads {reads}$"
+    )
+    if place > 1:
+        message = message.replace(rf".*{type(layers[0]).__name__}", "")
+    with pytest.raises(ValueError, match=message):
+        crnn.Sequential(layers)
+
+
+def test_widths_of_a_class_that_overrides_forward_are_not_relied_on():
+    class Twice(crnn.Dense):
+        def forward(self, x, state=None, **options):
+            y, _, tape = super().forward(x, state, **options)
+            return np.concatenate([y, y], axis=-1), None, tape
+
+    model = crnn.Sequential([Twice(I, H, dtype="float64"), crnn.Dense(2 * H, 2, dtype="float64")])
+    assert model(X)[0].shape == (B, T, 2)
+
+
+# ------------------------------------------------------------------------------- the plan
+
+
+def doubled(layer):
+    """A forward of its own, for one object."""
+    own = type(layer).forward
+
+    def forward(*args, **kwargs):
+        y, *others = own(layer, *args, **kwargs)
+        return (2 * y, *others)
+
+    return forward
+
+
+def last_two(kind="dense"):
+    return crnn.GRU(I, H, dtype="float64", seed=1), crnn.Dense(H, 2, dtype="float64", seed=2)
+
+
+def test_a_forward_that_is_replaced_is_noticed(monkeypatch):
+    model = crnn.Sequential([*last_two()])
+    y = model.forward(X)[0]
+    model.layers[1].forward = doubled(model.layers[1])
+    assert_close(model.forward(X)[0], 2 * y, 1e-15)
+    assert_close(model(X)[0], 2 * y, 1e-15)
+    del model.layers[1].forward
+    assert_same_bits(model.forward(X)[0], y)
+    original = crnn.Dense.forward
+    monkeypatch.setattr(
+        crnn.Dense, "forward", lambda self, *a, **k: (0 * original(self, *a, **k)[0], None, None)
+    )
+    assert not model.forward(X)[0].any()
+
+
+def test_an_embedding_with_a_forward_of_its_own_does_not_run_as_one_with_the_next():
+    def made():
+        options = {"dtype": "float64"}
+        return crnn.Embedding(5, I, seed=1, **options), crnn.GRU(I, H, seed=2, **options)
+
+    x = RNG.integers(0, 5, (B, T))
+    embedding, layer = made()
+    model = crnn.Sequential([embedding, layer])
+    y = model.forward(x)[0]
+    embedding.forward = doubled(embedding)
+    expected = layer.forward(2 * embedding.params["W"][x])[0]
+    assert_close(model.forward(x)[0], expected, 1e-12)
+    del embedding.forward
+    layer.forward = doubled(layer)
+    assert_close(model.forward(x)[0], 2 * y, 1e-12)
+
+
+def test_layers_that_are_replaced_appended_or_removed_are_noticed():
+    first, second = last_two()
+    model = crnn.Sequential([first, second])
+    y = model.forward(X)[0]
+    model.layers.append(crnn.Dense(2, 5, dtype="float64", seed=3))
+    assert model.forward(X)[0].shape == (B, T, 5)
+    assert list(model.parts) == ["0", "1", "2"]
+    del model.layers[2]
+    assert_same_bits(model.forward(X)[0], y)
+    model.layers[1] = crnn.Pool("last")
+    assert not model.keeps_time
+    assert model.forward(X)[0].shape == (B, H)
+    model.layers = [second]
+    assert model.forward(np.zeros((B, T, H)))[0].shape == (B, T, 2)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_run_their_own_layers(copied):
+    for model in (
+        crnn.Sequential([*last_two()]),
+        crnn.Residual(crnn.GRU(I, I, dtype="float64", seed=1)),
+        crnn.Conditioned(last_two()[0], crnn.Dense(2, H, dtype="float64", seed=3)),
+    ):
+        x = (X, np.ones((B, 2))) if isinstance(model, crnn.Conditioned) else X
+        y = model.forward(x)[0]
+        other = copied(model)
+        assert_same_bits(other.forward(x)[0], y)
+        for array in other.params.values():
+            array[...] = 0
+        assert_same_bits(model.forward(x)[0], y)
+        assert not np.array_equal(other.forward(x)[0], y)
+
+
+# ------------------------------------------------------------- layers that are no crnn.Layer
+
+
+class Duck:
+    """y = 2 x."""
+
+    keeps_features = True
+
+    def __init__(self):
+        self.params, self.grads, self.heard = {}, {}, []
+
+    def forward(self, x, state=None, *, lengths=None, training=True):
+        self.heard.append(lengths)
+        return 2 * x, None, None
+
+    def __call__(self, x, state=None, **options):
+        return self.forward(x, state, training=False, **options)[:2]
+
+    def backward(self, tape, dy, dstate=None):
+        return 2 * dy, None
+
+
+def test_a_layer_of_another_maker_runs_in_compositions():
+    duck = Duck()
+    first, second = last_two()
+    model = crnn.Sequential([duck, first, duck, second])
+    assert model.layers[0] is duck
+    assert (model.input_size, model.output_size) == (I, 2)
+    assert crnn.gradcheck(model, X, lengths=ENDS).ok
+    assert_same_bits(model(X)[0], second(2 * first(2 * X)[0])[0])
+    assert duck.heard[-1] is None
+    assert layer_of(duck).keeps_features
+    with pytest.raises(ValueError, match=r"layers\[2\]: expected a layer that reads the 4 feat"):
+        crnn.Sequential([first, duck, crnn.Dense(5, 1)])
+
+
+# --------------------------------------------------------- any layer in Bidirectional
+
+
+class Wrapped(crnn.Temporal):
+    """A layer of the core as a class of Python's has it, without an option to read backwards."""
+
+    def __init__(self, cell="LSTM", seed=0):
+        self.cell, self.seed = cell, seed
+        self.own = getattr(crnn, cell)(I, H, dtype="float64", seed=seed)
+        self.input_size, self.output_size = I, H
+
+    config = property(lambda self: {"cell": self.cell, "seed": self.seed})
+    param_views = property(lambda self: self.own.param_views)
+    grad_views = property(lambda self: self.own.grad_views)
+
+    def forward(self, x, state=None, *, lengths=None, mask=None, resets=None, training=True):
+        steps = {"lengths": lengths, "mask": mask, "resets": resets}
+        return self.own.forward(x, state, training=training, **steps)
+
+    def backward(self, tape, dy, dstate=None):
+        return self.own.backward(tape, dy, dstate)
+
+
+MARKS = {
+    "plain": {},
+    "lengths": {"lengths": ENDS},
+    "mask": {"mask": RNG.random((B, T)) < 0.6},
+    "resets": {"resets": RNG.random((B, T)) < 0.4, "lengths": ENDS},
+}
+
+
+@pytest.mark.parametrize("marks", MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("merge", ["concat", "sum", "mean", "mul"])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_both_directions_of_any_layer_are_those_of_the_core(cell, merge, marks):
+    mine = crnn.Bidirectional(Wrapped(cell, 5), merge)
+    core = crnn.Bidirectional(getattr(crnn, cell)(I, H, dtype="float64", seed=5), merge)
+    assert isinstance(mine, AnyBidirectional)
+    assert isinstance(mine, crnn.Bidirectional)
+    assert (mine.input_size, mine.output_size) == (core.input_size, core.output_size)
+    assert list(mine.params) == list(core.params)
+    assert_same_bits(dict(mine.params), dict(core.params))
+    (y, end, tape), (y2, end2, tape2) = mine.forward(X, **marks), core.forward(X, **marks)
+    assert_close(y, y2, 1e-14)
+    dy = RNG.normal(size=y.shape)
+    found, expected = mine.backward(tape, dy, end), core.backward(tape2, dy, end2)
+    for name, array in leaves((end, found, dict(mine.grads))).items():
+        assert_close(array, leaves((end2, expected, dict(core.grads)))[name], 1e-13, name)
+    assert_close(mine(X, **marks)[0], y, 1e-15)
+
+
+def test_both_directions_of_any_layer_are_a_layer_like_others(tmp_path):
+    mine = crnn.Bidirectional(Wrapped(seed=3), "mul")
+    assert repr(mine) == "Bidirectional(Wrapped(seed=3), merge='mul')"
+    assert crnn.gradcheck(mine, X, lengths=ENDS).ok
+    crnn.save(tmp_path / "model.npz", mine)
+    for other in (
+        crnn.load(tmp_path / "model.npz", classes={"Wrapped": Wrapped}),
+        copy.deepcopy(mine),
+        pickle.loads(pickle.dumps(mine)),
+    ):
+        assert_same_bits(other(X)[0], mine(X)[0])
+
+    class Backwards(Wrapped):
+        reads_backwards = True
+
+    with pytest.raises(ValueError, match="layer: expected one that reads forwards"):
+        crnn.Bidirectional(Backwards())
+    with pytest.raises(ValueError, match=r"merge: expected 'concat', .*, got 'min'"):
+        crnn.Bidirectional(Wrapped(), "min")
+    with pytest.raises(TypeError, match=r"layer: expected a recurrent layer .*, got Dense"):
+        crnn.Bidirectional(crnn.Dense(2, 2))
+    y, state = crnn.LastState(mine)(X, lengths=ENDS)
+    assert y.shape == (B, H)
