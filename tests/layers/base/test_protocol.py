@@ -321,5 +321,5 @@ def test_both_directions_of_any_layer_are_a_layer_like_others(tmp_path):
         crnn.Bidirectional(Wrapped(), "min")
     with pytest.raises(TypeError, match=r"layer: expected a recurrent layer .*, got Dense"):
         crnn.Bidirectional(crnn.Dense(2, 2))
-    y, state = crnn.LastState(mine)(X, lengths=ENDS)
+    y, _ = crnn.LastState(mine)(X, lengths=ENDS)
     assert y.shape == (B, H)
