@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.adapted import class_of, layer_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.summary import summarize
 
@@ -143,7 +143,7 @@ class _Builder:
         self.rows.append(row._replace(time=self._time))
 
     def _row(self, place: str, layer: Any, note: str) -> Row:
-        name = type(layer).__name__
+        name = class_of(layer).__name__
         states = _states(layer)
         notes = list(_lines(f"{key} {_shown(array.shape)}" for key, array in layer.params.items()))
         if len(notes) > _MOST:

@@ -94,7 +94,7 @@ class Seq2Seq(Seq2SeqParts):
     """
 
     if not TYPE_CHECKING:
-        trained_through, once = "crnn.TeacherForcing", ("bridge",)
+        trained_through, once, has_state = "crnn.TeacherForcing", ("bridge",), False
 
     # ------------------------------------------------------------------------------ running it
 

@@ -85,7 +85,7 @@ class TeacherForcing(Composition):
     _leading = ("model",)
 
     if not TYPE_CHECKING:
-        sequence_input = 1
+        sequence_input, has_state, once = 1, False, ("bridge",)
 
     def __init__(
         self,

@@ -308,8 +308,9 @@ class Trainer(Snapshots):
                 raise FloatingPointError(self._blame(f"the loss is {loss}", item))
             steps, weight = weigh(value, walk.y, item)
             self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
-        except BaseException:
+        except BaseException as error:
             self._drop()
+            error.add_note(f"in data, item {place.item}")
             raise
         self._gathered = Gathered(
             dy=dy,

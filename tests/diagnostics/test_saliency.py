@@ -246,7 +246,9 @@ def test_symbols_of_an_unknown_reader_are_occluded():
     model, x = symbols_model(), (symbols(), symbols(seed=2, steps=4))
     whole = crnn.Seq2Seq(fill(seq(embedding(), gru())), gru(), target_symbols=K, attention="dot",
                          input_feeding=False, dtype="float64", seed=3)  # fmt: skip
-    with pytest.raises(ValueError, match=r"x: expected floats, .* Seq2Seq reads, got integers"):
+    with pytest.raises(
+        ValueError, match=r"x: expected floats, .* TeacherForcing reads, got integers"
+    ):
         input_saliency(crnn.TeacherForcing(whole, seed=0), x)
     found = input_saliency(model, x, array=1, step=2, method="occlusion")
     assert (found.values > 0).tolist() == [True, True, True, False]

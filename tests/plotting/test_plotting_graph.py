@@ -268,7 +268,8 @@ def test_what_reads_two_sequences():
     )
     for one in (model, crnn.TeacherForcing(model)):
         with pytest.raises(
-            ValueError, match=r"model: expected a layer that reads one sequence, got a Seq2Seq"
+            ValueError,
+            match=rf"model: expected a layer that reads one sequence, got a {type(one).__name__}",
         ):
             plotting.unfolded(one)
     assert words(plotting.unfolded(model.encoder))["GRU"] == 6

@@ -396,8 +396,9 @@ def test_fit_says_what_is_wrong(names):
         fit(((source, target), target), tbptt=(2, 2))
     with pytest.raises(ValueError, match=r"mask: expected none, the forward of TeacherForcing"):
         fit(((source, target), target, None, {"mask": np.ones((3, 4), bool)}))
-    with pytest.raises(TypeError, match=r"^data: item 0: x: expected the tuple"):
+    with pytest.raises(TypeError, match=r"^x: expected the tuple") as caught:
         fit((source, target))
+    assert caught.value.__notes__ == ["in data, item 0"]
     with pytest.raises(ValueError, match=r"^layer: expected one that reads forwards"):
         fit(((source, target), target), checkpoint_every=2)
     with pytest.raises(TypeError, match=r"^model: expected .* wrap it in crnn.TeacherForcing"):

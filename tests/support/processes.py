@@ -23,7 +23,7 @@ def exercise(name, rounds):
     y, end, tape = layer.forward(x)
     dy, dend = like((y, end), np.random.default_rng(0))
     symbols = np.zeros((B, T), int)
-    stream = layer.stream(B) if hasattr(layer, "stream") else None
+    stream = layer.stream(B) if layer.has_state and not layer.reads_backwards else None
     watched = {"layer": layer, "x": x, "lengths": lengths, "dy": dy, "wrong": wrong}
     watched |= {"symbols": symbols, "y": y, "tape": tape} | leaves({"end": end, "dend": dend})
     watched |= {str(one): one for one in (type(tape), type(stream), type(layer))}

@@ -26,7 +26,7 @@ CASES = {
     "layers/base/test_calls.py": ["test_each_training_call_draws_anew*"],
     "layers/base/test_layer_objects.py": ["test_copies[float32-pickle-2-*]"],
     "layers/base/test_parameters.py": ["test_a_step_of_descent_as_it_is_written*"],
-    "layers/base/test_places.py": ["test_the_commonest_mistake_says_where_it_is"],
+    "layers/base/test_places.py": ["test_a_mistake_that_no_constructor_sees_says_where_it_is"],
     "layers/base/test_summary.py": ["test_shapes_are_those_of_a_run"],
     "layers/compose/test_checkpointed.py": ["test_a_composition[lengths-4]"],
     "layers/compose/test_compositions.py": [

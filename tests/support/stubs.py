@@ -28,6 +28,7 @@ class Leaky(Recurrent):
 
     def __init__(self, size, seed=0, noise=0.0):
         self.size, self.seed, self.noise, self.reverse = size, seed, noise, False
+        self.input_size = self.output_size = size
         rng = np.random.default_rng(seed)
         self._params = {name: rng.uniform(0.5, 1.5, size) for name in "wu"}
         self._grads = {name: np.zeros(size) for name in "wu"}

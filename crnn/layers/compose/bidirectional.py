@@ -60,8 +60,7 @@ class Bidirectional(_core.Bidirectional, Composition):
 
     _leading = ("layer",)
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Bidirectional:
-        layer = args[0] if args else kwargs.get("layer")
+    def __new__(cls, layer: Any = None, merge: str = "concat") -> Bidirectional:
         if cls is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
             return super().__new__(AnyBidirectional)
         return super().__new__(cls)

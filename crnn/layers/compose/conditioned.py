@@ -144,6 +144,9 @@ class Conditioned(Wrapper):
             dfixed, _ = back_in(self, "init", tape.init, np.concatenate(flat, axis=1))
         return (dx, dfixed), dstart
 
+    def check_steps_forward(self) -> None:
+        self.inner.check_steps_forward()
+
     def stream(self, batch: int = 1, state: Any = None) -> Any:
         """The layer one step at a time, from a state that `fixed` is already in.
 

@@ -196,7 +196,8 @@ class Pointwise(Layer):
             dx = self._rows_back(tape.memory, rows)
         if dx is not None:
             lead = tape.shape[:-1]
-            dx = dx.reshape(*lead, -1) if tape.valid is None else _place(dx, lead, tape.valid)
+            shape = (*lead, dx.shape[-1])
+            dx = dx.reshape(shape) if tape.valid is None else _place(dx, lead, tape.valid)
         return dx, None
 
     def check_backward(self, tape: Any, dstate: Any) -> None:

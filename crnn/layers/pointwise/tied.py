@@ -108,7 +108,8 @@ class TiedDense(WithParameters):
         ValueError
             If no Sequential with the embedding is: its W would be lost.
         """
-        for place, part in walk(_described.get()):
+        model = _described.get()
+        for place, part in () if model is None else walk(model):
             if part is self.embedding:
                 return {"embedding": place, "bias": self.bias}
         raise ValueError(

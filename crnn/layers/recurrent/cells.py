@@ -94,8 +94,8 @@ class Recurrent(Temporal):
 
     @property
     def symbols(self: Any) -> int | None:
-        """I: integers stand for their one-hot rows."""
-        return int(self.input_size)
+        """I, where the core computes: integers stand for their one-hot rows."""
+        return int(self.input_size) if isinstance(self, _core.Recurrent) else None
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
         return self, np.eye(self.symbols or 0)[symbols]

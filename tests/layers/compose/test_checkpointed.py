@@ -236,7 +236,7 @@ def test_what_the_caller_edits_does_no_harm():
             "1.layer",
         ),
         (crnn.Pool(), None),
-        (crnn.Residual(crnn.Sequential([crnn.LSTM(F, F), crnn.Pool()])), "layer"),
+        (crnn.Residual(crnn.Sequential([crnn.LSTM(F, F), crnn.Pool()])), "layer.1"),
         (crnn.Conditioned(crnn.LSTM(F, F), crnn.Dense(F, 2 * F)), None),
     ],
     ids=["reverse", "bidirectional", "reverse-inside", "pool", "pool-inside", "conditioned"],

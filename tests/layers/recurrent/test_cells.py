@@ -375,7 +375,9 @@ def test_tables_are_complete():
     classes = {cls for cls in Layer.registry.values() if cls.__module__.startswith("crnn.layers")}
     made = {type(part) for subject in LAYERS.values() for part in parts_of(subject.make("float32"))}
     shown = {cls for cls in classes if getattr(crnn, cls.__name__, None) is cls}
-    assert shown - {Layer, crnn.Conditioned} <= made  # whose input is a pair: test_conditioned.py
+    assert (
+        shown - {Layer, crnn.Temporal, crnn.Conditioned} <= made
+    )  # whose input is a pair: test_conditioned.py
     for kind, cell in CELLS.items():
         varied = {
             name for other in VARIED.values() if other.layer is cell.layer for name in other.options
