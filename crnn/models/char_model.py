@@ -17,7 +17,9 @@ from crnn.callbacks import Callback, OneCycle, Progress
 from crnn.callbacks.history import History
 from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
+from crnn.generation.feedback import generate
 from crnn.layers.base.layer import Layer
+from crnn.layers.base.streams import stream_of
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
@@ -25,7 +27,6 @@ from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import cell_classes
 from crnn.losses import cross_entropy
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary
-from crnn.models.sampling import Sampler
 from crnn.optim import Adam
 from crnn.storage import archive
 from crnn.storage import models as storage_models
@@ -271,16 +272,48 @@ class CharModel(InFolder):
         str
             `prime` and what follows it.
         """
-        return Sampler(self.vocabulary, self.network, self.lines).text(
-            prime, length, temperature, check_seed(seed)
-        )
+        return self._write(prime, 1, length, temperature, check_seed(seed))[0]
 
     def invent(
         self, count: int, length: int, *, temperature: float | None = 1.0, seed: int
     ) -> list[str]:
         """Return `count` texts of a seed, each of at most `length` characters, without a prime."""
-        sampler = Sampler(self.vocabulary, self.network, self.lines)
-        return [sampler.text("", length, temperature, seed, number) for number in range(count)]
+        return self._write("", count, length, temperature, seed)
+
+    def _write(
+        self, prime: str, count: int, length: int, temperature: float | None, seed: int
+    ) -> list[str]:
+        """Return texts that begin with `prime`; each has random numbers of its own."""
+        if length < 0:
+            raise ValueError(f"length: expected at least 0, got {length}")
+        *before, last = self.vocabulary.encode(self._start(prime))
+        stream = stream_of(self.network, count, None)
+        for symbol in before:  # a whole sequence at once is rounded otherwise
+            stream.step(np.full(count, symbol))
+        written = generate(
+            self.network,
+            np.full(count, last),
+            max(1, length),
+            state=stream.state,
+            stop=self._end if self.lines else None,
+            temperature=temperature,
+            seed=seed,
+        )[:, :length]
+        texts = [row[row != self._end] if self.lines else row for row in written]
+        return [prime + self.vocabulary.decode(text) for text in texts]
+
+    def _start(self, prime: str) -> str:
+        """Return what the network reads before it writes: at least one symbol."""
+        if self.lines:
+            return END_OF_LINE + prime
+        return prime or (
+            END_OF_LINE if END_OF_LINE in self.vocabulary else self.vocabulary.symbols[0]
+        )
+
+    @property
+    def _end(self) -> int:
+        """The number of the symbol that ends a line."""
+        return int(self.vocabulary.encode(END_OF_LINE)[0])
 
     def _tree(self) -> dict[str, Any]:
         network = storage_models.model_tree(self.network)

@@ -217,6 +217,7 @@ def test_any_network_can_write():
 def test_a_line_ends_where_the_model_ends_it(liner):
     lines = liner.invent(200, 30, temperature=0.5, seed=1)
     assert lines == liner.invent(200, 30, temperature=0.5, seed=1)
+    assert lines[:7] == liner.invent(7, 30, temperature=0.5, seed=1)
     assert len(set(lines)) > 5
     assert sum(line in lines_of(NAMES) for line in lines) > 100
     assert not any("\n" in line for line in lines)
@@ -232,8 +233,8 @@ def test_a_line_ends_where_the_model_ends_it(liner):
     [
         ({"prime": "?"}, "text: expected symbols of the vocabulary, got '\\?'"),
         ({"length": -1}, "length: expected at least 0, got -1"),
-        ({"temperature": -1}, "temperature: expected a finite number from 0 up, got -1"),
-        ({"temperature": math.nan}, "temperature: expected a finite number from 0 up, got nan"),
+        ({"temperature": -1}, "temperature: expected a finite number of at least 0, got -1"),
+        ({"temperature": math.nan}, "temperature: expected a finite number of at least 0, got nan"),
         ({"seed": -1}, "seed: "),
     ],
 )
