@@ -53,10 +53,12 @@ class TranslationProgress(Progress):
     ----------
     exact : ExactMatch
         A callback of the same run that is told before this one.
+    glimpse : callable, optional
+        As for `Progress`.
     """
 
-    def __init__(self, exact: ExactMatch) -> None:
-        super().__init__(unit="symbol")
+    def __init__(self, exact: ExactMatch, glimpse: Callable[[], str] | None = None) -> None:
+        super().__init__(unit="symbol", glimpse=glimpse)
         self._exact = exact
 
     def line(self, run: Run) -> str:

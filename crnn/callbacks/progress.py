@@ -1,6 +1,7 @@
 """The progress of a run: a bar, or a line after each epoch."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from crnn.callbacks.base import Callback
@@ -16,6 +17,9 @@ class Progress(Callback):
         What the steps are called.
     label, scale : str, float
         What the loss is called, and what it is multiplied by.
+    glimpse : callable, optional
+        ``glimpse()`` returns a line to print after each epoch, below the figures, which are then
+        printed beside the bar as well: a text that the model writes, say.
 
     Notes
     -----
@@ -23,8 +27,14 @@ class Progress(Callback):
     from the start; else once the first epoch is over.
     """
 
-    def __init__(self, unit: str = "step", label: str = "loss", scale: float = 1.0) -> None:
-        self.unit, self.label, self.scale = unit, label, scale
+    def __init__(
+        self,
+        unit: str = "step",
+        label: str = "loss",
+        scale: float = 1.0,
+        glimpse: Callable[[], str] | None = None,
+    ) -> None:
+        self.unit, self.label, self.scale, self.glimpse = unit, label, scale, glimpse
         self._epoch_steps: int | None = None
         self._bar: Any = None
         self._last = 0  # steps of the epoch, at its last update
@@ -60,10 +70,12 @@ class Progress(Callback):
         self._last = run.position.steps
 
     def on_epoch(self, run: Run) -> None:
-        """Print the epoch's figures where there is no bar to show them."""
-        if self._bar is None:
+        """Print the epoch's figures where there is no bar to show them, and the glimpse."""
+        if self._bar is None or self.glimpse is not None:
             self.write(self.line(run))
-        elif self._epoch_steps is None:
+        if self.glimpse is not None:
+            self.write(f"    {self.glimpse()}")
+        if self._bar is not None and self._epoch_steps is None:
             self._learn_total(run)
 
     def on_end(self, run: Run) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from crnn._version import __version__
 from crnn.cli import characters, translate
 from crnn.cli.arguments import Parser
-from crnn.cli.runs import INTERRUPTED
+from crnn.cli.run import INTERRUPTED
 from crnn.common.configuration import show_config
 
 FAILURES = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)

@@ -1,12 +1,16 @@
-"""What the arguments of the commands have in common."""
+"""The arguments of the commands: a parser, what options take, and the settings of runs.
+
+A setting is a field of a dataclass, which `setting` makes: its default, its help and its kind are
+written there once, for the command line, for the run and for checkpoints.
+"""
 
 import argparse
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Any, NoReturn
-
-from crnn.models.char_model import CELLS
-from crnn.models.run import RunSettings
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,78 +20,131 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Return a function that reads an integer in these limits."""
-    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+@dataclass(frozen=True)
+class Kind:
+    """What an option takes. It is also the ``type`` that argparse is given.
 
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
-        return value
+    Attributes
+    ----------
+    expected : str
+        The words for it in an error.
+    valid : callable
+        Whether a value is one of this kind.
+    read : callable
+        From a text to a value; it raises ValueError for a text without one.
+    metavar : str
+        What the help shows for the value.
+    """
 
-    return read
+    expected: str
+    valid: Callable[[Any], bool]
+    read: Callable[[str], Any] = str
+    metavar: str = "N"
+
+    def __call__(self, text: str) -> Any:
+        """Read a value from the command line."""
+        with suppress(ValueError):
+            value = self.read(text)
+            if self.valid(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r}")
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError unless a value is one of this kind."""
+        if not self.valid(value):
+            raise ValueError(f"{name}: expected {self.expected}, got {value!r:.60}")
 
 
-def positive(text: str) -> float:
-    """Read a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
+def integer(low: int, high: int = 2**63 - 1) -> Kind:
+    """Return the kind of the integers within these limits."""
+    limits = f"of at least {low}" if high == 2**63 - 1 else f"from {low} to {high}"
+    return Kind(f"an integer {limits}", lambda n: type(n) is int and low <= n <= high, int)
 
 
-def path(text: str) -> str:
-    """Read a path, which is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty one")
-    return text
+def choice(*values: str | None) -> Kind:
+    """Return the kind of these values; on the command line None is the word none."""
+    words = {value or "none": value for value in values}
+    shown = "|".join(words)
+    return Kind(shown, lambda value: value in values, lambda word: words.get(word, word), shown)
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 SEED = integer(0, 2**64 - 1)
+POSITIVE = Kind("a positive number", _is_positive, float)
+PATH = Kind("a path", bool)
+FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 
 
-def add_settings(
-    parser: argparse.ArgumentParser,
-    defaults: RunSettings,
-    options: Mapping[str, tuple[Callable[[str], Any], str]],
-) -> None:
-    """Add the options that are settings of a run.
-
-    They have no default of their own, so that those given can be told from those that are not.
+def setting(default: Any, text: str, kind: Kind) -> Any:
+    """Return a field of a subclass of `RunSettings`.
 
     Parameters
     ----------
-    parser : parser
-    defaults : RunSettings
-        What the help shows.
-    options : mapping of name to (type, help)
-        Those that have a value, besides ``--cell``.
+    default
+        None stands for a default that depends on other settings.
+    text : str
+        The help, without the default.
+    kind : Kind
     """
-    parser.add_argument(
-        "--cell",
-        choices=sorted(CELLS),
-        default=argparse.SUPPRESS,
-        help=f"recurrent layer ({defaults.cell})",
-    )
-    for name, (kind, text) in options.items():
-        default = getattr(defaults, name)
-        shown = "as hidden" if default is None else default
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=kind,
-            default=argparse.SUPPRESS,
-            metavar="N",
-            help=f"{text} ({shown})",
-        )
+    return field(default=default, metadata={"text": text, "kind": kind})
 
 
-def given_settings(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings that were given."""
-    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run. Subclasses have a field for each, made by `setting`."""
+
+    def __post_init__(self) -> None:
+        """Check all settings: those of a run that is resumed come from a file."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None or one.default is not None:
+                one.metadata["kind"].check(one.name, value)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all settings."""
+        return tuple(one.name for one in fields(cls))
+
+    def parameters_of(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the settings that are parameters of a function, by name."""
+        known = signature(function).parameters
+        return {name: getattr(self, name) for name in self.names() if name in known}
+
+    def check_made(self, made: Mapping[str, Any]) -> None:
+        """Raise ValueError unless the settings seen in a model are these.
+
+        Parameters
+        ----------
+        made : mapping
+            Some settings by name, as the model has them.
+        """
+        for name, value in made.items():
+            if value != getattr(self, name):
+                raise ValueError(
+                    f"settings: {name}: expected {value!r}, as the model has it, "
+                    f"got {getattr(self, name)!r:.60}"
+                )
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type[RunSettings]) -> None:
+    """Add an option for each setting.
+
+    The options have no default, so that `given_settings` can tell which of them were given.
+    """
+    for one in fields(settings):
+        kind, text = one.metadata["kind"], one.metadata["text"]
+        option: dict[str, Any] = {"type": kind, "metavar": kind.metavar}
+        if kind is FLAG:
+            option = {"action": argparse.BooleanOptionalAction if one.default else "store_true"}
+        elif one.default is not None:
+            text = f"{text} ({one.default})"
+        flag = f"--{one.name.replace('_', '-')}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **option)
+
+
+def given_settings(arguments: argparse.Namespace, settings: type[RunSettings]) -> dict[str, Any]:
+    """Return the settings that were given on the command line, by name."""
+    return {name: value for name, value in vars(arguments).items() if name in settings.names()}

@@ -4,35 +4,164 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from crnn import plotting
-from crnn.cli import runs
-from crnn.cli.arguments import SEED, add_settings, integer, path, positive
-from crnn.data.pairs import text_lines
+from crnn.callbacks.metrics import ExactMatch, TranslationProgress
+from crnn.cli.arguments import (
+    FLAG,
+    PATH,
+    POSITIVE,
+    SEED,
+    RunSettings,
+    choice,
+    integer,
+    setting,
+)
+from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments
+from crnn.cli.run import train as train_in_folder
+from crnn.data import read_pairs
+from crnn.data.pairs import Pair, text_lines
 from crnn.layers.attention.alignment import KINDS
+from crnn.layers.compose.bidirectional import Bidirectional
+from crnn.layers.compose.sequential import Sequential
+from crnn.models.char_model import CELLS
+from crnn.models.texts import held_apart
 from crnn.models.translator import Translator
-from crnn.models.translator_run import Settings, Source, TranslatorRun
-from crnn.storage.files import check_target
+from crnn.storage.files import check_path, check_target
+from crnn.training.trainer import Trainer
 
 TRAIN = "translate train"
+TRANSLATIONS = "held-out.tsv"
 SIDE_BY_SIDE = 512  # lines that are read before they are translated
 
-# The options of train that are settings: their type and what they say.
-_OPTIONS: dict[str, tuple[Any, str]] = {
-    "hidden": (integer(1), "units of a recurrent layer"),
-    "layers": (integer(1), "recurrent layers of encoder and of decoder"),
-    "embedding": (integer(1), "length of the vectors for symbols"),
-    "min_count": (integer(1), "symbols that occur less often are unknown"),
-    "epochs": (integer(1), "times to go through the pairs"),
-    "batch": (integer(1), "pairs in an update"),
-    "lr": (positive, "peak of the learning rate, which goes up and down in one cycle"),
-    "clip": (positive, "largest norm of a gradient"),
-    "seed": (SEED, "decides the initial weights, the pairs held out and their order"),
-}
 
-_ATTENTION = (*KINDS, "none")
+# ----------------------------------------------------------------------------------------- the run
+
+
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    """The settings of ``crnn translate train``. The defaults are those of `Translator`."""
+
+    words: bool = setting(False, "symbols are words, not characters", FLAG)
+    min_count: int = setting(1, "symbols that occur less often are unknown", integer(1))
+    cell: str = setting("gru", "recurrent layer", choice(*sorted(CELLS)))
+    hidden: int = setting(128, "units of a recurrent layer", integer(1))
+    layers: int = setting(1, "recurrent layers of encoder and of decoder", integer(1))
+    embedding: int = setting(64, "length of the vectors for symbols", integer(1))
+    bidirectional: bool = setting(True, "the encoder reads in both directions (the default)", FLAG)
+    attention: str | None = setting(
+        "additive", "how the decoder looks at the source", choice(*KINDS, None)
+    )
+    epochs: int = setting(15, "times to go through the pairs", integer(1))
+    batch: int = setting(32, "pairs in an update", integer(1))
+    lr: float = setting(
+        3e-3, "peak of the learning rate, which goes up and down in one cycle", POSITIVE
+    )
+    clip: float = setting(1.0, "largest norm of a gradient", POSITIVE)
+    seed: int = setting(0, "decides the initial weights, the pairs held out and their order", SEED)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs come from: a file, as `read_pairs` reads it."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        check_path(self.path)
+
+    def read(self) -> list[Pair]:
+        """Return the pairs."""
+        return read_pairs(self.path)
+
+    def __str__(self) -> str:
+        return Path(self.path).name
+
+
+class TranslatorRun(Run):
+    """A run of a `Translator` on a file of pairs."""
+
+    data: list[Pair]
+    model: Translator
+    settings: Settings
+
+    command = "crnn translate train"
+    model_class, settings_class, source_class = Translator, Settings, Source
+    noun, unit = "file", "nats per symbol"
+
+    @classmethod
+    def made_of(cls, model: Translator) -> dict[str, Any]:
+        """Return the settings, by name, that can be seen in a model."""
+        network: Any = model.network
+        encoder = network.encoder
+        layers = encoder.layers if isinstance(encoder, Sequential) else [encoder]
+        bidirectional = isinstance(layers[0], Bidirectional)
+        first = layers[0].forward_layer if bidirectional else layers[0]
+        return {
+            "cell": type(first).__name__.lower(),
+            "hidden": first.hidden_size,
+            "layers": len(layers),
+            "embedding": network.source_embedding.size,
+            "bidirectional": bidirectional,
+            "attention": None if network.attention is None else network.attention.kind,
+            "words": model.words,
+        }
+
+    def _make_model(self) -> Translator:
+        return Translator.for_pairs(self.data, **self.settings.parameters_of(Translator.for_pairs))
+
+    def _make_trainer(self) -> Trainer:
+        pairs, self.held_out = held_apart(self.data, HELD_OUT, self.settings.seed)
+        self.exact = ExactMatch(self.model.evaluate, self.held_out)
+        progress = TranslationProgress(self.exact, self.glimpse)
+        return self.model.trainer(
+            pairs,
+            self.held_out,
+            **self.settings.parameters_of(Translator.trainer),
+            callbacks=[self.exact, progress, FolderCheckpoint(self)],
+        )
+
+    def _content(self) -> str:
+        return "\n".join("\t".join(pair) for pair in self.data)
+
+    def _layers(self) -> str:
+        settings = self.settings
+        both = "bidirectional " if settings.bidirectional else ""
+        looks = f"{settings.attention} attention" if settings.attention else "no attention"
+        return f"{both}{super()._layers()} to {super()._layers()} with {looks}"
+
+    def _amount(self) -> dict[str, int]:
+        return {
+            "pairs": len(self.data),
+            "source_symbols": len(self.model.source),
+            "target_symbols": len(self.model.target),
+        }
+
+    def _measures(self) -> dict[str, list[Any]]:
+        return {"exact": list(self.exact.rates)}
+
+    def glimpse(self) -> str:
+        """Return a held-out source and its translation."""
+        source, _ = self.held_out[self.trainer.position.epoch % len(self.held_out)]
+        return f"{source[:60]} -> {self.model.translate([source])[0][:60]}"
+
+    def _write_samples(self) -> list[str]:
+        """Translate all that was held out, into a third column."""
+        translations = self.model.translate([source for source, _ in self.held_out])
+        rows = [
+            "\t".join([*pair, translation]) + "\n"
+            for pair, translation in zip(self.held_out, translations, strict=True)
+        ]
+        Path(self.folder, TRANSLATIONS).write_text("".join(rows), encoding="utf-8", newline="\n")
+        rate = self.model.evaluate(self.held_out)
+        return [f"Of {len(rows):,} pairs held out, {rate:.1%} are translated exactly right"]
+
+
+# ------------------------------------------------------------------------------------ the commands
 
 
 def named(arguments: Sequence[str]) -> list[str]:
@@ -44,9 +173,8 @@ def named(arguments: Sequence[str]) -> list[str]:
 
 def train(arguments: argparse.Namespace) -> int:
     """``crnn translate train``: begin a run or resume one."""
-    pairs = arguments.pairs
-    source = None if pairs is None else Source(os.path.abspath(pairs))
-    return runs.train(TranslatorRun, arguments, source, "a file of PAIRS")
+    source = None if arguments.pairs is None else Source(os.path.abspath(arguments.pairs))
+    return train_in_folder(TranslatorRun, arguments, source, "a file of PAIRS")
 
 
 def translate(arguments: argparse.Namespace) -> int:
@@ -57,7 +185,7 @@ def translate(arguments: argparse.Namespace) -> int:
     if picture is not None:
         check_target(picture)
     _write_utf8()
-    # Who types waits for each line; who sends a file does not.
+    # At a terminal each line is answered at once; of a file many are translated together.
     together = 1 if sys.stdin.isatty() else SIDE_BY_SIDE
     for lines in _blocks(text_lines(sys.stdin.buffer, "standard input"), together):
         first = next((line for line in lines if line.strip()), None)
@@ -90,12 +218,11 @@ def add_commands(commands: Any) -> None:
     add.add_argument(
         "pairs",
         nargs="?",
-        type=path,
+        type=PATH,
         metavar="PAIRS",
         help="a file in UTF-8: source, tab, target in a line",
     )
-    runs.add_run_arguments(add)
-    _add_settings(add)
+    add_run_arguments(add, TranslatorRun)
     add.set_defaults(run=train)
 
     add = commands.add_parser(
@@ -103,7 +230,7 @@ def add_commands(commands: Any) -> None:
         help="translate the lines of standard input",
         epilog="crnn translate train makes a translator: see crnn translate train --help",
     )
-    add.add_argument("folder", type=path, metavar="DIR", help="the folder of a run")
+    add.add_argument("folder", type=PATH, metavar="DIR", help="the folder of a run")
     add.add_argument(
         "--beam", type=integer(1), default=1, metavar="N", help="translations pursued at a time (1)"
     )
@@ -116,36 +243,8 @@ def add_commands(commands: Any) -> None:
     )
     add.add_argument(
         "--attention-plot",
-        type=path,
+        type=PATH,
         metavar="FILE.png",
         help="draw where the first line is looked at",
     )
     add.set_defaults(run=translate)
-
-
-def _attention(text: str) -> str | None:
-    """Read a kind of attention, or that there is none."""
-    if text not in _ATTENTION:
-        raise argparse.ArgumentTypeError(f"expected {'|'.join(_ATTENTION)}, got {text!r}")
-    return None if text == "none" else text
-
-
-def _add_settings(add: argparse.ArgumentParser) -> None:
-    defaults, none = Settings(), argparse.SUPPRESS
-    add.add_argument(
-        "--words", action="store_true", default=none, help="symbols are words, not characters"
-    )
-    add.add_argument(
-        "--attention",
-        type=_attention,
-        metavar="|".join(_ATTENTION),
-        default=none,
-        help=f"how the decoder looks at the source ({defaults.attention})",
-    )
-    add.add_argument(
-        "--bidirectional",
-        action=argparse.BooleanOptionalAction,
-        default=none,
-        help="the encoder reads in both directions (it does)",
-    )
-    add_settings(add, defaults, _OPTIONS)

@@ -8,7 +8,7 @@ Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -337,7 +337,7 @@ class CharModel(InFolder):
 
 
 class BitsProgress(Progress):
-    """Progress in bits per character."""
+    """Progress in bits per character; the argument is that of `Progress`."""
 
-    def __init__(self) -> None:
-        super().__init__(unit="character", label="bits per character", scale=BITS)
+    def __init__(self, glimpse: Callable[[], str] | None = None) -> None:
+        super().__init__("character", "bits per character", BITS, glimpse)

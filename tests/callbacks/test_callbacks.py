@@ -156,6 +156,24 @@ def test_on_a_terminal_progress_is_a_bar(bars, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_glimpse_is_printed_below_the_figures_of_each_epoch(bars, capsys, monkeypatch):
+    def glimpse():
+        return "hello"
+
+    trainer(epochs=2, callbacks=[Progress(glimpse=glimpse)]).run()
+    (bar,) = bars
+    assert [line[:10] for line in bar.written] == [
+        "epoch 1/2:",
+        "    hello",
+        "epoch 2/2:",
+        "    hello",
+    ]
+    monkeypatch.setattr("crnn.callbacks.progress.sys.stderr.isatty", lambda: False)
+    trainer(epochs=1, callbacks=[Progress(glimpse=glimpse)]).run()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:10] for line in lines] == ["epoch 1/1:", "    hello"]
+
+
 def test_a_bar_learns_the_total_from_the_first_epoch(bars):
     x = np.zeros((2, 5), int)
     trainer(data=[(x, x), (x, x)], epochs=3, callbacks=[Progress()]).run()

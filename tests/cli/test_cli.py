@@ -1,5 +1,6 @@
 """The command: what it writes, prints and answers, and that Ctrl-C costs nothing."""
 
+import inspect
 import io
 import os
 import platform
@@ -14,11 +15,10 @@ import pytest
 
 import crnn
 from crnn import cli
-from crnn.cli import runs
+from crnn.cli import characters as module
+from crnn.cli import run as run_module
+from crnn.cli.characters import CharRun, Settings, Source
 from crnn.models import CharModel
-from crnn.models import char_run as module
-from crnn.models import run as run_module
-from crnn.models.char_run import CharRun, Settings, Source
 from support.commands import numbers as numbers_of
 from support.commands import rows, runner, steady, stopper
 
@@ -130,16 +130,16 @@ def test_the_share_of_new_lines_is_right(tmp_path):
 
 def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(run_module, "carry_out", lambda run: begun.append(run) or 0)
     assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden", 8) == (0, "", "")
     (one,) = begun
     assert one.settings == Settings(lines=True, hidden=8, embedding=32, batch=16)
-    assert one.text == crnn.data.corpus("dinosaurs")
+    assert one.data == crnn.data.corpus("dinosaurs")
 
 
 def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(runs, "carry_out", lambda run: begun.append(run) or 0)
+    monkeypatch.setattr(run_module, "carry_out", lambda run: begun.append(run) or 0)
     assert run("demo", "-o", tmp_path) == (0, "", "")
     assert run("train", "--corpus", "pydoc", "-o", tmp_path) == (0, "", "")
     demo, train = begun
@@ -149,7 +149,17 @@ def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
     values = {"hidden": 256, "batch": 32, "steps": 64, "lr": 6e-3, "clip": 1.0, "epochs": 12}
     assert values.items() <= vars(demo.settings).items()
     assert demo.trainer._tbptt == (64, 64)
-    assert demo.trainer.data.x.shape == (32, (len(demo.text) * 9 // 10 - 1) // 32)
+    assert demo.trainer.data.x.shape == (32, (len(demo.data) * 9 // 10 - 1) // 32)
+
+
+def test_the_defaults_are_those_of_the_model_and_every_setting_is_handed_on():
+    settings, parameters = Settings(), {}
+    for function in (CharModel.for_text, CharModel.train):
+        handed = settings.parameters_of(function)
+        known = inspect.signature(function).parameters
+        parameters |= {name: (value, known[name].default) for name, value in handed.items()}
+    assert set(parameters) == set(Settings.names())
+    assert all(value == default for value, default in parameters.values())
 
 
 def test_config_and_version(run):
@@ -282,7 +292,7 @@ def test_ctrl_c_before_there_is_anything_to_save(run, monkeypatch):
 
 
 def test_a_run_saves_itself_within_long_epochs(run, text, tmp_path, stop_at, monkeypatch):
-    monkeypatch.setattr(run_module, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", 1e-9)
     seen = []
     save = CharModel.save
 
@@ -367,7 +377,7 @@ def broken(tmp_path):
         ("train good.txt -o good.txt", "crnn: error: good.txt: File exists"),
         (
             "train good.txt -o out --cell mlp",
-            "crnn train: error: argument --cell: invalid choice: 'mlp'",
+            "crnn train: error: argument --cell: expected gru|janet|lstm|rnn, got 'mlp'",
         ),
         (
             "train good.txt -o out --hidden 0",

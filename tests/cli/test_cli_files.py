@@ -10,12 +10,12 @@ import pytest
 import crnn
 from crnn import cli, plotting
 from crnn.callbacks import Checkpoint, KeepBest
+from crnn.cli import characters as module
+from crnn.cli.characters import CharRun, Settings, Source
+from crnn.cli.translate import Settings as TranslatorSettings
+from crnn.cli.translate import TranslatorRun
 from crnn.data import Vocabulary, read_csv, read_pairs
 from crnn.models import CharModel, Translator
-from crnn.models import char_run as module
-from crnn.models.char_run import CharRun, Settings, Source
-from crnn.models.translator_run import Settings as TranslatorSettings
-from crnn.models.translator_run import TranslatorRun
 from crnn.storage import archive
 from support.commands import runner, stopper
 

@@ -12,8 +12,8 @@ import pytest
 
 import crnn
 from crnn import cli
+from crnn.cli.translate import Settings, TranslatorRun
 from crnn.models import CharModel, Translator
-from crnn.models.translator_run import Settings, TranslatorRun
 from support.commands import numbers, rows, runner, steady, stopper
 
 rng = np.random.default_rng(0)
@@ -137,6 +137,13 @@ def test_the_defaults_are_those_of_the_model():
     assert settings == {name: parameters[name] for name in settings}
 
 
+def test_every_setting_is_handed_on():
+    settings = Settings()
+    functions = Translator.for_pairs, Translator.trainer
+    handed = {name for function in functions for name in settings.parameters_of(function)}
+    assert handed == set(Settings.names())
+
+
 @pytest.mark.parametrize("update", [1, 14, 20])
 def test_a_resumed_run_is_the_same_run(run, pairs, tmp_path, stop_at, update):
     whole, parts = tmp_path / "whole", tmp_path / "the parts"
@@ -154,6 +161,29 @@ def test_a_resumed_run_is_the_same_run(run, pairs, tmp_path, stop_at, update):
     assert f", {update} updates\n" in out
     np.testing.assert_equal(numbers(Translator, parts), numbers(Translator, whole))
     assert (parts / "held-out.tsv").read_text() == (whole / "held-out.tsv").read_text()
+    assert steady(rows(parts)) == steady(rows(whole))
+
+
+def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
+    run, pairs, tmp_path, monkeypatch
+):
+    evaluate, calls = Translator.evaluate, []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments)
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("translate", "train", pairs, "-o", whole, *SMALL)[0] == 0
+    monkeypatch.setattr(Translator, "evaluate", interrupted)
+    code, _, err = run("translate", "train", pairs, "-o", parts, *SMALL)
+    assert code == 130
+    assert err.startswith("Stopped at once, and not saved: not all callbacks have been told")
+    monkeypatch.undo()
+    assert run("translate", "train", "-o", parts, "--resume")[0] == 0
+    np.testing.assert_equal(numbers(Translator, parts), numbers(Translator, whole))
     assert steady(rows(parts)) == steady(rows(whole))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import crnn
+from crnn.cli.characters import Source
 from crnn.data import Vocabulary, read_csv, read_pairs
 from crnn.models import Captioner, CharModel, Translator
-from crnn.models.char_run import Source
 from crnn.storage import files
 from support.subjects import trainer
 
