@@ -24,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, 2 after an error (one line on standard error), 130 after Ctrl-C.
     """
-    given = sys.argv[1:] if argv is None else argv
-    arguments = _parser().parse_args(translate.named(given))
+    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     _print_whatever_comes()
     try:
         code: int = arguments.run(arguments)

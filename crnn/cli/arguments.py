@@ -14,9 +14,30 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and which may have commands beside its arguments.
+
+    The subparsers of argparse are a positional argument, and beside another one, the DIR of
+    ``crnn translate DIR``, argparse takes each word for the name of a subparser. Here the first
+    argument alone may name a command; its parser then parses the arguments that follow.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._commands: dict[str, Parser] = {}
+
+    def add_command(self, name: str, **options: Any) -> "Parser":
+        """Return the parser of a new command; `options` are those of a parser."""
+        self._commands[name] = Parser(prog=f"{self.prog} {name}", **options)
+        return self._commands[name]
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, as `argparse.ArgumentParser.parse_known_args` does."""
+        if args and args[0] in self._commands:
+            return self._commands[args[0]].parse_known_args(args[1:], namespace)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        """Write the error in one line and exit."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from crnn.cli.arguments import (
     PATH,
     POSITIVE,
     SEED,
+    Parser,
     RunSettings,
     choice,
     integer,
@@ -34,7 +35,6 @@ from crnn.models.translator import Translator
 from crnn.storage.files import check_path, check_target
 from crnn.training.trainer import Trainer
 
-TRAIN = "translate train"
 TRANSLATIONS = "held-out.tsv"
 SIDE_BY_SIDE = 512  # lines that are read before they are translated
 
@@ -164,13 +164,6 @@ class TranslatorRun(Run):
 # ------------------------------------------------------------------------------------ the commands
 
 
-def named(arguments: Sequence[str]) -> list[str]:
-    """Make one word of ``translate train``, which is a command of its own."""
-    if list(arguments[:2]) == TRAIN.split():
-        return [TRAIN, *arguments[2:]]
-    return list(arguments)
-
-
 def train(arguments: argparse.Namespace) -> int:
     """``crnn translate train``: begin a run or resume one."""
     source = None if arguments.pairs is None else Source(os.path.abspath(arguments.pairs))
@@ -214,20 +207,9 @@ def _write_utf8() -> None:
 
 def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
-    add = commands.add_parser(TRAIN, help="train a translator on pairs of texts")
-    add.add_argument(
-        "pairs",
-        nargs="?",
-        type=PATH,
-        metavar="PAIRS",
-        help="a file in UTF-8: source, tab, target in a line",
-    )
-    add_run_arguments(add, TranslatorRun)
-    add.set_defaults(run=train)
-
-    add = commands.add_parser(
+    add: Parser = commands.add_parser(
         "translate",
-        help="translate the lines of standard input",
+        help="translate the lines of standard input; translate train: train a translator",
         epilog="crnn translate train makes a translator: see crnn translate train --help",
     )
     add.add_argument("folder", type=PATH, metavar="DIR", help="the folder of a run")
@@ -248,3 +230,14 @@ def add_commands(commands: Any) -> None:
         help="draw where the first line is looked at",
     )
     add.set_defaults(run=translate)
+
+    add = add.add_command("train")
+    add.add_argument(
+        "pairs",
+        nargs="?",
+        type=PATH,
+        metavar="PAIRS",
+        help="a file in UTF-8: source, tab, target in a line",
+    )
+    add_run_arguments(add, TranslatorRun)
+    add.set_defaults(run=train)

@@ -3,6 +3,7 @@
 import inspect
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_help_tells_the_defaults(run):
     assert out.startswith("usage: crnn translate [-h] ")
     assert "--attention-plot FILE.png" in out
     assert "crnn translate train --help" in out
+    assert "translate train: train a translator" in " ".join(run("--help")[1].split())
+
+
+def test_only_the_first_word_makes_it_train(run, reads, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "train").parent)
+    for line in (["./train"], ["--beam", "1", "train"]):
+        reads(b"a\n")
+        assert run("translate", *line)[0] == 0
+    err = run("translate", "train", "--beam", "1")[2]
+    assert err.startswith("crnn translate train: error: the following arguments are required: -o")
 
 
 def test_the_defaults_are_those_of_the_model():
