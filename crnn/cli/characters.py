@@ -25,7 +25,8 @@ from crnn.cli.run import train as train_in_folder
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
-from crnn.models.char_model import BITS, CELLS, BitsProgress, CharModel
+from crnn.models.char_model import BITS, BitsProgress, CharModel
+from crnn.models.networks import CELLS
 from crnn.storage.files import check_path, read_text
 from crnn.training.trainer import Trainer
 
@@ -140,7 +141,7 @@ class CharRun(Run):
     def _make_trainer(self) -> Trainer:
         return self.model.trainer(
             self.data,
-            **self.settings.parameters_of(CharModel.trainer),
+            **self.settings.parameters_of(CharModel.train),
             held_out=HELD_OUT,
             callbacks=[BitsProgress(self.glimpse), FolderCheckpoint(self)],
         )

@@ -29,7 +29,7 @@ from crnn.data.pairs import Pair, text_lines
 from crnn.layers.attention.alignment import KINDS
 from crnn.layers.compose.bidirectional import Bidirectional
 from crnn.layers.compose.sequential import Sequential
-from crnn.models.char_model import CELLS
+from crnn.models.networks import CELLS
 from crnn.models.texts import held_apart
 from crnn.models.translator import Translator
 from crnn.storage.files import check_path, check_target
@@ -121,7 +121,7 @@ class TranslatorRun(Run):
         return self.model.trainer(
             pairs,
             self.held_out,
-            **self.settings.parameters_of(Translator.trainer),
+            **self.settings.parameters_of(Translator.train),
             callbacks=[self.exact, progress, FolderCheckpoint(self)],
         )
 

@@ -14,23 +14,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_positive, check_seed, check_size
+from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.layers.base.weights import layer_seeds
-from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
-from crnn.losses import cross_entropy
-from crnn.models.char_model import CELLS
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
-from crnn.models.texts import several, symbols_of, vocabulary_of
-from crnn.optim import Adam
+from crnn.models.networks import in_sequence, recurrent_layers
+from crnn.models.texts import separator, several, share_right, symbols_of, vocabulary_of
+from crnn.models.training import one_cycle
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.storage import archive
 from crnn.storage import models as storage_models
-from crnn.training.fitting import fit
 
 
 class Captioner(InFolder):
@@ -141,25 +138,17 @@ class Captioner(InFolder):
         seed : int, optional
             Of the initial weights and of what is left out; by default a fresh one.
         """
-        if cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
         rows = _rows(captions, words)
         tongues = sorted(set(_languages(languages, len(rows)) or ()))
         special = [END_OF_LINE, *map(_symbol, tongues)]
         vocabulary = vocabulary_of(rows, words, min_count, special)
-        count = check_size("layers", layers)
-        seeds = layer_seeds(check_seed(seed), count + 2)
-        decoder = [
-            CELLS[cell](
-                hidden if i else embedding, hidden, recurrent_dropout=dropout, seed=seeds[i]
-            )
-            for i in range(count)
-        ]
+        *seeds, first, last = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
+        decoder = recurrent_layers(cell, embedding, hidden, seeds, recurrent_dropout=dropout)
         network = Seq2Seq(
-            Dense(check_size("features", features), hidden, seed=seeds[-2]),
-            decoder[0] if count == 1 else Sequential(decoder),
+            Dense(check_size("features", features), hidden, seed=first),
+            in_sequence(decoder),
             target_symbols=len(vocabulary),
-            seed=seeds[-1],
+            seed=last,
         )
         longest = max(map(len, rows))
         return cls(vocabulary, network, tongues, words=words, max_length=2 * max(1, longest))
@@ -208,17 +197,9 @@ class Captioner(InFolder):
             Losses in nats a symbol, the one that ends a caption included.
         """
         data = self.batches(features, captions, languages, batch, seed)
-        model, rate = TeacherForcing(self.network), check_positive("lr", lr)
         told = [*callbacks, Progress(unit="symbol")] if progress else callbacks
-        return fit(
-            model,
-            data,
-            loss=cross_entropy,
-            optimizer=Adam(model, lr=rate, clip_norm=clip),
-            epochs=epochs,
-            callbacks=[OneCycle(rate, check_size("epochs", epochs) * len(data)), *told],
-            progress=False,
-        )
+        model = TeacherForcing(self.network)
+        return one_cycle(model, data, epochs=epochs, lr=lr, clip=clip, callbacks=told).run()
 
     def batches(
         self,
@@ -299,8 +280,8 @@ class Captioner(InFolder):
             beam=beam,
             length_penalty=length_penalty,
         )
-        separator = " " if self.words else ""
-        return [self.vocabulary.decode(row[row != self._end], separator) for row in tokens]
+        between = separator(self.words)
+        return [self.vocabulary.decode(row[row != self._end], between) for row in tokens]
 
     def evaluate(
         self,
@@ -321,13 +302,12 @@ class Captioner(InFolder):
             As for `caption`.
         """
         written = self.caption(features, languages, beam=beam, length_penalty=length_penalty)
-        separator = " " if self.words else ""
-        right = [separator.join(row) for row in _rows(captions, self.words)]
-        if len(right) != len(written):
+        rows = _rows(captions, self.words)
+        if len(rows) != len(written):
             raise ValueError(
-                f"captions: expected n={len(written)}, one for each vector, got {len(right)}"
+                f"captions: expected n={len(written)}, one for each vector, got {len(rows)}"
             )
-        return sum(map(str.__eq__, written, right)) / len(right)
+        return share_right(rows, written, self.words)
 
     # ----------------------------------------------------------------------------------- files
 

@@ -9,11 +9,11 @@ Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
-from crnn.callbacks import Callback, OneCycle, Progress
+from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
@@ -24,17 +24,16 @@ from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.recurrent.cells import cell_classes
 from crnn.losses import cross_entropy
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary
-from crnn.optim import Adam
+from crnn.models.networks import recurrent_layers
+from crnn.models.training import RunOptions, one_cycle
 from crnn.storage import archive
 from crnn.storage import models as storage_models
-from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.evaluation import evaluate
 from crnn.training.trainer import Trainer
 
 BITS = 1 / math.log(2)  # in a nat
-CELLS: dict[str, Any] = {name.lower(): cell for name, cell in cell_classes().items()}
 
 _STEPS = 64  # of a window in which a text is evaluated
 _ROW = 1000  # characters at least in each of several streams that are evaluated side by side
@@ -108,18 +107,14 @@ class CharModel(InFolder):
         seed : int, optional
             Of the initial weights; by default a fresh one.
         """
-        if cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
-        count, seed = check_size("layers", layers), check_seed(seed)
         vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
         embedding = hidden if embedding is None else embedding
-        first, last, *seeds = layer_seeds(seed, count + 2)
-        stack: list[Any] = [Embedding(K, embedding, seed=first)] if embedding else []
-        for number, own in enumerate(seeds):
-            inputs = hidden if number else embedding or K
-            stack.append(CELLS[cell](inputs, hidden, seed=own))
-        return cls(vocabulary, Sequential([*stack, Dense(hidden, K, seed=last)]), lines)
+        first, last, *seeds = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
+        embeddings = [Embedding(K, embedding, seed=first)] if embedding else []
+        stack = recurrent_layers(cell, embedding or K, hidden, seeds)
+        network = Sequential([*embeddings, *stack, Dense(hidden, K, seed=last)])
+        return cls(vocabulary, network, lines)
 
     def train(
         self,
@@ -166,63 +161,40 @@ class CharModel(InFolder):
             Losses in nats: divide by log(2) for bits.
         """
         told = [*callbacks, BitsProgress()] if progress else callbacks
-        trainer = self.trainer(
-            text,
-            epochs=epochs,
-            batch=batch,
-            steps=steps,
-            lr=lr,
-            clip=clip,
-            held_out=held_out,
-            seed=seed,
-            callbacks=told,
-        )
-        return trainer.run()
+        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=told)
+        return self.trainer(
+            text, batch=batch, steps=steps, held_out=held_out, seed=seed, **options
+        ).run()
 
     def trainer(
         self,
         text: str,
         *,
-        epochs: int,
         batch: int,
         steps: int,
-        lr: float,
-        clip: float,
         held_out: float,
         seed: int,
-        callbacks: Sequence[Callback],
+        **options: Unpack[RunOptions],
     ) -> Trainer:
         """Return the run that `train` runs. The parameters are the same."""
         if not 0 <= held_out < 1:
             raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out!r}")
         steps = check_size("steps", steps)
-        tbptt = None if self.lines else (steps, steps)
-        data: TextStreams | Lines
-        validation: TextStreams | Lines | None = None
         if self.lines:
             lines, out = hold_out(lines_of(text), held_out, seed)
             data = Lines(lines, self.vocabulary, batch, seed=seed)
             validation = Lines(out, self.vocabulary, batch, seed=None) if out else None
-        else:
-            end = len(text) - round(held_out * len(text))
-            if end <= batch or (held_out and len(text) - end < 2):
-                raise ValueError(
-                    f"text: {len(text)} characters are too few for a batch of {batch} "
-                    f"with {held_out:.0%} held out"
-                )
-            data = TextStreams(self.vocabulary.encode(text[:end]), batch)
-            validation = self._streams(text[end:], batch) if held_out else None
-        total = count_updates(data, tbptt) * check_size("epochs", epochs)
-        return Trainer(
-            self.network,
-            data,
-            loss=cross_entropy,
-            optimizer=Adam(self.network, lr=lr, clip_norm=clip),
-            epochs=epochs,
-            tbptt=tbptt,
-            validation=validation,
-            callbacks=[OneCycle(lr, total), *callbacks],
-        )
+            return one_cycle(self.network, data, validation=validation, **options)
+        end = len(text) - round(held_out * len(text))
+        if end <= batch or (held_out and len(text) - end < 2):
+            raise ValueError(
+                f"text: {len(text)} characters are too few for a batch of {batch} "
+                f"with {held_out:.0%} held out"
+            )
+        streams = TextStreams(self.vocabulary.encode(text[:end]), batch)
+        rest = self._streams(text[end:], batch) if held_out else None
+        windows = steps, steps
+        return one_cycle(self.network, streams, tbptt=windows, validation=rest, **options)
 
     def evaluate(self, text: str, batch: int = 32) -> float:
         """Return the bits per character of a text.

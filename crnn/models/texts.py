@@ -27,6 +27,18 @@ def symbols_of(name: str, text: str, words: bool) -> list[str]:
     return text.split() if words or not text.strip() else list(text)
 
 
+def separator(words: bool) -> str:
+    """Return what stands between the symbols of a text."""
+    return " " if words else ""
+
+
+def share_right(expected: Iterable[Sequence[str]], texts: Iterable[str], words: bool) -> float:
+    """Return the share of texts that have exactly the symbols expected."""
+    between = separator(words)
+    right = [between.join(row) == text for row, text in zip(expected, texts, strict=True)]
+    return sum(right) / len(right)
+
+
 def both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
     """Return the symbols of the sources and those of the targets."""
     if not isinstance(pairs, Sized):

@@ -7,26 +7,31 @@ Letters: ``S`` steps of a source, ``T`` steps of a target.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.callbacks import Callback, OneCycle
+from crnn.callbacks import Callback
 from crnn.callbacks.history import History
 from crnn.callbacks.metrics import ExactMatch, TranslationProgress
-from crnn.common.checks import check_positive, check_seed, check_size
+from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
-from crnn.layers.base.layer import Layer
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.bidirectional import Bidirectional
-from crnn.layers.compose.sequential import Sequential
-from crnn.losses import cross_entropy
-from crnn.models.char_model import CELLS
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
-from crnn.models.texts import both_sides, held_apart, several, symbols_of, vocabulary_of
-from crnn.optim import Adam
+from crnn.models.networks import in_sequence, recurrent_layers
+from crnn.models.texts import (
+    both_sides,
+    held_apart,
+    separator,
+    several,
+    share_right,
+    symbols_of,
+    vocabulary_of,
+)
+from crnn.models.training import RunOptions, one_cycle
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.storage import archive
 from crnn.storage import models as storage_models
@@ -152,8 +157,6 @@ class Translator(InFolder):
         seed : int, optional
             Of the initial weights; by default a fresh one.
         """
-        if cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
         sources, targets = both_sides(pairs, words)
         source = vocabulary_of(sources, words, min_count)
         target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
@@ -162,9 +165,13 @@ class Translator(InFolder):
         merge = _merge(bidirectional, attention)
         width = 2 * hidden if merge == "concat" else hidden
         looked_at = 0 if attention is None else width
+        encoder = recurrent_layers(cell, embedding, hidden, seeds[:count], between=width)
+        decoder = recurrent_layers(cell, embedding + looked_at, hidden, seeds[count:-1])
+        if merge is not None:
+            encoder = [Bidirectional(layer, merge=merge) for layer in encoder]
         network = Seq2Seq(
-            _stack(cell, (embedding, width), hidden, seeds[:count], merge),
-            _stack(cell, (embedding + looked_at, hidden), hidden, seeds[count:-1]),
+            in_sequence(encoder),
+            in_sequence(decoder),
             source_symbols=len(source),
             target_symbols=len(target),
             attention=attention,
@@ -231,26 +238,14 @@ class Translator(InFolder):
         pairs: Sequence[Pair],
         validation: Sequence[Pair],
         *,
-        epochs: int,
         batch: int,
-        lr: float,
-        clip: float,
         seed: int,
-        callbacks: Sequence[Callback],
+        **options: Unpack[RunOptions],
     ) -> Trainer:
         """Return the run that `train` runs, on pairs and on held-out ones (or none)."""
-        lr, epochs = check_positive("lr", lr), check_size("epochs", epochs)
         data = self.batches(pairs, batch, seed)
-        model = TeacherForcing(self.network)
-        return Trainer(
-            model,
-            data,
-            loss=cross_entropy,
-            optimizer=Adam(model, lr=lr, clip_norm=clip),
-            epochs=epochs,
-            validation=self.batches(validation, batch) if validation else None,
-            callbacks=[OneCycle(lr, epochs * len(data)), *callbacks],
-        )
+        rest = self.batches(validation, batch) if validation else None
+        return one_cycle(TeacherForcing(self.network), data, validation=rest, **options)
 
     def batches(
         self, pairs: Sequence[Pair], batch: int = 32, seed: int | None = None
@@ -308,7 +303,7 @@ class Translator(InFolder):
             numbers = order[first : first + batch]
             tokens = self._generate([rows[n] for n in numbers], beam, length_penalty)
             for number, row in zip(numbers, tokens, strict=True):
-                translations[number] = self.target.decode(row, " " if self.words else "")
+                translations[number] = self.target.decode(row, separator(self.words))
         return translations
 
     def _generate(
@@ -325,8 +320,7 @@ class Translator(InFolder):
             beam=beam,
             length_penalty=length_penalty,
         )
-        ended = np.concatenate([tokens == self._end, np.ones((len(tokens), 1), bool)], axis=1)
-        return [row[:end] for row, end in zip(tokens, ended.argmax(axis=1), strict=True)]
+        return [row[row != self._end] for row in tokens]
 
     def attention(self, text: str, *, beam: int = 1, length_penalty: float = 0.0) -> Alignment:
         """Return where the network looks while it translates a text.
@@ -379,12 +373,7 @@ class Translator(InFolder):
         translations = self.translate(
             [source for source, _ in pairs], beam=beam, length_penalty=length_penalty, batch=batch
         )
-        separator = " " if self.words else ""
-        right = [
-            separator.join(target) == translation
-            for target, translation in zip(targets, translations, strict=True)
-        ]
-        return sum(right) / len(right)
+        return share_right(targets, translations, self.words)
 
     # ----------------------------------------------------------------------------------- files
 
@@ -417,16 +406,3 @@ def _merge(bidirectional: bool, attention: str | None) -> str | None:
     if not bidirectional:
         return None
     return "sum" if attention == "dot" else "concat"  # dot compares it with the decoder's output
-
-
-def _stack(
-    cell: str, inputs: tuple[int, int], hidden: int, seeds: Sequence[int], merge: str | None = None
-) -> Layer:
-    """Return recurrent layers; `inputs` are how wide the first one's is, and that of the others."""
-    first, other = inputs
-    layers: list[Any] = [
-        CELLS[cell](other if i else first, hidden, seed=seed) for i, seed in enumerate(seeds)
-    ]
-    if merge is not None:
-        layers = [Bidirectional(layer, merge=merge) for layer in layers]
-    return layers[0] if len(layers) == 1 else Sequential(layers)

@@ -150,7 +150,7 @@ def test_the_defaults_are_those_of_the_model():
 
 def test_every_setting_is_handed_on():
     settings = Settings()
-    functions = Translator.for_pairs, Translator.trainer
+    functions = Translator.for_pairs, Translator.train
     handed = {name for function in functions for name in settings.parameters_of(function)}
     assert handed == set(Settings.names())
 

@@ -12,7 +12,7 @@ import crnn
 from crnn.data import Vocabulary
 from crnn.layers.compose.last_state import LastState
 from crnn.models import Captioner, captioner
-from crnn.models.char_model import CELLS
+from crnn.models.networks import CELLS
 from crnn.storage import archive
 from crnn.storage import models as storage_models
 from support.comparing import assert_same_bits

@@ -8,7 +8,8 @@ import pytest
 import crnn
 from crnn.data import Vocabulary, lines_of
 from crnn.models import CharModel
-from crnn.models.char_model import BITS, CELLS
+from crnn.models.char_model import BITS
+from crnn.models.networks import CELLS
 from crnn.storage import archive
 from support.tables import CELLS as LAYERS
 
@@ -141,7 +142,7 @@ def test_a_seed_decides_the_order_of_lines_and_the_run(liner):
         (TEXT, {"held_out": 1}, "held_out: expected a share from 0 to below 1, got 1"),
         (TEXT, {"epochs": 0}, "epochs: expected an integer of at least 1"),
         (TEXT, {"steps": 0}, "steps: expected an integer of at least 1"),
-        (TEXT, {"lr": 0}, "peak: expected a positive number"),
+        (TEXT, {"lr": 0}, "lr: expected a positive number"),
         (TEXT, {"clip": 0}, "clip_norm: expected"),
         ("xyz" * 99, {}, "text: expected symbols of the vocabulary, got 'x'"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import crnn
 from crnn.data import Vocabulary
 from crnn.models import Translator, translator
-from crnn.models.char_model import CELLS
+from crnn.models.networks import CELLS
 from crnn.models.texts import held_apart
 from crnn.storage import archive
 from crnn.storage import models as storage_models

@@ -1,0 +1,58 @@
+"""The run that trains a model of texts."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from crnn.callbacks import Callback, OneCycle
+from crnn.common.checks import check_positive, check_size
+from crnn.layers.base.layer import Layer
+from crnn.losses import cross_entropy
+from crnn.optim import Adam
+from crnn.training.evaluation import count_updates
+from crnn.training.trainer import Trainer
+from crnn.training.windows import Data
+
+
+class RunOptions(TypedDict):
+    """The options of `one_cycle` that the `trainer` of each model hands on."""
+
+    epochs: int
+    lr: float
+    clip: float
+    callbacks: Sequence[Callback]
+
+
+def one_cycle(
+    model: Layer,
+    data: Data,
+    *,
+    epochs: int,
+    lr: float,
+    clip: float,
+    callbacks: Sequence[Callback],
+    tbptt: tuple[int, int] | None = None,
+    validation: Data | None = None,
+) -> Trainer:
+    """Return a run that minimises the cross-entropy with Adam and a one-cycle learning rate.
+
+    Parameters
+    ----------
+    model, data, epochs, tbptt, validation, callbacks
+        As for `crnn.fit`.
+    lr : float
+        The peak of the learning rate, see `crnn.callbacks.OneCycle`.
+    clip : float
+        Largest norm of a gradient.
+    """
+    epochs, lr = check_size("epochs", epochs), check_positive("lr", lr)
+    updates = epochs * count_updates(data, tbptt, model=model)
+    return Trainer(
+        model,
+        data,
+        loss=cross_entropy,
+        optimizer=Adam(model, lr=lr, clip_norm=clip),
+        epochs=epochs,
+        tbptt=tbptt,
+        validation=validation,
+        callbacks=[OneCycle(lr, updates), *callbacks],
+    )
