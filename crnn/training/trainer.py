@@ -93,24 +93,12 @@ class Trainer(Snapshots):
         validation: Data | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        check_one_input("model", model)
-        if not callable(loss):
-            raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
+        _check_kinds(model, loss, optimizer, callbacks)
         optimizer.check_model(model)
-        if not isinstance(callbacks, list | tuple):
-            raise TypeError(f"callbacks: expected a list, got {callbacks!r:.60}")
-        for i, callback in enumerate(callbacks):
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
-        self.model = model
-        self.optimizer = optimizer
+        self.model, self.data, self.optimizer = model, data, optimizer
+        self._validation = validation
         self._more = check_size("epochs", epochs)
-        self.history = History()
-        self.norm = math.nan
-        self.stopped = False
-        self.data, self._validation = data, validation
+        self.history, self.norm, self.stopped = History(), math.nan, False
         self._loss, self._tbptt = loss, tbptt and check_tbptt(tbptt)
         self._stateful = bool(stateful)
         self._accumulate = check_size("accumulate", accumulate)
@@ -422,3 +410,17 @@ class Trainer(Snapshots):
 def _times(dy: Any, weight: float) -> Any:
     """The gradient of a sum, from that of a mean."""
     return np.asarray(dy) * weight
+
+
+def _check_kinds(model: Any, loss: Any, optimizer: Any, callbacks: Any) -> None:
+    """Raise TypeError for arguments of another kind."""
+    check_one_input("model", model)
+    if not callable(loss):
+        raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks: expected a list, got {callbacks!r:.60}")
+    for i, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
