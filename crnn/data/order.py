@@ -121,7 +121,9 @@ def split(
     if by not in ("time", "sequence"):
         raise ValueError(f"by: expected 'time' or 'sequence', got {by!r}")
     n = lengths[0]
-    count = _count_held_out("data", n, share)
+    if n < 2:
+        raise ValueError(f"data: expected at least two, got {n}")
+    count = min(max(1, round(share * n)), n - 1)
     if by == "time":
         if not 0 <= gap < n - count:
             raise ValueError(
@@ -131,12 +133,15 @@ def split(
         return [p for part in data for p in (part[: n - count - gap], part[n - count :])]
     if gap:
         raise ValueError(f"gap: expected 0 with by='sequence', got {gap!r}")
-    parts = _chosen_parts(n, count, check_seed(seed))
+    order = permutation(n, check_seed(seed), _SPLIT)
+    parts = np.sort(order[count:]), np.sort(order[:count])
     return [_take(part, numbers) for part in data for numbers in parts]
 
 
 def hold_out(lines: Sequence[One], share: float, seed: int) -> tuple[list[One], list[One]]:
     """Split lines into those to train on and those held out, chosen at random.
+
+    It is `split` by sequence, in which the share may be 0.
 
     Parameters
     ----------
@@ -156,21 +161,10 @@ def hold_out(lines: Sequence[One], share: float, seed: int) -> tuple[list[One], 
         raise ValueError(f"share: expected a number from 0 to below 1, got {share!r}")
     if share == 0:
         return list(lines), []
-    count = _count_held_out("lines", len(lines), share)
-    train, out = _chosen_parts(len(lines), count, seed)
-    return _take(lines, train), _take(lines, out)
-
-
-def _count_held_out(name: str, n: int, share: float) -> int:
-    if n < 2:
-        raise ValueError(f"{name}: expected at least two, got {n}")
-    return min(max(1, round(share * n)), n - 1)
-
-
-def _chosen_parts(n: int, count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the numbers of those to train on and of the `count` held out, both ascending."""
-    order = permutation(n, seed, _SPLIT)
-    return np.sort(order[count:]), np.sort(order[:count])
+    if len(lines) < 2:
+        raise ValueError(f"lines: expected at least two, got {len(lines)}")
+    train, out = split(lines, share=share, by="sequence", seed=seed)
+    return train, out
 
 
 def _take(part: Any, numbers: NDArray[np.intp]) -> Any:
