@@ -197,9 +197,9 @@ class Captioner(InFolder):
             Losses in nats a symbol, the one that ends a caption included.
         """
         data = self.batches(features, captions, languages, batch, seed)
-        told = [*callbacks, Progress(unit="symbol")] if progress else callbacks
+        callbacks = [*callbacks, Progress(unit="symbol")] if progress else callbacks
         model = TeacherForcing(self.network)
-        return one_cycle(model, data, epochs=epochs, lr=lr, clip=clip, callbacks=told).run()
+        return one_cycle(model, data, epochs=epochs, lr=lr, clip=clip, callbacks=callbacks).run()
 
     def batches(
         self,

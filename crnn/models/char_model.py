@@ -160,8 +160,8 @@ class CharModel(InFolder):
         History
             Losses in nats: divide by log(2) for bits.
         """
-        told = [*callbacks, BitsProgress()] if progress else callbacks
-        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=told)
+        callbacks = [*callbacks, BitsProgress()] if progress else callbacks
+        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=callbacks)
         return self.trainer(
             text, batch=batch, steps=steps, held_out=held_out, seed=seed, **options
         ).run()

@@ -1,4 +1,4 @@
-"""Models in folders: what a model with its vocabulary, and the run that trains it, are saved in."""
+"""Models in folders: a model, its vocabulary and the run that trains it are saved together."""
 
 import os
 from abc import ABC, abstractmethod
@@ -18,18 +18,18 @@ CHECKPOINT = "checkpoint.npz"
 
 
 class InFolder(ABC):
-    """A model that is saved in a folder; subclasses say what of it is."""
+    """A model that is saved in a folder; subclasses define what is saved."""
 
     _kind: ClassVar[str]
 
     @abstractmethod
     def _tree(self) -> dict[str, Any]:
-        """What `_of_tree` makes the same model of, as `crnn.checkpoint.write` takes it."""
+        """Return the tree from which `_of_tree` makes the same model, for `archive.write`."""
 
     @classmethod
     @abstractmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """The model; a wrong tree may raise any exception."""
+        """Return the model; a wrong tree may raise any exception."""
 
     def save(
         self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
@@ -40,7 +40,7 @@ class InFolder(ABC):
         ----------
         directory : str or path
         training : mapping, optional
-            What belongs to the run that trains the model, for `load_training`.
+            The state of the run that trains the model, for `load_training`.
 
         Raises
         ------
@@ -81,20 +81,18 @@ class InFolder(ABC):
         directory: str | os.PathLike[str],
         classes: Mapping[str, type[Layer]] | None = None,
     ) -> tuple[Self, dict[str, Any] | None]:
-        """Read a model and what was saved with it of the run that trained it."""
+        """Read a model and the state of its run that was saved with it, or None."""
         known = storage_models.check_classes(classes)
         tree = cls.read_tree(directory)
         with archive.blaming(Path(directory, CHECKPOINT)), with_classes(known):
-            return cls._of_tree(tree), training_of(tree)
-
-    @classmethod
-    def of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """Make the model of a tree that was read."""
-        return cls._of_tree(tree)
+            model, (training,) = cls._of_tree(tree), archive.entries(tree, "training")
+            if not isinstance(training, dict | None):
+                raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
+            return model, training
 
     @classmethod
     def read_tree(cls, directory: str | os.PathLike[str]) -> dict[str, Any]:
-        """Read the tree of a model, which is not made yet, and of its run.
+        """Read the tree of a model and of its run.
 
         Raises
         ------
@@ -111,22 +109,14 @@ class InFolder(ABC):
             raise FileNotFoundError(message) from None
 
 
-def training_of(tree: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a tree has of the run that trains the model."""
-    (training,) = archive.entries(tree, "training")
-    if not isinstance(training, dict | None):
-        raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
-    return training
-
-
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:
-    """The vocabulary under a name of a tree."""
+    """Return the vocabulary under a name of a tree."""
     (config,) = archive.entries(tree, name)
     return Vocabulary.from_config(config)
 
 
 def flag_of(tree: Mapping[str, Any], name: str) -> bool:
-    """The truth value under a name of a tree."""
+    """Return the truth value under a name of a tree."""
     (value,) = archive.entries(tree, name)
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, got {value!r:.100}")
@@ -134,7 +124,7 @@ def flag_of(tree: Mapping[str, Any], name: str) -> bool:
 
 
 def seq2seq_of(tree: Mapping[str, Any]) -> Seq2Seq:
-    """The network of a tree, which must be a Seq2Seq."""
+    """Return the network of a tree, which must be a Seq2Seq."""
     network = storage_models.build_model(*archive.entries(tree, "network"))
     if not isinstance(network, Seq2Seq):
         raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")

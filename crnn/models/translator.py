@@ -224,14 +224,11 @@ class Translator(InFolder):
             Losses in nats a symbol, the one that ends a target included.
         """
         trained_on, out = held_apart(pairs, held_out, seed)
-        told: list[Callback] = [*callbacks]
         if progress:
             exact = ExactMatch(self.evaluate, out)
-            told += [exact, TranslationProgress(exact)]
-        trainer = self.trainer(
-            trained_on, out, epochs=epochs, batch=batch, lr=lr, clip=clip, seed=seed, callbacks=told
-        )
-        return trainer.run()
+            callbacks = [*callbacks, exact, TranslationProgress(exact)]
+        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=callbacks)
+        return self.trainer(trained_on, out, batch=batch, seed=seed, **options).run()
 
     def trainer(
         self,

@@ -136,7 +136,6 @@ def fit(
     >>> vocabulary.decode(logits[0].argmax(axis=-1))
     'ello'
     """
-    told = [*callbacks, Progress()] if progress else callbacks
     trainer = Trainer(
         model,
         data,
@@ -148,7 +147,7 @@ def fit(
         accumulate=accumulate,
         checkpoint_every=checkpoint_every,
         validation=validation,
-        callbacks=told,
+        callbacks=[*callbacks, Progress()] if progress else callbacks,
     )
     if resume is not None:
         with suppress(FileNotFoundError):  # then the run begins; a file that cannot be read is not
