@@ -107,7 +107,7 @@ def setting(default: Any, text: str, kind: Kind) -> Any:
     default
         None stands for a default that depends on other settings.
     text : str
-        The help, without the default.
+        The help. A default is added to it, unless it is True, False or None.
     kind : Kind
     """
     return field(default=default, metadata={"text": text, "kind": kind})
