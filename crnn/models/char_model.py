@@ -19,9 +19,9 @@ from crnn.common.checks import check_seed, check_size
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.generation.feedback import generate
 from crnn.layers.base.layer import Layer
-from crnn.layers.base.streams import stream_of
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.sequential import Sequential
+from crnn.layers.compose.streams import stream_of
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.losses import cross_entropy

@@ -381,7 +381,7 @@ class Trainer(Snapshots):
         self.history.append(
             epoch=place.epoch + 1,
             update=place.update,
-            loss=self.mean_loss,
+            loss=place.total / (place.weight or 1.0),
             val_loss=val_loss,
             lr=place.lr,
             seconds=place.seconds,

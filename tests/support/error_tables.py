@@ -369,7 +369,7 @@ crnn.Residual(both).forward(x)
 crnn.Residual(embedding)(z((3, 4), int))
     ValueError|TypeError x: expected floats .*, got int64
 crnn.Sequential([lstm, lstm])
-    ValueError layers\[1\]: expected a layer that reads the 4 features of LSTM.*, got LSTM.*, which reads 3
+    ValueError layers\[1\]: expected a layer that reads the 4 features of LSTM.*, which reads 3
 seq(x, [None])
     ValueError state: expected None or a list of 2 states, got 1 item
 seq(x, [None, z(3)])
