@@ -7,7 +7,7 @@ decoder's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +93,7 @@ class Seq2Seq(Seq2SeqParts):
     ((1, 4, 30), (1, 4, 3))
     """
 
-    if not TYPE_CHECKING:
-        trained_through, once, has_state = "crnn.TeacherForcing", ("bridge",), False
+    trained_through, once, has_state = "crnn.TeacherForcing", ("bridge",), False
 
     # ------------------------------------------------------------------------------ running it
 

@@ -17,7 +17,7 @@ from crnn.common.nested import arrays_of, filled, map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.tapes import Pieces
-from crnn.layers.compose.base import run_layer
+from crnn.layers.compose.base import Runner
 from crnn.seq2seq.bridge import last_h
 from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
 from crnn.seq2seq.encoding import Encoding
@@ -105,7 +105,8 @@ class Walk:
 
     def __init__(self, model: Seq2SeqParts, encoding: Encoding, given: Given, keep: bool) -> None:
         self._model, self._given, self._keep = model, given.part(1), keep
-        self._reader, self._embedding = step_reader(model)
+        self._reader, embedding = step_reader(model)
+        self._embedder = None if embedding is None else Runner(embedding)
         self.memory, self.state = encoding.memory, encoding.state
         self.h = last_h(encoding.state)[:, None] if model.feeds else None
         self._step = 0
@@ -121,8 +122,8 @@ class Walk:
         """
         given = self._given._replace(lengths=lengths, first_step=self._step)
         asked = given_context = embedded = None
-        if self._embedding is not None:
-            x, _, embedded = run_layer(self._embedding, x, None, given, self._keep)
+        if self._embedder is not None:
+            x, _, embedded = self._embedder.run(x, None, given, given.layer, self._keep)
         if self.h is not None:
             given_context, weights, asked = self._ask(self.h, lengths)
             x = joined(x.astype(self._model.dtype, copy=False), given_context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +84,7 @@ class TeacherForcing(Composition):
 
     _leading = ("model",)
 
-    if not TYPE_CHECKING:
-        sequence_input, has_state, once = 1, False, ("bridge",)
+    sequence_input, has_state, once = 1, False, ("bridge",)
 
     def __init__(
         self,
@@ -98,10 +97,7 @@ class TeacherForcing(Composition):
         self.model, self.seed = model, check_seed(seed)
         self.probability = probability if callable(probability) else _checked(probability)
 
-    @property
-    def symbols(self) -> int | None:
-        """Those of the source."""
-        return self.model.source_symbols or self.model.own_symbols
+    symbols = property(lambda self: self.model.source_symbols or self.model.own_symbols)
 
     def symbols_of(self, which: int) -> int | None:
         return self.model.target_symbols if which else self.symbols
@@ -124,10 +120,7 @@ class TeacherForcing(Composition):
         """Whether the model draws, or the symbols that are fed are drawn."""
         return super().stochastic or self.probability != 1
 
-    @property
-    def output_size(self) -> int:
-        """That of the model."""
-        return self.model.output_size
+    output_size = property(lambda self: self.model.output_size)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -115,10 +115,7 @@ class Attention(InOneBuffer):
         sizes = {name: getattr(self, name) for name in self._leading}
         return sizes | {"dtype": self.dtype.name, "seed": self.seed}
 
-    @property
-    def output_size(self) -> int:
-        """The width of a context."""
-        return self.value_size
+    output_size = property(lambda self: self.value_size)
 
     @property
     def _additive(self) -> bool:

@@ -6,35 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from crnn.common.arrays import Array
+from crnn.layers.base.answers import DEFAULTS
 from crnn.layers.base.layer import Layer, check_layer
-
-#: The attributes of `Layer` that answer questions about it, and methods that have defaults.
-_ANSWERS = (
-    "adds_input",
-    "answers_masked",
-    "check_backward",
-    "directions",
-    "has_state",
-    "inner",
-    "input_size",
-    "keeps_features",
-    "keeps_time",
-    "merge",
-    "once",
-    "output_size",
-    "parts",
-    "reads_backwards",
-    "receptive_field",
-    "sequence_input",
-    "shares_weights_of",
-    "stages",
-    "state_sizes",
-    "stochastic",
-    "stream",
-    "symbols",
-    "tape_after_backward",
-    "trained_through",
-)
 
 
 class Adapted(Layer):
@@ -48,7 +21,7 @@ class Adapted(Layer):
 
     def __init__(self, layer: Any) -> None:
         self.adapted = layer
-        for name in _ANSWERS:
+        for name in (*DEFAULTS, "stream", "check_backward"):
             if hasattr(layer, name):
                 vars(self)[name] = getattr(layer, name)
         vars(self)["forward"], vars(self)["backward"] = layer.forward, layer.backward

@@ -37,13 +37,10 @@ class Counting:
     #: How many training calls without `call` were counted: the number of the next one.
     calls: int = 0
 
-    if TYPE_CHECKING:  # subclasses may have it as an attribute or as a property
+    if TYPE_CHECKING:
 
         @property
-        def stochastic(self) -> bool:
-            """Whether forward draws random numbers in training that depend on `call`."""
-    else:
-        stochastic = False
+        def stochastic(self) -> bool: ...
 
     def next_call(self) -> int:
         """Count a training call that was given no number, and return its number, from 0 on.

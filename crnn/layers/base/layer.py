@@ -5,9 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import inspect
-import math
 from collections.abc import Mapping, MutableMapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +15,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_names
 from crnn.common.nested import no_state
 from crnn.layers.base import description
+from crnn.layers.base.answers import DEFAULTS
 from crnn.layers.base.calls import Counting
 from crnn.layers.base.description import Widths
 from crnn.layers.base.parameters import Parameters, writable
@@ -148,7 +147,7 @@ class Layer(Counting):
     #: Arguments of the constructor that stand in front, in order; the others are keywords.
     _leading: ClassVar[tuple[str, ...]] = ()
 
-    if TYPE_CHECKING:  # subclasses may have them as attributes or as properties
+    if TYPE_CHECKING:  # a subclass has attributes or properties in their places
 
         @property
         def input_size(self) -> int | None: ...
@@ -163,13 +162,15 @@ class Layer(Counting):
         @property
         def has_state(self) -> bool: ...
         @property
-        def reads_backwards(self) -> bool: ...
-        @property
         def state_sizes(self) -> tuple[int, ...]: ...
+        @property
+        def reads_backwards(self) -> bool: ...
         @property
         def receptive_field(self) -> float: ...
         @property
         def sequence_input(self) -> int | None: ...
+        @property
+        def stochastic(self) -> bool: ...
         @property
         def answers_masked(self) -> bool | None: ...
         @property
@@ -193,13 +194,7 @@ class Layer(Counting):
         @property
         def trained_through(self) -> str | None: ...
     else:
-        input_size = output_size = symbols = sequence_input = None
-        answers_masked = inner = merge = shares_weights_of = trained_through = None
-        keeps_features = has_state = reads_backwards = adds_input = False
-        tape_after_backward = False
-        keeps_time, receptive_field = True, math.inf
-        parts = directions = MappingProxyType({})
-        stages = once = state_sizes = ()
+        vars().update(DEFAULTS)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -470,8 +465,7 @@ class Temporal(Layer):
     layer can stand in `crnn.Bidirectional`, in windows of truncated BPTT and in streams.
     """
 
-    if not TYPE_CHECKING:
-        has_state = True
+    has_state = True
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return True

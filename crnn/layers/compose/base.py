@@ -13,6 +13,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
 from crnn.layers.base.adapted import class_of, layer_of
+from crnn.layers.base.answers import of_inner
 from crnn.layers.base.arguments import (
     STEPS,
     Given,
@@ -157,10 +158,7 @@ class Composition(Layer):
         """Whether y at masked steps is made of outputs that a part gives there."""
         return any(map(answers_masked, self.parts.values()))
 
-    @property
-    def has_state(self) -> bool:
-        """Whether any of the parts has a state."""
-        return any(part.has_state for part in self.parts.values())
+    has_state = property(lambda self: any(part.has_state for part in self.parts.values()))
 
     @property
     def reads_backwards(self) -> bool:
@@ -301,35 +299,9 @@ class Wrapper(RunsParts):
     def parts(self) -> dict[str, Layer]:
         return {"layer": self.inner}
 
-    @property
-    def input_size(self) -> int | None:
-        """That of the layer."""
-        return self.inner.input_size
-
-    @property
-    def output_size(self) -> int | None:
-        """That of the layer."""
-        return self.inner.output_size
-
-    @property
-    def symbols(self) -> int | None:
-        """Those of the layer."""
-        return self.inner.symbols
-
-    @property
-    def keeps_features(self) -> bool:
-        """As of the layer."""
-        return self.inner.keeps_features
-
-    @property
-    def keeps_time(self) -> bool:
-        """Whether the layer does."""
-        return self.inner.keeps_time
-
-    @property
-    def receptive_field(self) -> float:
-        """That of the layer."""
-        return self.inner.receptive_field
+    input_size, output_size = of_inner("input_size"), of_inner("output_size")
+    symbols, receptive_field = of_inner("symbols"), of_inner("receptive_field")
+    keeps_features, keeps_time = of_inner("keeps_features"), of_inner("keeps_time")
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return self.inner.repeats_masked(repeated, training)

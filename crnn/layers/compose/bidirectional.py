@@ -80,15 +80,8 @@ class Bidirectional(_core.Bidirectional, Composition):
         mirror = type(layer).from_config(config | {"reverse": True, "seed": seed})
         super().__init__(cast(Any, layer), cast(Any, mirror), merge)
 
-    @property
-    def directions(self) -> dict[str, Any]:
-        """Both layers."""
-        return self.parts
-
-    @property
-    def input_size(self) -> int | None:
-        """That of either layer."""
-        return layer_of(self.forward_layer).input_size
+    directions = property(lambda self: self.parts)
+    input_size = property(lambda self: layer_of(self.forward_layer).input_size)
 
     @property
     def output_size(self) -> int | None:
@@ -96,15 +89,8 @@ class Bidirectional(_core.Bidirectional, Composition):
         size = layer_of(self.forward_layer).output_size
         return size if size is None or self.merge != "concat" else 2 * size
 
-    @property
-    def symbols(self) -> int | None:
-        """Those of either layer."""
-        return layer_of(self.forward_layer).symbols
-
-    @property
-    def reads_backwards(self) -> bool:
-        """It does."""
-        return True
+    symbols = property(lambda self: layer_of(self.forward_layer).symbols)
+    reads_backwards = True
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
         return self, np.eye(self.symbols or 0)[symbols]

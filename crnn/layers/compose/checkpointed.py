@@ -7,7 +7,7 @@ cost" (2016), with the checkpoints at equal distances.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,8 +132,7 @@ class Checkpointed(Wrapper):
                 f"axis, got {layer!r:.100}{where}"
             )
 
-    if not TYPE_CHECKING:
-        tape_after_backward = True
+    tape_after_backward = True
 
     @property
     def stochastic(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,8 +73,7 @@ class Conditioned(Wrapper):
     """
 
     _leading = ("layer", "init")
-    if not TYPE_CHECKING:
-        sequence_input, once = 0, ("init",)
+    sequence_input, once = 0, ("init",)
 
     def __init__(self, layer: Any, init: Any) -> None:
         super().__init__(layer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,9 +86,8 @@ class LastState(Wrapper):
     (4, 2)
     """
 
-    if not TYPE_CHECKING:
-        keeps_time = keeps_features = False
-        receptive_field = math.inf
+    keeps_time = keeps_features = False
+    receptive_field = math.inf
 
     def __init__(self, layer: Any, of: str = "h") -> None:
         super().__init__(layer)

@@ -44,10 +44,7 @@ class Mirrored(Wrapper):
     steps t and t - 1, so before the layer reads step t - 1.
     """
 
-    @property
-    def reads_backwards(self) -> bool:
-        """It does."""
-        return True
+    reads_backwards = True
 
     @property
     def param_views(self) -> dict[str, Array]:

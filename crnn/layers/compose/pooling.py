@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,7 @@ class Pool(Layer):
     """
 
     _leading = ("how",)
-    if not TYPE_CHECKING:
-        keeps_features, keeps_time = True, False
+    keeps_features, keeps_time = True, False
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
     def __init__(self, how: str = "last") -> None:

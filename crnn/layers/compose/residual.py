@@ -63,15 +63,8 @@ class Residual(Wrapper):
         From forward, if y and x differ in shape.
     """
 
-    @property
-    def adds_input(self) -> bool:
-        """It does."""
-        return True
-
-    @property
-    def symbols(self) -> None:
-        """None: x is added to y."""
-        return None
+    adds_input = True
+    symbols = None  # x is added to y
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return repeated and super().repeats_masked(repeated, training)

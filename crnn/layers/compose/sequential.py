@@ -61,6 +61,11 @@ class SequentialTape(tuple[Any, ...]):
     """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
 
     @property
+    def stages(self) -> list[Layer]:
+        """The layers."""
+        return self._planned().layers
+
+    @property
     def parts(self) -> dict[str, Any]:
         """Each under the name of its layer."""
         return {str(i): tape for i, tape in enumerate(self)}
@@ -129,11 +134,6 @@ class Sequential(RunsParts):
         return made
 
     @property
-    def stages(self) -> list[Layer]:
-        """The layers."""
-        return self._planned().layers
-
-    @property
     def parts(self) -> dict[str, Layer]:
         return self._planned().parts
 
@@ -153,30 +153,16 @@ class Sequential(RunsParts):
                 return layer.output_size
         return None
 
-    @property
-    def symbols(self) -> int | None:
-        """Those of the first layer."""
-        return self.stages[0].symbols
-
-    @property
-    def keeps_features(self) -> bool:
-        """Whether all layers do."""
-        return all(layer.keeps_features for layer in self.stages)
-
-    @property
-    def keeps_time(self) -> bool:
-        """Whether all layers do."""
-        return all(layer.keeps_time for layer in self.stages)
+    symbols = property(lambda self: self.stages[0].symbols)
+    keeps_features = property(lambda self: all(layer.keeps_features for layer in self.stages))
+    keeps_time = property(lambda self: all(layer.keeps_time for layer in self.stages))
 
     @property
     def receptive_field(self) -> float:
         """Steps of x that a step of y depends on, through all layers."""
         return 1 + sum(layer.receptive_field - 1 for layer in self.stages)
 
-    @property
-    def sequence_input(self) -> int | None:
-        """That of the first layer."""
-        return self.stages[0].sequence_input
+    sequence_input = property(lambda self: self.stages[0].sequence_input)
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         for layer in self.stages:

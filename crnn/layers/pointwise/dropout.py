@@ -51,10 +51,7 @@ class Dropout(Pointwise):
         self.p, self.variational = float(p), bool(variational)
         self.seed = check_seed(seed)
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether anything is dropped."""
-        return self.p > 0
+    stochastic = property(lambda self: self.p > 0)
 
     @property
     def config(self) -> dict[str, Any]:

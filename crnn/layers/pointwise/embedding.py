@@ -68,20 +68,9 @@ class Embedding(WithParameters):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, config["size"])
 
-    @property
-    def symbols(self) -> int:
-        """K."""
-        return self.K
-
-    @property
-    def output_size(self) -> int:
-        """`size`."""
-        return self.size
-
-    @property
-    def multiply_adds(self) -> int:
-        """None: a vector is looked up."""
-        return 0
+    symbols = property(lambda self: self.K)
+    output_size = property(lambda self: self.size)
+    multiply_adds = property(lambda self: 0)
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array]:
         return Dropout(0.0, seed=0), self.params["W"][self.check_symbols(symbols)]

@@ -64,15 +64,8 @@ class LayerNorm(WithParameters):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(config["size"], config["size"])
 
-    @property
-    def input_size(self) -> int:
-        """`size`."""
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        """`size`."""
-        return self.size
+    input_size = property(lambda self: self.size)
+    output_size = property(lambda self: self.size)
 
     @property
     def config(self) -> dict[str, Any]:

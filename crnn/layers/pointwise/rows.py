@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,8 @@ class Pointwise(Layer):
     #: Whether `_rows_back` needs the rows as they are: then a tape has a copy of them.
     _keeps_rows = False
 
-    if not TYPE_CHECKING:
-        answers_masked = False  # y is 0 at masked steps: a layer behind leaves them out too
-        receptive_field = 1
+    answers_masked = False  # y is 0 at masked steps: a layer behind leaves them out too
+    receptive_field = 1
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return repeated

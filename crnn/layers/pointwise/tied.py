@@ -77,10 +77,7 @@ class TiedDense(WithParameters):
         """Type of parameters and outputs."""
         return self.embedding.dtype
 
-    @property
-    def shares_weights_of(self) -> Embedding | None:
-        """The embedding; None while the layer waits for it."""
-        return vars(self).get("embedding")
+    shares_weights_of = property(lambda self: vars(self).get("embedding"))
 
     @property
     def input_size(self) -> int | None:

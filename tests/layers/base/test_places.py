@@ -221,7 +221,8 @@ def test_a_head_that_is_trained_alone_is_named():
     data = [(X, np.zeros((B, T, 2), np.float32))]
     fit = lambda: crnn.fit(model, data, tbptt=(T, 1), progress=False, **options)  # noqa: E731
     assert notes_of(fit) == [
-        f"in layers[1], {model.layers[1]!r}, which follows {model.layers[0]!r}"
+        f"in layers[1], {model.layers[1]!r}, which follows {model.layers[0]!r}",
+        "in data, item 0",
     ]
 
 

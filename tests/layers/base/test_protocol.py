@@ -323,3 +323,59 @@ def test_both_directions_of_any_layer_are_a_layer_like_others(tmp_path):
         crnn.Bidirectional(crnn.Dense(2, 2))
     y, _ = crnn.LastState(mine)(X, lengths=ENDS)
     assert y.shape == (B, H)
+
+
+# ------------------------------------------------- a Temporal layer wherever one is expected
+
+
+def test_any_layer_with_a_state_in_windows_that_are_computed_twice():
+    plain, layer = Wrapped(), crnn.Checkpointed(Wrapped(), 3)
+    (y, end, tape), (y2, end2, tape2) = (
+        plain.forward(X, lengths=ENDS),
+        layer.forward(X, lengths=ENDS),
+    )
+    assert_same_bits((y2, end2), (y, end))
+    found, expected = layer.backward(tape2, y, end), plain.backward(tape, y, end)
+    assert_same_bits((found, dict(layer.grads)), (expected, dict(plain.grads)))
+
+
+@pytest.mark.parametrize("attention", [None, "additive"])
+def test_any_layers_with_a_state_as_encoder_and_decoder(attention):
+    class Wide(Wrapped):
+        def __init__(self, cell="GRU", seed=0):
+            super().__init__(cell, seed)
+            self.own = crnn.GRU(I + H, H, dtype="float64", seed=seed)
+            self.input_size = I + H
+
+    decoder = Wrapped("GRU", 2) if attention is None else Wide(seed=2)
+    options = {"source_symbols": 5, "target_symbols": 6, "attention": attention, "seed": 3}
+    model = crnn.Seq2Seq(Wrapped("GRU", 1), decoder, **options)
+    size = I if attention is None else I + H
+    twins = crnn.GRU(I, H, dtype="float64", seed=1), crnn.GRU(size, H, dtype="float64", seed=2)
+    core = crnn.Seq2Seq(*twins, **options)
+    source, target = RNG.integers(0, 5, (B, 4)), RNG.integers(0, 6, (B, 5))
+    assert_close(model.forward(source, target)[0], core.forward(source, target)[0], 1e-13)
+    x = (source, target, np.array([4, 2, 3]))
+    assert crnn.gradcheck(crnn.TeacherForcing(model, seed=0), x, lengths=[5, 1, 3]).ok
+
+
+def test_any_layer_with_a_state_is_looked_into():
+    layer, core = Wrapped("GRU", 4), crnn.GRU(I, H, dtype="float64", seed=4)
+    for look in (
+        lambda model: crnn.diagnostics.state_jacobians(model, X).norms,
+        lambda model: crnn.diagnostics.input_saliency(model, X, output=1).values,
+    ):
+        assert_close(look(layer), look(core), 1e-9)
+    conditioned = crnn.Conditioned(layer, crnn.Dense(2, H, dtype="float64", seed=1))
+    assert crnn.gradcheck(conditioned, (X, RNG.normal(size=(B, 2)))).ok
+    assert_same_bits(crnn.LastState(layer)(X)[0], layer(X)[1])
+
+
+def test_any_layer_with_a_state_in_truncated_backpropagation():
+    models = []
+    for recurrent in (Wrapped("GRU", 4), crnn.GRU(I, H, dtype="float64", seed=4)):
+        model = crnn.Sequential([recurrent, crnn.Dense(H, 1, dtype="float64", seed=1)])
+        options = {"loss": crnn.losses.mse, "epochs": 2, "progress": False, "tbptt": (2, 5)}
+        crnn.fit(model, [(X, X[..., :1])], optimizer=crnn.optim.Adam(model, lr=0.1), **options)
+        models.append(model)
+    assert_same_bits(dict(models[0].params), dict(models[1].params))
