@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array, underflows
-from crnn.common.checks import check_entry, check_number, valid_steps
+from crnn.common.checks import check_array, check_entry, check_number, valid_steps
 
 
 def _keeping_weight(name: str) -> Any:
@@ -77,13 +77,6 @@ class Mean(float):
     __mul__ = _keeping_weight("__mul__")
     __rmul__ = _keeping_weight("__rmul__")
     __truediv__ = _keeping_weight("__truediv__")
-
-
-def _floats(name: str, value: Any) -> Array:
-    array = value if type(value) is np.ndarray else as_array(name, value)
-    if array.dtype.kind != "f":
-        raise TypeError(f"{name}: expected floats, got {array.dtype} of shape {array.shape}")
-    return array
 
 
 def _valid(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -162,17 +155,15 @@ def cross_entropy(
     which only classes of weight 0 are targets takes no part in a mean over several.
     """
     right = type(logits) is np.ndarray and logits.dtype.kind == "f"
-    scores = logits if right else _floats("logits", logits)
+    scores = logits if right else check_array("logits", logits, "floats")
     wanted = targets if type(targets) is np.ndarray else as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(
             f"logits: expected shape (B, T, K) or (B, K) with K >= 1, got {scores.shape}"
         )
     lead, K = scores.shape[:-1], scores.shape[-1]
-    if wanted.dtype.kind not in "iu":
-        raise TypeError(f"targets: expected integers of shape {lead}, got {wanted.dtype}")
-    if wanted.shape != lead:
-        raise ValueError(f"targets: expected integers of shape {lead}, got shape {wanted.shape}")
+    if wanted.dtype.kind not in "iu" or wanted.shape != lead:
+        check_array("targets", wanted, "integers", lead)
     smoothing = 0.0
     if label_smoothing != 0:
         smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
@@ -262,14 +253,8 @@ def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tup
     ValueError, TypeError
         For shapes that do not match or values that are not real numbers.
     """
-    values = _floats("y", y)
-    wanted = target if type(target) is np.ndarray else as_array("target", target)
-    if wanted.dtype.kind not in "fiu":
-        raise TypeError(
-            f"target: expected real numbers of shape {values.shape}, got {wanted.dtype}"
-        )
-    if wanted.shape != values.shape:
-        raise ValueError(f"target: expected shape {values.shape}, that of y, got {wanted.shape}")
+    values = check_array("y", y, "floats")
+    wanted = check_array("target", target, "real numbers", values.shape, note=", that of y")
     if weights is not None:
         return _weighted_squares(values, wanted, lengths, weights)
     if lengths is None:

@@ -6,12 +6,80 @@ import math
 import os
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from crnn.common.arrays import Array, as_array, fitting
+
+#: The letters of `dtype.kind` that each kind of numbers has.
+_KINDS = {"floats": "f", "integers": "iu", "booleans": "b", "real numbers": "fiu"}
+
+#: The size of an axis: a letter stands for any size, a letter with a number for that number.
+Size: TypeAlias = str | int | tuple[str, int]
+
+
+def check_array(
+    name: str,
+    value: Any,
+    kinds: str,
+    *shapes: tuple[Size, ...],
+    note: str = "",
+    kind_error: type[Exception] = TypeError,
+) -> Array:
+    """Return a value as an array of one kind of numbers that has one of some shapes.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : array_like
+    kinds : {"floats", "integers", "booleans", "real numbers"}
+    *shapes : tuple
+        The shapes allowed, such as ``("B", "T", ("I", 3))``; none: any shape.
+    note : str
+        What the message says after the shapes.
+    kind_error : type
+        The exception for numbers of another kind.
+
+    Raises
+    ------
+    TypeError
+        If NumPy cannot make an array of the value; or `kind_error`, for another kind.
+    ValueError
+        For another shape.
+
+    Examples
+    --------
+    >>> check_array("x", [[1, 2]], "floats", ("B", "T", ("I", 3)))
+    Traceback (most recent call last):
+    TypeError: x: expected floats of shape (B, T, I=3), got int64 of shape (1, 2)
+    """
+    array = value if type(value) is np.ndarray else as_array(name, value)
+    right = array.dtype.kind in _KINDS[kinds]
+    if right and (not shapes or array.shape in shapes or any(_has(array, one) for one in shapes)):
+        return array
+    of_shape = " of shape " + " or ".join(map(_written, shapes)) if shapes else ""
+    expected = f"{name}: expected {kinds}{of_shape}{note}"
+    if not right:
+        raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}")
+    raise ValueError(f"{expected}, got shape {array.shape}")
+
+
+def _has(array: Array, shape: tuple[Size, ...]) -> bool:
+    """Whether an array has as many axes, and the sizes that are numbers."""
+    pairs = zip(array.shape, shape, strict=False)
+    return array.ndim == len(shape) and all(
+        isinstance(size, str) or found == (size[1] if isinstance(size, tuple) else size)
+        for found, size in pairs
+    )
+
+
+def _written(shape: tuple[Size, ...]) -> str:
+    """A shape as it stands in messages: (B, T, I=3)."""
+    sizes = [f"{size[0]}={size[1]}" if isinstance(size, tuple) else str(size) for size in shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
 def steps_there(lengths: Any, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -35,11 +103,7 @@ def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.boo
         raise ValueError(
             f"{name}: expected none for an input without a time axis, of shape {shape}"
         )
-    array, expected = as_array(name, value), f"booleans of shape (B={shape[0]}, T={shape[1]})"
-    if array.dtype.kind != "b":
-        raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
-    if array.shape != shape[:2]:
-        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    array = check_array(name, value, "booleans", (("B", shape[0]), ("T", shape[1])))
     return np.asarray(array.view(np.uint8) != 0)
 
 
@@ -154,13 +218,7 @@ def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]
 
 def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """An array of real numbers of this shape."""
-    array = as_array(name, value)
-    if array.dtype.kind not in "fiu" or array.shape != shape:
-        raise ValueError(
-            f"{name}: expected real numbers of shape {shape}, "
-            f"got {array.dtype} of shape {array.shape}"
-        )
-    return array
+    return check_array(name, value, "real numbers", shape, kind_error=ValueError)
 
 
 def check_fits(name: str, value: Any, like: Array) -> Array:

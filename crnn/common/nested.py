@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crnn.common.arrays import Array, as_array
+from crnn.common.arrays import Array
+from crnn.common.checks import check_array
 
 
 def states_of(name: str, value: Any, count: int) -> list[Any]:
@@ -65,11 +66,7 @@ def check_like(name: str, value: Any, like: Any) -> None:
     elif like is None:
         raise ValueError(f"{name}: expected None, got {type(value).__name__}")
     else:
-        array, expected = as_array(name, value), f"floats of shape {np.shape(like)}"
-        if array.dtype.kind != "f":
-            raise TypeError(f"{name}: expected {expected}, got {array.dtype}")
-        if array.shape != np.shape(like):
-            raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+        check_array(name, value, "floats", np.shape(like))
 
 
 def no_state(state: Any) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_dtype, check_seed, check_size, valid_steps
+from crnn.common.arrays import Array
+from crnn.common.checks import check_array, check_dtype, check_seed, check_size, valid_steps
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import Given
@@ -290,12 +290,7 @@ class SequenceAutoencoder(EncoderDecoder):
         floats (B, T, I), or int64 (B, T)
             For symbols the likeliest at each step.
         """
-        given = as_array("code", code)
-        expected = f"floats of shape (B, C={self.code})"
-        if given.dtype.kind != "f":
-            raise TypeError(f"code: expected {expected}, got {given.dtype}")
-        if given.ndim != 2 or given.shape[1] != self.code:
-            raise ValueError(f"code: expected {expected}, got shape {given.shape}")
+        given = check_array("code", code, "floats", ("B", ("C", self.code)))
         encoding = encoding_of(self.model, given.astype(self.model.dtype, copy=False))
         symbols = self.model.target_symbols is not None
         start = 0 if symbols else np.zeros(self.output_size, self.model.dtype)

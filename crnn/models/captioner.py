@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
-from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_seed, check_size
+from crnn.common.arrays import Array
+from crnn.common.checks import check_array, check_seed, check_size
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.pointwise.dense import Dense
@@ -228,13 +228,8 @@ class Captioner(InFolder):
         return CaptionBatches(vectors, targets, self._starts(languages, len(rows)), batch, seed)
 
     def _features(self, features: ArrayLike) -> Array:
-        array, width = as_array("features", features), self.network.source_width
-        if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != width:
-            raise ValueError(
-                f"features: expected floats of shape (n, F={width}), "
-                f"got {array.dtype} of shape {array.shape}"
-            )
-        return array
+        shape = ("n", ("F", self.network.source_width))
+        return check_array("features", features, "floats", shape, kind_error=ValueError)
 
     def _starts(self, languages: str | Sequence[str] | None, n: int) -> NDArray[np.int64]:
         """The symbol (n,) that asks for each caption."""

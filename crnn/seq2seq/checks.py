@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_lengths, check_size, valid_steps
+from crnn.common.checks import check_array, check_lengths, check_size, valid_steps
 from crnn.layers.base.adapted import layer_of, not_by_steps, walk
 
 
@@ -49,28 +49,19 @@ def check_steps_of(
 
     Symbols' values are looked at in `check_symbols`, where the lengths are known.
     """
-    rows = "B" if batch is None else f"B={batch}"
     if isinstance(value, tuple):
         raise TypeError(
             f"{name}: expected one array, got a tuple (crnn.TeacherForcing reads the pair of "
             "source and target)"
         )
-    array = as_array(name, value)
-    if K is not None:
-        expected, kinds, axes = f"integers of shape ({rows}, T)", "iu", 2
-    else:
-        expected, kinds, axes = f"floats of shape ({rows}, T, {width})", "f", 3
-    if array.size == 0 and array.dtype.kind == "f" and array.ndim == axes:
-        array = array.astype(np.int64 if K is not None else dtype)  # [[]] has no type of its own
-    if array.dtype.kind not in kinds:
-        raise TypeError(f"{name}: expected {expected}, got {array.dtype} of shape {array.shape}")
-    if (
-        array.ndim != axes
-        or batch not in (None, len(array))
-        or (K is None and array.shape[2] != width)
-    ):
-        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
-    return array if K is not None else array.astype(dtype, copy=False)
+    array, rows = as_array(name, value), "B" if batch is None else ("B", batch)
+    if K is None:
+        return check_array(name, array, "floats", (rows, "T", width)).astype(dtype, copy=False)
+    if array.size == 0 and array.dtype.kind == "f" and array.ndim == 2:
+        array = array.astype(np.int64)  # [[]] has no type of its own
+    if array.dtype.kind in "iu" and array.ndim == 2 and batch in (None, len(array)):
+        return array
+    return check_array(name, array, "integers", (rows, "T"))
 
 
 def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, K: int) -> None:
@@ -124,24 +115,16 @@ def check_start_symbols(start: Any, batch: int, K: int) -> NDArray[np.int64]:
 
 def check_start_vectors(start: Any, batch: int, width: int, dtype: np.dtype[Any]) -> Array:
     """The first vectors (B, E): one for all rows, or one for each."""
-    array = as_array("start", start)
-    expected = f"floats of shape (E={width},) or (B={batch}, E={width})"
-    if array.dtype.kind != "f":
-        raise TypeError(f"start: expected {expected}, got {array.dtype} of shape {array.shape}")
-    if array.shape not in ((width,), (batch, width)):
-        raise ValueError(f"start: expected {expected}, got shape {array.shape}")
+    last = ("E", width)
+    array = check_array("start", start, "floats", (last,), (("B", batch), last))
     return np.broadcast_to(array, (batch, width)).astype(dtype)
 
 
 def check_fixed(source: Any, lengths: Any, width: int, dtype: np.dtype[Any]) -> Array:
     """A source that is a vector for each row, (B, width)."""
-    array, expected = as_array("source", source), f"floats of shape (B, I={width})"
     if lengths is not None:
         raise ValueError(
-            f"source_lengths: expected None for vectors {expected}, got {lengths!r:.60}"
+            f"source_lengths: expected None for vectors (B, I={width}), got {lengths!r:.60}"
         )
-    if array.dtype.kind != "f":
-        raise TypeError(f"source: expected {expected}, got {array.dtype} of shape {array.shape}")
-    if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"source: expected {expected}, got shape {array.shape}")
+    array = check_array("source", source, "floats", ("B", ("I", width)))
     return array.astype(dtype, copy=False)

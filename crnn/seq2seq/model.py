@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_count, check_size
+from crnn.common.arrays import Array
+from crnn.common.checks import check_array, check_count, check_size
 from crnn.layers.base.arguments import EVALUATION, Given
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.seq2seq import checks, decoding, fused, stepwise
@@ -274,11 +274,8 @@ class Seq2Seq(Seq2SeqParts):
         tape._decoded.tape.check_back(self)
         if dlogits is None:
             return
-        shape, array = (*tape._decoded.y.shape[:2], self.output_size), as_array(name, dlogits)
-        if array.dtype.kind != "f":
-            raise TypeError(f"{name}: expected floats of shape {shape}, got {array.dtype}")
-        if array.shape != shape:
-            raise ValueError(f"{name}: expected floats of shape {shape}, got shape {array.shape}")
+        shape = (*tape._decoded.y.shape[:2], self.output_size)
+        check_array(name, dlogits, "floats", shape)
 
     # ------------------------------------------------------------------------------- using it
 

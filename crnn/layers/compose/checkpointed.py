@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_lengths, check_size, check_steps
+from crnn.common.checks import check_array, check_lengths, check_size, check_steps
 from crnn.common.nested import check_like, map_state
 from crnn.layers.base.adapted import not_by_steps, walk
 from crnn.layers.base.arguments import Given, is_from_outside
@@ -302,11 +302,7 @@ def _gradient(tape: CheckpointedTape, dy: Any) -> Array | None:
     """dy, checked, with what is given at repeated outputs moved to where they were computed."""
     if dy is None:
         return None
-    array = as_array("dy", dy)
-    if array.dtype.kind != "f":
-        raise TypeError(f"dy: expected floats of shape {tape.shape}, got {array.dtype}")
-    if array.shape != tape.shape:
-        raise ValueError(f"dy: expected floats of shape {tape.shape}, got shape {array.shape}")
+    array = check_array("dy", dy, "floats", tape.shape)
     if tape.echoes is None:
         return array
     rows, steps, sources = tape.echoes

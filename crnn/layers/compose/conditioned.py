@@ -9,6 +9,7 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
+from crnn.common.checks import check_array
 from crnn.common.nested import arrays_of, filled
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION, Given
@@ -170,12 +171,7 @@ def _pair(x: Any) -> tuple[Array, Array]:
     """The sequences and the fixed data."""
     if not isinstance(x, tuple) or len(x) != 2:
         raise TypeError(f"x: expected the pair (x, fixed), got {type(x).__name__}")
-    steps, fixed = as_array("x[0]", x[0]), as_array("x[1]", x[1])
+    steps = as_array("x[0]", x[0])
     if steps.ndim < 2:
         raise ValueError(f"x[0]: expected shape (B, T, I), or (B, T), got shape {steps.shape}")
-    expected = f"floats of shape (B={len(steps)}, F)"
-    if fixed.dtype.kind != "f":
-        raise TypeError(f"x[1]: expected {expected}, got {fixed.dtype}")
-    if fixed.ndim != 2 or len(fixed) != len(steps):
-        raise ValueError(f"x[1]: expected {expected}, got shape {fixed.shape}")
-    return steps, fixed
+    return steps, check_array("x[1]", x[1], "floats", (("B", len(steps)), "F"))

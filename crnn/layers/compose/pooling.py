@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array, underflows
-from crnn.common.checks import steps_there
+from crnn.common.arrays import Array, underflows
+from crnn.common.checks import check_array, steps_there
 from crnn.layers.base.adapted import walk
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
@@ -97,11 +97,7 @@ class Pool(Layer):
             Makes no difference.
         """
         check_no_state("Pool", "state", state)
-        given = as_array("x", x)
-        if given.dtype.kind != "f":
-            raise TypeError(f"x: expected floats of shape (B, T, F), got {given.dtype}")
-        if given.ndim != 3:
-            raise ValueError(f"x: expected floats of shape (B, T, F), got shape {given.shape}")
+        given = check_array("x", x, "floats", ("B", "T", "F"))
         there = steps_there(lengths, mask, given.shape)
         y, taken = np.zeros((len(given), given.shape[2]), given.dtype), None
         if there.any() and self.how == "mean":
@@ -127,11 +123,7 @@ class Pool(Layer):
         """dx (B, T, F), None; `dy` None stands for zeros."""
         self.check_backward(tape, dstate)
         B, T, F = tape.shape
-        given = np.zeros((B, F)) if dy is None else as_array("dy", dy)
-        if given.dtype.kind != "f":
-            raise TypeError(f"dy: expected floats of shape {(B, F)}, got {given.dtype}")
-        if given.shape != (B, F):
-            raise ValueError(f"dy: expected floats of shape {(B, F)}, got shape {given.shape}")
+        given = np.zeros((B, F)) if dy is None else check_array("dy", dy, "floats", (B, F))
         dx = np.zeros((B, T, F), given.dtype)
         each = np.where(_some(tape.there), given, 0)
         if tape.taken is not None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array, underflows
-from crnn.common.checks import steps_there
+from crnn.common.arrays import Array, underflows
+from crnn.common.checks import check_array, steps_there
 from crnn.layers.base.arguments import (
     Given,
 )
@@ -73,12 +73,8 @@ class Residual(Wrapper):
         return None
 
     def _add(self, x: Any, y: Any, there: NDArray[np.bool_] | None = None) -> Array:
-        skip = as_array("x", x)
-        if skip.shape != y.shape or skip.dtype.kind != "f":
-            raise ValueError(
-                f"x: expected floats of the shape {y.shape} that the layer gives, "
-                f"got {skip.dtype} of shape {skip.shape}"
-            )
+        note = ", that of the layer's output"
+        skip = check_array("x", x, "floats", y.shape, note=note, kind_error=ValueError)
         return _sum_where(there, y, skip)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:

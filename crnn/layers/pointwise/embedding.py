@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import (
+    check_array,
     check_dtype,
     check_product,
     check_seed,
@@ -84,13 +85,9 @@ class Embedding(WithParameters):
 
     def _check(self, x: Any) -> Array:
         array = as_array("x", x)
-        if array.dtype.kind not in "iu":
-            raise TypeError(
-                f"x: expected integers of shape (B, T), got {array.dtype} of shape {array.shape}"
-            )
-        if array.ndim < 1:
-            raise ValueError(f"x: expected integers of shape (B, T), got shape {array.shape}")
-        return array
+        if array.dtype.kind in "iu" and array.ndim > 0:
+            return array
+        return check_array("x", array, "integers", ("B", "T"))
 
     def check_symbols(self, symbols: Array) -> Array:
         """The symbols themselves, or ValueError."""

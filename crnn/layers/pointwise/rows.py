@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_count, steps_there
+from crnn.common.checks import check_array, check_count, steps_there
 from crnn.layers.base.buffer import InOneBuffer
 from crnn.layers.base.layer import Layer, check_no_state
 
@@ -180,13 +180,9 @@ class Pointwise(Layer):
     ) -> tuple[Array | None, None]:
         """dx, None; adds to `grads`. `dy` None stands for zeros."""
         self.check_backward(tape, dstate)
-        given = dy if type(dy) is np.ndarray else np.zeros(tape.shape)
-        if dy is not None and given is not dy:
-            given = as_array("dy", dy)
-        if given.dtype.kind != "f":
-            raise TypeError(f"dy: expected floats of shape {tape.shape}, got {given.dtype}")
-        if given.shape != tape.shape:
-            raise ValueError(f"dy: expected floats of shape {tape.shape}, got shape {given.shape}")
+        given = np.zeros(tape.shape) if dy is None else dy
+        if type(given) is not np.ndarray or given.dtype.kind != "f" or given.shape != tape.shape:
+            given = check_array("dy", given, "floats", tape.shape)
         flat = (math.prod(tape.shape[:-1]), tape.shape[-1])
         rows = np.ascontiguousarray(
             given.reshape(flat) if tape.valid is None else given[tape.valid]
@@ -230,11 +226,8 @@ def check_floats(x: Any, size: int | None, letter: str) -> Array:
     array = x if type(x) is np.ndarray else as_array("x", x)
     if array.dtype.kind == "f" and array.ndim > 1 and size in (None, array.shape[-1]):
         return array
-    last = letter if size is None else f"{letter}={size}"
-    expected = f"x: expected floats of shape (B, T, {last}) or (B, {last})"
-    if array.dtype.kind != "f":
-        raise TypeError(f"{expected}, got {array.dtype} of shape {array.shape}")
-    raise ValueError(f"{expected}, got shape {array.shape}")
+    last = letter if size is None else (letter, size)
+    return check_array("x", array, "floats", ("B", "T", last), ("B", last))
 
 
 class WithParameters(InOneBuffer, Pointwise):
