@@ -11,6 +11,7 @@ import numpy as np
 
 from crnn.callbacks.history import History
 from crnn.common.checks import check_counted, check_real
+from crnn.common.nested import arrays_of
 from crnn.optim import Optimizer
 from crnn.storage.files import Path
 
@@ -67,11 +68,10 @@ class Position:
 
 def _is_state(state: Any) -> bool:
     """Whether this is a recurrent state: None, an array of finite numbers, or a nesting of such."""
-    if isinstance(state, list | tuple):
-        return all(_is_state(part) for part in state)
-    if isinstance(state, np.ndarray):
-        return state.dtype.kind in "biuf" and bool(np.isfinite(state).all())
-    return state is None
+    return all(
+        isinstance(part, np.ndarray) and part.dtype.kind in "biuf" and bool(np.isfinite(part).all())
+        for part in arrays_of(state)
+    )
 
 
 class Run(Protocol):

@@ -30,6 +30,16 @@ def map_state(function: Callable[[Any], Any], state: Any) -> Any:
     return function(state)
 
 
+def named_arrays(state: Any, name: str = "") -> list[tuple[str, Array]]:
+    """The arrays of a state, in order, each with its place behind a name: state[0][1]."""
+    if state is None:
+        return []
+    if isinstance(state, (list, tuple)):
+        parts = enumerate(state)
+        return [found for i, part in parts for found in named_arrays(part, f"{name}[{i}]")]
+    return [(name, state)]
+
+
 def arrays_of(state: Any) -> list[Array]:
     """The arrays of a state, in order."""
     found: list[Array] = []
@@ -47,7 +57,7 @@ def filled_like(like: Any, state: Any) -> Any:
     """A state with zeros in the place of each None, in the structure of another."""
     if state is None:
         return map_state(np.zeros_like, like)
-    if isinstance(like, (list, tuple)):
+    if isinstance(like, (list, tuple)) and isinstance(state, (list, tuple)):
         return type(like)([filled_like(*pair) for pair in zip(like, state, strict=True)])
     return state
 

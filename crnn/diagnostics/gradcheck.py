@@ -6,7 +6,6 @@ forward for each number that is checked.
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import as_array, underflows
 from crnn.common.checks import check_number, check_positive
+from crnn.common.nested import arrays_of, filled_like, map_state, named_arrays
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import is_stochastic
@@ -199,18 +199,18 @@ def gradcheck(
     check_layer("layer", layer)
     epsilon = check_positive("epsilon", epsilon)
     tolerance = check_number("tolerance", tolerance, 0)
-    x = _map(_input, x) if isinstance(x, tuple) else _input(x)
+    x = map_state(_input, x) if isinstance(x, tuple) else _input(x)
     if lengths is not None:
         options["lengths"] = lengths
     if is_stochastic(layer):  # each run drops the same
         options.setdefault("call", 0)
     run = _Run(as_dtype(copy.deepcopy(layer), "float64"), x, options)
     rng = np.random.default_rng(0)
-    run.given = _map(_to_float64, state)
+    run.given = map_state(_to_float64, state)
     y, end = run.forward(run.given)
-    run.filled = _map(_to_float64, _filled(run.given, end))
+    run.filled = map_state(_to_float64, filled_like(end, run.given))
     run.y_weights = rng.standard_normal(np.shape(y)) * run.valid(np.shape(y))
-    run.end_weights = _map(lambda part: rng.standard_normal(np.shape(part)), end)
+    run.end_weights = map_state(lambda part: rng.standard_normal(np.shape(part)), end)
 
     rows = []
     for start, arrays in ((run.given, run.inputs()), (run.filled, run.states())):
@@ -267,7 +267,7 @@ class _Run:
         y, end = self.forward(state)
         counted = self.y_weights != 0  # a row's padding may hold anything, even NaN
         parts = [y[counted] * self.y_weights[counted]]
-        for (_, part), (_, weights) in zip(_leaves(end), _leaves(self.end_weights), strict=True):
+        for part, weights in zip(arrays_of(end), arrays_of(self.end_weights), strict=True):
             parts.append((part * weights).ravel())
         return np.concatenate(parts)
 
@@ -277,12 +277,13 @@ class _Run:
 
     def inputs(self) -> list[tuple[str, Array]]:
         """Return the parameters and the input by name."""
-        floats = [(name, part) for name, part in _leaves(self.x, "x") if part.dtype.kind == "f"]
+        inputs = named_arrays(self.x, "x")
+        floats = [(name, part) for name, part in inputs if part.dtype.kind == "f"]
         return [*self.layer.params.items(), *floats]
 
     def states(self) -> list[tuple[str, Array]]:
         """Return the arrays of the initial state by name."""
-        return _leaves(self.filled, "state")
+        return named_arrays(self.filled, "state")
 
     def gradients(self, state: Any) -> dict[str, Any]:
         """Return the analytic gradients by name, from an initial state."""
@@ -290,7 +291,7 @@ class _Run:
         layer.zero_grad()
         _, _, tape = layer.forward(self.x, state, **self.options)
         dx, dstate = layer.backward(tape, self.y_weights, self.end_weights)
-        return dict(layer.grads) | dict(_leaves(dx, "x")) | dict(_leaves(dstate, "state"))
+        return dict(layer.grads) | dict(named_arrays(dx, "x")) | dict(named_arrays(dstate, "state"))
 
     def differences(self, state: Any, array: Array, epsilon: float) -> Array:
         """Return the central differences of the loss over `array`, edited in place."""
@@ -385,41 +386,6 @@ def _input(x: Any) -> NDArray[Any]:
     """Return an array of its own, floats in float64."""
     array = as_array("x", x)
     return np.array(array, np.float64) if array.dtype.kind == "f" else array
-
-
-# A state is None, an array, or a list or tuple of states.
-
-
-def _nested(state: Any) -> bool:
-    return isinstance(state, list | tuple)
-
-
-def _map(function: Callable[[Any], Any], state: Any) -> Any:
-    """Return the state with `function` applied to each of its arrays."""
-    if state is None:
-        return None
-    if _nested(state):
-        return type(state)(_map(function, part) for part in state)
-    return function(state)
-
-
-def _leaves(state: Any, name: str = "") -> list[tuple[str, Array]]:
-    """Return (name with its place, array) of each array in a state."""
-    if state is None:
-        return []
-    if _nested(state):
-        parts = enumerate(state)
-        return [leaf for k, part in parts for leaf in _leaves(part, f"{name}[{k}]")]
-    return [(name, state)]
-
-
-def _filled(state: Any, like: Any) -> Any:
-    """Return the state with zeros in the place of each None, in the structure of `like`."""
-    if state is None:
-        return _map(np.zeros_like, like)
-    if _nested(state) and _nested(like):
-        return type(like)(_filled(*parts) for parts in zip(state, like, strict=True))
-    return state
 
 
 def _to_float64(array: ArrayLike) -> Array:
