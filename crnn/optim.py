@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import crnn._core as _core
-from crnn.common.arrays import Array, underflows
+from crnn.common.arrays import Array, first_nonfinite, underflows
 from crnn.common.checks import check_entry, check_fits, check_names, check_number
 from crnn.layers.base.adapted import layer_of, walk
 from crnn.layers.base.layer import Layer, check_layer
@@ -376,12 +376,8 @@ class Optimizer(ABC):
         norm = math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
         if math.isfinite(norm):
             return norm
-        for name, grad in self._grads.items():
-            if not np.isfinite(grad).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
-                raise FloatingPointError(
-                    f"gradient of {name}: not finite, {grad[where]} at {where}"
-                )
+        if found := first_nonfinite(self._grads.items()):
+            raise FloatingPointError(f"gradient of {found.name}: not finite, {found.number}")
         most = max(float(np.abs(grad).max(initial=0)) for grad in self._grads.values())
         return most * math.sqrt(
             math.fsum(float(np.square(grad / most).sum()) for grad in self._grads.values())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,23 @@ def fitting(name: str, given: Array, dtype: np.dtype[Any]) -> Array:
     if lost.any():
         raise ValueError(f"{name}: expected numbers that {dtype} holds, got {given[lost][0]}")
     return array
+
+
+class NonFinite(NamedTuple):
+    """The name of an array, and a number in it with its place: ``nan at (0, 1)``."""
+
+    name: str
+    number: str
+
+
+def first_nonfinite(arrays: Iterable[tuple[str, Any]]) -> NonFinite | None:
+    """The first float that is not finite in arrays with their names, or None."""
+    for name, value in arrays:
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            return NonFinite(name, f"{array[where]} at {where}")
+    return None
 
 
 def underflows(function: _Function) -> _Function:

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from crnn.common.arrays import first_nonfinite
 from crnn.common.checks import steps_there
+from crnn.common.nested import named_arrays
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.layer import Layer
@@ -39,17 +41,16 @@ def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]
 
 def blame_backward(model: Any) -> str | None:
     """Say which gradient was the first that is not finite, on the way back; None if all are."""
-    for name, grad in reversed(list(model.grads.items())):
-        if not _finite(grad):
-            prefix, layer = "", layer_of(model)
-            *path, _ = name.split(".")
-            for part in path:
-                if part not in layer.parts:
-                    break
-                prefix, layer = f"{prefix}.{part}" if prefix else part, layer.parts[part]
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(grad))[0])
-            return f"the gradient of {name} of {_named(prefix, layer)} is {grad[where]} at {where}"
-    return None
+    found = first_nonfinite(reversed(list(model.grads.items())))
+    if found is None:
+        return None
+    prefix, layer = "", layer_of(model)
+    *path, _ = found.name.split(".")
+    for part in path:
+        if part not in layer.parts:
+            break
+        prefix, layer = f"{prefix}.{part}" if prefix else part, layer.parts[part]
+    return f"the gradient of {found.name} of {_named(prefix, layer)} is {found.number}"
 
 
 def _finite_where_read(array: Any, item: Item) -> bool:
@@ -74,9 +75,8 @@ def _walk(name: str, layer: Layer, x: Any, state: Any, given: Given) -> tuple[st
                 return found, x
             given = Runner(inner).behind(given)
         return None, x
-    for key, array in layer.params.items():
-        if not _finite(array):
-            return f"the parameter {key} of {_named(name, layer)} is not finite", x
+    if wrong := first_nonfinite(layer.params.items()):
+        return f"the parameter {wrong.name} of {_named(name, layer)} is not finite", x
     y, after, _ = run_layer(layer, x, state, given, True)
     if not (_finite(y) and _finite(after)):
         return f"the output of {_named(name, layer)} is not finite", y
@@ -89,9 +89,4 @@ def _named(name: str, layer: Any) -> str:
 
 def _finite(value: Any) -> bool:
     """Whether all floats in a nesting of arrays are finite."""
-    if value is None:
-        return True
-    if isinstance(value, list | tuple):
-        return all(_finite(part) for part in value)
-    array = np.asarray(value)
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return first_nonfinite(named_arrays(value)) is None
