@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import as_array, underflows
 from crnn.common.checks import check_number, check_positive
 from crnn.common.nested import arrays_of, filled_like, map_state, named_arrays
+from crnn.common.tables import aligned
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import is_stochastic
@@ -98,14 +99,9 @@ class Report:
             values = [f"{value:.9g}" for value in (row.analytic, row.numeric)]
             verdict = row.verdict(self.tolerance)
             cells.append((row.name, str(row.shape), f"{row.error:.1e}", where, *values, verdict))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in cells
-        ]
         verdict = "ok" if self.ok else "FAILED"
         head = f"gradcheck {verdict}: largest error {self.max_error:.1e}"
-        return "\n".join([f"{head} (tolerance {self.tolerance:.0e})", *lines])
+        return "\n".join([f"{head} (tolerance {self.tolerance:.0e})", *aligned(cells)])
 
 
 @underflows

@@ -7,7 +7,10 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from crnn.common.tables import aligned
+
 _UNKNOWN = "?"
+_NUMBERS = range(3, 6)  # the columns of numbers
 
 
 class Row(NamedTuple):
@@ -52,15 +55,7 @@ class Summary:
         return [self.NAMES, *lines]
 
     def __str__(self) -> str:
-        table = self._table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if place > 2 else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in table
-        ]
+        lines = aligned(self._table(), right=_NUMBERS)
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
@@ -74,7 +69,7 @@ class Summary:
 
         def line(cells: tuple[str, ...], tag: str) -> str:
             parts = (
-                f'<{tag} style="text-align: {"right" if place > 2 else "left"}">'
+                f'<{tag} style="text-align: {"right" if place in _NUMBERS else "left"}">'
                 f"{html.escape(cell)}</{tag}>"
                 for place, cell in enumerate(cells)
             )
