@@ -1,4 +1,4 @@
-"""The recurrent layers: options, initial weights and documentation; the mathematics is in the core.
+"""The recurrent layers: options, initial weights and documentation; the core computes them.
 
 Letters: B sequences, T steps, I inputs, H hidden units, P units of h (H, or what they are projected
 to), G gates. σ is the logistic function, ∘ the product element by element; a dot stands for
@@ -22,7 +22,6 @@ from crnn.layers.base import weights
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
-from crnn.layers.recurrent.documentation import document
 
 
 class Options(TypedDict, total=False):
@@ -210,8 +209,88 @@ class RNN(_core.RNN, Recurrent):
     input_size, hidden_size : int
         I and H.
     activation : str, default "tanh"
-        φ: one of <activations>. tanh keeps the state bounded; relu does not saturate, and may
-        explode."""
+        φ: one of "tanh", "sigmoid", "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu",
+        "softsign" (s / (1 + |s|)) and "identity". "tanh" keeps the state bounded; "relu" does not
+        saturate, and the state may grow without bound.
+    bias : bool, default True
+        Whether the sums of the gates have biases.
+    reverse : bool, default False
+        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
+        returned is the one after step 0.
+    layer_norm : bool, default False
+        Normalise W_x x and W_h h, each by itself, over all units: Ba, Kiros and Hinton, "Layer
+        normalization" (2016).
+    clip : float, optional
+        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+    learn_state : bool, default False
+        Make the initial state a parameter. It is used where no state is given, and after resets.
+    recurrent_dropout : float, default 0
+        Probability that the recurrent products leave out a unit of h, the same units in all steps
+        of a row (Gal and Ghahramani 2016). Applied in training only.
+    zoneout : float, default 0
+        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
+        2017). In evaluation the old and the new state are mixed in this proportion.
+    weight_drop : float, default 0
+        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
+        training only.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of parameters, outputs and states. Gradients are checked in float64.
+    seed : int, optional
+        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
+        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
+        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        W_x (H, I), W_h (H, H), b (H,). `layer_norm` adds gain_x, gain_h (H,); `learn_state` adds
+        h0 (H,).
+        The arrays can be edited in place and outlive the layer; assigning copies into them.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    calls : int
+        Number of the next training call without a `call` argument, for a layer that drops anything:
+        how many there have been.
+    gate_order : tuple of str
+        ("h",).
+    input_size, hidden_size, output_size : int
+        I, H and H.
+    dtype : dtype
+    seed : int
+    options : dict
+        All options of the core by name; each is an attribute, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+
+    Methods
+    -------
+    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
+        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
+        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
+        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
+        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
+        not read: the state stays, and `y` repeats the output of the last step read (0 before the
+        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
+        continues from the initial state, independent of the steps before.
+    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
+        The same and a tape: what backward needs, and the gates and states of every step, as
+        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
+        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
+        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
+        `calls`.
+    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
+        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
+        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
+        With `trace`, the tape then has `dh`, the total derivatives at every step, and
+        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
+    stream(batch=1, state=None) -> Stream
+        The layer one step at a time, with the weights as they are now.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
+        As in every layer.
+    """
 
     _core_type = _core.RNN
     candidate = "h"
@@ -245,19 +324,105 @@ class LSTM(_core.LSTM, Recurrent):
     input_size, hidden_size : int
         I and H.
     forget_bias : float, default 1.0
-        Initial bias of the forget gate, and nothing after that. At 1 the gate starts open, so that
-        gradients reach back from the first update on (Gers et al. 2000; Jozefowicz et al. 2015).
-    <chrono>
+        Initial bias of the forget gate. At 1 the gate starts open, so that gradients reach far
+        back from the first update on (Gers et al. 2000; Jozefowicz et al. 2015).
+    chrono : float, optional
+        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
+        initial biases: log u for f and -log u for i, with u uniform between 1 and chrono - 1
+        (Tallec and Ollivier 2018).
     recurrent_activation, activation, output_activation : str, default "sigmoid", "tanh", "tanh"
-        Of the gates i, f and o, of g, and of c' on its way to h': each one of <activations>.
+        Of the gates i, f and o, of g, and of c' on its way to h': each one of "tanh", "sigmoid",
+        "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) and
+        "identity".
     peepholes : bool, default False
         The sums of i and f gain p_i∘c and p_f∘c, that of o gains p_o∘c' (Gers and Schmidhuber,
         "Recurrent nets that time and count", 2000).
     coupled : bool, default False
-        f = 1 - i: what is forgotten is what is written (Greff et al., "LSTM: a search space
-        odyssey", 2017). The gates are then i, g, o.
+        Compute f as 1 - i (Greff et al., "LSTM: a search space odyssey", 2017). The gates are then
+        i, g, o.
     proj_size : int, optional
-        P: h' = W_p (o∘tanh(c')) has P units instead of H (Sak, Senior and Beaufays 2014)."""
+        P: h' = W_p (o∘tanh(c')) has P units instead of H (Sak, Senior and Beaufays 2014).
+    bias : bool, default True
+        Whether the sums of the gates have biases.
+    reverse : bool, default False
+        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
+        returned is the one after step 0.
+    layer_norm : bool, default False
+        Normalise W_x x and W_h h, each by itself, over all units of all gates together, and c' on
+        its way to h': Ba, Kiros and Hinton, "Layer normalization" (2016).
+    clip : float, optional
+        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+    learn_state : bool, default False
+        Make the initial state a parameter. It is used where no state is given, and after resets.
+    recurrent_dropout : float, default 0
+        Probability that the recurrent products leave out a unit of h, the same units in all steps
+        of a row (Gal and Ghahramani 2016). Applied in training only.
+    zoneout : float or pair of floats, default 0
+        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
+        2017). In evaluation the old and the new state are mixed in this proportion. A pair gives
+        the probability for h and the one for c.
+    weight_drop : float, default 0
+        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
+        training only.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of parameters, outputs and states. Gradients are checked in float64.
+    seed : int, optional
+        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
+        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
+        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        W_x (G*H, I), W_h (G*H, P), b (G*H,), in row blocks of H in the order of `gate_order`.
+        `peepholes` adds p_i, p_f, p_o (H,); `layer_norm` gain_x, gain_h (G*H,) and gain_c,
+        b_c (H,); `proj_size` W_p (P, H); `learn_state` h0 (P,) and c0 (H,).
+        The arrays can be edited in place and outlive the layer; assigning copies into them.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    calls : int
+        Number of the next training call without a `call` argument, for a layer that drops anything:
+        how many there have been.
+    gate_order : tuple of str
+        ("i", "f", "g", "o"); with `coupled` ("i", "g", "o").
+    input_size, hidden_size, output_size : int
+        I, H and P, which is H without a projection.
+    dtype : dtype
+    seed : int
+    options : dict
+        All options of the core by name; each is an attribute, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+
+    Methods
+    -------
+    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
+        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
+        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
+        them `y` is 0. `y` is (B, T, P). `state` is the pair (h, c), (B, P) and (B, H);
+        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
+        not read: the state stays, and `y` repeats the output of the last step read (0 before the
+        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
+        continues from the initial state, independent of the steps before.
+    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
+        The same and a tape: what backward needs, and the gates and states of every step, as
+        `tape.gates[letter]`, each (B, T, H), and `tape.h` and `tape.c`. What is dropped in training
+        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
+        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
+        `calls`.
+    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
+        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
+        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
+        With `trace`, the tape then has `dh` and `dc`, the total derivatives at every step, and
+        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
+    stream(batch=1, state=None) -> Stream
+        The layer one step at a time, with the weights as they are now.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
+        As in every layer.
+    """
 
     _core_type = _core.LSTM
     _initial: ClassVar[dict[str, Any]] = {"forget_bias": 1.0, "chrono": None}
@@ -311,11 +476,95 @@ class GRU(_core.GRU, Recurrent):
     input_size, hidden_size : int
         I and H.
     reset : {"after", "before"}, default "after"
-        Whether r multiplies the recurrent sum or the state that goes into it. "after" is one
-        product with h a step, and so the faster.
-    <chrono>
+        Whether r multiplies the recurrent sum or the state that goes into it. "after" is faster:
+        it needs a single product with h for each step.
+    chrono : float, optional
+        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
+        initial biases: -log u for z, with u uniform between 1 and chrono - 1 (Tallec and
+        Ollivier 2018).
     recurrent_activation, activation : str, default "sigmoid", "tanh"
-        Of the gates r and z, and of n: each one of <activations>."""
+        Of the gates r and z, and of n: each one of "tanh", "sigmoid", "hard_sigmoid"
+        (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) and "identity".
+    bias : bool, default True
+        Whether the sums of the gates have biases.
+    reverse : bool, default False
+        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
+        returned is the one after step 0.
+    layer_norm : bool, default False
+        Normalise W_x x and W_h h, each by itself, over all units of r and z together, and over
+        those of n by themselves: Ba, Kiros and Hinton, "Layer normalization" (2016).
+    clip : float, optional
+        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+    learn_state : bool, default False
+        Make the initial state a parameter. It is used where no state is given, and after resets.
+    recurrent_dropout : float, default 0
+        Probability that the recurrent products leave out a unit of h, the same units in all steps
+        of a row (Gal and Ghahramani 2016). Applied in training only.
+    zoneout : float, default 0
+        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
+        2017). In evaluation the old and the new state are mixed in this proportion.
+    weight_drop : float, default 0
+        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
+        training only.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of parameters, outputs and states. Gradients are checked in float64.
+    seed : int, optional
+        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
+        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
+        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        W_x (3*H, I), W_h (3*H, H), b (3*H,), in row blocks of H in the order of `gate_order`, and
+        for reset "after" b_hn (H,). `layer_norm` adds gain_x, gain_h (3*H,); `learn_state` adds
+        h0 (H,).
+        The arrays can be edited in place and outlive the layer; assigning copies into them.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    calls : int
+        Number of the next training call without a `call` argument, for a layer that drops anything:
+        how many there have been.
+    gate_order : tuple of str
+        ("r", "z", "n").
+    input_size, hidden_size, output_size : int
+        I, H and H.
+    dtype : dtype
+    seed : int
+    options : dict
+        All options of the core by name; each is an attribute, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+
+    Methods
+    -------
+    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
+        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
+        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
+        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
+        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
+        not read: the state stays, and `y` repeats the output of the last step read (0 before the
+        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
+        continues from the initial state, independent of the steps before.
+    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
+        The same and a tape: what backward needs, and the gates and states of every step, as
+        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
+        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
+        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
+        `calls`.
+    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
+        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
+        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
+        With `trace`, the tape then has `dh`, the total derivatives at every step, and
+        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
+    stream(batch=1, state=None) -> Stream
+        The layer one step at a time, with the weights as they are now.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
+        As in every layer.
+    """
 
     _core_type = _core.GRU
     candidate = "n"
@@ -350,8 +599,90 @@ class JANET(_core.JANET, Recurrent):
     input_size, hidden_size : int
         I and H.
     beta : float, default 1.0
-        How far the gate that lets input in lies behind the one that forgets; the paper's value.
-    <chrono>"""
+        Subtracted from the forget gate's sum in the gate that lets input in; the paper uses 1.
+    chrono : float, optional
+        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
+        initial biases: log u for f, with u uniform between 1 and chrono - 1 (Tallec and
+        Ollivier 2018).
+    bias : bool, default True
+        Whether the sums of the gates have biases.
+    reverse : bool, default False
+        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
+        returned is the one after step 0.
+    layer_norm : bool, default False
+        Normalise W_x x and W_h h, each by itself, over all units of both gates together: Ba, Kiros
+        and Hinton, "Layer normalization" (2016).
+    clip : float, optional
+        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+    learn_state : bool, default False
+        Make the initial state a parameter. It is used where no state is given, and after resets.
+    recurrent_dropout : float, default 0
+        Probability that the recurrent products leave out a unit of h, the same units in all steps
+        of a row (Gal and Ghahramani 2016). Applied in training only.
+    zoneout : float, default 0
+        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
+        2017). In evaluation the old and the new state are mixed in this proportion.
+    weight_drop : float, default 0
+        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
+        training only.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of parameters, outputs and states. Gradients are checked in float64.
+    seed : int, optional
+        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
+        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
+        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        W_x (2*H, I), W_h (2*H, H), b (2*H,), in row blocks of H in the order of `gate_order`.
+        `layer_norm` adds gain_x, gain_h (2*H,); `learn_state` adds h0 (H,).
+        The arrays can be edited in place and outlive the layer; assigning copies into them.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    calls : int
+        Number of the next training call without a `call` argument, for a layer that drops anything:
+        how many there have been.
+    gate_order : tuple of str
+        ("f", "g").
+    input_size, hidden_size, output_size : int
+        I, H and H.
+    dtype : dtype
+    seed : int
+    options : dict
+        All options of the core by name; each is an attribute, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+
+    Methods
+    -------
+    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
+        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
+        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
+        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
+        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
+        not read: the state stays, and `y` repeats the output of the last step read (0 before the
+        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
+        continues from the initial state, independent of the steps before.
+    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
+        The same and a tape: what backward needs, and the gates and states of every step, as
+        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
+        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
+        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
+        `calls`.
+    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
+        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
+        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
+        With `trace`, the tape then has `dh`, the total derivatives at every step, and
+        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
+    stream(batch=1, state=None) -> Stream
+        The layer one step at a time, with the weights as they are now.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
+        As in every layer.
+    """
 
     _core_type = _core.JANET
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
@@ -372,9 +703,3 @@ class JANET(_core.JANET, Recurrent):
         super().__init__(input_size, hidden_size, beta=beta, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("f", 1))
-
-
-document(RNN, gates='("h",)')
-document(LSTM, gates='("i", "f", "g", "o")', state="the pair (h, c), (B, P) and (B, H)")
-document(GRU, gates='("r", "z", "n")', b_hn=', and for reset "after" b_hn (H,)')
-document(JANET, gates='("f", "g")')
