@@ -22,16 +22,7 @@ if _util.find_spec("crnn._core") is None:
 import crnn._core as _core  # noqa: F401 - a wrong CRNN_ISA or CRNN_NUM_THREADS is an ImportError here
 
 if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
-    from crnn import (
-        callbacks,
-        data,
-        diagnostics,
-        losses,
-        models,
-        optim,
-        plotting,
-        reference,
-    )
+    from crnn import callbacks, data, diagnostics, losses, models, optim, plotting, reference
     from crnn.common.configuration import release_memory, set_num_threads, show_config
     from crnn.diagnostics.gradcheck import gradcheck
     from crnn.diagnostics.watching import watch

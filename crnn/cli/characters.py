@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn.cli.arguments import (
-    FLAG,
-    PATH,
-    POSITIVE,
-    SEED,
-    RunSettings,
-    choice,
-    integer,
-    setting,
-)
+from crnn.cli.arguments import FLAG, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
 from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, begin
 from crnn.cli.run import train as train_in_folder
 from crnn.data import corpora, corpus, lines_of

@@ -6,15 +6,7 @@ from typing import Any
 from crnn.common.checks import check_size
 from crnn.layers.base.layer import Layer
 from crnn.training.truncated import check_tbptt
-from crnn.training.windows import (
-    Data,
-    Loss,
-    check_rows,
-    items_of,
-    loss_of,
-    weigh,
-    windows_of,
-)
+from crnn.training.windows import Data, Loss, check_rows, items_of, loss_of, weigh, windows_of
 
 
 def evaluate(

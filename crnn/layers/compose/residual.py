@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
-from crnn.layers.base.arguments import (
-    Given,
-)
+from crnn.layers.base.arguments import Given
 from crnn.layers.base.places import back_in, check_in, run_in
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose.base import Wrapper

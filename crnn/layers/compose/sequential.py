@@ -61,11 +61,6 @@ class SequentialTape(tuple[Any, ...]):
     """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
 
     @property
-    def stages(self) -> list[Layer]:
-        """The layers."""
-        return self._planned().layers
-
-    @property
     def parts(self) -> dict[str, Any]:
         """Each under the name of its layer."""
         return {str(i): tape for i, tape in enumerate(self)}
@@ -132,6 +127,11 @@ class Sequential(RunsParts):
         made = cls.__new__(cls)
         made.layers, made._names = layers, names
         return made
+
+    @property
+    def stages(self) -> list[Layer]:
+        """The layers."""
+        return self._planned().layers
 
     @property
     def parts(self) -> dict[str, Layer]:

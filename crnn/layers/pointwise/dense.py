@@ -10,12 +10,7 @@ from numpy.typing import DTypeLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
-from crnn.common.checks import (
-    check_dtype,
-    check_product,
-    check_seed,
-    check_size,
-)
+from crnn.common.checks import check_dtype, check_product, check_seed, check_size
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths

@@ -9,9 +9,7 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array
-from crnn.common.checks import (
-    check_seed,
-)
+from crnn.common.checks import check_seed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.pointwise.rows import Draw, Pointwise, check_floats

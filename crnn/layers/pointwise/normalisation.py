@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from crnn.common.arrays import Array, underflows
-from crnn.common.checks import (
-    check_dtype,
-    check_fits,
-    check_positive,
-    check_product,
-    check_size,
-)
+from crnn.common.checks import check_dtype, check_fits, check_positive, check_product, check_size
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
