@@ -168,7 +168,9 @@ class Composition(Layer):
     def runner(self, key: str) -> Runner:
         """How the part that the attribute `key` holds is run."""
         layer = getattr(self, key)
-        methods, runners = methods_of(layer), self.__dict__.setdefault("_runners", Runners())
+        methods, runners = methods_of(layer), self.__dict__.get("_runners")
+        if runners is None:
+            runners = self.__dict__["_runners"] = Runners()
         found = runners.get(key)
         if found is None or found[0] != methods:
             found = runners[key] = methods, Runner(layer)
