@@ -246,7 +246,7 @@ static PyObject *as_rows(PyObject *x) {
 }
 
 /* Uninitialised y (..., outputs) for x (..., I), which has a.dense.n rows. */
-static PyObject *new_steps(PyObject *module, const dense_args *a, PyObject *x) {
+static PyObject *new_outputs(PyObject *module, const dense_args *a, PyObject *x) {
     npy_intp shape[NPY_MAXDIMS];
     const int axes = PyArray_Check(x) ? PyArray_NDIM((PyArrayObject *)x) : 2;
     if (axes < 3) return new_rows(module, a, a->dense.outputs);
@@ -265,7 +265,7 @@ static PyObject *dense_forward(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOO:dense_forward", &x, &w_t, &b) || !(rows = as_rows(x)))
         return NULL;
     if (dense_parse(&a, rows, w_t) && dense_bias(&a, "b", b, &bias) &&
-        (y = new_steps(module, &a, x))) {
+        (y = new_outputs(module, &a, x))) {
         Py_BEGIN_ALLOW_THREADS crnn_dense_forward(&a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t),
                                                   bias, PyArray_DATA((PyArrayObject *)y),
                                                   a.workspace);
