@@ -1,4 +1,4 @@
-"""Those who watch a training run, or steer it.
+"""Callbacks: they observe or control a training run.
 
 A callback hears ``on_start``, ``on_backward`` and ``on_update`` (before and after each update),
 ``on_epoch`` and ``on_end``, and is given the run, a `Trainer`; ``run.stop()`` ends it. What

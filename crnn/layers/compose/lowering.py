@@ -40,16 +40,16 @@ def is_core_layer(layer: Any) -> bool:
 
 
 def may_run_as_one(first: Any, second: Any) -> bool:
-    """Whether two layers run as one on symbols: both crnn's own in what they do."""
-    if type(first) is not Embedding or _OVERRIDDEN & vars(first).keys():
-        return False
-    return is_core_layer(second) and (first.dtype, first.size) == (second.dtype, second.input_size)
+    """Whether two layers run as one where they fit: both crnn's own in what they do."""
+    own = type(first) is Embedding and not _OVERRIDDEN & vars(first).keys()
+    return own and is_core_layer(second)
 
 
-def reads_as_one(x: Any) -> bool:
-    """Whether an input is symbols (B, T)."""
+def run_as_one(first: Embedding, second: Any, x: Any) -> bool:
+    """Whether two layers that may run as one do so on x: they fit, x is symbols (B, T)."""
     symbols = x if type(x) is np.ndarray else as_array("x", x)
-    return symbols.ndim == 2 and symbols.dtype.kind in "iu"
+    fit = (first.size, first.dtype) == (second.input_size, second.dtype)
+    return fit and symbols.ndim == 2 and symbols.dtype.kind in "iu"
 
 
 class Table:

@@ -21,7 +21,7 @@ from crnn.layers.compose.lowering import (
     check_pair_backward,
     may_run_as_one,
     pair_backward,
-    reads_as_one,
+    run_as_one,
 )
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
@@ -34,7 +34,7 @@ class Stage(Runner):
     Attributes
     ----------
     pairs : bool
-        Whether it runs as one with the layer behind it, where x are symbols.
+        Whether it may run as one with the layer behind it, where x are symbols.
     """
 
     __slots__ = ("pairs",)
@@ -242,8 +242,8 @@ class Sequential(RunsParts):
         for i in places:
             stage, number = stages[i], (first + i) % 2**32
             try:
-                if stage.pairs and reads_as_one(x):
-                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, given), next(places)
+                if stage.pairs and run_as_one(*self.layers[i : i + 2], x):
+                    pair, i = Pair(*self.layers[i : i + 2], x, given), next(places)
                     stage, number = stages[i], (first + i) % 2**32
                     x, states[i], tapes[i] = pair.run(stage, states[i], given, number, keep)
                 else:

@@ -180,6 +180,17 @@ def test_an_embedding_with_a_forward_of_its_own_does_not_run_as_one_with_the_nex
     assert_close(model.forward(x)[0], 2 * y, 1e-12)
 
 
+def test_an_embedding_made_anew_with_other_vectors_is_noticed():
+    embedding, layer = crnn.Embedding(5, I, seed=1), crnn.GRU(I, H, seed=2)
+    model = crnn.Sequential([embedding, layer])
+    model.forward([[1, 2]])
+    embedding.__init__(5, I - 1, seed=1)
+    with pytest.raises(
+        ValueError, match=r"x: expected floats of shape .*I=3.*got shape \(1, 2, 2\)"
+    ):
+        model.forward([[1, 2]])
+
+
 def test_layers_that_are_replaced_appended_or_removed_are_noticed():
     first, second = last_two()
     model = crnn.Sequential([first, second])
