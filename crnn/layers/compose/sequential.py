@@ -242,8 +242,8 @@ class Sequential(RunsParts):
         for i in places:
             stage, number = stages[i], (first + i) % 2**32
             try:
-                if stage.pairs and run_as_one(*self.layers[i : i + 2], x):
-                    pair, i = Pair(*self.layers[i : i + 2], x, given), next(places)
+                if stage.pairs and run_as_one(self.layers[i], self.layers[i + 1], x):
+                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, given), next(places)
                     stage, number = stages[i], (first + i) % 2**32
                     x, states[i], tapes[i] = pair.run(stage, states[i], given, number, keep)
                 else:
