@@ -185,6 +185,18 @@ def cross_entropy(
         total, dlogits = _core.cross_entropy(scores, kept, 1 / max(count, 1))
         return Mean(total / count if count else 0.0, count), dlogits
     v = np.ones(chosen.size) if by_step is None else by_step[valid]
+    return _with_options(scores, chosen, valid, v, by_class, smoothing)
+
+
+def _with_options(
+    scores: Array,
+    chosen: NDArray[Any],
+    valid: NDArray[np.bool_],
+    v: NDArray[np.float64],
+    by_class: NDArray[np.float64] | None,
+    smoothing: float,
+) -> tuple[Mean, Array]:
+    """Loss and gradient of the valid steps, with targets `chosen` and weights v."""
     if by_class is not None and not smoothing:  # a target of a class of weight 0 has no loss
         counts = by_class[chosen] > 0
         valid[valid], chosen, v = counts, chosen[counts], v[counts]

@@ -109,11 +109,9 @@ class Trainer(Snapshots):
             )
         walked = model if checkpoint_every is None else self._walked(checkpoint_every)
         self._truncated = Truncated(walked, self._tbptt, self._stateful)
-        self._callbacks = tuple(callbacks)
+        self._callbacks, self._checkpoint_every = tuple(callbacks), checkpoint_every
         self._telling: Callback | None = None  # the callback that is being told
-        self._stopper = None
-        self._arguments = {}
-        self._checkpoint_every = checkpoint_every
+        self._stopper, self._arguments = None, {}
         self._stand_at_start()
         self._gathered = Gathered()
         self._whole = True  # no update, and no end of an epoch, is half done
