@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def plot_attention(
-    weights: ArrayLike,
-    source: Sequence[str],
-    target: Sequence[str],
-    ax: "Axes | None" = None,
+    weights: ArrayLike, source: Sequence[str], target: Sequence[str], ax: "Axes | None" = None
 ) -> "Axes":
     """Draw where a decoder looked: a row for each symbol written, a column for each one read.
 
@@ -50,8 +47,7 @@ def plot_attention(
     axes.set_yticks(range(len(target)), [*map(visible, target)], **labels)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("source")
-    axes.set_ylabel("target")
+    axes.set(xlabel="source", ylabel="target")
     axes.spines[:].set_visible(False)
     axes.grid(False)  # whatever the style of the user says
     axes.figure.colorbar(image, ax=axes, label="weight", pad=0.02, aspect=max(5, len(target)))

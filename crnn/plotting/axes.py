@@ -1,11 +1,11 @@
-"""What pictures share: colours, forms of lines, axes to draw into, and checks of arguments."""
+"""What pictures share: colours, forms of lines, and axes to draw into."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from crnn.storage.files import check_target
 
@@ -52,15 +52,6 @@ def styled(i: int, drawn: NDArray[np.bool_]) -> dict[str, Any]:
     return style
 
 
-def curves_of(name: str, value: Any, expected: str) -> Mapping[Any, Any]:
-    """Return an argument that must be a mapping of names to something, at least one."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}: expected a mapping of names to {expected}, got {value!r:.100}")
-    if not value:
-        raise ValueError(f"{name}: expected at least one, got an empty mapping")
-    return value
-
-
 def visible(symbol: str) -> str:
     """Return a symbol that can be seen in place of one that cannot."""
     if symbol in _SHOWN:
@@ -94,11 +85,17 @@ def save(
     figure.savefig(path, dpi=150, format=ending)  # which else appends an ending to the path
 
 
-def tidy(axes: "Axes", grid: str = "y") -> None:
-    """Take away what says nothing, and let faint lines help to read values."""
+def tidy(axes: "Axes", xlabel: str, ylabel: str, *, whole: bool = True) -> None:
+    """Name the axes, take away what says nothing, and let faint lines help to read values.
+
+    With `whole`, all ticks of the x axis stand at integers.
+    """
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if whole:
+        axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(False)  # whatever the user's style says
-    axes.grid(axis=grid, alpha=0.3, linestyle="-")  # type: ignore[arg-type]
+    axes.grid(axis="y", alpha=0.3, linestyle="-")
     axes.set_axisbelow(True)
 
 
@@ -132,53 +129,11 @@ def legend_below(axes: "Axes") -> None:
 
 def _fitting_legend(axes: "Axes", **where: Any) -> "Legend":
     """Return a legend with as many columns as there is room for."""
-    frame: dict[str, Any] = {
-        "frameon": True,
-        "facecolor": "white",
-        "edgecolor": "none",
-        "framealpha": 0.9,
-    }
+    where |= {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
     entries = len(axes.get_legend_handles_labels()[1])
     for size in ("medium", "small", "x-small"):
         for columns in range(min(entries, 4), 0, -1):
-            legend = axes.legend(ncols=columns, fontsize=size, handlelength=2.6, **frame, **where)
+            legend = axes.legend(ncols=columns, fontsize=size, handlelength=2.6, **where)
             if legend.get_window_extent().width <= axes.bbox.width:
                 return legend
     return legend
-
-
-def numbers(
-    name: str, value: ArrayLike, shapes: Sequence[int], expected: str, *, finite: bool = False
-) -> NDArray[np.float64]:
-    """Return an argument as an array.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    value
-        What was given.
-    shapes : sequence of int
-        The numbers of axes it may have.
-    expected : str
-        What an error says was expected.
-    finite : bool
-        Whether all numbers must be finite.
-
-    Raises
-    ------
-    ValueError
-        If it is no array of numbers, is empty, or has another number of axes.
-    """
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected {expected}, got {value!r:.100}") from None
-    if array.ndim not in shapes or not array.size:
-        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
-    if finite and not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        raise ValueError(
-            f"{name}: expected {expected}, all of them finite, got {count} that are not"
-        )
-    return array

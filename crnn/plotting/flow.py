@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.axes import WIDTH, axes_of, curves_of, legend_on_top, look, numbers, styled, tidy
+from crnn.plotting.arguments import Floats, curves_of, numbers
+from crnn.plotting.axes import WIDTH, axes_of, legend_on_top, look, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,12 +52,10 @@ def gradient_against_distance(curves: Any, ax: "Axes | None" = None) -> "Axes":
     axes.set_yscale("log")
     for i, (name, curve) in enumerate(found.items()):
         _draw(axes, name, curve, i)
-    axes.set_xlabel("distance T − t, in steps back")
     of_states = all(hasattr(value, "norms") for value in given.values())
-    axes.set_ylabel("norm of ∂s_T/∂s_t" if of_states else "norm of the gradient")
+    ylabel = "norm of ∂s_T/∂s_t" if of_states else "norm of the gradient"
     axes.set_xlim(left=0)
-    axes.locator_params(axis="x", integer=True)
-    tidy(axes)
+    tidy(axes, "distance T − t, in steps back", ylabel)
     if any(found):
         legend_on_top(axes)
     return axes
@@ -95,16 +94,13 @@ def norms_by_step(curves: Mapping[str, ArrayLike], ax: "Axes | None" = None) -> 
         shown = np.where(there, norms, np.nan)
         label = name if there.any() else f"{name} (nothing above 0)"
         axes.plot(np.arange(1, len(norms) + 1), shown, **styled(i, there), label=label)
-    axes.set_xlabel("step t")
-    axes.set_ylabel("norm")
     axes.set_xlim(left=0.5)
-    axes.locator_params(axis="x", integer=True)
-    tidy(axes)
+    tidy(axes, "step t", "norm")
     legend_on_top(axes)
     return axes
 
 
-def _norms(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def _norms(name: str, value: ArrayLike) -> Floats:
     """Return norms (T,)."""
     norms = numbers(name, value, (1,), "norms (T,) of at least one step")
     if wrong := int((norms < 0).sum()):
@@ -115,9 +111,9 @@ def _norms(name: str, value: ArrayLike) -> NDArray[np.float64]:
 class _Curve(NamedTuple):
     """What is drawn: the median of each distance, the ends of the band, and the least number."""
 
-    middle: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    middle: Floats
+    low: Floats
+    high: Floats
     rows: int
     tiny: float
 
@@ -155,16 +151,14 @@ def _curve(name: str, value: Any) -> _Curve:
     return _Curve(middle, low, high, len(rows), tiny)
 
 
-def _by_distance(
-    norms: NDArray[np.float64], lengths: ArrayLike | None
-) -> Iterator[NDArray[np.float64]]:
+def _by_distance(norms: Floats, lengths: ArrayLike | None) -> Iterator[Floats]:
     """Each row from its last step to its first; NaN where it has no more steps."""
     for row, length in zip(norms, _lengths(norms, lengths), strict=True):
         steps = np.trim_zeros(row, "b")[::-1][:length]
         yield np.concatenate([steps, np.full(len(row) - len(steps), np.nan)])
 
 
-def _lengths(norms: NDArray[np.float64], lengths: ArrayLike | None) -> NDArray[Any]:
+def _lengths(norms: Floats, lengths: ArrayLike | None) -> NDArray[Any]:
     """Return how many steps each row has, at most: T where it is not known."""
     if lengths is None or np.shape(lengths) != (len(norms),):
         return np.full(len(norms), norms.shape[1])

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from crnn.plotting.axes import DARK, axes_of, curves_of, look, numbers
+from crnn.plotting.arguments import Floats, check_same_shape, curves_of, numbers, pair_of
+from crnn.plotting.axes import DARK, axes_of, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,10 +62,9 @@ def saturation(
 def _legend_beside(axes: "Axes") -> None:
     """Add a legend to the right of the axes, where no point can be."""
     handles, labels = axes.get_legend_handles_labels()
-    order = [*range(1, len(labels)), 0]  # gates first
     legend = axes.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
+        handles[1:] + handles[:1],  # gates first
+        labels[1:] + labels[:1],
         loc="upper left",
         bbox_to_anchor=(1, 1),
         borderaxespad=0.8,
@@ -76,21 +75,15 @@ def _legend_beside(axes: "Axes") -> None:
             handle.set_alpha(1)
 
 
-def _pair(name: str, value: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pair(name: str, value: Any) -> tuple[Floats, Floats]:
     """Return the fractions at the upper and at the lower end, (H,) each."""
-    if not isinstance(value, tuple | list | np.ndarray) or len(value) != 2:
-        raise ValueError(f"{name}: expected a pair (high, low) of arrays (H,), got {value!r:.100}")
-    high, low = (
-        _fractions(f"{name}, {end}", one) for end, one in zip(("high", "low"), value, strict=True)
-    )
-    if high.shape != low.shape:
-        raise ValueError(
-            f"{name}: expected high and low of one shape (H,), got {high.shape} and {low.shape}"
-        )
+    pair = pair_of(name, value, "(high, low) of arrays (H,)")
+    high, low = _fractions(f"{name}, high", pair[0]), _fractions(f"{name}, low", pair[1])
+    check_same_shape(name, "high and low of one shape (H,)", high, low)
     return high, low
 
 
-def _fractions(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def _fractions(name: str, value: ArrayLike) -> Floats:
     array = numbers(name, value, (1,), "a fraction for each unit (H,)", finite=True)
     if wrong := int(((array < 0) | (array > 1)).sum()):
         raise ValueError(f"{name}: expected fractions from 0 to 1, got {wrong} that are not")

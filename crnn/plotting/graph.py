@@ -163,9 +163,7 @@ class _Sheet:
     def __init__(self, axes: "Axes", plan: _Plan, own: bool) -> None:
         self.axes = axes
         axes.set_axis_off()
-        axes.set_aspect("equal")
-        axes.set_xlim(0, plan.width)
-        axes.set_ylim(0, plan.height)
+        axes.set(aspect="equal", xlim=(0, plan.width), ylim=(0, plan.height))
         box, dpi = axes.bbox, axes.figure.dpi
         natural = min(box.width / dpi / plan.width, box.height / dpi / plan.height)
         self.scale = 1.0 if own else natural

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crnn.plotting.arguments import Floats, numbers
 from crnn.plotting.axes import (
     BLUE,
     DARK,
@@ -16,7 +17,6 @@ from crnn.plotting.axes import (
     axes_of,
     legend_below,
     legend_on_top,
-    numbers,
     tidy,
     visible,
 )
@@ -68,15 +68,14 @@ def influence(
     axes.set(xlim=(0.5, T_in + 0.5), ylim=(T_out + 0.5, 0.5))
     axes.locator_params(axis="x", integer=True, min_n_ticks=min(T_in, 2))
     axes.locator_params(axis="y", integer=True, min_n_ticks=min(T_out, 2))
-    axes.set_xlabel("input step")
-    axes.set_ylabel("output step")
+    axes.set(xlabel="input step", ylabel="output step")
     axes.grid(False)
     if not grid.all():
         legend_below(axes)
     return axes
 
 
-def _heat(axes: "Axes", grid: NDArray[np.float64], label: str) -> None:
+def _heat(axes: "Axes", grid: Floats, label: str) -> None:
     """Draw what is above 0, and its scale."""
     from matplotlib.colors import LogNorm
 
@@ -98,15 +97,14 @@ def _hatch(axes: "Axes") -> None:
     """Hatch the ground, which shows where nothing is drawn."""
     from matplotlib.patches import Rectangle
 
-    style: dict[str, Any] = {
+    place: dict[str, Any] = {"transform": axes.transAxes, "zorder": 1}
+    look: dict[str, Any] = {
         "facecolor": "white",
         "edgecolor": PALE,
         "hatch": "////",
         "linewidth": 0,
     }
-    ground = Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=1, **style)
-    ground.set_label("0: no influence at all")
-    axes.add_patch(ground)
+    axes.add_patch(Rectangle((0, 0), 1, 1, **place, **look, label="0: no influence at all"))
 
 
 def saliency(
@@ -154,7 +152,7 @@ def saliency(
     return axes
 
 
-def _over_text(values: NDArray[np.float64], text: str, at: int | None, ax: "Axes | None") -> "Axes":
+def _over_text(values: Floats, text: str, at: int | None, ax: "Axes | None") -> "Axes":
     """Draw values over characters, of which one may have a frame."""
     from matplotlib.patches import Rectangle
 
@@ -166,28 +164,21 @@ def _over_text(values: NDArray[np.float64], text: str, at: int | None, ax: "Axes
     gates_over_text(text, values, axes, label="saliency", limits=limits, columns=columns)
     if at is not None:
         corner = (across[at] - 0.5, rows[at] - 0.5)
-        frame: dict[str, Any] = {
-            "fill": False,
-            "edgecolor": ORANGE,
-            "linewidth": 2,
-            "clip_on": False,
-        }
-        axes.add_patch(Rectangle(corner, 1, 1, **frame, label=_EXPLAINED))
+        look: dict[str, Any] = {"fill": False, "edgecolor": ORANGE, "linewidth": 2}
+        axes.add_patch(Rectangle(corner, 1, 1, **look, clip_on=False, label=_EXPLAINED))
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize="small")
     return axes
 
 
-def _bars(values: NDArray[np.float64], at: int | None, ax: "Axes | None") -> "Axes":
+def _bars(values: Floats, at: int | None, ax: "Axes | None") -> "Axes":
     """Draw a bar for each step; those below 0 have another colour."""
     axes = axes_of(ax, (WIDTH, 3.2))
     steps = np.arange(1, len(values) + 1)
     axes.bar(steps, values, width=0.8, color=np.where(values < 0, ORANGE, BLUE).tolist())
     axes.axhline(0, color=DARK, linewidth=0.8)
     axes.set_xlim(0.4, len(values) + 0.6)
-    axes.set_xlabel("input step")
-    axes.set_ylabel("saliency")
-    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
-    tidy(axes)
+    axes.locator_params(axis="x", min_n_ticks=1)
+    tidy(axes, "input step", "saliency")
     if at is not None:
         style: dict[str, Any] = {"color": PALE, "linestyle": "--", "linewidth": 1.5}
         axes.axvline(at + 1, **style, zorder=0.5, label=_EXPLAINED)
@@ -195,7 +186,7 @@ def _bars(values: NDArray[np.float64], at: int | None, ax: "Axes | None") -> "Ax
     return axes
 
 
-def _write_words(axes: "Axes", words: list[str], values: NDArray[np.float64]) -> None:
+def _write_words(axes: "Axes", words: list[str], values: Floats) -> None:
     """Write words under their bars: as many as there is room for, the largest values first."""
     width = axes.bbox.width / axes.figure.dpi  # inches
     apart = max(1, int(np.ceil(_ROOM * len(words) / width)))

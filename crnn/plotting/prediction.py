@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.axes import DARK, ORANGE, PALE, WIDTH, axes_of, legend_on_top, numbers, tidy
+from crnn.plotting.arguments import Floats, numbers, pair_of
+from crnn.plotting.axes import DARK, ORANGE, PALE, WIDTH, axes_of, legend_on_top, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,16 +72,12 @@ def series(
     axes.plot(where, guess, color=ORANGE, linestyle="--", marker=marker, markersize=4, label=label)
     if start:
         axes.axvline(where[0], color=PALE, linestyle=":", linewidth=1.5)
-    axes.set_xlabel("step" if time is None else "time")
-    if time is None:
-        axes.locator_params(axis="x", integer=True)
-    axes.set_ylabel(ylabel)
-    tidy(axes)
+    tidy(axes, "step" if time is None else "time", ylabel, whole=time is None)
     legend_on_top(axes)
     return axes
 
 
-def _column(name: str, value: ArrayLike, expected: str) -> NDArray[np.float64]:
+def _column(name: str, value: ArrayLike, expected: str) -> Floats:
     """Return a series of one feature as (T,)."""
     array = numbers(name, value, (1, 2), expected)
     if array.ndim == 2 and array.shape[1] != 1:
@@ -100,19 +97,13 @@ def _time(time: ArrayLike | None, count: int) -> NDArray[Any]:
     return steps
 
 
-def _band(interval: Any, count: int) -> list[NDArray[np.float64]]:
+def _band(interval: Any, count: int) -> list[Floats]:
     """Return the lower and the upper end of each prediction's interval."""
-    if not isinstance(interval, tuple | list | np.ndarray) or len(interval) != 2:
-        raise ValueError(
-            f"interval: expected a pair (low, high) of arrays ({count},), got {interval!r:.100}"
-        )
-    ends = []
-    for name, value in zip(("low", "high"), interval, strict=True):
-        end = _column(f"interval, {name}", value, f"one for each prediction ({count},)")
+    pair, ends = pair_of("interval", interval, f"(low, high) of arrays ({count},)"), []
+    expected = f"one for each prediction ({count},)"
+    for name, value in zip(("interval, low", "interval, high"), pair, strict=True):
+        end = _column(name, value, expected)
         if len(end) != count:
-            raise ValueError(
-                f"interval, {name}: expected one for each prediction ({count},), "
-                f"got shape {end.shape}"
-            )
+            raise ValueError(f"{name}: expected {expected}, got shape {end.shape}")
         ends.append(end)
     return ends

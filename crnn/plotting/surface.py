@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.axes import MAP, ORANGE, WIDTH, axes_of, legend_below, numbers
+from crnn.plotting.arguments import Floats, numbers
+from crnn.plotting.axes import MAP, ORANGE, WIDTH, axes_of, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,10 +82,8 @@ def loss_surface(
     window = _Window(right[0], up[0], right[-1], up[-1])
     for points, look in ways:
         _draw_way(axes, points, window, look)
-    axes.set_xlim(window.left, window.right)
-    axes.set_ylim(window.bottom, window.top)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set(xlim=(window.left, window.right), ylim=(window.bottom, window.top))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     if ways:
         legend_below(axes)
     return axes
@@ -109,18 +108,16 @@ class _Window(NamedTuple):
     right: float
     top: float
 
-    def holds(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def holds(self, points: Floats) -> NDArray[np.bool_]:
         """Whether each of the points (N, 2) lies inside."""
         low, high = self[:2], self[2:]
         return np.asarray(((points >= low) & (points <= high)).all(axis=-1))
 
-    def on_border(self, point: NDArray[np.float64]) -> bool:
+    def on_border(self, point: Floats) -> bool:
         """Whether a point stands where the window ends."""
         return bool(np.any(np.isclose(self[:2], point)) or np.any(np.isclose(self[2:], point)))
 
-    def part(
-        self, begin: NDArray[np.float64], end: NDArray[np.float64]
-    ) -> tuple[float, float] | None:
+    def part(self, begin: Floats, end: Floats) -> tuple[float, float] | None:
         """Return which part of the line from one point to another lies inside, of 0 to 1.
 
         Liang and Barsky, "A new concept and method for line clipping" (1984).
@@ -140,7 +137,7 @@ class _Window(NamedTuple):
         return (first, last) if first <= last else None
 
 
-def _increasing(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def _increasing(name: str, value: ArrayLike) -> Floats:
     array = numbers(name, value, (1,), "at least 2 numbers, each larger than before", finite=True)
     if len(array) < 2 or np.any(np.diff(array) <= 0):
         raise ValueError(
@@ -149,7 +146,7 @@ def _increasing(name: str, value: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def _points(name: str, value: ArrayLike) -> Floats:
     """Return the points of a way down."""
     points = numbers(name, value, (2,), "points (S, 2)")
     if points.shape[1] != 2:
@@ -157,7 +154,7 @@ def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
     return points
 
 
-def _levels(losses: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _levels(losses: Floats, count: int) -> Floats:
     """Return where the colour changes: half way between equal steps and equal areas.
 
     Equal steps are those of the logarithm of the height over the lowest point, to which is added
@@ -176,13 +173,7 @@ def _levels(losses: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return np.unique(levels)
 
 
-def _fill(
-    axes: "Axes",
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    losses: NDArray[np.float64],
-    count: int,
-) -> None:
+def _fill(axes: "Axes", x: Floats, y: Floats, losses: Floats, count: int) -> None:
     """Draw the surface, with a scale of colours in which all have the same height."""
     from matplotlib.colors import BoundaryNorm
 
@@ -198,7 +189,7 @@ def _fill(
     bar.set_ticklabels([f"{value:.3g}".replace("-", "−") for value in shown])
 
 
-def _draw_way(axes: "Axes", points: NDArray[np.float64], window: _Window, look: _Look) -> None:
+def _draw_way(axes: "Axes", points: Floats, window: _Window, look: _Look) -> None:
     """Draw points and the steps between them, as far as they lie inside the window."""
     from matplotlib.patheffects import withStroke
 
@@ -240,14 +231,12 @@ def _draw_way(axes: "Axes", points: NDArray[np.float64], window: _Window, look: 
         )
 
 
-def _clip(
-    points: NDArray[np.float64], window: _Window
-) -> tuple[NDArray[np.float64], list[int], list[Any]]:
+def _clip(points: Floats, window: _Window) -> tuple[Floats, list[int], list[Any]]:
     """Return the line inside the window, where points stand on it, and steps worth an arrow.
 
     The line has NaN where it is interrupted.
     """
-    line: list[NDArray[np.float64]] = []
+    line: list[Floats] = []
     marked: list[int] = []
     steps = []
     size = np.array([window.right - window.left, window.top - window.bottom])

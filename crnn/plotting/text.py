@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.plotting.arguments import Floats
 from crnn.plotting.axes import MAP, axes_of, visible
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _SHOWN = {"\t": " ", "\n": "↵"}  # where a text is shown as a page, with its lines and indentation
 _FEWEST = 20  # characters that a line has room for
+_CHARACTER: dict[str, Any] = {"family": "monospace", "parse_math": False}
+_CHARACTER |= {"ha": "center", "va": "center_baseline"}
 
 
 def gates_over_text(
@@ -62,31 +65,15 @@ def gates_over_text(
     low, high = limits or _limits(numbers)
     image = axes.imshow(grid, cmap=MAP, vmin=low, vmax=high, aspect=1.8)
     for character, y, x, value in zip(text, row, column, numbers, strict=True):
-        dark = value < (low + high) / 2
-        axes.text(
-            x,
-            y,
-            _SHOWN.get(character, character),
-            color="white" if dark else "black",
-            family="monospace",
-            fontsize=9,
-            ha="center",
-            va="center_baseline",
-            parse_math=False,
-        )
+        color = "white" if value < (low + high) / 2 else "black"
+        axes.text(x, y, _SHOWN.get(character, character), color=color, fontsize=9, **_CHARACTER)
     axes.set_axis_off()
     axes.figure.colorbar(image, ax=axes, label=label, shrink=min(1.0, 8 / len(grid)), pad=0.02)
     return axes
 
 
 def unit_over_text(
-    text: str,
-    tape: Any,
-    unit: int,
-    ax: "Axes | None" = None,
-    *,
-    row: int = 0,
-    columns: int = 60,
+    text: str, tape: Any, unit: int, ax: "Axes | None" = None, *, row: int = 0, columns: int = 60
 ) -> "Axes":
     """Draw what one unit does while it reads a text: its gates, its cell state, its output.
 
@@ -148,7 +135,7 @@ class _Line(NamedTuple):
     """A line of the picture: its name, values, and whether all of them lie between 0 and 1."""
 
     name: str
-    values: NDArray[np.float64]
+    values: Floats
     unsigned: bool = False
 
     def of(self, row: int, unit: int) -> "_Line":
@@ -182,7 +169,7 @@ class _Blocks(NamedTuple):
         return steps // self.columns * (self.lines + 2) + line, steps % self.columns
 
 
-def _gates(tape: Any) -> dict[str, NDArray[np.float64]]:
+def _gates(tape: Any) -> dict[str, Floats]:
     """Return the gates of a tape, (B, T, H) each."""
     gates = getattr(tape, "gates", None)
     if not isinstance(gates, Mapping) or not gates:
@@ -193,21 +180,15 @@ def _gates(tape: Any) -> dict[str, NDArray[np.float64]]:
     return {name: np.asarray(gate, np.float64) for name, gate in gates.items()}
 
 
-def _lines(tape: Any, gates: dict[str, NDArray[np.float64]]) -> list[_Line]:
+def _lines(tape: Any, gates: dict[str, Floats]) -> list[_Line]:
     """Return the lines of all units: the gates, and below them the states."""
-    states = {}
+    own = {name: gate for name, gate in gates.items() if name != "h"}
+    lines = [_Line(name, gate, _limits(gate) == (0, 1)) for name, gate in own.items()]
     if getattr(tape, "c", None) is not None:
-        states["tanh(c)"] = np.tanh(np.asarray(tape.c, np.float64))
+        lines.append(_Line("tanh(c)", np.tanh(np.asarray(tape.c, np.float64))))
     if np.shape(tape.h) == next(iter(gates.values())).shape:  # else projected: no units of these
-        states["h"] = np.asarray(tape.h, np.float64)
-    return [
-        *(
-            _Line(name, gate, _limits(gate) == (0, 1))
-            for name, gate in gates.items()
-            if name != "h"
-        ),
-        *(_Line(name, state) for name, state in states.items()),
-    ]
+        lines.append(_Line("h", np.asarray(tape.h, np.float64)))
+    return lines
 
 
 def _image(axes: "Axes", lines: list[_Line], unsigned: bool, blocks: _Blocks) -> "AxesImage":
@@ -234,17 +215,9 @@ def _label(axes: "Axes", text: str, names: list[str], blocks: _Blocks) -> None:
     axes.spines[:].set_visible(False)
     for row in rows:  # apart from each other
         axes.axhline(row - 0.5, color="white", linewidth=1.5)
+    size = min(9.5, wide / 0.65, high)  # characters are 0.6 of that wide
     for character, y, x in zip(text, *blocks.places(blocks.lines), strict=True):
-        axes.text(
-            x,
-            y,
-            visible(character),
-            family="monospace",
-            fontsize=min(9.5, wide / 0.65, high),  # characters are 0.6 of that wide
-            ha="center",
-            va="center_baseline",
-            parse_math=False,
-        )
+        axes.text(x, y, visible(character), fontsize=size, **_CHARACTER)
 
 
 def _add_scale(axes: "Axes", images: "list[tuple[AxesImage, str]]", blocks: _Blocks) -> None:
@@ -288,7 +261,7 @@ def places(text: str, columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]
     return np.array(rows, np.intp), np.array(places, np.intp)
 
 
-def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+def _limits(values: Floats) -> tuple[float, float]:
     if values.min(initial=0) >= 0 and values.max(initial=0) <= 1:
         return 0.0, 1.0
     largest = float(np.abs(values).max())

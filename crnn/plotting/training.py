@@ -5,21 +5,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from crnn.plotting.axes import (
-    BLUE,
-    ORANGE,
-    PALE,
-    WIDTH,
-    axes_of,
-    curves_of,
-    legend_on_top,
-    numbers,
-    save,
-    styled,
-    tidy,
-)
+from crnn.plotting.arguments import Floats, check_same_shape, curves_of, numbers, pair_of
+from crnn.plotting.axes import BLUE, ORANGE, PALE, WIDTH, axes_of, legend_on_top, save, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +58,7 @@ def loss_curve(
     if any(value is not None for value in history.val_loss):
         validation = scale * np.array(history.val_loss, np.float64)
         axes.plot(history.epoch, validation, "s--", color=ORANGE, label="validation")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(unit)
-    axes.locator_params(axis="x", integer=True)
-    tidy(axes)
+    tidy(axes, "epoch", unit)
     axes.legend(frameon=False)
     return axes
 
@@ -172,25 +158,18 @@ def recorded(
     if hline is not None:
         value, says = hline if isinstance(hline, tuple) else (hline, f"{hline:g}")
         axes.axhline(value, linestyle=":", color="black", linewidth=1.2, label=says)
-    axes.set_xlabel("update")
-    axes.set_ylabel(ylabel)
-    axes.locator_params(axis="x", integer=True)
-    tidy(axes)
+    tidy(axes, "update", ylabel)
     legend_on_top(axes)
     return axes
 
 
-def _line(name: str, value: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _line(name: str, value: Any) -> tuple[Floats, Floats]:
     """Return the updates and the values of a line, (N,) each."""
-    if not isinstance(value, tuple | list | np.ndarray) or len(value) != 2:
-        raise ValueError(
-            f"{name}: expected a pair (updates, values) of arrays (N,), got {value!r:.100}"
-        )
-    updates = numbers(f"{name}, updates", value[0], (1,), "at least one number (N,)", finite=True)
-    values = numbers(f"{name}, values", value[1], (1,), "at least one number (N,)")
-    if updates.shape != values.shape:
-        raise ValueError(
-            f"{name}: expected updates and values of one shape (N,), got {updates.shape} and "
-            f"{values.shape}"
-        )
+    pair, expected = (
+        pair_of(name, value, "(updates, values) of arrays (N,)"),
+        "at least one number (N,)",
+    )
+    updates = numbers(f"{name}, updates", pair[0], (1,), expected, finite=True)
+    values = numbers(f"{name}, values", pair[1], (1,), expected)
+    check_same_shape(name, "updates and values of one shape (N,)", updates, values)
     return updates, values
