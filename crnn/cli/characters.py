@@ -29,7 +29,7 @@ SAMPLES = "samples.txt"
 
 # Settings of a corpus in place of the defaults.
 CORPUS_SETTINGS: dict[str, dict[str, Any]] = {
-    "dinosaurs": {"lines": True, "hidden": 128, "embedding": 32, "batch": 16},
+    "dinosaurs": {"lines": True, "hidden": 128, "embedding": 32, "batch": 16}
 }
 
 
@@ -44,9 +44,7 @@ class Settings(RunSettings):
     hidden: int = setting(256, "units of a recurrent layer", integer(1))
     layers: int = setting(1, "recurrent layers, one on top of the other", integer(1))
     embedding: int | None = setting(
-        None,
-        "length of the vectors for symbols, 0 for symbols as they are (as hidden)",
-        integer(0),
+        None, "length of the vectors for symbols, 0 for symbols as they are (as hidden)", integer(0)
     )
     lines: bool = setting(False, "each line is a sequence of its own", FLAG)
     epochs: int = setting(12, "times to go through the text", integer(1))

@@ -12,11 +12,7 @@ Rows = NDArray[np.intp]
 
 
 def fill(
-    grid: NDArray[np.float64],
-    groups: dict[str, Rows],
-    how: str,
-    names: Sequence[str],
-    place: Place,
+    grid: NDArray[np.float64], groups: dict[str, Rows], how: str, names: Sequence[str], place: Place
 ) -> dict[str, Rows]:
     """Fill what is missing, in place, and return the rows of each sequence that are left.
 

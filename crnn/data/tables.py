@@ -186,11 +186,7 @@ class _Choice:
     """What is wanted of a table; the parameters are those of `read_csv`."""
 
     def __init__(
-        self,
-        columns: Names | None,
-        target: Names | None,
-        group: Name | None,
-        missing: Missing,
+        self, columns: Names | None, target: Names | None, group: Name | None, missing: Missing
     ) -> None:
         if missing not in ("error", *FILLS):
             raise ValueError(

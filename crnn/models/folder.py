@@ -54,9 +54,7 @@ class InFolder(ABC):
 
     @classmethod
     def load(
-        cls,
-        directory: str | os.PathLike[str],
-        classes: Mapping[str, type[Layer]] | None = None,
+        cls, directory: str | os.PathLike[str], classes: Mapping[str, type[Layer]] | None = None
     ) -> Self:
         """Read a model that `save` wrote.
 
@@ -77,9 +75,7 @@ class InFolder(ABC):
 
     @classmethod
     def load_training(
-        cls,
-        directory: str | os.PathLike[str],
-        classes: Mapping[str, type[Layer]] | None = None,
+        cls, directory: str | os.PathLike[str], classes: Mapping[str, type[Layer]] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a model and the state of its run that was saved with it, or None."""
         known = storage_models.check_classes(classes)

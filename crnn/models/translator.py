@@ -270,12 +270,7 @@ class Translator(InFolder):
     # ------------------------------------------------------------------------------------- use
 
     def translate(
-        self,
-        texts: Sequence[str],
-        *,
-        beam: int = 1,
-        length_penalty: float = 0.0,
-        batch: int = 64,
+        self, texts: Sequence[str], *, beam: int = 1, length_penalty: float = 0.0, batch: int = 64
     ) -> list[str]:
         """Return the translations of texts.
 
