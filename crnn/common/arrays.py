@@ -23,6 +23,12 @@ def as_array(name: str, value: Any) -> Array:
         ) from None
 
 
+def described(value: Any) -> str:
+    """The type and the shape of an array, for an error."""
+    array = np.asarray(value)
+    return f"{array.dtype} of shape {array.shape}"
+
+
 def fitting(name: str, given: Array, dtype: np.dtype[Any]) -> Array:
     """Real numbers in another type, which must hold all of them, or a ValueError."""
     if given.dtype == dtype:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_seed, check_size
-from crnn.data.order import batches_of
+from crnn.common.arrays import Array, as_array, described
+from crnn.common.checks import check_size
+from crnn.data.order import Ordered
 
 Lengths = NDArray[np.int64]
 
@@ -44,7 +44,7 @@ def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Lengths]:
     return rows.take(np.arange(len(rows)), value), rows.lengths
 
 
-class Batches:
+class Batches(Ordered):
     """Sequences in batches, of similar length where lengths differ, shuffled each epoch.
 
     An item is ``(x (B, T, ...), target, lengths (B,))`` with T the longest length in its batch, and
@@ -107,13 +107,12 @@ class Batches:
         resets: Any = None,
         weights: Any = None,
     ) -> None:
-        self.batch = check_size("batch", batch)
         self._x = x = _rows("sequences", sequences)
         if isinstance(x, _Uniform) and x.array.ndim < 2:
-            raise ValueError(f"sequences: expected n of them (T, ...), got {_shape(sequences)}")
-        if drop_last and len(x) < self.batch:
+            raise ValueError(f"sequences: expected n of them (T, ...), got {described(sequences)}")
+        if drop_last and len(x) < check_size("batch", batch):
             raise ValueError(
-                f"sequences: expected at least batch={self.batch} with drop_last, got {len(x)}"
+                f"sequences: expected at least batch={batch} with drop_last, got {len(x)}"
             )
         self.lengths = x.lengths
         self._target = self._beside("targets", targets)
@@ -123,10 +122,8 @@ class Batches:
             for name, value in given.items()
             if value is not None
         }
-        self.shuffle, self.seed = bool(shuffle), check_seed(seed)
-        self._bucket = isinstance(x, _Ragged) and (self.shuffle if bucket is None else bool(bucket))
-        self._drop_last = bool(drop_last)
-        self.epoch = 0
+        sort = isinstance(x, _Ragged) and bool(shuffle if bucket is None else bucket)
+        super().__init__(x.lengths, batch, shuffle, seed, sort, drop_last)
 
     def _beside(self, name: str, given: Any, each_step: bool = False) -> "_Uniform | _Ragged":
         """Check what belongs to the sequences, one entry to each."""
@@ -142,23 +139,15 @@ class Batches:
                     f"(one vector for each sequence is given as an array)"
                 )
         elif each_step and isinstance(x, _Ragged):
-            raise ValueError(f"{name}: expected a list of arrays (T,), got {_shape(given)}")
+            raise ValueError(f"{name}: expected a list of arrays (T,), got {described(given)}")
         elif each_step and isinstance(x, _Uniform) and rows.array.shape != x.array.shape[:2]:
             raise ValueError(
-                f"{name}: expected shape (n, T)={x.array.shape[:2]}, got {_shape(given)}"
+                f"{name}: expected shape (n, T)={x.array.shape[:2]}, got {described(given)}"
             )
         return rows
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose order the next iteration has."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        n = len(self._x)
-        return n // self.batch if self._drop_last else -(-n // self.batch)
-
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for numbers in self._order():
+        for numbers in self._numbers():
             x, target = self._x.take(numbers), self._target.take(numbers)
             lengths = self.lengths[numbers] if isinstance(self._x, _Ragged) else None
             extras = {name: rows.take(numbers) for name, rows in self._extras.items()}
@@ -167,25 +156,15 @@ class Batches:
             else:
                 yield (x, target) if lengths is None else (x, target, lengths)
 
-    def _order(self) -> list[NDArray[np.intp]]:
-        """Return the numbers of the sequences of each batch."""
-        return batches_of(
-            self.lengths,
-            self.batch,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            epoch=self.epoch,
-            bucket=self._bucket,
-            drop_last=self._drop_last,
-        )
-
 
 class _Uniform:
     """An array (n, ...), from which rows are taken as they are."""
 
     def __init__(self, name: str, array: Array) -> None:
         if array.ndim == 0 or array.dtype.kind not in "biuf":
-            raise ValueError(f"{name}: expected numbers, one entry a sequence, got {_shape(array)}")
+            raise ValueError(
+                f"{name}: expected numbers, one entry a sequence, got {described(array)}"
+            )
         if len(array) == 0:
             raise ValueError(f"{name}: expected at least one, got none")
         self.array = array
@@ -213,7 +192,7 @@ class _Ragged:
         for array in telling:
             if array.ndim == 0 or array.dtype.kind not in "biuf":
                 raise ValueError(
-                    f"{name}: expected arrays (T, ...) of numbers, got {_shape(array)}"
+                    f"{name}: expected arrays (T, ...) of numbers, got {described(array)}"
                 )
             if array.shape[1:] != telling[0].shape[1:]:
                 raise ValueError(
@@ -244,9 +223,3 @@ def _rows(name: str, given: Any) -> _Uniform | _Ragged:
     if listed and np.ndim(listed[0]) == 0 and not isinstance(listed[0], str):
         return _Uniform(name, as_array(name, listed))
     return _Ragged(name, listed)
-
-
-def _shape(given: Any) -> str:
-    """Describe an array in an error."""
-    array = np.asarray(given)
-    return f"{array.dtype} of shape {array.shape}"

@@ -45,7 +45,10 @@ class CsvFile:
 
     def _frames(self) -> Iterator[Any]:
         """Go through the records of the file, in the text that they are in."""
-        pandas = _pandas()
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError('read_csv() needs pandas: pip install "crnn[data]"') from None
         settings = {
             "sep": self._delimiter,
             "header": None,
@@ -102,14 +105,6 @@ class CsvFile:
             reader = csv.reader(file, delimiter=self._delimiter)
             lines = (reader.line_num for cells in reader if "".join(cells).strip() or cells[1:])
             return f"{self._path}: line {next(itertools.islice(lines, row + 1, None))}"
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError('read_csv() needs pandas: pip install "crnn[data]"') from None
-    return pandas
 
 
 def _is_number(text: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.checks import check_seed
+from crnn.common.checks import check_seed, check_size
 
 # Streams of the counter-based generator (crnn._core.random_uniform), apart from one another.
 SHUFFLE = int.from_bytes(b"shuffle")
@@ -34,44 +34,58 @@ def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.i
     return np.argsort(_core.random_uniform(seed, stream, number * n, n), kind="stable")
 
 
-def batches_of(
-    lengths: NDArray[np.int64],
-    batch: int,
-    *,
-    shuffle: bool,
-    seed: int,
-    epoch: int = 0,
-    bucket: bool = True,
-    drop_last: bool = False,
-) -> list[NDArray[np.intp]]:
-    """Return the numbers of the sequences of each batch.
+class Ordered:
+    """Sequences in batches, whose order is a function of the seed and the number of the epoch.
 
     Parameters
     ----------
     lengths : (n,)
         Of the sequences.
-    epoch : int
-        Whose order.
     batch, shuffle, seed, bucket, drop_last
         As for `Batches`.
     """
-    n = len(lengths)
-    if shuffle:
-        order = permutation(n, seed, SHUFFLE, epoch)
-    else:
-        order = np.argsort(lengths, kind="stable") if bucket else np.arange(n)
-    whole = n - n % batch
-    if shuffle and bucket:  # the rest is not sorted in: it would be the longest ones
-        pool = batch * max(1, min(_POOL, -(-whole // (2 * batch))))
-        for first in range(0, whole, pool):
-            part = order[first : min(first + pool, whole)]
-            part[...] = part[np.argsort(lengths[part], kind="stable")]
-    end = whole if drop_last else n
-    batches = [order[first : first + batch] for first in range(0, end, batch)]
-    if shuffle and bucket:
-        turns = permutation(len(batches), seed, BATCHES, epoch)
-        batches = [batches[turn] for turn in turns]
-    return batches
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        batch: int,
+        shuffle: bool,
+        seed: int | None,
+        bucket: bool,
+        drop_last: bool = False,
+    ) -> None:
+        self._lengths, self.batch = lengths, check_size("batch", batch)
+        self.shuffle, self.seed = bool(shuffle), check_seed(seed)
+        self.bucket, self._drop_last = bool(bucket), bool(drop_last)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, whose order the next iteration has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        n = len(self._lengths)
+        return n // self.batch if self._drop_last else -(-n // self.batch)
+
+    def _numbers(self) -> list[NDArray[np.intp]]:
+        """Return the numbers of the sequences of each batch of the epoch."""
+        lengths, batch, n = self._lengths, self.batch, len(self._lengths)
+        if self.shuffle:
+            order = permutation(n, self.seed, SHUFFLE, self.epoch)
+        else:
+            order = np.argsort(lengths, kind="stable") if self.bucket else np.arange(n)
+        whole = n - n % batch
+        if self.shuffle and self.bucket:  # the rest is not sorted in: it would be the longest ones
+            pool = batch * max(1, min(_POOL, -(-whole // (2 * batch))))
+            for first in range(0, whole, pool):
+                part = order[first : min(first + pool, whole)]
+                part[...] = part[np.argsort(lengths[part], kind="stable")]
+        end = whole if self._drop_last else n
+        batches = [order[first : first + batch] for first in range(0, end, batch)]
+        if self.shuffle and self.bucket:
+            turns = permutation(len(batches), self.seed, BATCHES, self.epoch)
+            batches = [batches[turn] for turn in turns]
+        return batches
 
 
 def split(

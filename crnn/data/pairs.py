@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import as_array
-from crnn.common.checks import check_count, check_seed, check_size
+from crnn.common.arrays import as_array, described
+from crnn.common.checks import check_count
 from crnn.data.batches import pad
-from crnn.data.order import batches_of
+from crnn.data.order import Ordered
 from crnn.storage.files import open_regular
 
 Pair = tuple[str, str]
@@ -103,7 +103,7 @@ def _pair(texts: list[str], columns: tuple[int, int], place: str) -> Pair:
     return source, target
 
 
-class PairBatches:
+class PairBatches(Ordered):
     """Pairs of sequences of symbols in batches, for a model that reads one and writes the other.
 
     An item is ``((source (B, S), target_in (B, T), source_lengths (B,)), target (B, T), lengths
@@ -153,7 +153,6 @@ class PairBatches:
         seed: int | None = 0,
         bucket: bool = True,
     ) -> None:
-        self.batch = check_size("batch", batch)
         self._sources = _symbols("sources", sources)
         first, last = ([check_count(n, v, 32)] for n, v in (("start", start), ("stop", stop)))
         self._targets = [
@@ -167,28 +166,12 @@ class PairBatches:
         if not self._sources:
             raise ValueError("sources: expected at least one, got none")
         pairs = zip(self._sources, self._targets, strict=True)
-        self._together = np.array([len(source) + len(target) for source, target in pairs], np.int64)
-        self.shuffle, self.seed, self.bucket = bool(shuffle), check_seed(seed), bool(bucket)
+        together = np.array([len(source) + len(target) for source, target in pairs], np.int64)
+        super().__init__(together, batch, shuffle, seed, bucket)
         self.steps = sum(len(target) - 1 for target in self._targets)
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose order the next iteration has."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self._sources) // self.batch)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        order = batches_of(
-            self._together,
-            self.batch,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            epoch=self.epoch,
-            bucket=self.bucket,
-        )
-        for numbers in order:
+        for numbers in self._numbers():
             source, source_lengths = pad([self._sources[number] for number in numbers])
             targets = [self._targets[number] for number in numbers]
             target_in, lengths = pad([target[:-1] for target in targets])
@@ -201,8 +184,5 @@ def _symbols(name: str, sequences: Sequence[Any]) -> list[Symbols]:
     arrays = [as_array(name, sequence) for sequence in sequences]
     for array in arrays:
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise ValueError(
-                f"{name}: expected arrays (T,) of integers, got {array.dtype} of "
-                f"shape {array.shape}"
-            )
+            raise ValueError(f"{name}: expected arrays (T,) of integers, got {described(array)}")
     return [array.astype(np.int64) for array in arrays]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array, underflows
+from crnn.common.arrays import Array, as_array, described, underflows
 from crnn.common.checks import check_names
 
 _BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger than memory
@@ -154,9 +154,7 @@ class Standardizer:
         array, F = as_array("x", x), len(mean)
         fits = array.ndim > 0 and (array.shape[-1] == F or array.ndim == F == 1)
         if array.dtype.kind not in "iuf" or not fits:
-            raise ValueError(
-                f"x: expected numbers (..., F={F}), got {array.dtype} of shape {array.shape}"
-            )
+            raise ValueError(f"x: expected numbers (..., F={F}), got {described(array)}")
         return array, mean, scale
 
     def __repr__(self) -> str:
@@ -179,7 +177,7 @@ def _features(x: Any) -> Array:
     """Return data as (..., F), without a copy."""
     array = as_array("x", x)
     if array.ndim == 0 or array.dtype.kind not in "iuf":
-        raise ValueError(f"x: expected numbers (N, F), got {array.dtype} of shape {array.shape}")
+        raise ValueError(f"x: expected numbers (N, F), got {described(array)}")
     return array[:, None] if array.ndim == 1 else array
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from crnn.common.arrays import Array, as_array
+from crnn.common.arrays import Array, as_array, described
 from crnn.common.checks import check_size
 
 
@@ -199,9 +199,7 @@ def _series(name: str, given: Any) -> Array:
     """Return a series (N, F), (N,) of symbols, or (N,) of booleans, as a view."""
     array = as_array(name, given)
     if array.ndim == 0 or array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name}: expected numbers (N, F) or (N,), got {array.dtype} of shape {array.shape}"
-        )
+        raise ValueError(f"{name}: expected numbers (N, F) or (N,), got {described(array)}")
     return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
 
 

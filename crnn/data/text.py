@@ -6,6 +6,7 @@ from importlib import import_module, resources
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crnn.common.arrays import described
 from crnn.common.checks import check_size
 from crnn.data.batches import Batches
 from crnn.data.series import Streams
@@ -37,9 +38,7 @@ class TextStreams(Streams):
     def __init__(self, symbols: ArrayLike, batch: int) -> None:
         text = np.asarray(symbols)
         if text.ndim != 1 or text.dtype.kind not in "iu":
-            raise ValueError(
-                f"symbols: expected integers (N,), got {text.dtype} of shape {text.shape}"
-            )
+            raise ValueError(f"symbols: expected integers (N,), got {described(text)}")
         if len(text) <= check_size("batch", batch):
             raise ValueError(
                 f"symbols: expected more than {batch} for a batch of {batch}, got {len(text)}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.common.arrays import described
 from crnn.common.checks import check_size
 from crnn.storage.archive import blaming
 from crnn.storage.files import read_bytes, replacing
@@ -179,9 +180,7 @@ class Vocabulary:
         """
         array = np.asarray(numbers)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise ValueError(
-                f"numbers: expected integers (T,), got {array.dtype} of shape {array.shape}"
-            )
+            raise ValueError(f"numbers: expected integers (T,), got {described(array)}")
         if array.size and (array.min() < 0 or array.max() >= len(self)):
             raise ValueError(
                 f"numbers: expected 0 to {len(self) - 1}, got {array.min()} to {array.max()}"

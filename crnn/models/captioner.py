@@ -327,7 +327,7 @@ class Captioner(InFolder):
         return f"<Captioner in {kind}{tongues}, by {self.network!r}>"
 
 
-class CaptionBatches:
+class CaptionBatches(Batches):
     """Vectors with their captions in batches, as `crnn.TeacherForcing` trains on them.
 
     An item is ``((features (B, F), target_in (B, T)), target (B, T), lengths (B,))``.
@@ -354,19 +354,10 @@ class CaptionBatches:
     ) -> None:
         self._features, self._starts = features, starts
         numbers = np.arange(len(features))
-        self._batches = Batches(
-            targets, numbers, batch, shuffle=seed is not None, seed=seed, bucket=True
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose order the next iteration has."""
-        self._batches.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self._batches)
+        super().__init__(targets, numbers, batch, shuffle=seed is not None, seed=seed, bucket=True)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for target, number, lengths in self._batches:
+        for target, number, lengths in super().__iter__():
             target_in = np.concatenate([self._starts[number, None], target[:, :-1]], axis=1)
             yield (self._features[number], target_in), target, lengths
 
