@@ -52,9 +52,8 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     characters.add_commands(commands)
     translate.add_commands(commands)
-    commands.add_parser("config", help="show version, instruction set and threads").set_defaults(
-        run=config
-    )
+    add = commands.add_parser("config", help="show version, instruction set and threads")
+    add.set_defaults(run=config)
     return parser
 
 

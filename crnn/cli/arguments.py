@@ -93,6 +93,7 @@ def _is_positive(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value < math.inf
 
 
+LR = "peak of the learning rate, which goes up and down in one cycle"
 SEED = integer(0, 2**64 - 1)
 POSITIVE = Kind("a positive number", _is_positive, float)
 PATH = Kind("a path", bool)

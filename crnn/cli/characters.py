@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn.cli.arguments import FLAG, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
-from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, begin
-from crnn.cli.run import train as train_in_folder
+from crnn.cli.arguments import FLAG, LR, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
+from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, begin, train_run
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
@@ -50,9 +49,7 @@ class Settings(RunSettings):
     epochs: int = setting(12, "times to go through the text", integer(1))
     batch: int = setting(32, "streams of text, or lines, in an update", integer(1))
     steps: int = setting(64, "characters that an update goes back", integer(1))
-    lr: float = setting(
-        6e-3, "peak of the learning rate, which goes up and down in one cycle", POSITIVE
-    )
+    lr: float = setting(6e-3, LR, POSITIVE)
     clip: float = setting(1.0, "largest norm of a gradient", POSITIVE)
     seed: int = setting(0, "decides the initial weights and the order of lines", SEED)
 
@@ -194,7 +191,7 @@ class CharRun(Run):
 
 def train(arguments: argparse.Namespace) -> int:
     """``crnn train``: begin a run or resume one."""
-    return train_in_folder(CharRun, arguments, _source(arguments), "a TEXT or a --corpus")
+    return train_run(CharRun, arguments, _source(arguments), "a TEXT or a --corpus")
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -205,14 +202,8 @@ def demo(arguments: argparse.Namespace) -> int:
 def sample(arguments: argparse.Namespace) -> int:
     """``crnn sample``: print a text."""
     model = CharModel.load(arguments.folder)
-    print(
-        model.sample(
-            arguments.prime,
-            arguments.length,
-            temperature=arguments.temperature,
-            seed=arguments.seed,
-        )
-    )
+    how = {"temperature": arguments.temperature, "seed": arguments.seed}
+    print(model.sample(arguments.prime, arguments.length, **how))
     return 0
 
 

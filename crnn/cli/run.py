@@ -49,7 +49,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, run_type: type[Run]) -> N
     add_settings(parser, run_type.settings_class)
 
 
-def train(run_type: type[Run], arguments: argparse.Namespace, source: Any, missing: str) -> int:
+def train_run(run_type: type[Run], arguments: argparse.Namespace, source: Any, missing: str) -> int:
     """Begin a run or resume one; return the exit code.
 
     Parameters

@@ -11,19 +11,8 @@ from typing import Any
 
 from crnn import plotting
 from crnn.callbacks.metrics import ExactMatch, TranslationProgress
-from crnn.cli.arguments import (
-    FLAG,
-    PATH,
-    POSITIVE,
-    SEED,
-    Parser,
-    RunSettings,
-    choice,
-    integer,
-    setting,
-)
-from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments
-from crnn.cli.run import train as train_in_folder
+from crnn.cli.arguments import FLAG, LR, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
+from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, train_run
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair, text_lines
 from crnn.layers.attention.alignment import KINDS
@@ -58,9 +47,7 @@ class Settings(RunSettings):
     )
     epochs: int = setting(15, "times to go through the pairs", integer(1))
     batch: int = setting(32, "pairs in an update", integer(1))
-    lr: float = setting(
-        3e-3, "peak of the learning rate, which goes up and down in one cycle", POSITIVE
-    )
+    lr: float = setting(3e-3, LR, POSITIVE)
     clip: float = setting(1.0, "largest norm of a gradient", POSITIVE)
     seed: int = setting(0, "decides the initial weights, the pairs held out and their order", SEED)
 
@@ -167,7 +154,7 @@ class TranslatorRun(Run):
 def train(arguments: argparse.Namespace) -> int:
     """``crnn translate train``: begin a run or resume one."""
     source = None if arguments.pairs is None else Source(os.path.abspath(arguments.pairs))
-    return train_in_folder(TranslatorRun, arguments, source, "a file of PAIRS")
+    return train_run(TranslatorRun, arguments, source, "a file of PAIRS")
 
 
 def translate(arguments: argparse.Namespace) -> int:
@@ -207,7 +194,7 @@ def _write_utf8() -> None:
 
 def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
-    add: Parser = commands.add_parser(
+    add = commands.add_parser(
         "translate",
         help="translate the lines of standard input; translate train: train a translator",
         epilog="crnn translate train makes a translator: see crnn translate train --help",

@@ -27,7 +27,6 @@ from crnn.models.texts import separator, several, share_right, symbols_of, vocab
 from crnn.models.training import one_cycle
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.storage import archive
-from crnn.storage import models as storage_models
 
 
 class Captioner(InFolder):
@@ -68,6 +67,7 @@ class Captioner(InFolder):
     """
 
     _kind = "captioner"
+    network: Seq2Seq
 
     def __init__(
         self,
@@ -312,7 +312,6 @@ class Captioner(InFolder):
             "languages": list(self.languages),
             "words": self.words,
             "max_length": self.max_length,
-            "network": storage_models.model_tree(self.network),
         }
 
     @classmethod

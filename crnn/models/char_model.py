@@ -25,11 +25,9 @@ from crnn.layers.compose.streams import stream_of
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.losses import cross_entropy
-from crnn.models.folder import InFolder, flag_of, saved_vocabulary
+from crnn.models.folder import InFolder, flag_of, network_of, saved_vocabulary
 from crnn.models.networks import recurrent_layers
 from crnn.models.training import RunOptions, one_cycle
-from crnn.storage import archive
-from crnn.storage import models as storage_models
 from crnn.training.evaluation import evaluate
 from crnn.training.trainer import Trainer
 
@@ -288,13 +286,11 @@ class CharModel(InFolder):
         return int(self.vocabulary.encode(END_OF_LINE)[0])
 
     def _tree(self) -> dict[str, Any]:
-        network = storage_models.model_tree(self.network)
-        return {"vocabulary": self.vocabulary.config, "lines": self.lines, "network": network}
+        return {"vocabulary": self.vocabulary.config, "lines": self.lines}
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        vocabulary = saved_vocabulary(tree, "vocabulary")
-        network = storage_models.build_model(*archive.entries(tree, "network"))
+        vocabulary, network = saved_vocabulary(tree, "vocabulary"), network_of(tree)
         y, _ = network(np.zeros((1, 1), np.int64))
         if np.shape(y) != (1, 1, len(vocabulary)):
             raise ValueError(

@@ -21,10 +21,11 @@ class InFolder(ABC):
     """A model that is saved in a folder; subclasses define what is saved."""
 
     _kind: ClassVar[str]
+    network: Layer
 
     @abstractmethod
     def _tree(self) -> dict[str, Any]:
-        """Return the tree from which `_of_tree` makes the same model, for `archive.write`."""
+        """Return what else than the network `_of_tree` needs, for `archive.write`."""
 
     @classmethod
     @abstractmethod
@@ -49,8 +50,8 @@ class InFolder(ABC):
         """
         check_path(directory)
         Path(directory).mkdir(parents=True, exist_ok=True)
-        tree = self._tree() | {"training": training}
-        archive.write(Path(directory, CHECKPOINT), self._kind, tree)
+        tree = {"network": storage_models.model_tree(self.network), "training": training}
+        archive.write(Path(directory, CHECKPOINT), self._kind, self._tree() | tree)
 
     @classmethod
     def load(
@@ -119,9 +120,14 @@ def flag_of(tree: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def network_of(tree: Mapping[str, Any]) -> Layer:
+    """Return the network of a tree."""
+    return storage_models.build_model(*archive.entries(tree, "network"))
+
+
 def seq2seq_of(tree: Mapping[str, Any]) -> Seq2Seq:
     """Return the network of a tree, which must be a Seq2Seq."""
-    network = storage_models.build_model(*archive.entries(tree, "network"))
+    network = network_of(tree)
     if not isinstance(network, Seq2Seq):
         raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")
     return network

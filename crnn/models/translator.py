@@ -34,7 +34,6 @@ from crnn.models.texts import (
 from crnn.models.training import RunOptions, one_cycle
 from crnn.seq2seq import Seq2Seq, TeacherForcing
 from crnn.storage import archive
-from crnn.storage import models as storage_models
 from crnn.training.trainer import Trainer
 
 
@@ -92,6 +91,7 @@ class Translator(InFolder):
     """
 
     _kind = "translator"
+    network: Seq2Seq
 
     def __init__(
         self,
@@ -375,7 +375,6 @@ class Translator(InFolder):
             "target": self.target.config,
             "words": self.words,
             "max_length": self.max_length,
-            "network": storage_models.model_tree(self.network),
         }
 
     @classmethod
