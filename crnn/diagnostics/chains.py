@@ -19,7 +19,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.common.nested import arrays_of, filled, states_of
 from crnn.diagnostics.subject import evaluation
-from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.adapted import inside, layer_of
 from crnn.layers.base.arguments import EVALUATION, Given
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.layers.compose.sequential import Sequential
@@ -58,7 +58,7 @@ def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> 
     layer = layer_of(layer)
     if layer.sequence_input is not None and not layer.stages:
         x, state = _conditioned(layer, x, state)
-        name = _inside(place, "layer") if layer.reads_backwards else place
+        name = inside(place, "layer") if layer.reads_backwards else place
         yield from chains_of(layer.inner, x, state, given, name)
     elif isinstance(x, tuple):
         first, *rest = layer.stages or [layer]
@@ -72,21 +72,17 @@ def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> 
     elif layer.directions:
         states = states_of("state", state, len(layer.directions))
         for (name, part), own in zip(layer.directions.items(), states, strict=True):
-            yield from chains_of(part, x, own, given, _inside(place, name))
+            yield from chains_of(part, x, own, given, inside(place, name))
     elif layer.stages:
         states = states_of("state", state, len(layer.stages))
         yield from _stacked(layer.stages, x, states, given, place)
     elif layer.inner is not None:
-        yield from chains_of(layer.inner, x, state, given, _inside(place, "layer"))
+        yield from chains_of(layer.inner, x, state, given, inside(place, "layer"))
     else:
         raise ValueError(
             f"layer: expected recurrent layers and compositions of crnn, got {layer!r:.100}, whose "
             "parts read in both directions"
         )
-
-
-def _inside(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
 
 
 def _conditioned(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
@@ -115,7 +111,7 @@ def _stacked(
         part = layers[begin] if one else Sequential(layers[begin:end])
         own = states[begin] if one else states[begin:end]
         name = str(begin) if one else f"{begin}..{end - 1}"
-        yield from chains_of(part, x, own, given, _inside(place, name))
+        yield from chains_of(part, x, own, given, inside(place, name))
         if not part.keeps_time:
             return  # what follows has no steps
         x, _, _ = run_layer(part, x, own, given, False)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from crnn.common.figures import Axes as Axes
+
 
 class Display(ABC):
     """Numbers that can be looked at: as attributes, as a table, as a picture.
@@ -42,10 +44,10 @@ class Display(ABC):
         return f"<{type(self).__name__}: {len(next(iter(self.columns.values()), ()))} x ({sizes})>"
 
 
-def by_row_and_step(there: Any) -> tuple[dict[str, Any], Any]:
-    """The columns row and step of the steps that are there, (B, T), and their indices."""
+def by_row_and_step(place: str, there: Any) -> tuple[dict[str, Any], Any]:
+    """The columns part, row and step of the steps that are there, (B, T), and their indices."""
     rows, steps = np.nonzero(there)
-    return {"row": rows, "step": steps}, (rows, steps)
+    return {"part": np.full(len(rows), place), "row": rows, "step": steps}, (rows, steps)
 
 
 def stacked(tables: list[dict[str, Any]]) -> dict[str, Any]:

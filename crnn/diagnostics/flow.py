@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.diagnostics.display import Display, by_row_and_step, stacked
+from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
 from crnn.layers.base.tapes import kept_in
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 
@@ -186,8 +183,8 @@ class GradientFlow(Display):
     def columns(self) -> dict[str, Any]:
         tables = []
         for place, part in self.parts.items():
-            table, at = by_row_and_step(part.read)
-            table = {"part": np.full(len(at[0]), place)} | table | {"dh": part.h_norms[at]}
+            table, at = by_row_and_step(place, part.read)
+            table |= {"dh": part.h_norms[at]}
             if part.c_norms is not None:
                 table |= {"dc": part.c_norms[at]}
             tables.append(table | {"dW_h": part.row_share_norms[at]})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.checks import check_number
-from crnn.diagnostics.display import Display, stacked
+from crnn.diagnostics.display import Axes, Display, stacked
 from crnn.diagnostics.subject import (
     Part,
     evaluation,
@@ -19,9 +19,6 @@ from crnn.diagnostics.subject import (
     parts_of,
     tape_of,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,13 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.checks import check_positive
 from crnn.common.nested import arrays_of
 from crnn.diagnostics.chains import Chain, Steps, chains_of, products
-from crnn.diagnostics.display import Display, by_row_and_step, stacked
+from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.compose.base import run_layer
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 
@@ -102,10 +99,9 @@ class StateJacobians(Display):
     @property
     def columns(self) -> dict[str, Any]:
         tables = []
-        for name, part in self.parts.items():
-            places, at = by_row_and_step(part.back >= 0)
-            found = {"steps_back": part.back[at], "norm": part.norms[at]}
-            tables.append({"part": np.full(len(at[0]), name)} | places | found)
+        for place, part in self.parts.items():
+            table, at = by_row_and_step(place, part.back >= 0)
+            tables.append(table | {"steps_back": part.back[at], "norm": part.norms[at]})
         return stacked(tables)
 
     def memory(self, fraction: float = 0.01) -> Floats:
@@ -193,9 +189,7 @@ def state_jacobians(
             f"singular_values: expected an integer of at least 0, got {singular_values!r}"
         )
     model, steps, given = in_float64(layer), floats_or_symbols(x), evaluation(lengths, mask, resets)
-    _, after, _ = run_layer(
-        model, steps, state, given, False
-    )  # which says what is wrong, if anything is
+    _, after, _ = run_layer(model, steps, state, given, False)  # which says what is wrong
     if not arrays_of(after):
         inside = "; its encoder has one" if layer_of(layer).sequence_input else ""
         raise ValueError(f"layer: expected one with a state, got {layer!r:.100}{inside}")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.checks import check_count, check_number, check_size
-from crnn.diagnostics.display import Display
+from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.rows import altered, change_of, row_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import Array
-from crnn.diagnostics.display import Display
+from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import Row, altered, change_of, row_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from crnn.callbacks.run import Run
 from crnn.common import notices
 from crnn.common.checks import check_counted, check_positive, check_real, check_size
 from crnn.common.nested import map_state
-from crnn.diagnostics.display import Display
+from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import Part, parts_of
@@ -27,8 +27,6 @@ from crnn.layers.base.layer import check_layer
 from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from crnn.training.truncated import Piece, Walked
 
 Array = NDArray[Any]

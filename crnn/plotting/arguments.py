@@ -1,10 +1,12 @@
-"""Checks of what pictures are made of."""
+"""What pictures are made of: types, and checks of arguments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from crnn.common.figures import Axes as Axes
 
 Floats = NDArray[np.float64]
 

@@ -2,15 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crnn.common.figures import Axes
 from crnn.plotting.axes import MAP, axes_of, save, visible
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def plot_attention(

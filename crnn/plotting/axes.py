@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.figures import Axes
 from crnn.storage.files import check_target
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.legend import Legend
 
 MISSING = 'pictures need matplotlib: pip install "crnn[plot]"'

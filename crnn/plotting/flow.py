@@ -1,16 +1,13 @@
 """What becomes of a gradient on its way back through time."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.arguments import Floats, curves_of, numbers
+from crnn.plotting.arguments import Axes, Floats, curves_of, numbers
 from crnn.plotting.axes import WIDTH, axes_of, legend_on_top, look, styled, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _NAMES = ("by_distance", "norms", "h_norms")  # where an object has its norms
 _BAND = (10, 90)  # percent of the rows

@@ -1,15 +1,12 @@
 """How often gates are saturated."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import ArrayLike
 
-from crnn.plotting.arguments import Floats, check_same_shape, curves_of, numbers, pair_of
+from crnn.plotting.arguments import Axes, Floats, check_same_shape, curves_of, numbers, pair_of
 from crnn.plotting.axes import DARK, axes_of, look
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _BOUND = "never in between"
 _MARKERS = "os^DvP"  # six, so that with seven colours 42 gates are told apart

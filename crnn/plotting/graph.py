@@ -1,13 +1,11 @@
 """A model unfolded in time."""
 
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crnn.common.figures import Axes
 from crnn.plotting.axes import BLUE, DARK, ORANGE, PALE, WIDTH, axes_of
 from crnn.plotting.rows import Row, Rows, rows_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # inches, in a picture of its natural size
 _BOX = 0.34  # height

@@ -1,12 +1,12 @@
 """What an output depends on: which inputs reach it, and which moved it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crnn.plotting.arguments import Floats, numbers
+from crnn.plotting.arguments import Axes, Floats, numbers
 from crnn.plotting.axes import (
     BLUE,
     DARK,
@@ -21,9 +21,6 @@ from crnn.plotting.axes import (
     visible,
 )
 from crnn.plotting.text import gates_over_text, places
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _EXPLAINED = "step whose output is explained"
 _COLUMNS = 50  # characters in a row, at most

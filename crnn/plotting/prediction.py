@@ -1,15 +1,12 @@
 """A series, and what was predicted of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.arguments import Floats, numbers, pair_of
+from crnn.plotting.arguments import Axes, Floats, numbers, pair_of
 from crnn.plotting.axes import DARK, ORANGE, PALE, WIDTH, axes_of, legend_on_top, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _FEW = 40  # predictions that get a marker each
 

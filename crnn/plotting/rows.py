@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from crnn.layers.base.adapted import class_of, layer_of
+from crnn.layers.base.adapted import class_of, inside, layer_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.summary import summarize
 
@@ -77,8 +77,7 @@ def rows_of(model: Any) -> Rows:
             f"{type(model).__name__}: unfold its encoder, or its decoder"
         )
     shapes = {row.name: row.shape for row in summarize(model).rows}
-    leaves = list(_leaves("", model))
-    reads = _reads(leaves)
+    reads = _reads(_leaves(model))
     builder = _Builder(shapes, reads)
     builder.add("", model)
     return Rows(builder.rows, reads)
@@ -105,7 +104,7 @@ class _Builder:
         """Add the rows of a layer."""
         if layer.stages:
             for name, part in layer.parts.items():
-                self.add(_join(place, name), part, note)
+                self.add(inside(place, name), part, note)
                 note = ""
         elif layer.directions:
             self._add_two_directions(place, layer, note)
@@ -121,14 +120,14 @@ class _Builder:
             note = f"starts from {', '.join(first)}(fixed)"
         elif not layer.adds_input:
             note = f"{type(layer).__name__}, {note}".strip(", ")
-        self.add(_join(place, "layer"), layer.inner, note)
+        self.add(inside(place, "layer"), layer.inner, note)
         if layer.adds_input:
             title, gives = _title(place, "Residual"), self.rows[-1].gives
             self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
 
     def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
         for side, (name, part) in zip((-1, 1), layer.directions.items(), strict=True):
-            row = self._row(_join(place, name), part, note)
+            row = self._row(inside(place, name), part, note)
             self.rows.append(row._replace(side=side))
         name = _SIGNS.get(layer.merge, layer.merge)
         title, gives = _title(place, type(layer).__name__), self._shape(place)
@@ -162,27 +161,24 @@ class _Builder:
     def _shape(self, place: str) -> str:
         """The shape of what a layer gives at a step."""
         shape = self._shapes.get(place, "(B, T, ?)").replace("T, ", "")
-        return (
-            self._reads
-            if "?" in shape and all(row.gives == self._reads for row in self.rows)
-            else shape
-        )
+        unknown = "?" in shape and all(row.gives == self._reads for row in self.rows)
+        return self._reads if unknown else shape
 
 
-def _leaves(place: str, layer: Any) -> Iterator[Any]:
+def _leaves(layer: Any) -> Iterator[Any]:
     """The layers that read x, and then each other's output, from the bottom."""
     if layer.directions:
-        yield from _leaves(_join(place, "forward"), next(iter(layer.directions.values())))
+        yield from _leaves(next(iter(layer.directions.values())))
     elif layer.inner is not None:
-        yield from _leaves(_join(place, "layer"), layer.inner)
+        yield from _leaves(layer.inner)
     elif layer.stages:
-        for name, part in layer.parts.items():
-            yield from _leaves(_join(place, name), part)
+        for part in layer.parts.values():
+            yield from _leaves(part)
     else:
         yield layer
 
 
-def _reads(leaves: list[Any]) -> str:
+def _reads(leaves: Iterator[Any]) -> str:
     """The shape that the first layer reads at a step, of which a later one may know more."""
     for layer in leaves:
         if layer.input_size is not None:
@@ -225,7 +221,3 @@ def _title(place: str, name: str) -> str:
 
 def _shown(shape: tuple[int, ...]) -> str:
     return str(tuple(map(int, shape)))
-
-
-def _join(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name

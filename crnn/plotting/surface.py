@@ -1,15 +1,12 @@
 """A loss over two parameters, and ways down."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.arguments import Floats, numbers
+from crnn.plotting.arguments import Axes, Floats, numbers
 from crnn.plotting.axes import MAP, ORANGE, WIDTH, axes_of, legend_below
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _ARROW = 0.04  # of the window: steps shorter than this get no arrowhead
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.plotting.arguments import Floats
+from crnn.plotting.arguments import Axes, Floats
 from crnn.plotting.axes import MAP, axes_of, visible
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
 _SHOWN = {"\t": " ", "\n": "↵"}  # where a text is shown as a page, with its lines and indentation

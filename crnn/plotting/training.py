@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crnn.plotting.arguments import Floats, check_same_shape, curves_of, numbers, pair_of
+from crnn.plotting.arguments import Axes, Floats, check_same_shape, curves_of, numbers, pair_of
 from crnn.plotting.axes import BLUE, ORANGE, PALE, WIDTH, axes_of, legend_on_top, save, styled, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _SIZE = (6.4, 4.0)  # inches
 

@@ -78,7 +78,12 @@ def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Layer]]:
     own = layer_of(layer)
     yield place, own
     for name, part in own.parts.items():
-        yield from walk(part, f"{place}.{name}" if place else name)
+        yield from walk(part, inside(place, name))
+
+
+def inside(place: str, name: str) -> str:
+    """The dotted place of a part in a layer that has a place itself, "" for the whole."""
+    return f"{place}.{name}" if place else name
 
 
 def not_by_steps(layer: Any) -> tuple[str, Layer] | None:
