@@ -118,13 +118,8 @@ def legend_below(axes: "Axes") -> None:
 
     size = float(axes.xaxis.label.get_fontsize()) / 72  # inches
     down = ScaledTranslation(0, -3.6 * size, axes.figure.dpi_scale_trans)
-    _fitting_legend(
-        axes,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0),
-        bbox_transform=axes.transAxes + down,
-        borderaxespad=0,
-    )
+    where = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axes.transAxes + down}
+    _fitting_legend(axes, loc="upper center", borderaxespad=0, **where)
 
 
 def _fitting_legend(axes: "Axes", **where: Any) -> "Legend":

@@ -59,14 +59,9 @@ def saturation(
 def _legend_beside(axes: "Axes") -> None:
     """Add a legend to the right of the axes, where no point can be."""
     handles, labels = axes.get_legend_handles_labels()
-    legend = axes.legend(
-        handles[1:] + handles[:1],  # gates first
-        labels[1:] + labels[:1],
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0.8,
-        frameon=False,
-    )
+    entries = handles[1:] + handles[:1], labels[1:] + labels[:1]  # gates first
+    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0.8}
+    legend = axes.legend(*entries, **where, frameon=False)
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)

@@ -185,18 +185,11 @@ class _Sheet:
         from matplotlib.patches import FancyBboxPatch
 
         corner = min(0.05, height / 4)
-        self.axes.add_patch(
-            FancyBboxPatch(
-                (x - width / 2 + corner, y - height / 2 + corner),
-                width - 2 * corner,
-                height - 2 * corner,
-                boxstyle=f"round,pad={corner}",
-                facecolor=fill,
-                edgecolor=DARK,
-                linewidth=self.scale,
-                zorder=3,
-            )
-        )
+        begin = x - width / 2 + corner, y - height / 2 + corner
+        inner = width - 2 * corner, height - 2 * corner
+        look: dict[str, Any] = {"facecolor": fill, "edgecolor": DARK, "linewidth": self.scale}
+        shape = f"round,pad={corner}"
+        self.axes.add_patch(FancyBboxPatch(begin, *inner, boxstyle=shape, **look, zorder=3))
         size = min(8.0, 72 * width / (0.8 * len(name)))
         if size >= 5.5:  # else the title beside the row must do
             self.text(x, y, name, size)

@@ -196,11 +196,10 @@ def _states(layer: Any) -> tuple[str, ...]:
 
 
 def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
-    h, *more = layer.state_sizes
-    c = more[0] if more else h
-    if h == c:
-        return f"state {', '.join(states)} (B, {h})"
-    return f"state h (B, {h}), c (B, {c})"
+    sizes = layer.state_sizes[: len(states)]
+    if len(set(sizes)) == 1:
+        return f"state {', '.join(states)} (B, {sizes[0]})"
+    return f"state h (B, {sizes[0]}), c (B, {sizes[1]})"
 
 
 def _lines(words: Iterator[str]) -> Iterator[str]:

@@ -197,35 +197,16 @@ def _draw_way(axes: "Axes", points: Floats, window: _Window, look: _Look) -> Non
     line, marked, steps = _clip(usable, window)
     edge = "white" if look.color != "white" else "black"
     around = [withStroke(linewidth=2.8, foreground=edge)]
-    axes.plot(
-        *line.T,
-        color=look.color,
-        linestyle=look.line,
-        linewidth=1.6,
-        marker=look.marker,
-        markersize=5.5,
-        markeredgecolor=edge,
-        markeredgewidth=0.8,
-        markevery=marked,
-        path_effects=around,
-        label=look.label + (f" ({outside} of {len(points)} points outside)" if outside else ""),
-    )
+    label = look.label + (f" ({outside} of {len(points)} points outside)" if outside else "")
+    style: dict[str, Any] = {"color": look.color, "linestyle": look.line, "linewidth": 1.6}
+    style |= {"marker": look.marker, "markersize": 5.5, "markevery": marked}
+    style |= {"markeredgecolor": edge, "markeredgewidth": 0.8, "path_effects": around}
+    axes.plot(*line.T, **style, label=label)
+    head: dict[str, Any] = {"arrowstyle": "-|>", "facecolor": look.color, "edgecolor": edge}
+    head |= {"linewidth": 0, "shrinkA": 0, "mutation_scale": 16}  # the line is there
     for begin, end in steps:
         to_border = 0 if window.on_border(end) else 3.5  # points: room for the marker
-        axes.annotate(
-            "",
-            end,
-            begin,
-            arrowprops={
-                "arrowstyle": "-|>",
-                "facecolor": look.color,
-                "edgecolor": edge,
-                "linewidth": 0,  # the line is there
-                "shrinkA": 0,
-                "shrinkB": to_border,
-                "mutation_scale": 16,
-            },
-        )
+        axes.annotate("", end, begin, arrowprops=head | {"shrinkB": to_border})
 
 
 def _clip(points: Floats, window: _Window) -> tuple[Floats, list[int], list[Any]]:
