@@ -114,11 +114,10 @@ def read_csv(
     >>> data = read_csv("sales.csv", target="sold", missing="interpolate")  # doctest: +SKIP
     >>> streams = Streams(data.x, data.target, batch=16, steps=50)  # doctest: +SKIP
     """
-    choice = _Choice(columns, target, group, missing)
     numerals = Numerals(decimal, thousands, na_values)
     file = CsvFile(path, delimiter, skipfooter, encoding, options)
     header, blocks = file.read()
-    choice.look_up(header)
+    choice = _Choice(header, columns, target, group, missing)
 
     def place(row: int, name: Any) -> str:
         return f"{file.line(row)}, column {name!r}"
@@ -169,8 +168,7 @@ def from_frame(
     """
     if not hasattr(frame, "columns"):
         raise TypeError(f"frame: expected a data frame, got {type(frame).__name__}")
-    choice = _Choice(columns, target, group, missing)
-    choice.look_up(list(frame.columns))
+    choice = _Choice(list(frame.columns), columns, target, group, missing)
 
     def place(row: int, name: Any) -> str:
         return f"frame: row {row}, column {name!r}"
@@ -183,35 +181,34 @@ def from_frame(
 
 
 class _Choice:
-    """What is wanted of a table; the parameters are those of `read_csv`."""
+    """What is wanted of a table with a header; the other parameters are those of `read_csv`."""
 
     def __init__(
-        self, columns: Names | None, target: Names | None, group: Name | None, missing: Missing
+        self,
+        header: list[Any],
+        columns: Names | None,
+        target: Names | None,
+        group: Name | None,
+        missing: Missing,
     ) -> None:
         if missing not in ("error", *FILLS):
             raise ValueError(
                 f"missing: expected one of {', '.join(('error', *FILLS))}, got {missing!r}"
             )
-        self._columns = None if columns is None else _listed(columns)
-        self._target = [] if target is None else _listed(target)
-        self.group: Any = group
         self._missing = missing
-
-    def look_up(self, header: list[Any]) -> None:
-        """Find the columns in the header of a table."""
-        self._target = [_named("target", name, header) for name in self._target]
-        group = [] if self.group is None else [_named("group", self.group, header)]
-        self.group = group[0] if group else None
-        if self._columns is None:
-            self._columns = [name for name in header if name not in (*self._target, *group)]
-        self._columns = [_named("columns", name, header) for name in self._columns]
+        wanted = [] if target is None else _listed(target)
+        self._target = [_named("target", name, header) for name in wanted]
+        self.group: Any = None if group is None else _named("group", group, header)
+        others = [*self._target] if group is None else [*self._target, self.group]
+        if columns is None:
+            columns = [name for name in header if name not in others]
+        self._columns = [_named("columns", name, header) for name in _listed(columns)]
         if not self._columns:
             raise ValueError(f"columns: expected at least one of {header}, got none")
         self.numbers = list(dict.fromkeys([*self._columns, *self._target]))
 
     def table(self, values: dict[str, Floats], keys: list[str], place: Place) -> Table:
         """Fill what is missing, and sort rows into sequences."""
-        assert self._columns is not None
         grid = np.column_stack([values[name] for name in self.numbers])
         x, y = (
             [self.numbers.index(name) for name in names] for names in (self._columns, self._target)
