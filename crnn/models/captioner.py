@@ -219,11 +219,8 @@ class Captioner(InFolder):
         seed : int, optional
             Decides the order. None: the shortest first.
         """
-        vectors, rows = self._features(features), _rows(captions, self.words)
-        if len(rows) != len(vectors):
-            raise ValueError(
-                f"captions: expected n={len(vectors)}, one for each vector, got {len(rows)}"
-            )
+        vectors = self._features(features)
+        rows = _rows(captions, self.words, len(vectors))
         targets = [np.append(self.vocabulary.encode(row), self._end) for row in rows]
         return CaptionBatches(vectors, targets, self._starts(languages, len(rows)), batch, seed)
 
@@ -297,12 +294,7 @@ class Captioner(InFolder):
             As for `caption`.
         """
         written = self.caption(features, languages, beam=beam, length_penalty=length_penalty)
-        rows = _rows(captions, self.words)
-        if len(rows) != len(written):
-            raise ValueError(
-                f"captions: expected n={len(written)}, one for each vector, got {len(rows)}"
-            )
-        return share_right(rows, written, self.words)
+        return share_right(_rows(captions, self.words, len(written)), written, self.words)
 
     # ----------------------------------------------------------------------------------- files
 
@@ -366,11 +358,13 @@ def _symbol(language: str) -> str:
     return f"<{language}>"
 
 
-def _rows(captions: Sequence[str], words: bool) -> list[list[str]]:
-    """The symbols of captions."""
+def _rows(captions: Sequence[str], words: bool, n: int | None = None) -> list[list[str]]:
+    """The symbols of captions, of which there must be n."""
     rows = [symbols_of("captions", text, words) for text in several("captions", captions)]
     if not rows:
         raise ValueError("captions: expected at least one, got none")
+    if n is not None and len(rows) != n:
+        raise ValueError(f"captions: expected n={n}, one for each vector, got {len(rows)}")
     return rows
 
 
