@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

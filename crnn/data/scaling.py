@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array, described, underflows
+from crnn.common.arrays import Array, Floats, as_array, described, underflows
 from crnn.common.checks import check_names
 
 _BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger than memory
-
-Floats = NDArray[np.float64]
 
 
 class Standardizer:

@@ -6,14 +6,12 @@ import functools
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import crnn._core as _core
+from crnn.common.arrays import Array
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
 from crnn.layers.base.tapes import kept_in
-
-Array = NDArray[Any]
 
 
 class PartFlow:

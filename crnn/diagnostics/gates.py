@@ -11,14 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.checks import check_number
 from crnn.diagnostics.display import Axes, Display, stacked
-from crnn.diagnostics.subject import (
-    Part,
-    evaluation,
-    floats_or_symbols,
-    in_float64,
-    parts_of,
-    tape_of,
-)
+from crnn.diagnostics.subject import Part, parts_of, prepared, tape_of
 
 Floats = NDArray[np.float64]
 
@@ -178,8 +171,8 @@ def gate_statistics(
         recurrent parts.
     """
     check_number("margin", margin, 0, 0.5)
-    model, given = in_float64(layer), evaluation(lengths, mask, resets)
-    tape = tape_of(model, floats_or_symbols(x), state, given)
+    model, steps, given = prepared(layer, x, lengths=lengths, mask=mask, resets=resets)
+    tape = tape_of(model, steps, state, given)
     parts = {part.place: dict(values_of(part, margin)) for part in parts_of(model, tape)}
     if not parts:
         raise ValueError(f"layer: expected one with a recurrent part, got {layer!r:.100}")

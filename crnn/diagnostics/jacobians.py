@@ -11,7 +11,7 @@ from crnn.common.checks import check_positive
 from crnn.common.nested import arrays_of
 from crnn.diagnostics.chains import Chain, Steps, chains_of, products
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
-from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
+from crnn.diagnostics.subject import prepared
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.compose.base import run_layer
 
@@ -188,7 +188,7 @@ def state_jacobians(
         raise ValueError(
             f"singular_values: expected an integer of at least 0, got {singular_values!r}"
         )
-    model, steps, given = in_float64(layer), floats_or_symbols(x), evaluation(lengths, mask, resets)
+    model, steps, given = prepared(layer, x, lengths=lengths, mask=mask, resets=resets)
     _, after, _ = run_layer(model, steps, state, given, False)  # which says what is wrong
     if not arrays_of(after):
         inside = "; its encoder has one" if layer_of(layer).sequence_input else ""

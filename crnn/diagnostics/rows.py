@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Floats
 from crnn.common.checks import steps_there
 from crnn.common.nested import map_state
-from crnn.diagnostics.subject import evaluation, floats_or_symbols, in_float64
+from crnn.diagnostics.subject import evaluation, prepared
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import STEPS, Given
 from crnn.layers.compose.base import run_layer
-
-Floats = NDArray[np.float64]
 
 _ROWS = 256
 """Altered copies of a sequence that are run at a time."""
@@ -105,8 +103,8 @@ def row_of(
     model: Any, x: Any, state: Any, marks: dict[str, Any], row: int, which: int, name: str
 ) -> Row:
     """One row of a call, checked."""
-    looked_at, read = in_float64(model, "model"), floats_or_symbols(x)
-    run_layer(looked_at, read, state, evaluation(**marks), False)  # which says what is wrong
+    looked_at, read, given = prepared(model, x, "model", **marks)
+    run_layer(looked_at, read, state, given, False)  # which says what is wrong
     several = isinstance(read, tuple)
     arrays = tuple(array for array in read if array is not None) if several else (read,)
     timed = [i for i, array in enumerate(arrays) if array.ndim > 1]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Floats
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import Row, altered, change_of, row_of
-
-Floats = NDArray[np.float64]
 
 
 class InputSaliency(Display):

@@ -44,6 +44,11 @@ def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> Giv
     return Given(lengths, mask, resets, training=False)
 
 
+def prepared(layer: Any, x: Any, name: str = "layer", **marks: Any) -> tuple[Any, Any, Given]:
+    """A model and its input in float64, and how it is run; marks: lengths, mask, resets."""
+    return in_float64(layer, name), floats_or_symbols(x), evaluation(**marks)
+
+
 def tape_of(model: Any, x: Any, state: Any, given: Given) -> Any:
     """What a model keeps of a run. What is checkpointed is walked back, so that it keeps all."""
     y, _, tape = run_layer(model, x, state, given, True)

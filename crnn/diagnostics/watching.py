@@ -14,6 +14,7 @@ import crnn._core as _core
 from crnn.callbacks.base import Callback
 from crnn.callbacks.run import Run
 from crnn.common import notices
+from crnn.common.arrays import Array
 from crnn.common.checks import check_counted, check_positive, check_real, check_size
 from crnn.common.nested import map_state
 from crnn.diagnostics.display import Axes, Display
@@ -29,7 +30,6 @@ from crnn.layers.base.tapes import Pieces, ask_for_trace
 if TYPE_CHECKING:
     from crnn.training.truncated import Piece, Walked
 
-Array = NDArray[Any]
 
 _MARGIN = 0.1  # of a gate's range: what counts as saturated
 _SATURATED = 0.95  # of a gate's values, from which on it is said

@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import as_array
+from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_seed, check_size
 from crnn.layers.compose.streams import stream_of
-
-Array = NDArray[Any]
 
 
 def generate(
