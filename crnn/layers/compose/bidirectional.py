@@ -60,12 +60,11 @@ class Bidirectional(_core.Bidirectional, Composition):
 
     _leading = ("layer",)
 
-    def __new__(cls, layer: Any = None, merge: str = "concat") -> Bidirectional:
-        if cls is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
-            return super().__new__(AnyBidirectional)
-        return super().__new__(cls)
-
     def __init__(self, layer: Temporal, merge: str = "concat") -> None:
+        if type(self) is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
+            self.__class__ = AnyBidirectional
+            AnyBidirectional.__init__(self, layer, merge)
+            return
         if not isinstance(layer, Recurrent):
             raise TypeError(
                 f"layer: expected a recurrent layer ({', '.join(cell_classes())}), or another "

@@ -1,6 +1,7 @@
 """What layers answer about themselves, and what compositions make of it."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -390,3 +391,13 @@ def test_any_layer_with_a_state_in_truncated_backpropagation():
         crnn.fit(model, [(X, X[..., :1])], optimizer=crnn.optim.Adam(model, lr=0.1), **options)
         models.append(model)
     assert_same_bits(dict(models[0].params), dict(models[1].params))
+
+
+def test_a_subclass_of_bidirectional_has_arguments_of_its_own():
+    class Mine(crnn.Bidirectional):
+        def __init__(self, size):
+            super().__init__(crnn.GRU(size, H, dtype="float64", seed=1))
+
+    assert Mine(size=I)(X)[0].shape == (B, T, 2 * H)
+    names = list(inspect.signature(crnn.Bidirectional).parameters)
+    assert names == ["layer", "merge"]
