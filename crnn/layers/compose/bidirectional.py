@@ -63,7 +63,7 @@ class Bidirectional(_core.Bidirectional, Composition):
     def __init__(self, layer: Temporal, merge: str = "concat") -> None:
         if type(self) is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
             self.__class__ = AnyBidirectional
-            AnyBidirectional.__init__(self, layer, merge)
+            AnyBidirectional.__init__(cast(Any, self), layer, merge)
             return
         if not isinstance(layer, Recurrent):
             raise TypeError(
