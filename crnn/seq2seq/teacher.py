@@ -16,6 +16,7 @@ from crnn.common.checks import check_seed
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.description import build, describe
 from crnn.layers.base.layer import Layer, check_no_state
+from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition
 from crnn.seq2seq.model import Seq2Seq, check_counts
 from crnn.seq2seq.tape import Seq2SeqTape
@@ -190,9 +191,7 @@ class TeacherForcing(Composition):
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
-        if not isinstance(tape, TeacherForcingTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_tape(tape, TeacherForcingTape)
         self.model.check_run_back(tape.model, None, "dy")
 
     def backward(

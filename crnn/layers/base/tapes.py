@@ -27,6 +27,13 @@ class Kept(NamedTuple):
     pieces: list[_core.Tape]
 
 
+def check_tape(tape: Any, kind: type[Any]) -> None:
+    """TypeError unless a tape is of the kind that a layer's forward makes."""
+    if not isinstance(tape, kind):
+        given = type(tape).__name__
+        raise TypeError(f"tape: expected the one that forward returned, got {given}")
+
+
 def parts_of(tape: Any) -> Mapping[str, Any]:
     """The tapes that a tape is made of, by name; those that are None have nothing to show.
 

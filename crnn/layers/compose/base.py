@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
 from crnn.layers.base.adapted import class_of, layer_of
@@ -27,7 +28,8 @@ from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import WithoutBuffer
-from crnn.layers.base.places import shown
+from crnn.layers.base.places import check_in, shown
+from crnn.layers.base.tapes import ask_for_trace, check_tape
 
 #: What a layer is run by: equal as long as neither its class nor the layer itself has others.
 methods_of = attrgetter("forward", "backward", "__class__.__call__")
@@ -282,11 +284,30 @@ class RunsParts(Composition):
         given = Given(lengths, mask, resets, training, *counts, filled or None)
         return self._run(x, state, given, keep=True)
 
+    def backward(
+        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, Any]:
+        """dx, dstate; adds to the gradients of the parts. `dy` None stands for zeros.
+
+        With `trace` the tapes of the recurrent layers inside keep one.
+        """
+        self.check_backward(tape, dstate)
+        with _core.Writing(self):
+            if trace:
+                ask_for_trace(tape)
+            return self._back(tape, dy, dstate)
+
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
+        """dx, dstate of a tape and a dstate that were checked; adds to the gradients."""
+        raise NotImplementedError
+
 
 class Wrapper(RunsParts):
     """A composition around one layer, `layer`, which reads x; it answers what that one answers."""
 
     _leading: ClassVar[tuple[str, ...]] = ("layer",)
+    #: What `_run` makes: of the tape `layer` and of what else the way back needs.
+    _tape: ClassVar[type[Any]]
 
     def __init__(self, layer: Any) -> None:
         check_layer("layer", layer)
@@ -307,6 +328,10 @@ class Wrapper(RunsParts):
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return self.inner.repeats_masked(repeated, training)
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        check_tape(tape, self._tape)
+        check_in(self, "layer", tape.layer, dstate)
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
         found = self.inner.with_vectors(symbols)

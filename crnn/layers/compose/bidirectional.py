@@ -18,7 +18,7 @@ from crnn.layers.base.arguments import Given, is_own
 from crnn.layers.base.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.base.layer import Layer, Temporal, check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition, RunsParts
 from crnn.layers.compose.merging import merged, split
 from crnn.layers.compose.mirrored import Mirrored
@@ -193,28 +193,20 @@ class AnyBidirectional(RunsParts, Bidirectional):
         )
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, BidirectionalTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_tape(tape, BidirectionalTape)
         first, last = states_of("dstate", dstate, 2)
         check_in(self, "forward_layer", tape.forward, first)
         check_in(self, "backward_layer", tape.backward, last)
 
-    def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[Any, Any]:
-        """dx, (dstate, dstate); adds to the gradients of both layers."""
-        self.check_backward(tape, dstate)
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
+        """dx, (dstate, dstate)."""
         first, last = states_of("dstate", dstate, 2)
-        if trace:
-            ask_for_trace(tape)
         dys: list[Any] = [None, None]
         if dy is not None:
             check_like("dy", dy, merged(tape.outputs, self.merge))
             dys = split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, self.merge)
-        with _core.Writing(self):
-            dx, dfirst = back_in(self, "forward_layer", tape.forward, dys[0], first)
-            other, dlast = back_in(self, "backward_layer", tape.backward, dys[1], last)
+        dx, dfirst = back_in(self, "forward_layer", tape.forward, dys[0], first)
+        other, dlast = back_in(self, "backward_layer", tape.backward, dys[1], last)
         return None if dx is None else dx + other, (dfirst, dlast)
 
 

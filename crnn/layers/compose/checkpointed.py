@@ -20,7 +20,7 @@ from crnn.layers.base.adapted import not_by_steps, walk
 from crnn.layers.base.arguments import Given, is_from_outside
 from crnn.layers.base.description import build, describe
 from crnn.layers.base.places import back_in, run_in
-from crnn.layers.base.tapes import Pieces, ask_for_trace
+from crnn.layers.base.tapes import Pieces, ask_for_trace, check_tape
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import stream_of
 
@@ -226,32 +226,19 @@ class Checkpointed(Wrapper):
         return Echoes(rows, steps, sources[rows, steps])
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, CheckpointedTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_tape(tape, CheckpointedTape)
         if tape.owner != self._owner():
             raise ValueError(
                 f"tape: expected one of a layer like this, {self._owner()}, got one of {tape.owner}"
             )
         check_like("dstate", dstate, tape.end)
 
-    def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the layer. `dy` None stands for zeros.
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
+        """dx, dstate of all windows, from the last to the first.
 
         A trace takes the memory that was saved: the tapes of all windows are kept for it.
         """
-        self.check_backward(tape, dstate)
-        dy = _gradient(tape, dy)
-        with _core.Writing(self):
-            if trace:
-                ask_for_trace(tape)
-            return self._windows_back(tape, dy, dstate, tape.traces.begin())
-
-    def _windows_back(self, tape: Any, dy: Any, dstate: Any, traced: bool) -> tuple[Any, Any]:
-        """dx, dstate of all windows, from the last to the first."""
-        dx = None
+        dx, dy, traced = None, _gradient(tape, dy), tape.traces.begin()
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
             part = run_in(self, "layer", given, x, start, True)[2]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array
 from crnn.common.nested import arrays_of, filled
@@ -16,7 +15,6 @@ from crnn.layers.base.arguments import EVALUATION, Given
 from crnn.layers.base.description import build, describe
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import stream_of
 
@@ -74,7 +72,7 @@ class Conditioned(Wrapper):
     """
 
     _leading = ("layer", "init")
-    sequence_input, once = 0, ("init",)
+    sequence_input, once, _tape = 0, ("init",), ConditionedTape
 
     def __init__(self, layer: Any, init: Any) -> None:
         super().__init__(layer)
@@ -122,26 +120,17 @@ class Conditioned(Wrapper):
         return filled(like, [part.reshape(twin.shape) for part, twin in parts]), tape
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, ConditionedTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_in(self, "layer", tape.layer, dstate)
+        super().check_backward(tape, dstate)
         if tape.init is not None:
             check_in(self, "init", tape.init, None)
 
-    def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[tuple[Any, Any], Any]:
-        """(dx, dfixed), dstate; adds to the gradients of both parts."""
-        self.check_backward(tape, dstate)
-        with _core.Writing(self):
-            if trace:
-                ask_for_trace(tape)
-            dx, dstart = back_in(self, "layer", tape.layer, dy, dstate)
-            if tape.init is None:
-                return (dx, np.zeros(*tape.fixed)), dstart
-            flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
-            dfixed, _ = back_in(self, "init", tape.init, np.concatenate(flat, axis=1))
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[tuple[Any, Any], Any]:
+        """(dx, dfixed), dstate."""
+        dx, dstart = back_in(self, "layer", tape.layer, dy, dstate)
+        if tape.init is None:
+            return (dx, np.zeros(*tape.fixed)), dstart
+        flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
+        dfixed, _ = back_in(self, "init", tape.init, np.concatenate(flat, axis=1))
         return (dx, dfixed), dstart
 
     def check_steps_forward(self) -> None:

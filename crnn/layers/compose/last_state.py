@@ -12,8 +12,7 @@ from crnn.common.arrays import Array
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.description import Widths, build
-from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.merging import merged, split
 
@@ -87,7 +86,7 @@ class LastState(Wrapper):
     """
 
     keeps_time = keeps_features = False
-    receptive_field = math.inf
+    receptive_field, _tape = math.inf, LastStateTape
 
     def __init__(self, layer: Any, of: str = "h") -> None:
         super().__init__(layer)
@@ -138,20 +137,8 @@ class LastState(Wrapper):
         flat = [_flat(arrays[i]) for i in chosen.arrays]
         return merged(flat, chosen.merge), after, LastStateTape(tape, after, chosen, flat)
 
-    def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, LastStateTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_in(self, "layer", tape.layer, dstate)
-
-    def backward(
-        self, tape: LastStateTape, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the layer. None stands for zeros."""
-        self.check_backward(tape, dstate)
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         check_like("dy", dy, merged(tape.parts_of_y, tape.chosen.merge))
-        if trace:
-            ask_for_trace(tape)
         dtype = tape.parts_of_y[0].dtype
         total = [np.array(part, dtype) for part in arrays_of(filled_like(tape.state, dstate))]
         if dy is not None:

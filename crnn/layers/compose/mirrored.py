@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.layers.base.arguments import Given
-from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
 
 
@@ -44,7 +43,7 @@ class Mirrored(Wrapper):
     steps t and t - 1, so before the layer reads step t - 1.
     """
 
-    reads_backwards = True
+    reads_backwards, _tape = True, MirroredTape
 
     @property
     def param_views(self) -> dict[str, Array]:
@@ -69,19 +68,7 @@ class Mirrored(Wrapper):
         y, after, tape = run_in(self, "layer", inside, _taken(steps, order), state, keep)
         return _taken(y, order), after, MirroredTape(tape, order)
 
-    def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, MirroredTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_in(self, "layer", tape.layer, dstate)
-
-    def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the layer."""
-        self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         mirrored = None if dy is None else _taken(as_array("dy", dy), tape.order)
         dx, dbefore = back_in(self, "layer", tape.layer, mirrored, dstate)
         return None if dx is None else _taken(dx, tape.order), dbefore

@@ -15,6 +15,7 @@ from crnn.layers.base.adapted import walk
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.parameters import EmptyBuffer
+from crnn.layers.base.tapes import check_tape
 
 HOW = ("last", "mean", "max")
 
@@ -112,9 +113,7 @@ class Pool(Layer):
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
-        if not isinstance(tape, PoolTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        check_tape(tape, PoolTape)
         if tape.how != self.how:
             raise ValueError(f"tape: expected one of {self!r}, got one of Pool({tape.how!r})")
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
 from crnn.layers.base.arguments import Given
-from crnn.layers.base.places import back_in, check_in, run_in
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import ResidualStream
 
@@ -61,7 +60,7 @@ class Residual(Wrapper):
         From forward, if y and x differ in shape.
     """
 
-    adds_input = True
+    adds_input, _tape = True, ResidualTape
     symbols = None  # x is added to y
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
@@ -86,19 +85,7 @@ class Residual(Wrapper):
         """The layer one step at a time, as `Sequential.stream`."""
         return ResidualStream(self, self._add, batch, state)
 
-    def check_backward(self, tape: Any, dstate: Any) -> None:
-        if not isinstance(tape, ResidualTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
-        check_in(self, "layer", tape.layer, dstate)
-
-    def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the layer."""
-        self.check_backward(tape, dstate)
-        if trace:
-            ask_for_trace(tape)
+    def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         dx, dbefore = back_in(self, "layer", tape.layer, dy, dstate)
         if dy is not None:
             dx = _sum_where(tape.there, dx, dy)
