@@ -6,10 +6,9 @@ the target.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,7 +21,7 @@ from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION
 from crnn.layers.base.buffer import Shapes, count_of
-from crnn.layers.base.description import Widths, build, describe, widths_of
+from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import as_dtype, check_layer
 from crnn.layers.base.places import run_in
 from crnn.layers.compose.base import Composition, Runner
@@ -41,33 +40,10 @@ class EncoderDecoder(Composition):
     """What is made of an encoder, a decoder and other arguments, and describes itself by them."""
 
     _leading: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    _layers = ("encoder", "decoder")
 
     encoder: Any
     decoder: Any
-
-    @property
-    def config(self) -> dict[str, Any]:
-        layers = {"encoder": describe(self.encoder), "decoder": describe(self.decoder)}
-        return layers | self._own_config
-
-    @property
-    @abstractmethod
-    def _own_config(self) -> dict[str, Any]:
-        """The arguments besides encoder and decoder."""
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        layers = {name: build(config[name]) for name in ("encoder", "decoder")}
-        return cls(**(dict(config) | layers))
-
-    def __repr__(self) -> str:
-        defaults = self._defaults
-        given = [
-            f"{name}={value!r}"
-            for name, value in self._own_config.items()
-            if value != defaults[name]
-        ]
-        return f"{type(self).__name__}({', '.join(map(str, [self.encoder, self.decoder, *given]))})"
 
 
 PARTS = (

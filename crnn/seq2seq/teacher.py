@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
 from crnn.layers.base.arguments import Given
-from crnn.layers.base.description import build, describe
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition
@@ -83,7 +82,8 @@ class TeacherForcing(Composition):
     and `target_in`, what was fed. A schedule cannot be put into a file: save ``model`` itself.
     """
 
-    _leading = ("model",)
+    _leading = _layers = ("model",)
+    _arguments = ("probability", "seed")
 
     sequence_input, has_state, once = 1, False, ("bridge",)
 
@@ -130,16 +130,7 @@ class TeacherForcing(Composition):
                 "probability: expected a number in what is put into a file, got "
                 f"{self.probability!r:.60}; save the model inside"
             )
-        described = {"model": describe(self.model)}
-        return described | {"probability": self.probability, "seed": self.seed}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        return cls(**(dict(config) | {"model": build(config["model"])}))
-
-    def __repr__(self) -> str:
-        given = "" if self.probability == 1 else f", probability={self.probability!r}"
-        return f"{type(self).__name__}({self.model!r}{given}, seed={self.seed!r})"
+        return super().config
 
     def forward(
         self,

@@ -75,6 +75,7 @@ class Attention(InOneBuffer):
     """
 
     _leading = ("kind", "query_size", "value_size")
+    _arguments = (*_leading, "dtype", "seed")
 
     #: The matrix that makes keys of the encoder's output, by kind.
     _key_names: ClassVar[dict[str, str]] = {"additive": "W_key", "general": "W"}
@@ -109,11 +110,6 @@ class Attention(InOneBuffer):
         if check_kind(kind) == "additive":
             return {"W_query": (P, P), "W_key": (P, C), "v": (P,)}
         return {"W": (P, C)} if kind == "general" else {}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        sizes = {name: getattr(self, name) for name in self._leading}
-        return sizes | {"dtype": self.dtype.name, "seed": self.seed}
 
     output_size = property(lambda self: self.value_size)
 

@@ -71,6 +71,10 @@ class InOneBuffer(Layer):
         """The parameters' shapes by name, from arguments of the constructor; others are ignored."""
         return {}
 
+    @property
+    def config(self) -> dict[str, Any]:
+        return super().config | {"dtype": self.dtype.name}
+
     @classmethod
     def parameter_count(cls, config: Mapping[str, Any]) -> int:
         return count_of(cls._shapes(**config))

@@ -146,6 +146,8 @@ class Layer(Counting):
 
     #: Arguments of the constructor that stand in front, in order; the others are keywords.
     _leading: ClassVar[tuple[str, ...]] = ()
+    #: Arguments of the constructor that `config` has: attributes of the same names.
+    _arguments: ClassVar[tuple[str, ...]] = ()
 
     if TYPE_CHECKING:  # a subclass has attributes or properties in their places
 
@@ -242,7 +244,7 @@ class Layer(Counting):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that make a layer like this one, of types that JSON knows."""
-        return {}
+        return {name: getattr(self, name) for name in self._arguments}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
@@ -444,8 +446,13 @@ class Layer(Counting):
         parameters = inspect.signature(type(self)).parameters.values()
         return {parameter.name: parameter.default for parameter in parameters}
 
+    @property
+    def _shown(self) -> dict[str, Any]:
+        """The arguments as `repr` shows them."""
+        return self.config
+
     def __repr__(self) -> str:
-        config, defaults = self.config, self._defaults
+        config, defaults = self._shown, self._defaults
         given = [repr(config[key]) for key in self._leading]
         for key, value in config.items():
             if key not in self._leading and (key not in defaults or value != defaults[key]):

@@ -150,6 +150,26 @@ class Composition(Layer):
     What others ask about it, it answers from what its parts answer.
     """
 
+    #: Arguments of the constructor that are layers; `_arguments` are the others.
+    _layers: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def _own_config(self) -> dict[str, Any]:
+        """The arguments that are no layers."""
+        return super().config
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {name: describe(getattr(self, name)) for name in self._layers} | self._own_config
+
+    @property
+    def _shown(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._layers} | self._own_config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(**(dict(config) | {name: build(config[name]) for name in cls._layers}))
+
     @property
     def parts(self) -> dict[str, Layer]:
         """The layers this one is made of, by the name that stands before the dot."""
@@ -306,6 +326,7 @@ class Wrapper(RunsParts):
     """A composition around one layer, `layer`, which reads x; it answers what that one answers."""
 
     _leading: ClassVar[tuple[str, ...]] = ("layer",)
+    _layers: ClassVar[tuple[str, ...]] = ("layer",)
     #: What `_run` makes: of the tape `layer` and of what else the way back needs.
     _tape: ClassVar[type[Any]]
 
@@ -343,17 +364,6 @@ class Wrapper(RunsParts):
         other.layer = layer
         return other
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"layer": describe(self.layer)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        return cls(build(config["layer"]))
-
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
         return widths_of(config["layer"])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.layer!r})"

@@ -6,7 +6,6 @@ cost" (2016), with the checkpoints at equal distances.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from crnn.common.checks import check_array, check_lengths, check_size, check_ste
 from crnn.common.nested import check_like, map_state
 from crnn.layers.base.adapted import not_by_steps, walk
 from crnn.layers.base.arguments import Given, is_from_outside
-from crnn.layers.base.description import build, describe
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.base.tapes import Pieces, ask_for_trace, check_tape
 from crnn.layers.compose.base import Wrapper
@@ -119,7 +117,7 @@ class Checkpointed(Wrapper):
     layer. It is an error for masked steps behind a Residual around one, or behind dropout.
     """
 
-    _leading = ("layer", "every")
+    _leading, _arguments = ("layer", "every"), ("every",)
 
     def __init__(self, layer: Any, every: int) -> None:
         super().__init__(layer)
@@ -149,17 +147,6 @@ class Checkpointed(Wrapper):
     @property
     def grad_views(self) -> dict[str, Array]:
         return dict(self.layer.grads)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"layer": describe(self.layer), "every": self.every}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Checkpointed:
-        return cls(build(config["layer"]), config["every"])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.layer!r}, {self.every})"
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         if not keep:

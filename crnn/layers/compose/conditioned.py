@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from crnn.common.checks import check_array
 from crnn.common.nested import arrays_of, filled
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION, Given
-from crnn.layers.base.description import build, describe
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
 from crnn.layers.compose.base import Wrapper
@@ -71,7 +69,7 @@ class Conditioned(Wrapper):
     >>> y, state = model((x, fixed))  # doctest: +SKIP
     """
 
-    _leading = ("layer", "init")
+    _leading = _layers = ("layer", "init")
     sequence_input, once, _tape = 0, ("init",), ConditionedTape
 
     def __init__(self, layer: Any, init: Any) -> None:
@@ -82,17 +80,6 @@ class Conditioned(Wrapper):
     @property
     def parts(self) -> dict[str, Any]:
         return {"layer": self.inner, "init": layer_of(self.init)}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"layer": describe(self.layer), "init": describe(self.init)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Conditioned:
-        return cls(**{name: build(part) for name, part in config.items()})
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.layer!r}, {self.init!r})"
 
     def _run(
         self, x: Any, state: Any, given: Given, keep: bool

@@ -11,7 +11,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
 from crnn.layers.base.arguments import Given
-from crnn.layers.base.description import Widths, build
+from crnn.layers.base.description import Widths
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.merging import merged, split
@@ -87,6 +87,7 @@ class LastState(Wrapper):
 
     keeps_time = keeps_features = False
     receptive_field, _tape = math.inf, LastStateTape
+    _arguments = ("of",)
 
     def __init__(self, layer: Any, of: str = "h") -> None:
         super().__init__(layer)
@@ -101,18 +102,10 @@ class LastState(Wrapper):
         place = OF.index(self.of)
         return widths[place] if place < len(widths) else None
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return super().config | {"of": self.of}
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LastState:
         """A new layer; a configuration without `of` is of a time when it was always "all"."""
-        return cls(build(config["layer"]), config.get("of", "all"))
-
-    def __repr__(self) -> str:
-        of = "" if self.of == "h" else f", of={self.of!r}"
-        return f"{type(self).__name__}({self.layer!r}{of})"
+        return super().from_config({"of": "all", **config})
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths | None:

@@ -58,7 +58,7 @@ class Pool(Layer):
     "mean" or "max", or take the last states by `LastState`. A `Sequential` warns of it.
     """
 
-    _leading = ("how",)
+    _leading = _arguments = ("how",)
     keeps_features, keeps_time = True, False
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
@@ -66,10 +66,6 @@ class Pool(Layer):
         if how not in HOW:
             raise ValueError(f"how: expected one of {', '.join(map(repr, HOW))}, got {how!r}")
         self.how = how
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"how": self.how}
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:

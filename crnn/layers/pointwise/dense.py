@@ -42,6 +42,7 @@ class Dense(WithParameters):
     """
 
     _leading = ("input_size", "output_size")
+    _arguments = (*_leading, "bias", "dtype", "seed")
     input_size: int
     output_size: int
 
@@ -73,16 +74,6 @@ class Dense(WithParameters):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(config["input_size"], config["output_size"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {
-            "input_size": self.input_size,
-            "output_size": self.output_size,
-            "bias": self.bias,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-        }
 
     _keeps_rows = True
 

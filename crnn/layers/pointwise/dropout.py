@@ -39,7 +39,7 @@ class Dropout(Pointwise):
         If p is not in [0, 1).
     """
 
-    _leading = ("p",)
+    _leading, _arguments = ("p",), ("p", "variational", "seed")
     keeps_features = True
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
@@ -50,10 +50,6 @@ class Dropout(Pointwise):
         self.seed = check_seed(seed)
 
     stochastic = property(lambda self: self.p > 0)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"p": self.p, "variational": self.variational, "seed": self.seed}
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:

@@ -42,7 +42,7 @@ class Embedding(WithParameters):
         For sizes below 1 or an unknown dtype; from forward for symbols that are not in 0 ... K-1.
     """
 
-    _leading = ("K", "size")
+    _leading, _arguments = ("K", "size"), ("K", "size", "dtype", "seed")
 
     def __init__(
         self, K: int, size: int, *, dtype: DTypeLike = "float32", seed: int | None = None
@@ -69,10 +69,6 @@ class Embedding(WithParameters):
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array]:
         return Dropout(0.0, seed=0), self.params["W"][self.check_symbols(symbols)]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"K": self.K, "size": self.size, "dtype": self.dtype.name, "seed": self.seed}
 
     _feature_axes = 0
     _keeps_rows = True

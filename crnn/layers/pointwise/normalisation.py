@@ -39,7 +39,7 @@ class LayerNorm(WithParameters):
         For a size below 1, an eps that is not positive or an unknown dtype.
     """
 
-    _leading = ("size",)
+    _leading, _arguments = ("size",), ("size", "eps", "dtype")
 
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
         self.size = check_size("size", size)
@@ -60,10 +60,6 @@ class LayerNorm(WithParameters):
 
     input_size = property(lambda self: self.size)
     output_size = property(lambda self: self.size)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"size": self.size, "eps": self.eps, "dtype": self.dtype.name}
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")
