@@ -6,14 +6,7 @@ from typing import Any, ClassVar
 
 from crnn.callbacks.base import Callback
 from crnn.callbacks.run import Run
-from crnn.common.checks import (
-    check_counted,
-    check_entry,
-    check_names,
-    check_number,
-    check_real,
-    check_size,
-)
+from crnn.common import checks
 from crnn.storage import models as storage_models
 from crnn.storage.files import Path, check_path
 
@@ -28,7 +21,7 @@ class Best:
     """
 
     def __init__(self, min_delta: float = 0.0) -> None:
-        self.min_delta = check_number("min_delta", min_delta, 0)
+        self.min_delta = checks.check_number("min_delta", min_delta, 0)
         self.loss = math.inf
 
     def better(self, run: Run) -> bool:
@@ -43,7 +36,7 @@ class Best:
 
 def check_best(loss: Any) -> float:
     """Return the lowest loss so far, a number or infinity."""
-    if math.isnan(check_real("loss", loss, finite=False)):
+    if math.isnan(checks.check_real("loss", loss, finite=False)):
         raise ValueError("loss: expected a number, got nan")
     return float(loss)
 
@@ -118,11 +111,13 @@ class KeepBest(Callback):
         return {"loss": self.loss, "epoch": self.epoch, "params": dict(self._params)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        loss, epoch = check_best(state["loss"]), check_counted("epoch", state["epoch"])
+        loss, epoch = check_best(state["loss"]), checks.check_counted("epoch", state["epoch"])
         params = dict(state["params"])
         if params and self._shapes:
-            check_names("params", self._shapes, params)
-            params = {name: check_entry(name, params[name], self._shapes[name]) for name in params}
+            checks.check_names("params", self._shapes, params)
+            params = {
+                name: checks.check_entry(name, params[name], self._shapes[name]) for name in params
+            }
         self._best.loss, self.epoch, self._params = loss, epoch, params
 
 
@@ -152,7 +147,7 @@ class EarlyStopping(KeepBest):
         restore: bool = True,
     ) -> None:
         super().__init__(path, restore=restore, min_delta=min_delta)
-        self.patience = check_size("patience", patience)
+        self.patience = checks.check_size("patience", patience)
 
     def on_epoch(self, run: Run) -> None:
         """Keep the parameters, or stop."""

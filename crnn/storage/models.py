@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn.layers.base.description import (
-    build,
-    check_options,
-    describe,
-    parameter_count,
-    with_classes,
-)
+from crnn.layers.base import description
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.storage.archive import blaming, entries, read, write
 from crnn.storage.files import Path
@@ -78,7 +72,7 @@ def load(path: Path, classes: Mapping[str, type[Layer]] | None = None) -> Layer:
     """
     known = check_classes(classes)
     tree = read(path, "model")
-    with blaming(path), with_classes(known):
+    with blaming(path), description.with_classes(known):
         return build_model(tree)
 
 
@@ -98,7 +92,7 @@ def check_classes(classes: Mapping[str, type[Layer]] | None) -> Mapping[str, typ
 
 def model_tree(model: Layer) -> dict[str, Any]:
     """Return a model as a tree that `write` takes and `build_model` understands."""
-    return {"layer": describe(model), "params": model.state_dict()}
+    return {"layer": description.describe(model), "params": model.state_dict()}
 
 
 def build_model(tree: Any) -> Layer:
@@ -111,7 +105,7 @@ def build_model(tree: Any) -> Layer:
         misshapen. A model with more parameters than the tree has is refused before anything is
         allocated.
     """
-    description, params = entries(tree, "layer", "params")
+    layer, params = entries(tree, "layer", "params")
     if not isinstance(params, dict) or not all(
         isinstance(array, np.ndarray) for array in params.values()
     ):
@@ -119,14 +113,14 @@ def build_model(tree: Any) -> Layer:
     # An array that two names stand for is there once.
     given = sum(array.size for array in {id(array): array for array in params.values()}.values())
     try:
-        needed = parameter_count(description)
+        needed = description.parameter_count(layer)
         if needed > given + _MARGIN:
             raise ValueError(
                 f"the sizes of the layers do not fit the {given} parameters in the file: "
                 f"they make {needed}"
             )
-        model: Layer = build(description)
-        check_options(description, describe(model))
+        model: Layer = description.build(layer)
+        description.check_options(layer, description.describe(model))
     except (TypeError, KeyError) as error:
         raise ValueError(f"the options of a layer do not fit its class: {error}") from error
     model.load_state_dict(params)

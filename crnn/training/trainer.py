@@ -24,6 +24,7 @@ from crnn.layers.base.adapted import check_one_input
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.checkpointed import Checkpointed
 from crnn.optim import Optimizer
+from crnn.training import windows
 from crnn.training.evaluation import count_updates, evaluate
 from crnn.training.interrupts import Interrupts
 from crnn.training.looking import Seen
@@ -31,18 +32,7 @@ from crnn.training.nonfinite import blame_backward, blame_forward
 from crnn.training.pending import Gathered
 from crnn.training.snapshots import Snapshots
 from crnn.training.truncated import Truncated, Walked, check_tbptt
-from crnn.training.windows import (
-    Data,
-    Item,
-    Loss,
-    Window,
-    check_rows,
-    items_of,
-    loss_of,
-    set_epoch,
-    weigh,
-    windows_of,
-)
+from crnn.training.windows import Data, Item, Loss, Window
 
 
 class Trainer(Snapshots):
@@ -218,7 +208,7 @@ class Trainer(Snapshots):
     def _run_epoch(self, check: Callable[[], None]) -> None:
         """Train from where the epoch stands to its end; `check` is called between updates."""
         self._clock = time.perf_counter()
-        set_epoch(self.data, self.position.epoch)
+        windows.set_epoch(self.data, self.position.epoch)
         for _ in self._updates():
             if self._callbacks:
                 self._tell("on_update")
@@ -227,7 +217,7 @@ class Trainer(Snapshots):
                 return
         val_loss = None
         if self._validation is not None:
-            set_epoch(self._validation, self.position.epoch)
+            windows.set_epoch(self._validation, self.position.epoch)
             val_loss = evaluate(
                 self.model,
                 self._validation,
@@ -245,15 +235,15 @@ class Trainer(Snapshots):
         """Go through the rest of the epoch's data, from update to update."""
         begun, number, index, rows = self.position, -1, -1, None
         self._seen = None if self._told and self._told[0] else Seen(self.data, begun)
-        for number, item in enumerate(items_of(self.data, "data", self._tbptt, self.model)):
+        for number, item in enumerate(windows.items_of(self.data, "data", self._tbptt, self.model)):
             if self._stateful:
-                rows = check_rows(rows, item, "data")
+                rows = windows.check_rows(rows, item, "data")
             if self._seen is not None:
                 self._seen.add(number, item)
             if number < begun.item:
                 continue
             done = begun.window if number == begun.item else 0
-            for index, window in enumerate(windows_of(item, self._tbptt)):
+            for index, window in enumerate(windows.windows_of(item, self._tbptt)):
                 if index < done:
                     continue
                 self._gather(window)
@@ -288,11 +278,11 @@ class Trainer(Snapshots):
         place, sums, item = self.position, self._gathered, window.item
         try:
             walk = self._truncated.forward(window, place.state, place.update, sums.rows)
-            value, dy = loss_of(self._loss, walk.y, item)
+            value, dy = windows.loss_of(self._loss, walk.y, item)
             loss = float(value)
             if not math.isfinite(loss):
                 raise FloatingPointError(self._blame(f"the loss is {loss}", item))
-            steps, weight = weigh(value, walk.y, item)
+            steps, weight = windows.weigh(value, walk.y, item)
             self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
         except BaseException as error:
             self._drop()

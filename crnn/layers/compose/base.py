@@ -13,17 +13,10 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
+from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
 from crnn.layers.base.answers import of_inner
-from crnn.layers.base.arguments import (
-    STEPS,
-    Given,
-    answers_masked,
-    is_from_outside,
-    is_own,
-    is_stochastic,
-    options_of,
-)
+from crnn.layers.base.arguments import STEPS, Given, is_from_outside, is_own, options_of
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
@@ -112,7 +105,7 @@ class Runner:
         """The arguments for a layer that reads what this one gives."""
         if not self._own.keeps_time:
             return given.without_steps()
-        if given.mask is not None and answers_masked(self._own):
+        if given.mask is not None and arguments.answers_masked(self._own):
             return given._replace(filled=True)
         return given
 
@@ -178,7 +171,7 @@ class Composition(Layer):
     @property
     def answers_masked(self) -> bool:
         """Whether y at masked steps is made of outputs that a part gives there."""
-        return any(map(answers_masked, self.parts.values()))
+        return any(map(arguments.answers_masked, self.parts.values()))
 
     has_state = property(lambda self: any(part.has_state for part in self.parts.values()))
 
@@ -219,7 +212,7 @@ class Composition(Layer):
     @property
     def stochastic(self) -> bool:
         """Whether any of the parts draws random numbers in training that depend on `call`."""
-        return any(map(is_stochastic, self.parts.values()))
+        return any(map(arguments.is_stochastic, self.parts.values()))
 
     @property
     def param_views(self) -> dict[str, Array]:

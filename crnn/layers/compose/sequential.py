@@ -14,15 +14,9 @@ from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.compose import lowering
 from crnn.layers.compose.base import Runner, RunsParts, methods_of
-from crnn.layers.compose.lowering import (
-    EmbeddedTape,
-    Pair,
-    check_pair_backward,
-    may_run_as_one,
-    pair_backward,
-    run_as_one,
-)
+from crnn.layers.compose.lowering import EmbeddedTape, Pair
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
@@ -41,7 +35,7 @@ class Stage(Runner):
 
     def __init__(self, layer: Any, behind: Any) -> None:
         super().__init__(layer)
-        self.pairs = may_run_as_one(layer, behind)
+        self.pairs = lowering.may_run_as_one(layer, behind)
 
 
 class Plan:
@@ -242,7 +236,7 @@ class Sequential(RunsParts):
         for i in places:
             stage, number = stages[i], (first + i) % 2**32
             try:
-                if stage.pairs and run_as_one(self.layers[i], self.layers[i + 1], x):
+                if stage.pairs and lowering.run_as_one(self.layers[i], self.layers[i + 1], x):
                     pair, i = Pair(self.layers[i], self.layers[i + 1], x, given), next(places)
                     stage, number = stages[i], (first + i) % 2**32
                     x, states[i], tapes[i] = pair.run(stage, states[i], given, number, keep)
@@ -287,7 +281,7 @@ class Sequential(RunsParts):
         for i, layer in enumerate(self._planned().layers):
             try:
                 if isinstance(tape[i], EmbeddedTape):
-                    check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
+                    lowering.check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
                 elif tape[i] is None:  # the embedding before it: the next tape is of both
                     check_no_state(type(layer).__name__, "dstate", dstates[i])
                 else:
@@ -321,7 +315,7 @@ class Sequential(RunsParts):
                 try:
                     if isinstance(tape[i], EmbeddedTape):
                         pair = self.layers[i - 1], self.layers[i]
-                        dstates[i] = pair_backward(*pair, tape[i], dy, dstates[i])
+                        dstates[i] = lowering.pair_backward(*pair, tape[i], dy, dstates[i])
                         dy = None  # symbols have no gradient
                         next(layers)
                     else:
