@@ -128,6 +128,10 @@ def _limit(name: str, value: float | None) -> float | None:
     return value
 
 
+#: What a copy of an optimizer finds anew in the model.
+_OF_MODEL = {"_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout", "_updates"}
+
+
 class Optimizer(ABC):
     """What the optimizers share: parameters and gradients of a model, clipping, saving.
 
@@ -217,17 +221,7 @@ class Optimizer(ABC):
             self._take(params, {name: layer.grads[own] for name, (layer, own) in owners.items()})
 
     def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()
-        for name in (
-            "_params",
-            "_grads",
-            "_all_params",
-            "_all_grads",
-            "_parts",
-            "_layout",
-            "_updates",
-        ):
-            state.pop(name, None)  # of the model
+        state = {name: value for name, value in vars(self).items() if name not in _OF_MODEL}
         owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
         copied = {"_owners": owners, "_model": self._model(), "_copied": True, "_in_run": False}
         return state | copied

@@ -203,12 +203,7 @@ class OnPlateau(Callback):
     arguments = ("factor", "patience", "min_delta", "low")
 
     def __init__(
-        self,
-        factor: float = 0.1,
-        patience: int = 10,
-        *,
-        min_delta: float = 0.0,
-        low: float = 0.0,
+        self, factor: float = 0.1, patience: int = 10, *, min_delta: float = 0.0, low: float = 0.0
     ) -> None:
         self.factor = check_number("factor", factor, 0, 1)
         self.patience = check_size("patience", patience)

@@ -134,8 +134,8 @@ def decode(
     table, symbols, C = None, None, memory.values.shape[2]
     own = model.target_width if model.target_embedding is None else 0
     x = np.zeros((*target.shape[:2], own + C), model.dtype)
-    made_of: list[Any] = []
     told: list[Any] = []
+    made_of: list[Any] = []
     there = None if lengths is None else valid_steps(lengths, target.shape)
     if model.target_embedding is None:
         x[:, :, :own] = target if there is None else np.where(there[:, :, None], target, 0)
@@ -148,12 +148,10 @@ def decode(
         layer = level.layer if told or table is None else table.layer
         told.append((layer, state, level.number, level.dropout and level.drops))
         made_of.append(likeness(level.layer))
-    queries = _query_map(model, "param_views")
-    attended = memory.keys, memory.values, memory.lengths, *queries
+    attended = memory.keys, memory.values, memory.lengths, *_query_map(model, "param_views")
     noise = given.training, given.call or 0, given.first_row
     y, _, tape = model._decode(tuple(told), x, symbols, lengths, *attended, *noise)
-    context = tape.contexts
-    return Decoded(y, context, tape.weights, target, FusedTape(tape, table, made_of))
+    return Decoded(y, tape.contexts, tape.weights, target, FusedTape(tape, table, made_of))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -184,22 +182,12 @@ def generate_symbols(
         layers[0] = table_layer(layers[0], vectors)
     told = tuple(zip(layers, _flat(model.decoder, encoding.state), strict=True))
     values, keys, lengths = encoding.memory or (None, None, None)
-    W_query, v = _query_map(model, "param_views") if model.attention is not None else (None, None)
-    output = model.output.params
-    model._generate(
-        told,
-        None if in_table else vectors,
-        model.feeds,
-        keys,
-        values,
-        lengths,
-        W_query,
-        v,
-        output["W"].T,
-        output.get("b"),
-        start,
-        tuple(searches),
-    )
+    queries: tuple[Any, Any] = None, None
+    if model.attention is not None:
+        queries = _query_map(model, "param_views")
+    attended, fed = (keys, values, lengths, *queries), None if in_table else vectors
+    W, b = model.output.params["W"], model.output.params.get("b")
+    model._generate(told, fed, model.feeds, *attended, W.T, b, start, tuple(searches))
 
 
 def shares(model: Seq2SeqParts, rows: int) -> list[tuple[int, int]]:

@@ -55,22 +55,11 @@ class Choosing(NamedTuple):
         width, (_, batch) = max(beam, n_best), shares[-1]
         check_product(f"{'beam' if width == beam else 'n_best'}, B, K", width, batch, K)
         steps, seed = check_size("max_steps", max_steps), check_seed(self.seed)
+        names = ("length_penalty", "temperature", "top_k", "top_p")
+        how: dict[str, Any] = {name: getattr(self, name) for name in names}
+        how |= {"width": width, "beam": beam > 1, "stop": stop, "seed": seed}
         return [
-            _core.Search(
-                end - begin,
-                K,
-                steps,
-                width=width,
-                beam=beam > 1,
-                stop=stop,
-                length_penalty=self.length_penalty,
-                temperature=self.temperature,
-                top_k=self.top_k,
-                top_p=self.top_p,
-                seed=seed,
-                first_group=begin,
-            )
-            for begin, end in shares
+            _core.Search(end - begin, K, steps, first_group=begin, **how) for begin, end in shares
         ]
 
     def check_vectors(self, stop: Any) -> None:
@@ -175,10 +164,7 @@ def own_choices(
 
 
 def generate_vectors(
-    model: Seq2SeqParts,
-    encoding: Encoding,
-    start: Array,
-    max_steps: int,
+    model: Seq2SeqParts, encoding: Encoding, start: Array, max_steps: int
 ) -> Array:
     """Vectors (B, max_steps, E): each is fed to the step after it."""
     walk = Walk(model, encoding, EVALUATION, False)

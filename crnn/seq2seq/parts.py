@@ -46,15 +46,7 @@ class EncoderDecoder(Composition):
     decoder: Any
 
 
-PARTS = (
-    "source_embedding",
-    "target_embedding",
-    "encoder",
-    "decoder",
-    "bridge",
-    "attention",
-    "output",
-)
+PARTS = (*NEW_PARTS[:2], "encoder", "decoder", *NEW_PARTS[2:])
 _parts_of = attrgetter(*PARTS)
 
 
@@ -204,15 +196,10 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     @classmethod
     def parameter_count(cls, config: Mapping[str, Any]) -> int:
-        new = new_parameter_count(
-            widths_of(config["encoder"]),
-            widths_of(config["decoder"]),
-            config.get("source_symbols"),
-            config.get("target_symbols"),
-            config.get("attention"),
-            config.get("input_feeding", True),
-        )
-        return new + super().parameter_count(config)
+        names = {"source_symbols", "target_symbols", "attention", "input_feeding"}
+        options = {name: config[name] for name in names & config.keys()}
+        widths = widths_of(config["encoder"]), widths_of(config["decoder"])
+        return new_parameter_count(*widths, **options) + super().parameter_count(config)
 
     @property
     def parts(self) -> dict[str, Any]:

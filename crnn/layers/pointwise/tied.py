@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -214,32 +214,29 @@ class Places:
 
 
 @contextmanager
-def counting(config: Mapping[str, Any]) -> Iterator[None]:
-    """While the parameters of a Sequential are counted, places in the outermost one are known."""
-    if _counted.get() is not None:
+def _outermost(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """A context in which a variable has a value, unless it has one already."""
+    if variable.get() is not None:
         yield
         return
-    token = _counted.set(Places(config))
+    token = variable.set(value)
     try:
         yield
     finally:
-        _counted.reset(token)
+        variable.reset(token)
 
 
-@contextmanager
-def describing(model: Any) -> Iterator[None]:
+def counting(config: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """While the parameters of a Sequential are counted, places in the outermost one are known."""
+    return _outermost(_counted, Places(config))
+
+
+def describing(model: Any) -> AbstractContextManager[None]:
     """While a model is described, a TiedDense names its embedding by its place in it.
 
     The outermost counts: what is inside it is described as a part of it.
     """
-    if _described.get() is not None:
-        yield
-        return
-    token = _described.set(model)
-    try:
-        yield
-    finally:
-        _described.reset(token)
+    return _outermost(_described, model)
 
 
 def built(make: Callable[[], Any]) -> Any:
