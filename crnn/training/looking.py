@@ -16,17 +16,8 @@ from numpy.typing import NDArray
 from crnn.callbacks.run import Position
 from crnn.common.checks import valid_steps
 from crnn.layers.base.adapted import walk
-from crnn.training.windows import (
-    Data,
-    Item,
-    Loss,
-    Window,
-    check_rows,
-    items_of,
-    loss_of,
-    set_epoch,
-    windows_of,
-)
+from crnn.training import windows
+from crnn.training.windows import Data, Item, Loss, Tbptt, Window
 
 _WHOLE, _SAMPLE = 2**14, 1024  # bytes up to which an array is read whole; else so many numbers
 
@@ -54,9 +45,7 @@ class Look:
     tried: they may count their calls.
     """
 
-    def __init__(
-        self, model: Any, loss: Loss, tbptt: tuple[int, int] | None, stateful: bool
-    ) -> None:
+    def __init__(self, model: Any, loss: Loss, tbptt: Tbptt, stateful: bool) -> None:
         self._model, self._loss, self._tbptt, self._stateful = model, loss, tbptt, stateful
         self._trials: _Trials | None = None
 
@@ -85,14 +74,14 @@ class Look:
         ValueError, TypeError
             What `fit` would raise when it came to the item. The message names data and item.
         """
-        set_epoch(data, epoch)
+        windows.set_epoch(data, epoch)
         held = name == "data" or is_held(data)
         trials, trust = self._trials, name == "data"
         rows: int | None = None
-        total = largest = windows = content = items = 0
-        for item in items_of(data, name, self._tbptt, self._model):
+        total = largest = count = content = items = 0
+        for item in windows.items_of(data, name, self._tbptt, self._model):
             if self._stateful:
-                rows = check_rows(rows, item, name)
+                rows = windows.check_rows(rows, item, name)
             if items == 0 and trust:
                 first = item  # looked at where another one comes
             else:
@@ -104,17 +93,17 @@ class Look:
                         trials.add(0, first, trust=True)
                 trials.add(items, item)
             shape = item.shape
-            count = shape[0] if shape else 0
-            total, largest, items = total + count, max(largest, count), items + 1
-            cuts = windows_of(item, self._tbptt)
-            windows += len(cuts) if isinstance(cuts, tuple) else sum(1 for _ in cuts)
+            B = shape[0] if shape else 0
+            total, largest, items = total + B, max(largest, B), items + 1
+            cuts = windows.windows_of(item, self._tbptt)
+            count += len(cuts) if isinstance(cuts, tuple) else sum(1 for _ in cuts)
             content = digest(item, content, content=held)
-        if not windows:
+        if not count:
             raise ValueError(f"{name}: expected data with valid steps, got none")
         if items > trust and trials is not None:
             trials.end()
         told = {"items": items, "batch": largest, "rows": total, "content": content}
-        return Told(told, windows)
+        return Told(told, count)
 
 
 def is_held(data: Data) -> bool:
@@ -143,7 +132,7 @@ def described(data: Any) -> dict[str, Any] | None:
 class _Trials:
     """Items that the model and the loss are tried on: one of each form, and those of extremes."""
 
-    def __init__(self, model: Any, loss: Loss, tbptt: tuple[int, int] | None) -> None:
+    def __init__(self, model: Any, loss: Loss, tbptt: Tbptt) -> None:
         self._model, self._loss, self._tbptt = model, loss, tbptt
         self._forms: set[str] = set()  # of items that can be read
         self._limits: dict[tuple[str, bool], int] = {}  # the most extreme integers so far
@@ -159,7 +148,7 @@ class _Trials:
 
         An item to `trust` is not tried: others are compared with it.
         """
-        window = next(iter(windows_of(item, self._tbptt)), None)
+        window = next(iter(windows.windows_of(item, self._tbptt)), None)
         if window is None:
             return
         form = _form(item)
@@ -181,8 +170,8 @@ class _Trials:
         value, row, step = found
         largest, known = key[1], self._limits.get(key, -1 if key[1] else 0)
         if value > known if largest else value < known:
-            windows = windows_of(item, self._tbptt)
-            window = next((one for one in windows if step < one.stop), None)
+            cuts = windows.windows_of(item, self._tbptt)
+            window = next((one for one in cuts if step < one.stop), None)
             if window is not None:
                 self._limits[key], self._rows[key] = value, (number, window, row)
 
@@ -198,7 +187,7 @@ class _Trials:
     def _try(self, item: Item) -> None:
         """Run model and loss as in validation."""
         y, _ = self._model(item.x, None, **item.options)
-        loss_of(self._loss, y, item)
+        windows.loss_of(self._loss, y, item)
 
 
 @contextmanager
@@ -288,11 +277,9 @@ def _row(item: Item, row: int) -> Item:
     """Return one row of an item."""
     rows = slice(row, row + 1)
     x = tuple(part[rows] for part in item.x) if isinstance(item.x, tuple) else item.x[rows]
-    lengths, mask, resets, weights = (
-        extra if extra is None else extra[rows]
-        for extra in (item.lengths, item.mask, item.resets, item.weights)
-    )
-    return Item(x, item.target[rows], lengths, mask, resets, weights, timed=item.timed)
+    names = ("lengths", "mask", "resets", "weights")
+    extras = {name: each[rows] for name in names if (each := getattr(item, name)) is not None}
+    return item._replace(x=x, target=item.target[rows], **extras)
 
 
 # ------------------------------------------------------------------------- telling data from others

@@ -14,7 +14,7 @@ from crnn.storage.files import Path
 from crnn.training.looking import Look, Told, described
 from crnn.training.resuming import check_history, check_start, compare, loss_name, model_description
 from crnn.training.truncated import Truncated
-from crnn.training.windows import Data, Loss
+from crnn.training.windows import Data, Loss, Tbptt
 
 _KIND = "training run"
 
@@ -33,7 +33,7 @@ class Snapshots:
 
     _more: int  # epochs that were given
     _loss: Loss
-    _tbptt: tuple[int, int] | None
+    _tbptt: Tbptt
     _stateful: bool
     _accumulate: int
     _checkpoint_every: int | None

@@ -20,10 +20,10 @@ from crnn.common.nested import no_state
 from crnn.layers.base.adapted import layer_of, walk
 from crnn.layers.base.arguments import is_from_outside, options_of
 from crnn.layers.base.calls import numbered
-from crnn.training.windows import Item, Window
+from crnn.training.windows import Item, Tbptt, Window
 
 
-def check_tbptt(tbptt: tuple[int, int] | None) -> tuple[int, int] | None:
+def check_tbptt(tbptt: Tbptt) -> tuple[int, int] | None:
     """Return a pair of sizes, or None."""
     if tbptt is None:
         return None
@@ -33,7 +33,7 @@ def check_tbptt(tbptt: tuple[int, int] | None) -> tuple[int, int] | None:
     return k1, k2
 
 
-def cuts_of(window: Window, tbptt: tuple[int, int] | None, stateful: bool) -> list[int]:
+def cuts_of(window: Window, tbptt: Tbptt, stateful: bool) -> list[int]:
     """Return the steps of an item at which a window is cut into pieces.
 
     For k2 < k1 that is where its last k2 steps begin. For k2 > k1 it is wherever a later window's
@@ -125,7 +125,7 @@ class Truncated:
     computes them anew, to the same bits.
     """
 
-    def __init__(self, model: Any, tbptt: tuple[int, int] | None, stateful: bool) -> None:
+    def __init__(self, model: Any, tbptt: Tbptt, stateful: bool) -> None:
         self.model, self._tbptt, self._stateful = model, tbptt, stateful
         self._back = max(0, tbptt[1] - tbptt[0]) if tbptt else 0  # steps before the window
         self._known, self._outside = options_of(model), is_from_outside(model)

@@ -20,6 +20,7 @@ from crnn.losses import Mean
 
 Data = Iterable[tuple[Any, ...]]
 Loss = Callable[..., tuple[float, Any]]
+Tbptt = tuple[int, int] | None
 
 EXTRAS = ("mask", "resets", "weights")
 
@@ -81,7 +82,7 @@ class Window(NamedTuple):
     total: int  # steps of the item
 
 
-def timed_in(model: Any, tbptt: tuple[int, int] | None = None) -> int:
+def timed_in(model: Any, tbptt: Tbptt = None) -> int:
     """Which array of a tuple x has the steps that lengths count and that windows cut."""
     own = model if isinstance(model, Layer) else layer_of(model)
     timed = own.sequence_input or 0
@@ -93,9 +94,7 @@ def timed_in(model: Any, tbptt: tuple[int, int] | None = None) -> int:
     return timed
 
 
-def items_of(
-    data: Data, name: str, tbptt: tuple[int, int] | None, model: Any = None
-) -> Iterator[Item]:
+def items_of(data: Data, name: str, tbptt: Tbptt, model: Any = None) -> Iterator[Item]:
     """Go through the data once, checking what comes, for a model where there is one."""
     empty, timed = True, timed_in(model, tbptt) if tbptt and model is not None else 0
     for given in data:
@@ -159,7 +158,7 @@ def _extras(
     return extras
 
 
-def windows_of(item: Item, tbptt: tuple[int, int] | None) -> Iterable[Window]:
+def windows_of(item: Item, tbptt: Tbptt) -> Iterable[Window]:
     """Cut an item into windows along T; those in which no row has a valid step are left out."""
     shape, lengths = item.shape, item.lengths
     steps = shape[1] if len(shape) > 1 else 1
