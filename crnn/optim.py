@@ -523,10 +523,8 @@ class Adam(Optimizer):
     ) -> None:
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas: expected a pair of numbers, got {betas!r}")
-        self.betas = (
-            check_number("betas[0]", betas[0], 0, 1),
-            check_number("betas[1]", betas[1], 0, 1),
-        )
+        first, second = (check_number(f"betas[{i}]", betas[i], 0, 1) for i in range(2))
+        self.betas = first, second
         self.eps = check_number("eps", eps, 0)
         super().__init__(model, lr, clip_norm, clip_value, freeze)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Lengths = NDArray[np.int64] | None
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array
+from crnn.common.arrays import Array, Lengths, as_array
 from crnn.common.checks import check_array, check_lengths, check_size, valid_steps
 from crnn.layers.base.adapted import layer_of, not_by_steps, walk
 
@@ -21,9 +21,7 @@ def check_encoder(encoder: Any) -> int | None:
 
 def check_decoder(decoder: Any) -> int:
     """How many features a decoder reads, or ValueError where it cannot run step by step."""
-    if (found := not_by_steps(decoder)) is not None:
-        place, part = found
-        where = f", whose part {place!r} is {part!r:.100}" if place else ""
+    if (where := not_by_steps(decoder)) is not None:
         raise ValueError(
             "decoder: expected a layer that runs step by step (not reversed, Bidirectional, "
             f"pooled or Conditioned), got {decoder!r:.100}{where}"
@@ -64,7 +62,7 @@ def check_steps_of(
     return check_array(name, array, "integers", (rows, "T"))
 
 
-def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, K: int) -> None:
+def check_symbols(name: str, symbols: Array, lengths: Lengths, K: int) -> None:
     """ValueError for symbols that are not in 0 ... K-1, in steps that are there."""
     if lengths is not None:
         symbols = symbols[np.arange(symbols.shape[1]) < lengths[:, None]]
@@ -75,7 +73,7 @@ def check_symbols(name: str, symbols: Array, lengths: NDArray[np.int64] | None, 
         )
 
 
-def readable_symbols(symbols: Array, lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
+def readable_symbols(symbols: Array, lengths: Lengths) -> NDArray[np.int64]:
     """Symbols that hold any other too, whatever type they came in; 0 in padding."""
     own = symbols.astype(np.int64)
     if lengths is not None:
@@ -83,7 +81,7 @@ def readable_symbols(symbols: Array, lengths: NDArray[np.int64] | None) -> NDArr
     return own
 
 
-def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+def checked_lengths(name: str, lengths: Any, shape: tuple[int, ...]) -> Lengths:
     """Lengths in an array of their own, or None."""
     return None if lengths is None else check_lengths(lengths, shape, name).astype(np.int64)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import map_state
 from crnn.layers.attention.alignment import AttentionTape, MemoryGradient
 from crnn.layers.base.arguments import Given
@@ -96,11 +95,7 @@ class WholeTape(NamedTuple):
 
 
 def decode(
-    model: Seq2SeqParts,
-    target: Array,
-    encoding: Encoding,
-    lengths: NDArray[np.int64] | None,
-    given: Given,
+    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: Given
 ) -> Decoded:
     """Run the decoder over all steps at once: what it is fed does not depend on what it gave.
 

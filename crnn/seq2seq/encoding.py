@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
 from crnn.layers.base.arguments import Given, first_part
@@ -46,7 +46,7 @@ class Encoding(NamedTuple):
 
 
 def encode(
-    model: Seq2SeqParts, source: Array, lengths: NDArray[np.int64] | None, given: Given, keep: bool
+    model: Seq2SeqParts, source: Array, lengths: Lengths, given: Given, keep: bool
 ) -> Encoding:
     """Read the source.
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import valid_steps
 from crnn.layers.attention.alignment import MemoryGradient
 from crnn.layers.base.arguments import Given, first_part
@@ -118,11 +118,7 @@ def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:
 
 
 def decode(
-    model: Seq2SeqParts,
-    target: Array,
-    encoding: Encoding,
-    lengths: NDArray[np.int64] | None,
-    given: Given,
+    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: Given
 ) -> Decoded:
     """Run a decoder with input feeding over the steps of a target.
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_array, check_count, check_size
 from crnn.layers.base.arguments import EVALUATION, Given
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.tapes import ask_for_trace, check_tape
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
 from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, own_choices
@@ -159,7 +159,7 @@ class Seq2Seq(Seq2SeqParts):
         target_lengths: Any,
         *,
         lengths_name: str = "target_lengths",
-    ) -> tuple[Array, Array, NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    ) -> tuple[Array, Array, Lengths, Lengths]:
         """Sources, targets and both lengths as `run` takes them, or an error.
 
         `lengths_name` is what the caller knows the target's lengths by.
@@ -176,9 +176,7 @@ class Seq2Seq(Seq2SeqParts):
             target = checks.readable_symbols(target, ends)
         return read, target, lengths, ends
 
-    def _checked_source(
-        self, source: Any, source_lengths: Any
-    ) -> tuple[Array, NDArray[np.int64] | None]:
+    def _checked_source(self, source: Any, source_lengths: Any) -> tuple[Array, Lengths]:
         if self.fixed:
             return checks.check_fixed(source, source_lengths, self.source_width, self.dtype), None
         K = self.own_symbols if self.source_symbols is None else self.source_symbols
@@ -194,8 +192,8 @@ class Seq2Seq(Seq2SeqParts):
         self,
         source: Array,
         target: Array,
-        source_lengths: NDArray[np.int64] | None,
-        target_lengths: NDArray[np.int64] | None,
+        source_lengths: Lengths,
+        target_lengths: Lengths,
         given: Given,
         own: NDArray[np.bool_] | None = None,
     ) -> tuple[Array, Seq2SeqTape]:
@@ -206,12 +204,7 @@ class Seq2Seq(Seq2SeqParts):
         return logits, Seq2SeqTape(self, encoding.tape, decoded, tape)
 
     def _decoded(
-        self,
-        target: Array,
-        encoding: Encoding,
-        lengths: NDArray[np.int64] | None,
-        given: Given,
-        own: NDArray[np.bool_] | None,
+        self, target: Array, encoding: Encoding, lengths: Lengths, given: Given, own: Array | None
     ) -> decoding.Decoded:
         """The decoder's run, in the fastest of the ways that there are for it."""
         levels = fused.levels_of(self) if own is not None or self.feeds else None
@@ -262,9 +255,7 @@ class Seq2Seq(Seq2SeqParts):
     def check_run_back(self, tape: Any, dlogits: Any, name: str) -> None:
         """Raise what `run_back` would, before any part has changed."""
         if not isinstance(tape, Seq2SeqTape):
-            raise TypeError(
-                f"tape: expected the one that forward returned, got {type(tape).__name__}"
-            )
+            check_tape(tape, Seq2SeqTape)
         if tape._owner != self.identity:
             raise ValueError(
                 "tape: expected one of a model like this, got one of another: of "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, filled, map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import Given
@@ -111,7 +111,7 @@ class Walk:
         self.h = last_h(encoding.state)[:, None] if model.feeds else None
         self._step = 0
 
-    def step(self, x: Array, lengths: NDArray[np.int64] | None = None) -> Step:
+    def step(self, x: Array, lengths: Lengths = None) -> Step:
         """Take one step.
 
         Parameters
@@ -160,7 +160,7 @@ def decode(
     model: Seq2SeqParts,
     target: Array,
     encoding: Encoding,
-    lengths: NDArray[np.int64] | None,
+    lengths: Lengths,
     given: Given,
     own: NDArray[np.bool_] | None = None,
 ) -> Decoded:
@@ -177,8 +177,10 @@ def decode(
     fed = target if own is None else target.copy()
     walk = Walk(model, encoding, given, True)
     shown, tapes = _Shown(model, target.shape, encoding), []
-    for t in range(_longest(target, lengths)):
-        step = walk.step(fed[:, t : t + 1], _there(t, lengths))
+    longest = int(target.shape[1] if lengths is None else lengths.max(initial=0))
+    for t in range(longest):
+        there = None if lengths is None else (lengths > t).astype(np.int64)
+        step = walk.step(fed[:, t : t + 1], there)
         shown.put(t, step)
         tapes.append(step.tape)
         if own is not None and t + 1 < target.shape[1]:
@@ -207,16 +209,6 @@ class _Shown:
             assert step.weights is not None
             self.context[:, t] = step.context[:, 0]
             self.weights[:, t] = step.weights[:, 0]
-
-
-def _longest(target: Array, lengths: NDArray[np.int64] | None) -> int:
-    """Steps of the longest row."""
-    return int(target.shape[1] if lengths is None else lengths.max(initial=0))
-
-
-def _there(t: int, lengths: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """Which rows have step t, as lengths of one step."""
-    return None if lengths is None else (lengths > t).astype(np.int64)
 
 
 class _WalkBack:

@@ -108,9 +108,7 @@ def read(path: Path, kind: str) -> dict[str, Any]:
         raise ValueError(f"{path}: expected a file, got a directory")
     with open_regular(path) as file, blaming(path):
         arrays = _members(file)
-        if _JSON not in arrays:
-            raise ValueError("an .npz file, but not one that crnn wrote")
-        document = json.loads(arrays.pop(_JSON).tobytes())
+        document = json.loads(arrays.pop(_JSON).tobytes()) if _JSON in arrays else None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("an .npz file, but not one that crnn wrote")
         version, found, tree = entries(document, "version", "kind", "tree")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size, valid_steps
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import InOneBuffer, Shapes
@@ -24,7 +24,7 @@ class Memory(NamedTuple):
 
     values: Array  # (B, T_s, C), 0 past a row's end
     keys: Array  # (B, T_s, A)
-    lengths: NDArray[np.int64] | None
+    lengths: Lengths
 
     def rows(self, rows: NDArray[np.intp]) -> Memory:
         """The memory of these rows."""
@@ -117,7 +117,7 @@ class Attention(InOneBuffer):
     def _additive(self) -> bool:
         return self.kind == "additive"
 
-    def memory(self, values: Array, lengths: NDArray[np.int64] | None) -> Memory:
+    def memory(self, values: Array, lengths: Lengths) -> Memory:
         """What the queries of all steps are compared with.
 
         Parameters

@@ -86,14 +86,15 @@ def inside(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def not_by_steps(layer: Any) -> tuple[str, Layer] | None:
-    """The first part because of which a layer cannot run by steps, and its place.
+def not_by_steps(layer: Any) -> str | None:
+    """The first part because of which a layer cannot run by steps, as words behind the layer.
 
-    It reads backwards, or a tuple, or removes the time axis. None: there is no such part.
+    It reads backwards, or a tuple, or removes the time axis. None: there is no such part; "": it is
+    the layer itself.
     """
     for place, part in reversed(list(walk(layer))):  # parts before what they are parts of
         backwards = part.reads_backwards and not part.parts
         several = part.sequence_input is not None and not part.stages
         if backwards or several or not part.keeps_time:
-            return place, part
+            return f", whose part {place!r} is {part!r:.100}" if place else ""
     return None

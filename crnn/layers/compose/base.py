@@ -360,3 +360,15 @@ class Wrapper(RunsParts):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
         return widths_of(config["layer"])
+
+
+class Unnamed(Wrapper):
+    """A wrapper that stands before no dot: parameters have the names that the layer gives them."""
+
+    @property
+    def param_views(self) -> dict[str, Array]:
+        return dict(self.layer.params)
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        return dict(self.layer.grads)

@@ -19,7 +19,7 @@ from crnn.layers.base.adapted import not_by_steps, walk
 from crnn.layers.base.arguments import Given, is_from_outside
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.base.tapes import Pieces, ask_for_trace, check_tape
-from crnn.layers.compose.base import Wrapper
+from crnn.layers.compose.base import Unnamed
 from crnn.layers.compose.streams import stream_of
 
 
@@ -73,7 +73,7 @@ class Echoes(NamedTuple):
     sources: NDArray[np.intp]
 
 
-class Checkpointed(Wrapper):
+class Checkpointed(Unnamed):
     """A layer that keeps the state each `every` steps, and recomputes what lies between.
 
     Forward runs windows of `every` steps and keeps the state before each; backward goes from the
@@ -122,9 +122,7 @@ class Checkpointed(Wrapper):
     def __init__(self, layer: Any, every: int) -> None:
         super().__init__(layer)
         self.every = check_size("every", every)
-        if (found := not_by_steps(layer)) is not None:
-            place, part = found
-            where = f", whose part {place!r} is {part!r:.100}" if place else ""
+        if (where := not_by_steps(layer)) is not None:
             raise ValueError(
                 "layer: expected one that reads forwards, from arrays, and keeps the time "
                 f"axis, got {layer!r:.100}{where}"
@@ -139,14 +137,6 @@ class Checkpointed(Wrapper):
         Windows are computed twice, so no part may count by itself.
         """
         return super().stochastic or any(is_from_outside(part) for _, part in walk(self.layer))
-
-    @property
-    def param_views(self) -> dict[str, Array]:
-        return dict(self.layer.params)
-
-    @property
-    def grad_views(self) -> dict[str, Array]:
-        return dict(self.layer.grads)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
         if not keep:

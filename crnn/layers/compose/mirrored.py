@@ -11,7 +11,7 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.layers.base.arguments import Given
 from crnn.layers.base.places import back_in, run_in
-from crnn.layers.compose.base import Wrapper
+from crnn.layers.compose.base import Unnamed
 
 
 class MirroredTape(NamedTuple):
@@ -26,7 +26,7 @@ class MirroredTape(NamedTuple):
         return {"layer": self.layer}
 
 
-class Mirrored(Wrapper):
+class Mirrored(Unnamed):
     """A layer that reads each row from its own last step to its first; y stays aligned with x.
 
     `crnn.Bidirectional` makes it of a layer without an option ``reverse``.
@@ -44,14 +44,6 @@ class Mirrored(Wrapper):
     """
 
     reads_backwards, _tape = True, MirroredTape
-
-    @property
-    def param_views(self) -> dict[str, Array]:
-        return dict(self.inner.params)
-
-    @property
-    def grad_views(self) -> dict[str, Array]:
-        return dict(self.inner.grads)
 
     def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, MirroredTape]:
         steps = as_array("x", x)

@@ -20,6 +20,7 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_count, steps_there
 from crnn.layers.base.buffer import InOneBuffer
 from crnn.layers.base.layer import Layer, check_no_state
+from crnn.layers.base.tapes import check_tape
 
 
 class PointwiseTape(NamedTuple):
@@ -199,8 +200,7 @@ class Pointwise(Layer):
         if dstate is not None:
             check_no_state(type(self).__name__, "dstate", dstate)
         if not isinstance(tape, PointwiseTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+            check_tape(tape, PointwiseTape)
         if tape.owner != self._owner:
             raise ValueError(
                 f"tape: expected one of a layer like this, {self._owner}, got one of {tape.owner}"
