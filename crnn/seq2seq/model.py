@@ -343,9 +343,8 @@ class Seq2Seq(Seq2SeqParts):
             return generate_vectors(self, encoding, first, steps), None
         K = self.target_symbols
         symbols = checks.check_start_symbols(start, batch, K)
-        tokens, scores = generate_symbols(
-            self, encoding, symbols, how, checks.check_stop(stop, K), max_steps
-        )
+        stop = checks.check_stop(stop, K)
+        tokens, scores = generate_symbols(self, encoding, symbols, how, stop, max_steps)
         return (tokens, scores) if n_best > 1 else (tokens[:, 0], scores[:, 0])
 
 

@@ -66,9 +66,8 @@ class Reader:
 
     def backward(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients."""
-        dx, dbefore = self.layers.backward(
-            tape, dy, None if dstate is None else self._packed(dstate)
-        )
+        packed = None if dstate is None else self._packed(dstate)
+        dx, dbefore = self.layers.backward(tape, dy, packed)
         return dx, self._unpacked(dbefore)
 
     def layer_tape(self, tape: Any) -> Any:

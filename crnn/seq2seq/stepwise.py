@@ -249,8 +249,6 @@ class _WalkBack:
         dstart = filled_up(self._dstate, start)
         if not self._model.feeds or self._dstate is None:
             return dstart
-        first = last_h(dstart)
-        dquery = self._dh[:, 0]
-        return filled(
-            dstart, [part + dquery if part is first else part for part in arrays_of(dstart)]
-        )
+        first, dquery = last_h(dstart), self._dh[:, 0]
+        parts = [part + dquery if part is first else part for part in arrays_of(dstart)]
+        return filled(dstart, parts)

@@ -186,11 +186,8 @@ class AnyBidirectional(RunsParts, Bidirectional):
         one, first, tape = run_in(self, "forward_layer", given.part(0), x, before[0], keep)
         other, last, mirrored = run_in(self, "backward_layer", given.part(1), x, before[1], keep)
         outputs = [np.array(one), np.array(other)] if keep else [one, other]
-        return (
-            merged(outputs, self.merge),
-            (first, last),
-            BidirectionalTape(tape, mirrored, outputs),
-        )
+        y = merged(outputs, self.merge)
+        return y, (first, last), BidirectionalTape(tape, mirrored, outputs)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_tape(tape, BidirectionalTape)

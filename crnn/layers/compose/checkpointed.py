@@ -161,12 +161,8 @@ class Checkpointed(Unnamed):
         if echoes is not None:
             y[echoes.rows, echoes.steps] = y[echoes.rows, echoes.sources]
         end = map_state(lambda one: np.broadcast_to(one.dtype.type(0), one.shape), after)
-        owner = self._owner()
-        return (
-            y,
-            after,
-            CheckpointedTape(owner, array, given, starts, end, y.shape, echoes, Traces()),
-        )
+        kept = (array, given, starts, end, y.shape, echoes, Traces())
+        return y, after, CheckpointedTape(self._owner(), *kept)
 
     def _cuts(self, x: Array) -> list[slice]:
         """The windows; one for no steps."""

@@ -68,9 +68,8 @@ class LayerNorm(WithParameters):
     def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
         rows = rows.astype(self.dtype, copy=False)
         centred = rows - rows.mean(axis=1, keepdims=True)
-        scale = 1 / np.sqrt(
-            np.square(centred).mean(axis=1, keepdims=True) + self.dtype.type(self.eps)
-        )
+        variance = np.square(centred).mean(axis=1, keepdims=True)
+        scale = 1 / np.sqrt(variance + self.dtype.type(self.eps))
         normal = centred * scale
         params = self.params
         return params["gain"] * normal + params["bias"], (normal, scale)

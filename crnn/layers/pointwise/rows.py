@@ -105,9 +105,8 @@ class Pointwise(Layer):
         if lengths is not None or (mask is not None and not filled):
             valid = steps_there(lengths, None if filled else mask, lead)
         rows = steps.reshape(math.prod(lead), *steps.shape[len(lead) :])
-        out, _ = self._rows(
-            np.ascontiguousarray(rows if valid is None else steps[valid]), EVALUATION
-        )
+        rows = np.ascontiguousarray(rows if valid is None else steps[valid])
+        out, _ = self._rows(rows, EVALUATION)
         return _place(out, lead, valid), None
 
     def _replaced(self) -> bool:
@@ -185,11 +184,9 @@ class Pointwise(Layer):
         if type(given) is not np.ndarray or given.dtype.kind != "f" or given.shape != tape.shape:
             given = check_array("dy", given, "floats", tape.shape)
         flat = (math.prod(tape.shape[:-1]), tape.shape[-1])
-        rows = np.ascontiguousarray(
-            given.reshape(flat) if tape.valid is None else given[tape.valid]
-        )
+        rows = given.reshape(flat) if tape.valid is None else given[tape.valid]
         with _core.Writing(self):
-            dx = self._rows_back(tape.memory, rows)
+            dx = self._rows_back(tape.memory, np.ascontiguousarray(rows))
         if dx is not None:
             lead = tape.shape[:-1]
             shape = (*lead, dx.shape[-1])
