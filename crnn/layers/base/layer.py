@@ -446,13 +446,12 @@ class Layer(Counting):
         parameters = inspect.signature(type(self)).parameters.values()
         return {parameter.name: parameter.default for parameter in parameters}
 
-    @property
     def _shown(self) -> dict[str, Any]:
         """The arguments as `repr` shows them."""
         return self.config
 
     def __repr__(self) -> str:
-        config, defaults = self._shown, self._defaults
+        config, defaults = self._shown(), self._defaults
         given = [repr(config[key]) for key in self._leading]
         for key, value in config.items():
             if key not in self._leading and (key not in defaults or value != defaults[key]):

@@ -155,7 +155,6 @@ class Composition(Layer):
     def config(self) -> dict[str, Any]:
         return {name: describe(getattr(self, name)) for name in self._layers} | self._own_config
 
-    @property
     def _shown(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._layers} | self._own_config
 
@@ -305,10 +304,15 @@ class RunsParts(Composition):
         With `trace` the tapes of the recurrent layers inside keep one.
         """
         self.check_backward(tape, dstate)
+        dy = self._checked_dy(tape, dy)
         with _core.Writing(self):
             if trace:
                 ask_for_trace(tape)
             return self._back(tape, dy, dstate)
+
+    def _checked_dy(self, tape: Any, dy: Any) -> Any:
+        """The dy that `_back` takes, or an error before anything has changed."""
+        return dy
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         """dx, dstate of a tape and a dstate that were checked; adds to the gradients."""

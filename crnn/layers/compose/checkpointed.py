@@ -206,12 +206,25 @@ class Checkpointed(Unnamed):
             )
         check_like("dstate", dstate, tape.end)
 
+    def _checked_dy(self, tape: Any, dy: Any) -> Any:
+        """dy, checked, with what is given at repeated outputs moved to where they were computed."""
+        if dy is None:
+            return None
+        array = check_array("dy", dy, "floats", tape.shape)
+        if tape.echoes is None:
+            return array
+        rows, steps, sources = tape.echoes
+        array = array.copy()
+        np.add.at(array, (rows, sources), array[rows, steps])
+        array[rows, steps] = 0
+        return array
+
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         """dx, dstate of all windows, from the last to the first.
 
         A trace takes the memory that was saved: the tapes of all windows are kept for it.
         """
-        dx, dy, traced = None, _gradient(tape, dy), tape.traces.begin()
+        dx, traced = None, tape.traces.begin()
         for cut, start in zip(reversed(self._cuts(tape.x)), reversed(tape.starts), strict=True):
             given, x = _window(tape.given, cut), tape.x[:, cut]
             part = run_in(self, "layer", given, x, start, True)[2]
@@ -256,17 +269,3 @@ def _window(given: Given, cut: slice) -> Given:
         resets=None if resets is None else resets[:, cut],
         first_step=given.first_step + cut.start,
     )
-
-
-def _gradient(tape: CheckpointedTape, dy: Any) -> Array | None:
-    """dy, checked, with what is given at repeated outputs moved to where they were computed."""
-    if dy is None:
-        return None
-    array = check_array("dy", dy, "floats", tape.shape)
-    if tape.echoes is None:
-        return array
-    rows, steps, sources = tape.echoes
-    array = array.copy()
-    np.add.at(array, (rows, sources), array[rows, steps])
-    array[rows, steps] = 0
-    return array
