@@ -116,7 +116,7 @@ def _layout(model: Any) -> tuple[list[Any], list[Any]]:
         parts.append(part)
         if inside := part.parts:
             left += inside.values()
-        elif not type(part).__module__.startswith("crnn."):
+        if not type(part).__module__.startswith("crnn."):
             addresses.append(_addresses(part.params))
     return parts, [*map(id, parts), *addresses]
 

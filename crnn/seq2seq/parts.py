@@ -7,7 +7,7 @@ the target.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -254,7 +254,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         """What is known of the parts: found once, and again where one of them is another one."""
         parts = _parts_of(self)
         whole: Whole | None = self.__dict__.get("_known")
-        if whole is None or whole.key != parts:
+        if whole is None or not all(map(is_, whole.key, parts)):
             whole = self._known = Whole(parts)
         return whole
 

@@ -6,6 +6,7 @@ layers draw the same numbers (dropout) wherever the two are run.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 from crnn.layers.base.arguments import Given
@@ -26,7 +27,7 @@ class Readers:
         """The reader of "source" or "target"."""
         layers = [embedding, layer, *(layer.layers if type(layer) is Sequential else ())]
         kept = self._kept.get(side)
-        if kept is None or kept[0] != layers:
+        if kept is None or len(kept[0]) != len(layers) or not all(map(is_, kept[0], layers)):
             part = "encoder" if side == "source" else "decoder"
             kept = layers, Reader(embedding, layer, (f"{side}_embedding", part))
             self._kept[side] = kept

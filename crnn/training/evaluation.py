@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crnn.common.checks import check_size
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.layer import Layer
 from crnn.training.truncated import check_tbptt
 from crnn.training.windows import Data, Loss, check_rows, items_of, loss_of, weigh, windows_of
@@ -30,6 +31,7 @@ def evaluate(
     """
     total, weight = 0.0, 0.0
     state: Any = None
+    runs = layer_of(model)
     rows: int | None = None
     tbptt = check_tbptt(tbptt)
     for item in items_of(data, "validation", tbptt, model):
@@ -38,7 +40,7 @@ def evaluate(
         else:
             state = None
         for window in windows_of(item, tbptt):
-            y, state = model(window.item.x, state, **window.item.options)
+            y, state = runs(window.item.x, state, **window.item.options)
             value, _ = loss_of(loss, y, window.item)
             _, weighs = weigh(value, y, window.item)
             if weighs:

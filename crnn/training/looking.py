@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crnn.callbacks.run import Position
 from crnn.common.checks import valid_steps
-from crnn.layers.base.adapted import walk
+from crnn.layers.base.adapted import layer_of, walk
 from crnn.training import windows
 from crnn.training.windows import Data, Item, Loss, Tbptt, Window
 
@@ -186,7 +186,7 @@ class _Trials:
 
     def _try(self, item: Item) -> None:
         """Run model and loss as in validation."""
-        y, _ = self._model(item.x, None, **item.options)
+        y, _ = layer_of(self._model)(item.x, None, **item.options)
         windows.loss_of(self._loss, y, item)
 
 

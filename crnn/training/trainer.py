@@ -106,7 +106,7 @@ class Trainer(Snapshots):
         self._gathered = Gathered()
         self._whole = True  # no update, and no end of an epoch, is half done
         self.settled = True  # every callback has been told all that happened
-        self._clock = 0.0
+        self._clock, self._item = 0.0, 0
 
     def _stand_at_start(self) -> None:
         """Stand where the runs before ended that had the same optimizer."""
@@ -186,6 +186,10 @@ class Trainer(Snapshots):
             try:
                 while not (self.stopped or self.position.epoch >= self.epochs):
                     self._run_epoch(interrupts.check)
+            except BaseException:
+                if self._gathered.windows:
+                    self._drop()  # windows of an update that does not come
+                raise
             finally:
                 if self._callbacks:
                     self._tell("on_end")
@@ -246,6 +250,7 @@ class Trainer(Snapshots):
             for index, window in enumerate(windows.windows_of(item, self._tbptt)):
                 if index < done:
                     continue
+                self._item = number
                 self._gather(window)
                 if self._gathered.windows == self._accumulate:
                     self._update(number, index + 1)
@@ -286,7 +291,7 @@ class Trainer(Snapshots):
             self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
         except BaseException as error:
             self._drop()
-            error.add_note(f"in data, item {place.item}")
+            error.add_note(f"in data, item {self._item}")
             raise
         self._gathered = Gathered(
             dy=dy,
@@ -346,7 +351,7 @@ class Trainer(Snapshots):
 
     def _drop(self) -> None:
         """Leave the gradients as they were before the update."""
-        self.model.zero_grad()
+        self.optimizer.clear_grads()
         self._gathered = Gathered()
 
     def _blame(self, what: str, item: Item) -> str:
@@ -358,7 +363,7 @@ class Trainer(Snapshots):
         place = self.position
         advice = "A smaller learning rate or a smaller clip_norm may help"
         if place.update == 0 or why.startswith(("the input", "the target")):
-            advice = f"Look at the data, item {place.item}, and at what the model began with"
+            advice = f"Look at the data, item {self._item}, and at what the model began with"
         return f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. {advice}"
 
     def _end_epoch(self, val_loss: float | None) -> None:

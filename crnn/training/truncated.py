@@ -17,7 +17,7 @@ import numpy as np
 
 from crnn.common.checks import check_size
 from crnn.common.nested import no_state
-from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.adapted import layer_of, reads_backwards_itself, walk
 from crnn.layers.base.arguments import is_from_outside, options_of
 from crnn.layers.base.calls import numbered
 from crnn.training.windows import Item, Tbptt, Window
@@ -153,7 +153,7 @@ class Truncated:
     def _check_forwards(self) -> None:
         """ValueError where a layer reads backwards, and so cannot take up a state."""
         for place, part in walk(self.model):
-            if part.reads_backwards and not part.parts:
+            if reads_backwards_itself(part):
                 raise ValueError(
                     "tbptt, stateful: expected layers that read forwards where a state goes on "
                     f"from one window to the next, got reverse=True in {place or 'the model'!r}"

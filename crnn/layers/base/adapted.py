@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+
+import numpy as np
 
 from crnn.common.arrays import Array
 from crnn.layers.base.answers import DEFAULTS
-from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.layer import Layer, check_converted, check_layer
 
 
 class Adapted(Layer):
@@ -21,9 +24,8 @@ class Adapted(Layer):
 
     def __init__(self, layer: Any) -> None:
         self.adapted = layer
-        for name in (*DEFAULTS, "stream", "check_backward"):
-            if hasattr(layer, name):
-                vars(self)[name] = getattr(layer, name)
+        for name in {"stream", "check_backward"}.intersection(dir(layer)):
+            vars(self)[name] = getattr(layer, name)
         vars(self)["forward"], vars(self)["backward"] = layer.forward, layer.backward
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -32,8 +34,18 @@ class Adapted(Layer):
     backward = forward
 
     def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
-        y, after = self.adapted(x, state, **steps)
+        if callable(self.adapted):
+            y, after = self.adapted(x, state, **steps)
+        else:
+            y, after, _ = self.forward(x, state, training=False, **steps)
         return y, after
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        with suppress(TypeError, ValueError):  # arrays that cannot be replaced are seen below
+            for name, array in dict(self.adapted.params).items():
+                self.adapted.params[name] = array.astype(dtype)
+                self.adapted.grads[name] = np.zeros(array.shape, dtype)
+        check_converted(self, dtype)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         """Raise nothing: only the layer itself knows its tapes."""
@@ -48,6 +60,14 @@ class Adapted(Layer):
 
     def __repr__(self) -> str:
         return repr(self.adapted)
+
+
+def _answer(name: str, default: Any) -> Any:
+    return property(lambda self: getattr(self.adapted, name, default))
+
+
+for _name, _default in DEFAULTS.items():
+    setattr(Adapted, _name, _answer(_name, _default))
 
 
 def layer_of(layer: Any) -> Layer:
@@ -86,6 +106,12 @@ def inside(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
+def reads_backwards_itself(layer: Layer) -> bool:
+    """Whether a layer reads backwards, and not because one of its parts does."""
+    inside = any(part.reads_backwards for part in map(layer_of, layer.parts.values()))
+    return layer.reads_backwards and not inside
+
+
 def not_by_steps(layer: Any) -> str | None:
     """The first part because of which a layer cannot run by steps, as words behind the layer.
 
@@ -93,7 +119,7 @@ def not_by_steps(layer: Any) -> str | None:
     the layer itself.
     """
     for place, part in reversed(list(walk(layer))):  # parts before what they are parts of
-        backwards = part.reads_backwards and not part.parts
+        backwards = reads_backwards_itself(part)
         several = part.sequence_input is not None and not part.stages
         if backwards or several or not part.keeps_time:
             return f", whose part {place!r} is {part!r:.100}" if place else ""

@@ -421,7 +421,8 @@ class Layer(Counting):
     def _convert(self, dtype: np.dtype[Any]) -> None:
         """Give all parameters another type, in place, and set the gradients to zero.
 
-        Here those that are attributes of the layer, or in dictionaries that are.
+        Here those that are attributes of the layer, or in dictionaries that are, and those of
+        layers that are. A TypeError tells of others: then the class has to override this method.
         """
         params = {id(array) for array in self.param_views.values()}
         grads = {id(array) for array in self.grad_views.values()}
@@ -432,6 +433,9 @@ class Layer(Counting):
                     names[name] = value.astype(dtype)
                 elif id(value) in grads:
                     names[name] = np.zeros_like(value, dtype=dtype)
+                elif isinstance(value, Layer):
+                    value._convert(dtype)
+        check_converted(self, dtype)
 
     def __setstate__(self, state: Any) -> None:
         """Take up what was pickled or copied; parameters that cannot be written are copied."""
@@ -475,6 +479,17 @@ class Temporal(Layer):
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return True
+
+
+def check_converted(layer: Layer, dtype: np.dtype[Any]) -> None:
+    """TypeError unless all parameters of a layer have this type."""
+    left = [name for name, array in layer.params.items() if array.dtype != dtype]
+    if left:
+        raise TypeError(
+            f"astype: expected parameters that can be made {dtype}, got {', '.join(left)} of "
+            f"{layer!r:.100}, which stay as they are: name their layer in `parts`, or override "
+            "_convert"
+        )
 
 
 def check_no_state(layer: str, name: str, state: Any) -> None:

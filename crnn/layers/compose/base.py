@@ -46,22 +46,20 @@ class Runner:
         Whether its forward is not one of this package.
     draws : bool
         Whether its forward takes `call`, and may draw what depends on it.
-    changes : bool
-        Whether layers behind this one may be given other arguments than it is, without a mask too.
+    own : Layer
+        The layer as a `Layer`: itself, or adapted.
     """
 
-    __slots__ = ("_getters", "_own", "_plain", "changes", "draws", "known", "layer", "outside")
+    __slots__ = ("_getters", "_plain", "draws", "known", "layer", "outside", "own")
 
     def __init__(self, layer: Any) -> None:
-        self.layer, self._own = layer, layer_of(layer)
+        self.layer, self.own = layer, layer_of(layer)
         self.known, self.outside = options_of(layer), is_from_outside(layer)
         self.draws = "call" in self.known
         names = [name for name in Given._fields if name in self.known]
         of_call = [name for name in names if name in (*STEPS, "filled")]
         self._getters = {True: _getter(names), False: _getter(of_call)}
         self._plain = not self.outside and is_own(class_of(layer).__call__)
-        # of a composition it depends on its parts, which may become others
-        self.changes = bool(self._own.parts) or not self._own.keeps_time
 
     def run(
         self, x: Any, state: Any, given: Given, number: int, keep: bool, instead: Any = None
@@ -103,9 +101,9 @@ class Runner:
 
     def behind(self, given: Given) -> Given:
         """The arguments for a layer that reads what this one gives."""
-        if not self._own.keeps_time:
+        if not self.own.keeps_time:
             return given.without_steps()
-        if given.mask is not None and arguments.answers_masked(self._own):
+        if given.mask is not None and arguments.answers_masked(self.own):
             return given._replace(filled=True)
         return given
 

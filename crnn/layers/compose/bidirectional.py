@@ -68,7 +68,7 @@ class Bidirectional(_core.Bidirectional, Composition):
         if not isinstance(layer, Recurrent):
             raise TypeError(
                 f"layer: expected a recurrent layer ({', '.join(cell_classes())}), or another "
-                f"crnn.Temporal, got {layer!r:.200}"
+                f"crnn.Temporal in a Bidirectional itself, got {layer!r:.200}"
             )
         config = layer.config
         if config["reverse"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
-from crnn.layers.base.adapted import walk
+from crnn.layers.base.adapted import layer_of, reads_backwards_itself
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.parameters import EmptyBuffer
@@ -129,14 +129,22 @@ class Pool(Layer):
         return dx, None
 
 
+def _by_themselves(layer: Layer) -> Iterator[Layer]:
+    """The innermost layers of which each has a direction that is not that of its parts."""
+    if not layer.parts or reads_backwards_itself(layer):
+        yield layer
+        return
+    for part in layer.parts.values():
+        yield from _by_themselves(layer_of(part))
+
+
 def warn_of_reversed(layers: Sequence[Any]) -> None:
     """Warn where layers pool the last step in time of a reversed layer, which has read no other."""
     for i, layer in enumerate(layers):
         if not isinstance(layer, Pool) or layer.how != "last":
             continue
         for j in reversed(range(i)):
-            single = [part for _, part in walk(layers[j]) if not part.parts]
-            ends = [part for part in single if part.receptive_field > 1]
+            ends = [part for part in _by_themselves(layers[j]) if part.receptive_field > 1]
             if ends and ends[-1].reads_backwards:
                 warnings.warn(
                     f"layers[{i}]: Pool('last') takes the last step in time, where the backward "

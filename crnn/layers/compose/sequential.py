@@ -219,7 +219,12 @@ class Sequential(RunsParts):
 
     def _planned(self) -> Plan:
         """How the layers are run: made once, and again where one of them has changed."""
-        methods = list(map(methods_of, self.layers))
+        try:
+            methods = list(map(methods_of, self.layers))
+        except AttributeError:  # something else was put into the list
+            for i, layer in enumerate(self.layers):
+                check_layer(f"layers[{i}]", layer)
+            raise
         plan = self.__dict__.get("_plan")
         if plan is None or plan.methods != methods:
             plan = self._plan = Plan(self.layers, methods)
@@ -245,7 +250,7 @@ class Sequential(RunsParts):
             except Exception as error:
                 add_place(error, self, i)
                 raise
-            if stage.changes or given.mask is not None:
+            if given.mask is not None or not stage.own.keeps_time:
                 given = stage.behind(given)
         return x, states, SequentialTape(tapes)
 

@@ -1,6 +1,7 @@
 """What layers answer about themselves, and what compositions make of it."""
 
 import copy
+import dataclasses
 import inspect
 import pickle
 
@@ -401,3 +402,140 @@ def test_a_subclass_of_bidirectional_has_arguments_of_its_own():
     assert Mine(size=I)(X)[0].shape == (B, T, 2 * H)
     names = list(inspect.signature(crnn.Bidirectional).parameters)
     assert names == ["layer", "merge"]
+
+
+# ----------------------------------------------------------------- what reads backwards by itself
+
+
+class Backwards(crnn.Layer):
+    """A layer around another one that it gives each row the other way round."""
+
+    has_state = reads_backwards = True
+
+    def __init__(self, seed=1):
+        self.own = crnn.GRU(I, H, dtype="float64", seed=seed)
+
+    parts = property(lambda self: {"own": self.own})
+    config = property(lambda self: {})
+    param_views = property(lambda self: {f"own.{k}": v for k, v in self.own.params.items()})
+    grad_views = property(lambda self: {f"own.{k}": v for k, v in self.own.grads.items()})
+
+    def forward(self, x, state=None, *, training=True):
+        y, end, tape = self.own.forward(x[:, ::-1], state)
+        return y[:, ::-1], end, tape
+
+    def backward(self, tape, dy, dstate=None):
+        dx, dstate = self.own.backward(tape, None if dy is None else dy[:, ::-1], dstate)
+        return dx[:, ::-1], dstate
+
+
+@pytest.mark.parametrize("make", [lambda: crnn.Bidirectional(Wrapped("GRU")), Backwards])
+def test_what_reads_backwards_without_an_option_is_refused_where_steps_are_needed(make):
+    layer = make()
+    width = layer(X)[0].shape[-1]
+    with pytest.raises(ValueError, match="layer: expected one that reads forwards"):
+        crnn.Checkpointed(layer, 3)
+    with pytest.raises(ValueError, match="decoder: expected a layer that runs step by step"):
+        crnn.Seq2Seq(crnn.GRU(I, H), layer, target_symbols=4)
+    with pytest.warns(UserWarning, match=r"Pool\('last'\) takes the last step"):
+        crnn.Sequential([layer, crnn.Pool("last")])
+    model = crnn.Sequential([layer, crnn.Dense(width, 1, dtype="float64", seed=1)])
+    options = {"loss": crnn.losses.mse, "epochs": 1, "progress": False}
+    for more in ({"tbptt": (2, 2)}, {"tbptt": (2, 4)}, {"stateful": True}):
+        data = [(X, X[..., :1])] * 2
+        with pytest.raises(ValueError, match="tbptt, stateful: expected layers that read forwards"):
+            crnn.fit(model, data, optimizer=crnn.optim.Adam(model), **options, **more)
+
+
+# ------------------------------------------------------------------------- answers that change
+
+
+def test_parts_that_are_equal_are_not_taken_for_the_same():
+    @dataclasses.dataclass
+    class Encoder(Wrapped):
+        cell: str = "GRU"
+        seed: int = 0
+
+        def __post_init__(self):
+            Wrapped.__init__(self, self.cell, self.seed)
+
+    options = {"source_symbols": 5, "target_symbols": 6, "attention": "additive", "seed": 3}
+    decoder = crnn.GRU(I + H, H, dtype="float64", seed=2)
+    model = crnn.Seq2Seq(Encoder(), decoder, **options)
+    source, target = RNG.integers(0, 5, (B, 4)), RNG.integers(0, 6, (B, 5))
+    model.forward(source, target)
+    other = Encoder()
+    other.params["W_x"] = 0.5
+    assert other == model.encoder
+    model.encoder = other
+    assert model.params["encoder.W_x"] is other.params["W_x"]
+    assert_same_bits(
+        model.forward(source, target)[0], copy.deepcopy(model).forward(source, target)[0]
+    )
+
+
+def test_answers_that_change_are_heard():
+    class Mean(crnn.Layer):
+        keeps_time, keeps_features = True, True
+
+        def forward(self, x, state=None, *, lengths=None, training=True):
+            return (x if self.keeps_time else x.mean(axis=1)), None, x.shape
+
+        def backward(self, tape, dy, dstate=None):
+            return np.zeros(tape), None
+
+    layer, duck = Mean(), Duck()
+    model = crnn.Sequential([layer, crnn.Dense(I, 2, dtype="float64", seed=1)])
+    assert model(X, lengths=ENDS)[0].shape == (B, T, 2)
+    layer.keeps_time = False
+    assert model(X, lengths=ENDS)[0].shape == (B, 2)
+    model = crnn.Sequential([duck])
+    assert model.output_size is None
+    duck.output_size = 7
+    assert model.output_size == model.parts["0"].output_size == 7
+
+
+def test_parameters_of_other_makers_are_converted_or_refused():
+    class Scale(Duck):
+        def __init__(self):
+            super().__init__()
+            self.params, self.grads = {"w": np.ones(I, "f4")}, {"w": np.zeros(I, "f4")}
+
+        def forward(self, x, state=None, *, training=True):
+            return x * self.params["w"], None, np.array(x)
+
+        def backward(self, tape, dy, dstate=None):
+            self.grads["w"] += (tape * dy).sum(axis=(0, 1))
+            return dy * self.params["w"], None
+
+    class Fixed(Scale):
+        params = property(lambda self: {"w": self.w}, lambda self, value: None)
+
+        def __init__(self):
+            super().__init__()
+            self.w = np.ones(I, "f4")
+
+    model = crnn.Sequential([Scale(), crnn.Dense(I, 2, seed=1)])
+    assert {array.dtype for array in model.astype("f8").params.values()} == {np.dtype("f8")}
+    assert crnn.gradcheck(model, X).ok
+    with pytest.raises(TypeError, match="astype: expected parameters that can be made float64"):
+        crnn.Sequential([Fixed()]).astype("float64")
+
+
+def test_something_that_is_no_layer_in_the_list_is_named():
+    model = crnn.Sequential([crnn.Dense(I, 2)])
+    model.layers.append("abc")
+    with pytest.raises(TypeError, match=r"^layers\[1\]: expected a layer, got 'abc'"):
+        model(X)
+
+
+def test_the_item_of_an_error_is_named_where_several_are_gathered():
+    model = crnn.Sequential([crnn.Dense(I, 2, dtype="float64", seed=1)])
+    items = [(X, np.zeros((B, T, 2)))] * 2 + [(X[..., :1], np.zeros((B, T, 2)))]
+    options = {"loss": crnn.losses.mse, "optimizer": crnn.optim.Adam(model), "epochs": 1}
+    with pytest.raises(ValueError, match=r"^x: expected floats") as caught:
+        crnn.fit(model, (item for item in items), accumulate=3, progress=False, **options)
+    assert caught.value.__notes__[-1] == "in data, item 2"
+    with pytest.raises(ValueError, match=r"^data: expected items"):
+        crnn.fit(model, iter([*items[:2], None]), accumulate=3, progress=False, **options)
+    assert not any(grad.any() for grad in model.grads.values())
