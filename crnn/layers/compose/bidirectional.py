@@ -187,7 +187,7 @@ class AnyBidirectional(RunsParts, Bidirectional):
         other, last, mirrored = run_in(self, "backward_layer", given.part(1), x, before[1], keep)
         outputs = [np.array(one), np.array(other)] if keep else [one, other]
         y = merged(outputs, self.merge)
-        return y, (first, last), BidirectionalTape(tape, mirrored, outputs)
+        return y, _core.PairState((first, last)), BidirectionalTape(tape, mirrored, outputs)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_tape(tape, BidirectionalTape)
@@ -204,7 +204,7 @@ class AnyBidirectional(RunsParts, Bidirectional):
             dys = split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, self.merge)
         dx, dfirst = back_in(self, "forward_layer", tape.forward, dys[0], first)
         other, dlast = back_in(self, "backward_layer", tape.backward, dys[1], last)
-        return None if dx is None else dx + other, (dfirst, dlast)
+        return None if dx is None else dx + other, _core.PairState((dfirst, dlast))
 
 
 def _twin(layer: Any) -> Any:

@@ -306,6 +306,8 @@ def test_both_directions_of_any_layer_are_those_of_the_core(cell, merge, marks):
     assert_same_bits(dict(mine.params), dict(core.params))
     (y, end, tape), (y2, end2, tape2) = mine.forward(X, **marks), core.forward(X, **marks)
     assert_close(y, y2, 1e-14)
+    assert type(end) is type(end2)
+    assert_same_bits(end.backward, end[1])
     dy = RNG.normal(size=y.shape)
     found, expected = mine.backward(tape, dy, end), core.backward(tape2, dy, end2)
     for name, array in leaves((end, found, dict(mine.grads))).items():
