@@ -13,6 +13,7 @@ import platform
 import shlex
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -221,7 +222,7 @@ class Saved:
         return Position.of(*archive.entries(self.state, "position")).epoch
 
 
-class Run:
+class Run(ABC):
     """A run of training and its folder. Each command that trains has a subclass.
 
     Parameters
@@ -275,37 +276,37 @@ class Run:
         return cls.settings_class(**given)
 
     @classmethod
+    @abstractmethod
     def made_of(cls, model: Any) -> dict[str, Any]:
         """Return the settings, by name, that can be seen in a model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_model(self) -> Any:
         """Return the untrained model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_trainer(self) -> Trainer:
         """Return the trainer, with a progress that shows `glimpse` and a `FolderCheckpoint`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _content(self) -> str:
         """Return a text of all data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _amount(self) -> dict[str, int]:
         """Return columns of the history that say how much data there are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _measures(self) -> dict[str, list[Any]]:
         """Return columns of the history besides the losses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write_samples(self) -> list[str]:
         """Write a file of texts by the trained model; return lines to print about them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def glimpse(self) -> str:
         """Return a line of what the model writes now."""
-        raise NotImplementedError
 
     # -------------------------------------------------------------------------- what all have
 

@@ -26,12 +26,13 @@ class Adapted(Layer):
         self.adapted = layer
         for name in {"stream", "check_backward"}.intersection(dir(layer)):
             vars(self)[name] = getattr(layer, name)
-        vars(self)["forward"], vars(self)["backward"] = layer.forward, layer.backward
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        raise NotImplementedError  # the instance has the layer's own
+        y, state, tape = self.adapted.forward(*args, **kwargs)
+        return y, state, tape
 
-    backward = forward
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.adapted.backward(*args, **kwargs)
 
     def __call__(self, x: Any, state: Any = None, **steps: Any) -> tuple[Any, Any]:
         if callable(self.adapted):
