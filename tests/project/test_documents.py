@@ -36,7 +36,7 @@ def test_the_code_about_layers_of_ones_own_runs(tmp_path, monkeypatch):
     blocks, lines = run_blocks("docs/layers.md")
     assert [line for line in lines if line in ("True", "False")] == ["True"] * 6
     code = [line for line in blocks[0].splitlines() if line.strip()]
-    assert len(code) - code.index("class Smooth(crnn.Temporal):") <= 35
+    assert len(code) - code.index("class Smooth(crnn.Temporal):") <= 30
 
 
 def test_the_code_about_translating_runs(tmp_path, monkeypatch):
