@@ -129,7 +129,7 @@ bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime an
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
 
-paths: build ## fail where an option, a length or a size is a cliff (5 minutes)
+paths: build ## fail where an option, a length or a size is a cliff (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check
 
 tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
