@@ -108,17 +108,23 @@ def _listed(names: Sequence[str]) -> str:
 def _layout(model: Any) -> tuple[list[Any], list[Any]]:
     """The layers of a model, and what changes wherever its parameters may have become others.
 
-    These are the identities of its layers, and the addresses of the arrays of a user's layers.
+    These are the identities of its layers and of their buffers, and the addresses of the arrays of
+    a user's layers. The optimizer keeps the buffers alive, so that an identity is not given twice.
     """
-    parts, left, addresses = [], [model if isinstance(model, Layer) else layer_of(model)], []
+    parts, left = [], [model if isinstance(model, Layer) else layer_of(model)]
+    marks: list[Any] = []
     while left:
         part = left.pop()
         parts.append(part)
         if inside := part.parts:
             left += inside.values()
+        if (flat := part.__dict__.get("_flat")) is not None:
+            marks.append(id(flat.params))
+        elif isinstance(part, _core.Recurrent):
+            marks.append(id(part.flat_params))
         if not type(part).__module__.startswith("crnn."):
-            addresses.append(_addresses(part.params))
-    return parts, [*map(id, parts), *addresses]
+            marks.append(_addresses(part.params))
+    return parts, [*map(id, parts), *marks]
 
 
 def _limit(name: str, value: float | None) -> float | None:

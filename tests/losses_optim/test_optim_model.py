@@ -145,3 +145,22 @@ def test_tied_weights_are_known_under_both_names():
     optimizer.step()
     x = np.zeros((1, 3), int)
     fit(model, [(x, x)], loss=cross_entropy, optimizer=optimizer, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_layer_that_was_made_anew_is_noticed(place):
+    both = crnn.Bidirectional(crnn.GRU(3, 4, seed=1))
+    model = crnn.Sequential([both, crnn.LSTM(8, 4, seed=1), crnn.Dense(4, 2, seed=1)])
+    optimizer = crnn.optim.SGD(model)
+    optimizer.step()
+    part, arguments = (
+        (both.backward_layer, {"input_size": 3, "hidden_size": 4, "reverse": True}),
+        (model.layers[1], {"input_size": 8, "hidden_size": 4}),
+        (model.layers[2], {"input_size": 4, "output_size": 2}),
+    )[place]
+    part.__init__(**arguments, seed=5)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"optimizer: expected .* made without .*make a new one"):
+        optimizer.step()
+    assert all(np.array_equal(before[name], array) for name, array in model.params.items())
+    crnn.optim.SGD(model).step()
