@@ -18,7 +18,7 @@ import numpy as np
 from crnn.common.checks import check_size
 from crnn.common.nested import no_state
 from crnn.layers.base.adapted import layer_of, reads_backwards_itself, walk
-from crnn.layers.base.arguments import is_from_outside, options_of
+from crnn.layers.base.arguments import forward_of
 from crnn.layers.base.calls import numbered
 from crnn.training.windows import Item, Tbptt, Window
 
@@ -128,7 +128,7 @@ class Truncated:
     def __init__(self, model: Any, tbptt: Tbptt, stateful: bool) -> None:
         self.model, self._tbptt, self._stateful = model, tbptt, stateful
         self._back = max(0, tbptt[1] - tbptt[0]) if tbptt else 0  # steps before the window
-        self._known, self._outside = options_of(model), is_from_outside(model)
+        self._known, self._outside = forward_of(model)
         self._earlier: deque[Walk] = deque()
 
     def forward(self, window: Window, state: Any, call: int = 0, first_row: int = 0) -> Walk:

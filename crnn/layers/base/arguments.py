@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn.layers.base.adapted import Adapted, class_of
+from crnn.layers.base.adapted import class_of
 from crnn.layers.base.layer import Layer
 
 STEPS = ("lengths", "mask", "resets")
@@ -67,12 +67,22 @@ def options_of(layer: Any) -> frozenset[str]:
 
     A forward with ``**kwargs`` also takes what the one takes that it overrides.
     """
-    cls: Any = class_of(layer) if isinstance(layer, Adapted) else type(layer)
-    return _options(cls, cls.forward)
+    return forward_of(layer)[0]
+
+
+def is_from_outside(layer: Any) -> bool:
+    """Whether the forward of a layer is not one of this package."""
+    return forward_of(layer)[1]
+
+
+def forward_of(layer: Any) -> tuple[frozenset[str], bool]:
+    """`options_of` and `is_from_outside` of a layer."""
+    cls = class_of(layer)
+    return _forward_of(cls, cls.forward)
 
 
 @functools.lru_cache(maxsize=256)
-def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
+def _forward_of(cls: Any, forward: Callable[..., Any]) -> tuple[frozenset[str], bool]:
     """`forward`, what `cls` has now, is part of the cache's key: a replaced one is noticed."""
     names: set[str] = set()
     for base in cls.__mro__:
@@ -81,14 +91,7 @@ def _options(cls: Any, forward: Callable[..., Any]) -> frozenset[str]:
             names |= set(parameters)
             if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
                 break
-    return frozenset(names)
-
-
-def is_from_outside(layer: Any) -> bool:
-    """Whether the forward of a layer is not one of this package."""
-    cls: Any = class_of(layer) if isinstance(layer, Adapted) else type(layer)
-    module = getattr(cls.forward, "__module__", None) or "crnn"  # those of the core have none
-    return bool(module.partition(".")[0] != "crnn")
+    return frozenset(names), not is_own(forward)
 
 
 def widths_told(layer: Layer) -> tuple[int | None, int | None]:

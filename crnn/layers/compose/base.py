@@ -16,7 +16,7 @@ from crnn.common.checks import check_steps
 from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
 from crnn.layers.base.answers import of_inner
-from crnn.layers.base.arguments import STEPS, Given, is_from_outside, is_own, options_of
+from crnn.layers.base.arguments import STEPS, Given, forward_of, is_own
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
@@ -54,7 +54,7 @@ class Runner:
 
     def __init__(self, layer: Any) -> None:
         self.layer, self.own = layer, layer_of(layer)
-        self.known, self.outside = options_of(layer), is_from_outside(layer)
+        self.known, self.outside = forward_of(layer)
         self.draws = "call" in self.known
         names = [name for name in Given._fields if name in self.known]
         of_call = [name for name in names if name in (*STEPS, "filled")]

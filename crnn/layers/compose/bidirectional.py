@@ -14,7 +14,7 @@ from crnn.common.arrays import Array
 from crnn.common.nested import check_like, states_of
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given, is_own
+from crnn.layers.base.arguments import Given
 from crnn.layers.base.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.base.layer import Layer, Temporal, check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
@@ -107,7 +107,7 @@ class Bidirectional(_core.Bidirectional, Composition):
         layer = build(config["layer"])
         if not isinstance(layer, Temporal):
             raise ValueError(f"layer: expected a recurrent layer, got {type(layer).__name__}")
-        return Bidirectional(layer, config["merge"]) if is_own(cls) else cls(layer, config["merge"])
+        return cls(layer, config["merge"])
 
     @classmethod
     def parameter_count(cls, config: Mapping[str, Any]) -> int:
