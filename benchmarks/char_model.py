@@ -67,7 +67,7 @@ class Crnn:
         self.model = crnn.Sequential(layers)
         self.optimizer = crnn.optim.Adam(self.model, PEAK, clip_norm=CLIP)
         self.train, self.held_out = text.windows(text.train), text.windows(text.held_out)
-        self.schedule, self.update = OneCycle(PEAK, epochs * len(self.train)), 0
+        self.schedule, self.update = OneCycle(PEAK, total=epochs * len(self.train)), 0
 
     def epoch(self) -> None:
         state = None
@@ -103,7 +103,7 @@ class Torch:
         self.optimizer = torch.optim.Adam(self.model.parameters(), PEAK, fused=True)
         self.train = [self._tensors(w) for w in text.windows(text.train)]
         self.held_out = [self._tensors(w) for w in text.windows(text.held_out)]
-        self.schedule, self.update = OneCycle(PEAK, epochs * len(self.train)), 0
+        self.schedule, self.update = OneCycle(PEAK, total=epochs * len(self.train)), 0
 
     def _tensors(self, window: tuple[Any, Any]) -> tuple[Any, Any]:
         x, target = (torch.from_numpy(np.ascontiguousarray(a.T).astype(np.int64)) for a in window)

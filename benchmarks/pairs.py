@@ -86,7 +86,7 @@ class Translated(Written):
         train, curve, test = np.split(np.arange(len(pairs)), [rows, rows + CURVE_ROWS])
         first, *held_out = ([pairs[number] for number in part] for part in (train, curve, test))
         owner = self.untrained(next(iter(self.layers)), pairs, seed)  # for its vocabularies
-        data = owner.batches(first, self.size.batch, seed)
+        data = owner.batches(first, self.size.batch_size, seed)
         return data, (held_out[0],), (held_out[1],)
 
 
@@ -99,8 +99,8 @@ class Dates(Translated):
         "directions, a GRU writes: with the last state alone, or with attention, additive "
         "(Bahdanau et al. 2015) or dot (Luong et al. 2015)."
     )
-    full = Size(steps=38, hidden=128, batch=64, epochs=2, rate=1e-2, bar=0.001)
-    quick = Size(steps=38, hidden=64, batch=32, epochs=4, rate=1e-2, bar=0.05)
+    full = Size(steps=38, hidden_size=128, batch_size=64, epochs=2, rate=1e-2, bar=0.001)
+    quick = Size(steps=38, hidden_size=64, batch_size=32, epochs=4, rate=1e-2, bar=0.05)
     full_texts, quick_texts = Texts(20_000, 4000), Texts(2000, 300)
     layers: ClassVar = {"GRU": False, "GRU additive": True, "GRU dot": False}
     guess = 1 - 1 / 73049  # that many days
@@ -114,7 +114,7 @@ class Dates(Translated):
         from dates import untrained
 
         _, *attention = layer.split()
-        return untrained(pairs, (attention or [None])[0], self.size.hidden, seed)
+        return untrained(pairs, (attention or [None])[0], self.size.hidden_size, seed)
 
 
 class Addition(Translated):
@@ -124,8 +124,8 @@ class Addition(Translated):
         "of Keras); 45,000 to learn from, 4,500 others to be added, none of them in either order "
         "among those. An LSTM reads, an LSTM writes."
     )
-    full = Size(steps=7, hidden=128, batch=64, epochs=10, rate=1e-2, bar=0.01)
-    quick = Size(steps=5, hidden=64, batch=16, epochs=12, rate=1e-2, bar=0.15)
+    full = Size(steps=7, hidden_size=128, batch_size=64, epochs=10, rate=1e-2, bar=0.01)
+    quick = Size(steps=5, hidden_size=64, batch_size=16, epochs=12, rate=1e-2, bar=0.15)
     full_texts, quick_texts = Texts(45_000, 4500), Texts(3000, 300)
     layers: ClassVar = {"LSTM": True}
     guess = 0.99  # about: no result is that common
@@ -138,7 +138,7 @@ class Addition(Translated):
     def untrained(self, layer: str, pairs: list[tuple[str, str]], seed: int) -> Any:
         from addition import untrained
 
-        return untrained(pairs, self.size.hidden, seed)
+        return untrained(pairs, self.size.hidden_size, seed)
 
 
 class Captions(Written):
@@ -148,21 +148,21 @@ class Captions(Written):
         "name, in the language asked for (English, Spanish, Portuguese); a fifth of the images "
         "held out."
     )
-    full = Size(steps=1, hidden=192, batch=64, epochs=20, rate=1e-2, bar=0.035)
-    quick = Size(steps=1, hidden=64, batch=64, epochs=8, rate=1e-2, bar=0.1)
+    full = Size(steps=1, hidden_size=192, batch_size=64, epochs=20, rate=1e-2, bar=0.035)
+    quick = Size(steps=1, hidden_size=64, batch_size=64, epochs=8, rate=1e-2, bar=0.1)
     layers: ClassVar = {"GRU": True}
     guess = 0.9
 
     def model(self, layer: str, seed: int) -> Any:
         from captions import halves, untrained
 
-        return Writer(untrained(halves(seed)[0], self.size.hidden, seed))
+        return Writer(untrained(halves(seed)[0], self.size.hidden_size, seed))
 
     def data(self, seed: int) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
         from captions import halves, untrained
 
         data, out = halves(seed)
-        batches = untrained(data, 1, seed).batches(*data, self.size.batch, seed)
+        batches = untrained(data, 1, seed).batches(*data, self.size.batch_size, seed)
         return batches, out, out
 
 
@@ -175,8 +175,8 @@ class Codes(Task):
         "principal components of the 64 pixels."
     )
     measure = "wrong answers"
-    full = Size(steps=8, hidden=128, batch=64, epochs=40, rate=1e-2, bar=0.1)
-    quick = Size(steps=8, hidden=64, batch=64, epochs=30, rate=1e-2, bar=0.12)
+    full = Size(steps=8, hidden_size=128, batch_size=64, epochs=40, rate=1e-2, bar=0.1)
+    quick = Size(steps=8, hidden_size=64, batch_size=64, epochs=30, rate=1e-2, bar=0.12)
     layers: ClassVar = {"GRU": True}
     percent, guess = True, 0.9
     loss = staticmethod(crnn.losses.mse)
@@ -184,7 +184,7 @@ class Codes(Task):
     def model(self, layer: str, seed: int) -> Any:
         from autoencoder import untrained
 
-        return untrained(self.size.hidden, seed=seed)
+        return untrained(self.size.hidden_size, seed=seed)
 
     def data(self, seed: int) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
         from sklearn.datasets import load_digits
@@ -193,7 +193,7 @@ class Codes(Task):
         images = (digits.images / 16).astype(np.float32)
         x, x_out, y, y_out = split(images, digits.target, share=0.2, by="sequence", seed=seed)
         held_out = (x, y, x_out, y_out)
-        return Batches(x, x, self.size.batch, seed=seed), held_out, held_out
+        return Batches(x, x, self.size.batch_size, seed=seed), held_out, held_out
 
     def judge(self, model: Any, held_out: tuple[Any, ...]) -> float:
         from autoencoder import readable

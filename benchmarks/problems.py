@@ -34,8 +34,8 @@ class Size(NamedTuple):
     """How large a task is, and how long it is trained; `steps` are T, but of a copy the blanks."""
 
     steps: int
-    hidden: int
-    batch: int
+    hidden_size: int
+    batch_size: int
     epochs: int
     rate: float  # the peak of one cycle
     bar: float  # what a layer that learns must stay below
@@ -65,7 +65,7 @@ class Task(ABC):
 
     def model(self, layer: str, seed: int) -> Any:
         """A Dense layer on the last output of the layer."""
-        H, part = self.size.hidden, LAYERS[layer]
+        H, part = self.size.hidden_size, LAYERS[layer]
         return crnn.Sequential(
             [
                 part(self.features, H, T=self.size.steps, seed=seed),
@@ -127,7 +127,7 @@ class Draws:
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         for update in range(EPOCH):
             rng = np.random.default_rng([self.seed, TRAIN, self.epoch, update])
-            yield self.task.draw(rng, self.task.size.batch)
+            yield self.task.draw(rng, self.task.size.batch_size)
 
 
 class Adding(DrawnTask):
@@ -139,8 +139,8 @@ class Adding(DrawnTask):
         "sum, 1/6."
     )
     measure = "mean squared error"
-    full = Size(steps=100, hidden=64, batch=32, epochs=40, rate=1e-2, bar=0.01)
-    quick = Size(steps=30, hidden=32, batch=32, epochs=12, rate=2e-2, bar=0.01)
+    full = Size(steps=100, hidden_size=64, batch_size=32, epochs=40, rate=1e-2, bar=0.01)
+    quick = Size(steps=30, hidden_size=32, batch_size=32, epochs=12, rate=2e-2, bar=0.01)
     layers: ClassVar = {
         "RNN": False,
         "LSTM": True,
@@ -169,8 +169,8 @@ class Copy(DrawnTask):
         "Bengio 2016). Without a memory the best is 10 ln 8 / (T + 20)."
     )
     measure = "cross-entropy, nats a step"
-    full = Size(steps=50, hidden=128, batch=32, epochs=60, rate=2.5e-2, bar=0.03)
-    quick = Size(steps=20, hidden=64, batch=32, epochs=24, rate=3e-2, bar=0.35)
+    full = Size(steps=50, hidden_size=128, batch_size=32, epochs=60, rate=2.5e-2, bar=0.03)
+    quick = Size(steps=20, hidden_size=64, batch_size=32, epochs=24, rate=3e-2, bar=0.35)
     layers: ClassVar = {
         "LSTM": False,
         "LSTM chrono": False,
@@ -191,7 +191,7 @@ class Copy(DrawnTask):
         return x, target
 
     def model(self, layer: str, seed: int) -> Any:
-        H, T = self.size.hidden, self.size.steps + 20
+        H, T = self.size.hidden_size, self.size.steps + 20
         part = LAYERS[layer](self.features, H, T=T, seed=seed)
         return crnn.Sequential([part, crnn.Dense(H, self.outputs, seed=seed + 1)])
 
@@ -204,8 +204,8 @@ class Order(DrawnTask):
         "(temporal order: Hochreiter and Schmidhuber 1997, task 6a)."
     )
     measure = "wrong answers"
-    full = Size(steps=100, hidden=32, batch=32, epochs=12, rate=1e-2, bar=0.01)
-    quick = Size(steps=100, hidden=24, batch=32, epochs=10, rate=1e-2, bar=0.05)
+    full = Size(steps=100, hidden_size=32, batch_size=32, epochs=12, rate=1e-2, bar=0.01)
+    quick = Size(steps=100, hidden_size=24, batch_size=32, epochs=10, rate=1e-2, bar=0.05)
     layers: ClassVar = {
         "RNN": False,
         "LSTM": False,  # it does with some seeds
@@ -232,8 +232,8 @@ class Pixels(Task):
         "number, a fifth held out (on larger digits: Le, Jaitly and Hinton 2015)."
     )
     measure = "wrong answers"
-    full = Size(steps=64, hidden=64, batch=32, epochs=40, rate=1e-2, bar=0.08)
-    quick = Size(steps=64, hidden=32, batch=32, epochs=15, rate=2e-2, bar=0.25)
+    full = Size(steps=64, hidden_size=64, batch_size=32, epochs=40, rate=1e-2, bar=0.08)
+    quick = Size(steps=64, hidden_size=32, batch_size=32, epochs=15, rate=2e-2, bar=0.25)
     layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
     outputs = 10
     percent, guess = True, 9 / 10
@@ -248,14 +248,14 @@ class Pixels(Task):
         digits = load_digits()
         images = (digits.images / 16).astype(np.float32).reshape(-1, self.size.steps, self.features)
         x, x_out, y, y_out = split(images, digits.target, share=0.2, by="sequence", seed=seed)
-        return Batches(x, y, self.size.batch, seed=seed), (x_out, y_out), (x_out, y_out)
+        return Batches(x, y, self.size.batch_size, seed=seed), (x_out, y_out), (x_out, y_out)
 
 
 class Rows(Pixels):
     name = "rows"
     about = "The same digits a row of pixels at a time: 8 steps of 8 numbers."
-    full = Size(steps=8, hidden=64, batch=32, epochs=20, rate=1e-2, bar=0.03)
-    quick = Size(steps=8, hidden=32, batch=32, epochs=8, rate=2e-2, bar=0.08)
+    full = Size(steps=8, hidden_size=64, batch_size=32, epochs=20, rate=1e-2, bar=0.03)
+    quick = Size(steps=8, hidden_size=32, batch_size=32, epochs=8, rate=2e-2, bar=0.08)
     layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
 
 

@@ -80,7 +80,7 @@ def train(task: Task, layer: str, seed: int = 0, progress: bool = False) -> Row:
         loss=task.loss,
         optimizer=crnn.optim.Adam(model, size.rate, clip_norm=1.0),
         epochs=size.epochs,
-        callbacks=[OneCycle(size.rate, size.epochs * len(data)), curve],
+        callbacks=[OneCycle(size.rate, total=size.epochs * len(data)), curve],
         progress=progress,
     )
     result = task.judge(model, test)
@@ -102,7 +102,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         cells = [
             task.title,
             row.layer,
-            size.hidden,
+            size.hidden_size,
             row.updates[-1],
             task.measure,
             f"**{task.show(row.result)}**" if row.passed else task.show(row.result),

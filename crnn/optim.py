@@ -444,8 +444,8 @@ class SGD(Optimizer):
         self,
         model: Any,
         lr: float = 1e-2,
-        clip_norm: float | None = None,
         *,
+        clip_norm: float | None = None,
         momentum: float = 0.0,
         clip_value: float | None = None,
         freeze: str | Sequence[str] = (),
@@ -482,8 +482,8 @@ class RMSprop(Optimizer):
         self,
         model: Any,
         lr: float = 1e-2,
-        clip_norm: float | None = None,
         *,
+        clip_norm: float | None = None,
         alpha: float = 0.99,
         eps: float = 1e-8,
         clip_value: float | None = None,
@@ -520,8 +520,8 @@ class Adam(Optimizer):
         self,
         model: Any,
         lr: float = 1e-3,
-        clip_norm: float | None = None,
         *,
+        clip_norm: float | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         clip_value: float | None = None,
@@ -564,8 +564,8 @@ class AdamW(Adam):
         self,
         model: Any,
         lr: float = 1e-3,
-        clip_norm: float | None = None,
         *,
+        clip_norm: float | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
@@ -576,7 +576,13 @@ class AdamW(Adam):
         self._weight_decay = check_number("weight_decay", weight_decay, 0)
         self.decay_biases = bool(decay_biases)
         super().__init__(
-            model, lr, clip_norm, betas=betas, eps=eps, clip_value=clip_value, freeze=freeze
+            model,
+            lr,
+            clip_norm=clip_norm,
+            betas=betas,
+            eps=eps,
+            clip_value=clip_value,
+            freeze=freeze,
         )
 
     @property

@@ -21,19 +21,21 @@ def sums(n, seed=0, digits=3):
     return [everything[number] for number in rng.permutation(n)]
 
 
-def untrained(pairs, hidden=128, seed=0):
+def untrained(pairs, hidden_size=128, seed=0):
     """A model without attention: all that the writer is told is the reader's last state."""
     return Translator.for_pairs(
-        pairs, cell="lstm", hidden=hidden, attention=None, bidirectional=False, seed=seed
+        pairs, cell="lstm", hidden_size=hidden_size, attention=None, bidirectional=False, seed=seed
     )
 
 
-def main(n=45_000, held_out=5000, epochs=10, batch=64, digits=3, hidden=128, seed=0):
+def main(n=45_000, held_out=5000, epochs=10, batch_size=64, digits=3, hidden_size=128, seed=0):
     """The share of held-out sums that are exactly right."""
     pairs = sums(n + held_out, seed, digits)
     train, out = pairs[held_out:], pairs[:held_out]
-    model = untrained(pairs, hidden, seed)
-    model.train(train, epochs=epochs, batch=batch, lr=1e-2, held_out=0, progress=False)
+    model = untrained(pairs, hidden_size, seed)
+    model.train(
+        train, epochs=epochs, batch_size=batch_size, lr=1e-2, validation_split=0, progress=False
+    )
     share = model.evaluate(out)
     questions = [question for question, _ in out[:5]]
     for question, result in zip(questions, model.translate(questions), strict=True):

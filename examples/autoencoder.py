@@ -15,9 +15,9 @@ from crnn.models import SequenceAutoencoder
 SHADES = " .:-=+*#%@"
 
 
-def untrained(hidden=128, code=16, seed=0):
+def untrained(hidden_size=128, code=16, seed=0):
     """A GRU reads and a GRU writes, which is never told what it should have written before."""
-    encoder, decoder = crnn.GRU(8, hidden, seed=seed), crnn.GRU(8, hidden, seed=seed + 1)
+    encoder, decoder = crnn.GRU(8, hidden_size, seed=seed), crnn.GRU(8, hidden_size, seed=seed + 1)
     return SequenceAutoencoder(encoder, decoder, code, probability=0.0, seed=seed)
 
 
@@ -35,12 +35,12 @@ def show(*images):
         print("   ".join("".join(2 * SHADES[shade] for shade in row) for row in shades))
 
 
-def main(epochs=40, hidden=128, code=16, seed=0):
+def main(epochs=40, hidden_size=128, code=16, seed=0):
     """What a linear classifier makes of the codes of held-out images."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)  # 8 steps of 8 pixels
     x, x_out, y, y_out = split(images, digits.target, share=0.2, by="sequence", seed=seed)
-    model, data = untrained(hidden, code, seed), Batches(x, x, batch=64, seed=seed)
+    model, data = untrained(hidden_size, code, seed), Batches(x, x, batch_size=64, seed=seed)
     crnn.fit(
         model,
         data,

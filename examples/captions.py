@@ -33,17 +33,17 @@ def halves(seed=0):
     return captions(x, y), captions(x_out, y_out)
 
 
-def untrained(data, hidden=192, seed=0):
+def untrained(data, hidden_size=192, seed=0):
     """A model for what `captions` gives."""
     _, names, languages = data
-    return Captioner.for_captions(64, names, languages, hidden=hidden, seed=seed)
+    return Captioner.for_captions(64, names, languages, hidden_size=hidden_size, seed=seed)
 
 
-def main(epochs=20, hidden=192, seed=0):
+def main(epochs=20, hidden_size=192, seed=0):
     """The share of held-out names that are right to the last letter."""
     data, out = halves(seed)
-    model = untrained(data, hidden, seed)
-    model.train(*data, epochs=epochs, batch=64, lr=1e-2, seed=seed, progress=False)
+    model = untrained(data, hidden_size, seed)
+    model.train(*data, epochs=epochs, batch_size=64, lr=1e-2, seed=seed, progress=False)
     for language in NAMES:
         print(f"{language}: {', '.join(model.caption(out[0][:6], language))}")
     share = model.evaluate(*out)

@@ -27,17 +27,21 @@ def dates(n, seed=0, languages=LANGUAGES):
     return list(pairs.items())
 
 
-def untrained(pairs, attention="additive", hidden=128, seed=0):
+def untrained(pairs, attention="additive", hidden_size=128, seed=0):
     """A GRU in each direction reads, and one writes."""
-    return Translator.for_pairs(pairs, hidden=hidden, embedding=32, attention=attention, seed=seed)
+    return Translator.for_pairs(
+        pairs, hidden_size=hidden_size, embedding=32, attention=attention, seed=seed
+    )
 
 
-def main(n=20_000, held_out=4000, epochs=2, languages=LANGUAGES, hidden=128, picture=None, seed=0):
+def main(
+    n=20_000, held_out=4000, epochs=2, languages=LANGUAGES, hidden_size=128, picture=None, seed=0
+):
     """The share of held-out dates that are exactly right."""
     pairs = dates(n + held_out, seed, languages)
     train, out = pairs[held_out:], pairs[:held_out]
-    model = untrained(pairs, hidden=hidden, seed=seed)
-    model.train(train, epochs=epochs, batch=64, lr=1e-2, held_out=0, progress=False)
+    model = untrained(pairs, hidden_size=hidden_size, seed=seed)
+    model.train(train, epochs=epochs, batch_size=64, lr=1e-2, validation_split=0, progress=False)
     texts = [text for text, _ in out[:5]]
     for text, iso in zip(texts, model.translate(texts), strict=True):
         print(f"{text:>38} = {iso}")

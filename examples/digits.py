@@ -21,7 +21,7 @@ def train(x, digit, epochs, seed):
         crnn.Dropout(0.3, seed=seed),
         crnn.Dense(128, 10, seed=seed + 1),
     ]
-    model, data = crnn.Sequential(layers), Batches(x, digit, batch=64, seed=seed)
+    model, data = crnn.Sequential(layers), Batches(x, digit, batch_size=64, seed=seed)
     crnn.fit(
         model,
         data,

@@ -33,7 +33,7 @@ def train(k, k2, steps):
         epochs=1,
         tbptt=(4, k2),
         stateful=True,
-        callbacks=[OneCycle(2e-2, steps // 4)],
+        callbacks=[OneCycle(2e-2, total=steps // 4)],
         progress=False,
     )
     return model

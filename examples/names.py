@@ -15,7 +15,7 @@ def main(epochs=15, n=10, seed=0):
     names = lines_of(corpus("dinosaurs"))
     vocabulary = Vocabulary.from_text("".join(names) + END_OF_LINE)
     known, held_out = hold_out(names, share=0.1, seed=seed)
-    data = Lines(known, vocabulary, batch=32, seed=seed)
+    data = Lines(known, vocabulary, batch_size=32, seed=seed)
     K = len(vocabulary)
     layers = [
         crnn.GRU(K, 128, recurrent_dropout=0.2, seed=seed),  # reads symbols as they are

@@ -38,7 +38,7 @@ class Callback:
     def on_backward(self, run: Run) -> None:
         """Before each update, once the gradients are there.
 
-        ``run.model.grads`` holds them, ``run.walked`` what they are of.
+        ``run.model.grads`` holds them, ``run.update_pass`` what they are of.
         """
 
     def on_update(self, run: Run) -> None:

@@ -117,7 +117,7 @@ class Run(Protocol):
         """Whether there is nothing left to do."""
 
     @property
-    def walked(self) -> Any:
+    def update_pass(self) -> Any:
         """What the gradients are of: pieces of a window and dy; None between updates."""
 
     def total_updates(self) -> int:

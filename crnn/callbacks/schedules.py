@@ -53,7 +53,7 @@ class Constant(Schedule):
 
     arguments = ("lr", "warmup")
 
-    def __init__(self, lr: float, warmup: int = 0) -> None:
+    def __init__(self, lr: float, *, warmup: int = 0) -> None:
         self.lr = check_positive("lr", lr)
         if warmup != 0:
             warmup = check_size("warmup", warmup)
@@ -77,7 +77,7 @@ class Step(Schedule):
 
     arguments = ("lr", "every", "factor")
 
-    def __init__(self, lr: float, every: int, factor: float = 0.1) -> None:
+    def __init__(self, lr: float, *, every: int, factor: float = 0.1) -> None:
         self.lr = check_positive("lr", lr)
         self.every = check_size("every", every)
         self.factor = check_positive("factor", factor)
@@ -137,7 +137,7 @@ class Cosine(WholeRun):
 
     arguments = ("lr", "given_total", "low")
 
-    def __init__(self, lr: float, total: int | None = None, low: float = 0.0) -> None:
+    def __init__(self, lr: float, *, total: int | None = None, low: float = 0.0) -> None:
         self.lr = check_positive("lr", lr)
         super().__init__(total)
         self.low = check_number("low", low, 0)
@@ -166,7 +166,7 @@ class OneCycle(WholeRun):
 
     arguments = ("peak", "given_total")
 
-    def __init__(self, peak: float, total: int | None = None) -> None:
+    def __init__(self, peak: float, *, total: int | None = None) -> None:
         self.peak = check_positive("peak", peak)
         super().__init__(total)
 

@@ -96,6 +96,11 @@ def _is_positive(value: Any) -> bool:
 LR = "peak of the learning rate, which goes up and down in one cycle"
 SEED = integer(0, 2**64 - 1)
 POSITIVE = Kind("a positive number", _is_positive, float)
+TEMPERATURE = Kind(
+    "a positive number or none",
+    lambda value: value is None or _is_positive(value),
+    lambda text: None if text == "none" else float(text),
+)
 PATH = Kind("a path", bool)
 FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 

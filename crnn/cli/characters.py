@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn.cli.arguments import FLAG, LR, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
+from crnn.cli.arguments import (
+    FLAG,
+    LR,
+    PATH,
+    POSITIVE,
+    SEED,
+    TEMPERATURE,
+    RunSettings,
+    choice,
+    integer,
+    setting,
+)
 from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, begin, train_run
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
@@ -28,7 +39,7 @@ SAMPLES = "samples.txt"
 
 # Settings of a corpus in place of the defaults.
 CORPUS_SETTINGS: dict[str, dict[str, Any]] = {
-    "dinosaurs": {"lines": True, "hidden": 128, "embedding": 32, "batch": 16}
+    "dinosaurs": {"lines": True, "hidden_size": 128, "embedding": 32, "batch_size": 16}
 }
 
 
@@ -40,22 +51,24 @@ class Settings(RunSettings):
     """The settings of ``crnn train``. The defaults are those of the demo."""
 
     cell: str = setting("lstm", "recurrent layer", choice(*sorted(CELLS)))
-    hidden: int = setting(256, "units of a recurrent layer", integer(1))
+    hidden_size: int = setting(256, "units of a recurrent layer", integer(1))
     layers: int = setting(1, "recurrent layers, one on top of the other", integer(1))
     embedding: int | None = setting(
-        None, "length of the vectors for symbols, 0 for symbols as they are (as hidden)", integer(0)
+        None,
+        "length of the vectors for symbols, 0 for symbols as they are (as hidden_size)",
+        integer(0),
     )
     lines: bool = setting(False, "each line is a sequence of its own", FLAG)
     epochs: int = setting(12, "times to go through the text", integer(1))
-    batch: int = setting(32, "streams of text, or lines, in an update", integer(1))
+    batch_size: int = setting(32, "streams of text, or lines, in an update", integer(1))
     steps: int = setting(64, "characters that an update goes back", integer(1))
     lr: float = setting(6e-3, LR, POSITIVE)
-    clip: float = setting(1.0, "largest norm of a gradient", POSITIVE)
+    clip_norm: float = setting(1.0, "largest norm of a gradient", POSITIVE)
     seed: int = setting(0, "decides the initial weights and the order of lines", SEED)
 
     def check_made(self, made: Mapping[str, Any]) -> None:
         """Raise ValueError unless the settings seen in a model are these."""
-        if self.embedding is None and made["embedding"] == made["hidden"]:
+        if self.embedding is None and made["embedding"] == made["hidden_size"]:
             made = {**made, "embedding": None}
         super().check_made(made)
 
@@ -115,7 +128,7 @@ class CharRun(Run):
         recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
         return {
             "cell": type(recurrent[0]).__name__.lower(),
-            "hidden": recurrent[0].hidden_size,
+            "hidden_size": recurrent[0].hidden_size,
             "layers": len(recurrent),
             "embedding": layers[0].size if isinstance(layers[0], Embedding) else 0,
             "lines": model.lines,
@@ -128,7 +141,7 @@ class CharRun(Run):
         return self.model.trainer(
             self.data,
             **self.settings.parameters_of(CharModel.train),
-            held_out=HELD_OUT,
+            validation_split=HELD_OUT,
             callbacks=[BitsProgress(self.glimpse), FolderCheckpoint(self)],
         )
 
@@ -176,8 +189,8 @@ class CharRun(Run):
             samples.append("\n".join([count, "", *sorted(set(new[:SHOWN]))]))
         return said, samples
 
-    def _write(self, length: int, temperature: float) -> str:
-        return self.model.sample("", length, temperature=temperature, seed=self.settings.seed)
+    def _write(self, max_steps: int, temperature: float) -> str:
+        return self.model.sample("", max_steps, temperature=temperature, seed=self.settings.seed)
 
     def _invent(self, count: int, temperature: float) -> list[str]:
         """Return lines, cut off at twice the length of the longest of the data."""
@@ -203,7 +216,7 @@ def sample(arguments: argparse.Namespace) -> int:
     """``crnn sample``: print a text."""
     model = CharModel.load(arguments.folder)
     how = {"temperature": arguments.temperature, "seed": arguments.seed}
-    print(model.sample(arguments.prime, arguments.length, **how))
+    print(model.sample(arguments.prime, arguments.max_steps, **how))
     return 0
 
 
@@ -226,8 +239,13 @@ def add_commands(commands: Any) -> None:
     add = commands.add_parser("sample", help="let a trained model write")
     add.add_argument("folder", type=PATH, metavar="DIR", help="the folder of a run")
     add.add_argument("--prime", default="", metavar="TEXT", help="what the text begins with")
-    add.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest (0.8)")
-    add.add_argument("--length", type=int, default=500, help="characters to add, at most (500)")
+    add.add_argument(
+        "--temperature",
+        type=TEMPERATURE,
+        default=0.8,
+        help="what the logits are divided by; none: always the likeliest character (0.8)",
+    )
+    add.add_argument("--max-steps", type=int, default=500, help="characters to add, at most (500)")
     add.add_argument("--seed", type=SEED, help="the same seed writes the same (a fresh one)")
     add.set_defaults(run=sample)
 

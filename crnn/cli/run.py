@@ -327,7 +327,7 @@ class Run(ABC):
     def _layers(self) -> str:
         """Return the number, the kind and the size of the layers."""
         settings = self.settings
-        return f"{settings.layers} x {settings.cell.upper()} {settings.hidden}"
+        return f"{settings.layers} x {settings.cell.upper()} {settings.hidden_size}"
 
     def save(self) -> None:
         """Write the checkpoint: the model, and with it the state of the run."""

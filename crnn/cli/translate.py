@@ -38,7 +38,7 @@ class Settings(RunSettings):
     words: bool = setting(False, "symbols are words, not characters", FLAG)
     min_count: int = setting(1, "symbols that occur less often are unknown", integer(1))
     cell: str = setting("gru", "recurrent layer", choice(*sorted(CELLS)))
-    hidden: int = setting(128, "units of a recurrent layer", integer(1))
+    hidden_size: int = setting(128, "units of a recurrent layer", integer(1))
     layers: int = setting(1, "recurrent layers of encoder and of decoder", integer(1))
     embedding: int = setting(64, "length of the vectors for symbols", integer(1))
     bidirectional: bool = setting(True, "the encoder reads in both directions (the default)", FLAG)
@@ -46,9 +46,9 @@ class Settings(RunSettings):
         "additive", "how the decoder looks at the source", choice(*KINDS, None)
     )
     epochs: int = setting(15, "times to go through the pairs", integer(1))
-    batch: int = setting(32, "pairs in an update", integer(1))
+    batch_size: int = setting(32, "pairs in an update", integer(1))
     lr: float = setting(3e-3, LR, POSITIVE)
-    clip: float = setting(1.0, "largest norm of a gradient", POSITIVE)
+    clip_norm: float = setting(1.0, "largest norm of a gradient", POSITIVE)
     seed: int = setting(0, "decides the initial weights, the pairs held out and their order", SEED)
 
 
@@ -90,7 +90,7 @@ class TranslatorRun(Run):
         first = layers[0].forward_layer if bidirectional else layers[0]
         return {
             "cell": type(first).__name__.lower(),
-            "hidden": first.hidden_size,
+            "hidden_size": first.hidden_size,
             "layers": len(layers),
             "embedding": network.source_embedding.size,
             "bidirectional": bidirectional,

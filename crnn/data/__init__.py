@@ -25,7 +25,7 @@ a table, ``n`` sequences, ``F`` features.
     >>> vocabulary = Vocabulary.from_text("hello")
     >>> vocabulary
     Vocabulary(['e', 'h', 'l', 'o'])
-    >>> ((x, target),) = TextStreams(vocabulary.encode("hello"), batch=1)
+    >>> ((x, target),) = TextStreams(vocabulary.encode("hello"), batch_size=1)
     >>> x
     array([[1, 0, 2, 2]])
     >>> vocabulary.decode(target[0])

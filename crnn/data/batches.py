@@ -60,7 +60,7 @@ class Batches(Ordered):
         A list of arrays (T, ...) has a target for each step of each sequence, and is padded. A list
         of numbers, or an array (n, ...), has one for each sequence; with `sequences` in an array
         an array (n, T, ...) has one for each step.
-    batch : int
+    batch_size : int
         B. What is left over, chosen at random each epoch, makes a smaller batch.
     shuffle : bool
         Draw a new order each epoch. Otherwise sequences come in the order given.
@@ -86,7 +86,7 @@ class Batches(Ordered):
 
     Examples
     --------
-    >>> batches = Batches([[1, 2], [3], [4, 5, 6]], [0, 1, 0], batch=2, shuffle=False)
+    >>> batches = Batches([[1, 2], [3], [4, 5, 6]], [0, 1, 0], batch_size=2, shuffle=False)
     >>> for x, target, lengths in batches:
     ...     print(x.tolist(), target, lengths)
     [[1, 2], [3, 0]] [0 1] [2 1]
@@ -97,7 +97,7 @@ class Batches(Ordered):
         self,
         sequences: Any,
         targets: Any,
-        batch: int = 32,
+        batch_size: int = 32,
         *,
         shuffle: bool = True,
         seed: int | None = 0,
@@ -110,9 +110,9 @@ class Batches(Ordered):
         self._x = x = _rows("sequences", sequences)
         if isinstance(x, _Uniform) and x.array.ndim < 2:
             raise ValueError(f"sequences: expected n of them (T, ...), got {described(sequences)}")
-        if drop_last and len(x) < check_size("batch", batch):
+        if drop_last and len(x) < check_size("batch_size", batch_size):
             raise ValueError(
-                f"sequences: expected at least batch={batch} with drop_last, got {len(x)}"
+                f"sequences: expected at least batch_size={batch_size} with drop_last, got {len(x)}"
             )
         self.lengths = x.lengths
         self._target = self._beside("targets", targets)
@@ -123,7 +123,7 @@ class Batches(Ordered):
             if value is not None
         }
         sort = isinstance(x, _Ragged) and bool(shuffle if bucket is None else bucket)
-        super().__init__(x.lengths, batch, shuffle, seed, sort, drop_last)
+        super().__init__(x.lengths, batch_size, shuffle, seed, sort, drop_last)
 
     def _beside(self, name: str, given: Any, each_step: bool = False) -> "_Uniform | _Ragged":
         """Check what belongs to the sequences, one entry to each."""

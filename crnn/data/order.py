@@ -41,20 +41,20 @@ class Ordered:
     ----------
     lengths : (n,)
         Of the sequences.
-    batch, shuffle, seed, bucket, drop_last
+    batch_size, shuffle, seed, bucket, drop_last
         As for `Batches`.
     """
 
     def __init__(
         self,
         lengths: NDArray[np.int64],
-        batch: int,
+        batch_size: int,
         shuffle: bool,
         seed: int | None,
         bucket: bool,
         drop_last: bool = False,
     ) -> None:
-        self._lengths, self.batch = lengths, check_size("batch", batch)
+        self._lengths, self.batch_size = lengths, check_size("batch_size", batch_size)
         self.shuffle, self.seed = bool(shuffle), check_seed(seed)
         self.bucket, self._drop_last = bool(bucket), bool(drop_last)
         self.epoch = 0
@@ -65,23 +65,23 @@ class Ordered:
 
     def __len__(self) -> int:
         n = len(self._lengths)
-        return n // self.batch if self._drop_last else -(-n // self.batch)
+        return n // self.batch_size if self._drop_last else -(-n // self.batch_size)
 
     def _numbers(self) -> list[NDArray[np.intp]]:
         """Return the numbers of the sequences of each batch of the epoch."""
-        lengths, batch, n = self._lengths, self.batch, len(self._lengths)
+        lengths, batch_size, n = self._lengths, self.batch_size, len(self._lengths)
         if self.shuffle:
             order = permutation(n, self.seed, SHUFFLE, self.epoch)
         else:
             order = np.argsort(lengths, kind="stable") if self.bucket else np.arange(n)
-        whole = n - n % batch
+        whole = n - n % batch_size
         if self.shuffle and self.bucket:  # the rest is not sorted in: it would be the longest ones
-            pool = batch * max(1, min(_POOL, -(-whole // (2 * batch))))
+            pool = batch_size * max(1, min(_POOL, -(-whole // (2 * batch_size))))
             for first in range(0, whole, pool):
                 part = order[first : min(first + pool, whole)]
                 part[...] = part[np.argsort(lengths[part], kind="stable")]
         end = whole if self._drop_last else n
-        batches = [order[first : first + batch] for first in range(0, end, batch)]
+        batches = [order[first : first + batch_size] for first in range(0, end, batch_size)]
         if self.shuffle and self.bucket:
             turns = permutation(len(batches), self.seed, BATCHES, self.epoch)
             batches = [batches[turn] for turn in turns]

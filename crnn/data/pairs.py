@@ -115,7 +115,7 @@ class PairBatches(Ordered):
     ----------
     sources, targets : lists of n arrays (S,) and (T - 1,)
         Symbols. A source may be empty, and so may a target be.
-    batch : int
+    batch_size : int
         B. What is left over, chosen at random each epoch, makes a smaller batch.
     start, stop : int
         The symbols of the target that begin it and end it; they may be the same.
@@ -133,7 +133,7 @@ class PairBatches(Ordered):
     Examples
     --------
     >>> sources, targets = [[1, 2, 3], [4]], [[5, 6], [7]]
-    >>> pairs = PairBatches(sources, targets, batch=2, start=0, stop=9, shuffle=False)
+    >>> pairs = PairBatches(sources, targets, batch_size=2, start=0, stop=9, shuffle=False)
     >>> (((source, target_in, source_lengths), target, lengths),) = pairs
     >>> source.tolist(), source_lengths.tolist()
     ([[4, 0, 0], [1, 2, 3]], [1, 3])
@@ -145,7 +145,7 @@ class PairBatches(Ordered):
         self,
         sources: Sequence[Any],
         targets: Sequence[Any],
-        batch: int = 32,
+        batch_size: int = 32,
         *,
         start: int,
         stop: int,
@@ -167,7 +167,7 @@ class PairBatches(Ordered):
             raise ValueError("sources: expected at least one, got none")
         pairs = zip(self._sources, self._targets, strict=True)
         together = np.array([len(source) + len(target) for source, target in pairs], np.int64)
-        super().__init__(together, batch, shuffle, seed, bucket)
+        super().__init__(together, batch_size, shuffle, seed, bucket)
         self.steps = sum(len(target) - 1 for target in self._targets)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:

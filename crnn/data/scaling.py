@@ -16,14 +16,14 @@ _BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger 
 class Standardizer:
     """Brings every feature to mean 0 and standard deviation 1, as they were in the training data.
 
-    `transform` returns (x - mean) / scale, `inverse` undoes it. The last axis of x counts features;
-    an array (N,) has one. A feature that is constant in the training data, or varies by no more
-    than rounding errors, has the scale 1: the training data become 0. NaN stays NaN. Floats keep
-    their type, integers become float64.
+    `transform` returns (x - mean) / scale, `inverse_transform` undoes it. The last axis of x counts
+    features; an array (N,) has one. A feature that is constant in the training data, or varies by
+    no more than rounding errors, has the scale 1: the training data become 0. NaN stays NaN.
+    Floats keep their type, integers become float64.
 
     Attributes
     ----------
-    mean, scale : (F,) float64
+    mean_, scale_ : (F,) float64
         Mean and standard deviation (divided by N) of each feature; None before `fit`.
 
     Examples
@@ -32,12 +32,12 @@ class Standardizer:
     >>> scaler.transform([[1.0, 10.0], [5.0, 11.0]])
     array([[-1.,  0.],
            [ 3.,  1.]])
-    >>> scaler.inverse([[2.0]], columns=[0])
+    >>> scaler.inverse_transform([[2.0]], columns=[0])
     array([[4.]])
     """
 
-    mean: Floats | None = None
-    scale: Floats | None = None
+    mean_: Floats | None = None
+    scale_: Floats | None = None
 
     @underflows
     def fit(self, x: Any) -> "Standardizer":
@@ -77,7 +77,7 @@ class Standardizer:
         for block in _blocks(parts):
             squares += np.nansum(((block - mean) / reach) ** 2, axis=0)  # no square overflows
         scale = reach * np.sqrt(squares / count)
-        self.mean, self.scale = mean, np.where(_constant(scale, mean, count), 1.0, scale)
+        self.mean_, self.scale_ = mean, np.where(_constant(scale, mean, count), 1.0, scale)
         return self
 
     @underflows
@@ -101,7 +101,7 @@ class Standardizer:
         return ((array - mean) / scale).astype(_kind(array), copy=False)
 
     @underflows
-    def inverse(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
+    def inverse_transform(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
         """Return x * scale + mean: what `transform` made x of.
 
         Parameters and errors are those of `transform`. For predictions of column 2 give
@@ -132,13 +132,13 @@ class Standardizer:
             raise ValueError(
                 f"numbers: expected finite means and positive scales (F,), got {numbers!r:.200}"
             )
-        scaler.mean, scaler.scale = mean, scale
+        scaler.mean_, scaler.scale_ = mean, scale
         return scaler
 
     def _fitted(self) -> tuple[Floats, Floats]:
-        if self.mean is None or self.scale is None:
+        if self.mean_ is None or self.scale_ is None:
             raise RuntimeError("Standardizer: expected a call of fit before this one")
-        return self.mean, self.scale
+        return self.mean_, self.scale_
 
     def _checked(self, x: Any, columns: int | Sequence[int] | None) -> tuple[Array, Floats, Floats]:
         mean, scale = self._fitted()
@@ -156,9 +156,9 @@ class Standardizer:
         return array, mean, scale
 
     def __repr__(self) -> str:
-        if self.mean is None:
+        if self.mean_ is None:
             return "Standardizer()"
-        return f"<Standardizer of {len(self.mean)} features>"
+        return f"<Standardizer of {len(self.mean_)} features>"
 
 
 def _constant(scale: Floats, mean: Floats, count: Floats) -> NDArray[np.bool_]:

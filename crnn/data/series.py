@@ -13,10 +13,11 @@ from crnn.common.checks import check_size
 class Streams:
     """A long series as parallel streams, for training with the state carried from item to item.
 
-    The series is cut into `batch` strands of the same length, one a row, and an item has the next
-    `steps` of each: row b of one item goes on in row b of the next, as ``fit(..., stateful=True)``
-    expects. What does not fill a step of all rows, fewer than `batch` steps, is left out at the
-    end. Nothing is copied, so a memory-mapped file may be longer than memory.
+    The series is cut into `batch_size` strands of the same length, one a row, and an item has the
+    next `steps` of each: row b of one item goes on in row b of the next, as
+    ``fit(..., stateful=True)`` expects. Steps at the end that do not fill a step of all rows, fewer
+    than `batch_size`, are left out. Nothing is copied, so a memory-mapped file may be longer than
+    memory.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ class Streams:
         Features, or symbols. Floats (N,) are one feature.
     target : (N, F') or (N,), optional
         What to predict at each step. By default what comes next: x one step later.
-    batch : int
+    batch_size : int
         B, the number of strands.
     steps : int, optional
         T of an item; the last one of an epoch may have fewer. By default an item is all of it,
@@ -40,7 +41,7 @@ class Streams:
 
     Examples
     --------
-    >>> for x, target in Streams(np.arange(9), batch=2, steps=3):
+    >>> for x, target in Streams(np.arange(9), batch_size=2, steps=3):
     ...     print(x.tolist(), target.tolist())
     [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]]
     [[3], [7]] [[4], [8]]
@@ -51,21 +52,21 @@ class Streams:
         x: Any,
         target: Any = None,
         *,
-        batch: int,
+        batch_size: int,
         steps: int | None = None,
         mask: Any = None,
         resets: Any = None,
         weights: Any = None,
     ) -> None:
-        series, batch = _series("x", x), check_size("batch", batch)
+        series, batch_size = _series("x", x), check_size("batch_size", batch_size)
         ahead = int(target is None)
         wanted = series[1:] if target is None else _beside("target", target, series)
-        if len(series) - ahead < batch:
-            raise ValueError(f"x: expected N of at least {batch + ahead}, got {len(series)}")
-        length = (len(series) - ahead) // batch
+        if len(series) - ahead < batch_size:
+            raise ValueError(f"x: expected N of at least {batch_size + ahead}, got {len(series)}")
+        length = (len(series) - ahead) // batch_size
 
         def strands(array: Array) -> Array:
-            return array[: batch * length].reshape(batch, length, *array.shape[1:])
+            return array[: batch_size * length].reshape(batch_size, length, *array.shape[1:])
 
         self.x, self.target = strands(series), strands(wanted)
         self._window = length if steps is None else check_size("steps", steps)

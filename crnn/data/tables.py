@@ -112,7 +112,7 @@ def read_csv(
     Examples
     --------
     >>> data = read_csv("sales.csv", target="sold", missing="interpolate")  # doctest: +SKIP
-    >>> streams = Streams(data.x, data.target, batch=16, steps=50)  # doctest: +SKIP
+    >>> streams = Streams(data.x, data.target, batch_size=16, steps=50)  # doctest: +SKIP
     """
     numerals = Numerals(decimal, thousands, na_values)
     file = CsvFile(path, delimiter, skipfooter, encoding, options)

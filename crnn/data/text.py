@@ -18,15 +18,15 @@ END_OF_LINE = "\n"
 class TextStreams(Streams):
     """One long text as parallel streams, to be read in windows with the state carried on.
 
-    The text is cut into `batch` pieces of the same length, one a row; what does not fill a step of
-    all rows is left out at the end. There is one item, ``(x (B, T), target (B, T))``, where the
-    target is what comes next in the text; `crnn.fit` cuts it into windows (``tbptt``).
+    The text is cut into `batch_size` pieces of the same length, one a row; symbols at the end that
+    do not fill a step of all rows are left out. There is one item, ``(x (B, T), target (B, T))``,
+    where the target is what comes next in the text; `crnn.fit` cuts it into windows (``tbptt``).
 
     Parameters
     ----------
     symbols : array (N,) of integers
         The text as `Vocabulary.encode` returns it. The arrays of the item are views of it.
-    batch : int
+    batch_size : int
         B, the number of streams, at most N - 1.
 
     Attributes
@@ -35,15 +35,15 @@ class TextStreams(Streams):
         Valid steps in an epoch: B times T.
     """
 
-    def __init__(self, symbols: ArrayLike, batch: int) -> None:
+    def __init__(self, symbols: ArrayLike, batch_size: int) -> None:
         text = np.asarray(symbols)
         if text.ndim != 1 or text.dtype.kind not in "iu":
             raise ValueError(f"symbols: expected integers (N,), got {described(text)}")
-        if len(text) <= check_size("batch", batch):
+        if len(text) <= check_size("batch_size", batch_size):
             raise ValueError(
-                f"symbols: expected more than {batch} for a batch of {batch}, got {len(text)}"
+                f"symbols: expected more than batch_size={batch_size}, got {len(text)}"
             )
-        super().__init__(text, batch=batch)
+        super().__init__(text, batch_size=batch_size)
         self.steps = self.x.size
 
 
@@ -60,7 +60,7 @@ class Lines(Batches):
         Without the start and stop symbols. An empty line is a sequence of one step.
     vocabulary : Vocabulary
         With the symbols of all lines and with `start` and `stop`.
-    batch : int
+    batch_size : int
         B.
     start, stop : str
         Newlines by default, which no line can contain: one symbol serves as both.
@@ -78,7 +78,7 @@ class Lines(Batches):
         self,
         lines: Sequence[str],
         vocabulary: Vocabulary,
-        batch: int = 32,
+        batch_size: int = 32,
         *,
         start: str = END_OF_LINE,
         stop: str = END_OF_LINE,
@@ -96,7 +96,7 @@ class Lines(Batches):
         super().__init__(
             [line[:-1] for line in encoded],
             [line[1:] for line in encoded],
-            batch,
+            batch_size,
             shuffle=seed is not None,
             seed=seed,
             bucket=False,

@@ -20,7 +20,7 @@ from crnn.common.checks import check_lengths, check_steps
 from crnn.common.nested import arrays_of, filled, states_of
 from crnn.diagnostics.subject import evaluation
 from crnn.layers.base.adapted import inside, layer_of
-from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.layers.compose.sequential import Sequential
 
@@ -40,7 +40,7 @@ class Chain(NamedTuple):
     x : array (B, T, ...)
     state : state
         The initial one.
-    given : Given
+    given : ForwardOptions
     backwards : bool
         The direction.
     """
@@ -49,11 +49,13 @@ class Chain(NamedTuple):
     layer: Any
     x: Array
     state: Any
-    given: Given
+    given: ForwardOptions
     backwards: bool
 
 
-def chains_of(layer: Any, x: Any, state: Any, given: Given, place: str = "") -> Iterator[Chain]:
+def chains_of(
+    layer: Any, x: Any, state: Any, given: ForwardOptions, place: str = ""
+) -> Iterator[Chain]:
     """The recurrences that a model is made of, those without a state left out."""
     layer = layer_of(layer)
     if layer.sequence_input is not None and not layer.stages:
@@ -98,7 +100,7 @@ def _conditioned(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
 
 
 def _stacked(
-    layers: Sequence[Any], x: Any, states: list[Any], given: Given, place: str
+    layers: Sequence[Any], x: Any, states: list[Any], given: ForwardOptions, place: str
 ) -> Iterator[Chain]:
     """Runs of layers that read forwards, and those between them by themselves."""
     mixed = [layer.reads_backwards for layer in layers]
@@ -181,7 +183,7 @@ class Steps:
             part[cut] = fresh[cut]
         return filled(state, parts)
 
-    def _given(self, steps: slice) -> Given:
+    def _given(self, steps: slice) -> ForwardOptions:
         """What some steps, each as a row of one step, are told."""
         own = (np.arange(self.steps)[steps] < self.lengths[:, None]).astype(np.int64)
         marks: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from crnn.common.checks import steps_there
 from crnn.common.nested import map_state
 from crnn.diagnostics.subject import evaluation, prepared
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import STEPS, Given
+from crnn.layers.base.arguments import STEPS, ForwardOptions
 from crnn.layers.compose.base import run_layer
 
 _ROWS = 256
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     arrays: tuple[Array, ...]
     which: int
     state: Any
-    given: Given
+    given: ForwardOptions
     several: bool
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.layers.base.adapted import check_one_input, walk
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import as_dtype
 from crnn.layers.base.tapes import ask_for_trace, kept_in
 from crnn.layers.compose.base import run_layer
@@ -39,17 +39,19 @@ def floats_or_symbols(x: Any, name: str = "x") -> Any:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> Given:
+def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> ForwardOptions:
     """How a model is run: nothing is dropped."""
-    return Given(lengths, mask, resets, training=False)
+    return ForwardOptions(lengths, mask, resets, training=False)
 
 
-def prepared(layer: Any, x: Any, name: str = "layer", **marks: Any) -> tuple[Any, Any, Given]:
+def prepared(
+    layer: Any, x: Any, name: str = "layer", **marks: Any
+) -> tuple[Any, Any, ForwardOptions]:
     """A model and its input in float64, and how it is run; marks: lengths, mask, resets."""
     return in_float64(layer, name), floats_or_symbols(x), evaluation(**marks)
 
 
-def tape_of(model: Any, x: Any, state: Any, given: Given) -> Any:
+def tape_of(model: Any, x: Any, state: Any, given: ForwardOptions) -> Any:
     """What a model keeps of a run. What is checkpointed is walked back, so that it keeps all."""
     y, _, tape = run_layer(model, x, state, given, True)
     if any(part.tape_after_backward for _, part in walk(model)):

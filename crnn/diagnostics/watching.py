@@ -28,7 +28,7 @@ from crnn.layers.base.layer import check_layer
 from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
-    from crnn.training.truncated import Piece, Walked
+    from crnn.training.truncated import Piece, UpdatePass
 
 
 _MARGIN = 0.1  # of a gate's range: what counts as saturated
@@ -119,8 +119,8 @@ class Watch(Callback, Display):
 
     def on_backward(self, run: Run) -> None:
         """Look at every n-th update's gradients."""
-        if run.position.update % self.every == 0 and run.walked is not None:
-            self._record(run.walked, run.position.update + 1)
+        if run.position.update % self.every == 0 and run.update_pass is not None:
+            self._record(run.update_pass, run.position.update + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all records, and what was said."""
@@ -147,11 +147,11 @@ class Watch(Callback, Display):
 
     # ------------------------------------------------------------------------------------ looking
 
-    def _record(self, walked: Walked, update: int) -> None:
+    def _record(self, update_pass: UpdatePass, update: int) -> None:
         record = {"update": update, "norm": _norm(self._model.grads.values())}
         suspicions: dict[str, str] = {}
         own = dict(walk(self._model))
-        for part, norms in _probed(self._model, walked):
+        for part, norms in _probed(self._model, update_pass):
             before = f"{part.place}." if part.place else ""
             found = {"gradient": _norm(own[part.place].grads.values())}
             found |= self._measured(part, norms)
@@ -257,22 +257,22 @@ def _norm(arrays: Any) -> float:
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
 
-def _probed(model: Any, walked: Walked) -> list[tuple[Part, Array]]:
+def _probed(model: Any, update_pass: UpdatePass) -> list[tuple[Part, Array]]:
     """The recurrent layers of a copy of the model, each with the norms (B, T) of dL/dh_t.
 
     L is the part of the loss that is due to the last output of each of some rows; for layers that
     read backwards, to its first. A copy is run, on these rows: so nothing of the run itself is
     touched, and it costs a fraction of an update.
     """
-    B = len(walked.dy)
+    B = len(update_pass.dy)
     rows = np.unique(np.linspace(0, B - 1, min(B, _ROWS)).round().astype(np.intp))
-    copied, dy = copy.deepcopy(model), np.asarray(walked.dy)[rows]
-    tapes = [_again(copied, piece, rows) for piece in walked.pieces]
+    copied, dy = copy.deepcopy(model), np.asarray(update_pass.dy)[rows]
+    tapes = [_again(copied, piece, rows) for piece in update_pass.pieces]
     inside = [part for _, part in walk(copied) if isinstance(part, _core.Recurrent)]
     parts: list[Part] = []
     norms: dict[str, Array] = {}
     for backwards in sorted({bool(part.options["reverse"]) for part in inside}):
-        _walk_back(copied, walked.pieces, tapes, _of_one_output(dy, backwards))
+        _walk_back(copied, update_pass.pieces, tapes, _of_one_output(dy, backwards))
         parts = list(parts_of(copied, Pieces(tapes)))  # what is checkpointed has some only now
         for part in parts:
             if part.layer.options["reverse"] == backwards:

@@ -15,7 +15,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_dtype, check_seed, check_size, valid_steps
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import check_layer, check_no_state
@@ -272,7 +272,7 @@ class SequenceAutoencoder(EncoderDecoder):
         lengths : (B,) integers, optional
         """
         read, ends = self._checked(x, lengths)
-        given = Given(lengths=ends, training=False)
+        given = ForwardOptions(lengths=ends, training=False)
         code, _, _ = self.model.source_reader.run(read, None, given.part(0), False)
         return np.asarray(code)
 

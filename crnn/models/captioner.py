@@ -42,7 +42,7 @@ class Captioner(InFolder):
         Each is asked for by the symbol ``<language>``. With none, a caption begins as it ends.
     words : bool
         Symbols are words, with spaces between them; otherwise characters.
-    max_length : int
+    max_steps : int
         A caption is cut off after so many symbols.
 
     See Also
@@ -60,7 +60,7 @@ class Captioner(InFolder):
     >>> x = np.eye(3, dtype=np.float32).repeat(2, axis=0)
     >>> captions = ["red", "rojo", "green", "verde", "blue", "azul"]
     >>> languages = ["en", "es"] * 3
-    >>> model = Captioner.for_captions(3, captions, languages, hidden=32, dropout=0, seed=0)
+    >>> model = Captioner.for_captions(3, captions, languages, hidden_size=32, dropout=0, seed=0)
     >>> history = model.train(x, captions, languages, epochs=60, lr=0.02, progress=False)
     >>> model.caption(x[::2], "es")
     ['rojo', 'verde', 'azul']
@@ -76,7 +76,7 @@ class Captioner(InFolder):
         languages: Sequence[str] = (),
         *,
         words: bool = False,
-        max_length: int = 200,
+        max_steps: int = 200,
     ) -> None:
         self.languages = tuple(_strings(several("languages", languages)))
         for symbol in (END_OF_LINE, *map(_symbol, self.languages)):
@@ -93,7 +93,7 @@ class Captioner(InFolder):
                 f"got {network.encoder!r:.100}"
             )
         self.vocabulary, self.network = vocabulary, network
-        self.words, self.max_length = bool(words), check_size("max_length", max_length)
+        self.words, self.max_steps = bool(words), check_size("max_steps", max_steps)
         self._end = int(vocabulary.encode([END_OF_LINE])[0])
 
     @classmethod
@@ -106,7 +106,7 @@ class Captioner(InFolder):
         words: bool = False,
         min_count: int = 1,
         cell: str = "gru",
-        hidden: int = 128,
+        hidden_size: int = 128,
         layers: int = 1,
         embedding: int = 32,
         dropout: float = 0.2,
@@ -129,7 +129,7 @@ class Captioner(InFolder):
             Symbols that occur less often are unknown.
         cell : {"rnn", "lstm", "gru", "janet"}
             The kind of recurrent layer.
-        hidden, layers : int
+        hidden_size, layers : int
             Units of a recurrent layer, and how many of them, one on top of the other.
         embedding : int
             Length of the vectors that stand for symbols.
@@ -143,15 +143,15 @@ class Captioner(InFolder):
         special = [END_OF_LINE, *map(_symbol, tongues)]
         vocabulary = vocabulary_of(rows, words, min_count, special)
         *seeds, first, last = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
-        decoder = recurrent_layers(cell, embedding, hidden, seeds, recurrent_dropout=dropout)
+        decoder = recurrent_layers(cell, embedding, hidden_size, seeds, recurrent_dropout=dropout)
         network = Seq2Seq(
-            Dense(check_size("features", features), hidden, seed=first),
+            Dense(check_size("features", features), hidden_size, seed=first),
             in_sequence(decoder),
             target_symbols=len(vocabulary),
             seed=last,
         )
         longest = max(map(len, rows))
-        return cls(vocabulary, network, tongues, words=words, max_length=2 * max(1, longest))
+        return cls(vocabulary, network, tongues, words=words, max_steps=2 * max(1, longest))
 
     # -------------------------------------------------------------------------------- training
 
@@ -162,9 +162,9 @@ class Captioner(InFolder):
         languages: Sequence[str] | None = None,
         *,
         epochs: int = 15,
-        batch: int = 64,
+        batch_size: int = 64,
         lr: float = 1e-2,
-        clip: float = 1.0,
+        clip_norm: float = 1.0,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -179,11 +179,11 @@ class Captioner(InFolder):
             That of each caption, of a captioner that has languages.
         epochs : int
             How often to go through the captions.
-        batch : int
+        batch_size : int
             Captions in an update, of similar length.
         lr : float
             The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
-        clip : float
+        clip_norm : float
             Largest norm of a gradient.
         seed : int
             Decides the order.
@@ -196,17 +196,19 @@ class Captioner(InFolder):
         History
             Losses in nats a symbol, the one that ends a caption included.
         """
-        data = self.batches(features, captions, languages, batch, seed)
+        data = self.batches(features, captions, languages, batch_size, seed)
         callbacks = [*callbacks, Progress(unit="symbol")] if progress else callbacks
         model = TeacherForcing(self.network)
-        return one_cycle(model, data, epochs=epochs, lr=lr, clip=clip, callbacks=callbacks).run()
+        return one_cycle(
+            model, data, epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks
+        ).run()
 
     def batches(
         self,
         features: ArrayLike,
         captions: Sequence[str],
         languages: Sequence[str] | None = None,
-        batch: int = 64,
+        batch_size: int = 64,
         seed: int | None = None,
     ) -> CaptionBatches:
         """Return captions as data for `crnn.fit` with ``crnn.TeacherForcing(network)``.
@@ -215,14 +217,16 @@ class Captioner(InFolder):
         ----------
         features, captions, languages
             As for `train`.
-        batch : int
+        batch_size : int
         seed : int, optional
             Decides the order. None: the shortest first.
         """
         vectors = self._features(features)
         rows = _rows(captions, self.words, len(vectors))
         targets = [np.append(self.vocabulary.encode(row), self._end) for row in rows]
-        return CaptionBatches(vectors, targets, self._starts(languages, len(rows)), batch, seed)
+        return CaptionBatches(
+            vectors, targets, self._starts(languages, len(rows)), batch_size, seed
+        )
 
     def _features(self, features: ArrayLike) -> Array:
         shape = ("n", ("F", self.network.source_width))
@@ -268,7 +272,7 @@ class Captioner(InFolder):
             vectors,
             start=self._starts(languages, len(vectors)),
             stop=self._end,
-            max_steps=self.max_length,
+            max_steps=self.max_steps,
             beam=beam,
             length_penalty=length_penalty,
         )
@@ -303,14 +307,14 @@ class Captioner(InFolder):
             "vocabulary": self.vocabulary.config,
             "languages": list(self.languages),
             "words": self.words,
-            "max_length": self.max_length,
+            "max_length": self.max_steps,
         }
 
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
         languages, longest = archive.entries(tree, "languages", "max_length")
         vocabulary, words = saved_vocabulary(tree, "vocabulary"), flag_of(tree, "words")
-        return cls(vocabulary, seq2seq_of(tree), languages, words=words, max_length=longest)
+        return cls(vocabulary, seq2seq_of(tree), languages, words=words, max_steps=longest)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"
@@ -330,7 +334,7 @@ class CaptionBatches(Batches):
         Symbols, with the one that ends a caption.
     starts : array (n,)
         The symbol that each is asked for with.
-    batch : int
+    batch_size : int
     seed : int or None
         Of the order. None: the shortest first.
     """
@@ -340,12 +344,14 @@ class CaptionBatches(Batches):
         features: Array,
         targets: Sequence[Array],
         starts: NDArray[np.int64],
-        batch: int,
+        batch_size: int,
         seed: int | None,
     ) -> None:
         self._features, self._starts = features, starts
         numbers = np.arange(len(features))
-        super().__init__(targets, numbers, batch, shuffle=seed is not None, seed=seed, bucket=True)
+        super().__init__(
+            targets, numbers, batch_size, shuffle=seed is not None, seed=seed, bucket=True
+        )
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for target, number, lengths in super().__iter__():

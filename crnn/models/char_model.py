@@ -57,11 +57,11 @@ class CharModel(InFolder):
     Examples
     --------
     >>> text = "hello " * 50
-    >>> model = CharModel.for_text(text, cell="rnn", hidden=8, seed=0)
-    >>> history = model.train(text, epochs=40, batch=2, steps=10, lr=0.1, progress=False)
+    >>> model = CharModel.for_text(text, cell="rnn", hidden_size=8, seed=0)
+    >>> history = model.train(text, epochs=40, batch_size=2, steps=10, lr=0.1, progress=False)
     >>> model.evaluate(text) < 0.1  # bits per character
     True
-    >>> model.sample("he", length=9, temperature=0)
+    >>> model.sample("he", max_steps=9, temperature=None)
     'hello hello'
     """
 
@@ -80,7 +80,7 @@ class CharModel(InFolder):
         text: str,
         *,
         cell: str = "lstm",
-        hidden: int = 256,
+        hidden_size: int = 256,
         layers: int = 1,
         embedding: int | None = None,
         lines: bool = False,
@@ -94,7 +94,7 @@ class CharModel(InFolder):
             All that will be trained on or evaluated.
         cell : {"rnn", "lstm", "gru", "janet"}
             The kind of recurrent layer.
-        hidden, layers : int
+        hidden_size, layers : int
             H, and how many recurrent layers, one on top of the other.
         embedding : int, optional
             Length of the vectors that stand for symbols, learned; by default H. With 0 the first
@@ -107,11 +107,11 @@ class CharModel(InFolder):
         """
         vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
-        embedding = hidden if embedding is None else embedding
+        embedding = hidden_size if embedding is None else embedding
         first, last, *seeds = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
         embeddings = [Embedding(K, embedding, seed=first)] if embedding else []
-        stack = recurrent_layers(cell, embedding or K, hidden, seeds)
-        network = Sequential([*embeddings, *stack, Dense(hidden, K, seed=last)])
+        stack = recurrent_layers(cell, embedding or K, hidden_size, seeds)
+        network = Sequential([*embeddings, *stack, Dense(hidden_size, K, seed=last)])
         return cls(vocabulary, network, lines)
 
     def train(
@@ -119,11 +119,11 @@ class CharModel(InFolder):
         text: str,
         *,
         epochs: int = 12,
-        batch: int = 32,
+        batch_size: int = 32,
         steps: int = 64,
         lr: float = 6e-3,
-        clip: float = 1.0,
-        held_out: float = 0.1,
+        clip_norm: float = 1.0,
+        validation_split: float = 0.1,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -135,16 +135,16 @@ class CharModel(InFolder):
         text : str
         epochs : int
             How often to go through the text.
-        batch : int
+        batch_size : int
             Streams that the text is cut into; with lines, how many of them are in an update.
         steps : int
             T of an update: the state goes on from one window to the next, the gradient does not go
             back. Lines are taken whole.
         lr : float
             The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
-        clip : float
+        clip_norm : float
             Largest norm of a gradient.
-        held_out : float
+        validation_split : float
             Share of the text that is only evaluated, after each epoch: its end, or lines drawn by
             the seed. 0 for none.
         seed : int
@@ -159,66 +159,73 @@ class CharModel(InFolder):
             Losses in nats: divide by log(2) for bits.
         """
         callbacks = [*callbacks, BitsProgress()] if progress else callbacks
-        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=callbacks)
+        options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
         return self.trainer(
-            text, batch=batch, steps=steps, held_out=held_out, seed=seed, **options
+            text,
+            batch_size=batch_size,
+            steps=steps,
+            validation_split=validation_split,
+            seed=seed,
+            **options,
         ).run()
 
     def trainer(
         self,
         text: str,
         *,
-        batch: int,
+        batch_size: int,
         steps: int,
-        held_out: float,
+        validation_split: float,
         seed: int,
         **options: Unpack[RunOptions],
     ) -> Trainer:
         """Return the run that `train` runs. The parameters are the same."""
-        if not 0 <= held_out < 1:
-            raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out!r}")
+        if not 0 <= validation_split < 1:
+            raise ValueError(
+                f"validation_split: expected a share from 0 to below 1, got {validation_split!r}"
+            )
         steps = check_size("steps", steps)
         if self.lines:
-            lines, out = hold_out(lines_of(text), held_out, seed)
-            data = Lines(lines, self.vocabulary, batch, seed=seed)
-            validation = Lines(out, self.vocabulary, batch, seed=None) if out else None
+            lines, out = hold_out(lines_of(text), validation_split, seed)
+            data = Lines(lines, self.vocabulary, batch_size, seed=seed)
+            validation = Lines(out, self.vocabulary, batch_size, seed=None) if out else None
             return one_cycle(self.network, data, validation=validation, **options)
-        end = len(text) - round(held_out * len(text))
-        if end <= batch or (held_out and len(text) - end < 2):
+        end = len(text) - round(validation_split * len(text))
+        if end <= batch_size or (validation_split and len(text) - end < 2):
             raise ValueError(
-                f"text: {len(text)} characters are too few for a batch of {batch} "
-                f"with {held_out:.0%} held out"
+                f"text: {len(text)} characters are too few for a batch of {batch_size} "
+                f"with {validation_split:.0%} held out"
             )
-        streams = TextStreams(self.vocabulary.encode(text[:end]), batch)
-        rest = self._streams(text[end:], batch) if held_out else None
+        streams = TextStreams(self.vocabulary.encode(text[:end]), batch_size)
+        rest = self._streams(text[end:], batch_size) if validation_split else None
         windows = steps, steps
         return one_cycle(self.network, streams, tbptt=windows, validation=rest, **options)
 
-    def evaluate(self, text: str, batch: int = 32) -> float:
+    def evaluate(self, text: str, batch_size: int = 32) -> float:
         """Return the bits per character of a text.
 
         Parameters
         ----------
         text : str
             At least two characters. With lines, what is predicted includes the end of each line.
-        batch : int
+        batch_size : int
             At most so many pieces of the text, of 1000 characters or more, are read side by side,
             each from a zero state; with lines, so many lines.
         """
         if self.lines:
-            lines = Lines(lines_of(text), self.vocabulary, batch, seed=None)
+            lines = Lines(lines_of(text), self.vocabulary, batch_size, seed=None)
             return BITS * evaluate(self.network, lines, cross_entropy)
-        streams = self._streams(text, batch)
+        streams = self._streams(text, batch_size)
         return BITS * evaluate(self.network, streams, cross_entropy, tbptt=(_STEPS, _STEPS))
 
-    def _streams(self, text: str, batch: int) -> TextStreams:
-        rows = max(1, min(check_size("batch", batch), len(text) // _ROW))
+    def _streams(self, text: str, batch_size: int) -> TextStreams:
+        rows = max(1, min(check_size("batch_size", batch_size), len(text) // _ROW))
         return TextStreams(self.vocabulary.encode(text), rows)
 
     def sample(
         self,
         prime: str = "",
-        length: int = 500,
+        max_steps: int = 500,
         *,
         temperature: float | None = 1.0,
         seed: int | None = None,
@@ -229,11 +236,11 @@ class CharModel(InFolder):
         ----------
         prime : str
             What the text begins with. Without one, the model goes on from the start of a line.
-        length : int
+        max_steps : int
             How many characters to add at most; with lines, the end of the line ends the text.
         temperature : float or None, default 1.0
             What the logits are divided by: below 1 likelier symbols get likelier still; at 1 the
-            probabilities are the model's. None, or 0: the likeliest is always taken.
+            probabilities are the model's. None: the likeliest is always taken.
         seed : int, optional
             The same seed gives the same text. By default a fresh one.
 
@@ -242,20 +249,20 @@ class CharModel(InFolder):
         str
             `prime` and what follows it.
         """
-        return self._write(prime, 1, length, temperature, check_seed(seed))[0]
+        return self._write(prime, 1, max_steps, temperature, check_seed(seed))[0]
 
     def invent(
-        self, count: int, length: int, *, temperature: float | None = 1.0, seed: int
+        self, count: int, max_steps: int, *, temperature: float | None = 1.0, seed: int
     ) -> list[str]:
-        """Return `count` texts of a seed, each of at most `length` characters, without a prime."""
-        return self._write("", count, length, temperature, seed)
+        """Return `count` texts of a seed, each of at most `max_steps` characters."""
+        return self._write("", count, max_steps, temperature, seed)
 
     def _write(
-        self, prime: str, count: int, length: int, temperature: float | None, seed: int
+        self, prime: str, count: int, max_steps: int, temperature: float | None, seed: int
     ) -> list[str]:
         """Return texts that begin with `prime`; each has random numbers of its own."""
-        if length < 0:
-            raise ValueError(f"length: expected at least 0, got {length}")
+        if max_steps < 0:
+            raise ValueError(f"max_steps: expected at least 0, got {max_steps}")
         *before, last = self.vocabulary.encode(self._start(prime))
         stream = stream_of(self.network, count, None)
         for symbol in before:  # a whole sequence at once is rounded otherwise
@@ -263,12 +270,12 @@ class CharModel(InFolder):
         written = generate(
             self.network,
             np.full(count, last),
-            max(1, length),
+            max(1, max_steps),
             state=stream.state,
             stop=self._end if self.lines else None,
             temperature=temperature,
             seed=seed,
-        )[:, :length]
+        )[:, :max_steps]
         texts = [row[row != self._end] if self.lines else row for row in written]
         return [prime + self.vocabulary.decode(text) for text in texts]
 

@@ -11,27 +11,33 @@ CELLS: dict[str, Any] = {name.lower(): cell for name, cell in cell_classes().ite
 
 
 def recurrent_layers(
-    cell: str, inputs: int, hidden: int, seeds: Sequence[int], *, between: int = 0, **options: Any
+    cell: str,
+    inputs: int,
+    hidden_size: int,
+    seeds: Sequence[int],
+    *,
+    between: int = 0,
+    **options: Any,
 ) -> list[Any]:
     """Return recurrent layers to put one on top of the other.
 
     Parameters
     ----------
     cell : {"rnn", "lstm", "gru", "janet"}
-    inputs, hidden : int
+    inputs, hidden_size : int
         What the first layer reads, and the units of each.
     seeds : sequence of int
         One for each layer.
     between : int, optional
-        What the other layers read; by default `hidden`.
+        What the other layers read; by default `hidden_size`.
     **options
         Of the layers.
     """
     if cell not in CELLS:
         raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
-    widths = [inputs] + [between or hidden] * (len(seeds) - 1)
+    widths = [inputs] + [between or hidden_size] * (len(seeds) - 1)
     return [
-        CELLS[cell](width, hidden, seed=seed, **options)
+        CELLS[cell](width, hidden_size, seed=seed, **options)
         for width, seed in zip(widths, seeds, strict=True)
     ]
 

@@ -65,7 +65,7 @@ def vocabulary_of(
 def held_apart(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split pairs into those to train on and those held out; the parameters are `train`'s."""
     if not 0 <= share < 1:
-        raise ValueError(f"held_out: expected a share from 0 to below 1, got {share!r}")
+        raise ValueError(f"validation_split: expected a share from 0 to below 1, got {share!r}")
     if len(pairs) < 2 and share:
         raise ValueError(f"pairs: expected at least two, to hold one out, got {len(pairs)}")
     return hold_out(pairs, share, check_seed(seed))

@@ -18,7 +18,7 @@ class RunOptions(TypedDict):
 
     epochs: int
     lr: float
-    clip: float
+    clip_norm: float
     callbacks: Sequence[Callback]
 
 
@@ -28,7 +28,7 @@ def one_cycle(
     *,
     epochs: int,
     lr: float,
-    clip: float,
+    clip_norm: float,
     callbacks: Sequence[Callback],
     tbptt: tuple[int, int] | None = None,
     validation: Data | None = None,
@@ -41,7 +41,7 @@ def one_cycle(
         As for `crnn.fit`.
     lr : float
         The peak of the learning rate, see `crnn.callbacks.OneCycle`.
-    clip : float
+    clip_norm : float
         Largest norm of a gradient.
     """
     epochs, lr = check_size("epochs", epochs), check_positive("lr", lr)
@@ -50,9 +50,9 @@ def one_cycle(
         model,
         data,
         loss=cross_entropy,
-        optimizer=Adam(model, lr=lr, clip_norm=clip),
+        optimizer=Adam(model, lr=lr, clip_norm=clip_norm),
         epochs=epochs,
         tbptt=tbptt,
         validation=validation,
-        callbacks=[OneCycle(lr, updates), *callbacks],
+        callbacks=[OneCycle(lr, total=updates), *callbacks],
     )

@@ -65,7 +65,7 @@ class Translator(InFolder):
         From symbols of `source` to symbols of `target`.
     words : bool
         Symbols are words, with spaces between them; otherwise characters.
-    max_length : int
+    max_steps : int
         A translation is cut off after so many symbols.
 
     See Also
@@ -82,8 +82,10 @@ class Translator(InFolder):
     --------
     >>> numbers = ["one", "two", "three", "four", "five", "six"]
     >>> pairs = [(name, str(number)) for number, name in enumerate(numbers, 1)] * 8
-    >>> model = Translator.for_pairs(pairs, hidden=16, embedding=8, seed=0)
-    >>> history = model.train(pairs, epochs=20, batch=8, lr=0.02, held_out=0, progress=False)
+    >>> model = Translator.for_pairs(pairs, hidden_size=16, embedding=8, seed=0)
+    >>> history = model.train(
+    ...     pairs, epochs=20, batch_size=8, lr=0.02, validation_split=0, progress=False
+    ... )
     >>> model.translate(["four", "two"])
     ['4', '2']
     >>> model.attention("four").weights.shape
@@ -100,7 +102,7 @@ class Translator(InFolder):
         network: Seq2Seq,
         *,
         words: bool = False,
-        max_length: int = 200,
+        max_steps: int = 200,
     ) -> None:
         if END_OF_LINE not in target:
             raise ValueError(
@@ -113,7 +115,7 @@ class Translator(InFolder):
                 f"as the vocabularies have them, got one from {got[0]} to {got[1]}"
             )
         self.source, self.target, self.network = source, target, network
-        self.words, self.max_length = bool(words), check_size("max_length", max_length)
+        self.words, self.max_steps = bool(words), check_size("max_steps", max_steps)
         self._end = int(target.encode([END_OF_LINE])[0])
 
     @classmethod
@@ -124,7 +126,7 @@ class Translator(InFolder):
         words: bool = False,
         min_count: int = 1,
         cell: str = "gru",
-        hidden: int = 128,
+        hidden_size: int = 128,
         layers: int = 1,
         embedding: int = 64,
         bidirectional: bool = True,
@@ -144,7 +146,7 @@ class Translator(InFolder):
             Symbols that a side has less often are unknown.
         cell : {"rnn", "lstm", "gru", "janet"}
             The kind of recurrent layer.
-        hidden, layers : int
+        hidden_size, layers : int
             Units of a recurrent layer, and how many of them, one on top of the other, encoder and
             decoder have each.
         embedding : int
@@ -163,10 +165,10 @@ class Translator(InFolder):
         count = check_size("layers", layers)
         seeds = layer_seeds(check_seed(seed), 2 * count + 1)
         merge = _merge(bidirectional, attention)
-        width = 2 * hidden if merge == "concat" else hidden
+        width = 2 * hidden_size if merge == "concat" else hidden_size
         looked_at = 0 if attention is None else width
-        encoder = recurrent_layers(cell, embedding, hidden, seeds[:count], between=width)
-        decoder = recurrent_layers(cell, embedding + looked_at, hidden, seeds[count:-1])
+        encoder = recurrent_layers(cell, embedding, hidden_size, seeds[:count], between=width)
+        decoder = recurrent_layers(cell, embedding + looked_at, hidden_size, seeds[count:-1])
         if merge is not None:
             encoder = [Bidirectional(layer, merge=merge) for layer in encoder]
         network = Seq2Seq(
@@ -178,7 +180,7 @@ class Translator(InFolder):
             seed=seeds[-1],
         )
         longest = max(map(len, targets))
-        return cls(source, target, network, words=words, max_length=2 * max(1, longest))
+        return cls(source, target, network, words=words, max_steps=2 * max(1, longest))
 
     # -------------------------------------------------------------------------------- training
 
@@ -187,10 +189,10 @@ class Translator(InFolder):
         pairs: Sequence[Pair],
         *,
         epochs: int = 15,
-        batch: int = 32,
+        batch_size: int = 32,
         lr: float = 3e-3,
-        clip: float = 1.0,
-        held_out: float = 0.1,
+        clip_norm: float = 1.0,
+        validation_split: float = 0.1,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -202,13 +204,13 @@ class Translator(InFolder):
         pairs : sequence of (source, target)
         epochs : int
             How often to go through the pairs.
-        batch : int
+        batch_size : int
             Pairs in an update, of similar length.
         lr : float
             The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
-        clip : float
+        clip_norm : float
             Largest norm of a gradient.
-        held_out : float
+        validation_split : float
             Share of the pairs, drawn by the seed, that is only evaluated, after each epoch. 0 for
             none.
         seed : int
@@ -223,36 +225,36 @@ class Translator(InFolder):
         History
             Losses in nats a symbol, the one that ends a target included.
         """
-        trained_on, out = held_apart(pairs, held_out, seed)
+        trained_on, out = held_apart(pairs, validation_split, seed)
         if progress:
             exact = ExactMatch(self.evaluate, out)
             callbacks = [*callbacks, exact, TranslationProgress(exact)]
-        options = RunOptions(epochs=epochs, lr=lr, clip=clip, callbacks=callbacks)
-        return self.trainer(trained_on, out, batch=batch, seed=seed, **options).run()
+        options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
+        return self.trainer(trained_on, out, batch_size=batch_size, seed=seed, **options).run()
 
     def trainer(
         self,
         pairs: Sequence[Pair],
         validation: Sequence[Pair],
         *,
-        batch: int,
+        batch_size: int,
         seed: int,
         **options: Unpack[RunOptions],
     ) -> Trainer:
         """Return the run that `train` runs, on pairs and on held-out ones (or none)."""
-        data = self.batches(pairs, batch, seed)
-        rest = self.batches(validation, batch) if validation else None
+        data = self.batches(pairs, batch_size, seed)
+        rest = self.batches(validation, batch_size) if validation else None
         return one_cycle(TeacherForcing(self.network), data, validation=rest, **options)
 
     def batches(
-        self, pairs: Sequence[Pair], batch: int = 32, seed: int | None = None
+        self, pairs: Sequence[Pair], batch_size: int = 32, seed: int | None = None
     ) -> PairBatches:
         """Return pairs as data for `crnn.fit` with ``crnn.TeacherForcing(network)``.
 
         Parameters
         ----------
         pairs : sequence of (source, target)
-        batch : int
+        batch_size : int
         seed : int, optional
             Decides the order. None: the shortest first.
         """
@@ -260,7 +262,7 @@ class Translator(InFolder):
         return PairBatches(
             [self.source.encode(symbols) for symbols in sources],
             [self.target.encode(symbols) for symbols in targets],
-            batch,
+            batch_size,
             start=self._end,
             stop=self._end,
             shuffle=seed is not None,
@@ -270,7 +272,12 @@ class Translator(InFolder):
     # ------------------------------------------------------------------------------------- use
 
     def translate(
-        self, texts: Sequence[str], *, beam: int = 1, length_penalty: float = 0.0, batch: int = 64
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        batch_size: int = 64,
     ) -> list[str]:
         """Return the translations of texts.
 
@@ -284,15 +291,15 @@ class Translator(InFolder):
         length_penalty : float
             With a beam: what the score is divided by is the length to this power; above 0 favours
             longer translations.
-        batch : int
+        batch_size : int
             Texts that are translated side by side.
         """
         rows = [symbols_of("texts", text, self.words) for text in several("texts", texts)]
         order = sorted((n for n in range(len(rows)) if rows[n]), key=lambda n: len(rows[n]))
         translations = [""] * len(rows)
-        batch = check_size("batch", batch)
-        for first in range(0, len(order), batch):
-            numbers = order[first : first + batch]
+        batch_size = check_size("batch_size", batch_size)
+        for first in range(0, len(order), batch_size):
+            numbers = order[first : first + batch_size]
             tokens = self._generate([rows[n] for n in numbers], beam, length_penalty)
             for number, row in zip(numbers, tokens, strict=True):
                 translations[number] = self.target.decode(row, separator(self.words))
@@ -307,7 +314,7 @@ class Translator(InFolder):
             source,
             start=self._end,
             stop=self._end,
-            max_steps=self.max_length,
+            max_steps=self.max_steps,
             source_lengths=lengths,
             beam=beam,
             length_penalty=length_penalty,
@@ -350,7 +357,12 @@ class Translator(InFolder):
         return Alignment(np.array(tape.attention[0]), symbols, written)
 
     def evaluate(
-        self, pairs: Sequence[Pair], *, beam: int = 1, length_penalty: float = 0.0, batch: int = 64
+        self,
+        pairs: Sequence[Pair],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        batch_size: int = 64,
     ) -> float:
         """Return the share of pairs that are translated exactly right.
 
@@ -358,12 +370,15 @@ class Translator(InFolder):
         ----------
         pairs : sequence of (source, target)
             At least one. Words are compared, not the spaces between them.
-        beam, length_penalty, batch
+        beam, length_penalty, batch_size
             As for `translate`.
         """
         _, targets = both_sides(pairs, self.words)
         translations = self.translate(
-            [source for source, _ in pairs], beam=beam, length_penalty=length_penalty, batch=batch
+            [source for source, _ in pairs],
+            beam=beam,
+            length_penalty=length_penalty,
+            batch_size=batch_size,
         )
         return share_right(targets, translations, self.words)
 
@@ -374,7 +389,7 @@ class Translator(InFolder):
             "source": self.source.config,
             "target": self.target.config,
             "words": self.words,
-            "max_length": self.max_length,
+            "max_length": self.max_steps,
         }
 
     @classmethod
@@ -382,7 +397,7 @@ class Translator(InFolder):
         source, target = saved_vocabulary(tree, "source"), saved_vocabulary(tree, "target")
         (longest,) = archive.entries(tree, "max_length")
         words = flag_of(tree, "words")
-        return cls(source, target, seq2seq_of(tree), words=words, max_length=longest)
+        return cls(source, target, seq2seq_of(tree), words=words, max_steps=longest)
 
     def __repr__(self) -> str:
         kind = "words" if self.words else "characters"

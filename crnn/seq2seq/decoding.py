@@ -9,7 +9,7 @@ import numpy as np
 from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import map_state
 from crnn.layers.attention.alignment import AttentionTape, MemoryGradient
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.seq2seq.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class WholeTape(NamedTuple):
 
 
 def decode(
-    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: Given
+    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: ForwardOptions
 ) -> Decoded:
     """Run the decoder over all steps at once: what it is fed does not depend on what it gave.
 
@@ -107,7 +107,7 @@ def decode(
     encoding : Encoding
     lengths : array (B,) of integers, optional
         Steps of each row of the target.
-    given : Given
+    given : ForwardOptions
         How the decoder is run.
     """
     given, context, weights, asked = given._replace(lengths=lengths), None, None, None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
-from crnn.layers.base.arguments import Given, first_part
+from crnn.layers.base.arguments import ForwardOptions, first_part
 from crnn.layers.base.places import back_in, run_in
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
 
@@ -46,7 +46,7 @@ class Encoding(NamedTuple):
 
 
 def encode(
-    model: Seq2SeqParts, source: Array, lengths: Lengths, given: Given, keep: bool
+    model: Seq2SeqParts, source: Array, lengths: Lengths, given: ForwardOptions, keep: bool
 ) -> Encoding:
     """Read the source.
 
@@ -55,7 +55,7 @@ def encode(
     model : Seq2Seq
     source : array (B, T_s) of integers, or (B, T_s, I)
     lengths : array (B,) of integers, optional
-    given : Given
+    given : ForwardOptions
         How the encoder is run; its lengths are not looked at.
     keep : bool
         False: evaluation, and the tape means nothing.

@@ -19,7 +19,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import valid_steps
 from crnn.layers.attention.alignment import MemoryGradient
-from crnn.layers.base.arguments import Given, first_part
+from crnn.layers.base.arguments import ForwardOptions, first_part
 from crnn.layers.compose.lowering import Table, likeness, shown_likeness, table_layer
 from crnn.layers.compose.sequential import Sequential, SequentialTape
 from crnn.layers.pointwise.dropout import Dropout
@@ -118,7 +118,7 @@ def _query_map(model: Seq2SeqParts, what: str) -> tuple[Any, Any]:
 
 
 def decode(
-    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: Given
+    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: ForwardOptions
 ) -> Decoded:
     """Run a decoder with input feeding over the steps of a target.
 

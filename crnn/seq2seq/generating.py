@@ -14,7 +14,7 @@ from crnn.layers.base.arguments import EVALUATION
 from crnn.seq2seq import fused
 from crnn.seq2seq.decoding import choice, joined
 from crnn.seq2seq.encoding import Encoding
-from crnn.seq2seq.stepwise import Walk
+from crnn.seq2seq.stepwise import WindowPass
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
@@ -108,7 +108,7 @@ def _walk(
     model: Seq2SeqParts, encoding: Encoding, start: NDArray[np.int64], search: _core.Search
 ) -> None:
     """Go through a search to its end, step by step."""
-    walk, symbols = Walk(model, encoding, EVALUATION, False), start
+    walk, symbols = WindowPass(model, encoding, EVALUATION, False), start
     while not search.done:
         step = walk.step(symbols[:, None])
         logits, _ = model.output(joined(step.y, step.context))
@@ -167,7 +167,7 @@ def generate_vectors(
     model: Seq2SeqParts, encoding: Encoding, start: Array, max_steps: int
 ) -> Array:
     """Vectors (B, max_steps, E): each is fed to the step after it."""
-    walk = Walk(model, encoding, EVALUATION, False)
+    walk = WindowPass(model, encoding, EVALUATION, False)
     x, given = start, []
     for _ in range(max_steps):
         step = walk.step(x[:, None])

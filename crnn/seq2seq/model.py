@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_array, check_count, check_size
-from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.tapes import ask_for_trace, check_tape
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
@@ -149,7 +149,9 @@ class Seq2Seq(Seq2SeqParts):
         check_counts(call, first_row, layer)
         checked = self.checked(source, target_in, source_lengths, target_lengths)
         number = self.call_number(call, training)
-        return self.run(*checked, Given(None, None, None, training, number, first_row, 0, layer))
+        return self.run(
+            *checked, ForwardOptions(None, None, None, training, number, first_row, 0, layer)
+        )
 
     def checked(
         self,
@@ -194,7 +196,7 @@ class Seq2Seq(Seq2SeqParts):
         target: Array,
         source_lengths: Lengths,
         target_lengths: Lengths,
-        given: Given,
+        given: ForwardOptions,
         own: NDArray[np.bool_] | None = None,
     ) -> tuple[Array, Seq2SeqTape]:
         """`forward` on what `checked` gave; `own`: where the decoder is fed its own output."""
@@ -204,7 +206,12 @@ class Seq2Seq(Seq2SeqParts):
         return logits, Seq2SeqTape(self, encoding.tape, decoded, tape)
 
     def _decoded(
-        self, target: Array, encoding: Encoding, lengths: Lengths, given: Given, own: Array | None
+        self,
+        target: Array,
+        encoding: Encoding,
+        lengths: Lengths,
+        given: ForwardOptions,
+        own: Array | None,
     ) -> decoding.Decoded:
         """The decoder's run, in the fastest of the ways that there are for it."""
         levels = fused.levels_of(self) if own is not None or self.feeds else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import is_
 from typing import Any
 
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.compose.base import Runner
 from crnn.layers.compose.sequential import Sequential, SequentialTape
 
@@ -55,7 +55,7 @@ class Reader:
         self.layers = Sequential._joined([*self._ahead, *inner], called)
         self._runner = Runner(self.layers)
 
-    def run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    def run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape: the layer's state, and a tape of both."""
         packed = None if state is None else self._packed(state)
         y, after, tape = self._runner.run(x, packed, given, given.layer, keep)

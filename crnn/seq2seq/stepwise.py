@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, filled, map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.tapes import Pieces
 from crnn.layers.compose.base import Runner
 from crnn.seq2seq.bridge import last_h
@@ -82,14 +82,14 @@ class Step(NamedTuple):
     tape: StepTape
 
 
-class Walk:
+class WindowPass:
     """A decoder on its way along the target.
 
     Parameters
     ----------
     model : Seq2Seq
     encoding : Encoding
-    given : Given
+    given : ForwardOptions
         How the decoder is run.
     keep : bool
         False: evaluation, and the tapes mean nothing.
@@ -103,7 +103,9 @@ class Walk:
     memory : Memory or None
     """
 
-    def __init__(self, model: Seq2SeqParts, encoding: Encoding, given: Given, keep: bool) -> None:
+    def __init__(
+        self, model: Seq2SeqParts, encoding: Encoding, given: ForwardOptions, keep: bool
+    ) -> None:
         self._model, self._given, self._keep = model, given.part(1), keep
         self._reader, embedding = step_reader(model)
         self._embedder = None if embedding is None else Runner(embedding)
@@ -161,7 +163,7 @@ def decode(
     target: Array,
     encoding: Encoding,
     lengths: Lengths,
-    given: Given,
+    given: ForwardOptions,
     own: NDArray[np.bool_] | None = None,
 ) -> Decoded:
     """Run the decoder over the steps of a target.
@@ -175,7 +177,7 @@ def decode(
         gradient through it. False in step 0.
     """
     fed = target if own is None else target.copy()
-    walk = Walk(model, encoding, given, True)
+    walk = WindowPass(model, encoding, given, True)
     shown, tapes = _Shown(model, target.shape, encoding), []
     longest = int(target.shape[1] if lengths is None else lengths.max(initial=0))
     for t in range(longest):

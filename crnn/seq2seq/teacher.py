@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition
@@ -159,12 +159,12 @@ class TeacherForcing(Composition):
         check_counts(call, first_row, layer)
         checked = self.model.checked(*_triple(x), lengths, lengths_name="lengths")
         number = self.call_number(call, training)
-        given = Given(None, None, None, training, number, first_row, 0, layer)
+        given = ForwardOptions(None, None, None, training, number, first_row, 0, layer)
         own = self._own(checked[1].shape, given) if training else None
         logits, tape = self.model.run(*checked, given, own)
         return logits, None, TeacherForcingTape(tape, len(x))
 
-    def _own(self, shape: tuple[int, ...], given: Given) -> NDArray[np.bool_] | None:
+    def _own(self, shape: tuple[int, ...], given: ForwardOptions) -> NDArray[np.bool_] | None:
         """(B, T): which steps are fed the model's own output; None if none is."""
         probability = self.probability
         call = given.call or 0

@@ -128,7 +128,7 @@ def fit(
     >>> import crnn
     >>> from crnn.data import TextStreams, Vocabulary
     >>> vocabulary = Vocabulary.from_text("hello")
-    >>> streams = TextStreams(vocabulary.encode("hello"), batch=1)
+    >>> streams = TextStreams(vocabulary.encode("hello"), batch_size=1)
     >>> model = crnn.Sequential([crnn.RNN(4, 8, seed=0), crnn.Dense(8, 4, seed=1)])
     >>> history = crnn.fit(model, streams, loss=crnn.losses.cross_entropy, epochs=60,
     ...                    optimizer=crnn.optim.Adam(model, lr=0.05), progress=False)

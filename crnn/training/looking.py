@@ -121,8 +121,8 @@ def _is_own(function: Any) -> bool:
 def described(data: Any) -> dict[str, Any] | None:
     """Return what tells data from others that were not looked at, as far as it is known."""
     if hasattr(data, "__len__"):
-        batch = getattr(data, "batch", None)
-        return {"items": len(data), "batch": batch if isinstance(batch, int) else None}
+        batch_size = getattr(data, "batch_size", None)
+        return {"items": len(data), "batch": batch_size if isinstance(batch_size, int) else None}
     return None
 
 

@@ -9,13 +9,13 @@ from crnn.common.arrays import first_nonfinite
 from crnn.common.checks import steps_there
 from crnn.common.nested import named_arrays
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.training.windows import Item
 
 
-def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]) -> str:
+def locate_nonfinite_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]) -> str:
     """Say where the first number that is not finite comes from, on the way forward.
 
     Parameters
@@ -31,7 +31,7 @@ def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]
     inputs = item.x if isinstance(item.x, tuple) else (item.x,)
     if not all(_finite_where_read(x, item) for x in inputs):
         return "the input x is not finite"
-    found, _ = _walk("", layer_of(model), item.x, state, Given(**options))
+    found, _ = _walk("", layer_of(model), item.x, state, ForwardOptions(**options))
     if found:
         return found
     if not _finite_where_read(item.target, item._replace(mask=None)):
@@ -39,7 +39,7 @@ def blame_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]
     return "the model's output is finite: it is the loss itself"
 
 
-def blame_backward(model: Any) -> str | None:
+def locate_nonfinite_backward(model: Any) -> str | None:
     """Say which gradient was the first that is not finite, on the way back; None if all are."""
     found = first_nonfinite(reversed(list(model.grads.items())))
     if found is None:
@@ -64,7 +64,9 @@ def _finite_where_read(array: Any, item: Item) -> bool:
     return _finite(array)
 
 
-def _walk(name: str, layer: Layer, x: Any, state: Any, given: Given) -> tuple[str | None, Any]:
+def _walk(
+    name: str, layer: Layer, x: Any, state: Any, given: ForwardOptions
+) -> tuple[str | None, Any]:
     """Return what is wrong in a layer or None, and its output."""
     if layer.stages:
         states = [None] * len(layer.stages) if state is None else state

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from crnn.training.truncated import Walk
+from crnn.training.truncated import WindowPass
 
 
 @dataclass
-class Gathered:
+class PendingUpdate:
     """The windows whose gradients the next update is made of."""
 
     windows: int = 0
@@ -17,5 +17,5 @@ class Gathered:
     weight: float = 0.0
     total: float = 0.0
     loss: float = math.nan  # of the last one
-    walk: Walk | None = None  # the last one, and the gradient at its y
+    window_pass: WindowPass | None = None  # the last one, and the gradient at its y
     dy: Any = None

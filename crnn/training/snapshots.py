@@ -13,7 +13,7 @@ from crnn.storage import archive
 from crnn.storage.files import Path
 from crnn.training.looking import Look, Told, described
 from crnn.training.resuming import check_history, check_start, compare, loss_name, model_description
-from crnn.training.truncated import Truncated
+from crnn.training.truncated import WindowedModel
 from crnn.training.windows import Data, Loss, Tbptt
 
 _KIND = "training run"
@@ -38,7 +38,7 @@ class Snapshots:
     _accumulate: int
     _checkpoint_every: int | None
     _validation: Data | None
-    _truncated: Truncated
+    _windowed: WindowedModel
     _callbacks: Sequence[Callback]
     _stopper: Callback | None  # the callback that stopped the run
     _told: tuple[Told | None, Told | None] | None  # of the data and the validation data
@@ -65,7 +65,7 @@ class Snapshots:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "callbacks": states_of(self._callbacks),
-            "tapes": self._truncated.state_dict(),
+            "tapes": self._windowed.state_dict(),
             "stopped": self.stopped,
             "stopper": stopper[0] if stopper else None,
         }
@@ -112,14 +112,14 @@ class Snapshots:
         said: list[str] = compare(then, now | self._model_told())
         self.position, self.epochs = position, self.start.epoch + self._more
         self.stopped = state["stopped"]
-        walks = self._truncated.remade(state["tapes"])
+        walks = self._windowed.remade(state["tapes"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.optimizer.epochs = position.epoch
         said += load_states(self._callbacks, state["callbacks"], self)
         said += self._take_rate(then)
         said += self._take_stop(state.get("stopper"), bool(said))
-        self._truncated.hold(walks)
+        self._windowed.hold(walks)
         self.history, self._arguments, self._whole = history, now, True
         return said
 

@@ -28,10 +28,10 @@ from crnn.training import windows
 from crnn.training.evaluation import count_updates, evaluate
 from crnn.training.interrupts import Interrupts
 from crnn.training.looking import Seen
-from crnn.training.nonfinite import blame_backward, blame_forward
-from crnn.training.pending import Gathered
+from crnn.training.nonfinite import locate_nonfinite_backward, locate_nonfinite_forward
+from crnn.training.pending import PendingUpdate
 from crnn.training.snapshots import Snapshots
-from crnn.training.truncated import Truncated, Walked, check_tbptt
+from crnn.training.truncated import UpdatePass, WindowedModel, check_tbptt
 from crnn.training.windows import Data, Item, Loss, Window
 
 
@@ -97,13 +97,13 @@ class Trainer(Snapshots):
                 "accumulate: expected 1 with tbptt or stateful, where an update comes between "
                 f"windows, got {accumulate}"
             )
-        walked = model if checkpoint_every is None else self._walked(checkpoint_every)
-        self._truncated = Truncated(walked, self._tbptt, self._stateful)
+        runs = model if checkpoint_every is None else self._checkpointed(checkpoint_every)
+        self._windowed = WindowedModel(runs, self._tbptt, self._stateful)
         self._callbacks, self._checkpoint_every = tuple(callbacks), checkpoint_every
         self._telling: Callback | None = None  # the callback that is being told
         self._stopper, self._arguments = None, {}
         self._stand_at_start()
-        self._gathered = Gathered()
+        self._pending = PendingUpdate()
         self._whole = True  # no update, and no end of an epoch, is half done
         self.settled = True  # every callback has been told all that happened
         self._clock, self._item = 0.0, 0
@@ -114,7 +114,7 @@ class Trainer(Snapshots):
         self.start = Position(epoch=self.optimizer.epochs, update=self.optimizer.steps)
         self.position, self.epochs = self.start, self.start.epoch + self._more
 
-    def _walked(self, every: int) -> Any:
+    def _checkpointed(self, every: int) -> Any:
         """Return what is run forward and back in place of the model: it keeps fewer steps."""
         if self._tbptt and self._tbptt[0] != self._tbptt[1]:
             raise ValueError(
@@ -134,10 +134,10 @@ class Trainer(Snapshots):
         return self.stopped or self.position.epoch >= self.epochs
 
     @property
-    def walked(self) -> Walked | None:
+    def update_pass(self) -> UpdatePass | None:
         """What was walked back last, while the gradients are those of it; None between updates."""
-        last = self._gathered
-        return None if last.walk is None else Walked(last.walk.pieces, last.dy)
+        last = self._pending
+        return None if last.window_pass is None else UpdatePass(last.window_pass.pieces, last.dy)
 
     def total_updates(self) -> int:
         """Return how many updates the whole run has, having gone through the data once.
@@ -179,7 +179,7 @@ class Trainer(Snapshots):
         """
         self._begin()
         self.optimizer.clear_grads()
-        self._gathered = Gathered()
+        self._pending = PendingUpdate()
         with Interrupts() as interrupts, self.optimizer.in_run():
             if self._callbacks:
                 self._tell("on_start")
@@ -187,7 +187,7 @@ class Trainer(Snapshots):
                 while not (self.stopped or self.position.epoch >= self.epochs):
                     self._run_epoch(interrupts.check)
             except BaseException:
-                if self._gathered.windows:
+                if self._pending.windows:
                     self._drop()  # windows of an update that does not come
                 raise
             finally:
@@ -252,7 +252,7 @@ class Trainer(Snapshots):
                     continue
                 self._item = number
                 self._gather(window)
-                if self._gathered.windows == self._accumulate:
+                if self._pending.windows == self._accumulate:
                     self._update(number, index + 1)
                     yield
             if done > index + 1:
@@ -260,14 +260,14 @@ class Trainer(Snapshots):
                     f"data: item {number}: expected more than {done} windows, where the run was "
                     f"stopped, got {index + 1}"
                 )
-            if not self._gathered.windows:
+            if not self._pending.windows:
                 self._end_item(number)
         if number + 1 < begun.item:
             raise ValueError(
                 f"data: expected more than {begun.item} items, where the run was stopped, got "
                 f"{number + 1}"
             )
-        if self._gathered.windows:
+        if self._pending.windows:
             self._update(number, index + 1)
             yield
 
@@ -276,24 +276,24 @@ class Trainer(Snapshots):
         state = self.position.state if self._stateful else None
         self.position = replace(self.position, item=number + 1, window=0, state=state)
         if self._tbptt and not self._stateful:
-            self._truncated.forget()
+            self._windowed.forget()
 
     def _gather(self, window: Window) -> None:
         """Forward, loss and backward of a window; for several windows, of their summed losses."""
-        place, sums, item = self.position, self._gathered, window.item
+        place, sums, item = self.position, self._pending, window.item
         try:
-            walk = self._truncated.forward(window, place.state, place.update, sums.rows)
+            walk = self._windowed.forward(window, place.state, place.update, sums.rows)
             value, dy = windows.loss_of(self._loss, walk.y, item)
             loss = float(value)
             if not math.isfinite(loss):
                 raise FloatingPointError(self._blame(f"the loss is {loss}", item))
             steps, weight = windows.weigh(value, walk.y, item)
-            self._truncated.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
+            self._windowed.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
         except BaseException as error:
             self._drop()
             error.add_note(f"in data, item {self._item}")
             raise
-        self._gathered = Gathered(
+        self._pending = PendingUpdate(
             dy=dy,
             windows=sums.windows + 1,
             rows=sums.rows + item.shape[0],
@@ -301,7 +301,7 @@ class Trainer(Snapshots):
             weight=sums.weight + weight,
             total=sums.total + loss * weight,
             loss=loss,
-            walk=walk,
+            window_pass=walk,
         )
 
     def _update(self, item: int, window: int) -> None:
@@ -312,18 +312,18 @@ class Trainer(Snapshots):
         except BaseException:
             self._drop()
             raise
-        place, lr, sums, now = self.position, self.optimizer.lr, self._gathered, time.perf_counter()
-        assert sums.walk is not None
+        place, lr, sums, now = self.position, self.optimizer.lr, self._pending, time.perf_counter()
+        assert sums.window_pass is not None
         self._whole = False
         self._step(sums)
         if self._tbptt:
-            self._truncated.keep(sums.walk)
+            self._windowed.keep(sums.window_pass)
         several = self._accumulate > 1
         self.position = replace(
             place,
             item=item,
             window=window,
-            state=sums.walk.pieces[-1].after,
+            state=sums.window_pass.pieces[-1].after,
             update=place.update + 1,
             total=place.total + sums.total,
             weight=place.weight + sums.weight,
@@ -333,18 +333,18 @@ class Trainer(Snapshots):
             lr=lr,
             seen=0 if self._seen is None else self._seen.number,
         )
-        self._gathered = Gathered()
+        self._pending = PendingUpdate()
         self._whole = True
         self._clock = now
 
-    def _step(self, sums: Gathered) -> None:
+    def _step(self, sums: PendingUpdate) -> None:
         """The optimizer's step, which changes nothing where a gradient is not finite."""
         if self._accumulate > 1 and sums.weight:
             self.optimizer.scale_grads(1 / sums.weight)
         try:
             self.norm = self.optimizer.step()
         except FloatingPointError as error:
-            what = blame_backward(self.model) or str(error)
+            what = locate_nonfinite_backward(self.model) or str(error)
             self._drop()
             self._whole = True
             raise FloatingPointError(self._where("a gradient is not finite", what)) from error
@@ -352,12 +352,12 @@ class Trainer(Snapshots):
     def _drop(self) -> None:
         """Leave the gradients as they were before the update."""
         self.optimizer.clear_grads()
-        self._gathered = Gathered()
+        self._pending = PendingUpdate()
 
     def _blame(self, what: str, item: Item) -> str:
         place = self.position
-        options = item.options | {"call": place.update, "first_row": self._gathered.rows}
-        return self._where(what, blame_forward(self.model, item, place.state, options))
+        options = item.options | {"call": place.update, "first_row": self._pending.rows}
+        return self._where(what, locate_nonfinite_forward(self.model, item, place.state, options))
 
     def _where(self, what: str, why: str) -> str:
         place = self.position
@@ -385,7 +385,7 @@ class Trainer(Snapshots):
         )
         self.optimizer.epochs = self.position.epoch
         if self._tbptt:
-            self._truncated.forget()
+            self._windowed.forget()
         self._whole = True
 
     def _tell(self, event: str) -> None:

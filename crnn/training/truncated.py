@@ -75,7 +75,7 @@ class Piece(NamedTuple):
 _steps_of = attrgetter("steps")
 
 
-class Walk(NamedTuple):
+class WindowPass(NamedTuple):
     """A window forward: its pieces, and the parameters that it was computed with."""
 
     pieces: list[Piece]
@@ -93,7 +93,7 @@ class Walk(NamedTuple):
         return sum(map(_steps_of, self.pieces))
 
 
-class Walked(NamedTuple):
+class UpdatePass(NamedTuple):
     """What an update's gradients are of: a window, forward and back.
 
     Attributes
@@ -108,7 +108,7 @@ class Walked(NamedTuple):
     dy: Any
 
 
-class Truncated:
+class WindowedModel:
     """A model that goes along T in windows, forward and back.
 
     Parameters
@@ -129,9 +129,9 @@ class Truncated:
         self.model, self._tbptt, self._stateful = model, tbptt, stateful
         self._back = max(0, tbptt[1] - tbptt[0]) if tbptt else 0  # steps before the window
         self._known, self._outside = forward_of(model)
-        self._earlier: deque[Walk] = deque()
+        self._earlier: deque[WindowPass] = deque()
 
-    def forward(self, window: Window, state: Any, call: int = 0, first_row: int = 0) -> Walk:
+    def forward(self, window: Window, state: Any, call: int = 0, first_row: int = 0) -> WindowPass:
         """Go along a window, from the state given."""
         item, start, pieces, ys = window.item, window.start, [], []
         if start > 0 or (self._stateful and not no_state(state)):
@@ -148,7 +148,7 @@ class Truncated:
             ys.append(y)
             state = piece.after
         params = self.model.state_dict() if self._back else None
-        return Walk(pieces, ys[0] if len(ys) == 1 else np.concatenate(ys, axis=1), params)
+        return WindowPass(pieces, ys[0] if len(ys) == 1 else np.concatenate(ys, axis=1), params)
 
     def _check_forwards(self) -> None:
         """ValueError where a layer reads backwards, and so cannot take up a state."""
@@ -170,7 +170,7 @@ class Truncated:
             y, after, tape = self.model.forward(item.x, state, **options)
         return Piece(item, state, dict(counts), tape, after), y
 
-    def backward(self, walk: Walk, dy: Any) -> None:
+    def backward(self, walk: WindowPass, dy: Any) -> None:
         """Go back through the last k2 steps; adds to the model's gradients."""
         if not self._tbptt and len(walk.pieces) == 1:
             self.model.backward(walk.pieces[0].tape, dy, None)
@@ -199,7 +199,7 @@ class Truncated:
         for held in reversed(self._earlier):
             yield from reversed(held.pieces)
 
-    def keep(self, walk: Walk) -> None:
+    def keep(self, walk: WindowPass) -> None:
         """Hold what later windows go back into, and drop what they do not reach."""
         if not self._back:
             return
@@ -233,7 +233,7 @@ class Truncated:
             for walk in self._earlier
         ]
 
-    def remade(self, state: Sequence[Mapping[str, Any]]) -> list[Walk]:
+    def remade(self, state: Sequence[Mapping[str, Any]]) -> list[WindowPass]:
         """Return the walks of a `state_dict`; the model is left with parameters of theirs."""
         walks = []
         for saved in state:
@@ -243,9 +243,9 @@ class Truncated:
                 item = Item(given["x"], np.empty(0), **given["options"])
                 piece, _ = self._piece(item, given["state"], given["counts"])
                 pieces.append(piece)
-            walks.append(Walk(pieces, None, saved["params"]))
+            walks.append(WindowPass(pieces, None, saved["params"]))
         return walks
 
-    def hold(self, walks: Sequence[Walk]) -> None:
+    def hold(self, walks: Sequence[WindowPass]) -> None:
         """Hold these."""
         self._earlier = deque(walks)

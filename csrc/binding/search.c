@@ -60,8 +60,8 @@ static bool parse_drawing(crnn_search_options *o, const drawing *given) {
         return expect_none("top_k", without, given->top_k) &&
                expect_none("top_p", without, given->top_p);
     if (o->beam) return expect_none("temperature", "in a beam search", given->temperature);
-    if (!parse_number("temperature", "a finite number of at least 0", given->temperature, 0,
-                      HUGE_VAL, &o->temperature))
+    if (!parse_number("temperature", "a positive number, or None to take the likeliest symbol",
+                      given->temperature, DBL_TRUE_MIN, HUGE_VAL, &o->temperature))
         return false;
     if (given->top_k != Py_None && !parse_size("top_k", given->top_k, &o->top_k)) return false;
     if (given->top_p == Py_None) return true;

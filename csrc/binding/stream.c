@@ -86,7 +86,7 @@ static crnn_forward_args step_args(const Stream *self, crnn_input in) {
 static bool stream_buffers(Stream *self, const held_layer *layer) {
     size_t words, packed, bytes;
     const crnn_steps step = {.batch = self->batch, .steps = 1, .reverse = self->layer.reverse};
-    if (!check_status(crnn_rows_size(&step, &words), "batch")) return false;
+    if (!check_status(crnn_rows_size(&step, &words), "batch_size")) return false;
     self->words = alloc_aligned(words * sizeof(size_t));
     if (!self->words) return false;
     crnn_rows_init(&self->rows, self->words, &step);
@@ -96,7 +96,7 @@ static bool stream_buffers(Stream *self, const held_layer *layer) {
     if (!self->packed) return false;
     crnn_pack(&self->layer, self->kernels, held_params(layer), self->packed);
     const crnn_forward_args args = step_args(self, (crnn_input){0});
-    if (!check_status(crnn_forward_workspace(&args, &bytes), "batch")) return false;
+    if (!check_status(crnn_forward_workspace(&args, &bytes), "batch_size")) return false;
     self->workspace = alloc_aligned(bytes);
     return self->workspace && state_new(&self->state, &self->layer, self->batch) &&
            start_init(self, layer);
@@ -114,12 +114,12 @@ static PyObject *stream_new(module_state *module, const held_layer *layer, size_
 }
 
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"batch", "state", NULL};
+    static char *names[] = {"batch_size", "state", NULL};
     PyObject *given = NULL, *state = Py_None;
     held_layer held;
     size_t batch = 1;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:stream", names, &given, &state) ||
-        (given && !parse_size("batch", given, &batch)) || !layer_hold(&held, self))
+        (given && !parse_size("batch_size", given, &batch)) || !layer_hold(&held, self))
         return NULL;
     PyObject *stream = stream_new(self->module, &held, batch, state);
     layer_release(&held);

@@ -149,7 +149,7 @@ static PyMethodDef recurrent_methods[] = {
      PyDoc_STR("check_backward($self, tape, dstate, /)\n--\n\n"
                "Raise what backward would raise for these, and change nothing.")},
     {"stream", (PyCFunction)(void (*)(void))recurrent_stream, KEYWORDS,
-     PyDoc_STR("stream($self, /, batch=1, state=None)\n--\n\n"
+     PyDoc_STR("stream($self, /, batch_size=1, state=None)\n--\n\n"
                "A Stream: the layer one step at a time, with the weights as they are now.")},
     {0},
 };

@@ -168,7 +168,7 @@ def _steps(model: Any, vocabulary: Vocabulary, word: str, start: bool = True) ->
     """log2 of the probability of each symbol, the stop symbol last, one step at a time."""
     known = [END_OF_LINE, *word, END_OF_LINE] if start else [*word, END_OF_LINE]
     numbers = vocabulary.encode(known)
-    stream = model.stream(batch=1)
+    stream = model.stream(batch_size=1)
     return np.array([_log2_softmax(stream.step(np.array([a])))[0, b] for a, b in pairwise(numbers)])
 
 

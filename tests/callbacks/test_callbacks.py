@@ -21,7 +21,7 @@ from support.runs import StopAt, network, streams, trainer
 
 
 def test_one_cycle_goes_up_and_down():
-    schedule = OneCycle(0.5, 100)
+    schedule = OneCycle(0.5, total=100)
     rates = [schedule.rate(update) for update in range(102)]
     assert rates[0] == pytest.approx(0.5 / 25)
     assert max(rates) == rates[29] == 0.5
@@ -38,7 +38,9 @@ def test_one_cycle_is_pytorchs(total):
         optimizer, 0.3, total_steps=total, cycle_momentum=False
     )
     for update in range(total):
-        assert OneCycle(0.3, total).rate(update) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        assert OneCycle(0.3, total=total).rate(update) == pytest.approx(
+            theirs.get_last_lr()[0], rel=1e-9
+        )
         optimizer.step()
         if update < total - 1:
             theirs.step()
@@ -50,7 +52,7 @@ def test_one_cycle_is_pytorchs(total):
 )
 def test_a_wrong_schedule(arguments, message):
     with pytest.raises(ValueError, match=message):
-        OneCycle(*arguments)
+        OneCycle(arguments[0], total=arguments[1])
 
 
 # ----------------------------------------------------------------------------------- the history
@@ -183,7 +185,7 @@ def test_a_bar_learns_the_total_from_the_first_epoch(bars):
 @pytest.mark.parametrize("known", [True, False])
 def test_the_bar_of_a_run_taken_up_again_goes_on(bars, known):
     x = np.zeros((2, 5), int)
-    data = streams(length=41, batch=2) if known else [(x, x)] * 4
+    data = streams(length=41, batch_size=2) if known else [(x, x)] * 4
     run = trainer(data=data, callbacks=[StopAt(5), Progress()])
     with pytest.raises(KeyboardInterrupt):
         run.run()

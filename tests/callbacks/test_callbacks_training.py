@@ -61,8 +61,8 @@ def told(values, callbacks, epochs=None):
     ("ours", "theirs"),
     [
         (Constant(0.3), ("ConstantLR", {"factor": 1.0})),
-        (Step(0.3, 4, 0.5), ("StepLR", {"step_size": 4, "gamma": 0.5})),
-        (Cosine(0.3, 19, 0.01), ("CosineAnnealingLR", {"T_max": 19, "eta_min": 0.01})),
+        (Step(0.3, every=4, factor=0.5), ("StepLR", {"step_size": 4, "gamma": 0.5})),
+        (Cosine(0.3, total=19, low=0.01), ("CosineAnnealingLR", {"T_max": 19, "eta_min": 0.01})),
         (Constant(0.3, warmup=5), ("LinearLR", {"start_factor": 1 / 6, "total_iters": 5})),
     ],
 )
@@ -78,10 +78,10 @@ def test_schedules_are_pytorchs(ours, theirs):
 
 
 def test_a_schedule_sets_the_rate_of_every_update():
-    recorder, schedule = Recorder(), Step(0.1, 3, 0.5)
+    recorder, schedule = Recorder(), Step(0.1, every=3, factor=0.5)
     run_of([schedule, recorder], epochs=2).run()
     assert recorder.rates == [0.1 * 0.5 ** (update // 3) for update in range(6)]
-    assert Cosine(1.0, 10).rate(10) == Cosine(1.0, 10).rate(99) == 0
+    assert Cosine(1.0, total=10).rate(10) == Cosine(1.0, total=10).rate(99) == 0
 
 
 def test_on_plateau_lowers_the_rate():
@@ -108,11 +108,11 @@ def test_on_plateau_does_not_raise_a_rate_below_its_floor():
     ("make", "message"),
     [
         (lambda: Constant(0), "lr: expected a positive number"),
-        (lambda: Constant(1, -1), "warmup: expected an integer of at least 1"),
-        (lambda: Step(0.1, 0), "every: expected an integer"),
-        (lambda: Step(0.1, 1, 0), "factor: expected a positive number"),
-        (lambda: Cosine(0.1, 0), "total: expected an integer"),
-        (lambda: Cosine(0.1, 1, -1), "low: expected a finite number"),
+        (lambda: Constant(1, warmup=-1), "warmup: expected an integer of at least 1"),
+        (lambda: Step(0.1, every=0), "every: expected an integer"),
+        (lambda: Step(0.1, every=1, factor=0), "factor: expected a positive number"),
+        (lambda: Cosine(0.1, total=0), "total: expected an integer"),
+        (lambda: Cosine(0.1, total=1, low=-1), "low: expected a finite number"),
         (lambda: OnPlateau(1.0), "factor: expected .* below 1"),
         (lambda: OnPlateau(patience=0), "patience: expected an integer"),
         (lambda: EarlyStopping(0), "patience: expected an integer"),
@@ -208,7 +208,7 @@ def test_any_callback_can_stop_a_run():
 
 def everything(path):
     return [
-        OneCycle(0.05, 18),
+        OneCycle(0.05, total=18),
         OnPlateau(0.5, patience=1),
         Checkpoint(path, updates=1),  # not last in the list: it is told last all the same
         KeepBest(),

@@ -29,7 +29,7 @@ OFF = {"loss": cross_entropy, "progress": False}
 def batches(n=17, seed=3):
     draw = np.random.default_rng(4)
     x = [draw.integers(0, K, T) for T in draw.integers(2, 9, n)]
-    return Batches(x, [one[::-1].copy() for one in x], batch=4, seed=seed)
+    return Batches(x, [one[::-1].copy() for one in x], batch_size=4, seed=seed)
 
 
 def made(seed=0, lr=0.02):
@@ -74,10 +74,10 @@ def losses_of(callback, seed, epochs=4, lr=0.02):
         lambda: KeepBest(min_delta=0.2),
         lambda: OnPlateau(0.5, patience=1, min_delta=0.5),
         lambda: Constant(0.02, warmup=5),
-        lambda: Step(0.02, 3),
+        lambda: Step(0.02, every=3),
         lambda: Cosine(0.05),
         lambda: OneCycle(0.05),
-        lambda: OneCycle(0.05, 20),
+        lambda: OneCycle(0.05, total=20),
         Counter,
     ],
 )
@@ -168,9 +168,9 @@ def test_a_run_in_pieces_is_the_run(data, options, pieces):
     "schedule",
     [
         lambda: Constant(0.02, warmup=7),
-        lambda: Step(0.02, 7, 0.5),
-        lambda: Cosine(0.02, 20),
-        lambda: OneCycle(0.02, 20),
+        lambda: Step(0.02, every=7, factor=0.5),
+        lambda: Cosine(0.02, total=20),
+        lambda: OneCycle(0.02, total=20),
     ],
 )
 def test_schedules_of_a_run_in_pieces_go_on(schedule):
@@ -180,10 +180,10 @@ def test_schedules_of_a_run_in_pieces_go_on(schedule):
 
 def test_a_schedule_as_long_as_the_run_begins_with_it():
     _, _, _, rates = in_pieces(batches(), [2, 2], lambda: [Cosine(0.1)])
-    assert rates[:10] == rates[10:] == [Cosine(0.1, 10).rate(update) for update in range(10)]
+    assert rates[:10] == rates[10:] == [Cosine(0.1, total=10).rate(update) for update in range(10)]
 
 
-@pytest.mark.parametrize("make", [lambda: Cosine(0.1, 10), lambda: OneCycle(0.1, 10)])
+@pytest.mark.parametrize("make", [lambda: Cosine(0.1, total=10), lambda: OneCycle(0.1, total=10)])
 def test_a_schedule_that_ended_before_a_run_begins_anew(make):
     _, _, _, rates = in_pieces(batches(), [1, 1, 2], lambda: [make()])
     assert rates == [make().rate(update % 10) for update in range(20)]

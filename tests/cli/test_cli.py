@@ -23,7 +23,18 @@ from support.commands import numbers as numbers_of
 from support.commands import rows, runner, steady, stopper
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 40
-SMALL = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--steps", "16", "--epochs", "3"]
+SMALL = [
+    "--hidden-size",
+    "12",
+    "--embedding",
+    "6",
+    "--batch-size",
+    "4",
+    "--steps",
+    "16",
+    "--epochs",
+    "3",
+]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(crnn.__file__).parents[1])}
 FILES = ["checkpoint.npz", "history.csv", "loss.png", "samples.txt"]
 
@@ -75,7 +86,7 @@ def test_a_run_leaves_its_folder(run, text, tmp_path):
     assert first["python"] == platform.python_version()
     assert first["crnn"] == crnn.__version__
     assert (first["text"], first["characters"], first["symbols"]) == ("text.txt", "2040", "14")
-    assert (first["seed"], first["cell"], first["hidden"]) == ("5", "lstm", "12")
+    assert (first["seed"], first["cell"], first["hidden_size"]) == ("5", "lstm", "12")
     assert first["peak_lr"] == "0.006"
     assert float(first["lr"]) < 0.006
     for name in ("", "val_"):
@@ -92,7 +103,7 @@ def test_a_run_leaves_its_folder(run, text, tmp_path):
 def test_every_cell_trains_and_samples(run, text, tmp_path, cell):
     code, _, _ = run("train", text, "-o", tmp_path, *SMALL, "--cell", cell, "--layers", 2)
     assert code == 0
-    sample = ("sample", tmp_path, "--prime", "the ", "--length", 40, "--seed", 1)
+    sample = ("sample", tmp_path, "--prime", "the ", "--max-steps", 40, "--seed", 1)
     code, out, err = run(*sample, "--temperature", 0.5)
     assert (code, err) == (0, "")
     assert out.startswith("the ")
@@ -121,7 +132,9 @@ def test_lines_are_invented_and_counted(run, tmp_path):
 def test_the_share_of_new_lines_is_right(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("a\nb\n\n c \n", encoding="utf-8")
-    one = CharRun(tmp_path / "run", Source(path=str(path)), Settings(hidden=4, lines=True, batch=2))
+    one = CharRun(
+        tmp_path / "run", Source(path=str(path)), Settings(hidden_size=4, lines=True, batch_size=2)
+    )
     one.model.invent = lambda *a, **k: ["a", "b", "x", "x", "xy"]
     said, samples = one._lines()
     assert said[0] == "temperature 0.5: of 5 lines invented, 60.0% are new, 80.0% distinct"
@@ -131,9 +144,9 @@ def test_the_share_of_new_lines_is_right(tmp_path):
 def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(run_module, "carry_out", lambda run: begun.append(run) or 0)
-    assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden", 8) == (0, "", "")
+    assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden-size", 8) == (0, "", "")
     (one,) = begun
-    assert one.settings == Settings(lines=True, hidden=8, embedding=32, batch=16)
+    assert one.settings == Settings(lines=True, hidden_size=8, embedding=32, batch_size=16)
     assert one.data == crnn.data.corpus("dinosaurs")
 
 
@@ -146,7 +159,14 @@ def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
     assert demo.settings == train.settings == Settings()
     assert demo.source == train.source
     assert demo.settings.cell == "lstm"
-    values = {"hidden": 256, "batch": 32, "steps": 64, "lr": 6e-3, "clip": 1.0, "epochs": 12}
+    values = {
+        "hidden_size": 256,
+        "batch_size": 32,
+        "steps": 64,
+        "lr": 6e-3,
+        "clip_norm": 1.0,
+        "epochs": 12,
+    }
     assert values.items() <= vars(demo.settings).items()
     assert demo.trainer._tbptt == (64, 64)
     assert demo.trainer.data.x.shape == (32, (len(demo.data) * 9 // 10 - 1) // 32)
@@ -232,7 +252,7 @@ def wait_for(path, process, seconds=60):
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for another process on Windows")
 def test_a_real_ctrl_c_and_a_real_resume(run, text, tmp_path):
-    long = ["--hidden", "24", "--batch", "2", "--steps", "4", "--epochs", "2"]
+    long = ["--hidden-size", "24", "--batch-size", "2", "--steps", "4", "--epochs", "2"]
     assert run("train", text, "-o", tmp_path / "whole", *long)[0] == 0
     parts = tmp_path / "parts"
     command = [sys.executable, "-m", "crnn.cli", "train", text, "-o", str(parts), *long]
@@ -355,7 +375,7 @@ def broken(tmp_path):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "checkpoint.npz").write_bytes(b"PK")
     (tmp_path / "nothing").mkdir()
-    CharModel.for_text("abc", hidden=4, seed=1).save(tmp_path / "model")
+    CharModel.for_text("abc", hidden_size=4, seed=1).save(tmp_path / "model")
     return tmp_path
 
 
@@ -380,8 +400,8 @@ def broken(tmp_path):
             "crnn train: error: argument --cell: expected gru|janet|lstm|rnn, got 'mlp'",
         ),
         (
-            "train good.txt -o out --hidden 0",
-            "crnn train: error: argument --hidden: expected an integer of at least 1, got '0'",
+            "train good.txt -o out --hidden-size 0",
+            "crnn train: error: argument --hidden-size: expected an integer of at least 1, got '0'",
         ),
         (
             "train good.txt -o out --embedding -1",
@@ -399,7 +419,7 @@ def broken(tmp_path):
             "train good.txt -o out --seed 18446744073709551616",
             "crnn train: error: argument --seed: expected an integer from 0 to 184467",
         ),
-        ("train good.txt -o out --hidden 999999999", "crnn: error: "),
+        ("train good.txt -o out --hidden-size 999999999", "crnn: error: "),
         ("train -o nothing --resume", "crnn: error: nothing: no checkpoint.npz in this directory"),
         ("train -o none --resume", "crnn: error: none: no checkpoint.npz in this directory"),
         ("train -o damaged --resume", "crnn: error: damaged/checkpoint.npz: cannot be read: "),
@@ -413,8 +433,11 @@ def broken(tmp_path):
             "sample model --prime X",
             "crnn: error: text: expected symbols of the vocabulary, got 'X'",
         ),
-        ("sample model --temperature -1", "crnn: error: temperature: expected a finite number"),
-        ("sample model --length -1", "crnn: error: length: expected at least 0, got -1"),
+        (
+            "sample model --temperature -1",
+            "crnn sample: error: argument --temperature: expected a positive number",
+        ),
+        ("sample model --max-steps -1", "crnn: error: max_steps: expected at least 0, got -1"),
         (
             "sample model --seed x",
             "crnn sample: error: argument --seed: expected an integer from 0 to",
@@ -433,7 +456,7 @@ def test_errors_are_one_line(run, broken, monkeypatch, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden", "13"], "hidden: a run is resumed as it began, with 12, got 13"),
+        (["--hidden-size", "13"], "hidden_size: a run is resumed as it began, with 12, got 13"),
         (["--lines"], "lines: a run is resumed as it began, with False, got True"),
         (["--cell", "gru"], "cell: a run is resumed as it began, with 'lstm', got 'gru'"),
         (["--corpus", "pydoc"], "corpus pydoc: expected the text that the run began with"),
@@ -448,7 +471,9 @@ def test_a_run_is_resumed_as_it_began(run, text, tmp_path, options, message):
 
 
 def test_training_that_comes_to_nothing_says_so(run, text, tmp_path):
-    code, _, err = run("train", text, "-o", tmp_path / "run", *SMALL, "--lr", 1e38, "--clip", 1e38)
+    code, _, err = run(
+        "train", text, "-o", tmp_path / "run", *SMALL, "--lr", 1e38, "--clip-norm", 1e38
+    )
     assert code == 2
     assert err.startswith("crnn: error: ")
     assert len(err.splitlines()) == 1

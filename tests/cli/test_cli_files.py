@@ -21,7 +21,7 @@ from support.commands import runner, stopper
 
 TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 20
 PAIRS = "".join(f"{'ab' * (n % 5 + 1)}{n}\t{n}{'ba' * (n % 5 + 1)}\n" for n in range(30))
-SMALL = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--epochs", "3"]
+SMALL = ["--hidden-size", "8", "--embedding", "4", "--batch-size", "4", "--epochs", "3"]
 STEPS = ["--steps", "8"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of other kinds are others there")
@@ -94,11 +94,15 @@ WHOLE = (0, -1, 1.0, 1.5, math.nan, math.inf, "1", None, True, [1], {}, 10**30)
 REAL = (0, -1.0, math.nan, math.inf, "1", None, True, [1], {})
 FLAG = (1, "yes", None, [], 0.0)
 LIES = [
-    *((name, value) for name in ("hidden", "layers", "epochs", "batch") for value in WHOLE),
+    *(
+        (name, value)
+        for name in ("hidden_size", "layers", "epochs", "batch_size")
+        for value in WHOLE
+    ),
     *(("seed", value) for value in WHOLE[1:]),
-    *((name, 10**7) for name in ("hidden", "layers", "embedding", "batch")),
-    *((name, 2**62) for name in ("hidden", "layers", "embedding", "batch")),
-    *((name, value) for name in ("lr", "clip") for value in REAL),
+    *((name, 10**7) for name in ("hidden_size", "layers", "embedding", "batch_size")),
+    *((name, 2**62) for name in ("hidden_size", "layers", "embedding", "batch_size")),
+    *((name, value) for name in ("lr", "clip_norm") for value in REAL),
     *(("embedding", value) for value in (-1, 1.0, "1", True, [1], 5)),
     *(("cell", value) for value in ("mlp", "gru ", 1, None, [], "rnn", "janet")),
     *((name, 2) for name in ("layers", "epochs")),
@@ -108,7 +112,7 @@ LIES = [
 CHARACTERS = [
     *(("steps", value) for value in (*WHOLE, 4)),
     *(("lines", value) for value in (*FLAG, True)),
-    *(("clip", value) for value in (0.5,)),
+    *(("clip_norm", value) for value in (0.5,)),
 ]
 TRANSLATIONS = [
     *(("min_count", value) for value in WHOLE),
@@ -129,9 +133,9 @@ def test_settings_that_lie_are_one_line(run, begun, tmp_path, monkeypatch, name,
     folder = lying(begun, tmp_path, name, ("settings", lie[0]), lie[1])
     before = (folder / "checkpoint.npz").read_bytes()
     possible = [
-        ("clip", 0.5),
-        ("batch", 10**7),
-        ("batch", 2**62),
+        ("clip_norm", 0.5),
+        ("batch_size", 10**7),
+        ("batch_size", 2**62),
         ("steps", 4),
         ("min_count", 10**30),
     ]
@@ -187,12 +191,14 @@ def test_the_folders_that_do_not_lie_are_resumed(run, begun, tmp_path):
 
 def test_a_setting_that_the_model_shows_may_be_written_either_way(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    one = CharRun(tmp_path / "run", Source(str(tmp_path / "text.txt")), Settings(hidden=4, batch=2))
+    one = CharRun(
+        tmp_path / "run", Source(str(tmp_path / "text.txt")), Settings(hidden_size=4, batch_size=2)
+    )
     made = CharRun.made_of(one.model)
     one.settings.check_made(made)
-    Settings(hidden=4, embedding=4).check_made(made)
+    Settings(hidden_size=4, embedding=4).check_made(made)
     with pytest.raises(ValueError, match="embedding: expected 4"):
-        Settings(hidden=4, embedding=0).check_made(made)
+        Settings(hidden_size=4, embedding=0).check_made(made)
 
 
 @pytest.mark.parametrize("attention", [None, "dot", "general", "additive"])
@@ -200,7 +206,7 @@ def test_a_setting_that_the_model_shows_may_be_written_either_way(tmp_path):
 def test_the_settings_of_a_translator_are_seen_in_it(tmp_path, attention, layers, bidirectional):
     (tmp_path / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
     settings = TranslatorSettings(
-        hidden=4, embedding=3, layers=layers, bidirectional=bidirectional, attention=attention
+        hidden_size=4, embedding=3, layers=layers, bidirectional=bidirectional, attention=attention
     )
     source = TranslatorRun.source_class(str(tmp_path / "pairs.tsv"))
     one = TranslatorRun(tmp_path / "run", source, settings)
@@ -267,7 +273,7 @@ def test_the_demo_does_not_overwrite_an_unfinished_run(run, begun):
 
 
 def test_a_model_without_a_run_is_no_unfinished_run(run, begun, tmp_path):
-    CharModel.for_text("abc", hidden=4).save(tmp_path / "run")
+    CharModel.for_text("abc", hidden_size=4).save(tmp_path / "run")
     code, _, _ = run("train", begun / "text.txt", *SMALL, *STEPS, "-o", tmp_path / "run")
     assert code == 0
 
@@ -307,7 +313,7 @@ def history():
     [
         lambda: crnn.save("", crnn.RNN(2, 3)),
         lambda: crnn.load(""),
-        lambda: CharModel.for_text("abc", hidden=4).save(""),
+        lambda: CharModel.for_text("abc", hidden_size=4).save(""),
         lambda: CharModel.load(""),
         lambda: Translator.load(""),
         lambda: Vocabulary("abc").save(""),

@@ -20,7 +20,18 @@ from support.commands import numbers, rows, runner, steady, stopper
 rng = np.random.default_rng(0)
 TEXTS = ["".join(rng.choice(list("añc"), length)) for length in rng.integers(1, 6, 150)]
 PAIRS = [(text, text[::-1].upper()) for text in TEXTS]
-SMALL = ["--hidden", "16", "--embedding", "8", "--batch", "10", "--epochs", "2", "--lr", "0.02"]
+SMALL = [
+    "--hidden-size",
+    "16",
+    "--embedding",
+    "8",
+    "--batch-size",
+    "10",
+    "--epochs",
+    "2",
+    "--lr",
+    "0.02",
+]
 FILES = ["checkpoint.npz", "held-out.tsv", "history.csv", "loss.png"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(crnn.__file__).parents[1])}
 
@@ -56,7 +67,7 @@ def reads(monkeypatch):
 def folder(tmp_path_factory):
     """Of a translator that has learned nothing."""
     folder = tmp_path_factory.mktemp("translator")
-    Translator.for_pairs(PAIRS, hidden=6, embedding=4, seed=1).save(folder)
+    Translator.for_pairs(PAIRS, hidden_size=6, embedding=4, seed=1).save(folder)
     return folder
 
 
@@ -201,7 +212,7 @@ def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden", "17"], "hidden: a run is resumed as it began, with 16, got 17"),
+        (["--hidden-size", "17"], "hidden_size: a run is resumed as it began, with 16, got 17"),
         (["--words"], "words: a run is resumed as it began, with False, got True"),
         (["--attention", "none"], "attention: a run is resumed as it began, with 'additive', got"),
         (["other.tsv"], "other.tsv: expected the file that the run began with"),
@@ -311,8 +322,8 @@ def broken(tmp_path):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "checkpoint.npz").write_bytes(b"PK")
-    CharModel.for_text("abc", hidden=4, seed=1).save(tmp_path / "characters")
-    Translator.for_pairs(PAIRS, hidden=4, embedding=4, attention=None).save(tmp_path / "blind")
+    CharModel.for_text("abc", hidden_size=4, seed=1).save(tmp_path / "characters")
+    Translator.for_pairs(PAIRS, hidden_size=4, embedding=4, attention=None).save(tmp_path / "blind")
     return tmp_path
 
 
@@ -386,7 +397,7 @@ def test_pictures_need_matplotlib(run, reads, folder, tmp_path, monkeypatch):
 
 
 def test_training_that_comes_to_nothing_says_so(run, pairs, tmp_path):
-    options = ["--lr", "1e38", "--clip", "1e38"]
+    options = ["--lr", "1e38", "--clip-norm", "1e38"]
     code, _, err = run("translate", "train", pairs, "-o", tmp_path / "run", *SMALL, *options)
     assert code == 2
     assert err.startswith("crnn: error: ")

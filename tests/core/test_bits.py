@@ -370,7 +370,7 @@ def test_steps_of_a_stream_are_forward(kind, symbols, dtype, isa):
 @every_cell
 def test_what_a_stream_starts_from(kind, dtype):
     layer, x, state = task(kind, (4, 3, 5, 17), dtype)
-    stream, zero = layer.stream(batch=4), layer.stream(4)
+    stream, zero = layer.stream(batch_size=4), layer.stream(4)
     assert not any(part.any() for part in leaves(stream.state).values())
     first = [stream.step(x[:, t]) for t in range(3)]
     given = copied(stream.state)

@@ -16,7 +16,7 @@ import pytest
 
 import crnn
 import crnn._core as _core
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.seq2seq import fused
 from crnn.seq2seq.encoding import encode
 from support.comparing import assert_same_bits
@@ -359,7 +359,7 @@ def test_a_search_that_a_generation_uses_is_not_used_twice():
         crnn.GRU(8, 64, seed=1), crnn.GRU(8, 64, seed=2), source_symbols=K, target_symbols=K, seed=3
     )
     source = np.random.default_rng(0).integers(0, K, (rows, 5))
-    encoding = encode(model, source, None, Given(training=False), False)
+    encoding = encode(model, source, None, ForwardOptions(training=False), False)
     search, start, refused = _core.Search(rows, K, 4000), np.zeros(rows, np.int64), []
 
     def use():

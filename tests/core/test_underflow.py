@@ -110,9 +110,9 @@ def test_scaling():
     with raising():
         scaler = Standardizer().fit(x)
         z = scaler.transform(x)
-        scaler.inverse(z)
+        scaler.inverse_transform(z)
         scaler.transform(small)
-        scaler.inverse(small)
+        scaler.inverse_transform(small)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -185,7 +185,7 @@ def test_wrong_numbers(numbers, message):
 
 
 def test_streams_go_on_row_by_row():
-    streams = TextStreams(np.arange(11), batch=3)
+    streams = TextStreams(np.arange(11), batch_size=3)
     ((x, target),) = streams
     np.testing.assert_array_equal(x, [[0, 1, 2], [3, 4, 5], [6, 7, 8]])
     np.testing.assert_array_equal(target, x + 1)
@@ -196,7 +196,7 @@ def test_streams_go_on_row_by_row():
 
 def test_streams_do_not_copy_the_text():
     text = np.arange(100)
-    ((x, target),) = TextStreams(text, batch=4)
+    ((x, target),) = TextStreams(text, batch_size=4)
     assert np.shares_memory(x, text)
     assert np.shares_memory(target, text)
 
@@ -204,10 +204,10 @@ def test_streams_do_not_copy_the_text():
 @pytest.mark.parametrize(
     ("text", "batch", "message"),
     [
-        (np.arange(3), 3, "symbols: expected more than 3 for a batch of 3, got 3"),
+        (np.arange(3), 3, "symbols: expected more than batch_size=3, got 3"),
         (np.zeros((2, 2), int), 1, r"symbols: expected integers \(N,\), got int64 of shape"),
         (np.zeros(4), 1, r"symbols: expected integers \(N,\), got float64"),
-        (np.arange(3), 0, "batch: expected an integer of at least 1"),
+        (np.arange(3), 0, "batch_size: expected an integer of at least 1"),
     ],
 )
 def test_wrong_streams(text, batch, message):
@@ -255,7 +255,7 @@ def test_the_order_of_lines_is_a_function_of_seed_and_epoch():
         ([], 1, "lines: expected at least one, got none"),
         (["a\nb"], 1, r"lines: expected none that contains start .* got 'a\\nb'"),
         (["x"], 1, "text: expected symbols of the vocabulary, got 'x'"),
-        (["a"], 0, "batch: expected an integer of at least 1"),
+        (["a"], 0, "batch_size: expected an integer of at least 1"),
     ],
 )
 def test_wrong_lines(lines, batch, message):

@@ -88,7 +88,12 @@ def test_an_epoch_has_its_order_and_a_seed_its_epochs():
         (([[1]], []), {}, ValueError, "targets: expected 1, one for each source, got 0"),
         (([[1.5]], [[1]]), {}, ValueError, r"sources: expected arrays \(T,\) of integers, got fl"),
         (([[1]], [[[1]]]), {}, ValueError, r"targets: .* got int64 of shape \(1, 1\)"),
-        (([[1]], [[1]]), {"batch": 0}, ValueError, "batch: expected an integer of at least 1"),
+        (
+            ([[1]], [[1]]),
+            {"batch_size": 0},
+            ValueError,
+            "batch_size: expected an integer of at least 1",
+        ),
         (([[1]], [[1]]), {"stop": -1}, ValueError, "stop: expected an integer from 0"),
         (([[1]], [[1]]), {"start": None}, TypeError, "start: expected an integer from 0"),
         (([[1]], [[1]]), {"seed": -1}, ValueError, "seed: "),

@@ -19,12 +19,12 @@ values = st.floats(-1e6, 1e6)
 def test_what_was_transformed_comes_back(x):
     scaler = Standardizer().fit(x)
     there = scaler.transform(x)
-    np.testing.assert_allclose(scaler.inverse(there), x, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(scaler.inverse_transform(there), x, rtol=1e-9, atol=1e-9)
     rows = x.reshape(-1, x.shape[-1])
-    np.testing.assert_allclose(scaler.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(scaler.mean_, rows.mean(axis=0), rtol=1e-9, atol=1e-9)
     spread = rows.std(axis=0)
     varied = spread > 1e-6 * np.abs(rows).max(initial=1)
-    np.testing.assert_allclose(scaler.scale[varied], spread[varied], rtol=1e-6)
+    np.testing.assert_allclose(scaler.scale_[varied], spread[varied], rtol=1e-6)
     flat = there.reshape(rows.shape)[:, varied]
     np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(flat.std(axis=0), 1, rtol=1e-6)
@@ -34,9 +34,9 @@ def test_what_was_transformed_comes_back(x):
 def test_a_constant_feature_becomes_zero(value):
     x = np.column_stack([np.full(7, value), np.arange(7.0)])
     scaler = Standardizer().fit(x)
-    assert (scaler.mean[0], scaler.scale[0]) == (value, 1)
+    assert (scaler.mean_[0], scaler.scale_[0]) == (value, 1)
     assert not scaler.transform(x)[:, 0].any()
-    np.testing.assert_array_equal(scaler.inverse(scaler.transform(x))[:, 0], value)
+    np.testing.assert_array_equal(scaler.inverse_transform(scaler.transform(x))[:, 0], value)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -50,7 +50,7 @@ def test_features_that_vary_by_rounding_alone_count_as_constant(dtype, N, mean):
     center = given[:2].mean(axis=0)  # of two numbers: exact to one rounding
     variance, eps = ((given[:2] - center) ** 2).mean(axis=0), np.finfo(np.float64).eps
     bound = N * eps * variance + (N * center * eps) ** 2  # scikit-learn's
-    scale = Standardizer().fit(x).scale
+    scale = Standardizer().fit(x).scale_
     constant, varied = variance < 0.3 * bound, variance > 3 * bound
     assert constant.sum() > 3
     assert varied.sum() > 3
@@ -67,7 +67,7 @@ def test_a_nearly_constant_feature_is_not_blown_up(listed):
     x[::3, 0] = 0.1 + 0.2  # the next number
     x[4] = np.nan
     scaler = Standardizer().fit(list(x[:, None]) if listed else x)
-    assert scaler.scale[0] == 1
+    assert scaler.scale_[0] == 1
     assert np.abs(scaler.transform([[0.31, 0.0]])[0, 0]) < 0.02
 
 
@@ -85,16 +85,16 @@ def test_missing_values_are_left_out():
         warnings.simplefilter("error")
         scaler = Standardizer().fit(x)
         there = scaler.transform(x)
-    np.testing.assert_allclose(scaler.mean, [3, 20])
-    np.testing.assert_allclose(scaler.scale, [np.sqrt(8 / 3), np.sqrt(200 / 3)])
+    np.testing.assert_allclose(scaler.mean_, [3, 20])
+    np.testing.assert_allclose(scaler.scale_, [np.sqrt(8 / 3), np.sqrt(200 / 3)])
     np.testing.assert_array_equal(np.isnan(there), np.isnan(x))
 
 
 def test_sequences_of_different_lengths_count_by_their_steps():
     parts = [np.random.default_rng(n).normal(3, 2, (n, 2)) for n in (1, 5, 30, 0)]
     one, whole = Standardizer().fit(parts), Standardizer().fit(np.concatenate(parts))
-    np.testing.assert_allclose(one.mean, whole.mean)
-    np.testing.assert_allclose(one.scale, whole.scale)
+    np.testing.assert_allclose(one.mean_, whole.mean_)
+    np.testing.assert_allclose(one.scale_, whole.scale_)
 
 
 def test_a_file_is_looked_at_in_parts(monkeypatch):
@@ -112,8 +112,8 @@ def test_a_file_is_looked_at_in_parts(monkeypatch):
     scaler = Standardizer().fit(x)
     assert max(largest) <= 20
     rows = x.reshape(-1, 3).astype(np.float64)
-    np.testing.assert_allclose(scaler.mean, rows.mean(axis=0))
-    np.testing.assert_allclose(scaler.scale, rows.std(axis=0))
+    np.testing.assert_allclose(scaler.mean_, rows.mean(axis=0))
+    np.testing.assert_allclose(scaler.scale_, rows.std(axis=0))
 
 
 def test_columns_alone():
@@ -121,8 +121,10 @@ def test_columns_alone():
     scaler = Standardizer().fit(x)
     there = scaler.transform(x)
     np.testing.assert_array_equal(scaler.transform(x[:, [2, 0]], columns=[2, 0]), there[:, [2, 0]])
-    np.testing.assert_allclose(scaler.inverse(there[:, 1], columns=1), x[:, 1])
-    np.testing.assert_allclose(scaler.inverse(there[None, :, 1:2], columns=1), x[None, :, 1:2])
+    np.testing.assert_allclose(scaler.inverse_transform(there[:, 1], columns=1), x[:, 1])
+    np.testing.assert_allclose(
+        scaler.inverse_transform(there[None, :, 1:2], columns=1), x[None, :, 1:2]
+    )
 
 
 def test_types_and_shapes():
@@ -143,7 +145,7 @@ def test_it_goes_through_json():
 
 
 def test_nothing_is_transformed_before_fit():
-    for call in ("transform", "inverse"):
+    for call in ("transform", "inverse_transform"):
         with pytest.raises(RuntimeError, match="expected a call of fit before this one"):
             getattr(Standardizer(), call)(np.ones(3))
     with pytest.raises(RuntimeError, match="expected a call of fit before this one"):

@@ -16,7 +16,7 @@ def test_every_step_comes_once_and_rows_go_on(N, batch, steps, features):
     if batch > N:
         return
     x = np.arange(float(N)) if features is None else np.arange(float(N * features)).reshape(N, -1)
-    streams = Streams(x, 2 * x, batch=batch, steps=steps)
+    streams = Streams(x, 2 * x, batch_size=batch, steps=steps)
     items = list(streams)
     assert len(items) == len(streams)
     rows = [np.concatenate([item[0][b] for item in items]) for b in range(batch)]
@@ -36,7 +36,7 @@ def test_every_step_comes_once_and_rows_go_on(N, batch, steps, features):
 def test_without_a_target_the_next_step_is_predicted(N, batch, steps):
     if batch >= N:
         return
-    for x, target in Streams(np.arange(N), batch=batch, steps=steps):
+    for x, target in Streams(np.arange(N), batch_size=batch, steps=steps):
         assert x.dtype.kind == "i"
         assert x.ndim == 2  # symbols
         np.testing.assert_array_equal(target, x + 1)
@@ -44,7 +44,7 @@ def test_without_a_target_the_next_step_is_predicted(N, batch, steps):
 
 def test_one_item_is_what_text_streams_give():
     text = np.arange(50) % 7
-    ((x, target),), ((x2, target2),) = Streams(text, batch=4), TextStreams(text, 4)
+    ((x, target),), ((x2, target2),) = Streams(text, batch_size=4), TextStreams(text, 4)
     np.testing.assert_array_equal(x, x2)
     np.testing.assert_array_equal(target, target2)
 
@@ -52,7 +52,9 @@ def test_one_item_is_what_text_streams_give():
 def test_what_belongs_to_each_step():
     N = 11
     mask, resets, weights = np.arange(N) % 3 > 0, np.arange(N) % 5 == 0, np.arange(N) / 2
-    streams = Streams(np.arange(N), batch=2, steps=2, mask=mask, resets=resets, weights=weights)
+    streams = Streams(
+        np.arange(N), batch_size=2, steps=2, mask=mask, resets=resets, weights=weights
+    )
     for x, _, lengths, extras in streams:
         assert lengths is None
         np.testing.assert_array_equal(extras["mask"], x % 3 > 0)
@@ -72,7 +74,7 @@ def file(tmp_path):
 
 
 def test_a_file_is_not_read_before_its_turn(file):
-    for x, target in Streams(file, file[:, 0], batch=16, steps=100):
+    for x, target in Streams(file, file[:, 0], batch_size=16, steps=100):
         assert np.shares_memory(x, file)
         assert np.shares_memory(target, file)
         assert (x[0] == 1).all()
@@ -87,22 +89,26 @@ def test_a_file_is_not_read_before_its_turn(file):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((np.ones(3),), {"batch": 3}, "x: expected N of at least 4, got 3"),
-        ((np.ones(2), np.ones(2)), {"batch": 3}, "x: expected N of at least 3, got 2"),
+        ((np.ones(3),), {"batch_size": 3}, "x: expected N of at least 4, got 3"),
+        ((np.ones(2), np.ones(2)), {"batch_size": 3}, "x: expected N of at least 3, got 2"),
         (
             (np.ones(3), np.ones(2)),
-            {"batch": 1},
+            {"batch_size": 1},
             "target: expected N=3 steps, as the series, got 2",
         ),
         (
             (np.array("ab"),),
-            {"batch": 1},
+            {"batch_size": 1},
             r"x: expected numbers \(N, F\) or \(N,\), got <U2 of sha",
         ),
-        ((["ab", "c"],), {"batch": 1}, r"x: expected numbers \(N, F\) or \(N,\), got <U2"),
-        ((np.ones(3),), {"batch": 0}, "batch: expected an integer of at least 1"),
-        ((np.ones(3),), {"batch": 1, "steps": 0}, "steps: expected an integer of at least 1"),
-        ((np.ones(3),), {"batch": 1, "mask": [True]}, r"mask: expected shape \(N,\)=\(3,\), got"),
+        ((["ab", "c"],), {"batch_size": 1}, r"x: expected numbers \(N, F\) or \(N,\), got <U2"),
+        ((np.ones(3),), {"batch_size": 0}, "batch_size: expected an integer of at least 1"),
+        ((np.ones(3),), {"batch_size": 1, "steps": 0}, "steps: expected an integer of at least 1"),
+        (
+            (np.ones(3),),
+            {"batch_size": 1, "mask": [True]},
+            r"mask: expected shape \(N,\)=\(3,\), got",
+        ),
     ],
 )
 def test_wrong_streams(arguments, options, message):
@@ -115,7 +121,7 @@ def test_streams_train():
     model = crnn.Sequential([crnn.GRU(1, 8, seed=0), crnn.Dense(8, 1, seed=1)])
     history = crnn.fit(
         model,
-        Streams(Standardizer().fit(wave).transform(wave), batch=4, steps=20),
+        Streams(Standardizer().fit(wave).transform(wave), batch_size=4, steps=20),
         loss=crnn.losses.mse,
         optimizer=crnn.optim.Adam(model, lr=0.02),
         epochs=20,

@@ -308,7 +308,7 @@ def test_what_is_missing_is_told_apart_in_inputs_and_targets(file):
     np.testing.assert_array_equal(table.target, [[10], [20], [30], [0], [50]])
     assert read_csv(file(HOLES), ["a"], missing="mask").weights is None
     streams = Streams(
-        table.x, table.target, batch=1, steps=3, mask=table.mask, weights=table.weights
+        table.x, table.target, batch_size=1, steps=3, mask=table.mask, weights=table.weights
     )
     np.testing.assert_array_equal(next(iter(streams))[3]["mask"], [[False, False, False]])
 

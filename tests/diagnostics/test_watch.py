@@ -29,7 +29,7 @@ class Gradients(Callback):
         self.seen = []
 
     def on_backward(self, run):
-        assert run.walked is not None
+        assert run.update_pass is not None
         self.seen.append({name: grad.copy() for name, grad in run.model.grads.items()})
 
 
@@ -380,7 +380,7 @@ def test_a_callback_that_raises_leaves_everything_as_it_was(error):
     class Raises(Callback):
         def on_backward(self, run):
             assert any(grad.any() for grad in run.model.grads.values())
-            assert run.walked.dy.any()
+            assert run.update_pass.dy.any()
             raise error("enough")
 
     model = _stack()
@@ -393,7 +393,7 @@ def test_a_callback_that_raises_leaves_everything_as_it_was(error):
         run.run()
     assert_same_bits(model.state_dict(), before)
     assert not any(grad.any() for grad in model.grads.values())
-    assert run.walked is None
+    assert run.update_pass is None
     assert run.position.update == 0
 
 
@@ -414,7 +414,7 @@ def test_a_warning_made_an_error_leaves_everything_as_it_was():
 def test_between_updates_nothing_was_walked():
     class Looks(Callback):
         def on_update(self, run):
-            assert run.walked is None
+            assert run.update_pass is None
             assert not any(grad.any() for grad in run.model.grads.values())
 
         on_start = on_epoch = on_end = on_update

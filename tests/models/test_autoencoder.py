@@ -150,7 +150,7 @@ def test_it_learns_what_repeats():
     model = SequenceAutoencoder(*layers, 2, probability=0.0, seed=3)
     history = crnn.fit(
         model,
-        Batches(x, x, batch=20, seed=0),
+        Batches(x, x, batch_size=20, seed=0),
         loss=crnn.losses.mse,
         optimizer=crnn.optim.Adam(model, lr=1e-2, clip_norm=1.0),
         epochs=30,

@@ -25,8 +25,8 @@ WHICH = RNG.integers(0, F, 60)
 X = (np.eye(F)[WHICH] + 0.1 * RNG.normal(size=(60, F))).astype(np.float32)
 LANGUAGES = [str(language) for language in RNG.choice(list(COLOURS), 60)]
 NAMES = [COLOURS[language][which] for language, which in zip(LANGUAGES, WHICH, strict=True)]
-SMALL = {"hidden": 24, "embedding": 8, "dropout": 0.0, "seed": 1}
-QUICK = {"epochs": 30, "batch": 10, "lr": 0.02, "progress": False}
+SMALL = {"hidden_size": 24, "embedding": 8, "dropout": 0.0, "seed": 1}
+QUICK = {"epochs": 30, "batch_size": 10, "lr": 0.02, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_every_cell_can_be_stacked(cell, layers):
 
 def test_batches_go_through_everything_once():
     model = Captioner.for_captions(F, NAMES, LANGUAGES, **SMALL)
-    data, found = model.batches(X, NAMES, LANGUAGES, batch=8, seed=0), []
+    data, found = model.batches(X, NAMES, LANGUAGES, batch_size=8, seed=0), []
     assert len(data) == len(list(data)) == 8
     for (vectors, fed), target, lengths in data:
         np.testing.assert_array_equal(fed[:, 1:], target[:, :-1])
@@ -160,7 +160,7 @@ def test_files(trained, tmp_path):
     trained.save(tmp_path / "model")
     again = Captioner.load(tmp_path / "model")
     assert repr(again) == repr(trained)
-    assert (again.languages, again.max_length) == (("en", "es"), trained.max_length)
+    assert (again.languages, again.max_steps) == (("en", "es"), trained.max_steps)
     assert again.vocabulary == trained.vocabulary
     assert again.caption(X, LANGUAGES) == trained.caption(X, LANGUAGES)
 

@@ -21,8 +21,8 @@ NUMBERS = [rng.integers(0, 6, length) for length in rng.integers(1, 4, 300)]
 SPOKEN = [
     (" ".join(NAMES[digit] for digit in number), " ".join(map(str, number))) for number in NUMBERS
 ]
-SMALL = {"hidden": 24, "embedding": 12, "seed": 3}
-QUICK = {"epochs": 10, "batch": 10, "lr": 0.02, "progress": False}
+SMALL = {"hidden_size": 24, "embedding": 12, "seed": 3}
+QUICK = {"epochs": 10, "batch_size": 10, "lr": 0.02, "progress": False}
 ATTENTIONS = (None, "additive", "dot", "general")
 
 
@@ -36,12 +36,12 @@ def reverser():
 @pytest.fixture(scope="module")
 def speaker():
     model = Translator.for_pairs(SPOKEN, words=True, **SMALL)
-    model.train(SPOKEN, **QUICK | {"lr": 0.01, "held_out": 0})
+    model.train(SPOKEN, **QUICK | {"lr": 0.01, "validation_split": 0})
     return model
 
 
 def untrained(**options):
-    return Translator.for_pairs(REVERSALS, **SMALL | {"hidden": 6} | options)
+    return Translator.for_pairs(REVERSALS, **SMALL | {"hidden_size": 6} | options)
 
 
 # ----------------------------------------------------------------------------------------- making
@@ -54,7 +54,7 @@ def test_every_kind_trains_and_translates(cell, attention, bidirectional):
     options = {"cell": cell, "attention": attention, "bidirectional": bidirectional}
     model = untrained(**options, layers=2)
     before = model.evaluate(REVERSALS[:20])
-    history = model.train(REVERSALS[:40], epochs=2, batch=8, progress=False)
+    history = model.train(REVERSALS[:40], epochs=2, batch_size=8, progress=False)
     assert history.loss[1] < history.loss[0]
     assert 0 <= before <= 1
     translations = model.translate(TEXTS[:9])
@@ -78,7 +78,7 @@ def test_vocabularies_are_those_of_each_side():
     model = Translator.for_pairs([("ba", "xz"), ("cb", "y")], **SMALL)
     assert model.source == Vocabulary("abc", unknown="\ufffd")
     assert model.target == Vocabulary("\nxyz", unknown="\ufffd")
-    assert model.max_length == 4
+    assert model.max_steps == 4
     model = Translator.for_pairs(
         [("a big", "B a"), ("a  small", "A")], words=True, min_count=2, **SMALL
     )
@@ -102,7 +102,7 @@ def test_vocabularies_are_those_of_each_side():
             "min_count: expected an integer of at least 1 .* got 0",
         ),
         ({"seed": -1}, ValueError, "seed: expected None or an integer from 0"),
-        ({"hidden": 0}, ValueError, "hidden"),
+        ({"hidden_size": 0}, ValueError, "hidden_size"),
     ],
 )
 def test_wrong_options(options, error, message):
@@ -134,9 +134,9 @@ def test_vocabularies_and_network_must_fit():
         Translator(model.source, Vocabulary("abcdef"), model.network)
     with pytest.raises(
         ValueError,
-        match=r"max_length: expected an integer of at least 1 .* got 0",
+        match=r"max_steps: expected an integer of at least 1 .* got 0",
     ):
-        Translator(model.source, model.target, model.network, max_length=0)
+        Translator(model.source, model.target, model.network, max_steps=0)
 
 
 # --------------------------------------------------------------------------------------- training
@@ -166,7 +166,7 @@ def test_progress_tells_the_share_that_is_right(capfd):
 
 
 def test_nothing_need_be_held_out(capfd):
-    history = untrained().train(REVERSALS[:1], epochs=1, held_out=0)
+    history = untrained().train(REVERSALS[:1], epochs=1, validation_split=0)
     assert history.val_loss == [None]
     assert "exactly" not in capfd.readouterr().out
 
@@ -175,9 +175,9 @@ def test_what_is_held_out_is_not_trained_on():
     seen = []
 
     class Seeing(Translator):
-        def batches(self, pairs, batch=32, seed=None):
+        def batches(self, pairs, batch_size=32, seed=None):
             seen.append(pairs)
-            return super().batches(pairs, batch, seed)
+            return super().batches(pairs, batch_size, seed)
 
     model = untrained()
     Seeing(model.source, model.target, model.network).train(REVERSALS, **QUICK | {"epochs": 1})
@@ -188,7 +188,11 @@ def test_what_is_held_out_is_not_trained_on():
 @pytest.mark.parametrize(
     ("pairs", "options", "message"),
     [
-        (REVERSALS, {"held_out": 1}, "held_out: expected a share from 0 to below 1, got 1"),
+        (
+            REVERSALS,
+            {"validation_split": 1},
+            "validation_split: expected a share from 0 to below 1, got 1",
+        ),
         (REVERSALS[:1], {}, "pairs: expected at least two, to hold one out, got 1"),
         ([], {}, "pairs: expected at least two, to hold one out, got 0"),
         (
@@ -198,8 +202,8 @@ def test_what_is_held_out_is_not_trained_on():
         ),
         (
             REVERSALS,
-            {"batch": 0},
-            "batch: expected an integer of at least 1 .* got 0",
+            {"batch_size": 0},
+            "batch_size: expected an integer of at least 1 .* got 0",
         ),
         (REVERSALS, {"lr": 0}, "lr: expected a positive number, got 0"),
     ],
@@ -219,8 +223,8 @@ def test_texts_keep_their_places_in_any_batch(reverser):
     texts = [*TEXTS[:30], "", "  ", *TEXTS[30:40]]
     one_by_one = [reverser.translate([text])[0] for text in texts]
     assert one_by_one[30:32] == ["", ""]
-    for batch in (1, 7, 64):
-        assert reverser.translate(texts, batch=batch) == one_by_one
+    for batch_size in (1, 7, 64):
+        assert reverser.translate(texts, batch_size=batch_size) == one_by_one
     assert reverser.translate([]) == []
 
 
@@ -240,7 +244,7 @@ def test_rare_words_teach_the_unknown_one():
 
 
 def test_a_translation_has_an_end(reverser):
-    cut = Translator(reverser.source, reverser.target, reverser.network, max_length=3)
+    cut = Translator(reverser.source, reverser.target, reverser.network, max_steps=3)
     assert cut.translate(["abcd", "ab"]) == ["dcb", "ba"]
     assert cut.attention("abcd").target == ["d", "c", "b"]
     assert max(map(len, untrained().translate(TEXTS[:50]))) <= 8
@@ -274,7 +278,7 @@ def score_of(model, texts, translations):
         ([1], {}, TypeError, "texts: expected strings, got 1"),
         (["a\nb"], {}, ValueError, r"texts: expected texts of one line, got 'a\\nb'"),
         (["a"], {"beam": 0}, ValueError, "beam: expected"),
-        (["a"], {"batch": 0}, ValueError, "batch: expected an integer of at least 1"),
+        (["a"], {"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1"),
     ],
 )
 def test_what_cannot_be_translated(texts, options, error, message):
@@ -332,7 +336,7 @@ def test_a_translator_comes_back_from_its_folder(tmp_path, attention):
     assert repr(again) == repr(model)
     assert again.translate(TEXTS[:20]) == model.translate(TEXTS[:20])
     assert (again.source, again.target) == (model.source, model.target)
-    assert (again.words, again.max_length) == (False, 8)
+    assert (again.words, again.max_steps) == (False, 8)
 
 
 def test_words_come_back(speaker, tmp_path):
@@ -342,7 +346,7 @@ def test_words_come_back(speaker, tmp_path):
 
 def test_large_vocabularies_come_back(tmp_path):
     pairs = [(f"a{n}", f"b{n}") for n in range(9000)]
-    Translator.for_pairs(pairs, words=True, hidden=2, embedding=1).save(tmp_path)
+    Translator.for_pairs(pairs, words=True, hidden_size=2, embedding=1).save(tmp_path)
     assert len(Translator.load(tmp_path).target) == 9002
 
 
@@ -363,7 +367,7 @@ def test_folders_without_a_translator(tmp_path):
     [
         ({"source": {"symbols": ["a"], "unknown": None}}, "network: expected one from 1 symbols"),
         ({"target": {"symbols": 3, "unknown": None}}, "read"),
-        ({"max_length": "x"}, "max_length: expected an integer"),
+        ({"max_length": "x"}, "max_steps: expected an integer"),
         ({"network": storage_models.model_tree(crnn.LSTM(2, 3))}, "expected a Seq2Seq, got a LSTM"),
         ({"network": None}, "read"),
     ],

@@ -71,23 +71,29 @@ def test_conditioned():
 def test_dates(tmp_path):
     pytest.importorskip("babel", reason="Babel has the dates")
     pytest.importorskip("matplotlib")
-    options = {"n": 2000, "held_out": 200, "epochs": 5, "languages": ["en", "de"], "hidden": 48}
+    options = {
+        "n": 2000,
+        "held_out": 200,
+        "epochs": 5,
+        "languages": ["en", "de"],
+        "hidden_size": 48,
+    }
     assert main("dates")(**options, picture=tmp_path / "alignment.png") > 0.95
     assert (tmp_path / "alignment.png").stat().st_size > 5000
 
 
 @pytest.mark.slow
 def test_addition():
-    assert main("addition")(n=3500, held_out=300, batch=16, digits=2, hidden=64) > 0.85
+    assert main("addition")(n=3500, held_out=300, batch_size=16, digits=2, hidden_size=64) > 0.85
 
 
 @pytest.mark.slow
 def test_captions():
     pytest.importorskip("sklearn", reason="scikit-learn has the digits")
-    assert main("captions")(epochs=8, hidden=64) > 0.9
+    assert main("captions")(epochs=8, hidden_size=64) > 0.9
 
 
 @pytest.mark.slow
 def test_autoencoder():
     pytest.importorskip("sklearn", reason="scikit-learn has the digits")
-    assert main("autoencoder")(epochs=30, hidden=64) > 0.88
+    assert main("autoencoder")(epochs=30, hidden_size=64) > 0.88

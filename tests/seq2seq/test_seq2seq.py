@@ -8,7 +8,7 @@ import pytest
 
 import crnn
 from crnn import reference
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.seq2seq import fused
 from support.comparing import assert_close, assert_same_bits
 from support.running import copied, fill
@@ -244,7 +244,7 @@ def test_dlogits_none_stands_for_zeros():
 def test_all_at_once_is_as_step_by_step(name, monkeypatch):
     """A decoder that is told everything gives the same either way, dropout included."""
     model = model_of(name)
-    given = Given(call=5)
+    given = ForwardOptions(call=5)
     checked = model.checked(*KINDS[name].inputs(B, S, T), ends(B, S), ends(B, T, 9))
     whole, tape = model.run(*checked, given)
     monkeypatch.setattr(fused, "levels_of", lambda *_: None)

@@ -110,7 +110,7 @@ def test_an_empty_path_is_refused(name):
 
 def test_an_empty_folder_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    model = CharModel.for_text("ab", hidden=1)
+    model = CharModel.for_text("ab", hidden_size=1)
     with pytest.raises(ValueError, match="got an empty one"):
         model.save("")
     with pytest.raises(ValueError, match="got an empty one"):

@@ -244,7 +244,7 @@ def test_a_run_of_an_old_file():
     x = np.arange(8.0).reshape(4, 2, 1)
     run = Trainer(
         model,
-        Batches(x, x, batch=2, seed=1),
+        Batches(x, x, batch_size=2, seed=1),
         loss=crnn.losses.mse,
         optimizer=crnn.optim.Adam(model),
         epochs=2,

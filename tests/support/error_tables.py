@@ -182,12 +182,12 @@ layer.backward(other(inputs=2), dy)
 layer.stream(0)
 layer.stream(-1)
 layer.stream(2**70)
-    ValueError batch: expected an integer of at least 1 .*, got
+    ValueError batch_size: expected an integer of at least 1 .*, got
 layer.stream(1.0)
 layer.stream('a')
-    TypeError batch: expected an integer of at least 1 .*, got
+    TypeError batch_size: expected an integer of at least 1 .*, got
 layer.stream(2**62)
-    ValueError batch: .*too large
+    ValueError batch_size: .*too large
 layer.stream(3, pack(z((2, 4))))
     ValueError state: expected .*\(B=3, H=4\), got .*\(2, 4\)
 layer.stream(3, 'a')

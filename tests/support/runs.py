@@ -27,15 +27,15 @@ def network(seed=0, dropout=0.0):
     )
 
 
-def streams(length=200, batch=3):
-    return TextStreams(np.random.default_rng(1).integers(0, K, length), batch)
+def streams(length=200, batch_size=3):
+    return TextStreams(np.random.default_rng(1).integers(0, K, length), batch_size)
 
 
-def lines(count=20, batch=3, seed=0):
+def lines(count=20, batch_size=3, seed=0):
     vocabulary = Vocabulary("\nabc")
     draw = np.random.default_rng(2)
     words = ["".join(draw.choice(list("abc"), draw.integers(0, 7))) for _ in range(count)]
-    return Lines(words, vocabulary, batch, seed=seed)
+    return Lines(words, vocabulary, batch_size, seed=seed)
 
 
 def trainer(model=None, data=None, epochs=3, **options):
@@ -43,7 +43,7 @@ def trainer(model=None, data=None, epochs=3, **options):
     model, data = model or network(dropout=0.3), data or streams()
     options = {"tbptt": None if isinstance(data, Lines) else (8, 8)} | options
     optimizer = crnn.optim.Adam(model, lr=1e-2, clip_norm=1.0)
-    schedule = OneCycle(1e-2, epochs * count_updates(data, options["tbptt"]))
+    schedule = OneCycle(1e-2, total=epochs * count_updates(data, options["tbptt"]))
     options["callbacks"] = [schedule, *options.get("callbacks", ())]
     options = {"loss": cross_entropy, "optimizer": optimizer} | options
     return Trainer(model, data, epochs=epochs, **options)

@@ -120,7 +120,7 @@ def use_text_model(model, write):
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         assert repr(type(model).load(folder)) == repr(model)
-    model.max_length = min(4, getattr(model, "max_length", 4))
+    model.max_steps = min(4, getattr(model, "max_steps", 4))
     try:
         with np.errstate(all="ignore"):
             write(model)
@@ -129,14 +129,18 @@ def use_text_model(model, write):
 
 
 def text_models():
-    letters = CharModel.for_text("ab", hidden=2, layers=2, seed=1)
-    lines = CharModel.for_text("ab\nba", cell="gru", hidden=2, embedding=0, lines=True, seed=1)
-    translator = Translator.for_pairs([("ab", "x y")], words=True, hidden=2, embedding=2, seed=1)
-    captioner = Captioner.for_captions(2, ["a", "b"], ["en", "es"], hidden=2, embedding=1, seed=1)
+    letters = CharModel.for_text("ab", hidden_size=2, layers=2, seed=1)
+    lines = CharModel.for_text("ab\nba", cell="gru", hidden_size=2, embedding=0, lines=True, seed=1)
+    translator = Translator.for_pairs(
+        [("ab", "x y")], words=True, hidden_size=2, embedding=2, seed=1
+    )
+    captioner = Captioner.for_captions(
+        2, ["a", "b"], ["en", "es"], hidden_size=2, embedding=1, seed=1
+    )
     x = np.ones((1, 2), np.float32)
 
     def sample(model):
-        model.sample("a", length=3, seed=1)
+        model.sample("a", max_steps=3, seed=1)
 
     return {
         "letters": folder_subject(letters, partial(use_text_model, write=sample)),
@@ -168,7 +172,7 @@ def trainer(**options):
     callbacks = [EarlyStopping(3), OnPlateau(0.5, 1), KeepBest()]
     return Trainer(
         model,
-        Batches(x, x, batch=2, seed=1),
+        Batches(x, x, batch_size=2, seed=1),
         loss=crnn.losses.mse,
         optimizer=crnn.optim.Adam(model),
         epochs=2,

@@ -195,7 +195,7 @@ def test_windows_and_streams_are_looked_at_whole():
     for more in ({"tbptt": (8, 8)}, {"tbptt": (8, 11)}, {}):
         with pytest.raises(ValueError, match=f"^validation: item 0: .* got .*{K}"):
             fit(
-                model, Streams(text[:300], batch=2), validation=Streams(text, batch=2),
+                model, Streams(text[:300], batch_size=2), validation=Streams(text, batch_size=2),
                 progress=False, **more, **options,
             )  # fmt: skip
     with pytest.raises(ValueError, match=r"^validation: with stateful=True row b goes on"):

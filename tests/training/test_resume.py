@@ -70,14 +70,14 @@ def test_a_run_stopped_while_it_validates_validates_again():
             self.passes += 1
             if self.passes == 3:  # the first pass is a look before the run
                 signal.raise_signal(signal.SIGINT)
-            return iter(streams(batch=2))
+            return iter(streams(batch_size=2))
 
-    whole, run = trainer(validation=streams(batch=2)), trainer(validation=Stops())
+    whole, run = trainer(validation=streams(batch_size=2)), trainer(validation=Stops())
     whole.run()
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert (run.position.epoch, len(run.history)) == (1, 1)
-    again = trainer(network(seed=3, dropout=0.3), validation=streams(batch=2))
+    again = trainer(network(seed=3, dropout=0.3), validation=streams(batch_size=2))
     again.model.layers[1].seed = run.model.layers[1].seed
     again.load_state_dict(run.state_dict())
     again.run()

@@ -30,8 +30,8 @@ DRAW = np.random.default_rng(5)
 SYMBOLS = DRAW.integers(0, K, (24, 6))
 
 
-def batches(batch=4, seed=0, x=SYMBOLS):
-    return Batches(x, x, batch, seed=seed)
+def batches(batch_size=4, seed=0, x=SYMBOLS):
+    return Batches(x, x, batch_size, seed=seed)
 
 
 def run_of(
@@ -68,16 +68,16 @@ def everything(run):
 # ------------------------------------------------------------------------------- refused by name
 
 
-def of_lists(x, batch):
-    return [(x[i : i + batch], x[i : i + batch]) for i in range(0, len(x), batch)]
+def of_lists(x, batch_size):
+    return [(x[i : i + batch_size], x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
 
 
 @pytest.mark.parametrize("update", [6, 8])
 @pytest.mark.parametrize(
     ("then", "now"),
     [
-        (batches, lambda: batches(batch=8)),
-        (batches, lambda: batches(batch=3)),
+        (batches, lambda: batches(batch_size=8)),
+        (batches, lambda: batches(batch_size=3)),
         (batches, lambda: batches(seed=1)),
         (batches, lambda: batches(x=SYMBOLS[:20])),
         (batches, lambda: batches(x=(SYMBOLS + 1) % K)),
@@ -100,7 +100,7 @@ def test_other_data_are_refused(then, now, update):
 
 def test_streams_in_other_batches_are_refused():
     series = np.concatenate(SYMBOLS)
-    then, now = (Streams(series, batch=batch, steps=7) for batch in (3, 6))
+    then, now = (Streams(series, batch_size=batch_size, steps=7) for batch_size in (3, 6))
     state = interrupted(3, data=then, stateful=True)
     with pytest.raises(ValueError, match=r"data: .* at most B=3 rows.*, got .* at most B=6 rows"):
         run_of(data=now, stateful=True).load_state_dict(state)
@@ -237,7 +237,7 @@ def test_another_learning_rate_is_taken_up_and_said(callbacks):
         third.load_state_dict(later)
 
 
-@pytest.mark.parametrize("make", [Halves, lambda: Step(0.02, 2), lambda: OneCycle(0.3)])
+@pytest.mark.parametrize("make", [Halves, lambda: Step(0.02, every=2), lambda: OneCycle(0.3)])
 def test_a_scheduled_rate_is_compared_with_nothing(make):
     """Neither that in the file, nor that which the same optimizer has after an earlier run."""
     whole, recorder = run_of(callbacks=[make()]), Recorder()

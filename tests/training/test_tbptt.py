@@ -11,7 +11,7 @@ from crnn.losses import mse
 from crnn.training.evaluation import evaluate
 from crnn.training.fitting import fit
 from crnn.training.trainer import Trainer
-from crnn.training.truncated import Truncated, cuts_of
+from crnn.training.truncated import WindowedModel, cuts_of
 from crnn.training.windows import Item, Window, windows_of
 from support.comparing import assert_close
 
@@ -170,7 +170,7 @@ def test_lengths_are_inert_padding_for_every_pair():
             x, target = item(14)
             lengths = np.array([14, 9])
             model = tiny()
-            walker, state = Truncated(model, pair, False), None
+            walker, state = WindowedModel(model, pair, False), None
             for window in windows_of(Item(x[rows], target[rows], lengths[rows]), pair):
                 walk = walker.forward(window, state)
                 within = np.arange(walk.y.shape[1]) < window.item.lengths[:, None]
@@ -207,7 +207,7 @@ def test_steps_further_back_train_the_head_alone(name):
     """With dy at the first steps alone, k2 < k1 leaves all gradients but the head's at zero."""
     model, head = heads()[name]
     x = rng.integers(0, 4, (2, 6)) if name == "embedded" else rng.normal(size=(2, 6, I))
-    walker = Truncated(model, (6, 2), False)
+    walker = WindowedModel(model, (6, 2), False)
     walk = walker.forward(Window(Item(x, x), 0, 6, 6), None)
     dy = np.zeros_like(walk.y)
     dy[:, :4] = rng.normal(size=dy[:, :4].shape)
@@ -234,7 +234,7 @@ def test_the_bias_of_a_small_k2():
     bias, whole = {}, np.empty(0)
     for k2 in (40, 20, 10, 5, 2, 1):
         model.zero_grad()
-        walker = Truncated(model, (T, k2), False)
+        walker = WindowedModel(model, (T, k2), False)
         walk = walker.forward(Window(Item(x, target), 0, T, T), None)
         walker.backward(walk, mse(walk.y, target)[1])
         grad = model.layers[0].flat_grads.copy()

@@ -47,7 +47,7 @@ def test_fit_is_the_loop_that_one_would_write():
 
 
 def test_windows_carry_the_state_on_and_cut_the_gradient():
-    data = streams(length=41, batch=2)  # T = 20: windows of 8, 8 and 4
+    data = streams(length=41, batch_size=2)  # T = 20: windows of 8, 8 and 4
     model, twin = network(), network()
     options = {"loss": cross_entropy, "epochs": 1, "progress": False}
     history = fit(model, data, optimizer=crnn.optim.SGD(model, lr=0.1), tbptt=(8, 8), **options)

@@ -17,7 +17,7 @@ STEPS = ("lengths", "mask", "resets")
 
 
 def first_part(layer: Any) -> int:
-    """The number of the first part of a layer that has this number, see `Given.part`."""
+    """The number of the first part of a layer that has this number, see `ForwardOptions.part`."""
     if type(layer) is not int or layer < 0:
         if not isinstance(layer, (int, np.integer)):
             raise TypeError(f"layer: expected an integer of at least 0, got {layer!r}")
@@ -26,7 +26,7 @@ def first_part(layer: Any) -> int:
     return 64 * int(layer) + 1
 
 
-class Given(NamedTuple):
+class ForwardOptions(NamedTuple):
     """The keyword arguments of forward, on their way from a composition to its parts."""
 
     lengths: Any = None
@@ -40,7 +40,7 @@ class Given(NamedTuple):
     filled: bool | None = None
     """True: a layer before has given x outputs of its own at masked steps. None: False."""
 
-    def part(self, i: int) -> Given:
+    def part(self, i: int) -> ForwardOptions:
         """What part i gets: the same under a number of its own.
 
         So two parts with the same seed draw different numbers. Parts of the outermost composition
@@ -48,12 +48,12 @@ class Given(NamedTuple):
         """
         return self._replace(layer=(first_part(self.layer) + i) % 2**32)
 
-    def without_steps(self) -> Given:
+    def without_steps(self) -> ForwardOptions:
         """The same for what has no time axis."""
         return self._replace(lengths=None, mask=None, resets=None, filled=None)
 
 
-EVALUATION = Given(training=False)
+EVALUATION = ForwardOptions(training=False)
 
 
 def is_own(function: Any) -> bool:

@@ -20,7 +20,7 @@ def count_of(shapes: Shapes) -> int:
     return sum(map(math.prod, shapes.values()))
 
 
-class Flat:
+class ParameterBuffer:
     """Parameters and gradients of a layer in one buffer each, and views of them by name.
 
     With `transposed`, the memory of a matrix holds its transpose: as products read it.
@@ -57,13 +57,13 @@ class Flat:
 
 
 class InOneBuffer(Layer):
-    """A layer whose parameters lie in one `Flat`."""
+    """A layer whose parameters lie in one `ParameterBuffer`."""
 
-    _flat: Flat
+    _flat: ParameterBuffer
 
     def _lay_out(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
         """Make the buffers, of zeros."""
-        self._flat = Flat(shapes, dtype, transposed)
+        self._flat = ParameterBuffer(shapes, dtype, transposed)
         self.__dict__.pop("_owner", None)  # it was of other shapes, where __init__ is called again
 
     @classmethod
@@ -112,5 +112,5 @@ class InOneBuffer(Layer):
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         old = self._flat
-        self._flat = Flat(old.shapes, dtype, old.transposed)
+        self._flat = ParameterBuffer(old.shapes, dtype, old.transposed)
         self._flat.params[...] = old.params

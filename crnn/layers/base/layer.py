@@ -302,12 +302,12 @@ class Layer(Counting):
         y, state, _ = self.forward(x, state, training=False, **given)
         return y, state
 
-    def stream(self, batch: int = 1, state: Any = None) -> Any:
+    def stream(self, batch_size: int = 1, state: Any = None) -> Any:
         """The layer one step at a time, with the parameters as they are now.
 
         Parameters
         ----------
-        batch : int, default 1
+        batch_size : int, default 1
             B.
         state : state, optional
             The initial one; None stands for zeros.
@@ -323,7 +323,7 @@ class Layer(Counting):
             If the layer cannot run step by step: it reads from the end, or has no step to give.
         """
         self.check_steps_forward()
-        return CalledStream(self, batch, state)
+        return CalledStream(self, batch_size, state)
 
     def check_steps_forward(self) -> None:
         """ValueError unless the layer can run step by step."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 
 _LONGEST = 120  # characters of a layer's repr
 
@@ -40,7 +40,7 @@ def shown(layer: Any) -> str:
 
 
 def run_in(
-    owner: Any, key: str, given: Given, x: Any, state: Any, keep: bool
+    owner: Any, key: str, given: ForwardOptions, x: Any, state: Any, keep: bool
 ) -> tuple[Any, Any, Any]:
     """Return y, state, tape of the part `key` of a composition, see `Runner.run`."""
     try:

@@ -14,8 +14,8 @@ from crnn.common.nested import map_state
 class CalledStream:
     """A layer that has no stream of its own: Dense, say. It is called on sequences of one step."""
 
-    def __init__(self, layer: Any, batch: int, state: Any) -> None:
-        self._layer, self._batch = layer, check_size("batch", batch)
+    def __init__(self, layer: Any, batch_size: int, state: Any) -> None:
+        self._layer, self._batch = layer, check_size("batch_size", batch_size)
         self.state = state
 
     def step(self, x: Any, /) -> Array:

@@ -16,7 +16,7 @@ from crnn.common.checks import check_steps
 from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
 from crnn.layers.base.answers import of_inner
-from crnn.layers.base.arguments import STEPS, Given, forward_of, is_own
+from crnn.layers.base.arguments import STEPS, ForwardOptions, forward_of, is_own
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
@@ -56,13 +56,19 @@ class Runner:
         self.layer, self.own = layer, layer_of(layer)
         self.known, self.outside = forward_of(layer)
         self.draws = "call" in self.known
-        names = [name for name in Given._fields if name in self.known]
+        names = [name for name in ForwardOptions._fields if name in self.known]
         of_call = [name for name in names if name in (*STEPS, "filled")]
         self._getters = {True: _getter(names), False: _getter(of_call)}
         self._plain = not self.outside and is_own(class_of(layer).__call__)
 
     def run(
-        self, x: Any, state: Any, given: Given, number: int, keep: bool, instead: Any = None
+        self,
+        x: Any,
+        state: Any,
+        given: ForwardOptions,
+        number: int,
+        keep: bool,
+        instead: Any = None,
     ) -> tuple[Any, Any, Any]:
         """y, state, tape, from those of the arguments that the layer's forward knows.
 
@@ -70,7 +76,7 @@ class Runner:
         ----------
         x, state
             As the layer takes them.
-        given : Given
+        given : ForwardOptions
         number : int
             Of the layer in what it is a part of.
         keep : bool
@@ -99,7 +105,7 @@ class Runner:
             y, after, tape = layer.forward(x, state, **options)
         return y, after, tape
 
-    def behind(self, given: Given) -> Given:
+    def behind(self, given: ForwardOptions) -> ForwardOptions:
         """The arguments for a layer that reads what this one gives."""
         if not self.own.keeps_time:
             return given.without_steps()
@@ -108,14 +114,16 @@ class Runner:
         return given
 
 
-def _getter(names: Sequence[str]) -> tuple[Sequence[str], Callable[[Given], Any]]:
+def _getter(names: Sequence[str]) -> tuple[Sequence[str], Callable[[ForwardOptions], Any]]:
     """Names of arguments, and a function that gets them."""
     if len(names) > 1:
         return names, attrgetter(*names)
     return names, lambda given: [getattr(given, name) for name in names]
 
 
-def run_layer(layer: Any, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+def run_layer(
+    layer: Any, x: Any, state: Any, given: ForwardOptions, keep: bool
+) -> tuple[Any, Any, Any]:
     """y, state, tape of any layer, see `Runner.run`."""
     return Runner(layer).run(x, state, given, given.layer, keep)
 
@@ -230,7 +238,7 @@ class RunsParts(Composition):
     """A composition that hands the arguments of forward on to its parts, in `_run`."""
 
     @abstractmethod
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
 
     def __call__(
@@ -244,7 +252,7 @@ class RunsParts(Composition):
         filled: bool = False,
     ) -> tuple[Any, Any]:
         """y, state: evaluation, keeps nothing. The arguments are those of `forward`."""
-        given = Given(lengths, mask, resets, training=False, filled=filled or None)
+        given = ForwardOptions(lengths, mask, resets, training=False, filled=filled or None)
         y, after, _ = self._run(x, state, given, keep=False)
         return y, after
 
@@ -291,7 +299,7 @@ class RunsParts(Composition):
         if call is None and training and self.stochastic:
             call = self.next_call()
         counts = call, first_row, first_step, layer
-        given = Given(lengths, mask, resets, training, *counts, filled or None)
+        given = ForwardOptions(lengths, mask, resets, training, *counts, filled or None)
         return self._run(x, state, given, keep=True)
 
     def backward(

@@ -14,7 +14,7 @@ from crnn.common.arrays import Array
 from crnn.common.nested import check_like, states_of
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.base.layer import Layer, Temporal, check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
@@ -181,7 +181,7 @@ class AnyBidirectional(RunsParts, Bidirectional):
 
     __setstate__ = Layer.__setstate__
 
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         before = states_of("state", state, 2)
         one, first, tape = run_in(self, "forward_layer", given.part(0), x, before[0], keep)
         other, last, mirrored = run_in(self, "backward_layer", given.part(1), x, before[1], keep)

@@ -16,7 +16,7 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_lengths, check_size, check_steps
 from crnn.common.nested import check_like, map_state
 from crnn.layers.base.adapted import not_by_steps, walk
-from crnn.layers.base.arguments import Given, is_from_outside
+from crnn.layers.base.arguments import ForwardOptions, is_from_outside
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.base.tapes import Pieces, ask_for_trace, check_tape
 from crnn.layers.compose.base import Unnamed
@@ -48,7 +48,7 @@ class CheckpointedTape(NamedTuple):
 
     owner: tuple[Any, ...]
     x: Array
-    given: Given
+    given: ForwardOptions
     starts: list[Any]
     end: Any  # zeros like the last state, in no memory
     shape: tuple[int, ...]  # of y
@@ -138,7 +138,7 @@ class Checkpointed(Unnamed):
         """
         return super().stochastic or any(is_from_outside(part) for _, part in walk(self.layer))
 
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         if not keep:
             return run_in(self, "layer", given, x, state, keep)
         array = _core.kept(as_array("x", x))
@@ -175,7 +175,7 @@ class Checkpointed(Unnamed):
         shapes = ((name, array.shape) for name, array in self.layer.params.items())
         return (type(self.layer).__name__, self.every, *shapes)
 
-    def _echoes(self, given: Given, shape: tuple[int, ...]) -> Echoes | None:
+    def _echoes(self, given: ForwardOptions, shape: tuple[int, ...]) -> Echoes | None:
         """Masked steps that repeat an output of an earlier window, where there are any."""
         if given.mask is None:
             return None
@@ -238,12 +238,12 @@ class Checkpointed(Unnamed):
                 dx[:, cut] = d
         return dx, dstate
 
-    def stream(self, batch: int = 1, state: Any = None) -> Any:
+    def stream(self, batch_size: int = 1, state: Any = None) -> Any:
         """The layer one step at a time, as it runs without windows."""
-        return stream_of(self.layer, batch, state)
+        return stream_of(self.layer, batch_size, state)
 
 
-def _checked(given: Given, x: Array) -> Given:
+def _checked(given: ForwardOptions, x: Array) -> ForwardOptions:
     """The same with arrays of its own that fit x, of which windows can be taken."""
     expected = "x: expected floats of shape (B, T, I), or integers (B, T)"
     if x.dtype.kind not in "fiu":
@@ -260,7 +260,7 @@ def _checked(given: Given, x: Array) -> Given:
     return given._replace(lengths=lengths, mask=mask, resets=resets)
 
 
-def _window(given: Given, cut: slice) -> Given:
+def _window(given: ForwardOptions, cut: slice) -> ForwardOptions:
     """What a window gets."""
     lengths, mask, resets = given.lengths, given.mask, given.resets
     return given._replace(

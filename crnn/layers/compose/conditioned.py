@@ -10,7 +10,7 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array
 from crnn.common.nested import arrays_of, filled
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import EVALUATION, Given
+from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
 from crnn.layers.compose.base import Wrapper
@@ -82,7 +82,7 @@ class Conditioned(Wrapper):
         return {"layer": self.inner, "init": layer_of(self.init)}
 
     def _run(
-        self, x: Any, state: Any, given: Given, keep: bool
+        self, x: Any, state: Any, given: ForwardOptions, keep: bool
     ) -> tuple[Any, Any, ConditionedTape]:
         steps, fixed = _pair(x)
         start, init_tape = state, None
@@ -91,7 +91,7 @@ class Conditioned(Wrapper):
         y, after, tape = run_in(self, "layer", given.part(0), steps, start, keep)
         return y, after, ConditionedTape(tape, init_tape, (fixed.shape, fixed.dtype))
 
-    def _start(self, x: Array, fixed: Array, given: Given, keep: bool) -> tuple[Any, Any]:
+    def _start(self, x: Array, fixed: Array, given: ForwardOptions, keep: bool) -> tuple[Any, Any]:
         """The initial state, and init's tape."""
         _, like, _ = run_in(self, "layer", EVALUATION, x[:, :0], None, False)  # its state's form
         ends = np.cumsum([int(np.prod(part.shape[1:])) for part in arrays_of(like)])
@@ -123,12 +123,12 @@ class Conditioned(Wrapper):
     def check_steps_forward(self) -> None:
         self.inner.check_steps_forward()
 
-    def stream(self, batch: int = 1, state: Any = None) -> Any:
+    def stream(self, batch_size: int = 1, state: Any = None) -> Any:
         """The layer one step at a time, from a state that `fixed` is already in.
 
         Parameters
         ----------
-        batch : int, default 1
+        batch_size : int, default 1
             B.
         state : state
             As ``_, state = conditioned((x[:, :0], fixed))`` gives it.
@@ -140,7 +140,7 @@ class Conditioned(Wrapper):
         """
         if state is None:
             raise ValueError("state: expected the one that fixed gives, got None")
-        return stream_of(self.layer, batch, state)
+        return stream_of(self.layer, batch_size, state)
 
 
 def _pair(x: Any) -> tuple[Array, Array]:

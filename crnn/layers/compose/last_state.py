@@ -10,7 +10,7 @@ import numpy as np
 
 from crnn.common.arrays import Array
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
@@ -118,7 +118,9 @@ class LastState(Wrapper):
             raise ValueError(f"of: expected an array that the state of the layer has, got {of!r}")
         return Widths(inside.input, inside.last[OF.index(of)], inside.state, timeless=True)
 
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, LastStateTape]:
+    def _run(
+        self, x: Any, state: Any, given: ForwardOptions, keep: bool
+    ) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
         arrays = arrays_of(after)
         if not arrays:

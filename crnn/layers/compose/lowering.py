@@ -18,7 +18,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import steps_there
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.compose.base import Runner
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
@@ -165,10 +165,10 @@ class Pair:
     embedding, layer
         For which `may_run_as_one`.
     x : (B, T) integers
-    given : Given
+    given : ForwardOptions
     """
 
-    def __init__(self, embedding: Embedding, layer: Any, x: Any, given: Given) -> None:
+    def __init__(self, embedding: Embedding, layer: Any, x: Any, given: ForwardOptions) -> None:
         symbols = np.asarray(x)
         there = None
         if given.lengths is not None or given.mask is not None:
@@ -177,7 +177,7 @@ class Pair:
         self.made_of = embedding.K, likeness(layer)
 
     def run(
-        self, runner: Runner, state: Any, given: Given, number: int, keep: bool
+        self, runner: Runner, state: Any, given: ForwardOptions, number: int, keep: bool
     ) -> tuple[Array, Any, EmbeddedTape]:
         """y, state, tape, as `Runner.run`; `runner` is that of the recurrent layer."""
         instead, rows = self.table.layer, self.table.rows

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_steps
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Unnamed
 
@@ -45,7 +45,9 @@ class Mirrored(Unnamed):
 
     reads_backwards, _tape = True, MirroredTape
 
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, MirroredTape]:
+    def _run(
+        self, x: Any, state: Any, given: ForwardOptions, keep: bool
+    ) -> tuple[Any, Any, MirroredTape]:
         steps = as_array("x", x)
         if steps.ndim < 2:
             raise ValueError(f"x: expected shape (B, T, I), or (B, T), got shape {steps.shape}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
-from crnn.layers.base.arguments import Given
+from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.places import back_in, run_in
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import ResidualStream
@@ -74,16 +74,16 @@ class Residual(Wrapper):
         skip = check_array("x", x, "floats", y.shape, note=note, kind_error=ValueError)
         return _sum_where(there, y, skip)
 
-    def _run(self, x: Any, state: Any, given: Given, keep: bool) -> tuple[Any, Any, Any]:
+    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         y, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
         mask, there = None if given.filled else given.mask, None
         if given.lengths is not None or mask is not None:
             there = steps_there(given.lengths, mask, np.shape(x))
         return self._add(x, y, there), after, ResidualTape(tape, there)
 
-    def stream(self, batch: int = 1, state: Any = None) -> ResidualStream:
+    def stream(self, batch_size: int = 1, state: Any = None) -> ResidualStream:
         """The layer one step at a time, as `Sequential.stream`."""
-        return ResidualStream(self, self._add, batch, state)
+        return ResidualStream(self, self._add, batch_size, state)
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         dx, dbefore = back_in(self, "layer", tape.layer, dy, dstate)

@@ -9,7 +9,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import Given, first_part, widths_told
+from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
@@ -231,7 +231,7 @@ class Sequential(RunsParts):
         return plan
 
     def _run(
-        self, x: Any, state: Any, given: Given, keep: bool
+        self, x: Any, state: Any, given: ForwardOptions, keep: bool
     ) -> tuple[Any, list[Any], SequentialTape]:
         stages, layer = self._planned().stages, given.layer
         first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part(layer)
@@ -254,12 +254,12 @@ class Sequential(RunsParts):
                 given = stage.behind(given)
         return x, states, SequentialTape(tapes)
 
-    def stream(self, batch: int = 1, state: Any = None) -> SequentialStream:
+    def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
         """The layers one step at a time, with the weights as they are now.
 
         Parameters
         ----------
-        batch : int, default 1
+        batch_size : int, default 1
             B.
         state : list of states, optional
             None stands for zeros.
@@ -274,7 +274,7 @@ class Sequential(RunsParts):
         ValueError
             If a layer cannot run step by step: a Bidirectional or reversed one, a Pool.
         """
-        return SequentialStream(self, batch, self._states("state", state))
+        return SequentialStream(self, batch_size, self._states("state", state))
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):

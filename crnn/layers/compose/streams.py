@@ -16,7 +16,7 @@ from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.places import add_place
 
 
-def stream_of(layer: Any, batch: int, state: Any) -> Any:
+def stream_of(layer: Any, batch_size: int, state: Any) -> Any:
     """The stream of any layer.
 
     Raises
@@ -26,17 +26,17 @@ def stream_of(layer: Any, batch: int, state: Any) -> Any:
     """
     own = layer_of(layer)
     own.check_steps_forward()
-    return own.stream(batch, state)
+    return own.stream(batch_size, state)
 
 
 class SequentialStream:
     """The streams of the layers of a Sequential; the state is the list of theirs."""
 
-    def __init__(self, owner: Any, batch: int, states: Sequence[Any]) -> None:
+    def __init__(self, owner: Any, batch_size: int, states: Sequence[Any]) -> None:
         self._owner, self._streams = owner, list[Any]()
         for i, layer in enumerate(owner.layers):
             try:
-                self._streams.append(stream_of(layer, batch, states[i]))
+                self._streams.append(stream_of(layer, batch_size, states[i]))
             except Exception as error:
                 add_place(error, owner, i)
                 raise
@@ -77,10 +77,10 @@ class SequentialStream:
 class ResidualStream:
     """The stream of the layer of a Residual, with `add(x, y)` in place of the y that it gives."""
 
-    def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch: int, state: Any):
+    def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch_size: int, state: Any):
         self._owner, self._add = owner, add
         try:
-            self._stream = stream_of(owner.layer, batch, state)
+            self._stream = stream_of(owner.layer, batch_size, state)
         except Exception as error:
             add_place(error, owner, "layer")
             raise

@@ -14,7 +14,7 @@ from crnn.common.checks import check_dtype, check_product, check_seed, check_siz
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
-from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
+from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
 
 class Dense(WithParameters):
@@ -105,7 +105,7 @@ class Dense(WithParameters):
         params = self._flat.param_views
         return _core.dense_forward(x, params["W"].T, params.get("b")), None
 
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         params = self._flat.param_views
         return _core.dense_forward(rows, params["W"].T, params.get("b")), rows
 

@@ -12,7 +12,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.parameters import EmptyBuffer
-from crnn.layers.pointwise.rows import Draw, Pointwise, check_floats
+from crnn.layers.pointwise.rows import Pointwise, RowIndex, check_floats
 
 
 class Dropout(Pointwise):
@@ -61,7 +61,7 @@ class Dropout(Pointwise):
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")
 
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         if not draw.training or self.p == 0:
             return rows.copy(), None  # y is the caller's to edit
         row, step = draw.places()

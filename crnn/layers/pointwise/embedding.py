@@ -15,7 +15,7 @@ from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
 from crnn.layers.pointwise.dropout import Dropout
-from crnn.layers.pointwise.rows import Draw, WithParameters
+from crnn.layers.pointwise.rows import RowIndex, WithParameters
 
 
 class Embedding(WithParameters):
@@ -88,7 +88,7 @@ class Embedding(WithParameters):
             )
         return symbols
 
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         return self._flat.param_views["W"][self.check_symbols(rows)], rows
 
     def _rows_back(self, memory: Any, dy: Array) -> None:

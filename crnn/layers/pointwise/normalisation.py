@@ -12,7 +12,7 @@ from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_dtype, check_fits, check_positive, check_product, check_size
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
-from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
+from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
 
 class LayerNorm(WithParameters):
@@ -65,7 +65,7 @@ class LayerNorm(WithParameters):
         return check_floats(x, self.size, "size")
 
     @underflows
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         rows = rows.astype(self.dtype, copy=False)
         centred = rows - rows.mean(axis=1, keepdims=True)
         variance = np.square(centred).mean(axis=1, keepdims=True)

@@ -32,7 +32,7 @@ class PointwiseTape(NamedTuple):
     memory: Any
 
 
-class Draw(NamedTuple):
+class RowIndex(NamedTuple):
     """Where rows come from, for a layer that draws a random number for each entry."""
 
     training: bool
@@ -54,7 +54,7 @@ class Draw(NamedTuple):
 _INT = {int}
 
 #: Of evaluation, where nothing is drawn.
-EVALUATION = Draw(False, 0, 0, 0, 0, (), None)
+EVALUATION = RowIndex(False, 0, 0, 0, 0, (), None)
 
 
 class Pointwise(Layer):
@@ -77,7 +77,7 @@ class Pointwise(Layer):
         """The input as an array of the right kind, (..., features) or (...,) symbols."""
 
     @abstractmethod
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         """Outputs (N, features) of the rows, and what `_rows_back` needs."""
 
     @abstractmethod
@@ -170,7 +170,7 @@ class Pointwise(Layer):
             call = self.next_call()
         if call is not None and not (type(call) is int and 0 <= call < 2**64):
             check_count("call", call, 64)
-        draw = Draw(training, call or 0, first_row, first_step, layer, lead, valid)
+        draw = RowIndex(training, call or 0, first_row, first_step, layer, lead, valid)
         out, memory = self._rows(rows, draw)
         y = out.reshape(*lead, out.shape[-1]) if valid is None else _place(out, lead, valid)
         return y, None, PointwiseTape(self._owner, y.shape, valid, memory)

@@ -14,10 +14,10 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_size
 from crnn.layers.base.adapted import walk
-from crnn.layers.base.buffer import Flat, Shapes
+from crnn.layers.base.buffer import ParameterBuffer, Shapes
 from crnn.layers.base.description import Widths, opened
 from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.pointwise.rows import Draw, WithParameters, check_floats
+from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
 _described: ContextVar[Any] = ContextVar("_described", default=None)
 _counted: ContextVar[Places | None] = ContextVar("_counted", default=None)
@@ -62,7 +62,9 @@ class TiedDense(WithParameters):
     """
 
     _leading = ("embedding",)
-    _flat = Flat({}, np.dtype("float32"))  # while it waits for its embedding in `from_config`
+    _flat = ParameterBuffer(
+        {}, np.dtype("float32")
+    )  # while it waits for its embedding in `from_config`
     embedding: Embedding
 
     def __init__(self, embedding: Embedding, *, bias: bool = True) -> None:
@@ -172,7 +174,7 @@ class TiedDense(WithParameters):
         """A copy, (size, K), in the order in which products read it."""
         return np.ascontiguousarray(getattr(self.embedding, what)["W"].T)
 
-    def _rows(self, rows: Array, draw: Draw) -> tuple[Array, Any]:
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         return _core.dense_forward(rows, self._transposed("params"), self.params.get("b")), rows
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:

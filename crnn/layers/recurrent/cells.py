@@ -286,7 +286,7 @@ class RNN(_core.RNN, Recurrent):
         Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
         With `trace`, the tape then has `dh`, the total derivatives at every step, and
         `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch=1, state=None) -> Stream
+    stream(batch_size=1, state=None) -> Stream
         The layer one step at a time, with the weights as they are now.
     zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
         As in every layer.
@@ -418,7 +418,7 @@ class LSTM(_core.LSTM, Recurrent):
         Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
         With `trace`, the tape then has `dh` and `dc`, the total derivatives at every step, and
         `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch=1, state=None) -> Stream
+    stream(batch_size=1, state=None) -> Stream
         The layer one step at a time, with the weights as they are now.
     zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
         As in every layer.
@@ -560,7 +560,7 @@ class GRU(_core.GRU, Recurrent):
         Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
         With `trace`, the tape then has `dh`, the total derivatives at every step, and
         `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch=1, state=None) -> Stream
+    stream(batch_size=1, state=None) -> Stream
         The layer one step at a time, with the weights as they are now.
     zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
         As in every layer.
@@ -678,7 +678,7 @@ class JANET(_core.JANET, Recurrent):
         Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
         With `trace`, the tape then has `dh`, the total derivatives at every step, and
         `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch=1, state=None) -> Stream
+    stream(batch_size=1, state=None) -> Stream
         The layer one step at a time, with the weights as they are now.
     zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
         As in every layer.

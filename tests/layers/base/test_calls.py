@@ -10,7 +10,7 @@ import pytest
 import crnn
 from crnn.layers.base.layer import Layer
 from crnn.models import SequenceAutoencoder
-from crnn.training.truncated import Truncated
+from crnn.training.truncated import WindowedModel
 from crnn.training.windows import Item, Window
 from support.comparing import assert_same_bits
 from support.tables import H, I, K
@@ -348,7 +348,7 @@ def test_a_run_numbers_the_calls_inside_classes_from_outside():
         model = make()
         window = Window(Item(X, X), 0, T, T)
         for update in (4, 1):
-            y = Truncated(model, None, False).forward(window, None, call=update).y
+            y = WindowedModel(model, None, False).forward(window, None, call=update).y
             assert_same_bits(y, output(crnn.Dropout(0.5, seed=1), X, call=update))
         assert not any(counts(model))
 
