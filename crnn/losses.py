@@ -19,6 +19,8 @@ import crnn._core as _core
 from crnn.common.arrays import Array, as_array, underflows
 from crnn.common.checks import check_array, check_entry, check_number, valid_steps
 
+__all__ = ["Mean", "cross_entropy", "mse"]
+
 
 def _keeping_weight(name: str) -> Any:
     """The arithmetic operation of float, whose result is a Mean of the same weight."""

@@ -24,6 +24,8 @@ from crnn.layers.base.adapted import layer_of, walk
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import writable
 
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
 
 def _key(array: Array) -> tuple[int, tuple[int, ...]]:
     """What two views of one parameter have in common."""

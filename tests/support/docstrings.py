@@ -1,0 +1,135 @@
+"""The docstrings of the public names: what is missing in them, by numpydoc's sections."""
+
+import importlib
+import inspect
+import re
+
+#: The modules whose `__all__` is public.
+PUBLIC = (
+    "crnn",
+    "crnn.callbacks",
+    "crnn.data",
+    "crnn.diagnostics",
+    "crnn.losses",
+    "crnn.models",
+    "crnn.optim",
+    "crnn.plotting",
+    "crnn.reference",
+    "crnn.training",
+)
+
+#: The sections, in the order in which they stand.
+SECTIONS = (
+    "Parameters",
+    "Attributes",
+    "Methods",
+    "Returns",
+    "Yields",
+    "Raises",
+    "Warns",
+    "See Also",
+    "Notes",
+    "Examples",
+)
+
+
+def public():
+    """Each public class and function, by its full name."""
+    found, seen = {}, set()
+    for name in PUBLIC:
+        module = importlib.import_module(name)
+        for one in module.__all__:
+            value = getattr(module, one)
+            if callable(value) and id(value) not in seen:
+                seen.add(id(value))
+                found[f"{name}.{one}"] = value
+    return found
+
+
+def methods(value):
+    """The public methods and properties that a class itself defines, by name."""
+    return {
+        name: member
+        for name, member in vars(value).items()
+        if not name.startswith("_")
+        and isinstance(member, property | classmethod | staticmethod | type(methods))
+    }
+
+
+def sections(docstring):
+    """The text of each section; "" is what stands before the first one."""
+    lines, found, current = inspect.cleandoc(docstring or "").splitlines(), {"": []}, ""
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line and re.fullmatch("-+", below) and len(below) == len(line):
+            current = line
+            found[current] = []
+        elif not (re.fullmatch("-+", line) and not found[current] and current):
+            found[current].append(line)
+    return {name: "\n".join(text) for name, text in found.items()}
+
+
+def named(text):
+    """The parameters that a section documents."""
+    names = []
+    for line in text.splitlines():
+        if line and not line.startswith((" ", ".")):
+            names += [one.strip().lstrip("*") for one in line.split(" : ")[0].split(",")]
+    return names
+
+
+def parameters(value):
+    """The parameters of a class or function, without self; those of **options as their names."""
+    names = []
+    for name, one in inspect.signature(value).parameters.items():
+        unpacked = getattr(one.annotation, "__args__", ())
+        if one.kind is one.VAR_KEYWORD and unpacked and hasattr(unpacked[0], "__annotations__"):
+            names += unpacked[0].__annotations__
+        else:
+            names.append(name)
+    return [name for name in names if name != "self"]
+
+
+def missing(name, value):
+    """What is wrong with a docstring, as sentences."""
+    own = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
+    text = own or ""
+    parts, order = sections(text), [part for part in sections(text) if part]
+    wrong = []
+    if not text.strip():
+        return [f"{name}: no docstring"]
+    unknown = [part for part in order if part not in SECTIONS]
+    if unknown:
+        wrong.append(f"{name}: unknown sections {unknown}")
+    elif order != sorted(order, key=SECTIONS.index):
+        wrong.append(f"{name}: sections out of order: {order}")
+    if ">>> " not in parts.get("Examples", ""):
+        wrong.append(f"{name}: no example")
+    if "+SKIP" in text:
+        wrong.append(f"{name}: an example that is skipped")
+    return wrong + undocumented(name, value, parts)
+
+
+def undocumented(name, value, parts):
+    """Parameters without documentation, and documented ones that there are not."""
+    try:
+        taken = parameters(value)
+    except (TypeError, ValueError):
+        return []
+    told = named(parts.get("Parameters", ""))
+    wrong = [f"{name}: parameter {one} is not documented" for one in taken if one not in told]
+    return wrong + [f"{name}: there is no parameter {one}" for one in told if one not in taken]
+
+
+def main():
+    """Print what is missing, for the names that begin as the argument does."""
+    import sys
+
+    start = sys.argv[1] if len(sys.argv) > 1 else ""
+    for name, value in public().items():
+        where = getattr(value, "__module__", "")
+        if name.startswith(start) or where.startswith(start):
+            print(*missing(name, value), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
