@@ -214,9 +214,10 @@ class CharModel(InFolder):
         """
         if self.lines:
             lines = Lines(lines_of(text), self.vocabulary, batch_size, seed=None)
-            return BITS * evaluate(self.network, lines, cross_entropy)
+            return BITS * float(evaluate(self.network, lines, loss=cross_entropy))
         streams = self._streams(text, batch_size)
-        return BITS * evaluate(self.network, streams, cross_entropy, tbptt=(_STEPS, _STEPS))
+        windows = _STEPS, _STEPS
+        return BITS * float(evaluate(self.network, streams, loss=cross_entropy, tbptt=windows))
 
     def _streams(self, text: str, batch_size: int) -> TextStreams:
         rows = max(1, min(check_size("batch_size", batch_size), len(text) // _ROW))
