@@ -123,7 +123,7 @@ neon: ## run the C tests for 64-bit ARM, cross-compiled, in an emulator
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
 
 # BENCH="--cells LSTM --cores 1" measures only a part of compare.py.
-bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime and JAX (15 minutes)
+bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime and JAX (15 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py

@@ -168,7 +168,7 @@ def table(rows: list[Row], cores: int, task: str) -> list[str]:
 def report(versions: dict[str, str], rows: list[Row]) -> str:
     """Return the page."""
     page = [
-        "# crnn beside other libraries",
+        "# crnn compared with other libraries",
         "",
         "Speed of crnn, PyTorch, ONNX Runtime and JAX by cell and shape. `make bench` measures it "
         "on your machine and writes this page; benchmarks/compare.py describes the method.",
