@@ -20,6 +20,7 @@ of Okabe and Ito, 2008), and the map for values, cividis, grows lighter througho
 """
 
 from crnn.plotting.attention import plot_attention, save_attention
+from crnn.plotting.confusion import confusion_matrix
 from crnn.plotting.flow import gradient_against_distance, norms_by_step
 from crnn.plotting.gates import saturation
 from crnn.plotting.graph import unfolded
@@ -30,6 +31,7 @@ from crnn.plotting.text import gates_over_text, unit_over_text
 from crnn.plotting.training import loss_curve, recorded, save_loss_curve, singular_values
 
 __all__ = [
+    "confusion_matrix",
     "gates_over_text",
     "gradient_against_distance",
     "influence",
