@@ -298,7 +298,7 @@ class Neighbours(Times):
 
 
 def test_a_step_that_depends_on_other_steps_is_refused():
-    with pytest.raises(ValueError, match="layer: expected one whose state follows from the state"):
+    with pytest.raises(ValueError, match="layer: expected one whose state is computed from the"):
         state_jacobians(seq(Neighbours(), _gru()), floats())
 
 
@@ -384,7 +384,7 @@ def test_no_rows_and_no_steps(make, sizes):
 def test_the_same_in_blocks(monkeypatch):
     layer, x = fill(_lstm()), floats()
     whole = state_jacobians(layer, x, matrices=True, **marks()).matrices
-    monkeypatch.setattr("crnn.diagnostics.chains._AT_ONCE", 1)  # byte: a step at a time
+    monkeypatch.setattr("crnn.diagnostics.chains._BLOCK_BYTES", 1)  # byte: a step at a time
     assert_same_bits(state_jacobians(layer, x, matrices=True, **marks()).matrices, whole)
 
 

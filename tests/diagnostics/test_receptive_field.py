@@ -182,7 +182,7 @@ def test_what_is_felt():
 def test_more_steps_than_are_run_at_a_time(monkeypatch):
     layer, x = fill(gru()), floats()
     whole = receptive_field(layer, x)
-    monkeypatch.setattr("crnn.diagnostics.rows._ROWS", 4)
+    monkeypatch.setattr("crnn.diagnostics.rows._COPIES", 4)
     np.testing.assert_array_equal(reach(receptive_field(layer, x)), reach(whole))
     with_ends = receptive_field(layer, x, mask=marks()["mask"])
     np.testing.assert_array_equal(reach(with_ends), np.tri(T) * marks()["mask"][0])
