@@ -223,7 +223,7 @@ class ChainSteps:
     def jacobians(self, steps: slice) -> NDArray[np.float64]:
         """Return ∂(state after)/∂(state before) of some steps, (B, steps, S, S).
 
-        One forward pass over all of these steps at once, each as a row of its own, and S backward
+        One forward pass over all of these steps at once, each as a separate row, and S backward
         passes, each from one unit of the state.
         """
         chain, layer = self._chain, self._chain.layer

@@ -136,7 +136,7 @@ def gradcheck(
         overridden methods are checked, too; the layer itself does not change. Every forward pass
         runs on a new copy, so a layer with a random generator draws the same numbers in each.
     x : array (B, T, I) of floats, or (B, T) of integers; or a tuple of arrays
-        The input. Use a small one: the time is proportional to the size of all checked arrays.
+        The input. Use a small one: each number of the checked arrays needs two forward passes.
     state : state, optional
         The initial state: an array, None, or lists and tuples of states. If it is None and the
         layer has a state, the gradient with respect to the state is checked at zeros. Parameters

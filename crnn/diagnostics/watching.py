@@ -46,8 +46,11 @@ class TrainingWarning(UserWarning):
     --------
     >>> import warnings
     >>> import crnn
-    >>> warnings.simplefilter("error", crnn.diagnostics.TrainingWarning)  # stop training
-    >>> warnings.simplefilter("default", crnn.diagnostics.TrainingWarning)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", crnn.diagnostics.TrainingWarning)
+    ...     # crnn.fit(model, ..., callbacks=[crnn.watch(model)]) stops at the first warning
+    >>> issubclass(crnn.diagnostics.TrainingWarning, UserWarning)
+    True
     """
 
 
@@ -61,7 +64,8 @@ class Watch(Callback, Display):
     every : int
         Number of updates from one record to the next.
     fraction : float
-        The gradient reaches back as far as this fraction of it is left.
+        The gradient reaches a step if at least this fraction of its norm at the last output is
+        left there.
     warn : bool
         Whether to issue warnings.
 
@@ -241,7 +245,7 @@ class Watch(Callback, Display):
             yield (
                 "growth",
                 f"{part.title}: the gradient grows {quantities['growth']:.1e} times over "
-                f"{steps:.0f} steps on its way back; clip_norm bounds what that does",
+                f"{steps:.0f} steps back in time; clip_norm limits the effect",
             )
         for name, value in quantities.items():
             gate, _, quantity = name.rpartition(".")
@@ -284,7 +288,8 @@ def watch(model: Any, every: int = 100, *, fraction: float = 0.01, warn: bool = 
         of 32 rows, for very small models as long as five; at the default a run is at most a few
         percent slower.
     fraction : float, default 0.01
-        The gradient reaches back as far as at least this fraction of it is left.
+        The gradient reaches a step if at least this fraction of its norm at the last output is
+        left there.
     warn : bool, default True
         Issue a `TrainingWarning`, once for each problem that is in two consecutive records. False:
         the texts are stored in `messages` only.

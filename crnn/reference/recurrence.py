@@ -148,7 +148,7 @@ class Cell(ABC):
     # ---------------------------------------------------------------------------- the parameters
 
     def sizes(self, input_size: int, hidden_size: int) -> Shapes:
-        """Return the shapes of all parameters in the equations; absent ones are zero there."""
+        """Return the shapes of all parameters of the equations; some may be `absent`, that is 0."""
         rows, width = len(self.gate_order) * hidden_size, self.state_sizes(hidden_size)
         sizes: Shapes = {"W_x": (rows, input_size), "W_h": (rows, width[0]), "b": (rows,)}
         if self.layer_norm:

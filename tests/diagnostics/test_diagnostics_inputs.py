@@ -1,4 +1,4 @@
-"""Calls of input_saliency and receptive_field that are refused."""
+"""Wrong arguments of input_saliency and receptive_field."""
 
 import numpy as np
 import pytest
