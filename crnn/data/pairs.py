@@ -65,7 +65,7 @@ def read_pairs(path: str | os.PathLike[str], columns: Sequence[int] = (0, 1)) ->
                 width = width or len(texts)
                 if len(texts) != width:
                     raise ValueError(
-                        f"{place}: expected {width} columns, as in the lines before, "
+                        f"{place}: expected {width} columns as in the lines before, "
                         f"got {len(texts)}: {line!r:.60}"
                     )
     if not pairs:

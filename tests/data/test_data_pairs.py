@@ -151,8 +151,8 @@ def test_further_columns_are_left_out(tmp_path):
         (b"", "expected pairs of texts, got an empty file"),
         (b"\n \n", "expected pairs of texts, got an empty file"),
         (b"a\tb\n\nno tab here\n", "line 3: expected two texts with a tab between them, got no ta"),
-        (b"a\tb\nc\td\te\n", r"line 2: expected 2 columns, as in the lines before, got 3: 'c\\td"),
-        (b"a\tb\tc\nd\te\n", "line 2: expected 3 columns, as in the lines before, got 2"),
+        (b"a\tb\nc\td\te\n", r"line 2: expected 2 columns as in the lines before, got 3: 'c\\td"),
+        (b"a\tb\tc\nd\te\n", "line 2: expected 3 columns as in the lines before, got 2"),
         (
             b"a\tb\na\t \n",
             "line 2: expected two texts with a tab between them, got an empty target",
