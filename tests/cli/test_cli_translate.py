@@ -363,7 +363,7 @@ def broken(tmp_path):
         ("blind --beam 0", "crnn translate: error: argument --beam: expected an integer of at"),
         ("blind --beam 2000000000000", "crnn: error: not enough memory\n"),
         ("blind --length-penalty x", "crnn translate: error: argument --length-penalty: "),
-        ("blind --attention-plot a.png", "crnn: error: attention: expected a translator that has"),
+        ("blind --attention-plot a.png", "crnn: error: attention: expected a network with"),
     ],
 )
 @pytest.mark.skipif(os.name == "nt", reason="paths and the system's messages are written otherwise")

@@ -60,7 +60,7 @@ def test_the_seed_decides_the_weights():
     assert (weights(None) != weights(None)).any()
 
 
-def test_all_cells_of_crnn_are_there():
+def test_all_cells_of_crnn_can_be_chosen():
     assert CELLS == {cell.layer.__name__.lower(): cell.layer for cell in LAYERS.values()}
 
 
