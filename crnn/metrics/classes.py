@@ -171,9 +171,9 @@ def exact_match(
     scores, classes = _checked_scores(y, target)
     wide = step_weights(weights, classes.shape, lengths)
     right = (scores.argmax(axis=-1) == classes) | (wide == 0)
-    B = len(classes)
-    by_row = wide.reshape(B, -1).max(axis=1, initial=0.0)
-    return Total(float(by_row[right.reshape(B, -1).all(axis=1)].sum()), float(by_row.sum()))
+    steps = tuple(range(1, classes.ndim))
+    by_row = wide.max(axis=steps, initial=0.0)
+    return Total(float(by_row[right.all(axis=steps)].sum()), float(by_row.sum()))
 
 
 class _Perplexity(Metric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ def mae(
     Total(sum=1.0, weight=2.0)
     """
     values, wanted, wide = _values(y, target, lengths, weights)
-    each = np.abs(values - wanted).reshape(len(wide), -1)
-    return Total(float(wide @ each.sum(axis=1)), float(wide.sum() * each.shape[1]))
+    errors = np.abs(values - wanted)
+    by_step = errors.sum(axis=tuple(range(1, errors.ndim)))
+    return Total(float(wide @ by_step), float(wide.sum() * math.prod(errors.shape[1:])))
 
 
 def _values(y: Any, target: Any, lengths: Any, weights: Any) -> tuple[Floats, Floats, Floats]:

@@ -266,7 +266,7 @@ def score_of(model, texts, translations):
     """The log-probability of translations."""
     items = model.batches(list(zip(texts, translations, strict=True)), len(texts))
     loss = crnn.training.evaluate(
-        crnn.TeacherForcing(model.network), items, crnn.losses.cross_entropy
+        crnn.TeacherForcing(model.network), items, loss=crnn.losses.cross_entropy
     )
     return -loss * items.steps
 
