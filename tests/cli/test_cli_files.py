@@ -331,7 +331,7 @@ def history():
 )
 def test_empty_paths_are_refused_by_name(tmp_path, monkeypatch, use):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"path: expected .*, got an empty one"):
+    with pytest.raises(ValueError, match=r"path: expected .*, got an empty string"):
         use()
     assert os.listdir(tmp_path) == []
 

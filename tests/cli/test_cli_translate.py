@@ -358,7 +358,7 @@ def broken(tmp_path):
         (
             "characters",
             "crnn: error: characters/checkpoint.npz: cannot be read: expected a file with a "
-            "translator, got one with a character model",
+            "translator, got a file with a character model",
         ),
         ("blind --beam 0", "crnn translate: error: argument --beam: expected an integer of at"),
         ("blind --beam 2000000000000", "crnn: error: not enough memory\n"),

@@ -121,7 +121,7 @@ def test_names_of_arrays_never_meet(path):
     [
         ({1: 2}, "inside: expected keys that are strings without .*, got 1"),
         ({"$array": 2}, r"inside: expected keys that are strings without .*, got '\$array'"),
-        ({"f": print}, "inside/f: expected what a file can hold, got builtin_function_or_method"),
+        ({"f": print}, "inside/f: expected a dictionary, .* got builtin_function_or_method"),
         ([np.array([None])], "inside/0: expected an array of numbers, got object"),
         ([np.array(["text"])], "inside/0: expected an array of numbers, got <U4"),
     ],
@@ -215,16 +215,16 @@ def test_foreign_bytes(path, content):
 
 def test_foreign_archives(path):
     np.savez(path, a=np.zeros(3))
-    loads_wrongly(path, "an .npz file, but not one that crnn wrote")
+    loads_wrongly(path, "the file is an .npz file that crnn did not write")
     np.savez(path, crnn=np.frombuffer(b'{"format": "other"}', np.uint8))
-    loads_wrongly(path, "an .npz file, but not one that crnn wrote")
+    loads_wrongly(path, "the file is an .npz file that crnn did not write")
     np.savez(path, a=np.array([print]))
-    loads_wrongly(path, "the array 'a' holds object, not numbers")
+    loads_wrongly(path, "the array 'a' has the dtype object, which is no number")
     np.savez_compressed(path, a=np.zeros(3))
     loads_wrongly(path, r"the member 'a\.npy' is compressed")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("note.txt", "hello")
-    loads_wrongly(path, "an archive, but not of arrays: it has 'note.txt'")
+    loads_wrongly(path, "the member 'note.txt' is no array")
 
 
 def test_every_truncation_is_refused(path):
@@ -257,9 +257,9 @@ def test_a_flipped_bit_is_refused_or_harmless(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, r"written in version 2 of the format; crnn \S+ reads version 1"),
-        ({"kind": "soup"}, "expected a file with a model, got one with a soup"),
-        ({"format": "frnn"}, "an .npz file, but not one that crnn wrote"),
+        ({"version": 2}, r"the file has version 2 of the format; crnn \S+ reads version 1"),
+        ({"kind": "soup"}, "expected a file with a model, got a file with a soup"),
+        ({"format": "frnn"}, "the file is an .npz file that crnn did not write"),
         ({"tree": []}, "the tree is not a dictionary"),
         ({"tree": {}}, "expected a dictionary with layer, params"),
     ],
@@ -277,7 +277,10 @@ def test_wrong_heads(path, change, message):
         ({"class": "Spam"}, "layer: no class 'Spam' is known"),
         ({"class": ["RNN"]}, r"layer: expected the name of a class, got \['RNN'\]"),
         ({"config": None}, ".*"),
-        ({"config": {"input_size": 2}}, "the options of a layer do not fit its class: .*hidden_s"),
+        (
+            {"config": {"input_size": 2}},
+            "the options of a layer are invalid for its class: .*hidden_s",
+        ),
         ({"config": {"input_size": 2, "hidden_size": 3, "spam": 1}}, "the options .* 'spam'"),
         ({"config": {"input_size": 2, "hidden_size": -3}}, "hidden_size: "),
         ({"config": {"input_size": 2, "hidden_size": 4}}, "W_x: expected .* of shape"),
@@ -306,7 +309,7 @@ def test_sizes_that_lie_are_refused_before_they_cost_memory(path, config):
     arrays, document = members(path)
     document["tree"]["layer"]["config"]["layers"][0]["config"] |= config
     rewrite(path, arrays, document)
-    loads_wrongly(path, "the sizes of the layers do not fit the 18 parameters in the file")
+    loads_wrongly(path, r"expected \d+ parameters, .*, got 18 in the file")
 
 
 @pytest.mark.parametrize("symbols", ["source_symbols", "target_symbols"])
@@ -318,7 +321,7 @@ def test_embeddings_that_lie_are_refused_before_they_cost_memory(path, symbols):
     arrays, document = members(path)
     document["tree"]["layer"]["config"][symbols] = 10**6
     rewrite(path, arrays, document)
-    loads_wrongly(path, "the sizes of the layers do not fit the .* parameters in the file")
+    loads_wrongly(path, r"expected \d+ parameters, .*, got \d+ in the file")
 
 
 def test_many_symbols_on_both_sides_are_no_lie(path):
@@ -369,7 +372,7 @@ def test_an_entry_that_claims_more_than_the_file_holds(path):
     place = content.rindex(b"PK\x01\x02")  # the last entry of the directory
     content[place + 20 : place + 28] = b"\x00\x00\x00\x70" * 2  # both sizes: 1.9 GB
     path.write_bytes(content)
-    loads_wrongly(path, r"the member 'crnn\.npy' claims more than the file holds")
+    loads_wrongly(path, r"the member 'crnn\.npy' is larger than the file")
 
 
 def test_an_entry_that_is_there_twice(path):
@@ -377,4 +380,4 @@ def test_an_entry_that_is_there_twice(path):
         archive.writestr("a.npy", npy((2,), bytes(16)))
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.npy", npy((2,), bytes(16)))
-    loads_wrongly(path, r"the member 'a\.npy' is there twice")
+    loads_wrongly(path, r"the member 'a\.npy' occurs twice")
