@@ -122,4 +122,5 @@ def _attention_size(source: Sequence[str], target: Sequence[str]) -> tuple[float
 
 
 def _longest(symbols: Sequence[str]) -> int:
+    """Return the largest number of characters of a symbol."""
     return max(map(len, symbols), default=0)

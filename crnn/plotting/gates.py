@@ -90,6 +90,7 @@ def _pair(name: str, value: Any) -> tuple[Floats, Floats]:
 
 
 def _fractions(name: str, value: ArrayLike) -> Floats:
+    """Return an argument as fractions (H,) from 0 to 1, or raise."""
     array = numbers(name, value, (1,), "a fraction for each unit (H,)", finite=True)
     if outside := int(((array < 0) | (array > 1)).sum()):
         raise ValueError(f"{name}: expected fractions from 0 to 1, got {outside} outside")

@@ -72,7 +72,7 @@ def unfolded(model: Any, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
         raise ValueError(f"steps: expected at least 1, got {steps}")
     plan = _Plan(unfolding, steps)
     axes = axes_of(ax, (plan.width, plan.height))
-    sheet = _Sheet(axes, plan, own=ax is None)
+    sheet = _Sheet(axes, plan, new_figure=ax is None)
     for i, row in enumerate(unfolding.rows):
         _draw_label(sheet, plan, i, row)
         _draw_row(sheet, plan, i, row)
@@ -173,13 +173,13 @@ class _Plan:
 class _Sheet:
     """Axes in the inches of the plan, with the scale of text and lines."""
 
-    def __init__(self, axes: "Axes", plan: _Plan, own: bool) -> None:
+    def __init__(self, axes: "Axes", plan: _Plan, new_figure: bool) -> None:
         self.axes = axes
         axes.set_axis_off()
         axes.set(aspect="equal", xlim=(0, plan.width), ylim=(0, plan.height))
         box, dpi = axes.bbox, axes.figure.dpi
         natural = min(box.width / dpi / plan.width, box.height / dpi / plan.height)
-        self.scale = 1.0 if own else natural
+        self.scale = 1.0 if new_figure else natural
 
     def text(self, x: float, y: float, words: str, size: float = _SMALL, **style: Any) -> None:
         """Write a text, by default centred at (x, y)."""

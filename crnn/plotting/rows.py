@@ -221,8 +221,10 @@ def _lines(words: Iterator[str]) -> Iterator[str]:
 
 
 def _title(place: str, name: str) -> str:
+    """Return the title of a row: the dotted name of the layer, and its class."""
     return f"{place}: {name}" if place else name
 
 
 def _shown(shape: tuple[int, ...]) -> str:
+    """Return a shape as a text."""
     return str(tuple(map(int, shape)))

@@ -122,7 +122,7 @@ class _Window(NamedTuple):
     right: float
     top: float
 
-    def holds(self, points: Floats) -> NDArray[np.bool_]:
+    def contains(self, points: Floats) -> NDArray[np.bool_]:
         """Return a mask (N,) of the points (N, 2) inside."""
         low, high = self[:2], self[2:]
         return np.asarray(((points >= low) & (points <= high)).all(axis=-1))
@@ -210,7 +210,7 @@ def _draw_path(axes: "Axes", points: Floats, window: _Window, look: _Look) -> No
     from matplotlib.patheffects import withStroke
 
     finite = np.isfinite(points).all(axis=1)
-    inside = window.holds(points)
+    inside = window.contains(points)
     outside = len(points) - int(inside.sum())
     usable = points[: len(points) if finite.all() else int(finite.argmin())]
     line, marked, steps = _clip(usable, window)
@@ -238,7 +238,7 @@ def _clip(points: Floats, window: _Window) -> tuple[Floats, list[int], list[Any]
     marked: list[int] = []
     steps = []
     size = np.array([window.right - window.left, window.top - window.bottom])
-    inside = window.holds(points)
+    inside = window.contains(points)
     for i, point in enumerate(points):
         if inside[i]:
             marked.append(len(line))

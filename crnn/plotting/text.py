@@ -180,6 +180,7 @@ class _Blocks(NamedTuple):
 
     @property
     def number(self) -> int:
+        """Number of blocks."""
         return -(-self.length // self.columns)
 
     @property
