@@ -179,7 +179,9 @@ def test_files_of_others(tmp_path):
     with pytest.raises(ValueError, match="expected a Seq2Seq, got a GRU"):
         Captioner.load(tmp_path)
     archive.write(tmp_path / "checkpoint.npz", "soup", tree)
-    with pytest.raises(ValueError, match="expected a file with a captioner, got one with a soup"):
+    with pytest.raises(
+        ValueError, match="expected a file with a captioner, got a file with a soup"
+    ):
         Captioner.load(tmp_path)
 
 

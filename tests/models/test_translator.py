@@ -356,7 +356,9 @@ def test_folders_without_a_translator(tmp_path):
         Translator.load(tmp_path)
     path = tmp_path / "checkpoint.npz"
     crnn.save(path, crnn.LSTM(2, 3))
-    with pytest.raises(ValueError, match="expected a file with a translator, got one with a model"):
+    with pytest.raises(
+        ValueError, match="expected a file with a translator, got a file with a model"
+    ):
         Translator.load(tmp_path)
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read"):
