@@ -1,18 +1,25 @@
 """Values that are missing in a table."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-FILLS = ("drop", "interpolate", "forward", "mask")
+from crnn.common.choices import Missing
+
+FILLS = get_args(Missing)[1:]  # without "error"
 
 Place = Callable[[int, str], str]  # (row, name of a column) -> where that is, for an error
 Rows = NDArray[np.intp]
 
 
 def fill(
-    grid: NDArray[np.float64], groups: dict[str, Rows], how: str, names: Sequence[str], place: Place
+    grid: NDArray[np.float64],
+    groups: dict[str, Rows],
+    how: Missing,
+    names: Sequence[str],
+    place: Place,
 ) -> dict[str, Rows]:
     """Fill what is missing, in place, and return the rows of each sequence that are left.
 

@@ -3,18 +3,18 @@
 import os
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.choices import Missing
 from crnn.data.csv_file import CsvFile
-from crnn.data.missing import FILLS, Place, Rows, fill
+from crnn.data.missing import Place, Rows, fill
 from crnn.data.numerals import Numerals, is_missing
 
 Name = str | int
 Names = Name | Sequence[Name]
-Missing = Literal["error", "drop", "interpolate", "forward", "mask"]
 Floats = NDArray[np.float64]
 
 
@@ -191,9 +191,9 @@ class _Choice:
         group: Name | None,
         missing: Missing,
     ) -> None:
-        if missing not in ("error", *FILLS):
+        if missing not in get_args(Missing):
             raise ValueError(
-                f"missing: expected one of {', '.join(('error', *FILLS))}, got {missing!r}"
+                f"missing: expected one of {', '.join(get_args(Missing))}, got {missing!r}"
             )
         self._missing = missing
         wanted = [] if target is None else _listed(target)

@@ -9,6 +9,7 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array
+from crnn.common.choices import StateArray
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
 from crnn.layers.base.tapes import kept_in
@@ -44,15 +45,15 @@ class PartFlow:
         shown = [tape.dgates for tape in self._pieces]
         return {gate: _joined([one[gate] for one in shown]) for gate in shown[0]}
 
-    def by_step(self, what: str = "h") -> Array:
+    def by_step(self, what: StateArray = "h") -> Array:
         """(T,): the norm at each step, over rows and units; `what` is "h" or "c"."""
         return norms(self._of(what), (0, 2))
 
-    def by_unit(self, what: str = "h") -> Array:
+    def by_unit(self, what: StateArray = "h") -> Array:
         """(H,): the norm of each unit, over rows and steps."""
         return norms(self._of(what), (0, 1))
 
-    def by_row(self, what: str = "h") -> Array:
+    def by_row(self, what: StateArray = "h") -> Array:
         """(B,): the norm of each row, over steps and units."""
         return norms(self._of(what), (1, 2))
 

@@ -13,6 +13,7 @@ from crnn.diagnostics.chains import Chain, Steps, chains_of, products
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import prepared
 from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import run_layer
 
 Floats = NDArray[np.float64]
@@ -118,7 +119,7 @@ class StateJacobians(Display):
 
 
 def state_jacobians(
-    layer: Any,
+    layer: LayerLike,
     x: Any,
     state: Any = None,
     *,
@@ -280,7 +281,7 @@ class MemoryLength(Display):
 
 
 def memory_length(
-    layer: Any,
+    layer: LayerLike,
     x: Any,
     state: Any = None,
     *,

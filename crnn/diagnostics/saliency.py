@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crnn.common.arrays import Array, Floats
+from crnn.common.choices import SaliencyMethod
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import Row, altered, change_of, row_of
+from crnn.layers.base.protocol import LayerLike
 
 
 class InputSaliency(Display):
@@ -51,7 +53,7 @@ class InputSaliency(Display):
 
 
 def input_saliency(
-    model: Any,
+    model: LayerLike,
     x: Any,
     state: Any = None,
     *,
@@ -63,7 +65,7 @@ def input_saliency(
     resets: ArrayLike | None = None,
     array: int = 0,
     times_input: bool = False,
-    method: str = "gradient",
+    method: SaliencyMethod = "gradient",
 ) -> InputSaliency:
     """Which inputs moved this output: the gradient of one number of y with respect to each x_t.
 
@@ -104,8 +106,9 @@ def input_saliency(
         For arguments that the model's forward refuses, or that are out of range; for a row of
         length 0; for a gradient with respect to symbols in a model whose vectors cannot be found.
     """
-    if method not in ("gradient", "occlusion"):
-        raise ValueError(f"method: expected 'gradient' or 'occlusion', got {method!r}")
+    if method not in get_args(SaliencyMethod):
+        names = " or ".join(map(repr, get_args(SaliencyMethod)))
+        raise ValueError(f"method: expected {names}, got {method!r}")
     marks = {"lengths": lengths, "mask": mask, "resets": resets}
     one = row_of(model, x, state, marks, row, array, "array")
     y = one.outputs(one.x[None])

@@ -4,6 +4,7 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from crnn.common.figures import Axes
+from crnn.layers.base.protocol import LayerLike
 from crnn.plotting.axes import BLUE, DARK, ORANGE, PALE, WIDTH, axes_of
 from crnn.plotting.rows import Row, Rows, rows_of
 
@@ -26,7 +27,7 @@ _FIRST, _SMALL = 9, 7.5  # points
 _FILLS = {"recurrent": "#DCEBF7", "layer": "#F4F4F4", "pool": "#FFF3D6", "join": "white"}
 
 
-def unfolded(model: Any, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
+def unfolded(model: LayerLike, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
     """Draw what a model computes, unfolded in time.
 
     There is a column for each of the first steps and one for the last, T, and a row for each layer,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from numpy.typing import ArrayLike
+
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
@@ -13,6 +15,7 @@ from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose import lowering
 from crnn.layers.compose.base import Runner, RunsParts, methods_of
@@ -93,12 +96,12 @@ class Sequential(RunsParts):
     #: Names of the layers in errors, where these are not "layers[i]".
     _names: Sequence[str] = ()
 
-    def __init__(self, layers: Sequence[Any]) -> None:
+    def __init__(self, layers: Sequence[LayerLike]) -> None:
         if not isinstance(layers, (list, tuple)) or not layers:
             raise TypeError(f"layers: expected a list of at least one layer, got {layers!r:.200}")
         for i, layer in enumerate(layers):
             check_layer(f"layers[{i}]", layer)
-        self.layers = list(layers)
+        self.layers: list[Any] = list(layers)
         self._check_widths()
         warn_of_reversed(self.stages)
 
@@ -307,7 +310,7 @@ class Sequential(RunsParts):
                 raise
 
     def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+        self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, list[Any]]:
         """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
         self.check_backward(tape, dstate)
