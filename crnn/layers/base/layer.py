@@ -6,7 +6,7 @@ import abc
 import copy
 import inspect
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -413,7 +413,7 @@ class Layer(Counting):
         check_names("state_dict", params, state)
         params.update({name: check_fits(name, state[name], params[name]) for name in params})
 
-    def astype(self, dtype: DTypeLike) -> Layer:
+    def astype(self, dtype: DTypeLike) -> Self:
         """A copy with parameters of another float type; its gradients are zero."""
         other = copy.deepcopy(self)
         other._convert(check_dtype(dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Never, Protocol, TypeAlias, TypeVar, overload
 
 from numpy.typing import ArrayLike
 
@@ -59,3 +59,6 @@ class Option(Generic[Value_co]):
     def __get__(self, layer: object, cls: Any) -> Value_co: ...
     def __get__(self, layer: object, cls: Any) -> Any:
         """Return the value of an instance."""
+
+    def __set__(self, layer: object, value: Never) -> None:
+        """Accept no value: options are fixed."""

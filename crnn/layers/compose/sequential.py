@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
@@ -15,7 +15,7 @@ from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose import lowering
 from crnn.layers.compose.base import Runner, RunsParts, methods_of
@@ -256,6 +256,35 @@ class Sequential(RunsParts):
             if given.mask is not None or not stage.own.keeps_time:
                 given = stage.behind(given)
         return x, states, SequentialTape(tapes)
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            x: Input,
+            state: Sequence[Any] | None = None,
+            *,
+            lengths: ArrayLike | None = None,
+            mask: ArrayLike | None = None,
+            resets: ArrayLike | None = None,
+            filled: bool = False,
+        ) -> tuple[Array, list[Any]]: ...
+
+        def forward(
+            self,
+            x: Input,
+            state: Sequence[Any] | None = None,
+            *,
+            lengths: ArrayLike | None = None,
+            mask: ArrayLike | None = None,
+            resets: ArrayLike | None = None,
+            training: bool = True,
+            call: int | None = None,
+            first_row: int = 0,
+            first_step: int = 0,
+            layer: int = 0,
+            filled: bool = False,
+        ) -> tuple[Array, list[Any], SequentialTape]: ...
 
     def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
         """The layers one step at a time, with the weights as they are now.
