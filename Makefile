@@ -1,11 +1,11 @@
-# The commands of the project; `make help` lists them. Everything is installed into .venv here.
+# Commands of the project; `make help` lists them. All packages are installed into ./.venv.
 #
-#   PYTHON=python3.12     the Python to make .venv with (default python3)
-#   WITH_TORCH=1          let `make test` install PyTorch, to compare with
-#   TESTS=tests/data       what pytest runs (default: all); PYTEST=-x adds options
-#   MINUTES=5             how long `make fuzz` goes on (default 60)
+#   PYTHON=python3.12     Python that creates .venv (default python3)
+#   WITH_TORCH=1          `make test` installs PyTorch and compares with it
+#   TESTS=tests/data      tests that pytest runs (default: all); PYTEST=-x adds options
+#   MINUTES=5             duration of `make fuzz` (default 60)
 #   BENCH="--cores 1"     options of benchmarks/compare.py
-#   CRNN_SKIP_ISA=avx512  leave out instruction sets that the compiler cannot build
+#   CRNN_SKIP_ISA=avx512  instruction sets that are not built, for compilers without them
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,14 +17,14 @@ TESTS ?=
 PYTEST ?=
 MINUTES ?= 60
 
-# The part of the Python suite that `make asan` runs: what passes arrays through the C core.
+# Python tests of `make asan`: those that pass arrays through the C core.
 ASAN_TESTS ?= tests/layers/recurrent/test_cells.py tests/layers/recurrent/test_options.py \
     tests/layers/test_traces.py tests/common/test_errors.py tests/core/test_search.py \
     tests/seq2seq/test_seq2seq_core.py
 
-# The part that `make tsan` runs: what calls the core from several Python threads, or with a team.
-# Left out: parameters that are written while another thread reads them, whose numbers are not
-# defined (docs/architecture.md).
+# Python tests of `make tsan`: those that call the core from several Python threads, or with several
+# threads of its own. Excluded: writing parameters while another thread reads them; it is not defined
+# which values are read (docs/architecture.md).
 TSAN_TESTS ?= tests/core/test_signals.py tests/core/test_threads.py -k 'not anew_while'
 
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
@@ -32,18 +32,18 @@ PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
 C_FILES = $(shell find csrc benchmarks -name '*.[ch]' -not -path '*/build/*') \
     $(shell find csrc -name '*.inc' -not -path '*/build/*')
 
-# $(call from_pyproject,["a"]["b"]): a list that stands in pyproject.toml, as words.
+# $(call from_pyproject,["a"]["b"]): a list of pyproject.toml, as words.
 from_pyproject = $$($(BIN)/python -c 'import tomllib; \
     print(*tomllib.load(open("pyproject.toml", "rb"))$(1))')
 
-# $(call need,test in the shell,what to install): one line, and make stops.
+# $(call need,shell command,what to install): stops make with one line if the command fails.
 need = $(if $(shell { $(1); } >/dev/null 2>&1 && echo yes),,$(error crnn needs $(2)))
 
 HAS_VERSION = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 HAS_VENV = $(PYTHON) -c 'import venv, ensurepip'
 HAS_HEADERS = $(PYTHON) -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")'
 
-NEEDED_PYTHON = Python 3.11 or newer: install python3, or name one with PYTHON=python3.12
+NEEDED_PYTHON = Python 3.11 or newer: install python3, or select one with PYTHON=python3.12
 NEEDED_HEADERS = the headers of Python: apt install python3-dev (Debian, Ubuntu) or \
     dnf install python3-devel (Fedora)
 NEEDED_COMPILER = a C compiler: apt install gcc libc6-dev (Debian, Ubuntu), \
@@ -74,16 +74,15 @@ else
 	@$(BIN)/python -m pytest -q $(PYTEST) $(TESTS)
 endif
 
-smoke: build ## run a little of everything, for work in progress (half a minute)
+smoke: build ## run a few tests of every part, for work in progress (half a minute)
 	@$(BIN)/python -m pytest -q -m smoke $(PYTEST)
 
-build: $(VENV)/test.stamp ## compile the core in place, for work on crnn itself
+build: $(VENV)/test.stamp ## compile the core in place, for development
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 
-# $(call sanitized,asan,address,Python tests): the C tests under a sanitizer, then the Python ones
-# with a package that is built with it. It lies in a folder of its own; PYTHONSAFEPATH keeps the
-# checkout's from being found first. Pytest leaves file descriptor 2 alone (--capture=sys): reports
-# go there.
+# $(call sanitized,asan,address,Python tests): runs the C tests under a sanitizer, then the Python
+# tests with a package built with it, in build/. PYTHONSAFEPATH prevents that Python imports the
+# package of the checkout instead. --capture=sys leaves file descriptor 2 to the sanitizer's reports.
 define sanitized
 @echo "Running the C tests under the $(2) sanitizer"
 @$(MAKE) --no-print-directory -C csrc -j$(CORES) $(1)
@@ -101,7 +100,7 @@ endef
 sanitized_env = env LD_PRELOAD="$$($(CC) -print-file-name=lib$(1).so)" PYTHONMALLOC=malloc \
     PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/$(1)/lib
 asan_env = $(call sanitized_env,asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
-# The first words, and scalar code alone: see csrc/Makefile.
+# csrc/Makefile explains setarch, and why only scalar code is built.
 tsan_env = $$(setarch -R true 2>/dev/null && echo setarch -R) $(call sanitized_env,tsan) \
     TSAN_OPTIONS="halt_on_error=1 die_after_fork=0"
 
@@ -112,27 +111,27 @@ tsan: export CRNN_SKIP_ISA := avx2,avx512,neon
 tsan: $(VENV)/test.stamp ## run C and Python tests with threads under the thread sanitizer
 	$(call sanitized,tsan,thread,$(TSAN_TESTS))
 
-clang: ## run the C tests, compiled by clang
-	@echo "Running the C tests, compiled by clang"
+clang: ## run the C tests compiled by clang
+	@echo "Running the C tests compiled by clang"
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) clang
 
-fuzz: build ## load mutated files for an hour (MINUTES=5: for less)
+fuzz: build ## load mutated files for an hour (MINUTES=5: for five minutes)
 	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing --minutes $(MINUTES)
 
-neon: ## run the C tests for 64-bit ARM: cross-compiled, emulated
+neon: ## run the C tests for 64-bit ARM, cross-compiled, in an emulator
 	@echo "Running the C tests for 64-bit ARM"
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
 
-# BENCH=--cells LSTM --cores 1 ... measures less of compare.py.
-bench: build $(VENV)/bench.stamp ## measure crnn beside PyTorch, ONNX Runtime and JAX (15 minutes)
+# BENCH="--cells LSTM --cores 1" measures only a part of compare.py.
+bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime and JAX (15 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
 
-paths: build ## fail where an option, a length or a size is a cliff (90 seconds)
+paths: build ## fail if an option, a length or a size is too slow (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check
 
-tasks: build $(VENV)/test.stamp ## train the known tasks, write docs/tasks.md (8 minutes)
+tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.md (8 minutes)
 	@$(BIN)/python benchmarks/tasks.py
 
 notebooks: build $(VENV)/notebooks.stamp ## run the course's notebooks, store their outputs (10 minutes)
@@ -148,18 +147,18 @@ lint: build $(VENV)/lint.stamp ## check style, formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/python -m mypy.stubtest crnn._core --mypy-config-file pyproject.toml
 
-format: $(VENV)/lint.stamp ## put every file into the form that `make lint` asks for
+format: $(VENV)/lint.stamp ## format every file as `make lint` requires
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/clang-format -i $(C_FILES)
 
-wheel: $(VENV)/wheel.stamp ## build a wheel in dist/ and try it in an environment of its own
+wheel: $(VENV)/wheel.stamp ## build a wheel in dist/ and test it in a new environment
 	@rm -rf dist build/wheel-venv
 	@mkdir -p build
 	@echo "Building the source distribution and the wheel"
 	@$(BIN)/python -m build --outdir dist . >build/wheel.log 2>&1 || \
 	    { cat build/wheel.log; exit 1; }
-	@echo "Trying the wheel in an environment of its own"
+	@echo "Testing the wheel in a new environment"
 	@$(PYTHON) -m venv build/wheel-venv
 	@build/wheel-venv/bin/python -m pip -qq install dist/*.whl
 	@cd build/wheel-venv && bin/python -P -c '$(SMOKE_TEST)'
@@ -175,13 +174,13 @@ assert crnn.gradcheck(layer, x).ok; \
 crnn.show_config()
 endef
 
-clean: ## remove what was built (not .venv)
+clean: ## remove all build results (not .venv)
 	@rm -rf build dist csrc/build *.egg-info crnn/_core*.so
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# The package stands in .venv either as a user has it (demo) or as a link to the checkout (test).
-# The compiled core is copied beside its sources as well: Python started in this folder finds the
-# sources first, and would miss it.
+# .venv contains crnn either as an installed package (demo) or as a link to the checkout (test). For
+# demo, the compiled core is also copied to crnn/, because Python started in this folder imports the
+# sources of the checkout.
 $(VENV)/demo.stamp: $(PACKAGE) | $(BIN)/python
 	@echo "Installing crnn with NumPy, matplotlib and tqdm (compiles the core)"
 	@rm -rf build/lib* build/bdist* $(VENV)/test.stamp
@@ -190,7 +189,7 @@ $(VENV)/demo.stamp: $(PACKAGE) | $(BIN)/python
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml setup.py | $(BIN)/python
-	@echo "Installing what the tests need, and crnn in place (compiles the core)"
+	@echo "Installing the packages of the tests, and crnn in place (compiles the core)"
 	@rm -f $(VENV)/demo.stamp
 	@$(PIP) install $(call from_pyproject,["build-system"]["requires"])
 	@$(PIP) install --no-build-isolation --editable ".[test,peers]"
@@ -202,7 +201,7 @@ $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/notebooks.stamp: pyproject.toml | $(VENV)/test.stamp
-	@echo "Installing JupyterLab and what the notebooks read"
+	@echo "Installing JupyterLab and the packages of the notebooks"
 	@$(PIP) install $(call from_pyproject,["project"]["optional-dependencies"]["notebooks"])
 	@touch $@
 
@@ -217,7 +216,7 @@ $(VENV)/wheel.stamp: | $(BIN)/python
 	@touch $@
 
 $(BIN)/python: | check
-	@echo "Making a virtual environment in $(VENV)"
+	@echo "Creating a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 check:

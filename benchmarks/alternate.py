@@ -1,10 +1,10 @@
-"""Compare the kernels of two builds of the core, in turns on one core.
+"""Compare the kernels of two builds of the core, alternately, on one CPU core.
 
     python benchmarks/alternate.py OLD NEW [rounds]
 
-OLD and NEW are benchmark programs (`make -C csrc bench` builds csrc/build/bench; copy the one of
-the commit before). Each runs `kernels` once a round, one after the other, so that what else the
-machine does meets both; of each kernel the least time counts.
+OLD and NEW are benchmark programs. `make -C csrc bench` builds csrc/build/bench; copy that of the
+earlier commit. In each round both run `kernels`, so that other load on the machine affects both.
+The result is the minimum time of each kernel.
 """
 
 import subprocess
@@ -12,14 +12,14 @@ import sys
 
 
 def times(program: str) -> dict[str, float]:
-    """Return microseconds by the name of the kernel."""
+    """Return the microseconds of each kernel, by its name."""
     lines = subprocess.check_output([program, "kernels"], text=True).splitlines()
     fields = (line.rsplit(maxsplit=2) for line in lines)
     return {name: float(value) for name, value, _ in fields}
 
 
 def main(old: str, new: str, rounds: str = "5") -> None:
-    """Print one line for each kernel: both times, and how many times as fast the new one is."""
+    """Print one line for each kernel: both times, and the old time divided by the new one."""
     best: list[dict[str, float]] = [{}, {}]
     for _ in range(int(rounds)):
         for result, program in zip(best, (old, new), strict=True):

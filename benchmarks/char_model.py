@@ -1,11 +1,12 @@
-"""The main job, crnn beside PyTorch: the same character model, epoch by epoch in turn.
+"""Train the same character model in crnn and in PyTorch, one epoch of each in turn.
 
     python benchmarks/char_model.py [--epochs 12] [--threads 2]
 
 Both train the model of `crnn demo` on the documentation topics of Python: an embedding, an LSTM of
-256, a dense layer; batch 32, windows of 64 steps with the state carried on, Adam with a one-cycle
-rate (peak 6e-3), norm clipped at 1, the last tenth held out. They take turns, so a change of the
-machine's speed meets both. PyTorch gets its data time-major and the fused optimizer.
+256 units, a dense layer; batches of 32 rows, windows of 64 steps with the state carried on, Adam
+with a one-cycle rate (peak 6e-3), gradients clipped at norm 1, the last tenth held out. They run in
+turn, so that a change of the machine's speed affects both. PyTorch uses time-major data and the
+fused optimizer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HIDDEN, EMBEDDING, BATCH, STEPS, PEAK, CLIP = 256, 256, 32, 64, 6e-3, 1.0
 
 
 class Contender(Protocol):
-    """Something that can train for an epoch and be evaluated."""
+    """A model that is trained for an epoch and evaluated."""
 
     name: str
 
@@ -36,7 +37,7 @@ class Contender(Protocol):
 
 
 class Text:
-    """The corpus as windows, the same for both."""
+    """The corpus as windows, for both models."""
 
     def __init__(self) -> None:
         text = corpus("pydoc")
@@ -53,7 +54,7 @@ class Text:
 
 
 class Crnn:
-    """The model in crnn, trained by hand so that both loops do the same."""
+    """The model in crnn, with a training loop like that of PyTorch."""
 
     name = "crnn"
 
@@ -65,7 +66,7 @@ class Crnn:
             crnn.Dense(HIDDEN, K, seed=2),
         ]
         self.model = crnn.Sequential(layers)
-        self.optimizer = crnn.optim.Adam(self.model, PEAK, clip_norm=CLIP)
+        self.optimizer = crnn.optim.Adam(self.model, lr=PEAK, clip_norm=CLIP)
         self.train, self.held_out = text.windows(text.train), text.windows(text.held_out)
         self.schedule, self.update = OneCycle(PEAK, total=epochs * len(self.train)), 0
 
@@ -137,7 +138,7 @@ class Torch:
 
 
 def main() -> None:
-    """Run both and print a table."""
+    """Train both models and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
@@ -160,8 +161,8 @@ def main() -> None:
     ratios = [a / b for a, b in zip(seconds["crnn"], seconds["torch"], strict=True)]
     totals = {name: sum(times) for name, times in seconds.items()}
     print(
-        f"in all: crnn {totals['crnn']:.1f} s, torch {totals['torch']:.1f} s; crnn's time over "
-        f"torch's, epoch by epoch: median {statistics.median(ratios):.2f}, "
+        f"total: crnn {totals['crnn']:.1f} s, torch {totals['torch']:.1f} s; ratio of "
+        f"times, crnn to torch, epoch by epoch: median {statistics.median(ratios):.2f}, "
         f"{min(ratios):.2f} to {max(ratios):.2f}"
     )
 

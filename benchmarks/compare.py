@@ -1,16 +1,16 @@
-"""crnn beside PyTorch, ONNX Runtime and JAX: every cell, inference and training, one and two cores.
+"""Compare crnn with PyTorch, ONNX Runtime and JAX: cells, inference and training, 1 and 2 cores.
 
-    make bench                                        sets up the peers and runs all of it
+    make bench                                        installs the peers and measures everything
     python benchmarks/compare.py --cells LSTM --cores 1 --rows medium b1
 
-All that is measured for a row is measured in turn (benchmarks/measuring.py says how). GF/s counts
-2 B T G H (I + H), three times that for training (forward, and backward to the parameters and to x).
-The peak is that of multiply-adds in registers, measured on the same cores beside the row
-(benchmarks/core.c).
+The libraries of a row are measured in turn, as benchmarks/measuring.py describes. GF/s counts
+2 B T G H (I + H) operations, and three times as many for training (forward, and backward to the
+parameters and to x). The peak is that of multiply-adds in registers, measured on the same cores
+with each row (benchmarks/core.c).
 
-Writes docs/benchmark.md, the table, and docs/images/benchmark.png, the chart; and, where every cell
-and shape was measured, the digest between two marks in README.md. What benchmarks/seq2seq.py wrote
-into docs/benchmark.md stays there.
+Writes the tables to docs/benchmark.md and the chart to docs/images/benchmark.png. If every cell and
+shape was measured, it also writes the summary between two marks in README.md. The part of
+docs/benchmark.md that benchmarks/seq2seq.py writes is kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TASKS = {"inference": 1, "training": 3}  # passes over the sequence
 
 
 class Row(NamedTuple):
-    """What was measured for one cell, task and shape; rates in GF/s, a median each."""
+    """Result for one cell, task and shape; rates are medians in GF/s."""
 
     cores: int
     cell: str
@@ -57,25 +57,25 @@ class Row(NamedTuple):
     shape: str
     peak: float
     rates: dict[str, float]
-    ratio: float  # of crnn to the best peer, round by round
+    ratio: float  # of crnn to the best peer: median over the rounds
     disturbed: bool
 
     @property
     def best(self) -> str:
-        """The fastest of the others."""
+        """Name of the fastest peer."""
         return max((name for name in self.rates if name != "crnn"), key=self.rates.__getitem__)
 
     @property
     def share(self) -> float:
-        """Of the peak, that crnn reaches."""
+        """Share of the peak that crnn reaches."""
         return self.rates["crnn"] / self.peak if self.peak else float("nan")
 
 
-# ------------------------------------------------------------------ in the process that measures
+# ---------------------------------------------------------------------- in the measuring process
 
 
 def peak_of(cores: int) -> float:
-    """GF/s of as many cores at once."""
+    """Return the peak of this many cores together, in GF/s."""
     programs = [
         subprocess.Popen(
             ["taskset", "-c", str(core), PEAK_PROGRAM, "peak"], stdout=subprocess.PIPE, text=True
@@ -86,7 +86,7 @@ def peak_of(cores: int) -> float:
 
 
 def measure(peers: list[Any], cores: int, cell: str, task: str, name: str, rounds: int) -> Row:
-    """One row."""
+    """Return one row of the results."""
     from peers import CELLS, Shape
 
     shape = Shape(*SHAPES[name])
@@ -121,11 +121,11 @@ def work_through(arguments: argparse.Namespace, cores: int) -> None:
                 print(json.dumps(row), flush=True)
 
 
-# ------------------------------------------------------------------ in the one that was started
+# ------------------------------------------------------------------------- in the main process
 
 
 def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
-    """Versions, and all rows; a process for each number of cores."""
+    """Return the versions and all rows, measured in one process for each number of cores."""
     from tqdm import tqdm
 
     versions: dict[str, str] = {}
@@ -144,15 +144,15 @@ def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
 
 
 def mean_ratio(rows: list[Row]) -> float:
-    """Geometric."""
+    """Return the geometric mean of the ratios."""
     return statistics.geometric_mean([row.ratio for row in rows])
 
 
 def table(rows: list[Row], cores: int, task: str) -> list[str]:
-    """Markdown: a line for each cell and shape."""
+    """Return Markdown lines, one for each cell and shape."""
     names = list(dict.fromkeys(name for row in rows for name in row.rates))
     lines = [
-        f"| cell | shape | {' | '.join(names)} | of the peak | to the best peer |",
+        f"| cell | shape | {' | '.join(names)} | share of the peak | ratio to the best peer |",
         "|---|---|" + "--:|" * (len(names) + 2),
     ]
     for row in (row for row in rows if (row.cores, row.task) == (cores, task)):
@@ -166,11 +166,12 @@ def table(rows: list[Row], cores: int, task: str) -> list[str]:
 
 
 def report(versions: dict[str, str], rows: list[Row]) -> str:
-    """The whole page."""
+    """Return the page."""
     page = [
-        "# crnn beside its peers",
+        "# crnn compared with other libraries",
         "",
-        "Written by `make bench` (benchmarks/compare.py), which says how it measures.",
+        "Speed of crnn, PyTorch, ONNX Runtime and JAX by cell and shape. `make bench` measures it "
+        "on your machine and writes this page; benchmarks/compare.py describes the method.",
         "",
         *setting(versions),
         f"- B, T, I, H: {'; '.join(f'{name} {SHAPES[name]}' for name in SHAPES)}",
@@ -184,8 +185,8 @@ def report(versions: dict[str, str], rows: list[Row]) -> str:
                 "",
                 f"## {task.capitalize()}, {cores} core{'s' * (cores > 1)}",
                 "",
-                f"Peak {peak:.0f} GF/s. To the best peer, geometric mean {mean_ratio(some):.2f}, "
-                f"least {min(row.ratio for row in some):.2f}.",
+                f"Peak {peak:.0f} GF/s. Ratio of crnn to the best peer: geometric mean "
+                f"{mean_ratio(some):.2f}, minimum {min(row.ratio for row in some):.2f}.",
                 "",
                 *table(rows, cores, task),
             ]
@@ -193,7 +194,7 @@ def report(versions: dict[str, str], rows: list[Row]) -> str:
 
 
 def digest(versions: dict[str, str], rows: list[Row]) -> str:
-    """What README.md shows: the first cell's rates beside the best peer's, and the means of all."""
+    """Return the table of README.md: rates of the first cell, and mean ratios of all cells."""
     cell = rows[0].cell
     peers = ", ".join(f"{name} {versions[name]}" for name in versions if name != "crnn")
     lines = [
@@ -218,7 +219,7 @@ def digest(versions: dict[str, str], rows: list[Row]) -> str:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page anew, but for the part that benchmarks/seq2seq.py writes."""
+    """Write a page, but keep the part that benchmarks/seq2seq.py writes."""
     part = between_marks(path, "seq2seq")
     path.write_text(f"{text}\n{part}" if part else text, encoding="utf-8")
 
@@ -227,22 +228,24 @@ COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """LSTM, or the first cell there is: a panel for each task and number of cores."""
+    """Draw the rates of the first cell, one panel for each task and number of cores."""
     import matplotlib.pyplot as plt
 
     cell = rows[0].cell
-    kinds = list(dict.fromkeys((row.cores, row.task) for row in rows))
+    panels = list(dict.fromkeys((row.cores, row.task) for row in rows))
     figure, axes = plt.subplots(
-        len(kinds) // 2 or 1, min(2, len(kinds)), figsize=(10, 3.2 * (len(kinds) // 2 or 1)),
+        len(panels) // 2 or 1, min(2, len(panels)), figsize=(10, 3.2 * (len(panels) // 2 or 1)),
         squeeze=False, layout="constrained",
     )  # fmt: skip
-    for axis, (cores, task) in zip(axes.flat, kinds, strict=True):
+    for axis, (cores, task) in zip(axes.flat, panels, strict=True):
         some = [row for row in rows if (row.cores, row.task, row.cell) == (cores, task, cell)]
         names = list(dict.fromkeys(name for row in some for name in row.rates))
         for i, name in enumerate(names):
-            places = [x + (i - (len(names) - 1) / 2) * 0.8 / len(names) for x in range(len(some))]
+            positions = [
+                x + (i - (len(names) - 1) / 2) * 0.8 / len(names) for x in range(len(some))
+            ]
             heights = [row.rates.get(name, 0) for row in some]
-            axis.bar(places, heights, 0.8 / len(names), label=name, color=COLOURS[name])
+            axis.bar(positions, heights, 0.8 / len(names), label=name, color=COLOURS[name])
         axis.axhline(statistics.median(row.peak for row in some), color="black", lw=0.8, ls=":")
         axis.set_xticks(range(len(some)), [row.shape for row in some])
         axis.set_ylabel("GF/s")
@@ -260,8 +263,8 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=names, default=names)
     parser.add_argument("--rows", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--cores", nargs="+", type=int, default=usable_cores())
-    parser.add_argument("--rounds", type=int, default=8, help="turns that each peer has")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds for each library")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder for the page")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

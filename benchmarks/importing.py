@@ -1,6 +1,7 @@
-"""How long `import crnn` takes beside `import numpy`, and with the first layer, in milliseconds.
+"""Time of `import crnn` beyond `import numpy`, alone and with a first layer, in milliseconds.
 
-New processes, each kind in turn, round after round; the median of the rounds' differences to NumPy.
+Each round starts a new process for each program. The result is the median over the rounds of the
+difference to NumPy.
 
     python benchmarks/importing.py [ROUNDS]
 """
@@ -11,7 +12,7 @@ import sys
 import time
 
 NUMPY = "import numpy"
-KINDS = {
+PROGRAMS = {
     "import crnn": f"{NUMPY}; import crnn",
     "first layer": f"{NUMPY}; import crnn; crnn.LSTM(1, 1)",
     "everything": f"{NUMPY}; from crnn import *",
@@ -25,12 +26,12 @@ def milliseconds(program):
 
 
 def main(rounds):
-    programs = {NUMPY: NUMPY, **KINDS}
+    programs = {NUMPY: NUMPY, **PROGRAMS}
     for program in programs.values():
-        milliseconds(program)  # writes what Python compiles
+        milliseconds(program)  # Python writes its compiled files
     times = [{name: milliseconds(code) for name, code in programs.items()} for _ in range(rounds)]
     print(f"{NUMPY:14} {statistics.median(each[NUMPY] for each in times):6.1f}")
-    for name in KINDS:
+    for name in PROGRAMS:
         beyond = statistics.median(each[name] - each[NUMPY] for each in times)
         print(f"{name:14} {beyond:+6.1f}")
 

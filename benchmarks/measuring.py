@@ -1,8 +1,8 @@
-"""What the scripts share that measure crnn beside others: quiet cores, rounds in turn, a page.
+"""Common code of the benchmarks against other libraries: quiet cores, rounds, pages of results.
 
-All that is compared is measured in turn, round after round, in one process that is kept to the same
-cores; so a change of the machine's speed meets everybody. A measurement is begun when the cores are
-quiet, and repeated when its rounds differ too much.
+All libraries are measured in turn, round after round, in one process on fixed cores, so that a
+change of the machine's speed affects all of them. A measurement begins when the cores are quiet,
+and is repeated if its rounds differ too much.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, PAUSE = 0.03, 0.005
-LONG = 0.15  # a call of so many seconds needs no other before it, and half as many rounds
+LONG = 0.15  # from this many seconds on, a call needs no warm-up and half as many rounds
 QUIET, STEADY, TRIES = 0.05, 0.25, 2
-NOTE = f"\\* the machine was not quiet, or the rounds differed by more than {STEADY:.0%}"
+NOTE = f"\\* other processes used the machine, or the rounds differed by more than {STEADY:.0%}"
 
 Call = Callable[[], object]
 
 
 class Turns(NamedTuple):
-    """Seconds that a call of each took, for every round."""
+    """Seconds of one call of each library, for every round."""
 
     seconds: list[dict[str, float]]
     disturbed: bool
 
 
-# ------------------------------------------------------------------ in the process that measures
+# ---------------------------------------------------------------------- in the measuring process
 
 
 def keep_to(cores: int) -> None:
-    """Use the first of the cores alone; before any library starts its threads."""
+    """Restrict this process to the first cores. Call it before a library starts threads."""
     os.sched_setaffinity(0, range(cores))
     os.environ["OMP_NUM_THREADS"] = str(cores)
 
 
 def busy_elsewhere(cores: int, seconds: float = 0.1) -> float:
-    """The share of the cores' time that others use while this process sleeps."""
+    """Return the share of the cores' time that other processes use."""
 
     def used() -> int:
         lines = Path("/proc/stat").read_text().splitlines()
-        mine = [line.split()[1:] for line in lines if line.startswith("cpu") and line[3] != " "]
-        return sum(int(row[0]) + int(row[1]) + int(row[2]) + int(row[7]) for row in mine[:cores])
+        fields = [line.split()[1:] for line in lines if line.startswith("cpu") and line[3] != " "]
+        return sum(int(row[0]) + int(row[1]) + int(row[2]) + int(row[7]) for row in fields[:cores])
 
     if not Path("/proc/stat").exists():
         return 0.0
@@ -58,15 +58,15 @@ def busy_elsewhere(cores: int, seconds: float = 0.1) -> float:
 
 
 def wait_for_quiet(cores: int) -> None:
-    """Half a second at most."""
+    """Wait until other processes leave the cores idle, for half a second at most."""
     for _ in range(5):
         if busy_elsewhere(cores) < QUIET:
             break
 
 
 def seconds_of(call: Call, long: bool) -> float:
-    """Of one call, from one block of calls, after one that is not counted."""
-    time.sleep(PAUSE)  # threads of the peer before go to sleep
+    """Return the seconds of one call, from a block of calls, after a warm-up call."""
+    time.sleep(PAUSE)  # the threads of the previous library go to sleep
     if not long:
         call()
     calls, start = 0, time.perf_counter()
@@ -79,14 +79,14 @@ def seconds_of(call: Call, long: bool) -> float:
 
 
 def was_disturbed(seconds: list[dict[str, float]], cores: int) -> bool:
-    """Whether others are there, or crnn's own rounds differ (the outer half is left out)."""
+    """Return whether other processes run, or the middle half of crnn's rounds differ."""
     count = len(seconds)
     ours = sorted(each["crnn"] for each in seconds)[count // 4 : count - count // 4]
     return ours[-1] / ours[0] - 1 > STEADY or busy_elsewhere(cores) > QUIET
 
 
 def in_turn(calls: dict[str, Call], cores: int, rounds: int) -> Turns:
-    """Measure all calls, crnn's among them; again where the machine did not leave them alone."""
+    """Measure all calls, crnn's among them, and repeat if other processes disturbed them."""
     for call in calls.values():
         call()  # compiles, allocates
     start = time.perf_counter()
@@ -104,11 +104,11 @@ def in_turn(calls: dict[str, Call], cores: int, rounds: int) -> Turns:
     return Turns(seconds, disturbed)
 
 
-# ------------------------------------------------------------------ in the one that was started
+# ------------------------------------------------------------------------- in the main process
 
 
 def from_worker(script: str, cores: int) -> Iterator[Any]:
-    """What the script prints with these arguments and `--worker cores`: JSON, line by line."""
+    """Run the script with `--worker cores` and yield the JSON values of its output lines."""
     command = [sys.executable, script, *sys.argv[1:], "--worker", str(cores)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
@@ -119,25 +119,25 @@ def from_worker(script: str, cores: int) -> Iterator[Any]:
 
 
 def usable_cores() -> list[int]:
-    """The numbers of cores to measure."""
+    """Return the numbers of cores to measure with."""
     return [n for n in (1, 2) if n <= len(os.sched_getaffinity(0))]
 
 
 def processor() -> str:
-    """Its name, cores and caches, as the system tells them."""
+    """Return the name, cores and caches of the processor, as the system reports them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
     caches = []
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         if (index / "type").read_text().strip() != "Instruction":
-            level, size = ((index / what).read_text().strip() for what in ("level", "size"))
+            level, size = ((index / name).read_text().strip() for name in ("level", "size"))
             caches.append(f"L{level} {size}")
     return f"{name or platform.processor()}, {os.cpu_count()} cores, {', '.join(caches)}"
 
 
 def setting(versions: dict[str, str]) -> list[str]:
-    """Markdown: what was measured, on what and when."""
+    """Return Markdown lines with the processor, the versions and the date."""
     import crnn._core as _core
 
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -152,7 +152,7 @@ def _marks(name: str) -> tuple[str, str]:
 
 
 def between_marks(path: Path, name: str) -> str:
-    """That part of a file, with its marks; empty where there is none."""
+    """Return the part of a file between two marks, marks included; "" if it has none."""
     begin, end = _marks(name)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if begin not in text:
@@ -162,7 +162,7 @@ def between_marks(path: Path, name: str) -> str:
 
 
 def update(path: Path, name: str, text: str) -> None:
-    """Put the text between the marks of that name; where there are none, at the file's end."""
+    """Replace the text between the marks of that name; without marks, append it to the file."""
     begin, end = _marks(name)
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     old, new = between_marks(path, name), f"{begin}{text}\n{end}"

@@ -1,6 +1,6 @@
-"""The tasks of benchmarks/tasks.py in which a sequence, or a vector, becomes another sequence.
+"""The tasks of benchmarks/tasks.py that map a sequence, or a vector, to another sequence.
 
-Their data and models are those of examples/, where each can be run for itself.
+Their data and models come from examples/, where each task can be run separately.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CURVE_ROWS = 500
 
 
 class Texts(NamedTuple):
-    """How many pairs of texts there are."""
+    """Numbers of pairs of texts."""
 
-    rows: int  # to train on
-    held_out: int  # to be judged by, besides those of the curve
+    rows: int  # for training
+    held_out: int  # for the result; those of the curve are not counted
 
 
 class Writer(crnn.TeacherForcing):
-    """A model of `crnn.models` in training: what `crnn.fit` trains, and whose it is."""
+    """The network of a model of `crnn.models`, as `crnn.fit` trains it, with its owner."""
 
     def __init__(self, owner: Any) -> None:
         super().__init__(owner.network, seed=0)
@@ -38,7 +38,7 @@ class Writer(crnn.TeacherForcing):
 
 
 class Written(Task):
-    """A task whose answers are texts; the measure is the share that is not exactly right."""
+    """A task whose answers are texts; the measure is the share of texts with any error."""
 
     measure = "wrong answers"
     percent = True
@@ -48,7 +48,7 @@ class Written(Task):
 
     @property
     def setting(self) -> str:
-        return f"B = {self.size.batch}, peak rate {self.size.rate:g}."
+        return f"B = {self.size.batch_size}, peak rate {self.size.rate:g}."
 
     @property
     def title(self) -> str:
@@ -56,7 +56,7 @@ class Written(Task):
 
 
 class Translated(Written):
-    """Texts come in as well."""
+    """A task from texts to texts."""
 
     full_texts: ClassVar[Texts]
     quick_texts: ClassVar[Texts]
@@ -67,11 +67,11 @@ class Translated(Written):
 
     @abstractmethod
     def pairs(self, n: int, seed: int) -> list[tuple[str, str]]:
-        """Pairs of texts, all different."""
+        """Return n pairs of texts, all different."""
 
     @abstractmethod
     def untrained(self, layer: str, pairs: list[tuple[str, str]], seed: int) -> Any:
-        """A translator."""
+        """Return an untrained Translator."""
 
     @functools.cache  # noqa: B019
     def all_pairs(self, seed: int) -> list[tuple[str, str]]:
@@ -93,17 +93,17 @@ class Translated(Written):
 class Dates(Translated):
     name = "dates"
     about = (
-        "Dates of 1900 to 2099 as people write them, in English, Spanish, Portuguese, French, "
-        "German, Italian, Dutch and Polish (CLDR's medium, long and full forms), to ISO 8601; "
-        "20,000 texts to learn from, 4,000 others to be translated. A GRU reads in both "
-        "directions, a GRU writes: with the last state alone, or with attention, additive "
-        "(Bahdanau et al. 2015) or dot (Luong et al. 2015)."
+        "The source is a date of 1900 to 2099 in English, Spanish, Portuguese, French, German, "
+        "Italian, Dutch or Polish (CLDR's medium, long and full forms), the target its form in "
+        "ISO 8601; 20,000 texts for training, 4,000 others for the result. The encoder is a GRU "
+        "in both directions, the decoder a GRU: without attention, or with additive (Bahdanau et "
+        "al. 2015) or dot attention (Luong et al. 2015)."
     )
     full = Size(steps=38, hidden_size=128, batch_size=64, epochs=2, rate=1e-2, bar=0.001)
     quick = Size(steps=38, hidden_size=64, batch_size=32, epochs=4, rate=1e-2, bar=0.05)
     full_texts, quick_texts = Texts(20_000, 4000), Texts(2000, 300)
     layers: ClassVar = {"GRU": False, "GRU additive": True, "GRU dot": False}
-    guess = 1 - 1 / 73049  # that many days
+    guess = 1 - 1 / 73049  # the number of days
 
     def pairs(self, n: int, seed: int) -> list[tuple[str, str]]:
         from dates import dates
@@ -120,15 +120,16 @@ class Dates(Translated):
 class Addition(Translated):
     name = "addition"
     about = (
-        "Sums of two numbers of up to three digits, read backwards: `7+69`, to `103` (an example "
-        "of Keras); 45,000 to learn from, 4,500 others to be added, none of them in either order "
-        "among those. An LSTM reads, an LSTM writes."
+        "The source is a sum of two numbers of up to three digits in reverse order, such as "
+        "`7+69`, the target its result, `103` (an example of Keras); 45,000 sums for training, "
+        "4,500 others for the result, none of which is among the former in either order of its "
+        "numbers. Encoder and decoder are LSTMs."
     )
     full = Size(steps=7, hidden_size=128, batch_size=64, epochs=10, rate=1e-2, bar=0.01)
     quick = Size(steps=5, hidden_size=64, batch_size=16, epochs=12, rate=1e-2, bar=0.15)
     full_texts, quick_texts = Texts(45_000, 4500), Texts(3000, 300)
     layers: ClassVar = {"LSTM": True}
-    guess = 0.99  # about: no result is that common
+    guess = 0.99  # approximately: the most common result is rarer
 
     def pairs(self, n: int, seed: int) -> list[tuple[str, str]]:
         from addition import sums
@@ -144,9 +145,9 @@ class Addition(Translated):
 class Captions(Written):
     name = "captions"
     about = (
-        "The 64 pixels of scikit-learn's digits set the state of a GRU, which writes the digit's "
-        "name, in the language asked for (English, Spanish, Portuguese); a fifth of the images "
-        "held out."
+        "The 64 pixels of scikit-learn's digits determine the initial state of a GRU, which writes "
+        "the name of the digit in one of three languages (English, Spanish, Portuguese), selected "
+        "by the start symbol; a fifth of the images is held out."
     )
     full = Size(steps=1, hidden_size=192, batch_size=64, epochs=20, rate=1e-2, bar=0.035)
     quick = Size(steps=1, hidden_size=64, batch_size=64, epochs=8, rate=1e-2, bar=0.1)
@@ -169,10 +170,10 @@ class Captions(Written):
 class Codes(Task):
     name = "autoencoder"
     about = (
-        "The same digits, 8 steps of 8 pixels, through a code of 16 numbers and back, GRU to GRU, "
-        "without labels, the decoder reading what it has given itself; the measure is what a "
-        "linear classifier of the codes gets wrong: 15 to 18 % before training, 5 % of the 16 "
-        "principal components of the 64 pixels."
+        "The same digits, 8 steps of 8 pixels, are encoded as 16 numbers and decoded, GRU to GRU, "
+        "without labels; the decoder reads only its own output. The measure is the error of a "
+        "linear classifier of the codes: 15 to 18 % before training; with the 16 principal "
+        "components of the 64 pixels instead of codes, 5 %."
     )
     measure = "wrong answers"
     full = Size(steps=8, hidden_size=128, batch_size=64, epochs=40, rate=1e-2, bar=0.1)

@@ -1,12 +1,12 @@
-"""crnn beside itself: no option, length or size is a cliff.
+"""Compare crnn with itself: the cost of options, lengths and sizes.
 
     python benchmarks/paths.py [--cells LSTM GRU] [--rounds 15]
     python benchmarks/paths.py --check [--cells LSTM GRU]
 
-Each line is a ratio of times, taken in one run, the two in turn; `most` is what it is meant to stay
-below. With --check a ratio has room above that, for the noise of a shared machine, and is taken
-again where it is beyond: what fails is slow by accident, not by a few percent. The exit code is 1
-then. What needs cores that others use is left out.
+Each line is the ratio of two times, measured in turn in one run, and its intended maximum, `most`.
+With --check, the bound is higher by a margin for the noise of a shared machine, and a ratio above
+the bound is measured again. A failure therefore means a serious loss of speed, not a few percent;
+the exit code is then 1. Measurements that need more cores than are free are skipped.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from peers import CELLS
 
 import crnn
 
-B, T, I, H = 32, 100, 64, 128  # where nothing else is said
-ROOM, TRIES, ROUNDS = 1.4, 4, 5  # of a check
+B, T, I, H = 32, 100, 64, 128  # default sizes
+MARGIN, TRIES, ROUNDS = 1.4, 4, 5  # of a check
 Call = Callable[[], object]
 
 
@@ -38,38 +38,39 @@ class Path(NamedTuple):
     plain: Call
     other: Call
     most: float
-    cores: int = 1  # that must be free
+    cores: int = 1  # number of cores that must be free
 
 
 def layer(cell: str, inputs: int = I, hidden: int = H, **options: Any) -> Any:
-    """One of the table's cells."""
+    """Return a layer of one of the cells."""
     row = CELLS[cell]
     return getattr(crnn, row.crnn)(inputs, hidden, seed=0, **row.options | options)
 
 
 def floats(*shape: int) -> Any:
-    """Normal numbers, float32."""
+    """Return normal random numbers in float32."""
     return np.random.default_rng(0).standard_normal(shape).astype("float32")
 
 
-def inference(made: Any, x: Any, *state: Any, **options: Any) -> Call:
-    """Evaluation, nothing kept."""
-    return lambda: made(x, *state, **options)
+def inference(model: Any, x: Any, *state: Any, **options: Any) -> Call:
+    """Return a function that evaluates the model, without a tape."""
+    return lambda: model(x, *state, **options)
 
 
-def training(made: Any, x: Any, *state: Any, dy: Any = None, **options: Any) -> Call:
-    """Forward and backward."""
-    given = floats(*x.shape[:2], made.hidden_size).astype(made.dtype) if dy is None else dy
+def training(model: Any, x: Any, *state: Any, dy: Any = None, **options: Any) -> Call:
+    """Return a function that runs forward and backward."""
+    if dy is None:
+        dy = floats(*x.shape[:2], model.hidden_size).astype(model.dtype)
 
     def step() -> None:
-        tape = made.forward(x, *state, **options)[2]
-        made.backward(tape, given)
+        tape = model.forward(x, *state, **options)[2]
+        model.backward(tape, dy)
 
     return step
 
 
 def in_threads(n: int, call: Call) -> Call:
-    """The same on n threads."""
+    """Return a function that makes the call on n threads."""
 
     def run() -> None:
         crnn.set_num_threads(n)
@@ -80,7 +81,7 @@ def in_threads(n: int, call: Call) -> Call:
 
 
 def option_paths(cell: str) -> Iterator[Path]:
-    """Options and layouts beside the plain call."""
+    """Yield options and layouts, compared with the plain call."""
     plain, x = layer(cell), floats(B, T, I)
     h = floats(B, H)
     state = (h, h) if cell == "LSTM" else h
@@ -95,8 +96,8 @@ def option_paths(cell: str) -> Iterator[Path]:
     if cell == "RNN":
         others["relu"] = (layer(cell, activation="relu"), (x,))
     for task in (inference, training):
-        for name, (made, arguments) in others.items():
-            yield Path(f"{task.__name__}, {name}", task(plain, x), task(made, *arguments), 1.1)
+        for name, (model, arguments) in others.items():
+            yield Path(f"{task.__name__}, {name}", task(plain, x), task(model, *arguments), 1.1)
     yield Path("forward, tape kept", inference(plain, x), lambda: plain.forward(x), 1.1)
 
 
@@ -116,14 +117,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def variant_paths(cell: str) -> Iterator[Path]:
-    """What options inside the kernels cost: 32 rows, 256 units."""
+    """Yield options of the kernels, compared with the plain layer: 32 rows, 256 units."""
     plain, x = layer(cell, 256, 256), floats(B, 50, 256)
     for name, options in VARIANTS.items():
         if options.keys() <= plain.options.keys() - CELLS[cell].options.keys():
-            made = layer(cell, 256, 256, **options)
-            dy = floats(B, 50, made.output_size)
-            yield Path(f"inference, {name}", inference(plain, x), inference(made, x), 1.25)
-            yield Path(f"training, {name}", training(plain, x), training(made, x, dy=dy), 1.25)
+            model = layer(cell, 256, 256, **options)
+            dy = floats(B, 50, model.output_size)
+            yield Path(f"inference, {name}", inference(plain, x), inference(model, x), 1.25)
+            yield Path(f"training, {name}", training(plain, x), training(model, x, dy=dy), 1.25)
     for name, dropout in {
         "dropout of x": crnn.Dropout(0.3, seed=0),
         "variational dropout of x": crnn.Dropout(0.3, variational=True, seed=0),
@@ -138,73 +139,73 @@ def variant_paths(cell: str) -> Iterator[Path]:
 
 
 def size_paths(cell: str) -> Iterator[Path]:
-    """Lengths, rows and steps: time follows what is there."""
-    made, x = layer(cell), floats(B, T, I)
+    """Yield lengths, rows and steps, to which the time should be proportional."""
+    model, x = layer(cell), floats(B, T, I)
     lengths = np.random.default_rng(0).permutation(np.linspace(1, T, B).round().astype(int))
     tile, long = floats(7, T, I), floats(4, 3200, I)
     for task in (inference, training):
         name = task.__name__
-        yield Path(f"{name}, lengths 1 to T", task(made, x), task(made, x, lengths=lengths), 0.55)
+        yield Path(f"{name}, lengths 1 to T", task(model, x), task(model, x, lengths=lengths), 0.55)
         yield Path(
-            f"{name}, a row more", task(made, tile), task(made, floats(8, T, I)), 1.1 * 8 / 7
+            f"{name}, a row more", task(model, tile), task(model, floats(8, T, I)), 1.1 * 8 / 7
         )
-        yield Path(f"{name}, 32 T", task(made, long[:, :100]), task(made, long), 1.1 * 32)
+        yield Path(f"{name}, 32 T", task(model, long[:, :100]), task(model, long), 1.1 * 32)
         double = layer(cell, dtype="float64")
-        yield Path(f"{name}, float64", task(made, x), task(double, x.astype("float64")), 2.0)
+        yield Path(f"{name}, float64", task(model, x), task(double, x.astype("float64")), 2.0)
 
 
 def underflow_paths(cell: str) -> Iterator[Path]:
-    """Numbers too small to be normal ones."""
+    """Yield training with subnormal numbers."""
     plain, x = layer(cell), floats(B, T, I)
     tiny, fading = layer(cell), layer(cell)
     tiny.flat_params[:] *= 1e-20
     fading.params["W_h"][...] *= 0.05
     last = np.zeros((B, T, H), "float32")
     last[:, -1] = 1
-    silent = x * (np.arange(T)[:, None] == 0)
+    first = x * (np.arange(T)[:, None] == 0)
     yield Path("training, weights of 1e-20", training(plain, x), training(tiny, x), 1.1)
     yield Path(
-        "training, vanishing gradient", training(plain, x), training(fading, silent, dy=last), 1.1
+        "training, vanishing gradient", training(plain, x), training(fading, first, dy=last), 1.1
     )
 
 
 def thread_paths(cell: str) -> Iterator[Path]:
-    """Two threads beside one: where there is work for two, and where there is not."""
-    made, x = layer(cell, 128, 256), floats(64, 50, 128)
+    """Yield two threads compared with one, for a large and for a small amount of work."""
+    model, x = layer(cell, 128, 256), floats(64, 50, 128)
     small, few = layer(cell, 16, 32), floats(1, 100, 16)
     for task in (inference, training):
-        one = task(made, x)
+        one = task(model, x)
         yield Path(f"{task.__name__}, two threads", one, in_threads(2, one), 1 / 1.85, cores=2)
         one = task(small, few)
         yield Path(f"{task.__name__}, too small to share", one, in_threads(2, one), 1.1, cores=2)
 
 
 def insight_paths(cell: str) -> Iterator[Path]:
-    """What it costs to be looked at: training watched at the default, a trace in every step."""
+    """Yield the cost of diagnostics: training with a watch at its default, and with a trace."""
     model = crnn.Sequential([layer(cell), crnn.Dense(H, 8, seed=1)])
     data = [(floats(B, 50, I), np.zeros((B, 50), np.int64))] * 40
 
     def fit(*callbacks: Any) -> None:
         adam = crnn.optim.Adam(model, lr=1e-6)
-        told = {"epochs": 1, "progress": False, "callbacks": callbacks}
-        crnn.fit(model, data, loss=crnn.losses.cross_entropy, optimizer=adam, **told)
+        options = {"epochs": 1, "progress": False, "callbacks": callbacks}
+        crnn.fit(model, data, loss=crnn.losses.cross_entropy, optimizer=adam, **options)
 
     yield Path("fit, watched", fit, lambda: fit(crnn.watch(model, warn=False)), 1.1)
-    made, x, dy = layer(cell), floats(B, T, I), floats(B, T, H)
+    plain, x, dy = layer(cell), floats(B, T, I), floats(B, T, H)
 
     def traced() -> None:
-        made.backward(made.forward(x)[2], dy, trace=True)
+        plain.backward(plain.forward(x)[2], dy, trace=True)
 
-    yield Path("training, traced", training(made, x), traced, 1.15)
+    yield Path("training, traced", training(plain, x), traced, 1.15)
 
 
 def paths(cell: str) -> Iterator[Path]:
-    """All of one cell."""
-    for kind in KINDS:
-        yield from kind(cell)
+    """Yield all comparisons for one cell."""
+    for group in GROUPS:
+        yield from group(cell)
 
 
-KINDS = (
+GROUPS = (
     option_paths,
     variant_paths,
     size_paths,
@@ -215,28 +216,28 @@ KINDS = (
 
 
 def seconds(call: Call) -> float:
-    """What one call takes."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def ratio(path: Path, rounds: int = 15) -> float:
-    """Median over rounds of other / plain, after one call of each that is not counted."""
+    """Return the median over rounds of other / plain, after a warm-up call of each."""
     path.plain()
     path.other()
     return statistics.median(seconds(path.other) / seconds(path.plain) for _ in range(rounds))
 
 
 def cores_here() -> int:
-    """The number that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def free_cores(wanted: int) -> bool:
-    """Whether there are so many, and others use less than a fifth of one core."""
+    """Return whether so many cores exist and other processes use less than 0.2 cores."""
     if not hasattr(os, "sched_getaffinity") or not pathlib.Path("/proc/stat").exists():
         return wanted == 1
     cores = os.cpu_count() or 1
@@ -244,16 +245,16 @@ def free_cores(wanted: int) -> bool:
 
 
 def least_ratio(path: Path) -> float:
-    """The least of a few ratios, of which the first that is within its bound is the last."""
-    found: list[float] = []
-    while len(found) < TRIES and not (found and min(found) <= ROOM * path.most):
-        found.append(ratio(path, ROUNDS))
-    return min(found)
+    """Measure until a ratio is within its bound, a few times at most; return the smallest."""
+    ratios: list[float] = []
+    while len(ratios) < TRIES and not (ratios and min(ratios) <= MARGIN * path.most):
+        ratios.append(ratio(path, ROUNDS))
+    return min(ratios)
 
 
-def line(cell: str, path: Path, found: float, most: float, note: str = "") -> None:
+def line(cell: str, path: Path, value: float, most: float, note: str = "") -> None:
     """Print one ratio."""
-    print(f"{cell:12} {path.name:32} {found:7.3f} {most:7.3f}{note}", flush=True)
+    print(f"{cell:12} {path.name:32} {value:7.3f} {most:7.3f}{note}", flush=True)
 
 
 def measure(cells: Sequence[str], rounds: int) -> None:
@@ -261,40 +262,42 @@ def measure(cells: Sequence[str], rounds: int) -> None:
     for cell in cells:
         for path in paths(cell):
             if path.cores <= cores_here():
-                found = ratio(path, rounds)
-                line(cell, path, found, path.most, "  above" if found > path.most else "")
+                value = ratio(path, rounds)
+                line(cell, path, value, path.most, "  above" if value > path.most else "")
 
 
 def check(cells: Sequence[str]) -> int:
-    """Print all ratios beside their bounds; how many are beyond."""
-    beyond = 0
+    """Print all ratios with their bounds, and return the number of ratios above their bounds."""
+    above = 0
     for cell in cells:
         for path in paths(cell):
             if path.cores > 1 and not free_cores(path.cores):
-                print(f"{cell:12} {path.name:32} left out: {path.cores} cores are not free")
+                print(f"{cell:12} {path.name:32} skipped: {path.cores} cores are not free")
                 continue
-            found, note = least_ratio(path), ""
-            if found > ROOM * path.most:
+            value, note = least_ratio(path), ""
+            if value > MARGIN * path.most:
                 free = free_cores(path.cores)
-                note = "  beyond" if free else "  left out: others use the cores"
-                beyond += free
-            line(cell, path, found, ROOM * path.most, note)
-    print(f"{beyond} beyond their bounds")
-    return beyond
+                note = "  above" if free else "  skipped: other processes use the cores"
+                above += free
+            line(cell, path, value, MARGIN * path.most, note)
+    print(f"{above} above their bounds")
+    return above
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure or check; the exit code."""
+    """Measure or check, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--check", action="store_true", help="fail where a ratio is beyond")
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--check", action="store_true", help="exit with status 1 if a ratio is above its bound"
+    )
+    options = parser.parse_args(arguments)
     crnn.set_num_threads(1)
     print(f"{'cell':12} {'path':32} {'ratio':>7} {'most':>7}")
-    if given.check:
-        return 1 if check(given.cells) else 0
-    measure(given.cells, given.rounds)
+    if options.check:
+        return 1 if check(options.cells) else 0
+    measure(options.cells, options.rounds)
     return 0
 
 

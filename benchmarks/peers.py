@@ -1,14 +1,14 @@
-"""Recurrent layers of crnn and of its peers behind one face, for compare.py.
+"""Recurrent layers of crnn and of other libraries with the same methods, for compare.py.
 
-A peer is a class with a name and two methods, which build a layer of a shape and return a call that
-takes no argument and does the work once, on the same kind of input each time:
+Each library is a class with a name and two methods. A method builds a layer of a shape and returns
+a function without arguments that runs it once:
 
-    inference(cell, shape, threads)   the layer's outputs
-    training(cell, shape, threads)    forward, then backward to the parameters and to x
+    inference(cell, shape, threads)   computes the layer's outputs
+    training(cell, shape, threads)    runs forward, then backward to the parameters and to x
 
-A method returns None for a cell that the peer does not have. Each peer is used as its own manual
-says is fastest on a CPU: PyTorch's fused layers under inference_mode, ONNX Runtime's operators, JAX
-with the product of all inputs ahead of a compiled scan.
+A method returns None if the library does not have the cell. Each library is used as its manual
+recommends for a CPU: PyTorch's fused layers under inference_mode, ONNX Runtime's operators, JAX
+with one product for all inputs before a compiled scan.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import crnn
 
 
 class Shape(NamedTuple):
-    """A row of the table: sequences, steps, inputs, hidden units."""
+    """Sizes of a layer and its input: sequences, steps, inputs, hidden units."""
 
     B: int
     T: int
@@ -32,7 +32,7 @@ class Shape(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What one cell is called by each library; None where it is not there."""
+    """Names of one cell in each library; None if the library does not have it."""
 
     gates: int
     crnn: str
@@ -54,14 +54,14 @@ Call = Callable[[], object]
 
 
 def _input(shape: Shape, dtype: str) -> tuple[Any, Any]:
-    """x (B, T, I) and dy (B, T, H)."""
+    """Return x (B, T, I) and dy (B, T, H)."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((shape.B, shape.T, shape.I)).astype(dtype)
     return x, rng.standard_normal((shape.B, shape.T, shape.H)).astype(dtype)
 
 
 class Crnn:
-    """crnn itself."""
+    """Layers of crnn."""
 
     name = "crnn"
 
@@ -89,7 +89,7 @@ class Crnn:
 
 
 class Torch:
-    """PyTorch: torch.nn.LSTM and its like, batch first."""
+    """PyTorch: torch.nn.LSTM, GRU and RNN, batch first."""
 
     name = "PyTorch"
 
@@ -129,7 +129,7 @@ class Torch:
 
 
 class Onnx:
-    """ONNX Runtime: the operators LSTM, GRU and RNN; inference alone, time-major."""
+    """ONNX Runtime: the operators LSTM, GRU and RNN, time-major; only inference."""
 
     name = "ONNX Runtime"
 
@@ -164,17 +164,17 @@ def _onnx_model(cell: str, shape: Shape) -> Any:
     ]
     options = {"linear_before_reset": int(cell == "GRU")} if row.onnx == "GRU" else {}
     node = helper.make_node(row.onnx, ["x", *sizes], ["y", "h"], hidden_size=shape.H, **options)
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, (shape.T, shape.B, shape.I))
-    found = [
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, (shape.T, shape.B, shape.I))]
+    outputs = [
         helper.make_tensor_value_info("y", TensorProto.FLOAT, (shape.T, 1, shape.B, shape.H)),
         helper.make_tensor_value_info("h", TensorProto.FLOAT, (1, shape.B, shape.H)),
     ]
-    graph = helper.make_graph([node], "layer", [given], found, weights)
+    graph = helper.make_graph([node], "layer", inputs, outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
 
 class Jax:
-    """JAX: a scan, compiled; it uses every core that the process may."""
+    """JAX: a compiled scan, which uses all cores of the process."""
 
     name = "JAX"
 
@@ -187,7 +187,7 @@ class Jax:
         self.jax, self.version = jax, version("jax")
 
     def _run(self, cell: str, shape: Shape) -> tuple[Any, Any, Any, Any]:
-        """run(params, x) -> y (T, B, H), with params, x and dy."""
+        """Return the function run(params, x) -> y (T, B, H), and params, x and dy."""
         jax, rows = self.jax, CELLS[cell].gates * shape.H
         step = _JAX_STEPS[cell](jax, shape.H)
         rng = np.random.default_rng(0)

@@ -1,16 +1,16 @@
-"""One sequence to sequence model in crnn and in PyTorch behind one face, for seq2seq.py.
+"""One sequence to sequence model in crnn and in PyTorch with the same methods, for seq2seq.py.
 
-Each side has a name and does, with the same weights and the same numbers:
+Both classes have a name and these methods, with the same weights and data:
 
-    logits(told)        (B, T, K) of all sources, after these symbols of the target
+    logits(target_in)   logits (B, T, K) for all sources, with target_in as the decoder's input
     learn()             forward, cross-entropy, backward; returns the loss
-    gradient()          of the source's embedding, which backward reaches last
+    gradient()          gradient of the source's embedding, the last one that backward computes
     training()          one update: learn, and a step of Adam
-    generation(rows)    the likeliest symbols (rows, T) for the first sources, each read by the next
-                        step; nothing ends a row
+    generation(rows)    most likely symbols (rows, T) for the first sources, each of which is the
+                        input of the next step; no symbol ends a row
 
-PyTorch's side is what its own manual has for such a model: its fused layer reads, its cell writes
-step by step, its fused Adam, inference_mode for what is not trained.
+PyTorch is used as its manual recommends for such a model: its fused layer as encoder, its cell as
+decoder, step by step, its fused Adam, and inference_mode for evaluation.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from torch import nn
 import crnn
 
 sys.path.append(str(ROOT / "tests"))
-from torch_twins import to_torch
+from support.torch_twins import to_torch
 
 B, H, E, T, K = 64, 256, 256, 30, 64
 START = 0
 
 
 def symbols(seed: int) -> Any:
-    """Symbols (B, T)."""
+    """Return random symbols (B, T)."""
     return np.random.default_rng(seed).integers(0, K, (B, T))
 
 
-SOURCE, TOLD, TARGET = (symbols(seed) for seed in range(3))
+SOURCE, TARGET_IN, TARGET = (symbols(seed) for seed in range(3))
 
 
 class Crnn:
@@ -57,11 +57,11 @@ class Crnn:
         )
         self.optimizer = crnn.optim.Adam(self.model)
 
-    def logits(self, told: Any) -> Any:
-        return self.model.forward(SOURCE, told)[0]
+    def logits(self, target_in: Any) -> Any:
+        return self.model.forward(SOURCE, target_in)[0]
 
     def learn(self) -> float:
-        logits, tape = self.model.forward(SOURCE, TOLD)
+        logits, tape = self.model.forward(SOURCE, TARGET_IN)
         loss, dlogits = crnn.losses.cross_entropy(logits, TARGET)
         self.model.backward(tape, dlogits)
         return loss
@@ -71,7 +71,7 @@ class Crnn:
 
     def training(self) -> None:
         self.learn()
-        self.optimizer.step()  # and the gradients are zero again
+        self.optimizer.step()  # also zeroes the gradients
 
     def generation(self, rows: int) -> Any:
         return self.model.generate(SOURCE[:rows], start=START, stop=None, max_steps=T)[0]
@@ -89,39 +89,39 @@ class Model(nn.Module):
         self.output = nn.Linear(2 * H, K)
 
     def encode(self, source: Any) -> tuple[Any, Any, Any]:
-        """What was read (rows, T, H), its keys, and the decoder's first h (rows, H)."""
-        read, h = self.encoder(self.source_embedding(source))
-        return read, self.key(read), h[0]
+        """Return the encoder's output (rows, T, H), its keys, and the first h (rows, H)."""
+        encoded, h = self.encoder(self.source_embedding(source))
+        return encoded, self.key(encoded), h[0]
 
-    def step(self, x: Any, h: Any, read: Any, keys: Any) -> tuple[Any, Any]:
-        """What the output layer reads (rows, 2 H), and h."""
+    def step(self, x: Any, h: Any, encoded: Any, keys: Any) -> tuple[Any, Any]:
+        """Return the input of the output layer (rows, 2 H), and h."""
         scores = self.v(torch.tanh(keys + self.query(h)[:, None])).squeeze(-1)
-        context = torch.bmm(torch.softmax(scores, -1)[:, None], read)[:, 0]
+        context = torch.bmm(torch.softmax(scores, -1)[:, None], encoded)[:, 0]
         h = self.decoder(torch.cat([x, context], -1), h)
         return torch.cat([h, context], -1), h
 
-    def forward(self, source: Any, told: Any) -> Any:
-        read, keys, h = self.encode(source)
-        x, shown = self.target_embedding(told), []
-        for t in range(told.shape[1]):
-            both, h = self.step(x[:, t], h, read, keys)
-            shown.append(both)
-        return self.output(torch.stack(shown, 1))
+    def forward(self, source: Any, target_in: Any) -> Any:
+        encoded, keys, h = self.encode(source)
+        x, joined = self.target_embedding(target_in), []
+        for t in range(target_in.shape[1]):
+            both, h = self.step(x[:, t], h, encoded, keys)
+            joined.append(both)
+        return self.output(torch.stack(joined, 1))
 
     def generate(self, source: Any, steps: int) -> Any:
-        read, keys, h = self.encode(source)
+        encoded, keys, h = self.encode(source)
         symbol, chosen = torch.full((len(source),), START), []
         for _ in range(steps):
-            both, h = self.step(self.target_embedding(symbol), h, read, keys)
+            both, h = self.step(self.target_embedding(symbol), h, encoded, keys)
             symbol = self.output(both).argmax(-1)
             chosen.append(symbol)
         return torch.stack(chosen, 1)
 
 
 def copied(model: Any) -> Model:
-    """The model with crnn's weights."""
-    made, params = Model(), model.params
-    given = {
+    """Return the PyTorch model with the weights of a crnn model."""
+    copy, params = Model(), model.params
+    arrays = {
         "source_embedding.weight": params["source_embedding.W"],
         "target_embedding.weight": params["target_embedding.W"],
         "query.weight": params["attention.W_query"],
@@ -130,16 +130,16 @@ def copied(model: Any) -> Model:
         "output.weight": params["output.W"],
         "output.bias": params["output.b"],
     }
-    weights = {name: torch.tensor(array) for name, array in given.items()}
+    weights = {name: torch.tensor(array) for name, array in arrays.items()}
     for part in ("encoder", "decoder"):
         for name, tensor in to_torch(getattr(model, part), "gru").state_dict().items():
             weights[f"{part}.{name if part == 'encoder' else name.removesuffix('_l0')}"] = tensor
-    made.load_state_dict(weights)
-    return made
+    copy.load_state_dict(weights)
+    return copy
 
 
 class Torch:
-    """PyTorch: the same, from the weights of crnn's model as it is now."""
+    """The same model in PyTorch, with the current weights of a crnn model."""
 
     name, version = "PyTorch", torch.__version__.partition("+")[0]
 
@@ -148,14 +148,15 @@ class Torch:
         self.model = copied(model)
         self.loss = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
-        self.source, self.told, self.target = map(torch.from_numpy, (SOURCE, TOLD, TARGET))
+        arrays = SOURCE, TARGET_IN, TARGET
+        self.source, self.target_in, self.target = map(torch.from_numpy, arrays)
 
-    def logits(self, told: Any) -> Any:
+    def logits(self, target_in: Any) -> Any:
         with torch.inference_mode():
-            return self.model(self.source, torch.from_numpy(told)).numpy()
+            return self.model(self.source, torch.from_numpy(target_in)).numpy()
 
     def learn(self) -> float:
-        logits = self.model(self.source, self.told)
+        logits = self.model(self.source, self.target_in)
         loss = self.loss(logits.flatten(0, 1), self.target.flatten())
         loss.backward()
         return loss.item()

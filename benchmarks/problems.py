@@ -1,7 +1,7 @@
-"""The tasks of benchmarks/tasks.py that ask for a memory: their data, sizes and measures.
+"""The tasks of benchmarks/tasks.py that need a memory: their data, sizes and measures.
 
-What is drawn is a function of the seed, the epoch and the update, so a rerun gives the same
-numbers, and no batch comes twice.
+Random data are a function of the seed, the epoch and the update, so a rerun gives the same numbers,
+and no batch occurs twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crnn.data import Batches, split
 
 EPOCH = 50  # updates between two points of a curve
 CURVE_ROWS, TEST_ROWS = 500, 2000
-TRAIN, CURVE, TEST = range(3)  # which random numbers
+TRAIN, CURVE, TEST = range(3)  # streams of random numbers
 
 LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
     "RNN": lambda I, H, T, seed: crnn.RNN(I, H, seed=seed),
@@ -31,40 +31,40 @@ LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
 
 
 class Size(NamedTuple):
-    """How large a task is, and how long it is trained; `steps` are T, but of a copy the blanks."""
+    """Size of a task and of its training. `steps` is T; for the task copy, the number of blanks."""
 
     steps: int
     hidden_size: int
     batch_size: int
     epochs: int
-    rate: float  # the peak of one cycle
-    bar: float  # what a layer that learns must stay below
+    rate: float  # the peak of the one-cycle rate
+    bar: float  # upper bound of the measure for a layer that has learned the task
 
 
 class Task(ABC):
-    """A task at one size. Subclasses say what its data and its measure are; lower is better."""
+    """A task at one size. Subclasses define its data and its measure, where lower is better."""
 
     name: str
     about: str
     measure: str
     full: Size
     quick: Size
-    layers: ClassVar[dict[str, bool]]  # which are trained, and whether it must pass the bar
-    guess: float  # what the best answer gets that does not look at x
+    layers: ClassVar[dict[str, bool]]  # name -> whether the layer must be below the bar
+    guess: float  # the measure of the best answer that ignores x
     features: int
     outputs: int
     loss: ClassVar[Callable[..., Any]] = staticmethod(crnn.losses.cross_entropy)
-    percent = False  # whether the measure is the share of wrong answers, or else the loss
+    percent = False  # True: the measure is the share of wrong answers; False: the loss
 
     def __init__(self, size: Size) -> None:
         self.size = size
 
     @abstractmethod
     def data(self, seed: int) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
-        """What to train on, and what the curve and the result are of: (x, target) each."""
+        """Return the training data, and (x, target) for the curve and for the result."""
 
     def model(self, layer: str, seed: int) -> Any:
-        """A Dense layer on the last output of the layer."""
+        """Return the layer with a Dense layer on its last output."""
         H, part = self.size.hidden_size, LAYERS[layer]
         return crnn.Sequential(
             [
@@ -75,7 +75,7 @@ class Task(ABC):
         )
 
     def judge(self, model: Any, held_out: tuple[Any, Any]) -> float:
-        """The measure of a model."""
+        """Return the measure of a model."""
         x, target = held_out
         y, _ = model(x)
         if self.percent:
@@ -84,36 +84,36 @@ class Task(ABC):
 
     @property
     def title(self) -> str:
-        """Its name in a table."""
+        """Name of the task in a table."""
         return f"{self.name}, T = {self.size.steps}"
 
     @property
     def setting(self) -> str:
-        """What all layers have in common, but for H."""
-        return f"T = {self.size.steps}, B = {self.size.batch}, peak rate {self.size.rate:g}."
+        """Settings of all layers, without H."""
+        return f"T = {self.size.steps}, B = {self.size.batch_size}, peak rate {self.size.rate:g}."
 
     def show(self, value: float) -> str:
-        """A value of the measure in a table."""
+        """Return a value of the measure as it appears in a table."""
         return f"{value:.1%}" if self.percent else f"{value:.4f}"
 
 
 class DrawnTask(Task):
-    """A task with as much data as one likes."""
+    """A task with an unlimited amount of random data."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, rows: int) -> tuple[Any, Any]:
-        """x and target of `rows` rows."""
+        """Return x and target of `rows` rows."""
 
     def data(self, seed: int) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
         curve, test = (
-            self.draw(np.random.default_rng([seed, kind]), rows)
-            for kind, rows in ((CURVE, CURVE_ROWS), (TEST, TEST_ROWS))
+            self.draw(np.random.default_rng([seed, stream]), rows)
+            for stream, rows in ((CURVE, CURVE_ROWS), (TEST, TEST_ROWS))
         )
         return Draws(self, seed), curve, test
 
 
 class Draws:
-    """An epoch of batches, each drawn when it is asked for."""
+    """An epoch of batches, each drawn when it is needed."""
 
     def __init__(self, task: DrawnTask, seed: int) -> None:
         self.task, self.seed, self.epoch = task, seed, 0
@@ -133,10 +133,10 @@ class Draws:
 class Adding(DrawnTask):
     name = "adding"
     about = (
-        "Two rows of T: numbers in [0, 1), and two marks, one in each half; the answer is the sum "
-        "of the two numbers marked (Hochreiter and Schmidhuber 1997; in this form Le, Jaitly and "
-        "Hinton 2015, Arjovsky, Shah and Bengio 2016). Always answering 1 has the variance of the "
-        "sum, 1/6."
+        "The input has T numbers in [0, 1) and two marks, one in each half; the target is the sum "
+        "of the two marked numbers (Hochreiter and Schmidhuber 1997; in this form Le, Jaitly and "
+        "Hinton 2015, Arjovsky, Shah and Bengio 2016). The constant answer 1 has the error 1/6, "
+        "the variance of the sum."
     )
     measure = "mean squared error"
     full = Size(steps=100, hidden_size=64, batch_size=32, epochs=40, rate=1e-2, bar=0.01)
@@ -164,9 +164,10 @@ class Adding(DrawnTask):
 class Copy(DrawnTask):
     name = "copy"
     about = (
-        "Ten symbols of eight, then T blank steps, the last of them a sign to begin, then the ten "
-        "symbols are asked for (Hochreiter and Schmidhuber 1997; in this form Arjovsky, Shah and "
-        "Bengio 2016). Without a memory the best is 10 ln 8 / (T + 20)."
+        "The input has ten symbols, out of eight, and then T blank steps, the last of which is a "
+        "start sign; then the model must write the ten symbols (Hochreiter and Schmidhuber 1997; "
+        "in this form Arjovsky, Shah and Bengio 2016). The best loss without a memory is "
+        "10 ln 8 / (T + 20)."
     )
     measure = "cross-entropy, nats a step"
     full = Size(steps=50, hidden_size=128, batch_size=32, epochs=60, rate=2.5e-2, bar=0.03)
@@ -177,7 +178,10 @@ class Copy(DrawnTask):
         "GRU chrono": True,
         "JANET chrono": True,
     }
-    features, outputs = 10, 9  # blank, 1 ... 8, the sign; which no answer has
+    features, outputs = (
+        10,
+        9,
+    )  # inputs: blank, 1 ... 8, the sign; outputs: the same without the sign
 
     @property
     def guess(self) -> float:  # type: ignore[override]
@@ -199,16 +203,16 @@ class Copy(DrawnTask):
 class Order(DrawnTask):
     name = "order"
     about = (
-        "A row of T symbols a, b, c, d between two signs, with X or Y at two places, between T/10 "
-        "and T/5 and between T/2 and 3T/5: which two, in which order, of four possible answers "
-        "(temporal order: Hochreiter and Schmidhuber 1997, task 6a)."
+        "The input has T symbols a, b, c, d between two signs, with X or Y at two steps, one "
+        "between T/10 and T/5 and one between T/2 and 3T/5. The target is the pair of these in "
+        "their order, one of four (temporal order: Hochreiter and Schmidhuber 1997, task 6a)."
     )
     measure = "wrong answers"
     full = Size(steps=100, hidden_size=32, batch_size=32, epochs=12, rate=1e-2, bar=0.01)
     quick = Size(steps=100, hidden_size=24, batch_size=32, epochs=10, rate=1e-2, bar=0.05)
     layers: ClassVar = {
         "RNN": False,
-        "LSTM": False,  # it does with some seeds
+        "LSTM": False,  # learns the task with some seeds
         "LSTM chrono": True,
         "GRU chrono": True,
         "JANET chrono": True,
@@ -228,8 +232,8 @@ class Order(DrawnTask):
 class Pixels(Task):
     name = "pixels"
     about = (
-        "The 1797 digits that scikit-learn brings along, 8 x 8, a pixel at a time: 64 steps of one "
-        "number, a fifth held out (on larger digits: Le, Jaitly and Hinton 2015)."
+        "The 1797 digits of scikit-learn, 8 x 8 pixels, one pixel per step: 64 steps of one "
+        "number; a fifth is held out (with larger images: Le, Jaitly and Hinton 2015)."
     )
     measure = "wrong answers"
     full = Size(steps=64, hidden_size=64, batch_size=32, epochs=40, rate=1e-2, bar=0.08)
@@ -253,7 +257,7 @@ class Pixels(Task):
 
 class Rows(Pixels):
     name = "rows"
-    about = "The same digits a row of pixels at a time: 8 steps of 8 numbers."
+    about = "The same digits, one row of pixels per step: 8 steps of 8 numbers."
     full = Size(steps=8, hidden_size=64, batch_size=32, epochs=20, rate=1e-2, bar=0.03)
     quick = Size(steps=8, hidden_size=32, batch_size=32, epochs=8, rate=2e-2, bar=0.08)
     layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}

@@ -1,10 +1,10 @@
-"""Sequence to sequence beside PyTorch: training, and writing for a batch and for one sequence.
+"""Compare sequence to sequence with PyTorch: training, generation of a batch and of one sequence.
 
     python benchmarks/seq2seq.py [--cores 1] [--rounds 16]
 
-The same model in both (benchmarks/peers_seq2seq.py), on one core and on two, measured in turn
-(benchmarks/measuring.py says how). Before anything is measured both have to give the same logits,
-loss and gradient, and symbols that the other finds likeliest as well.
+Both libraries run the same model (benchmarks/peers_seq2seq.py), on one core and on two, in turn, as
+benchmarks/measuring.py describes. Before the measurement, the script checks that both compute the
+same logits, loss and gradient, and choose the same symbols up to rounding.
 
 Writes the table between two marks in docs/benchmark.md; benchmarks/compare.py writes the rest.
 """
@@ -24,50 +24,50 @@ TOLERANCE = 1e-4
 
 
 class Row(NamedTuple):
-    """What was measured for one task; medians of milliseconds."""
+    """Result for one task; times are medians in milliseconds."""
 
     cores: int
     task: str
     crnn: float
     torch: float
-    ratio: float  # of PyTorch's time to crnn's, round by round
+    ratio: float  # of PyTorch's time to crnn's: median over the rounds
     disturbed: bool
 
 
-# ------------------------------------------------------------------ in the process that measures
+# ---------------------------------------------------------------------- in the measuring process
 
 
-def check(what: str, difference: float) -> None:
-    """End the program where the two sides do not compute the same."""
+def check(name: str, difference: float) -> None:
+    """End the program if the two libraries differ by more than the tolerance."""
     if not difference < TOLERANCE:
-        raise SystemExit(f"{what} of crnn and PyTorch differ by {difference:.1e}")
+        raise SystemExit(f"{name} of crnn and PyTorch differ by {difference:.1e}")
 
 
-def behind_likeliest(side: Any, chosen: Any) -> float:
-    """By how much the logits of the chosen symbols are below the greatest, at most."""
+def below_maximum(side: Any, chosen: Any) -> float:
+    """Return the largest difference between the greatest logit and that of the chosen symbol."""
     import numpy as np
     from peers_seq2seq import START
 
-    told = np.insert(chosen[:, :-1], 0, START, axis=1)
-    logits = side.logits(told)
-    own = np.take_along_axis(logits, chosen[..., None], 2)[..., 0]
-    return float((logits.max(2) - own).max())
+    target_in = np.insert(chosen[:, :-1], 0, START, axis=1)
+    logits = side.logits(target_in)
+    of_chosen = np.take_along_axis(logits, chosen[..., None], 2)[..., 0]
+    return float((logits.max(2) - of_chosen).max())
 
 
 def check_same(ours: Any, theirs: Any) -> None:
-    """The same logits, loss, gradient and choices."""
-    from peers_seq2seq import TOLD
+    """End the program unless both compute the same logits, loss, gradient and symbols."""
+    from peers_seq2seq import TARGET_IN
 
-    check("logits", float(abs(ours.logits(TOLD) - theirs.logits(TOLD)).max()))
-    check("symbols", behind_likeliest(theirs, ours.generation(len(TOLD))))
-    check("symbols", behind_likeliest(ours, theirs.generation(len(TOLD))))
+    check("logits", float(abs(ours.logits(TARGET_IN) - theirs.logits(TARGET_IN)).max()))
+    check("symbols", below_maximum(theirs, ours.generation(len(TARGET_IN))))
+    check("symbols", below_maximum(ours, theirs.generation(len(TARGET_IN))))
     check("losses", abs(ours.learn() - theirs.learn()))
-    found, expected = ours.gradient(), theirs.gradient()
-    check("gradients", float(abs(found - expected).max() / abs(expected).max()))
+    gradient, expected = ours.gradient(), theirs.gradient()
+    check("gradients", float(abs(gradient - expected).max() / abs(expected).max()))
 
 
 def measure(sides: list[Any], cores: int, task: str, rounds: int) -> Row:
-    """One row."""
+    """Return one row of the results."""
     turns = in_turn({side.name: TASKS[task](side) for side in sides}, cores, rounds)
     ours, theirs = ([each[side.name] for each in turns.seconds] for side in sides)
     ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
@@ -75,10 +75,10 @@ def measure(sides: list[Any], cores: int, task: str, rounds: int) -> Row:
     return Row(cores, task, *times, ratio, turns.disturbed)
 
 
-TASKS = {  # what it is called -> from a side to the call
+TASKS = {  # name -> function from a library's model to the call that is measured
     "training": lambda side: side.training,
-    "writing, 64 sequences": lambda side: lambda: side.generation(64),
-    "writing, 1 sequence": lambda side: lambda: side.generation(1),
+    "generation, 64 sequences": lambda side: lambda: side.generation(64),
+    "generation, 1 sequence": lambda side: lambda: side.generation(1),
 }
 
 
@@ -95,11 +95,11 @@ def work_through(cores: int, rounds: int) -> None:
         print(json.dumps(measure(sides, cores, task, rounds)), flush=True)
 
 
-# ------------------------------------------------------------------ in the one that was started
+# ------------------------------------------------------------------------- in the main process
 
 
 def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
-    """Versions, and all rows; a process for each number of cores."""
+    """Return the versions and all rows, measured in one process for each number of cores."""
     from tqdm import tqdm
 
     versions: dict[str, str] = {}
@@ -116,20 +116,21 @@ def collect(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Row]]:
 
 
 def report(versions: dict[str, str], rows: list[Row]) -> str:
-    """The section."""
+    """Return the section of the page."""
     lines = [
         "## Sequence to sequence",
         "",
         "Written by `make bench` (benchmarks/seq2seq.py): crnn.Seq2Seq and the same model in "
-        "PyTorch (nn.GRU reads, nn.GRUCell writes), with additive attention and input feeding. "
-        "B = 64, H = 256, embeddings of 256, 30 steps read and 30 written, 64 symbols. Training is "
-        "one update with the true symbols as input: forward, cross-entropy, backward, Adam; "
-        "writing takes the likeliest symbol at each step, and nothing ends a sequence early.",
+        "PyTorch (nn.GRU as encoder, nn.GRUCell as decoder), with additive attention and input "
+        "feeding. B = 64, H = 256, embeddings of 256, sources and targets of 30 steps, 64 symbols. "
+        "Training is one update with the true symbols as input: forward, cross-entropy, backward, "
+        "Adam. Generation takes the most likely symbol at each step; no symbol ends a sequence "
+        "early.",
         "",
         *setting(versions),
         f"- {NOTE}",
         "",
-        "| task | cores | crnn, ms | PyTorch, ms | times as fast |",
+        "| task | cores | crnn, ms | PyTorch, ms | PyTorch / crnn |",
         "|---|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -144,8 +145,8 @@ def report(versions: dict[str, str], rows: list[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cores", nargs="+", type=int, default=usable_cores())
-    parser.add_argument("--rounds", type=int, default=16, help="turns that each side has")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--rounds", type=int, default=16, help="rounds for each library")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder for the page")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

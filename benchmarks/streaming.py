@@ -1,11 +1,11 @@
-"""One step at a time: how long a step takes, and how long the slow ones take.
+"""Time of single steps: the median, and the slowest ones.
 
     python benchmarks/streaming.py [--steps 20000]
 
-A step of batch 1, the state carried on: crnn's stream, the same as a call of the layer with one
-step, PyTorch's layer under inference_mode, ONNX Runtime's operator. Everything in turn, in blocks
-of a hundred steps, on one core. `arithmetic` is the least that a step can take: its weights once
-through the core, at the speed at which the core reads as much memory again and again.
+One step of batch size 1, with the state carried on: crnn's stream, a call of crnn's layer,
+PyTorch's layer under inference_mode, ONNX Runtime's operator. They run in turn, in blocks of a
+hundred steps, on one core. `arithmetic` is a lower bound: the time to read the weights once, at the
+speed of reading the same amount of memory repeatedly.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Step = Callable[[], object]
 
 
 def crnn_stream(I: int, H: int) -> Step:
-    """Weights packed once."""
+    """Return a step of a stream, which packs its weights once."""
     stream, x = crnn.LSTM(I, H, seed=0).stream(), np.zeros((1, I), "float32")
     return lambda: stream.step(x)
 
 
 def crnn_layer(I: int, H: int) -> Step:
-    """A call of one step, with the state of the last one."""
+    """Return a call of the layer with one step and the state of the call before."""
     layer, x = crnn.LSTM(I, H, seed=0), np.zeros((1, 1, I), "float32")
     state = layer(x)[1]
 
@@ -45,7 +45,7 @@ def crnn_layer(I: int, H: int) -> Step:
 
 
 def torch_layer(I: int, H: int) -> Step:
-    """torch.nn.LSTM with one step."""
+    """Return a call of torch.nn.LSTM with one step."""
     import torch
 
     torch.set_num_threads(1)
@@ -61,7 +61,7 @@ def torch_layer(I: int, H: int) -> Step:
 
 
 def onnx_operator(I: int, H: int) -> Step:
-    """The operator with one step; its state begins at zero each time, which costs it nothing."""
+    """Return a call of the operator with one step. Its state is zero each time, at no cost."""
     step = Onnx().inference("LSTM", Shape(1, 1, I, H), threads=1)
     assert step is not None
     return step
@@ -76,7 +76,7 @@ CONTENDERS = {
 
 
 def arithmetic(I: int, H: int) -> float:
-    """Microseconds to read 4 H (I + H) floats that were read just before."""
+    """Return the microseconds to read 4 H (I + H) floats that are in the cache."""
     weights = np.zeros(4 * H * (I + H), "float32")
     times = []
     for _ in range(200):
@@ -87,7 +87,7 @@ def arithmetic(I: int, H: int) -> float:
 
 
 def measure(steps: dict[str, Step], count: int) -> dict[str, Any]:
-    """Microseconds of every step of each."""
+    """Return the microseconds of every step of each library."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(count // BLOCK):
         for name, step in steps.items():
@@ -96,7 +96,7 @@ def measure(steps: dict[str, Step], count: int) -> dict[str, Any]:
                 start = time.perf_counter()
                 step()
                 times[name].append(1e6 * (time.perf_counter() - start))
-    return {name: np.array(found) for name, found in times.items()}
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [0])
     crnn.set_num_threads(1)
-    print("LSTM, batch 1, microseconds for a step: half, 99 % and 99.9 % of the steps take at most")
+    print("LSTM, batch size 1, microseconds per step: percentiles")
     print(f"{'I, H':>10} {'':14} {'50 %':>8} {'99 %':>8} {'99.9 %':>8}")
     for I, H in SIZES:
         steps = {}

@@ -1,16 +1,15 @@
-"""Known results, trained: the adding problem, copying, order, digits, dates, sums, captions.
+"""Train benchmark tasks: adding, copying, temporal order, digits, dates, sums, captions.
 
-    python benchmarks/tasks.py                          all of it (some minutes)
-    python benchmarks/tasks.py adding copy --quick      less of it, at a reduced size
+    python benchmarks/tasks.py                          all tasks (some minutes)
+    python benchmarks/tasks.py adding copy --quick      some tasks, at a reduced size
 
-Every task (benchmarks/problems.py, benchmarks/pairs.py) is trained with one setting for all layers,
-and the result is that of the last update: no run is stopped or chosen by the data that judge it.
-(Sizes, rates and bars were set after a look at a few seeds.) A rerun with the same seed gives the
-same numbers.
+Every task (benchmarks/problems.py, benchmarks/pairs.py) is trained with the same settings for all
+layers. The result is that of the last update: the test data neither stop nor select a run. (Sizes,
+rates and bars were chosen with a few seeds.) A rerun with the same seed gives the same numbers.
 
-Writes docs/tasks.md, the table, and docs/images/tasks.png, the curves, where all tasks were trained
-at full size; or into a folder of one's own. The exit status is 1 if a layer that must pass its bar
-does not.
+If all tasks were trained at full size, the table is written to docs/tasks.md and the curves to
+docs/images/tasks.png; with --output, they are always written to that folder. The exit status is 1
+if a layer that must be below the bar of a task is not.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ TASKS = MEMORIES | PAIRS
 
 
 class Row(NamedTuple):
-    """What one layer did on one task."""
+    """Result of one layer on one task."""
 
     task: Task
     layer: str
     updates: list[int]
-    curve: list[float]  # the measure after so many updates
-    result: float  # on other data
-    seconds: float  # for the updates alone
+    curve: list[float]  # the measure after the numbers of updates above
+    result: float  # the measure on data of neither training nor curve
+    seconds: float  # of the updates
 
     @property
     def passed(self) -> bool:
@@ -57,7 +56,7 @@ class Row(NamedTuple):
 
 
 class Curve(Callback):
-    """The measure after each epoch."""
+    """Record the measure after each epoch."""
 
     def __init__(self, measure: Callable[[Any], float]) -> None:
         self.measure, self.updates, self.values = measure, [0], []
@@ -78,7 +77,7 @@ def train(task: Task, layer: str, seed: int = 0, progress: bool = False) -> Row:
         model,
         data,
         loss=task.loss,
-        optimizer=crnn.optim.Adam(model, size.rate, clip_norm=1.0),
+        optimizer=crnn.optim.Adam(model, lr=size.rate, clip_norm=1.0),
         epochs=size.epochs,
         callbacks=[OneCycle(size.rate, total=size.epochs * len(data)), curve],
         progress=progress,
@@ -91,10 +90,9 @@ def train(task: Task, layer: str, seed: int = 0, progress: bool = False) -> Row:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The lines of the table."""
+    """Return the lines of the table."""
     lines = [
-        "| task | layer | H | updates | measure | result | must stay below | passed | guessing "
-        "| seconds |",
+        "| task | layer | H | updates | measure | result | bound | passed | guess | seconds |",
         "|---|---|--:|--:|---|--:|--:|---|--:|--:|",
     ]
     for row in rows:
@@ -107,7 +105,7 @@ def table(rows: Sequence[Row]) -> list[str]:
             task.measure,
             f"**{task.show(row.result)}**" if row.passed else task.show(row.result),
             task.show(size.bar),
-            "yes" if row.passed else "no, and must" if row.must else "no",
+            "yes" if row.passed else "no, but required" if row.must else "no",
             task.show(task.guess),
             f"{row.seconds:.1f}",
         ]
@@ -116,38 +114,41 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def report(rows: Sequence[Row], seed: int, threads: int) -> str:
-    """The whole page."""
+    """Return the page."""
     from measuring import processor
 
     page = [
-        "# Known results, trained",
+        "# Training results on known tasks",
         "",
-        "Written by `python benchmarks/tasks.py`, which says how it measures.",
+        "Results of crnn's layers on known tasks, to compare with other implementations and with "
+        "the literature. `make tasks` trains them and writes this page; benchmarks/tasks.py "
+        "describes the method.",
         "",
         f"- {processor()}; threads: {threads}; crnn {crnn.__version__}, Python "
         f"{platform.python_version()}, float32, {time.strftime('%Y-%m-%d')}; seed {seed}",
-        "- for all: Adam with a one-cycle rate, gradients clipped at norm 1; chrono: the initial "
+        "- all tasks: Adam with a one-cycle rate, gradients clipped at norm 1; chrono: the initial "
         "biases of Tallec and Ollivier (2018), for memories of T steps",
-        "- results are of data that training has not seen; seconds are those of the updates",
+        "- results are measured on held-out data; seconds are those of the updates; a layer passes "
+        "if its result is below the bound; guess is the result of the best answer that ignores "
+        "the input",
         "",
-        *(f"- **{task.name}** {task.about} {task.setting}" for task in tasks_of(rows)),
+        *(f"- **{task.name}**: {task.about} {task.setting}" for task in tasks_of(rows)),
         "",
         *table(rows),
         "",
         "![Curves of all layers, a panel for each task](images/tasks.png)",
         "",
-        "The same measure on held-out data, over the updates; dotted grey: guessing; dashed black: "
-        "what it must stay below.",
+        "The measure on held-out data over the updates. Dotted grey: guess; dashed black: bound.",
     ]
     return "\n".join(page) + "\n"
 
 
 def tasks_of(rows: Sequence[Row]) -> list[Task]:
-    """Each of them once."""
+    """Return each task once."""
     return list(dict.fromkeys(row.task for row in rows))
 
 
-# Okabe and Ito's colours (2008), told apart by the colour-blind; the lines differ in form too.
+# Okabe and Ito's colours (2008) for colour-blind readers; the line styles differ, too.
 STYLES = {
     "RNN": ("#000000", ":"),
     "LSTM": ("#0072B2", "-"),
@@ -161,7 +162,7 @@ STYLES = {
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """The curves, a panel for each task."""
+    """Draw the curves, one panel for each task."""
     import matplotlib.pyplot as plt
 
     tasks = tasks_of(rows)
@@ -190,7 +191,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def decorate(axis: Any, task: Task) -> None:
-    """Title, scales and the two lines to compare with."""
+    """Add the title, the scales, and the lines of guess and bar."""
     scale = 100 if task.percent else 1
     axis.axhline(scale * task.guess, color="0.5", lw=1, ls=":")
     axis.axhline(scale * task.size.bar, color="black", lw=0.8, ls=(0, (6, 4)))
@@ -205,20 +206,20 @@ def decorate(axis: Any, task: Task) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train what is asked for, and write it down."""
+    """Train the selected tasks, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("tasks", nargs="*", metavar="task", help=f"any of {', '.join(TASKS)}")
-    parser.add_argument("--quick", action="store_true", help="the reduced sizes of the tests")
+    parser.add_argument("--quick", action="store_true", help="use the reduced sizes of the tests")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="folder of the page, by default docs")
+    parser.add_argument("--output", type=Path, help="folder for the page (default: docs)")
     options = parser.parse_args(arguments)
     for name in options.tasks:
         if name not in TASKS:
             parser.error(f"task: expected any of {', '.join(TASKS)}, got {name!r}")
     rows = []
     for name in options.tasks or TASKS:
-        kind = TASKS[name]
-        task = kind(kind.quick if options.quick else kind.full)
+        task_class = TASKS[name]
+        task = task_class(task_class.quick if options.quick else task_class.full)
         for layer in task.layers:
             rows.append(train(task, layer, options.seed, progress=sys.stderr.isatty()))
             result = f"{task.measure} {task.show(rows[-1].result)}"

@@ -1,8 +1,8 @@
-"""What threads cost that have nothing to do: CPU time of the whole process, as ratios in one run.
+"""Cost of idle threads: CPU time of the whole process, as ratios in one run.
 
     python benchmarks/threads.py [--calls 200]
 
-Linux alone: the second part runs on one core.
+Linux only, because the second part restricts the process to one core.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Call = Callable[[], object]
 
 
 def floats(*shape: int) -> np.ndarray:
-    """Normal numbers, float32."""
+    """Return normal random numbers in float32."""
     return np.random.default_rng(0).standard_normal(shape).astype("float32")
 
 
 def cpu_time(call: Call, calls: int, pause: float = 0.0) -> float:
-    """CPU seconds of a call, workers included, after two calls that are not counted."""
+    """Return the CPU seconds of a call, workers included, after two warm-up calls."""
     call(), call()
     before = resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(calls):
@@ -41,8 +41,8 @@ def report(name: str, plain: float, other: float) -> None:
     print(f"{name:58} {plain * 1e6:9.0f} us {other * 1e6:9.0f} us {other / plain:7.2f}", flush=True)
 
 
-def workers_without_a_seat(calls: int) -> None:
-    """A call for two threads, before and after one that started 63 workers."""
+def idle_workers(calls: int) -> None:
+    """Measure a call on two threads, before and after a call that started 63 workers."""
     small, large = crnn.Dense(128, 128, seed=0), crnn.Dense(512, 512, seed=0)
     x, many = floats(128, 128), floats(512, 512)
     crnn.set_num_threads(2)
@@ -56,7 +56,7 @@ def workers_without_a_seat(calls: int) -> None:
 
 
 def more_threads_than_cores(calls: int) -> None:
-    """32 threads on one core. The workers started here inherit the core."""
+    """Measure 32 threads on one core. The workers that start here inherit this restriction."""
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     for name, shape, hidden in (("32 rows", (32, 50, 128), 128), ("one row", (1, 100, 256), 256)):
         layer, x = crnn.LSTM(shape[2], hidden, seed=0), floats(*shape)
@@ -76,11 +76,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     calls = parser.parse_args().calls
     print(f"{'':58} {'plain':>12} {'other':>12} {'ratio':>7}")
-    if os.fork() == 0:  # a process of its own: threads once started stay
+    if os.fork() == 0:  # a separate process, because started threads stay
         more_threads_than_cores(max(1, calls // 20))
         os._exit(0)
     os.wait()
-    workers_without_a_seat(calls)
+    idle_workers(calls)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,17 @@ if _util.find_spec("crnn._core") is None:
 import crnn._core as _core  # noqa: F401 - a wrong CRNN_ISA or CRNN_NUM_THREADS is an ImportError here
 
 if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
-    from crnn import callbacks, data, diagnostics, losses, models, optim, plotting, reference
+    from crnn import (
+        callbacks,
+        data,
+        diagnostics,
+        losses,
+        metrics,
+        models,
+        optim,
+        plotting,
+        reference,
+    )
     from crnn.common.configuration import release_memory, set_num_threads, show_config
     from crnn.diagnostics.gradcheck import gradcheck
     from crnn.diagnostics.watching import watch
@@ -44,7 +54,10 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
     from crnn.storage.models import load, save
+    from crnn.training.evaluation import evaluate
     from crnn.training.fitting import fit
+    from crnn.training.predicting import predict
+    from crnn.training.trainer import Trainer
 
 __all__ = [
     "GRU",
@@ -67,18 +80,22 @@ __all__ = [
     "TeacherForcing",
     "Temporal",
     "TiedDense",
+    "Trainer",
     "__version__",
     "callbacks",
     "data",
     "diagnostics",
+    "evaluate",
     "fit",
     "generate",
     "gradcheck",
     "load",
     "losses",
+    "metrics",
     "models",
     "optim",
     "plotting",
+    "predict",
     "reference",
     "release_memory",
     "save",
@@ -110,7 +127,10 @@ _MODULES = {
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
     "storage.models": ("load", "save"),
+    "training.evaluation": ("evaluate",),
     "training.fitting": ("fit",),
+    "training.predicting": ("predict",),
+    "training.trainer": ("Trainer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -85,8 +85,13 @@ def _valid(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.ones(shape, dtype=bool) if lengths is None else valid_steps(lengths, shape)
 
 
-def _step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[np.float64]:
-    """Weights of the shape `lead`, 0 past each row's end; one for each row holds for its steps."""
+def step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[np.float64]:
+    """Return weights of the shape `lead`: 0 past each row's end, elsewhere 1 or those given.
+
+    Weights (B,) hold for all steps of a row.
+    """
+    if weights is None:
+        return _valid(lengths, lead).astype(np.float64)
     given = as_array("weights", weights)
     if given.dtype.kind not in "fiub" or given.ndim == 0 or given.shape != lead[: given.ndim]:
         raise ValueError(
@@ -172,7 +177,7 @@ def cross_entropy(
     if label_smoothing != 0:
         smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
     by_class = None if class_weights is None else _class_weights(class_weights, K)
-    by_step = None if weights is None else _step_weights(weights, lead, lengths)
+    by_step = None if weights is None else step_weights(weights, lead, lengths)
     if by_step is not None:
         valid = by_step > 0
     else:
@@ -296,7 +301,7 @@ def _weighted_squares(
 ) -> tuple[Mean, Array]:
     """Loss and gradient of `mse` with weights."""
     lead = values.shape[:2]
-    v = _step_weights(weights, lead, lengths)
+    v = step_weights(weights, lead, lengths)
     dy = np.zeros_like(values)
     valid = v > 0
     error = values[valid] - wanted[valid]

@@ -1,6 +1,6 @@
-"""Learning without labels: images of digits, read row by row, through a code of 16 numbers.
+"""Learning without labels: encode images of digits, read row by row, as 16 numbers.
 
-python examples/autoencoder.py        needs scikit-learn, which brings the digits along
+python examples/autoencoder.py        needs scikit-learn, which contains the digits
 """
 
 import numpy as np
@@ -16,27 +16,27 @@ SHADES = " .:-=+*#%@"
 
 
 def untrained(hidden_size=128, code=16, seed=0):
-    """A GRU reads and a GRU writes, which is never told what it should have written before."""
+    """Return an autoencoder of two GRUs, whose decoder reads only its own output."""
     encoder, decoder = crnn.GRU(8, hidden_size, seed=seed), crnn.GRU(8, hidden_size, seed=seed + 1)
     return SequenceAutoencoder(encoder, decoder, code, probability=0.0, seed=seed)
 
 
 def readable(codes, digits, codes_out, digits_out):
-    """How many of the digits held out a linear classifier tells from their codes."""
+    """Return the accuracy of a linear classifier of the codes on held-out digits."""
     mean, scale = codes.mean(axis=0), codes.std(axis=0)
     classifier = LogisticRegression(max_iter=5000).fit((codes - mean) / scale, digits)
     return float(classifier.score((codes_out - mean) / scale, digits_out))
 
 
 def show(*images):
-    """Images side by side, in characters."""
+    """Print images side by side, as characters."""
     for rows in zip(*images, strict=True):
         shades = (np.clip(row * len(SHADES), 0, len(SHADES) - 1).astype(int) for row in rows)
         print("   ".join("".join(2 * SHADES[shade] for shade in row) for row in shades))
 
 
 def main(epochs=40, hidden_size=128, code=16, seed=0):
-    """What a linear classifier makes of the codes of held-out images."""
+    """Train, print some images, and return the accuracy of a linear classifier of the codes."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)  # 8 steps of 8 pixels
     x, x_out, y, y_out = split(images, digits.target, share=0.2, by="sequence", seed=seed)
@@ -52,7 +52,7 @@ def main(epochs=40, hidden_size=128, code=16, seed=0):
     )
     share = readable(model.encode(x), y, model.encode(x_out), y_out)
     show(*x_out[:3], *model.decode(model.encode(x_out[:3]), steps=8))
-    print(f"{share:.2%} of {len(y_out)} held-out digits are told from codes of {code} numbers")
+    print(f"{share:.2%} of {len(y_out)} held-out digits recognised from codes of {code} numbers")
     return share
 
 

@@ -1,8 +1,8 @@
-"""A state from data: an image of a digit, and its name in the language asked for.
+"""A vector to a sequence: write the name of a digit, from its image, in one of three languages.
 
-python examples/captions.py        needs scikit-learn, which brings the digits along
+python examples/captions.py        needs scikit-learn, which contains the digits
 
-The 64 pixels set the state from which a GRU writes, letter by letter.
+The 64 pixels determine the initial state of a GRU, which writes the name letter by letter.
 """
 
 import numpy as np
@@ -19,14 +19,14 @@ NAMES = {  # 0 to 9
 
 
 def captions(pixels, digits):
-    """Each image with its name in each language: pixels, names, languages."""
+    """Return each image with its name in each language: pixels, names, languages."""
     languages = [language for language in NAMES for _ in digits]
     names = [NAMES[language][digit] for language in NAMES for digit in digits]
     return np.concatenate([pixels] * len(NAMES)), names, languages
 
 
 def halves(seed=0):
-    """What to train on and a held-out fifth of the images, as `captions` gives them."""
+    """Return `captions` of four fifths of the images, and of the held-out fifth."""
     digits = load_digits()
     pixels = (digits.data / 16).astype(np.float32)
     x, x_out, y, y_out = split(pixels, digits.target, share=0.2, by="sequence", seed=seed)
@@ -34,13 +34,13 @@ def halves(seed=0):
 
 
 def untrained(data, hidden_size=192, seed=0):
-    """A model for what `captions` gives."""
+    """Return a model for data from `captions`."""
     _, names, languages = data
     return Captioner.for_captions(64, names, languages, hidden_size=hidden_size, seed=seed)
 
 
 def main(epochs=20, hidden_size=192, seed=0):
-    """The share of held-out names that are right to the last letter."""
+    """Train, print some names, and return the share of held-out names that are exactly right."""
     data, out = halves(seed)
     model = untrained(data, hidden_size, seed)
     model.train(*data, epochs=epochs, batch_size=64, lr=1e-2, seed=seed, progress=False)

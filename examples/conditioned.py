@@ -1,6 +1,6 @@
 """An initial state from data: write the name of a digit, letter by letter, from its 64 pixels.
 
-python examples/conditioned.py        needs scikit-learn, which brings the digits along
+python examples/conditioned.py        needs scikit-learn, which contains the digits
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from crnn.callbacks import OneCycle
 from crnn.data import Vocabulary, pad, split
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-VOCABULARY = Vocabulary.from_text("".join(NAMES) + ".")  # the point begins a name and ends it
+VOCABULARY = Vocabulary.from_text("".join(NAMES) + ".")  # a point begins and ends each name
 STOP = int(VOCABULARY.encode(".")[0])
 
 
 def batches(pixels, digits, size=32):
-    """Items: the letters so far with the pixels, the next letters, the lengths."""
+    """Yield items: (preceding letters, pixels), next letters, lengths."""
     order = np.random.default_rng(0).permutation(len(digits))
     for rows in np.array_split(order, len(order) // size):
         x, lengths = pad([VOCABULARY.encode("." + NAMES[digit]) for digit in digits[rows]])
@@ -25,7 +25,7 @@ def batches(pixels, digits, size=32):
 
 
 def write(model, pixels):
-    """The name that the model writes for each image."""
+    """Return the name that the model writes for each image."""
     start = np.full(len(pixels), STOP)
     _, state = model((start[:, None][:, :0], pixels))
     rows = crnn.generate(model, start, 6, state=state, stop=STOP)
@@ -33,7 +33,7 @@ def write(model, pixels):
 
 
 def main(epochs=15, seed=0):
-    """The share of held-out images whose name is right to the last letter."""
+    """Train, print some names, and return the share of held-out images with the right name."""
     digits = load_digits()
     pixels = (digits.data / 16).astype(np.float32)
     x, x_out, y, y_out = split(pixels, digits.target, share=0.2, by="sequence", seed=seed)

@@ -1,6 +1,6 @@
-"""Attention: dates as people write them in eight languages, to ISO 8601.
+"""Attention: translate dates in eight languages to ISO 8601.
 
-python examples/dates.py [picture.png]        needs Babel, and for the picture matplotlib
+python examples/dates.py [picture.png]        needs Babel, and matplotlib for the picture
 """
 
 import sys
@@ -18,7 +18,7 @@ FIRST, DAYS = date(1900, 1, 1), (date(2100, 1, 1) - date(1900, 1, 1)).days
 
 
 def dates(n, seed=0, languages=LANGUAGES):
-    """Pairs such as ("4. März 1987", "1987-03-04"), no text twice."""
+    """Return n pairs such as ("4. März 1987", "1987-03-04"), all with different texts."""
     rng, pairs = np.random.default_rng(seed), {}
     while len(pairs) < n:
         day = FIRST + timedelta(days=int(rng.integers(DAYS)))
@@ -28,7 +28,7 @@ def dates(n, seed=0, languages=LANGUAGES):
 
 
 def untrained(pairs, attention="additive", hidden_size=128, seed=0):
-    """A GRU in each direction reads, and one writes."""
+    """Return a model with a GRU in each direction as encoder and a GRU as decoder."""
     return Translator.for_pairs(
         pairs, hidden_size=hidden_size, embedding=32, attention=attention, seed=seed
     )
@@ -37,16 +37,16 @@ def untrained(pairs, attention="additive", hidden_size=128, seed=0):
 def main(
     n=20_000, held_out=4000, epochs=2, languages=LANGUAGES, hidden_size=128, picture=None, seed=0
 ):
-    """The share of held-out dates that are exactly right."""
+    """Train, print some dates, and return the share of held-out dates that are exactly right."""
     pairs = dates(n + held_out, seed, languages)
-    train, out = pairs[held_out:], pairs[:held_out]
+    train, test = pairs[held_out:], pairs[:held_out]
     model = untrained(pairs, hidden_size=hidden_size, seed=seed)
     model.train(train, epochs=epochs, batch_size=64, lr=1e-2, validation_split=0, progress=False)
-    texts = [text for text, _ in out[:5]]
+    texts = [text for text, _ in test[:5]]
     for text, iso in zip(texts, model.translate(texts), strict=True):
         print(f"{text:>38} = {iso}")
-    share = model.evaluate(out)
-    print(f"{share:.2%} of {len(out)} held-out dates right")
+    share = model.evaluate(test)
+    print(f"{share:.2%} of {len(test)} held-out dates right")
     if picture:
         save_attention(picture, *model.attention(texts[0]))
     return share

@@ -1,6 +1,6 @@
-"""Many to one: which digit is it? An image of 8 x 8 pixels, read row by row.
+"""Many to one: recognise a digit in an image of 8 x 8 pixels, read row by row.
 
-python examples/digits.py        needs scikit-learn, which brings the digits along
+python examples/digits.py        needs scikit-learn, which contains the digits
 """
 
 import time
@@ -14,7 +14,7 @@ from crnn.data import Batches, split
 
 
 def train(x, digit, epochs, seed):
-    """A model of x (B, T=8, I=8) and the digits (B,)."""
+    """Return a model trained on images x (B, T=8, I=8) and their digits (B,)."""
     layers = [
         crnn.GRU(8, 128, recurrent_dropout=0.2, seed=seed),
         crnn.Pool("last"),
@@ -35,7 +35,7 @@ def train(x, digit, epochs, seed):
 
 
 def main(splits=3, epochs=30):
-    """The share of right answers on a held-out fifth, of each split."""
+    """Train on several splits, and return the accuracy on the held-out fifth of each."""
     digits = load_digits()
     images, accuracies = (digits.images / 16).astype(np.float32), []
     for seed in range(splits):

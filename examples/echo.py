@@ -1,9 +1,10 @@
-"""Many to many, delayed: say again what was heard k steps ago, in streams that never end.
+"""Many to many, delayed: repeat the input of k steps ago, in streams without an end.
 
 python examples/echo.py
 
-The streams come in pieces and the state goes on from one to the next. After every 4 new steps the
-model is trained, through the last k2: it must see back to what it has to say again.
+The streams are cut into pieces, and the state passes from one piece to the next. The parameters are
+updated after every 4 steps, with gradients through the last k2 steps. The model learns the task if
+k2 is greater than k, so that a gradient reaches the step whose input is repeated.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from crnn.data import delayed
 
 
 def pieces(k, rows=16, steps=4000, size=200, seed=0):
-    """Streams of bits (rows, steps), cut into items of `size` steps."""
+    """Yield streams of bits (rows, steps), cut into items of `size` steps."""
     bits = np.random.default_rng(seed).integers(0, 2, (rows, steps))
     x, target, _, extras = delayed(bits, bits, k)
     for start in range(0, steps, size):
@@ -23,7 +24,7 @@ def pieces(k, rows=16, steps=4000, size=200, seed=0):
 
 
 def train(k, k2, steps):
-    """A model trained in one pass, through the last k2 steps."""
+    """Return a model trained in one pass, with gradients through the last k2 steps."""
     model = crnn.Sequential([crnn.GRU(2, 32, seed=0), crnn.Dense(32, 2, seed=1)])
     crnn.fit(
         model,
@@ -40,19 +41,19 @@ def train(k, k2, steps):
 
 
 def accuracy(model, k):
-    """The share of bits that it says again in streams it has not heard."""
-    state, right, asked = None, 0.0, 0.0
+    """Return the share of bits that the model repeats correctly in new streams."""
+    state, right, total = None, 0.0, 0.0
     for x, target, _, extras in pieces(k, steps=1000, seed=1):
         logits, state = model(x, state)
         right += ((logits.argmax(axis=-1) == target) * extras["weights"]).sum()
-        asked += extras["weights"].sum()
-    return float(right / asked)
+        total += extras["weights"].sum()
+    return float(right / total)
 
 
 def main(k=6, steps=4000):
-    """The share of right bits, with a gradient that reaches k steps back and with a shorter one."""
+    """Return the accuracies of training through 2 k steps and through 4."""
     shares = [accuracy(train(k, k2, steps), k) for k2 in (2 * k, 4)]
-    print(f"delay {k}, right bits: {shares[0]:.2%} trained through {2 * k} steps, ", end="")
+    print(f"delay {k}, right bits: {shares[0]:.2%} with gradients through {2 * k} steps, ", end="")
     print(f"{shares[1]:.2%} through 4")
     return shares
 

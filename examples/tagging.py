@@ -1,10 +1,11 @@
-"""Many to many, aligned: a tag for each symbol, from what stands before it and behind it.
+"""Many to many, aligned: a tag for each symbol of a text, from the symbols on both sides of it.
 
 python examples/tagging.py
 
-The text is letters and brackets, some of which have no partner. The tags: a letter outside of all
-pairs, one inside, a bracket of a pair, one without a partner. Whether a bracket will be closed only
-a reader from the right knows; whether it was opened, only one from the left.
+A text consists of letters and brackets, some of which have no partner. The four tags are: a letter
+outside of all pairs of brackets, a letter inside a pair, a bracket with a partner, and a bracket
+without one. The tag of an opening bracket depends on the symbols behind it, the tag of a closing
+bracket on the symbols before it, so the model needs both directions.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ OUTSIDE, INSIDE, PAIR, ALONE = range(4)
 
 
 def tags_of(text):
-    """The right tags, found with a stack."""
+    """Return the right tags of a text, computed with a stack."""
     tags, stack = [OUTSIDE if symbol == "a" else ALONE for symbol in text], []
     for place, symbol in enumerate(text):
         if symbol == "(":
@@ -32,14 +33,16 @@ def tags_of(text):
 
 
 def texts(n, seed):
-    """Batches of n texts of 3 to 20 symbols, with their tags and lengths."""
+    """Return batches of n random texts of 3 to 20 symbols, with tags and lengths."""
     rng = np.random.default_rng(seed)
-    some = ["".join(rng.choice(list("()a"), rng.integers(3, 21))) for _ in range(n)]
-    return Batches([VOCABULARY.encode(text) for text in some], [tags_of(text) for text in some])
+    strings = ["".join(rng.choice(list("()a"), rng.integers(3, 21))) for _ in range(n)]
+    return Batches(
+        [VOCABULARY.encode(text) for text in strings], [tags_of(text) for text in strings]
+    )
 
 
 def train(layer, width, data, epochs):
-    """A model of symbols (B, T), giving (B, T, K=4)."""
+    """Return a trained model from symbols (B, T) to logits (B, T, K=4)."""
     model = crnn.Sequential([layer, crnn.Dense(width, 4, seed=1)])
     adam = crnn.optim.Adam(model, clip_norm=1.0)
     cycle, loss = OneCycle(1e-2), crnn.losses.cross_entropy
@@ -50,7 +53,7 @@ def train(layer, width, data, epochs):
 
 
 def accuracy(model, data):
-    """The share of right tags."""
+    """Return the share of right tags."""
     right = []
     for x, tags, lengths in data:
         logits, _ = model(x, lengths=lengths)
@@ -59,7 +62,7 @@ def accuracy(model, data):
 
 
 def main(n=2000, epochs=30):
-    """The share of right tags: of a model that reads both ways, and one from the left alone."""
+    """Train in both directions and forward alone, and return the accuracies."""
     data, others = texts(n, seed=0), texts(500, seed=1)
     both = train(crnn.Bidirectional(crnn.GRU(3, 32, seed=0)), 64, data, epochs)
     left = train(crnn.GRU(3, 64, seed=0), 64, data, epochs)
@@ -67,7 +70,7 @@ def main(n=2000, epochs=30):
     logits, _ = both(VOCABULARY.encode(text)[None])
     print(text, "".join("oipx"[tag] for tag in logits[0].argmax(axis=-1)), sep="\n")
     shares = accuracy(both, others), accuracy(left, others)
-    print("right tags: {:.2%} read both ways, {:.2%} from the left alone".format(*shares))
+    print("right tags: {:.2%} in both directions, {:.2%} forward alone".format(*shares))
     return shares
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from crnn.storage.files import check_path
 
@@ -30,19 +32,40 @@ class History:
 
     NAMES = ("epoch", "update", "loss", "val_loss", "lr", "seconds", "steps_per_second")
 
-    def __init__(self, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
-        given = dict.fromkeys(self.NAMES, ()) if columns is None else columns
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        metrics: Iterable[str] = (),
+    ) -> None:
+        names = self.columns_of(metrics) if metrics else self.NAMES
+        given: Mapping[str, Sequence[Any]] = (
+            dict.fromkeys(names, ()) if columns is None else columns
+        )
         lengths = set(map(len, given.values()))
-        if set(given) != set(self.NAMES) or len(lengths) != 1:
-            raise ValueError(f"columns: expected {', '.join(self.NAMES)}, all of one length")
+        if set(given) != set(names) or len(lengths) != 1:
+            raise ValueError(f"columns: expected {', '.join(names)}, all of one length")
         self.columns: dict[str, list[Any]] = {}
-        for name in self.NAMES:
+        for name in names:
             self.columns[name] = list(given[name])
 
+    @classmethod
+    def columns_of(cls, metrics: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of all columns, with two for each metric."""
+        return (*cls.NAMES, *(column for name in metrics for column in (name, f"val_{name}")))
+
     def __getattr__(self, name: str) -> list[Any]:
-        if name in self.NAMES:
-            return self.columns[name]
-        raise AttributeError(f"a history has no {name!r}; its columns are {', '.join(self.NAMES)}")
+        columns: dict[str, list[Any]] = self.__dict__.get("columns", {})
+        if name in columns:
+            return columns[name]
+        raise AttributeError(f"a history has no {name!r}; its columns are {self._listed()}")
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self.columns:
+            raise KeyError(f"a history has no {name!r}; its columns are {self._listed()}")
+        return self.columns[name]
+
+    def _listed(self) -> str:
+        return ", ".join(self.__dict__.get("columns", self.NAMES))
 
     def append(self, **row: Any) -> None:
         """Add a row, given by the names of the columns."""
@@ -71,7 +94,7 @@ class History:
         return loss_curve(self, ax, unit=unit, scale=scale)
 
     def to_csv(self, path: str | os.PathLike[str], **more: Any) -> None:
-        """Write the table as a CSV file, None as nothing.
+        """Write the table as a CSV file: None as nothing, an array as the text of nested lists.
 
         Parameters
         ----------
@@ -87,10 +110,16 @@ class History:
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+            for row in zip(*columns.values(), strict=True):
+                writer.writerow([_written(value) for value in row])
 
     def __len__(self) -> int:
         return len(self.columns["epoch"])
 
     def __repr__(self) -> str:
-        return f"<History of {len(self)} epochs: {', '.join(self.NAMES)}>"
+        return f"<History of {len(self)} epochs: {self._listed()}>"
+
+
+def _written(value: Any) -> Any:
+    """Return a value as one field of a CSV file."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

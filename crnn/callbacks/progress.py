@@ -1,11 +1,67 @@
 """The progress of a run: a bar, or a line after each epoch."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 from crnn.callbacks.base import Callback
 from crnn.callbacks.run import Run
+
+
+def open_bar(total: int | None, units: str, *, initial: int = 0) -> Any:
+    """Return a bar of tqdm that is shown after two seconds.
+
+    None where tqdm is not installed or standard error is no terminal.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit=f" {units}",
+        unit_scale=True,
+        delay=2,
+        dynamic_ncols=True,
+    )
+
+
+def with_bar(parts: Iterable[Any], units: str, *, of: Any = None) -> Iterator[Any]:
+    """Go through parts of a task with a bar, which is shown after two seconds.
+
+    Parameters
+    ----------
+    parts : iterable
+    units : str
+        Name of the parts in the bar.
+    of : object, optional
+        Has as many entries as `parts`, which need not have a length.
+    """
+    counted: Any = parts if of is None else of
+    bar = open_bar(len(counted) if hasattr(counted, "__len__") else None, units)
+    try:
+        for part in parts:
+            yield part
+            if bar is not None:
+                bar.update()
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _shown(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return those metrics that are numbers, as text with four digits."""
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, Real)}
+    return {name: f"{float(value):.4g}" for name, value in numbers.items()}
+
+
+def _listed(metrics: Mapping[str, Any]) -> list[str]:
+    """Return names and values of those metrics that are numbers."""
+    return [f"{name} {text}" for name, text in _shown(metrics).items()]
 
 
 class Progress(Callback):
@@ -46,26 +102,16 @@ class Progress(Callback):
 
     def on_start(self, run: Run) -> None:
         """Open the bar. It shows itself after two seconds."""
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        if sys.stderr is not None and sys.stderr.isatty():
-            self._epoch_steps = getattr(run.data, "steps", None)
-            self._bar = tqdm(
-                total=self._epoch_steps and self._epoch_steps * (run.epochs - run.start.epoch),
-                initial=self._done(run),
-                unit=f" {self.unit}s",
-                unit_scale=True,
-                delay=2,
-                dynamic_ncols=True,
-            )
+        self._epoch_steps = getattr(run.data, "steps", None)
+        total = self._epoch_steps and self._epoch_steps * (run.epochs - run.start.epoch)
+        self._bar = open_bar(total, f"{self.unit}s", initial=self._done(run))
 
     def on_update(self, run: Run) -> None:
         """Move the bar."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {run.position.epoch + 1}/{run.epochs}", False)
-            self._bar.set_postfix_str(f"{self.label} {run.mean_loss * self.scale:.3f}", False)
+            figures = [f"{self.label} {run.mean_loss * self.scale:.3f}", *_listed(run.metrics)]
+            self._bar.set_postfix_str(", ".join(figures), False)
             self._bar.update(self._done(run) - self._bar.n)
         self._last = run.position.steps
 
@@ -90,6 +136,10 @@ class Progress(Callback):
         parts = [f"epoch {row['epoch']}/{run.epochs}: {self.label} {row['loss'] * self.scale:.3f}"]
         if row["val_loss"] is not None:
             parts.append(f"validation {row['val_loss'] * self.scale:.3f}")
+        metrics = {name: row[name] for name in row if f"val_{name}" in row and name != "loss"}
+        for name, text in _shown(metrics).items():
+            after = _shown({name: row[f"val_{name}"]})
+            parts.append(f"{name} {text}" + "".join(f" (validation {v})" for v in after.values()))
         parts.append(f"{row['steps_per_second']:,.0f} {self.unit}s/s")
         return ", ".join(parts)
 

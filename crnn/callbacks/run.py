@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +38,7 @@ class Position:
     seconds: float = 0.0  # what they took
     loss: float = math.nan  # of the last update
     lr: float = math.nan  # of the last update
+    metrics: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # sums of this epoch
     seen: int = 0  # what tells the items seen in this epoch from others; 0 where all data are told
 
     @classmethod
@@ -49,8 +50,8 @@ class Position:
         ValueError
             Something is missing or unknown, or is no such number.
         """
-        names = [field.name for field in fields(cls)]
-        given = {"seen": 0, **given} if isinstance(given, Mapping) else given
+        names = [one.name for one in fields(cls)]
+        given = {"seen": 0, "metrics": {}, **given} if isinstance(given, Mapping) else given
         if not isinstance(given, Mapping) or set(given) != set(names):
             raise ValueError(
                 f"position: expected a mapping of {', '.join(names)}, got {given!r:.99}"
@@ -63,7 +64,26 @@ class Position:
             check_real(f"position.{name}", given[name], finite=False)
         if not _is_state(given["state"]):
             raise ValueError("position.state: expected nested arrays of finite numbers, got others")
+        check_totals(given["metrics"])
         return cls(**given)
+
+
+def check_totals(totals: Any) -> None:
+    """Check the sums of metrics that a file has.
+
+    Raises
+    ------
+    ValueError
+        They are no mapping of names to tuples of finite numbers or arrays.
+    """
+    if not isinstance(totals, Mapping):
+        raise ValueError(f"position.metrics: expected a mapping, got {totals!r:.99}")
+    for name, sums in totals.items():
+        if not isinstance(sums, tuple):
+            raise ValueError(f"position.metrics[{name!r}]: expected a tuple, got {sums!r:.99}")
+        for part in sums:
+            if not isinstance(part, np.ndarray):
+                check_real(f"position.metrics[{name!r}]", part, finite=False)
 
 
 def _is_state(state: Any) -> bool:
@@ -111,6 +131,10 @@ class Run(Protocol):
     @property
     def mean_loss(self) -> float:
         """The mean loss over this epoch so far."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The metrics over this epoch so far, by name; those that are computed from sums."""
 
     @property
     def finished(self) -> bool:

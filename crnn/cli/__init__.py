@@ -1,6 +1,6 @@
-"""The command ``crnn``: train models of text, let them write and translate, show what runs.
+"""The command ``crnn``: train models on texts, generate and translate texts.
 
-Each command has a module of its own, with what it does and the arguments that it takes.
+The modules `characters` and `translate` have the commands and their arguments.
 """
 
 import os
@@ -17,22 +17,28 @@ FAILURES = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the arguments are those of the process by default.
+    """Run the command ``crnn``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments of the command, without its name; by default those of the process.
 
     Returns
     -------
     int
-        The exit code: 0, 2 after an error (one line on standard error), 130 after Ctrl-C.
+        Exit code: 0; 1 if the reader closes standard output; 2 after an error, which is one line on
+        standard error; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-    _print_whatever_comes()
+    _replace_unencodable()
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader closed the pipe: the flush at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FAILURES as error:
@@ -41,23 +47,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def config(arguments: object) -> int:
-    """``crnn config``: print what runs."""
+    """Run ``crnn config``: print version, instruction set and threads."""
     show_config()
     return 0
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="crnn", description="Recurrent networks with a core in C.")
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="crnn",
+        description="Train recurrent networks on texts, and generate or translate texts.",
+        epilog="crnn COMMAND --help shows the arguments of a command.",
+    )
     parser.add_argument("--version", action="version", version=f"crnn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     characters.add_commands(commands)
     translate.add_commands(commands)
-    add = commands.add_parser("config", help="show version, instruction set and threads")
-    add.set_defaults(run=config)
+    config_parser = commands.add_parser(
+        "config",
+        help="show version, instruction set and number of threads",
+        description="Show version, instruction set and number of threads.",
+    )
+    config_parser.set_defaults(run=config)
     return parser
 
 
 def _one_line(error: BaseException) -> str:
+    """Return the message of an error in one line."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
@@ -66,8 +82,8 @@ def _one_line(error: BaseException) -> str:
     return text
 
 
-def _print_whatever_comes() -> None:
-    """Let a character that the terminal does not know become a question mark, not an error."""
+def _replace_unencodable() -> None:
+    """Print a question mark for each character that the encoding of the terminal does not have."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""``python -m crnn.cli`` is the command ``crnn``."""
+"""Entry point of ``python -m crnn.cli``, which is the command ``crnn``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The arguments of the commands: a parser, what options take, and the settings of runs.
+"""Arguments of the commands: the parser, types of options, and settings of runs.
 
-A setting is a field of a dataclass, which `setting` makes: its default, its help and its kind are
-written there once, for the command line, for the run and for checkpoints.
+A setting is a field of a dataclass, made by `setting`. Its default, its help text and its type are
+defined there once, for the command line, for the run and for checkpoints.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and which may have commands beside its arguments.
+    """Parser with errors of one line, and with optional commands beside positional arguments.
 
-    The subparsers of argparse are a positional argument, and beside another one, the DIR of
-    ``crnn translate DIR``, argparse takes each word for the name of a subparser. Here the first
-    argument alone may name a command; its parser then parses the arguments that follow.
+    argparse cannot combine subparsers with another positional argument, such as the DIR of ``crnn
+    translate DIR``, because it reads every word as the name of a subparser. Here only the first
+    argument may be the name of a command; the parser of the command parses the other arguments.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -26,35 +26,35 @@ class Parser(argparse.ArgumentParser):
         self._commands: dict[str, Parser] = {}
 
     def add_command(self, name: str, **options: Any) -> "Parser":
-        """Return the parser of a new command; `options` are those of a parser."""
+        """Add a command and return its parser, which is created with `options`."""
         self._commands[name] = Parser(prog=f"{self.prog} {name}", **options)
         return self._commands[name]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, as `argparse.ArgumentParser.parse_known_args` does."""
+        """Parse the arguments; if the first one is a command, by the parser of the command."""
         if args and args[0] in self._commands:
             return self._commands[args[0]].parse_known_args(args[1:], namespace)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Write the error in one line and exit."""
+        """Print the error in one line and exit."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What an option takes. It is also the ``type`` that argparse is given.
+class OptionType:
+    """Type of the value of an option; also the argument ``type`` of argparse.
 
     Attributes
     ----------
     expected : str
-        The words for it in an error.
+        Description of the valid values, for messages.
     valid : callable
-        Whether a value is one of this kind.
+        Function of a value that returns whether it is valid.
     read : callable
-        From a text to a value; it raises ValueError for a text without one.
+        Function that converts a text to a value, or raises ValueError.
     metavar : str
-        What the help shows for the value.
+        Name of the value in the help.
     """
 
     expected: str
@@ -63,7 +63,7 @@ class Kind:
     metavar: str = "N"
 
     def __call__(self, text: str) -> Any:
-        """Read a value from the command line."""
+        """Convert a text of the command line to a value, or raise."""
         with suppress(ValueError):
             value = self.read(text)
             if self.valid(value):
@@ -71,107 +71,112 @@ class Kind:
         raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r}")
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError unless a value is one of this kind."""
+        """Raise ValueError unless a value is valid."""
         if not self.valid(value):
             raise ValueError(f"{name}: expected {self.expected}, got {value!r:.60}")
 
 
-def integer(low: int, high: int = 2**63 - 1) -> Kind:
-    """Return the kind of the integers within these limits."""
+def integer(low: int, high: int = 2**63 - 1) -> OptionType:
+    """Return the type of the integers from `low` to `high`."""
     limits = f"of at least {low}" if high == 2**63 - 1 else f"from {low} to {high}"
-    return Kind(f"an integer {limits}", lambda n: type(n) is int and low <= n <= high, int)
+    return OptionType(f"an integer {limits}", lambda n: type(n) is int and low <= n <= high, int)
 
 
-def choice(*values: str | None) -> Kind:
-    """Return the kind of these values; on the command line None is the word none."""
+def choice(*values: str | None) -> OptionType:
+    """Return the type of these values; the command line has the word none for None."""
     words = {value or "none": value for value in values}
     shown = "|".join(words)
-    return Kind(shown, lambda value: value in values, lambda word: words.get(word, word), shown)
+    return OptionType(
+        shown, lambda value: value in values, lambda word: words.get(word, word), shown
+    )
 
 
 def _is_positive(value: Any) -> bool:
+    """Return whether a value is a finite number above 0."""
     return type(value) in (int, float) and 0 < value < math.inf
 
 
-LR = "peak of the learning rate, which goes up and down in one cycle"
+LR = "largest learning rate of the one-cycle schedule"
+CLIP_NORM = "largest norm of the gradient; a larger gradient is scaled down to it"
 SEED = integer(0, 2**64 - 1)
-POSITIVE = Kind("a positive number", _is_positive, float)
-TEMPERATURE = Kind(
+POSITIVE = OptionType("a positive number", _is_positive, float)
+TEMPERATURE = OptionType(
     "a positive number or none",
     lambda value: value is None or _is_positive(value),
     lambda text: None if text == "none" else float(text),
 )
-PATH = Kind("a path", bool)
-FLAG = Kind("True or False", lambda value: isinstance(value, bool))
+PATH = OptionType("a path", bool)
+FLAG = OptionType("True or False", lambda value: isinstance(value, bool))
 
 
-def setting(default: Any, text: str, kind: Kind) -> Any:
+def setting(default: Any, text: str, option_type: OptionType) -> Any:
     """Return a field of a subclass of `RunSettings`.
 
     Parameters
     ----------
     default
-        None stands for a default that depends on other settings.
+        Default value; None if it depends on other settings.
     text : str
-        The help. A default is added to it, unless it is True, False or None.
-    kind : Kind
+        Help text. The default is appended unless it is True, False or None.
+    option_type : OptionType
+        Type of the value.
     """
-    return field(default=default, metadata={"text": text, "kind": kind})
+    return field(default=default, metadata={"text": text, "type": option_type})
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of a run. Subclasses have a field for each, made by `setting`."""
+    """Settings of a run. Subclasses have one field per setting, made by `setting`."""
 
     def __post_init__(self) -> None:
-        """Check all settings: those of a run that is resumed come from a file."""
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value is not None or one.default is not None:
-                one.metadata["kind"].check(one.name, value)
+        """Check all settings, because those of a resumed run come from a file."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None or item.default is not None:
+                item.metadata["type"].check(item.name, value)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Return the names of all settings."""
-        return tuple(one.name for one in fields(cls))
+        return tuple(item.name for item in fields(cls))
 
     def parameters_of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Return the settings that are parameters of a function, by name."""
-        known = signature(function).parameters
-        return {name: getattr(self, name) for name in self.names() if name in known}
+        parameters = signature(function).parameters
+        return {name: getattr(self, name) for name in self.names() if name in parameters}
 
-    def check_made(self, made: Mapping[str, Any]) -> None:
-        """Raise ValueError unless the settings seen in a model are these.
+    def check_model(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError unless the settings agree with a model.
 
         Parameters
         ----------
-        made : mapping
-            Some settings by name, as the model has them.
+        values : mapping
+            Values of some settings, by name, that the model was made with.
         """
-        for name, value in made.items():
+        for name, value in values.items():
             if value != getattr(self, name):
                 raise ValueError(
-                    f"settings: {name}: expected {value!r}, as the model has it, "
+                    f"settings: {name}: expected {value!r}, the value of the model, "
                     f"got {getattr(self, name)!r:.60}"
                 )
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type[RunSettings]) -> None:
-    """Add an option for each setting.
+    """Add one option per setting to a parser.
 
-    The options have no default, so that `given_settings` can tell which of them were given.
+    The options have no default, so that `settings_in` returns those of the command line only.
     """
-    for one in fields(settings):
-        kind, text = one.metadata["kind"], one.metadata["text"]
-        option: dict[str, Any] = {"type": kind, "metavar": kind.metavar}
-        if kind is FLAG:
-            option = {"action": argparse.BooleanOptionalAction if one.default else "store_true"}
-        elif one.default is not None:
-            text = f"{text} ({one.default})"
-        flag = f"--{one.name.replace('_', '-')}"
+    for item in fields(settings):
+        option_type, text = item.metadata["type"], item.metadata["text"]
+        option: dict[str, Any] = {"type": option_type, "metavar": option_type.metavar}
+        if option_type is FLAG:
+            option = {"action": argparse.BooleanOptionalAction if item.default else "store_true"}
+        elif item.default is not None:
+            text = f"{text} (default: {item.default})"
+        flag = f"--{item.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **option)
 
 
-def given_settings(arguments: argparse.Namespace, settings: type[RunSettings]) -> dict[str, Any]:
-    """Return the settings that were given on the command line, by name."""
+def settings_in(arguments: argparse.Namespace, settings: type[RunSettings]) -> dict[str, Any]:
+    """Return the settings that the command line has, by name."""
     return {name: value for name, value in vars(arguments).items() if name in settings.names()}

@@ -1,6 +1,6 @@
 """``crnn train``, ``crnn sample`` and ``crnn demo``: character models.
 
-``crnn demo`` is ``crnn train`` on one text, with the settings that are its defaults.
+``crnn demo`` is ``crnn train --corpus pydoc`` with the default settings.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn.cli.arguments import (
+    CLIP_NORM,
     FLAG,
     LR,
     PATH,
@@ -22,7 +23,15 @@ from crnn.cli.arguments import (
     integer,
     setting,
 )
-from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, begin, train_run
+from crnn.cli.run import (
+    FOLDER,
+    HELD_OUT,
+    FolderCheckpoint,
+    Run,
+    add_run_arguments,
+    begin,
+    train_run,
+)
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
@@ -31,51 +40,51 @@ from crnn.models.networks import CELLS
 from crnn.storage.files import check_path, read_text
 from crnn.training.trainer import Trainer
 
-TEMPERATURES = (0.5, 0.8)  # of the texts that are written at the end
-WRITTEN = 2000  # characters, at each
-INVENTED, SHOWN = 1000, 50  # lines counted and lines shown, at each, where lines are sequences
+TEMPERATURES = (0.5, 0.8)  # of the samples at the end of a run
+WRITTEN = 2000  # characters per temperature
+INVENTED, SHOWN = 1000, 50  # with lines: lines generated and lines saved per temperature
 
 SAMPLES = "samples.txt"
 
-# Settings of a corpus in place of the defaults.
+# Settings of a corpus that replace the defaults.
 CORPUS_SETTINGS: dict[str, dict[str, Any]] = {
     "dinosaurs": {"lines": True, "hidden_size": 128, "embedding": 32, "batch_size": 16}
 }
 
 
-# ----------------------------------------------------------------------------------------- the run
+# --------------------------------------------------------------------------------------------- run
 
 
 @dataclass(frozen=True)
 class Settings(RunSettings):
-    """The settings of ``crnn train``. The defaults are those of the demo."""
+    """Settings of ``crnn train``, with the defaults of ``crnn demo``."""
 
-    cell: str = setting("lstm", "recurrent layer", choice(*sorted(CELLS)))
-    hidden_size: int = setting(256, "units of a recurrent layer", integer(1))
-    layers: int = setting(1, "recurrent layers, one on top of the other", integer(1))
+    cell: str = setting("lstm", "type of recurrent layer", choice(*sorted(CELLS)))
+    hidden_size: int = setting(256, "hidden units per recurrent layer", integer(1))
+    layers: int = setting(1, "number of stacked recurrent layers", integer(1))
     embedding: int | None = setting(
         None,
-        "length of the vectors for symbols, 0 for symbols as they are (as hidden_size)",
+        "size of the embedding vectors; 0: one-hot symbols (default: the hidden size)",
         integer(0),
     )
-    lines: bool = setting(False, "each line is a sequence of its own", FLAG)
-    epochs: int = setting(12, "times to go through the text", integer(1))
-    batch_size: int = setting(32, "streams of text, or lines, in an update", integer(1))
-    steps: int = setting(64, "characters that an update goes back", integer(1))
+    lines: bool = setting(False, "train on each line as a separate sequence", FLAG)
+    epochs: int = setting(12, "number of passes through the text", integer(1))
+    batch_size: int = setting(32, "text streams, or lines, per update", integer(1))
+    steps: int = setting(64, "characters per update in each text stream", integer(1))
     lr: float = setting(6e-3, LR, POSITIVE)
-    clip_norm: float = setting(1.0, "largest norm of a gradient", POSITIVE)
-    seed: int = setting(0, "decides the initial weights and the order of lines", SEED)
+    clip_norm: float = setting(1.0, CLIP_NORM, POSITIVE)
+    seed: int = setting(0, "seed of the initial weights and of the order of lines", SEED)
 
-    def check_made(self, made: Mapping[str, Any]) -> None:
-        """Raise ValueError unless the settings seen in a model are these."""
-        if self.embedding is None and made["embedding"] == made["hidden_size"]:
-            made = {**made, "embedding": None}
-        super().check_made(made)
+    def check_model(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError unless the settings agree with a model."""
+        if self.embedding is None and values["embedding"] == values["hidden_size"]:
+            values = {**values, "embedding": None}
+        super().check_model(values)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a text comes from: a file, or a corpus of `crnn.data`."""
+    """Source of a text: a file, or a corpus of `crnn.data`."""
 
     path: str | None = None
     corpus: str | None = None
@@ -84,7 +93,7 @@ class Source:
         if self.path is None:
             choice(*corpora()).check("corpus", self.corpus)
         elif self.corpus is not None:
-            raise ValueError(f"corpus: expected None beside a path, got {self.corpus!r:.60}")
+            raise ValueError(f"corpus: expected None with a path, got {self.corpus!r:.60}")
         else:
             check_path(self.path)
 
@@ -105,7 +114,7 @@ class Source:
 
 
 class CharRun(Run):
-    """A run of a `CharModel` on a text."""
+    """Training run of a `CharModel` on a text."""
 
     data: str
     model: CharModel
@@ -116,13 +125,13 @@ class CharRun(Run):
     noun, unit, scale = "text", "bits per character", BITS
 
     @classmethod
-    def settings_for(cls, source: Source, given: Mapping[str, Any]) -> Settings:
-        """Return the settings of a new run; a corpus may have other defaults."""
-        return Settings(**{**CORPUS_SETTINGS.get(source.corpus or "", {}), **given})
+    def settings_for(cls, source: Source, options: Mapping[str, Any]) -> Settings:
+        """Return the settings of a new run, with the defaults of the corpus."""
+        return Settings(**{**CORPUS_SETTINGS.get(source.corpus or "", {}), **options})
 
     @classmethod
-    def made_of(cls, model: CharModel) -> dict[str, Any]:
-        """Return the settings, by name, that can be seen in a model."""
+    def settings_of(cls, model: CharModel) -> dict[str, Any]:
+        """Return the settings that a model was made with, by name."""
         network: Any = model.network
         layers = network.layers
         recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
@@ -159,70 +168,72 @@ class CharRun(Run):
         }
 
     def glimpse(self) -> str:
-        """Return a line of what the model writes now."""
+        """Return one line of text that the model generates now."""
         if self.settings.lines:
             return ", ".join(self._invent(6, 0.8))
         return " ".join(self._write(150, 0.8).split())[:90]
 
     def _write_samples(self) -> list[str]:
-        said, samples = self._lines() if self.settings.lines else self._texts()
+        messages, samples = self._lines() if self.settings.lines else self._texts()
         Path(self.folder, SAMPLES).write_text("\n\n".join(samples) + "\n", encoding="utf-8")
-        return said
+        return messages
 
     def _texts(self) -> tuple[list[str], list[str]]:
-        """Return nothing to print, and a text at each temperature."""
-        texts = [(one, self._write(WRITTEN, one).strip()) for one in TEMPERATURES]
+        """Return no messages, and one text per temperature."""
+        texts = [(each, self._write(WRITTEN, each).strip()) for each in TEMPERATURES]
         return [], [f"temperature {temperature}\n\n{text}" for temperature, text in texts]
 
     def _lines(self) -> tuple[list[str], list[str]]:
-        """Return how many lines are new at each temperature, and the first of these."""
-        said, samples = [], []
+        """Return a message with the share of new lines, and new lines, per temperature."""
+        messages, samples = [], []
         known = set(lines_of(self.data))
         for temperature in TEMPERATURES:
             lines = self._invent(INVENTED, temperature)
             new = [line for line in lines if line not in known]
             count = (
-                f"temperature {temperature}: of {len(lines)} lines invented, "
-                f"{len(new) / len(lines):.1%} are new, {len(set(lines)) / len(lines):.1%} distinct"
+                f"temperature {temperature}: {len(lines)} lines generated, "
+                f"{len(new) / len(lines):.1%} new, {len(set(lines)) / len(lines):.1%} distinct"
             )
-            said.append(count)
+            messages.append(count)
             samples.append("\n".join([count, "", *sorted(set(new[:SHOWN]))]))
-        return said, samples
+        return messages, samples
 
     def _write(self, max_steps: int, temperature: float) -> str:
+        """Return a text of `max_steps` characters that the model generates."""
         return self.model.sample("", max_steps, temperature=temperature, seed=self.settings.seed)
 
     def _invent(self, count: int, temperature: float) -> list[str]:
-        """Return lines, cut off at twice the length of the longest of the data."""
+        """Return generated lines, at most twice as long as the longest line of the data."""
         longest = 2 * max(map(len, lines_of(self.data)))
         seed = self.settings.seed
         return self.model.invent(count, longest, temperature=temperature, seed=seed)
 
 
-# ------------------------------------------------------------------------------------ the commands
+# ---------------------------------------------------------------------------------------- commands
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """``crnn train``: begin a run or resume one."""
-    return train_run(CharRun, arguments, _source(arguments), "a TEXT or a --corpus")
+    """Run ``crnn train``: start a run or resume one."""
+    return train_run(CharRun, arguments, _source(arguments), "TEXT, --corpus or --resume")
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """``crnn demo``: ``crnn train --corpus pydoc``."""
+    """Run ``crnn demo``: ``crnn train --corpus pydoc``."""
     return begin(CharRun, arguments.output, Source(corpus="pydoc"), {})
 
 
 def sample(arguments: argparse.Namespace) -> int:
-    """``crnn sample``: print a text."""
+    """Run ``crnn sample``: print a text that a model generates."""
     model = CharModel.load(arguments.folder)
-    how = {"temperature": arguments.temperature, "seed": arguments.seed}
-    print(model.sample(arguments.prime, arguments.max_steps, **how))
+    options = {"temperature": arguments.temperature, "seed": arguments.seed}
+    print(model.sample(arguments.prime, arguments.max_steps, **options))
     return 0
 
 
 def _source(arguments: argparse.Namespace) -> Source | None:
+    """Return the source on the command line, or None."""
     if arguments.text is not None and arguments.corpus is not None:
-        raise ValueError("expected a TEXT or a --corpus, got both")
+        raise ValueError("expected either TEXT or --corpus, got both")
     if arguments.text is not None:
         return Source(path=os.path.abspath(arguments.text))
     return None if arguments.corpus is None else Source(corpus=arguments.corpus)
@@ -230,27 +241,65 @@ def _source(arguments: argparse.Namespace) -> Source | None:
 
 def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
-    add = commands.add_parser("train", help="train a character model on a text")
-    add.add_argument("text", nargs="?", type=PATH, metavar="TEXT", help="a file in UTF-8")
-    add.add_argument("--corpus", choices=corpora(), help="a text that is at hand, instead of TEXT")
-    add_run_arguments(add, CharRun)
-    add.set_defaults(run=train)
+    parser = commands.add_parser(
+        "train",
+        help="train a character model on a text",
+        description=f"Train a character model on a text. {FOLDER}",
+    )
+    parser.add_argument("text", nargs="?", type=PATH, metavar="TEXT", help="text file in UTF-8")
+    parser.add_argument(
+        "--corpus",
+        choices=corpora(),
+        help="text of crnn.data to use instead of TEXT; dinosaurs has other defaults",
+    )
+    add_run_arguments(parser, CharRun)
+    parser.set_defaults(run=train)
 
-    add = commands.add_parser("sample", help="let a trained model write")
-    add.add_argument("folder", type=PATH, metavar="DIR", help="the folder of a run")
-    add.add_argument("--prime", default="", metavar="TEXT", help="what the text begins with")
-    add.add_argument(
+    parser = commands.add_parser(
+        "sample",
+        help="generate text with a trained model",
+        description="Generate text with a model that crnn train or crnn demo trained.",
+    )
+    parser.add_argument("folder", type=PATH, metavar="DIR", help="folder of a run")
+    parser.add_argument(
+        "--prime", default="", metavar="TEXT", help="beginning of the text (default: empty)"
+    )
+    parser.add_argument(
         "--temperature",
         type=TEMPERATURE,
         default=0.8,
-        help="what the logits are divided by; none: always the likeliest character (0.8)",
+        metavar="X",
+        help="divisor of the logits: the smaller, the more probable the text; "
+        "none selects the most probable character at each step (default: 0.8)",
     )
-    add.add_argument("--max-steps", type=int, default=500, help="characters to add, at most (500)")
-    add.add_argument("--seed", type=SEED, help="the same seed writes the same (a fresh one)")
-    add.set_defaults(run=sample)
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        default=500,
+        metavar="N",
+        help="largest number of characters to generate (default: 500)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=SEED,
+        metavar="N",
+        help="seed of the random numbers; equal seeds give equal texts (default: random)",
+    )
+    parser.set_defaults(run=sample)
 
-    add = commands.add_parser("demo", help="train on the documentation that comes with Python")
-    add.add_argument(
-        "-o", "--output", type=PATH, metavar="DIR", default="demo-output", help="(demo-output)"
+    parser = commands.add_parser(
+        "demo",
+        help="train a character model on the documentation of Python",
+        description="Train a character model on the documentation of Python, with the default "
+        "settings of crnn train. Ctrl-C saves the run and stops it; crnn train --resume continues "
+        "it.",
     )
-    add.set_defaults(run=demo)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=PATH,
+        metavar="DIR",
+        default="demo-output",
+        help="folder of the run (default: demo-output)",
+    )
+    parser.set_defaults(run=demo)

@@ -1,7 +1,7 @@
-"""A training run in a folder: a command begins it, Ctrl-C stops it, ``--resume`` goes on with it.
+"""Training runs in folders: a command starts a run, Ctrl-C stops it, ``--resume`` continues it.
 
-A run can be stopped at any moment and resumed: the numbers are those of a run that was not stopped.
-(The bits are those of one instruction set, which the history names.)
+A run can be stopped at any time and resumed; its results equal those of a run that was not stopped.
+(They are bit-identical on one instruction set, which is a column of the history.)
 """
 
 from __future__ import annotations
@@ -25,155 +25,173 @@ from crnn._version import __version__
 from crnn.callbacks import Checkpoint
 from crnn.callbacks.run import Position
 from crnn.callbacks.run import Run as TrainingRun
-from crnn.cli.arguments import PATH, RunSettings, add_settings, given_settings
+from crnn.cli.arguments import PATH, RunSettings, add_settings, settings_in
 from crnn.models.folder import CHECKPOINT
 from crnn.storage import archive
 from crnn.storage.files import check_path
 from crnn.training.trainer import Trainer
 
-HELD_OUT = 0.1  # share of the data
-SAVE_SECONDS = 120  # between checkpoints within an epoch
+HELD_OUT = 0.1  # share of the data for validation
+SAVE_SECONDS = 120  # between two checkpoints within an epoch
 INTERRUPTED = 130  # 128 + SIGINT
 
 HISTORY, PICTURE = "history.csv", "loss.png"
 
+#: Sentences for the help of the commands that train.
+FOLDER = (
+    "The folder of the run gets a checkpoint, the history, a plot of the loss and samples. "
+    "Ctrl-C saves the run and stops it; --resume continues it."
+)
 
-# ------------------------------------------------------------------------------------ the commands
+
+# ---------------------------------------------------------------------------------------- commands
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, run_type: type[Run]) -> None:
-    """Add the arguments of a command that trains: the folder, ``--resume`` and the settings."""
+    """Add the arguments of a command that trains: ``--output``, ``--resume`` and the settings."""
     parser.add_argument(
         "-o", "--output", type=PATH, metavar="DIR", required=True, help="folder of the run"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DIR")
     add_settings(parser, run_type.settings_class)
 
 
 def train_run(run_type: type[Run], arguments: argparse.Namespace, source: Any, missing: str) -> int:
-    """Begin a run or resume one; return the exit code.
+    """Start a run or resume one; return the exit code.
 
     Parameters
     ----------
     run_type : subclass of Run
+        Class of the run.
     arguments : Namespace
-        With ``output``, ``resume`` and the settings that were given.
+        Arguments of the command line: ``output``, ``resume`` and settings.
     source
-        Where the data come from, or None.
+        Source of the data, or None.
     missing : str
-        What is asked for in the error if a new run has no data.
+        Arguments that an error names if a new run has no source.
+
+    Returns
+    -------
+    int
     """
-    given = given_settings(arguments, run_type.settings_class)
+    options = settings_in(arguments, run_type.settings_class)
     if arguments.resume:
-        return carry_out(resumed(run_type, arguments.output, source, given))
+        return carry_out(resumed(run_type, arguments.output, source, options))
     if source is None:
-        raise ValueError(f"expected {missing} to train on (or --resume)")
-    return begin(run_type, arguments.output, source, given)
+        raise ValueError(f"expected {missing}, got none of them")
+    return begin(run_type, arguments.output, source, options)
 
 
-def begin(run_type: type[Run], folder: str, source: Any, given: Mapping[str, Any]) -> int:
-    """Begin a run in a folder without one, or with one that is finished; return the exit code.
+def begin(run_type: type[Run], folder: str, source: Any, options: Mapping[str, Any]) -> int:
+    """Start a run in a folder without a run, or with a finished run; return the exit code.
 
     Raises
     ------
     OSError, ValueError
-        The folder holds a run that is not finished, or a checkpoint that cannot be read.
+        If the folder contains an unfinished run, or a checkpoint that cannot be read.
     """
     try:
         saved = Saved.read(run_type, folder)
     except FileNotFoundError:
         saved = None
     except ValueError as error:
-        raise ValueError(f"{error}. Move it away, or choose another folder") from error
+        raise ValueError(f"{error}. Move the file, or choose another folder") from error
     if saved is not None and saved.epoch < saved.settings.epochs:
         raise ValueError(
-            f"{folder}: holds a run that is not finished. Add --resume to go on with it, "
+            f"{folder}: contains an unfinished run. Add --resume to continue it, "
             f"or choose another folder"
         )
-    return carry_out(run_type(folder, source, run_type.settings_for(source, given)))
+    return carry_out(run_type(folder, source, run_type.settings_for(source, options)))
 
 
-def resumed(run_type: type[Run], folder: str, source: Any, given: Mapping[str, Any]) -> Run:
+def resumed(run_type: type[Run], folder: str, source: Any, options: Mapping[str, Any]) -> Run:
     """Return the run whose checkpoint is in a folder.
 
     Parameters
     ----------
     run_type : subclass of Run
+        Class of the run.
     folder : str
+        Folder of the run.
     source
-        Where the data are now; None: where they were.
-    given : mapping
-        Settings by name, which must be those of the run.
+        Source of the data; None for the source in the checkpoint.
+    options : mapping
+        Some settings by name, which must be equal to those of the run.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
     FileNotFoundError
-        There is no checkpoint.
+        If the folder has no checkpoint.
     ValueError
-        It is damaged or has no run, or the settings or the data differ.
+        If the checkpoint is damaged or has no run, or the settings or the data differ.
     """
     saved = Saved.read(run_type, folder)
     if saved is None:
         path = Path(folder, CHECKPOINT)
-        raise ValueError(f"{path}: holds a model without a run that could be resumed")
-    for name, value in given.items():
-        then = getattr(saved.settings, name)
-        if value != then:
-            raise ValueError(f"{name}: a run is resumed as it began, with {then!r}, got {value!r}")
+        raise ValueError(f"{path}: contains a model without a training run to resume")
+    for name, value in options.items():
+        expected = getattr(saved.settings, name)
+        if value != expected:
+            raise ValueError(f"{name}: expected {expected!r}, the value of the run, got {value!r}")
     return run_type(folder, source or saved.source, saved.settings, saved)
 
 
 def carry_out(run: Run) -> int:
     """Train to the end and write the results into the folder; return the exit code."""
-    begun = time.monotonic()
+    start = time.monotonic()
     print(run.describe())
     if run.trainer.position.update:
-        print(f"Going on after {_place(run)}")
+        print(f"Resumed after {_position(run)}")
     try:
         run.trainer.run()
     except KeyboardInterrupt:
-        return _leave(run)
+        return _stop(run)
     for line in run.write_results():
         print(line)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     print(f"Done in {seconds:.1f} s. {run.folder}: {', '.join(sorted(os.listdir(run.folder)))}")
     return 0
 
 
-def _leave(run: Run) -> int:
-    """Write the checkpoint of a run that Ctrl-C stopped, and say how to go on."""
+def _stop(run: Run) -> int:
+    """Save a run that Ctrl-C stopped, print how to resume it, and return the exit code."""
     try:
         if not run.trainer.settled:
-            raise RuntimeError("not all callbacks have been told of the last update")
+            raise RuntimeError("the callbacks of the last update have not finished")
         run.save()
     except RuntimeError as error:
-        print(f"Stopped at once, and not saved: {error}", file=sys.stderr)
+        print(f"Stopped without saving: {error}", file=sys.stderr)
         return INTERRUPTED
     command = f"{run.command} -o {shlex.quote(str(run.folder))} --resume"
-    print(f"Stopped and saved after {_place(run)}. Go on with: {command}", file=sys.stderr)
+    print(f"Stopped and saved after {_position(run)}. Resume with: {command}", file=sys.stderr)
     return INTERRUPTED
 
 
-def _place(run: Run) -> str:
-    place = run.trainer.position
-    return f"{place.epoch} of {run.settings.epochs} epochs, {place.update} updates"
+def _position(run: Run) -> str:
+    """Return the number of finished epochs and updates as a text."""
+    position = run.trainer.position
+    return f"{position.epoch} of {run.settings.epochs} epochs, {position.update} updates"
 
 
-# ----------------------------------------------------------------------------------------- the run
+# --------------------------------------------------------------------------------------------- run
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A run as a checkpoint has it, checked.
+    """Run in a checkpoint, after all checks.
 
     Attributes
     ----------
     model, settings, source
-        As in `Run`.
+        Model, settings and source of the `Run`.
     digest : str
-        Of the data.
+        Hash of the data.
     state : dict
-        Of the trainer.
+        State of the trainer.
     """
 
     model: Any
@@ -184,15 +202,15 @@ class Saved:
 
     @classmethod
     def read(cls, run_type: type[Run], folder: str) -> Saved | None:
-        """Read the checkpoint in a folder; None if it has a model without a run.
+        """Read the checkpoint in a folder; return None if it has a model without a run.
 
         Raises
         ------
         FileNotFoundError
-            There is no checkpoint.
+            If the folder has no checkpoint.
         ValueError
-            It cannot be read: something is missing or unknown, of another type or out of range, or
-            does not fit the rest.
+            If an entry of the checkpoint is missing, unknown, of a wrong type, out of range, or
+            inconsistent with the others.
         """
         model, training = run_type.model_class.load_training(folder)
         if training is None:
@@ -206,52 +224,59 @@ class Saved:
         return saved
 
     def _check(self, run_type: type[Run]) -> None:
-        """Raise unless the settings are those of the model and of the trainer."""
-        self.settings.check_made(run_type.made_of(self.model))
+        """Raise unless the settings agree with the model and with the trainer."""
+        self.settings.check_model(run_type.settings_of(self.model))
         if self.epoch > self.settings.epochs:
-            raise ValueError(f"settings: epochs: expected at least {self.epoch}, which are done")
-        then = self.state.get("arguments") or {}
+            raise ValueError(
+                f"settings: epochs: expected at least {self.epoch}, the number of finished epochs, "
+                f"got {self.settings.epochs}"
+            )
+        arguments = self.state.get("arguments") or {}
         for name in ("epochs", "lr"):
             value = getattr(self.settings, name)
-            if then.get(name, value) != value:
-                raise ValueError(f"settings: {name}: expected {then[name]!r}, as the run has it")
+            if arguments.get(name, value) != value:
+                raise ValueError(
+                    f"settings: {name}: expected {arguments[name]!r}, the value of the trainer, "
+                    f"got {value!r}"
+                )
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
+        """Number of finished epochs."""
         return Position.of(*archive.entries(self.state, "position")).epoch
 
 
 class Run(ABC):
-    """A run of training and its folder. Each command that trains has a subclass.
+    """Training run in a folder. Each command that trains has a subclass.
 
     Parameters
     ----------
     folder : str or path
-        Made if there is none.
+        Folder of the run, which is created if it does not exist.
     source
-        Where the data come from, of the class `source_class`.
+        Source of the data, of the class `source_class`.
     settings
-        Of the class `settings_class`.
+        Settings of the run, of the class `settings_class`.
     saved : Saved, optional
-        For a run that is resumed.
+        Checkpoint of a run to resume; None starts a new run.
 
     Attributes
     ----------
     data
-        What `source` read.
+        Data that `source` read.
     model
-        What is trained.
+        Model that is trained.
     trainer : Trainer
+        Trainer of the model.
     """
 
-    command: ClassVar[str]  # begins such a run, and resumes it
+    command: ClassVar[str]  # starts and resumes such a run
     model_class: ClassVar[Any]
     settings_class: ClassVar[type[RunSettings]]
-    source_class: ClassVar[Any]  # a frozen dataclass: read() gives the data, str() a short name
-    noun: ClassVar[str]  # for the data
-    unit: ClassVar[str] = "loss"  # of the picture
-    scale: ClassVar[float] = 1.0  # from nats to that unit
+    source_class: ClassVar[Any]  # frozen dataclass: read() returns the data, str() a short name
+    noun: ClassVar[str]  # name of the data
+    unit: ClassVar[str] = "loss"  # label of the loss in the plot
+    scale: ClassVar[float] = 1.0  # factor from nats to that unit
 
     def __init__(
         self, folder: str | os.PathLike[str], source: Any, settings: Any, saved: Saved | None = None
@@ -259,7 +284,7 @@ class Run(ABC):
         self.folder, self.source, self.settings = Path(check_path(folder)), source, settings
         self.data = source.read()
         if saved is not None and saved.digest != self.digest:
-            raise ValueError(f"{source}: expected the {self.noun} that the run began with")
+            raise ValueError(f"{source}: expected the {self.noun} of the run, got other data")
         self.model = self._make_model() if saved is None else saved.model
         self.trainer = self._make_trainer()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -268,17 +293,17 @@ class Run(ABC):
                 state = saved.state | {"model": self.model.network.state_dict()}
                 self.trainer.load_state_dict(state)
 
-    # ------------------------------------------------------------- what each command says itself
+    # -------------------------------------------------------------- defined by each subclass
 
     @classmethod
-    def settings_for(cls, source: Any, given: Mapping[str, Any]) -> Any:
-        """Return the settings of a new run, of which some are given."""
-        return cls.settings_class(**given)
+    def settings_for(cls, source: Any, options: Mapping[str, Any]) -> Any:
+        """Return the settings of a new run from those of the command line."""
+        return cls.settings_class(**options)
 
     @classmethod
     @abstractmethod
-    def made_of(cls, model: Any) -> dict[str, Any]:
-        """Return the settings, by name, that can be seen in a model."""
+    def settings_of(cls, model: Any) -> dict[str, Any]:
+        """Return the settings that a model was made with, by name."""
 
     @abstractmethod
     def _make_model(self) -> Any:
@@ -286,37 +311,37 @@ class Run(ABC):
 
     @abstractmethod
     def _make_trainer(self) -> Trainer:
-        """Return the trainer, with a progress that shows `glimpse` and a `FolderCheckpoint`."""
+        """Return the trainer, with callbacks for the progress and for checkpoints."""
 
     @abstractmethod
     def _content(self) -> str:
-        """Return a text of all data."""
+        """Return all data as one text."""
 
     @abstractmethod
     def _amount(self) -> dict[str, int]:
-        """Return columns of the history that say how much data there are."""
+        """Return the amounts of data, which are columns of the history."""
 
     @abstractmethod
     def _measures(self) -> dict[str, list[Any]]:
-        """Return columns of the history besides the losses."""
+        """Return measures of each epoch, which are columns of the history beside the losses."""
 
     @abstractmethod
     def _write_samples(self) -> list[str]:
-        """Write a file of texts by the trained model; return lines to print about them."""
+        """Write a file of texts that the model generates; return messages to print."""
 
     @abstractmethod
     def glimpse(self) -> str:
-        """Return a line of what the model writes now."""
+        """Return one line of text that the model generates now."""
 
-    # -------------------------------------------------------------------------- what all have
+    # ----------------------------------------------------------------- common to all subclasses
 
     @property
     def digest(self) -> str:
-        """A hash of the data."""
+        """Hash of the data."""
         return hashlib.sha256(self._content().encode("utf-8", "surrogatepass")).hexdigest()
 
     def describe(self) -> str:
-        """Return a line about the network and the data."""
+        """Return one line with the network and the data."""
         parameters = sum(array.size for array in self.model.network.params.values())
         amount = [f"{number:,} {name}" for name, number in self._amount().items()]
         return (
@@ -325,14 +350,14 @@ class Run(ABC):
         )
 
     def _layers(self) -> str:
-        """Return the number, the kind and the size of the layers."""
+        """Return the number, the type and the size of the layers."""
         settings = self.settings
         return f"{settings.layers} x {settings.cell.upper()} {settings.hidden_size}"
 
     def save(self) -> None:
-        """Write the checkpoint: the model, and with it the state of the run."""
+        """Write the checkpoint with the model and the state of the run."""
         state = self.trainer.state_dict()
-        del state["model"]  # the checkpoint has it already
+        del state["model"]  # the checkpoint has it with the model
         training = {
             "settings": asdict(self.settings),
             "source": asdict(self.source),
@@ -342,20 +367,23 @@ class Run(ABC):
         self.model.save(self.folder, training)
 
     def write_results(self) -> list[str]:
-        """Write history, samples and picture; return lines to print about them."""
+        """Write the history, the samples and the plot of the loss; return messages to print."""
         self._write_history()
-        said = self._write_samples()
+        messages = self._write_samples()
         try:
             plotting.save_loss_curve(
                 Path(self.folder, PICTURE), self.trainer.history, unit=self.unit, scale=self.scale
             )
         except ImportError as error:
-            said.append(f"No {PICTURE}: {error}")
-        return said
+            messages.append(f"No {PICTURE}: {error}")
+        return messages
 
     def _write_history(self) -> None:
+        """Write the history as a table, with the settings as columns."""
         settings = asdict(self.settings)
-        settings["peak_lr"] = settings.pop("lr")  # beside the rate of each epoch's last update
+        settings["peak_lr"] = settings.pop(
+            "lr"
+        )  # the column lr has the rate of the last update of each epoch
         self.trainer.history.to_csv(
             Path(self.folder, HISTORY),
             **self._measures(),
@@ -369,15 +397,15 @@ class Run(ABC):
 
 
 class FolderCheckpoint(Checkpoint):
-    """Writes the checkpoint of a run's folder after each epoch, and now and then within one."""
+    """Callback that saves a run after each epoch, and every `SAVE_SECONDS` within an epoch."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(Path(run.folder, CHECKPOINT), epochs=1, seconds=SAVE_SECONDS)
         self._run = run
 
     def write(self, run: TrainingRun) -> None:
-        """Write the model with the state of its run."""
+        """Write the checkpoint."""
         self._run.save()
 
     def on_end(self, run: TrainingRun) -> None:
-        """Write nothing: `carry_out` saves what Ctrl-C stops; an error leaves the last file."""
+        """Write nothing: `carry_out` saves a stopped run; an error leaves the last file."""

@@ -11,8 +11,19 @@ from typing import Any
 
 from crnn import plotting
 from crnn.callbacks.metrics import ExactMatch, TranslationProgress
-from crnn.cli.arguments import FLAG, LR, PATH, POSITIVE, SEED, RunSettings, choice, integer, setting
-from crnn.cli.run import HELD_OUT, FolderCheckpoint, Run, add_run_arguments, train_run
+from crnn.cli.arguments import (
+    CLIP_NORM,
+    FLAG,
+    LR,
+    PATH,
+    POSITIVE,
+    SEED,
+    RunSettings,
+    choice,
+    integer,
+    setting,
+)
+from crnn.cli.run import FOLDER, HELD_OUT, FolderCheckpoint, Run, add_run_arguments, train_run
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair, text_lines
 from crnn.layers.attention.alignment import KINDS
@@ -25,36 +36,36 @@ from crnn.storage.files import check_path, check_target
 from crnn.training.trainer import Trainer
 
 TRANSLATIONS = "held-out.tsv"
-SIDE_BY_SIDE = 512  # lines that are read before they are translated
+BLOCK = 512  # lines that are translated as one batch
 
 
-# ----------------------------------------------------------------------------------------- the run
+# --------------------------------------------------------------------------------------------- run
 
 
 @dataclass(frozen=True)
 class Settings(RunSettings):
-    """The settings of ``crnn translate train``. The defaults are those of `Translator`."""
+    """Settings of ``crnn translate train``, with the defaults of `Translator`."""
 
-    words: bool = setting(False, "symbols are words, not characters", FLAG)
-    min_count: int = setting(1, "symbols that occur less often are unknown", integer(1))
-    cell: str = setting("gru", "recurrent layer", choice(*sorted(CELLS)))
-    hidden_size: int = setting(128, "units of a recurrent layer", integer(1))
-    layers: int = setting(1, "recurrent layers of encoder and of decoder", integer(1))
-    embedding: int = setting(64, "length of the vectors for symbols", integer(1))
-    bidirectional: bool = setting(True, "the encoder reads in both directions (the default)", FLAG)
-    attention: str | None = setting(
-        "additive", "how the decoder looks at the source", choice(*KINDS, None)
+    words: bool = setting(False, "use words as symbols, not characters", FLAG)
+    min_count: int = setting(
+        1, "least number of occurrences; rarer symbols are unknown", integer(1)
     )
-    epochs: int = setting(15, "times to go through the pairs", integer(1))
-    batch_size: int = setting(32, "pairs in an update", integer(1))
+    cell: str = setting("gru", "type of recurrent layer", choice(*sorted(CELLS)))
+    hidden_size: int = setting(128, "hidden units per recurrent layer", integer(1))
+    layers: int = setting(1, "recurrent layers of the encoder and of the decoder", integer(1))
+    embedding: int = setting(64, "size of the embedding vectors", integer(1))
+    bidirectional: bool = setting(True, "use a bidirectional encoder (default: yes)", FLAG)
+    attention: str | None = setting("additive", "attention of the decoder", choice(*KINDS, None))
+    epochs: int = setting(15, "number of passes through the pairs", integer(1))
+    batch_size: int = setting(32, "pairs per update", integer(1))
     lr: float = setting(3e-3, LR, POSITIVE)
-    clip_norm: float = setting(1.0, "largest norm of a gradient", POSITIVE)
-    seed: int = setting(0, "decides the initial weights, the pairs held out and their order", SEED)
+    clip_norm: float = setting(1.0, CLIP_NORM, POSITIVE)
+    seed: int = setting(0, "seed of initial weights, held-out pairs and order of pairs", SEED)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pairs come from: a file, as `read_pairs` reads it."""
+    """Source of pairs: a file that `read_pairs` reads."""
 
     path: str
 
@@ -70,7 +81,7 @@ class Source:
 
 
 class TranslatorRun(Run):
-    """A run of a `Translator` on a file of pairs."""
+    """Training run of a `Translator` on a file of pairs."""
 
     data: list[Pair]
     model: Translator
@@ -81,8 +92,8 @@ class TranslatorRun(Run):
     noun, unit = "file", "nats per symbol"
 
     @classmethod
-    def made_of(cls, model: Translator) -> dict[str, Any]:
-        """Return the settings, by name, that can be seen in a model."""
+    def settings_of(cls, model: Translator) -> dict[str, Any]:
+        """Return the settings that a model was made with, by name."""
         network: Any = model.network
         encoder = network.encoder
         layers = encoder.layers if isinstance(encoder, Sequential) else [encoder]
@@ -117,9 +128,9 @@ class TranslatorRun(Run):
 
     def _layers(self) -> str:
         settings = self.settings
-        both = "bidirectional " if settings.bidirectional else ""
-        looks = f"{settings.attention} attention" if settings.attention else "no attention"
-        return f"{both}{super()._layers()} to {super()._layers()} with {looks}"
+        directions = "bidirectional " if settings.bidirectional else ""
+        attention = f"{settings.attention or 'no'} attention"
+        return f"{directions}{super()._layers()} to {super()._layers()} with {attention}"
 
     def _amount(self) -> dict[str, int]:
         return {
@@ -132,12 +143,12 @@ class TranslatorRun(Run):
         return {"exact": list(self.exact.rates)}
 
     def glimpse(self) -> str:
-        """Return a held-out source and its translation."""
+        """Return a held-out source text and its translation."""
         source, _ = self.held_out[self.trainer.position.epoch % len(self.held_out)]
         return f"{source[:60]} -> {self.model.translate([source])[0][:60]}"
 
     def _write_samples(self) -> list[str]:
-        """Translate all that was held out, into a third column."""
+        """Write all held-out pairs, with the translations as a third column."""
         translations = self.model.translate([source for source, _ in self.held_out])
         rows = [
             "\t".join([*pair, translation]) + "\n"
@@ -145,86 +156,95 @@ class TranslatorRun(Run):
         ]
         Path(self.folder, TRANSLATIONS).write_text("".join(rows), encoding="utf-8", newline="\n")
         rate = self.model.evaluate(self.held_out)
-        return [f"Of {len(rows):,} pairs held out, {rate:.1%} are translated exactly right"]
+        return [f"Exact translations of {len(rows):,} held-out pairs: {rate:.1%}"]
 
 
-# ------------------------------------------------------------------------------------ the commands
+# ---------------------------------------------------------------------------------------- commands
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """``crnn translate train``: begin a run or resume one."""
+    """Run ``crnn translate train``: start a run or resume one."""
     source = None if arguments.pairs is None else Source(os.path.abspath(arguments.pairs))
-    return train_run(TranslatorRun, arguments, source, "a file of PAIRS")
+    return train_run(TranslatorRun, arguments, source, "PAIRS or --resume")
 
 
 def translate(arguments: argparse.Namespace) -> int:
-    """``crnn translate``: translate standard input, line by line."""
+    """Run ``crnn translate``: translate standard input, line by line."""
     model = Translator.load(arguments.folder)
     options = {"beam": arguments.beam, "length_penalty": arguments.length_penalty}
-    picture = arguments.attention_plot
-    if picture is not None:
-        check_target(picture)
+    plot = arguments.attention_plot
+    if plot is not None:
+        check_target(plot)
     _write_utf8()
-    # At a terminal each line is answered at once; of a file many are translated together.
-    together = 1 if sys.stdin.isatty() else SIDE_BY_SIDE
-    for lines in _blocks(text_lines(sys.stdin.buffer, "standard input"), together):
+    # At a terminal each line is translated at once; the lines of a file are translated in batches.
+    size = 1 if sys.stdin.isatty() else BLOCK
+    for lines in _blocks(text_lines(sys.stdin.buffer, "standard input"), size):
         first = next((line for line in lines if line.strip()), None)
-        if picture is not None and first is not None:
-            plotting.save_attention(picture, *model.attention(first, **options))
-            picture = None
+        if plot is not None and first is not None:
+            plotting.save_attention(plot, *model.attention(first, **options))
+            plot = None
         for translation in model.translate(lines, **options):
             print(translation)
         sys.stdout.flush()
-    if picture is not None:
-        raise ValueError(f"{picture}: expected a line to translate, got none")
+    if plot is not None:
+        raise ValueError(f"{plot}: expected a line to translate, got none")
     return 0
 
 
 def _blocks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield lists of `size` lines; the last one may be shorter."""
     lines = iter(lines)
     while block := list(islice(lines, size)):
         yield block
 
 
 def _write_utf8() -> None:
-    """Write as the input is read, whatever the system's own encoding is, but to a terminal."""
+    """Set the encoding of standard output to UTF-8, that of the input, except for a terminal."""
     if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands and their arguments."""
-    add = commands.add_parser(
+    parser = commands.add_parser(
         "translate",
         help="translate the lines of standard input; translate train: train a translator",
-        epilog="crnn translate train makes a translator: see crnn translate train --help",
+        description="Translate the lines of standard input (UTF-8) to standard output.",
+        epilog="To train a translator: crnn translate train; see crnn translate train --help.",
     )
-    add.add_argument("folder", type=PATH, metavar="DIR", help="the folder of a run")
-    add.add_argument(
-        "--beam", type=integer(1), default=1, metavar="N", help="translations pursued at a time (1)"
+    parser.add_argument("folder", type=PATH, metavar="DIR", help="folder of a run")
+    parser.add_argument(
+        "--beam",
+        type=integer(1),
+        default=1,
+        metavar="N",
+        help="width of the beam search: number of candidate translations (default: 1)",
     )
-    add.add_argument(
+    parser.add_argument(
         "--length-penalty",
         type=float,
         default=0.0,
         metavar="P",
-        help="with a beam: above 0 favours longer translations (0)",
+        help="length penalty of the beam search; above 0 favours longer translations (default: 0)",
     )
-    add.add_argument(
+    parser.add_argument(
         "--attention-plot",
         type=PATH,
         metavar="FILE.png",
-        help="draw where the first line is looked at",
+        help="write a plot of the attention weights of the first line",
     )
-    add.set_defaults(run=translate)
+    parser.set_defaults(run=translate)
 
-    add = add.add_command("train")
-    add.add_argument(
+    parser = parser.add_command(
+        "train",
+        description=f"Train a translator on pairs of texts. {FOLDER}",
+    )
+    parser.add_argument(
         "pairs",
         nargs="?",
         type=PATH,
         metavar="PAIRS",
-        help="a file in UTF-8: source, tab, target in a line",
+        help="UTF-8 file with one pair per line: source, tab, target",
     )
-    add_run_arguments(add, TranslatorRun)
-    add.set_defaults(run=train)
+    add_run_arguments(parser, TranslatorRun)
+    parser.set_defaults(run=train)

@@ -1,1 +1,1 @@
-"""What all of crnn uses and no layer is needed for: checks, nested states, configuration."""
+"""Helpers without layers that all of crnn uses: checks, nested states, configuration."""

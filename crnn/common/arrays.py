@@ -1,4 +1,4 @@
-"""Arrays from what a user gives, and numbers that fit a type."""
+"""Conversion of arguments to arrays, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -16,56 +16,57 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Anything as an array, or a TypeError that names the argument."""
+    """Return a value as an array, or raise a TypeError that names the argument."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{name}: expected an array, got what NumPy cannot make one of ({error})"
+            f"{name}: expected an array, got a value that NumPy cannot convert ({error})"
         ) from None
 
 
 def described(value: Any) -> str:
-    """The type and the shape of an array, for an error."""
+    """Return the dtype and the shape of an array as a text for an error message."""
     array = np.asarray(value)
     return f"{array.dtype} of shape {array.shape}"
 
 
-def fitting(name: str, given: Array, dtype: np.dtype[Any]) -> Array:
-    """Real numbers in another type, which must hold all of them, or a ValueError."""
-    if given.dtype == dtype:
-        return given
+def fitting(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return real numbers in another dtype, or raise if one of them is out of its range."""
+    if array.dtype == dtype:
+        return array
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        array = given.astype(dtype)
-    lost = np.isfinite(given) & ~np.isfinite(array) if dtype.kind == "f" else given != array
+        converted = array.astype(dtype)
+    exact = dtype.kind != "f"
+    lost = array != converted if exact else np.isfinite(array) & ~np.isfinite(converted)
     if lost.any():
-        raise ValueError(f"{name}: expected numbers that {dtype} holds, got {given[lost][0]}")
-    return array
+        raise ValueError(f"{name}: expected numbers in the range of {dtype}, got {array[lost][0]}")
+    return converted
 
 
 class NonFinite(NamedTuple):
-    """The name of an array, and a number in it with its place: ``nan at (0, 1)``."""
+    """Name of an array, and an entry with its index: ``nan at (0, 1)``."""
 
     name: str
     number: str
 
 
 def first_nonfinite(arrays: Iterable[tuple[str, Any]]) -> NonFinite | None:
-    """The first float that is not finite in arrays with their names, or None."""
+    """Return the first float that is not finite in arrays with their names, or None."""
     for name, value in arrays:
         array = np.asarray(value)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            return NonFinite(name, f"{array[where]} at {where}")
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            return NonFinite(name, f"{array[index]} at {index}")
     return None
 
 
 def underflows(function: _Function) -> _Function:
-    """Let numbers too small for their type become 0 in a function, whatever np.seterr says."""
+    """Decorate a function such that underflow gives 0, independently of np.seterr."""
 
     @functools.wraps(function)
-    def quiet(*args: Any, **kwargs: Any) -> Any:
-        with np.errstate(under="ignore"):  # a new one for each call: NumPy 1 cannot share one
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(under="ignore"):  # one per call: NumPy 1 cannot reuse an errstate
             return function(*args, **kwargs)
 
-    return cast(_Function, quiet)
+    return cast(_Function, wrapper)

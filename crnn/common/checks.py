@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value in the type that is computed with, or raises."""
+"""Checks of arguments: each returns the converted value, or raises an error that names it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from crnn.common.arrays import Array, as_array, fitting
 
-#: The letters of `dtype.kind` that each kind of numbers has.
-_KINDS = {"floats": "f", "integers": "iu", "booleans": "b", "real numbers": "fiu"}
+#: Values of `dtype.kind` for each group of dtypes.
+_DTYPE_KINDS = {"floats": "f", "integers": "iu", "booleans": "b", "real numbers": "fiu"}
 
-#: The size of an axis: a letter stands for any size, a letter with a number for that number.
+#: Size of an axis: a letter for any size, or a number, with a letter as its name if it is a pair.
 Size: TypeAlias = str | int | tuple[str, int]
 
 
@@ -28,56 +28,65 @@ def check_array(
     note: str = "",
     kind_error: type[Exception] = TypeError,
 ) -> Array:
-    """Return a value as an array of one kind of numbers that has one of some shapes.
+    """Return a value as an array, after a check of its dtype and shape.
 
     Parameters
     ----------
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the message.
     value : array_like
+        Value of the argument. An array is returned without a copy.
     kinds : {"floats", "integers", "booleans", "real numbers"}
+        Group of dtypes that is allowed.
     *shapes : tuple
-        The shapes allowed, such as ``("B", "T", ("I", 3))``; none: any shape.
-    note : str
-        What the message says after the shapes.
-    kind_error : type
-        The exception for numbers of another kind.
+        Shapes that are allowed, such as ``("B", "T", ("I", 3))``; without any, all shapes are.
+    note : str, default ""
+        Text of the message after the shapes.
+    kind_error : type, default TypeError
+        Class of the exception for a wrong dtype.
+
+    Returns
+    -------
+    array
 
     Raises
     ------
     TypeError
-        If NumPy cannot make an array of the value; or `kind_error`, for another kind.
+        If NumPy cannot convert the value to an array, or (by default) if the dtype is wrong.
     ValueError
-        For another shape.
+        If the shape is wrong.
 
     Examples
     --------
+    >>> from crnn.common.checks import check_array
     >>> check_array("x", [[1, 2]], "floats", ("B", "T", ("I", 3)))
     Traceback (most recent call last):
     TypeError: x: expected floats of shape (B, T, I=3), got int64 of shape (1, 2)
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
-    right = array.dtype.kind in _KINDS[kinds]
-    if right and (not shapes or array.shape in shapes or any(_has(array, one) for one in shapes)):
+    has_dtype = array.dtype.kind in _DTYPE_KINDS[kinds]
+    if has_dtype and (
+        not shapes or array.shape in shapes or any(_has(array, shape) for shape in shapes)
+    ):
         return array
     of_shape = " of shape " + " or ".join(map(_written, shapes)) if shapes else ""
     expected = f"{name}: expected {kinds}{of_shape}{note}"
-    if not right:
+    if not has_dtype:
         raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}")
     raise ValueError(f"{expected}, got shape {array.shape}")
 
 
 def _has(array: Array, shape: tuple[Size, ...]) -> bool:
-    """Whether an array has as many axes, and the sizes that are numbers."""
+    """Return whether an array has the number of axes and the fixed sizes of a shape."""
     pairs = zip(array.shape, shape, strict=False)
     return array.ndim == len(shape) and all(
-        isinstance(size, str) or found == (size[1] if isinstance(size, tuple) else size)
-        for found, size in pairs
+        isinstance(size, str) or actual == (size[1] if isinstance(size, tuple) else size)
+        for actual, size in pairs
     )
 
 
 def _written(shape: tuple[Size, ...]) -> str:
-    """A shape as it stands in messages: (B, T, I=3)."""
+    """Return a shape as a text for messages: (B, T, I=3)."""
     sizes = [f"{size[0]}={size[1]}" if isinstance(size, tuple) else str(size) for size in shape]
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
@@ -108,22 +117,22 @@ def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.boo
 
 
 def draw_seed() -> int:
-    """A fresh seed from the operating system, short enough to be read and typed."""
+    """Return a random seed of 32 bits from the operating system, short enough to be typed."""
     return int.from_bytes(os.urandom(4), "little")
 
 
 def check_seed(seed: int | None) -> int:
-    """The seed itself, or a fresh one for None; an integer in 0 ... 2**64 - 1."""
+    """Return a seed from 0 to 2**64 - 1, or for None a random seed; raise for other values."""
     if seed is None:
         return draw_seed()
     if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**64:
         return int(seed)
-    kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
-    raise kind(f"seed: expected None or an integer from 0 to 2**64 - 1, got {seed!r}")
+    error = ValueError if isinstance(seed, (int, np.integer)) else TypeError
+    raise error(f"seed: expected None or an integer from 0 to 2**64 - 1, got {seed!r}")
 
 
 def check_count(name: str, value: int, bits: int) -> int:
-    """An integer from 0 to 2**bits - 1."""
+    """Return an integer from 0 to 2**bits - 1, or raise."""
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
     if not 0 <= value < 2**bits:
@@ -132,19 +141,19 @@ def check_count(name: str, value: int, bits: int) -> int:
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """'float32' or 'float64' in any of NumPy's spellings."""
+    """Return the dtype float32 or float64, or raise."""
     try:
-        kind = np.dtype(dtype) if dtype is not None else None
+        converted = np.dtype(dtype) if dtype is not None else None
     except TypeError:
-        kind = None
-    if kind not in (np.float32, np.float64):
+        converted = None
+    if converted not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
-    assert kind is not None
-    return kind
+    assert converted is not None
+    return converted
 
 
 def check_size(name: str, value: int) -> int:
-    """A size of at least 1."""
+    """Return a size of at least 1, or raise."""
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
     if not 1 <= value <= np.iinfo(np.intp).max:
@@ -155,7 +164,7 @@ def check_size(name: str, value: int) -> int:
 
 
 def check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
-    """A number with low <= value < high."""
+    """Return a number with low <= value < high as a float, or raise."""
     if not isinstance(value, (int, float, np.number)) or not low <= value < high:
         below = "" if high == math.inf else f" and below {high:g}"
         raise ValueError(
@@ -165,50 +174,50 @@ def check_number(name: str, value: float, low: float, high: float = math.inf) ->
 
 
 def check_positive(name: str, value: float) -> float:
-    """A number above 0."""
+    """Return a finite number above 0 as a float, or raise."""
     if not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
         raise ValueError(f"{name}: expected a positive number, got {value!r}")
     return float(value)
 
 
 def check_product(names: str, *sizes: int) -> None:
-    """ValueError unless arrays of all these sizes together can be counted in bytes."""
+    """Raise ValueError if the size in bytes of an array of these sizes overflows."""
     if math.prod(sizes) > np.iinfo(np.intp).max // 64:
         raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
 
 
 def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -> NDArray[Any]:
-    """Lengths (B,) from 0 to T as integers, of an input (B, T, ...)."""
+    """Return lengths (B,) from 0 to T for an input of shape (B, T, ...), or raise."""
     if len(shape) < 2:
         raise ValueError(
             f"{name}: expected none for an input without a time axis, of shape {shape}"
         )
-    given = as_array(name, lengths)
-    if given.size == 0:
-        given = given.astype(np.int64)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers of shape (B={shape[0]},), got {given.dtype}")
-    if given.shape != shape[:1]:
-        raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {given.shape}")
-    if given.size and not (0 <= given.min() and given.max() <= shape[1]):
+    array = as_array(name, lengths)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers of shape (B={shape[0]},), got {array.dtype}")
+    if array.shape != shape[:1]:
+        raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {array.shape}")
+    if array.size and not (0 <= array.min() and array.max() <= shape[1]):
         raise ValueError(
-            f"{name}: expected integers from 0 to T={shape[1]}, got {given.min()} to {given.max()}"
+            f"{name}: expected integers from 0 to T={shape[1]}, got {array.min()} to {array.max()}"
         )
-    return given
+    return array
 
 
 def valid_steps(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which steps of (B, T) lie before their row's end, for lengths (B,) from 0 to T."""
-    given = check_lengths(lengths, shape)
-    return np.asarray(np.arange(shape[1]) < given[:, None])
+    """Return a mask (B, T) of the valid steps for lengths (B,), or raise."""
+    array = check_lengths(lengths, shape)
+    return np.asarray(np.arange(shape[1]) < array[:, None])
 
 
-def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise unless `given` is a mapping with the same keys."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{name}: expected a mapping of {list(expected)}, got {given!r:.100}")
-    missing = [key for key in expected if key not in given]
-    unknown = [key for key in given if key not in expected]
+def check_names(name: str, expected: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+    """Raise unless a value is a mapping with the keys of `expected`."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a mapping of {list(expected)}, got {value!r:.100}")
+    missing = [key for key in expected if key not in value]
+    unknown = [key for key in value if key not in expected]
     if missing or unknown:
         raise ValueError(
             f"{name}: expected {list(expected)}; "
@@ -217,25 +226,25 @@ def check_names(name: str, expected: Mapping[str, Any], given: Mapping[str, Any]
 
 
 def check_entry(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """An array of real numbers of this shape."""
+    """Return an array of real numbers of this shape, or raise."""
     return check_array(name, value, "real numbers", shape, kind_error=ValueError)
 
 
 def check_fits(name: str, value: Any, like: Array) -> Array:
-    """Real numbers of the shape of another array, in its type, which must hold all of them."""
-    given = check_entry(name, value, like.shape)
-    return fitting(name, given, like.dtype)
+    """Return real numbers with the shape and the dtype of another array, or raise."""
+    array = check_entry(name, value, like.shape)
+    return fitting(name, array, like.dtype)
 
 
 def check_counted(name: str, value: Any) -> int:
-    """Return an integer from 0 to below 2**63."""
+    """Return an integer from 0 to 2**63 - 1, or raise."""
     if type(value) is bool or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
         raise ValueError(f"{name}: expected an integer of at least 0, got {value!r:.60}")
     return int(value)
 
 
 def check_real(name: str, value: Any, low: float = -math.inf, *, finite: bool = True) -> float:
-    """Return a number of at least `low`; NaN and infinity count unless `finite`."""
+    """Return a number of at least `low`, or raise; without `finite` it may be NaN or infinite."""
     if type(value) is bool or not isinstance(value, Real):
         raise ValueError(f"{name}: expected a number, got {value!r:.60}")
     if value < low or (finite and not math.isfinite(value)):

@@ -1,4 +1,4 @@
-"""What runs: version, instruction set, threads."""
+"""Configuration: version, instruction set, threads, memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from crnn._version import __version__
 
 
 def show_config() -> dict[str, Any]:
-    """Print, and return, the version, the instruction set in use and those available, and threads.
+    """Print and return the version, the instruction set and the number of threads.
 
-    The environment variables CRNN_ISA and CRNN_NUM_THREADS choose before the import;
-    `set_num_threads` chooses later.
+    The environment variables CRNN_ISA and CRNN_NUM_THREADS select the instruction set and the
+    number of threads when crnn is imported; `set_num_threads` changes the number later.
 
     Returns
     -------
     dict
-        "crnn", "isa", "isa_available", "threads", "numpy", "python", "machine"; "threads" is the
-        largest number that works on one call.
+        The versions "crnn", "numpy" and "python"; "isa", the instruction set in use, and
+        "isa_available", a tuple of all that this machine and this build support; "threads", the
+        largest number of threads of a call; "machine", the operating system and the processor.
+
+    See Also
+    --------
+    set_num_threads : Change the number of threads.
 
     Examples
     --------
@@ -31,7 +36,7 @@ def show_config() -> dict[str, Any]:
     >>> config["threads"] >= 1
     True
     """
-    found = {
+    configuration = {
         "crnn": __version__,
         "isa": _core.isa(),
         "isa_available": _core.isa_available(),
@@ -40,55 +45,64 @@ def show_config() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    for name, value in found.items():
+    for name, value in configuration.items():
         print(f"{name:>14}: {', '.join(value) if isinstance(value, tuple) else value}")
-    return found
+    return configuration
 
 
 def set_num_threads(n: int) -> None:
-    """Use at most n threads for each call from now on. Results have the same bits for every n.
+    """Set the largest number of threads of each call.
 
-    The default is the number of cores that this process may use: the least of its affinity, the
-    CPU quota of its control groups (versions 1 and 2, rounded up), and OMP_NUM_THREADS where that
-    is set, as it is in the workers of joblib. CRNN_NUM_THREADS, where set, replaces the default.
+    Results are bit-identical for every number of threads. The default is the number of cores that
+    this process may use: the minimum of its CPU affinity, the CPU quota of its control groups
+    (versions 1 and 2, rounded up) and, if set, the environment variable OMP_NUM_THREADS. The
+    environment variable CRNN_NUM_THREADS replaces this default.
 
     Parameters
     ----------
     n : int
-        At least 1. More than 256 count as 256.
+        Number of threads, at least 1. Values above 256 are reduced to 256.
 
     Raises
     ------
     ValueError
-        n is below 1.
+        If `n` is below 1.
     TypeError
-        n is not an integer.
+        If `n` is no integer.
+
+    See Also
+    --------
+    show_config : Print the number of threads.
 
     Examples
     --------
     >>> import crnn
+    >>> threads = crnn._core.num_threads()
     >>> crnn.set_num_threads(2)
+    >>> crnn._core.num_threads()
+    2
+    >>> crnn.set_num_threads(threads)
     """
     _core.set_num_threads(n)
 
 
 def release_memory() -> int:
-    """Give memory that is kept for later calls back to the operating system.
+    """Return cached memory to the operating system.
 
-    Freed tapes and large arrays are kept, up to 64 MiB and one block of up to 512 MiB, because the
-    next training step asks for blocks of the same sizes. Memory that is kept is also given back
-    before a MemoryError is raised.
+    crnn caches the memory of freed tapes and large arrays, up to 64 MiB and one block of up to 512
+    MiB, because the next training step allocates blocks of the same sizes. The cache is also
+    released before a MemoryError is raised.
 
     Returns
     -------
     int
-        Bytes that were given back.
+        Number of bytes that were released.
 
     Examples
     --------
     >>> import crnn
     >>> _ = crnn.release_memory()
-    >>> crnn.release_memory()
+    >>> crnn.release_memory()  # the cache is empty now
     0
     """
     return _core.release_memory()

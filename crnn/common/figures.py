@@ -1,4 +1,4 @@
-"""The axes of matplotlib, for annotations: matplotlib is imported when a picture is drawn."""
+"""Type of matplotlib's axes for annotations, without an import of matplotlib at run time."""
 
 from typing import TYPE_CHECKING, Any
 

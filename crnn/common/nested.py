@@ -12,17 +12,17 @@ from crnn.common.checks import check_array
 
 
 def states_of(name: str, value: Any, count: int) -> list[Any]:
-    """The states of `count` layers: the items of a list, or as many times None."""
+    """Return the states of `count` layers: the items of a list, or `count` times None."""
     if value is None:
         return [None] * count
     if isinstance(value, (list, tuple)) and len(value) == count:
         return list(value)
-    given = f"{len(value)} items" if isinstance(value, (list, tuple)) else type(value).__name__
-    raise ValueError(f"{name}: expected None or a list of {count} states, got {given}")
+    actual = f"{len(value)} items" if isinstance(value, (list, tuple)) else type(value).__name__
+    raise ValueError(f"{name}: expected None or a list of {count} states, got {actual}")
 
 
 def map_state(function: Callable[[Any], Any], state: Any) -> Any:
-    """The state with `function` applied to each of its arrays."""
+    """Return a state with `function` applied to each of its arrays."""
     if state is None:
         return None
     if isinstance(state, (list, tuple)):
@@ -31,30 +31,30 @@ def map_state(function: Callable[[Any], Any], state: Any) -> Any:
 
 
 def named_arrays(state: Any, name: str = "") -> list[tuple[str, Array]]:
-    """The arrays of a state, in order, each with its place behind a name: state[0][1]."""
+    """Return the arrays of a state in order, with names such as ``state[0][1]``."""
     if state is None:
         return []
     if isinstance(state, (list, tuple)):
         parts = enumerate(state)
-        return [found for i, part in parts for found in named_arrays(part, f"{name}[{i}]")]
+        return [pair for i, part in parts for pair in named_arrays(part, f"{name}[{i}]")]
     return [(name, state)]
 
 
 def arrays_of(state: Any) -> list[Array]:
-    """The arrays of a state, in order."""
-    found: list[Array] = []
-    map_state(found.append, state)
-    return found
+    """Return the arrays of a state in order."""
+    arrays: list[Array] = []
+    map_state(arrays.append, state)
+    return arrays
 
 
 def filled(like: Any, arrays: Iterable[Array]) -> Any:
-    """A state like another, with these arrays in the order of `arrays_of`."""
-    each = iter(arrays)
-    return map_state(lambda _: next(each), like)
+    """Return a state with the structure of `like` and these arrays, in the order of `arrays_of`."""
+    iterator = iter(arrays)
+    return map_state(lambda _: next(iterator), like)
 
 
 def filled_like(like: Any, state: Any) -> Any:
-    """A state with zeros in the place of each None, in the structure of another."""
+    """Return a state with the structure of `like`, in which zeros replace each None."""
     if state is None:
         return map_state(np.zeros_like, like)
     if isinstance(like, (list, tuple)) and isinstance(state, (list, tuple)):
@@ -63,7 +63,7 @@ def filled_like(like: Any, state: Any) -> Any:
 
 
 def check_like(name: str, value: Any, like: Any) -> None:
-    """Raise unless a state has the structure and the shapes of another; None is always one."""
+    """Raise unless a state is None or has the structure and the shapes of `like`."""
     if value is None:
         return
     if isinstance(like, (list, tuple)):
@@ -71,8 +71,8 @@ def check_like(name: str, value: Any, like: Any) -> None:
             raise ValueError(
                 f"{name}: expected None or {len(like)} states, got {type(value).__name__}"
             )
-        for i, (part, twin) in enumerate(zip(value, like, strict=True)):
-            check_like(f"{name}[{i}]", part, twin)
+        for i, (part, like_part) in enumerate(zip(value, like, strict=True)):
+            check_like(f"{name}[{i}]", part, like_part)
     elif like is None:
         raise ValueError(f"{name}: expected None, got {type(value).__name__}")
     else:
@@ -80,7 +80,7 @@ def check_like(name: str, value: Any, like: Any) -> None:
 
 
 def no_state(state: Any) -> bool:
-    """Whether there is no array in a state, or no gradient at one."""
+    """Return whether a state, or a gradient with respect to it, has no array."""
     if isinstance(state, list | tuple):
         return all(map(no_state, state))
     return state is None

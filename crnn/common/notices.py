@@ -1,20 +1,22 @@
-"""Warnings that point to the line of the user's program that led to them."""
+"""Warnings with the location of the call in the user's program."""
 
 import sys
 import warnings
 
 
 class ResumeWarning(UserWarning):
-    """A run was resumed with arguments that differ from those with which it began."""
+    """Warning: a run is resumed with other arguments than it was started with."""
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Issue a warning for the nearest caller outside the package.
+    """Issue a warning at the nearest caller outside of crnn.
 
     Parameters
     ----------
     text : str
-    category : class
+        Message.
+    category : subclass of Warning
+        Class of the warning.
     """
     frame, calls = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("crnn."):

@@ -6,17 +6,22 @@ from collections.abc import Container, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
-    """Return the lines of a table, whose columns are two spaces apart.
+    """Return the lines of a table with two spaces between the columns.
 
     Parameters
     ----------
     rows : sequence of sequences of str
-        The cells, row by row.
-    right : container of int
-        The columns, counted from 0, that are aligned to the right.
+        Cells of each row; all rows have the same length.
+    right : container of int, default ()
+        Indices of the columns, from 0, that are aligned to the right.
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
+    >>> from crnn.common.tables import aligned
     >>> aligned([("name", "size"), ("W", "12")], right=[1])
     ['name  size', 'W       12']
     """

@@ -1,27 +1,29 @@
 """Data for training: text, series, sequences of different lengths, tables.
 
-What `crnn.fit` goes through once an epoch is any iterable of ``(x, target)``, ``(x, target,
+`crnn.fit` iterates once per epoch over its data: any iterable of ``(x, target)``, ``(x, target,
 lengths)`` or ``(x, target, lengths, {"mask": ..., "resets": ..., "weights": ...})``. The classes
-here are such iterables, and whatever they shuffle depends on nothing but the seed and the number of
-the epoch, which `fit` tells them with ``set_epoch``: so a run can be taken up again in the middle
-of an epoch.
+of this module are such iterables. `fit` calls their ``set_epoch`` before each epoch; the order of
+their items depends only on the seed and the number of the epoch. A run can therefore be resumed in
+the middle of an epoch.
 
 ========================  ==========================================================================
-one long series           `Streams` (the state goes on from item to item), `windows`
-text                      `Vocabulary`, `TextStreams`, `Lines`, `lines_of`, `corpus`
+one long series           `Streams` (the state is carried from item to item), `windows`
+text                      `Vocabulary`, `TextStreams`, `Lines`, `lines_of`, `corpus`, `corpora`
 many sequences            `Batches`, `pad`
 pairs of sequences        `PairBatches`, `read_pairs`
 later targets             `delayed`
-files and frames          `read_csv`, `from_frame`
-to hold out, to scale     `split`, `hold_out`, `Standardizer`
+files and data frames     `read_csv`, `from_frame`, `Table`
+held-out data, order      `split`, `hold_out`, `permutation`
+scaling                   `Standardizer`
 ========================  ==========================================================================
 
-A series (N,) of floats has one feature, so it is read as (N, 1). A series (N,) of integers is one
-of symbols or classes, and one of booleans a mask: these stay as they are.
+A series (N,) of floats has one feature and is read as (N, 1). A series (N,) of integers holds
+symbols or classes, and a series (N,) of booleans is a mask: these keep their shape.
 
 Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` symbols, ``N`` steps of a series or rows of
 a table, ``n`` sequences, ``F`` features.
 
+    >>> from crnn.data import TextStreams, Vocabulary
     >>> vocabulary = Vocabulary.from_text("hello")
     >>> vocabulary
     Vocabulary(['e', 'h', 'l', 'o'])

@@ -10,11 +10,11 @@ from typing import Any
 
 from crnn.storage.files import open_regular
 
-_TOGETHER = 100_000  # rows whose texts are in memory at a time
+_BLOCK = 100_000  # rows whose texts are in memory at a time
 
 
 class CsvFile:
-    """A CSV file, as pandas reads it: all values as texts, checked for their number in each row."""
+    """CSV file that pandas reads as texts, with a check of the number of values in each row."""
 
     def __init__(
         self,
@@ -33,18 +33,16 @@ class CsvFile:
         return io.TextIOWrapper(raw, newline="", encoding=self._encoding)
 
     def read(self) -> tuple[list[str], Iterator[Any]]:
-        """Return the names of the columns, and the rows below in blocks, frames of texts."""
+        """Return the column names, and an iterator over the rows below in blocks (data frames)."""
         frames = self._frames()
         first: Any = next(frames, None)
         header = [] if first is None else [str(name).strip() for name in first.iloc[0]]
         if all(map(_is_number, header)):
-            raise ValueError(
-                f"{self._path}: expected names of columns in the first line, got {header}"
-            )
-        return header, self._checked(itertools.chain([first.iloc[1:]], frames))
+            raise ValueError(f"{self._path}: expected column names in the first line, got {header}")
+        return header, self._complete(itertools.chain([first.iloc[1:]], frames))
 
     def _frames(self) -> Iterator[Any]:
-        """Go through the records of the file, in the text that they are in."""
+        """Yield the rows of the file, the header included, as data frames of texts."""
         try:
             import pandas
         except ImportError:
@@ -54,9 +52,9 @@ class CsvFile:
             "header": None,
             "dtype": object,
             "na_filter": False,
-            "engine": "python",  # the one that tells a row that is too short from an empty value
+            "engine": "python",  # the only one that tells a missing value from an empty one
             "skipfooter": self._skipfooter,
-            "chunksize": None if self._skipfooter else _TOGETHER,
+            "chunksize": None if self._skipfooter else _BLOCK,
         }
         with self._open() as file:
             try:
@@ -65,16 +63,16 @@ class CsvFile:
             except pandas.errors.EmptyDataError:
                 return
             except pandas.errors.ParserError as error:
-                raise ValueError(self._explained(str(error))) from None
+                raise ValueError(self._message(str(error))) from None
             except UnicodeDecodeError as error:
                 name = self._encoding.removesuffix("-sig").upper()
                 raise ValueError(f"{self._path}: expected a text in {name}: {error}") from None
 
-    def _explained(self, error: str) -> str:
-        """What pandas says of a line that is too long, in our words."""
-        found = re.fullmatch(r"Expected (\d+) fields in line (\d+), saw (\d+).*", error)
-        if found is not None:
-            expected, line, got = found.groups()
+    def _message(self, error: str) -> str:
+        """Return the message for an error of pandas, with the line that is wrong."""
+        match = re.fullmatch(r"Expected (\d+) fields in line (\d+), saw (\d+).*", error)
+        if match is not None:
+            expected, line, got = match.groups()
             return f"{self._path}: line {line}: expected {expected} values, got {got}"
         where = ""
         with self._open() as file:
@@ -86,8 +84,8 @@ class CsvFile:
                 where = f"line {reader.line_num}: "
         return f"{self._path}: {where}expected CSV: {error}"
 
-    def _checked(self, frames: Iterable[Any]) -> Iterator[Any]:
-        """The same frames; ValueError for a row that lacks values at its end."""
+    def _complete(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """Yield the same frames; raise ValueError for a row that lacks values at its end."""
         for frame in frames:
             short = frame.isna().any(axis=1).to_numpy()
             if short.any():
@@ -98,8 +96,8 @@ class CsvFile:
             yield frame
 
     def line(self, row: int) -> str:
-        """Where a row stands, counted from 0 below the names of the columns."""
-        if self._options:  # which may leave lines out
+        """Return the file and line of a row, which is counted from 0 below the column names."""
+        if self._options:  # options such as skiprows leave lines out: lines cannot be counted
             return f"{self._path}: row {row + 1}"
         with self._open() as file:
             reader = csv.reader(file, delimiter=self._delimiter)

@@ -1,4 +1,4 @@
-"""Values that are missing in a table."""
+"""Missing values of a table."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -10,7 +10,7 @@ from crnn.common.choices import Missing
 
 FILLS = get_args(Missing)[1:]  # without "error"
 
-Place = Callable[[int, str], str]  # (row, name of a column) -> where that is, for an error
+Place = Callable[[int, str], str]  # (row, column name) -> the place, for an error message
 Rows = NDArray[np.intp]
 
 
@@ -21,25 +21,31 @@ def fill(
     names: Sequence[str],
     place: Place,
 ) -> dict[str, Rows]:
-    """Fill what is missing, in place, and return the rows of each sequence that are left.
+    """Fill missing values in place, and return the remaining rows of each sequence.
 
     Parameters
     ----------
-    grid : (N, C)
+    grid : array (N, C) of float64
         The values, NaN where one is missing.
-    groups : dict of name to (N_g,) integers
+    groups : dict from str to array (N_g,) of integers
         The rows of each sequence.
     how : str
         ``"error"`` or one of `FILLS`.
     names : sequence of C str
-        The columns.
+        The names of the columns.
     place : callable
-        Says where a value is.
+        Returns the place of a value, for error messages.
+
+    Returns
+    -------
+    dict from str to array of integers
+        The rows of each sequence that remain.
 
     Raises
     ------
     ValueError
-        Something is missing and nothing is told or known to be put there.
+        A value is missing with ``"error"``, no complete row remains with ``"drop"``, or a sequence
+        has no value to fill from.
     """
     missing = np.isnan(grid)
     if not missing.any():
@@ -48,24 +54,25 @@ def fill(
         row, column = np.argwhere(missing)[0]
         raise ValueError(
             f"{place(row, names[column])}: the value is missing; "
-            f"missing= takes {', '.join(FILLS)} to go on without it"
+            f"missing= accepts {', '.join(FILLS)} to read the table without it"
         )
     if how == "mask":
         grid[missing] = 0
         return groups
     if how == "drop":
-        left = {name: rows[~missing[rows].any(axis=1)] for name, rows in groups.items()}
-        left = {name: rows for name, rows in left.items() if rows.size}
-        if not left:
-            raise ValueError("missing: expected complete rows to keep, every one lacks a value")
-        return left
+        complete = {name: rows[~missing[rows].any(axis=1)] for name, rows in groups.items()}
+        complete = {name: rows for name, rows in complete.items() if rows.size}
+        if not complete:
+            raise ValueError("missing: expected at least one row without missing values, got none")
+        return complete
     for rows in groups.values():
         for column in np.flatnonzero(missing[rows].any(axis=0)):
             known = np.flatnonzero(~missing[rows, column])
             if not known.size or (how == "forward" and known[0] > 0):
                 raise ValueError(
                     f"{place(int(rows[0]), names[int(column)])}: the value is missing, "
-                    f"and its sequence has none {'before it' if known.size else 'in this column'}"
+                    f"and its sequence has no value "
+                    f"{'before it' if known.size else 'in this column'}"
                 )
             steps = np.arange(len(rows))
             values = grid[rows[known], column]

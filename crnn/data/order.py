@@ -1,7 +1,7 @@
 """Orders and splits that depend on nothing but their arguments."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,42 +9,63 @@ from numpy.typing import NDArray
 import crnn._core as _core
 from crnn.common.checks import check_seed, check_size
 from crnn.common.choices import SplitBy
+from crnn.data.representation import counted, never_raising, with_names
 
-# Streams of the counter-based generator (crnn._core.random_uniform), apart from one another.
+# Streams of the counter-based generator (crnn._core.random_uniform), independent of one another.
 SHUFFLE = int.from_bytes(b"shuffle")
 BATCHES = int.from_bytes(b"batches")
 _SPLIT = int.from_bytes(b"split")
 
-_POOL = 50  # at most so many batches' worth of sequences are sorted by length together
+_POOL = 50  # the sequences of at most so many batches are sorted by length together
 
-One = TypeVar("One")
+Line = TypeVar("Line")
 
 
 def permutation(n: int, seed: int, stream: int, number: int = 0) -> NDArray[np.intp]:
-    """Return an order (n,) of 0 ... n-1 that depends on nothing but the arguments.
+    """Return a random order (n,) of 0 ... n-1 that depends on nothing but the arguments.
 
     Parameters
     ----------
     n : int
-        How many.
-    seed, stream : int
-        Which sequence of random numbers.
-    number : int
-        Which of the orders that come one after the other in it.
+        The number of elements.
+    seed : int
+        The seed of the random numbers, 0 ... 2**64 - 1.
+    stream : int
+        The stream of random numbers, 0 ... 2**64 - 1: streams of one seed are independent.
+    number : int, default 0
+        The position of the order in its stream. Orders of different numbers are independent.
+
+    Returns
+    -------
+    array (n,) of integers
+        Each of 0 ... n-1 once.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> order = crnn.data.permutation(5, seed=3, stream=1)
+    >>> sorted(order.tolist())
+    [0, 1, 2, 3, 4]
+    >>> np.array_equal(order, crnn.data.permutation(5, seed=3, stream=1))
+    True
     """
     return np.argsort(_core.random_uniform(seed, stream, number * n, n), kind="stable")
 
 
 class Ordered:
-    """Sequences in batches, whose order is a function of the seed and the number of the epoch.
+    """Base class of batches whose order is a function of the seed and the number of the epoch.
 
     Parameters
     ----------
-    lengths : (n,)
-        Of the sequences.
+    lengths : array (n,) of int64
+        The lengths of the sequences.
     batch_size, shuffle, seed, bucket, drop_last
         As for `Batches`.
     """
+
+    #: Singular and plural of one entry of a batch, for `repr`.
+    _noun: ClassVar[tuple[str, str]] = ("sequence", "sequences")
 
     def __init__(
         self,
@@ -61,22 +82,44 @@ class Ordered:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose order the next iteration has."""
+        """Set the epoch whose order the next iteration has.
+
+        Parameters
+        ----------
+        epoch : int
+            The number of the epoch, from 0. `crnn.fit` sets it before each epoch.
+        """
         self.epoch = epoch
 
     def __len__(self) -> int:
         n = len(self._lengths)
         return n // self.batch_size if self._drop_last else -(-n // self.batch_size)
 
-    def _numbers(self) -> list[NDArray[np.intp]]:
-        """Return the numbers of the sequences of each batch of the epoch."""
+    @never_raising
+    def __repr__(self) -> str:
+        if self.shuffle:
+            order = f"{'bucketed, ' if self.bucket else ''}shuffled with seed {self.seed}"
+        else:
+            order = "sorted by length" if self.bucket else "not shuffled"
+        return (
+            f"<{type(self).__name__}: {counted(len(self._lengths), *self._noun)} in "
+            f"{counted(len(self), 'batch', 'batches')} of {self.batch_size}, {order}"
+            f"{with_names(self._optional_names())}>"
+        )
+
+    def _optional_names(self) -> Iterable[str]:
+        """Return the names of the optional arrays, for `repr`."""
+        return ()
+
+    def _batches_of_numbers(self) -> list[NDArray[np.intp]]:
+        """Return the numbers of the sequences in each batch of the epoch."""
         lengths, batch_size, n = self._lengths, self.batch_size, len(self._lengths)
         if self.shuffle:
             order = permutation(n, self.seed, SHUFFLE, self.epoch)
         else:
             order = np.argsort(lengths, kind="stable") if self.bucket else np.arange(n)
         whole = n - n % batch_size
-        if self.shuffle and self.bucket:  # the rest is not sorted in: it would be the longest ones
+        if self.shuffle and self.bucket:  # the rest stays random: sorted, it would be the longest
             pool = batch_size * max(1, min(_POOL, -(-whole // (2 * batch_size))))
             for first in range(0, whole, pool):
                 part = order[first : min(first + pool, whole)]
@@ -96,35 +139,42 @@ def split(
     gap: int = 0,
     seed: int = 0,
 ) -> list[Any]:
-    """Split data into a part to train on and a part held out.
+    """Split data into a part for training and a part that is held out.
 
     Parameters
     ----------
     *data : arrays or lists, all of one length
-        Split in the same places. Their first axis is time, or counts sequences.
-    share : float
-        How much to hold out, above 0 and below 1: at least one element, and one is left.
-    by : {"time", "sequence"}
-        ``"time"``: the end is held out, as the future is. ``"sequence"``: elements chosen at random
-        are held out; both parts keep the order.
-    gap : int
-        Steps before the held-out end that belong to neither part, for ``"time"``. Elements that
-        look ahead or overlap (such as `windows`) need a gap as long as what they share; better
-        split the series first.
-    seed : int
-        The random choice is a function of it.
+        Split at the same places. Their first axis is time, or counts sequences.
+    share : float, default 0.1
+        The share that is held out, above 0 and below 1. At least one element is held out, and at
+        least one is left for training.
+    by : {"time", "sequence"}, default "time"
+        ``"time"``: the end is held out, because it is the future. ``"sequence"``: elements chosen
+        at random are held out; both parts keep the order.
+    gap : int, default 0
+        For ``"time"``: the number of steps before the held-out end that belong to neither part.
+        Elements that contain later steps or overlap, such as `windows`, need a gap as long as the
+        overlap. It is better to split the series before it is cut.
+    seed : int, default 0
+        The random choice of ``"sequence"`` is a function of it.
 
     Returns
     -------
     list
         ``[train, held_out]`` of the first argument, then of the second, and so on, as
-        scikit-learn's ``train_test_split`` has it. Arrays split by time are views.
+        ``train_test_split`` of scikit-learn returns them. Arrays that are split by time are views.
+
+    Raises
+    ------
+    ValueError
+        Data of different lengths, fewer than two elements, or an option outside of its range.
 
     Examples
     --------
-    >>> split([1, 2, 3, 4, 5], share=0.4)
+    >>> import crnn
+    >>> crnn.data.split([1, 2, 3, 4, 5], share=0.4)
     [[1, 2, 3], [4, 5]]
-    >>> x, x_out, y, y_out = split("abcd", [1, 2, 3, 4], share=0.25, gap=1)
+    >>> x, x_out, y, y_out = crnn.data.split("abcd", [1, 2, 3, 4], share=0.25, gap=1)
     >>> x, x_out, y, y_out
     ('ab', 'd', [1, 2], [4])
     """
@@ -142,35 +192,48 @@ def split(
     if by == "time":
         if not 0 <= gap < n - count:
             raise ValueError(
-                f"gap: expected an integer from 0 to below {n - count}, "
-                f"which is what {count} held out of {n} leave, got {gap!r}"
+                f"gap: expected an integer from 0 to below {n - count} "
+                f"({count} of {n} are held out), got {gap!r}"
             )
         return [p for part in data for p in (part[: n - count - gap], part[n - count :])]
     if gap:
         raise ValueError(f"gap: expected 0 with by='sequence', got {gap!r}")
     order = permutation(n, check_seed(seed), _SPLIT)
     parts = np.sort(order[count:]), np.sort(order[:count])
-    return [_take(part, numbers) for part in data for numbers in parts]
+    return [_selected(part, numbers) for part in data for numbers in parts]
 
 
-def hold_out(lines: Sequence[One], share: float, seed: int) -> tuple[list[One], list[One]]:
-    """Split lines into those to train on and those held out, chosen at random.
+def hold_out(lines: Sequence[Line], share: float, seed: int) -> tuple[list[Line], list[Line]]:
+    """Split lines at random into a list for training and a list that is held out.
 
-    It is `split` by sequence, in which the share may be 0.
+    This is `split` with ``by="sequence"``, except that the share may be 0.
 
     Parameters
     ----------
     lines : sequence
-        Of lines, pairs of them, or what else; at least two, unless the share is 0.
+        Lines, pairs, or any other elements; at least two, unless the share is 0.
     share : float
-        How much to hold out, from 0 to below 1; more than 0 is at least one line, and one is left.
+        The share that is held out, from 0 to below 1. If it is above 0, at least one line is held
+        out, and at least one is left for training.
     seed : int
-        The choice is a function of it.
+        The random choice is a function of it.
 
     Returns
     -------
-    train, held_out : lists
+    train, held_out : list
         Each in the order of `lines`.
+
+    Raises
+    ------
+    ValueError
+        A share outside of its range, or fewer than two lines.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> train, held_out = crnn.data.hold_out(["a", "b", "c", "d", "e"], share=0.4, seed=0)
+    >>> len(train), len(held_out), sorted(train + held_out)
+    (3, 2, ['a', 'b', 'c', 'd', 'e'])
     """
     if not 0 <= share < 1:
         raise ValueError(f"share: expected a number from 0 to below 1, got {share!r}")
@@ -178,11 +241,12 @@ def hold_out(lines: Sequence[One], share: float, seed: int) -> tuple[list[One], 
         return list(lines), []
     if len(lines) < 2:
         raise ValueError(f"lines: expected at least two, got {len(lines)}")
-    train, out = split(lines, share=share, by="sequence", seed=seed)
-    return train, out
+    train, held_out = split(lines, share=share, by="sequence", seed=seed)
+    return train, held_out
 
 
-def _take(part: Any, numbers: NDArray[np.intp]) -> Any:
-    if isinstance(part, np.ndarray):
-        return part[numbers]
-    return [part[number] for number in numbers.tolist()]
+def _selected(elements: Any, numbers: NDArray[np.intp]) -> Any:
+    """Return the elements of an array or a list that have these numbers."""
+    if isinstance(elements, np.ndarray):
+        return elements[numbers]
+    return [elements[number] for number in numbers.tolist()]

@@ -1,4 +1,4 @@
-"""Pairs of texts or sequences: what goes in and what shall come out, of lengths of their own."""
+"""Pairs of texts or sequences: a source and its target, whose lengths may differ."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,30 +18,43 @@ Symbols = NDArray[np.int64]
 
 
 def read_pairs(path: str | os.PathLike[str], columns: Sequence[int] = (0, 1)) -> list[Pair]:
-    """Read pairs of texts from a file: columns with a tab between, a pair a line, in UTF-8.
+    r"""Read pairs of texts from a UTF-8 file with one pair per line, in columns separated by tabs.
 
-    Lines with nothing but spaces are skipped. The texts are taken as they are, spaces included.
+    Lines of spaces alone are skipped. The texts keep the spaces around them.
 
     Parameters
     ----------
     path : str or path
+        The name of the file.
     columns : pair of int, default (0, 1)
-        Which columns are source and target. The others are not looked at: files of Tatoeba and Anki
-        say in a third one where a pair comes from.
+        The columns of the source and of the target, from 0. Other columns are ignored, such as the
+        third one in files of Tatoeba and Anki, which names the author.
 
     Returns
     -------
     list of (source, target)
+        The pairs, in the order of the lines.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        A line that lacks one of the two texts, has another number of columns than the first, or is
-        not in UTF-8 (it gets named by its number), or no pairs.
+        A line without one of the two texts, with another number of columns than the first line, or
+        not in UTF-8 (the message has the number of the line); or a file without pairs.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "pairs.tsv")
+    ...     with open(path, "w", encoding="utf-8") as file:
+    ...         _ = file.write("Go.\tVe.\nHi.\tHola.\n")
+    ...     crnn.data.read_pairs(path)
+    [('Go.', 'Ve.'), ('Hi.', 'Hola.')]
     """
-    chosen = _checked(columns)
+    chosen = _checked_columns(columns)
     pairs: list[Pair] = []
     width: int | None = None
     with open_regular(path) as file:
@@ -60,8 +73,8 @@ def read_pairs(path: str | os.PathLike[str], columns: Sequence[int] = (0, 1)) ->
     return pairs
 
 
-def _checked(columns: Sequence[int]) -> tuple[int, int]:
-    """The numbers of two columns."""
+def _checked_columns(columns: Sequence[int]) -> tuple[int, int]:
+    """Return the numbers of the two columns."""
     try:
         source, target = (int(check_count("columns", column, 31)) for column in columns)
     except (TypeError, ValueError):
@@ -72,14 +85,14 @@ def _checked(columns: Sequence[int]) -> tuple[int, int]:
 
 
 def text_lines(file: Iterable[bytes], name: object) -> Iterator[str]:
-    r"""Go through the lines of a file in UTF-8, without what ends them (``\n`` or ``\r\n``).
+    r"""Yield the lines of a file in UTF-8, without the ``\n`` or ``\r\n`` at their end.
 
     Parameters
     ----------
     file : iterable of bytes
         A file that was opened in binary mode.
     name : str or path
-        What it is called in an error.
+        The name of the file in error messages.
     """
     for number, line in enumerate(file, 1):
         try:
@@ -90,7 +103,7 @@ def text_lines(file: Iterable[bytes], name: object) -> Iterator[str]:
 
 
 def _pair(texts: list[str], columns: tuple[int, int], place: str) -> Pair:
-    """The two texts of a line that was split at its tabs."""
+    """Return the two texts of a line that was split at its tabs."""
     expected = f"{place}: expected two texts with a tab between them"
     if max(columns) >= len(texts):
         where = "" if columns == (0, 1) else f", in columns {columns[0]} and {columns[1]} from 0"
@@ -99,47 +112,69 @@ def _pair(texts: list[str], columns: tuple[int, int], place: str) -> Pair:
     source, target = (texts[column] for column in columns)
     for name, text in (("source", source), ("target", target)):
         if not text.strip():
-            raise ValueError(f"{expected}, no {name} came")
+            raise ValueError(f"{expected}, got an empty {name}")
     return source, target
 
 
 class PairBatches(Ordered):
-    """Pairs of sequences of symbols in batches, for a model that reads one and writes the other.
+    """Batches of pairs of symbol sequences, for a model that reads a source and writes a target.
 
     An item is ``((source (B, S), target_in (B, T), source_lengths (B,)), target (B, T), lengths
-    (B,))``, which is what `crnn.TeacherForcing` trains on: `target_in` is the target behind the
-    start symbol, `target` the same with the stop symbol at its end, and `lengths` counts the steps
-    of these. S and T are the longest lengths in the batch; padding is 0.
+    (B,))``, the form that `crnn.TeacherForcing` trains on: `target_in` is the start symbol and the
+    target after it, `target` is the target and the stop symbol after it, and `lengths` is the
+    number of steps of these two. S and T are the longest lengths in the batch; the padding is 0.
 
     Parameters
     ----------
-    sources, targets : lists of n arrays (S,) and (T - 1,)
-        Symbols. A source may be empty, and so may a target be.
-    batch_size : int
-        B. What is left over, chosen at random each epoch, makes a smaller batch.
+    sources : list of n arrays (S,)
+        The symbols of each source. A source may be empty.
+    targets : list of n arrays (T - 1,)
+        The symbols of each target. A target may be empty.
+    batch_size : int, default 32
+        B. If n is no multiple of it, the pairs that remain make a smaller batch; with `shuffle`
+        they are chosen at random in each epoch.
     start, stop : int
-        The symbols of the target that begin it and end it; they may be the same.
-    shuffle, seed, bucket
-        As for `Batches`; pairs are of similar length where source and target have so many symbols
-        together.
+        The symbols before the first and after the last step of a target; they may be the same.
+    shuffle : bool, default True
+        Draw a new order for each epoch. False: keep the order of `sources`.
+    seed : int or None, default 0
+        The order is a function of `seed` and the number of the epoch. None draws a fresh seed.
+    bucket : bool, default True
+        Put pairs of similar length into one batch, as for `Batches`. The length of a pair is the
+        number of symbols of its source and of its target together.
 
     Attributes
     ----------
     steps : int
-        Valid steps of the target in an epoch.
+        The number of valid steps of the targets in an epoch.
+    batch_size : int
+        B.
+    shuffle, bucket : bool
+        Whether the order is shuffled, and whether batches have pairs of similar length.
+    seed : int
+        The seed, also where it was drawn.
     epoch : int
-        The epoch whose order the next iteration has.
+        The epoch, from 0, whose order the next iteration has.
+
+    Raises
+    ------
+    ValueError
+        No sources, another number of targets than of sources, or sequences that are not integers.
 
     Examples
     --------
-    >>> sources, targets = [[1, 2, 3], [4]], [[5, 6], [7]]
-    >>> pairs = PairBatches(sources, targets, batch_size=2, start=0, stop=9, shuffle=False)
+    >>> import crnn
+    >>> pairs = crnn.data.PairBatches(
+    ...     [[1, 2, 3], [4]], [[5, 6], [7]], batch_size=2, start=0, stop=9, shuffle=False
+    ... )
     >>> (((source, target_in, source_lengths), target, lengths),) = pairs
     >>> source.tolist(), source_lengths.tolist()
     ([[4, 0, 0], [1, 2, 3]], [1, 3])
     >>> target_in.tolist(), target.tolist(), lengths.tolist()
     ([[0, 7, 0], [0, 5, 6]], [[7, 9, 0], [5, 6, 9]], [2, 3])
     """
+
+    _noun = ("pair", "pairs")
 
     def __init__(
         self,
@@ -154,7 +189,7 @@ class PairBatches(Ordered):
         bucket: bool = True,
     ) -> None:
         self._sources = _symbols("sources", sources)
-        first, last = ([check_count(n, v, 32)] for n, v in (("start", start), ("stop", stop)))
+        first, last = [check_count("start", start, 32)], [check_count("stop", stop, 32)]
         self._targets = [
             np.concatenate([first, target, last]) for target in _symbols("targets", targets)
         ]
@@ -171,7 +206,7 @@ class PairBatches(Ordered):
         self.steps = sum(len(target) - 1 for target in self._targets)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for numbers in self._numbers():
+        for numbers in self._batches_of_numbers():
             source, source_lengths = pad([self._sources[number] for number in numbers])
             targets = [self._targets[number] for number in numbers]
             target_in, lengths = pad([target[:-1] for target in targets])
@@ -180,7 +215,7 @@ class PairBatches(Ordered):
 
 
 def _symbols(name: str, sequences: Sequence[Any]) -> list[Symbols]:
-    """Return sequences of symbols as arrays of one type."""
+    """Return sequences of symbols as arrays of int64."""
     arrays = [as_array(name, sequence) for sequence in sequences]
     for array in arrays:
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):

@@ -1,39 +1,54 @@
-"""Features brought to mean 0 and standard deviation 1, and back."""
+"""Scaling of features to mean 0 and standard deviation 1, and back."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Floats, as_array, described, underflows
 from crnn.common.checks import check_names
+from crnn.data.representation import counted, never_raising
 
-_BLOCK = 1 << 16  # rows looked at together: a memory-mapped file may be larger than memory
+_BLOCK = 1 << 16  # rows that are read at a time: a memory-mapped file may be larger than memory
+
+Columns = int | Sequence[int] | None
+Sequences = list[NDArray[Any]] | tuple[NDArray[Any], ...]
+Formula = Callable[[Array, Floats, Floats], Array]  # (x, mean, scale) -> x in other units
 
 
 class Standardizer:
-    """Brings every feature to mean 0 and standard deviation 1, as they were in the training data.
+    """Scaling of every feature to mean 0 and standard deviation 1, as in the training data.
 
-    `transform` returns (x - mean) / scale, `inverse_transform` undoes it. The last axis of x counts
-    features; an array (N,) has one. A feature that is constant in the training data, or varies by
-    no more than rounding errors, has the scale 1: the training data become 0. NaN stays NaN.
-    Floats keep their type, integers become float64.
+    `transform` returns (x - mean) / scale, and `inverse_transform` its inverse. The last axis of x
+    counts features; an array (N,) has one feature. A list of arrays holds sequences of different
+    lengths. A feature that is constant in the training data, or varies by no more than rounding
+    errors, has the scale 1, so that its training data become 0. NaN stays NaN. Floats keep their
+    dtype, integers become float64.
 
     Attributes
     ----------
-    mean_, scale_ : (F,) float64
-        Mean and standard deviation (divided by N) of each feature; None before `fit`.
+    mean_, scale_ : array (F,) of float64, or None
+        Mean and standard deviation (divided by N) of each feature. None before `fit`.
+
+    Notes
+    -----
+    Mean, scale, and the rule for constant features are those of scikit-learn's ``StandardScaler``.
 
     Examples
     --------
-    >>> scaler = Standardizer().fit([[1.0, 10.0], [3.0, 10.0]])
-    >>> scaler.transform([[1.0, 10.0], [5.0, 11.0]])
+    >>> import crnn
+    >>> scaler = crnn.data.Standardizer()
+    >>> scaler.fit_transform([[1.0, 10.0], [3.0, 10.0]])
     array([[-1.,  0.],
-           [ 3.,  1.]])
+           [ 1.,  0.]])
+    >>> scaler.transform([[5.0, 11.0]])
+    array([[3., 1.]])
     >>> scaler.inverse_transform([[2.0]], columns=[0])
     array([[4.]])
+    >>> scaler
+    <Standardizer: 2 features>
     """
 
     mean_: Floats | None = None
@@ -41,21 +56,29 @@ class Standardizer:
 
     @underflows
     def fit(self, x: Any) -> "Standardizer":
-        """Find mean and scale, in float64, and return the object itself.
+        """Compute mean and scale of each feature, in float64, and return the object itself.
 
         Parameters
         ----------
-        x : (N, F), (n, T, F) or (N,), or a list of arrays (T, F) or (T,)
-            The training data alone. NaN is a missing value and left out. Padding would count: give
-            sequences as a list, before they are padded.
+        x : array (N, F), (n, T, F) or (N,), or list of arrays (T, F) or (T,)
+            The training data alone, without validation and test data. NaN is a missing value and is
+            ignored. Padding would change the mean: pass sequences as a list, before padding. A list
+            or tuple that contains an array is a list of sequences; any other list, such as nested
+            lists of numbers, is converted to one array.
+
+        Returns
+        -------
+        Standardizer
+            The object itself.
 
         Raises
         ------
         ValueError
-            A feature without a number, an infinity, sequences with different features.
+            A feature without a number, an infinite number, or sequences with different numbers of
+            features. Mean and scale are then unchanged.
         """
-        listed = isinstance(x, list | tuple) and any(isinstance(part, np.ndarray) for part in x)
-        parts = [_features(part) for part in (x if listed else [x])]
+        sequences = _sequences(x)
+        parts = [_features(part) for part in ([x] if sequences is None else sequences)]
         F = parts[0].shape[-1]
         for part in parts:
             if part.shape[-1] != F:
@@ -69,8 +92,8 @@ class Standardizer:
             high = np.fmax(high, np.fmax.reduce(block, axis=0, initial=-np.inf))
         wrong = np.flatnonzero(~np.isfinite(low) | ~np.isfinite(high))
         if wrong.size:
-            what = "infinity" if count[wrong[0]] else "none"
-            raise ValueError(f"x: expected finite numbers in column {wrong[0]}, got {what}")
+            got = "infinity" if count[wrong[0]] else "none"
+            raise ValueError(f"x: expected finite numbers in column {wrong[0]}, got {got}")
         mean = np.where(low == high, low, total / count)
         reach = np.maximum(high - mean, mean - low)
         reach[reach == 0] = 1
@@ -80,55 +103,141 @@ class Standardizer:
         self.mean_, self.scale_ = mean, np.where(_constant(scale, mean, count), 1.0, scale)
         return self
 
-    @underflows
-    def transform(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
+    @overload
+    def fit_transform(self, x: Sequences) -> list[Array]: ...
+
+    @overload
+    def fit_transform(self, x: Any) -> Array: ...
+
+    def fit_transform(self, x: Any) -> Any:
+        """Compute mean and scale as `fit` does, and return x scaled by them.
+
+        Parameters
+        ----------
+        x : array (N, F), (n, T, F) or (N,), or list of arrays (T, F) or (T,)
+            The training data, as for `fit`.
+
+        Returns
+        -------
+        array or list of arrays
+            The result of ``fit(x).transform(x)``. A list of sequences gives a list.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import numpy as np
+        >>> sequences = [np.array([1.0, 3.0]), np.array([2.0, 1.0, 3.0])]
+        >>> crnn.data.Standardizer().fit_transform(sequences)[0].round(1).tolist()
+        [-1.1, 1.1]
+        """
+        return self.fit(x).transform(x)
+
+    @overload
+    def transform(self, x: Sequences, columns: Columns = ...) -> list[Array]: ...
+
+    @overload
+    def transform(self, x: Any, columns: Columns = ...) -> Array: ...
+
+    def transform(self, x: Any, columns: Columns = None) -> Any:
         """Return (x - mean) / scale.
 
         Parameters
         ----------
-        x : (..., F) or (N,)
+        x : array (..., F) or (N,), or list of such arrays
+            The data, with the features of `fit`. A list or tuple that contains an array is a list
+            of sequences, as for `fit`.
         columns : int or sequence of int, optional
-            Which of the features that `fit` saw x has, in order; by default all.
+            The features of `fit` that x has, in this order, counted from 0. None: all of them.
+
+        Returns
+        -------
+        array or list of arrays
+            A new array of the shape of x. For a list of sequences, the list of their results, in
+            the same order.
 
         Raises
         ------
         RuntimeError
-            Before `fit`.
+            `fit` was not called before.
         ValueError
-            Other features than expected.
+            Another number of features than expected, or columns outside of 0 ... F-1.
         """
-        array, mean, scale = self._checked(x, columns)
-        return ((array - mean) / scale).astype(_kind(array), copy=False)
+        return self._applied(x, columns, lambda array, mean, scale: (array - mean) / scale)
 
-    @underflows
-    def inverse_transform(self, x: Any, columns: int | Sequence[int] | None = None) -> Array:
-        """Return x * scale + mean: what `transform` made x of.
+    @overload
+    def inverse_transform(self, x: Sequences, columns: Columns = ...) -> list[Array]: ...
 
-        Parameters and errors are those of `transform`. For predictions of column 2 give
-        ``columns=2``.
+    @overload
+    def inverse_transform(self, x: Any, columns: Columns = ...) -> Array: ...
+
+    def inverse_transform(self, x: Any, columns: Columns = None) -> Any:
+        """Return x * scale + mean, the inverse of `transform`.
+
+        Parameters
+        ----------
+        x : array (..., F) or (N,), or list of such arrays
+            Scaled data, as for `transform`.
+        columns : int or sequence of int, optional
+            The features of `fit` that x has, as for `transform`: for predictions of feature 2 pass
+            ``columns=2``.
+
+        Returns
+        -------
+        array or list of arrays
+            A new array of the shape of x, or a list of arrays, as for `transform`.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            As for `transform`.
         """
-        array, mean, scale = self._checked(x, columns)
-        return (array * scale + mean).astype(_kind(array), copy=False)
+        return self._applied(x, columns, lambda array, mean, scale: array * scale + mean)
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return mean and scale as JSON can hold them, for `from_dict`."""
+        """Return mean and scale in a dictionary that JSON can store, for `from_dict`.
+
+        Returns
+        -------
+        dict
+            ``{"mean": [...], "scale": [...]}``, with one number for each feature.
+
+        Raises
+        ------
+        RuntimeError
+            `fit` was not called before.
+        """
         mean, scale = self._fitted()
         return {"mean": mean.tolist(), "scale": scale.tolist()}
 
     @classmethod
     def from_dict(cls, numbers: Mapping[str, Any]) -> "Standardizer":
-        """Return what `to_dict` described.
+        """Return the standardizer that `to_dict` describes.
+
+        Parameters
+        ----------
+        numbers : mapping
+            ``{"mean": [...], "scale": [...]}``, with one number for each feature.
+
+        Returns
+        -------
+        Standardizer
+            A fitted standardizer.
 
         Raises
         ------
         ValueError
-            Something else than finite means and positive scales, one of each for each feature.
+            Other names, or numbers other than finite means and positive scales (F,).
         """
         check_names("numbers", {"mean": 0, "scale": 0}, numbers)
         scaler, names = cls(), ("mean", "scale")
         mean, scale = (np.asarray(numbers[name], dtype=np.float64) for name in names)
-        good = mean.ndim == 1 and mean.shape == scale.shape and np.isfinite([mean, scale]).all()
-        if not good or not (scale > 0).all():
+        valid = mean.ndim == 1 and mean.shape == scale.shape and np.isfinite([mean, scale]).all()
+        if not valid or not (scale > 0).all():
             raise ValueError(
                 f"numbers: expected finite means and positive scales (F,), got {numbers!r:.200}"
             )
@@ -140,32 +249,56 @@ class Standardizer:
             raise RuntimeError("Standardizer: expected a call of fit before this one")
         return self.mean_, self.scale_
 
-    def _checked(self, x: Any, columns: int | Sequence[int] | None) -> tuple[Array, Floats, Floats]:
-        mean, scale = self._fitted()
-        if columns is not None:
-            chosen = np.atleast_1d(as_array("columns", columns))
-            if chosen.dtype.kind not in "iu" or not ((0 <= chosen) & (chosen < len(mean))).all():
-                raise ValueError(
-                    f"columns: expected integers from 0 to {len(mean) - 1}, got {columns!r}"
-                )
-            mean, scale = mean[chosen], scale[chosen]
-        array, F = as_array("x", x), len(mean)
-        fits = array.ndim > 0 and (array.shape[-1] == F or array.ndim == F == 1)
-        if array.dtype.kind not in "iuf" or not fits:
-            raise ValueError(f"x: expected numbers (..., F={F}), got {described(array)}")
-        return array, mean, scale
+    @underflows
+    def _applied(self, x: Any, columns: Columns, formula: Formula) -> Any:
+        """Return a formula's result for an array, or for each array of a list."""
+        mean, scale = self._selected(columns)
+        sequences = _sequences(x)
+        parts = {"x": x} if sequences is None else {f"x[{i}]": s for i, s in enumerate(sequences)}
+        arrays = [_checked(name, part, len(mean)) for name, part in parts.items()]
+        results = [formula(a, mean, scale).astype(_float_dtype(a), copy=False) for a in arrays]
+        return results[0] if sequences is None else results
 
+    def _selected(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return mean and scale of some features."""
+        mean, scale = self._fitted()
+        if columns is None:
+            return mean, scale
+        numbers = np.atleast_1d(as_array("columns", columns))
+        if numbers.dtype.kind not in "iu" or not ((0 <= numbers) & (numbers < len(mean))).all():
+            raise ValueError(
+                f"columns: expected integers from 0 to {len(mean) - 1}, got {columns!r}"
+            )
+        return mean[numbers], scale[numbers]
+
+    @never_raising
     def __repr__(self) -> str:
         if self.mean_ is None:
-            return "Standardizer()"
-        return f"<Standardizer of {len(self.mean_)} features>"
+            return f"{type(self).__name__}()"
+        return f"<{type(self).__name__}: {counted(len(self.mean_), 'feature')}>"
+
+
+def _sequences(x: Any) -> list[Any] | None:
+    """Return the sequences of a list or tuple that contains an array, None for other data."""
+    if isinstance(x, list | tuple) and any(isinstance(part, np.ndarray) for part in x):
+        return list(x)
+    return None
+
+
+def _checked(name: str, x: Any, F: int) -> Array:
+    """Return data with F features in the last axis, or an array (N,) where F is 1."""
+    array = as_array(name, x)
+    fits = array.ndim > 0 and (array.shape[-1] == F or array.ndim == F == 1)
+    if array.dtype.kind not in "iuf" or not fits:
+        raise ValueError(f"{name}: expected numbers (..., F={F}), got {described(array)}")
+    return array
 
 
 def _constant(scale: Floats, mean: Floats, count: Floats) -> NDArray[np.bool_]:
     """Return which features vary by no more than the rounding errors of N sums.
 
     The bound is that of scikit-learn: variance <= N eps variance + (N mean eps)**2, here in square
-    roots. A scale below it is noise, by which any other value would be divided.
+    roots. A scale below it is rounding noise; a division by it would blow up other values.
     """
     eps = np.finfo(np.float64).eps
     return np.asarray(scale <= np.hypot(np.sqrt(count * eps) * scale, count * eps * mean))
@@ -180,7 +313,7 @@ def _features(x: Any) -> Array:
 
 
 def _blocks(parts: Sequence[Array]) -> Iterator[Floats]:
-    """Go through all rows (rows, F), some at a time."""
+    """Yield all rows in blocks (rows, F) of float64."""
     for part in parts:
         entries = max(1, _BLOCK // max(1, math.prod(part.shape[1:-1])))
         for first in range(0, len(part), entries):
@@ -188,5 +321,6 @@ def _blocks(parts: Sequence[Array]) -> Iterator[Floats]:
             yield block.reshape(-1, part.shape[-1])
 
 
-def _kind(array: Array) -> np.dtype[Any]:
+def _float_dtype(array: Array) -> np.dtype[Any]:
+    """Return the dtype of floats, and float64 for integers."""
     return array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)

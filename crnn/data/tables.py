@@ -1,4 +1,4 @@
-"""CSV files and data frames as series, or as sequences."""
+"""CSV files and data frames as series or sequences."""
 
 import os
 from array import array
@@ -12,6 +12,7 @@ from crnn.common.choices import Missing
 from crnn.data.csv_file import CsvFile
 from crnn.data.missing import Place, Rows, fill
 from crnn.data.numerals import Numerals, is_missing
+from crnn.data.representation import counted, never_raising
 
 Name = str | int
 Names = Name | Sequence[Name]
@@ -19,20 +20,36 @@ Floats = NDArray[np.float64]
 
 
 class Table(NamedTuple):
-    """What `read_csv` and `from_frame` return; with `group`, lists with an array a sequence.
+    """Table of numbers that `read_csv` and `from_frame` return: a named tuple of arrays.
 
-    Attributes
+    With `group`, each field is a list with one array for each sequence, instead of one array.
+
+    Parameters
     ----------
-    x : (N, F) float64
+    x : array (N, F) of float64, or list of such arrays
         The values of `columns`.
-    target : (N, F') float64, or None
-        The values of `target`; for classes ``target[:, 0].astype(int)``.
-    mask : (N,) bool, or None
-        With ``missing="mask"``: whether the row of x is complete. What is missing there is 0.
-    weights : (N,) float64, or None
-        With ``missing="mask"`` and a target: 1 where the row's target is complete, else 0.
+    target : array (N, F') of float64, list of such arrays, or None
+        The values of the columns `target`, None without them. For classes use
+        ``target[:, 0].astype(int)``.
+    mask : array (N,) of bool, list of such arrays, or None
+        With ``missing="mask"``: True where no value of the row of x is missing. Missing values are
+        0 in x.
+    weights : array (N,) of float64, list of such arrays, or None
+        With ``missing="mask"`` and a target: 1 where no value of the row's target is missing, else
+        0.
     groups : list of str, or None
-        The value of the column `group` in each sequence.
+        With `group`: the value of that column for each sequence.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> table = crnn.data.Table(np.zeros((100, 3)), target=np.ones((100, 1)))
+    >>> table
+    <Table: x (100, 3), target (100, 1)>
+    >>> x, target, *_ = table
+    >>> x.shape
+    (100, 3)
     """
 
     x: Any
@@ -40,6 +57,25 @@ class Table(NamedTuple):
     mask: Any = None
     weights: Any = None
     groups: list[str] | None = None
+
+    @never_raising
+    def __repr__(self) -> str:
+        fields = {name: value for name, value in self._asdict().items() if value is not None}
+        groups = fields.pop("groups", None)
+        parts = [] if groups is None else [counted(len(groups), "sequence")]
+        parts += [f"{name} {_shape(value)}" for name, value in fields.items()]
+        if groups is not None:
+            lengths = [len(sequence) for sequence in self.x]
+            parts.append(f"T from {min(lengths)} to {max(lengths)}")
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
+
+
+def _shape(value: Any) -> str:
+    """Return the shape of an array, and (T, ...) with the shape of a step for a list of arrays."""
+    if not isinstance(value, list):
+        return str(value.shape)
+    sizes = ["T", *value[0].shape[1:]]
+    return f"({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
 
 
 def read_csv(
@@ -57,83 +93,95 @@ def read_csv(
     encoding: str = "utf-8",
     **options: Any,
 ) -> Table:
-    """Read a series, or sequences, from a CSV file whose first line names its columns.
+    r"""Read a series or sequences from a CSV file that has the column names in its first line.
 
-    Rows are steps in time and keep their order. Empty lines are skipped. pandas reads the file:
-    ``pip install "crnn[data]"``.
+    Rows are steps in time and keep their order. Empty lines are skipped. The file is read by
+    pandas: ``pip install "crnn[data]"``.
 
     Parameters
     ----------
     path : str or path
+        The name of the file.
     columns : str, int or sequence of these, optional
-        The F columns to read, in this order, by name or by position from 0. By default all but
+        The F columns to read, in this order, by name or by position from 0. None: all columns but
         `target` and `group`.
     target : str, int or sequence of these, optional
-        The F' columns to be predicted; they may be among `columns` as well.
+        The F' columns to be predicted; they may be among `columns`, too. None: no targets.
     group : str or int, optional
-        The column that tells sequences apart: one for each value, in the order in which the values
-        first appear.
+        The column that names the sequence of each row. There is one sequence for each value, in the
+        order in which the values first appear. None: all rows are one series.
     delimiter : str, default ","
-        What stands between two values, one character.
-    missing : {"error", "drop", "interpolate", "forward", "mask"}
-        What to do where a value is missing: nothing, spaces, ?, NA, N/A, NaN, null or None.
-        ``"drop"``: leave the row out, though steps are then no longer evenly apart.
-        ``"interpolate"``: on a line between the neighbours in the same sequence, and the nearest
-        value at the ends. ``"forward"``: the last value before. ``"mask"``: 0, and tell so in
-        `Table.mask` and `Table.weights`.
-    na_values : str, number, or sequence of these, optional
-        What else stands for a missing value: ``"-"``, ``-999``.
+        The character between two values.
+    missing : {"error", "drop", "interpolate", "forward", "mask"}, default "error"
+        The treatment of missing values: empty ones, spaces, ?, NA, N/A, NaN, null and None.
+        ``"error"``: raise a ValueError. ``"drop"``: leave the row out; steps are then no longer
+        evenly spaced in time. ``"interpolate"``: linear interpolation between the neighbours in the
+        same sequence, and the nearest value at the ends. ``"forward"``: the last value before.
+        ``"mask"``: 0, marked in `Table.mask` and `Table.weights`.
+    na_values : str, number, or sequence of these, default ()
+        Further texts or numbers for a missing value: ``"-"``, ``-999``.
     decimal : str, default "."
         The character before the fraction: ``","`` in 3,14.
     thousands : str, optional
-        The character between groups of digits: ``","`` in 1,234,567.
+        The character between groups of digits: ``","`` in 1,234,567. None: no separators.
     skipfooter : int, default 0
-        How many lines at the end to leave out: totals, or where the data come from.
+        The number of lines to leave out at the end, such as totals or the source of the data.
     encoding : str, default "utf-8"
+        The encoding of the file.
     **options
-        Further keywords of ``pandas.read_csv``, as ``skiprows=2``, ``comment="#"`` or
-        ``quotechar="'"``. Errors then count rows instead of lines.
+        Further keywords of ``pandas.read_csv``, such as ``skiprows=2``, ``comment="#"`` or
+        ``quotechar="'"``. With any of them, error messages count rows instead of lines.
 
     Returns
     -------
     Table
+        Arrays for one series; lists of arrays with `group`.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ImportError
         pandas is not installed.
     ValueError
-        A column that is not there (those that are get listed), a value that is missing or no finite
-        number (line and column get named), no header, no rows, a line with another number of
-        values, another encoding.
+        An unknown column (the message lists the columns), a value that is missing or no finite
+        number (the message has its line and column), no header, no rows, a line with another number
+        of values, or another encoding.
 
     Examples
     --------
-    >>> data = read_csv("sales.csv", target="sold", missing="interpolate")  # doctest: +SKIP
-    >>> streams = Streams(data.x, data.target, batch_size=16, steps=50)  # doctest: +SKIP
+    >>> import crnn
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "sales.csv")
+    ...     with open(path, "w", encoding="utf-8") as file:
+    ...         _ = file.write("day,price,sold\n1,2.5,10\n2,,12\n3,3.5,8\n")
+    ...     table = crnn.data.read_csv(path, "price", target="sold", missing="interpolate")
+    >>> table
+    <Table: x (3, 1), target (3, 1)>
+    >>> table.x.tolist()
+    [[2.5], [3.0], [3.5]]
     """
     numerals = Numerals(decimal, thousands, na_values)
     file = CsvFile(path, delimiter, skipfooter, encoding, options)
     header, blocks = file.read()
-    choice = _Choice(header, columns, target, group, missing)
+    selection = _Selection(header, columns, target, group, missing)
 
     def place(row: int, name: Any) -> str:
         return f"{file.line(row)}, column {name!r}"
 
-    values = {name: array("d") for name in choice.numbers}
+    values = {name: array("d") for name in selection.numbers}
     keys: list[str] = []
     rows = 0
     for block in blocks:
         for name, column in values.items():
             column.extend(_parsed(block[header.index(name)], name, place, numerals, rows))
-        if choice.group is not None:
-            keys += list(block[header.index(choice.group)])
+        if selection.group is not None:
+            keys += list(block[header.index(selection.group)])
         rows += len(block)
     if not rows:
-        raise ValueError(f"{path}: expected rows below the names of columns, got none")
-    return choice.table({name: np.array(column) for name, column in values.items()}, keys, place)
+        raise ValueError(f"{path}: expected rows below the column names, got none")
+    return selection.table({name: np.array(column) for name, column in values.items()}, keys, place)
 
 
 def from_frame(
@@ -144,44 +192,62 @@ def from_frame(
     group: Name | None = None,
     missing: Missing = "error",
 ) -> Table:
-    """Take a series, or sequences, from a data frame of pandas, polars or the like.
+    """Return a series or sequences from a data frame of pandas, polars or a similar library.
 
     Parameters
     ----------
     frame : data frame
-        Anything with ``frame.columns`` and ``frame[name].to_numpy()``.
-    columns, target, group, missing
-        As for `read_csv`: names, or positions where no column has that name. Missing are NaN, None,
-        and the library's own words for it.
+        Any object with ``frame.columns`` and ``frame[name].to_numpy()``.
+    columns : str, int or sequence of these, optional
+        The F columns to read, in this order, by name, or by position where no column has that name.
+        None: all columns but `target` and `group`.
+    target : str, int or sequence of these, optional
+        The F' columns to be predicted; they may be among `columns`, too. None: no targets.
+    group : str or int, optional
+        The column that names the sequence of each row. None: all rows are one series.
+    missing : {"error", "drop", "interpolate", "forward", "mask"}, default "error"
+        The treatment of missing values, as for `read_csv`. Missing are NaN, None, and the missing
+        values of the library, such as ``pandas.NA``.
 
     Returns
     -------
     Table
-        Its arrays share nothing with the frame.
+        Arrays for one series; lists of arrays with `group`. They share no memory with the frame.
 
     Raises
     ------
     TypeError
-        Not a data frame.
+        `frame` is not a data frame.
     ValueError
-        As `read_csv`. Rows are counted from 0.
+        As for `read_csv`. Messages count rows from 0.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"who": ["a", "a", "b"], "x": [1, 2, 3], "y": [0, 1, 0]})
+    >>> table = crnn.data.from_frame(frame, "x", target="y", group="who")
+    >>> table
+    <Table: 2 sequences, x (T, 1), target (T, 1), T from 1 to 2>
+    >>> table.groups
+    ['a', 'b']
     """
     if not hasattr(frame, "columns"):
         raise TypeError(f"frame: expected a data frame, got {type(frame).__name__}")
-    choice = _Choice(list(frame.columns), columns, target, group, missing)
+    selection = _Selection(list(frame.columns), columns, target, group, missing)
 
     def place(row: int, name: Any) -> str:
         return f"frame: row {row}, column {name!r}"
 
     if not len(frame):
         raise ValueError("frame: expected rows, got none")
-    values = {name: _floats(frame[name].to_numpy(), name, place) for name in choice.numbers}
-    keys = [] if group is None else [str(key) for key in frame[choice.group].to_numpy()]
-    return choice.table(values, keys, place)
+    values = {name: _floats(frame[name].to_numpy(), name, place) for name in selection.numbers}
+    keys = [] if group is None else [str(key) for key in frame[selection.group].to_numpy()]
+    return selection.table(values, keys, place)
 
 
-class _Choice:
-    """What is wanted of a table with a header; the other parameters are those of `read_csv`."""
+class _Selection:
+    """Columns selected from a header; the other parameters are those of `read_csv`."""
 
     def __init__(
         self,
@@ -196,54 +262,58 @@ class _Choice:
                 f"missing: expected one of {', '.join(get_args(Missing))}, got {missing!r}"
             )
         self._missing = missing
-        wanted = [] if target is None else _listed(target)
-        self._target = [_named("target", name, header) for name in wanted]
-        self.group: Any = None if group is None else _named("group", group, header)
+        targets = [] if target is None else _listed(target)
+        self._target = [_column_name("target", name, header) for name in targets]
+        self.group: Any = None if group is None else _column_name("group", group, header)
         others = [*self._target] if group is None else [*self._target, self.group]
         if columns is None:
             columns = [name for name in header if name not in others]
-        self._columns = [_named("columns", name, header) for name in _listed(columns)]
+        self._columns = [_column_name("columns", name, header) for name in _listed(columns)]
         if not self._columns:
             raise ValueError(f"columns: expected at least one of {header}, got none")
         self.numbers = list(dict.fromkeys([*self._columns, *self._target]))
 
     def table(self, values: dict[str, Floats], keys: list[str], place: Place) -> Table:
-        """Fill what is missing, and sort rows into sequences."""
+        """Return the table of the values, with missing ones filled and rows put into sequences."""
         grid = np.column_stack([values[name] for name in self.numbers])
         x, y = (
             [self.numbers.index(name) for name in names] for names in (self._columns, self._target)
         )
         known = ~np.isnan(grid)
-        whole = np.arange(len(grid))
-        groups = {"": whole} if self.group is None else _groups(keys, self.group, place)
+        all_rows = np.arange(len(grid))
+        groups = {"": all_rows} if self.group is None else _groups(keys, self.group, place)
         groups = fill(grid, groups, self._missing, self.numbers, place)
 
-        def parts(array: NDArray[Any]) -> Any:
+        def by_group(array: NDArray[Any]) -> Any:
             sequences = [array[rows] for rows in groups.values()]
             return sequences[0] if self.group is None else sequences
 
-        masked = self._missing == "mask"
+        mask = weights = None
+        if self._missing == "mask":
+            mask = by_group(np.all(known[:, x], axis=1))
+            weights = by_group(np.all(known[:, y], axis=1).astype(np.float64)) if y else None
         return Table(
-            x=parts(grid[:, x]),
-            target=parts(grid[:, y]) if y else None,
-            mask=parts(np.all(known[:, x], axis=1)) if masked else None,
-            weights=parts(np.all(known[:, y], axis=1).astype(np.float64)) if masked and y else None,
+            x=by_group(grid[:, x]),
+            target=by_group(grid[:, y]) if y else None,
+            mask=mask,
+            weights=weights,
             groups=None if self.group is None else list(groups),
         )
 
 
 def _listed(names: Names) -> list[Any]:
+    """Return one name or position, or several of them, as a list."""
     return [names] if isinstance(names, (str, int, np.integer)) else list(names)
 
 
-def _named(argument: str, name: Any, header: list[Any]) -> Any:
-    """The name of a column that is given by name, or by position where none has that name."""
-    position = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
-    if position and name not in header and -len(header) <= name < len(header):
+def _column_name(argument: str, name: Any, header: list[Any]) -> Any:
+    """Return the name of a column from a name, or from a position that is no name."""
+    is_position = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
+    if is_position and name not in header and -len(header) <= name < len(header):
         name = header[name]
     if header.count(name) != 1:
-        what = "of those that are there twice" if name in header else "got"
-        raise ValueError(f"{argument}: expected a column of {header}, {what} {name!r}")
+        several = ", the name of several columns" if name in header else ""
+        raise ValueError(f"{argument}: expected a column of {header}, got {name!r}{several}")
     return name
 
 
@@ -260,7 +330,7 @@ def _groups(keys: list[str], column: str, place: Place) -> dict[str, Rows]:
 def _parsed(
     texts: Iterable[Any], name: Any, place: Place, numerals: Numerals, first: int = 0
 ) -> list[float]:
-    """Return numbers, NaN where one is missing; `first` is the number of the first row."""
+    """Return the numbers of texts, NaN for missing ones; `first` is the row of the first text."""
     numbers: list[float] = []
     for text in texts:
         try:
@@ -272,7 +342,7 @@ def _parsed(
 
 
 def _floats(values: NDArray[Any], name: str, place: Place) -> Floats:
-    """Return a column of a frame, NaN where a value is missing."""
+    """Return a column of a frame as float64, NaN where a value is missing."""
     if values.dtype.kind in "OUT":
         return np.array(_parsed(values, name, place, Numerals()))
     if values.dtype.kind not in "biuf":

@@ -1,18 +1,18 @@
-"""See inside: how far states and gradients reach, what gates do, what an output looked at.
+"""Diagnostics of models: the reach of states and gradients, gates, and the influence of inputs.
 
 =================== ===============================================================================
 `state_jacobians`   ∂s_T/∂s_t of every step: norms, singular values, matrices
-`memory_length`     after how many steps that falls below a fraction
-`gradient_flow`     dL/dh_t, dL/dc_t and each step's own term of dL/dW_h, of a traced backward pass
-`gate_statistics`   how often each gate of each unit is shut, or open
-`input_saliency`    which inputs moved one output
-`receptive_field`   which inputs reach which outputs, measured
-`Watch`             a callback that looks at a training run, and warns in words: `crnn.watch`
+`memory_length`     the number of steps after which these norms fall below a fraction
+`gradient_flow`     dL/dh_t, dL/dc_t and each step's term of dL/dW_h, of a traced backward pass
+`gate_statistics`   how often each gate of each unit is shut or open
+`input_saliency`    how strongly one output depends on each input step
+`receptive_field`   which output steps depend on which input steps, measured
+`Watch`             a callback that records gradients during training and warns: `crnn.watch`
 =================== ===============================================================================
 
-Each function returns an object that holds the numbers, draws itself with ``plot(ax=None)``, and is
-a table: ``columns``, or ``to_frame()`` where pandas is installed. All of them take any layer or
-composition; nothing of the model is changed.
+Each function returns an object with the numbers, a method ``plot(ax=None)``, and a table:
+``columns``, or ``to_frame()`` if pandas is installed. All functions accept any layer or
+composition, and do not change the model.
 """
 
 from crnn.diagnostics.flow import GradientFlow, PartFlow, gradient_flow

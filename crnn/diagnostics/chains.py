@@ -1,9 +1,9 @@
 """Recurrences s_t = F(s_{t-1}, x_t) in a model, and their derivatives step by step.
 
-A model that reads forwards is one recurrence: its state is that of all its layers side by side.
-Where some layer reads from the end, the state of one direction depends on outputs that the other
-made of later steps, and there is no F for all of it: such a model is taken apart into *chains*,
-runs of layers that read in one direction, each with the input that it gets held as it is.
+A model that reads forwards is one recurrence, whose state consists of the states of all its layers
+side by side. If some layers read backwards, the state of one direction depends on outputs of the
+other direction at later steps, and no single F exists. Such a model is split into *chains*: groups
+of consecutive layers that read in the same direction. The input of each chain is held constant.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.common.nested import arrays_of, filled, states_of
-from crnn.diagnostics.subject import evaluation
+from crnn.diagnostics.subject import evaluation_options
 from crnn.layers.base.adapted import inside, layer_of
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.layers.compose.sequential import Sequential
 
-_AT_ONCE = 64 << 20
-"""Bytes of Jacobians that are there at a time."""
+_BLOCK_BYTES = 64 << 20
+"""Size of the Jacobians that are computed at a time."""
 
 
 class Chain(NamedTuple):
-    """A recurrence, and what it reads.
+    """A recurrence and its input.
 
     Attributes
     ----------
     place : str
-        Where it stands in the model: "" for all of it, "forward", "1", "1..3", ...
+        Place of its layers in the model: "" for the whole model, "forward", "1", "1..3", ...
     layer : layer
-        All of whose recurrent parts read in the same direction.
+        A layer or composition whose recurrent parts all read in the same direction.
     x : array (B, T, ...)
     state : state
-        The initial one.
-    given : ForwardOptions
+        The initial state.
+    options : ForwardOptions
     backwards : bool
-        The direction.
+        Whether the layer reads from the last step to the first.
     """
 
     place: str
     layer: Any
     x: Array
     state: Any
-    given: ForwardOptions
+    options: ForwardOptions
     backwards: bool
 
 
 def chains_of(
-    layer: Any, x: Any, state: Any, given: ForwardOptions, place: str = ""
+    layer: Any, x: Any, state: Any, options: ForwardOptions, place: str = ""
 ) -> Iterator[Chain]:
-    """The recurrences that a model is made of, those without a state left out."""
+    """Yield the recurrences of a model, without those that have no state."""
     layer = layer_of(layer)
     if layer.sequence_input is not None and not layer.stages:
-        x, state = _conditioned(layer, x, state)
+        x, state = _sequence_and_state(layer, x, state)
         name = inside(place, "layer") if layer.reads_backwards else place
-        yield from chains_of(layer.inner, x, state, given, name)
+        yield from chains_of(layer.inner, x, state, options, name)
     elif isinstance(x, tuple):
         first, *rest = layer.stages or [layer]
         states = states_of("state", state, 1 + len(rest))
-        x, states[0] = _conditioned(first, x, states[0])
-        yield from chains_of(Sequential([first.inner, *rest]), x, states, given, place)
+        x, states[0] = _sequence_and_state(first, x, states[0])
+        yield from chains_of(Sequential([first.inner, *rest]), x, states, options, place)
     elif not layer.reads_backwards or not layer.parts:
-        chain = Chain(place, layer, x, state, given, layer.reads_backwards)
-        if arrays_of(_initial(chain)):
+        chain = Chain(place, layer, x, state, options, layer.reads_backwards)
+        if arrays_of(_initial_state(chain)):
             yield chain
     elif layer.directions:
         states = states_of("state", state, len(layer.directions))
-        for (name, part), own in zip(layer.directions.items(), states, strict=True):
-            yield from chains_of(part, x, own, given, inside(place, name))
+        for (name, part), part_state in zip(layer.directions.items(), states, strict=True):
+            yield from chains_of(part, x, part_state, options, inside(place, name))
     elif layer.stages:
         states = states_of("state", state, len(layer.stages))
-        yield from _stacked(layer.stages, x, states, given, place)
+        yield from _chains_of_stages(layer.stages, x, states, options, place)
     elif layer.inner is not None:
-        yield from chains_of(layer.inner, x, state, given, inside(place, "layer"))
+        yield from chains_of(layer.inner, x, state, options, inside(place, "layer"))
     else:
         raise ValueError(
             f"layer: expected recurrent layers and compositions of crnn, got {layer!r:.100}, whose "
@@ -87,46 +87,46 @@ def chains_of(
         )
 
 
-def _conditioned(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
-    """The sequences, and the state that the fixed data give."""
+def _sequence_and_state(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
+    """Return the sequence of a pair x, and the initial state computed from its fixed data."""
     if layer.sequence_input is None or layer.inner is None:
         raise TypeError(
-            "x: expected floats (B, T, I) or symbols (B, T), or for a Conditioned, alone or the "
-            f"first of a Sequential, the pair that it reads, got a tuple for {layer!r:.100}"
+            "x: expected floats (B, T, I) or symbols (B, T), or a pair for a Conditioned, alone or "
+            f"the first layer of a Sequential, got a tuple for {layer!r:.100}"
         )
     if state is None:
         _, state, _ = run_layer(layer, (x[0][:, :0], x[1]), None, EVALUATION, False)
     return x[0], state
 
 
-def _stacked(
-    layers: Sequence[Any], x: Any, states: list[Any], given: ForwardOptions, place: str
+def _chains_of_stages(
+    layers: Sequence[Any], x: Any, states: list[Any], options: ForwardOptions, place: str
 ) -> Iterator[Chain]:
-    """Runs of layers that read forwards, and those between them by themselves."""
-    mixed = [layer.reads_backwards for layer in layers]
-    begin, count = 0, len(mixed)
+    """Yield the chains of consecutive layers; those that read forwards are grouped."""
+    backwards = [layer.reads_backwards for layer in layers]
+    begin, count = 0, len(backwards)
     while begin < count:
         end = begin + 1
-        while end < count and not mixed[begin] and not mixed[end]:
+        while end < count and not backwards[begin] and not backwards[end]:
             end += 1
-        one = end == begin + 1
-        part = layers[begin] if one else Sequential(layers[begin:end])
-        own = states[begin] if one else states[begin:end]
-        name = str(begin) if one else f"{begin}..{end - 1}"
-        yield from chains_of(part, x, own, given, inside(place, name))
-        if not part.keeps_time:
-            return  # what follows has no steps
-        x, _, _ = run_layer(part, x, own, given, False)
-        begin, given = end, Runner(part).behind(given)
+        alone = end == begin + 1
+        group = layers[begin] if alone else Sequential(layers[begin:end])
+        state = states[begin] if alone else states[begin:end]
+        name = str(begin) if alone else f"{begin}..{end - 1}"
+        yield from chains_of(group, x, state, options, inside(place, name))
+        if not group.keeps_time:
+            return  # the layers behind it have no steps
+        x, _, _ = run_layer(group, x, state, options, False)
+        begin, options = end, Runner(group).behind(options)
 
 
-def _initial(chain: Chain) -> Any:
-    """The state before the first step, all arrays of it."""
+def _initial_state(chain: Chain) -> Any:
+    """Return the state before the first step, with an array in place of each None."""
     return run_layer(chain.layer, chain.x[:, :0], chain.state, EVALUATION, False)[1]
 
 
-class Steps:
-    """The steps of a chain one by one: states, and the Jacobians between them.
+class ChainSteps:
+    """The single steps of a chain: the states before them, and their Jacobians.
 
     Parameters
     ----------
@@ -134,121 +134,128 @@ class Steps:
 
     Attributes
     ----------
+    batch, steps : int
+        B and T.
     lengths : int64 array (B,)
+        Number of valid steps of each row.
     width : int
-        S, of all arrays of the state side by side.
+        S, the width of all arrays of the state side by side.
     """
 
     def __init__(self, chain: Chain) -> None:
-        self._chain, x, given = chain, chain.x, chain.given
+        self._chain, x, options = chain, chain.x, chain.options
         self.batch, self.steps = x.shape[:2]
         self.lengths = np.full(self.batch, self.steps, np.int64)
-        if given.lengths is not None:
-            self.lengths = check_lengths(given.lengths, x.shape).astype(np.int64)
-        self._marks = {
+        if options.lengths is not None:
+            self.lengths = check_lengths(options.lengths, x.shape).astype(np.int64)
+        self._masks = {
             name: check_steps(name, value, x.shape)
-            for name, value in (("mask", given.mask), ("resets", given.resets))
+            for name, value in (("mask", options.mask), ("resets", options.resets))
             if value is not None
         }
-        self._cut = self._cuts()
-        self._like = _initial(chain)
-        self._before = self._states()
-        self.width = sum(_flat(part).shape[1] for part in arrays_of(self._like))
+        self._restarts = self._backward_restarts()
+        self._initial = _initial_state(chain)
+        self._before = self._states_before()
+        self.width = sum(_flat(part).shape[1] for part in arrays_of(self._initial))
 
     @property
     def order(self) -> range:
-        """The steps as they are read."""
+        """The steps in the order in which they are read."""
         return range(self.steps)[::-1] if self._chain.backwards else range(self.steps)
 
-    def _cuts(self) -> NDArray[np.bool_]:
-        """(B, T): the steps before which a layer that reads backwards has to be begun anew.
+    def _backward_restarts(self) -> NDArray[np.bool_]:
+        """Return (B, T): the steps at which a layer that reads backwards starts anew.
 
-        A reset is a cut between a step and the one before it in x. To a layer that reads forwards a
-        single step can say so.
+        A reset at step t separates the steps t - 1 and t. A layer that reads forwards applies it
+        in a run of step t alone; a layer that reads backwards would have to apply it in a run of
+        step t - 1, so its state is reset here. The resets of such a layer are removed from
+        `_masks`.
         """
-        cut = np.zeros((self.batch, self.steps), bool)
-        if self._chain.backwards and (resets := self._marks.pop("resets", None)) is not None:
-            there = np.arange(self.steps) < self.lengths[:, None]
-            cut[:, :-1] = (resets & there)[:, 1:]
-        return cut
+        restarts = np.zeros((self.batch, self.steps), bool)
+        if self._chain.backwards and (resets := self._masks.pop("resets", None)) is not None:
+            valid = np.arange(self.steps) < self.lengths[:, None]
+            restarts[:, :-1] = (resets & valid)[:, 1:]
+        return restarts
 
-    def _begun(self, state: Any, t: int) -> Any:
-        """The state before step t, which some rows begin anew."""
-        cut = self._cut[:, t]
-        if not cut.any():
+    def _restarted(self, state: Any, t: int) -> Any:
+        """Return the state before step t with the initial state in rows that start anew."""
+        rows = self._restarts[:, t]
+        if not rows.any():
             return state
-        anew = arrays_of(_initial(self._chain._replace(state=None)))
+        initial = arrays_of(_initial_state(self._chain._replace(state=None)))
         parts = [part.copy() for part in arrays_of(state)]
-        for part, fresh in zip(parts, anew, strict=True):
-            part[cut] = fresh[cut]
+        for part, fresh in zip(parts, initial, strict=True):
+            part[rows] = fresh[rows]
         return filled(state, parts)
 
-    def _given(self, steps: slice) -> ForwardOptions:
-        """What some steps, each as a row of one step, are told."""
-        own = (np.arange(self.steps)[steps] < self.lengths[:, None]).astype(np.int64)
-        marks: dict[str, Any] = {}
-        marks |= {name: mark[:, steps].reshape(-1, 1) for name, mark in self._marks.items()}
-        return evaluation(own.reshape(-1), **marks)
+    def _options_of(self, steps: slice) -> ForwardOptions:
+        """Return the options for a run in which each of these steps is a row of one step."""
+        lengths = (np.arange(self.steps)[steps] < self.lengths[:, None]).astype(np.int64)
+        masks: dict[str, Any] = {}
+        masks |= {name: mask[:, steps].reshape(-1, 1) for name, mask in self._masks.items()}
+        return evaluation_options(lengths.reshape(-1), **masks)
 
-    def _states(self) -> list[list[Array]]:
-        """The states before each step, in the order of x: of each array T times (B, ...)."""
-        state = self._like
+    def _states_before(self) -> list[list[Array]]:
+        """Return the states before each step: for each array of the state a list of T (B, ...)."""
+        state = self._initial
         before: list[list[Array]] = [[np.empty(0)] * self.steps for _ in arrays_of(state)]
         for t in self.order:
-            state = self._begun(state, t)
-            for story, part in zip(before, arrays_of(state), strict=True):
-                story[t] = part
-            given, x = self._given(slice(t, t + 1)), self._chain.x[:, t : t + 1]
-            _, state, _ = run_layer(self._chain.layer, x, state, given, False)
+            state = self._restarted(state, t)
+            for by_step, part in zip(before, arrays_of(state), strict=True):
+                by_step[t] = part
+            options, x = self._options_of(slice(t, t + 1)), self._chain.x[:, t : t + 1]
+            _, state, _ = run_layer(self._chain.layer, x, state, options, False)
         self._check_end(state)
         return before if self.steps else [[part] for part in arrays_of(state)]
 
     def _check_end(self, state: Any) -> None:
-        """Raise unless this state, which single steps lead to, is that of all steps at once."""
-        layer, x, start, given = self._chain[1:5]
-        whole = arrays_of(run_layer(layer, x, start, given, False)[1])
-        for part, twin in zip(arrays_of(state), whole, strict=True):
+        """Raise unless the last state of single steps is that of a run over all steps."""
+        layer, x, start, options = self._chain[1:5]
+        expected = arrays_of(run_layer(layer, x, start, options, False)[1])
+        for part, twin in zip(arrays_of(state), expected, strict=True):
             if not np.allclose(part, twin, rtol=1e-6, atol=1e-9, equal_nan=True):
                 raise ValueError(
-                    "layer: expected one whose state follows from the state before and the input "
-                    f"of that step alone, got {layer!r:.100}, which looks at other steps too"
+                    "layer: expected one whose state is computed from the state before and the "
+                    f"input of the same step, got {layer!r:.100}, whose state depends on other "
+                    "steps, too"
                 )
 
     def jacobians(self, steps: slice) -> NDArray[np.float64]:
-        """∂(state after)/∂(state before) of some steps: (B, steps, S, S).
+        """Return ∂(state after)/∂(state before) of some steps, (B, steps, S, S).
 
-        One run forward over all of them at once, and S walks back along its tape, each from one
-        unit of the state.
+        One forward pass over all of these steps at once, each as a separate row, and S backward
+        passes, each from one unit of the state.
         """
         chain, layer = self._chain, self._chain.layer
         x = chain.x[:, steps]
         count, x = x.shape[1], x.reshape(x.shape[0] * x.shape[1], 1, *x.shape[2:])
-        stories = [np.stack(story[steps], axis=1) for story in self._before]
-        before = [story.reshape(len(x), *story.shape[2:]) for story in stories]
-        y, after, tape = run_layer(layer, x, filled(self._like, before), self._given(steps), True)
+        stacked = [np.stack(by_step[steps], axis=1) for by_step in self._before]
+        before = [part.reshape(len(x), *part.shape[2:]) for part in stacked]
+        state = filled(self._initial, before)
+        y, after, tape = run_layer(layer, x, state, self._options_of(steps), True)
         dy, rows = np.zeros_like(y), []
-        for dafter in _units(after):
+        for dafter in _unit_states(after):
             _, dbefore = layer.backward(tape, dy, dafter)
             rows.append(np.concatenate([_flat(part) for part in arrays_of(dbefore)], axis=1))
-        found: NDArray[np.float64] = np.stack(rows, axis=1)
-        found = found.reshape(self.batch, count, *found.shape[1:])
-        found[self._cut[:, steps]] = 0
-        return found
+        matrices: NDArray[np.float64] = np.stack(rows, axis=1)
+        matrices = matrices.reshape(self.batch, count, *matrices.shape[1:])
+        matrices[self._restarts[:, steps]] = 0
+        return matrices
 
     def blocks(self) -> list[slice]:
-        """Steps to be taken at a time, from the last that is read to the first."""
-        each = max(1, _AT_ONCE // (8 * max(1, self.batch) * self.width**2))
-        cuts = [slice(t, min(t + each, self.steps)) for t in range(0, self.steps, each)]
-        return cuts if self._chain.backwards else cuts[::-1]
+        """Return the steps in blocks of limited memory, the one that is read last first."""
+        size = max(1, _BLOCK_BYTES // (8 * max(1, self.batch) * self.width**2))
+        blocks = [slice(t, min(t + size, self.steps)) for t in range(0, self.steps, size)]
+        return blocks if self._chain.backwards else blocks[::-1]
 
 
 def _flat(part: Array) -> Array:
-    """An array of a state, (B, ...), as (B, S)."""
+    """Return an array (B, ...) of a state as (B, S)."""
     return part.reshape(len(part), math.prod(part.shape[1:]))
 
 
-def _units(state: Any) -> Iterator[Any]:
-    """States of zeros but for one unit that is 1, unit after unit."""
+def _unit_states(state: Any) -> Iterator[Any]:
+    """Yield for each unit a state that is 1 at this unit and 0 at all others."""
     like = arrays_of(state)
     for i, part in enumerate(like):
         for unit in range(_flat(part).shape[1]):
@@ -257,8 +264,10 @@ def _units(state: Any) -> Iterator[Any]:
             yield filled(state, zeros)
 
 
-def products(steps: Steps) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.int64]]]:
-    """∂s_T/∂s_t for each t, from the last step that is read to the first.
+def jacobian_products(
+    steps: ChainSteps,
+) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.int64]]]:
+    """Yield ∂s_T/∂s_t for each t, from the last step that is read to the first.
 
     Yields
     ------
@@ -266,18 +275,18 @@ def products(steps: Steps) -> Iterator[tuple[int, NDArray[np.float64], NDArray[n
         A step of x.
     product : array (B, S, S)
     exponent : array (B,)
-        The derivative is product * 2**exponent: apart, because what explodes or vanishes over many
-        steps is more or less than a float can hold.
+        The derivative is product * 2**exponent. They are separate because a derivative that
+        vanishes or explodes over many steps is outside of the range of float64.
     """
     product = np.broadcast_to(np.eye(steps.width), (steps.batch, steps.width, steps.width))
     exponent = np.zeros(steps.batch, np.int64)
     backwards = steps.order.step < 0
     for block in steps.blocks():
-        found = steps.jacobians(block)
-        places = range(block.start, block.stop)
-        for t in places if backwards else places[::-1]:
+        matrices = steps.jacobians(block)
+        times = range(block.start, block.stop)
+        for t in times if backwards else times[::-1]:
             yield t, product, exponent
-            product = product @ found[:, t - block.start]
+            product = product @ matrices[:, t - block.start]
             largest = np.abs(product).max(axis=(1, 2), initial=0)
             shift = np.where((largest > 0) & np.isfinite(largest), np.frexp(largest)[1], 0)
             product = np.ldexp(product, -shift[:, None, None])

@@ -1,4 +1,4 @@
-"""What the results of all diagnostics have in common: a table, and words."""
+"""Base class of the results of all diagnostics: a table, a picture and a short description."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from crnn.common.figures import Axes as Axes
 
 
 class Display(ABC):
-    """Numbers that can be looked at: as attributes, as a table, as a picture.
+    """Base class of results that can be read as attributes, as a table or as a picture.
 
-    Rows and steps are counted from 0, in tables as in arrays; pictures count steps from 1, as
-    equations do. Every one has ``plot(ax=None)``, which draws into matplotlib axes, by default
-    those of a new figure, and returns them.
+    Rows and steps are counted from 0 in tables and arrays; pictures count steps from 1, as
+    equations do. Every subclass has a method ``plot(ax=None)``, which draws into matplotlib axes,
+    by default those of a new figure, and returns the axes.
     """
 
     @property
     @abstractmethod
     def columns(self) -> dict[str, Any]:
-        """The table: name of a column -> its values, all of one length."""
+        """The table: a dict from the name of each column to its values, all of one length."""
 
     def to_frame(self) -> Any:
-        """The table as a pandas DataFrame.
+        """Return the table as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
 
         Raises
         ------
         ImportError
-            If pandas is not installed; `columns` holds the same without it.
+            If pandas is not installed. `columns` holds the same numbers without it.
         """
         try:
             import pandas as pd
@@ -44,14 +48,14 @@ class Display(ABC):
         return f"<{type(self).__name__}: {len(next(iter(self.columns.values()), ()))} x ({sizes})>"
 
 
-def by_row_and_step(place: str, there: Any) -> tuple[dict[str, Any], Any]:
-    """The columns part, row and step of the steps that are there, (B, T), and their indices."""
-    rows, steps = np.nonzero(there)
+def by_row_and_step(place: str, shown: Any) -> tuple[dict[str, Any], Any]:
+    """Return the columns part, row and step of the steps where `shown` (B, T), and the indices."""
+    rows, steps = np.nonzero(shown)
     return {"part": np.full(len(rows), place), "row": rows, "step": steps}, (rows, steps)
 
 
 def stacked(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """Tables one below the other; what one has no column for is NaN there."""
+    """Return tables one below the other, with NaN where a table does not have a column."""
     names = {name: None for table in tables for name in table}
     sizes = [len(next(iter(table.values()))) for table in tables]
     pairs = list(zip(tables, sizes, strict=True))

@@ -1,4 +1,4 @@
-"""Where a gradient goes on its way back through time, and what each step adds to that of W_h."""
+"""The gradient at each step of backpropagation through time, and each step's term of dL/dW_h."""
 
 from __future__ import annotations
 
@@ -16,45 +16,111 @@ from crnn.layers.base.tapes import kept_in
 
 
 class PartFlow:
-    """The gradient in one recurrent layer.
+    """The gradient in one recurrent layer: a part of `GradientFlow`.
+
+    Parameters
+    ----------
+    pieces : list of tapes
+        The tapes of the layer, in the order of time, after a backward pass with a trace.
+    dh : list of arrays (B, T, P)
+        dL/dh_t of each tape.
 
     Attributes
     ----------
     dh : array (B, T, P)
         The total derivative dL/dh_t.
     dc : array (B, T, H), or None
-        dL/dc_t of an LSTM.
+        The total derivative dL/dc_t of an LSTM; None for other cells.
     dgates : dict of str to array (B, T, H)
-        dL/d of each gate's sum, before its activation.
-    h_norms, c_norms : array (B, T)
-        The norms of dh and dc over the units; c_norms is None where dc is.
+        The derivative with respect to the sum of each gate, before its activation.
+    h_norms : float64 array (B, T)
+        Norm of dh over the units.
+    c_norms : float64 array (B, T), or None
+        Norm of dc over the units; None where dc is.
     read : bool array (B, T)
-        The steps that were read; at the others all of this is 0.
+        True at the steps that were read. At the other steps all gradients are 0.
+    shares : float64 array (T, G*H, P)
+        The term of each step in dL/dW_h. Their sum is the gradient of W_h.
+    share_norms : float64 array (T,)
+        Frobenius norm of the term of each step.
+    row_share_norms : float64 array (B, T)
+        Frobenius norm of the contribution of each row to the term of each step.
+
+    Methods
+    -------
+    by_step(what="h"), by_unit(what="h"), by_row(what="h")
+        Norms of dh or dc for each step, unit or row.
+    share(t)
+        The term of one step in dL/dW_h.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> model = crnn.Sequential([crnn.LSTM(3, 5, seed=0), crnn.GRU(5, 4, seed=1)])
+    >>> y, _, tape = model.forward(np.ones((2, 7, 3)))
+    >>> _ = model.backward(tape, np.ones_like(y), trace=True)
+    >>> part = crnn.diagnostics.gradient_flow(tape)["0"]
+    >>> part
+    <PartFlow: dh of B=2 rows, T=7 steps, 5 units>
+    >>> sorted(part.dgates), part.by_step("c").shape, part.share(6).shape
+    (['f', 'g', 'i', 'o'], (7,), (20, 5))
     """
 
     def __init__(self, pieces: list[_core.Tape], dh: list[Array]) -> None:
         self._pieces = pieces
         self.read = _joined([tape.read for tape in pieces])
         self.dh = _joined(dh)
-        self.dc = _joined(dc) if (dc := _arranged("dc", pieces)) else None
+        self.dc = _joined(dc) if (dc := _from_all("dc", pieces)) else None
         self.h_norms = norms(self.dh, 2)
         self.c_norms = None if self.dc is None else norms(self.dc, 2)
 
     @functools.cached_property
     def dgates(self) -> dict[str, Array]:
-        shown = [tape.dgates for tape in self._pieces]
-        return {gate: _joined([one[gate] for one in shown]) for gate in shown[0]}
+        """Derivatives (B, T, H) with respect to the sums of the gates, by letter."""
+        dgates = [tape.dgates for tape in self._pieces]
+        return {gate: _joined([one[gate] for one in dgates]) for gate in dgates[0]}
 
     def by_step(self, what: StateArray = "h") -> Array:
-        """(T,): the norm at each step, over rows and units; `what` is "h" or "c"."""
+        """Return the norm at each step, over rows and units.
+
+        Parameters
+        ----------
+        what : {"h", "c"}, default "h"
+            Whether to use dL/dh_t or dL/dc_t.
+
+        Returns
+        -------
+        float64 array (T,)
+        """
         return norms(self._of(what), (0, 2))
 
     def by_unit(self, what: StateArray = "h") -> Array:
-        """(H,): the norm of each unit, over rows and steps."""
+        """Return the norm of each unit, over rows and steps.
+
+        Parameters
+        ----------
+        what : {"h", "c"}, default "h"
+            Whether to use dL/dh_t or dL/dc_t.
+
+        Returns
+        -------
+        float64 array (P,) or (H,)
+        """
         return norms(self._of(what), (0, 1))
 
     def by_row(self, what: StateArray = "h") -> Array:
-        """(B,): the norm of each row, over steps and units."""
+        """Return the norm of each row, over steps and units.
+
+        Parameters
+        ----------
+        what : {"h", "c"}, default "h"
+            Whether to use dL/dh_t or dL/dc_t.
+
+        Returns
+        -------
+        float64 array (B,)
+        """
         return norms(self._of(what), (1, 2))
 
     def __repr__(self) -> str:
@@ -62,18 +128,34 @@ class PartFlow:
         return f"<{type(self).__name__}: dh of B={B} rows, T={T} steps, {H} units>"
 
     def _of(self, what: str) -> Array:
-        found = {"h": self.dh, "c": self.dc}.get(what)
-        if found is None:
-            names = "'h' or 'c'" if self.dc is not None else "'h', its state is h alone"
+        """Return dh or dc."""
+        array = {"h": self.dh, "c": self.dc}.get(what)
+        if array is None:
+            names = "'h' or 'c'" if self.dc is not None else "'h', because the state is h alone"
             raise ValueError(f"what: expected {names}, got {what!r}")
-        return found
+        return array
 
     def share(self, t: int) -> Array:
-        """The term of step t (from 0) in dL/dW_h = Σ_t Σ_rows ds_t h_{t-1}^T: (G*H, P)."""
+        """Return the term of step t in dL/dW_h = Σ_t Σ_rows ds_t h_{t-1}^T.
+
+        Parameters
+        ----------
+        t : int
+            The step, counted from 0; negative numbers count from the end.
+
+        Returns
+        -------
+        float64 array (G*H, P)
+
+        Raises
+        ------
+        ValueError
+            If there is no step t.
+        """
         steps = self.read.shape[1]
         if not isinstance(t, (int, np.integer)) or not -steps <= t < steps:
             raise ValueError(f"t: expected a step from 0 to T - 1 = {steps - 1}, got {t!r}")
-        piece, step = self._at(int(t) % steps)
+        piece, step = self._locate(int(t) % steps)
         terms, kept = self._terms[piece]
         products = [
             d[:, step].T.astype(np.float64) @ h[:, step].astype(np.float64)
@@ -84,7 +166,7 @@ class PartFlow:
 
     @property
     def shares(self) -> Array:
-        """The terms of all steps, (T, G*H, P): they add up to the gradient of W_h."""
+        """Terms of all steps (T, G*H, P); their sum is the gradient of W_h."""
         terms = self._terms[0][0].values()
         rows, columns = sum(d.shape[2] for d, _ in terms), next(h.shape[2] for _, h in terms)
         shares = np.zeros((self.read.shape[1], rows, columns))
@@ -94,21 +176,22 @@ class PartFlow:
 
     @functools.cached_property
     def share_norms(self) -> Array:
-        """(T,): the Frobenius norm of each step's term."""
+        """Frobenius norm (T,) of the term of each step."""
         steps = range(self.read.shape[1])
         return np.array([norms(self.share(t), (0, 1)) for t in steps], np.float64)
 
     @functools.cached_property
     def row_share_norms(self) -> Array:
-        """(B, T): the norm of each row's own part of each step's term."""
+        """Frobenius norm (B, T) of the contribution of each row to the term of each step."""
         return _joined([_row_norms(*terms) for terms in self._terms])
 
     @functools.cached_property
     def _terms(self) -> list[tuple[dict[str, tuple[Array, Array]], Array | None]]:
+        """For each tape the factors ds (B, T, H) and h of each gate, and the mask of W_h."""
         return [(dict(tape.W_h_terms), tape.W_h_kept) for tape in self._pieces]
 
-    def _at(self, t: int) -> tuple[int, int]:
-        """The piece that a step lies in, and its place there."""
+    def _locate(self, t: int) -> tuple[int, int]:
+        """Return the number of the piece that contains step t, and the step within the piece."""
         for i, tape in enumerate(self._pieces):
             if t < (steps := tape.read.shape[1]):
                 return i, t
@@ -116,48 +199,78 @@ class PartFlow:
         raise AssertionError
 
 
-def _arranged(name: str, pieces: list[_core.Tape]) -> list[Array] | None:
-    """What tapes have of this name, arranged once; None where one of them has no such thing."""
-    found = [getattr(tape, name, None) for tape in pieces]
-    there = [array for array in found if array is not None]
-    return there if there and len(there) == len(found) else None
+def _from_all(name: str, pieces: list[_core.Tape]) -> list[Array] | None:
+    """Return an attribute of all tapes; None unless all of them have it."""
+    arrays = [getattr(tape, name, None) for tape in pieces]
+    present = [array for array in arrays if array is not None]
+    return present if present and len(present) == len(arrays) else None
 
 
 def _joined(parts: list[Array]) -> Array:
+    """Return arrays (B, T, ...) joined along T."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _row_norms(terms: dict[str, tuple[Array, Array]], kept: Array | None) -> Array:
-    """The norm of each row's outer product at each step, (B, T)."""
-    found = []
+    """Return the norm of the outer product ds h^T of each row at each step, (B, T)."""
+    by_gate = []
     for i, (d, h) in enumerate(terms.values()):
         if kept is None:
-            found.append(norms(d, 2) * norms(h, 2))
+            by_gate.append(norms(d, 2) * norms(h, 2))
         else:
             H = d.shape[2]
             factors = np.square(kept[i * H : (i + 1) * H], dtype=np.float64)
-            found.append(norms(d * np.sqrt(np.square(h, dtype=np.float64) @ factors.T), 2))
-    return norms(np.stack(found), 0)
+            by_gate.append(norms(d * np.sqrt(np.square(h, dtype=np.float64) @ factors.T), 2))
+    return norms(np.stack(by_gate), 0)
 
 
-_SHOWN = frozenset(
+_PART_ATTRIBUTES = frozenset(
     ("dh", "dc", "dgates", "h_norms", "c_norms", "read", "by_step", "by_unit", "by_row")
 ).union(("share", "shares", "share_norms", "row_share_norms"))
-"""What a flow of one part shows as its own."""
+"""Attributes of the only part that a `GradientFlow` with one part has, too."""
 
 
 class GradientFlow(Display):
-    """What `gradient_flow` found.
+    """Result of `gradient_flow`.
+
+    Parameters
+    ----------
+    parts : dict of str to PartFlow
+        The gradients in each recurrent layer, by its place.
 
     Attributes
     ----------
     parts : dict of str to PartFlow
-        The recurrent layers by place: "" for a layer alone, "0", "1.forward", "encoder", ...
+        The recurrent layers by place: "" if the layer is the whole model, else "0", "1.forward",
+        "encoder", ...
+    columns : dict of str to array
+        Table with one row per part, row and step that was read: "part", "row", "step", "dh", "dc"
+        (if a part is an LSTM) and "dW_h", the norms of the gradients.
+
+    Methods
+    -------
+    plot(ax=None)
+        Plot the norms of the gradients over the steps.
+    to_frame()
+        Return the table as a pandas DataFrame.
 
     Notes
     -----
-    ``flow["0"]`` is a part. Where there is one alone, its attributes are those of the flow:
-    ``flow.h_norms``, ``flow.shares``.
+    ``flow["0"]`` is the part at place "0". A flow with only one part has the attributes and methods
+    of this part: ``flow.h_norms``, ``flow.shares``.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> model = crnn.Sequential([crnn.GRU(3, 5, seed=0), crnn.Dense(5, 2, seed=1)])
+    >>> y, _, tape = model.forward(np.ones((2, 7, 3)))
+    >>> _ = model.backward(tape, np.ones_like(y), trace=True)
+    >>> flow = crnn.diagnostics.gradient_flow(tape)
+    >>> flow
+    <GradientFlow: 14 x (part, row, step, dh, dW_h)>
+    >>> list(flow.parts), flow.share_norms.shape
+    (['0'], (7,))
     """
 
     def __init__(self, parts: dict[str, PartFlow]) -> None:
@@ -169,12 +282,12 @@ class GradientFlow(Display):
         return self.parts[place]
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _SHOWN:
+        if name not in _PART_ATTRIBUTES:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if len(self.parts) != 1:
             raise AttributeError(
-                f"{name}: ask one of the parts for it, flow[place], with place one of "
-                f"{', '.join(map(repr, self.parts))}"
+                f"{name}: expected a flow of one part, got the parts "
+                f"{', '.join(map(repr, self.parts))}; use flow[place].{name}"
             )
         return getattr(next(iter(self.parts.values())), name)
 
@@ -190,7 +303,17 @@ class GradientFlow(Display):
         return stacked(tables)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """The norms of dL/dh_t and dL/dc_t, and of each step's term of dL/dW_h, step by step."""
+        """Plot the norms of dL/dh_t, dL/dc_t and of each step's term of dL/dW_h over the steps.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Axes to draw into. None: those of a new figure.
+
+        Returns
+        -------
+        matplotlib axes
+        """
         from crnn.plotting import norms_by_step
 
         curves = {}
@@ -204,50 +327,53 @@ class GradientFlow(Display):
 
 
 def gradient_flow(tape: Any) -> GradientFlow:
-    r"""Follow a gradient back through time: its norm at every step, and what each step adds.
+    r"""Return the gradient at every step of a backward pass, and each step's term of dL/dW_h.
 
     The gradient of the recurrent weights is a sum over the steps at which they were used,
 
     .. math:: \frac{\partial L}{\partial W_h} = \sum_{t=1}^{T}
               \frac{\partial L}{\partial s_t} h_{t-1}^\top
 
-    (s the gates' sums), so a step whose term is small teaches them little (Werbos 1990; Pascanu,
-    Mikolov and Bengio 2013).
+    where s are the sums of the gates. If the term of a step is small, this step has little effect
+    on what the weights learn (Werbos, "Backpropagation through time", 1990; Pascanu, Mikolov and
+    Bengio, "On the difficulty of training recurrent neural networks", 2013).
 
     Parameters
     ----------
     tape : tape
-        Of any layer or composition, after ``layer.backward(tape, dy, trace=True)``.
+        The tape of any layer or composition, after ``layer.backward(tape, dy, trace=True)``.
 
     Returns
     -------
     GradientFlow
-        With a part for each recurrent layer: ``h_norms`` and ``c_norms`` (B, T), by step, by unit
-        and by row; ``shares`` (T, G*H, P), which add up to ``grads["W_h"]`` of that walk.
+        One part for each recurrent layer, with ``h_norms`` and ``c_norms`` (B, T), norms by step,
+        unit and row, and ``shares`` (T, G*H, P), whose sum is the gradient that this backward pass
+        added to ``grads["W_h"]``.
 
     Raises
     ------
     ValueError
-        If no recurrent layer has kept a trace in this tape.
+        If the tape contains no trace of a recurrent layer.
 
     Examples
     --------
+    >>> import crnn
     >>> import numpy as np
     >>> layer = crnn.LSTM(3, 5, dtype="float64", seed=0)
     >>> y, _, tape = layer.forward(np.ones((2, 7, 3)))
     >>> _ = layer.backward(tape, np.ones_like(y), trace=True)
-    >>> flow = gradient_flow(tape)
+    >>> flow = crnn.diagnostics.gradient_flow(tape)
     >>> flow.h_norms.shape, np.allclose(flow.shares.sum(axis=0), layer.grads["W_h"])
     ((2, 7), True)
     """
     kept = list(kept_in(tape))
     parts = {
-        one.place: PartFlow(one.pieces, dh) for one in kept if (dh := _arranged("dh", one.pieces))
+        one.place: PartFlow(one.pieces, dh) for one in kept if (dh := _from_all("dh", one.pieces))
     }
     if not parts:
-        why = "no recurrent layer has a tape in it" if not kept else "there is no trace in it"
+        lacks = "tape of a recurrent layer" if not kept else "trace"
         raise ValueError(
-            "tape: expected that of a recurrent layer or of a composition with one, after "
-            f"backward(tape, dy, trace=True), got {type(tape).__name__}: {why}"
+            "tape: expected the tape of a recurrent layer or of a composition with one, after "
+            f"backward(tape, dy, trace=True), got {type(tape).__name__}, which contains no {lacks}"
         )
     return GradientFlow(parts)

@@ -1,8 +1,8 @@
 """Check the gradients of a layer against central differences.
 
-The check knows a layer only by its public methods, so it holds for every cell, every composition
-of layers, and every class a user writes with the same methods. It refuses to be fast: two runs
-forward for each number that is checked.
+The check uses only the public methods of a layer, so it applies to every cell, every composition
+of layers, and every user's class with the same methods. It is slow: two forward passes for each
+number that is checked.
 """
 
 import copy
@@ -26,25 +26,25 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was found for one array.
+class CheckedArray:
+    """Result of `gradcheck` for one array.
 
     Attributes
     ----------
     name : str
-        A parameter's name, ``"x"``, or ``"state"`` with its place in a nested state, as in
-        ``"state[0][1]"``.
+        Name of the array: of a parameter, ``"x"``, or ``"state"`` with its place in a nested state,
+        as in ``"state[0][1]"``.
     shape : tuple of int
-        The array's shape.
+        Shape of the array.
     error : float
-        Largest ``|analytic - numeric|`` over the largest magnitude of the array's gradient.
-    where : tuple of int or None
-        Index of the entry with the largest difference; None in an empty array.
+        Largest ``|analytic - numeric|`` divided by the largest magnitude of the gradient.
+    where : tuple of int, or None
+        Index of the entry with the largest difference; None for an empty array.
     analytic, numeric : float
-        Its gradient as the layer computed it, and by central differences.
+        Gradient of this entry, from ``layer.backward`` and from central differences.
     kinks : tuple of tuple of int
         Entries at a kink of the loss, where the one-sided differences disagree and the gradient
-        lies between them. They are not counted in the error.
+        lies between them. They do not count in the error.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Row:
     kinks: tuple[tuple[int, ...], ...] = ()
 
     def verdict(self, tolerance: float) -> str:
-        """Return what there is to say of it; nothing where all entries are right."""
+        """Return the last column of the table: wrong gradients and kinks, or an empty string."""
         words = ["WRONG"] if not self.error <= tolerance else []
         if self.kinks:
             more = f" and {len(self.kinks) - 1} more" if len(self.kinks) > 1 else ""
@@ -66,27 +66,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of `gradcheck`: a row for each array, true when all are within the tolerance.
+    """Result of `gradcheck`: one entry per array. It is true if all errors are small enough.
 
     Attributes
     ----------
-    rows : tuple of Row
-        One for each parameter, then the input, then each array of the initial state.
+    rows : tuple of CheckedArray
+        One for each parameter, then for the input, then for each array of the initial state.
     tolerance : float
         The largest error that passes.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[CheckedArray, ...]
     tolerance: float
 
     @property
     def max_error(self) -> float:
-        """The largest error of all rows (0.0 when nothing was checked)."""
+        """Largest error of all arrays; 0.0 if no array was checked."""
         return max((row.error for row in self.rows), default=0.0)
 
     @property
     def ok(self) -> bool:
-        """Whether no error is above the tolerance."""
+        """True if no error is above the tolerance."""
         return self.max_error <= self.tolerance
 
     def __bool__(self) -> bool:
@@ -119,79 +119,83 @@ def gradcheck(
 ) -> Report:
     r"""Compare the gradients of a layer with central differences in float64.
 
-    The loss is ``sum(R * y) + sum(R' * state)`` over what ``layer.forward`` returns, with fixed
-    random weights R and R' (zero where a row has ended, whatever stands there). Each number p that
-    the loss depends on is moved both ways,
+    The loss is ``sum(R * y) + sum(R' * state)`` of the y and the state that ``layer.forward``
+    returns, with fixed random weights R and R' (R is zero past the end of a row). Each number p
+    that the loss depends on is moved in both directions,
 
     .. math:: \frac{\partial L}{\partial p} \approx
               \frac{L(p + \varepsilon) - L(p - \varepsilon)}{2 \varepsilon},
 
-    and compared with what ``layer.backward`` computes: every entry of every parameter, of the
-    input where it is floats, and of the initial state.
+    and the result is compared with that of ``layer.backward``: for every entry of every parameter,
+    of the input if it is floats, and of the initial state.
 
     Parameters
     ----------
     layer : layer
-        Anything with ``params``, ``grads``, ``zero_grad()``, ``forward(x, state, lengths=...)`` and
-        ``backward(tape, dy, dstate)``. A float64 copy is checked, through these methods (an
-        overridden one is what gets checked); the layer itself does not change. Every run starts
-        from a fresh copy, so a layer that carries a random generator draws the same numbers in
-        each.
-    x : array (B, T, I) of floats, or of integers (B, T); or a tuple of arrays
-        The input. Keep it small: the time grows with the size of all arrays checked.
+        Any object with ``params``, ``grads``, ``zero_grad()``, ``forward(x, state, lengths=...)``
+        and ``backward(tape, dy, dstate)``. A float64 copy is checked through these methods, so
+        overridden methods are checked, too; the layer itself does not change. Every forward pass
+        runs on a new copy, so a layer with a random generator draws the same numbers in each.
+    x : array (B, T, I) of floats, or (B, T) of integers; or a tuple of arrays
+        The input. Use a small one: each number of the checked arrays needs two forward passes.
     state : state, optional
-        The initial state: an array, or None, or lists and tuples of states. Where it is None and
-        the layer has a state, the gradient at a state of zeros is checked; parameters and input are
-        checked with None, which a layer may take for a state that it has learned.
+        The initial state: an array, None, or lists and tuples of states. If it is None and the
+        layer has a state, the gradient with respect to the state is checked at zeros. Parameters
+        and input are checked with None, for which a layer may use a learned state.
     lengths : array (B,) of integers, optional
-        Steps in each row. Not passed on when None.
+        Number of valid steps of each row. None: the argument is not passed to ``forward``.
+    epsilon : float, default 1e-5
+        The step, in the unit of the numbers that are moved. The default is close to the cube root
+        of the rounding unit of float64: it balances the rounding error of the loss against the
+        truncation error, which is proportional to its third derivative.
+    tolerance : float, default 1e-7
+        The largest error that passes. Correct gradients of smooth layers have errors near 1e-9. If
+        one entry of average size is wrong by one percent, the error is about 1e-3.
     **options
-        Further arguments of ``forward``, such as ``mask``, ``resets`` or ``call``, which is 0 by
-        default. What is dropped in training is a function of such arguments, so gradients can be
-        checked with it.
-    epsilon : float
-        The step, in the unit of the numbers moved. The default, near the cube root of float64's
-        rounding unit, balances the rounding of the loss against its third derivative.
-    tolerance : float
-        The largest error that passes. Right gradients of smooth layers stay near 1e-9; a gradient
-        wrong by one percent in one entry of ordinary size is off by 1e-3 or so.
+        Further arguments of ``forward``, such as ``mask``, ``resets`` or ``call``. The default of
+        ``call`` is 0 for layers with dropout: the dropped units are a function of such arguments,
+        so gradients can be checked with dropout.
 
     Returns
     -------
     report : Report
-        ``ok`` (also its truth value), ``max_error``, ``rows``; printed, a table.
+        With ``ok`` (also its truth value), ``max_error`` and ``rows``; printed, it is a table.
 
     Raises
     ------
     ValueError
-        When a gradient's shape is not that of its array, or epsilon or tolerance is no such number.
+        If the shape of a gradient differs from that of its array, or epsilon is not positive, or
+        tolerance is negative or not a number.
     TypeError
-        When `layer` is not a layer.
+        If `layer` is not a layer.
 
     Notes
     -----
-    The error of an array is the largest difference over the largest magnitude of its gradient,
-    analytic or numeric. Gradients that are all below what differences of this loss can resolve, the
-    rounding of its terms over epsilon, count as zero: 0/0 is an error of 0. A gradient that is
-    not finite is an error of infinity, and a missing one (None) stands for zeros.
+    The error of an array is the largest difference divided by the largest magnitude of its
+    gradient, analytic or numeric. If all gradients are below the resolution of the differences
+    (the rounding error of the loss divided by epsilon), they count as zero, with an error of 0. A
+    gradient that is not finite has an infinite error. A missing gradient (None) counts as zeros.
 
-    Where the differences disagree, they are taken again over a half, a tenth and a hundredth of
-    the step and extrapolated to none (Richardson 1911), and the best counts: so that a loss of
-    strong curvature, such as a normalised state near 0, is not taken for a wrong gradient.
+    If the differences disagree with the gradient, they are computed again with a half, a tenth and
+    a hundredth of the step and extrapolated to a step of 0 (L. F. Richardson 1911), and the best
+    result counts. So a loss with strong curvature, such as a normalised state near 0, is not
+    reported as a wrong gradient.
 
-    At a kink, such as the relu's at 0 or equal numbers in a maximum, there is no derivative. An
-    entry of which the one-sided differences disagree, over a tenth and a hundredth of the step
-    alike, is not counted if its gradient lies between them; the table says "kink". Another input
-    can tell whether that gradient is right. Where several kinks meet in one number of y, a
-    gradient outside of them may be right, too.
+    At a kink, such as the relu's at 0 or equal numbers in a maximum, the derivative does not exist.
+    An entry does not count if its one-sided differences disagree, both over a tenth and over a
+    hundredth of the step, and its gradient lies between them; the table shows "kink". A different
+    input can show whether that gradient is correct. If several kinks coincide in one number of y, a
+    gradient outside of the one-sided differences may be correct, too.
 
     Examples
     --------
-    >>> print(gradcheck(layer, np.ones((2, 3, layer.input_size))))  # doctest: +SKIP
-    gradcheck ok: largest error 6.1e-11 (tolerance 1e-07)
-    name   shape      error    where      analytic       numeric
-    W_x    (8, 3)     6.1e-11  (5, 1)     0.0392270301   0.0392270301
-    ...
+    >>> import crnn
+    >>> import numpy as np
+    >>> report = crnn.gradcheck(crnn.LSTM(3, 2, seed=0), np.ones((2, 3, 3)), lengths=[3, 1])
+    >>> report.ok, report.max_error < 1e-7
+    (True, True)
+    >>> [(row.name, row.shape) for row in report.rows][:3]
+    [('W_x', (8, 3)), ('W_h', (8, 2)), ('b', (8,))]
     """
     check_layer("layer", layer)
     epsilon = check_positive("epsilon", epsilon)
@@ -199,77 +203,77 @@ def gradcheck(
     x = map_state(_input, x) if isinstance(x, tuple) else _input(x)
     if lengths is not None:
         options["lengths"] = lengths
-    if is_stochastic(layer):  # each run drops the same
+    if is_stochastic(layer):  # without it, each call would drop other units
         options.setdefault("call", 0)
-    run = _Run(as_dtype(copy.deepcopy(layer), "float64"), x, options)
+    loss = _Loss(as_dtype(copy.deepcopy(layer), "float64"), x, options)
     rng = np.random.default_rng(0)
-    run.given = map_state(_to_float64, state)
-    y, end = run.forward(run.given)
-    run.filled = map_state(_to_float64, filled_like(end, run.given))
-    run.y_weights = rng.standard_normal(np.shape(y)) * run.valid(np.shape(y))
-    run.end_weights = map_state(lambda part: rng.standard_normal(np.shape(part)), end)
+    loss.state = map_state(_to_float64, state)
+    y, end = loss.forward(loss.state)
+    loss.filled_state = map_state(_to_float64, filled_like(end, loss.state))
+    loss.y_weights = rng.standard_normal(np.shape(y)) * loss.valid(np.shape(y))
+    loss.end_weights = map_state(lambda part: rng.standard_normal(np.shape(part)), end)
 
     rows = []
-    for start, arrays in ((run.given, run.inputs()), (run.filled, run.states())):
-        resolution = run.rounding(start) / epsilon
-        analytic = run.gradients(start)
+    for start, arrays in ((loss.state, loss.inputs()), (loss.filled_state, loss.states())):
+        resolution = loss.rounding(start) / epsilon
+        analytic = loss.gradients(start)
         for name, array in arrays:
-            place = _Place(name, start, array, _gradient(name, array, analytic.get(name)))
-            rows.append(run.row(place, epsilon, tolerance, resolution))
+            target = _Target(name, start, array, _gradient(name, array, analytic.get(name)))
+            rows.append(loss.check(target, epsilon, tolerance, resolution))
     return Report(tuple(rows), tolerance)
 
 
-class _Place(NamedTuple):
-    """An array that is checked: its name, the initial state of the runs, its analytic gradient."""
+class _Target(NamedTuple):
+    """An array to check: its name, the initial state of the runs, and its analytic gradient."""
 
     name: str
     state: Any
-    array: Array  # edited in place, and put back
+    array: Array  # edited in place and restored
     gradient: Array
 
 
 def _nearest(gradient: Array, estimates: list[Array]) -> Array:
     """Return for each entry the estimate that is nearest to its gradient."""
-    several = np.stack(estimates)
-    distance = np.abs(several - gradient)
-    place = np.where(np.isnan(distance), np.inf, distance).argmin(axis=0)
-    return np.asarray(np.take_along_axis(several, place[None], axis=0)[0])
+    stacked = np.stack(estimates)
+    distance = np.abs(stacked - gradient)
+    nearest = np.where(np.isnan(distance), np.inf, distance).argmin(axis=0)
+    return np.asarray(np.take_along_axis(stacked, nearest[None], axis=0)[0])
 
 
-class _Run:
-    """The arrays that a loss is computed from, and ways to run the layer on them."""
+class _Loss:
+    """The loss as a function of the parameters, the input and the initial state of a layer."""
 
     def __init__(self, layer: Any, x: Any, options: dict[str, Any]) -> None:
         self.layer, self.x, self.options = layer, x, options
-        self.given: Any = None  # the initial state, as it was given
-        self.filled: Any = None  # with zeros in place of each None
+        self.state: Any = None  # the initial state that the caller passed
+        self.filled_state: Any = None  # the same with zeros in place of each None
         self.y_weights: Array = np.empty(0)
         self.end_weights: Any = None
 
     def forward(self, state: Any) -> tuple[Array, Any]:
-        """Return y and the last state, from a fresh copy of the layer."""
+        """Return y and the last state of a new copy of the layer."""
         y, end, _ = copy.deepcopy(self.layer).forward(self.x, state, **self.options)
         return y, end
 
     def valid(self, shape: tuple[int, ...]) -> Array:
-        """Return 1 for the outputs (B, T, ...) of a row's own steps, 0 past its end."""
+        """Return 1 for the outputs (B, T, ...) of valid steps, 0 past the end of a row."""
         lengths = self.options.get("lengths")
         if lengths is None or not layer_of(self.layer).keeps_time:
             return np.ones(shape)
-        own = np.arange(shape[1]) < np.asarray(lengths)[:, None]
-        return np.broadcast_to(own.reshape(own.shape + (1,) * (len(shape) - 2)), shape)
+        valid = np.arange(shape[1]) < np.asarray(lengths)[:, None]
+        return np.broadcast_to(valid.reshape(valid.shape + (1,) * (len(shape) - 2)), shape)
 
     def terms(self, state: Any) -> Array:
-        """Return the weighted outputs: a flat array that sums to the loss."""
+        """Return the weighted outputs: a flat array whose sum is the loss."""
         y, end = self.forward(state)
-        counted = self.y_weights != 0  # a row's padding may hold anything, even NaN
+        counted = self.y_weights != 0  # y may be NaN in padding
         parts = [y[counted] * self.y_weights[counted]]
         for part, weights in zip(arrays_of(end), arrays_of(self.end_weights), strict=True):
             parts.append((part * weights).ravel())
         return np.concatenate(parts)
 
     def rounding(self, state: Any) -> float:
-        """Return the size of the rounding errors in the loss."""
+        """Return the size of the rounding error of the loss."""
         return float(np.finfo(np.float64).eps * np.sum(np.abs(self.terms(state))))
 
     def inputs(self) -> list[tuple[str, Array]]:
@@ -280,10 +284,10 @@ class _Run:
 
     def states(self) -> list[tuple[str, Array]]:
         """Return the arrays of the initial state by name."""
-        return named_arrays(self.filled, "state")
+        return named_arrays(self.filled_state, "state")
 
     def gradients(self, state: Any) -> dict[str, Any]:
-        """Return the analytic gradients by name, from an initial state."""
+        """Return the analytic gradients by name, for an initial state."""
         layer = copy.deepcopy(self.layer)
         layer.zero_grad()
         _, _, tape = layer.forward(self.x, state, **self.options)
@@ -295,43 +299,49 @@ class _Run:
         slopes = np.zeros(array.shape)
         for where in np.ndindex(array.shape):
             kept = float(array[where])
-            middle = kept if np.isfinite(kept) else 0.0  # NaN, in padding
+            middle = kept if np.isfinite(kept) else 0.0  # padding may be NaN
             step = max(epsilon, abs(middle) * SMALLEST_STEP)
             array[where] = above = middle + step
             terms = self.terms(state)
             array[where] = below = middle - step
-            # Term by term: the rounding of a large sum would drown a small difference. The step is
-            # the one that the rounded numbers really took.
+            # The difference is taken term by term, because the rounding error of a large sum can
+            # exceed it. The step is the difference of the rounded numbers.
             slopes[where] = np.sum(terms - self.terms(state)) / (above - below)
             array[where] = kept
         return slopes
 
-    def row(self, place: _Place, epsilon: float, tolerance: float, resolution: float) -> Row:
-        """Return what is found for an array.
+    def check(
+        self, target: _Target, epsilon: float, tolerance: float, resolution: float
+    ) -> CheckedArray:
+        """Return the result for one array.
 
         Parameters
         ----------
-        place : _Place
+        target : _Target
         epsilon, tolerance : float
         resolution : float
-            What differences over epsilon can resolve.
+            The smallest gradient that differences over epsilon can resolve.
         """
-        name, start, array, gradient = place
+        name, start, array, gradient = target
         numeric = self.differences(start, array, epsilon)
-        row, estimates = _compare(name, gradient, numeric, resolution), [numeric]
-        for shorter in (2, 10, 100):
-            if row.error <= tolerance:
-                return row
-            finer = self.differences(start, array, epsilon / shorter)
+        result, estimates = _compare(name, gradient, numeric, resolution), [numeric]
+        for divisor in (2, 10, 100):
+            if result.error <= tolerance:
+                return result
+            finer = self.differences(start, array, epsilon / divisor)
             change = finer - numeric
-            # The error's order in the step: 2, or 1 where the second derivative jumps. Without
-            # either, where the longer step crossed a kink.
-            again = [finer, *(finer + change / (shorter**order - 1) for order in (1, 2))]
-            estimates += again
-            finer_rows = (_compare(name, gradient, one, shorter * resolution) for one in again)
-            row = min(row, *finer_rows, key=lambda row: row.error)
-        if row.error <= tolerance:
-            return row
+            # The truncation error is of order 2 in the step, or of order 1 where the second
+            # derivative jumps. Where the longer step crosses a kink, extrapolation is wrong and
+            # the finer differences count as they are.
+            finer_estimates = [finer, *(finer + change / (divisor**order - 1) for order in (1, 2))]
+            estimates += finer_estimates
+            finer_results = (
+                _compare(name, gradient, estimate, divisor * resolution)
+                for estimate in finer_estimates
+            )
+            result = min(result, *finer_results, key=lambda result: result.error)
+        if result.error <= tolerance:
+            return result
         best = _nearest(gradient, estimates)
         allowed = tolerance * _scale(gradient, best)
         kinks = at_kinks(lambda: self.terms(start), array, gradient, best, epsilon, allowed)
@@ -344,10 +354,10 @@ def _compare(
     numeric: Array,
     resolution: float,
     kinks: tuple[tuple[int, ...], ...] = (),
-) -> Row:
-    """Return the row of one array; entries at kinks are not compared."""
+) -> CheckedArray:
+    """Return the comparison of two gradients; entries at kinks do not count."""
     if not analytic.size:
-        return Row(name, analytic.shape, 0.0, None, 0.0, 0.0)
+        return CheckedArray(name, analytic.shape, 0.0, None, 0.0, 0.0)
     finite = np.isfinite(analytic) & np.isfinite(numeric)
     difference = np.full(analytic.shape, np.inf)
     np.subtract(analytic, numeric, out=difference, where=finite)
@@ -359,28 +369,28 @@ def _compare(
     negligible = finite.all() and scale <= resolution
     error = 0.0 if negligible else float(difference[where] / (scale or 1.0))
     values = float(analytic[where]), float(numeric[where])
-    return Row(name, analytic.shape, error, where, *values, kinks)
+    return CheckedArray(name, analytic.shape, error, where, *values, kinks)
 
 
 def _scale(analytic: Array, numeric: Array) -> float:
-    """Return the largest magnitude of a gradient, of the entries at which both are finite."""
+    """Return the largest magnitude of two gradients at the entries where both are finite."""
     finite = np.isfinite(analytic) & np.isfinite(numeric)
     magnitudes = np.abs(np.concatenate([analytic[finite], numeric[finite]]))
     return float(np.max(magnitudes, initial=0.0))
 
 
 def _gradient(name: str, array: Array, grad: ArrayLike | None) -> Array:
-    """Return a gradient as a float64 array of its own; None is zeros."""
+    """Return a copy of a gradient in float64; zeros for None."""
     grad = np.zeros(array.shape) if grad is None else np.array(grad, np.float64)
     if grad.shape != array.shape:
         raise ValueError(
-            f"the gradient of {name} must have its shape {array.shape}, got {grad.shape}"
+            f"layer: expected a gradient of {name} of shape {array.shape}, got {grad.shape}"
         )
     return grad
 
 
 def _input(x: Any) -> NDArray[Any]:
-    """Return an array of its own, floats in float64."""
+    """Return an input as an array, floats as a copy in float64."""
     array = as_array("x", x)
     return np.array(array, np.float64) if array.dtype.kind == "f" else array
 

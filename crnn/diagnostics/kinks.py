@@ -1,6 +1,7 @@
-"""One-sided differences of a loss at one of its numbers: whether there is a kink, and how steep.
+"""Kinks of a loss, such as the relu's at 0: one-sided differences show them.
 
-A loss is given as terms, which sum to it, so that kinks of several terms cannot cancel.
+The loss is passed as an array of terms whose sum it is, so that kinks of several terms cannot
+cancel.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Of a number's own magnitude: where a step is less (1e30 in padding), rounding would swallow it.
+# The smallest step, as a fraction of the number that is moved. A smaller step (at 1e30 in padding)
+# would be lost to rounding.
 SMALLEST_STEP = 2.0**-26
 
 # The second step is smaller than the first by this factor.
 SHRINK = 10.0
 
-# The jump between the one-sided slopes shrinks like the step where a loss is only curved, and stays
-# at a kink. Between the two: a kink that is less than the smaller step away is still found.
-_STAYS = 3 / SHRINK
-# Of the slope: a smaller jump is not told from rounding.
-_LEAST = 1e-3
+# The difference of the two one-sided slopes shrinks in proportion to the step where a loss is only
+# curved, and does not shrink at a kink. This bound lies between the two ratios, so that a kink is
+# recognised even if its distance from the number is almost the smaller step.
+_KINK_RATIO = 3 / SHRINK
+# The smallest difference that counts, as a fraction of the slope; smaller ones may be rounding.
+_SMALLEST_JUMP = 1e-3
 
 
 class Slopes(NamedTuple):
@@ -31,34 +34,36 @@ class Slopes(NamedTuple):
 
     above: tuple[Array, Array]
     below: tuple[Array, Array]
-    rounding: Array  # of a slope over the smaller step
+    rounding: Array  # rounding error of a slope over the smaller step
 
     @property
     def kinked(self) -> NDArray[np.bool_]:
-        """Which terms have a kink: their slopes differ, and no less over the smaller step."""
+        """True for terms with a kink: their slopes differ as much over the smaller step."""
         first, second = (abs(up - down) for up, down in zip(self.above, self.below, strict=True))
         steepest = np.maximum(abs(self.above[1]), abs(self.below[1]))
         return np.asarray(
-            (second > _STAYS * first) & (second > _LEAST * steepest + 4 * self.rounding)
+            (second > _KINK_RATIO * first)
+            & (second > _SMALLEST_JUMP * steepest + 4 * self.rounding)
         )
 
     def allow(self, gradient: float, tolerance: float) -> bool:
-        """Whether there is a kink and a gradient that is one of those it may have.
+        """Return whether there is a kink and this gradient is valid at it.
 
-        That of each term lies between the slopes on its two sides. Or all terms with a kink count
-        as 0: relu units that are off at their kink, of which no side has all off where several
-        have theirs at one place.
+        A gradient is valid if that of each term lies between the slopes on the two sides of the
+        term. It is also valid if all terms with a kink contribute 0, as relu units do whose slope
+        at 0 is 0; where several units have their kink at the same place, this sum may lie outside
+        of the one-sided slopes.
         """
         kinked = self.kinked
         if not kinked.any():
             return False
         up, down = self.above[1], self.below[1]
         least, most = (float(side.sum()) for side in (np.minimum(up, down), np.maximum(up, down)))
-        off = float(np.where(kinked, 0.0, (up + down) / 2).sum())
-        # Curvature changes the sides in proportion to the step; a kink does not.
+        without = float(np.where(kinked, 0.0, (up + down) / 2).sum())  # kinked terms contribute 0
+        # Curvature changes the one-sided slopes in proportion to the step; a kink does not.
         changes = sum(abs(float((two - one).sum())) for one, two in (self.above, self.below))
         slack = tolerance + changes / (SHRINK - 2) + 4 * float(self.rounding.sum())
-        return least - slack <= gradient <= most + slack or abs(gradient - off) <= slack
+        return least - slack <= gradient <= most + slack or abs(gradient - without) <= slack
 
 
 def at_kinks(
@@ -69,21 +74,28 @@ def at_kinks(
     epsilon: float,
     allowed: float,
 ) -> tuple[tuple[int, ...], ...]:
-    """Return the entries whose gradient is not the numeric one, but may be one at a kink.
+    """Return the entries whose gradient differs from the numeric one, but is valid at a kink.
 
     Parameters
     ----------
     terms : callable
-        The terms of the loss, as `array` is at the time.
+        Returns the terms of the loss for the present values of `array`.
     array : array
-        Edited in place, and put back.
-    gradient, numeric : array
+        Edited in place; restored at the end.
+    gradient, numeric : arrays, shape of `array`
+        The analytic gradient, and the one from differences.
     epsilon : float
-        Ten times the larger step, unless the entry is so large that rounding would swallow it.
+        Ten times the larger step, unless the entry is so large that the step would be lost to
+        rounding.
     allowed : float
-        Difference of the two that is allowed.
+        The largest difference of an entry of `gradient` from `numeric` that needs no kink.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Indices of the entries.
     """
-    found = []
+    kinks = []
     for where in zip(*np.nonzero(~(np.abs(gradient - numeric) <= allowed)), strict=True):
         kept = float(array[where])
         if not (np.isfinite(kept) and np.isfinite(gradient[where])):
@@ -95,21 +107,22 @@ def at_kinks(
 
         step = max(epsilon / 10, SHRINK * abs(kept) * SMALLEST_STEP)
         if _slopes_at(at, kept, step).allow(float(gradient[where]), allowed):
-            found.append(tuple(map(int, where)))
+            kinks.append(tuple(map(int, where)))
         array[where] = kept
-    return tuple(found)
+    return tuple(kinks)
 
 
 def _slopes_at(terms: Callable[[float], Array], middle: float, step: float) -> Slopes:
-    """Return the slopes around a number.
+    """Return the one-sided slopes at a number.
 
     Parameters
     ----------
     terms : callable
-        Of the number, the terms of the loss.
+        Takes a value of the number and returns the terms of the loss.
     middle : float
+        The number.
     step : float
-        The larger of the two.
+        The larger of the two steps.
     """
     here = terms(middle)
     above, below = [], []

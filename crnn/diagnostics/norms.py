@@ -1,4 +1,4 @@
-"""Euclidean norms of numbers of any size: squares of what explodes or vanishes are no floats."""
+"""Euclidean norms of numbers of any size, also where their squares overflow or underflow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 def norms(array: NDArray[Any], axis: int | tuple[int, ...]) -> NDArray[np.float64]:
-    """The norms along some axes, in float64; infinite where it does not hold them."""
+    """Return the norms along some axes in float64; infinite where float64 overflows."""
     largest = np.abs(array).max(axis=axis, keepdims=True, initial=0).astype(np.float64)
     scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
     with np.errstate(over="ignore"):
-        found = np.linalg.norm(array / scale, axis=axis) * np.squeeze(scale, axis)
-    return np.asarray(found, np.float64)
+        scaled = np.linalg.norm(array / scale, axis=axis) * np.squeeze(scale, axis)
+    return np.asarray(scaled, np.float64)

@@ -1,4 +1,4 @@
-"""One sequence of a call and the model that reads it; and the same with one step changed."""
+"""A model and one row of its input, and copies of this row with one step changed."""
 
 from __future__ import annotations
 
@@ -11,159 +11,181 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import steps_there
 from crnn.common.nested import map_state
-from crnn.diagnostics.subject import evaluation, prepared
+from crnn.diagnostics.subject import evaluation_options, prepare
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import STEPS, ForwardOptions
 from crnn.layers.compose.base import run_layer
 
-_ROWS = 256
-"""Altered copies of a sequence that are run at a time."""
+_COPIES = 256
+"""Number of altered copies of a sequence that run in one batch."""
 
 
-class Row(NamedTuple):
-    """One sequence, and the model that reads it.
+class SingleRow(NamedTuple):
+    """A model and one row of its input.
 
     Attributes
     ----------
     model : layer
         In float64.
     arrays : tuple of arrays (1, T, ...)
-        What it reads; of more than one, where it reads a tuple.
-    which : int
-        The array that is asked about.
-    state, given
-        Of this row alone.
-    several : bool
+        The input: several arrays if the model reads a tuple.
+    array_index : int
+        Index of the examined array in `arrays`.
+    state : state
+        The initial state of this row.
+    options : ForwardOptions
+        Lengths, mask and resets of this row.
+    reads_tuple : bool
         Whether the model reads a tuple.
     """
 
     model: Any
     arrays: tuple[Array, ...]
-    which: int
+    array_index: int
     state: Any
-    given: ForwardOptions
-    several: bool
+    options: ForwardOptions
+    reads_tuple: bool
 
     @property
     def x(self) -> Array:
-        """(T, ...): the sequence that is asked about."""
-        return np.asarray(self.arrays[self.which][0])
+        """The examined sequence (T, ...)."""
+        return np.asarray(self.arrays[self.array_index][0])
 
     @property
-    def there(self) -> NDArray[np.bool_]:
-        """(T,): the steps of x before its end."""
-        shape, timed = self.arrays[self.which].shape, (layer_of(self.model).sequence_input or 0)
-        ends = self.given.lengths
-        if self.which != timed:  # a source, with lengths of its own; or fixed data
-            ends = self.arrays[2] if timed and len(self.arrays) > 2 else None
-        return np.asarray(steps_there(ends, None, shape)[0])
+    def valid(self) -> NDArray[np.bool_]:
+        """Bools (T,), true at the steps of x before its end."""
+        shape = self.arrays[self.array_index].shape
+        sequence = layer_of(self.model).sequence_input or 0
+        lengths = self.options.lengths
+        if (
+            self.array_index != sequence
+        ):  # a source, whose lengths are the third array; or fixed data
+            lengths = self.arrays[2] if sequence and len(self.arrays) > 2 else None
+        return np.asarray(steps_there(lengths, None, shape)[0])
 
     @property
     def read(self) -> NDArray[np.bool_]:
-        """(T,): those that are not masked, either: what stands at others may be no number."""
-        masked = self.given.mask is not None and self.which == (
+        """Bools (T,), true at valid steps that are not masked; x may be NaN at the others."""
+        masked = self.options.mask is not None and self.array_index == (
             layer_of(self.model).sequence_input or 0
         )
-        return self.there & self.given.mask[0] if masked else self.there
+        return self.valid & self.options.mask[0] if masked else self.valid
 
     def run(self, copies: Array, keep: bool = False) -> tuple[Floats, Any]:
-        """y (N, T_out, K), or (N, K), and the tape, of N copies with other x (N, T, ...)."""
-        many = len(copies)
+        """Run the model on N copies of the row, with x (N, T, ...) in place of its sequence.
+
+        Returns
+        -------
+        y : array (N, T_out, K) or (N, K)
+        tape : tape, or None without `keep`
+        """
+        count = len(copies)
         arrays = tuple(
-            copies if i == self.which else repeated(array, many)
+            copies if i == self.array_index else repeated(array, count)
             for i, array in enumerate(self.arrays)
         )
-        marks: dict[str, Any] = {
-            name: repeated(value, many)
+        by_step: dict[str, Any] = {
+            name: repeated(value, count)
             for name in STEPS
-            if (value := getattr(self.given, name)) is not None
+            if (value := getattr(self.options, name)) is not None
         }
-        state = map_state(lambda part: repeated(part, many), self.state)
-        x = arrays if self.several else arrays[0]
-        y, _, tape = run_layer(self.model, x, state, self.given._replace(**marks), keep)
+        state = map_state(lambda part: repeated(part, count), self.state)
+        x = arrays if self.reads_tuple else arrays[0]
+        y, _, tape = run_layer(self.model, x, state, self.options._replace(**by_step), keep)
         return np.asarray(y), tape
 
     def outputs(self, copies: Array) -> Floats:
-        """y (N, T_out, K) of copies; of a model that gives one vector, T_out is 1."""
+        """Return y (N, T_out, K) of copies; T_out is 1 if the model gives one vector per row."""
         y, _ = self.run(copies)
         return y[:, None] if y.ndim == 2 else y
 
-    def end(self, steps: int) -> int:
-        """How many of the outputs' steps are there."""
-        lengths = self.given.lengths
+    def valid_outputs(self, steps: int) -> int:
+        """Return the number of valid steps of an output of `steps` steps."""
+        lengths = self.options.lengths
         return steps if lengths is None else min(steps, int(lengths[0]))
 
 
-def repeated(array: Array, many: int) -> Array:
-    """(1, ...) as (many, ...)."""
-    return np.asarray(np.repeat(array, many, axis=0))
+def repeated(array: Array, count: int) -> Array:
+    """Return an array (1, ...) repeated as (count, ...)."""
+    return np.asarray(np.repeat(array, count, axis=0))
 
 
-def row_of(
-    model: Any, x: Any, state: Any, marks: dict[str, Any], row: int, which: int, name: str
-) -> Row:
-    """One row of a call, checked."""
-    looked_at, read, given = prepared(model, x, "model", **marks)
-    run_layer(looked_at, read, state, given, False)  # which says what is wrong
-    several = isinstance(read, tuple)
-    arrays = tuple(array for array in read if array is not None) if several else (read,)
-    timed = [i for i, array in enumerate(arrays) if array.ndim > 1]
-    if not isinstance(which, (int, np.integer)) or which not in timed:
+def single_row(
+    model: Any, x: Any, state: Any, options: dict[str, Any], row: int, array_index: int, name: str
+) -> SingleRow:
+    """Return one row of a call, after checking the arguments; `name` is that of `array_index`."""
+    float64_model, inputs, forward_options = prepare(model, x, "model", **options)
+    run_layer(float64_model, inputs, state, forward_options, False)  # raises for wrong arguments
+    reads_tuple = isinstance(inputs, tuple)
+    arrays = tuple(array for array in inputs if array is not None) if reads_tuple else (inputs,)
+    with_time = [i for i, array in enumerate(arrays) if array.ndim > 1]
+    if not isinstance(array_index, (int, np.integer)) or array_index not in with_time:
         raise ValueError(
-            f"{name}: expected the number of an array of x with a time axis, one of {timed}, "
-            f"got {which!r}"
+            f"{name}: expected the number of an array of x with a time axis, one of {with_time}, "
+            f"got {array_index!r}"
         )
     B = len(arrays[0])
     if not isinstance(row, (int, np.integer)) or not -B <= row < B:
         raise ValueError(f"row: expected an integer from 0 to B - 1 = {B - 1}, got {row!r}")
     only = slice(row % B, row % B + 1)
-    own = {key: None if value is None else np.asarray(value)[only] for key, value in marks.items()}
-    return Row(
-        looked_at,
+    of_row = {
+        key: None if value is None else np.asarray(value)[only] for key, value in options.items()
+    }
+    return SingleRow(
+        float64_model,
         tuple(array[only] for array in arrays),
-        int(which),
+        int(array_index),
         map_state(lambda part: np.asarray(part)[only], state),
-        evaluation(**own),
-        several,
+        evaluation_options(**of_row),
+        reads_tuple,
     )
 
 
-def altered(row: Row, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.intp], Array]]:
-    """Copies of the sequence in each of which one step is another: steps (N,), x (N, T, ...).
+def altered_copies(
+    row: SingleRow, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    """Yield copies of the sequence, each with one step changed: steps (N,), x (N, T, ...).
 
-    A symbol becomes another one, drawn evenly; floats gain noise of their own spread.
+    A symbol is replaced by another one, drawn uniformly. Floats get normal noise with the standard
+    deviation of the sequence.
     """
-    x, there = row.x, row.there
+    x = row.x
     symbols = x.dtype.kind in "iu"
-    K = layer_of(row.model).symbols_of(row.which) if symbols else None
+    K = layer_of(row.model).symbols_of(row.array_index) if symbols else None
     known = np.unique(x) if K is None else np.arange(K)
     if symbols and len(known) < 2:
-        raise ValueError("x: expected at least two symbols, to change one into another")
+        raise ValueError(
+            "x: expected at least two symbols, so that one can replace another, got "
+            f"{known.tolist()}"
+        )
     spread = 1.0 if symbols else _spread(x[row.read])
-    places_there = np.flatnonzero(there)
-    for begin in range(0, len(places_there), _ROWS):
-        steps = places_there[begin : begin + _ROWS]
+    valid_steps = np.flatnonzero(row.valid)
+    for begin in range(0, len(valid_steps), _COPIES):
+        steps = valid_steps[begin : begin + _COPIES]
         copies = repeated(x[None], len(steps))
-        places = np.arange(len(steps)), steps
+        changed = np.arange(len(steps)), steps
         if symbols:
-            at = np.searchsorted(known, x[steps])
-            copies[places] = known[(at + rng.integers(1, len(known), len(steps))) % len(known)]
+            old = np.searchsorted(known, x[steps])
+            copies[changed] = known[(old + rng.integers(1, len(known), len(steps))) % len(known)]
         else:
-            copies[places] += spread * rng.standard_normal(copies[places].shape)
+            copies[changed] += spread * rng.standard_normal(copies[changed].shape)
         yield steps, copies
 
 
 def _spread(x: Array) -> float:
-    """How much floats vary; if they do not, how large they are; 1 if they are 0, or not finite."""
+    """Return the standard deviation of floats.
+
+    If they are all equal, return their magnitude; if they are all 0 or one is not finite, return 1.
+    """
     largest = float(np.abs(x).max(initial=0))
     if not 0 < largest < np.inf:
         return 1.0
     return largest * (float(np.std(x / largest)) or 1.0)
 
 
-def change_of(found: Floats, y: Floats) -> Floats:
-    """How far numbers lie apart: 0 where they are the same, inf where one is no number."""
+def absolute_change(outputs: Floats, y: Floats) -> Floats:
+    """Return abs(outputs - y): 0 where both are the same or NaN, infinite where one is NaN."""
     with np.errstate(invalid="ignore"):
-        apart = np.abs(found - y)
-    apart[(found == y) | (np.isnan(found) & np.isnan(y))] = 0
-    return np.where(np.isnan(apart), np.inf, apart)
+        change = np.abs(outputs - y)
+    change[(outputs == y) | (np.isnan(outputs) & np.isnan(y))] = 0
+    return np.where(np.isnan(change), np.inf, change)

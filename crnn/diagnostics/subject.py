@@ -1,4 +1,4 @@
-"""What diagnostics run: a model in float64, in evaluation, and its recurrent parts by place."""
+"""The model that diagnostics run: a float64 copy in evaluation mode, and its recurrent parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crnn.layers.compose.base import run_layer
 
 
 def in_float64(layer: Any, name: str = "layer") -> Any:
-    """A float64 copy of a layer; whoever looks at it changes nothing of the layer itself."""
+    """Return a float64 copy of a layer, so that the layer itself does not change."""
     check_one_input(name, layer)
     narrow = {str(array.dtype) for array in layer.params.values()} - {"float64"}
     if narrow and not hasattr(layer, "astype"):
@@ -30,7 +30,7 @@ def in_float64(layer: Any, name: str = "layer") -> Any:
 
 
 def floats_or_symbols(x: Any, name: str = "x") -> Any:
-    """An input as arrays, floats in float64; a tuple of such arrays where it is a tuple."""
+    """Return an input as an array, floats in float64; a tuple as a tuple of such arrays."""
     if x is None:
         return None
     if isinstance(x, tuple):
@@ -39,37 +39,38 @@ def floats_or_symbols(x: Any, name: str = "x") -> Any:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def evaluation(lengths: Any = None, mask: Any = None, resets: Any = None) -> ForwardOptions:
-    """How a model is run: nothing is dropped."""
+def evaluation_options(lengths: Any = None, mask: Any = None, resets: Any = None) -> ForwardOptions:
+    """Return the keyword arguments of a forward pass without dropout."""
     return ForwardOptions(lengths, mask, resets, training=False)
 
 
-def prepared(
-    layer: Any, x: Any, name: str = "layer", **marks: Any
+def prepare(
+    layer: Any, x: Any, name: str = "layer", **options: Any
 ) -> tuple[Any, Any, ForwardOptions]:
-    """A model and its input in float64, and how it is run; marks: lengths, mask, resets."""
-    return in_float64(layer, name), floats_or_symbols(x), evaluation(**marks)
+    """Return a model and its input in float64, and the options: lengths, mask and resets."""
+    return in_float64(layer, name), floats_or_symbols(x), evaluation_options(**options)
 
 
-def tape_of(model: Any, x: Any, state: Any, given: ForwardOptions) -> Any:
-    """What a model keeps of a run. What is checkpointed is walked back, so that it keeps all."""
-    y, _, tape = run_layer(model, x, state, given, True)
+def tape_of(model: Any, x: Any, state: Any, options: ForwardOptions) -> Any:
+    """Return the tape of a forward pass, complete also for layers with checkpoints."""
+    y, _, tape = run_layer(model, x, state, options, True)
+    # A layer with checkpoints computes its tapes in backward; a trace makes it keep them.
     if any(part.tape_after_backward for _, part in walk(model)):
         ask_for_trace(tape)
         model.backward(tape, np.zeros_like(y))
     return tape
 
 
-class Part(NamedTuple):
-    """A recurrent layer of a model and what it kept.
+class RecurrentPart(NamedTuple):
+    """A recurrent layer of a model, with its tapes.
 
     Attributes
     ----------
     place : str
-        "" for a layer alone, else its dotted name in the model.
+        The dotted name of the layer in the model; "" if it is the whole model.
     layer : recurrent layer
     pieces : list of Tape
-        In the order of time.
+        Its tapes, in the order of time: one for each call of forward.
     """
 
     place: str
@@ -78,26 +79,26 @@ class Part(NamedTuple):
 
     @property
     def read(self) -> Array:
-        """(B, T) bool: the steps that were read."""
+        """Bool array (B, T), true at the steps that were read."""
         return np.concatenate([tape.read for tape in self.pieces], axis=1)
 
     @property
     def title(self) -> str:
-        """What to call it in words."""
-        kind = type(self.layer).__name__
-        return f"{self.place} ({kind})" if self.place else kind
+        """Name of the layer in messages: its place and its class."""
+        name = type(self.layer).__name__
+        return f"{self.place} ({name})" if self.place else name
 
 
-def parts_of(layer: Any, tape: Any) -> Iterator[Part]:
-    """The recurrent layers of a model, each with what it kept on this tape."""
-    own = [(place, part) for place, part in walk(layer) if isinstance(part, _core.Recurrent)]
+def recurrent_parts(layer: Any, tape: Any) -> Iterator[RecurrentPart]:
+    """Yield the recurrent layers of a model, each with its tapes."""
+    layers = [(place, part) for place, part in walk(layer) if isinstance(part, _core.Recurrent)]
     kept = list(kept_in(tape))
-    if len(kept) != len(own):
-        expected = ", ".join(place or "itself" for place, _ in own) or "none"
-        found = ", ".join(one.place or "itself" for one in kept) or "none"
+    if len(kept) != len(layers):
+        expected = ", ".join(place or "itself" for place, _ in layers) or "none"
+        actual = ", ".join(one.place or "itself" for one in kept) or "none"
         raise ValueError(
-            f"layer: expected one whose recurrent parts ({expected}) all keep a tape that can be "
-            f"looked into, got tapes of {found}"
+            f"layer: expected one whose recurrent parts ({expected}) all have a tape of crnn in "
+            f"the tape of the layer, got tapes of {actual}"
         )
-    for (place, part), one in zip(own, kept, strict=True):
-        yield Part(place, part, one.pieces)
+    for (place, part), one in zip(layers, kept, strict=True):
+        yield RecurrentPart(place, part, one.pieces)

@@ -1,4 +1,4 @@
-"""Sequences that a model writes, step by step."""
+"""Generation of sequences, step by step."""
 
 from crnn.generation.feedback import generate
 

@@ -1,4 +1,4 @@
-"""One to many: a network that reads what it gave."""
+"""Generation of sequences by feedback: the output of a step is the input of the next step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,93 +26,118 @@ def generate(
     seed: int | None = None,
     feedback: Callable[[Array], ArrayLike] | None = None,
 ) -> Array:
-    """Run a model step by step on its own output.
+    """Generate a sequence: the output of each step is the input of the next step.
 
-    Each step's output becomes the next step's input: of logits over K symbols the likeliest symbol
-    or one that is drawn; a vector as it is, or what `feedback` makes of it.
+    For a model of symbols the output of a step is logits over K symbols, and the next input is the
+    most probable symbol or a symbol that is sampled. For a model of vectors the next input is the
+    output, or a function of it.
 
     Parameters
     ----------
     model : layer
-        Any that runs step by step: what has a ``stream``, `Sequential` with layers like Dense.
-    start : integers (B,), or floats (B, F)
-        The first input: a symbol for each row, or a vector.
+        Layer or composition that runs step by step, such as a recurrent layer or a
+        `crnn.Sequential` of one and a `crnn.Dense`. It must not read backwards.
+    start : int array (B,), or float array (B, F)
+        First input: one symbol or one vector per row.
     steps : int
-        How many outputs to give.
-    state : state, optional
-        The initial state, as `model` has it; None stands for zeros.
+        Number of steps to generate, at least 1.
+    state : state of `model`, default None
+        Initial state; None stands for zeros.
     stop : int, optional
-        The symbol that ends a row; what is behind it is filled with it.
-    temperature : float, optional
-        Draw symbols with probabilities softmax(logits / temperature). None, the default, takes the
-        likeliest.
+        Symbol that ends a row. All symbols after the first `stop` are `stop`. By default all rows
+        have `steps` symbols.
+    temperature : float, default None
+        Sample symbols with the probabilities softmax(logits / temperature); above 0. None selects
+        the most probable symbol (greedy).
     top_k : int, optional
-        Draw among the k likeliest symbols alone; of equal ones the first.
+        Sample from the `top_k` most probable symbols only; of equally probable symbols the first
+        are kept. Requires a temperature.
     top_p : float, optional
-        Draw among the fewest likeliest symbols that have at least this probability together, after
-        `top_k`: Holtzman et al., "The curious case of neural text degeneration" (2020).
+        Sample from the smallest set of most probable symbols whose probabilities sum to at least
+        `top_p`, after `top_k`. Requires a temperature.
     seed : int, optional
-        The same seed gives the same symbols, row b the same ones in any batch. None draws one.
+        Seed of the sampling. Equal seeds give equal symbols, and row b does not depend on the other
+        rows of the batch. None: a random seed.
     feedback : callable, optional
-        ``feedback(y)`` (B, G) -> the next input (B, F) floats, for vectors. None: y itself.
+        For vectors, a function from the output (B, G) of a step to the next input (B, F). None: the
+        output is the next input.
 
     Returns
     -------
-    symbols (B, steps) of int64, or vectors (B, steps, G)
-        Without `start`.
+    array (B, steps) of int64, or array (B, steps, G) of floats
+        Symbols or outputs, without `start`.
 
     Raises
     ------
     TypeError, ValueError
-        For a start of another kind, a model that cannot run step by step, an option out of range or
-        one that says nothing here (of drawing without a temperature, of symbols for vectors).
+        If `start` has a wrong dtype or shape, the model does not run step by step, an option is out
+        of range, or an option does not apply: `top_k` and `top_p` without a temperature, options of
+        symbols for vectors, `feedback` for symbols.
     FloatingPointError
-        If a logit is not a number.
+        If a logit is NaN.
+
+    Notes
+    -----
+    `top_p` is nucleus sampling: A. Holtzman et al., "The curious case of neural text degeneration"
+    (2020).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.GRU(5, 8, seed=0), crnn.Dense(8, 5, seed=1)])  # K = 5
+    >>> crnn.generate(model, [0, 3], steps=6, temperature=1.0, seed=0).shape
+    (2, 6)
+    >>> predictor = crnn.Sequential([crnn.GRU(1, 8, seed=0), crnn.Dense(8, 1, seed=1)])
+    >>> crnn.generate(predictor, np.zeros((2, 1), np.float32), steps=4).shape
+    (2, 4, 1)
     """
     first, steps = as_array("start", start), check_size("steps", steps)
     if first.dtype.kind in "iu" and first.ndim == 1:
         if feedback is not None:
             raise ValueError(f"feedback: expected None for symbols, got {feedback!r:.100}")
-        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         if temperature is not None:
-            drawing["seed"] = check_seed(seed)
-        return _symbols(stream_of(model, len(first), state), first, steps, stop, drawing)
+            sampling["seed"] = check_seed(seed)
+        return _symbols(stream_of(model, len(first), state), first, steps, stop, sampling)
     if first.dtype.kind != "f" or first.ndim != 2:
         raise (TypeError if first.dtype.kind not in "iuf" else ValueError)(
             "start: expected integers of shape (B,) or floats of shape (B, F), "
             f"got {first.dtype} of shape {first.shape}"
         )
-    of_symbols = {"stop": stop, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    for name, value in of_symbols.items():
+    options = {"stop": stop, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name}: expected None for vectors, got {value!r}")
     return _vectors(stream_of(model, len(first), state), first, steps, feedback)
 
 
 def _symbols(
-    stream: Any, first: Array, steps: int, stop: int | None, drawing: dict[str, Any]
+    stream: Any, first: Array, steps: int, stop: int | None, sampling: dict[str, Any]
 ) -> NDArray[np.int64]:
+    """Return the symbols (B, steps) that follow the first ones (B,)."""
     logits = stream.step(first)
-    search = _core.Search(len(first), logits.shape[1], steps, stop=stop, **drawing)
+    search = _core.Search(len(first), logits.shape[1], steps, stop=stop, **sampling)
     x, rows = first.astype(np.int64), np.arange(len(first))
     while not search.done:
         symbols, parents = search.step(logits[rows])
         rows = rows[parents]
-        x[rows] = symbols  # a row that has ended reads what it read before, for nobody
+        x[rows] = symbols  # finished rows read their last symbol again; their output is ignored
         if not search.done:
             logits = stream.step(x)
     tokens = search.result()[0][:, 0]
-    given = np.full((len(first), steps), -1 if stop is None else stop, np.int64)
-    given[:, : tokens.shape[1]] = tokens
-    return given
+    symbols = np.full((len(first), steps), -1 if stop is None else stop, np.int64)
+    symbols[:, : tokens.shape[1]] = tokens
+    return symbols
 
 
 def _vectors(
     stream: Any, x: Array, steps: int, feedback: Callable[[Array], ArrayLike] | None
 ) -> Array:
-    given = []
+    """Return the outputs (B, steps, G) that follow the first input (B, F)."""
+    outputs = []
     for _ in range(steps):
         y = stream.step(x)
-        given.append(y)
+        outputs.append(y)
         x = y if feedback is None else as_array("feedback", feedback(y))
-    return np.stack(given, axis=1)
+    return np.stack(outputs, axis=1)

@@ -1,4 +1,4 @@
-"""Models for a purpose, made of the layers."""
+"""Complete models for texts and sequences, built from the layers of crnn."""
 
 from crnn.models.autoencoder import SequenceAutoencoder
 from crnn.models.captioner import Captioner

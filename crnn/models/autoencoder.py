@@ -1,6 +1,6 @@
-"""A recurrent autoencoder: a sequence becomes one short vector, its code, and is written from it.
+"""Recurrent autoencoder: a sequence is encoded in a short vector, its code, and decoded from it.
 
-Letters: ``B`` sequences, ``T`` steps, ``I`` features, ``K`` symbols, ``C`` numbers of a code.
+Letters: ``B`` sequences, ``T`` steps, ``I`` features, ``K`` symbols, ``C`` numbers in a code.
 """
 
 from __future__ import annotations
@@ -34,62 +34,67 @@ _GREEDY = Choosing(1, 1, 0.0, None, None, None, None)
 
 
 class AutoencoderTape(NamedTuple):
-    """What `SequenceAutoencoder.forward` keeps."""
+    """Values that `SequenceAutoencoder.backward` needs from forward."""
 
     teacher: TeacherForcingTape
 
 
 class SequenceAutoencoder(EncoderDecoder):
-    """A sequence to a vector and back, learned from the sequences alone.
+    """Sequence autoencoder: encodes a sequence in a vector, and decodes it, without labels.
 
-    The encoder's last state becomes the code, through a linear map; the code becomes the decoder's
-    first state, through another, and the decoder writes the sequence, step by step, from what it
-    has written so far: Sutskever, Vinyals and Le (2014) from a sequence to itself; Dai and Le,
-    "Semi-supervised sequence learning" (2015).
+    The code is a linear map of the encoder's last state. Another linear map of the code is the
+    decoder's initial state. The decoder then generates the sequence step by step; its input is the
+    step before. This is the model of Sutskever, Vinyals and Le, "Sequence to sequence learning with
+    neural networks" (2014), from a sequence to itself, as in Dai and Le, "Semi-supervised sequence
+    learning" (2015).
 
     Parameters
     ----------
     encoder : layer
-        Reads the sequence, (B, T, I) -> (B, T, ...). Any that has a state.
+        A layer with a state that reads (B, T, I).
     decoder : layer
-        Any that runs step by step and has a state. It reads I features as well; symbols have
-        embeddings of the widths that the two layers read.
+        A layer with a state that can run step by step. For vectors it reads I features, as the
+        encoder does. For symbols each of the two layers gets an embedding of its input size.
     code : int
         C, the length of the code.
     symbols : int, optional
         K, for sequences of symbols. None: sequences of vectors.
     probability : float, default 1.0
-        How often the decoder is told the right step before, in training; else it reads what it has
-        given itself (see `crnn.TeacherForcing`). The less it is told, the more the code has to say.
+        The probability that the decoder reads the true step before, in training; otherwise it reads
+        its output for that step (see `crnn.TeacherForcing`). With a smaller value the output
+        depends more on the code.
     dtype : {"float32", "float64"}, optional
-        Of all parts. None: the encoder's.
+        The dtype of all parts. None: that of the encoder.
     seed : int, optional
-        Decides the weights of the new parts. None draws one.
+        The seed of the weights of the new parts. None draws a fresh seed.
 
     Attributes
     ----------
     model : Seq2Seq
-        Its encoder makes the code.
+        The model inside. Its encoder computes the code.
     code : int
+        C.
+    seed : int
+        The seed, also where it was drawn.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments that are no layers, a decoder that cannot run step by step, layers without a
-        state, or that read vectors of different lengths.
+        Arguments that are not layers, a decoder that cannot run step by step, layers without a
+        state, or layers that read different numbers of features.
 
     Notes
     -----
-    It is a layer in the usual protocol that maps x to what it gives in place of x, so
-    ``crnn.fit(autoencoder, data, loss=...)`` trains it on items (x, x) or (x, x, lengths), as
-    `crnn.data.Batches` makes them: with `crnn.losses.mse` for vectors, `crnn.losses.cross_entropy`
-    for symbols, of which y are the logits. At first the decoder is fed zeros, or symbol 0.
+    The autoencoder is a layer from x to its reconstruction y. ``crnn.fit(autoencoder, data,
+    loss=...)`` trains it on items (x, x) or (x, x, lengths), as `crnn.data.Batches` makes them. The
+    loss is `crnn.losses.mse` for vectors, and `crnn.losses.cross_entropy` for symbols, whose y are
+    logits. The decoder's first input is zeros, or symbol 0.
 
     Examples
     --------
-    >>> import crnn, numpy as np
-    >>> from crnn.models import SequenceAutoencoder
-    >>> model = SequenceAutoencoder(crnn.GRU(8, 32), crnn.GRU(8, 32), code=4)
+    >>> import crnn
+    >>> import numpy as np
+    >>> model = crnn.models.SequenceAutoencoder(crnn.GRU(8, 32), crnn.GRU(8, 32), code=4)
     >>> x = np.zeros((10, 5, 8), np.float32)
     >>> code = model.encode(x)
     >>> code.shape, model.decode(code, steps=5).shape
@@ -112,30 +117,30 @@ class SequenceAutoencoder(EncoderDecoder):
         check_layer("encoder", encoder)
         check_layer("decoder", decoder)
         self.code, self.seed = check_size("code", code), check_seed(seed)
-        kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        numbers = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.model = Seq2Seq(
-            Sequential([LastState(encoder, of="all"), self._to_code(encoder, kind)]),
+            Sequential([LastState(encoder, of="all"), self._code_layer(encoder, numbers)]),
             decoder,
             source_symbols=symbols,
             target_symbols=symbols,
-            dtype=kind,
+            dtype=numbers,
             seed=self.seed,
         )
-        widths = self.model.source_width, self.model.target_width
-        if symbols is None and widths[0] != widths[1]:
+        expected, got = self.model.source_width, self.model.target_width
+        if symbols is None and expected != got:
             raise ValueError(
-                "decoder: expected one that reads vectors as the encoder does, of "
-                f"{widths[0]} features, got {widths[1]}"
+                f"decoder: expected a layer that reads {expected} features, as the encoder does, "
+                f"got {got}"
             )
         self._teacher = TeacherForcing(self.model, probability, self.seed)
 
-    def _to_code(self, encoder: LayerLike, dtype: np.dtype[Any]) -> Dense:
-        """The map from the encoder's last state to the code."""
+    def _code_layer(self, encoder: LayerLike, dtype: np.dtype[Any]) -> Dense:
+        """Return the linear map from the encoder's last state to the code."""
         width = layer_of(encoder).input_size
         if width is None:
             raise ValueError(
-                "encoder: expected a layer that reads vectors and says how long they are "
-                f"(input_size), got {encoder!r:.100}"
+                "encoder: expected a layer that reads vectors of a fixed size (input_size), "
+                f"got {encoder!r:.100}"
             )
         state, _ = LastState(encoder, of="all")(np.zeros((1, 1, width), dtype))
         seed = weights.seed_of_part(self.seed, weights.PARTS_STREAM, len(NEW_PARTS))
@@ -145,38 +150,39 @@ class SequenceAutoencoder(EncoderDecoder):
     def parameter_count(cls, config: Mapping[str, Any]) -> int:
         encoder, decoder = (widths_of(config[name]) for name in ("encoder", "decoder"))
         code, symbols = check_size("code", config["code"]), config.get("symbols")
-        to_code = 0
+        code_layer = 0
         if encoder is not None:
-            to_code = count_of(Dense._shapes(sum(encoder.state), code))
+            code_layer = count_of(Dense._shapes(sum(encoder.state), code))
             encoder = Widths(encoder.input, code, encoder.state, timeless=True)
         new = new_parameter_count(encoder, decoder, symbols, symbols)
-        return to_code + new + super().parameter_count(config)
+        return code_layer + new + super().parameter_count(config)
 
-    # ------------------------------------------------------------------------------- what it is
+    # ------------------------------------------------------------------------------ properties
 
     @property
     def encoder(self) -> Any:
-        """The layer that reads."""
+        """Layer that reads the sequence."""
         return self.model.encoder.layers[0].layer
 
     @property
     def decoder(self) -> Any:
-        """The layer that writes."""
+        """Layer that generates the sequence."""
         return self.model.decoder
 
     @property
     def parts(self) -> dict[str, Any]:
-        own = {"encoder": self.encoder, "code": self.model.encoder.layers[1]}
-        return own | {name: part for name, part in self.model.parts.items() if name != "encoder"}
+        encoding = {"encoder": self.encoder, "code": self.model.encoder.layers[1]}
+        decoding = {name: part for name, part in self.model.parts.items() if name != "encoder"}
+        return encoding | decoding
 
     @property
     def stochastic(self) -> bool:
-        """Whether the parts draw, or the steps that are fed are drawn."""
+        """Whether a part draws random numbers, or the inputs of the decoder are drawn."""
         return self._teacher.stochastic
 
     @property
     def output_size(self) -> int:
-        """I, or K."""
+        """Width of y: I for vectors, K for symbols."""
         return self.model.output_size
 
     @property
@@ -202,30 +208,36 @@ class SequenceAutoencoder(EncoderDecoder):
         first_row: int = 0,
         layer: int = 0,
     ) -> tuple[Array, None, AutoencoderTape]:
-        """y, None, tape: what the decoder gives from the code of x.
+        """Return the reconstruction of x from its code, and the tape for `backward`.
 
         Parameters
         ----------
         x : floats (B, T, I), or integers (B, T)
+            The sequences.
         state : None
-        lengths : (B,) integers, optional
+            The autoencoder has no state.
+        lengths : integers (B,), optional
+            The number of valid steps of each row. None: all T.
         training : bool, default True
-            False: nothing is dropped, the decoder is always told the right step before.
-        call, first_row, layer : int, default 0
-            As in every layer.
+            False: no dropout, and the decoder always reads the true step before.
+        call, first_row, layer : int
+            The position in the streams of random numbers, as for every layer.
 
         Returns
         -------
-        y : array (B, T, I), or (B, T, K)
+        y : array (B, T, I), or logits (B, T, K)
+            The reconstruction, 0 in the padding.
         state : None
+            The autoencoder has no state.
         tape : AutoencoderTape
+            The values that `backward` needs.
         """
         check_no_state(type(self).__name__, "state", state)
-        read, ends = self._checked(x, lengths)
-        fed = np.zeros_like(read)
-        fed[:, 1:] = read[:, :-1]
+        source, ends = self._checked(x, lengths)
+        target_in = np.zeros_like(source)
+        target_in[:, 1:] = source[:, :-1]
         y, _, tape = self._teacher.forward(
-            (read, fed, ends),
+            (source, target_in, ends),
             lengths=ends,
             training=training,
             call=self.call_number(call, training),
@@ -236,64 +248,92 @@ class SequenceAutoencoder(EncoderDecoder):
 
     def _checked(self, x: Any, lengths: Any) -> tuple[Array, Any]:
         K, width = self.model.source_symbols, self.model.source_width
-        read = checks.check_steps_of("x", x, None, K, width, self.model.dtype)
-        ends = checks.checked_lengths("lengths", lengths, read.shape)
+        source = checks.check_steps_of("x", x, None, K, width, self.model.dtype)
+        ends = checks.checked_lengths("lengths", lengths, source.shape)
         if K is None:
-            return read, ends
-        checks.check_symbols("x", read, ends, K)
-        # What stands in padding may be no symbol, and one step later it is fed.
-        return read if ends is None else np.where(valid_steps(ends, read.shape), read, 0), ends
+            return source, ends
+        checks.check_symbols("x", source, ends, K)
+        if ends is not None:  # padding may be no symbol, and the decoder reads it one step later
+            source = np.where(valid_steps(ends, source.shape), source, 0)
+        return source, ends
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
         if not isinstance(tape, AutoencoderTape):
-            given = type(tape).__name__
-            raise TypeError(f"tape: expected the one that forward returned, got {given}")
+            got = type(tape).__name__
+            raise TypeError(f"tape: expected the one that forward returned, got {got}")
 
     def backward(
         self, tape: AutoencoderTape, dy: Any, dstate: None = None
     ) -> tuple[Array | None, None]:
-        """dx, None; adds to the gradients. dx is None for symbols."""
+        """Return the gradient at x, and add to the gradients of the parameters.
+
+        Parameters
+        ----------
+        tape : AutoencoderTape
+            The tape that `forward` returned.
+        dy : floats (B, T, I), or (B, T, K)
+            The gradient at y.
+        dstate : None
+            The autoencoder has no state.
+
+        Returns
+        -------
+        dx : array (B, T, I), or None
+            The gradient at x. None for symbols.
+        dstate : None
+            The autoencoder has no state.
+        """
         self.check_backward(tape, dstate)
-        (dread, dfed, _), _ = self._teacher.backward(tape.teacher, dy)
-        if dread is None or dfed is None:
+        (dsource, dtarget_in, _), _ = self._teacher.backward(tape.teacher, dy)
+        if dsource is None or dtarget_in is None:
             return None, None
-        dx = np.array(dread)
-        dx[:, :-1] += dfed[:, 1:]
+        dx = np.array(dsource)
+        dx[:, :-1] += dtarget_in[:, 1:]
         return dx, None
 
-    # ------------------------------------------------------------------------------------- use
+    # -------------------------------------------------------------------- encoding and decoding
 
     def encode(self, x: Any, lengths: Any = None) -> Array:
-        """Return the codes (B, C) of sequences.
+        """Return the codes of sequences.
 
         Parameters
         ----------
         x : floats (B, T, I), or integers (B, T)
-        lengths : (B,) integers, optional
+            The sequences.
+        lengths : integers (B,), optional
+            The number of valid steps of each row. None: all T.
+
+        Returns
+        -------
+        array (B, C)
+            The code of each sequence.
         """
-        read, ends = self._checked(x, lengths)
-        given = ForwardOptions(lengths=ends, training=False)
-        code, _, _ = self.model.source_reader.run(read, None, given.part(0), False)
+        source, ends = self._checked(x, lengths)
+        options = ForwardOptions(lengths=ends, training=False)
+        code, _, _ = self.model.source_reader.run(source, None, options.part(0), False)
         return np.asarray(code)
 
     def decode(self, code: Any, steps: int) -> Array:
-        """Return the sequences that the decoder writes from codes, by itself.
+        """Return the sequences that the decoder generates from codes.
+
+        The input of each step is the output of the step before.
 
         Parameters
         ----------
         code : floats (B, C)
+            The codes, as `encode` returns them.
         steps : int
-            T, the same for all; a shorter sequence is what stands in front.
+            T, the number of steps to generate. A sequence that was shorter is in its first steps.
 
         Returns
         -------
         floats (B, T, I), or int64 (B, T)
-            For symbols the likeliest at each step.
+            The vectors, or the most likely symbols.
         """
-        given = check_array("code", code, "floats", ("B", ("C", self.code)))
-        encoding = encoding_of(self.model, given.astype(self.model.dtype, copy=False))
-        symbols = self.model.target_symbols is not None
-        start = 0 if symbols else np.zeros(self.output_size, self.model.dtype)
-        found, _ = self.model.write(encoding, start, None, check_size("steps", steps), _GREEDY)
-        return found
+        codes = check_array("code", code, "floats", ("B", ("C", self.code)))
+        encoding = encoding_of(self.model, codes.astype(self.model.dtype, copy=False))
+        of_symbols = self.model.target_symbols is not None
+        start = 0 if of_symbols else np.zeros(self.output_size, self.model.dtype)
+        y, _ = self.model.write(encoding, start, None, check_size("steps", steps), _GREEDY)
+        return y

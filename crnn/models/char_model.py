@@ -1,8 +1,8 @@
-"""A character language model, which tells what symbol may come next.
+"""Character language model: the probabilities of the next character of a text.
 
-Recurrent layers read the symbols of a text, a Dense layer gives a score for every symbol that may
-come next. The model is judged in bits per character: how long the text would be if it were stored
-with the model's probabilities (the cross-entropy to base 2).
+Recurrent layers read the symbols of a text, and a Dense layer computes a logit for every symbol
+that may come next. The measure is bits per character, the cross-entropy to base 2: the length of
+the text if it were compressed with the probabilities of the model.
 
 Letters: ``T`` steps, ``H`` hidden units, ``K`` symbols.
 """
@@ -34,39 +34,50 @@ from crnn.training.trainer import Trainer
 
 BITS = 1 / math.log(2)  # in a nat
 
-_STEPS = 64  # of a window in which a text is evaluated
-_ROW = 1000  # characters at least in each of several streams that are evaluated side by side
+_STEPS = 64  # steps of a window in which a text is evaluated
+_SHORTEST = 1000  # characters of a stream, if a text is evaluated in several parallel streams
 
 
 class CharModel(InFolder):
-    """A vocabulary, and a network over its symbols.
+    """Character language model: a vocabulary, and a network from symbols to logits.
 
     Parameters
     ----------
     vocabulary : Vocabulary
-        K symbols, each a character.
+        K symbols, each a single character.
     network : layer
-        From symbols (B, T) to logits (B, T, K).
-    lines : bool
-        Each line of a text is a sequence of its own, as names are; otherwise the text is one long
-        sequence. With lines, the vocabulary must have the newline.
+        A layer from symbols (B, T) to logits (B, T, K).
+    lines : bool, default False
+        True: each line of a text is a separate sequence, for lists of names, for example; the
+        vocabulary must have the newline. False: a text is one long sequence.
+
+    Attributes
+    ----------
+    vocabulary, network, lines
+        The arguments.
+
+    Raises
+    ------
+    ValueError
+        `lines` is True, and the vocabulary has no newline.
 
     See Also
     --------
-    for_text : make a model of the usual form for a text.
+    for_text : make a model with the symbols of a text.
 
     Examples
     --------
-    >>> text = "hello " * 50
-    >>> model = CharModel.for_text(text, cell="rnn", hidden_size=8, seed=0)
-    >>> history = model.train(text, epochs=40, batch_size=2, steps=10, lr=0.1, progress=False)
+    >>> import crnn
+    >>> text = "hello " * 20
+    >>> model = crnn.models.CharModel.for_text(text, cell="rnn", hidden_size=8, seed=0)
+    >>> history = model.train(text, epochs=20, batch_size=2, steps=10, lr=0.1, progress=False)
     >>> model.evaluate(text) < 0.1  # bits per character
     True
     >>> model.sample("he", max_steps=9, temperature=None)
     'hello hello'
     """
 
-    _kind = "character model"
+    _content = "character model"
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
         if lines and END_OF_LINE not in vocabulary:
@@ -92,19 +103,31 @@ class CharModel(InFolder):
         Parameters
         ----------
         text : str
-            All that will be trained on or evaluated.
-        cell : {"rnn", "lstm", "gru", "janet"}
-            The kind of recurrent layer.
-        hidden_size, layers : int
-            H, and how many recurrent layers, one on top of the other.
+            The text for training and evaluation: it must have all symbols of these.
+        cell : {"rnn", "lstm", "gru", "janet"}, default "lstm"
+            The class of the recurrent layers.
+        hidden_size : int, default 256
+            H, the hidden units of each recurrent layer.
+        layers : int, default 1
+            The number of recurrent layers; each reads the output of the one before.
         embedding : int, optional
-            Length of the vectors that stand for symbols, learned; by default H. With 0 the first
-            recurrent layer reads the symbols themselves (one-hot rows, at the cost of a row
-            look-up): on texts of some 100,000 characters a little worse.
-        lines : bool
+            The size of the learned vector of a symbol. None: H. 0: the first recurrent layer reads
+            the symbols without an embedding (as one-hot rows), which gives a slightly higher loss
+            on texts of some 100,000 characters.
+        lines : bool, default False
             As for the class.
         seed : int, optional
-            Of the initial weights; by default a fresh one.
+            The seed of the initial weights. None draws a fresh seed.
+
+        Returns
+        -------
+        CharModel
+            A model whose network is a `crnn.Sequential`.
+
+        Raises
+        ------
+        ValueError
+            An empty text, an unknown `cell`, or a size out of range.
         """
         vocabulary = Vocabulary.from_text(text + END_OF_LINE * lines)
         K = len(vocabulary)
@@ -129,35 +152,44 @@ class CharModel(InFolder):
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> History:
-        """Train the model, with Adam and a one-cycle learning rate.
+        """Train the model with Adam and a one-cycle learning rate.
 
         Parameters
         ----------
         text : str
-        epochs : int
-            How often to go through the text.
-        batch_size : int
-            Streams that the text is cut into; with lines, how many of them are in an update.
-        steps : int
-            T of an update: the state goes on from one window to the next, the gradient does not go
-            back. Lines are taken whole.
-        lr : float
-            The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
-        clip_norm : float
-            Largest norm of a gradient.
-        validation_split : float
-            Share of the text that is only evaluated, after each epoch: its end, or lines drawn by
-            the seed. 0 for none.
-        seed : int
-            Decides the order of lines.
-        callbacks : sequence of Callback
-        progress : bool
-            Show progress, in bits per character.
+            The text. All of its symbols must be in the vocabulary.
+        epochs : int, default 12
+            The number of passes over the text.
+        batch_size : int, default 32
+            The number of parallel streams that the text is cut into; with `lines`, the number of
+            lines in an update.
+        steps : int, default 64
+            The steps of an update (truncated BPTT): the state is carried from a window to the next,
+            the gradient is not. With `lines`, an update has whole lines.
+        lr : float, default 6e-3
+            The largest learning rate, see `crnn.callbacks.OneCycle`.
+        clip_norm : float, default 1.0
+            The largest norm of the gradient; larger gradients are scaled down to it.
+        validation_split : float, default 0.1
+            The share of the text that is held out and evaluated after each epoch: the end of the
+            text, or random lines with `lines`. 0: nothing is held out.
+        seed : int, default 0
+            With `lines`: the seed of the held-out lines and of their order in training.
+        callbacks : sequence of Callback, default ()
+            Further callbacks, see `crnn.callbacks`.
+        progress : bool, default True
+            Show progress in bits per character.
 
         Returns
         -------
         History
-            Losses in nats: divide by log(2) for bits.
+            The losses of each epoch in nats; divide by log(2) for bits.
+
+        Raises
+        ------
+        ValueError
+            A symbol outside of the vocabulary, a text that is too short for `batch_size`, or an
+            option outside of its range. The parameters are unchanged.
         """
         callbacks = [*callbacks, BitsProgress()] if progress else callbacks
         options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
@@ -180,17 +212,32 @@ class CharModel(InFolder):
         seed: int,
         **options: Unpack[RunOptions],
     ) -> Trainer:
-        """Return the run that `train` runs. The parameters are the same."""
+        """Return the run of `train`, before its first update, for the same arguments.
+
+        Parameters
+        ----------
+        text : str
+            As for `train`.
+        batch_size, steps, validation_split, seed
+            As for `train`.
+        epochs, lr, clip_norm, callbacks
+            As for `train`.
+
+        Returns
+        -------
+        Trainer
+            The run; its ``run()`` trains the model.
+        """
         if not 0 <= validation_split < 1:
             raise ValueError(
                 f"validation_split: expected a share from 0 to below 1, got {validation_split!r}"
             )
         steps = check_size("steps", steps)
         if self.lines:
-            lines, out = hold_out(lines_of(text), validation_split, seed)
+            lines, held_out = hold_out(lines_of(text), validation_split, seed)
             data = Lines(lines, self.vocabulary, batch_size, seed=seed)
-            validation = Lines(out, self.vocabulary, batch_size, seed=None) if out else None
-            return one_cycle(self.network, data, validation=validation, **options)
+            rest = Lines(held_out, self.vocabulary, batch_size, seed=None) if held_out else None
+            return one_cycle(self.network, data, validation=rest, **options)
         end = len(text) - round(validation_split * len(text))
         if end <= batch_size or (validation_split and len(text) - end < 2):
             raise ValueError(
@@ -198,9 +245,9 @@ class CharModel(InFolder):
                 f"with {validation_split:.0%} held out"
             )
         streams = TextStreams(self.vocabulary.encode(text[:end]), batch_size)
-        rest = self._streams(text[end:], batch_size) if validation_split else None
+        validation = self._streams(text[end:], batch_size) if validation_split else None
         windows = steps, steps
-        return one_cycle(self.network, streams, tbptt=windows, validation=rest, **options)
+        return one_cycle(self.network, streams, tbptt=windows, validation=validation, **options)
 
     def evaluate(self, text: str, batch_size: int = 32) -> float:
         """Return the bits per character of a text.
@@ -208,20 +255,32 @@ class CharModel(InFolder):
         Parameters
         ----------
         text : str
-            At least two characters. With lines, what is predicted includes the end of each line.
-        batch_size : int
-            At most so many pieces of the text, of 1000 characters or more, are read side by side,
-            each from a zero state; with lines, so many lines.
+            At least two characters. With `lines`, the end of each line is predicted, too, and
+            counts as a character.
+        batch_size : int, default 32
+            The largest number of parallel streams. The text is cut into streams of at least 1000
+            characters, each read from a zero state. With `lines`, the number of lines in a batch.
+
+        Returns
+        -------
+        float
+            The mean of -log2 p over the predicted characters.
+
+        Raises
+        ------
+        ValueError
+            A symbol outside of the vocabulary, or a text that is too short.
         """
         if self.lines:
             lines = Lines(lines_of(text), self.vocabulary, batch_size, seed=None)
-            return BITS * evaluate(self.network, lines, cross_entropy)
+            return BITS * float(evaluate(self.network, lines, loss=cross_entropy))
         streams = self._streams(text, batch_size)
-        return BITS * evaluate(self.network, streams, cross_entropy, tbptt=(_STEPS, _STEPS))
+        windows = _STEPS, _STEPS
+        return BITS * float(evaluate(self.network, streams, loss=cross_entropy, tbptt=windows))
 
     def _streams(self, text: str, batch_size: int) -> TextStreams:
-        rows = max(1, min(check_size("batch_size", batch_size), len(text) // _ROW))
-        return TextStreams(self.vocabulary.encode(text), rows)
+        count = max(1, min(check_size("batch_size", batch_size), len(text) // _SHORTEST))
+        return TextStreams(self.vocabulary.encode(text), count)
 
     def sample(
         self,
@@ -231,42 +290,67 @@ class CharModel(InFolder):
         temperature: float | None = 1.0,
         seed: int | None = None,
     ) -> str:
-        """Write text.
+        """Return a text that the model generates.
 
         Parameters
         ----------
-        prime : str
-            What the text begins with. Without one, the model goes on from the start of a line.
-        max_steps : int
-            How many characters to add at most; with lines, the end of the line ends the text.
+        prime : str, default ""
+            The beginning of the text. The model continues it; with "" it begins at the start of a
+            line.
+        max_steps : int, default 500
+            The largest number of characters to add. With `lines`, the text ends at the end of its
+            line.
         temperature : float or None, default 1.0
-            What the logits are divided by: below 1 likelier symbols get likelier still; at 1 the
-            probabilities are the model's. None: the likeliest is always taken.
+            The divisor of the logits: below 1 it makes likely symbols more likely, at 1 the
+            probabilities are those of the model. None: always take the most likely symbol.
         seed : int, optional
-            The same seed gives the same text. By default a fresh one.
+            The seed of the random choices: the same seed gives the same text. None draws a fresh
+            seed.
 
         Returns
         -------
         str
-            `prime` and what follows it.
+            `prime` and the generated characters.
+
+        Raises
+        ------
+        ValueError
+            A symbol of `prime` is not in the vocabulary, or an option is outside of its range.
         """
         return self._write(prime, 1, max_steps, temperature, check_seed(seed))[0]
 
     def invent(
         self, count: int, max_steps: int, *, temperature: float | None = 1.0, seed: int
     ) -> list[str]:
-        """Return `count` texts of a seed, each of at most `max_steps` characters."""
+        """Return several generated texts.
+
+        Parameters
+        ----------
+        count : int
+            The number of texts.
+        max_steps : int
+            The largest number of characters of a text.
+        temperature : float or None, default 1.0
+            As for `sample`.
+        seed : int
+            The seed of the random choices. The first texts do not depend on `count`.
+
+        Returns
+        -------
+        list of str
+            The texts.
+        """
         return self._write("", count, max_steps, temperature, seed)
 
     def _write(
         self, prime: str, count: int, max_steps: int, temperature: float | None, seed: int
     ) -> list[str]:
-        """Return texts that begin with `prime`; each has random numbers of its own."""
+        """Return texts that begin with `prime`, each with separate random numbers."""
         if max_steps < 0:
             raise ValueError(f"max_steps: expected at least 0, got {max_steps}")
-        *before, last = self.vocabulary.encode(self._start(prime))
+        *earlier, last = self.vocabulary.encode(self._start(prime))
         stream = stream_of(self.network, count, None)
-        for symbol in before:  # a whole sequence at once is rounded otherwise
+        for symbol in earlier:  # forward over the whole prime would round differently
             stream.step(np.full(count, symbol))
         written = generate(
             self.network,
@@ -281,7 +365,7 @@ class CharModel(InFolder):
         return [prime + self.vocabulary.decode(text) for text in texts]
 
     def _start(self, prime: str) -> str:
-        """Return what the network reads before it writes: at least one symbol."""
+        """Return the symbols that the network reads before it generates: at least one."""
         if self.lines:
             return END_OF_LINE + prime
         return prime or (
@@ -313,7 +397,13 @@ class CharModel(InFolder):
 
 
 class BitsProgress(Progress):
-    """Progress in bits per character; the argument is that of `Progress`."""
+    """Progress in bits per character.
+
+    Parameters
+    ----------
+    glimpse : callable, optional
+        As for `crnn.callbacks.Progress`.
+    """
 
     def __init__(self, glimpse: Callable[[], str] | None = None) -> None:
         super().__init__("character", "bits per character", BITS, glimpse)

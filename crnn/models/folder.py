@@ -1,4 +1,4 @@
-"""Models in folders: a model, its vocabulary and the run that trains it are saved together."""
+"""Files of models: a model, its vocabulary and its training run are saved in one folder."""
 
 import os
 from abc import ABC, abstractmethod
@@ -18,40 +18,42 @@ CHECKPOINT = "checkpoint.npz"
 
 
 class InFolder(ABC):
-    """A model that is saved in a folder; subclasses define what is saved."""
+    """Base class of models that are saved in a folder; subclasses define what is saved."""
 
-    _kind: ClassVar[str]
+    #: The name of the model in its file, for error messages.
+    _content: ClassVar[str]
     network: Layer
 
     @abstractmethod
     def _tree(self) -> dict[str, Any]:
-        """Return what else than the network `_of_tree` needs, for `archive.write`."""
+        """Return the arguments of the model other than the network, for `archive.write`."""
 
     @classmethod
     @abstractmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """Return the model; a wrong tree may raise any exception."""
+        """Return the model of a tree; an invalid tree may raise any exception."""
 
     def save(
         self, directory: str | os.PathLike[str], training: Mapping[str, Any] | None = None
     ) -> None:
-        """Write the model into a directory, which is made where there is none.
+        """Write the model into a directory, which is created if it does not exist.
 
         Parameters
         ----------
         directory : str or path
+            The name of the directory. The file in it is ``checkpoint.npz``.
         training : mapping, optional
-            The state of the run that trains the model, for `load_training`.
+            The state of the training run, for `load_training`. None: the model alone.
 
         Raises
         ------
         ValueError
-            `directory` is empty.
+            `directory` is an empty string.
         """
         check_path(directory)
         Path(directory).mkdir(parents=True, exist_ok=True)
         tree = {"network": storage_models.model_tree(self.network), "training": training}
-        archive.write(Path(directory, CHECKPOINT), self._kind, self._tree() | tree)
+        archive.write(Path(directory, CHECKPOINT), self._content, self._tree() | tree)
 
     @classmethod
     def load(
@@ -62,15 +64,21 @@ class InFolder(ABC):
         Parameters
         ----------
         directory : str or path
+            The name of the directory.
         classes : mapping from str to class, optional
-            As for `crnn.load`.
+            Layer classes outside of crnn, by name, as for `crnn.load`.
+
+        Returns
+        -------
+        model
+            The model in the directory.
 
         Raises
         ------
         FileNotFoundError
-            There is none in the directory.
+            The directory has no file of a model.
         ValueError
-            The file is damaged or of another kind, or `directory` is empty.
+            The file is damaged or contains another model, or `directory` is an empty string.
         """
         return cls.load_training(directory, classes)[0]
 
@@ -78,10 +86,30 @@ class InFolder(ABC):
     def load_training(
         cls, directory: str | os.PathLike[str], classes: Mapping[str, type[Layer]] | None = None
     ) -> tuple[Self, dict[str, Any] | None]:
-        """Read a model and the state of its run that was saved with it, or None."""
-        known = storage_models.check_classes(classes)
+        """Read a model and the state of its training run.
+
+        Parameters
+        ----------
+        directory : str or path
+            The name of the directory.
+        classes : mapping from str to class, optional
+            Layer classes outside of crnn, by name, as for `crnn.load`.
+
+        Returns
+        -------
+        model
+            The model in the directory.
+        training : dict or None
+            The state that was saved with the model; None if it was saved without one.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As for `load`.
+        """
+        checked_classes = storage_models.check_classes(classes)
         tree = cls.read_tree(directory)
-        with archive.blaming(Path(directory, CHECKPOINT)), with_classes(known):
+        with archive.blaming(Path(directory, CHECKPOINT)), with_classes(checked_classes):
             model, (training,) = cls._of_tree(tree), archive.entries(tree, "training")
             if not isinstance(training, dict | None):
                 raise ValueError(f"training: expected a dictionary, got {training!r:.100}")
@@ -89,31 +117,41 @@ class InFolder(ABC):
 
     @classmethod
     def read_tree(cls, directory: str | os.PathLike[str]) -> dict[str, Any]:
-        """Read the tree of a model and of its run.
+        """Read the tree of a model and of its training run.
+
+        Parameters
+        ----------
+        directory : str or path
+            The name of the directory.
+
+        Returns
+        -------
+        dict
+            The tree in the file.
 
         Raises
         ------
         FileNotFoundError
-            There is no file, and nothing else of its name.
+            The directory has no file of a model.
         OSError, ValueError
-            There is one, and it cannot be read.
+            The file cannot be read.
         """
         path = Path(check_path(directory), CHECKPOINT)
         try:
-            return archive.read(path, cls._kind)
+            return archive.read(path, cls._content)
         except (FileNotFoundError, NotADirectoryError):
             message = f"{directory}: no {CHECKPOINT} in this directory"
             raise FileNotFoundError(message) from None
 
 
 def saved_vocabulary(tree: Mapping[str, Any], name: str) -> Vocabulary:
-    """Return the vocabulary under a name of a tree."""
+    """Return the vocabulary that a tree has under a name."""
     (config,) = archive.entries(tree, name)
     return Vocabulary.from_config(config)
 
 
 def flag_of(tree: Mapping[str, Any], name: str) -> bool:
-    """Return the truth value under a name of a tree."""
+    """Return the truth value that a tree has under a name."""
     (value,) = archive.entries(tree, name)
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, got {value!r:.100}")
@@ -126,7 +164,7 @@ def network_of(tree: Mapping[str, Any]) -> Layer:
 
 
 def seq2seq_of(tree: Mapping[str, Any]) -> Seq2Seq:
-    """Return the network of a tree, which must be a Seq2Seq."""
+    """Return the network of a tree; raise ValueError unless it is a Seq2Seq."""
     network = network_of(tree)
     if not isinstance(network, Seq2Seq):
         raise ValueError(f"expected a Seq2Seq, got a {type(network).__name__}")

@@ -1,4 +1,4 @@
-"""The recurrent layers of the models of texts."""
+"""Recurrent layers of the models of texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,19 +20,32 @@ def recurrent_layers(
     between: int = 0,
     **options: Any,
 ) -> list[Any]:
-    """Return recurrent layers to put one on top of the other.
+    """Return a list of recurrent layers, each of which reads the output of the one before.
 
     Parameters
     ----------
     cell : {"rnn", "lstm", "gru", "janet"}
-    inputs, hidden_size : int
-        What the first layer reads, and the units of each.
+        The class of the layers, in lower case.
+    inputs : int
+        The input size of the first layer.
+    hidden_size : int
+        H, the hidden units of each layer.
     seeds : sequence of int
-        One for each layer.
-    between : int, optional
-        What the other layers read; by default `hidden_size`.
+        The seed of each layer; their number is the number of layers.
+    between : int, default 0
+        The input size of the other layers. 0: `hidden_size`.
     **options
-        Of the layers.
+        Further arguments of each layer.
+
+    Returns
+    -------
+    list of layers
+        The layers, the first one first.
+
+    Raises
+    ------
+    ValueError
+        `cell` is not the name of a recurrent layer.
     """
     if cell not in CELLS:
         raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
@@ -43,7 +56,7 @@ def recurrent_layers(
     ]
 
 
-def in_sequence(layers: list[Any]) -> Layer:
-    """Return a single layer as it is, several as a `Sequential`."""
-    only: Layer = layers[0]
-    return only if len(layers) == 1 else Sequential(layers)
+def stacked(layers: list[Any]) -> Layer:
+    """Return a single layer unchanged, and several layers as a `Sequential`."""
+    first: Layer = layers[0]
+    return first if len(layers) == 1 else Sequential(layers)

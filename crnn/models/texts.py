@@ -1,4 +1,4 @@
-"""Texts as symbols: characters, or words with spaces between them."""
+"""Texts as symbols: characters, or words separated by spaces."""
 
 from collections.abc import Iterable, Sequence, Sized
 
@@ -9,9 +9,9 @@ from crnn.data.pairs import Pair
 UNKNOWN_WORD, UNKNOWN_CHARACTER = "<unk>", "\N{REPLACEMENT CHARACTER}"
 
 
-def several(name: str, texts: Iterable[str]) -> list[str]:
-    """Return texts as a list; a single one is a mistake that would go unnoticed."""
-    if isinstance(texts, str):
+def list_of_texts(name: str, texts: Iterable[str]) -> list[str]:
+    """Return texts as a list; raise TypeError for a single text."""
+    if isinstance(texts, str):  # a string is iterable, too: its characters would be taken as texts
         raise TypeError(f"{name}: expected a list of texts, got a single one, {texts!r:.60}")
     if not isinstance(texts, Iterable):
         raise TypeError(f"{name}: expected a list of texts, got {texts!r:.60}")
@@ -19,7 +19,7 @@ def several(name: str, texts: Iterable[str]) -> list[str]:
 
 
 def symbols_of(name: str, text: str, words: bool) -> list[str]:
-    """Return the words or characters of a text; none of one that has nothing but spaces."""
+    """Return the words or characters of a text, an empty list for a text of spaces alone."""
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected strings, got {text!r:.60}")
     if END_OF_LINE in text:
@@ -28,19 +28,19 @@ def symbols_of(name: str, text: str, words: bool) -> list[str]:
 
 
 def separator(words: bool) -> str:
-    """Return what stands between the symbols of a text."""
+    """Return the separator of the symbols of a text."""
     return " " if words else ""
 
 
-def share_right(expected: Iterable[Sequence[str]], texts: Iterable[str], words: bool) -> float:
-    """Return the share of texts that have exactly the symbols expected."""
+def exact_share(expected: Iterable[Sequence[str]], texts: Iterable[str], words: bool) -> float:
+    """Return the share of texts that have exactly the expected symbols."""
     between = separator(words)
-    right = [between.join(row) == text for row, text in zip(expected, texts, strict=True)]
-    return sum(right) / len(right)
+    exact = [between.join(row) == text for row, text in zip(expected, texts, strict=True)]
+    return sum(exact) / len(exact)
 
 
-def both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the symbols of the sources and those of the targets."""
+def symbols_of_pairs(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the symbols of each source and the symbols of each target."""
     if not isinstance(pairs, Sized):
         raise TypeError(f"pairs: expected a list of pairs of strings, got {pairs!r:.60}")
     if not len(pairs):
@@ -55,15 +55,15 @@ def both_sides(pairs: Sequence[Pair], words: bool) -> tuple[list[list[str]], lis
 def vocabulary_of(
     rows: Iterable[Iterable[str]], words: bool, min_count: int, special: Sequence[str] = ()
 ) -> Vocabulary:
-    """Return the vocabulary of texts, `special` symbols first and the unknown one last."""
+    """Return the vocabulary of texts, with `special` symbols first and the unknown one last."""
     unknown = UNKNOWN_WORD if words else UNKNOWN_CHARACTER
-    symbols = (symbol for row in rows for symbol in row)
-    known = Vocabulary.from_text(symbols, unknown, min_count=min_count).symbols
-    return Vocabulary([*special, *known], unknown)
+    all_symbols = (symbol for row in rows for symbol in row)
+    symbols = Vocabulary.from_text(all_symbols, unknown, min_count=min_count).symbols
+    return Vocabulary([*special, *symbols], unknown)
 
 
 def held_apart(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs into those to train on and those held out; the parameters are `train`'s."""
+    """Split pairs into a list for training and a held-out list, as `Translator.train` does."""
     if not 0 <= share < 1:
         raise ValueError(f"validation_split: expected a share from 0 to below 1, got {share!r}")
     if len(pairs) < 2 and share:

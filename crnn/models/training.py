@@ -1,4 +1,4 @@
-"""The run that trains a model of texts."""
+"""The training run of the models of texts."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -14,7 +14,7 @@ from crnn.training.windows import Data
 
 
 class RunOptions(TypedDict):
-    """The options of `one_cycle` that the `trainer` of each model hands on."""
+    """Options that the `trainer` method of a model passes to `one_cycle`."""
 
     epochs: int
     lr: float
@@ -37,12 +37,17 @@ def one_cycle(
 
     Parameters
     ----------
-    model, data, epochs, tbptt, validation, callbacks
+    model, data, epochs, callbacks, tbptt, validation
         As for `crnn.fit`.
     lr : float
-        The peak of the learning rate, see `crnn.callbacks.OneCycle`.
+        The largest learning rate, see `crnn.callbacks.OneCycle`.
     clip_norm : float
-        Largest norm of a gradient.
+        The largest norm of the gradient; larger gradients are scaled down to it.
+
+    Returns
+    -------
+    Trainer
+        The run, before its first update.
     """
     epochs, lr = check_size("epochs", epochs), check_positive("lr", lr)
     updates = epochs * count_updates(data, tbptt, model=model)

@@ -1,7 +1,7 @@
-"""A translator: one text in, another out, learned from pairs of texts.
+"""Translator: generates a target text from a source text, learned from pairs of texts.
 
-An encoder reads the symbols of the source, which are characters or words, a decoder writes those of
-the target; by default it looks at the steps of the source while it writes (attention).
+An encoder reads the symbols of the source (characters or words), and a decoder generates the
+symbols of the target. By default the decoder has attention to the steps of the source.
 
 Letters: ``S`` steps of a source, ``T`` steps of a target.
 """
@@ -22,14 +22,14 @@ from crnn.data.pairs import Pair
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.bidirectional import Bidirectional
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
-from crnn.models.networks import in_sequence, recurrent_layers
+from crnn.models.networks import recurrent_layers, stacked
 from crnn.models.texts import (
-    both_sides,
+    exact_share,
     held_apart,
+    list_of_texts,
     separator,
-    several,
-    share_right,
     symbols_of,
+    symbols_of_pairs,
     vocabulary_of,
 )
 from crnn.models.training import RunOptions, one_cycle
@@ -39,14 +39,24 @@ from crnn.training.trainer import Trainer
 
 
 class Alignment(NamedTuple):
-    """Where a translator looked while it wrote.
+    """Attention weights of a translation, with the symbols of source and target.
 
-    Attributes
+    Parameters
     ----------
-    weights : (T, S) floats
-        Each row sums to one.
-    source, target : lists of S and of T str
-        The symbols of both sides: those of the text, and those of its translation without the end.
+    weights : floats (T, S)
+        The attention of each target step to the source steps; each row sums to one.
+    source : list of S str
+        The symbols of the text.
+    target : list of T str
+        The symbols of its translation, without the end.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> model = crnn.models.Translator.for_pairs([("ab", "ba"), ("b", "b")], hidden_size=8, seed=0)
+    >>> alignment = model.attention("ab")
+    >>> alignment.source, alignment.weights.shape == (len(alignment.target), 2)
+    (['a', 'b'], True)
     """
 
     weights: NDArray[Any]
@@ -55,45 +65,56 @@ class Alignment(NamedTuple):
 
 
 class Translator(InFolder):
-    """Vocabularies of both sides, and a network from one to the other.
+    """Translator: two vocabularies, and a network from source texts to target texts.
 
     Parameters
     ----------
-    source, target : Vocabulary
-        The target's has the newline, which begins and ends a translation. A symbol that a
-        vocabulary lacks is read as its unknown one.
+    source : Vocabulary
+        The vocabulary of the sources. A symbol that it lacks is read as its unknown symbol.
+    target : Vocabulary
+        The vocabulary of the targets, with the newline, which begins and ends a translation.
     network : Seq2Seq
-        From symbols of `source` to symbols of `target`.
-    words : bool
-        Symbols are words, with spaces between them; otherwise characters.
-    max_steps : int
-        A translation is cut off after so many symbols.
+        A network from symbols of `source` to symbols of `target`.
+    words : bool, default False
+        True: symbols are words, separated by spaces. False: symbols are characters.
+    max_steps : int, default 200
+        The largest number of symbols of a translation.
+
+    Attributes
+    ----------
+    source, target, network, words, max_steps
+        The arguments.
+
+    Raises
+    ------
+    ValueError
+        `target` has no newline, or the network has another number of symbols than a vocabulary.
 
     See Also
     --------
-    for_pairs : make a translator of the usual form for pairs of texts.
+    for_pairs : make a translator with the symbols of pairs of texts.
 
     Notes
     -----
-    Of unknown symbols the network knows only what it has seen of them: the unknown symbol, which is
-    ``<unk>`` among words and U+FFFD among characters, stands in its training where a symbol is too
-    rare for `for_pairs` (``min_count``), and otherwise nowhere.
+    The unknown symbol is ``<unk>`` for words and U+FFFD for characters. The network learns it from
+    symbols that occur less than `min_count` times in the pairs of `for_pairs`. With ``min_count=1``
+    it is not in the training data, so its learned vector keeps its initial value.
 
     Examples
     --------
+    >>> import crnn
     >>> numbers = ["one", "two", "three", "four", "five", "six"]
     >>> pairs = [(name, str(number)) for number, name in enumerate(numbers, 1)] * 8
-    >>> model = Translator.for_pairs(pairs, hidden_size=16, embedding=8, seed=0)
-    >>> history = model.train(
-    ...     pairs, epochs=20, batch_size=8, lr=0.02, validation_split=0, progress=False
-    ... )
+    >>> model = crnn.models.Translator.for_pairs(pairs, hidden_size=16, embedding=8, seed=0)
+    >>> options = {"epochs": 12, "batch_size": 8, "lr": 0.03, "validation_split": 0}
+    >>> history = model.train(pairs, **options, progress=False)
     >>> model.translate(["four", "two"])
     ['4', '2']
     >>> model.attention("four").weights.shape
     (1, 4)
     """
 
-    _kind = "translator"
+    _content = "translator"
     network: Seq2Seq
 
     def __init__(
@@ -112,8 +133,8 @@ class Translator(InFolder):
         expected, got = (len(source), len(target)), (network.source_symbols, network.target_symbols)
         if expected != got:
             raise ValueError(
-                f"network: expected one from {expected[0]} symbols to {expected[1]}, "
-                f"as the vocabularies have them, got one from {got[0]} to {got[1]}"
+                f"network: expected {expected[0]} source symbols and {expected[1]} target symbols, "
+                f"as in the vocabularies, got {got[0]} and {got[1]}"
             )
         self.source, self.target, self.network = source, target, network
         self.words, self.max_steps = bool(words), check_size("max_steps", max_steps)
@@ -139,42 +160,55 @@ class Translator(InFolder):
         Parameters
         ----------
         pairs : sequence of (source, target)
-            All that will be trained on or evaluated, of one line each. Translations are cut off at
-            twice the length of the longest target.
-        words : bool
+            The pairs for training and evaluation, texts without newlines. Twice the length of the
+            longest target is the largest length of a translation.
+        words : bool, default False
             As for the class.
-        min_count : int
-            Symbols that a side has less often are unknown.
-        cell : {"rnn", "lstm", "gru", "janet"}
-            The kind of recurrent layer.
-        hidden_size, layers : int
-            Units of a recurrent layer, and how many of them, one on top of the other, encoder and
-            decoder have each.
-        embedding : int
-            Length of the vectors that stand for symbols.
-        bidirectional : bool
-            The encoder's layers read the source in both directions; what they give is joined, and
-            with dot attention, which needs the decoder's width, added up.
-        attention : {"additive", "dot", "general"} or None
-            As for `Seq2Seq`.
+        min_count : int, default 1
+            Symbols that occur less often in the sources, or in the targets, are read as the unknown
+            symbol of that vocabulary.
+        cell : {"rnn", "lstm", "gru", "janet"}, default "gru"
+            The class of the recurrent layers.
+        hidden_size : int, default 128
+            H, the hidden units of each recurrent layer.
+        layers : int, default 1
+            The number of recurrent layers of the encoder, and of the decoder.
+        embedding : int, default 64
+            The size of the learned vector of a symbol.
+        bidirectional : bool, default True
+            True: the encoder's layers read the source in both directions. The two outputs are
+            concatenated; for dot attention, which needs the width of the decoder, they are added.
+        attention : {"additive", "dot", "general"} or None, default "additive"
+            The attention of the decoder, as for `crnn.Seq2Seq`. None: no attention.
         seed : int, optional
-            Of the initial weights; by default a fresh one.
+            The seed of the initial weights. None draws a fresh seed.
+
+        Returns
+        -------
+        Translator
+            A translator whose network is a `crnn.Seq2Seq`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No pairs, values that are not pairs of one-line strings, an unknown `cell` or
+            `attention`, or a size out of range.
         """
-        sources, targets = both_sides(pairs, words)
+        sources, targets = symbols_of_pairs(pairs, words)
         source = vocabulary_of(sources, words, min_count)
         target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
         count = check_size("layers", layers)
         seeds = layer_seeds(check_seed(seed), 2 * count + 1)
         merge = _merge(bidirectional, attention)
         width = 2 * hidden_size if merge == "concat" else hidden_size
-        looked_at = 0 if attention is None else width
+        context = 0 if attention is None else width
         encoder = recurrent_layers(cell, embedding, hidden_size, seeds[:count], between=width)
-        decoder = recurrent_layers(cell, embedding + looked_at, hidden_size, seeds[count:-1])
+        decoder = recurrent_layers(cell, embedding + context, hidden_size, seeds[count:-1])
         if merge is not None:
             encoder = [Bidirectional(layer, merge=merge) for layer in encoder]
         network = Seq2Seq(
-            in_sequence(encoder),
-            in_sequence(decoder),
+            stacked(encoder),
+            stacked(decoder),
             source_symbols=len(source),
             target_symbols=len(target),
             attention=attention,
@@ -198,40 +232,48 @@ class Translator(InFolder):
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> History:
-        """Train the network, with Adam and a one-cycle learning rate.
+        """Train the network with Adam and a one-cycle learning rate.
 
         Parameters
         ----------
         pairs : sequence of (source, target)
-        epochs : int
-            How often to go through the pairs.
-        batch_size : int
-            Pairs in an update, of similar length.
-        lr : float
-            The peak of the one-cycle schedule, see `crnn.callbacks.OneCycle`.
-        clip_norm : float
-            Largest norm of a gradient.
-        validation_split : float
-            Share of the pairs, drawn by the seed, that is only evaluated, after each epoch. 0 for
-            none.
-        seed : int
-            Decides the order of the pairs.
-        callbacks : sequence of Callback
-        progress : bool
-            Show progress: the loss, and the share of held-out pairs (of 1000 at most) that are
-            translated exactly right.
+            The pairs, texts without newlines.
+        epochs : int, default 15
+            The number of passes over the pairs.
+        batch_size : int, default 32
+            The pairs in an update; they are of similar length.
+        lr : float, default 3e-3
+            The largest learning rate, see `crnn.callbacks.OneCycle`.
+        clip_norm : float, default 1.0
+            The largest norm of the gradient; larger gradients are scaled down to it.
+        validation_split : float, default 0.1
+            The share of the pairs that is held out, at random, and evaluated after each epoch. 0:
+            nothing is held out.
+        seed : int, default 0
+            The seed of the held-out pairs and of the order of the others.
+        callbacks : sequence of Callback, default ()
+            Further callbacks, see `crnn.callbacks`.
+        progress : bool, default True
+            Show progress: the loss, and the share of held-out pairs (at most 1000 of them) whose
+            translation is exactly the target.
 
         Returns
         -------
         History
-            Losses in nats a symbol, the one that ends a target included.
+            The losses of each epoch in nats per symbol; the end of a target counts as a symbol.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Values that are not pairs of one-line strings, too few pairs, or an option outside of
+            its range. The parameters are unchanged.
         """
-        trained_on, out = held_apart(pairs, validation_split, seed)
+        train, held_out = held_apart(pairs, validation_split, seed)
         if progress:
-            exact = ExactMatch(self.evaluate, out)
+            exact = ExactMatch(self.evaluate, held_out)
             callbacks = [*callbacks, exact, TranslationProgress(exact)]
         options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
-        return self.trainer(trained_on, out, batch_size=batch_size, seed=seed, **options).run()
+        return self.trainer(train, held_out, batch_size=batch_size, seed=seed, **options).run()
 
     def trainer(
         self,
@@ -242,10 +284,27 @@ class Translator(InFolder):
         seed: int,
         **options: Unpack[RunOptions],
     ) -> Trainer:
-        """Return the run that `train` runs, on pairs and on held-out ones (or none)."""
+        """Return the run of `train`, before its first update, for pairs and held-out pairs.
+
+        Parameters
+        ----------
+        pairs : sequence of (source, target)
+            The pairs for training.
+        validation : sequence of (source, target)
+            The held-out pairs; it may be empty.
+        batch_size, seed
+            As for `train`.
+        epochs, lr, clip_norm, callbacks
+            As for `train`.
+
+        Returns
+        -------
+        Trainer
+            The run; its ``run()`` trains the network.
+        """
         data = self.batches(pairs, batch_size, seed)
-        rest = self.batches(validation, batch_size) if validation else None
-        return one_cycle(TeacherForcing(self.network), data, validation=rest, **options)
+        held_out = self.batches(validation, batch_size) if validation else None
+        return one_cycle(TeacherForcing(self.network), data, validation=held_out, **options)
 
     def batches(
         self, pairs: Sequence[Pair], batch_size: int = 32, seed: int | None = None
@@ -255,11 +314,18 @@ class Translator(InFolder):
         Parameters
         ----------
         pairs : sequence of (source, target)
-        batch_size : int
+            The pairs, texts without newlines.
+        batch_size : int, default 32
+            The pairs in a batch.
         seed : int, optional
-            Decides the order. None: the shortest first.
+            The seed of the order. None: the order of their lengths.
+
+        Returns
+        -------
+        PairBatches
+            The batches.
         """
-        sources, targets = both_sides(pairs, self.words)
+        sources, targets = symbols_of_pairs(pairs, self.words)
         return PairBatches(
             [self.source.encode(symbols) for symbols in sources],
             [self.target.encode(symbols) for symbols in targets],
@@ -270,7 +336,7 @@ class Translator(InFolder):
             seed=seed,
         )
 
-    # ------------------------------------------------------------------------------------- use
+    # ----------------------------------------------------------------------------- translating
 
     def translate(
         self,
@@ -285,17 +351,28 @@ class Translator(InFolder):
         Parameters
         ----------
         texts : sequence of str
-            Of one line each. An empty one, or one of nothing but spaces, stays empty.
-        beam : int
-            How many beginnings of a translation are pursued at a time; with 1 the likeliest symbol
-            is taken at each step.
-        length_penalty : float
-            With a beam: what the score is divided by is the length to this power; above 0 favours
+            The texts, without newlines. The translation of an empty text, or of spaces alone, is
+            empty.
+        beam : int, default 1
+            The number of partial translations that are kept at each step (beam search). 1: the most
+            likely symbol is taken at each step.
+        length_penalty : float, default 0.0
+            For a beam: scores are divided by the length to this power. A value above 0 favours
             longer translations.
-        batch_size : int
-            Texts that are translated side by side.
+        batch_size : int, default 64
+            The number of texts that are translated at a time. It does not change the result.
+
+        Returns
+        -------
+        list of str
+            The translation of each text, in the order of `texts`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Values that are not one-line strings, or an option outside of its range.
         """
-        rows = [symbols_of("texts", text, self.words) for text in several("texts", texts)]
+        rows = [symbols_of("texts", text, self.words) for text in list_of_texts("texts", texts)]
         order = sorted((n for n in range(len(rows)) if rows[n]), key=lambda n: len(rows[n]))
         translations = [""] * len(rows)
         batch_size = check_size("batch_size", batch_size)
@@ -323,20 +400,20 @@ class Translator(InFolder):
         return [row[row != self._end] for row in tokens]
 
     def attention(self, text: str, *, beam: int = 1, length_penalty: float = 0.0) -> Alignment:
-        """Return where the network looks while it translates a text.
+        """Return the attention weights of the translation of a text.
 
         Parameters
         ----------
         text : str
-            Not empty.
+            A text, without newlines and not empty.
         beam, length_penalty
-            As for `translate`, whose translation it is.
+            As for `translate`, which returns the same translation.
 
         Returns
         -------
         Alignment
-            The weights (T, S), with the symbols of both sides. `crnn.plotting.plot_attention` draws
-            them.
+            The weights (T, S), with the symbols of the text and of its translation.
+            `crnn.plotting.plot_attention` draws them.
 
         Raises
         ------
@@ -344,7 +421,7 @@ class Translator(InFolder):
             The network has no attention, or the text is empty.
         """
         if self.network.attention is None:
-            raise ValueError("attention: expected a translator that has some, got one without")
+            raise ValueError("attention: expected a network with attention, got one without")
         symbols = symbols_of("text", text, self.words)
         if not symbols:
             raise ValueError(f"text: expected a text with symbols, got {text!r}")
@@ -354,8 +431,8 @@ class Translator(InFolder):
         source = self.source.encode(symbols)[None]
         target_in = np.concatenate([[self._end], tokens[:-1]])[None]
         _, tape = self.network.forward(source, target_in, training=False)
-        written = [self.target.symbols[token] for token in tokens]
-        return Alignment(np.array(tape.attention[0]), symbols, written)
+        target = [self.target.symbols[token] for token in tokens]
+        return Alignment(np.array(tape.attention[0]), symbols, target)
 
     def evaluate(
         self,
@@ -365,23 +442,28 @@ class Translator(InFolder):
         length_penalty: float = 0.0,
         batch_size: int = 64,
     ) -> float:
-        """Return the share of pairs that are translated exactly right.
+        """Return the share of pairs whose translation is exactly the target.
 
         Parameters
         ----------
         pairs : sequence of (source, target)
-            At least one. Words are compared, not the spaces between them.
+            At least one pair. Spaces between words are not compared.
         beam, length_penalty, batch_size
             As for `translate`.
+
+        Returns
+        -------
+        float
+            The share, from 0 to 1.
         """
-        _, targets = both_sides(pairs, self.words)
+        _, targets = symbols_of_pairs(pairs, self.words)
         translations = self.translate(
             [source for source, _ in pairs],
             beam=beam,
             length_penalty=length_penalty,
             batch_size=batch_size,
         )
-        return share_right(targets, translations, self.words)
+        return exact_share(targets, translations, self.words)
 
     # ----------------------------------------------------------------------------------- files
 
@@ -396,20 +478,20 @@ class Translator(InFolder):
     @classmethod
     def _of_tree(cls, tree: Mapping[str, Any]) -> Self:
         source, target = saved_vocabulary(tree, "source"), saved_vocabulary(tree, "target")
-        (longest,) = archive.entries(tree, "max_length")
+        (max_steps,) = archive.entries(tree, "max_length")
         words = flag_of(tree, "words")
-        return cls(source, target, seq2seq_of(tree), words=words, max_steps=longest)
+        return cls(source, target, seq2seq_of(tree), words=words, max_steps=max_steps)
 
     def __repr__(self) -> str:
-        kind = "words" if self.words else "characters"
+        symbols = "words" if self.words else "characters"
         return (
-            f"<Translator of {kind}, {len(self.source)} to {len(self.target)} symbols, "
+            f"<Translator of {symbols}, {len(self.source)} to {len(self.target)} symbols, "
             f"by {self.network!r}>"
         )
 
 
 def _merge(bidirectional: bool, attention: AttentionScore | None) -> Merge | None:
-    """Say how the two directions of the encoder become one output, if there are two."""
+    """Return the merge of the encoder's two directions, None for one direction."""
     if not bidirectional:
         return None
-    return "sum" if attention == "dot" else "concat"  # dot compares it with the decoder's output
+    return "sum" if attention == "dot" else "concat"  # dot needs the decoder's width

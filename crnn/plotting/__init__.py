@@ -1,25 +1,27 @@
-"""Pictures of training and of what goes on inside a layer.
+"""Plots of training runs, gates, gradients, attention weights and predictions.
 
 =================================  =================================================================
-training                           `loss_curve`, `recorded`, `singular_values`, `loss_surface`
-a text                             `gates_over_text`, `unit_over_text`
-where a decoder looks              `plot_attention`
-what gradients become in time      `gradient_against_distance`, `norms_by_step`
-how often gates are saturated      `saturation`
-what an output looked at           `saliency`, `influence`
-how a model is made                `unfolded`
-a series and what was predicted    `series`
+Training run                       `loss_curve`, `recorded`, `singular_values`, `loss_surface`
+Gates and states over a text       `gates_over_text`, `unit_over_text`
+Attention weights of a decoder     `plot_attention`
+Gradient norms over time           `gradient_against_distance`, `norms_by_step`
+Saturation of gates                `saturation`
+Dependence of y on the input       `saliency`, `influence`
+Structure of a model               `unfolded`
+Time series and its prediction     `series`
 =================================  =================================================================
 
-Each function draws into the axes that it is given, or into a new figure as wide as a notebook, and
-returns the axes. ``save_loss_curve`` and ``save_attention`` draw into files.
+Each function draws into the matplotlib axes in its argument `ax`, or into a new figure of the width
+of a notebook, and returns the axes. `save_loss_curve` and `save_attention` write image files.
 
-matplotlib is imported when a picture is drawn; it comes with ``pip install "crnn[plot]"``. Colours
-are told apart by the colour-blind and in greyscale: lines differ in form too (the colours are those
-of Okabe and Ito, 2008), and the map for values, cividis, grows lighter throughout.
+matplotlib is imported when the first plot is drawn; ``pip install "crnn[plot]"`` installs it. The
+plots are legible for colour-blind readers and in greyscale: lines differ in colour (the palette of
+Okabe and Ito, "Color universal design", 2008) and in line style, and the lightness of the colour
+map for values, cividis, increases from the smallest to the largest value.
 """
 
 from crnn.plotting.attention import plot_attention, save_attention
+from crnn.plotting.confusion import confusion_matrix
 from crnn.plotting.flow import gradient_against_distance, norms_by_step
 from crnn.plotting.gates import saturation
 from crnn.plotting.graph import unfolded
@@ -30,6 +32,7 @@ from crnn.plotting.text import gates_over_text, unit_over_text
 from crnn.plotting.training import loss_curve, recorded, save_loss_curve, singular_values
 
 __all__ = [
+    "confusion_matrix",
     "gates_over_text",
     "gradient_against_distance",
     "influence",

@@ -1,4 +1,4 @@
-"""What pictures are made of: types, and checks of arguments."""
+"""Types and checks of the arguments of plots."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def curves_of(name: str, value: Any, expected: str) -> Mapping[Any, Any]:
-    """Return an argument that must be a mapping of names to something, at least one."""
+    """Return a mapping of names to the `expected` values, or raise; it must not be empty."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{name}: expected a mapping of names to {expected}, got {value!r:.100}")
     if not value:
@@ -21,7 +21,7 @@ def curves_of(name: str, value: Any, expected: str) -> Mapping[Any, Any]:
 
 
 def pair_of(name: str, value: Any, expected: str) -> tuple[Any, Any]:
-    """Return an argument that must be a pair of arrays: `expected` are their names and shapes."""
+    """Return both items of a pair, or raise; `expected` is the text for the message."""
     if not isinstance(value, tuple | list | np.ndarray) or len(value) != 2:
         raise ValueError(f"{name}: expected a pair {expected}, got {value!r:.100}")
     return value[0], value[1]
@@ -30,25 +30,30 @@ def pair_of(name: str, value: Any, expected: str) -> tuple[Any, Any]:
 def numbers(
     name: str, value: ArrayLike, shapes: Sequence[int], expected: str, *, finite: bool = False
 ) -> Floats:
-    """Return an argument as an array.
+    """Return an argument as an array of float64.
 
     Parameters
     ----------
     name : str
-        Of the argument.
-    value
-        What was given.
+        Name of the argument, for the message.
+    value : array_like
+        Value of the argument.
     shapes : sequence of int
-        The numbers of axes it may have.
+        Numbers of axes that are allowed.
     expected : str
-        What an error says was expected.
-    finite : bool
+        Text for the message, after "expected".
+    finite : bool, default False
         Whether all numbers must be finite.
+
+    Returns
+    -------
+    array of float64
 
     Raises
     ------
     ValueError
-        If it is no array of numbers, is empty, or has another number of axes.
+        If `value` is no array of numbers, is empty, has another number of axes, or is not finite
+        where `finite` is True.
     """
     try:
         array = np.asarray(value, np.float64)
@@ -64,7 +69,7 @@ def numbers(
     return array
 
 
-def check_same_shape(name: str, words: str, first: Floats, second: Floats) -> None:
-    """Raise ValueError unless the two arrays of a pair have one shape."""
+def check_same_shape(name: str, expected: str, first: Floats, second: Floats) -> None:
+    """Raise ValueError unless both arrays of a pair have the same shape."""
     if first.shape != second.shape:
-        raise ValueError(f"{name}: expected {words}, got {first.shape} and {second.shape}")
+        raise ValueError(f"{name}: expected {expected}, got {first.shape} and {second.shape}")

@@ -1,4 +1,4 @@
-"""What pictures share: colours, forms of lines, and axes to draw into."""
+"""Colours, line styles, axes and legends that all plots share."""
 
 import os
 from collections.abc import Callable
@@ -13,39 +13,39 @@ from crnn.storage.files import check_target
 if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
-MISSING = 'pictures need matplotlib: pip install "crnn[plot]"'
-WIDTH = 7.5  # inches: what a notebook shows without making it smaller
-MAP = "cividis"  # for values: the larger the lighter, for the colour-blind as well
+MISSING = 'plots require matplotlib: pip install "crnn[plot]"'
+WIDTH = 7.5  # inches: the largest width that a notebook shows unscaled
+MAP = "cividis"  # colour map for values: larger is lighter, also for colour-blind readers
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 YELLOW, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
-DARK, PALE = "#222222", "#8A8A8A"  # for what is true, and for what only helps
+DARK, PALE = "#222222", "#8A8A8A"  # for true values, and for auxiliary lines
 
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK)
-_FORMS: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-_FEW = 12  # points of a line that get a marker each
+_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_FEW = 12  # a line with at most this many points gets a marker at each
 _SHOWN = {"\t": "⇥", "\n": "↵", " ": "␣"}
 
 
 class Look(NamedTuple):
-    """How a line is told apart from others."""
+    """Colour and line style of a line."""
 
     color: str
     linestyle: Any
 
 
 def look(i: int) -> Look:
-    """Return the look of line i; 42 lines have each their own."""
-    return Look(_COLOURS[i % len(_COLOURS)], _FORMS[i % len(_FORMS)])
+    """Return colour and style of line i; the first 42 lines all differ."""
+    return Look(_COLOURS[i % len(_COLOURS)], _STYLES[i % len(_STYLES)])
 
 
 def styled(i: int, drawn: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return how line i is drawn, of whose points (N,) some are not.
+    """Return the keyword arguments of ``axes.plot`` for line i.
 
-    Points get a marker where they are few; of many, those that have no neighbour, which no line
-    would show.
+    `drawn` (N,) is True for the points that are drawn. A line of few points gets a marker at each
+    point. A longer line gets one at each isolated point, which would be invisible otherwise.
     """
-    beside = np.pad(drawn, 1)
-    marked = drawn if drawn.sum() <= _FEW else drawn & ~beside[:-2] & ~beside[2:]
+    padded = np.pad(drawn, 1)
+    marked = drawn if drawn.sum() <= _FEW else drawn & ~padded[:-2] & ~padded[2:]
     style = look(i)._asdict() | {"linewidth": 1.8}
     if marked.any():
         style |= {"marker": "o", "markersize": 4, "markevery": np.flatnonzero(marked)}
@@ -53,14 +53,14 @@ def styled(i: int, drawn: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def visible(symbol: str) -> str:
-    """Return a symbol that can be seen in place of one that cannot."""
+    """Return a symbol, or a visible replacement for white space and unprintable characters."""
     if symbol in _SHOWN:
         return _SHOWN[symbol]
     return symbol if symbol.isprintable() else "·"
 
 
 def axes_of(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
-    """Return the axes given, or those of a new figure of this size in inches."""
+    """Return `ax`, or for None the axes of a new figure of this size in inches."""
     if ax is not None:
         return ax
     try:
@@ -73,7 +73,7 @@ def axes_of(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
 def save(
     path: str | os.PathLike[str], size: tuple[float, float], draw: "Callable[[Axes], object]"
 ) -> None:
-    """Let `draw` draw into an image file, without a window on any screen."""
+    """Write the plot that `draw` draws to an image file; no window is opened."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -81,29 +81,29 @@ def save(
     check_target(path)
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
-    ending = os.path.splitext(path)[1].removeprefix(".") or "png"
-    figure.savefig(path, dpi=150, format=ending)  # which else appends an ending to the path
+    suffix = os.path.splitext(path)[1].removeprefix(".") or "png"
+    figure.savefig(path, dpi=150, format=suffix)  # without format, savefig would append a suffix
 
 
 def tidy(axes: "Axes", xlabel: str, ylabel: str, *, whole: bool = True) -> None:
-    """Name the axes, take away what says nothing, and let faint lines help to read values.
+    """Label the axes, remove the top and right spines, and add a faint horizontal grid.
 
-    With `whole`, all ticks of the x axis stand at integers.
+    With `whole`, the ticks of the x axis are integers.
     """
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if whole:
         axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(False)  # whatever the user's style says
+    axes.grid(False)  # overrides the user's matplotlib style
     axes.grid(axis="y", alpha=0.3, linestyle="-")
     axes.set_axisbelow(True)
 
 
 def legend_on_top(axes: "Axes") -> None:
-    """Add a legend at the upper end of the axes, and make room so that it covers no line."""
+    """Add a legend at the top of the axes, and extend the y axis so that it covers no line."""
     legend = _fitting_legend(axes, loc="upper left", borderaxespad=0.2)
     share = min(legend.get_window_extent().height / axes.bbox.height + 0.03, 0.6)
-    scale = axes.yaxis.get_transform()  # the axis may be logarithmic
+    scale = axes.yaxis.get_transform()  # linear or logarithmic
     low, high = scale.transform(axes.get_ylim())
     top = high + (high - low) * share / (1 - share)
     with np.errstate(over="ignore"):
@@ -113,7 +113,7 @@ def legend_on_top(axes: "Axes") -> None:
 
 
 def legend_below(axes: "Axes") -> None:
-    """Add a legend under the label of the x axis, where no line and no title can be."""
+    """Add a legend below the label of the x axis, outside of the axes."""
     from matplotlib.transforms import ScaledTranslation
 
     size = float(axes.xaxis.label.get_fontsize()) / 72  # inches
@@ -123,7 +123,7 @@ def legend_below(axes: "Axes") -> None:
 
 
 def _fitting_legend(axes: "Axes", **where: Any) -> "Legend":
-    """Return a legend with as many columns as there is room for."""
+    """Add a legend with as many columns as fit into the axes, and return it."""
     where |= {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
     entries = len(axes.get_legend_handles_labels()[1])
     for size in ("medium", "small", "x-small"):

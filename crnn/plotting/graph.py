@@ -1,4 +1,4 @@
-"""A model unfolded in time."""
+"""Diagram of a model, unfolded in time."""
 
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -8,42 +8,43 @@ from crnn.layers.base.protocol import LayerLike
 from crnn.plotting.axes import BLUE, DARK, ORANGE, PALE, WIDTH, axes_of
 from crnn.plotting.rows import Row, Rows, rows_of
 
-# inches, in a picture of its natural size
-_BOX = 0.34  # height
-_JOIN = 0.2  # height of what joins two ways
-_GAP = 0.46  # between rows, for an arrow and the shape of what it carries
-_JOIN_GAP = 0.28  # the same below what joins, and between two directions
-_ENDS = 0.34  # below and above, for the names of what comes and goes
-_LINE = 0.135  # of small text
-_LETTER = 0.053  # of small text
-_START = 0.2  # of the arrows by which the first state comes and the last one leaves
-_BESIDE = 0.05  # between a box and a way that passes it by
-_COLUMN = (0.78, 1.2)  # the least and the largest width
-# of a column
-_SIDE = 0.22  # how far two directions stand from its middle
+# Inches, in a plot of its natural size.
+_BOX = 0.34  # height of a box
+_JOIN = 0.2  # height of the box of a merge
+_GAP = 0.46  # between rows: an arrow with a shape beside it
+_JOIN_GAP = 0.28  # below a merge, and between two directions
+_ENDS = 0.34  # below and above the rows: names of inputs and outputs
+_LINE = 0.135  # height of a line of small text
+_LETTER = 0.053  # width of a letter of small text
+_START = 0.2  # length of the arrows of the initial and the final state
+_BESIDE = 0.05  # between a box and the skip connection beside it
+_COLUMN = (0.78, 1.2)  # smallest and largest width of a column
+
+# Fractions of the width of a column.
+_SIDE = 0.22  # distance of the two directions from the centre
 _RECURRENT, _DIRECTION, _WIDEST = 0.6, 0.4, 0.84  # widths of boxes
 
-_FIRST, _SMALL = 9, 7.5  # points
+_FIRST, _SMALL = 9, 7.5  # font sizes in points
 _FILLS = {"recurrent": "#DCEBF7", "layer": "#F4F4F4", "pool": "#FFF3D6", "join": "white"}
 
 
 def unfolded(model: LayerLike, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
-    """Draw what a model computes, unfolded in time.
+    """Draw the computation of a model, unfolded in time.
 
-    There is a column for each of the first steps and one for the last, T, and a row for each layer,
-    from the input x at the bottom to the output y. Upwards goes what a layer gives to the next one,
-    with its shape at one step; sideways go the states. Parameters stand beside their layer once:
-    they are the same at every step.
+    The plot has one column for each of the first steps and one for the last step T, and one row per
+    layer, from the input x at the bottom to the output y at the top. Arrows upwards are outputs of
+    a layer, with their shape at one step; arrows sideways are states. The parameters are written
+    once beside their layer, because all steps share them.
 
     Parameters
     ----------
     model : layer
-        One of crnn's, in any composition, or any that speaks their protocol, which is a plain box.
-    steps : int
-        How many of the first steps are drawn.
+        Any layer or composition of crnn. A layer of another class is drawn as a plain box.
+    steps : int, default 4
+        Number of first steps to draw, at least 1.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure of the right size. In axes smaller than that the
-        letters are smaller, too.
+        Axes to draw into; by default those of a new figure whose size depends on the model. In
+        smaller axes the text is smaller.
 
     Returns
     -------
@@ -54,36 +55,47 @@ def unfolded(model: LayerLike, steps: int = 4, ax: "Axes | None" = None) -> "Axe
     TypeError
         If `model` is no layer.
     ValueError
-        If it reads more than one sequence, as a Seq2Seq does, or `steps` is less than 1.
+        If `model` reads more than one sequence, as `crnn.Seq2Seq` does, or `steps` is below 1.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.GRU(2, 8, seed=0), crnn.Dense(8, 3, seed=1)])
+    >>> ax = crnn.plotting.unfolded(model, steps=2)
+    >>> texts = [text.get_text() for text in ax.texts]
+    >>> "0: GRU" in texts, "1: Dense" in texts
+    (True, True)
     """
-    made_of = rows_of(model)
+    unfolding = rows_of(model)
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
-    plan = _Plan(made_of, steps)
+    plan = _Plan(unfolding, steps)
     axes = axes_of(ax, (plan.width, plan.height))
-    sheet = _Sheet(axes, plan, own=ax is None)
-    for i, row in enumerate(made_of.rows):
+    sheet = _Sheet(axes, plan, new_figure=ax is None)
+    for i, row in enumerate(unfolding.rows):
         _draw_label(sheet, plan, i, row)
         _draw_row(sheet, plan, i, row)
         if row.states:
             _draw_states(sheet, plan, i, row)
-    _draw_ends(sheet, plan, made_of)
-    _draw_shapes(sheet, plan, made_of)
+    _draw_ends(sheet, plan, unfolding)
+    _draw_shapes(sheet, plan, unfolding)
     return axes
 
 
 class _Plan:
-    """Where everything stands, in inches."""
+    """Layout: positions and sizes in inches, from the lower left corner."""
 
-    def __init__(self, made_of: Rows, steps: int) -> None:
-        self.rows = made_of.rows
+    def __init__(self, unfolding: Rows, steps: int) -> None:
+        self.rows = unfolding.rows
         self.steps = steps
-        names = [words for row in self.rows for words in _state_names(row)]
+        names = [name for row in self.rows for name in _state_names(row)]
         beside = (_START + max(map(_width, names)) + 0.1) if names else 0.0
-        ways = sum(row.joins is not None and row.joins >= 0 for row in self.rows)
-        reach = ways * _BESIDE  # of boxes and ways past them, from the middle of a column
+        skips = sum(row.joins is not None and row.joins >= 0 for row in self.rows)
+        reach = skips * _BESIDE  # of boxes and skip connections, from the centre of a column
         labels = max(_label_width(row) for row in self.rows)
-        right = max(beside, 0.3)  # for shapes, too
+        right = max(beside, 0.3)  # shapes need 0.3
         space = WIDTH - labels - 2 * reach - beside - right - 0.1
         least, largest = _COLUMN
         self.column = min(max(space / (steps + 0.6 + _WIDEST), least), largest)
@@ -97,7 +109,7 @@ class _Plan:
         self.height = self.middles[-1] + self.half(len(self.rows) - 1) + _GAP + _ENDS
 
     def _middles(self) -> list[float]:
-        """The heights of the rows' middles, with room for the labels beside them."""
+        """Return the centre y of each row, such that neither boxes nor labels overlap."""
         middles: list[float] = []
         top = label_top = 0.0
         for i, row in enumerate(self.rows):
@@ -111,21 +123,24 @@ class _Plan:
         return middles
 
     def half(self, i: int) -> float:
-        """Half the height of the boxes of a row."""
+        """Return half the height of the boxes of row i."""
         return (_JOIN if self.rows[i].joins is not None else _BOX) / 2
 
     def bottom(self, i: int) -> float:
+        """Return y of the lower edge of row i."""
         return self.middles[i] - self.half(i)
 
     def top(self, i: int) -> float:
+        """Return y of the upper edge of row i."""
         return self.middles[i] + self.half(i)
 
     def columns(self, row: Row) -> list[float]:
-        """The middles of the columns in which a row has boxes."""
+        """Return the centre x of each column in which a row has a box."""
         return [*self.centers, self.last] if row.time else [self.last]
 
     def box_width(self, row: Row) -> float:
-        if row.joins == -1:  # both ways come from below
+        """Return the width of the boxes of a row."""
+        if row.joins == -1:  # a merge of both directions is as wide as these
             return 2 * _SIDE * self.column + 0.14
         if row.joins is not None:
             return _JOIN
@@ -135,43 +150,45 @@ class _Plan:
         return min(max(_RECURRENT * self.column, needed), _WIDEST * self.column)
 
     def place(self, row: Row, column: float) -> float:
-        """The middle of a row's box in a column."""
+        """Return the centre x of the box of a row in a column."""
         return column + row.side * _SIDE * self.column
 
     def source(self, i: int) -> float:
-        """The height at which begins what a row reads."""
+        """Return y where the input arrows of row i begin."""
         if self.rows[i].side > 0:
             return self.source(i - 1)
         return self.top(i - 1) if i else _ENDS
 
     def turn(self, i: int) -> float:
-        """The height at which the ways to two directions part."""
+        """Return y where the arrows to the two directions branch."""
         return self.bottom(i - 1 if self.rows[i].side > 0 else i) - 0.14
 
     def bypass(self, i: int) -> float:
-        """How far to the left a way passes by the rows that row i joins."""
-        between = self.rows[self.rows[i].joins : i]
-        half = max(abs(self.place(row, 0)) + self.box_width(row) / 2 for row in between)
-        inside = sum(row.joins is not None and row.joins >= 0 for row in between)
-        return half + _BESIDE * (1 + inside)
+        """Return the distance of the skip connection into row i from the centre of a column."""
+        skipped = self.rows[self.rows[i].joins : i]
+        half = max(abs(self.place(row, 0)) + self.box_width(row) / 2 for row in skipped)
+        nested = sum(row.joins is not None and row.joins >= 0 for row in skipped)
+        return half + _BESIDE * (1 + nested)
 
 
 class _Sheet:
-    """Axes in inches of the plan, and how much larger or smaller than these they are."""
+    """Axes in the inches of the plan, with the scale of text and lines."""
 
-    def __init__(self, axes: "Axes", plan: _Plan, own: bool) -> None:
+    def __init__(self, axes: "Axes", plan: _Plan, new_figure: bool) -> None:
         self.axes = axes
         axes.set_axis_off()
         axes.set(aspect="equal", xlim=(0, plan.width), ylim=(0, plan.height))
         box, dpi = axes.bbox, axes.figure.dpi
         natural = min(box.width / dpi / plan.width, box.height / dpi / plan.height)
-        self.scale = 1.0 if own else natural
+        self.scale = 1.0 if new_figure else natural
 
-    def text(self, x: float, y: float, words: str, size: float = _SMALL, **how: Any) -> None:
-        given: dict[str, Any] = {"ha": "center", "va": "center", "color": DARK, "zorder": 4} | how
-        self.axes.text(x, y, words, fontsize=size * self.scale, **given)
+    def text(self, x: float, y: float, words: str, size: float = _SMALL, **style: Any) -> None:
+        """Write a text, by default centred at (x, y)."""
+        defaults: dict[str, Any] = {"ha": "center", "va": "center", "color": DARK, "zorder": 4}
+        self.axes.text(x, y, words, fontsize=size * self.scale, **defaults | style)
 
     def line(self, *points: tuple[float, float], color: str = DARK, style: Any = "-") -> None:
+        """Draw a line through points."""
         xs, ys = zip(*points, strict=True)
         self.axes.plot(xs, ys, color=color, linestyle=style, linewidth=self.scale, zorder=1)
 
@@ -183,6 +200,7 @@ class _Sheet:
         self.axes.annotate("", points[-1], points[-2], arrowprops=head, zorder=2)
 
     def box(self, x: float, y: float, width: float, height: float, fill: str, name: str) -> None:
+        """Draw a box with its centre at (x, y) and a name inside."""
         from matplotlib.patches import FancyBboxPatch
 
         corner = min(0.05, height / 4)
@@ -192,12 +210,12 @@ class _Sheet:
         shape = f"round,pad={corner}"
         self.axes.add_patch(FancyBboxPatch(begin, *inner, boxstyle=shape, **look, zorder=3))
         size = min(8.0, 72 * width / (0.8 * len(name)))
-        if size >= 5.5:  # else the title beside the row must do
+        if size >= 5.5:  # a smaller name would be illegible; the title beside the row has it
             self.text(x, y, name, size)
 
 
 def _draw_label(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
-    """Write beside a row what it is, and its parameters."""
+    """Write the title and the parameters of a row beside it."""
     height = _LINE * len(row.notes)
     middle = plan.middles[i]
     sheet.text(0.05, middle + height / 2, row.title, _FIRST, ha="left", weight="bold")
@@ -208,8 +226,8 @@ def _draw_label(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
 
 def _draw_row(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
     """Draw the boxes of a row, and the arrows into them."""
-    kinds = {"join": row.joins is not None, "pool": row.pools, "recurrent": row.states}
-    fill = _FILLS[next((kind for kind, is_it in kinds.items() if is_it), "layer")]
+    checks = {"join": row.joins is not None, "pool": row.pools, "recurrent": row.states}
+    fill = _FILLS[next((name for name, holds in checks.items() if holds), "layer")]
     box = plan.middles[i], plan.box_width(row), 2 * plan.half(i), fill, row.name
     columns = plan.columns(row)
     if row.pools not in ("", "last"):  # one box that reads all steps
@@ -226,7 +244,7 @@ def _draw_row(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
 
 
 def _draw_input(sheet: _Sheet, plan: _Plan, i: int, row: Row, x: float) -> None:
-    """Draw the arrow from what a box in column x reads; two into one that joins."""
+    """Draw the arrow into the box in column x; a merge has two."""
     source, bottom = plan.source(i), plan.bottom(i)
     if row.joins == -1:
         for below in (i - 2, i - 1):
@@ -245,7 +263,7 @@ def _draw_input(sheet: _Sheet, plan: _Plan, i: int, row: Row, x: float) -> None:
 
 
 def _draw_states(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
-    """Draw what goes from step to step."""
+    """Draw the states that a row passes from step to step."""
     y, half = plan.middles[i], plan.box_width(row) / 2
     color, style = (ORANGE, (0, (4, 1.5))) if row.backwards else (BLUE, "-")
     places = [plan.place(row, x) for x in plan.centers]
@@ -253,13 +271,17 @@ def _draw_states(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
     boxes = [(place - half, place + half) for place in (*places, last)]
     begin, end = plan.centers[0] - plan.reach - _START, plan.last + plan.reach + _START
     stops = [(begin, begin), *boxes[:-1], (dots - 0.1, dots + 0.1), boxes[-1], (end, end)]
-    for here, there in pairwise(stops):
-        way = (here[1], y), (there[0], y)
-        sheet.arrow(*(reversed(way) if row.backwards else way), color=color, style=style)
+    for left, right in pairwise(stops):
+        ends = (left[1], y), (right[0], y)
+        sheet.arrow(*(reversed(ends) if row.backwards else ends), color=color, style=style)
     sheet.text(dots, y, "⋯", _FIRST)
-    around = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}  # a way may pass behind
+    around = {
+        "facecolor": "white",
+        "edgecolor": "none",
+        "pad": 0.3,
+    }  # a skip connection may pass behind
     for x, after in pairwise(places):
-        # of two directions each has the other's arrows in half of the space
+        # The arrows into the other direction cross one half of the space between two boxes.
         free = (x + after) / 2 - row.side * 0.12 * plan.column
         names = ", ".join(row.states)
         sheet.text(free, y + 0.035, names, 7, va="bottom", color=color, bbox=around)
@@ -268,9 +290,9 @@ def _draw_states(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
     sheet.text(end + 0.04, y, final, 8, ha="left", color=color)
 
 
-def _draw_ends(sheet: _Sheet, plan: _Plan, made_of: Rows) -> None:
-    """Draw what comes in at the bottom and what goes out at the top."""
-    last = made_of.rows[-1]
+def _draw_ends(sheet: _Sheet, plan: _Plan, unfolding: Rows) -> None:
+    """Draw the inputs at the bottom and the outputs at the top."""
+    last = unfolding.rows[-1]
     _draw_names(sheet, plan, "x", _ENDS / 2, True)
     _draw_names(sheet, plan, "y", plan.height - _ENDS / 2, last.time)
     top = plan.top(len(plan.rows) - 1)
@@ -279,7 +301,7 @@ def _draw_ends(sheet: _Sheet, plan: _Plan, made_of: Rows) -> None:
 
 
 def _draw_names(sheet: _Sheet, plan: _Plan, name: str, y: float, time: bool) -> None:
-    """Write the names of what the columns read or give."""
+    """Write the names of the inputs or outputs of all columns."""
     if not time:
         sheet.text(plan.last, y, f"${name}$", 11)
         return
@@ -289,26 +311,26 @@ def _draw_names(sheet: _Sheet, plan: _Plan, name: str, y: float, time: bool) -> 
     sheet.text(plan.last, y, f"${name}_T$", 11)
 
 
-def _draw_shapes(sheet: _Sheet, plan: _Plan, made_of: Rows) -> None:
-    """Write once, beside the first arrow of a row, the shape of what goes up there."""
-    sheet.text(plan.centers[0] + 0.05, _ENDS + 0.15, made_of.reads, 7, ha="left")
+def _draw_shapes(sheet: _Sheet, plan: _Plan, unfolding: Rows) -> None:
+    """Write the shape of the output of each row beside its first arrow upwards."""
+    sheet.text(plan.centers[0] + 0.05, _ENDS + 0.15, unfolding.reads, 7, ha="left")
     for i, (row, after) in enumerate(zip_longest(plan.rows, plan.rows[1:])):
         arrows = plan.columns(after if after is not None and after.pools == "last" else row)
-        if not row.side:  # of two directions what both give together
+        if not row.side:  # the merge above has the shape of both directions
             sheet.text(arrows[0] + 0.05, plan.top(i) + 0.15, row.gives, 7, ha="left")
 
 
 def _state_names(row: Row) -> tuple[str, ...]:
-    """The names of the states at both ends of a row, of the left one first."""
+    """Return the names of the states at the left and at the right end of a row."""
     ends = () if not row.states else ("1", "T+1") if row.backwards else ("0", "T")
     return tuple(", ".join(f"${name}_{{{step}}}$" for name in row.states) for step in ends)
 
 
 def _width(names: str) -> float:
-    """The width of names of states, which are mathematics."""
+    """Return the width of names of states, which are set as mathematics."""
     return 0.07 * len(names.translate(str.maketrans("", "", "${}_ ")))
 
 
 def _label_width(row: Row) -> float:
-    """The width of what stands beside a row."""
+    """Return the width of the title and the parameters of a row."""
     return max([0.077 * len(row.title), *(_LETTER * len(note) for note in row.notes)])

@@ -1,4 +1,4 @@
-"""What an output depends on: which inputs reach it, and which moved it."""
+"""Plots of the dependence of outputs on inputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,26 +23,28 @@ from crnn.plotting.axes import (
 from crnn.plotting.text import gates_over_text, places
 
 _EXPLAINED = "step whose output is explained"
-_COLUMNS = 50  # characters in a row, at most
-_FEWEST = 20
-_LOW = 2.2  # inches: axes beside which a scale has no room
-_ROOM = 0.17  # inches that a word takes which is written upright
+_COLUMNS = 50  # largest number of characters in a line
+_FEWEST = 20  # smallest number
+_LOW = 2.2  # inches: lower axes get their colour bar at the top
+_ROOM = 0.17  # inches: width of a word that is rotated by 90 degrees
 
 
 def influence(
     matrix: ArrayLike, ax: "Axes | None" = None, *, label: str = "largest change of y"
 ) -> "Axes":
-    """Draw how strongly each input step reaches each output step, on a logarithmic scale.
+    """Draw the influence of each input step on each output step as a matrix of colours.
+
+    The scale of the colours is logarithmic. Entries that are 0 are hatched.
 
     Parameters
     ----------
-    matrix : array (T_out, T_in)
-        A row for each step of the output, a column for each one of the input: not negative, and 0
-        where nothing at all arrives, which is hatched.
+    matrix : array_like (T_out, T_in)
+        Influence of input step t on output step s in ``matrix[s, t]``: at least 0; exactly 0 if the
+        output does not depend on the input.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure of the right size.
-    label : str
-        What the numbers are, written beside the scale of colours.
+        Axes to draw into; by default those of a new figure whose height depends on T_out / T_in.
+    label : str, default "largest change of y"
+        Label of the colour bar: the meaning of the values.
 
     Returns
     -------
@@ -51,11 +53,26 @@ def influence(
     Raises
     ------
     ValueError
-        If it is no matrix, or has negative numbers or some that are not finite.
+        If `matrix` is no matrix of numbers, is empty, or has an entry that is negative or not
+        finite.
+    ImportError
+        If matplotlib is not installed.
+
+    See Also
+    --------
+    crnn.diagnostics.receptive_field : Measures the influence of the input steps.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> ax = crnn.plotting.influence([[1.0, 0.0], [0.5, 1.0]])  # output step 0 ignores input step 1
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('input step', 'output step')
     """
-    grid = numbers("matrix", matrix, (2,), "numbers (T_out, T_in), 0 or more", finite=True)
-    if wrong := int((grid < 0).sum()):
-        raise ValueError(f"matrix: expected numbers (T_out, T_in), 0 or more, got {wrong} below 0")
+    expected = "numbers (T_out, T_in) of at least 0"
+    grid = numbers("matrix", matrix, (2,), expected, finite=True)
+    if negative := int((grid < 0).sum()):
+        raise ValueError(f"matrix: expected {expected}, got {negative} below 0")
     T_out, T_in = grid.shape
     axes = axes_of(ax, (WIDTH, float(np.clip(WIDTH * 0.8 * T_out / T_in, 1.8, 6.0))))
     if grid.any():
@@ -73,7 +90,7 @@ def influence(
 
 
 def _heat(axes: "Axes", grid: Floats, label: str) -> None:
-    """Draw what is above 0, and its scale."""
+    """Draw the entries above 0, and the colour bar."""
     from matplotlib.colors import LogNorm
 
     T_out, T_in = grid.shape
@@ -91,7 +108,7 @@ def _heat(axes: "Axes", grid: Floats, label: str) -> None:
 
 
 def _hatch(axes: "Axes") -> None:
-    """Hatch the ground, which shows where nothing is drawn."""
+    """Hatch the background, which is visible where an entry is 0."""
     from matplotlib.patches import Rectangle
 
     place: dict[str, Any] = {"transform": axes.transAxes, "zorder": 1}
@@ -111,19 +128,20 @@ def saliency(
     symbols: Sequence[str] | None = None,
     at: int | None = None,
 ) -> "Axes":
-    """Draw how strongly each input step moves an output: over the text that was read, or as bars.
+    """Draw the saliency of each input step: as colours of the text that was read, or as bars.
 
     Parameters
     ----------
-    values : array (T,)
-        Not negative, or signed.
+    values : array_like (T,)
+        Saliency of the input steps. Negative values get another colour than positive ones.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure of the right size.
-    symbols : T strings or a text of T characters, optional
-        What was read. Characters stand on the colours of their values; words stand under bars, as
-        many of them as there is room for, those of the largest values first.
+        Axes to draw into; by default those of a new figure whose size depends on `symbols`.
+    symbols : str of T characters or sequence of T str, optional
+        Symbols that were read. If each is one character, the background of each character has the
+        colour of its value. Otherwise the plot has bars with the symbols as labels; where not all
+        labels fit, those of the largest magnitudes are written. None: bars without labels.
     at : int, optional
-        The step, from 0, whose output is explained: it is marked.
+        Step, from 0 to T - 1, whose output the saliency explains. It is marked.
 
     Returns
     -------
@@ -132,12 +150,26 @@ def saliency(
     Raises
     ------
     ValueError
-        If shapes do not fit, a number is not finite, or there is no such step.
+        If `values` is not an array (T,) of finite numbers, the number of symbols is not T, or `at`
+        is not between 0 and T - 1.
+    ImportError
+        If matplotlib is not installed.
+
+    See Also
+    --------
+    crnn.diagnostics.input_saliency : Computes the saliency of a model.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> ax = crnn.plotting.saliency([0.1, 0.7, 0.3], symbols="cat", at=2)
+    >>> [text.get_text() for text in ax.texts]
+    ['c', 'a', 't']
     """
-    array = numbers("values", values, (1,), "one for each step (T,)", finite=True)
+    array = numbers("values", values, (1,), "one number per step (T,)", finite=True)
     T = len(array)
     if symbols is not None and len(symbols) != T:
-        raise ValueError(f"symbols: expected one for each of the {T} values, got {len(symbols)}")
+        raise ValueError(f"symbols: expected {T} symbols, one per value, got {len(symbols)}")
     if at is not None and not 0 <= at < T:
         raise ValueError(f"at: expected a step from 0 to T - 1 = {T - 1}, got {at}")
     shown = None if symbols is None else [*map(str, symbols)]
@@ -150,7 +182,7 @@ def saliency(
 
 
 def _over_text(values: Floats, text: str, at: int | None, ax: "Axes | None") -> "Axes":
-    """Draw values over characters, of which one may have a frame."""
+    """Draw a text with the values as background colours; the character of step `at` is framed."""
     from matplotlib.patches import Rectangle
 
     columns = min(max(map(len, [*text.splitlines(keepends=True), " " * _FEWEST])), _COLUMNS)
@@ -168,7 +200,7 @@ def _over_text(values: Floats, text: str, at: int | None, ax: "Axes | None") -> 
 
 
 def _bars(values: Floats, at: int | None, ax: "Axes | None") -> "Axes":
-    """Draw a bar for each step; those below 0 have another colour."""
+    """Draw one bar per step; bars below 0 have another colour."""
     axes = axes_of(ax, (WIDTH, 3.2))
     steps = np.arange(1, len(values) + 1)
     axes.bar(steps, values, width=0.8, color=np.where(values < 0, ORANGE, BLUE).tolist())
@@ -184,12 +216,12 @@ def _bars(values: Floats, at: int | None, ax: "Axes | None") -> "Axes":
 
 
 def _write_words(axes: "Axes", words: list[str], values: Floats) -> None:
-    """Write words under their bars: as many as there is room for, the largest values first."""
+    """Label as many bars with their words as fit, those of the largest magnitudes first."""
     width = axes.bbox.width / axes.figure.dpi  # inches
-    apart = max(1, int(np.ceil(_ROOM * len(words) / width)))
+    distance = max(1, int(np.ceil(_ROOM * len(words) / width)))
     chosen: list[int] = []
     for step in np.argsort(-np.abs(values), kind="stable").tolist():
-        if all(abs(step - other) >= apart for other in chosen):
+        if all(abs(step - other) >= distance for other in chosen):
             chosen.append(step)
     labels = ["".join(map(visible, words[step])) for step in chosen]
     axes.set_xticks([step + 1 for step in chosen], labels, rotation=90, parse_math=False)

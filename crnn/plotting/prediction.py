@@ -1,4 +1,4 @@
-"""A series, and what was predicted of it."""
+"""Plot of a time series and its prediction."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.plotting.arguments import Axes, Floats, numbers, pair_of
 from crnn.plotting.axes import DARK, ORANGE, PALE, WIDTH, axes_of, legend_on_top, tidy
 
-_FEW = 40  # predictions that get a marker each
+_FEW = 40  # at most this many predictions get a marker each
 
 
 def series(
@@ -22,26 +22,27 @@ def series(
     label: str = "predicted",
     ylabel: str = "value",
 ) -> "Axes":
-    """Draw a series, and predictions of it.
+    """Draw a time series and its predictions.
 
     Parameters
     ----------
-    true : array (T,)
-        The series; NaN where it is not known. (T, 1) will do.
-    predicted : array (N,)
-        Predictions of the steps from `start` on, which may go beyond the end of the series.
+    true : array_like (T,) or (T, 1)
+        Time series; NaN where a value is missing.
+    predicted : array_like (N,) or (N, 1)
+        Predictions of steps `start` to `start` + N - 1; they may extend beyond the end of `true`.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
-    start : int
-        The step of the series that the first prediction is of. A line marks it where it is not 0.
-    time : array, optional
-        Numbers or dates of the steps, at least as many as are drawn; by default 0, 1, ...
+        Axes to draw into; by default those of a new figure.
+    start : int, default 0
+        Step of the first prediction, from 0 to T. A dotted line marks it if it is above 0.
+    time : array_like, optional
+        Numbers or dates of the steps for the x axis, at least max(T, `start` + N) of them; by
+        default 0, 1, 2, ...
     interval : (low, high), optional
-        Two arrays (N,) between which a value is expected: a band.
-    label : str
-        Of the predictions.
-    ylabel : str
-        Name of the axis of values.
+        Two arrays (N,): the ends of the prediction interval of each step, drawn as a band.
+    label : str, default "predicted"
+        Label of the predictions in the legend.
+    ylabel : str, default "value"
+        Label of the y axis.
 
     Returns
     -------
@@ -50,7 +51,16 @@ def series(
     Raises
     ------
     ValueError
-        If shapes do not fit, or `start` lies beyond the series.
+        If a shape is wrong, `time` is too short, or `start` is not between 0 and T.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> ax = crnn.plotting.series([1.0, 2.0, 3.0, 4.0], [2.9, 4.1, 5.2], start=2)
+    >>> ax.get_legend_handles_labels()[1]
+    ['true', 'predicted']
     """
     truth = _column("true", true, "a series (T,) of at least one number")
     guess = _column("predicted", predicted, "at least one prediction (N,)")
@@ -75,7 +85,7 @@ def series(
 
 
 def _column(name: str, value: ArrayLike, expected: str) -> Floats:
-    """Return a series of one feature as (T,)."""
+    """Return a series (T,) or (T, 1) as (T,), or raise."""
     array = numbers(name, value, (1, 2), expected)
     if array.ndim == 2 and array.shape[1] != 1:
         raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
@@ -83,21 +93,21 @@ def _column(name: str, value: ArrayLike, expected: str) -> Floats:
 
 
 def _time(time: ArrayLike | None, count: int) -> NDArray[Any]:
-    """Return where each step stands on the x axis."""
+    """Return the positions of the steps on the x axis, or raise."""
     if time is None:
         return np.arange(count)
     steps = np.asarray(time)
     if steps.ndim != 1 or len(steps) < count:
         raise ValueError(
-            f"time: expected one for each of the {count} steps drawn, got shape {steps.shape}"
+            f"time: expected at least {count} values, one per step drawn, got shape {steps.shape}"
         )
     return steps
 
 
 def _band(interval: Any, count: int) -> list[Floats]:
-    """Return the lower and the upper end of each prediction's interval."""
+    """Return the lower and the upper ends of the prediction intervals, or raise."""
     pair, ends = pair_of("interval", interval, f"(low, high) of arrays ({count},)"), []
-    expected = f"one for each prediction ({count},)"
+    expected = f"one value per prediction ({count},)"
     for name, value in zip(("interval, low", "interval, high"), pair, strict=True):
         end = _column(name, value, expected)
         if len(end) != count:

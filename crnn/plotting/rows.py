@@ -1,4 +1,4 @@
-"""A model as rows, one above the other, of what happens at every step: what `unfolded` draws."""
+"""Rows of the diagram that `unfolded` draws, from the layers of a model."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,37 +8,38 @@ from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.summary import summarize
 
-_SIGNS = {"sum": "+", "mul": "×"}  # how two directions are merged, where a sign is shorter
-_LINE = 28  # characters of a line of parameters
-_MOST = 8  # lines of parameters
+_SIGNS = {"sum": "+", "mul": "×"}  # short names of merges of two directions
+_LINE = 28  # largest number of characters in a line of parameters
+_MOST = 8  # largest number of lines of parameters
 
 
 class Row(NamedTuple):
-    """A row of boxes.
+    """A row of boxes: a layer, or a merge of two inputs.
 
     Attributes
     ----------
     name : str
-        What stands in each box.
+        Text in each box.
     title : str
-        What stands beside the row, in bold.
-    notes : tuple of str
-        What stands below the title.
+        Text beside the row, in bold.
     gives : str
-        Shape of what leaves a box upwards, of one step.
+        Shape of the output of a box, at one step.
+    notes : tuple of str
+        Lines below the title.
     states : tuple of str
-        Names of what goes from step to step; empty for a layer without a state.
+        Names of the states; empty for a layer without a state.
     backwards : bool
-        Whether it goes from the last step to the first.
+        Whether the states pass from the last step to the first.
     side : int
-        -1 and 1: of the rows of two directions, which stand beside each other; else 0.
-    joins : int
-        Of a row that joins two ways, the first row of those between: one way passes them by. -1:
-        it joins the two directions below. None for layers.
+        -1 and 1 for the two rows of two directions, which are drawn side by side; otherwise 0.
+    joins : int or None
+        For a merge with a skip connection, the index of the first row that the connection skips;
+        -1 for a merge of the two directions below; None for a layer.
     pools : str
-        Of a row without a time axis that reads all steps: "last" if it shows the last alone.
+        For a row that removes the time axis, the pooling: "last" reads the last step only. ""
+        for all other rows.
     time : bool
-        Whether there is a box for every step; else for the last alone.
+        True: one box per step. False: one box, at the last step.
     """
 
     name: str
@@ -54,28 +55,28 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows from the bottom, and the shape of what the lowest one reads at a step."""
+    """Rows from the bottom to the top, and the shape of the input of a step in `reads`."""
 
     rows: list[Row]
     reads: str
 
 
 def rows_of(model: LayerLike) -> Rows:
-    """Return what a model is made of, from the bottom to the top.
+    """Return the rows of a model, from the bottom to the top.
 
     Raises
     ------
     TypeError
-        If it is no layer.
+        If `model` is no layer.
     ValueError
-        If it reads more than one sequence.
+        If `model` reads more than one sequence.
     """
     check_layer("model", model)
     model = layer_of(model)
     if {"encoder", "decoder"} <= model.parts.keys():
         raise ValueError(
             "model: expected a layer that reads one sequence, got a "
-            f"{type(model).__name__}: unfold its encoder, or its decoder"
+            f"{type(model).__name__}; pass its encoder or its decoder"
         )
     shapes = {row.name: row.shape for row in summarize(model).rows}
     reads = _reads(_leaves(model))
@@ -85,14 +86,14 @@ def rows_of(model: LayerLike) -> Rows:
 
 
 class _Builder:
-    """Makes the rows, from the bottom.
+    """Builder of the rows, from the bottom to the top.
 
     Parameters
     ----------
-    shapes : dict
-        Of the output of each layer, by its dotted place.
+    shapes : dict of str to str
+        Output shape of each layer, by its dotted name.
     reads : str
-        The shape that the model reads at a step: that of layers which keep it and have no size.
+        Input shape of the model at a step. Layers that keep the shape and have no size output it.
     """
 
     def __init__(self, shapes: dict[str, str], reads: str) -> None:
@@ -115,6 +116,7 @@ class _Builder:
             self._add_plain(place, layer, note)
 
     def _add_wrapped(self, place: str, layer: Layer, note: str) -> None:
+        """Add the rows of a layer around one inner layer, such as Residual."""
         begin = len(self.rows)
         first = [type(layer.parts[name]).__name__ for name in layer.once]
         if first:
@@ -127,6 +129,7 @@ class _Builder:
             self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
 
     def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
+        """Add the rows of both directions and of their merge."""
         for side, (name, part) in zip((-1, 1), layer.directions.items(), strict=True):
             row = self._row(inside(place, name), part, note)
             self.rows.append(row._replace(side=side))
@@ -135,6 +138,7 @@ class _Builder:
         self.rows.append(Row(name, title, gives, joins=-1))
 
     def _add_plain(self, place: str, layer: Any, note: str) -> None:
+        """Add the row of a layer without parts."""
         row = self._row(place, layer, note)
         if self._time and not layer.keeps_time:
             how = str(getattr(layer, "how", ""))
@@ -143,6 +147,7 @@ class _Builder:
         self.rows.append(row._replace(time=self._time))
 
     def _row(self, place: str, layer: Any, note: str) -> Row:
+        """Return the row of a layer without parts."""
         name = class_of(layer).__name__
         states = _states(layer)
         notes = list(_lines(f"{key} {_shown(array.shape)}" for key, array in layer.params.items()))
@@ -160,14 +165,14 @@ class _Builder:
         )
 
     def _shape(self, place: str) -> str:
-        """The shape of what a layer gives at a step."""
+        """Return the output shape of a layer at a step."""
         shape = self._shapes.get(place, "(B, T, ?)").replace("T, ", "")
         unknown = "?" in shape and all(row.gives == self._reads for row in self.rows)
         return self._reads if unknown else shape
 
 
 def _leaves(layer: Any) -> Iterator[Any]:
-    """The layers that read x, and then each other's output, from the bottom."""
+    """Yield the layers without parts, from the bottom; of two directions the first."""
     if layer.directions:
         yield from _leaves(next(iter(layer.directions.values())))
     elif layer.inner is not None:
@@ -180,7 +185,7 @@ def _leaves(layer: Any) -> Iterator[Any]:
 
 
 def _reads(leaves: Iterator[Any]) -> str:
-    """The shape that the first layer reads at a step, of which a later one may know more."""
+    """Return the input shape of a step, from the first layer that determines it."""
     for layer in leaves:
         if layer.input_size is not None:
             return f"(B, {layer.input_size})"
@@ -192,11 +197,12 @@ def _reads(leaves: Iterator[Any]) -> str:
 
 
 def _states(layer: Any) -> tuple[str, ...]:
-    """Names of the arrays of a layer's state, as far as it tells of them."""
+    """Return the names of the arrays of a layer's state."""
     return ("h", "c")[: len(layer.state_sizes)]
 
 
 def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
+    """Return the names and shapes of a layer's states as a text."""
     sizes = layer.state_sizes[: len(states)]
     if len(set(sizes)) == 1:
         return f"state {', '.join(states)} (B, {sizes[0]})"
@@ -204,7 +210,7 @@ def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
 
 
 def _lines(words: Iterator[str]) -> Iterator[str]:
-    """As many words in a line as fit."""
+    """Yield lines of as many words as fit."""
     line = ""
     for word in words:
         if line and len(line) + len(word) + 2 > _LINE:
@@ -216,8 +222,10 @@ def _lines(words: Iterator[str]) -> Iterator[str]:
 
 
 def _title(place: str, name: str) -> str:
+    """Return the title of a row: the dotted name of the layer, and its class."""
     return f"{place}: {name}" if place else name
 
 
 def _shown(shape: tuple[int, ...]) -> str:
+    """Return a shape as a text."""
     return str(tuple(map(int, shape)))

@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""Plots of training runs."""
 
 import os
 from collections.abc import Mapping
@@ -14,40 +14,63 @@ _SIZE = (6.4, 4.0)  # inches
 
 
 class Losses(Protocol):
-    """The columns of a `History` that are drawn: a row for each epoch."""
+    """Columns of a `History` that `loss_curve` draws, with one row per epoch."""
 
     @property
     def epoch(self) -> Any:
-        """Numbers of the epochs."""
+        """Numbers of the epochs, from 1."""
 
     @property
     def loss(self) -> Any:
-        """Mean losses while it trained."""
+        """Mean training loss of each epoch."""
 
     @property
     def val_loss(self) -> Any:
-        """Mean losses over the validation data, None without."""
+        """Mean validation loss of each epoch; None without validation data."""
 
 
 def loss_curve(
     history: Losses, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0
 ) -> "Axes":
-    """Draw the loss over the epochs, in training and on the validation data.
+    """Draw the training loss and the validation loss of each epoch.
 
     Parameters
     ----------
     history : History
-        As `crnn.fit` returns it.
+        Table that `crnn.fit` returns.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
-    unit : str
-        Name of the axis.
-    scale : float
-        What the losses are multiplied by, ``1 / log(2)`` to turn nats into bits.
+        Axes to draw into; by default those of a new figure.
+    unit : str, default "loss"
+        Label of the y axis.
+    scale : float, default 1.0
+        Factor of the losses; ``1 / log(2)`` converts nats to bits.
 
     Returns
     -------
     matplotlib axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+
+    See Also
+    --------
+    save_loss_curve : Write the plot to an image file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Dense(1, 1, seed=0)
+    >>> data = [(np.ones((1, 4, 1), np.float32), np.zeros((1, 4, 1), np.float32))]
+    >>> adam = crnn.optim.Adam(model)
+    >>> history = crnn.fit(
+    ...     model, data, loss=crnn.losses.mse, optimizer=adam, epochs=3, progress=False
+    ... )
+    >>> ax = crnn.plotting.loss_curve(history)
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('epoch', 'loss')
     """
     axes = axes_of(ax, _SIZE)
     losses = scale * np.array(history.loss)
@@ -63,30 +86,55 @@ def loss_curve(
 def save_loss_curve(
     path: str | os.PathLike[str], history: Losses, *, unit: str = "loss", scale: float = 1.0
 ) -> None:
-    """Draw `loss_curve` into an image file, without a window on any screen.
+    """Write the plot of `loss_curve` to an image file; no window is opened.
 
     Parameters
     ----------
     path : str or path
-        Its ending tells the format.
-    history, unit, scale
-        As for `loss_curve`.
+        File to write. Its suffix selects the format (``.png``, ``.pdf``, ``.svg``, ...); without a
+        suffix the format is PNG.
+    history : History
+        Table that `crnn.fit` returns.
+    unit : str, default "loss"
+        Label of the y axis.
+    scale : float, default 1.0
+        Factor of the losses; ``1 / log(2)`` converts nats to bits.
+
+    Raises
+    ------
+    ValueError
+        If `path` is a directory, or its suffix is no format of matplotlib.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from types import SimpleNamespace
+    >>> import crnn
+    >>> history = SimpleNamespace(epoch=[1, 2], loss=[2.0, 1.5], val_loss=[None, None])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     crnn.plotting.save_loss_curve(os.path.join(folder, "loss.png"), history)
+    ...     os.listdir(folder)
+    ['loss.png']
     """
     save(path, _SIZE, lambda axes: loss_curve(history, axes, unit=unit, scale=scale))
 
 
 def singular_values(updates: ArrayLike, values: ArrayLike, ax: "Axes | None" = None) -> "Axes":
-    """Draw singular values, such as those of W_h, over the updates of a training run.
+    """Draw singular values of a matrix, such as W_h, over the updates of a training run.
 
     Parameters
     ----------
-    updates : array (N,)
-        The numbers of the updates after which they were taken.
-    values : array (N,) or (N, k)
-        The largest one, or k of them, in any order: the largest and the smallest stand out, those
-        between are thin lines.
+    updates : array_like (N,)
+        Numbers of the updates after which the singular values were computed.
+    values : array_like (N,) or (N, k)
+        Largest singular value, or k singular values in any order. The largest and the smallest
+        value are thick lines, the values in between thin lines.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
+        Axes to draw into; by default those of a new figure.
 
     Returns
     -------
@@ -95,17 +143,26 @@ def singular_values(updates: ArrayLike, values: ArrayLike, ax: "Axes | None" = N
     Raises
     ------
     ValueError
-        If shapes do not fit, or a number is not finite.
+        If a shape is wrong, or a number is not finite.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> ax = crnn.plotting.singular_values([0, 10, 20], [[1.0, 0.9], [1.2, 0.8], [1.3, 0.7]])
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('update', 'singular value')
     """
     steps = numbers("updates", updates, (1,), "at least one number of an update (N,)", finite=True)
-    expected = f"as many rows as there are updates, ({len(steps)},) or ({len(steps)}, k)"
+    expected = f"one row per update, ({len(steps)},) or ({len(steps)}, k)"
     table = numbers("values", values, (1, 2), expected, finite=True)
     if len(table) != len(steps):
         raise ValueError(f"values: expected {expected}, got shape {table.shape}")
     axes = axes_of(ax, (WIDTH, 3.6))
     table = np.sort(table.reshape(len(steps), -1), axis=1)
     for j, between in enumerate(table.T[-2:0:-1]):
-        label = "" if j else "those between"
+        label = "" if j else "in between"
         axes.plot(steps, between, "-", color=PALE, linewidth=0.6, alpha=0.7, label=label)
     ends = {"largest": table[:, -1]} | ({"smallest": table[:, 0]} if table.shape[1] > 1 else {})
     lines = {name: (steps, line) for name, line in ends.items()}
@@ -120,21 +177,22 @@ def recorded(
     log: bool = False,
     hline: float | tuple[float, str] | None = None,
 ) -> "Axes":
-    """Draw what was recorded during a training run, such as norms of gradients.
+    """Draw values that were recorded during a training run, such as gradient norms.
 
     Parameters
     ----------
     columns : mapping of names to pairs (updates, values)
-        For each line two arrays (N,): the numbers of the updates, and what was recorded after them;
-        NaN where nothing was. One line may have more than another.
+        For each line two arrays (N,): the numbers of the updates, and the values after them; NaN
+        where a value is missing. N may differ between the lines. The names label the lines.
     ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
+        Axes to draw into; by default those of a new figure.
     ylabel : str
-        Name of the axis of values.
-    log : bool
-        Whether that axis is logarithmic. Values that are not above 0 are left out then.
+        Label of the y axis.
+    log : bool, default False
+        Whether the y axis is logarithmic; values of 0 and below are then not drawn.
     hline : float or (float, str), optional
-        A value to which a line is drawn right across, and what the legend says of it.
+        Value at which a dotted horizontal line is drawn, and its label in the legend; by default
+        the label is the value.
 
     Returns
     -------
@@ -143,29 +201,37 @@ def recorded(
     Raises
     ------
     ValueError
-        If there is no line, or shapes do not fit.
+        If `columns` is empty, or a shape is wrong.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> columns = {"W_h": ([1, 2, 3], [0.9, 1.1, 4.0]), "W_x": ([1, 2, 3], [0.2, 0.3, 0.9])}
+    >>> ax = crnn.plotting.recorded(columns, ylabel="gradient norm", log=True)
+    >>> ax.get_xlabel(), ax.get_yscale()
+    ('update', 'log')
     """
-    given = curves_of("columns", columns, "pairs (updates, values) of arrays (N,)")
-    found = {str(name): _line(f"columns[{name!r}]", value) for name, value in given.items()}
+    pairs = curves_of("columns", columns, "pairs (updates, values) of arrays (N,)")
+    lines = {str(name): _line(f"columns[{name!r}]", value) for name, value in pairs.items()}
     axes = axes_of(ax, (WIDTH, 3.6))
     axes.set_yscale("log" if log else "linear")
-    for i, (name, (updates, values)) in enumerate(found.items()):
-        there = np.isfinite(values) & ((values > 0) | (not log))
-        axes.plot(updates, np.where(there, values, np.nan), **styled(i, there), label=name)
+    for i, (name, (updates, values)) in enumerate(lines.items()):
+        drawn = np.isfinite(values) & ((values > 0) | (not log))
+        axes.plot(updates, np.where(drawn, values, np.nan), **styled(i, drawn), label=name)
     if hline is not None:
-        value, says = hline if isinstance(hline, tuple) else (hline, f"{hline:g}")
-        axes.axhline(value, linestyle=":", color="black", linewidth=1.2, label=says)
+        value, label = hline if isinstance(hline, tuple) else (hline, f"{hline:g}")
+        axes.axhline(value, linestyle=":", color="black", linewidth=1.2, label=label)
     tidy(axes, "update", ylabel)
     legend_on_top(axes)
     return axes
 
 
 def _line(name: str, value: Any) -> tuple[Floats, Floats]:
-    """Return the updates and the values of a line, (N,) each."""
-    pair, expected = (
-        pair_of(name, value, "(updates, values) of arrays (N,)"),
-        "at least one number (N,)",
-    )
+    """Return the updates and the values of a line, (N,) each, or raise."""
+    pair = pair_of(name, value, "(updates, values) of arrays (N,)")
+    expected = "at least one number (N,)"
     updates = numbers(f"{name}, updates", pair[0], (1,), expected, finite=True)
     values = numbers(f"{name}, values", pair[1], (1,), expected)
     check_same_shape(name, "updates and values of one shape (N,)", updates, values)

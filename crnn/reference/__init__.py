@@ -1,10 +1,10 @@
-"""The mathematics of crnn in plain NumPy: the pages to read, and the oracles of the tests.
+"""The mathematics of crnn in plain NumPy: a textbook, and the expected values of the tests.
 
-Begin with `cells`: the recurrent cells, forward and backward. `sums` has what goes into their gates
-(and layer normalisation), `activations` what comes out; `recurrence` is the loop over time with the
-options that all cells share, `reading` the order of the steps (lengths, masks, resets), `drops` the
-random numbers. `training` has the dense map, the losses and the optimizers. `seq2seq` is a model of
-an encoder and a decoder, `attention` how the one looks back at the other.
+Begin with `cells`: the recurrent cells, forward and backward. `sums` computes the sums of the gates
+(with layer normalisation), `activations` the functions that are applied to them. `recurrence` is
+the loop over time with the options that all cells share, `reading` the order of the steps (lengths,
+masks, resets), `drops` the random numbers. `training` has the dense layer, the losses and the
+optimizers. `seq2seq` is a model of an encoder and a decoder, `attention` its attention mechanism.
 """
 
 from crnn.reference.activations import ACTIVATIONS, sigmoid

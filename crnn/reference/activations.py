@@ -1,7 +1,7 @@
-"""The functions that gates go through, each with its slope, and the clipping of what goes in.
+"""Activation functions of the gates with their slopes, and clipping of the sums.
 
-Every one of them rises, so its slope can be told from its output y alone: that is all that the way
-back needs to keep.
+Every function here is nondecreasing and its slope can be computed from its output y alone, so the
+backward pass needs to keep y only.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,24 @@ from crnn.reference.arrays import Array
 
 
 def sigmoid(s: ArrayLike) -> Array:
-    """σ(s) = 1 / (1 + e^-s), written so that neither tail overflows or loses digits."""
+    """Return the logistic function σ(s) = 1 / (1 + e^-s).
+
+    Parameters
+    ----------
+    s : array (...) of floats
+
+    Returns
+    -------
+    float64 array (...)
+        Values from 0 to 1. The form used here neither overflows nor loses digits where abs(s) is
+        large.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.reference.sigmoid([-1000.0, 0.0, 1000.0])
+    array([0. , 0.5, 1. ])
+    """
     return np.exp(-np.logaddexp(0, np.negative(s)))
 
 
@@ -42,12 +59,12 @@ ACTIVATIONS = {
 
 
 def activation(name: str, clip: float | None = None) -> Activation:
-    """Return φ by its name, or, with `clip`, φ of the sum clipped to [-clip, clip].
+    """Return the activation φ of this name; with `clip`, φ of the sum limited to [-clip, clip].
 
     The slope is 0 where the sum was clipped, that is where y is φ(-clip) or φ(clip).
     """
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, not {name!r}")
+        raise ValueError(f"activation: expected one of {sorted(ACTIVATIONS)}, got {name!r}")
     phi = ACTIVATIONS[name]
     if clip is None:
         return phi

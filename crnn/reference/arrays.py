@@ -1,4 +1,4 @@
-"""What the arrays of these pages are called."""
+"""Type names for the arrays of these modules, and one-hot vectors."""
 
 from types import SimpleNamespace
 
@@ -7,15 +7,35 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Arrays = list[Array]
-Named = dict[str, Array]
+Named = dict[str, Array]  # name -> array
 Integers = NDArray[np.intp]
-Shapes = dict[str, tuple[int, ...]]
+Shapes = dict[str, tuple[int, ...]]  # name -> shape
 
-# Values under the lecture's names: each gate's rows of the parameters (W_xi (H, I), b_i (H,), ...),
-# the gates' sums, or what a step computes (i, f, ...).
+# Arrays under the names of the equations: the parameters of each gate (W_xi (H, I), b_i (H,), ...),
+# the sums of the gates, or the values that a step computes (i, f, ...).
 Blocks = SimpleNamespace
 
 
 def one_hot(symbols: ArrayLike, size: int) -> Array:
-    """Turn integers (...,) into rows (..., size) with a single 1."""
+    """Return the one-hot vector of each symbol.
+
+    Parameters
+    ----------
+    symbols : array (...) of integers
+        Symbols from 0 to K - 1.
+    size : int
+        K, the number of symbols.
+
+    Returns
+    -------
+    float64 array (..., K)
+        1 at the index of the symbol, 0 elsewhere.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.reference.one_hot([2, 0], 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
     return np.array(np.asarray(symbols)[..., None] == np.arange(size), np.float64)

@@ -1,4 +1,4 @@
-"""The recurrent cells in plain NumPy: the page to read, and the oracle of the tests.
+"""The recurrent cells in plain NumPy: a textbook to read, and the expected values of the tests.
 
 A recurrent layer is a *cell*, a few lines of mathematics for one step, inside a *recurrence*, the
 loop over time. `Cell` (recurrence.py) is the recurrence, written once; its subclasses `RNN`,
@@ -6,16 +6,17 @@ loop over time. `Cell` (recurrence.py) is the recurrence, written once; its subc
 
 Letters: ``B`` sequences in a batch, ``T`` steps, ``I`` inputs, ``H`` hidden units, ``G`` gates,
 ``K`` classes. σ is the logistic function, ∘ the elementwise product; a prime marks the value after
-the step (``h`` becomes ``h'``). A row of an array is one sequence, so the lecture's ``W h`` reads
-``h @ W.T`` here. ``s`` is the sum that goes into a gate's activation: ``s.i`` is W_xi x + W_hi h +
-b_i (sums.py). ``v`` holds the values of a step, ``v.i`` the gate i. A name that begins with ``d``
-is a derivative of the loss L: ``dh`` is ∂L/∂h; ``v.ds`` holds those of the sums, gate by gate.
+the step (``h`` becomes ``h'``). Each row of an array is one sequence, so ``W h`` of the equations
+is ``h @ W.T`` in the code. ``s`` is the sum that a gate's activation is applied to: ``s.i`` is
+W_xi x + W_hi h + b_i (sums.py). ``v`` holds the values of a step: ``v.i`` is the gate i. A name
+that begins with ``d`` is a derivative of the loss L: ``dh`` is ∂L/∂h; ``v.ds`` holds the
+derivatives of the sums, gate by gate.
 
 Without options ``m``, the mask of recurrent dropout, is 1; an absent parameter is 0 (a peephole
 ``p_i``) or the identity (``W_p``); and ``normed`` returns its argument.
 
-Everything is computed in float64, and nothing is optimised. Arguments are taken to be right: the
-layers, not this module, check them.
+Everything is computed in float64, and nothing is optimised. Arguments are not checked here: the
+layers do that.
 
     >>> import numpy as np
     >>> cell, rng = LSTM(), np.random.default_rng(0)
@@ -50,6 +51,32 @@ class RNN(Cell):
     """The simple recurrent network, ``h' = φ(W_x x + W_h h + b)`` with φ = tanh by default.
 
     J. L. Elman, Finding structure in time, Cognitive Science 14 (1990).
+
+    Parameters
+    ----------
+    activation : str, default "tanh"
+        φ: "tanh", "sigmoid", "hard_sigmoid", "softsign", "relu" or "identity".
+    layer_norm : bool, default False
+        Normalise the sums of the gates: see `crnn.reference.sums`.
+    clip : float, optional
+        Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
+    learn_state : bool, default False
+        Make the initial state a parameter, h0.
+    recurrent_dropout : float, default 0.0
+        Probability that a unit of h is 0 in products with W_h, for all steps of a row.
+    zoneout : float, default 0.0
+        Probability that a unit keeps its old state in a step.
+    weight_drop : float, default 0.0
+        Probability that an entry of W_h is 0 during a call.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.RNN(3, 5, dtype="float64", seed=0), np.ones((2, 4, 3))
+    >>> y, h, tape = crnn.reference.RNN().forward(layer.params, x)
+    >>> y.shape, np.allclose(y, layer(x)[0])
+    ((2, 4, 5), True)
     """
 
     activation: str = "tanh"
@@ -68,7 +95,7 @@ class RNN(Cell):
         return Blocks(h=h_new), [h_new]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Go back through it."""
+        """Differentiate the equation above."""
         x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
         v.ds = {"h": dh * self.phi.slope(v.h)}
         dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
@@ -77,18 +104,18 @@ class RNN(Cell):
 
 @dataclass(eq=False)
 class LSTM(Cell):
-    """Long short-term memory: a cell state c that is only ever scaled and added to.
+    """Long short-term memory: a step scales the cell state c and adds to it.
 
     ::
 
-        i = σ(W_xi x + W_hi h + b_i + p_i∘c)      what to write
-        f = σ(W_xf x + W_hf h + b_f + p_f∘c)      what to keep; 1 − i where they are coupled
-        g = φ(W_xg x + W_hg h + b_g)              the candidate
+        i = σ(W_xi x + W_hi h + b_i + p_i∘c)      input gate
+        f = σ(W_xf x + W_hf h + b_f + p_f∘c)      forget gate; 1 − i if coupled
+        g = φ(W_xg x + W_hg h + b_g)              candidate
         c' = f∘c + i∘g
-        o = σ(W_xo x + W_ho h + b_o + p_o∘c')     what to show
+        o = σ(W_xo x + W_ho h + b_o + p_o∘c')     output gate
         h' = W_p (o∘φ_h(c'))
 
-    with φ = φ_h = tanh by default. With layer normalisation φ_h(gain_c∘N(c') + b_c) stands for
+    with φ = φ_h = tanh by default. With layer normalisation φ_h(gain_c∘N(c') + b_c) replaces
     φ_h(c'). Without the options the peepholes p are 0, and W_p is the identity.
 
     S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997), with the
@@ -96,6 +123,42 @@ class LSTM(Cell):
     (2000), the peepholes of F. Gers, J. Schmidhuber, Recurrent nets that time and count, IJCNN
     (2000), and the projection of H. Sak, A. Senior, F. Beaufays, arXiv:1402.1128 (2014). Coupling:
     K. Greff et al., LSTM: a search space odyssey, arXiv:1503.04069 (2015).
+
+    Parameters
+    ----------
+    recurrent_activation : str, default "sigmoid"
+        σ: "tanh", "sigmoid", "hard_sigmoid", "softsign", "relu" or "identity".
+    activation : str, default "tanh"
+        φ: one of the same.
+    output_activation : str, default "tanh"
+        φ_h: one of the same.
+    peepholes : bool, default False
+        Whether the gates read the cell state: p_i, p_f and p_o (H,) are parameters.
+    coupled : bool, default False
+        Set f = 1 − i; the gates are then i, g and o.
+    proj_size : int, optional
+        P: h' is projected to this width by W_p (P, H). None: no projection.
+    layer_norm : bool, default False
+        Normalise the sums of the gates: see `crnn.reference.sums`.
+    clip : float, optional
+        Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
+    learn_state : bool, default False
+        Make the initial state a parameter, h0 and c0.
+    recurrent_dropout : float, default 0.0
+        Probability that a unit of h is 0 in products with W_h, for all steps of a row.
+    zoneout : float or (float, float), default 0.0
+        Probability that a unit keeps its old state in a step; a pair holds those of h and c.
+    weight_drop : float, default 0.0
+        Probability that an entry of W_h is 0 during a call.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.LSTM(3, 5, dtype="float64", seed=0), np.ones((2, 4, 3))
+    >>> y, (h, c), tape = crnn.reference.LSTM().forward(layer.params, x)
+    >>> tape.gates["f"].shape, np.allclose(y, layer(x)[0])
+    ((2, 4, 5), True)
     """
 
     recurrent_activation: str = "sigmoid"
@@ -114,19 +177,19 @@ class LSTM(Cell):
         self.sigma = activation(self.recurrent_activation, self.clip)
         self.phi = activation(self.activation, self.clip)
         self.phi_h = activation(self.output_activation)
-        self.peeping = tuple("p_" + gate for gate in self.gate_order if gate != "g")
+        self.peephole_names = tuple("p_" + gate for gate in self.gate_order if gate != "g")
 
     def state_sizes(self, hidden_size: int) -> list[int]:
         return [self.proj_size or hidden_size, hidden_size]
 
     def sizes(self, input_size: int, hidden_size: int) -> Shapes:
         sizes = super().sizes(input_size, hidden_size)
-        sizes |= dict.fromkeys((*self.peeping, "b_c"), (hidden_size,))
+        sizes |= dict.fromkeys((*self.peephole_names, "b_c"), (hidden_size,))
         sizes |= {"gain_c": (hidden_size,)} if self.layer_norm else {}
         return sizes | ({"W_p": (self.proj_size, hidden_size)} if self.proj_size else {})
 
     def absent(self, bias: bool) -> set[str]:
-        absent = super().absent(bias) | (set() if self.peepholes else set(self.peeping))
+        absent = super().absent(bias) | (set() if self.peepholes else set(self.peephole_names))
         return absent | (set() if self.layer_norm else {"b_c"})
 
     def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
@@ -139,21 +202,21 @@ class LSTM(Cell):
         c_new = f * c + i * g
         o = self.sigma(s.o + w.p_o * c_new)
         (normed_c,) = normed(w, ["gain_c"], c_new)
-        shown = self.phi_h(normed_c + w.b_c)
-        h_new = (o * shown) @ w.W_p.T if self.proj_size else o * shown
-        return Blocks(i=i, f=f, g=g, o=o, c=c_new, shown=shown), [h_new, c_new]
+        squashed = self.phi_h(normed_c + w.b_c)
+        h_new = (o * squashed) @ w.W_p.T if self.proj_size else o * squashed
+        return Blocks(i=i, f=f, g=g, o=o, c=c_new, squashed=squashed), [h_new, c_new]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Go back through them."""
+        """Differentiate the equations above."""
         x, (h, c), m, v, (dh, dc) = step.x, step.state, step.m, step.values, dstate
         if self.proj_size:
-            dw.W_p += dh.T @ (v.o * v.shown)
+            dw.W_p += dh.T @ (v.o * v.squashed)
             dh = dh @ w.W_p
-        ds_o = dh * v.shown * self.sigma.slope(v.o)
-        ds_c = dh * v.o * self.phi_h.slope(v.shown)
+        ds_o = dh * v.squashed * self.sigma.slope(v.o)
+        ds_c = dh * v.o * self.phi_h.slope(v.squashed)
         dw.b_c += ds_c.sum(axis=0)
         (through_h,) = normed_backward(w, dw, ["gain_c"], [ds_c], v.c)
-        dc += through_h + ds_o * w.p_o  # c' reaches the loss through h' too: the total derivative
+        dc += through_h + ds_o * w.p_o  # total derivative: h' depends on c', too
 
         di, df = dc * v.g, dc * c
         if self.coupled:
@@ -172,23 +235,53 @@ class LSTM(Cell):
 
 @dataclass(eq=False)
 class GRU(Cell):
-    """The gated recurrent unit; z = 1 takes the new candidate, z = 0 keeps the old state.
+    """The gated recurrent unit: z = 1 takes the new candidate, z = 0 keeps the old state.
 
     ::
 
-        r = σ(W_xr x + W_hr h + b_r)      how much of h the candidate sees
-        z = σ(W_xz x + W_hz h + b_z)      how much of it is taken
-        n = φ(W_xn x + b_n + r∘(W_hn h + b_hn))     reset "after" the product
-        n = φ(W_xn x + W_hn (r∘h) + b_n)            reset "before" the product
+        r = σ(W_xr x + W_hr h + b_r)                reset gate
+        z = σ(W_xz x + W_hz h + b_z)                update gate
+        n = φ(W_xn x + b_n + r∘(W_hn h + b_hn))     candidate, reset="after" the product
+        n = φ(W_xn x + W_hn (r∘h) + b_n)            candidate, reset="before" the product
         h' = (1−z)∘h + z∘n
 
     with φ = tanh by default. With layer normalisation the sums of r and z are normalised together,
-    those of n apart.
+    those of n separately.
 
     K. Cho et al., Learning phrase representations using RNN encoder-decoder, arXiv:1406.1078
-    (2014): version 1 resets after the product, version 3 before it. The sense of z is that of
+    (2014): version 1 resets after the product, version 3 before it. The meaning of z is that of
     J. Chung et al., Empirical evaluation of gated recurrent neural networks, arXiv:1412.3555
     (2014).
+
+    Parameters
+    ----------
+    reset : {"after", "before"}, default "after"
+        Whether r multiplies h after or before the product with W_hn. Only "after" has b_hn (H,).
+    recurrent_activation : str, default "sigmoid"
+        σ: "tanh", "sigmoid", "hard_sigmoid", "softsign", "relu" or "identity".
+    activation : str, default "tanh"
+        φ: one of the same.
+    layer_norm : bool, default False
+        Normalise the sums of the gates: see `crnn.reference.sums`.
+    clip : float, optional
+        Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
+    learn_state : bool, default False
+        Make the initial state a parameter, h0.
+    recurrent_dropout : float, default 0.0
+        Probability that a unit of h is 0 in products with W_h, for all steps of a row.
+    zoneout : float, default 0.0
+        Probability that a unit keeps its old state in a step.
+    weight_drop : float, default 0.0
+        Probability that an entry of W_h is 0 during a call.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.GRU(3, 5, dtype="float64", seed=0), np.ones((2, 4, 3))
+    >>> y, h, tape = crnn.reference.GRU().forward(layer.params, x)
+    >>> tape.gates["z"].shape, np.allclose(y, layer(x)[0])
+    ((2, 4, 5), True)
     """
 
     reset: str = "after"
@@ -200,7 +293,7 @@ class GRU(Cell):
 
     def __post_init__(self) -> None:
         if self.reset not in ("after", "before"):
-            raise ValueError(f"reset must be 'after' or 'before', not {self.reset!r}")
+            raise ValueError(f"reset: expected 'after' or 'before', got {self.reset!r}")
         self.sigma = activation(self.recurrent_activation, self.clip)
         self.phi = activation(self.activation, self.clip)
 
@@ -217,12 +310,12 @@ class GRU(Cell):
             u = product(w, "h", ["n"], m * h).n + w.b_hn
             n = self.phi(product(w, "x", ["n"], x).n + w.b_n + r * u)
         else:
-            u = m * h  # what r is multiplied with
+            u = m * h  # u is the factor of r, also here
             n = self.phi(sums(w, ["n"], x, r * u).n)
         return Blocks(r=r, z=z, n=n, u=u), [(1 - z) * h + z * n]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Go back through them."""
+        """Differentiate the equations above."""
         x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
         ds_n = dh * v.z * self.phi.slope(v.n)
         if self.reset == "after":
@@ -242,7 +335,7 @@ class GRU(Cell):
 
 @dataclass(eq=False)
 class JANET(Cell):
-    """Just another network: an LSTM with nothing but its forget gate.
+    """Just another network: an LSTM that has only the forget gate.
 
     ::
 
@@ -250,10 +343,36 @@ class JANET(Cell):
         g = tanh(W_xg x + W_hg h + b_g)
         h' = σ(s)∘h + (1−σ(s−β))∘g
 
-    β > 0 writes more than it forgets. ``gates["f"]`` is σ(s).
+    With β > 0 a step adds more than it forgets. ``gates["f"]`` is σ(s).
 
     J. van der Westhuizen, J. Lasenby, The unreasonable effectiveness of the forget gate,
     arXiv:1804.04849 (2018).
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        β.
+    layer_norm : bool, default False
+        Normalise the sums of the gates: see `crnn.reference.sums`.
+    clip : float, optional
+        Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
+    learn_state : bool, default False
+        Make the initial state a parameter, h0.
+    recurrent_dropout : float, default 0.0
+        Probability that a unit of h is 0 in products with W_h, for all steps of a row.
+    zoneout : float, default 0.0
+        Probability that a unit keeps its old state in a step.
+    weight_drop : float, default 0.0
+        Probability that an entry of W_h is 0 during a call.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.JANET(3, 5, dtype="float64", seed=0), np.ones((2, 4, 3))
+    >>> y, h, tape = crnn.reference.JANET().forward(layer.params, x)
+    >>> tape.gates["f"].shape, np.allclose(y, layer(x)[0])
+    ((2, 4, 5), True)
     """
 
     beta: float = 1.0
@@ -274,7 +393,7 @@ class JANET(Cell):
         return Blocks(f=f, g=g, i=i, s_f=s_f), [f * h + i * g]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Go back through them."""
+        """Differentiate the equations above."""
         x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
         ds_f = dh * (h * v.f * (1 - v.f) - v.g * v.i * (1 - v.i))
         if self.clip is not None:

@@ -1,8 +1,8 @@
-"""The random numbers behind dropout, zoneout and weight drop.
+"""The random numbers of dropout, zoneout and weight drop.
 
-They come from a counter-based generator: each number is a function of (seed, call, layer, kind,
-row, step, unit) alone. Nothing is hidden in a state, so any number can be had alone, and a second
-run, or the core in C, drops the same units.
+The generator is counter-based: each number is a function of (seed, call, layer, kind, row, step,
+unit) alone. The generator has no state. So any number can be computed without the others, and a
+second run, or the core in C, drops the same units.
 
 J. K. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC (2011): Philox4x32-10.
 """
@@ -14,17 +14,39 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.reference.arrays import Array
 
-Words = NDArray[np.uint64]  # of 32 bits each, in 64 so that products have room
+Words = NDArray[np.uint64]  # numbers of 32 bits, in 64 bits so that a product of two fits
 
-DROPOUT, RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = range(5)  # the kinds
+# The values of `kind`: the option that uses a random number.
+DROPOUT, RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = range(5)
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox(key: list[Words], counter: list[Words]) -> list[Words]:
-    """Return 4 random words, functions of the 2 words of a key and the 4 of a counter.
+    """Return 4 random words, computed from 2 words of a key and 4 words of a counter.
 
-    Each round multiplies two of the words, swaps high and low halves, and mixes in the key; the
-    key moves on by the golden ratio and by √3 − 1. Words may be arrays (they broadcast).
+    Each of the ten rounds multiplies two of the words, swaps high and low halves, and combines them
+    with the key by exclusive or; then the key is increased by constants derived from the golden
+    ratio and from √3 - 1.
+
+    Parameters
+    ----------
+    key : list of 2 uint64 arrays
+        Words: integers from 0 to 2**32 - 1. All arrays are broadcast against each other.
+    counter : list of 4 uint64 arrays
+        Words.
+
+    Returns
+    -------
+    list of 4 uint64 arrays
+        Words that are uniform in [0, 2**32) and independent for different counters.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> words = crnn.reference.philox([np.uint64(0)] * 2, [np.uint64(0)] * 4)
+    >>> [hex(int(word)) for word in words]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
     (k0, k1), (x0, x1, x2, x3) = key, counter
     for _ in range(10):
@@ -41,27 +63,57 @@ def halves(number: ArrayLike) -> list[Words]:
 
 
 class Draws:
-    """The random numbers of one call of one layer.
+    """Random numbers of one call of one layer.
 
     Parameters
     ----------
-    seed, call, layer : int
-        The layer's seed, the number of the call, and of the layer in what it is a part of.
+    seed : int, default 0
+        The seed of the layer.
+    call : int, default 0
+        The number of the call.
+    layer : int, default 0
+        The number of the layer in the composition that it is a part of.
+
+    Methods
+    -------
+    numbers(kind, row, step, unit)
+        Random integers, uniform in [0, 2**32).
+    hits(p, kind, row, step, unit)
+        Booleans that are true with probability `p`.
+    mask(p, kind, row, step, unit)
+        Mask of dropout: 0 with probability `p`, else 1/(1-p).
+
+    Notes
+    -----
+    In all methods `kind` is the use of the numbers: 0 dropout, 1 recurrent dropout, 2 and 3 zoneout
+    of h and of c, 4 weight drop. `row`, `step` and `unit` are integers or integer arrays, which are
+    broadcast against each other.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> draws = crnn.reference.Draws(seed=4, call=7)
+    >>> dropped = draws.hits(0.25, kind=0, row=np.arange(300)[:, None], step=0, unit=np.arange(400))
+    >>> dropped.shape, round(float(dropped.mean()), 2)
+    ((300, 400), 0.25)
+    >>> bool(draws.hits(0.25, kind=0, row=20, step=0, unit=30) == dropped[20, 30])
+    True
     """
 
     def __init__(self, seed: int = 0, call: int = 0, layer: int = 0) -> None:
         self.seed, self.call, self.layer = seed, call, layer
 
     def numbers(self, kind: int, row: ArrayLike, step: ArrayLike, unit: ArrayLike) -> Words:
-        """Return the numbers, uniform in [0, 2**32), for rows, steps and units (they broadcast)."""
-        names = [*halves(self.call), halves(self.layer)[0], halves(kind)[0]]
-        key = philox(halves(self.seed), names)[:2]
+        """Return integers, uniform in [0, 2**32), for rows, steps and units (broadcast)."""
+        counter = [*halves(self.call), halves(self.layer)[0], halves(kind)[0]]
+        key = philox(halves(self.seed), counter)[:2]
         block, word = np.divmod(np.asarray(unit, np.int64), 4)
         words = philox(key, [halves(block)[0], halves(step)[0], *halves(row)])
         return np.choose(word, np.broadcast_arrays(*words))
 
     def hits(self, p: float, kind: int, row: Any, step: Any, unit: Any) -> NDArray[np.bool_]:
-        """Return true with probability `p`, for each row, step and unit."""
+        """Return booleans that are true with probability `p`, for rows, steps and units."""
         if not p:
             return np.zeros(np.broadcast(row, step, unit).shape, bool)
         return self.numbers(kind, row, step, unit) < np.uint64(p * 2**32)

@@ -1,8 +1,9 @@
-"""Which steps are read in which order: lengths, masks, resets and reversed layers.
+"""The order in which steps are read: lengths, masks, resets and reversed layers.
 
-A row is cut before each step where it is reset, and only its unmasked steps are read: what is left
-is a list of plain sequences, *pieces*, that know nothing of each other. Each piece starts from the
-initial state, is read from one end to the other, and its outputs are put where its steps were.
+Each row of a batch is cut before every step that is reset, and masked steps are left out. The
+results are plain sequences, *pieces*, which are independent of each other. Each piece starts from
+the initial state and is read from one end to the other; its outputs are stored at the steps that
+were read.
 """
 
 from collections.abc import Iterator
@@ -20,22 +21,30 @@ class Reading:
 
     Parameters
     ----------
-    shape : (B, T)
-    lengths : array (B,) of integers, optional
-    mask, resets : array (B, T) of bools, optional
+    shape : (int, int)
+        (B, T).
+    lengths : array (B,) of integers, or None
+        Number of valid steps in each row. None: T.
+    mask : array (B, T) of bools, or None
+        True at the steps that are read. None: all.
+    resets : array (B, T) of bools, or None
+        True at the steps before which a row is cut. None: no cuts.
     reverse : bool
-        Read each row, and so each piece, from its last step to its first. The cuts stay where they
-        are: a piece reaches from one reset to the step before the next one.
+        Read each row, and so each piece, from its last step to its first. The cuts are at the same
+        places: a piece reaches from one reset to the step before the next one.
 
     Attributes
     ----------
     rows : array (pieces,)
-        Which row each piece is of.
+        Row of each piece.
+    times : list of arrays of integers
+        The steps of each piece, in the order in which they are read.
     first, last : array (B,)
-        Each row's piece that is read first, and last.
+        The piece of each row that is read first, and the one that is read last.
     source : array (B, T)
-        The step whose output stands at t: t itself, or for a masked step the one read before it in
-        its piece. -1 (no output) before a piece's first unmasked step and past the end of the row.
+        The step whose output is shown at step t: t itself or, at a masked step, the step read
+        before it in its piece. -1 (no output) before the first unmasked step of a piece and past
+        the end of the row.
     """
 
     def __init__(
@@ -51,10 +60,10 @@ class Reading:
         unmasked = np.ones(shape, bool) if mask is None else np.asarray(mask, bool)
         cuts = np.zeros(shape, bool) if resets is None else np.array(resets, bool)
         if reverse:
-            cuts[:, :1] = False  # nothing would be read after this cut
+            cuts[:, :1] = False  # no step would be read after this cut
 
         rows: list[int] = []
-        self.times: list[Integers] = []  # of each piece: the steps that are read, in this order
+        self.times: list[Integers] = []
         self.source = np.full(shape, -1)
         self.last = np.zeros(B, np.intp)
         for row in range(B):
@@ -70,28 +79,29 @@ class Reading:
         self.first = np.append(0, self.last[:-1] + 1)[:B]
 
     def steps(self) -> Iterator[Where]:
-        """Yield (pieces, rows, times): the first step of every piece, then every second, ..."""
+        """Yield (pieces, rows, times): the first step of every piece, then the second, ..."""
         for number in range(max(map(len, self.times), default=0)):
             pieces = np.flatnonzero([len(times) > number for times in self.times])
             yield pieces, self.rows[pieces], np.array([self.times[k][number] for k in pieces])
 
     def repeated(self, values: Array) -> Array:
-        """Fill masked steps of `values` (B, T, H) with what was read before; 0 without any."""
-        there = self.source >= 0
+        """Return `values` (B, T, H) with the value read before at masked steps, 0 without any."""
+        filled = self.source >= 0
         shown = np.zeros_like(values)
-        shown[there] = values[np.nonzero(there)[0], self.source[there]]
+        shown[filled] = values[np.nonzero(filled)[0], self.source[filled]]
         return shown
 
     def repeated_backward(self, dshown: ArrayLike) -> Array:
-        """Go back through `repeated`: each step's value is shown at all steps that repeat it."""
-        there = self.source >= 0
+        """Return the gradient of `values`: the sum over all steps at which a value is shown."""
+        filled = self.source >= 0
         dvalues = np.zeros(np.shape(dshown))
-        np.add.at(dvalues, (np.nonzero(there)[0], self.source[there]), np.asarray(dshown)[there])
+        rows, steps = np.nonzero(filled)[0], self.source[filled]
+        np.add.at(dvalues, (rows, steps), np.asarray(dshown)[filled])
         return dvalues
 
     def starts(self, state: Arrays, learned: Arrays) -> Arrays:
-        """Return the state before each piece: the given one in a row's first, `learned` else."""
+        """Return the initial state of each piece: `state` for a row's first, else `learned`."""
         parts = [np.tile(part, (len(self.rows), 1)) for part in learned]
-        for part, given in zip(parts, state, strict=False):
-            part[self.first] = given
+        for part, passed in zip(parts, state, strict=False):
+            part[self.first] = passed
         return parts

@@ -1,4 +1,4 @@
-"""The recurrence: the loop over time, and the options that are the same for every cell."""
+"""The recurrence: the loop over time, and the options that all cells share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from crnn.reference.arrays import Array, Arrays, Blocks, Integers, Named, Shapes
 from crnn.reference.drops import RECURRENT_DROPOUT, WEIGHT_DROP, ZONEOUT_C, ZONEOUT_H, Draws
 from crnn.reference.reading import Reading
 
-Back = tuple[Array, Arrays]  # dx (rows, I), and dL/d of each part of the state (rows, H)
+Back = tuple[Array, Arrays]  # dx (rows, I), and ∂L/∂ of each part of the state (rows, H)
 
 ORDER = ["W_x", "W_h", "b", "b_hn", "p_i", "p_f", "p_o", "gain_x", "gain_h", "gain_c", "b_c"]
 ORDER += ["W_p", "h0", "c0"]
@@ -21,42 +21,73 @@ BY_GATE = {"W_x": "W_x", "W_h": "W_h", "b": "b_", "gain_x": "gain_x", "gain_h": 
 
 
 class Step(NamedTuple):
-    """What one step leaves for the way back."""
+    """Values of one step that the backward pass needs."""
 
     where: tuple[Integers, Integers, Integers]  # the pieces that have this step, their rows, times
     x: Array  # (rows, I)
     state: Arrays  # before the step: h, or h and c (rows, H)
     m: Array  # the mask of recurrent dropout (rows, H)
-    d: Arrays  # zoneout: how much of each part of the state is kept (rows, H)
-    values: Blocks  # the gates after the activation (rows, H), and what else the cell computed
+    d: Arrays  # zoneout: the fraction of each part of the state that is kept (rows, H)
+    values: Blocks  # the gates after the activation (rows, H), and other values of the cell
 
 
 @dataclass(eq=False, kw_only=True)
 class Cell(ABC):
-    """The loop over time, for every cell.
+    """Base class of the cells: the loop over time.
 
-    A cell says what its gates and its states are called, and gives `step` and `step_backward`.
-    Their ``w`` and ``dw`` name each gate's block of rows as the lectures do: ``w.W_xi``,
-    ``w.W_hi``, ``w.b_i`` for the gate i; other parameters have their own names.
+    A subclass defines `gate_order`, `state_names`, `step` and `step_backward`. In these methods
+    ``w`` and ``dw`` have each gate's block of rows under the names of the equations: ``w.W_xi``,
+    ``w.W_hi``, ``w.b_i`` for the gate i. Other parameters keep their names.
 
     Parameters
     ----------
-    layer_norm : bool
-        Normalise the gates' sums: see `crnn.reference.sums`.
+    layer_norm : bool, default False
+        Normalise the sums of the gates: see `crnn.reference.sums`.
     clip : float, optional
-        Clip each gate's complete sum to [-clip, clip] before the activation.
-    learn_state : bool
-        The initial state h0 (and c0) is a parameter: used where no state is given, and after
-        resets.
-    recurrent_dropout : float
+        Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
+    learn_state : bool, default False
+        Make the initial state a parameter, h0 (and c0). It is used where the caller passes no
+        state, and after resets.
+    recurrent_dropout : float, default 0.0
         Probability p: ``W_h (m∘h)`` in place of ``W_h h``, with one m for all steps of a row that
         is 0 with probability p and else 1/(1-p). Y. Gal, Z. Ghahramani, arXiv:1512.05287 (2016).
-    zoneout : float, or the pair (of h, of c)
-        Probability that a unit keeps its old state: ``d∘h + (1-d)∘h̃`` with a d of 0 and 1 for each
-        row, step and unit. D. Krueger et al., arXiv:1606.01305 (2017).
-    weight_drop : float
-        Probability that an entry of W_h is 0 for the whole call, else it is divided by 1-p.
+    zoneout : float or tuple of float, default 0.0
+        Probability that a unit keeps its old state; a tuple has one for each part of the state (h,
+        c). ``d∘h + (1-d)∘h̃`` with a d of 0 and 1 for each row, step and unit. D. Krueger et al.,
+        arXiv:1606.01305 (2017).
+    weight_drop : float, default 0.0
+        Probability p that an entry of W_h is 0 during a whole call; the others are divided by 1-p.
         S. Merity et al., arXiv:1708.02182 (2018).
+
+    Attributes
+    ----------
+    gate_order : tuple of str
+        Letters of the gates, in the order of the rows of W_x, W_h and b.
+    state_names : tuple of str
+        Names of the parts of the state: ("h",) or ("h", "c").
+    zoneouts : tuple of float
+        Probability of zoneout for each part of the state.
+
+    Methods
+    -------
+    shapes(input_size, hidden_size, bias=True)
+        Shapes of the parameters.
+    forward(params, x, state=None, lengths=None, reverse=False, *, ...)
+        Run the cell over whole sequences.
+    backward(params, tape, dy, dstate=None)
+        Compute the gradients by backpropagation through time.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> cell = crnn.reference.RNN(activation="identity")
+    >>> isinstance(cell, crnn.reference.Cell), cell.gate_order
+    (True, ('h',))
+    >>> params = {"W_x": np.eye(1), "W_h": np.eye(1)}  # h' = x + h
+    >>> y, h, tape = cell.forward(params, np.ones((1, 4, 1)), resets=[[0, 0, 1, 0]])
+    >>> y[0, :, 0]
+    array([1., 2., 1., 2.])
     """
 
     layer_norm: bool = False
@@ -71,24 +102,53 @@ class Cell(ABC):
 
     @abstractmethod
     def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
-        """Return the gates (with what else the way back needs) and the new state of one step.
+        """Return the values of one step and its new state.
 
-        `x` is (rows, I); `m` (rows, H) multiplies h wherever W_h reads it.
+        Parameters
+        ----------
+        w : Blocks
+            The parameters, by gate.
+        x : array (rows, I)
+        state : list of arrays (rows, H)
+            The state before the step: h, or h and c.
+        m : array (rows, H)
+            The mask of recurrent dropout: it multiplies h wherever W_h reads it.
+
+        Returns
+        -------
+        values : Blocks
+            The gates after the activation, and other values that `step_backward` needs.
+        state : list of arrays (rows, H)
         """
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Return dx and ∂L/∂state from dstate, ∂L/∂state'; add to the gradients in dw.
+        """Return dx and ∂L/∂state of one step, and add the gradients of the parameters to `dw`.
 
-        Where one part of the state reaches the loss through another (the LSTM's c' through h'),
-        that is added to `dstate` in place, which then holds the total derivatives. ``step.values``
-        gets ``ds``, ∂L/∂s of each gate's sum s, by letter.
+        If the loss depends on one part of the new state through another (the LSTM's c' through h'),
+        that derivative is added to `dstate` in place, which then holds the total derivatives.
+
+        Parameters
+        ----------
+        w, dw : Blocks
+            The parameters and their gradients, by gate.
+        step : Step
+            The values of the forward pass. ``step.values.ds`` is set here: a dict from the letter
+            of each gate to ∂L/∂s of its sum s.
+        dstate : list of arrays (rows, H)
+            ∂L/∂state' of the state after the step.
+
+        Returns
+        -------
+        dx : array (rows, I)
+        dstate : list of arrays (rows, H)
+            ∂L/∂state of the state before the step.
         """
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------- the parameters
 
     def sizes(self, input_size: int, hidden_size: int) -> Shapes:
-        """Return the shapes of all that the equations name; what is absent in a layer is zero."""
+        """Return the shapes of all parameters of the equations; some may be `absent`, that is 0."""
         rows, width = len(self.gate_order) * hidden_size, self.state_sizes(hidden_size)
         sizes: Shapes = {"W_x": (rows, input_size), "W_h": (rows, width[0]), "b": (rows,)}
         if self.layer_norm:
@@ -105,11 +165,24 @@ class Cell(ABC):
         return [hidden_size for _ in self.state_names]
 
     def shapes(self, input_size: int, hidden_size: int, bias: bool = True) -> Shapes:
-        """Return the parameters of a layer, as a dict of name -> shape."""
+        """Return the shapes of the parameters of a layer.
+
+        Parameters
+        ----------
+        input_size, hidden_size : int
+            I and H.
+        bias : bool, default True
+            Whether the layer has biases.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            From the name of a parameter to its shape.
+        """
         sizes, absent = self.sizes(input_size, hidden_size), self.absent(bias)
         return {name: sizes[name] for name in ORDER if name in sizes and name not in absent}
 
-    # ------------------------------------------------------------------------------ the two walks
+    # ----------------------------------------------------------------------- forward and backward
 
     def forward(
         self,
@@ -133,45 +206,49 @@ class Cell(ABC):
         Parameters
         ----------
         params : dict of arrays
-            ``W_x (G*H, I)``, ``W_h (G*H, H)``, ``b (G*H,)`` with the gates in `gate_order`, and
-            what else `shapes` names. Absent biases (``bias=False``) are zero.
+            ``W_x (G*H, I)``, ``W_h (G*H, H)``, ``b (G*H,)`` with the gates in `gate_order`, and the
+            other parameters that `shapes` names. Absent biases (``bias=False``) are zero.
         x : array (B, T, I) of floats, or (B, T) of integers
-            Integers are symbols, that is one-hot rows.
+            Integers are symbols: they stand for one-hot vectors of width I.
         state : array (B, H), or the pair (h, c) for the LSTM; optional
-            The state before the first step; zero (or h0 and c0) by default.
+            The state before the first step. None: zeros, or h0 and c0 with `learn_state`.
         lengths : array (B,) of integers, optional
-            Steps in each row, 0 allowed. What stands in `x` after them is never looked at.
-        reverse : bool
+            Number of valid steps in each row, from 0 to T. Later values in `x` are never used.
+            None: T.
+        reverse : bool, default False
             Read each row from its own last step to its first.
         mask : array (B, T) of bools, optional
-            A step where it is false is not read: the state is carried, the output repeated.
+            A step where it is false is not read: the state is carried, the output repeated. None:
+            all steps are read.
         resets : array (B, T) of bools, optional
-            A row is cut before each step where it is true: see `crnn.reference.reading`. Cuts past
-            a row's end mean nothing. A cut before step 0 throws the given state away.
-        training : bool
-            Drop; in evaluation nothing is dropped, and zoneout takes its mean, d = p.
-        call, first_row, first_step, layer, seed : int
-            They decide what is dropped; row 0 of `x` is row `first_row`, step 0 `first_step`.
+            The state is reset before each step where it is true: see `crnn.reference.reading`.
+            Resets past the end of a row have no effect. With a reset before step 0 the argument
+            `state` is not used. None: no resets.
+        training : bool, default True
+            Apply dropout. In evaluation nothing is dropped, and zoneout takes its mean, d = p.
+        call, first_row, first_step, layer, seed : int, default 0
+            The random numbers of dropout are computed from them (see `crnn.reference.Draws`); row 0
+            of `x` is row `first_row`, step 0 is step `first_step`.
 
         Returns
         -------
         y : array (B, T, H)
-            h' of every step, aligned with `x`; at a masked step the output read before it, zero if
-            there is none; zero past the end of a row.
+            h' of every step, aligned with `x`. At a masked step the output of the last step read
+            before it, zero if there is none; zero past the end of a row.
         state : as the argument
-            The state after each row's last step (with `reverse`: after step 0).
+            The state after the last step of each row (with `reverse`: after step 0).
         tape : namespace
-            ``gates`` (dict of arrays (B, T, H), after the activation, zero at masked steps), ``h``
-            and, for the LSTM, ``c`` (B, T, H) without the initial state, repeated as y is, all zero
-            past the end; and what `backward` needs.
+            ``gates`` (dict of arrays (B, T, H), after the activation, zero at masked steps); ``h``
+            and, for the LSTM, ``c`` (B, T, H) without the initial state, repeated as y is; all zero
+            past the end of a row; and the values that `backward` needs.
         """
         symbols = np.asarray(x).dtype.kind in "iu"
         x = one_hot(x, params["W_x"].shape[1]) if symbols else np.asarray(x, np.float64)
         B, T, _ = x.shape
         H = len(params["W_x"]) // len(self.gate_order)
-        tape = SimpleNamespace(x=x, symbols=symbols, given=state is not None, steps=[])
+        tape = SimpleNamespace(x=x, symbols=symbols, state_passed=state is not None, steps=[])
         tape.reading = reading = Reading((B, T), lengths, mask, resets, reverse)
-        self._draw(tape, H, Draws(seed, call, layer), (first_row, first_step), training)
+        self._draw_masks(tape, H, Draws(seed, call, layer), (first_row, first_step), training)
         complete = self._complete(params)
         w = self._blocks(complete, tape)
         learned = [complete[name + "0"] for name in self.state_names]
@@ -188,10 +265,10 @@ class Cell(ABC):
             tape.steps.append(Step(where, x[rows, t], before, m, d, values))
             for name, gate in tape.gates.items():
                 gate[rows, t] = vars(values)[name]
-            for whole, story, part in zip(states, history, after, strict=True):
-                whole[pieces] = story[rows, t] = part
+            for current, sequence, part in zip(states, history, after, strict=True):
+                current[pieces] = sequence[rows, t] = part
 
-        shown = [reading.repeated(story) for story in history]
+        shown = [reading.repeated(sequence) for sequence in history]
         vars(tape).update(zip(self.state_names, shown, strict=True))
         return tape.h.copy(), self._pack([part[reading.last] for part in states]), tape
 
@@ -202,28 +279,29 @@ class Cell(ABC):
         dy: ArrayLike | None,
         dstate: Any = None,
     ) -> tuple[Array | None, Any, Named]:
-        """Walk a tape back: backpropagation through time.
+        """Compute the gradients of a forward pass: backpropagation through time.
 
         Parameters
         ----------
         params : dict of arrays
             As in `forward`.
         tape : namespace
-            From `forward`. It receives ``dh`` and, for the LSTM, ``dc`` (B, T, H): the total
-            derivatives ∂L/∂h_t and ∂L/∂c_t, zero at masked steps and past the end of a row. With
-            zoneout c_t is what the step ends with; h_t is made of c̃, and does not depend on it.
-            ``dgates``, a dict of (B, T, H), are those of the gates' sums.
-        dy : array (B, T, H) or None
-            ∂L/∂y; never looked at past the end of a row. None stands for zeros.
+            From `forward`. These attributes are set: ``dh`` and, for the LSTM, ``dc`` (B, T, H),
+            the total derivatives ∂L/∂h_t and ∂L/∂c_t, zero at masked steps and past the end of a
+            row; ``dgates``, a dict of arrays (B, T, H), the derivatives of the gates' sums. With
+            zoneout c_t is the cell state at the end of the step; h_t is computed from c̃ and does
+            not depend on it.
+        dy : array (B, T, H), or None
+            ∂L/∂y. Values past the end of a row are never used. None: zeros.
         dstate : as the state, optional
-            ∂L/∂state for the state that `forward` returned; zero by default.
+            ∂L/∂state for the state that `forward` returned. None: zeros.
 
         Returns
         -------
         dx : array (B, T, I), or None where x was symbols
             Zero at masked steps and past the end of a row.
         dstate : as the state
-            The gradient at the initial state.
+            The gradient with respect to the initial state.
         grads : dict of arrays
             The gradient of every array in `params`.
         """
@@ -232,9 +310,9 @@ class Cell(ABC):
         w, dw = self._blocks(complete, tape), self._blocks(grads)
         dx = np.zeros_like(tape.x)
         history = [np.zeros_like(vars(tape)[name]) for name in self.state_names]
-        dstates = [np.zeros((len(reading.rows), story.shape[2])) for story in history]
-        for part, given in zip(dstates, self._unpack(dstate), strict=False):
-            part[reading.last] = given
+        dstates = [np.zeros((len(reading.rows), sequence.shape[2])) for sequence in history]
+        for part, passed in zip(dstates, self._unpack(dstate), strict=False):
+            part[reading.last] = passed
         tape.dgates = {name: np.zeros_like(gate) for name, gate in tape.gates.items()}
         dshown = np.zeros_like(tape.h) if dy is None else reading.repeated_backward(dy)
 
@@ -260,15 +338,15 @@ class Cell(ABC):
 
     @property
     def zoneouts(self) -> tuple[float, ...]:
-        """The probability for each part of the state."""
+        """Probability of zoneout for each part of the state."""
         if isinstance(self.zoneout, tuple):
             return self.zoneout
         return (self.zoneout,) * len(self.state_names)
 
-    def _draw(
+    def _draw_masks(
         self, tape: SimpleNamespace, H: int, draws: Draws, first: tuple[int, int], training: bool
     ) -> None:
-        """Put the masks of this call on the tape: m (B, H), d (B, T, H) each, and W_h's."""
+        """Store the masks of this call on the tape: m (B, H), each d (B, T, H), and that of W_h."""
         B, T, _ = tape.x.shape
         sizes = self.state_sizes(H)
         if not training:
@@ -285,23 +363,23 @@ class Cell(ABC):
         ]
 
     def _add_learned(self, grads: Named, dstates: Arrays, tape: SimpleNamespace) -> None:
-        """Add the gradient of the learned state: of all pieces that started from it."""
+        """Add the gradient of the learned state: the sum over all pieces that started from it."""
         learned = np.ones(len(tape.reading.rows), bool)
-        learned[tape.reading.first] = not tape.given
+        learned[tape.reading.first] = not tape.state_passed
         for name, part in zip(self.state_names, dstates, strict=True):
             grads[name + "0"] += part[learned].sum(axis=0)
 
-    # ------------------------------------------------------------------------------------ the rest
+    # ------------------------------------------------------------------------- parameters, states
 
     def _complete(self, params: Mapping[str, Array]) -> Named:
-        """Return `params` in float64, with zeros for what is absent."""
+        """Return all parameters in float64, with zeros for those that are absent in `params`."""
         rows, input_size = params["W_x"].shape
         sizes = self.sizes(input_size, rows // len(self.gate_order))
-        given = {name: np.asarray(params.get(name, 0), np.float64) for name in sizes}
-        return {name: given[name] + np.zeros(shape) for name, shape in sizes.items()}
+        arrays = {name: np.asarray(params.get(name, 0), np.float64) for name in sizes}
+        return {name: arrays[name] + np.zeros(shape) for name, shape in sizes.items()}
 
     def _blocks(self, arrays: Named, tape: SimpleNamespace | None = None) -> Blocks:
-        """Name the blocks of rows of each gate; they are views, so what is added to them stays."""
+        """Return the blocks of rows of each gate by name: views, so they can be added to."""
         if tape:
             arrays = arrays | {"W_h": arrays["W_h"] * tape.weight_mask}
         w = Blocks(**{name: array for name, array in arrays.items() if name not in BY_GATE})
@@ -319,4 +397,5 @@ class Cell(ABC):
         return [np.asarray(part, np.float64) for part in parts]
 
     def _pack(self, parts: Arrays) -> Any:
+        """Return a list of arrays as a state: one array, or a tuple."""
         return parts[0] if len(parts) == 1 else tuple(parts)

@@ -1,14 +1,15 @@
-"""What goes into the gates: the sums ``s = W_x x + W_h h + b``, forward and backward.
+"""The sums of the gates, ``s = W_x x + W_h h + b``, forward and backward.
 
-With layer normalisation the two products are normalised apart before they are added, each over all
-the gates that are computed together:
+With layer normalisation the two products are normalised separately before they are added, each over
+all gates that are computed together:
 
 ::
 
     s = gain_x∘N(W_x x) + gain_h∘N(W_h h) + b,    N(a) = (a − mean a) / √(var a + 1e-5)
 
-J. L. Ba, J. R. Kiros, G. E. Hinton, Layer normalization, arXiv:1607.06450 (2016), equations 20-25;
-the two biases of its two normalisations are one, b. A layer is normalised where it has gains.
+J. L. Ba, J. R. Kiros, G. E. Hinton, Layer normalization, arXiv:1607.06450 (2016), equations 20-25.
+The biases of the two normalisations are one parameter here, b. A layer is normalised if its
+parameters contain gains.
 """
 
 from collections.abc import Sequence
@@ -26,38 +27,38 @@ def products(w: Blocks, side: str, gates: Sequence[str], v: Array) -> Arrays:
 
 
 def product(w: Blocks, side: str, gates: Sequence[str], v: Array) -> Blocks:
-    """Return ``W v`` of every gate under the gates' names, normalised over these gates."""
+    """Return ``W v`` of every gate under the names of the gates, normalised over these gates."""
     gains = [f"gain_{side}{gate}" for gate in gates]
     parts = normed(w, gains, *products(w, side, gates, v))
     return Blocks(**dict(zip(gates, parts, strict=True)))
 
 
 def product_backward(w: Blocks, dw: Blocks, side: str, ds: Named, v: Array) -> Array:
-    """Go back through `product`: add dW = ds vᵀ to ``dw``, return dv = Wᵀ ds."""
+    """Add dW = ds vᵀ of `product` to ``dw``, and return dv = Wᵀ ds."""
     gains = [f"gain_{side}{gate}" for gate in ds]
     parts = normed_backward(w, dw, gains, list(ds.values()), *products(w, side, list(ds), v))
     dv = np.zeros_like(v)
     for gate, part in zip(ds, parts, strict=True):
         vars(dw)[f"W_{side}{gate}"] += part.T @ v
-        dv += part @ vars(w)[f"W_{side}{gate}"]  # v is used by every gate: its parts are summed
+        dv += part @ vars(w)[f"W_{side}{gate}"]  # every gate uses v, so its gradients are summed
     return dv
 
 
 def sums(w: Blocks, gates: Sequence[str], x: Array, h: Array) -> Blocks:
-    """Return ``W_x x + W_h h + b`` of every gate, under the gates' names."""
+    """Return ``W_x x + W_h h + b`` of every gate, under the names of the gates."""
     of_x, of_h = vars(product(w, "x", gates, x)), vars(product(w, "h", gates, h))
     return Blocks(**{gate: of_x[gate] + of_h[gate] + vars(w)["b_" + gate] for gate in gates})
 
 
 def sums_backward(w: Blocks, dw: Blocks, ds: Named, x: Array, h: Array) -> tuple[Array, Array]:
-    """Go back through `sums` of the gates in the dict ``ds``: add to ``dw``, return dx and dh."""
+    """Add the gradients of `sums` to ``dw``, and return dx and dh; ``ds`` maps gates to ∂L/∂s."""
     for gate, ds_gate in ds.items():
         vars(dw)["b_" + gate] += ds_gate.sum(axis=0)
     return product_backward(w, dw, "x", ds, x), product_backward(w, dw, "h", ds, h)
 
 
 def normed(w: Blocks, gains: Sequence[str], *parts: Array) -> Arrays:
-    """Return gain∘N(a), a the `parts` side by side; the parts where there are no such gains."""
+    """Return gain∘N(a), a being `parts` side by side; without such gains return `parts`."""
     if gains[0] not in vars(w):
         return list(parts)
     n = np.split(standardised(np.hstack(parts)), len(parts), axis=1)
@@ -67,7 +68,7 @@ def normed(w: Blocks, gains: Sequence[str], *parts: Array) -> Arrays:
 def normed_backward(
     w: Blocks, dw: Blocks, gains: Sequence[str], ds: Arrays, *parts: Array
 ) -> Arrays:
-    """Go back through `normed`: add to the gains' gradients, return the derivatives of parts."""
+    """Add the gradients of the gains of `normed` to ``dw``, and return those of `parts`."""
     if gains[0] not in vars(w):
         return ds
     a = np.hstack(parts)
@@ -75,16 +76,16 @@ def normed_backward(
     for gain, part in zip(gains, np.split((dn * n).sum(axis=0), len(gains)), strict=True):
         vars(dw)[gain] += part
     dn = dn * np.concatenate([vars(w)[gain] for gain in gains])
-    # Moving one entry moves the row's mean and its variance, hence the two means that go off.
-    away = dn.mean(axis=1, keepdims=True) + n * (dn * n).mean(axis=1, keepdims=True)
-    return np.split((dn - away) / deviation(a), len(parts), axis=1)
+    # An entry of a also changes the mean and the variance of its row: hence these two terms.
+    through_row = dn.mean(axis=1, keepdims=True) + n * (dn * n).mean(axis=1, keepdims=True)
+    return np.split((dn - through_row) / deviation(a), len(parts), axis=1)
 
 
 def standardised(a: Array) -> Array:
-    """Return N(a): every row less its mean, over its standard deviation."""
+    """Return N(a): every row minus its mean, divided by its standard deviation."""
     return np.asarray((a - a.mean(axis=1, keepdims=True)) / deviation(a))
 
 
 def deviation(a: Array) -> Array:
-    """Return the standard deviation (rows, 1) of every row, kept from 0 by `EPSILON`."""
+    """Return the standard deviation (rows, 1) of every row; `EPSILON` keeps it above 0."""
     return np.asarray(np.sqrt(a.var(axis=1, keepdims=True) + EPSILON))

@@ -1,4 +1,4 @@
-"""What stands around a recurrent layer, in plain NumPy: a dense map, losses, optimizers."""
+"""The dense layer, the losses and the optimizers in plain NumPy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,64 @@ from crnn.reference.arrays import Array, Named, one_hot
 
 
 def dense(params: Mapping[str, Array], x: ArrayLike) -> Array:
-    """Return ``y = W x + b`` (..., O) for x (..., I), W (O, I), b (O,) (may be absent)."""
+    """Return the dense map ``y = W x + b``.
+
+    Parameters
+    ----------
+    params : dict of arrays
+        ``W (O, I)`` and, optionally, ``b (O,)``.
+    x : array (..., I) of floats
+
+    Returns
+    -------
+    y : float64 array (..., O)
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> params = {"W": np.array([[1.0, 2.0]]), "b": np.array([10.0])}
+    >>> crnn.reference.dense(params, [[3.0, 4.0], [0.0, 1.0]])
+    array([[21.],
+           [12.]])
+    """
     return np.asarray(x, np.float64) @ params["W"].T + params.get("b", 0)
 
 
 def dense_backward(params: Mapping[str, Array], x: Array, dy: Array) -> tuple[Array, Named]:
-    """Return dx (..., I) and the gradients of `params`, from dy (..., O)."""
+    """Return the gradients of `dense` with respect to x and the parameters.
+
+    Parameters
+    ----------
+    params : dict of arrays
+        ``W (O, I)`` and, optionally, ``b (O,)``.
+    x : array (..., I)
+        The input of `dense`.
+    dy : array (..., O)
+        The gradient of the loss with respect to y.
+
+    Returns
+    -------
+    dx : array (..., I)
+    grads : dict of arrays
+        The gradient of every array in `params`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> params, x = {"W": np.array([[1.0, 2.0]]), "b": np.zeros(1)}, np.array([[3.0, 4.0]])
+    >>> dx, grads = crnn.reference.dense_backward(params, x, np.array([[1.0]]))
+    >>> dx, grads["W"], grads["b"]
+    (array([[1., 2.]]), array([[3., 4.]]), array([1.]))
+    """
     rows_x, rows_dy = (np.reshape(a, (-1, np.shape(a)[-1])) for a in (x, dy))
     grads = {"W": rows_dy.T @ rows_x, "b": rows_dy.sum(axis=0)}
     return dy @ params["W"], {name: grads[name] for name in params}
 
 
 def valid_steps(shape: tuple[int, ...], lengths: ArrayLike | None) -> NDArray[np.bool_]:
-    """Return the mask (B, T) of the steps within each row's length; all where there are none."""
+    """Return a mask (B, T) that is true within each row's length; without lengths, everywhere."""
     return np.ones(shape, bool) if lengths is None else np.arange(shape[1]) < np.c_[lengths]
 
 
@@ -31,8 +76,28 @@ def softmax_cross_entropy(
 ) -> tuple[float, Array]:
     """Return ``-log softmax(logits)[target]`` in nats, mean over the valid steps, and its gradient.
 
-    `logits` is (B, T, K) with `targets` (B, T), or (B, K) with (B,). The gradient with respect to
-    the logits is (softmax - one-hot) / number of valid steps.
+    Parameters
+    ----------
+    logits : array (B, T, K) or (B, K)
+    targets : array (B, T) or (B,) of integers
+        Classes from 0 to K - 1.
+    lengths : array (B,) of integers, optional
+        Number of valid steps of each row. None: all.
+
+    Returns
+    -------
+    loss : float
+        0 if no step is valid.
+    dlogits : float64 array, shape of `logits`
+        (softmax - one-hot) / number of valid steps; 0 past the end of a row.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> loss, dlogits = crnn.reference.softmax_cross_entropy(np.zeros((1, 1, 4)), [[2]])
+    >>> round(float(loss), 2), dlogits
+    (1.39, array([[[ 0.25,  0.25, -0.75,  0.25]]]))
     """
     logits, targets = np.asarray(logits, np.float64), np.asarray(targets)
     valid = valid_steps(targets.shape, lengths)
@@ -46,9 +111,28 @@ def softmax_cross_entropy(
 
 
 def mse(y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None = None) -> tuple[float, Array]:
-    """Return the mean of (y - target)² over the valid elements, and its gradient at `y`.
+    """Return the mean of (y - target)² over the valid elements, and its gradient.
 
-    `y` and `target` are (B, T, ...), or any shape where there are no `lengths`.
+    Parameters
+    ----------
+    y, target : arrays (B, T, ...)
+        Without `lengths` of any shape.
+    lengths : array (B,) of integers, optional
+        Number of valid steps of each row. None: all.
+
+    Returns
+    -------
+    loss : float
+        0 if no element is valid.
+    dy : float64 array, shape of `y`
+        0 past the end of a row.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> loss, dy = crnn.reference.mse([[1.0, 5.0, 9.0]], [[1.0, 3.0, 0.0]], lengths=[2])
+    >>> float(loss), dy
+    (2.0, array([[0., 2., 0.]]))
     """
     y, target = np.asarray(y, np.float64), np.asarray(target, np.float64)
     valid = valid_steps(y.shape if lengths is None else y.shape[:2], lengths)
@@ -60,25 +144,77 @@ def mse(y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None = None) -> tu
 
 
 def clip_norm(grads: Mapping[str, Array], limit: float) -> tuple[Named, float]:
-    """Scale all arrays of the dict `grads` so that their common norm is at most `limit`.
+    """Return gradients scaled so that their common norm is at most `limit`.
 
-    Returns the scaled gradients and the norm before. The factor is min(1, limit / (norm + 1e-6)).
     R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks,
     arXiv:1211.5063 (2012).
+
+    Parameters
+    ----------
+    grads : dict of arrays
+    limit : float
+        The largest Euclidean norm of all gradients together.
+
+    Returns
+    -------
+    clipped : dict of arrays
+        All arrays times min(1, limit / (norm + 1e-6)).
+    norm : float
+        The norm before scaling.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> grads, norm = crnn.reference.clip_norm({"W": np.array([3.0]), "b": np.array([4.0])}, 1.0)
+    >>> float(norm), grads["W"].round(3), grads["b"].round(3)
+    (5.0, array([0.6]), array([0.8]))
     """
     norm = np.sqrt(sum(np.sum(np.square(grad)) for grad in grads.values()))
     factor = min(1.0, limit / (norm + 1e-6))
     return {name: factor * grad for name, grad in grads.items()}, norm
 
 
-# Each optimizer takes one array, its gradient and the memory left by its last step (None at first),
-# and returns the new array and the new memory. Definitions and defaults are PyTorch's.
+# Each optimizer takes one array, its gradient and the memory that its last step returned (None at
+# first), and returns the new array and the new memory. Definitions and defaults are PyTorch's.
 
 
 def sgd_momentum(
     param: Array, grad: Array, memory: Any = None, *, lr: float, momentum: float = 0.0
 ) -> tuple[Array, Any]:
-    """Gradient descent with Polyak's momentum: v' = momentum v + grad, param' = param - lr v'."""
+    """Make a step of gradient descent: v' = momentum v + grad, param' = param - lr v'.
+
+    B. Polyak, Some methods of speeding up the convergence of iteration methods (1964).
+
+    Parameters
+    ----------
+    param : array
+        The parameter.
+    grad : array, shape of `param`
+        The gradient of the loss with respect to it.
+    memory : array, optional
+        The memory that the last step returned. None at the first step.
+    lr : float
+        The learning rate.
+    momentum : float, default 0.0
+        Factor of the last direction v.
+
+    Returns
+    -------
+    param : array
+        The new parameter.
+    memory : array
+        The argument `memory` of the next step.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> param, v = crnn.reference.sgd_momentum(np.array([1.0]), np.array([2.0]), lr=0.1)
+    >>> param, v = crnn.reference.sgd_momentum(param, np.array([2.0]), v, lr=0.1, momentum=0.5)
+    >>> param.round(6), v
+    (array([0.5]), array([3.]))
+    """
     v = momentum * (0 if memory is None else memory) + grad
     return param - lr * v, v
 
@@ -92,7 +228,41 @@ def rmsprop(
     alpha: float = 0.99,
     eps: float = 1e-8,
 ) -> tuple[Array, Any]:
-    """Divide by the running root mean square of the gradient (G. Hinton, lecture 6e, 2012)."""
+    """Make a step of RMSProp: the gradient divided by its running root mean square.
+
+    v' = alpha v + (1 - alpha) grad², param' = param - lr grad / (√v' + eps). G. Hinton, Neural
+    networks for machine learning, lecture 6e (2012).
+
+    Parameters
+    ----------
+    param : array
+        The parameter.
+    grad : array, shape of `param`
+        The gradient of the loss with respect to it.
+    memory : array, optional
+        The memory that the last step returned. None at the first step.
+    lr : float
+        The learning rate.
+    alpha : float, default 0.99
+        Decay of the running mean of grad².
+    eps : float, default 1e-8
+        Keeps the divisor above 0.
+
+    Returns
+    -------
+    param : array
+        The new parameter.
+    memory : array
+        The argument `memory` of the next step.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> param, v = crnn.reference.rmsprop(np.array([1.0]), np.array([2.0]), lr=0.01)
+    >>> param.round(4), v.round(4)
+    (array([0.9]), array([0.04]))
+    """
     v = alpha * (0 if memory is None else memory) + (1 - alpha) * grad**2
     return param - lr * grad / (np.sqrt(v) + eps), v
 
@@ -106,10 +276,45 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> tuple[Array, Any]:
-    """Adam: running means m of grad and v of grad², both freed from the bias of starting at 0.
+    """Make a step of Adam: running means m of grad and v of grad², corrected for their start at 0.
 
-    The memory is (m, v, number of steps). D. Kingma, J. Ba, Adam: a method for stochastic
-    optimization, arXiv:1412.6980 (2014).
+    ::
+
+        m' = β₁ m + (1 - β₁) grad
+        v' = β₂ v + (1 - β₂) grad²
+        param' = param - lr (m' / (1 - β₁ᵗ)) / (√(v' / (1 - β₂ᵗ)) + eps)      at step t = 1, 2, ...
+
+    D. Kingma, J. Ba, Adam: a method for stochastic optimization, arXiv:1412.6980 (2014).
+
+    Parameters
+    ----------
+    param : array
+        The parameter.
+    grad : array, shape of `param`
+        The gradient of the loss with respect to it.
+    memory : (m, v, number of steps), optional
+        The memory that the last step returned. None at the first step.
+    lr : float, default 1e-3
+        The learning rate.
+    betas : (float, float), default (0.9, 0.999)
+        Decay of the running means of grad and of grad².
+    eps : float, default 1e-8
+        Keeps the divisor above 0.
+
+    Returns
+    -------
+    param : array
+        The new parameter.
+    memory : (m, v, number of steps)
+        The argument `memory` of the next step.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> param, memory = crnn.reference.adam(np.array([1.0]), np.array([5.0]), lr=0.1)
+    >>> param.round(4), memory[2]  # the first step has the length lr
+    (array([0.9]), 1)
     """
     m, v, steps = (0, 0, 0) if memory is None else memory
     (beta1, beta2), steps = betas, steps + 1
@@ -129,8 +334,40 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> tuple[Array, Any]:
-    """Adam after shrinking the parameter by lr * weight_decay, apart from the gradient.
+    """Make a step of AdamW: multiply the parameter by 1 - lr * weight_decay, then apply Adam.
 
     I. Loshchilov, F. Hutter, Decoupled weight decay regularization, arXiv:1711.05101 (2017).
+
+    Parameters
+    ----------
+    param : array
+        The parameter.
+    grad : array, shape of `param`
+        The gradient of the loss with respect to it.
+    memory : (m, v, number of steps), optional
+        The memory that the last step returned. None at the first step.
+    lr : float, default 1e-3
+        The learning rate.
+    betas : (float, float), default (0.9, 0.999)
+        Decay of the running means of grad and of grad².
+    eps : float, default 1e-8
+        Keeps the divisor above 0.
+    weight_decay : float, default 0.01
+        Rate of the decay. It is independent of the gradient.
+
+    Returns
+    -------
+    param : array
+        The new parameter.
+    memory : (m, v, number of steps)
+        The argument `memory` of the next step.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> param, memory = crnn.reference.adamw(np.array([1.0]), np.array([0.0]), weight_decay=0.1)
+    >>> param.round(6)
+    array([0.9999])
     """
     return adam(param * (1 - lr * weight_decay), grad, memory, lr=lr, betas=betas, eps=eps)

@@ -1,1 +1,1 @@
-"""Files: replaced in one step, trees of arrays without pickle, models."""
+"""Files: atomic replacement, archives of arrays without pickle, models."""

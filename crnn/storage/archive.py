@@ -1,13 +1,13 @@
-"""Trees of arrays, numbers and strings in files: NumPy's .npz, without pickle.
+"""Trees of arrays, numbers and strings in .npz files of NumPy, without pickle.
 
-`write` and `read` store a tree of dictionaries, lists, tuples, numbers, strings and arrays: each
-array is a member of the archive, under the name that its place in the tree gives it, and all else
-stands as JSON in the member ``crnn.npy`` (bytes as uint8). So ``numpy.load`` can look into the
-files.
+`write` and `read` store a tree of dictionaries, lists, tuples, numbers, strings and arrays. Each
+array is a member of the archive, named by its path in the tree; the rest of the tree is JSON in the
+member ``crnn.npy`` (its bytes as uint8). ``numpy.load`` can open the files.
 
-A file is replaced in one step when the new one is complete on disk; a process that is killed while
-writing leaves the old one. A file that is read is not trusted: it cannot run code, `read` allocates
-in proportion to the file's size, and any fault in it becomes a ValueError that names the file.
+An existing file is replaced atomically when the new one is complete on the disk; if the process is
+killed while it writes, the old file remains. Files that are read are not trusted: they cannot
+execute code, `read` allocates memory in proportion to the size of the file, and any defect of the
+file raises a ValueError that names it.
 """
 
 import io
@@ -29,19 +29,19 @@ Arrays = dict[str, NDArray[Any]]
 
 FORMAT = "crnn"
 VERSION = 1
-_JSON = "crnn"  # the member that holds what is not an array
-# What JSON has no word for: {"$array": name}, {"$tuple": [...]}
+_JSON = "crnn"  # member that has the tree without its arrays
+# Keys for values that JSON does not have: {"$array": name}, {"$tuple": [...]}
 _ARRAY, _TUPLE = "$array", "$tuple"
-_KINDS = "biuf"  # booleans, integers, floats: what an array may hold
+_KINDS = "biuf"  # allowed `dtype.kind` of arrays: booleans, integers, floats
 
 
 def entries(tree: Any, *names: str) -> list[Any]:
-    """The values of a dictionary under some names.
+    """Return the values of a dictionary under some names.
 
     Raises
     ------
     ValueError
-        It is no dictionary, or has no such names.
+        If `tree` is no dictionary, or a name is missing.
     """
     if not isinstance(tree, dict) or not set(names) <= tree.keys():
         raise ValueError(f"expected a dictionary with {', '.join(names)}, got {tree!r:.100}")
@@ -49,25 +49,26 @@ def entries(tree: Any, *names: str) -> list[Any]:
 
 
 def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:
-    """Write a tree to a file in one step.
+    """Write a tree to a file, which replaces an existing file atomically.
 
     Parameters
     ----------
     path : str or path
+        File to write.
     kind : str
-        What the tree describes; `read` asks for the same.
+        Name of the content, such as "model". `read` compares it.
     tree : mapping
-        Of dictionaries with string keys, lists, tuples, None, booleans, numbers, strings and arrays
-        of numbers.
+        Dictionaries with string keys, lists, tuples, None, booleans, numbers, strings and arrays of
+        numbers, nested in any way.
 
     Raises
     ------
     TypeError
-        Something in the tree is none of these.
+        If the tree has a value of another type.
     ValueError
-        `path` is a directory.
+        If `path` is a directory.
     OSError
-        The file cannot be written; what was there before still is.
+        If the file cannot be written. An existing file is then unchanged.
     """
     arrays: Arrays = {}
     document = {
@@ -84,25 +85,27 @@ def write(path: Path, kind: str, tree: Mapping[str, Any]) -> None:
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
-    """Read a tree that `write` wrote.
+    """Read a tree from a file that `write` wrote.
 
     Parameters
     ----------
     path : str or path
+        File to read.
     kind : str
-        As given to `write`.
+        Name of the content, as passed to `write`.
 
     Returns
     -------
     dict
-        The tree, with arrays of its own.
+        Tree with new arrays.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     ValueError
-        The file is damaged, not one of crnn's, of another kind or of a newer format.
+        If the file is damaged, was not written by crnn, has other content than `kind`, or has a
+        newer format.
     """
     if os.path.isdir(check_path(path)):
         raise ValueError(f"{path}: expected a file, got a directory")
@@ -110,15 +113,15 @@ def read(path: Path, kind: str) -> dict[str, Any]:
         arrays = _members(file)
         document = json.loads(arrays.pop(_JSON).tobytes()) if _JSON in arrays else None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise ValueError("an .npz file, but not one that crnn wrote")
-        version, found, tree = entries(document, "version", "kind", "tree")
+            raise ValueError("the file is an .npz file that crnn did not write")
+        version, content, tree = entries(document, "version", "kind", "tree")
         if version != VERSION:
             raise ValueError(
-                f"written in version {version!r} of the format; "
+                f"the file has version {version!r} of the format; "
                 f"crnn {__version__} reads version {VERSION}"
             )
-        if found != kind:
-            raise ValueError(f"expected a file with a {kind}, got one with a {found!s:.100}")
+        if content != kind:
+            raise ValueError(f"expected a file with a {kind}, got a file with a {content!s:.100}")
         tree = _from_json(tree, arrays)
         if not isinstance(tree, dict):
             raise ValueError("the tree is not a dictionary")
@@ -127,11 +130,11 @@ def read(path: Path, kind: str) -> dict[str, Any]:
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Turn any error of a reader into a ValueError that names the file."""
+    """Replace any exception in the block by a ValueError that names the file."""
     try:
         yield
     except RecursionError as error:
-        raise ValueError(f"{path}: cannot be read: it is nested too deeply") from error
+        raise ValueError(f"{path}: cannot be read: the content is nested too deeply") from error
     except Exception as error:
         reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: cannot be read: {reason:.1000}") from error
@@ -143,7 +146,7 @@ def blaming(path: Path) -> Iterator[None]:
 
 
 def _to_json(value: Any, place: str, arrays: Arrays) -> Any:
-    """Return a tree as JSON can hold it; its arrays go into `arrays`, named by their places."""
+    """Return a tree as values of JSON; its arrays are added to `arrays`, named by their paths."""
     if isinstance(value, np.ndarray):
         return {_ARRAY: _keep(value, place, arrays)}
     if isinstance(value, np.generic):
@@ -151,7 +154,9 @@ def _to_json(value: Any, place: str, arrays: Arrays) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key.startswith("$"):
-                raise TypeError(f"{place}: expected keys that are strings without $, got {key!r}")
+                raise TypeError(
+                    f"{place}: expected keys that are strings without $ at the start, got {key!r}"
+                )
         inside = f"{place}/" if place else ""
         return {key: _to_json(part, inside + key, arrays) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -159,11 +164,14 @@ def _to_json(value: Any, place: str, arrays: Arrays) -> Any:
         return parts if isinstance(value, list) else {_TUPLE: parts}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{place}: expected what a file can hold, got {type(value).__name__}")
+    raise TypeError(
+        f"{place}: expected a dictionary, list, tuple, array, number, string or None, "
+        f"got {type(value).__name__}"
+    )
 
 
 def _keep(array: NDArray[Any], place: str, arrays: Arrays) -> str:
-    """Put an array into `arrays` and return its name."""
+    """Add an array to `arrays` and return its name."""
     if array.dtype.kind not in _KINDS:
         raise TypeError(f"{place}: expected an array of numbers, got {array.dtype}")
     name = place
@@ -174,7 +182,7 @@ def _keep(array: NDArray[Any], place: str, arrays: Arrays) -> str:
 
 
 def _from_json(value: Any, arrays: Arrays) -> Any:
-    """Undo `_to_json`."""
+    """Return the tree of which `_to_json` made the value."""
     if isinstance(value, list):
         return [_from_json(part, arrays) for part in value]
     if not isinstance(value, dict):
@@ -194,7 +202,7 @@ def _from_json(value: Any, arrays: Arrays) -> Any:
 
 
 def _write_members(file: IO[bytes], arrays: Arrays) -> None:
-    """Write arrays as an .npz file: the same arrays give the same bytes."""
+    """Write arrays as an .npz file; equal arrays give equal bytes."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -202,7 +210,7 @@ def _write_members(file: IO[bytes], arrays: Arrays) -> None:
 
 
 def _members(file: IO[bytes]) -> Arrays:
-    """Return all arrays of an .npz file by name, having checked every size against the file's."""
+    """Return all arrays of an .npz file by name; raise if a size exceeds that of the file."""
     size = os.fstat(file.fileno()).st_size
     arrays: Arrays = {}
     with zipfile.ZipFile(file) as archive:
@@ -211,18 +219,18 @@ def _members(file: IO[bytes]) -> Arrays:
                 raise ValueError(f"the member {member.filename!r} is compressed or encrypted")
             size -= member.file_size
             if size < 0 or member.file_size != member.compress_size:
-                raise ValueError(f"the member {member.filename!r} claims more than the file holds")
-            name, ending = os.path.splitext(member.filename)
-            if ending != ".npy":
-                raise ValueError(f"an archive, but not of arrays: it has {member.filename!r}")
+                raise ValueError(f"the member {member.filename!r} is larger than the file")
+            name, suffix = os.path.splitext(member.filename)
+            if suffix != ".npy":
+                raise ValueError(f"the member {member.filename!r} is no array")
             if name in arrays:
-                raise ValueError(f"the member {member.filename!r} is there twice")
+                raise ValueError(f"the member {member.filename!r} occurs twice")
             arrays[name] = _parse(name, archive.read(member))
     return arrays
 
 
 def _parse(name: str, data: bytes) -> NDArray[Any]:
-    """Return the array of an .npy member, whose header must claim exactly the bytes there."""
+    """Return the array of an .npy member; raise unless its header describes exactly `data`."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -230,11 +238,11 @@ def _parse(name: str, data: bytes) -> NDArray[Any]:
     elif version == (2, 0):
         header = np.lib.format.read_array_header_2_0(stream)
     else:
-        raise ValueError(f"the array {name!r} is in version {version} of NumPy's format")
+        raise ValueError(f"the array {name!r} has the unknown version {version} of NumPy's format")
     shape, fortran, dtype = header
     if dtype.kind not in _KINDS:
-        raise ValueError(f"the array {name!r} holds {dtype}, not numbers")
+        raise ValueError(f"the array {name!r} has the dtype {dtype}, which is no number")
     if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"the array {name!r} has not the size that its header claims")
+        raise ValueError(f"the size of the array {name!r} differs from its header")
     array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran else "C")
     return array.copy()

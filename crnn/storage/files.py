@@ -1,4 +1,4 @@
-"""Files: replaced in one step when they are complete, and opened only where they are regular."""
+"""Files: reading of regular files only, and atomic replacement."""
 
 import errno
 import io
@@ -16,7 +16,7 @@ if sys.platform != "win32":
 
 Path = str | os.PathLike[str]
 
-_KINDS = {
+_FILE_TYPES = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -25,32 +25,34 @@ _KINDS = {
 
 
 def check_path(path: Path) -> str:
-    """The path as a string, which is not empty.
+    """Return a path as a string.
 
     Raises
     ------
     TypeError
-        It is neither a string nor a path.
+        If `path` is neither a string nor a path.
     ValueError
-        It is empty.
+        If `path` is empty.
     """
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"path: expected a string or a path, got {path!r:.100}")
     name = os.fsdecode(path)
     if not name:
-        raise ValueError("path: expected the name of a file, got an empty one")
+        raise ValueError("path: expected the name of a file, got an empty string")
     return name
 
 
 def check_target(path: Path) -> str:
-    """The path of a file to write, as a string.
+    """Return the path of a file to write as a string.
 
     Raises
     ------
-    TypeError, ValueError
-        As `check_path`; it is a directory.
+    TypeError
+        If `path` is neither a string nor a path.
+    ValueError
+        If `path` is empty or a directory.
     FileNotFoundError
-        Its folder does not exist.
+        If the folder of `path` does not exist.
     """
     name = check_path(path)
     if os.path.isdir(name):
@@ -66,23 +68,32 @@ def check_target(path: Path) -> str:
 
 
 def open_regular(path: Path, *, whole: bool = True) -> IO[bytes]:
-    """Open a regular file for reading; nothing else is opened, and no open waits.
+    """Open a regular file for reading, without blocking.
 
     Parameters
     ----------
     path : str or path
+        File to open.
     whole : bool, default True
-        Its content will be in memory at once: a file larger than this machine's memory is refused.
+        Whether the caller reads the whole content into memory; a file that is larger than the
+        memory of this machine then raises.
+
+    Returns
+    -------
+    binary file
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError
-        There is no such file, but nothing or a directory.
+    FileNotFoundError
+        If the file does not exist.
+    IsADirectoryError
+        If `path` is a directory.
     ValueError
-        It is a FIFO, a socket or a device, or too large.
+        If `path` is a FIFO, a socket or a device, or the file is too large.
     """
     name = check_path(path)
-    _check_regular(name, os.stat(name), whole)  # opening a device may already do something
+    # Checked before the open, which has side effects on some devices.
+    _check_regular(name, os.stat(name), whole)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(name, flags)
     try:
@@ -94,45 +105,49 @@ def open_regular(path: Path, *, whole: bool = True) -> IO[bytes]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file, as much as it has when it is opened.
+    """Return the content of a regular file, up to the size that it has when it is opened.
 
     Raises
     ------
     OSError, ValueError
-        As `open_regular`.
+        If the file cannot be opened, as for `open_regular`.
     """
     with open_regular(path) as file:
         return file.read(os.fstat(file.fileno()).st_size) or b""
 
 
 def read_text(path: Path) -> str:
-    r"""The text of a regular file in UTF-8; each of its lines ends with ``\n``.
+    r"""Return the text of a regular file in UTF-8, with ``\n`` at the end of each line.
 
     Raises
     ------
     OSError, ValueError
-        As `open_regular`; UnicodeDecodeError where it is not in UTF-8.
+        If the file cannot be opened, as for `open_regular`.
+    UnicodeDecodeError
+        If the file is not in UTF-8.
     """
     return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8-sig").read()
 
 
 def _check_regular(name: str, status: os.stat_result, whole: bool) -> None:
-    """Raise unless the status is that of a regular file that memory can hold."""
-    kind = stat.S_IFMT(status.st_mode)
-    if kind == stat.S_IFDIR:
+    """Raise unless the status is that of a regular file that fits into the memory."""
+    file_type = stat.S_IFMT(status.st_mode)
+    if file_type == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-    if kind != stat.S_IFREG:
-        raise ValueError(f"{name}: expected a file, got {_KINDS.get(kind, 'something else')}")
+    if file_type != stat.S_IFREG:
+        raise ValueError(
+            f"{name}: expected a file, got {_FILE_TYPES.get(file_type, 'something else')}"
+        )
     memory = _memory()
     if whole and status.st_size > memory:
         raise ValueError(
             f"{name}: expected a file that fits into the {memory:,} bytes of this machine's "
-            f"memory, got one of {status.st_size:,} bytes"
+            f"memory, got {status.st_size:,} bytes"
         )
 
 
 def _memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Return the size of the memory of this machine in bytes; 2**40 if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -146,20 +161,21 @@ def _memory() -> int:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into, which takes the place of `path` at the end.
+    """Yield a temporary file that replaces `path` atomically at the end of the block.
 
-    A process that is killed while writing, or an exception, leaves the old file as it was. The new
-    file has the old one's permissions. Temporary files that killed processes left beside `path` are
-    removed. What is no regular file, as ``/dev/null`` or a FIFO, is written into at the end.
+    The old file is unchanged if the block raises or the process is killed. The new file has the
+    permissions of the old one. Temporary files that killed processes left beside `path` are
+    removed. If `path` exists and is no regular file, such as ``/dev/null`` or a FIFO, the content
+    is written to it at the end of the block.
 
     Raises
     ------
     ValueError
-        `path` is a directory, or empty.
+        If `path` is empty or a directory.
     FileNotFoundError
-        Its folder does not exist.
+        If the folder of `path` does not exist.
     OSError
-        The file cannot be written.
+        If the file cannot be written.
     """
     name = check_path(path)
     old = _status(name)
@@ -182,8 +198,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             if sys.platform != "win32":
-                os.replace(partial, target)  # while it is locked
-        if sys.platform == "win32":  # where an open file cannot be renamed
+                os.replace(partial, target)  # under the lock
+        if sys.platform == "win32":  # Windows cannot rename an open file
             os.replace(partial, target)
     except BaseException:
         with suppress(OSError):
@@ -193,7 +209,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _status(name: str) -> os.stat_result | None:
-    """The status of what a path leads to; None where there is nothing."""
+    """Return the status of a path after symbolic links; None if it does not exist."""
     try:
         return os.stat(name)
     except FileNotFoundError:
@@ -201,7 +217,7 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _create(target: str, old: os.stat_result | None) -> tuple[str, int]:
-    """Create a temporary file beside a file: its name, and a descriptor that holds its lock."""
+    """Create a locked temporary file beside `target`; return its name and its descriptor."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         partial = f"{target}.{secrets.token_hex(4)}.tmp"
@@ -217,14 +233,14 @@ def _create(target: str, old: os.stat_result | None) -> tuple[str, int]:
             with suppress(OSError):
                 os.unlink(partial)
             raise
-        os.close(descriptor)  # between both, another process took it for abandoned: again
+        os.close(descriptor)  # removed as abandoned before it was locked: try again
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file for this process; False if another one has locked it.
+    """Lock a file for this process; return False if another process has locked it.
 
-    True as well where there are no locks: there, abandoned files are not removed, or (on Windows)
-    the system removes no file that is open.
+    Return True, too, if the system has no locks: abandoned files are then not removed, or (on
+    Windows) the system does not remove open files.
     """
     if sys.platform == "win32":
         return True
@@ -238,7 +254,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_abandoned(target: str) -> None:
-    """Remove the temporary files of `target` that no living process writes."""
+    """Remove the temporary files of `target` that no running process has locked."""
     folder, name = os.path.split(target)
     pattern = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
     with suppress(OSError):
@@ -249,7 +265,7 @@ def _remove_abandoned(target: str) -> None:
 
 
 def _remove_unlocked(path: str) -> None:
-    """Remove a file, or OSError where a process has locked it."""
+    """Remove a file, or raise OSError if a process has locked it."""
     if sys.platform == "win32":
         os.unlink(path)
         return
@@ -262,7 +278,7 @@ def _remove_unlocked(path: str) -> None:
 
 
 def _keep_permissions(path: str, old: os.stat_result) -> None:
-    """Give a file the owner, as far as this process may, and the mode of another."""
+    """Set the mode of a file to that of `old`, and the owner if this process may."""
     if hasattr(os, "chown"):
         with suppress(OSError):
             os.chown(path, old.st_uid, old.st_gid)
@@ -270,7 +286,7 @@ def _keep_permissions(path: str, old: os.stat_result) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Write the names in a folder to the disk, where the system can."""
+    """Write the entries of a folder to the disk, if the system can."""
     if sys.platform == "win32":
         return
     with suppress(OSError):

@@ -1,9 +1,19 @@
-"""The training loop: `fit`, `Trainer` and `evaluate`."""
+"""The training loop: `fit`, `Trainer`, `evaluate` and `predict`."""
 
 from crnn.callbacks.run import Position
 from crnn.common.notices import ResumeWarning
-from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.evaluation import Evaluation, count_updates, evaluate
 from crnn.training.fitting import fit
+from crnn.training.predicting import predict
 from crnn.training.trainer import Trainer
 
-__all__ = ["Position", "ResumeWarning", "Trainer", "count_updates", "evaluate", "fit"]
+__all__ = [
+    "Evaluation",
+    "Position",
+    "ResumeWarning",
+    "Trainer",
+    "count_updates",
+    "evaluate",
+    "fit",
+    "predict",
+]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.layers.base.layer import Layer
+from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
 from crnn.training.trainer import Trainer
 from crnn.training.windows import Data, Loss
@@ -29,6 +30,7 @@ def fit(
     accumulate: int = 1,
     checkpoint_every: int | None = None,
     validation: Data | None = None,
+    metrics: Metrics | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
     resume: str | os.PathLike[str] | None = None,
@@ -82,6 +84,13 @@ def fit(
     validation : iterable, optional
         Like `data`; evaluated after every epoch, in the same windows. Unless they are an iterator
         they are gone through once before the first update, and mistakes are found then.
+    metrics : mapping of str to metric, optional
+        What else to compute, as ``{"accuracy": crnn.metrics.accuracy}``: a metric is a function
+        ``f(y, target, lengths, weights=...)`` that returns (sum, weight), or an object with
+        ``start()``, ``add(y, target, lengths, weights)`` and ``value()``; see `crnn.metrics`. Each
+        has two columns in the history, "name" and "val_name": over the outputs of the epoch's
+        training passes, which are those before each update and with dropout, and over the
+        validation data after the epoch (None without).
     callbacks : sequence of Callback
         Told in this order at the start, after each update and each epoch, and at the end; see
         `crnn.callbacks` for schedules of the learning rate, early stopping, the best parameters and
@@ -147,6 +156,7 @@ def fit(
         accumulate=accumulate,
         checkpoint_every=checkpoint_every,
         validation=validation,
+        metrics=metrics,
         callbacks=[*callbacks, Progress()] if progress else callbacks,
     )
     if resume is not None:

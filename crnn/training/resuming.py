@@ -7,7 +7,7 @@ others the numbers would be wrong: they are refused by name.
 import functools
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from crnn.common.checks import check_counted, check_real
 from crnn.layers.base.description import describe
 
 _REFUSED = ("loss", "tbptt", "stateful", "accumulate", "optimizer")
-_TAKEN = ("epochs", "checkpoint_every", "model")
+_TAKEN = ("epochs", "checkpoint_every", "model", "metrics")
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -39,6 +39,7 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ValueError
         The data, the loss, the optimizer or the windows differ.
     """
+    then = {"metrics": [], **then} if isinstance(then, Mapping) and then else then
     if not isinstance(then, Mapping) or (then and set(then) != set(now)):
         raise ValueError(f"arguments: expected {', '.join(now)}, got {then!r:.100}")
     if not then:
@@ -153,8 +154,12 @@ def check_start(given: Any, position: Position) -> Position:
     return Position(epoch=epoch, update=update)
 
 
-def check_history(given: Any, start: Position, position: Position) -> History:
+def check_history(
+    given: Any, start: Position, position: Position, metrics: Sequence[str]
+) -> History:
     """Return the history of a run that began at `start` and stands at `position`.
+
+    It has the columns of `metrics`; those that were not saved are None.
 
     Raises
     ------
@@ -163,7 +168,10 @@ def check_history(given: Any, start: Position, position: Position) -> History:
     """
     if not isinstance(given, Mapping) or not all(isinstance(c, list) for c in given.values()):
         raise ValueError(f"history: expected a mapping of names to lists, got {given!r:.100}")
-    history = History(given)
+    saved = History(given, [name for name in given if f"val_{name}" in given and name != "loss"])
+    without: list[None] = [None] * len(saved)
+    columns = {name: saved.columns.get(name, without) for name in History.columns_of(metrics)}
+    history = History(columns, metrics)
     if history.epoch != [*range(start.epoch + 1, start.epoch + len(history) + 1)]:
         raise ValueError(f"history.epoch: expected numbers from {start.epoch + 1} on, got others")
     if len(history) != position.epoch - start.epoch:

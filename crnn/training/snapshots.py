@@ -12,7 +12,14 @@ from crnn.optim import Optimizer
 from crnn.storage import archive
 from crnn.storage.files import Path
 from crnn.training.looking import Look, Told, described
-from crnn.training.resuming import check_history, check_start, compare, loss_name, model_description
+from crnn.training.metering import Meters
+from crnn.training.resuming import (
+    check_history,
+    check_start,
+    compare,
+    loss_name,
+    model_description,
+)
 from crnn.training.truncated import WindowedModel
 from crnn.training.windows import Data, Loss, Tbptt
 
@@ -39,6 +46,8 @@ class Snapshots:
     _checkpoint_every: int | None
     _validation: Data | None
     _windowed: WindowedModel
+    _meters: Meters | None
+    _metrics: list[str]  # their names
     _callbacks: Sequence[Callback]
     _stopper: Callback | None  # the callback that stopped the run
     _told: tuple[Told | None, Told | None] | None  # of the data and the validation data
@@ -66,6 +75,7 @@ class Snapshots:
             "optimizer": self.optimizer.state_dict(),
             "callbacks": states_of(self._callbacks),
             "tapes": self._windowed.state_dict(),
+            "metrics": {} if self._meters is None else self._meters.state_dict(),
             "stopped": self.stopped,
             "stopper": stopper[0] if stopper else None,
         }
@@ -106,7 +116,7 @@ class Snapshots:
             raise ValueError(f"stopped: expected True or False, got {state['stopped']!r:.60}")
         position, then = Position.of(state["position"]), state.get("arguments", {})
         self.start = check_start(state.get("start", {"epoch": 0, "update": 0}), position)
-        history = check_history(state["history"], self.start, position)
+        history = check_history(state["history"], self.start, position, self._metrics)
         self._told = None
         now = self._describe()
         said: list[str] = compare(then, now | self._model_told())
@@ -120,6 +130,10 @@ class Snapshots:
         said += self._take_rate(then)
         said += self._take_stop(state.get("stopper"), bool(said))
         self._windowed.hold(walks)
+        if self._meters is not None:
+            self._meters.load_state_dict(
+                state.get("metrics", {}), position.metrics, begun=position.steps > 0
+            )
         self.history, self._arguments, self._whole = history, now, True
         return said
 
@@ -188,6 +202,7 @@ class Snapshots:
             "stateful": self._stateful,
             "accumulate": self._accumulate,
             "checkpoint_every": self._checkpoint_every,
+            "metrics": self._metrics,
             "data": data.description if data is not None else described(self.data),
             "validation": self._validation is not None
             and (validation.description if validation is not None else described(self._validation)),

@@ -23,11 +23,14 @@ from crnn.common.checks import check_size
 from crnn.layers.base.adapted import check_one_input
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.checkpointed import Checkpointed
+from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
 from crnn.training import windows
-from crnn.training.evaluation import count_updates, evaluate
+from crnn.training.checking import check_run
+from crnn.training.evaluation import Evaluation, count_updates, evaluated
 from crnn.training.interrupts import Interrupts
 from crnn.training.looking import Seen
+from crnn.training.metering import Meters, together
 from crnn.training.nonfinite import locate_nonfinite_backward, locate_nonfinite_forward
 from crnn.training.pending import PendingUpdate
 from crnn.training.snapshots import Snapshots
@@ -44,7 +47,7 @@ class Trainer(Snapshots):
     ----------
     model, data, loss, optimizer, epochs, tbptt, stateful, accumulate, checkpoint_every
         As for `fit`.
-    validation, callbacks
+    validation, metrics, callbacks
         As for `fit`.
 
     Attributes
@@ -81,14 +84,18 @@ class Trainer(Snapshots):
         accumulate: int = 1,
         checkpoint_every: int | None = None,
         validation: Data | None = None,
+        metrics: Metrics | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        _check_kinds(model, loss, optimizer, callbacks)
+        check_one_input("model", model)
+        check_run(data, loss, optimizer, validation, callbacks)
         optimizer.check_model(model)
         self.model, self.data, self.optimizer = model, data, optimizer
         self._validation = validation
         self._more = check_size("epochs", epochs)
-        self.history, self.norm, self.stopped = History(), math.nan, False
+        self._meters = None if metrics is None else Meters(metrics)
+        self._metrics = list(metrics or ())
+        self.history, self.norm, self.stopped = History(metrics=self._metrics), math.nan, False
         self._loss, self._tbptt = loss, tbptt and check_tbptt(tbptt)
         self._stateful = bool(stateful)
         self._accumulate = check_size("accumulate", accumulate)
@@ -127,6 +134,11 @@ class Trainer(Snapshots):
     def mean_loss(self) -> float:
         """The mean loss over this epoch so far."""
         return self.position.total / (self.position.weight or 1.0)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics over this epoch so far, by name; those that are computed from sums."""
+        return {} if self._meters is None else self._meters.running(self.position.metrics)
 
     @property
     def finished(self) -> bool:
@@ -213,27 +225,33 @@ class Trainer(Snapshots):
         """Train from where the epoch stands to its end; `check` is called between updates."""
         self._clock = time.perf_counter()
         windows.set_epoch(self.data, self.position.epoch)
+        if self._meters is not None and not self.position.steps:
+            self._meters.start()
         for _ in self._updates():
             if self._callbacks:
                 self._tell("on_update")
             check()
             if self.stopped:
                 return
-        val_loss = None
-        if self._validation is not None:
-            windows.set_epoch(self._validation, self.position.epoch)
-            val_loss = evaluate(
-                self.model,
-                self._validation,
-                self._loss,
-                tbptt=self._tbptt,
-                stateful=self._stateful,
-                between=check,
-            )
-        self._end_epoch(val_loss)
+        data = self._validation
+        self._end_epoch(None if data is None else self._validate(data, check))
         if self._callbacks:
             self._tell("on_epoch")
         check()
+
+    def _validate(self, data: Data, check: Callable[[], None]) -> Evaluation:
+        """Evaluate the model on the validation data."""
+        windows.set_epoch(data, self.position.epoch)
+        return evaluated(
+            self.model,
+            data,
+            self._loss,
+            None if self._meters is None else self._meters.copied(),
+            name="validation",
+            tbptt=self._tbptt,
+            stateful=self._stateful,
+            between=check,
+        )
 
     def _updates(self) -> Iterator[None]:
         """Go through the rest of the epoch's data, from update to update."""
@@ -288,6 +306,10 @@ class Trainer(Snapshots):
             if not math.isfinite(loss):
                 raise FloatingPointError(self._blame(f"the loss is {loss}", item))
             steps, weight = windows.weigh(value, walk.y, item)
+            metrics, outputs = sums.metrics, sums.outputs
+            if self._meters is not None:
+                metrics = together(metrics, self._meters.sums(walk.y, item))
+                outputs = [*outputs, (walk.y, item)] if self._meters.keep_outputs else outputs
             self._windowed.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
         except BaseException as error:
             self._drop()
@@ -302,6 +324,8 @@ class Trainer(Snapshots):
             total=sums.total + loss * weight,
             loss=loss,
             window_pass=walk,
+            metrics=metrics,
+            outputs=outputs,
         )
 
     def _update(self, item: int, window: int) -> None:
@@ -309,6 +333,9 @@ class Trainer(Snapshots):
         try:
             if self._callbacks:
                 self._tell("on_backward")
+            if self._meters is not None:
+                for output in self._pending.outputs:
+                    self._meters.add_to_objects(*output)
         except BaseException:
             self._drop()
             raise
@@ -331,6 +358,7 @@ class Trainer(Snapshots):
             seconds=place.seconds + now - self._clock,
             loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
             lr=lr,
+            metrics=together(place.metrics, sums.metrics) if sums.metrics else place.metrics,
             seen=0 if self._seen is None else self._seen.number,
         )
         self._pending = PendingUpdate()
@@ -366,7 +394,7 @@ class Trainer(Snapshots):
             advice = f"Look at the data, item {self._item}, and at what the model began with"
         return f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. {advice}"
 
-    def _end_epoch(self, val_loss: float | None) -> None:
+    def _end_epoch(self, validation: Evaluation | None) -> None:
         place = self.position
         if place.steps == 0:
             raise ValueError("data: expected data with valid steps, got none")
@@ -375,10 +403,11 @@ class Trainer(Snapshots):
             epoch=place.epoch + 1,
             update=place.update,
             loss=place.total / (place.weight or 1.0),
-            val_loss=val_loss,
+            val_loss=None if validation is None else float(validation),
             lr=place.lr,
             seconds=place.seconds,
             steps_per_second=place.steps / place.seconds,
+            **({} if self._meters is None else self._metric_values(self._meters, validation)),
         )
         self.position = Position(
             epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr
@@ -387,6 +416,12 @@ class Trainer(Snapshots):
         if self._tbptt:
             self._windowed.forget()
         self._whole = True
+
+    def _metric_values(self, meters: Meters, validation: Evaluation | None) -> dict[str, Any]:
+        """Return the metrics of the epoch as columns of the history."""
+        values = meters.values(self.position.metrics)
+        after = dict.fromkeys(values) if validation is None else validation.metrics
+        return values | {f"val_{name}": value for name, value in after.items()}
 
     def _tell(self, event: str) -> None:
         """Tell all callbacks; those that write the run down last, but first at the end."""
@@ -403,17 +438,3 @@ class Trainer(Snapshots):
 def _times(dy: Any, weight: float) -> Any:
     """The gradient of a sum, from that of a mean."""
     return np.asarray(dy) * weight
-
-
-def _check_kinds(model: Any, loss: Any, optimizer: Any, callbacks: Any) -> None:
-    """Raise TypeError for arguments of another kind."""
-    check_one_input("model", model)
-    if not callable(loss):
-        raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}")
-    if not isinstance(callbacks, list | tuple):
-        raise TypeError(f"callbacks: expected a list, got {callbacks!r:.60}")
-    for i, callback in enumerate(callbacks):
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")

@@ -1,4 +1,4 @@
-"""The command: what it writes, prints and answers, and that Ctrl-C costs nothing."""
+"""The command: its files, output and exit codes, and that Ctrl-C loses nothing."""
 
 import inspect
 import io
@@ -41,7 +41,7 @@ FILES = ["checkpoint.npz", "history.csv", "loss.png", "samples.txt"]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Keeps what is written at the end short."""
+    """Shorten the samples at the end of a run."""
     monkeypatch.setattr(module, "WRITTEN", 100)
     monkeypatch.setattr(module, "INVENTED", 20)
 
@@ -62,10 +62,10 @@ def numbers(folder):
     return numbers_of(CharModel, folder)
 
 
-# ------------------------------------------------------------------------------------- what it does
+# ------------------------------------------------------------------------------------------- runs
 
 
-def test_a_run_leaves_its_folder(run, text, tmp_path):
+def test_the_files_and_the_output_of_a_run(run, text, tmp_path):
     code, out, err = run("train", text, "-o", tmp_path / "a" / "run", *SMALL, "--seed", 5)
     assert (code, err) == (0, "")
     folder = tmp_path / "a" / "run"
@@ -118,7 +118,7 @@ def test_lines_are_invented_and_counted(run, tmp_path):
     assert (code, err) == (0, "")
     counts = [line for line in out.splitlines() if line.startswith("temperature")]
     assert len(counts) == 2
-    assert "temperature 0.8: of 20 lines invented, " in counts[1]
+    assert "temperature 0.8: 20 lines generated, " in counts[1]
     assert counts[1].endswith("distinct")
     samples = (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8")
     assert counts[0] in samples
@@ -136,12 +136,12 @@ def test_the_share_of_new_lines_is_right(tmp_path):
         tmp_path / "run", Source(path=str(path)), Settings(hidden_size=4, lines=True, batch_size=2)
     )
     one.model.invent = lambda *a, **k: ["a", "b", "x", "x", "xy"]
-    said, samples = one._lines()
-    assert said[0] == "temperature 0.5: of 5 lines invented, 60.0% are new, 80.0% distinct"
+    messages, samples = one._lines()
+    assert messages[0] == "temperature 0.5: 5 lines generated, 60.0% new, 80.0% distinct"
     assert samples[0].splitlines()[2:] == ["x", "xy"]
 
 
-def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
+def test_a_corpus_has_its_defaults(run, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(run_module, "carry_out", lambda run: begun.append(run) or 0)
     assert run("train", "--corpus", "dinosaurs", "-o", tmp_path, "--hidden-size", 8) == (0, "", "")
@@ -150,7 +150,7 @@ def test_a_corpus_brings_its_settings(run, tmp_path, monkeypatch):
     assert one.data == crnn.data.corpus("dinosaurs")
 
 
-def test_the_demo_is_the_main_job(run, tmp_path, monkeypatch):
+def test_the_demo_has_the_default_settings(run, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(run_module, "carry_out", lambda run: begun.append(run) or 0)
     assert run("demo", "-o", tmp_path) == (0, "", "")
@@ -189,23 +189,23 @@ def test_config_and_version(run):
     assert run("--version") == (0, f"crnn {crnn.__version__}\n", "")
 
 
-def test_help_tells_the_defaults(run):
+def test_the_help_has_the_defaults(run):
     code, out, _ = run("train", "--help")
     assert code == 0
-    for words in ("(256)", "(12)", "(0.006)", "(lstm)", "(1.0)"):
-        assert words in out
+    for default in ("256", "12", "0.006", "lstm", "1.0"):
+        assert f"(default: {default})" in " ".join(out.split())
 
 
 def test_without_matplotlib_a_line_says_what_to_install(run, text, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out, err = run("train", text, "-o", tmp_path / "run", *SMALL)
     assert (code, err) == (0, "")
-    message = 'No loss.png: pictures need matplotlib: pip install "crnn[plot]"'
+    message = 'No loss.png: plots require matplotlib: pip install "crnn[plot]"'
     assert message in out.splitlines()
     assert sorted(os.listdir(tmp_path / "run")) == [name for name in FILES if name != "loss.png"]
 
 
-def test_characters_that_the_terminal_does_not_know(monkeypatch, text, tmp_path):
+def test_characters_outside_of_the_encoding_of_the_terminal(monkeypatch, text, tmp_path):
     Path(text).write_text(TEXT.replace("cat", "chât"), encoding="utf-8")
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
@@ -230,7 +230,7 @@ def test_a_resumed_run_is_the_same_run(run, text, tmp_path, stop_at, lines, upda
     stop_at(update)
     code, _, err = run("train", text, "-o", parts, *SMALL, *lines)
     assert code == 130
-    assert f"{update} updates. Go on with: crnn train -o '{parts}' --resume" in err
+    assert f"{update} updates. Resume with: crnn train -o '{parts}' --resume" in err
     assert len(err.splitlines()) == 1
     stop_at(-1)
     code, out, _ = run("train", "-o", parts, "--resume")
@@ -299,7 +299,7 @@ def test_an_update_that_was_broken_off_is_not_saved(run, text, tmp_path, stop_at
     monkeypatch.setattr(crnn.training.Trainer, "state_dict", broken)
     code, _, err = run("train", text, "-o", tmp_path, *SMALL)
     assert code == 130
-    assert err.startswith("Stopped at once, and not saved: the run was broken off")
+    assert err.startswith("Stopped without saving: the run was broken off")
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
@@ -330,7 +330,7 @@ def test_a_finished_run_can_be_resumed_and_replaced(run, text, tmp_path):
     before = numbers(tmp_path / "run")
     code, out, _ = run("train", "-o", tmp_path / "run", "--resume")
     assert code == 0
-    assert "Going on after 3 of 3 epochs" in out
+    assert "Resumed after 3 of 3 epochs" in out
     np.testing.assert_equal(numbers(tmp_path / "run"), before)
     assert run("train", text, "-o", tmp_path / "run", *SMALL, "--seed", 9)[0] == 0
     assert rows(tmp_path / "run")[0]["seed"] == "9"
@@ -344,7 +344,7 @@ def test_an_unfinished_run_is_not_replaced_by_mistake(run, text, tmp_path, stop_
     code, out, err = run("train", text, "-o", folder, *SMALL)
     assert (code, out) == (2, "")
     assert err == (
-        f"crnn: error: {folder}: holds a run that is not finished. Add --resume to go on with it, "
+        f"crnn: error: {folder}: contains an unfinished run. Add --resume to continue it, "
         f"or choose another folder\n"
     )
     assert (folder / "checkpoint.npz").read_bytes() == before
@@ -366,7 +366,7 @@ def test_the_text_may_have_moved(run, text, tmp_path, stop_at):
 
 @pytest.fixture
 def broken(tmp_path):
-    """Files and folders that are not what they should be."""
+    """Folder of wrong files and folders."""
     (tmp_path / "empty.txt").write_text(" \n", encoding="utf-8")
     (tmp_path / "short.txt").write_text("hello", encoding="utf-8")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 100)
@@ -385,8 +385,11 @@ def broken(tmp_path):
         ("", "crnn: error: the following arguments are required: COMMAND"),
         ("fly", "crnn: error: argument COMMAND: invalid choice: 'fly' "),
         ("train good.txt", "crnn train: error: the following arguments are required: -o/--output"),
-        ("train -o out", "crnn: error: expected a TEXT or a --corpus to train on"),
-        ("train good.txt --corpus pydoc -o out", "crnn: error: expected a TEXT or a --corpus, got"),
+        ("train -o out", "crnn: error: expected TEXT, --corpus or --resume, got none of them"),
+        (
+            "train good.txt --corpus pydoc -o out",
+            "crnn: error: expected either TEXT or --corpus, got both",
+        ),
         ("train --corpus latin -o out", "crnn train: error: argument --corpus: invalid choice"),
         ("train none.txt -o out", "crnn: error: {tmp}none.txt: No such file or directory"),
         ("train nothing -o out", "crnn: error: {tmp}nothing: Is a directory"),
@@ -425,7 +428,7 @@ def broken(tmp_path):
         ("train -o damaged --resume", "crnn: error: damaged/checkpoint.npz: cannot be read: "),
         (
             "train -o model --resume",
-            "crnn: error: model/checkpoint.npz: holds a model without a run that could be resumed",
+            "crnn: error: model/checkpoint.npz: contains a model without a training run to resume",
         ),
         ("sample nothing", "crnn: error: nothing: no checkpoint.npz in this directory"),
         ("sample damaged", "crnn: error: damaged/checkpoint.npz: cannot be read: BadZipFile"),
@@ -456,13 +459,13 @@ def test_errors_are_one_line(run, broken, monkeypatch, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden-size", "13"], "hidden_size: a run is resumed as it began, with 12, got 13"),
-        (["--lines"], "lines: a run is resumed as it began, with False, got True"),
-        (["--cell", "gru"], "cell: a run is resumed as it began, with 'lstm', got 'gru'"),
-        (["--corpus", "pydoc"], "corpus pydoc: expected the text that the run began with"),
+        (["--hidden-size", "13"], "hidden_size: expected 12, the value of the run, got 13"),
+        (["--lines"], "lines: expected False, the value of the run, got True"),
+        (["--cell", "gru"], "cell: expected 'lstm', the value of the run, got 'gru'"),
+        (["--corpus", "pydoc"], "corpus pydoc: expected the text of the run, got other data"),
     ],
 )
-def test_a_run_is_resumed_as_it_began(run, text, tmp_path, options, message):
+def test_a_run_is_resumed_with_equal_settings(run, text, tmp_path, options, message):
     assert run("train", text, "-o", tmp_path / "run", *SMALL)[0] == 0
     before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
     code, out, err = run("train", "-o", tmp_path / "run", "--resume", *options)
@@ -470,7 +473,7 @@ def test_a_run_is_resumed_as_it_began(run, text, tmp_path, options, message):
     assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
 
 
-def test_training_that_comes_to_nothing_says_so(run, text, tmp_path):
+def test_training_that_diverges_is_an_error(run, text, tmp_path):
     code, _, err = run(
         "train", text, "-o", tmp_path / "run", *SMALL, "--lr", 1e38, "--clip-norm", 1e38
     )
@@ -480,7 +483,7 @@ def test_training_that_comes_to_nothing_says_so(run, text, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a closed pipe is another error on Windows")
-def test_a_reader_that_has_seen_enough():
+def test_a_reader_that_closes_the_pipe():
     end, pipe = os.pipe()
     os.close(end)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the command does with checkpoints that lie, with empty paths, and with other files."""
+"""The command with false checkpoints, empty paths, and files that cannot be read."""
 
 import math
 import os
@@ -40,7 +40,7 @@ def run(capsys):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """Folders of runs that were interrupted: of a character model and of a translator."""
+    """Folders of interrupted runs of a character model and of a translator."""
     folder, patch = tmp_path_factory.mktemp("begun"), pytest.MonkeyPatch()
     patch.setattr(module, "WRITTEN", 20)
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
@@ -65,7 +65,7 @@ MODELS = {"train": CharModel, "translate": Translator}
 
 
 def lying(begun, tmp_path, name, path, value):
-    """A folder whose checkpoint has another value at a place in what belongs to the run."""
+    """Return a folder whose checkpoint has a false value at a path in the tree of the run."""
     tree = MODELS[name].read_tree(begun / name)
     tree["training"] = inside = dict(tree["training"])
     *where, last = path
@@ -80,7 +80,7 @@ def lying(begun, tmp_path, name, path, value):
 
 
 def refused(run, *arguments):
-    """The one line of an error."""
+    """Run the command, check that it fails, and return the line of its error."""
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
@@ -88,7 +88,7 @@ def refused(run, *arguments):
     return err
 
 
-# --------------------------------------------------------------------------- settings that lie
+# ------------------------------------------------------------------------------ false settings
 
 WHOLE = (0, -1, 1.0, 1.5, math.nan, math.inf, "1", None, True, [1], {}, 10**30)
 REAL = (0, -1.0, math.nan, math.inf, "1", None, True, [1], {})
@@ -128,8 +128,8 @@ TRANSLATIONS = [
     [("train", lie) for lie in LIES + CHARACTERS]
     + [("translate", lie) for lie in LIES + TRANSLATIONS],
 )
-def test_settings_that_lie_are_one_line(run, begun, tmp_path, monkeypatch, name, lie):
-    """And no source is opened before, unless they could be those of another run."""
+def test_false_settings_are_an_error_of_one_line(run, begun, tmp_path, monkeypatch, name, lie):
+    """No source is opened before, unless the settings could be those of another run."""
     folder = lying(begun, tmp_path, name, ("settings", lie[0]), lie[1])
     before = (folder / "checkpoint.npz").read_bytes()
     possible = [
@@ -166,7 +166,7 @@ def test_settings_that_lie_are_one_line(run, begun, tmp_path, monkeypatch, name,
         *((("trainer", name), value) for name in ("stopped", "tapes") for value in (None, 3)),
     ],
 )
-def test_what_else_lies_is_one_line(run, begun, tmp_path, name, path, value):
+def test_other_false_values_are_an_error_of_one_line(run, begun, tmp_path, name, path, value):
     folder = lying(begun, tmp_path, name, path, value)
     refused(run, *KINDS[name][1], "-o", folder, "--resume")
 
@@ -183,41 +183,41 @@ def test_a_source_that_is_no_file_is_refused(run, begun, tmp_path, name, kind):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_folders_that_do_not_lie_are_resumed(run, begun, tmp_path):
+def test_folders_with_true_values_are_resumed(run, begun, tmp_path):
     for name, (_, command) in KINDS.items():
         folder = lying(begun, tmp_path, name, ("settings", "epochs"), 3)
         assert run(*command, "-o", folder, "--resume")[0] == 0
 
 
-def test_a_setting_that_the_model_shows_may_be_written_either_way(tmp_path):
+def test_the_default_of_embedding_equals_the_hidden_size(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     one = CharRun(
         tmp_path / "run", Source(str(tmp_path / "text.txt")), Settings(hidden_size=4, batch_size=2)
     )
-    made = CharRun.made_of(one.model)
-    one.settings.check_made(made)
-    Settings(hidden_size=4, embedding=4).check_made(made)
+    values = CharRun.settings_of(one.model)
+    one.settings.check_model(values)
+    Settings(hidden_size=4, embedding=4).check_model(values)
     with pytest.raises(ValueError, match="embedding: expected 4"):
-        Settings(hidden_size=4, embedding=0).check_made(made)
+        Settings(hidden_size=4, embedding=0).check_model(values)
 
 
 @pytest.mark.parametrize("attention", [None, "dot", "general", "additive"])
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
-def test_the_settings_of_a_translator_are_seen_in_it(tmp_path, attention, layers, bidirectional):
+def test_the_settings_of_a_translator_are_read_from_it(tmp_path, attention, layers, bidirectional):
     (tmp_path / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
     settings = TranslatorSettings(
         hidden_size=4, embedding=3, layers=layers, bidirectional=bidirectional, attention=attention
     )
     source = TranslatorRun.source_class(str(tmp_path / "pairs.tsv"))
     one = TranslatorRun(tmp_path / "run", source, settings)
-    settings.check_made(TranslatorRun.made_of(one.model))
+    settings.check_model(TranslatorRun.settings_of(one.model))
 
 
-# ------------------------------------------------------------- what cannot be read is not absent
+# ------------------------------------------------------------------------ unreadable checkpoints
 
 
 def unreadable(kind, path, begun):
-    """Put something in the place of a checkpoint."""
+    """Replace a checkpoint by something that cannot be read."""
     good = (begun / "train" / "checkpoint.npz").read_bytes()
     if kind == "flipped":
         flipped = bytearray(good)
@@ -262,13 +262,13 @@ def test_a_run_whose_record_cannot_be_read_is_not_overwritten(run, begun, tmp_pa
     folder = lying(begun, tmp_path, "train", path, {"spam": 1})
     before = (folder / "checkpoint.npz").read_bytes()
     err = refused(run, "train", begun / "text.txt", *SMALL, *STEPS, "-o", folder)
-    assert "Move it away, or choose another folder" in err
+    assert "Move the file, or choose another folder" in err
     assert (folder / "checkpoint.npz").read_bytes() == before
 
 
 def test_the_demo_does_not_overwrite_an_unfinished_run(run, begun):
     before = (begun / "train" / "checkpoint.npz").read_bytes()
-    assert "is not finished. Add --resume" in refused(run, "demo", "-o", begun / "train")
+    assert "an unfinished run. Add --resume" in refused(run, "demo", "-o", begun / "train")
     assert (begun / "train" / "checkpoint.npz").read_bytes() == before
 
 
@@ -331,12 +331,12 @@ def history():
 )
 def test_empty_paths_are_refused_by_name(tmp_path, monkeypatch, use):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"path: expected .*, got an empty one"):
+    with pytest.raises(ValueError, match=r"path: expected .*, got an empty string"):
         use()
     assert os.listdir(tmp_path) == []
 
 
-def test_a_picture_is_written_where_it_is_told(tmp_path):
+def test_the_path_of_a_plot_is_checked(tmp_path):
     pytest.importorskip("matplotlib")
     weights = np.ones((1, 2))
     folder = tmp_path / "folder"

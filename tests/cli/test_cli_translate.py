@@ -1,4 +1,4 @@
-"""``crnn translate``: what it trains, writes and draws, and that Ctrl-C costs nothing."""
+"""``crnn translate``: its files, output and plots, and that Ctrl-C loses nothing."""
 
 import inspect
 import io
@@ -55,7 +55,7 @@ def pairs(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Gives the command something to read."""
+    """Return a function that sets the standard input of the command."""
 
     def reads(content):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
@@ -65,7 +65,7 @@ def reads(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of a translator that has learned nothing."""
+    """Folder of an untrained translator."""
     folder = tmp_path_factory.mktemp("translator")
     Translator.for_pairs(PAIRS, hidden_size=6, embedding=4, seed=1).save(folder)
     return folder
@@ -74,7 +74,7 @@ def folder(tmp_path_factory):
 # --------------------------------------------------------------------------------------- training
 
 
-def test_a_run_leaves_its_folder(run, pairs, tmp_path):
+def test_the_files_and_the_output_of_a_run(run, pairs, tmp_path):
     place = tmp_path / "a" / "run"
     code, out, err = run("translate", "train", pairs, "-o", place, *SMALL, "--seed", 5)
     assert (code, err) == (0, "")
@@ -85,7 +85,7 @@ def test_a_run_leaves_its_folder(run, pairs, tmp_path):
     assert lines[1].startswith("epoch 1/2: loss ")
     assert lines[1].endswith("% exactly right")
     assert " -> " in lines[2]
-    assert lines[5].startswith("Of 15 pairs held out, ")
+    assert lines[5].startswith("Exact translations of 15 held-out pairs: ")
     assert lines[6].startswith("Done in ")
     assert len(lines) == 7
 
@@ -94,7 +94,7 @@ def test_a_run_leaves_its_folder(run, pairs, tmp_path):
     assert (table[0]["pairs"], table[0]["source_symbols"]) == ("150", "4")
     assert (table[0]["seed"], table[0]["cell"], table[0]["attention"]) == ("5", "gru", "additive")
     assert all(0 <= float(row["exact"]) <= 1 for row in table)
-    assert f"{float(table[1]['exact']):.1%} are translated exactly right" in lines[5]
+    assert lines[5].endswith(f"pairs: {float(table[1]['exact']):.1%}")
 
     model = Translator.load(place)
     held_out = (place / "held-out.tsv").read_text(encoding="utf-8").splitlines()
@@ -104,7 +104,7 @@ def test_a_run_leaves_its_folder(run, pairs, tmp_path):
     assert [c for _, _, c in columns] == model.translate([a for a, _, _ in columns])
 
 
-def test_what_is_asked_for_is_made(run, tmp_path):
+def test_the_options_determine_the_model(run, tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("a b\tb a\nc b\tb c\nb\tb\n" * 5, encoding="utf-8")
     options = ["--words", "--no-bidirectional", "--attention", "none", "--layers", "2"]
@@ -120,18 +120,19 @@ def test_what_is_asked_for_is_made(run, tmp_path):
 
 
 @pytest.mark.parametrize("attention", ["additive", "dot", "general"])
-def test_every_attention_has_its_name(run, pairs, tmp_path, attention):
+def test_every_attention_can_be_chosen(run, pairs, tmp_path, attention):
     options = ["--attention", attention, "--epochs", "1"]
     assert run("translate", "train", pairs, "-o", tmp_path, *SMALL, *options)[0] == 0
     assert Translator.load(tmp_path).network.attention.kind == attention
 
 
-def test_help_tells_the_defaults(run):
+def test_the_help_has_the_defaults(run):
     code, out, _ = run("translate", "train", "--help")
     assert code == 0
     assert out.startswith("usage: crnn translate train ")
-    for words in ("(128)", "(gru)", "(additive)", "additive|dot|general|none"):
-        assert words in out
+    assert "additive|dot|general|none" in out
+    for default in ("128", "gru", "additive"):
+        assert f"(default: {default})" in " ".join(out.split())
     code, out, _ = run("translate", "--help")
     assert code == 0
     assert out.startswith("usage: crnn translate [-h] ")
@@ -140,7 +141,7 @@ def test_help_tells_the_defaults(run):
     assert "translate train: train a translator" in " ".join(run("--help")[1].split())
 
 
-def test_only_the_first_word_makes_it_train(run, reads, folder, tmp_path, monkeypatch):
+def test_only_the_first_argument_is_a_command(run, reads, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(folder, tmp_path / "train").parent)
     for line in (["./train"], ["--beam", "1", "train"]):
         reads(b"a\n")
@@ -159,7 +160,7 @@ def test_the_defaults_are_those_of_the_model():
     assert settings == {name: parameters[name] for name in settings}
 
 
-def test_every_setting_is_handed_on():
+def test_every_setting_is_passed_on():
     settings = Settings()
     functions = Translator.for_pairs, Translator.train
     handed = {name for function in functions for name in settings.parameters_of(function)}
@@ -173,10 +174,10 @@ def test_a_resumed_run_is_the_same_run(run, pairs, tmp_path, stop_at, update):
     stop_at(update)
     code, _, err = run("translate", "train", pairs, "-o", parts, *SMALL)
     assert code == 130
-    assert f"{update} updates. Go on with: crnn translate train -o '{parts}' --resume" in err
+    assert f"{update} updates. Resume with: crnn translate train -o '{parts}' --resume" in err
     assert len(err.splitlines()) == 1
     code, _, err = run("translate", "train", pairs, "-o", parts, *SMALL)
-    assert (code, err.startswith(f"crnn: error: {parts}: holds a run that is not")) == (2, True)
+    assert (code, err.startswith(f"crnn: error: {parts}: contains an unfinished run")) == (2, True)
     stop_at(-1)
     code, out, _ = run("translate", "train", "-o", parts, "--resume")
     assert code == 0
@@ -186,7 +187,7 @@ def test_a_resumed_run_is_the_same_run(run, pairs, tmp_path, stop_at, update):
     assert steady(rows(parts)) == steady(rows(whole))
 
 
-def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
+def test_a_second_ctrl_c_during_callbacks_leaves_the_last_checkpoint(
     run, pairs, tmp_path, monkeypatch
 ):
     evaluate, calls = Translator.evaluate, []
@@ -202,7 +203,7 @@ def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
     monkeypatch.setattr(Translator, "evaluate", interrupted)
     code, _, err = run("translate", "train", pairs, "-o", parts, *SMALL)
     assert code == 130
-    assert err.startswith("Stopped at once, and not saved: not all callbacks have been told")
+    assert err.startswith("Stopped without saving: the callbacks of the last update have not")
     monkeypatch.undo()
     assert run("translate", "train", "-o", parts, "--resume")[0] == 0
     np.testing.assert_equal(numbers(Translator, parts), numbers(Translator, whole))
@@ -212,13 +213,13 @@ def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--hidden-size", "17"], "hidden_size: a run is resumed as it began, with 16, got 17"),
-        (["--words"], "words: a run is resumed as it began, with False, got True"),
-        (["--attention", "none"], "attention: a run is resumed as it began, with 'additive', got"),
-        (["other.tsv"], "other.tsv: expected the file that the run began with"),
+        (["--hidden-size", "17"], "hidden_size: expected 16, the value of the run, got 17"),
+        (["--words"], "words: expected False, the value of the run, got True"),
+        (["--attention", "none"], "attention: expected 'additive', the value of the run, got"),
+        (["other.tsv"], "other.tsv: expected the file of the run, got other data"),
     ],
 )
-def test_a_run_is_resumed_as_it_began(run, pairs, tmp_path, options, message, monkeypatch):
+def test_a_run_is_resumed_with_equal_settings(run, pairs, tmp_path, options, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("other.tsv").write_text("a\tb\n" * 40, encoding="utf-8")
     assert run("translate", "train", pairs, "-o", "run", *SMALL)[0] == 0
@@ -232,7 +233,7 @@ def test_a_run_is_resumed_as_it_began(run, pairs, tmp_path, options, message, mo
 # ------------------------------------------------------------------------------------ translating
 
 
-def test_a_line_in_is_a_line_out(run, reads, folder):
+def test_each_line_is_translated_to_one_line(run, reads, folder):
     model = Translator.load(folder)
     reads("añc\n\n  \nc x\r\nñ".encode())
     code, out, err = run("translate", folder)
@@ -247,13 +248,13 @@ def test_long_inputs_are_translated_in_blocks(run, reads, folder, monkeypatch):
     lines = "\n".join(TEXTS) + "\n"
     reads(lines.encode())
     whole = run("translate", folder)
-    monkeypatch.setattr(cli.translate, "SIDE_BY_SIDE", 7)
+    monkeypatch.setattr(cli.translate, "BLOCK", 7)
     reads(lines.encode())
     assert run("translate", folder) == whole
     assert whole[1].count("\n") == len(TEXTS)
 
 
-def test_who_types_gets_an_answer_to_each_line(run, reads, folder, monkeypatch):
+def test_at_a_terminal_each_line_is_translated_at_once(run, reads, folder, monkeypatch):
     reads("añ\nc\n".encode())
     seen = []
     monkeypatch.setattr(
@@ -264,7 +265,7 @@ def test_who_types_gets_an_answer_to_each_line(run, reads, folder, monkeypatch):
     assert seen == [["añ"], ["c"]]
 
 
-def test_the_beam_and_its_penalty_are_handed_on(run, reads, folder):
+def test_the_beam_and_its_penalty_are_passed_on(run, reads, folder):
     model = Translator.load(folder)
     reads("\n".join(TEXTS).encode())
     code, out, _ = run("translate", folder, "--beam", 4, "--length-penalty", 0.7)
@@ -286,7 +287,7 @@ def test_the_alignment_of_the_first_line_is_drawn(run, reads, folder, tmp_path, 
     np.testing.assert_array_equal(weights, expected.weights)
 
 
-def test_the_picture_is_a_picture(run, reads, pairs, tmp_path):
+def test_the_attention_plot_is_an_image(run, reads, pairs, tmp_path):
     assert run("translate", "train", pairs, "-o", tmp_path / "run", *SMALL)[0] == 0
     reads("añc\n".encode())
     picture = tmp_path / "picture.png"
@@ -296,7 +297,7 @@ def test_the_picture_is_a_picture(run, reads, pairs, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_output_is_utf8_whatever_the_system_writes(folder, tmp_path):
+def test_the_output_is_utf8_on_every_system(folder, tmp_path):
     model = Translator.load(folder)
     done = subprocess.run(
         [sys.executable, "-m", "crnn.cli", "translate", str(folder)],
@@ -314,7 +315,7 @@ def test_output_is_utf8_whatever_the_system_writes(folder, tmp_path):
 
 @pytest.fixture
 def broken(tmp_path):
-    """Files and folders that are not what they should be."""
+    """Folder of wrong files and folders."""
     (tmp_path / "one.tsv").write_text("a\tb\n", encoding="utf-8")
     (tmp_path / "empty.tsv").write_text("\n", encoding="utf-8")
     (tmp_path / "bad.tsv").write_text("a\tb\nc\td\te\n", encoding="utf-8")
@@ -332,7 +333,7 @@ def broken(tmp_path):
     [
         ("", "crnn translate: error: the following arguments are required: DIR"),
         ("train x.tsv", "crnn translate train: error: the following arguments are required: -o"),
-        ("train -o out", "crnn: error: expected a file of PAIRS to train on (or --resume)"),
+        ("train -o out", "crnn: error: expected PAIRS or --resume, got none of them"),
         ("train none.tsv -o out", "crnn: error: {tmp}none.tsv: No such file or directory"),
         ("train empty.tsv -o out", "crnn: error: {tmp}empty.tsv: expected pairs of texts, got an"),
         ("train bad.tsv -o out", "crnn: error: {tmp}bad.tsv: line 2: expected 2 columns as in"),
@@ -351,19 +352,19 @@ def broken(tmp_path):
         ("train -o damaged --resume", "crnn: error: damaged/checkpoint.npz: cannot be read: "),
         (
             "train -o blind --resume",
-            "crnn: error: blind/checkpoint.npz: holds a model without a run that could be resumed",
+            "crnn: error: blind/checkpoint.npz: contains a model without a training run to resume",
         ),
         ("nothing", "crnn: error: nothing: no checkpoint.npz in this directory"),
         ("damaged", "crnn: error: damaged/checkpoint.npz: cannot be read: BadZipFile"),
         (
             "characters",
             "crnn: error: characters/checkpoint.npz: cannot be read: expected a file with a "
-            "translator, got one with a character model",
+            "translator, got a file with a character model",
         ),
         ("blind --beam 0", "crnn translate: error: argument --beam: expected an integer of at"),
         ("blind --beam 2000000000000", "crnn: error: not enough memory\n"),
         ("blind --length-penalty x", "crnn translate: error: argument --length-penalty: "),
-        ("blind --attention-plot a.png", "crnn: error: attention: expected a translator that has"),
+        ("blind --attention-plot a.png", "crnn: error: attention: expected a network with"),
     ],
 )
 @pytest.mark.skipif(os.name == "nt", reason="paths and the system's messages are written otherwise")
@@ -376,7 +377,7 @@ def test_errors_are_one_line(run, reads, broken, monkeypatch, line, message):
     assert len(err.splitlines()) == 1
 
 
-def test_input_that_is_no_text(run, reads, folder, tmp_path):
+def test_input_that_is_not_utf8(run, reads, folder, tmp_path):
     reads(b"a\ncaf\xe9\n")
     code, _, err = run("translate", folder)
     assert code == 2
@@ -388,7 +389,7 @@ def test_input_that_is_no_text(run, reads, folder, tmp_path):
     assert not picture.exists()
 
 
-def test_pictures_need_matplotlib(run, reads, folder, tmp_path, monkeypatch):
+def test_plots_require_matplotlib(run, reads, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     reads("añ\n".encode())
     code, out, err = run("translate", folder, "--attention-plot", tmp_path / "picture.png")
@@ -396,7 +397,7 @@ def test_pictures_need_matplotlib(run, reads, folder, tmp_path, monkeypatch):
     assert 'pip install "crnn[plot]"' in err
 
 
-def test_training_that_comes_to_nothing_says_so(run, pairs, tmp_path):
+def test_training_that_diverges_is_an_error(run, pairs, tmp_path):
     options = ["--lr", "1e38", "--clip-norm", "1e38"]
     code, _, err = run("translate", "train", pairs, "-o", tmp_path / "run", *SMALL, *options)
     assert code == 2

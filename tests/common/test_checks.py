@@ -1,4 +1,4 @@
-"""Checks of arrays: what passes as it is, and the messages for what does not."""
+"""Checks of arrays: valid arrays are returned unchanged; messages for the others."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from crnn.common.checks import check_array
 
 
-def test_a_right_array_is_returned_itself():
+def test_a_valid_array_is_returned_without_a_copy():
     x = np.zeros((2, 5, 3))
     for shape in ((2, 5, 3), ("B", "T", "I"), ("B", 5, ("I", 3)), (("B", 2), "T", 3)):
         assert check_array("x", x, "floats", shape) is x

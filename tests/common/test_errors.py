@@ -1,4 +1,4 @@
-"""Every wrong argument of the public face: the exception, its message, and that nothing changes."""
+"""Wrong arguments of public calls: the exception, its message, and that nothing changes."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ for _make in ("SGD", "RMSprop", "Adam", "AdamW"):
 
 
 def constructors():
-    """Rows for every class that takes sizes, a dtype and a seed."""
+    """Return rows of the table for every class with sizes, a dtype and a seed."""
     for name, sizes in SIZED.items():
         fine = ", ".join("2" for _ in sizes)
         for size in sizes:
@@ -106,7 +106,7 @@ def single_calls():
 
 @pytest.fixture(scope="module")
 def scene():
-    """What the names in these calls stand for."""
+    """Return the values of the names in these calls."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, 4, 3))
     lstm, dense = crnn.LSTM(3, 4), crnn.Dense(3, 2)
@@ -118,7 +118,7 @@ def scene():
         forward_backward(layer, given)
 
     def lookup_tape(symbols, layer):
-        """The tape of an embedding of so many symbols, the last of them used, and a layer."""
+        """Return the tape of an embedding of K symbols that uses the last one, and of a layer."""
         whole = crnn.Sequential([crnn.Embedding(symbols, 3), layer])
         return whole.forward(np.full((3, 4), symbols - 1))[2]
 
@@ -165,7 +165,7 @@ def test_a_call(row, scene):
 
 @pytest.fixture(scope="module")
 def foreign():
-    """Tapes of layers that are like none in the tables."""
+    """Return tapes of layers that are not in the tables."""
     x = np.zeros((3, 4, 7))
     layers = {"lstm": crnn.LSTM(7, 7), "dense": crnn.Dense(7, 7), "layernorm": crnn.LayerNorm(7)}
     layers["bidirectional"] = crnn.Bidirectional(crnn.LSTM(7, 7))
@@ -175,7 +175,7 @@ def foreign():
 
 
 class Lesson:
-    """A layer of the table with gradients, and what the calls name."""
+    """Return a layer of the table with gradients, and the values of names in the calls."""
 
     def __init__(self, name):
         self.subject = LAYERS[name]
@@ -240,7 +240,7 @@ def test_every_cell(kind, way):
 
 @every_cell
 def test_a_layer_whose_options_differ_has_other_tapes(kind):
-    """All that makes a layer what it is, as the other cells' own tapes."""
+    """A tape of a layer with another option, or of another cell, raises."""
     layer = CELLS[kind](3, 4)
     for name, cell in CELLS.items():
         tape = cell(3, 4).forward(np.zeros((3, 4, 3)))[2]
@@ -297,7 +297,7 @@ def test_a_right_environment(level, threads):
 
 
 def test_a_series_of_integers_is_told_from_symbols():
-    """The commonest slip with a series: counts, given as they were read."""
+    """The most frequent error with a time series: counts that are passed as integers."""
     series = np.full((2, 3), 112)
     message = (
         "x: expected symbols from 0 to I-1=0, got 112 in row 0 at step 0; "

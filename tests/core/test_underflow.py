@@ -130,7 +130,7 @@ def test_a_run(accumulate):
             accumulate=accumulate, validation=data,
         )  # fmt: skip
         trainer.run()
-        evaluate(model, data, loss)
+        evaluate(model, data, loss=loss)
 
 
 def test_gradcheck():

@@ -46,7 +46,7 @@ def test_encode_and_decode_undo_each_other_on_any_characters():
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-def test_an_unknown_symbol_is_an_error_unless_one_stands_for_it():
+def test_an_unknown_symbol_is_an_error_unless_a_symbol_represents_it():
     with pytest.raises(ValueError, match=r"text: .* got 'x', which is not one of its 2"):
         Vocabulary("ab").encode("abx")
     vocabulary = Vocabulary("ab", unknown="?")
@@ -134,12 +134,12 @@ def test_every_file_cut_short_is_refused(tmp_path):
     [
         ({"symbols": "ab"}, "the symbols are not a list"),
         ({"symbols": ["a", 1]}, "symbols: expected strings, got 1"),
-        ({"symbols": ["a", "a"]}, "symbols: expected different ones, got 'a' twice"),
+        ({"symbols": ["a", "a"]}, "symbols: expected distinct symbols, got 'a' twice"),
         ({"symbols": []}, "symbols: expected at least one"),
-        ({"unknown": 3}, "or the unknown one is not a string"),
+        ({"unknown": 3}, "or the unknown symbol is not a string"),
         ({"version": 2}, "written in version 2, expected 1"),
-        ({"format": "else"}, "not the file of a vocabulary"),
-        (None, "not the file of a vocabulary"),
+        ({"format": "else"}, "not a file with a vocabulary"),
+        (None, "not a file with a vocabulary"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, change, message):
@@ -158,7 +158,7 @@ def test_a_wrong_file_is_refused(tmp_path, change, message):
     ("symbols", "error", "message"),
     [
         ("", ValueError, "symbols: expected at least one, got none"),
-        ("aba", ValueError, "symbols: expected different ones, got 'a' twice"),
+        ("aba", ValueError, "symbols: expected distinct symbols, got 'a' twice"),
         ([1, 2], TypeError, "symbols: expected strings, got 1"),
     ],
 )
@@ -191,7 +191,7 @@ def test_streams_go_on_row_by_row():
     np.testing.assert_array_equal(target, x + 1)
     assert len(streams) == 1
     assert streams.steps == 9
-    assert len(list(streams)) == 1  # again
+    assert len(list(streams)) == 1  # a second iteration
 
 
 def test_streams_do_not_copy_the_text():
@@ -253,7 +253,7 @@ def test_the_order_of_lines_is_a_function_of_seed_and_epoch():
     ("lines", "batch", "message"),
     [
         ([], 1, "lines: expected at least one, got none"),
-        (["a\nb"], 1, r"lines: expected none that contains start .* got 'a\\nb'"),
+        (["a\nb"], 1, r"lines: expected lines without start .* got 'a\\nb'"),
         (["x"], 1, "text: expected symbols of the vocabulary, got 'x'"),
         (["a"], 0, "batch_size: expected an integer of at least 1"),
     ],
@@ -295,7 +295,7 @@ def test_permutations_are_pure_and_apart():
 # ---------------------------------------------------------------------------------------- corpora
 
 
-def test_the_dinosaurs_are_genus_names_one_a_line():
+def test_the_dinosaurs_are_genus_names_one_per_line():
     text = corpus("dinosaurs")
     names = text.splitlines()
     assert len(names) >= 400
@@ -304,7 +304,7 @@ def test_the_dinosaurs_are_genus_names_one_a_line():
     assert text.endswith("\n")
 
 
-def test_pydoc_is_what_python_says_of_itself():
+def test_pydoc_is_the_documentation_of_python():
     from pydoc_data.topics import topics
 
     text = corpus("pydoc")
@@ -312,12 +312,14 @@ def test_pydoc_is_what_python_says_of_itself():
     assert text.startswith(topics[min(topics)])
 
 
-def test_a_python_without_its_topics_says_so(monkeypatch):
+def test_a_python_without_its_topics(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr("crnn.data.text.import_module", missing)
-    with pytest.raises(ImportError, match="this Python has no pydoc_data"):
+    with pytest.raises(
+        ImportError, match="corpus 'pydoc' needs pydoc_data, which this Python lacks"
+    ):
         corpus("pydoc")
 
 
@@ -340,6 +342,6 @@ def test_examples_in_the_documentation():
     assert outcomes["crnn.data.series"].attempted > 0
 
 
-def test_all_names_are_there():
+def test_all_names_exist_and_are_sorted():
     assert crnn.data.__all__ == sorted(crnn.data.__all__, key=lambda n: (not n.isupper(), n))
     assert all(hasattr(crnn.data, name) for name in crnn.data.__all__)

@@ -15,25 +15,25 @@ lengths_lists = st.lists(st.integers(0, 9), min_size=1, max_size=60)
 
 
 def sequences(lengths, features=2):
-    """One whose step t is (number of the sequence, t + 1)."""
+    """Sequences whose step t is (number of the sequence, t + 1)."""
     steps = [np.column_stack([np.full(n, k), np.arange(1, n + 1)]) for k, n in enumerate(lengths)]
     return [step[:, :features].astype(float) for step in steps]
 
 
 @given(lengths_lists, st.integers(-2, 2))
-def test_padding_stands_after_each_row(lengths, value):
+def test_padding_follows_each_row(lengths, value):
     rows = sequences(lengths)
-    x, found = pad(rows, value)
+    x, padded_lengths = pad(rows, value)
     assert x.shape == (len(lengths), max(lengths), 2)
-    np.testing.assert_array_equal(found, lengths)
+    np.testing.assert_array_equal(padded_lengths, lengths)
     for row, padded, length in zip(rows, x, lengths, strict=True):
         np.testing.assert_array_equal(padded[:length], row)
         assert (padded[length:] == value).all()
 
 
-def test_the_type_of_what_is_padded():
+def test_the_dtype_of_padded_sequences():
     assert pad([np.ones(2, np.float32), np.ones(3, np.float32)])[0].dtype == np.float32
-    assert pad([[1, 2], []])[0].dtype == np.int64  # [] has no type of its own
+    assert pad([[1, 2], []])[0].dtype == np.int64  # [] has no dtype
     np.testing.assert_array_equal(pad([[], np.ones((1, 2))])[0], [[[0, 0]], [[1, 1]]])
     assert pad([np.array([True]), np.array([], bool)])[0].dtype == bool
     assert pad([[1], [0.5, 2]])[0].dtype == np.float64
@@ -66,26 +66,26 @@ def items_of(batches, epoch=0):
 
 
 def rows_of(items):
-    """The numbers of the sequences, in order: each stands in its target."""
+    """The numbers of the sequences, in order: each is the target of its sequence."""
     return [number for item in items for number in item[1].tolist()]
 
 
 @given(lengths_lists, st.integers(1, 7), st.booleans(), st.booleans(), st.integers(0, 5))
 def test_every_sequence_comes_once_an_epoch(lengths, batch, shuffle, bucket, epoch):
-    given = sequences(lengths)
-    targets = [10.0 * row for row in given]
+    rows = sequences(lengths)
+    targets = [10.0 * row for row in rows]
     batches = Batches(
-        given, targets, batch, shuffle=shuffle, bucket=bucket, weights=np.arange(len(lengths))
+        rows, targets, batch, shuffle=shuffle, bucket=bucket, weights=np.arange(len(lengths))
     )
     items = items_of(batches, epoch)
     assert len(items) == len(batches) == -(-len(lengths) // batch)
     assert sorted(len(item[0]) for item in items)[1:] == [batch] * (len(items) - 1)
     seen = []
-    for x, target, found, extras in items:
-        assert x.shape[1] == found.max()
+    for x, target, batch_lengths, extras in items:
+        assert x.shape[1] == batch_lengths.max()
         np.testing.assert_array_equal(target, 10 * x)
-        for row, length, number in zip(x, found, extras["weights"], strict=True):
-            np.testing.assert_array_equal(row[:length], given[number])
+        for row, length, number in zip(x, batch_lengths, extras["weights"], strict=True):
+            np.testing.assert_array_equal(row[:length], rows[number])
             assert not row[length:].any()
             seen.append(number)
     assert sorted(seen) == list(range(len(lengths)))
@@ -93,10 +93,10 @@ def test_every_sequence_comes_once_an_epoch(lengths, batch, shuffle, bucket, epo
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 3), st.booleans())
 def test_the_order_is_a_function_of_seed_and_epoch(seed, epoch, bucket):
-    given = sequences(np.random.default_rng(0).integers(1, 20, 200))
+    rows = sequences(np.random.default_rng(0).integers(1, 20, 200))
 
     def order(seed, epoch):
-        return rows_of(items_of(Batches(given, range(200), 9, seed=seed, bucket=bucket), epoch))
+        return rows_of(items_of(Batches(rows, range(200), 9, seed=seed, bucket=bucket), epoch))
 
     first = order(seed, epoch)
     assert order(seed, epoch) == first
@@ -105,9 +105,9 @@ def test_the_order_is_a_function_of_seed_and_epoch(seed, epoch, bucket):
     assert first != sorted(first)
 
 
-def test_the_order_does_not_depend_on_what_was_gone_through_before():
-    given = sequences([1, 5, 2, 4, 3] * 20)
-    batches = Batches(given, range(100), 8)
+def test_the_order_does_not_depend_on_earlier_iterations():
+    rows = sequences([1, 5, 2, 4, 3] * 20)
+    batches = Batches(rows, range(100), 8)
     expected = [rows_of(items_of(batches, epoch)) for epoch in range(3)]
     assert rows_of(items_of(batches, 1)) == expected[1]
     next(iter(batches))
@@ -115,19 +115,19 @@ def test_the_order_does_not_depend_on_what_was_gone_through_before():
 
 
 def test_without_shuffling_they_come_as_given():
-    given = sequences([3, 1, 2, 1])
-    batches = Batches(given, range(4), 3, shuffle=False)
+    rows = sequences([3, 1, 2, 1])
+    batches = Batches(rows, range(4), 3, shuffle=False)
     assert rows_of(items_of(batches)) == rows_of(items_of(batches, 1)) == [0, 1, 2, 3]
-    by_length = Batches(given, range(4), 3, shuffle=False, bucket=True)
+    by_length = Batches(rows, range(4), 3, shuffle=False, bucket=True)
     assert rows_of(items_of(by_length)) == [1, 3, 2, 0]
 
 
 def test_similar_lengths_share_a_batch():
     lengths = np.random.default_rng(1).integers(1, 200, 2000)
-    given = [np.zeros(n, int) for n in lengths]
+    rows = [np.zeros(n, int) for n in lengths]
 
     def padded(**options):
-        items = items_of(Batches(given, range(2000), 16, **options))
+        items = items_of(Batches(rows, range(2000), 16, **options))
         return sum(x.size for x, _, _ in items) / lengths.sum()
 
     assert padded(bucket=False) > 1.7
@@ -151,7 +151,7 @@ def test_batches_do_not_come_sorted_by_length():
 
 @pytest.mark.parametrize("bucket", [False, True])
 def test_what_is_left_out_is_drawn_at_random(bucket):
-    """Also with batches of similar length: it is not always the longest that are left out."""
+    """With buckets, too: the sequences that are left out are not always the longest."""
     batches = Batches(sequences(range(1, 16)), range(15), 4, bucket=bucket, drop_last=True)
     assert len(batches) == 3
     left_out = set()
@@ -198,7 +198,7 @@ def test_windows_of_a_file_are_read_batch_by_batch(tmp_path):
         np.testing.assert_array_equal(x[:, -1] + 1, target)
 
 
-def test_a_fresh_seed_is_told():
+def test_a_fresh_seed_can_be_read():
     one, two = (Batches(sequences([1] * 50), range(50), seed=None) for _ in range(2))
     assert one.seed != two.seed
     again = Batches(sequences([1] * 50), range(50), seed=one.seed)
@@ -213,7 +213,7 @@ def test_a_fresh_seed_is_told():
         (([[1], [2]], [0]), {}, "targets: expected 2, one for each sequence, got 1"),
         (([[1], [2, 3]], [[1], [2]]), {}, "targets: expected T=2 steps for sequence 1, got 1"),
         ((np.ones((2, 3, 1)), [[1, 2], [3, 4]]), {}, "targets: expected T=3 steps for sequence 0"),
-        (([1, 2], [0, 1]), {}, r"sequences: expected n of them \(T, \.\.\.\), got int64"),
+        (([1, 2], [0, 1]), {}, r"sequences: expected n sequences \(T, \.\.\.\), got int64"),
         ((["ab", "c"], [0, 1]), {}, r"sequences: expected arrays .* got <U2"),
         (([[1], [2]], ["a", "b"]), {}, r"targets: expected arrays .* got <U1"),
         (([[1], [2]], [0, 1], 0), {}, "batch_size: expected an integer of at least 1"),
@@ -263,7 +263,7 @@ def test_many_to_one_from_windows():
     history = crnn.fit(
         model,
         Batches(x, target, 16),
-        loss=lambda y, wanted, lengths: last_step(y, wanted),
+        loss=lambda y, target, lengths: last_step(y, target),
         optimizer=crnn.optim.Adam(model, lr=0.02),
         epochs=30,
         progress=False,
@@ -322,7 +322,7 @@ def test_another_seed_is_another_split():
         (([1, 2],), {"share": 0}, "share: expected a number above 0 and below 1, got 0"),
         (([1, 2],), {"share": 1.0}, r"share: expected a number above 0 and below 1, got 1\.0"),
         (([1, 2],), {"by": "row"}, "by: expected 'time' or 'sequence', got 'row'"),
-        (([1, 2],), {"gap": 1}, "gap: expected an integer from 0 to below 1, .* got 1"),
+        (([1, 2],), {"gap": 1}, "gap: expected an integer from 0 to below 1 .* got 1"),
         (([1, 2],), {"gap": 1, "by": "sequence"}, "gap: expected 0 with by='sequence', got 1"),
     ],
 )

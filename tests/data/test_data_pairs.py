@@ -22,7 +22,7 @@ def batches(pairs, batch, **options):
 
 
 def unpacked(data):
-    """The pairs in a pass over batches, without padding, start and stop."""
+    """The pairs of all batches, without padding, start and stop."""
     pairs = []
     for (source, target_in, source_lengths), target, lengths in data:
         rows = zip(source, target_in, source_lengths, target, lengths, strict=True)
@@ -153,20 +153,23 @@ def test_further_columns_are_left_out(tmp_path):
         (b"a\tb\n\nno tab here\n", "line 3: expected two texts with a tab between them, got no ta"),
         (b"a\tb\nc\td\te\n", r"line 2: expected 2 columns as in the lines before, got 3: 'c\\td"),
         (b"a\tb\tc\nd\te\n", "line 2: expected 3 columns as in the lines before, got 2"),
-        (b"a\tb\na\t \n", "line 2: expected two texts with a tab between them, no target came"),
-        (b"\tb\n", "line 1: expected two texts with a tab between them, no source came"),
+        (
+            b"a\tb\na\t \n",
+            "line 2: expected two texts with a tab between them, got an empty target",
+        ),
+        (b"\tb\n", "line 1: expected two texts with a tab between them, got an empty source"),
         (b"a\tb\ncaf\xe9\tb\n", "line 2: expected a text in UTF-8: 'utf-8' codec can't decode"),
         (b"a\tb\n\xff\xfea\x00", "line 2: expected a text in UTF-8"),
     ],
 )
-def test_damaged_files_are_told_by_line(tmp_path, content, message):
+def test_errors_of_damaged_files_name_the_line(tmp_path, content, message):
     path = tmp_path / "pairs.tsv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"pairs\.tsv: {message}"):
         read_pairs(path)
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_files_that_do_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_pairs(tmp_path / "none.tsv")
 

@@ -12,7 +12,7 @@ from crnn.data import Standardizer, Streams, TextStreams, delayed, windows
 
 
 @given(st.integers(2, 80), st.integers(1, 9), st.integers(1, 20), st.sampled_from([None, 1, 3]))
-def test_every_step_comes_once_and_rows_go_on(N, batch, steps, features):
+def test_every_step_comes_once_and_rows_are_continued(N, batch, steps, features):
     if batch > N:
         return
     x = np.arange(float(N)) if features is None else np.arange(float(N * features)).reshape(N, -1)
@@ -25,7 +25,7 @@ def test_every_step_comes_once_and_rows_go_on(N, batch, steps, features):
         np.testing.assert_array_equal(target, 2 * item_x)
     assert [item[0].shape[1] for item in items[:-1]] == [steps] * (len(items) - 1)
     length = N // batch
-    for b, row in enumerate(rows):  # row b of one item goes on in row b of the next
+    for b, row in enumerate(rows):  # row b of an item is continued by row b of the next
         np.testing.assert_array_equal(row, x.reshape(N, -1)[b * length : (b + 1) * length])
     seen = np.concatenate(rows)[:, 0]
     np.testing.assert_array_equal(seen, x.reshape(N, -1)[: batch * length, 0])  # once, in order
@@ -42,14 +42,14 @@ def test_without_a_target_the_next_step_is_predicted(N, batch, steps):
         np.testing.assert_array_equal(target, x + 1)
 
 
-def test_one_item_is_what_text_streams_give():
+def test_one_item_equals_that_of_text_streams():
     text = np.arange(50) % 7
     ((x, target),), ((x2, target2),) = Streams(text, batch_size=4), TextStreams(text, 4)
     np.testing.assert_array_equal(x, x2)
     np.testing.assert_array_equal(target, target2)
 
 
-def test_what_belongs_to_each_step():
+def test_masks_resets_and_weights_of_each_step():
     N = 11
     mask, resets, weights = np.arange(N) % 3 > 0, np.arange(N) % 5 == 0, np.arange(N) / 2
     streams = Streams(
@@ -73,7 +73,7 @@ def file(tmp_path):
     return series
 
 
-def test_a_file_is_not_read_before_its_turn(file):
+def test_a_file_is_read_only_when_it_is_needed(file):
     for x, target in Streams(file, file[:, 0], batch_size=16, steps=100):
         assert np.shares_memory(x, file)
         assert np.shares_memory(target, file)
@@ -94,7 +94,7 @@ def test_a_file_is_not_read_before_its_turn(file):
         (
             (np.ones(3), np.ones(2)),
             {"batch_size": 1},
-            "target: expected N=3 steps, as the series, got 2",
+            "target: expected N=3 steps, as in the series, got 2",
         ),
         (
             (np.array("ab"),),
@@ -191,7 +191,7 @@ def test_windows_cannot_be_written_through():
         (
             (np.ones(4), 1),
             {"target": np.ones(3)},
-            "target: expected N=4 steps, as the series, got 3",
+            "target: expected N=4 steps, as in the series, got 3",
         ),
         ((np.float64(4), 1), {}, r"series: expected numbers .* got float64 of shape \(\)"),
     ],
@@ -201,11 +201,11 @@ def test_wrong_windows(arguments, options, message):
         windows(*arguments, **options)
 
 
-# ---------------------------------------------------------------------------------- later targets
+# -------------------------------------------------------------------------------- delayed targets
 
 
 @given(st.integers(0, 4), st.integers(1, 9), st.integers(0, 8), st.sampled_from([(), (2,)]))
-def test_delayed_targets_are_asked_for_later(B, T, k, tail):
+def test_delayed_targets_come_later(B, T, k, tail):
     x = np.zeros((B, T, 1))
     target = np.random.default_rng(0).integers(1, 9, (B, T, *tail))
     before = target.copy()

@@ -28,7 +28,7 @@ def file(tmp_path):
 # -------------------------------------------------------------------------------------- CSV files
 
 
-def test_columns_are_read_in_the_order_asked_for(file):
+def test_columns_are_read_in_the_order_of_the_argument(file):
     path = file("a,b , c\n1,2,3\n\n4,5.5,-6e2\n")
     table = read_csv(path)
     np.testing.assert_array_equal(table.x, [[1, 2, 3], [4, 5.5, -600]])
@@ -38,7 +38,7 @@ def test_columns_are_read_in_the_order_asked_for(file):
     np.testing.assert_array_equal(read_csv(path, "b").x, [[2], [5.5]])
 
 
-def test_targets_are_no_inputs_unless_asked_for(file):
+def test_targets_are_inputs_only_if_they_are_columns(file):
     path = file("a,b,c\n1,2,3\n4,5,6\n")
     x, target, *_ = read_csv(path, target="b")
     np.testing.assert_array_equal(x, [[1, 3], [4, 6]])
@@ -68,10 +68,10 @@ def test_a_group_is_a_sequence(file):
     path = file("who,x,y\nb,1,10\na,2,20\nb ,3,30\na,4,40\nb,5,50\n")
     table = read_csv(path, target="y", group="who")
     assert table.groups == ["b", "a"]
-    for found, expected in zip(table.x, ([1, 3, 5], [2, 4]), strict=True):
-        np.testing.assert_array_equal(found[:, 0], expected)
-    for found, expected in zip(table.target, ([10, 30, 50], [20, 40]), strict=True):
-        np.testing.assert_array_equal(found[:, 0], expected)
+    for x, expected in zip(table.x, ([1, 3, 5], [2, 4]), strict=True):
+        np.testing.assert_array_equal(x[:, 0], expected)
+    for target, expected in zip(table.target, ([10, 30, 50], [20, 40]), strict=True):
+        np.testing.assert_array_equal(target[:, 0], expected)
     ((x, target, lengths),) = Batches(table.x, table.target, shuffle=False)
     np.testing.assert_array_equal(lengths, [3, 2])
     np.testing.assert_array_equal(target, 10 * x)
@@ -80,9 +80,9 @@ def test_a_group_is_a_sequence(file):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("", {}, r"table\.csv: expected names of columns in the first line, got \[\]"),
-        ("1,2\n3,4\n", {}, r"table\.csv: expected names of columns in the first line, got \['1',"),
-        ("a,b\n", {}, r"table\.csv: expected rows below the names of columns, got none"),
+        ("", {}, r"table\.csv: expected column names in the first line, got \[\]"),
+        ("1,2\n3,4\n", {}, r"table\.csv: expected column names in the first line, got \['1',"),
+        ("a,b\n", {}, r"table\.csv: expected rows below the column names, got none"),
         ("a,b\n1,2\n", {"columns": "c"}, r"columns: expected a column of \['a', 'b'\], got 'c'"),
         (
             "a,b\n1,2\n",
@@ -93,14 +93,18 @@ def test_a_group_is_a_sequence(file):
         ("a,b\n1,2\n", {"group": "c"}, r"group: expected a column of \['a', 'b'\], got 'c'"),
         ("a,b\n1,2\n", {"target": ["a", "b"]}, "columns: expected at least one of .* got none"),
         ("a;b\n1;2\n", {"columns": "a"}, r"columns: expected a column of \['a;b'\], got 'a'"),
-        ("a,a\n1,2\n", {}, r"columns: .* \['a', 'a'\], of those that are there twice 'a'"),
+        ("a,a\n1,2\n", {}, r"columns: .* \['a', 'a'\], got 'a', the name of several columns"),
         ("a,b\n1,2\n1\n", {}, r"table\.csv: line 3: expected 2 values, got 1"),
         ("a\n1\n\n2,3\n", {}, r"table\.csv: line 4: expected 1 values, got 2"),
         ("a,b\n1,2\n1,x y\n", {}, r"line 3, column 'b': expected a finite number, got 'x y'"),
         ("a,b\n1,2\n1,inf\n", {}, r"line 3, column 'b': expected a finite number, got 'inf'"),
         ("a\n1_000\n", {}, r"line 2, column 'a': expected a finite number, got '1_000'"),
         ('a,b\n"1\n",2\n3,x\n', {}, r"line 4, column 'b': expected a finite number, got 'x'"),
-        ("a,b\n1,2\n3,\n", {}, r"line 3, column 'b': the value is missing; missing= takes drop, "),
+        (
+            "a,b\n1,2\n3,\n",
+            {},
+            r"line 3, column 'b': the value is missing; missing= accepts drop, ",
+        ),
         ("a,b\n1,2\n3,4\n", {"missing": "zero"}, "missing: expected one of error, drop, .*'zero'"),
         ("a,b\n1,2\n,4\n", {"group": "a"}, r"line 3, column 'a': expected the name of a group"),
     ],
@@ -119,7 +123,7 @@ def test_what_is_no_text(file, tmp_path):
         read_csv(file("a\n" + "1" * 200_000))
 
 
-# ------------------------------------------------------------------------ files as they are found
+# ------------------------------------------------------------------- notations of numbers in files
 
 
 def test_a_question_mark_is_a_missing_value(file):
@@ -156,7 +160,7 @@ def test_decimal_commas_and_thousands(file):
 @pytest.mark.parametrize(
     ("cell", "options"),
     [
-        ("3,14", {}),  # a decimal comma, not told
+        ("3,14", {}),  # a decimal comma without decimal=","
         ("3.14", {"decimal": ","}),
         ("3,14", {"thousands": ","}),  # not 314
         ("1,23,4", {"thousands": ","}),
@@ -213,7 +217,7 @@ def test_further_options_are_those_of_pandas(file):
 
 
 def test_a_long_file_is_read_in_blocks(file, monkeypatch):
-    monkeypatch.setattr(crnn.data.csv_file, "_TOGETHER", 3)
+    monkeypatch.setattr(crnn.data.csv_file, "_BLOCK", 3)
     lines = [f"{k},{'' if k == 8 else 10 * k}" for k in range(10)]
     path = file("\n".join(["a,b", *lines]))
     table = read_csv(path, target="b", missing="interpolate")
@@ -273,7 +277,7 @@ def test_without_pandas_the_error_says_what_to_install(file, monkeypatch):
     with pytest.raises(ImportError, match=r'read_csv\(\) needs pandas: pip install "crnn\[data\]"'):
         read_csv(file("a\n1\n"))
     frame = Frame(a=Frame.Column([1, 2]))
-    np.testing.assert_array_equal(from_frame(frame).x, [[1], [2]])  # it needs nothing
+    np.testing.assert_array_equal(from_frame(frame).x, [[1], [2]])  # pandas is not needed
 
 
 # --------------------------------------------------------------------------------- missing values
@@ -293,14 +297,16 @@ def test_missing_values(file, missing, expected):
     np.testing.assert_allclose(read_csv(file(HOLES), ["a", "b"], missing=missing).x, expected)
 
 
-def test_the_last_value_goes_on(file):
+def test_the_last_value_is_repeated(file):
     table = read_csv(file(HOLES), ["b", "c"], missing="forward")
     np.testing.assert_array_equal(table.x, [[1, 10], [1, 20], [1, 30], [4, 30], [5, 50]])
-    with pytest.raises(ValueError, match=r"line 2, column 'a': the value is missing, .* none befo"):
+    with pytest.raises(
+        ValueError, match=r"line 2, column 'a': the value is missing, .* no value befo"
+    ):
         read_csv(file(HOLES), missing="forward")
 
 
-def test_what_is_missing_is_told_apart_in_inputs_and_targets(file):
+def test_missing_inputs_and_missing_targets_are_marked_separately(file):
     table = read_csv(file(HOLES), ["a", "b"], target="c", missing="mask")
     np.testing.assert_array_equal(table.mask, [False, False, False, True, False])
     assert table.mask.dtype == bool
@@ -326,12 +332,14 @@ def test_nothing_is_filled_across_sequences(file):
     np.testing.assert_array_equal(np.concatenate(table.mask), [False, True])
 
 
-def test_a_column_of_nothing(file):
+def test_a_column_without_values(file):
     text = "who,a,b\np,1,2\nq,,2\n"
     for missing in ("interpolate", "forward"):
-        with pytest.raises(ValueError, match=r"line 3, column 'a': .* none in this column"):
+        with pytest.raises(ValueError, match=r"line 3, column 'a': .* no value in this column"):
             read_csv(file(text), group="who", missing=missing)
-    with pytest.raises(ValueError, match="missing: expected complete rows to keep"):
+    with pytest.raises(
+        ValueError, match="missing: expected at least one row without missing values, got none"
+    ):
         read_csv(file("a,b\n1,\n,2\n"), missing="drop")
 
 
@@ -342,17 +350,17 @@ def test_interpolation_against_its_definition(tmp_path, values):
     known = [k for k, v in enumerate(values) if v is not None]
     if not known:
         return
-    for k, found in enumerate(read_csv(path, "a", missing="interpolate").x[:, 0]):
+    for k, value in enumerate(read_csv(path, "a", missing="interpolate").x[:, 0]):
         left = max((j for j in known if j <= k), default=known[0])
         right = min((j for j in known if j >= k), default=known[-1])
         share = (k - left) / (right - left) if left < right else 0
-        assert found == pytest.approx(values[left] + share * (values[right] - values[left]))
+        assert value == pytest.approx(values[left] + share * (values[right] - values[left]))
 
 
 # ------------------------------------------------------------------------------------ data frames
 
 
-def test_a_frame_says_what_its_file_says(file):
+def test_a_frame_gives_the_table_of_its_file(file):
     pandas = pytest.importorskip("pandas")
     path = file("who,a,b,c\nx,,1,10\ny,2,,20\nx,3,5,\ny,8,4,40\nx,1,1,1\n")
     frame = pandas.read_csv(path)
@@ -361,8 +369,8 @@ def test_a_frame_says_what_its_file_says(file):
         {"target": "c", "group": "who", "missing": "mask"},
         {"group": "who", "missing": "drop"},
     ):
-        found, expected = from_frame(frame, **options), read_csv(path, **options)
-        for one, other in zip(found, expected, strict=True):
+        tables = from_frame(frame, **options), read_csv(path, **options)
+        for one, other in zip(*tables, strict=True):
             if isinstance(other, list):
                 for a, b in zip(one, other, strict=True):
                     np.testing.assert_array_equal(a, b)
@@ -405,7 +413,7 @@ def test_frames_of_all_types():
 
 
 class Frame(dict):
-    """What a data frame of any library has."""
+    """A data frame with nothing but the interface that `from_frame` needs."""
 
     class Column(list):
         def to_numpy(self):
@@ -419,7 +427,7 @@ class Frame(dict):
         return len(next(iter(self.values())))
 
 
-def test_a_frame_is_what_acts_like_one():
+def test_frames_of_other_libraries():
     frame = Frame(a=Frame.Column([1, 2, 3]), b=Frame.Column([4.0, nan, 6.0]))
     table = from_frame(frame, target="a", missing="interpolate")
     np.testing.assert_array_equal(table.x, [[4], [5], [6]])

@@ -1,4 +1,4 @@
-"""Gradients through time, step by step, and what gates do; both against counts by hand."""
+"""gradient_flow and gate_statistics, compared with plain loops."""
 
 import copy
 import math
@@ -32,8 +32,8 @@ def recurrent(layer):
 WITH_STATE = [name for name, subject in LAYERS.items() if recurrent(subject.layer())]
 
 
-def walked(layer, x, **options):
-    """The tape of a walk forward and back that left its trace, from random dy and dstate."""
+def traced_tape(layer, x, **options):
+    """Return the tape of a traced backward pass from random dy and dstate."""
     layer.zero_grad()
     y, end, tape = layer.forward(x, **options)
     dy, dend = like((y, end), np.random.default_rng(5))
@@ -58,7 +58,7 @@ def floats(seed=1):
 def test_shares_and_norms_of_every_layer(name):
     subject = LAYERS[name]
     layer, x = subject.layer(), subject.inputs(B, T)
-    tape = walked(layer, x, lengths=LENGTHS)
+    tape = traced_tape(layer, x, lengths=LENGTHS)
     flow = gradient_flow(tape)
     parts = recurrent(layer)
     assert list(flow.parts) == list(parts)
@@ -84,7 +84,7 @@ def test_shares_and_norms_of_every_layer(name):
 )
 def test_each_rows_part_of_each_share(name):
     layer = fill((CELLS | VARIED)[name](I, H, dtype="float64", seed=2))
-    tape = walked(layer, floats(), call=3, **marks())
+    tape = traced_tape(layer, floats(), call=3, **marks())
     flow = gradient_flow(tape)
     factors = np.ones_like(layer.grads["W_h"]) if tape.W_h_kept is None else tape.W_h_kept
     assert (tape.W_h_kept is not None) == ("weight_drop" in name)
@@ -105,7 +105,7 @@ def test_each_rows_part_of_each_share(name):
 
 def test_norms_by_step_unit_and_row():
     layer = fill(crnn.LSTM(I, H, dtype="float64"))
-    flow = gradient_flow(walked(layer, floats(), lengths=LENGTHS))
+    flow = gradient_flow(traced_tape(layer, floats(), lengths=LENGTHS))
     for what, array in (("h", flow.dh), ("c", flow.dc)):
         squares = array**2
         np.testing.assert_allclose(flow.by_step(what), np.sqrt(squares.sum(axis=(0, 2))))
@@ -113,12 +113,12 @@ def test_norms_by_step_unit_and_row():
         np.testing.assert_allclose(flow.by_row(what), np.sqrt(squares.sum(axis=(1, 2))))
     assert_same_bits(flow.by_step(), flow.by_step("h"))
     assert flow.by_row()[1] == 0
-    projected = gradient_flow(walked(crnn.LSTM(I, H, proj_size=2, dtype="float64"), floats()))
+    projected = gradient_flow(traced_tape(crnn.LSTM(I, H, proj_size=2, dtype="float64"), floats()))
     assert (projected.by_unit("h").shape, projected.by_unit("c").shape) == ((2,), (H,))
 
 
-def test_one_step_is_asked_for():
-    flow = gradient_flow(walked(fill(crnn.GRU(I, H, dtype="float64")), floats()))
+def test_share_of_one_step():
+    flow = gradient_flow(traced_tape(fill(crnn.GRU(I, H, dtype="float64")), floats()))
     for t in range(T):
         assert_same_bits(flow.share(t), flow.shares[t])
     assert_same_bits(flow.share(-1), flow.shares[-1])
@@ -133,8 +133,8 @@ def test_one_step_is_asked_for():
 def test_pieces_of_a_checkpointed_layer_are_one():
     plain = fill(crnn.LSTM(I, H, dtype="float64"))
     cut = crnn.Checkpointed(copy.deepcopy(plain), 3)
-    whole = gradient_flow(walked(plain, floats(), **marks()))
-    flow = gradient_flow(walked(cut, floats(), **marks()))["layer"]
+    whole = gradient_flow(traced_tape(plain, floats(), **marks()))
+    flow = gradient_flow(traced_tape(cut, floats(), **marks()))["layer"]
     for name in ("h_norms", "c_norms", "shares", "share_norms", "row_share_norms", "dgates"):
         for one, other in zip(
             _leaves(getattr(flow, name)), _leaves(getattr(whole, name)), strict=True
@@ -168,23 +168,25 @@ def test_encoder_and_decoder(attention):
 
 def test_a_flow_of_several_parts_names_them():
     layer = crnn.Sequential([crnn.GRU(I, H), crnn.LSTM(H, 2)])
-    flow = gradient_flow(walked(layer, floats()))
+    flow = gradient_flow(traced_tape(layer, floats()))
     for name in ("h_norms", "dh", "shares", "by_step", "share_norms"):
-        with pytest.raises(AttributeError, match=rf"{name}: ask one of the parts .* '0', '1'"):
+        with pytest.raises(
+            AttributeError, match=rf"{name}: expected a flow of one part, .* '0', '1'"
+        ):
             getattr(flow, name)
     with pytest.raises(KeyError, match="expected one of '0', '1', got '2'"):
         flow["2"]
     with pytest.raises(AttributeError, match="has no attribute 'norms'"):
         _ = flow.norms
-    with pytest.raises(ValueError, match="what: expected 'h', its state is h alone, got 'c'"):
+    with pytest.raises(ValueError, match=r"what: expected 'h', because .* h alone, got 'c'"):
         flow["0"].by_step("c")
     with pytest.raises(ValueError, match="what: expected 'h' or 'c', got 'x'"):
         flow["1"].by_step("x")
 
 
 @pytest.mark.parametrize("tape", [None, 3, "tape", [], {}, np.ones(3)])
-def test_what_is_no_tape(tape):
-    message = f"tape: expected that of a recurrent layer .*got {type(tape).__name__}: no recurrent"
+def test_arguments_that_are_not_tapes(tape):
+    message = f"tape: expected the tape of a recurrent layer .*got {type(tape).__name__}, which"
     with pytest.raises(ValueError, match=message):
         gradient_flow(tape)
 
@@ -193,20 +195,18 @@ def test_without_a_trace():
     for layer in (crnn.GRU(I, H), crnn.Sequential([crnn.GRU(I, H), crnn.Dense(H, 2)])):
         y, _, tape = layer.forward(floats())
         for _ in range(2):
-            with pytest.raises(
-                ValueError, match=r"tape: .*trace=True\), got .*: there is no trace"
-            ):
+            with pytest.raises(ValueError, match=r"tape: .*trace=True\), got .* contains no trace"):
                 gradient_flow(tape)
             layer.backward(tape, np.ones_like(y))
     _, _, tape = crnn.Dense(I, 2).forward(floats())
-    with pytest.raises(ValueError, match=r"tape: expected .*: no recurrent layer has"):
+    with pytest.raises(ValueError, match=r"tape: expected .* contains no tape of"):
         gradient_flow(tape)
 
 
 @pytest.mark.parametrize("sizes", [(B, 0), (0, T), (0, 0)])
 def test_no_steps_or_no_rows(sizes):
     layer = crnn.LSTM(I, H)
-    flow = gradient_flow(walked(layer, np.zeros((*sizes, I))))
+    flow = gradient_flow(traced_tape(layer, np.zeros((*sizes, I))))
     assert flow.h_norms.shape == flow.row_share_norms.shape == sizes
     assert flow.by_step().shape == flow.share_norms.shape == sizes[1:]
     assert flow.shares.shape == (sizes[1], 4 * H, H)
@@ -218,7 +218,7 @@ def test_no_steps_or_no_rows(sizes):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("direction", [1, -1])
 def test_gradients_whose_squares_are_no_floats(dtype, direction):
-    """That explode or vanish: their norms are told as long as they are floats themselves."""
+    """Exploding or vanishing gradients: their norms are right while they fit into a float."""
     size = {"float32": 1e25, "float64": 1e170}[dtype] ** direction
     layer = crnn.RNN(I, H, activation="identity", dtype=dtype, seed=0)  # W_h is orthogonal
     y, _, tape = layer.forward(floats())
@@ -254,7 +254,7 @@ def test_norms_of_numbers_of_any_size():
 
 def test_flows_as_tables_and_pictures():
     layer = crnn.Sequential([crnn.GRU(I, H), crnn.LSTM(H, 2)])
-    flow = gradient_flow(walked(layer, floats(), lengths=LENGTHS))
+    flow = gradient_flow(traced_tape(layer, floats(), lengths=LENGTHS))
     check_display(flow)
     columns = flow.columns
     assert columns["part"].tolist() == ["0"] * 11 + ["1"] * 11
@@ -264,7 +264,7 @@ def test_flows_as_tables_and_pictures():
     np.testing.assert_array_equal(columns["dW_h"][:11], flow["0"].row_share_norms[flow["0"].read])
     assert columns["row"][:11].tolist() == [0] * 7 + [2] * 4
     assert columns["step"][:11].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3]
-    check_display(gradient_flow(walked(crnn.RNN(I, H), floats())))
+    check_display(gradient_flow(traced_tape(crnn.RNN(I, H), floats())))
 
 
 # ------------------------------------------------------------------------------- gate_statistics
@@ -293,7 +293,7 @@ def test_counts_by_hand():
 
 
 def counted(gate, activation, there, margin):
-    """mean, low, high of each unit: one value after the other."""
+    """Return mean, low and high of each unit, computed value by value."""
     low, high = RANGES[activation]
     near = margin * (high - low) if math.isfinite(high - low) else 0.0
     rows = [gate[b, t] for b, t in zip(*np.nonzero(there), strict=True)]
@@ -401,7 +401,7 @@ def test_gates_of_an_encoder_and_a_decoder():
         "encoder": "rzn",
         "decoder": "ifgo",
     }
-    with pytest.raises(KeyError, match=r"f: ask one of the parts .* 'encoder', 'decoder'"):
+    with pytest.raises(KeyError, match=r"f: expected .* of one part, .* 'encoder', 'decoder'"):
         found["f"]
     check_display(found)
 
@@ -414,7 +414,7 @@ def test_gates_of_no_steps(sizes):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e308])
-def test_what_is_not_finite_is_not_warned_of(bad):
+def test_values_that_are_not_finite_do_not_warn(bad):
     layer = crnn.RNN(I, H, activation="identity", dtype="float64", seed=0)
     layer.params["W_h"][0, 0] = bad
     found = gate_statistics(layer, floats())["h"]
@@ -470,16 +470,16 @@ def test_wrong_arguments_of_gate_statistics(arguments, options, error, message):
 
 
 class Wrapped(crnn.GRU):
-    """Keeps a tape of its own."""
+    """A layer with another type of tape."""
 
     def forward(self, *args, **options):
         y, state, tape = super().forward(*args, **options)
         return y, state, (tape,)
 
 
-def test_a_tape_that_cannot_be_looked_into():
+def test_a_tape_without_the_tape_of_a_part():
     message = (
-        r"layer: expected one whose recurrent parts \({}\) all .* looked into, got tapes of {}"
+        r"layer: expected one whose recurrent parts \({}\) all have a tape .*, got tapes of {}"
     )
     with pytest.raises(ValueError, match=message.format("itself", "none")):
         gate_statistics(Wrapped(I, H, seed=0), X)

@@ -1,4 +1,4 @@
-"""Calls of input_saliency and receptive_field that are refused."""
+"""Wrong arguments of input_saliency and receptive_field."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_wrong_arguments(function, arguments, options, error, message):
             input_saliency,
             {"lengths": LENGTHS, "row": 1},
             ValueError,
-            "row: expected one that has steps, got row 1 of length 0",
+            "row: expected a row with valid steps, got row 1 of length 0",
         ),
         (input_saliency, {"lengths": LENGTHS, "row": 2, "step": 4}, ValueError, "step: .* 3, "),
         (receptive_field, {"fraction": 1}, ValueError, "fraction: expected .* below 1, got 1"),

@@ -1,4 +1,4 @@
-"""Jacobians of states, against products of differences taken step by step; the memory they tell."""
+"""Jacobians of states, compared with products of finite differences; the memory length."""
 
 import copy
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 B, T, I, H, K = 3, 6, 3, 4, 5
 LENGTHS = np.array([6, 0, 4])
-STEP = 5e-7  # normalised sums near 0 bend where their variance is that of epsilon, 1e-5
+STEP = 5e-7  # small: normalised sums are strongly curved where their variance is about 1e-5
 
 
-# ------------------------------------------------------------------------ what it is compared with
+# ------------------------------------------------------------------------------- finite differences
 
 
 def flat(state):
-    """All arrays of a state side by side, (B, S)."""
+    """Return all arrays of a state side by side, (B, S)."""
     return np.concatenate(
         [
             part.reshape(len(part), np.prod(part.shape[1:], dtype=int))
@@ -35,7 +35,7 @@ def flat(state):
 
 
 def unflat(state, numbers):
-    """A state like another from numbers (B, S)."""
+    """Return numbers (B, S) in the structure of a state."""
     if isinstance(state, list | tuple):
         parts = []
         for part in state:
@@ -53,7 +53,7 @@ def marks(seed=3):
 
 
 def at_step(given, t):
-    """What a single step is told."""
+    """Return the options for a run of step t alone."""
     one = {name: given[name][:, t : t + 1] for name in ("mask", "resets") if name in given}
     if "lengths" in given:
         one["lengths"] = np.clip(given["lengths"] - t, 0, 1)
@@ -61,14 +61,14 @@ def at_step(given, t):
 
 
 def begun_anew(layer, state, given, t):
-    """The state before step t of a layer that reads backwards, where a reset cuts behind it."""
+    """Return the state before step t of a layer that reads backwards, after a reset at t + 1."""
     cut = given["resets"][:, t + 1] & (t + 1 < given["lengths"])
     fresh = flat(layer(np.zeros((B, 0, layer.input_size)))[1])
     return unflat(state, np.where(cut[:, None], fresh, flat(state)))
 
 
 def differences(layer, x, state=None, *, reverse=False, **given):
-    """∂s_T/∂s_t, (B, T, S, S), as products of central differences of single steps."""
+    """Return ∂s_T/∂s_t (B, T, S, S) as products of central differences of single steps."""
     state = layer(x[:, :0], state)[1]
     steps, single = range(x.shape[1])[:: -1 if reverse else 1], {}
     for t in steps:
@@ -107,7 +107,7 @@ def symbols(count=K, seed=1):
 
 
 def assert_agrees(found, expected):
-    """Matrices, norms and singular values against matrices (B, T, S, S)."""
+    """Compare matrices, norms and singular values with matrices (B, T, S, S)."""
     values = np.linalg.svd(expected, compute_uv=False)
     assert_close(found.matrices, expected, 1e-6)
     assert_close(found.norms, values[:, :, 0], 1e-6)
@@ -115,7 +115,7 @@ def assert_agrees(found, expected):
 
 
 def check(layer, x, reverse=False):
-    """As it comes, and with all that can be given."""
+    """Check a call without options, and one with all of them."""
     for state, given in ((None, {}), (random_state(layer, x), marks())):
         found = state_jacobians(layer, x, state, singular_values=3, matrices=True, **given)
         assert list(found.parts) == [""]
@@ -248,7 +248,7 @@ def test_a_layer_that_reads_back_inside_others():
 # ------------------------------------------------------------------------------- layers of others
 
 
-def test_a_layer_that_only_speaks_the_protocol():
+def test_a_layer_with_the_methods_of_a_layer_only():
     x = floats()
     found = state_jacobians(Times(), x, matrices=True)
     for t in range(T):
@@ -268,7 +268,7 @@ def test_a_recurrent_layer_of_another_maker():
 
 
 class Doubled(crnn.GRU):
-    """Reads 2x, and says that its initial state matters three times as much as it does."""
+    """Reads 2x; its backward returns three times the gradient of the initial state."""
 
     def __call__(self, x, state=None, **options):
         return super().__call__(2 * x, state, **options)
@@ -290,7 +290,7 @@ def test_overridden_methods_are_those_that_run():
 
 
 class Neighbours(Times):
-    """Without a state: y is the mean of three steps."""
+    """A layer without a state: y is the mean of three steps."""
 
     def forward(self, x, state=None, *, training=True):
         wide = np.pad(x, ((0, 0), (1, 1), (0, 0)))
@@ -298,7 +298,7 @@ class Neighbours(Times):
 
 
 def test_a_step_that_depends_on_other_steps_is_refused():
-    with pytest.raises(ValueError, match="layer: expected one whose state follows from the state"):
+    with pytest.raises(ValueError, match="layer: expected one whose state is computed from the"):
         state_jacobians(seq(Neighbours(), _gru()), floats())
 
 
@@ -346,7 +346,7 @@ def test_a_chaotic_network_is_no_foreign_one():
     assert found.norms[0, 0] > 1e10
 
 
-def test_float32_is_looked_at_in_float64():
+def test_float32_is_computed_in_float64():
     layer = fill(crnn.LSTM(I, H, dtype="float32"))
     wide = layer.astype("float64")
     x = floats().astype("float32")
@@ -357,7 +357,7 @@ def test_float32_is_looked_at_in_float64():
     )
 
 
-def test_behind_a_reset_nothing_is_felt_of_what_was_before():
+def test_a_reset_makes_earlier_derivatives_zero():
     resets = np.zeros((B, T), bool)
     resets[:, 3] = True
     norms = state_jacobians(fill(_gru()), floats(), resets=resets).norms
@@ -384,11 +384,11 @@ def test_no_rows_and_no_steps(make, sizes):
 def test_the_same_in_blocks(monkeypatch):
     layer, x = fill(_lstm()), floats()
     whole = state_jacobians(layer, x, matrices=True, **marks()).matrices
-    monkeypatch.setattr("crnn.diagnostics.chains._AT_ONCE", 1)  # byte: a step at a time
+    monkeypatch.setattr("crnn.diagnostics.chains._BLOCK_BYTES", 1)  # byte: a step at a time
     assert_same_bits(state_jacobians(layer, x, matrices=True, **marks()).matrices, whole)
 
 
-def test_nothing_of_the_users_changes():
+def test_layer_and_arguments_do_not_change():
     layer = fill(STACKS["stack"][0]())
     for grad in layer.grads.values():
         grad[...] = 7
@@ -403,7 +403,7 @@ def test_nothing_of_the_users_changes():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_is_said_and_not_warned_of(bad):
+def test_values_that_are_not_finite_are_shown_without_a_warning(bad):
     layer = crnn.RNN(I, H, activation="identity", dtype="float64", seed=0)
     layer.params["W_h"][0, 0] = bad
     norms = state_jacobians(layer, floats()).norms
@@ -415,7 +415,7 @@ def test_what_is_not_finite_is_said_and_not_warned_of(bad):
 
 
 def memory(*factors, lengths=None, fraction=0.01, **given):
-    """Of steps with these Jacobians, in the order of x; the first one plays no part."""
+    """Return the memory of steps with these Jacobians, in the order of x; the first is not used."""
     x = np.array(factors, np.float64).reshape(1, -1, 1)
     return memory_length(Times(), x, lengths=lengths, fraction=fraction, **given).steps.tolist()
 

@@ -1,4 +1,4 @@
-"""gradcheck on layers written in NumPy, right ones and wrong ones."""
+"""gradcheck on layers written in NumPy, with right and with wrong gradients."""
 
 import copy
 
@@ -13,7 +13,7 @@ LENGTHS = np.array([2, 4, 0])
 
 
 class Toy:
-    """A cell of the reference as a layer with the methods every layer has."""
+    """A cell of the reference as a layer with the methods of a layer."""
 
     def __init__(self, cell, input_size=I, hidden_size=H, seed=0):
         rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ class Toy:
 
 
 class Stack:
-    """Layers in a row; the state is the list of theirs."""
+    """Stacked layers; the state is the list of their states."""
 
     def __init__(self, *layers):
         self.layers = layers
@@ -239,14 +239,14 @@ def test_empty_batches(sizes):
 
 
 def test_a_gradient_of_zero_is_no_error():
-    """Sums far below 0 leave a relu dead: 0/0."""
+    """With sums far below 0 a relu has a gradient of 0: 0/0 is no error."""
     layer = Toy(reference.RNN("relu"))
     layer.params["b"][...] = -100
     assert gradcheck(layer, inputs()).max_error == 0
 
 
 def test_rounding_is_no_error():
-    """A gradient of zero whose differences are the rounding of the loss."""
+    """A gradient of zero, whose differences are the rounding error of the loss."""
 
     class One(Noise):
         def forward(self, x, state=None, *, lengths=None, training=True):

@@ -1,4 +1,4 @@
-"""gradcheck where a loss has kinks: they are told from curvature and from wrong gradients."""
+"""gradcheck at kinks of a loss, which differ from curvature and from wrong gradients."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ KINK = "kink: one-sided differences disagree"
 
 
 class Elementwise(crnn.Layer):
-    """y = f(x), with a derivative that is given: right or wrong."""
+    """y = f(x), with a derivative that may be wrong."""
 
     def __init__(self, f, derivative):
         self.f, self.derivative = f, derivative
@@ -23,7 +23,7 @@ class Elementwise(crnn.Layer):
 
 
 def check(f, derivative, x):
-    """The report on one element, and what it says."""
+    """Return the report on one element, and its text."""
     report = crnn.gradcheck(Elementwise(f, derivative), np.full((1, 1, 1), x))
     return report, str(report)
 
@@ -115,7 +115,7 @@ def test_a_wrong_entry_beside_a_kink():
 
 
 def test_kinks_that_cancel():
-    """relu(x) - relu(-x) has none as a sum: each term has one, and 0 is what the relu has there."""
+    """relu(x) - relu(-x): each term has a kink, their sum has none; the relu's slope at 0 is 0."""
 
     def f(x):
         return np.concatenate([relu(x), relu(-x)], axis=-1)

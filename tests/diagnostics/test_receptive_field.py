@@ -1,4 +1,4 @@
-"""Which inputs reach which outputs: by hand."""
+"""receptive_field, compared with fields that are known."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_only_their_own_step():
         assert field.back.tolist() == field.ahead.tolist() == [0] * T
 
 
-def test_layers_of_others():
+def test_layers_that_are_not_of_crnn():
     field = receptive_field(Moved(-2), floats())
     assert field.first.tolist() == field.last.tolist() == [-1, -1, 0, 1, 2, 3]
     assert field.back.tolist() == [0, 0, 2, 2, 2, 2]
@@ -161,7 +161,7 @@ def test_inputs_that_do_not_vary_are_changed_all_the_same(value):
     np.testing.assert_array_equal(reach(field), np.eye(T, dtype=bool))
 
 
-def test_what_is_felt():
+def test_only_influences_above_a_fraction_count():
     layer = crnn.RNN(1, 1, activation="identity", dtype="float64")
     layer.params["W_x"] = 1
     layer.params["W_h"] = 0.1
@@ -182,14 +182,14 @@ def test_what_is_felt():
 def test_more_steps_than_are_run_at_a_time(monkeypatch):
     layer, x = fill(gru()), floats()
     whole = receptive_field(layer, x)
-    monkeypatch.setattr("crnn.diagnostics.rows._ROWS", 4)
+    monkeypatch.setattr("crnn.diagnostics.rows._COPIES", 4)
     np.testing.assert_array_equal(reach(receptive_field(layer, x)), reach(whole))
     with_ends = receptive_field(layer, x, mask=marks()["mask"])
     np.testing.assert_array_equal(reach(with_ends), np.tri(T) * marks()["mask"][0])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e308])
-def test_outputs_that_are_not_finite_are_not_warned_of(bad):
+def test_outputs_that_are_not_finite_do_not_warn(bad):
     layer = crnn.RNN(I, H, activation="identity", dtype="float64", seed=0)
     layer.params["W_h"][0, 0] = bad
     field = receptive_field(layer, floats())

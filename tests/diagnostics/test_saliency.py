@@ -1,4 +1,4 @@
-"""Which inputs moved an output: against gradients and differences."""
+"""input_saliency, compared with gradients and differences."""
 
 import copy
 
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_a_one_hot_dy(name, given):
 
 
 def differences_by_row(model, embedding, x, row, step, output):
-    """The gradient at the vector of each symbol, all of which occur once in the row."""
+    """Return the gradient at the vector of each symbol; each occurs once in the row."""
     grads = np.zeros((T, embedding.size))
     for t, symbol in enumerate(x[row]):
         for unit in range(embedding.size):
@@ -115,12 +115,12 @@ def test_symbols_of_a_recurrent_layer_are_one_hot():
         assert_close(found.values, expected.values, 1e-12)
 
 
-def test_an_embedding_alone_looks_at_its_own_step():
+def test_an_embedding_alone_depends_on_one_step():
     found = input_saliency(embedding(), symbols(), step=2, output=1)
     assert found.values.tolist() == [0, 0, 1, 0, 0, 0]
 
 
-def test_what_was_chosen():
+def test_the_chosen_step_and_output():
     layer, x = fill(gru()), floats()
     y, _ = layer(x, lengths=LENGTHS)
     found = input_saliency(layer, x, lengths=LENGTHS, row=2)
@@ -135,7 +135,7 @@ def test_what_was_chosen():
 
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("method", ["gradient", "occlusion"])
-def test_padding_is_not_looked_at(junk, method):
+def test_padding_has_no_saliency(junk, method):
     layer, x = fill(seq(gru(), dense())), floats()
     clean = input_saliency(layer, x, lengths=LENGTHS, row=2, method=method, times_input=True)
     x[2, 4:], x[1] = junk, junk
@@ -247,7 +247,7 @@ def test_symbols_of_an_unknown_reader_are_occluded():
     whole = crnn.Seq2Seq(fill(seq(embedding(), gru())), gru(), target_symbols=K, attention="dot",
                          input_feeding=False, dtype="float64", seed=3)  # fmt: skip
     with pytest.raises(
-        ValueError, match=r"x: expected floats, .* TeacherForcing reads, got integers"
+        ValueError, match=r"x: expected floats, .* TeacherForcing reads .*, got integers"
     ):
         input_saliency(crnn.TeacherForcing(whole, seed=0), x)
     found = input_saliency(model, x, array=1, step=2, method="occlusion")
@@ -264,7 +264,7 @@ def test_gradients_too_large_for_their_squares():
     np.testing.assert_allclose(found.values, expected, rtol=1e-10)
 
 
-def test_nothing_of_the_users_changes():
+def test_model_and_arguments_do_not_change():
     model = fill(seq(embedding(), gru(), dense()))
     for grad in model.grads.values():
         grad[...] = 7

@@ -1,4 +1,4 @@
-"""A run that is watched is the run that is not; what is recorded, and what is said."""
+"""crnn.watch: a run with it has the same results; its records and its warnings."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ B, T, I, H = 4, 9, 3, 5
 
 
 class Gradients(Callback):
-    """Writes down each update's gradients, and what was walked."""
+    """Records the gradients of each update."""
 
     def __init__(self):
         self.seen = []
@@ -182,7 +182,7 @@ def test_what_is_recorded_of_a_layer():
         assert record[f"{gate}.sigma"] == pytest.approx(np.linalg.norm(block, 2), rel=1e-5)
 
 
-def test_a_window_in_pieces_is_looked_at_as_a_whole():
+def test_a_window_in_pieces_has_the_record_of_the_whole():
     records = []
     for tbptt in (None, (6, 6), (6, 2)):  # the last one in pieces of 4 and 2 steps
         layer = crnn.LSTM(I, 2, seed=1)
@@ -198,7 +198,7 @@ def test_a_window_in_pieces_is_looked_at_as_a_whole():
         assert record == pytest.approx(records[0], rel=1e-5)
 
 
-def test_layers_that_read_back_are_asked_from_their_first_output():
+def test_layers_that_read_backwards_start_from_their_first_output():
     layer = crnn.Bidirectional(crnn.RNN(I, 3, activation="identity", seed=0))
     layer.forward_layer.params["W_h"] = 0.5 * np.eye(3)
     layer.backward_layer.params["W_h"] = 0.25 * np.eye(3)
@@ -215,11 +215,11 @@ def test_layers_that_read_back_are_asked_from_their_first_output():
     assert record["forward.growth"] == pytest.approx(0.5**19, rel=1e-4)
 
 
-# ------------------------------------------------------------------------------------- what it says
+# ----------------------------------------------------------------------------------------- warnings
 
 
 def fitted(model, epochs=4, steps=40, callbacks=(), **options):
-    """A watch over updates that change hardly anything."""
+    """Return a watch over updates that hardly change the parameters."""
     watch = crnn.watch(model, every=1, **options)
     data = [item[:2] for item in series(1, steps=steps, size=model.output_size)]
     optimizer, called = crnn.optim.SGD(model, lr=1e-30), [watch, *callbacks]
@@ -235,7 +235,7 @@ def vanishing():
     return layer
 
 
-def test_a_vanishing_gradient_is_told_after_two_looks_and_once():
+def test_a_vanishing_gradient_warns_once_after_two_records():
     with pytest.warns(TrainingWarning) as caught:
         watch = fitted(vanishing())
     (message,) = watch.messages
@@ -244,10 +244,10 @@ def test_a_vanishing_gradient_is_told_after_two_looks_and_once():
     assert message.endswith(" steps back (beyond, less than 1% of it is left); sequences have 40")
     with pytest.warns(TrainingWarning, match="less than 20% of it"):
         fitted(vanishing(), fraction=0.2)
-    assert not fitted(vanishing(), epochs=1).messages  # one look is no proof
+    assert not fitted(vanishing(), epochs=1).messages  # one record is not enough
 
 
-def test_a_long_memory_is_not_scolded():
+def test_a_long_memory_does_not_warn():
     layer = crnn.LSTM(I, H, forget_bias=5.0, seed=0)
     messages = fitted(layer, warn=False).messages
     assert not [message for message in messages if "reaches" in message or "grows" in message]
@@ -263,7 +263,7 @@ def test_growth_saturation_and_dead_units():
     layer.params["W_h"] = 1.3 * np.eye(H)
     (message,) = fitted(layer, warn=False).messages
     assert "the gradient grows" in message
-    assert "times over 40 steps on its way back; clip_norm bounds" in message
+    assert "times over 40 steps back in time; clip_norm limits" in message
     layer = crnn.GRU(I, H, seed=0)
     layer.params["b"][-H:] = 40
     messages = fitted(layer, warn=False).messages
@@ -294,7 +294,7 @@ def test_a_run_from_its_beginning_begins_the_records_anew():
         assert watch.columns["update"] == [1, 3, 5]
 
 
-def test_where_no_gradient_comes_nothing_is_said_of_it():
+def test_a_layer_without_a_gradient_does_not_warn():
     layer = crnn.RNN(I, H, seed=0)
     x = np.ones((B, 40, I), "float32")
     y, _ = layer(x)
@@ -306,7 +306,7 @@ def test_where_no_gradient_comes_nothing_is_said_of_it():
     assert not watch.messages
 
 
-def test_where_the_layer_stands_is_said():
+def test_warnings_name_the_place_of_the_layer():
     model = seq(crnn.Embedding(4, I, seed=0), vanishing(), crnn.Dense(H, 4, seed=0))
     watch = crnn.watch(model, every=1, warn=False)
     rng = np.random.default_rng(0)
@@ -318,11 +318,11 @@ def test_where_the_layer_stands_is_said():
     assert watch.messages[0].startswith("after 2 updates, 1 (RNN): the gradient reaches")
 
 
-# ------------------------------------------------------------------------------ taken up again
+# ------------------------------------------------------------------------------------ resumed runs
 
 
 @pytest.mark.parametrize("update", [1, 2, 5, 9, 13])
-def test_a_run_taken_up_again_records_the_same(tmp_path, update):
+def test_a_resumed_run_records_the_same(tmp_path, update):
     def watched(model, callbacks=()):
         watch = crnn.watch(model, every=2, fraction=0.5, warn=False)
         return trainer(model, callbacks=[watch, *callbacks]), watch
@@ -348,7 +348,7 @@ def test_a_warning_is_not_repeated_after_resuming():
     other = crnn.watch(vanishing(), every=1)
     other.load_state_dict(watch.state_dict())
     assert other.messages == watch.messages
-    other._say(dict.fromkeys(watch.state_dict()["suspected"], "again"), 5)
+    other._warn(dict.fromkeys(watch.state_dict()["suspected"], "again"), 5)
     assert other.messages == watch.messages
     state = watch.state_dict()
     state["records"][0]["norm"] = -1
@@ -367,7 +367,7 @@ def test_another_model_than_the_runs():
     model, other = _stack(), _stack()
     optimizer = crnn.optim.SGD(model, lr=0.1)
     before = model.state_dict()
-    with pytest.raises(ValueError, match=r"model: expected watch\(model\) of the model that is"):
+    with pytest.raises(ValueError, match="model: expected the model that is trained"):
         crnn.fit(
             model, series(), loss=mse, optimizer=optimizer, epochs=1,
             callbacks=[crnn.watch(other)], progress=False,
@@ -411,7 +411,7 @@ def test_a_warning_made_an_error_leaves_everything_as_it_was():
     assert_same_bits(model.state_dict(), keeps.kept)
 
 
-def test_between_updates_nothing_was_walked():
+def test_between_updates_no_pass_is_stored():
     class Looks(Callback):
         def on_update(self, run):
             assert run.update_pass is None
@@ -475,7 +475,7 @@ def test_orthogonal_and_zero_matrices(size):
 
 def test_tables_and_pictures():
     run, (watch,) = run_of("plain", [lambda model: crnn.watch(model, every=2, warn=False)])
-    with pytest.raises(ValueError, match="what: expected something that was recorded, but nothing"):
+    with pytest.raises(ValueError, match="what: expected a recorded quantity, got 'gradient'"):
         watch.plot()
     assert watch.columns == {}
     assert repr(watch) == "<Watch: 0 x ()>"

@@ -31,7 +31,7 @@ def vectors():
 
 
 def logits_of(model, symbols, start=START, state=None):
-    """The logits of every step, had the symbols been the model's."""
+    """Return the logits of every step for these symbols as inputs."""
     x = np.concatenate([start[:, None], symbols[:, :-1]], axis=1)
     return model(x, state)[0]
 
@@ -52,7 +52,7 @@ def test_from_a_state(model):
     assert (symbols != crnn.generate(model, START, T)).any()
 
 
-def test_behind_the_stop_all_is_stop(model):
+def test_after_the_stop_all_symbols_are_stop(model):
     free = crnn.generate(model, START, T)
     stop = free[0, 2]
     assert [stop in row for row in free] == [True, False, True, False]
@@ -67,7 +67,7 @@ def test_behind_the_stop_all_is_stop(model):
 
 
 def test_symbols_are_drawn_with_their_probabilities(model):
-    """Step by step from the generator's own numbers, by the inverse of the distribution."""
+    """The symbols are those of inverse transform sampling with the same random numbers."""
     symbols = crnn.generate(model, START, T, temperature=0.7, seed=5)
     stream = int.from_bytes(b"sample")
     for b, logits in enumerate(logits_of(model, symbols)):
@@ -83,7 +83,7 @@ def test_symbols_are_drawn_with_their_probabilities(model):
 
 
 class Fixed(crnn.Layer):
-    """Gives the same logits at every step."""
+    """Layer with equal logits at every step."""
 
     params = grads = {}  # noqa: RUF012
 
@@ -113,7 +113,7 @@ class Fixed(crnn.Layer):
         ({"top_p": 0.35, "temperature": 0.5}, [0, 1, 0, 0, 0]),
     ],
 )
-def test_what_is_drawn_among(options, kept):
+def test_the_symbols_that_are_sampled_from(options, kept):
     temperature = options.get("temperature", 1.0)
     model = Fixed([0.1, 0.3, 0.2, 0.3, 0.1])
     options = {"temperature": temperature, "seed": 0} | options
@@ -191,7 +191,7 @@ def test_errors(model, options, message):
         crnn.generate(model, **options)
 
 
-def test_what_cannot_generate():
+def test_models_that_do_not_run_step_by_step_raise():
     for layer in (crnn.Bidirectional(crnn.LSTM(F, F)), crnn.GRU(F, F, reverse=True)):
         with pytest.raises(ValueError, match=r"^layer: expected one that runs step by step, got"):
             crnn.generate(layer, np.zeros((B, F)), T)
@@ -199,7 +199,7 @@ def test_what_cannot_generate():
             stream_of(layer, B, None)
 
 
-def test_logits_that_are_no_numbers(model):
+def test_logits_that_are_nan_raise(model):
     model.params["2.b"] = np.nan
     with pytest.raises(FloatingPointError, match=r"^logits: expected numbers at step 0, got NaN"):
         crnn.generate(model, START, T)

@@ -239,7 +239,7 @@ def test_defaults():
     adam = optim.Adam(model())
     assert (adam.lr, adam.betas, adam.eps, adam.clip_norm) == (1e-3, (0.9, 0.999), 1e-8, None)
     assert optim.SGD(model()).momentum == 0
-    assert optim.Adam(model(), 0.5, 2.0).clip_norm == 2.0
+    assert optim.Adam(model(), 0.5, clip_norm=2.0).clip_norm == 2.0
 
 
 @every_optimizer

@@ -110,7 +110,7 @@ def test_losses_do_not_depend_on_how_data_are_cut(loss, extras, lengths, sizes):
                           **extras)[0])  # fmt: skip
     close = pytest.approx(expected, rel=1e-12)
     for windows in ({}, {"tbptt": (4, 4)}, {"tbptt": (2, 5)}):
-        assert evaluate(model(), data, loss, **windows) == close
+        assert evaluate(model(), data, loss=loss, **windows) == close
         trainer = run(data, loss, lr=0.0, validation=data, **windows)
         assert trainer.history.loss == [close]
         assert trainer.history.val_loss == [close]
@@ -124,7 +124,7 @@ def test_streams(loss):
     pieces = [slice(0, 1), slice(1, 4), slice(4, 6)]
     data = [(X[:, p], target[:, p], None, {"weights": WEIGHTS[:, p]}) for p in pieces]
     close = pytest.approx(float(loss(layer(X)[0], target, None, weights=WEIGHTS)[0]), rel=1e-12)
-    assert evaluate(layer, data, loss, stateful=True) == close
+    assert evaluate(layer, data, loss=loss, stateful=True) == close
     trainer = run(data, loss, lr=0.0, stateful=True, validation=data)
     assert trainer.history.loss == trainer.history.val_loss == [close]
 
@@ -198,7 +198,7 @@ def test_a_loss_of_ones_own_gives_its_weight():
     data = [item(slice(0, 5), 2), item(slice(5, N), T)]
     values = [np.square(model()(x)[0][:, -1] - t[:, -1]).sum(axis=1) for x, t in data]
     expected = pytest.approx(np.concatenate(values).mean(), rel=1e-12)
-    assert evaluate(model(), data, last_step) == expected
+    assert evaluate(model(), data, loss=last_step) == expected
     assert run(data, last_step, accumulate=2).history.loss == [expected]
 
 
@@ -211,10 +211,10 @@ def test_items_of_weight_zero_take_no_part():
 
     data = cut([5, 7], mse, LENGTHS, {})
     empty = (X[:2], GOAL[:2], [0, 0])
-    assert evaluate(model(), [*data, empty], own) == evaluate(model(), data, mse)
+    assert evaluate(model(), [*data, empty], loss=own) == evaluate(model(), data, loss=mse)
     nothing = [(X, TARGETS, None, {"weights": np.zeros((N, T))})]
-    with pytest.raises(ValueError, match="validation: expected data with valid steps, got none"):
-        evaluate(model(), nothing, cross_entropy)
+    with pytest.raises(ValueError, match="data: expected data with valid steps, got none"):
+        evaluate(model(), nothing, loss=cross_entropy)
 
 
 def test_a_mean_is_a_number_that_keeps_its_weight():

@@ -1,4 +1,4 @@
-"""The recurrent autoencoder: a sequence to a code and back, learned without labels."""
+"""The recurrent autoencoder: a sequence is encoded and decoded, learned without labels."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def made(name, **options):
 @every_kind
 @pytest.mark.parametrize("lengths", [None, [T, 0, 2]], ids=["full", "lengths"])
 def test_gradients(name, lengths):
-    """Of x as well, which goes in on both sides."""
+    """The gradients of x, too: encoder and decoder read it."""
     assert_differences(made(name), X.copy(), {"lengths": lengths})
 
 
@@ -58,15 +58,15 @@ def test_the_code_is_a_map_of_the_last_state():
     np.testing.assert_allclose(model.encode(X), expected, rtol=1e-12)
 
 
-def test_the_decoder_starts_from_the_code_and_reads_what_it_gave():
+def test_the_decoder_starts_from_the_code_and_reads_its_output():
     model, code = made("gru"), RNG.normal(size=(B, C))
     state, _ = model.model.bridge(code)
-    step, written = np.zeros((B, 1, I)), []
+    step, steps = np.zeros((B, 1, I)), []
     for _ in range(6):
         y, state = model.decoder(step, state)
         step, _ = model.model.output(y)
-        written.append(step[:, 0])
-    np.testing.assert_allclose(model.decode(code, 6), np.stack(written, 1), rtol=1e-12)
+        steps.append(step[:, 0])
+    np.testing.assert_allclose(model.decode(code, 6), np.stack(steps, 1), rtol=1e-12)
 
 
 def test_a_code_as_wide_as_the_decoders_state_is_the_state():
@@ -85,12 +85,12 @@ def test_symbols_are_written_from_symbol_0_on():
     np.testing.assert_array_equal(written, logits.argmax(axis=-1))
 
 
-def test_without_being_told_training_runs_as_use_does():
+def test_with_probability_0_training_decodes_freely():
     model = made("gru", probability=0.0)
     y, _, _ = model.forward(X)
     np.testing.assert_allclose(y, model.decode(model.encode(X), T), rtol=1e-12)
-    told, _ = model(X)
-    assert not np.allclose(told[:, 2:], y[:, 2:])
+    forced, _ = model(X)
+    assert not np.allclose(forced[:, 2:], y[:, 2:])
 
 
 @pytest.mark.parametrize("options", [{}, {"symbols": K}])
@@ -131,7 +131,7 @@ def test_names_of_parameters():
     assert {"encoder.W_h", "code.W", "bridge.b", "decoder.W_x", "output.W"} <= set(names)
 
 
-def test_a_tape_is_walked_back_twice():
+def test_backward_twice_from_one_tape():
     model = made("lstm")
     y, _, tape = model.forward(X)
     once = model.backward(tape, y)[0]
@@ -141,11 +141,11 @@ def test_a_tape_is_walked_back_twice():
         np.testing.assert_allclose(grad, 2 * grads[name], rtol=1e-9, atol=1e-12)
 
 
-def test_it_learns_what_repeats():
-    """Sequences that are one of a few numbers, written again and again, come back from codes."""
+def test_it_learns_repeated_vectors():
+    """Sequences that repeat one vector are decoded from their codes."""
     rng = np.random.default_rng(1)
-    which = rng.uniform(-1, 1, (200, 1, 2))
-    x = np.repeat(which, 6, axis=1).astype(np.float32)
+    vectors = rng.uniform(-1, 1, (200, 1, 2))
+    x = np.repeat(vectors, 6, axis=1).astype(np.float32)
     layers = crnn.GRU(2, 16, seed=1), crnn.GRU(2, 16, seed=2)
     model = SequenceAutoencoder(*layers, 2, probability=0.0, seed=3)
     history = crnn.fit(
@@ -173,7 +173,12 @@ def test_it_learns_what_repeats():
         (("dense", "gru", 2), {}, ValueError, "layer: expected one with a state, got Dense"),
         (("gru", "dense", 2), {}, ValueError, "decoder: expected one with a state, got Dense"),
         (("pool", "gru", 2), {}, ValueError, "encoder: expected a layer that reads vectors"),
-        (("gru", "wide", 2), {}, ValueError, "decoder: expected one that reads .* 2 .*, got 3"),
+        (
+            ("gru", "wide", 2),
+            {},
+            ValueError,
+            "decoder: expected a layer that reads 2 features, .*, got 3",
+        ),
         (("gru", "gru", 2), {"probability": 2}, ValueError, "probability: expected a number"),
         (("gru", "gru", 2), {"symbols": 0}, ValueError, "symbols: expected an integer"),
         (("gru", "gru", 2), {"dtype": "int8"}, ValueError, "dtype: expected 'float32'"),

@@ -1,4 +1,4 @@
-"""The captioner: a vector in, a text out, in the language asked for; and what it stands on.
+"""The captioner: a text from a vector, in a requested language; and models of one vector.
 
 Letters: n vectors, F features.
 """
@@ -57,8 +57,8 @@ def last():
 @pytest.mark.parametrize("encoder", [dense, pooled, last])
 @pytest.mark.parametrize("cell", [crnn.GRU, crnn.LSTM])
 @pytest.mark.parametrize("symbols", [None, 4])
-def test_gradients_of_what_starts_from_a_vector(encoder, cell, symbols):
-    """In steps that no length of the source has a say in."""
+def test_gradients_of_models_that_start_from_a_vector(encoder, cell, symbols):
+    """The steps of the target do not depend on the lengths of the source."""
     layer, source = encoder()
     model = crnn.Seq2Seq(layer, cell(2, 3, seed=4, **F64), target_symbols=symbols, seed=5)
     target = RNG.integers(0, 4, (3, 7)) if symbols else RNG.normal(size=(3, 7, 2))
@@ -99,7 +99,7 @@ def test_a_last_state_is_that_of_the_layer():
 # ------------------------------------------------------------------------------------ the model
 
 
-def test_it_learns_to_write_in_the_language_asked_for(trained):
+def test_it_learns_to_write_in_the_requested_language(trained):
     clean = np.eye(F, dtype=np.float32)
     for language, names in COLOURS.items():
         assert trained.caption(clean, language) == names
@@ -133,21 +133,26 @@ def test_every_cell_can_be_stacked(cell, layers):
     assert_same_bits(again.network.state_dict(), model.network.state_dict())
 
 
-def test_batches_go_through_everything_once():
+def test_batches_have_each_caption_once():
     model = Captioner.for_captions(F, NAMES, LANGUAGES, **SMALL)
-    data, found = model.batches(X, NAMES, LANGUAGES, batch_size=8, seed=0), []
+    data, captions = model.batches(X, NAMES, LANGUAGES, batch_size=8, seed=0), []
     assert len(data) == len(list(data)) == 8
-    for (vectors, fed), target, lengths in data:
-        np.testing.assert_array_equal(fed[:, 1:], target[:, :-1])
-        for vector, row, first, length in zip(vectors, target, fed[:, 0], lengths, strict=True):
+    assert repr(data) == (
+        "<CaptionBatches: 60 captions in 8 batches of 8, bucketed, shuffled with seed 0>"
+    )
+    for (vectors, target_in), target, lengths in data:
+        np.testing.assert_array_equal(target_in[:, 1:], target[:, :-1])
+        for vector, row, first, length in zip(
+            vectors, target, target_in[:, 0], lengths, strict=True
+        ):
             assert row[length - 1] == 0
             text = model.vocabulary.decode(row[: length - 1])
-            found.append((vector.tobytes(), text, model.vocabulary.symbols[first]))
-    asked = [f"<{language}>" for language in LANGUAGES]
-    everything = zip([vector.tobytes() for vector in X], NAMES, asked, strict=True)
-    assert sorted(found) == sorted(everything)
+            captions.append((vector.tobytes(), text, model.vocabulary.symbols[first]))
+    starts = [f"<{language}>" for language in LANGUAGES]
+    everything = zip([vector.tobytes() for vector in X], NAMES, starts, strict=True)
+    assert sorted(captions) == sorted(everything)
     data.set_epoch(1)
-    assert [text for _, text, _ in found] != [
+    assert [text for _, text, _ in captions] != [
         model.vocabulary.decode(row[: n - 1])
         for _, target, ns in data
         for row, n in zip(target, ns, strict=True)
@@ -174,7 +179,9 @@ def test_files_of_others(tmp_path):
     with pytest.raises(ValueError, match="expected a Seq2Seq, got a GRU"):
         Captioner.load(tmp_path)
     archive.write(tmp_path / "checkpoint.npz", "soup", tree)
-    with pytest.raises(ValueError, match="expected a file with a captioner, got one with a soup"):
+    with pytest.raises(
+        ValueError, match="expected a file with a captioner, got a file with a soup"
+    ):
         Captioner.load(tmp_path)
 
 
@@ -184,13 +191,13 @@ def test_vocabulary_and_network_must_fit(trained):
         Captioner(Vocabulary("abc"), network)
     with pytest.raises(ValueError, match="vocabulary: expected one with '<fr>'"):
         Captioner(trained.vocabulary, network, ["en", "fr"])
-    with pytest.raises(ValueError, match=r"network: expected one to the 2 symbols .*, got one to"):
+    with pytest.raises(ValueError, match=r"network: expected target_symbols=2, .*, got"):
         Captioner(Vocabulary("\na"), network)
     with pytest.raises(TypeError, match="languages: expected a list of texts, got a single one"):
         Captioner(trained.vocabulary, network, "en")
 
 
-def test_what_is_given_wrongly(trained):
+def test_wrong_arguments(trained):
     for call, error, message in [
         (lambda: trained.caption(X[:, :2], "en"), ValueError, r"features: .* \(n, F=4\), got"),
         (lambda: trained.caption(WHICH, "en"), ValueError, "features: expected floats"),

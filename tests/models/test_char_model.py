@@ -60,7 +60,7 @@ def test_the_seed_decides_the_weights():
     assert (weights(None) != weights(None)).any()
 
 
-def test_all_cells_of_crnn_are_there():
+def test_all_cells_of_crnn_can_be_chosen():
     assert CELLS == {cell.layer.__name__.lower(): cell.layer for cell in LAYERS.values()}
 
 
@@ -271,7 +271,9 @@ def test_folders_without_a_model(tmp_path):
         CharModel.load(tmp_path / "nowhere")
     path = tmp_path / "checkpoint.npz"
     crnn.save(path, crnn.LSTM(2, 3))
-    with pytest.raises(ValueError, match="expected a file with a character model, got one with a"):
+    with pytest.raises(
+        ValueError, match="expected a file with a character model, got a file with a"
+    ):
         CharModel.load(tmp_path)
     archive.write(path, "character model", {"vocabulary": {"symbols": []}})
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read: symbols: expected at"):

@@ -1,4 +1,4 @@
-"""The translator: text in, text out, over characters and words; training, attention, files."""
+"""The translator, over characters and words: training, translating, attention, files."""
 
 import doctest
 
@@ -50,7 +50,7 @@ def untrained(**options):
 @pytest.mark.parametrize("cell", sorted(CELLS))
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_kind_trains_and_translates(cell, attention, bidirectional):
+def test_all_cells_and_attentions_train_and_translate(cell, attention, bidirectional):
     options = {"cell": cell, "attention": attention, "bidirectional": bidirectional}
     model = untrained(**options, layers=2)
     before = model.evaluate(REVERSALS[:20])
@@ -121,14 +121,15 @@ def test_wrong_options(options, error, message):
         ([("a\nb", "c")], ValueError, r"pairs: expected texts of one line, got 'a\\nb'"),
     ],
 )
-def test_what_is_no_pair(pairs, error, message):
+def test_wrong_pairs(pairs, error, message):
     with pytest.raises(error, match=message):
         Translator.for_pairs(pairs, **SMALL)
 
 
 def test_vocabularies_and_network_must_fit():
     model = untrained()
-    with pytest.raises(ValueError, match=r"network: expected one from 6 symbols to 6.* 5 to 6"):
+    message = "network: expected 6 source symbols and 6 target symbols, .* got 5 and 6"
+    with pytest.raises(ValueError, match=message):
         Translator(model.target, model.target, model.network)
     with pytest.raises(ValueError, match=r"target: expected a vocabulary with '\\n'"):
         Translator(model.source, Vocabulary("abcdef"), model.network)
@@ -152,7 +153,7 @@ def test_words_are_learned(speaker):
     assert speaker.translate(["two  zero ", "five"]) == ["2 0", "5"]
 
 
-def test_progress_tells_the_share_that_is_right(capfd):
+def test_progress_shows_the_share_of_exact_translations(capfd):
     model = untrained()
     model.train(REVERSALS, **QUICK | {"epochs": 1})
     assert capfd.readouterr() == ("", "")
@@ -250,22 +251,22 @@ def test_a_translation_has_an_end(reverser):
     assert max(map(len, untrained().translate(TEXTS[:50]))) <= 8
 
 
-def test_beams_find_what_is_likelier(reverser):
+def test_beams_find_likelier_translations(reverser):
     model = untrained()
     model.train(REVERSALS, **QUICK | {"epochs": 2})
     assert model.translate(TEXTS[:50], beam=1) == model.translate(TEXTS[:50])
-    found = {beam: model.translate(TEXTS[:50], beam=beam) for beam in (1, 5)}
-    assert found[1] != found[5]
-    score = {beam: score_of(model, TEXTS[:50], texts) for beam, texts in found.items()}
+    texts = {beam: model.translate(TEXTS[:50], beam=beam) for beam in (1, 5)}
+    assert texts[1] != texts[5]
+    score = {beam: score_of(model, TEXTS[:50], texts[beam]) for beam in texts}
     assert score[5] > score[1]
     assert reverser.translate(["abcd"], beam=4, length_penalty=1.0) == ["dcba"]
 
 
 def score_of(model, texts, translations):
-    """Log-probability of translations."""
+    """The log-probability of translations."""
     items = model.batches(list(zip(texts, translations, strict=True)), len(texts))
     loss = crnn.training.evaluate(
-        crnn.TeacherForcing(model.network), items, crnn.losses.cross_entropy
+        crnn.TeacherForcing(model.network), items, loss=crnn.losses.cross_entropy
     )
     return -loss * items.steps
 
@@ -315,8 +316,8 @@ def test_an_empty_translation_has_no_attention():
     assert (weights.shape, source, target) == ((0, 2), ["a", "b"], [])
 
 
-def test_where_there_is_no_attention_to_show(reverser):
-    with pytest.raises(ValueError, match="attention: expected a translator that has some, got"):
+def test_errors_of_attention(reverser):
+    with pytest.raises(ValueError, match="attention: expected a network with attention, got"):
         untrained(attention=None).attention("ab")
     with pytest.raises(ValueError, match="text: expected a text with symbols, got ' '"):
         reverser.attention(" ")
@@ -355,7 +356,9 @@ def test_folders_without_a_translator(tmp_path):
         Translator.load(tmp_path)
     path = tmp_path / "checkpoint.npz"
     crnn.save(path, crnn.LSTM(2, 3))
-    with pytest.raises(ValueError, match="expected a file with a translator, got one with a model"):
+    with pytest.raises(
+        ValueError, match="expected a file with a translator, got a file with a model"
+    ):
         Translator.load(tmp_path)
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read"):
@@ -365,14 +368,14 @@ def test_folders_without_a_translator(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source": {"symbols": ["a"], "unknown": None}}, "network: expected one from 1 symbols"),
+        ({"source": {"symbols": ["a"], "unknown": None}}, "network: expected 1 source symbols"),
         ({"target": {"symbols": 3, "unknown": None}}, "read"),
         ({"max_length": "x"}, "max_steps: expected an integer"),
         ({"network": storage_models.model_tree(crnn.LSTM(2, 3))}, "expected a Seq2Seq, got a LSTM"),
         ({"network": None}, "read"),
     ],
 )
-def test_files_that_lie(tmp_path, change, message):
+def test_files_with_wrong_entries(tmp_path, change, message):
     untrained().save(tmp_path)
     path = tmp_path / "checkpoint.npz"
     archive.write(path, "translator", archive.read(path, "translator") | change)

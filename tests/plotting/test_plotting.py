@@ -1,4 +1,4 @@
-"""Pictures: what is in them, and what is said where matplotlib is missing."""
+"""Loss curves, gates over a text and attention weights; and the error without matplotlib."""
 
 import sys
 from itertools import pairwise
@@ -34,7 +34,7 @@ def test_without_validation_there_is_one_curve():
     assert len(axes.lines) == 1
 
 
-def test_a_curve_is_drawn_where_one_asks_for_it(tmp_path):
+def test_the_loss_curve_is_drawn_into_axes_and_files(tmp_path):
     figure = matplotlib.figure.Figure()
     axes = figure.subplots()
     assert plotting.loss_curve(history([2.0]), axes) is axes
@@ -42,7 +42,7 @@ def test_a_curve_is_drawn_where_one_asks_for_it(tmp_path):
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
 
-def test_gates_over_text_puts_each_character_on_its_value():
+def test_gates_over_text_colours_each_character_by_its_value():
     text, values = "ab\ncdefg$", np.linspace(0, 1, 9)
     axes = plotting.gates_over_text(text, values, columns=4, label="f")
     image = axes.images[0]
@@ -61,14 +61,14 @@ def test_gates_over_text_puts_each_character_on_its_value():
     axes.figure.canvas.draw()
 
 
-def test_values_with_signs_have_their_zero_in_the_middle():
+def test_the_scale_of_signed_values_is_symmetric():
     axes = plotting.gates_over_text("abc", [-0.5, 0.1, 3.0])
     assert axes.images[0].get_clim() == (-3, 3)
     axes = plotting.gates_over_text("abc", [-0.5, 0.1, 3.0], limits=(-1, 1))
     assert axes.images[0].get_clim() == (-1, 1)
 
 
-def test_colours_can_be_told_apart_in_greyscale():
+def test_lightness_increases_along_the_colour_map():
     colours = matplotlib.colormaps["cividis"](np.linspace(0, 1, 50))[:, :3]
     assert np.all(np.diff(colours @ [0.2126, 0.7152, 0.0722]) > 0)
 
@@ -76,22 +76,22 @@ def test_colours_can_be_told_apart_in_greyscale():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("abc", [1, 2]), r"values: expected one for each of the 3 characters .* shape \(2,\)"),
-        (("", []), "values: expected one for each of the 0 characters"),
+        (("abc", [1, 2]), r"values: expected one value per character .* \(3,\), got shape \(2,\)"),
+        (("", []), r"values: expected one value per character .* \(0,\), got shape \(0,\)"),
         (("abc", [[1, 2, 3]]), r"values: .* got shape \(1, 3\)"),
     ],
 )
-def test_wrong_values(arguments, message):
+def test_wrong_values_over_text_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         plotting.gates_over_text(*arguments)
     with pytest.raises(ValueError, match="columns: expected at least 1, got 0"):
         plotting.gates_over_text("a", [1], columns=0)
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
+def test_the_error_without_matplotlib_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    message = r'pictures need matplotlib: pip install "crnn\[plot\]"'
+    message = r'plots require matplotlib: pip install "crnn\[plot\]"'
     with pytest.raises(ImportError, match=message):
         plotting.loss_curve(history([1.0]))
     with pytest.raises(ImportError, match=message):
@@ -121,7 +121,7 @@ def test_attention_has_the_target_in_rows_and_the_source_in_columns():
     ("source", "target"),
     [("x" * 60, "y" * 40), (["extraordinarily", "$long$", "words"] * 5, ["langes", "Wort"] * 4)],
 )
-def test_no_label_of_attention_covers_another(source, target):
+def test_labels_of_attention_do_not_overlap(source, target):
     axes = plotting.plot_attention(np.zeros((len(target), len(source))), source, target)
     axes.figure.canvas.draw()
     for labels, low, high in (
@@ -135,7 +135,7 @@ def test_no_label_of_attention_covers_another(source, target):
         assert all(inside.y0 <= b.y0 and b.y1 <= inside.y1 for b in boxes)
 
 
-def test_attention_is_drawn_where_one_asks_for_it(tmp_path):
+def test_attention_is_drawn_into_axes_and_files(tmp_path):
     axes = matplotlib.figure.Figure().subplots()
     assert plotting.plot_attention([[1.0]], "a", "b", axes) is axes
     plotting.save_attention(tmp_path / "attention.png", [[1.0]], "a", "b")
@@ -143,15 +143,15 @@ def test_attention_is_drawn_where_one_asks_for_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weights", "source", "target", "came"),
+    ("weights", "source", "target", "shapes"),
     [
         ([[1, 2]], "ab", "cd", r"\(2, 2\), .* got shape \(1, 2\)"),
         ([[1, 2]], "a", "cd", r"\(2, 1\), .* got shape \(1, 2\)"),
         (np.zeros((0, 2)), "ab", "", r"\(0, 2\), .* got shape \(0, 2\)"),
     ],
 )
-def test_weights_that_do_not_fit_the_symbols(weights, source, target, came):
-    message = rf"weights: expected shape \(T, S\) = {came}"
+def test_attention_weights_of_a_wrong_shape_raise(weights, source, target, shapes):
+    message = rf"weights: expected shape \(T, S\) = {shapes}"
     with pytest.raises(ValueError, match=message):
         plotting.plot_attention(weights, source, target)
 

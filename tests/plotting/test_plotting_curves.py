@@ -1,4 +1,4 @@
-"""Curves: gradients against the distance, a series and its predictions, singular values."""
+"""Curves: gradient norms by distance, a time series with predictions, singular values."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ def legend_of(axes):
 
 
 def check_legend_covers_nothing(axes):
-    """No line or band goes through the legend, which lies inside the axes."""
+    """Check that no line or band crosses the legend, and that it lies inside the axes."""
     axes.figure.draw_without_rendering()
     frame = axes.get_legend().get_window_extent()
     assert axes.bbox.x0 <= frame.x0 < frame.x1 <= axes.bbox.x1
@@ -42,7 +42,7 @@ def test_norms_are_drawn_against_the_distance_from_the_last_step():
     assert "norm" in axes.get_ylabel()
 
 
-def test_of_many_rows_the_median_and_a_band():
+def test_several_rows_are_a_median_and_a_band():
     norms = np.outer(np.arange(1, 12), 10.0 ** np.arange(-4, 1))  # (11, 5)
     axes = plotting.gradient_against_distance({"LSTM": norms})
     (line,), (band,) = axes.lines, axes.collections
@@ -55,7 +55,7 @@ def test_of_many_rows_the_median_and_a_band():
         )
 
 
-def test_padding_and_what_underflows_is_left_out():
+def test_padding_and_underflow_are_not_drawn():
     norms = np.array([0, 1e-40, 1e-30, 1e-10, 1, 0, 0], np.float32)  # 1e-40 is subnormal
     (line,) = plotting.gradient_against_distance({"a": norms}).lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 1], [1, 1e-10], [2, 1e-30]], rtol=1e-6)
@@ -65,19 +65,19 @@ def test_padding_and_what_underflows_is_left_out():
     assert line.get_xdata().tolist() == [0, 1]
 
 
-def test_rows_are_counted_from_their_own_last_step():
+def test_the_distance_is_counted_from_the_last_step_of_each_row():
     norms = [[1e-4, 1e-2, 1, 0, 0], [1e-8, 1e-6, 1e-4, 1e-2, 1], [0, 0, 0, 0, 0]]
     (line,) = plotting.gradient_against_distance({"a": norms}).lines
     np.testing.assert_allclose(line.get_ydata(), [1, 1e-2, 1e-4, 1e-6, 1e-8])
 
 
-def test_a_median_that_underflows_is_one_of_all_rows():
+def test_underflow_is_decided_by_the_median():
     norms = [[0, 0, 1], [0, 0, 1], [1e-6, 1e-3, 1]]
     (line,) = plotting.gradient_against_distance({"a": norms}).lines
     assert line.get_xdata().tolist() == [0]
 
 
-def test_objects_that_have_norms():
+def test_objects_with_norms_are_curves():
     class Jacobians:
         norms = np.array([0.1, 1.0])
 
@@ -91,7 +91,7 @@ def test_objects_that_have_norms():
     assert not axes.get_legend()
 
 
-def test_curves_are_told_apart_by_colour_and_form():
+def test_curves_differ_in_colour_and_line_style():
     curves = {f"model {n}": 10.0 ** -np.linspace(n, 0, 50) for n in range(1, 15)}
     axes = plotting.gradient_against_distance(curves)
     looks = [(line.get_color(), line.get_linestyle(), line._dash_pattern) for line in axes.lines]
@@ -119,14 +119,14 @@ def test_the_legend_of_gradients_covers_no_curve(size):
         ({}, "curves: expected at least one, got an empty mapping"),
         ({"a": np.zeros((1, 2, 3))}, r"curves\['a'\]: expected norms .* got shape \(1, 2, 3\)"),
         ({"a": []}, r"curves\['a'\]: expected norms .* got shape \(0,\)"),
-        ({"a": [1], "b": [-1, 2]}, r"curves\['b'\]: expected norms, 0 or more, got 1 that are not"),
-        ({"a": [np.nan]}, r"curves\['a'\]: expected norms, 0 or more, got 1 that are not"),
-        ({"a": [0.0, 0.0]}, r"curves\['a'\]: expected norms of which some are above 0, got none"),
+        ({"a": [1], "b": [-1, 2]}, r"curves\['b'\]: expected norms of at least 0, got 1 below 0"),
+        ({"a": [np.nan]}, r"curves\['a'\]: expected norms of at least 0, got 1 below 0 or NaN"),
+        ({"a": [0.0, 0.0]}, r"curves\['a'\]: expected at least one norm above 0, got none"),
         ({"a": "far"}, r"curves\['a'\]: expected norms .* got 'far'"),
         ("far", "curves: expected norms .* got 'far'"),
     ],
 )
-def test_what_are_no_norms(curves, message):
+def test_wrong_norms_raise(curves, message):
     with pytest.raises(ValueError, match=message):
         plotting.gradient_against_distance(curves)
 
@@ -149,7 +149,7 @@ def test_a_series_and_its_predictions():
     check_legend_covers_nothing(axes)
 
 
-def test_predictions_of_the_whole_series_have_no_beginning():
+def test_predictions_of_the_whole_series_have_no_start_line():
     axes = plotting.series(np.ones((5, 1)), np.ones((5, 1)))
     assert len(axes.lines) == 2
 
@@ -198,7 +198,7 @@ def test_gaps_in_a_series_are_gaps():
         (
             ([1, 2], [1, 2]),
             {"start": 1, "time": [1, 2]},
-            r"time: .* 3 steps drawn, got shape \(2,\)",
+            r"time: expected at least 3 values, .* got shape \(2,\)",
         ),
         (([1], [1]), {"interval": [1, 2, 3]}, r"interval: expected a pair .* got \[1, 2, 3\]"),
         (([1], [1]), {"interval": 0.1}, r"interval: expected a pair \(low, high\) .* got 0.1"),
@@ -223,7 +223,7 @@ def test_the_largest_and_the_smallest_singular_value_stand_out():
     assert sorted(line.get_ydata().tolist() for line in between) == [[0.9, 1.1], [1, 1.2]]
     assert one.get_ydata() == [1, 1]
     assert len({line.get_linestyle() for line in (largest, smallest, one)}) == 3
-    assert legend_of(axes) == ["those between", "largest", "smallest", "1: length is kept"]
+    assert legend_of(axes) == ["in between", "largest", "smallest", "1: length is kept"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("update", "singular value")
     check_legend_covers_nothing(axes)
 
@@ -239,9 +239,9 @@ def test_one_singular_value_is_one_line():
 @pytest.mark.parametrize(
     ("updates", "values", "message"),
     [
-        ([1, 2], [1], r"values: expected as many rows .* \(2,\) or \(2, k\), got shape \(1,\)"),
-        ([1, 2], np.ones((3, 2)), r"values: expected as many rows .* got shape \(3, 2\)"),
-        ([1], np.ones((1, 2, 2)), r"values: expected as many rows .* got shape \(1, 2, 2\)"),
+        ([1, 2], [1], r"values: expected one row per update, \(2,\) or \(2, k\), got shape \(1,\)"),
+        ([1, 2], np.ones((3, 2)), r"values: expected one row per update, .* got shape \(3, 2\)"),
+        ([1], np.ones((1, 2, 2)), r"values: expected one row per update, .* got shape \(1, 2, 2\)"),
         ([1], [np.inf], "values: expected .* all of them finite, got 1 that are not"),
         ([[1]], [1], r"updates: expected at least one number .* got shape \(1, 1\)"),
         ([], [], r"updates: expected at least one number .* got shape \(0,\)"),

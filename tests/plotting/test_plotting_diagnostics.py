@@ -1,4 +1,4 @@
-"""What diagnostics draw: norms, saturation, receptive fields, saliency, what was recorded."""
+"""Plots of diagnostics: norms, saturation, influence, saliency, recorded values."""
 
 from itertools import pairwise
 
@@ -61,13 +61,13 @@ def test_norms_are_drawn_step_by_step():
     assert legend_of(axes) == ["h", "c"]
 
 
-def test_zeros_and_what_is_not_finite_are_gaps():
+def test_zeros_and_values_that_are_not_finite_are_gaps():
     axes = plotting.norms_by_step({"h": [0, 1, 0, 2, np.inf, np.nan, 3]})
     shown = axes.lines[0].get_ydata()
     np.testing.assert_array_equal(shown, [np.nan, 1, np.nan, 2, np.nan, np.nan, 3])
 
 
-def test_a_norm_between_gaps_is_seen_among_many():
+def test_an_isolated_norm_has_a_marker():
     norms = np.ones(50)
     norms[[20, 22]] = 0
     (line,) = plotting.norms_by_step({"h": norms}).lines
@@ -76,9 +76,9 @@ def test_a_norm_between_gaps_is_seen_among_many():
     assert line.get_marker() == "None"
 
 
-def test_a_curve_of_zeros_is_named():
+def test_a_curve_of_zeros_is_in_the_legend():
     axes = plotting.norms_by_step({"h": [1.0, 2.0], "term": [0.0, 0.0]})
-    assert legend_of(axes) == ["h", "term (nothing above 0)"]
+    assert legend_of(axes) == ["h", "term (no value above 0)"]
     plotting.norms_by_step({"term": [0.0]}).figure.draw_without_rendering()
 
 
@@ -97,10 +97,10 @@ def test_the_flow_of_a_gradient():
         ({}, "curves: expected at least one, got an empty mapping"),
         ([1.0], r"curves: expected a mapping of names to norms \(T,\), got \[1.0\]"),
         ({"a": [[1.0]]}, r"curves\['a'\]: expected norms \(T,\) .* got shape \(1, 1\)"),
-        ({"a": [1.0, -1.0]}, r"curves\['a'\]: expected norms, 0 or more, got 1 below 0"),
+        ({"a": [1.0, -1.0]}, r"curves\['a'\]: expected norms of at least 0, got 1 below 0"),
     ],
 )
-def test_what_are_no_norms_by_step(curves, message):
+def test_wrong_norms_by_step_raise(curves, message):
     with pytest.raises(ValueError, match=message):
         plotting.norms_by_step(curves)
 
@@ -122,7 +122,7 @@ def test_each_part_of_the_jacobians_is_a_curve():
     assert legend_of(axes) == ["forward", "backward"]
 
 
-def test_rows_that_are_shorter_say_nothing_of_steps_that_they_do_not_have():
+def test_shorter_rows_do_not_count_at_steps_beyond_their_length():
     x, lengths = inputs(), [9, 4, 4]
     found = state_jacobians(crnn.GRU(2, 3, seed=0), x, lengths=lengths)
     (line,) = plotting.gradient_against_distance(found).lines
@@ -149,14 +149,14 @@ def test_saturation_has_a_point_for_each_unit():
     np.testing.assert_array_equal(second.get_offsets(), [[1, 0]])
     (bound,) = axes.lines
     np.testing.assert_array_equal(bound.get_xydata(), [[0, 1], [1, 0]])
-    assert legend_of(axes) == ["i", "f", "never in between"]
+    assert legend_of(axes) == ["i", "f", "saturated at every step"]
     assert (axes.get_xlim(), axes.get_ylim(), axes.get_aspect()) == ((0, 1), (0, 1), 1)
     assert "upper" in axes.get_xlabel()
     assert "lower" in axes.get_ylabel()
     assert first.get_alpha() < 1
 
 
-def test_gates_are_told_apart_by_colour_and_marker():
+def test_gates_differ_in_colour_and_marker():
     axes = plotting.saturation({str(n): ([0.5], [0.5]) for n in range(42)})
     looks = {
         (cloud.get_facecolor().tobytes(), cloud.get_paths()[0].vertices.tobytes())
@@ -186,7 +186,7 @@ def test_the_legend_of_saturation_covers_no_point():
         ({"f": ([[1]], [1])}, r"points\['f'\], high: .* got shape \(1, 1\)"),
     ],
 )
-def test_what_are_no_fractions(points, message):
+def test_wrong_fractions_raise(points, message):
     with pytest.raises(ValueError, match=message):
         plotting.saturation(points)
 
@@ -208,7 +208,7 @@ def test_influence_has_inputs_in_columns_and_outputs_in_rows():
     assert "change" in (bar.get_xlabel(), bar.get_ylabel())
 
 
-def test_no_influence_at_all_is_hatched_and_explained():
+def test_zero_influence_is_hatched_and_in_the_legend():
     axes = plotting.influence(np.tril(np.ones((4, 4))))
     (ground,) = axes.patches
     assert ground.get_hatch()
@@ -239,13 +239,13 @@ def test_the_receptive_field_of_a_model():
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        ([1.0], r"matrix: expected numbers \(T_out, T_in\), 0 or more, got shape \(1,\)"),
+        ([1.0], r"matrix: expected numbers \(T_out, T_in\) of at least 0, got shape \(1,\)"),
         (np.zeros((2, 0)), r"matrix: expected .* got shape \(2, 0\)"),
-        ([[-1.0]], r"matrix: expected numbers \(T_out, T_in\), 0 or more, got 1 below 0"),
+        ([[-1.0]], r"matrix: expected numbers \(T_out, T_in\) of at least 0, got 1 below 0"),
         ([[np.inf]], "matrix: expected .* all of them finite, got 1 that are not"),
     ],
 )
-def test_what_is_no_influence(matrix, message):
+def test_wrong_influence_raises(matrix, message):
     with pytest.raises(ValueError, match=message):
         plotting.influence(matrix)
 
@@ -267,14 +267,14 @@ def test_the_saliency_of_characters_is_drawn_over_them(symbols):
     check_everything_is_inside(axes)
 
 
-def test_a_signed_saliency_has_its_zero_in_the_middle():
+def test_the_scale_of_signed_saliency_is_symmetric():
     axes = plotting.saliency([0.1, -0.4], symbols="ab")
     assert axes.images[0].get_clim() == (-0.4, 0.4)
     assert not axes.patches
     assert plotting.saliency([0, 0], symbols="ab").images[0].get_clim() == (0, 1)
 
 
-def test_a_text_of_any_length_is_no_wider_than_a_notebook():
+def test_a_long_text_is_no_wider_than_a_notebook():
     axes = plotting.saliency(np.ones(500), symbols="x" * 500)
     assert axes.figure.get_size_inches()[0] <= 7.5
 
@@ -292,7 +292,7 @@ def test_without_symbols_there_are_bars():
 
 
 @pytest.mark.parametrize("count", [3, 30, 300])
-def test_as_many_words_are_written_as_there_is_room_for(count):
+def test_as_many_words_are_written_as_fit(count):
     words = [f"word{n}$" for n in range(count)]
     values = np.random.default_rng(0).normal(size=count)
     axes = plotting.saliency(values, symbols=words)
@@ -318,10 +318,10 @@ def test_the_saliency_of_a_model():
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ([[1.0]], {}, r"values: expected one for each step \(T,\), got shape \(1, 1\)"),
-        ([], {}, r"values: expected one for each step \(T,\), got shape \(0,\)"),
+        ([[1.0]], {}, r"values: expected one number per step \(T,\), got shape \(1, 1\)"),
+        ([], {}, r"values: expected one number per step \(T,\), got shape \(0,\)"),
         ([np.nan], {}, "values: expected .* all of them finite, got 1 that are not"),
-        ([1, 2], {"symbols": "abc"}, "symbols: expected one for each of the 2 values, got 3"),
+        ([1, 2], {"symbols": "abc"}, "symbols: expected 2 symbols, one per value, got 3"),
         ([1, 2], {"at": 2}, "at: expected a step from 0 to T - 1 = 1, got 2"),
         ([1, 2], {"at": -1}, "at: expected a step from 0 to T - 1 = 1, got -1"),
     ],
@@ -368,7 +368,7 @@ def test_recorded_on_a_logarithmic_axis():
         ({"a": ([np.nan], [1])}, r"columns\['a'\], updates: .* finite, got 1 that are not"),
     ],
 )
-def test_what_was_not_recorded(columns, message):
+def test_wrong_records_raise(columns, message):
     with pytest.raises(ValueError, match=message):
         plotting.recorded(columns, ylabel="y")
 
@@ -387,7 +387,7 @@ def test_what_was_not_recorded(columns, message):
         lambda ax: plotting.recorded({"a": ([1], [1.0])}, ax, ylabel="y"),
     ],
 )
-def test_pictures_are_drawn_where_one_asks_for_them(draw):
+def test_plots_are_drawn_into_the_axes_of_the_caller(draw):
     axes = matplotlib.figure.Figure(figsize=(4, 3), layout="constrained").subplots()
     assert draw(axes) is axes
     axes.figure.draw_without_rendering()

@@ -1,4 +1,4 @@
-"""A model unfolded in time: which boxes and arrows there are, and that all can be read."""
+"""A model unfolded in time: its boxes, arrows and shapes, and that no text overlaps."""
 
 from collections import Counter
 from itertools import combinations
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("headless")
 
 
 class Doubling:
-    """A layer of another maker."""
+    """Layer of a class outside of crnn."""
 
     params, grads = {"factor": np.full((1, 1), 2.0)}, {"factor": np.zeros((1, 1))}
 
@@ -77,7 +77,7 @@ def boxes_of(axes):
 
 
 def arrows_of(axes):
-    """The arrowheads: (from, to)."""
+    """Return the ends (from, to) of each arrow."""
     return [
         (note.xyann, note.xy)
         for note in axes.texts
@@ -104,14 +104,14 @@ def test_a_box_for_each_layer_and_step():
     assert [found[end] for end in ends] == [1] * 8
 
 
-def test_shapes_stand_where_they_flow():
+def test_shapes_are_beside_the_arrows():
     axes = plotting.unfolded(MODELS["characters"]())
     shapes = [text for text in axes.texts if text.get_text().startswith("(B")]
     shapes.sort(key=lambda text: text.get_position()[1])
     assert [text.get_text() for text in shapes] == ["(B,)", "(B, 16)", "(B, 128)", "(B, 60)"]
 
 
-def test_states_go_from_step_to_step_in_recurrent_layers_alone():
+def test_only_recurrent_layers_pass_states_from_step_to_step():
     axes = plotting.unfolded(MODELS["characters"](), steps=3)
     found = words(axes)
     assert found["h, c"] == 2  # between three columns
@@ -122,7 +122,7 @@ def test_states_go_from_step_to_step_in_recurrent_layers_alone():
     assert words(plotting.unfolded(crnn.GRU(3, 4), steps=3))["h"] == 2
 
 
-def test_a_reversed_layer_hands_its_state_back():
+def test_a_reversed_layer_passes_its_state_backwards():
     axes = plotting.unfolded(crnn.JANET(3, 4, reverse=True))
     assert not sideways(axes)
     assert len(sideways(axes, backwards=True)) == 7
@@ -142,7 +142,7 @@ def test_two_directions_are_two_rows():
     assert low < high
 
 
-def test_pooling_leaves_the_last_column_alone():
+def test_after_pooling_only_the_last_column_has_boxes():
     axes = plotting.unfolded(MODELS["last"](), steps=4)
     found = words(axes)
     assert (found["GRU"], found["Pool"], found["Dense"]) == (5, 1, 1)
@@ -154,7 +154,7 @@ def test_pooling_leaves_the_last_column_alone():
     assert len(into) == 5 + 5 + 1 + 1  # the mean reads all steps
 
 
-def test_a_residual_passes_its_layer_by():
+def test_a_residual_has_a_skip_connection():
     rows = rows_of(sequential(crnn.Residual(sequential(crnn.RNN(4, 4), crnn.Dense(4, 4))))).rows
     assert [(row.name, row.joins) for row in rows] == [("RNN", None), ("Dense", None), ("+", 0)]
     axes = plotting.unfolded(crnn.Residual(crnn.Dense(4, 4)))
@@ -166,7 +166,7 @@ def test_a_residual_passes_its_layer_by():
     assert low < box.y0 < box.y1 < high
 
 
-def test_what_is_known_of_layers():
+def test_notes_and_shapes_of_layers():
     conditioned, checkpointed = (MODELS[name]() for name in ("conditioned", "checkpointed"))
     assert [(row.title, row.notes[-1]) for row in rows_of(conditioned).rows] == [
         ("layer: LSTM", "starts from Dense(fixed)")
@@ -182,7 +182,7 @@ def test_what_is_known_of_layers():
     assert projected.gives == "(B, 3)"
 
 
-def test_a_layer_of_another_maker_is_a_plain_box():
+def test_a_layer_outside_of_crnn_is_a_plain_box():
     made_of = rows_of(MODELS["of another maker"]())
     assert made_of.reads == "(B, 4)"  # the LSTM says so
     assert [row.gives for row in made_of.rows] == ["(B, 4)", "(B, 8)", "(B, ?)"]
@@ -194,7 +194,7 @@ def test_a_layer_of_another_maker_is_a_plain_box():
 
 
 def check_legible(axes):
-    """No text covers another or the edge of a box, and none is cut off."""
+    """Check that no text overlaps another or the edge of a box, and that none is cut off."""
     figure = axes.figure
     figure.draw_without_rendering()
     texts = [text for text in axes.texts if text.get_text().strip()]
@@ -211,12 +211,12 @@ def check_legible(axes):
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_no_word_covers_another(model, steps):
+def test_texts_do_not_overlap(model, steps):
     check_legible(plotting.unfolded(model, steps))
 
 
 @pytest.mark.parametrize("name", ["characters", "bidirectional"])
-def test_no_word_covers_another_in_a_users_style(name):
+def test_texts_do_not_overlap_in_a_users_style(name):
     with matplotlib.rc_context({"font.size": 13, "axes.grid": True, "axes.titlesize": 20}):
         axes = plotting.unfolded(MODELS[name]())
         axes.set_title("A model")
@@ -224,7 +224,7 @@ def test_no_word_covers_another_in_a_users_style(name):
         check_legible(axes)
 
 
-def test_no_arrow_goes_through_the_names_of_states():
+def test_no_arrow_crosses_the_names_of_states():
     axes = plotting.unfolded(crnn.Bidirectional(crnn.LSTM(3, 4)))
     axes.figure.draw_without_rendering()
     names = [text.get_window_extent() for text in axes.texts if "h" in text.get_text().split(", ")]
@@ -233,7 +233,7 @@ def test_no_arrow_goes_through_the_names_of_states():
     assert not any(way.intersects_bbox(name, filled=False) for way in ways for name in names)
 
 
-def test_it_fits_a_notebook():
+def test_the_plot_fits_a_notebook():
     for name in ("rnn", "characters", "deep"):
         axes = plotting.unfolded(MODELS[name]())
         assert axes.figure.get_size_inches()[0] < 8
@@ -241,7 +241,7 @@ def test_it_fits_a_notebook():
         assert min(sizes) >= 5.5
 
 
-def test_in_smaller_axes_the_letters_are_smaller():
+def test_the_text_is_smaller_in_smaller_axes():
     natural = plotting.unfolded(MODELS["characters"]())
     figure = matplotlib.figure.Figure(figsize=(3.75, 2), layout="constrained")
     axes = plotting.unfolded(MODELS["characters"](), ax=figure.subplots())
@@ -255,14 +255,14 @@ def test_in_smaller_axes_the_letters_are_smaller():
 # ------------------------------------------------------------------------------- wrong arguments
 
 
-def test_what_is_no_layer():
+def test_a_value_that_is_no_layer_raises():
     with pytest.raises(TypeError, match="model: expected a layer, got 3"):
         plotting.unfolded(3)
     with pytest.raises(TypeError, match=r"model: expected a layer, .* a class"):
         plotting.unfolded(crnn.LSTM)
 
 
-def test_what_reads_two_sequences():
+def test_a_model_of_two_sequences_raises():
     model = crnn.Seq2Seq(
         crnn.GRU(4, 8), crnn.GRU(4, 8), source_symbols=5, target_symbols=5, attention=None
     )
@@ -275,6 +275,6 @@ def test_what_reads_two_sequences():
     assert words(plotting.unfolded(model.encoder))["GRU"] == 6
 
 
-def test_no_steps():
+def test_zero_steps_raise():
     with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
         plotting.unfolded(crnn.RNN(1, 1), 0)

@@ -1,4 +1,4 @@
-"""What one unit does while it reads: the values under each character, on which scale."""
+"""Gates and states of one unit over a text: values, scales and characters."""
 
 from itertools import pairwise
 
@@ -20,7 +20,7 @@ def read(layer, steps, rows=2):
 
 
 def lines_of(axes, columns, names):
-    """The values of each line over all blocks, from the images."""
+    """Return the values of each line over all blocks, from the images."""
     (first, *others) = [np.ma.filled(image.get_array(), np.nan) for image in axes.images]
     grid = first.copy()
     for other in others:
@@ -73,7 +73,7 @@ def test_other_layers(layer, names, limits):
     axes.figure.draw_without_rendering()
 
 
-def test_values_beyond_one_have_a_symmetric_scale():
+def test_values_above_one_have_a_symmetric_scale():
     rnn = crnn.RNN(3, 5, activation="relu", seed=0)
     rnn.params["W_x"] *= 20
     tape = read(rnn, 30)
@@ -96,7 +96,7 @@ def test_the_tapes_of_compositions():
     assert names_of(plotting.unit_over_text("abcd", tape[1].backward, 0)) == ["r", "z", "n", "h"]
 
 
-def test_characters_stand_below_their_values_and_can_be_seen():
+def test_characters_are_below_their_values_and_visible():
     axes = plotting.unit_over_text("a\tb c\n$\0" * 4, read(crnn.RNN(3, 5), 40), 0, columns=20)
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
     assert [text for text, _ in shown[:8]] == ["a", "⇥", "b", "␣", "c", "↵", "$", "·"]
@@ -105,7 +105,7 @@ def test_characters_stand_below_their_values_and_can_be_seen():
 
 
 @pytest.mark.parametrize(("steps", "size"), [(5, None), (200, None), (130, (7.5, 3.8))])
-def test_no_character_covers_another(steps, size):
+def test_characters_do_not_overlap(steps, size):
     axes = None
     if size:
         axes = matplotlib.figure.Figure(figsize=size, layout="constrained").subplots()
@@ -123,7 +123,7 @@ def test_no_character_covers_another(steps, size):
     assert min(text.get_fontsize() for text in axes.texts) >= 6
 
 
-def test_a_style_with_grids_puts_none_over_values():
+def test_no_grid_is_drawn_in_a_style_with_grids():
     with matplotlib.rc_context({"axes.grid": True}):
         axes = plotting.unit_over_text("abc", read(crnn.RNN(3, 5), 3), 0)
         alignment = plotting.plot_attention([[1.0, 0.0]], "ab", "c")
@@ -138,13 +138,13 @@ TAPE = read(crnn.GRU(3, 5, seed=0), 4)
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("abcde", TAPE, 0), {}, "text: expected from 1 to T=4 characters, .* got 5"),
-        (("", TAPE, 0), {}, "text: expected from 1 to T=4 characters, .* got 0"),
+        (("abcde", TAPE, 0), {}, "text: expected from 1 to T=4 characters, got 5"),
+        (("", TAPE, 0), {}, "text: expected from 1 to T=4 characters, got 0"),
         (("ab", TAPE, 5), {}, "unit: expected from 0 to 4, got 5"),
         (("ab", TAPE, -1), {}, "unit: expected from 0 to 4, got -1"),
         (("ab", TAPE, 0), {"row": 2}, "row: expected from 0 to 1, got 2"),
         (("ab", TAPE, 0), {"columns": 0}, "columns: expected at least 1, got 0"),
-        (("ab", (TAPE,), 0), {}, "tape: expected that of a recurrent layer, .* got tuple"),
+        (("ab", (TAPE,), 0), {}, "tape: expected the tape of a recurrent layer .* got tuple"),
     ],
 )
 def test_wrong_arguments(arguments, options, message):
@@ -152,9 +152,9 @@ def test_wrong_arguments(arguments, options, message):
         plotting.unit_over_text(*arguments, **options)
 
 
-def test_the_tape_of_two_directions_is_refused():
+def test_the_tape_of_a_bidirectional_layer_raises():
     tape = crnn.Bidirectional(crnn.GRU(3, 5)).forward(np.zeros((1, 2, 3)))[2]
     with pytest.raises(
-        ValueError, match=r"tape: .* of a Bidirectional tape.forward .* got PairTape"
+        ValueError, match=r"tape: .* tape.backward of a Bidirectional.* got PairTape"
     ):
         plotting.unit_over_text("ab", tape, 0)

@@ -63,7 +63,7 @@ def checked(monkeypatch, capsys, threads):
             taken.append(path.name)
             return next(told)
 
-        monkeypatch.setattr(paths, "KINDS", [lambda cell: iter(given)])
+        monkeypatch.setattr(paths, "GROUPS", [lambda cell: iter(given)])
         monkeypatch.setattr(paths, "ratio", ratio)
         monkeypatch.setattr(paths, "free_cores", lambda wanted: wanted <= free)
         code = paths.main(["--check", "--cells", "LSTM"])
@@ -75,7 +75,7 @@ def checked(monkeypatch, capsys, threads):
 def test_ratios_within_their_bounds_are_taken_once(checked):
     code, taken, lines = checked(QUICK, SLOW, ratios=[1.4 * 1.1, 2.5])
     assert (code, taken) == (0, ["quick", "slow"])
-    assert lines[-1] == "0 beyond their bounds"
+    assert lines[-1] == "0 above their bounds"
 
 
 def test_the_least_of_some_ratios_counts(checked):
@@ -86,14 +86,14 @@ def test_the_least_of_some_ratios_counts(checked):
 def test_a_cliff_is_seen(checked):
     code, taken, lines = checked(QUICK, SLOW, ratios=[1.0, 3.0, 2.9, 2.81, 4.0])
     assert (code, taken) == (1, ["quick"] + ["slow"] * 4)
-    assert lines[1].split() == ["LSTM", "slow", "2.810", "2.800", "beyond"]
-    assert lines[-1] == "1 beyond their bounds"
+    assert lines[1].split() == ["LSTM", "slow", "2.810", "2.800", "above"]
+    assert lines[-1] == "1 above their bounds"
 
 
 def test_what_needs_cores_that_others_use_is_left_out(checked):
     code, taken, lines = checked(SHARED, QUICK, ratios=[1.0], free=1)
     assert (code, taken) == (0, ["quick"])
-    assert lines[0].endswith("left out: 2 cores are not free")
+    assert lines[0].endswith("skipped: 2 cores are not free")
     code, _, lines = checked(SLOW, ratios=[3.0] * 4, free=0)
     assert code == 0
-    assert lines[0].endswith("left out: others use the cores")
+    assert lines[0].endswith("skipped: other processes use the cores")

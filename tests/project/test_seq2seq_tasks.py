@@ -107,6 +107,6 @@ def test_the_page_has_a_line_for_each_layer(tmp_path, monkeypatch, capsys):
     assert tasks.main(["addition", "--quick", "--output", str(tmp_path)]) == 1  # it has no time
     page = (tmp_path / "tasks.md").read_text("utf-8")
     assert len(re.findall(r"^\| addition \| LSTM \| ", page, re.MULTILINE)) == 1
-    assert "no, and must" in page
+    assert "no, but required" in page
     assert "B = 16, peak rate" in page
     assert page in capsys.readouterr().out

@@ -131,7 +131,7 @@ def test_the_page_has_a_line_for_each_layer(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "tasks.md").read_text("utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| order")]
     assert [line.split(" | ")[1] for line in lines] == list(Order.layers)
-    assert status == ("no, and must" in page)
+    assert status == ("no, but required" in page)
     assert (tmp_path / "images/tasks.png").stat().st_size > 10_000
     assert page in capsys.readouterr().out
 

@@ -80,7 +80,7 @@ def test_gradients_are_the_finite_differences(kind, lengths, reverse, bias):
 @every_cell
 @for_runs
 def test_traces_are_total_derivatives(kind, lengths, reverse):
-    """Moving h_t, or c_t inside its step, moves the loss by the traced derivative."""
+    """A change of h_t, or of c_t within its step, changes the loss by the traced derivative."""
     problem, options = Problem(kind), {"lengths": lengths, "reverse": reverse}
     result = problem.solve(**options)
     for k, name in enumerate(problem.cell.state_names):
@@ -91,7 +91,7 @@ def test_traces_are_total_derivatives(kind, lengths, reverse):
 
 
 class Moved(reference.Cell):
-    """A cell whose state k is moved by ``nudge[:, t]`` in step t."""
+    """A cell that adds ``nudge[:, t]`` to part k of the state in step t."""
 
     def __init__(self, cell, part, nudge, lengths, reverse):
         super().__init__()
@@ -113,12 +113,12 @@ class Moved(reference.Cell):
         t = lengths[rows] - 1 - number if self.reverse else number
         values, after = self.cell.step(w, x, state, m)
         after[self.part] = after[self.part] + self.nudge[rows, t]
-        if self.part == 1:  # the LSTM's c' is seen by its h'
+        if self.part == 1:  # h' of the LSTM depends on c'
             after[0] = values.o * np.tanh(after[1])
         return values, after
 
 
-# ----------------------------------------------------------------------------------- promises
+# ---------------------------------------------------------------------------------- properties
 
 
 @every_cell
@@ -135,7 +135,7 @@ def test_padding_changes_nothing(kind, reverse, junk):
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
     assert not found["y"][padding].any()
     assert not found["dx"][padding].any()
-    for part in range(len(clean.state)):  # the row of length 0 hands both through
+    for part in range(len(clean.state)):  # a row of length 0 returns both unchanged
         np.testing.assert_array_equal(found[f"state {part}"][2], clean.state[part][2])
         np.testing.assert_array_equal(found[f"dstate {part}"][2], clean.dstate[part][2])
 
@@ -204,7 +204,7 @@ def test_smallest_shapes(kind, sizes):
 
 
 def test_janet_is_its_equation():
-    """One unit in numbers: the code writes 1 − σ(s−β) in another form."""
+    """One unit computed with the equation; the code has another form of 1 − σ(s−β)."""
     cell, s = reference.JANET(beta=1.0), 0.3
     params = {"W_x": np.zeros((2, 1)), "W_h": np.zeros((2, 1)), "b": np.array([s, 0.8])}
     y, _, tape = cell.forward(params, np.zeros((1, 1, 1)), np.full((1, 1), 0.5))
@@ -232,7 +232,7 @@ def test_the_example_in_the_docstring_runs():
 
 @pytest.mark.parametrize("wrong", [lambda: reference.RNN("sin"), lambda: reference.GRU("never")])
 def test_wrong_options_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match=r"expected .*, got '(sin|never)'"):
         wrong()
 
 

@@ -1,4 +1,4 @@
-"""What the NumPy reference drops: the generator, and each kind of mask, done by hand."""
+"""Dropout of the NumPy reference: the generator, and every mask computed by plain loops."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from support.twin_options import (
 )
 from support.twins import packed, unpacked
 
-RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = 1, 2, 3, 4  # the kinds, as the core has them
+RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = 1, 2, 3, 4  # `kind`, as in the core
 
 
 @pytest.mark.parametrize(("counter", "key", "answer"), VECTORS)
@@ -47,7 +47,7 @@ def test_philox_is_the_cores():
 
 
 def number(kind, row, step, unit, *, seed, call, layer):
-    """The generator once more, in plain integers."""
+    """Return the number of the generator, computed with Python integers."""
 
     def halves(word):
         return word & 0xFFFFFFFF, word >> 32
@@ -106,7 +106,7 @@ def test_weight_drop_is_a_sparser_W_h(kind):
 
 @every_cell
 def test_recurrent_dropout_is_one_sparser_h_a_row(kind):
-    """``W_h (m∘h)`` is (W_h with its columns times m) h: each row has a W_h of its own."""
+    """``W_h (m∘h)`` is (W_h with its columns times m) h: each row has another W_h."""
     problem = Problem(make(kind, "recurrent_dropout"))
     y, _, _ = problem.forward(**NAMES)
     mask = with_masks(

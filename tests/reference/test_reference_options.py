@@ -47,7 +47,7 @@ def test_gradients_without_bias_and_in_evaluation(kind):
 @every_cell
 @pytest.mark.parametrize("name", ["zoneout", "everything"])
 def test_traces_are_the_gradients_of_the_rest(kind, name):
-    """∂L/∂h_t and ∂L/∂c_t are dstate of the steps after t run alone, with dy_t for h."""
+    """∂L/∂h_t and ∂L/∂c_t are dstate of a run over the steps after t, plus dy_t for h."""
     problem = Problem(make(kind, name))
     whole = problem.solve(training=False)
     for t in range(T - 1):
@@ -65,7 +65,7 @@ def test_traces_are_the_gradients_of_the_rest(kind, name):
 
 
 def by_hand(problem, lengths=None, mask=None, resets=None, reverse=False):
-    """One row and one step at a time, the state carried along."""
+    """Return the states of all steps, computed for one row and one step at a time."""
     cell, params = problem.cell, problem.params
     lengths = [T] * B if lengths is None else lengths
     mask = np.ones((B, T), bool) if mask is None else mask
@@ -111,7 +111,7 @@ def test_readings_are_what_a_plain_loop_does(kind, run, given):
 @every_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 def test_masked_steps_and_padding_are_not_read(kind, reverse):
-    """Nor dy past a row's end; at masked steps the gates and all gradients are 0."""
+    """dy past the end of a row is not read; at masked steps gates and gradients are 0."""
     options = RUNS["holes"] | {"reverse": reverse}
     clean, dirty = Problem(make(kind)), Problem(make(kind))
     past = np.arange(T) >= np.c_[LENGTHS]

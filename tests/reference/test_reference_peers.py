@@ -40,7 +40,7 @@ def test_projection_agrees_with_torch(bias):
 
 
 def backward(y, end, problem):
-    """Walk back from the loss that `Problem.solve` walks back from."""
+    """Run PyTorch's backward from the loss that `Problem.solve` uses."""
     loss = (y * y.new_tensor(problem.dy)).sum()
     for part, dpart in zip(end, problem.dstate, strict=True):
         loss = loss + (part * part.new_tensor(dpart)).sum()
@@ -48,7 +48,7 @@ def backward(y, end, problem):
 
 
 def torch_step(kind, w, x, state):
-    """One step of a layer-normalised cell as the papers write it: tensors, autograd, two biases."""
+    """Return a step of a layer-normalised cell as in the papers: with autograd and two biases."""
     import torch
 
     def norm(product, rows, side):

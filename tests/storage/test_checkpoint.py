@@ -1,4 +1,4 @@
-"""Files: what is saved comes back, and whatever is wrong with a file becomes a clear ValueError."""
+"""Files: saved models are loaded unchanged, and every defect of a file is a clear ValueError."""
 
 import io
 import json
@@ -15,7 +15,7 @@ rng = np.random.default_rng(0)
 
 
 def small():
-    """A model with every kind of composition."""
+    """Return a model with every composition."""
     return crnn.Sequential(
         [
             crnn.Embedding(5, 3, seed=1),
@@ -35,7 +35,7 @@ def path(tmp_path):
 
 
 def members(path):
-    """The arrays of a file, and its JSON."""
+    """Return the arrays of a file, and its JSON."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     return arrays, json.loads(arrays.pop("crnn").tobytes())
@@ -49,7 +49,7 @@ def rewrite(path, arrays, document):
 # ------------------------------------------------------------------------------- what comes back
 
 
-def test_a_model_comes_back_as_it_was(path):
+def test_a_model_is_loaded_unchanged(path):
     model = small()
     for array in model.params.values():
         array[...] = rng.normal(size=array.shape)
@@ -66,7 +66,7 @@ def test_a_model_comes_back_as_it_was(path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layer", [crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET, crnn.Dense])
-def test_single_layers_come_back(path, layer, dtype):
+def test_single_layers_are_loaded_unchanged(path, layer, dtype):
     model = layer(3, 4, dtype=dtype, seed=9)
     crnn.save(str(path), model)
     again = crnn.load(str(path))
@@ -82,14 +82,14 @@ def test_the_same_model_makes_the_same_bytes(path, tmp_path):
     assert path.read_bytes() == (tmp_path / "other").read_bytes()
 
 
-def test_numpy_can_look_into_a_file_without_pickle(path):
+def test_numpy_can_open_a_file_without_pickle(path):
     model = crnn.GRU(3, 4, seed=1)
     crnn.save(path, model)
     with np.load(path, allow_pickle=False) as file:
         np.testing.assert_array_equal(file["params/W_h"], model.params["W_h"])
 
 
-def test_a_tree_comes_back_with_its_types(path):
+def test_a_tree_is_read_with_its_types(path):
     tree = {
         "none": None,
         "flags": [True, False],
@@ -110,7 +110,7 @@ def test_a_tree_comes_back_with_its_types(path):
     assert again["fortran"].flags.writeable
 
 
-def test_names_of_arrays_never_meet(path):
+def test_names_of_arrays_are_unique(path):
     tree = {"a": {"b": np.array(1)}, "a/b": np.array(2), "crnn": np.array(3)}
     archive.write(path, "anything", tree)
     assert archive.read(path, "anything") == tree
@@ -121,18 +121,18 @@ def test_names_of_arrays_never_meet(path):
     [
         ({1: 2}, "inside: expected keys that are strings without .*, got 1"),
         ({"$array": 2}, r"inside: expected keys that are strings without .*, got '\$array'"),
-        ({"f": print}, "inside/f: expected what a file can hold, got builtin_function_or_method"),
+        ({"f": print}, "inside/f: expected a dictionary, .* got builtin_function_or_method"),
         ([np.array([None])], "inside/0: expected an array of numbers, got object"),
         ([np.array(["text"])], "inside/0: expected an array of numbers, got <U4"),
     ],
 )
-def test_what_a_file_cannot_hold(path, value, message):
+def test_values_of_other_types_raise(path, value, message):
     with pytest.raises(TypeError, match=message):
         archive.write(path, "anything", {"inside": value})
     assert not path.exists()
 
 
-def test_a_class_of_the_user_comes_back(path):
+def test_a_class_of_the_user_is_loaded(path):
     class Doubled(crnn.GRU):
         def __call__(self, x, state=None, *, lengths=None):
             y, state = super().__call__(x, state, lengths=lengths)
@@ -192,7 +192,7 @@ def test_a_directory_is_no_file(tmp_path):
         crnn.load(tmp_path)
 
 
-def test_no_file_stays_an_os_error(path):
+def test_a_missing_file_is_an_os_error(path):
     with pytest.raises(FileNotFoundError, match=r"model\.npz"):
         crnn.load(path)
     with pytest.raises(FileNotFoundError):
@@ -215,16 +215,16 @@ def test_foreign_bytes(path, content):
 
 def test_foreign_archives(path):
     np.savez(path, a=np.zeros(3))
-    loads_wrongly(path, "an .npz file, but not one that crnn wrote")
+    loads_wrongly(path, "the file is an .npz file that crnn did not write")
     np.savez(path, crnn=np.frombuffer(b'{"format": "other"}', np.uint8))
-    loads_wrongly(path, "an .npz file, but not one that crnn wrote")
+    loads_wrongly(path, "the file is an .npz file that crnn did not write")
     np.savez(path, a=np.array([print]))
-    loads_wrongly(path, "the array 'a' holds object, not numbers")
+    loads_wrongly(path, "the array 'a' has the dtype object, which is no number")
     np.savez_compressed(path, a=np.zeros(3))
     loads_wrongly(path, r"the member 'a\.npy' is compressed")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("note.txt", "hello")
-    loads_wrongly(path, "an archive, but not of arrays: it has 'note.txt'")
+    loads_wrongly(path, "the member 'note.txt' is no array")
 
 
 def test_every_truncation_is_refused(path):
@@ -257,9 +257,9 @@ def test_a_flipped_bit_is_refused_or_harmless(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, r"written in version 2 of the format; crnn \S+ reads version 1"),
-        ({"kind": "soup"}, "expected a file with a model, got one with a soup"),
-        ({"format": "frnn"}, "an .npz file, but not one that crnn wrote"),
+        ({"version": 2}, r"the file has version 2 of the format; crnn \S+ reads version 1"),
+        ({"kind": "soup"}, "expected a file with a model, got a file with a soup"),
+        ({"format": "frnn"}, "the file is an .npz file that crnn did not write"),
         ({"tree": []}, "the tree is not a dictionary"),
         ({"tree": {}}, "expected a dictionary with layer, params"),
     ],
@@ -277,14 +277,17 @@ def test_wrong_heads(path, change, message):
         ({"class": "Spam"}, "layer: no class 'Spam' is known"),
         ({"class": ["RNN"]}, r"layer: expected the name of a class, got \['RNN'\]"),
         ({"config": None}, ".*"),
-        ({"config": {"input_size": 2}}, "the options of a layer do not fit its class: .*hidden_s"),
+        (
+            {"config": {"input_size": 2}},
+            "the options of a layer are invalid for its class: .*hidden_s",
+        ),
         ({"config": {"input_size": 2, "hidden_size": 3, "spam": 1}}, "the options .* 'spam'"),
         ({"config": {"input_size": 2, "hidden_size": -3}}, "hidden_size: "),
         ({"config": {"input_size": 2, "hidden_size": 4}}, "W_x: expected .* of shape"),
         ({"config": {"input_size": 2, "hidden_size": 3, "bias": False}}, ".*unknown: .*b"),
     ],
 )
-def test_lying_descriptions(path, change, message):
+def test_false_descriptions_raise(path, change, message):
     crnn.save(path, crnn.RNN(2, 3, seed=1))
     arrays, document = members(path)
     document["tree"]["layer"] |= change
@@ -301,16 +304,16 @@ def test_lying_descriptions(path, change, message):
         {"input_size": 10**8, "hidden_size": 1, "bias": False, "reverse": 0},
     ],
 )
-def test_sizes_that_lie_are_refused_before_they_cost_memory(path, config):
+def test_false_sizes_raise_before_memory_is_allocated(path, config):
     crnn.save(path, crnn.Sequential([crnn.RNN(2, 3, seed=1)]))
     arrays, document = members(path)
     document["tree"]["layer"]["config"]["layers"][0]["config"] |= config
     rewrite(path, arrays, document)
-    loads_wrongly(path, "the sizes of the layers do not fit the 18 parameters in the file")
+    loads_wrongly(path, r"expected \d+ parameters, .*, got 18 in the file")
 
 
 @pytest.mark.parametrize("symbols", ["source_symbols", "target_symbols"])
-def test_embeddings_that_lie_are_refused_before_they_cost_memory(path, symbols):
+def test_false_sizes_of_embeddings_raise_before_memory_is_allocated(path, symbols):
     encoder = crnn.Sequential([crnn.Bidirectional(crnn.RNN(50, 2, seed=1)), crnn.RNN(4, 2)])
     sizes = {"source_symbols": 3, "target_symbols": 4}
     crnn.save(path, crnn.Seq2Seq(encoder, crnn.RNN(50, 2, seed=2), **sizes))
@@ -318,10 +321,10 @@ def test_embeddings_that_lie_are_refused_before_they_cost_memory(path, symbols):
     arrays, document = members(path)
     document["tree"]["layer"]["config"][symbols] = 10**6
     rewrite(path, arrays, document)
-    loads_wrongly(path, "the sizes of the layers do not fit the .* parameters in the file")
+    loads_wrongly(path, r"expected \d+ parameters, .*, got \d+ in the file")
 
 
-def test_many_symbols_on_both_sides_are_no_lie(path):
+def test_many_symbols_on_both_sides_are_loaded(path):
     sizes = {"source_symbols": 9000, "target_symbols": 8000}
     crnn.save(path, crnn.Seq2Seq(crnn.RNN(1, 2, seed=1), crnn.RNN(1, 2, seed=2), **sizes))
     assert crnn.load(path).target_symbols == 8000
@@ -349,7 +352,7 @@ def test_missing_unknown_and_misshapen_arrays(path):
 
 
 def npy(shape, data, descr="<f8"):
-    """The bytes of an .npy file that claims this shape."""
+    """Return the bytes of an .npy file with a shape in its header that it does not have."""
     file = io.BytesIO()
     header = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
@@ -357,24 +360,24 @@ def npy(shape, data, descr="<f8"):
 
 
 @pytest.mark.parametrize("shape", [(10**12,), (3,), (10**30, 10**30), (0, 10**30), (-2, -1)])
-def test_headers_that_lie_are_refused_before_they_cost_memory(path, shape):
+def test_false_headers_raise_before_memory_is_allocated(path, shape):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", npy(shape, bytes(16)))
     loads_wrongly(path, ".*")
 
 
-def test_an_entry_that_claims_more_than_the_file_holds(path):
+def test_a_member_that_is_larger_than_the_file(path):
     crnn.save(path, crnn.RNN(2, 3, seed=1))
     content = bytearray(path.read_bytes())
     place = content.rindex(b"PK\x01\x02")  # the last entry of the directory
     content[place + 20 : place + 28] = b"\x00\x00\x00\x70" * 2  # both sizes: 1.9 GB
     path.write_bytes(content)
-    loads_wrongly(path, r"the member 'crnn\.npy' claims more than the file holds")
+    loads_wrongly(path, r"the member 'crnn\.npy' is larger than the file")
 
 
-def test_an_entry_that_is_there_twice(path):
+def test_a_member_that_occurs_twice(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", npy((2,), bytes(16)))
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.npy", npy((2,), bytes(16)))
-    loads_wrongly(path, r"the member 'a\.npy' is there twice")
+    loads_wrongly(path, r"the member 'a\.npy' occurs twice")

@@ -1,4 +1,4 @@
-"""Files on disk: what may be opened, and what a file that is replaced keeps."""
+"""Files: only regular files are opened, and a replaced file keeps its owner and its mode."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ def path(tmp_path):
 
 
 def model_in(folder_of):
-    """Load a model of a folder whose checkpoint is the path."""
+    """Load the model of a folder whose checkpoint is the path."""
 
     def load(path):
         target = path.parent / "checkpoint.npz"
@@ -94,34 +94,34 @@ def test_a_directory_is_refused(read, path):
 def test_a_file_beyond_this_machines_memory_is_refused(name, path, monkeypatch):
     monkeypatch.setattr(files, "_memory", lambda: 1000)
     path.write_bytes(bytes(1001))
-    with pytest.raises(ValueError, match=r"fits into the 1,000 bytes .* got one of 1,001 bytes"):
+    with pytest.raises(ValueError, match=r"fits into the 1,000 bytes .* got 1,001 bytes"):
         READERS[name](path)
 
 
-def test_memory_is_some():
+def test_the_size_of_the_memory_is_plausible():
     assert files._memory() > 2**24
 
 
 @pytest.mark.parametrize("name", ["load", "resume", "Vocabulary", "read_pairs", "read_csv"])
 def test_an_empty_path_is_refused(name):
-    with pytest.raises(ValueError, match="path: expected the name of a file, got an empty one"):
+    with pytest.raises(ValueError, match="path: expected the name of a file, got an empty string"):
         READERS[name]("")
 
 
 def test_an_empty_folder_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     model = CharModel.for_text("ab", hidden_size=1)
-    with pytest.raises(ValueError, match="got an empty one"):
+    with pytest.raises(ValueError, match="got an empty string"):
         model.save("")
-    with pytest.raises(ValueError, match="got an empty one"):
+    with pytest.raises(ValueError, match="got an empty string"):
         CharModel.load("")
-    with pytest.raises(ValueError, match="got an empty one"):
+    with pytest.raises(ValueError, match="got an empty string"):
         crnn.save("", layer())
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [0, 1.5, None])
-def test_what_is_no_path_is_a_type_error(wrong):
+def test_a_value_that_is_no_path_is_a_type_error(wrong):
     with pytest.raises(TypeError, match="path"):
         crnn.load(wrong)
     with pytest.raises(TypeError, match="path"):
@@ -252,7 +252,7 @@ def test_a_file_that_a_process_writes_is_left_alone(path):
 
 
 def test_a_file_that_is_taken_for_abandoned_is_made_anew(path, monkeypatch):
-    """Another process may look at a file between its creation and its lock."""
+    """Another process may examine a file between its creation and its lock."""
     taken = []
 
     def lock(descriptor, lock=files._lock):
@@ -289,7 +289,7 @@ def test_threads_may_write_one_file(path):
 
 
 def test_names_of_temporary_files_are_not_reused(path, monkeypatch):
-    """A file that is there, whose name is drawn, is not written into."""
+    """If the random name belongs to an existing file, this file is not overwritten."""
     names = iter(["00000000", "00000001"])
     monkeypatch.setattr(secrets, "token_hex", lambda count: next(names))
     (path.parent / "model.npz.00000000.tmp").mkdir()

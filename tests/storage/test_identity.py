@@ -1,4 +1,4 @@
-"""Classes in files: crnn's own by their names, others by module and name; abstract ones."""
+"""Classes in files: crnn's by name, others by module and name; abstract classes."""
 
 import gc
 import inspect
@@ -32,7 +32,7 @@ def path(tmp_path):
 
 
 def user_pool(module_name=__name__):
-    """A user's class with the name of one of crnn's, as its module defines it."""
+    """Define a class of the user with the name of a class of crnn."""
     body = {"__module__": module_name, "forward": forward, "backward": backward, "config": CONFIG}
     return types.new_class("Pool", (crnn.Layer,), exec_body=lambda space: space.update(body))
 
@@ -214,7 +214,7 @@ def test_models_of_old_folders(tmp_path, cls, name):
 
 @pytest.fixture
 def no_doubled():
-    """The classes of other tests with the name in the old file are not known meanwhile."""
+    """Hide classes of other tests that have the name in the old file."""
     gc.collect()
     others = {name: cls for name, cls in Layer.registry.items() if name.endswith("Doubled")}
     for name in others:

@@ -89,6 +89,10 @@ first_name: str = model.layers[1].forward_layer.gate_order[0]
 logits, states = model(symbols, lengths=[5, 5, 5, 1])
 logits, states, tapes = model.forward(symbols)
 dsymbols, dstates = model.backward(tapes, logits)
+model.append(crnn.Dense(10, 4))
+halves: list[crnn.Sequential] = [model[:2], model[2:]]
+count = len(model) + sum(len(layer.params) for layer in model)
+last_layer = model[-1]
 classifier = crnn.Sequential([crnn.LastState(both, of="h"), crnn.LayerNorm(8), crnn.Dense(8, 2)])
 pooled = crnn.Sequential((gru, crnn.Residual(crnn.GRU(8, 8)), crnn.Pool("mean")))
 long = crnn.Checkpointed(crnn.LSTM(3, 8), every=16)
@@ -234,6 +238,13 @@ history = crnn.fit(
     progress=False,
     resume=Path("run.npz"),
 )
+outputs: Array = crnn.predict(model, x, batch_size=2)
+several: list[Array] = crnn.predict(model, [x[0], x[1, :3]])
+entropy = crnn.losses.cross_entropy
+result = crnn.evaluate(model, texts, loss=entropy, metrics={"accuracy": crnn.metrics.accuracy})
+accuracy = float(result["accuracy"]) + result
+trainer = crnn.Trainer(model, texts, loss=entropy, optimizer=optimizer, epochs=1)
+trainer.run()
 crnn.fit(mine, batches, loss=absolute, optimizer=adam, epochs=1, callbacks=(Cosine(0.1),))
 last_loss: float = history.loss[-1]
 crnn.save("model.npz", model)
@@ -283,6 +294,7 @@ threads: int = crnn.show_config()["threads"]
 crnn.LSTM(3, 8.0)  # error: arg-type
 crnn.LSTM(3, 8, forget_bais=1.0)  # error: call-arg
 crnn.GRU(3, 8, peepholes=True)  # error: call-arg
+crnn.LSTM(3, 8, batch_first=True)  # error: call-arg
 crnn.LSTM(3, 8, True)  # error: call-arg
 crnn.RNN(3, 8, activation="tahn")  # error: arg-type
 crnn.GRU(3, 8, reset="befor")  # error: arg-type
@@ -309,6 +321,7 @@ crnn.Sequential([lstm, None])  # error: list-item
 crnn.Sequential([lstm, crnn.Dense])  # error: list-item
 crnn.Sequential(lstm)  # error: arg-type
 crnn.Residual(None)  # error: arg-type
+model.append("dense")  # error: arg-type
 crnn.Checkpointed("lstm", 4)  # error: arg-type
 conditioned.init = "dense"  # error: assignment
 crnn.Seq2Seq(None, gru)  # error: arg-type
@@ -341,6 +354,7 @@ lstm.hiden_size  # error: attr-defined
 lstm.reset  # error: attr-defined
 gru.peepholes  # error: attr-defined
 model.layer  # error: attr-defined
+model.eval()  # error: attr-defined
 lstm.bias = False  # error: assignment
 lstm.hidden_size = 4  # error: misc
 crnn.Lstm(3, 8)  # error: attr-defined
@@ -352,7 +366,6 @@ report.okay  # error: attr-defined
 
 # ------------------------------------------------------------------------------ wrong: training
 
-entropy = crnn.losses.cross_entropy
 crnn.fit(model, texts, loss="mse", optimizer=adam, epochs=1)  # error: arg-type
 crnn.fit(model, texts, loss=entropy, optimizer="adam", epochs=1)  # error: arg-type
 crnn.fit(model, texts, loss=entropy, optimizer=crnn.optim.Adam, epochs=1)  # error: arg-type
@@ -361,6 +374,9 @@ crnn.fit(model, texts, loss=entropy, optimizer=adam, epoch=1)  # error: call-arg
 crnn.fit(model, texts, entropy, adam, 1)  # error: call-arg
 crnn.fit(model, 3, loss=entropy, optimizer=adam, epochs=1)  # error: arg-type
 crnn.fit(model, [x], loss=entropy, optimizer=adam, epochs=1)  # error: list-item
+crnn.fit(model, texts, loss=entropy, optimizer=adam, epochs=1, metrics=[entropy])  # error: arg-type
+crnn.evaluate(model, texts, entropy)  # error: call-arg
+crnn.predict(model)  # error: call-overload
 crnn.fit("m", texts, loss=entropy, optimizer=adam, epochs=1)  # error: arg-type
 stops: list[Callback] = [EarlyStopping]  # error: list-item
 crnn.fit(model, texts, loss=entropy, optimizer=adam, epochs=1, callbacks=[Stop])  # error: list-item

@@ -592,7 +592,7 @@ def test_only_a_file_that_is_not_there_begins_a_run(tmp_path):
         path = tmp_path / name if name else tmp_path
         with pytest.raises(error):
             fit(model, batches(), resume=path, **options)
-    with pytest.raises(ValueError, match="path: expected the name of a file, got an empty one"):
+    with pytest.raises(ValueError, match="path: expected the name of a file, got an empty string"):
         fit(model, batches(), resume="", **options)
     assert model.params["0.b"].any() == network().params["0.b"].any()
     assert fit(model, batches(), resume=tmp_path / "none.npz", **options).epoch == [1]

@@ -158,8 +158,8 @@ def test_stateful_items_must_have_the_same_rows():
     options = {"loss": mse, "optimizer": crnn.optim.SGD(model), "epochs": 1, "progress": False}
     with pytest.raises(ValueError, match=r"data: .*expected items of B=2 rows, got shape \(3, 4"):
         fit(model, [item(4), item(4, B=3)], stateful=True, **options)
-    with pytest.raises(ValueError, match=r"validation: .*expected items of B=2 rows"):
-        evaluate(model, [item(4), item(4, B=3)], mse, stateful=True)
+    with pytest.raises(ValueError, match=r"data: .*expected items of B=2 rows"):
+        evaluate(model, [item(4), item(4, B=3)], loss=mse, stateful=True)
 
 
 def test_lengths_are_inert_padding_for_every_pair():

@@ -153,13 +153,13 @@ def test_validation_is_the_mean_over_valid_steps_without_dropout():
         cross_entropy(run.model(x, lengths=n)[0], t, n)[0] * n.sum() for x, t, n in held_out
     )
     assert history.val_loss[-1] == pytest.approx(total / held_out.steps, rel=1e-12)
-    assert history.val_loss[-1] == evaluate(run.model, held_out, cross_entropy)
+    assert history.val_loss[-1] == evaluate(run.model, held_out, loss=cross_entropy)
 
 
 def test_evaluation_in_windows_is_evaluation():
     model, data = network(), streams()
-    whole = evaluate(model, data, cross_entropy)
-    assert evaluate(model, data, cross_entropy, tbptt=(7, 7)) == pytest.approx(whole, rel=1e-6)
+    whole = evaluate(model, data, loss=cross_entropy)
+    assert evaluate(model, data, loss=cross_entropy, tbptt=(7, 7)) == pytest.approx(whole, rel=1e-6)
 
 
 def test_set_epoch_is_told_before_each_pass():
@@ -223,7 +223,10 @@ def ragged(*lengths):
         ({"tbptt": (8, 0)}, "k2: expected an integer of at least 1"),
         ({"data": []}, "data: expected items, got none"),
         ({"data": generator()}, "data: expected items, got none. An iterator can be gone through"),
-        ({"data": [np.zeros(3)]}, r"data: expected items \(x, target\) or .* got array"),
+        (
+            {"data": [np.zeros(3)]},
+            r"data: expected items \(x, target\) or .* got a list of arrays: write data=",
+        ),
         ({"data": [(1,)]}, r"data: expected items \(x, target\) or .* got \(1,\)"),
         ({"data": ragged(1, 2, 3)}, r"lengths: expected .* \(B=2,\), got shape \(3,\)"),
         ({"data": ragged(1, 99)}, "lengths: expected integers from 0 to T=8, got 1 to 99"),

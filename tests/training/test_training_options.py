@@ -81,8 +81,8 @@ def test_what_a_model_cannot_be_told_is_an_error():
     run = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(deaf)}
     with pytest.raises(ValueError, match=r"data: mask: expected none, the forward of Deaf takes"):
         fit(deaf, data, **run, **OFF)
-    with pytest.raises(ValueError, match=r"validation: mask: expected none"):
-        evaluate(Deaf(), data, cross_entropy)
+    with pytest.raises(ValueError, match=r"data: mask: expected none"):
+        evaluate(Deaf(), data, loss=cross_entropy)
 
 
 @pytest.mark.parametrize(

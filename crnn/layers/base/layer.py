@@ -19,6 +19,7 @@ from crnn.layers.base import description
 from crnn.layers.base.answers import DEFAULTS
 from crnn.layers.base.calls import Counting
 from crnn.layers.base.description import Widths
+from crnn.layers.base.hints import attribute_hint
 from crnn.layers.base.parameters import Parameters, writable
 from crnn.layers.base.streams import CalledStream
 from crnn.layers.base.summary import Summary, summarize
@@ -437,6 +438,14 @@ class Layer(Counting):
                 elif isinstance(value, Layer):
                     value._convert(dtype)
         check_converted(self, dtype)
+
+    if not TYPE_CHECKING:  # an unknown attribute is an error of the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            hint = attribute_hint(type(self), name)
+            if hint is not None:
+                raise AttributeError(hint)
+            return object.__getattribute__(self, name)  # raises, with the reason
 
     def __setstate__(self, state: Any) -> None:
         """Take up what was pickled or copied; parameters that cannot be written are copied."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from numpy.typing import ArrayLike
 
@@ -104,6 +104,35 @@ class Sequential(RunsParts):
         self.layers: list[Any] = list(layers)
         self._check_widths()
         warn_of_reversed(self.stages)
+
+    def append(self, layer: LayerLike) -> None:
+        """Add a layer at the end.
+
+        An optimizer that was made before does not have its parameters, and says so: make a new one.
+
+        Raises
+        ------
+        TypeError
+            If it is not a layer.
+        ValueError
+            If it reads another number of features than the last layer returns.
+        """
+        check_layer("layer", layer)
+        Sequential([*self.layers, layer])  # raises where they do not fit
+        self.layers.append(layer)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return Sequential(self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def _check_widths(self) -> None:
         """ValueError where a layer gives another number of features than the next one reads."""

@@ -206,7 +206,7 @@ def json_of(tree):
 def test_what_a_users_class_tells_counts(claim):
     tree = json_of(model_tree(claim(3)))
     text = json.dumps(tree["layer"]).replace('size": 3', f'size": {10**9}')
-    with pytest.raises(ValueError, match=r"do not fit the \d parameters in the file: they make"):
+    with pytest.raises(ValueError, match=r"expected \d+ parameters, .*, got \d in the file"):
         build_model(tree | {"layer": json.loads(text)})
 
 
@@ -220,7 +220,7 @@ def test_an_encoder_of_the_user_does_not_hide_the_symbols():
     assert build_model(tree).source_symbols == 4
     for name in ("source_symbols", "target_symbols"):
         config = tree["layer"]["config"] | {name: 10**9}
-        with pytest.raises(ValueError, match="do not fit"):
+        with pytest.raises(ValueError, match=r"expected \d+ parameters, "):
             build_model(tree | {"layer": tree["layer"] | {"config": config}})
 
 
@@ -246,7 +246,7 @@ def test_an_array_for_two_names_is_there_once():
     model = crnn.Sequential([crnn.Embedding(5000, 2), crnn.Embedding(5000, 2)])
     tree = json_of(model_tree(model))
     tree["params"]["1.W"] = tree["params"]["0.W"]
-    with pytest.raises(ValueError, match=r"do not fit the 10000 parameters .* they make 20000"):
+    with pytest.raises(ValueError, match=r"expected 20000 parameters, .*, got 10000 in the file"):
         build_model(tree)
 
 
@@ -254,7 +254,7 @@ def test_layers_in_a_tuple_are_seen():
     layer = {"class": "RNN", "config": {"input_size": 2, "hidden_size": 2000}}
     for layers in ((layer,), [layer], ([layer],)):
         tree = {"layer": {"class": "Sequential", "config": {"layers": layers}}, "params": {}}
-        with pytest.raises(ValueError, match=r"do not fit|description"):
+        with pytest.raises(ValueError, match=r"expected \d+ parameters, |description"):
             build_model(tree)
 
 
@@ -269,12 +269,12 @@ def test_parameters_hold_what_is_loaded_into_them(value):
     layer = crnn.Sequential([crnn.LSTM(2, 3, seed=1), crnn.Dense(3, 2, seed=2)])
     before, state = layer.state_dict(), layer.state_dict()
     state["1.b"] = np.array([0.5, value])
-    with pytest.raises(ValueError, match=r"1\.b: expected numbers that float32 holds, got "):
+    with pytest.raises(ValueError, match=r"1\.b: expected numbers in the range of float32, got "):
         layer.load_state_dict(state)
     for name, array in layer.params.items():
         np.testing.assert_array_equal(array, before[name])
     tree = model_tree(layer) | {"params": state}
-    with pytest.raises(ValueError, match=r"1\.b: expected numbers that float32 holds"):
+    with pytest.raises(ValueError, match=r"1\.b: expected numbers in the range of float32"):
         build_model(tree)
 
 
@@ -296,17 +296,17 @@ def test_optimizers_hold_what_is_loaded_into_them(name):
     optimizer = crnn.optim.Adam(layer)
     before = optimizer.state_dict()
     state = before | {"lr": 0.5, name: np.full(before[name].shape, 1e300)}
-    with pytest.raises(ValueError, match=f"{name}: expected numbers that float32 holds"):
+    with pytest.raises(ValueError, match=f"{name}: expected numbers in the range of float32"):
         optimizer.load_state_dict(state)
     np.testing.assert_equal(optimizer.state_dict(), before)
 
 
 def test_options_that_a_parameter_cannot_hold():
-    with pytest.raises(ValueError, match="forget_bias: expected numbers that float32 holds"):
+    with pytest.raises(ValueError, match="forget_bias: expected numbers in the range of float32"):
         crnn.LSTM(2, 3, forget_bias=1e300)
     assert crnn.LSTM(2, 3, forget_bias=1e300, dtype="float64").params["b"].max() == 1e300
     for eps in (1e300, 1e-300):
-        with pytest.raises(ValueError, match=r"eps: expected .* that float32 holds"):
+        with pytest.raises(ValueError, match=r"eps: expected .* float32"):
             crnn.LayerNorm(3, eps=eps)
         assert crnn.LayerNorm(3, eps=eps, dtype="float64").eps == eps
 
@@ -319,7 +319,7 @@ def test_integers_of_a_users_layer_are_not_rounded():
 
     layer = Counts(2)
     for wrong in ([1.5, 0], [300, 0], [np.nan, 0]):
-        with pytest.raises(ValueError, match="w: expected numbers that int8 holds"):
+        with pytest.raises(ValueError, match="w: expected numbers in the range of int8"):
             layer.load_state_dict({"w": np.array(wrong)})
     layer.load_state_dict({"w": np.array([3.0, -4.0])})
     assert layer.w.tolist() == [3, -4]

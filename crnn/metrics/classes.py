@@ -1,0 +1,409 @@
+"""Metrics of classes and symbols: y are scores (B, T, K) or (B, K)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crnn.common.arrays import Array, Floats
+from crnn.common.checks import check_array, check_counted
+from crnn.losses import cross_entropy, step_weights
+from crnn.metrics.base import Metric, Total
+
+
+class _Labels(NamedTuple):
+    """Predicted and target classes of the steps that count, with their weights."""
+
+    predicted: NDArray[np.intp]
+    target: NDArray[np.intp]
+    weights: Floats
+    K: int
+
+
+def _labels(y: Any, target: Any, lengths: Any, weights: Any) -> _Labels:
+    """Return the classes of the steps of positive weight, as vectors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        y is not made of scores of K classes, or the targets are no classes.
+    """
+    scores, classes = _checked_scores(y, target)
+    wide = step_weights(weights, classes.shape, lengths)
+    counts, K = wide > 0, scores.shape[-1]
+    wanted = classes[counts].astype(np.intp)
+    if wanted.size and not (0 <= wanted.min() and wanted.max() < K):
+        raise ValueError(
+            f"target: expected integers from 0 to K-1={K - 1}, got {wanted.min()} to {wanted.max()}"
+        )
+    return _Labels(scores[counts].argmax(axis=-1), wanted, wide[counts], K)
+
+
+def _checked_scores(y: Any, target: Any) -> tuple[Array, Array]:
+    """Return scores (B, T, K) or (B, K) and targets (B, T) or (B,), or raise."""
+    scores = check_array("y", y, "floats", ("B", "T", "K"), ("B", "K"))
+    if not scores.shape[-1]:
+        raise ValueError(f"y: expected scores of K >= 1 classes, got shape {scores.shape}")
+    return scores, check_array("target", target, "integers", scores.shape[:-1])
+
+
+def accuracy(
+    y: ArrayLike,
+    target: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> Total:
+    """Return how many valid steps have their highest score at the target.
+
+    Parameters
+    ----------
+    y : (B, T, K) or (B, K) floats
+        Scores or probabilities of the classes. Of equal scores the first class counts.
+    target : (B, T) or (B,) integers
+        The right class of each step, or of each sequence, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Valid steps of each row, 0 ... T; None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of each step, or of each row; None: 1.
+
+    Returns
+    -------
+    Total
+        The weight of the right steps, and of all valid steps. ``.mean`` is the accuracy.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes that do not match, targets that are no class, negative weights.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> y = [[[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]]
+    >>> crnn.metrics.accuracy(y, [[1, 1, 0]], lengths=[2])
+    Total(sum=1.0, weight=2.0)
+    >>> crnn.metrics.accuracy(y, [[1, 1, 0]], lengths=[2]).mean
+    0.5
+    """
+    labels = _labels(y, target, lengths, weights)
+    right = labels.predicted == labels.target
+    return Total(float(labels.weights[right].sum()), float(labels.weights.sum()))
+
+
+def bits(
+    y: ArrayLike,
+    target: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> Total:
+    """Return the cross-entropy to base 2: bits per symbol.
+
+    It is the length of the targets if they were stored with the probabilities softmax(y).
+
+    Parameters
+    ----------
+    y : (B, T, K) or (B, K) floats
+        Logits: scores before the softmax.
+    target, lengths, weights
+        As for `accuracy`.
+
+    Returns
+    -------
+    Total
+        The sum of -log2 of the targets' probabilities, and the weight of the valid steps.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `crnn.losses.cross_entropy` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> crnn.metrics.bits(np.zeros((1, 3, 4)), [[0, 1, 2]]).mean  # four equally likely symbols
+    2.0
+    """
+    loss, _ = cross_entropy(y, target, lengths, weights=weights)
+    return Total(float(loss) * loss.weight / math.log(2), loss.weight)
+
+
+def exact_match(
+    y: ArrayLike,
+    target: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> Total:
+    """Return how many sequences are right at every valid step.
+
+    Parameters
+    ----------
+    y, target, lengths
+        As for `accuracy`.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Steps of weight 0 are left out. A row counts with the largest weight of its steps; None: 1.
+
+    Returns
+    -------
+    Total
+        The weight of the right rows, and of all rows with a valid step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `accuracy`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> y = [[[0.1, 0.9], [0.8, 0.2]], [[0.1, 0.9], [0.3, 0.7]]]
+    >>> crnn.metrics.exact_match(y, [[1, 0], [1, 0]])
+    Total(sum=1.0, weight=2.0)
+    """
+    _labels(y, target, lengths, weights)  # raises for wrong arguments
+    scores, classes = _checked_scores(y, target)
+    wide = step_weights(weights, classes.shape, lengths)
+    right = (scores.argmax(axis=-1) == classes) | (wide == 0)
+    steps = tuple(range(1, classes.ndim))
+    by_row = wide.max(axis=steps, initial=0.0)
+    return Total(float(by_row[right.all(axis=steps)].sum()), float(by_row.sum()))
+
+
+class _Perplexity(Metric):
+    """Perplexity: e to the power of the mean cross-entropy in nats.
+
+    Parameters
+    ----------
+    y : (B, T, K) or (B, K) floats
+        Logits: scores before the softmax.
+    target, lengths, weights
+        As for `accuracy`.
+
+    Returns
+    -------
+    float
+        1 for a model that is always certain and right, K for one that finds all symbols equally
+        likely; nan without a valid step. Without arrays: a metric to add batches to.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `crnn.losses.cross_entropy` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> round(crnn.metrics.perplexity(np.zeros((1, 3, 4)), [[0, 1, 2]]), 6)
+    4.0
+    """
+
+    def __call__(
+        self,
+        y: ArrayLike | None = None,
+        target: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        return _Perplexity() if y is None else self.over(y, target, lengths, weights)
+
+    def sums(
+        self, y: Any, target: Any, lengths: Any = None, weights: Any = None
+    ) -> tuple[Any, ...]:
+        loss, _ = cross_entropy(y, target, lengths, weights=weights)
+        return float(loss) * loss.weight, loss.weight
+
+    def value_of(self, totals: tuple[Any, ...]) -> float:
+        nats, weight = totals
+        return _exp(nats / weight) if weight else math.nan
+
+    def __repr__(self) -> str:
+        return "perplexity()"
+
+
+def _exp(nats: float) -> float:
+    """Return e**nats, infinity beyond the largest float."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
+class _ConfusionMatrix(Metric):
+    """Confusion matrix: how often each class was predicted for each target.
+
+    `crnn.plotting.confusion_matrix` draws it.
+
+    Parameters
+    ----------
+    y : (B, T, K) or (B, K) floats
+        Scores or probabilities of the classes. Of equal scores the first class counts.
+    target, lengths, weights
+        As for `accuracy`.
+
+    Returns
+    -------
+    ndarray (K, K)
+        Row k, column j: the number of valid steps with the target k that have their highest score
+        at class j (int64); with weights the sum of their weights (float64). The layout is that of
+        scikit-learn. Without arrays: a metric to add batches to.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `accuracy`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> y = [[[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]]
+    >>> crnn.metrics.confusion_matrix(y, [[1, 0, 0]])
+    array([[1, 1],
+           [0, 1]])
+    """
+
+    def __call__(
+        self,
+        y: ArrayLike | None = None,
+        target: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        return _ConfusionMatrix() if y is None else self.over(y, target, lengths, weights)
+
+    def sums(
+        self, y: Any, target: Any, lengths: Any = None, weights: Any = None
+    ) -> tuple[Any, ...]:
+        return (_confusions(_labels(y, target, lengths, weights), weights is not None),)
+
+    def value_of(self, totals: tuple[Any, ...]) -> Array:
+        return np.asarray(totals[0])
+
+    def __repr__(self) -> str:
+        return "confusion_matrix()"
+
+
+def _confusions(labels: _Labels, weighted: bool) -> Array:
+    """Return the weights (K, K) of the pairs of target and predicted class."""
+    K, pairs = labels.K, labels.target * labels.K + labels.predicted
+    weights = labels.weights if weighted else None
+    return np.bincount(pairs, weights, minlength=K * K).reshape(K, K)
+
+
+Average: TypeAlias = Literal["macro", "micro", "weighted"]
+
+
+class F1Options(TypedDict, total=False):
+    """Options of `f1`."""
+
+    average: Average | None
+    ignore: Sequence[int]
+
+
+class _F1(Metric):
+    """F1 of tags: the harmonic mean of precision and recall, by class and averaged.
+
+    F1 of a class is 2 TP / (2 TP + FP + FN), with the true positives, false positives and false
+    negatives of the valid steps; 0 for a class that is a target or a prediction and never both. The
+    values are those of scikit-learn's ``f1_score`` at the valid steps.
+
+    Parameters
+    ----------
+    y : (B, T, K) or (B, K) floats
+        Scores or probabilities of the classes. Of equal scores the first class counts.
+    target, lengths, weights
+        As for `accuracy`.
+    average : {"macro", "micro", "weighted"} or None, default "macro"
+        "macro": the mean over the classes that occur as target or prediction, all alike, so that
+        rare tags count as much as frequent ones. "micro": from the counts of all classes together.
+        "weighted": the mean with the weight of each class's targets. None: F1 of each class, (K,),
+        nan for a class that does not occur.
+    ignore : sequence of int, default ()
+        Classes left out of the average, such as the tag of words without a name; steps with them
+        still count as errors of the other classes.
+
+    Returns
+    -------
+    float, or ndarray (K,)
+        From 0 to 1; nan where no class occurs. Without arrays: a metric with these options, to add
+        batches to or to give to `crnn.fit`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `accuracy`; for an unknown average, or a class to ignore that there is not.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> y = [[[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]]
+    >>> round(crnn.metrics.f1(y, [[1, 0, 0]]), 3)
+    0.667
+    >>> metric = crnn.metrics.f1(average=None)
+    >>> metric.start()
+    >>> metric.add(y, [[1, 0, 0]])
+    >>> metric.value().round(3)
+    array([0.667, 0.667])
+    """
+
+    def __init__(self, average: Average | None = "macro", ignore: Sequence[int] = ()) -> None:
+        if average not in (*get_args(Average), None):
+            raise ValueError(
+                f"average: expected 'macro', 'micro', 'weighted' or None, got {average!r:.60}"
+            )
+        self.average = average
+        self.ignore = tuple(check_counted("ignore", k) for k in ignore)
+
+    def __call__(
+        self,
+        y: ArrayLike | None = None,
+        target: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        weights: ArrayLike | None = None,
+        **options: Unpack[F1Options],
+    ) -> Any:
+        own: F1Options = {"average": self.average, "ignore": self.ignore}
+        metric = _F1(**(own | options))
+        return metric if y is None else metric.over(y, target, lengths, weights)
+
+    def sums(
+        self, y: Any, target: Any, lengths: Any = None, weights: Any = None
+    ) -> tuple[Any, ...]:
+        pairs = _confusions(_labels(y, target, lengths, weights), True)
+        if wrong := [k for k in self.ignore if k >= len(pairs)]:
+            raise ValueError(f"ignore: expected classes below K={len(pairs)}, got {wrong[0]}")
+        return np.diag(pairs), pairs.sum(axis=0), pairs.sum(axis=1)
+
+    def value_of(self, totals: tuple[Any, ...]) -> Any:
+        keep = ~np.isin(np.arange(len(totals[0])), self.ignore)
+        right, predicted, wanted = (np.where(keep, part, 0.0) for part in totals)
+        occur = predicted + wanted
+        with np.errstate(invalid="ignore"):
+            each = np.where(occur > 0, 2 * right / np.where(occur > 0, occur, 1.0), np.nan)
+        if self.average is None:
+            return each
+        if not occur.any():
+            return math.nan
+        if self.average == "micro":
+            return float(2 * right.sum() / occur.sum())
+        shares = wanted if self.average == "weighted" else (occur > 0).astype(np.float64)
+        return float(np.nansum(each * shares) / shares.sum()) if shares.any() else 0.0
+
+    def __repr__(self) -> str:
+        ignore = f", ignore={self.ignore}" if self.ignore else ""
+        return f"f1(average={self.average!r}{ignore})"
+
+
+perplexity = _Perplexity()
+confusion_matrix = _ConfusionMatrix()
+f1 = _F1()

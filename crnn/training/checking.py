@@ -1,0 +1,122 @@
+"""Checks of the arguments of `fit`, `evaluate` and `predict`, with what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import FunctionType
+from typing import Any, NoReturn
+
+import numpy as np
+
+import crnn.losses as losses
+import crnn.optim as optim
+from crnn.callbacks.base import Callback
+
+#: Names of losses in other libraries.
+_LOSSES = {
+    "mse": "mse",
+    "meansquarederror": "mse",
+    "mseloss": "mse",
+    "crossentropy": "cross_entropy",
+    "crossentropyloss": "cross_entropy",
+    "categoricalcrossentropy": "cross_entropy",
+    "sparsecategoricalcrossentropy": "cross_entropy",
+}
+
+
+def check_run(
+    data: Any, loss: Any, optimizer: Any, validation: Any, callbacks: Sequence[Callback]
+) -> None:
+    """Check the arguments of a run, each against the type that it must have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of them has another type. The message says what to write instead.
+    """
+    if not (type(data) is list and data and type(data[0]) is tuple):
+        check_data("data", data)
+    if not isinstance(loss, FunctionType):
+        check_loss(loss)
+    if not isinstance(optimizer, optim.Optimizer):
+        _refuse_optimizer(optimizer)
+    if validation is not None:
+        check_data("validation", validation)
+    if callbacks != ():
+        check_callbacks(callbacks)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise TypeError unless a loss is a function."""
+    if isinstance(loss, str):
+        known = [name for name in losses.__all__ if name != "Mean"]
+        names = [_LOSSES[_plain(loss)]] if _plain(loss) in _LOSSES else known
+        hint = " or ".join(f"loss=crnn.losses.{name}" for name in names)
+        raise TypeError(
+            f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}: write {hint}"
+        )
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
+
+
+def _refuse_optimizer(optimizer: Any) -> NoReturn:
+    """Raise TypeError for an optimizer that is none of `crnn.optim`, made for a model."""
+    word = optimizer.__name__ if isinstance(optimizer, type) else optimizer
+    names = {name.lower(): name for name in optim.__all__ if name != "Optimizer"}
+    hint = ""
+    if isinstance(word, str):
+        hint = f": write optimizer=crnn.optim.{names.get(_plain(word), 'Adam')}(model, lr=1e-3)"
+    raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}{hint}")
+
+
+def _plain(name: str) -> str:
+    """Return a name in small letters, without signs between them."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Raise TypeError unless this is a list of callbacks."""
+    if not isinstance(callbacks, list | tuple):
+        hint = f": write callbacks=[{type(callbacks).__name__}(...)]"
+        raise TypeError(
+            f"callbacks: expected a list, got {callbacks!r:.60}"
+            f"{hint if isinstance(callbacks, Callback) else ''}"
+        )
+    for i, callback in enumerate(callbacks):
+        if isinstance(callback, type):
+            raise TypeError(
+                f"callbacks[{i}]: expected a Callback, got the class {callback.__name__}: "
+                f"write {callback.__name__}(...)"
+            )
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r:.60}")
+
+
+def check_data(name: str, data: Any) -> None:
+    """Raise for arrays, and for what is no iterable: data are an iterable of items.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument: "data" or "validation".
+    data : object
+
+    Raises
+    ------
+    ValueError
+        An array, or a tuple or list of arrays.
+    TypeError
+        No iterable.
+    """
+    first = data[0] if isinstance(data, tuple | list) and data else data
+    if isinstance(first, np.ndarray) or hasattr(first, "__array__"):
+        shown = "an array" if first is data else f"a {type(data).__name__} of arrays"
+        raise ValueError(
+            f"{name}: expected items (x, target) or (x, target, lengths), got {shown}: write "
+            f"{name}=[(x, target)] for one batch, or {name}=crnn.data.Batches(x, target, "
+            "batch_size=32)"
+        )
+    if isinstance(data, str | dict) or not isinstance(data, Iterable):
+        raise TypeError(
+            f"{name}: expected an iterable of items (x, target), got {type(data).__name__}"
+        )
