@@ -135,15 +135,17 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Import what has not been used yet: a public name, or a module of crnn (PEP 562)."""
-    if name in _HOMES:
-        value = getattr(_importlib.import_module(f"crnn.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("__") and _util.find_spec(f"crnn.{name}") is not None:
-        return _importlib.import_module(f"crnn.{name}")
-    raise AttributeError(f"module 'crnn' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers would take any name for one of crnn
+
+    def __getattr__(name: str) -> Any:
+        """Import what has not been used yet: a public name, or a module of crnn (PEP 562)."""
+        if name in _HOMES:
+            value = getattr(_importlib.import_module(f"crnn.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        if not name.startswith("__") and _util.find_spec(f"crnn.{name}") is not None:
+            return _importlib.import_module(f"crnn.{name}")
+        raise AttributeError(f"module 'crnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,30 +1,36 @@
 """Types of the C core. The public layers, which document them, are in crnn.layers."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Self, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Generic, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import TypeVar, disjoint_base
+
+from crnn.common.choices import Merge
 
 _Array = NDArray[Any]
 
+# The state as callers pass it, and as the layer returns it.
+_GivenState_contra = TypeVar("_GivenState_contra", contravariant=True, default=Any)
+_State_co = TypeVar("_State_co", covariant=True, default=Any)
+
 @disjoint_base
-class Recurrent:
+class Recurrent(Generic[_GivenState_contra, _State_co]):
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __call__(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: _GivenState_contra | None = None,
         *,
         lengths: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         resets: ArrayLike | None = None,
-    ) -> tuple[_Array, Any]: ...
+    ) -> tuple[_Array, _State_co]: ...
     def forward(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: _GivenState_contra | None = None,
         *,
         lengths: ArrayLike | None = None,
         mask: ArrayLike | None = None,
@@ -34,12 +40,19 @@ class Recurrent:
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
-    ) -> tuple[_Array, Any, Tape]: ...
+    ) -> tuple[_Array, _State_co, Tape]: ...
     def backward(
-        self, tape: Tape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[_Array | None, Any]: ...
+        self,
+        tape: Tape,
+        dy: ArrayLike | None,
+        dstate: _GivenState_contra | None = None,
+        *,
+        trace: bool = False,
+    ) -> tuple[_Array | None, _State_co]: ...
     def check_backward(self, tape: Any, dstate: Any, /) -> None: ...
-    def stream(self, batch_size: int = 1, state: Any = None) -> Stream: ...
+    def stream(
+        self, batch_size: int = 1, state: _GivenState_contra | None = None
+    ) -> Stream[_State_co]: ...
     @property
     def input_size(self) -> int: ...
     @property
@@ -71,28 +84,31 @@ class Recurrent:
     @flat_grads.setter
     def flat_grads(self, value: ArrayLike) -> None: ...
 
-class RNN(Recurrent):
+_WithH: TypeAlias = Recurrent[ArrayLike, _Array]
+_WithHC: TypeAlias = Recurrent[Sequence[ArrayLike], tuple[_Array, _Array]]
+
+class RNN(_WithH):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
     @classmethod
     def _outline(
         cls, input_size: int, hidden_size: int, **options: Any
     ) -> tuple[int, int, int]: ...
 
-class LSTM(Recurrent):
+class LSTM(_WithHC):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
     @classmethod
     def _outline(
         cls, input_size: int, hidden_size: int, **options: Any
     ) -> tuple[int, int, int]: ...
 
-class GRU(Recurrent):
+class GRU(_WithH):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
     @classmethod
     def _outline(
         cls, input_size: int, hidden_size: int, **options: Any
     ) -> tuple[int, int, int]: ...
 
-class JANET(Recurrent):
+class JANET(_WithH):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
     @classmethod
     def _outline(
@@ -102,21 +118,21 @@ class JANET(Recurrent):
 @disjoint_base
 class Bidirectional:
     def __init__(
-        self, forward_layer: Recurrent, backward_layer: Recurrent, merge: str = "concat"
+        self, forward_layer: Recurrent, backward_layer: Recurrent, merge: Merge = "concat"
     ) -> None: ...
     def __call__(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: Sequence[Any] | None = None,
         *,
         lengths: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         resets: ArrayLike | None = None,
-    ) -> tuple[_Array, Any]: ...
+    ) -> tuple[_Array, PairState]: ...
     def forward(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: Sequence[Any] | None = None,
         *,
         lengths: ArrayLike | None = None,
         mask: ArrayLike | None = None,
@@ -126,17 +142,22 @@ class Bidirectional:
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
-    ) -> tuple[_Array, Any, PairTape]: ...
+    ) -> tuple[_Array, PairState, PairTape]: ...
     def backward(
-        self, tape: PairTape, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
-    ) -> tuple[_Array | None, Any]: ...
+        self,
+        tape: PairTape,
+        dy: ArrayLike | None,
+        dstate: Sequence[Any] | None = None,
+        *,
+        trace: bool = False,
+    ) -> tuple[_Array | None, PairState]: ...
     def check_backward(self, tape: Any, dstate: Any, /) -> None: ...
     @property
     def forward_layer(self) -> Any: ...
     @property
     def backward_layer(self) -> Any: ...
     @property
-    def merge(self) -> str: ...
+    def merge(self) -> Merge: ...
 
 @final
 class Buffer: ...
@@ -185,11 +206,11 @@ class PairState(tuple[Any, Any]):
     def backward(self) -> Any: ...
 
 @final
-class Stream:
+class Stream(Generic[_State_co]):
     def step(self, x: ArrayLike, /) -> _Array: ...
     def reset(self, rows: ArrayLike | None = None) -> None: ...
     @property
-    def state(self) -> Any: ...
+    def state(self) -> _State_co: ...
     @state.setter
     def state(self, value: Any) -> None: ...
 

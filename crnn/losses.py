@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array, underflows
@@ -114,12 +114,12 @@ def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
 
 
 def cross_entropy(
-    logits: Any,
-    targets: Any,
-    lengths: Any = None,
+    logits: ArrayLike,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
     *,
-    weights: Any = None,
-    class_weights: Any = None,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[Mean, Array]:
     """Softmax with cross-entropy, in nats, the mean over the valid steps.
@@ -161,8 +161,10 @@ def cross_entropy(
     sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0: a batch in
     which only classes of weight 0 are targets takes no part in a mean over several.
     """
-    right = type(logits) is np.ndarray and logits.dtype.kind == "f"
-    scores = logits if right else check_array("logits", logits, "floats")
+    if type(logits) is np.ndarray and logits.dtype.kind == "f":
+        scores: Array = logits
+    else:
+        scores = check_array("logits", logits, "floats")
     wanted = targets if type(targets) is np.ndarray else as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(
@@ -248,7 +250,13 @@ def _weighted(
     return Mean(loss, total), dz
 
 
-def mse(y: Any, target: Any, lengths: Any = None, *, weights: Any = None) -> tuple[Mean, Array]:
+def mse(
+    y: ArrayLike,
+    target: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> tuple[Mean, Array]:
     """Mean squared error over the valid elements.
 
     Parameters

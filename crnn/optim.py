@@ -23,6 +23,7 @@ from crnn.common.checks import check_entry, check_fits, check_names, check_numbe
 from crnn.layers.base.adapted import layer_of, walk
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import writable
+from crnn.layers.base.protocol import LayerLike
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -167,7 +168,7 @@ class Optimizer(ABC):
 
     def __init__(
         self,
-        model: Any,
+        model: LayerLike,
         lr: float,
         clip_norm: float | None,
         clip_value: float | None = None,
@@ -241,7 +242,7 @@ class Optimizer(ABC):
             name: _Owner(_watched(layer), own) for name, (layer, own) in state["_owners"].items()
         }
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: LayerLike) -> None:
         """Check that this optimizer updates or freezes exactly the parameters of a model.
 
         Raises
@@ -444,7 +445,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        model: Any,
+        model: LayerLike,
         lr: float = 1e-2,
         *,
         clip_norm: float | None = None,
@@ -482,7 +483,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        model: Any,
+        model: LayerLike,
         lr: float = 1e-2,
         *,
         clip_norm: float | None = None,
@@ -520,7 +521,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        model: Any,
+        model: LayerLike,
         lr: float = 1e-3,
         *,
         clip_norm: float | None = None,
@@ -564,7 +565,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        model: Any,
+        model: LayerLike,
         lr: float = 1e-3,
         *,
         clip_norm: float | None = None,

@@ -1,18 +1,25 @@
 """Missing values of a table."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-FILLS = ("drop", "interpolate", "forward", "mask")
+from crnn.common.choices import Missing
+
+FILLS = get_args(Missing)[1:]  # without "error"
 
 Place = Callable[[int, str], str]  # (row, column name) -> the place, for an error message
 Rows = NDArray[np.intp]
 
 
 def fill(
-    grid: NDArray[np.float64], groups: dict[str, Rows], how: str, names: Sequence[str], place: Place
+    grid: NDArray[np.float64],
+    groups: dict[str, Rows],
+    how: Missing,
+    names: Sequence[str],
+    place: Place,
 ) -> dict[str, Rows]:
     """Fill missing values in place, and return the remaining rows of each sequence.
 

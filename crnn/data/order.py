@@ -1,13 +1,14 @@
 """Orders and splits that depend on nothing but their arguments."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.checks import check_seed, check_size
+from crnn.common.choices import SplitBy
 from crnn.data.representation import counted, never_raising, with_names
 
 # Streams of the counter-based generator (crnn._core.random_uniform), independent of one another.
@@ -134,7 +135,7 @@ class Ordered:
 def split(
     *data: Any,
     share: float = 0.1,
-    by: Literal["time", "sequence"] = "time",
+    by: SplitBy = "time",
     gap: int = 0,
     seed: int = 0,
 ) -> list[Any]:
@@ -182,8 +183,8 @@ def split(
         raise ValueError(f"data: expected one or more of the same length, got lengths {lengths}")
     if not 0 < share < 1:
         raise ValueError(f"share: expected a number above 0 and below 1, got {share!r}")
-    if by not in ("time", "sequence"):
-        raise ValueError(f"by: expected 'time' or 'sequence', got {by!r}")
+    if by not in get_args(SplitBy):
+        raise ValueError(f"by: expected {' or '.join(map(repr, get_args(SplitBy)))}, got {by!r}")
     n = lengths[0]
     if n < 2:
         raise ValueError(f"data: expected at least two, got {n}")

@@ -3,19 +3,19 @@
 import os
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn.common.choices import Missing
 from crnn.data.csv_file import CsvFile
-from crnn.data.missing import FILLS, Place, Rows, fill
+from crnn.data.missing import Place, Rows, fill
 from crnn.data.numerals import Numerals, is_missing
 from crnn.data.representation import counted, never_raising
 
 Name = str | int
 Names = Name | Sequence[Name]
-Missing = Literal["error", "drop", "interpolate", "forward", "mask"]
 Floats = NDArray[np.float64]
 
 
@@ -257,9 +257,9 @@ class _Selection:
         group: Name | None,
         missing: Missing,
     ) -> None:
-        if missing not in ("error", *FILLS):
+        if missing not in get_args(Missing):
             raise ValueError(
-                f"missing: expected one of {', '.join(('error', *FILLS))}, got {missing!r}"
+                f"missing: expected one of {', '.join(get_args(Missing))}, got {missing!r}"
             )
         self._missing = missing
         targets = [] if target is None else _listed(target)

@@ -9,6 +9,7 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array
+from crnn.common.choices import StateArray
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
 from crnn.layers.base.tapes import kept_in
@@ -80,7 +81,7 @@ class PartFlow:
         dgates = [tape.dgates for tape in self._pieces]
         return {gate: _joined([one[gate] for one in dgates]) for gate in dgates[0]}
 
-    def by_step(self, what: str = "h") -> Array:
+    def by_step(self, what: StateArray = "h") -> Array:
         """Return the norm at each step, over rows and units.
 
         Parameters
@@ -94,7 +95,7 @@ class PartFlow:
         """
         return norms(self._of(what), (0, 2))
 
-    def by_unit(self, what: str = "h") -> Array:
+    def by_unit(self, what: StateArray = "h") -> Array:
         """Return the norm of each unit, over rows and steps.
 
         Parameters
@@ -108,7 +109,7 @@ class PartFlow:
         """
         return norms(self._of(what), (0, 1))
 
-    def by_row(self, what: str = "h") -> Array:
+    def by_row(self, what: StateArray = "h") -> Array:
         """Return the norm of each row, over steps and units.
 
         Parameters

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.checks import check_number
 from crnn.diagnostics.display import Axes, Display, stacked
 from crnn.diagnostics.subject import RecurrentPart, prepare, recurrent_parts, tape_of
+from crnn.layers.base.protocol import LayerLike
 
 Floats = NDArray[np.float64]
 
@@ -191,7 +192,7 @@ class GateStatistics(Display):
 
 
 def gate_statistics(
-    layer: Any,
+    layer: LayerLike,
     x: Any,
     state: Any = None,
     *,

@@ -20,6 +20,7 @@ from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import is_stochastic
 from crnn.layers.base.layer import as_dtype, check_layer
+from crnn.layers.base.protocol import LayerLike
 
 Array = NDArray[np.float64]
 
@@ -106,7 +107,7 @@ class Report:
 
 @underflows
 def gradcheck(
-    layer: Any,
+    layer: LayerLike,
     /,
     x: Any,
     state: Any = None,

@@ -13,6 +13,7 @@ from crnn.diagnostics.chains import Chain, ChainSteps, chains_of, jacobian_produ
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import prepare
 from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import run_layer
 
 Floats = NDArray[np.float64]
@@ -213,7 +214,7 @@ class StateJacobians(Display):
 
 
 def state_jacobians(
-    layer: Any,
+    layer: LayerLike,
     x: Any,
     state: Any = None,
     *,
@@ -420,7 +421,7 @@ class MemoryLength(Display):
 
 
 def memory_length(
-    layer: Any,
+    layer: LayerLike,
     x: Any,
     state: Any = None,
     *,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crnn.common.arrays import Array, Floats
+from crnn.common.choices import SaliencyMethod
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import SingleRow, absolute_change, altered_copies, single_row
+from crnn.layers.base.protocol import LayerLike
 
 
 class InputSaliency(Display):
@@ -93,7 +95,7 @@ class InputSaliency(Display):
 
 
 def input_saliency(
-    model: Any,
+    model: LayerLike,
     x: Any,
     state: Any = None,
     *,
@@ -105,7 +107,7 @@ def input_saliency(
     resets: ArrayLike | None = None,
     array: int = 0,
     times_input: bool = False,
-    method: str = "gradient",
+    method: SaliencyMethod = "gradient",
 ) -> InputSaliency:
     """Return how strongly an output depends on each input step.
 
@@ -165,8 +167,9 @@ def input_saliency(
     >>> saliency.symbols, saliency.values > 0  # y_3 does not depend on x_4
     (array([0, 3, 1, 4]), array([ True,  True,  True, False]))
     """
-    if method not in ("gradient", "occlusion"):
-        raise ValueError(f"method: expected 'gradient' or 'occlusion', got {method!r}")
+    if method not in get_args(SaliencyMethod):
+        names = " or ".join(map(repr, get_args(SaliencyMethod)))
+        raise ValueError(f"method: expected {names}, got {method!r}")
     options = {"lengths": lengths, "mask": mask, "resets": resets}
     examined = single_row(model, x, state, options, row, array, "array")
     y = examined.outputs(examined.x[None])

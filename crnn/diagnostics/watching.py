@@ -16,6 +16,7 @@ from crnn.callbacks.run import Run
 from crnn.common import notices
 from crnn.common.arrays import Array
 from crnn.common.checks import check_counted, check_positive, check_real, check_size
+from crnn.common.choices import Watched
 from crnn.common.nested import map_state
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.gates import values_of
@@ -25,6 +26,7 @@ from crnn.layers.base.adapted import walk
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.layer import check_layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ class Watch(Callback, Display):
 
     arguments = ("every", "fraction")
 
-    def __init__(self, model: Any, every: int, fraction: float, warn: bool) -> None:
+    def __init__(self, model: LayerLike, every: int, fraction: float, warn: bool) -> None:
         check_layer("model", model)
         self._model, self.every = model, check_size("every", every)
         self.fraction, self.warn = check_positive("fraction", fraction), bool(warn)
@@ -121,7 +123,7 @@ class Watch(Callback, Display):
         names = {name: None for record in self.records for name in record}
         return {name: [record.get(name, math.nan) for record in self.records] for name in names}
 
-    def plot(self, ax: Axes | None = None, *, what: str = "gradient") -> Axes:
+    def plot(self, ax: Axes | None = None, *, what: Watched = "gradient") -> Axes:
         """Plot one of the recorded quantities over the updates.
 
         Parameters
@@ -142,7 +144,7 @@ class Watch(Callback, Display):
         """
         from crnn.plotting import recorded
 
-        styles: dict[str, dict[str, Any]] = {
+        styles: dict[Watched, dict[str, Any]] = {
             "gradient": {"ylabel": "norm of the gradient", "log": True},
             "reach": {"ylabel": "reach of the gradient (steps)"},
             "saturated": {"ylabel": "saturated values (fraction)"},
@@ -269,7 +271,9 @@ class Watch(Callback, Display):
         self._suspected = set(problems)
 
 
-def watch(model: Any, every: int = 100, *, fraction: float = 0.01, warn: bool = True) -> Watch:
+def watch(
+    model: LayerLike, every: int = 100, *, fraction: float = 0.01, warn: bool = True
+) -> Watch:
     """Return a callback that records gradients as a model is trained, and warns of problems.
 
     At every n-th update, after the backward pass and before the step of the optimizer, it records

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_seed, check_size
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.streams import stream_of
 
 
 def generate(
-    model: Any,
+    model: LayerLike,
     start: ArrayLike,
     steps: int,
     *,

@@ -19,6 +19,7 @@ from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import check_layer, check_no_state
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.last_state import LastState
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
@@ -104,8 +105,8 @@ class SequenceAutoencoder(EncoderDecoder):
 
     def __init__(
         self,
-        encoder: Any,
-        decoder: Any,
+        encoder: LayerLike,
+        decoder: LayerLike,
         code: int,
         *,
         symbols: int | None = None,
@@ -133,7 +134,7 @@ class SequenceAutoencoder(EncoderDecoder):
             )
         self._teacher = TeacherForcing(self.model, probability, self.seed)
 
-    def _code_layer(self, encoder: Any, dtype: np.dtype[Any]) -> Dense:
+    def _code_layer(self, encoder: LayerLike, dtype: np.dtype[Any]) -> Dense:
         """Return the linear map from the encoder's last state to the code."""
         width = layer_of(encoder).input_size
         if width is None:

@@ -18,6 +18,7 @@ from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_seed, check_size
+from crnn.common.choices import CellName
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.pointwise.dense import Dense
@@ -118,7 +119,7 @@ class Captioner(InFolder):
         *,
         words: bool = False,
         min_count: int = 1,
-        cell: str = "gru",
+        cell: CellName = "gru",
         hidden_size: int = 128,
         layers: int = 1,
         embedding: int = 32,

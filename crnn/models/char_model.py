@@ -16,6 +16,7 @@ import numpy as np
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.checks import check_seed, check_size
+from crnn.common.choices import CellName
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.generation.feedback import generate
 from crnn.layers.base.layer import Layer
@@ -90,7 +91,7 @@ class CharModel(InFolder):
         cls,
         text: str,
         *,
-        cell: str = "lstm",
+        cell: CellName = "lstm",
         hidden_size: int = 256,
         layers: int = 1,
         embedding: int | None = None,

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+from crnn.common.choices import CellName
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.recurrent.cells import cell_classes
 
-CELLS: dict[str, Any] = {name.lower(): cell for name, cell in cell_classes().items()}
+CELLS: dict[str, type[Any]] = {name.lower(): cell for name, cell in cell_classes().items()}
 
 
 def recurrent_layers(
-    cell: str,
+    cell: CellName,
     inputs: int,
     hidden_size: int,
     seeds: Sequence[int],

@@ -7,7 +7,7 @@ Letters: ``S`` steps of a source, ``T`` steps of a target.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from crnn.callbacks import Callback
 from crnn.callbacks.history import History
 from crnn.callbacks.metrics import ExactMatch, TranslationProgress
 from crnn.common.checks import check_seed, check_size
+from crnn.common.choices import AttentionScore, CellName, Merge
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
 from crnn.layers.base.weights import layer_seeds
@@ -146,12 +147,12 @@ class Translator(InFolder):
         *,
         words: bool = False,
         min_count: int = 1,
-        cell: str = "gru",
+        cell: CellName = "gru",
         hidden_size: int = 128,
         layers: int = 1,
         embedding: int = 64,
         bidirectional: bool = True,
-        attention: Literal["additive", "dot", "general"] | None = "additive",
+        attention: AttentionScore | None = "additive",
         seed: int | None = None,
     ) -> "Translator":
         """Return an untrained translator with the symbols of pairs of texts.
@@ -489,7 +490,7 @@ class Translator(InFolder):
         )
 
 
-def _merge(bidirectional: bool, attention: str | None) -> str | None:
+def _merge(bidirectional: bool, attention: AttentionScore | None) -> Merge | None:
     """Return the merge of the encoder's two directions, None for one direction."""
     if not bidirectional:
         return None

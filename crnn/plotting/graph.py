@@ -4,6 +4,7 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from crnn.common.figures import Axes
+from crnn.layers.base.protocol import LayerLike
 from crnn.plotting.axes import BLUE, DARK, ORANGE, PALE, WIDTH, axes_of
 from crnn.plotting.rows import Row, Rows, rows_of
 
@@ -27,7 +28,7 @@ _FIRST, _SMALL = 9, 7.5  # font sizes in points
 _FILLS = {"recurrent": "#DCEBF7", "layer": "#F4F4F4", "pool": "#FFF3D6", "join": "white"}
 
 
-def unfolded(model: Any, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
+def unfolded(model: LayerLike, steps: int = 4, ax: "Axes | None" = None) -> "Axes":
     """Draw the computation of a model, unfolded in time.
 
     The plot has one column for each of the first steps and one for the last step T, and one row per

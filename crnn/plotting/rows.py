@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from crnn.layers.base.adapted import class_of, inside, layer_of
 from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.summary import summarize
 
 _SIGNS = {"sum": "+", "mul": "×"}  # short names of merges of two directions
@@ -60,7 +61,7 @@ class Rows(NamedTuple):
     reads: str
 
 
-def rows_of(model: Any) -> Rows:
+def rows_of(model: LayerLike) -> Rows:
     """Return the rows of a model, from the bottom to the top.
 
     Raises

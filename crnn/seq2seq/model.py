@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
@@ -98,19 +98,25 @@ class Seq2Seq(Seq2SeqParts):
     # ------------------------------------------------------------------------------ running it
 
     def __call__(  # type: ignore[override]
-        self, source: Any, target_in: Any, *, source_lengths: Any = None, target_lengths: Any = None
+        self,
+        source: ArrayLike,
+        target_in: ArrayLike,
+        *,
+        source_lengths: ArrayLike | None = None,
+        target_lengths: ArrayLike | None = None,
     ) -> tuple[Array, None]:
         """logits, None: evaluation, where dropout is off."""
+        lengths: dict[str, Any]
         lengths = {"source_lengths": source_lengths, "target_lengths": target_lengths}
         return self.forward(source, target_in, **lengths, training=False)[0], None
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
-        source: Any,
-        target_in: Any,
+        source: ArrayLike,
+        target_in: ArrayLike,
         *,
-        source_lengths: Any = None,
-        target_lengths: Any = None,
+        source_lengths: ArrayLike | None = None,
+        target_lengths: ArrayLike | None = None,
         training: bool = True,
         call: int | None = None,
         first_row: int = 0,
@@ -222,7 +228,9 @@ class Seq2Seq(Seq2SeqParts):
         decode = fused.decode if self.feeds else decoding.decode
         return decode(self, target, encoding, lengths, given)
 
-    def backward(self, tape: Seq2SeqTape, dlogits: Any, *, trace: bool = False) -> Array | None:
+    def backward(  # type: ignore[override]
+        self, tape: Seq2SeqTape, dlogits: ArrayLike | None, *, trace: bool = False
+    ) -> Array | None:
         """The gradient of the source, None for symbols; adds to the gradients of all parts.
 
         Parameters
@@ -279,12 +287,12 @@ class Seq2Seq(Seq2SeqParts):
 
     def generate(
         self,
-        source: Any,
+        source: ArrayLike,
         *,
-        start: Any,
+        start: ArrayLike,
         stop: int | None,
         max_steps: int,
-        source_lengths: Any = None,
+        source_lengths: ArrayLike | None = None,
         beam: int = 1,
         n_best: int = 1,
         length_penalty: float = 0.0,

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 import crnn._core as _core
 from crnn.common.checks import check_dtype, check_seed
+from crnn.common.choices import AttentionScore
 from crnn.common.nested import arrays_of
 from crnn.layers.attention.alignment import Attention, check_kind
 from crnn.layers.base import weights
@@ -24,6 +25,7 @@ from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import as_dtype, check_layer
 from crnn.layers.base.places import run_in
+from crnn.layers.base.protocol import LayerLike, Part
 from crnn.layers.compose.base import Composition, Runner
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
@@ -42,8 +44,8 @@ class EncoderDecoder(Composition):
     _leading: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     _layers = ("encoder", "decoder")
 
-    encoder: Any
-    decoder: Any
+    encoder: Part
+    decoder: Part
 
 
 PARTS = (*NEW_PARTS[:2], "encoder", "decoder", *NEW_PARTS[2:])
@@ -90,12 +92,12 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     def __init__(
         self,
-        encoder: Any,
-        decoder: Any,
+        encoder: LayerLike,
+        decoder: LayerLike,
         *,
         source_symbols: int | None = None,
         target_symbols: int | None = None,
-        attention: str | None = None,
+        attention: AttentionScore | None = None,
         input_feeding: bool = True,
         dtype: DTypeLike | None = None,
         seed: int | None = None,
@@ -113,7 +115,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         self._readers, self._levels = Readers(), Levels()
         self._make_parts(attention, kind)
 
-    def _make_parts(self, kind: str | None, dtype: np.dtype[Any]) -> None:
+    def _make_parts(self, kind: AttentionScore | None, dtype: np.dtype[Any]) -> None:
         """The parts between encoder and decoder, and after them."""
         self.source_width = self._source_width()
         if self.source_symbols is not None:
@@ -153,7 +155,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
             )
         return width or 0
 
-    def _probe_encoder(self, kind: str | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
+    def _probe_encoder(self, kind: AttentionScore | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """C, and what reaches the decoder besides attention, of one row."""
         keeps_time = layer_of(self.encoder).keeps_time
         if kind is not None and not keeps_time:
@@ -275,7 +277,7 @@ def new_parameter_count(
     decoder: Widths | None,
     source_symbols: int | None = None,
     target_symbols: int | None = None,
-    attention: str | None = None,
+    attention: AttentionScore | None = None,
     input_feeding: bool = True,
 ) -> int:
     """How many parameters the `NEW_PARTS` of a Seq2Seq have.

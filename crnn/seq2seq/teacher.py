@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array
@@ -134,10 +134,10 @@ class TeacherForcing(Composition):
 
     def forward(
         self,
-        x: Any,
+        x: tuple[ArrayLike | None, ...],
         state: None = None,
         *,
-        lengths: Any = None,
+        lengths: ArrayLike | None = None,
         training: bool = True,
         call: int | None = None,
         first_row: int = 0,
@@ -186,7 +186,12 @@ class TeacherForcing(Composition):
         self.model.check_run_back(tape.model, None, "dy")
 
     def backward(
-        self, tape: TeacherForcingTape, dy: Any, dstate: None = None, *, trace: bool = False
+        self,
+        tape: TeacherForcingTape,
+        dy: ArrayLike | None,
+        dstate: None = None,
+        *,
+        trace: bool = False,
     ) -> tuple[tuple[Array | None, ...], None]:
         """dx, None: gradients of source and target, None for integers; adds to the model's."""
         self.check_backward(tape, dstate)

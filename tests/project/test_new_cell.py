@@ -27,8 +27,10 @@ STEP = re.compile(
 MODULES = (
     "layers/recurrent/test_cells",
     "layers/recurrent/test_options",
+    "layers/recurrent/test_signatures",
     "layers/test_gradients",
     "reference/test_reference",
+    "common/test_choices",
     "common/test_errors",
 )
 

@@ -5,7 +5,7 @@ Letters: P units of the decoder's output, C of the encoder's, A of a query and o
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,10 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size, valid_steps
+from crnn.common.choices import AttentionScore
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import InOneBuffer, Shapes
 
-KINDS = ("additive", "dot", "general")
+KINDS = get_args(AttentionScore)
 
 
 class Memory(NamedTuple):
@@ -82,7 +83,7 @@ class Attention(InOneBuffer):
 
     def __init__(
         self,
-        kind: str,
+        kind: AttentionScore,
         query_size: int,
         value_size: int,
         *,
@@ -105,7 +106,7 @@ class Attention(InOneBuffer):
             self.params[name] = weights.glorot_uniform(self.seed, stream, shape, columns, rows)
 
     @classmethod
-    def _shapes(cls, kind: str, query_size: int, value_size: int, **_: Any) -> Shapes:
+    def _shapes(cls, kind: AttentionScore, query_size: int, value_size: int, **_: Any) -> Shapes:
         P, C = check_size("query_size", query_size), check_size("value_size", value_size)
         if check_kind(kind) == "additive":
             return {"W_query": (P, P), "W_key": (P, C), "v": (P,)}
@@ -162,7 +163,9 @@ class Attention(InOneBuffer):
         context, weights = _core.attention_forward(*self._core_arguments(queries, memory, lengths))
         return context, weights, AttentionTape(h, queries, memory, lengths, weights)
 
-    def backward(self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient) -> Array:
+    def backward(  # type: ignore[override] # it has two gradients of inputs
+        self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient
+    ) -> Array:
         """The gradient of h; adds to `gradient`, the memory's, and to those of the parameters."""
         arguments = self._core_arguments(tape.queries, tape.memory, tape.lengths)
         arguments += (tape.weights, dcontext, self.grads.get("v"))
@@ -178,12 +181,12 @@ class Attention(InOneBuffer):
         return self._additive, queries, memory.keys, memory.values, v, memory.lengths, lengths
 
 
-def check_kind(kind: Any) -> str:
+def check_kind(kind: Any) -> AttentionScore:
     """One of the kinds of attention."""
     if not isinstance(kind, str) or kind not in KINDS:
         kinds = ", ".join(map(repr, KINDS))
         raise ValueError(f"attention: expected None or one of {kinds}, got {kind!r:.60}")
-    return kind
+    return cast(AttentionScore, kind)
 
 
 def _mapped_back(steps: Array, W: Array, dy: Array, dW: Array) -> Array:

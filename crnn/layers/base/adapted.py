@@ -11,6 +11,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.layers.base.answers import DEFAULTS
 from crnn.layers.base.layer import Layer, check_converted, check_layer
+from crnn.layers.base.protocol import LayerLike
 
 
 class Adapted(Layer):
@@ -22,12 +23,12 @@ class Adapted(Layer):
         Those attributes of `Layer` that it has count; of the others the defaults do.
     """
 
-    def __init__(self, layer: Any) -> None:
-        self.adapted = layer
+    def __init__(self, layer: LayerLike) -> None:
+        self.adapted: Any = layer
         for name in {"stream", "check_backward"}.intersection(dir(layer)):
             vars(self)[name] = getattr(layer, name)
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Array, Any, Any]:
         y, state, tape = self.adapted.forward(*args, **kwargs)
         return y, state, tape
 
@@ -71,12 +72,12 @@ for _name, _default in DEFAULTS.items():
     setattr(Adapted, _name, _answer(_name, _default))
 
 
-def layer_of(layer: Any) -> Layer:
+def layer_of(layer: LayerLike) -> Layer:
     """A layer itself, or one of another maker seen as a `Layer`."""
     return layer if isinstance(layer, Layer) else Adapted(layer)
 
 
-def class_of(layer: Any) -> Any:
+def class_of(layer: LayerLike) -> Any:
     """The class that has the methods of a layer."""
     return type(layer.adapted) if isinstance(layer, Adapted) else type(layer)
 
@@ -94,7 +95,7 @@ def check_one_input(name: str, layer: Any) -> None:
         )
 
 
-def walk(layer: Any, place: str = "") -> Iterator[tuple[str, Layer]]:
+def walk(layer: LayerLike, place: str = "") -> Iterator[tuple[str, Layer]]:
     """A layer and all layers it is made of, each with its dotted place, "" for itself."""
     own = layer_of(layer)
     yield place, own
@@ -113,7 +114,7 @@ def reads_backwards_itself(layer: Layer) -> bool:
     return layer.reads_backwards and not inside
 
 
-def not_by_steps(layer: Any) -> str | None:
+def not_by_steps(layer: LayerLike) -> str | None:
     """The first part because of which a layer cannot run by steps, as words behind the layer.
 
     It reads backwards, or a tuple, or removes the time axis. None: there is no such part; "": it is

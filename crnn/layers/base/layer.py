@@ -6,13 +6,14 @@ import abc
 import copy
 import inspect
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_names
+from crnn.common.choices import Merge
 from crnn.common.nested import no_state
 from crnn.layers.base import description
 from crnn.layers.base.answers import DEFAULTS
@@ -183,7 +184,7 @@ class Layer(Counting):
         @property
         def directions(self) -> Mapping[str, Any]: ...
         @property
-        def merge(self) -> str | None: ...
+        def merge(self) -> Merge | None: ...
         @property
         def inner(self) -> Any: ...
         @property
@@ -207,11 +208,11 @@ class Layer(Counting):
         _forbid_instances(cls)
 
     @abc.abstractmethod
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Array, Any, Any]:
         """y, state, tape."""
 
     @abc.abstractmethod
-    def backward(self, *args: Any, **kwargs: Any) -> Any:
+    def backward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients."""
 
     @property
@@ -293,10 +294,10 @@ class Layer(Counting):
         x: Any,
         state: Any = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
-    ) -> tuple[Any, Any]:
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+    ) -> tuple[Array, Any]:
         """y, state: evaluation, where dropout is off and nothing is kept."""
         steps = {"lengths": lengths, "mask": mask, "resets": resets}
         given = {name: value for name, value in steps.items() if value is not None}
@@ -413,7 +414,7 @@ class Layer(Counting):
         check_names("state_dict", params, state)
         params.update({name: check_fits(name, state[name], params[name]) for name in params})
 
-    def astype(self, dtype: DTypeLike) -> Layer:
+    def astype(self, dtype: DTypeLike) -> Self:
         """A copy with parameters of another float type; its gradients are zero."""
         other = copy.deepcopy(self)
         other._convert(check_dtype(dtype))

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
@@ -22,6 +23,7 @@ from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import WithoutBuffer
 from crnn.layers.base.places import check_in, shown
+from crnn.layers.base.protocol import Input, LayerLike, Part
 from crnn.layers.base.tapes import ask_for_trace, check_tape
 
 #: What a layer is run by: equal as long as neither its class nor the layer itself has others.
@@ -243,14 +245,14 @@ class RunsParts(Composition):
 
     def __call__(
         self,
-        x: Any,
+        x: Input,
         state: Any = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         filled: bool = False,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Array, Any]:
         """y, state: evaluation, keeps nothing. The arguments are those of `forward`."""
         given = ForwardOptions(lengths, mask, resets, training=False, filled=filled or None)
         y, after, _ = self._run(x, state, given, keep=False)
@@ -258,19 +260,19 @@ class RunsParts(Composition):
 
     def forward(
         self,
-        x: Any,
+        x: Input,
         state: Any = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         training: bool = True,
         call: int | None = None,
         first_row: int = 0,
         first_step: int = 0,
         layer: int = 0,
         filled: bool = False,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Array, Any, Any]:
         """y, state, tape. Each part gets those of the arguments that it knows.
 
         Parameters
@@ -303,7 +305,7 @@ class RunsParts(Composition):
         return self._run(x, state, given, keep=True)
 
     def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+        self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, Any]:
         """dx, dstate; adds to the gradients of the parts. `dy` None stands for zeros.
 
@@ -333,7 +335,9 @@ class Wrapper(RunsParts):
     #: What `_run` makes: of the tape `layer` and of what else the way back needs.
     _tape: ClassVar[type[Any]]
 
-    def __init__(self, layer: Any) -> None:
+    layer: Part
+
+    def __init__(self, layer: LayerLike) -> None:
         check_layer("layer", layer)
         self.layer = layer
 

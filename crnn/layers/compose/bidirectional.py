@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array
+from crnn.common.choices import Merge
 from crnn.common.nested import check_like, states_of
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
@@ -24,7 +25,7 @@ from crnn.layers.compose.merging import merged, split
 from crnn.layers.compose.mirrored import Mirrored
 from crnn.layers.recurrent.cells import Recurrent, cell_classes
 
-MERGES = ("concat", "sum", "mean", "mul")
+MERGES = get_args(Merge)
 
 
 class Bidirectional(_core.Bidirectional, Composition):
@@ -60,7 +61,7 @@ class Bidirectional(_core.Bidirectional, Composition):
 
     _leading = ("layer",)
 
-    def __init__(self, layer: Temporal, merge: str = "concat") -> None:
+    def __init__(self, layer: Temporal, merge: Merge = "concat") -> None:
         if type(self) is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
             self.__class__ = AnyBidirectional
             AnyBidirectional.__init__(cast(Any, self), layer, merge)
@@ -130,7 +131,7 @@ class Bidirectional(_core.Bidirectional, Composition):
         state = (self.forward_layer, self.backward_layer, self.merge, self.__dict__)
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
-    def __setstate__(self, state: tuple[Any, Any, str, dict[str, Any]]) -> None:
+    def __setstate__(self, state: tuple[Any, Any, Merge, dict[str, Any]]) -> None:
         forward_layer, backward_layer, merge, attributes = state
         _core.Bidirectional.__init__(self, forward_layer, backward_layer, merge)
         super().__setstate__(attributes)
@@ -161,7 +162,7 @@ class AnyBidirectional(RunsParts, Bidirectional):
     backward_layer: Any = None
     merge: Any = "concat"
 
-    def __init__(self, layer: Temporal, merge: str = "concat") -> None:
+    def __init__(self, layer: Temporal, merge: Merge = "concat") -> None:
         check_layer("layer", layer)
         if layer.reads_backwards or not layer.keeps_time:
             raise ValueError(

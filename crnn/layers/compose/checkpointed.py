@@ -18,6 +18,7 @@ from crnn.common.nested import check_like, map_state
 from crnn.layers.base.adapted import not_by_steps, walk
 from crnn.layers.base.arguments import ForwardOptions, is_from_outside
 from crnn.layers.base.places import back_in, run_in
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.tapes import Pieces, ask_for_trace, check_tape
 from crnn.layers.compose.base import Unnamed
 from crnn.layers.compose.streams import stream_of
@@ -119,7 +120,7 @@ class Checkpointed(Unnamed):
 
     _leading, _arguments = ("layer", "every"), ("every",)
 
-    def __init__(self, layer: Any, every: int) -> None:
+    def __init__(self, layer: LayerLike, every: int) -> None:
         super().__init__(layer)
         self.every = check_size("every", every)
         if (where := not_by_steps(layer)) is not None:

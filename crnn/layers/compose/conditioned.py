@@ -13,6 +13,7 @@ from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import back_in, check_in, run_in
+from crnn.layers.base.protocol import LayerLike, Part
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import stream_of
 
@@ -72,7 +73,9 @@ class Conditioned(Wrapper):
     _leading = _layers = ("layer", "init")
     sequence_input, once, _tape = 0, ("init",), ConditionedTape
 
-    def __init__(self, layer: Any, init: Any) -> None:
+    init: Part
+
+    def __init__(self, layer: LayerLike, init: LayerLike) -> None:
         super().__init__(layer)
         check_layer("init", init)
         self.init = init

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from crnn.common.arrays import Array
+from crnn.common.choices import Merge, StateArrays
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths
 from crnn.layers.base.places import back_in, run_in
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.merging import merged, split
 
-OF = ("h", "c", "all")
+OF = get_args(StateArrays)
 
 
 class Chosen(NamedTuple):
     """Which arrays of a state, by their numbers in `arrays_of`, and how they become one."""
 
     arrays: list[int]
-    merge: str = "concat"
+    merge: Merge = "concat"
 
 
 class LastStateTape(NamedTuple):
@@ -89,7 +91,7 @@ class LastState(Wrapper):
     receptive_field, _tape = math.inf, LastStateTape
     _arguments = ("of",)
 
-    def __init__(self, layer: Any, of: str = "h") -> None:
+    def __init__(self, layer: LayerLike, of: StateArrays = "h") -> None:
         super().__init__(layer)
         if of not in OF:
             raise ValueError(f"of: expected one of {', '.join(map(repr, OF))}, got {of!r:.60}")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
+from crnn.common.choices import Pooling
 from crnn.layers.base.adapted import layer_of, reads_backwards_itself
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.base.tapes import check_tape
 
-HOW = ("last", "mean", "max")
+HOW = get_args(Pooling)
 
 
 class PoolTape(NamedTuple):
@@ -62,7 +63,7 @@ class Pool(Layer):
     keeps_features, keeps_time = True, False
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
 
-    def __init__(self, how: str = "last") -> None:
+    def __init__(self, how: Pooling = "last") -> None:
         if how not in HOW:
             raise ValueError(f"how: expected one of {', '.join(map(repr, HOW))}, got {how!r}")
         self.how = how
@@ -74,11 +75,11 @@ class Pool(Layer):
     @underflows
     def forward(
         self,
-        x: Any,
+        x: ArrayLike,
         state: None = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         training: bool = True,
     ) -> tuple[Array, None, PoolTape]:
         """y (B, F), None, tape.
@@ -114,7 +115,9 @@ class Pool(Layer):
             raise ValueError(f"tape: expected one of {self!r}, got one of Pool({tape.how!r})")
 
     @underflows
-    def backward(self, tape: PoolTape, dy: Any, dstate: None = None) -> tuple[Array, None]:
+    def backward(
+        self, tape: PoolTape, dy: ArrayLike | None, dstate: None = None
+    ) -> tuple[Array, None]:
         """dx (B, T, F), None; `dy` None stands for zeros."""
         self.check_backward(tape, dstate)
         B, T, F = tape.shape

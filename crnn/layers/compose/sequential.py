@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from numpy.typing import ArrayLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
@@ -13,6 +15,7 @@ from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
+from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import ask_for_trace
 from crnn.layers.compose import lowering
 from crnn.layers.compose.base import Runner, RunsParts, methods_of
@@ -93,16 +96,16 @@ class Sequential(RunsParts):
     #: Names of the layers in errors, where these are not "layers[i]".
     _names: Sequence[str] = ()
 
-    def __init__(self, layers: Sequence[Any]) -> None:
+    def __init__(self, layers: Sequence[LayerLike]) -> None:
         if not isinstance(layers, (list, tuple)) or not layers:
             raise TypeError(f"layers: expected a list of at least one layer, got {layers!r:.200}")
         for i, layer in enumerate(layers):
             check_layer(f"layers[{i}]", layer)
-        self.layers = list(layers)
+        self.layers: list[Any] = list(layers)
         self._check_widths()
         warn_of_reversed(self.stages)
 
-    def append(self, layer: Any) -> None:
+    def append(self, layer: LayerLike) -> None:
         """Add a layer at the end.
 
         An optimizer that was made before does not have its parameters, and says so: make a new one.
@@ -283,6 +286,35 @@ class Sequential(RunsParts):
                 given = stage.behind(given)
         return x, states, SequentialTape(tapes)
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            x: Input,
+            state: Sequence[Any] | None = None,
+            *,
+            lengths: ArrayLike | None = None,
+            mask: ArrayLike | None = None,
+            resets: ArrayLike | None = None,
+            filled: bool = False,
+        ) -> tuple[Array, list[Any]]: ...
+
+        def forward(
+            self,
+            x: Input,
+            state: Sequence[Any] | None = None,
+            *,
+            lengths: ArrayLike | None = None,
+            mask: ArrayLike | None = None,
+            resets: ArrayLike | None = None,
+            training: bool = True,
+            call: int | None = None,
+            first_row: int = 0,
+            first_step: int = 0,
+            layer: int = 0,
+            filled: bool = False,
+        ) -> tuple[Array, list[Any], SequentialTape]: ...
+
     def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
         """The layers one step at a time, with the weights as they are now.
 
@@ -336,7 +368,7 @@ class Sequential(RunsParts):
                 raise
 
     def backward(
-        self, tape: Any, dy: Any, dstate: Any = None, *, trace: bool = False
+        self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, list[Any]]:
         """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
         self.check_backward(tape, dstate)

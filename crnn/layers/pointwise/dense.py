@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
@@ -83,13 +83,13 @@ class Dense(WithParameters):
 
     def __call__(  # type: ignore[override]
         self,
-        x: Any,
-        state: Any = None,
+        x: ArrayLike,
+        state: None = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         filled: bool | None = False,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Array, None]:
         """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
         if (  # what a single step costs is mostly the way to the core
             type(x) is not np.ndarray

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
@@ -86,20 +86,21 @@ class Pointwise(Layer):
 
     def __call__(  # type: ignore[override]
         self,
-        x: Any,
-        state: Any = None,
+        x: ArrayLike,
+        state: None = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         filled: bool | None = False,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Array, None]:
         """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
         if self._replaced():
             each = {"lengths": lengths, "mask": mask, "filled": filled or None}
             given: dict[str, Any] = {k: value for k, value in each.items() if value is not None}
-            return self.forward(x, state, training=False, **given)[:2]
+            y, after, _ = self.forward(x, state, training=False, **given)
+            return y, after
         if state is not None:
-            check_no_state(type(self).__name__, "state", state)
+            check_no_state(type(self).__name__, "state", state)  # type: ignore[unreachable]
         steps, valid = self._check(x), None
         lead = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
@@ -115,11 +116,11 @@ class Pointwise(Layer):
 
     def forward(
         self,
-        x: Any,
-        state: Any = None,
+        x: ArrayLike,
+        state: None = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         training: bool = True,
         call: int | None = None,
         first_row: int = 0,
@@ -150,7 +151,7 @@ class Pointwise(Layer):
             it.
         """
         if state is not None:
-            check_no_state(type(self).__name__, "state", state)
+            check_no_state(type(self).__name__, "state", state)  # type: ignore[unreachable]
         if {type(first_row), type(first_step), type(layer)} != _INT or not (
             0 <= first_row < 2**64 and 0 <= first_step < 2**32 and 0 <= layer < 2**32
         ):
@@ -176,7 +177,7 @@ class Pointwise(Layer):
         return y, None, PointwiseTape(self._owner, y.shape, valid, memory)
 
     def backward(
-        self, tape: PointwiseTape, dy: Any, dstate: None = None
+        self, tape: PointwiseTape, dy: ArrayLike | None, dstate: None = None
     ) -> tuple[Array | None, None]:
         """dx, None; adds to `grads`. `dy` None stands for zeros."""
         self.check_backward(tape, dstate)

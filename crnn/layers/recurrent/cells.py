@@ -8,9 +8,10 @@ W_x x + W_h h + b of its gate. What each option computes is written, in NumPy, i
 from __future__ import annotations
 
 import copyreg
+import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,14 +19,16 @@ from numpy.typing import DTypeLike
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_fits, check_number, check_seed
+from crnn.common.choices import Activation, Reset
 from crnn.layers.base import weights
-from crnn.layers.base.description import Widths
+from crnn.layers.base.description import Widths, is_own
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
+from crnn.layers.base.protocol import Option
 
 
-class Options(TypedDict, total=False):
-    """What all recurrent layers take by name."""
+class CommonOptions(TypedDict, total=False):
+    """Options of all recurrent layers. Their defaults are the core's."""
 
     bias: bool
     reverse: bool
@@ -33,28 +36,86 @@ class Options(TypedDict, total=False):
     clip: float | None
     learn_state: bool
     recurrent_dropout: float
-    zoneout: float | tuple[float, float]
     weight_drop: float
     dtype: DTypeLike
 
 
+class Options(CommonOptions, total=False):
+    """Options of all recurrent layers whose state is h."""
+
+    zoneout: float
+
+
+class RNNOptions(Options, total=False):
+    """Options of the RNN."""
+
+    activation: Activation
+
+
 class GatedOptions(Options, total=False):
-    """Those of the LSTM and the GRU."""
+    """Options of a layer with gates, whose activations can be chosen, and whose state is h."""
 
-    activation: str
-    recurrent_activation: str
+    activation: Activation
+    recurrent_activation: Activation
 
 
-class LSTMOptions(GatedOptions, total=False):
-    """Those of the LSTM."""
+class GRUOptions(GatedOptions, total=False):
+    """Options of the GRU."""
 
-    output_activation: str
+    reset: Reset
+
+
+class JANETOptions(Options, total=False):
+    """Options of the JANET."""
+
+    beta: float
+
+
+class LSTMOptions(CommonOptions, total=False):
+    """Options of the LSTM."""
+
+    activation: Activation
+    recurrent_activation: Activation
+    output_activation: Activation
     peepholes: bool
     coupled: bool
     proj_size: int | None
+    zoneout: float | tuple[float, float]
 
 
-_FIXED = frozenset({*LSTMOptions.__annotations__, "reset", "beta"})
+_FIXED = frozenset().union(
+    *(each.__annotations__ for each in (RNNOptions, LSTMOptions, GRUOptions, JANETOptions))
+)
+
+
+class CellSignature:
+    """The attribute `__signature__` of the recurrent layers: their options with their defaults.
+
+    Computed when it is read. A class with a constructor of its own has none.
+    """
+
+    def __get__(self, layer: Any, cls: type[Recurrent]) -> inspect.Signature:
+        made_by = next(one for one in cls.__mro__ if {"__init__", "__new__"} & vars(one).keys())
+        if layer is not None or not is_own(made_by):
+            raise AttributeError("__signature__")
+        init: Any = cls.__init__
+        _, *own = inspect.signature(init).parameters.values()
+        *leading, options = [one for one in own if one.name != "seed"]
+        (unpacked,) = get_args(get_type_hints(init)[options.name])
+        types, defaults = unpacked.__annotations__, cls._core_type(1, 1).options
+        common = Options.__annotations__
+        names = sorted(defaults, key=lambda name: (name in common, name == "dtype"))
+        by_name = [
+            options.replace(
+                name=name,
+                kind=options.KEYWORD_ONLY,
+                default=defaults[name],
+                annotation=types[name].__forward_arg__,
+            )
+            for name in names
+        ]
+        seed = [one for one in own if one.name == "seed"]
+        return inspect.Signature([*leading, *by_name, *seed])
 
 
 class Recurrent(Temporal):
@@ -69,12 +130,31 @@ class Recurrent(Temporal):
     #: Options that decide initial parameters alone, with their defaults: attributes of the layer.
     _initial: ClassVar[dict[str, Any]] = {}
 
-    def __getattr__(self: Any, name: str) -> Any:
-        """Options are attributes."""
-        looks_like_one = not name.startswith("_") and name != "options"
-        if looks_like_one and name in (options := self.options):
-            return options[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    __signature__ = CellSignature()
+
+    if TYPE_CHECKING:
+
+        @property
+        def hidden_size(self) -> int: ...
+
+    # Options of the core, by `__getattr__`.
+    bias: Option[bool]
+    reverse: Option[bool]
+    layer_norm: Option[bool]
+    clip: Option[float | None]
+    learn_state: Option[bool]
+    recurrent_dropout: Option[float]
+    zoneout: Option[float | tuple[float, float]]
+    weight_drop: Option[float]
+
+    if not TYPE_CHECKING:  # type checkers know the options of each layer, and no other names
+
+        def __getattr__(self, name: str) -> Any:
+            """Options are attributes."""
+            looks_like_one = not name.startswith("_") and name != "options"
+            if looks_like_one and name in (options := self.options):
+                return options[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and isinstance(self, _core.Recurrent):
@@ -295,17 +375,18 @@ class RNN(_core.RNN, Recurrent):
     _core_type = _core.RNN
     candidate = "h"
 
+    activation: Option[Activation]
+
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        activation: str = "tanh",
         seed: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[RNNOptions],
     ) -> None:
         seed = check_seed(seed)
-        super().__init__(input_size, hidden_size, activation=activation, **options)
+        super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
 
 
@@ -429,6 +510,12 @@ class LSTM(_core.LSTM, Recurrent):
 
     forget_bias: float
     chrono: float | None
+    activation: Option[Activation]
+    recurrent_activation: Option[Activation]
+    output_activation: Option[Activation]
+    peepholes: Option[bool]
+    coupled: Option[bool]
+    proj_size: Option[int | None]
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -571,19 +658,21 @@ class GRU(_core.GRU, Recurrent):
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
 
     chrono: float | None
+    activation: Option[Activation]
+    recurrent_activation: Option[Activation]
+    reset: Option[Reset]
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        reset: str = "after",
         chrono: float | None = None,
         seed: int | None = None,
-        **options: Unpack[GatedOptions],
+        **options: Unpack[GRUOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
-        super().__init__(input_size, hidden_size, reset=reset, **options)
+        super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("z", -1))
 
@@ -688,18 +777,18 @@ class JANET(_core.JANET, Recurrent):
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
 
     chrono: float | None
+    beta: Option[float]
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
-        beta: float = 1.0,
         chrono: float | None = None,
         seed: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[JANETOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
-        super().__init__(input_size, hidden_size, beta=beta, **options)
+        super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("f", 1))
