@@ -64,7 +64,10 @@ class Row(NamedTuple):
         masked = self.given.mask is not None and self.which == (
             layer_of(self.model).sequence_input or 0
         )
-        return self.there & self.given.mask[0] if masked else self.there
+        if not masked:
+            return self.there
+        shape = self.arrays[self.which].shape
+        return np.asarray(steps_there(self.given.lengths, self.given.mask, shape)[0])
 
     def run(self, copies: Array, keep: bool = False) -> tuple[Floats, Any]:
         """y (N, T_out, K), or (N, K), and the tape, of N copies with other x (N, T, ...)."""

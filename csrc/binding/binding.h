@@ -93,7 +93,7 @@ PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *s
 
 crnn_seq seq_of(PyArrayObject *array); /* of an array of three dimensions that nothing edits */
 
-/* Booleans of a shape, dense: bytes of 0 and 1. */
+/* Booleans (B, T), dense, from booleans or from integers 0 and 1: bytes of 0 and 1. */
 PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape);
 
 /* A positive size, such as hidden_size. */
