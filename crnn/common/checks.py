@@ -217,7 +217,10 @@ def check_positive(name: str, value: float) -> float:
 def check_product(names: str, *sizes: int) -> None:
     """ValueError unless arrays of all these sizes together can be counted in bytes."""
     if math.prod(sizes) > np.iinfo(np.intp).max // 64:
-        raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
+        raise ValueError(
+            f"{names}: expected sizes that memory can hold, got {sizes}, which are too large: "
+            f"their product overflows"
+        )
 
 
 def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -> NDArray[Any]:

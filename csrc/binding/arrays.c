@@ -17,8 +17,9 @@ PyArrayObject *as_array(const char *name, PyObject *object) {
     if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
     PyObject *type = NULL, *value = NULL, *trace = NULL;
     PyErr_Fetch(&type, &value, &trace);
-    PyErr_Format(PyExc_TypeError, "%s: expected an array, got what NumPy cannot make one of (%S)",
-                 name, value ? value : Py_None);
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected an array, got a value that NumPy cannot convert to one (%S)", name,
+                 value ? value : Py_None);
     drop(type);
     drop(value);
     drop(trace);
@@ -383,11 +384,15 @@ bool parse_number(const char *name, const char *expected, PyObject *object, doub
 
 bool check_status(crnn_status status, const char *what) {
     if (status == CRNN_OK) return true;
-    PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);
+    PyErr_Format(PyExc_ValueError,
+                 "%s: expected sizes that memory can hold, got sizes that are too large: their "
+                 "product overflows",
+                 what);
     return false;
 }
 
 bool refuse_misfit(const char *name) {
-    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", name);
+    PyErr_Format(PyExc_ValueError,
+                 "%s: expected sizes and types that fit the other arguments, got others", name);
     return false;
 }

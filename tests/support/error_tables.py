@@ -434,7 +434,7 @@ both.backward(both_tape, z((3, 4, 8)), (None, z((3, 4))))
 both.backward(summed_tape, z((3, 4, 4)))
     ValueError tape: expected .*'concat'.*, got .*'sum'
 crnn._core.Recurrent(2, 2)
-    TypeError .*is no cell: use one of RNN, LSTM, GRU, JANET
+    TypeError .*has no cell: use one of RNN, LSTM, GRU, JANET
 crnn._core.Tape()
 crnn._core.PairTape()
 crnn._core.Stream()
