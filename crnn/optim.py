@@ -20,7 +20,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, first_nonfinite, underflows
 from crnn.common.checks import check_entry, check_fits, check_names, check_number
-from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import LayerLike
@@ -49,7 +49,7 @@ class _Owner(NamedTuple):
 def _owners(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
     """For each of these parameters of a model the innermost layer that has it."""
     places = {_key(array): _Owner(_held(model), name) for name, array in params.items()}
-    for _, part in walk(model):
+    for _, part in named_layers(model):
         for name, array in part.params.items():
             places[_key(array)] = _Owner(_held(part), name)
     return {name: places[_key(array)] for name, array in params.items()}
@@ -87,7 +87,7 @@ def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
 
 def _check_ties(model: Any) -> None:
     """ValueError if a layer shares weights with one that is not in the model: none would learn."""
-    parts = [part for _, part in walk(model)]
+    parts = [part for _, part in named_layers(model)]
     for part in parts:
         shared = part.shares_weights_of
         if shared is not None and not any(shared is other for other in parts):

@@ -19,7 +19,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.common.nested import arrays_of, filled, states_of
 from crnn.diagnostics.subject import evaluation_options
-from crnn.layers.base.adapted import inside, layer_of
+from crnn.layers.base.adapted import dotted_name, layer_of
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.layers.compose.sequential import Sequential
@@ -60,7 +60,7 @@ def chains_of(
     layer = layer_of(layer)
     if layer.sequence_input is not None and not layer.stages:
         x, state = _sequence_and_state(layer, x, state)
-        name = inside(place, "layer") if layer.reads_backwards else place
+        name = dotted_name(place, "layer") if layer.reads_backwards else place
         yield from chains_of(layer.inner, x, state, options, name)
     elif isinstance(x, tuple):
         first, *rest = layer.stages or [layer]
@@ -74,12 +74,12 @@ def chains_of(
     elif layer.directions:
         states = states_of("state", state, len(layer.directions))
         for (name, part), part_state in zip(layer.directions.items(), states, strict=True):
-            yield from chains_of(part, x, part_state, options, inside(place, name))
+            yield from chains_of(part, x, part_state, options, dotted_name(place, name))
     elif layer.stages:
         states = states_of("state", state, len(layer.stages))
         yield from _chains_of_stages(layer.stages, x, states, options, place)
     elif layer.inner is not None:
-        yield from chains_of(layer.inner, x, state, options, inside(place, "layer"))
+        yield from chains_of(layer.inner, x, state, options, dotted_name(place, "layer"))
     else:
         raise ValueError(
             f"layer: expected recurrent layers and compositions of crnn, got {layer!r:.100}, whose "
@@ -113,11 +113,11 @@ def _chains_of_stages(
         group = layers[begin] if alone else Sequential(layers[begin:end])
         state = states[begin] if alone else states[begin:end]
         name = str(begin) if alone else f"{begin}..{end - 1}"
-        yield from chains_of(group, x, state, options, inside(place, name))
+        yield from chains_of(group, x, state, options, dotted_name(place, name))
         if not group.keeps_time:
             return  # the layers behind it have no steps
         x, _, _ = run_layer(group, x, state, options, False)
-        begin, options = end, Runner(group).behind(options)
+        begin, options = end, Runner(group).options_after(options)
 
 
 def _initial_state(chain: Chain) -> Any:

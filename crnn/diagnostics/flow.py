@@ -12,7 +12,7 @@ from crnn.common.arrays import Array
 from crnn.common.choices import StateArray
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
-from crnn.layers.base.tapes import kept_in
+from crnn.layers.base.tapes import recurrent_tapes
 
 
 class PartFlow:
@@ -366,9 +366,9 @@ def gradient_flow(tape: Any) -> GradientFlow:
     >>> flow.h_norms.shape, np.allclose(flow.shares.sum(axis=0), layer.grads["W_h"])
     ((2, 7), True)
     """
-    kept = list(kept_in(tape))
+    kept = list(recurrent_tapes(tape))
     parts = {
-        one.place: PartFlow(one.pieces, dh) for one in kept if (dh := _from_all("dh", one.pieces))
+        one.place: PartFlow(one.tapes, dh) for one in kept if (dh := _from_all("dh", one.tapes))
     }
     if not parts:
         lacks = "tape of a recurrent layer" if not kept else "trace"

@@ -10,10 +10,10 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
-from crnn.layers.base.adapted import check_one_input, walk
+from crnn.layers.base.adapted import check_one_input, named_layers
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import as_dtype
-from crnn.layers.base.tapes import ask_for_trace, kept_in
+from crnn.layers.base.tapes import recurrent_tapes, request_trace
 from crnn.layers.compose.base import run_layer
 
 
@@ -55,8 +55,8 @@ def tape_of(model: Any, x: Any, state: Any, options: ForwardOptions) -> Any:
     """Return the tape of a forward pass, complete also for layers with checkpoints."""
     y, _, tape = run_layer(model, x, state, options, True)
     # A layer with checkpoints computes its tapes in backward; a trace makes it keep them.
-    if any(part.tape_after_backward for _, part in walk(model)):
-        ask_for_trace(tape)
+    if any(part.tape_after_backward for _, part in named_layers(model)):
+        request_trace(tape)
         model.backward(tape, np.zeros_like(y))
     return tape
 
@@ -91,8 +91,10 @@ class RecurrentPart(NamedTuple):
 
 def recurrent_parts(layer: Any, tape: Any) -> Iterator[RecurrentPart]:
     """Yield the recurrent layers of a model, each with its tapes."""
-    layers = [(place, part) for place, part in walk(layer) if isinstance(part, _core.Recurrent)]
-    kept = list(kept_in(tape))
+    layers = [
+        (place, part) for place, part in named_layers(layer) if isinstance(part, _core.Recurrent)
+    ]
+    kept = list(recurrent_tapes(tape))
     if len(kept) != len(layers):
         expected = ", ".join(place or "itself" for place, _ in layers) or "none"
         actual = ", ".join(one.place or "itself" for one in kept) or "none"
@@ -101,4 +103,4 @@ def recurrent_parts(layer: Any, tape: Any) -> Iterator[RecurrentPart]:
             f"the tape of the layer, got tapes of {actual}"
         )
     for (place, part), one in zip(layers, kept, strict=True):
-        yield RecurrentPart(place, part, one.pieces)
+        yield RecurrentPart(place, part, one.tapes)

@@ -22,12 +22,12 @@ from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import RecurrentPart, recurrent_parts
-from crnn.layers.base.adapted import walk
+from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.protocol import LayerLike
-from crnn.layers.base.tapes import Pieces, ask_for_trace
+from crnn.layers.base.tapes import TapeSequence, request_trace
 
 if TYPE_CHECKING:
     from crnn.training.truncated import Piece, UpdatePass
@@ -211,7 +211,7 @@ class Watch(Callback, Display):
         """Append the record of an update, and warn of problems."""
         record = {"update": update, "norm": _norm(self._model.grads.values())}
         problems: dict[str, str] = {}
-        layers = dict(walk(self._model))
+        layers = dict(named_layers(self._model))
         for part, norms in _gradient_norms(self._model, update_pass):
             prefix = f"{part.place}." if part.place else ""
             values = {"gradient": _norm(layers[part.place].grads.values())}
@@ -342,13 +342,13 @@ def _gradient_norms(model: Any, update_pass: UpdatePass) -> list[tuple[Recurrent
     rows = np.unique(np.linspace(0, B - 1, min(B, _ROWS)).round().astype(np.intp))
     copied, dy = copy.deepcopy(model), np.asarray(update_pass.dy)[rows]
     tapes = [_tape_of_rows(copied, piece, rows) for piece in update_pass.pieces]
-    recurrent = [part for _, part in walk(copied) if isinstance(part, _core.Recurrent)]
+    recurrent = [part for _, part in named_layers(copied) if isinstance(part, _core.Recurrent)]
     parts: list[RecurrentPart] = []
     norms: dict[str, Array] = {}
     for backwards in sorted({bool(part.options["reverse"]) for part in recurrent}):
         _run_backward(copied, update_pass.pieces, tapes, _of_one_output(dy, backwards))
         # Layers with checkpoints have complete tapes only after backward.
-        parts = list(recurrent_parts(copied, Pieces(tapes)))
+        parts = list(recurrent_parts(copied, TapeSequence(tapes)))
         for part in parts:
             if part.layer.options["reverse"] == backwards:
                 pieces = [norms_of(tape.dh, 2) for tape in part.pieces]
@@ -375,7 +375,7 @@ def _run_backward(model: Any, pieces: list[Piece], tapes: list[Any], dy: Array) 
     end = sum(piece.steps for piece in pieces)
     for piece, tape in zip(reversed(pieces), reversed(tapes), strict=True):
         begin = end - piece.steps
-        ask_for_trace(tape)
+        request_trace(tape)
         _, dstate = model.backward(tape, dy if len(pieces) == 1 else dy[:, begin:end], dstate)
         end = begin
 

@@ -1,4 +1,4 @@
-"""The layers. Each module is imported with this package, so that `load` knows every class."""
+"""All layers. The package imports every module, so that `crnn.load` finds every class."""
 
 import crnn.layers.attention.alignment
 import crnn.layers.compose.bidirectional

@@ -311,7 +311,7 @@ class SequenceAutoencoder(EncoderDecoder):
         """
         source, ends = self._checked(x, lengths)
         options = ForwardOptions(lengths=ends, training=False)
-        code, _, _ = self.model.source_reader.run(source, None, options.part(0), False)
+        code, _, _ = self.model.source_reader.run(source, None, options.for_part(0), False)
         return np.asarray(code)
 
     def decode(self, code: Any, steps: int) -> Array:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from crnn.layers.base.adapted import class_of, inside, layer_of
+from crnn.layers.base.adapted import class_of, dotted_name, layer_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.summary import summarize
@@ -106,7 +106,7 @@ class _Builder:
         """Add the rows of a layer."""
         if layer.stages:
             for name, part in layer.parts.items():
-                self.add(inside(place, name), part, note)
+                self.add(dotted_name(place, name), part, note)
                 note = ""
         elif layer.directions:
             self._add_two_directions(place, layer, note)
@@ -123,7 +123,7 @@ class _Builder:
             note = f"starts from {', '.join(first)}(fixed)"
         elif not layer.adds_input:
             note = f"{type(layer).__name__}, {note}".strip(", ")
-        self.add(inside(place, "layer"), layer.inner, note)
+        self.add(dotted_name(place, "layer"), layer.inner, note)
         if layer.adds_input:
             title, gives = _title(place, "Residual"), self.rows[-1].gives
             self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
@@ -131,7 +131,7 @@ class _Builder:
     def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
         """Add the rows of both directions and of their merge."""
         for side, (name, part) in zip((-1, 1), layer.directions.items(), strict=True):
-            row = self._row(inside(place, name), part, note)
+            row = self._row(dotted_name(place, name), part, note)
             self.rows.append(row._replace(side=side))
         name = _SIGNS.get(layer.merge, layer.merge)
         title, gives = _title(place, type(layer).__name__), self._shape(place)

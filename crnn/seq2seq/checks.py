@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Lengths, as_array
 from crnn.common.checks import check_array, check_lengths, check_size, valid_steps
-from crnn.layers.base.adapted import layer_of, not_by_steps, walk
+from crnn.layers.base.adapted import layer_of, named_layers, stepwise_obstacle
 
 
 def check_encoder(encoder: Any) -> int | None:
     """How many features an encoder reads, or ValueError where it reads more than the source."""
-    if any(part.sequence_input is not None for _, part in walk(encoder)):
+    if any(part.sequence_input is not None for _, part in named_layers(encoder)):
         raise ValueError(f"encoder: expected one that reads one array, got {encoder!r:.100}")
     return layer_of(encoder).input_size
 
 
 def check_decoder(decoder: Any) -> int:
     """How many features a decoder reads, or ValueError where it cannot run step by step."""
-    if (where := not_by_steps(decoder)) is not None:
+    if (where := stepwise_obstacle(decoder)) is not None:
         raise ValueError(
             "decoder: expected a layer that runs step by step (not reversed, Bidirectional, "
             f"pooled or Conditioned), got {decoder!r:.100}{where}"

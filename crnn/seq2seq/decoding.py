@@ -111,7 +111,7 @@ def decode(
         How the decoder is run.
     """
     given, context, weights, asked = given._replace(lengths=lengths), None, None, None
-    y, _, tape = model.target_reader.run(target, encoding.state, given.part(1), True)
+    y, _, tape = model.target_reader.run(target, encoding.state, given.for_part(1), True)
     if model.attention is not None:
         assert encoding.memory is not None
         context, weights, asked = model.attention.forward(y, encoding.memory, lengths)

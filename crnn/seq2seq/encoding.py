@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
-from crnn.layers.base.arguments import ForwardOptions, first_part
-from crnn.layers.base.places import back_in, run_in
+from crnn.layers.base.arguments import ForwardOptions, first_part_number
+from crnn.layers.base.places import backward_part, run_part
 from crnn.seq2seq.bridge import BridgeTape, cross, cross_back
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def encode(
     keep : bool
         False: evaluation, and the tape means nothing.
     """
-    given = given._replace(lengths=lengths, layer=first_part(given.layer))
+    given = given._replace(lengths=lengths, layer=first_part_number(given.layer))
     y, state, tape = model.source_reader.run(source, None, given, keep)
     if model.one_vector:
         state = y
@@ -71,7 +71,7 @@ def encode(
     # No steps: the state from which the decoder starts by itself, which may be learned.
     nothing = np.zeros((len(source), 0, model.decoder_width), model.dtype)
     alone = given._replace(lengths=None, layer=(given.layer + 1) % 2**32)
-    _, start, start_tape = run_in(model, "decoder", alone, nothing, None, keep)
+    _, start, start_tape = run_part(model, "decoder", alone, nothing, None, keep)
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
 
 
@@ -97,7 +97,7 @@ def encode_back(
     """
     dy, dstate = None, None
     if tape.bridge is None:
-        back_in(model, "decoder", tape.start, None, dstart)
+        backward_part(model, "decoder", tape.start, None, dstart)
     else:
         dstate = cross_back(model.bridge, tape.bridge, dstart)
     if model.attention is not None:

@@ -19,8 +19,8 @@ import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import valid_steps
 from crnn.layers.attention.alignment import MemoryGradient
-from crnn.layers.base.arguments import ForwardOptions, first_part
-from crnn.layers.compose.lowering import Table, likeness, shown_likeness, table_layer
+from crnn.layers.base.arguments import ForwardOptions, first_part_number
+from crnn.layers.compose.lowering import SymbolTable, signature_text, table_layer, tape_signature
 from crnn.layers.compose.sequential import Sequential, SequentialTape
 from crnn.layers.pointwise.dropout import Dropout
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
@@ -42,15 +42,15 @@ class FusedTape(NamedTuple):
     """Of a run in one call of the core."""
 
     core: Any
-    table: Table | None  # of the symbols that occur
-    made_of: list[Any]  # of each layer of the decoder its `likeness`
+    table: SymbolTable | None  # of the symbols that occur
+    made_of: list[Any]  # of each layer of the decoder its `tape_signature`
 
     def check_back(self, model: Seq2SeqParts) -> None:
         levels = levels_of(model)
-        if levels is None or [likeness(level.layer) for level in levels] != self.made_of:
+        if levels is None or [tape_signature(level.layer) for level in levels] != self.made_of:
             raise ValueError(
                 f"tape: expected one of a decoder like {model.decoder!r:.200}, "
-                f"got one of {', '.join(map(shown_likeness, self.made_of))}"
+                f"got one of {', '.join(map(signature_text, self.made_of))}"
             )
 
     def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
@@ -59,7 +59,7 @@ class FusedTape(NamedTuple):
         reads: Any = nullcontext(lowest)
         if self.table is not None:
             assert model.target_embedding is not None
-            reads = self.table.gathering(model.target_embedding, lowest)
+            reads = self.table.adding_gradients(model.target_embedding, lowest)
         with reads as reader:
             arguments = (reader, *others), dy, dcontext, *_query_map(model, "grad_views")
             dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
@@ -75,10 +75,10 @@ class FusedTape(NamedTuple):
 
 def levels_of(model: Seq2SeqParts, layer: int = 0) -> list[Level] | None:
     """The levels of the decoder of a model with this number; None where it cannot be run here."""
-    number = (first_part(layer) + 1) % 2**32
+    number = (first_part_number(layer) + 1) % 2**32
     decoder = model.decoder
     if type(decoder) is not Sequential:
-        number = first_part(number) % 2**32
+        number = first_part_number(number) % 2**32
     return model._levels.of(decoder, number)
 
 
@@ -136,14 +136,14 @@ def decode(
     if model.target_embedding is None:
         x[:, :, :own] = target if there is None else np.where(there[:, :, None], target, 0)
     else:
-        table = Table(model.target_embedding, levels[0].layer, target, there)
+        table = SymbolTable(model.target_embedding, levels[0].layer, target, there)
         symbols = table.rows
     stacked = type(model.decoder) is Sequential
     states = _flat(model.decoder, encoding.state) if stacked else [encoding.state]
     for level, state in zip(levels, states, strict=True):
         layer = level.layer if told or table is None else table.layer
         told.append((layer, state, level.number, level.dropout and level.drops))
-        made_of.append(likeness(level.layer))
+        made_of.append(tape_signature(level.layer))
     attended = memory.keys, memory.values, memory.lengths, *_query_map(model, "param_views")
     noise = given.training, given.call or 0, given.first_row
     y, _, tape = model._decode(tuple(told), x, symbols, lengths, *attended, *noise)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from crnn.layers.base.arguments import first_part
-from crnn.layers.compose.base import methods_of
+from crnn.layers.base.arguments import first_part_number
+from crnn.layers.compose.base import methods_key
 from crnn.layers.compose.lowering import is_core_layer
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
@@ -44,7 +44,7 @@ class Levels:
         None for a decoder with other parts. Dropout may stand between the layers.
         """
         leaves = _leaves(decoder, number) if type(decoder) is Sequential else [(decoder, number)]
-        key = [(number, methods_of(part)) for part, number in leaves]
+        key = [(number, methods_key(part)) for part, number in leaves]
         if key != self._key:
             self._key, self._levels = key, _levels_of(leaves)
         return self._levels
@@ -68,6 +68,6 @@ def _leaves(stack: Any, number: int) -> list[tuple[Any, int]]:
     """The parts of a Sequential, of those inside of it as well, each with its number."""
     found: list[tuple[Any, int]] = []
     for i, part in enumerate(stack.layers):
-        own = (first_part(number) + i) % 2**32
+        own = (first_part_number(number) + i) % 2**32
         found += _leaves(part, own) if type(part) is Sequential else [(part, own)]
     return found

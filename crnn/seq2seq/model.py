@@ -16,7 +16,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_array, check_count, check_size
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
-from crnn.layers.base.tapes import ask_for_trace, check_tape
+from crnn.layers.base.tapes import check_tape, request_trace
 from crnn.seq2seq import checks, decoding, fused, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_back
 from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, own_choices
@@ -258,7 +258,7 @@ class Seq2Seq(Seq2SeqParts):
         encoding, decoded = tape._encoding, tape._decoded
         with _core.Writing(self):
             if trace:
-                ask_for_trace(tape)
+                request_trace(tape)
             doutputs, _ = self.output.backward(tape._output, dlogits)
             assert doutputs is not None
             dy, dcontext = doutputs[..., : self.decoder_output], None

@@ -24,7 +24,7 @@ from crnn.layers.base.arguments import EVALUATION
 from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import as_dtype, check_layer
-from crnn.layers.base.places import run_in
+from crnn.layers.base.places import run_part
 from crnn.layers.base.protocol import LayerLike, Part
 from crnn.layers.compose.base import Composition, Runner
 from crnn.layers.pointwise.dense import Dense
@@ -76,7 +76,7 @@ class Whole:
             for place, part in self.parts.items()
             for name, array in part.params.items()
         )
-        self.drawing = [one for one in map(Runner, there.values()) if one.draws]
+        self.drawing = [one for one in map(Runner, there.values()) if one.takes_call]
 
     def __reduce__(self) -> Any:
         return Whole, ((None,) * len(PARTS),)  # a copy has other parts
@@ -165,7 +165,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
             )
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
-        y, state, _ = run_in(self, "encoder", EVALUATION, one, None, False)
+        y, state, _ = run_part(self, "encoder", EVALUATION, one, None, False)
         C, pooled = int(y.shape[-1]), not keeps_time
         self.fixed = kind is None and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
@@ -174,7 +174,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
     def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """P, and a state of one row."""
         one = np.zeros((1, 1, self.decoder_width), dtype)
-        y, state, _ = run_in(self, "decoder", EVALUATION, one, None, False)
+        y, state, _ = run_part(self, "decoder", EVALUATION, one, None, False)
         if not arrays_of(state):
             raise ValueError(f"decoder: expected one with a state, got {self.decoder!r:.100}")
         return int(y.shape[-1]), state
@@ -247,8 +247,8 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
     @property
     def stochastic(self) -> bool:
         """Whether any of the parts draws random numbers in training that depend on `call`."""
-        for runner in self._whole().drawing:  # noqa: SIM110 - a generator costs a call for each
-            if runner.outside or runner.layer.stochastic:
+        for runner in self._whole().drawing:
+            if runner.from_outside or runner.layer.stochastic:
                 return True
         return False
 

@@ -16,7 +16,7 @@ from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import arrays_of, filled, map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions
-from crnn.layers.base.tapes import Pieces
+from crnn.layers.base.tapes import TapeSequence
 from crnn.layers.compose.base import Runner
 from crnn.seq2seq.bridge import last_h
 from crnn.seq2seq.decoding import Decoded, DecodedGradient, choice, filled_up, joined
@@ -70,7 +70,7 @@ class StepsTape(NamedTuple):
 
     def shown(self, model: Seq2SeqParts) -> Any:
         reader, _ = step_reader(model)
-        return Pieces(reader.layer_tape(step.decoder) for step in self.steps)
+        return TapeSequence(reader.layer_tape(step.decoder) for step in self.steps)
 
 
 class Step(NamedTuple):
@@ -106,7 +106,7 @@ class WindowPass:
     def __init__(
         self, model: Seq2SeqParts, encoding: Encoding, given: ForwardOptions, keep: bool
     ) -> None:
-        self._model, self._given, self._keep = model, given.part(1), keep
+        self._model, self._given, self._keep = model, given.for_part(1), keep
         self._reader, embedding = step_reader(model)
         self._embedder = None if embedding is None else Runner(embedding)
         self.memory, self.state = encoding.memory, encoding.state

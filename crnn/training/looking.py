@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crnn.callbacks.run import Position
 from crnn.common.checks import valid_steps
-from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.training import windows
 from crnn.training.windows import Data, Item, Loss, Tbptt, Window
 
@@ -58,7 +58,9 @@ class Look:
 
     def _own(self) -> bool:
         """Whether model and loss are crnn's own."""
-        return _is_own(self._loss) and all(_is_own(type(part)) for _, part in walk(self._model))
+        return _is_own(self._loss) and all(
+            _is_own(type(part)) for _, part in named_layers(self._model)
+        )
 
     def validation(self, data: Data, epoch: int) -> Told | None:
         """Check the validation data, unless they can be gone through only once."""

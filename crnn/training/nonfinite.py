@@ -72,10 +72,10 @@ def _walk(
         states = [None] * len(layer.stages) if state is None else state
         for i, (inner, before) in enumerate(zip(layer.stages, states, strict=True)):
             place = f"{name}.{i}" if name else str(i)
-            found, x = _walk(place, inner, x, before, given.part(i))
+            found, x = _walk(place, inner, x, before, given.for_part(i))
             if found:
                 return found, x
-            given = Runner(inner).behind(given)
+            given = Runner(inner).options_after(given)
         return None, x
     if wrong := first_nonfinite(layer.params.items()):
         return f"the parameter {wrong.name} of {_named(name, layer)} is not finite", x

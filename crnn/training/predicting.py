@@ -12,7 +12,7 @@ from crnn.callbacks.progress import with_bar
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_size
 from crnn.data.batches import pad
-from crnn.layers.base.adapted import check_one_input, layer_of, walk
+from crnn.layers.base.adapted import check_one_input, layer_of, named_layers
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.layer import Layer
 from crnn.training.windows import Data, Item, items_of, windows_of
@@ -201,5 +201,5 @@ def _outputs(runs: Layer, item: Item) -> Array:
 def _runs_by_windows(runs: Layer) -> bool:
     """Whether a model gives the same outputs in windows, with the state carried on."""
     by_steps = runs.keeps_time and not runs.reads_backwards and runs.sequence_input is None
-    innermost = (part for _, part in walk(runs) if not part.parts)
+    innermost = (part for _, part in named_layers(runs) if not part.parts)
     return by_steps and all(part.has_state or part.receptive_field == 1 for part in innermost)

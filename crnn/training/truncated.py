@@ -17,7 +17,7 @@ import numpy as np
 
 from crnn.common.checks import check_size
 from crnn.common.nested import no_state
-from crnn.layers.base.adapted import layer_of, reads_backwards_itself, walk
+from crnn.layers.base.adapted import layer_of, named_layers, reads_backwards_itself
 from crnn.layers.base.arguments import forward_of
 from crnn.layers.base.calls import numbered
 from crnn.training.windows import Item, Tbptt, Window
@@ -152,7 +152,7 @@ class WindowedModel:
 
     def _check_forwards(self) -> None:
         """ValueError where a layer reads backwards, and so cannot take up a state."""
-        for place, part in walk(self.model):
+        for place, part in named_layers(self.model):
             if reads_backwards_itself(part):
                 raise ValueError(
                     "tbptt, stateful: expected layers that read forwards where a state goes on "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.base.adapted import walk
+from crnn.layers.base.adapted import named_layers
 from support.comparing import assert_same_bits
 from support.folders import for_programs
 from support.seq2seqs import KINDS, model_of
@@ -116,7 +116,7 @@ def test_a_tape_that_its_model_leads_to_is_freed(name):
     source, target = KINDS[name].inputs(2, 4, 3)
     logits, tape = model.forward(source, target)
     model.backward(tape, np.ones_like(logits))
-    parts = [part for _, part in walk(model)]
+    parts = [part for _, part in named_layers(model)]
     for part in parts:
         part.last_tape = tape
     gone = [weakref.ref(part) for part in parts]

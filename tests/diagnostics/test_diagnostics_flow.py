@@ -12,8 +12,8 @@ import crnn._core as _core
 from crnn.diagnostics import gate_statistics, gradient_flow
 from crnn.diagnostics.gates import RANGES, gate_values
 from crnn.diagnostics.norms import norms
-from crnn.layers.base.adapted import walk
-from crnn.layers.base.tapes import kept_in
+from crnn.layers.base.adapted import named_layers
+from crnn.layers.base.tapes import recurrent_tapes
 from support.comparing import assert_close, assert_same_bits
 from support.displays import check_display
 from support.running import fill, like
@@ -26,7 +26,7 @@ LENGTHS = np.array([7, 0, 4])
 
 
 def recurrent(layer):
-    return {place: part for place, part in walk(layer) if isinstance(part, _core.Recurrent)}
+    return {place: part for place, part in named_layers(layer) if isinstance(part, _core.Recurrent)}
 
 
 WITH_STATE = [name for name, subject in LAYERS.items() if recurrent(subject.layer())]
@@ -62,7 +62,7 @@ def test_shares_and_norms_of_every_layer(name):
     flow = gradient_flow(tape)
     parts = recurrent(layer)
     assert list(flow.parts) == list(parts)
-    for (place, pieces), own in zip(kept_in(tape), parts.values(), strict=True):
+    for (place, pieces), own in zip(recurrent_tapes(tape), parts.values(), strict=True):
         part, grad = flow[place], own.grads["W_h"]
         assert_close(part.shares.sum(axis=0), grad, 1e-12, "shares")
         assert part.shares.shape == (T, *grad.shape)

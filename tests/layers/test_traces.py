@@ -5,8 +5,8 @@ import pytest
 
 import crnn
 import crnn._core as _core
-from crnn.layers.base.adapted import walk
-from crnn.layers.base.tapes import kept_in
+from crnn.layers.base.adapted import named_layers
+from crnn.layers.base.tapes import recurrent_tapes
 from support.comparing import assert_close, assert_same_bits
 from support.running import first_call, like
 from support.tables import CELLS, LAYERS, VARIED
@@ -32,7 +32,9 @@ def shares(tape):
 
 
 def recurrent(layer):
-    return [(place, part) for place, part in walk(layer) if isinstance(part, _core.Recurrent)]
+    return [
+        (place, part) for place, part in named_layers(layer) if isinstance(part, _core.Recurrent)
+    ]
 
 
 @pytest.mark.parametrize("name", [*CELLS, *VARIED])
@@ -75,7 +77,7 @@ def test_a_trace_changes_no_bit_and_reaches_every_recurrent_part(name):
     without = {key: grad.copy() for key, grad in layer.grads.items()}
     tape = walked(layer, x, lengths=LENGTHS)
     assert_same_bits(dict(layer.grads), without)
-    kept = list(kept_in(tape))
+    kept = list(recurrent_tapes(tape))
     assert len(kept) == len(recurrent(layer))
     for (_, pieces), (_, part) in zip(kept, recurrent(layer), strict=True):
         total = sum(shares(piece).sum(axis=0) for piece in pieces)
@@ -107,7 +109,7 @@ def test_encoders_and_decoders_are_traced(kind):
         layer.zero_grad()
         y, *_, tape = layer.forward(x) if layer is not model else layer.forward(*x)
         layer.backward(tape, np.ones_like(y), trace=True)
-        kept = dict(kept_in(tape))
+        kept = dict(recurrent_tapes(tape))
         assert list(kept)[:2] == ["encoder.forward", "encoder.backward"]
         for place, pieces in kept.items():
             total = sum(shares(piece).sum(axis=0) for piece in pieces)
@@ -134,9 +136,9 @@ def test_a_walk_without_a_trace_leaves_the_one_there_is(name):
     layer, x = LAYERS[name].layer(), LAYERS[name].inputs(B, T)
     y, _, tape = layer.forward(x)
     layer.backward(tape, np.ones_like(y), trace=True)
-    traced = [piece.dh for kept in kept_in(tape) for piece in kept.pieces]
+    traced = [piece.dh for kept in recurrent_tapes(tape) for piece in kept.tapes]
     layer.backward(tape, 2 * np.ones_like(y))
-    assert_same_bits([piece.dh for kept in kept_in(tape) for piece in kept.pieces], traced)
+    assert_same_bits([piece.dh for kept in recurrent_tapes(tape) for piece in kept.tapes], traced)
 
 
 def test_a_checkpointed_layer_keeps_only_the_last_walk():
@@ -144,8 +146,8 @@ def test_a_checkpointed_layer_keeps_only_the_last_walk():
     y, _, tape = layer.forward(np.ones((2, 7, 3)))
     for _ in range(2):
         layer.backward(tape, np.ones_like(y), trace=True)
-        ((place, pieces),) = kept_in(tape)
+        ((place, pieces),) = recurrent_tapes(tape)
         assert (place, [piece.h.shape[1] for piece in pieces]) == ("layer", [3, 3, 1])
     _, _, fresh = layer.forward(np.ones((2, 7, 3)))
     layer.backward(fresh, np.ones_like(y))
-    assert not list(kept_in(fresh))
+    assert not list(recurrent_tapes(fresh))

@@ -126,7 +126,7 @@ def test_a_class_that_is_not_imported(path):
     gc.collect()
     message = (
         r"model\.npz: cannot be read: layer: no class 'my\.module:Pool' is known; import my\.module"
-        r", or give the class: crnn\.load\(path, classes=\{'Pool': \.\.\.\}\)"
+        r", or pass the class: crnn\.load\(path, classes=\{'Pool': \.\.\.\}\)"
     )
     with pytest.raises(ValueError, match=message):
         crnn.load(path)
@@ -232,7 +232,9 @@ def test_a_users_class_in_an_old_file():
     first = types.new_class("Doubled", (crnn.RNN,), exec_body=lambda s: s.update(__module__="a"))
     assert type(crnn.load(old)) is first
     second = types.new_class("Doubled", (crnn.RNN,), exec_body=lambda s: s.update(__module__="b"))
-    with pytest.raises(ValueError, match="'Doubled' may be any of a:Doubled, b:Doubled; say which"):
+    with pytest.raises(
+        ValueError, match="'Doubled' may be any of a:Doubled, b:Doubled; pass the class"
+    ):
         crnn.load(old)
     assert type(crnn.load(old, classes={"Doubled": second})) is second
     del first, second

@@ -1,1 +1,1 @@
-"""Layers that look at other steps."""
+"""Attention: weighted means over the steps of another sequence."""

@@ -1,6 +1,7 @@
-"""Attention as a part of a model: queries of its decoder's output, keys of its encoder's.
+"""Attention of a decoder to the output of an encoder.
 
-Letters: P units of the decoder's output, C of the encoder's, A of a query and of a key.
+Letters: T_s steps of the source, T_q steps of queries, P units of the decoder's output, C units of
+the encoder's output, A units of a query and of a key.
 """
 
 from __future__ import annotations
@@ -21,32 +22,51 @@ KINDS = get_args(AttentionScore)
 
 
 class Memory(NamedTuple):
-    """What queries are compared with: of one encoding, for all steps of the target."""
+    """Values and keys of a batch of encodings. They are the same for all steps of the target."""
 
-    values: Array  # (B, T_s, C), 0 past a row's end
+    values: Array  # (B, T_s, C), 0 at padding
     keys: Array  # (B, T_s, A)
     lengths: Lengths
 
     def rows(self, rows: NDArray[np.intp]) -> Memory:
-        """The memory of these rows."""
+        """Return the memory of some rows.
+
+        Parameters
+        ----------
+        rows : integers (N,)
+            Indices of the rows.
+
+        Returns
+        -------
+        Memory
+        """
         lengths = None if self.lengths is None else self.lengths[rows]
         return Memory(self.values[rows], self.keys[rows], lengths)
 
 
 class MemoryGradient(NamedTuple):
-    """The gradient at a memory, added up over the steps of the target."""
+    """Gradients of the values and keys of a memory, summed over the steps of the target."""
 
     dvalues: Array
     dkeys: Array
 
     @classmethod
     def zeros(cls, memory: Memory) -> MemoryGradient:
-        """Nothing yet."""
+        """Return gradients that are zero.
+
+        Parameters
+        ----------
+        memory : Memory
+
+        Returns
+        -------
+        MemoryGradient
+        """
         return cls(np.zeros_like(memory.values), np.zeros_like(memory.keys))
 
 
 class AttentionTape(NamedTuple):
-    """What one call of `Attention.forward` keeps."""
+    """Tape of `Attention.forward`."""
 
     h: Array  # (B, T_q, P)
     queries: Array  # (B, T_q, A)
@@ -56,29 +76,42 @@ class AttentionTape(NamedTuple):
 
 
 class Attention(InOneBuffer):
-    """How a decoder's output asks for steps of the encoder's output.
+    """Attention: weighted means of the encoder's output, with weights from the decoder's output.
+
+    The weights are the softmax of a score of the decoder's output h and each step e of the
+    encoder's output. "additive" is ``v · tanh(W_query h + W_key e)`` (Bahdanau, Cho and Bengio,
+    "Neural machine translation by jointly learning to align and translate", 2015), "dot" ``h · e``
+    and "general" ``h · W e`` (Luong, Pham and Manning, "Effective approaches to attention-based
+    neural machine translation", 2015).
 
     Parameters
     ----------
     kind : {"additive", "dot", "general"}
-        The score of the query h and the encoder's output e: ``v · tanh(W_query h + W_key e)``
-        (Bahdanau et al. 2015), ``h · e`` or ``h · W e`` (Luong et al. 2015).
+        The score.
     query_size, value_size : int
-        P and C; equal for "dot".
+        P and C. They must be equal for "dot".
     dtype : {"float32", "float64"}, default "float32"
+        Type of parameters and outputs.
     seed : int, optional
+        Seed of the initial parameters, which are uniform (Glorot and Bengio 2010). None draws one.
 
     Attributes
     ----------
-    params, grads : dict
+    params, grads : dict of str to ndarray
         "additive": W_query (A, P), W_key (A, C), v (A,) with A = P. "general": W (P, C). "dot":
         none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `kind` is unknown, a size is below 1, the sizes differ for "dot", or the dtype or the
+        seed is invalid.
     """
 
     _leading = ("kind", "query_size", "value_size")
     _arguments = (*_leading, "dtype", "seed")
 
-    #: The matrix that makes keys of the encoder's output, by kind.
+    #: Name of the matrix that maps the encoder's output to keys, by kind.
     _key_names: ClassVar[dict[str, str]] = {"additive": "W_key", "general": "W"}
 
     def __init__(
@@ -119,25 +152,44 @@ class Attention(InOneBuffer):
         return self.kind == "additive"
 
     def memory(self, values: Array, lengths: Lengths) -> Memory:
-        """What the queries of all steps are compared with.
+        """Return the memory of an encoding, for the queries of all steps.
 
         Parameters
         ----------
         values : array (B, T_s, C)
             The encoder's output.
-        lengths : array (B,) of integers, optional
-            Of the source.
+        lengths : integers (B,), optional
+            Number of valid steps of each row of the source.
+
+        Returns
+        -------
+        Memory
         """
-        if lengths is not None:  # padding meets a gradient of 0, and may hold infinity
-            there = valid_steps(lengths, values.shape)[:, :, None]
-            values = np.where(there, values, values.dtype.type(0))
+        if (
+            lengths is not None
+        ):  # padding may be infinite, and infinity times a gradient of 0 is NaN
+            valid = valid_steps(lengths, values.shape)[:, :, None]
+            values = np.where(valid, values, values.dtype.type(0))
         if self.kind not in self._key_names:
             return Memory(values, values, lengths)
         W = self._flat.param_views[self._key_names[self.kind]]
         return Memory(values, _core.dense_forward(values, W.T, None), lengths)
 
     def memory_backward(self, memory: Memory, gradient: MemoryGradient) -> Array:
-        """The gradient of the encoder's output; adds to that of the matrix of the keys."""
+        """Add to the gradient of the matrix of the keys, and return that of the encoder's output.
+
+        Parameters
+        ----------
+        memory : Memory
+            Returned by `memory`.
+        gradient : MemoryGradient
+            Gradients to which all calls of `backward` with this memory have added.
+
+        Returns
+        -------
+        array (B, T_s, C)
+            Gradient with respect to the encoder's output.
+        """
         if self.kind not in self._key_names:
             return np.asarray(gradient.dvalues + gradient.dkeys)
         name = self._key_names[self.kind]
@@ -147,15 +199,25 @@ class Attention(InOneBuffer):
     def forward(
         self, h: Array, memory: Memory, lengths: Any = None
     ) -> tuple[Array, Array, AttentionTape]:
-        """context (B, T_q, C), weights (B, T_q, T_s), tape.
+        """Return the context of each query, the weights, and a tape for `backward`.
 
         Parameters
         ----------
         h : array (B, T_q, P)
-            The decoder's h.
+            The decoder's output.
         memory : Memory
-        lengths : array (B,) of integers, optional
-            How many of the T_q steps each row has.
+            Returned by `memory`.
+        lengths : integers (B,), optional
+            Number of valid steps of each row of h. None: all T_q steps.
+
+        Returns
+        -------
+        context : array (B, T_q, C)
+            Weighted means of the encoder's output.
+        weights : array (B, T_q, T_s)
+            Weights of the steps of the source; they sum to 1 for each query.
+        tape : AttentionTape
+            Argument of `backward`.
         """
         queries = h
         if self._additive:
@@ -166,7 +228,22 @@ class Attention(InOneBuffer):
     def backward(  # type: ignore[override] # it has two gradients of inputs
         self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient
     ) -> Array:
-        """The gradient of h; adds to `gradient`, the memory's, and to those of the parameters."""
+        """Add to the gradients of the memory and of the parameters, and return that of h.
+
+        Parameters
+        ----------
+        tape : AttentionTape
+            Returned by `forward`.
+        dcontext : array (B, T_q, C)
+            Gradient of the loss with respect to the context.
+        gradient : MemoryGradient
+            Gradients of the memory, to which this method adds.
+
+        Returns
+        -------
+        array (B, T_q, P)
+            Gradient with respect to h.
+        """
         arguments = self._core_arguments(tape.queries, tape.memory, tape.lengths)
         arguments += (tape.weights, dcontext, self.grads.get("v"))
         dqueries, dkeys, dvalues = _core.attention_backward(*arguments)
@@ -182,7 +259,7 @@ class Attention(InOneBuffer):
 
 
 def check_kind(kind: Any) -> AttentionScore:
-    """One of the kinds of attention."""
+    """Return a kind of attention, or raise ValueError if it is unknown."""
     if not isinstance(kind, str) or kind not in KINDS:
         kinds = ", ".join(map(repr, KINDS))
         raise ValueError(f"attention: expected None or one of {kinds}, got {kind!r:.60}")
@@ -190,7 +267,7 @@ def check_kind(kind: Any) -> AttentionScore:
 
 
 def _mapped_back(steps: Array, W: Array, dy: Array, dW: Array) -> Array:
-    """The gradient of steps (B, T, ...), from that of W x of each; adds to dW."""
+    """Add to dW, and return the gradient of steps (B, T, ...), from that of the products W x."""
     rows = np.ascontiguousarray(steps.reshape(-1, steps.shape[2]))
     drows = np.ascontiguousarray(dy.reshape(len(rows), len(W)))
     return _core.dense_backward(rows, W.T, drows, dW.T, None).reshape(steps.shape)

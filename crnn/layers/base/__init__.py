@@ -1,1 +1,1 @@
-"""What every layer has: the protocol, arguments, parameters, descriptions, tapes, streams."""
+"""The base classes of layers, and the arguments, parameters, descriptions, tapes and streams."""

@@ -1,4 +1,4 @@
-"""Layers of other makers seen as `Layer`, and all layers that a model is made of."""
+"""Objects with the methods of a layer, wrapped as `Layer`; and the layers inside a model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from crnn.common.arrays import Array
-from crnn.layers.base.answers import DEFAULTS
+from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.layer import Layer, check_converted, check_layer
 from crnn.layers.base.protocol import LayerLike
 
 
 class Adapted(Layer):
-    """A layer that is no `Layer`, seen as one: it has forward, backward, params and grads.
+    """Wrapper that makes a `Layer` of an object with forward, backward, params and grads.
 
     Parameters
     ----------
     layer : object
-        Those attributes of `Layer` that it has count; of the others the defaults do.
+        The object. Attributes of `Layer` that it does not have get the defaults of `Layer`.
     """
 
     def __init__(self, layer: LayerLike) -> None:
@@ -43,14 +43,14 @@ class Adapted(Layer):
         return y, after
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
-        with suppress(TypeError, ValueError):  # arrays that cannot be replaced are seen below
+        with suppress(TypeError, ValueError):  # check_converted finds arrays that were not replaced
             for name, array in dict(self.adapted.params).items():
                 self.adapted.params[name] = array.astype(dtype)
                 self.adapted.grads[name] = np.zeros(array.shape, dtype)
         check_converted(self, dtype)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        """Raise nothing: only the layer itself knows its tapes."""
+        """Raise nothing: the form of the tapes of the wrapped object is not known."""
 
     @property
     def param_views(self) -> dict[str, Array]:
@@ -64,65 +64,67 @@ class Adapted(Layer):
         return repr(self.adapted)
 
 
-def _answer(name: str, default: Any) -> Any:
+def _attribute(name: str, default: Any) -> Any:
+    """Return a property with the value of the wrapped object, or the default."""
     return property(lambda self: getattr(self.adapted, name, default))
 
 
 for _name, _default in DEFAULTS.items():
-    setattr(Adapted, _name, _answer(_name, _default))
+    setattr(Adapted, _name, _attribute(_name, _default))
 
 
 def layer_of(layer: LayerLike) -> Layer:
-    """A layer itself, or one of another maker seen as a `Layer`."""
+    """Return a `Layer` unchanged, and any other object with its methods in an `Adapted`."""
     return layer if isinstance(layer, Layer) else Adapted(layer)
 
 
 def class_of(layer: LayerLike) -> Any:
-    """The class that has the methods of a layer."""
+    """Return the class of a layer, or of the object that `Adapted` wraps."""
     return type(layer.adapted) if isinstance(layer, Adapted) else type(layer)
 
 
 def check_one_input(name: str, layer: Any) -> None:
-    """TypeError unless this is a layer whose forward takes one input x, as `crnn.fit` needs it."""
+    """Raise TypeError unless this is a layer whose forward takes one input x, as `fit` needs it."""
     if not isinstance(layer, Layer):
         check_layer(name, layer)
         layer = layer_of(layer)
-    through = layer.trained_through
-    if through is not None:
+    wrapper = layer.trained_through
+    if wrapper is not None:
         raise TypeError(
             f"{name}: expected a layer that reads one input, got a {type(layer).__name__}: "
-            f"wrap it in {through}"
+            f"wrap it in {wrapper}"
         )
 
 
-def walk(layer: LayerLike, place: str = "") -> Iterator[tuple[str, Layer]]:
-    """A layer and all layers it is made of, each with its dotted place, "" for itself."""
-    own = layer_of(layer)
-    yield place, own
-    for name, part in own.parts.items():
-        yield from walk(part, inside(place, name))
+def named_layers(layer: LayerLike, place: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield a layer and all layers inside, with their dotted names; "" for the layer itself."""
+    whole = layer_of(layer)
+    yield place, whole
+    for name, part in whole.parts.items():
+        yield from named_layers(part, dotted_name(place, name))
 
 
-def inside(place: str, name: str) -> str:
-    """The dotted place of a part in a layer that has a place itself, "" for the whole."""
+def dotted_name(place: str, name: str) -> str:
+    """Return the dotted name of a part, from the name of its layer ("" for a whole model)."""
     return f"{place}.{name}" if place else name
 
 
 def reads_backwards_itself(layer: Layer) -> bool:
-    """Whether a layer reads backwards, and not because one of its parts does."""
-    inside = any(part.reads_backwards for part in map(layer_of, layer.parts.values()))
-    return layer.reads_backwards and not inside
+    """Return whether a layer reads backwards although none of its parts does."""
+    parts_do = any(part.reads_backwards for part in map(layer_of, layer.parts.values()))
+    return layer.reads_backwards and not parts_do
 
 
-def not_by_steps(layer: LayerLike) -> str | None:
-    """The first part because of which a layer cannot run by steps, as words behind the layer.
+def stepwise_obstacle(layer: LayerLike) -> str | None:
+    """Return text that names the part because of which a layer cannot run step by step.
 
-    It reads backwards, or a tuple, or removes the time axis. None: there is no such part; "": it is
-    the layer itself.
+    Such a part reads backwards, reads a tuple, or removes the time axis. The text continues a
+    message that ends with the layer. It is "" if the layer itself is the reason. None: the layer
+    can run step by step.
     """
-    for place, part in reversed(list(walk(layer))):  # parts before what they are parts of
+    for place, part in reversed(list(named_layers(layer))):  # innermost parts first
         backwards = reads_backwards_itself(part)
-        several = part.sequence_input is not None and not part.stages
-        if backwards or several or not part.keeps_time:
+        reads_tuple = part.sequence_input is not None and not part.stages
+        if backwards or reads_tuple or not part.keeps_time:
             return f", whose part {place!r} is {part!r:.100}" if place else ""
     return None

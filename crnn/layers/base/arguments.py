@@ -1,4 +1,4 @@
-"""What a composition hands on to its parts besides x and state: the one place for these names."""
+"""The keyword arguments of forward, which compositions pass on to their parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from crnn.layers.base.adapted import class_of
 from crnn.layers.base.layer import Layer
 
 STEPS = ("lengths", "mask", "resets")
-"""The arguments that describe the steps of x; evaluation takes these and `filled` alone."""
+"""Arguments that describe the steps of x. Evaluation takes these and `filled` only."""
 
 
-def first_part(layer: Any) -> int:
-    """The number of the first part of a layer that has this number, see `ForwardOptions.part`."""
+def first_part_number(layer: Any) -> int:
+    """Return the number of the first part of the layer with this number.
+
+    `ForwardOptions.for_part` explains the numbers.
+    """
     if type(layer) is not int or layer < 0:
         if not isinstance(layer, (int, np.integer)):
             raise TypeError(f"layer: expected an integer of at least 0, got {layer!r}")
@@ -27,29 +30,30 @@ def first_part(layer: Any) -> int:
 
 
 class ForwardOptions(NamedTuple):
-    """The keyword arguments of forward, on their way from a composition to its parts."""
+    """Keyword arguments of forward, as a composition passes them to its parts."""
 
     lengths: Any = None
     mask: Any = None
     resets: Any = None
     training: bool = True
-    call: int | None = 0  # None: nothing that is known to draw depends on it
+    call: int | None = 0  # None: no part is known to draw numbers that depend on it
     first_row: int = 0
     first_step: int = 0
     layer: int = 0
     filled: bool | None = None
-    """True: a layer before has given x outputs of its own at masked steps. None: False."""
+    """True: x at masked steps is the output of a previous layer, and is read. None: False."""
 
-    def part(self, i: int) -> ForwardOptions:
-        """What part i gets: the same under a number of its own.
+    def for_part(self, i: int) -> ForwardOptions:
+        """Return the options for part i: the same with the number of the part as `layer`.
 
-        So two parts with the same seed draw different numbers. Parts of the outermost composition
-        are 1, 2, ...; those of its part n are 64 n + 1, 64 n + 2, ...
+        Because of the number, two parts with the same seed draw different random numbers. The parts
+        of the outermost composition have the numbers 1, 2, ...; the parts of its part n have
+        64 n + 1, 64 n + 2, ...
         """
-        return self._replace(layer=(first_part(self.layer) + i) % 2**32)
+        return self._replace(layer=(first_part_number(self.layer) + i) % 2**32)
 
     def without_steps(self) -> ForwardOptions:
-        """The same for what has no time axis."""
+        """Return the options for a layer whose input has no time axis."""
         return self._replace(lengths=None, mask=None, resets=None, filled=None)
 
 
@@ -57,48 +61,48 @@ EVALUATION = ForwardOptions(training=False)
 
 
 def is_own(function: Any) -> bool:
-    """Whether a function is one of this package; those of the core have no module."""
+    """Return whether a function belongs to crnn. Functions of the core have no module."""
     module = getattr(function, "__module__", None) or "crnn"
     return bool(module.partition(".")[0] == "crnn")
 
 
 def options_of(layer: Any) -> frozenset[str]:
-    """Names that the forward of a layer takes.
+    """Return the names of the arguments of a layer's forward.
 
-    A forward with ``**kwargs`` also takes what the one takes that it overrides.
+    A forward with ``**kwargs`` also takes the arguments of the method that it overrides.
     """
     return forward_of(layer)[0]
 
 
 def is_from_outside(layer: Any) -> bool:
-    """Whether the forward of a layer is not one of this package."""
+    """Return whether the forward of a layer is defined outside of crnn."""
     return forward_of(layer)[1]
 
 
 def forward_of(layer: Any) -> tuple[frozenset[str], bool]:
-    """`options_of` and `is_from_outside` of a layer."""
+    """Return the names of the arguments of a layer's forward, and whether it is not one of crnn."""
     cls = class_of(layer)
     return _forward_of(cls, cls.forward)
 
 
 @functools.lru_cache(maxsize=256)
 def _forward_of(cls: Any, forward: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """`forward`, what `cls` has now, is part of the cache's key: a replaced one is noticed."""
+    """Compute `forward_of`. `forward` is part of the cache key, so that a new one is noticed."""
     names: set[str] = set()
     for base in cls.__mro__:
         if "forward" in vars(base):
             parameters = inspect.signature(vars(base)["forward"]).parameters
             names |= set(parameters)
-            if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+            if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
                 break
     return frozenset(names), not is_own(forward)
 
 
-def widths_told(layer: Layer) -> tuple[int | None, int | None]:
-    """The features that a layer reads and gives, as far as its answers can be relied on.
+def reliable_widths(layer: Layer) -> tuple[int | None, int | None]:
+    """Return `input_size` and `output_size` of a layer, or None where they may be wrong.
 
-    Not those of a class from outside that overrides the forward of one of crnn's layers: what it
-    has inherited need not hold.
+    They may be wrong for a class from outside that overrides the forward of a layer of crnn,
+    because it inherits them.
     """
     if "forward" in vars(layer):
         return None, None
@@ -111,18 +115,19 @@ def widths_told(layer: Layer) -> tuple[int | None, int | None]:
 
 
 def is_stochastic(part: Any) -> bool:
-    """Whether forward of a part takes `call` and draws what depends on it.
+    """Return whether the forward of a part draws random numbers that depend on `call`.
 
-    A forward from outside the package that takes `call` is taken to draw.
+    A forward from outside of crnn that takes `call` is assumed to draw.
     """
     takes_call = "call" in options_of(part)
     return takes_call and (is_from_outside(part) or bool(part.stochastic))
 
 
 def answers_masked(layer: Any) -> bool:
-    """Whether a layer gives outputs of its own at masked steps, as recurrent layers repeat theirs.
+    """Return whether y at masked steps is an output that the next layer reads, and not 0.
 
-    It is what the layer's attribute `answers_masked` says, else whether its forward takes a mask.
+    It is the layer's attribute `answers_masked`. If this is None, it is whether forward takes a
+    mask.
     """
-    answers = layer.answers_masked
-    return "mask" in options_of(layer) if answers is None else bool(answers)
+    value = layer.answers_masked
+    return "mask" in options_of(layer) if value is None else bool(value)

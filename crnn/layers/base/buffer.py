@@ -1,4 +1,4 @@
-"""Parameters and gradients of a layer in one buffer each."""
+"""Layers whose parameters are views of one buffer, and whose gradients are views of another."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def count_of(shapes: Shapes) -> int:
-    """How many elements arrays of these shapes have together."""
+    """Return the number of elements of arrays of these shapes together."""
     return sum(map(math.prod, shapes.values()))
 
 
 class ParameterBuffer:
-    """Parameters and gradients of a layer in one buffer each, and views of them by name.
+    """One buffer for the parameters of a layer, one for its gradients, and views of both by name.
 
-    With `transposed`, the memory of a matrix holds its transpose: as products read it.
+    Parameters
+    ----------
+    shapes : dict of str to tuple
+        Shape of each parameter by name.
+    dtype : dtype
+    transposed : bool, default True
+        Store the transpose of each matrix, which is the order in which matrix products read it.
     """
 
     def __init__(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
@@ -46,29 +52,32 @@ class ParameterBuffer:
         self.param_views, self.grad_views = self._views(self.params), self._views(self.grads)
 
     def _views(self, buffer: Array) -> dict[str, Array]:
-        """The views of a buffer by name."""
-        found, begin = {}, 0
+        """Return the views of a buffer by name."""
+        views, begin = {}, 0
         for name, shape in self.shapes.items():
             end = begin + math.prod(shape)
             part = buffer[begin:end]
-            found[name] = part.reshape(shape[::-1]).T if self.transposed else part.reshape(shape)
+            views[name] = part.reshape(shape[::-1]).T if self.transposed else part.reshape(shape)
             begin = end
-        return found
+        return views
 
 
 class InOneBuffer(Layer):
-    """A layer whose parameters lie in one `ParameterBuffer`."""
+    """Base of layers whose parameters are in one `ParameterBuffer`."""
 
     _flat: ParameterBuffer
 
     def _lay_out(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
-        """Make the buffers, of zeros."""
+        """Make the buffers, filled with zeros."""
         self._flat = ParameterBuffer(shapes, dtype, transposed)
-        self.__dict__.pop("_owner", None)  # it was of other shapes, where __init__ is called again
+        self.__dict__.pop("_tape_key", None)  # old shapes, if __init__ is called a second time
 
     @classmethod
     def _shapes(cls, *args: Any, **config: Any) -> Shapes:
-        """The parameters' shapes by name, from arguments of the constructor; others are ignored."""
+        """Return the shapes of the parameters by name, from the arguments of the constructor.
+
+        Arguments on which no shape depends are ignored.
+        """
         return {}
 
     @property
@@ -89,7 +98,7 @@ class InOneBuffer(Layer):
 
     @property
     def flat_params(self) -> Array:
-        """All parameters as one vector. Assigning copies into it."""
+        """All parameters as one vector. Assigning copies into the vector."""
         return self._flat.params
 
     @flat_params.setter
@@ -98,7 +107,7 @@ class InOneBuffer(Layer):
 
     @property
     def flat_grads(self) -> Array:
-        """All gradients as one vector. Assigning copies into it."""
+        """All gradients as one vector. Assigning copies into the vector."""
         return self._flat.grads
 
     @flat_grads.setter
@@ -107,7 +116,7 @@ class InOneBuffer(Layer):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of parameters and outputs."""
+        """Float type of parameters and outputs."""
         return np.dtype(self._flat.params.dtype)
 
     def _convert(self, dtype: np.dtype[Any]) -> None:

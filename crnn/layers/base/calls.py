@@ -1,6 +1,6 @@
-"""The number of a training call: what a layer drops is a function of it.
+"""The number of a training call. The random numbers of a layer are a function of it.
 
-Only the layer that is called from outside counts. It hands the number on to its parts as `call`.
+Only the outermost layer of a call counts its calls. It passes the number to its parts as `call`.
 """
 
 from __future__ import annotations
@@ -11,30 +11,32 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-_counting = threading.Lock()
-_outer: ContextVar[int | None] = ContextVar("_outer", default=None)
+_lock = threading.Lock()
+_outer_call: ContextVar[int | None] = ContextVar("_outer_call", default=None)
 
 
 @contextmanager
 def numbered(call: int) -> Iterator[None]:
-    """Run a part whose forward may not hand `call` on: the layers that it calls get this number.
+    """Use one number for all training calls inside this context that get no `call`.
+
+    It is meant for a part whose forward may not pass `call` on to the layers that it calls.
 
     Parameters
     ----------
     call : int
-        Number of the call that the part belongs to. Layers inside do not count then.
+        Number of the call that the part belongs to. The layers inside do not count this call.
     """
-    token = _outer.set(call)
+    token = _outer_call.set(call)
     try:
         yield
     finally:
-        _outer.reset(token)
+        _outer_call.reset(token)
 
 
 class Counting:
-    """A layer's count of its training calls."""
+    """Counter of the training calls of a layer."""
 
-    #: How many training calls without `call` were counted: the number of the next one.
+    #: Number of training calls so far that got no `call`. The next one gets this number.
     calls: int = 0
 
     if TYPE_CHECKING:
@@ -43,20 +45,21 @@ class Counting:
         def stochastic(self) -> bool: ...
 
     def next_call(self) -> int:
-        """Count a training call that was given no number, and return its number, from 0 on.
+        """Count a training call that got no `call`, and return its number, from 0 on.
 
-        Threads never get the same number. Inside `numbered`, the number given there.
+        Two threads never get the same number. Inside `numbered` it is the number of that context,
+        and the call is not counted.
         """
-        outer = _outer.get()
+        outer = _outer_call.get()
         if outer is not None:
             return outer
-        with _counting:
+        with _lock:
             number = self.calls
             self.calls = number + 1
         return number
 
     def call_number(self, call: int | None, training: bool) -> int | None:
-        """The number of a call of forward: the one given, or the layer's next one if it draws."""
+        """Return `call`; if it is None and the layer draws random numbers, the next number."""
         if call is None and training and self.stochastic:
             return self.next_call()
         return call

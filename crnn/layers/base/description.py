@@ -1,7 +1,7 @@
-"""Layers as data: the name of a class and the arguments that make the layer, as JSON can hold them.
+"""Descriptions of layers: the name of the class and the arguments of its constructor, as JSON.
 
-A class of crnn has its bare name in a description, a class of the user "module:qualified name". So
-a user's class never takes the place of one of crnn's, whatever it is called.
+A class of crnn has its bare name in a description, a class of a user "module:qualified name". So a
+class of a user never replaces one of crnn, whatever its name is.
 """
 
 from __future__ import annotations
@@ -15,51 +15,51 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 registry: MutableMapping[str, type[Any]] = WeakValueDictionary()
-"""All subclasses of Layer by identity. Of classes with one identity it has the last one defined."""
+"""All subclasses of Layer by `identity`. If two have the same identity, the later one."""
 
-#: Packages of crnn with layers that `import crnn` need not have imported.
+#: Packages of crnn with layers that `import crnn` does not import.
 _PACKAGES = ("crnn.seq2seq", "crnn.models")
 
-_given: ContextVar[Mapping[str, type[Any]]] = ContextVar("_given")
+_extra_classes: ContextVar[Mapping[str, type[Any]]] = ContextVar("_extra_classes")
 
 
 class Widths(NamedTuple):
-    """How wide the arrays are that a described layer reads and gives."""
+    """Widths of the input, the output and the state of the layer of a description."""
 
     input: int | None  # features of x; None: symbols, or any number of features
-    output: int | None  # features of y; None: as many as x has
-    state: tuple[int, ...] = ()  # of each array of the state
-    timeless: bool = False  # y has no time axis
-    last: tuple[int, ...] = ()  # of the arrays of the state of the layer that it ends in
+    output: int | None  # features of y; None: as many as x
+    state: tuple[int, ...] = ()  # width of each array of the state
+    timeless: bool = False  # whether y has no time axis
+    last: tuple[int, ...] = ()  # width of each array of the state of the last layer inside
 
 
 def is_own(cls: type) -> bool:
-    """Whether a class is one of crnn's."""
+    """Return whether a class belongs to crnn."""
     return cls.__module__.partition(".")[0] == "crnn"
 
 
 def identity(cls: type) -> str:
-    """The name of a class in a description."""
+    """Return the name of a class in a description."""
     return cls.__name__ if is_own(cls) else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _bare(name: str) -> str:
-    """The name of a class without its module and what it is defined in."""
+    """Return the name of a class without its module, and without an enclosing class or function."""
     return name.rpartition(":")[2].rpartition(".")[2]
 
 
 @contextmanager
 def with_classes(classes: Mapping[str, type[Any]]) -> Iterator[None]:
-    """Let `build` find these classes too, by bare name or by identity."""
-    token = _given.set(classes)
+    """Make `build` find these classes, too, by bare name or by identity."""
+    token = _extra_classes.set(classes)
     try:
         yield
     finally:
-        _given.reset(token)
+        _extra_classes.reset(token)
 
 
-def _own(name: str) -> type[Any] | None:
-    """The class of crnn with this name."""
+def _crnn_class(name: str) -> type[Any] | None:
+    """Return the class of crnn with this name, or None."""
     if ":" in name:
         return None
     if name not in registry:
@@ -68,53 +68,53 @@ def _own(name: str) -> type[Any] | None:
     return registry.get(name)
 
 
-def _of_the_user(name: str) -> type[Any] | None:
-    """The class given or imported that a name stands for; a bare one is of an old file."""
-    given = _given.get({})
-    cls = given.get(name, given.get(_bare(name), registry.get(name)))
+def _user_class(name: str) -> type[Any] | None:
+    """Return the class of a user with this name, or None. Old files have bare names."""
+    extra = _extra_classes.get({})
+    cls = extra.get(name, extra.get(_bare(name), registry.get(name)))
     if cls is not None or ":" in name:
         return cls
-    found = {key: cls for key, cls in registry.items() if ":" in key and _bare(key) == name}
-    if len(found) > 1:
+    matches = {key: cls for key, cls in registry.items() if ":" in key and _bare(key) == name}
+    if len(matches) > 1:
         raise ValueError(
-            f"layer: {name!r} may be any of {', '.join(sorted(found))}; say which: "
+            f"layer: {name!r} may be any of {', '.join(sorted(matches))}; pass the class: "
             f"crnn.load(path, classes={{{name!r}: ...}})"
         )
-    return next(iter(found.values()), None)
+    return next(iter(matches.values()), None)
 
 
 def find_class(name: Any) -> type[Any]:
-    """The class that a description names.
+    """Return the class of a name in a description.
 
     Raises
     ------
     ValueError
-        There is none, several may be meant, or it is abstract.
+        No class has the name, several classes have it, or the class is abstract.
     """
     if not isinstance(name, str):
         raise ValueError(f"layer: expected the name of a class, got {name!r:.100}")
-    cls = _own(name) or _of_the_user(name)
+    cls = _crnn_class(name) or _user_class(name)
     if cls is None:
         module = name.partition(":")[0] if ":" in name else "the module that has it"
         raise ValueError(
-            f"layer: no class {name!r:.200} is known; import {module:.200}, or give the class: "
+            f"layer: no class {name!r:.200} is known; import {module:.200}, or pass the class: "
             f"crnn.load(path, classes={{{_bare(name)!r:.200}: ...}})"
         )
     if inspect.isabstract(cls):
         raise ValueError(
-            f"layer: expected a class that can be made, got {name!r:.200}, which is abstract: it "
+            f"layer: expected a class with instances, got {name!r:.200}, which is abstract: it "
             f"lacks {', '.join(sorted(getattr(cls, '__abstractmethods__', ())))}"
         )
     return cls
 
 
 def describe(layer: Any) -> dict[str, Any]:
-    """A layer as {"class": name, "config": arguments}, of types that JSON knows.
+    """Return the description of a layer, ``{"class": name, "config": arguments}``, for JSON.
 
     Raises
     ------
     TypeError
-        Its class is no subclass of Layer, or another was defined under the same name since.
+        The class is no subclass of Layer, or another class with the same name was defined later.
     """
     name = identity(type(layer))
     if registry.get(name) is not type(layer):
@@ -126,13 +126,13 @@ def describe(layer: Any) -> dict[str, Any]:
     return {"class": name, "config": layer.config} | calls
 
 
-def opened(description: Any) -> tuple[type[Any], Mapping[str, Any]]:
-    """The class and the configuration of a description.
+def class_and_config(description: Any) -> tuple[type[Any], Mapping[str, Any]]:
+    """Return the class and the configuration of a description.
 
     Raises
     ------
     ValueError
-        It is no such mapping or names a class that is not known.
+        It is not a mapping with these entries, or the class is not known.
     """
     if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
         raise ValueError(
@@ -145,14 +145,14 @@ def opened(description: Any) -> tuple[type[Any], Mapping[str, Any]]:
 
 
 def build(description: Mapping[str, Any]) -> Any:
-    """The layer that `describe` described, with fresh parameters.
+    """Make the layer of a description, with initial parameters.
 
     Raises
     ------
     ValueError
-        If the description is no such mapping or names a class that is not known.
+        The description is not one of `describe`, or its class is not known.
     """
-    cls, config = opened(description)
+    cls, config = class_and_config(description)
     calls = description.get("calls", 0)
     if type(calls) is not int or not 0 <= calls < 2**64:
         raise ValueError(f"calls: expected an integer from 0 to 2**64 - 1, got {calls!r:.60}")
@@ -163,51 +163,56 @@ def build(description: Mapping[str, Any]) -> Any:
 
 
 def check_options(described: Any, made: Any, place: str = "layer") -> None:
-    """Compare the options of crnn's layers in a description with those of the layers made of it.
+    """Compare a description with the description of the layers that were made from it.
+
+    Only layers of crnn are compared.
 
     Raises
     ------
     ValueError
-        An option was taken for another value: ``"bias": "no"`` for True, for instance.
+        A constructor changed an option: for instance ``"bias": "no"`` to True.
     """
     if isinstance(made, Mapping):
         if {"class", "config"} <= set(made) and made["class"] == described["class"]:
-            own, config = ":" not in made["class"], described["config"]
-            for name in config if own else ():
+            of_crnn, config = ":" not in made["class"], described["config"]
+            for name in config if of_crnn else ():
                 check_options(config[name], made["config"].get(name), name)
     elif isinstance(made, list | tuple):
-        for one, other in zip(described, made, strict=True):
-            check_options(one, other, place)
+        for item, made_item in zip(described, made, strict=True):
+            check_options(item, made_item, place)
     elif described != made or isinstance(described, bool) is not isinstance(made, bool):
         raise ValueError(f"{place}: expected a value such as {made!r:.100}, got {described!r:.100}")
 
 
 def parameter_count(description: Any) -> int:
-    """How many parameters the layer described has, with those of its parts.
+    """Return the number of parameters of the layer of a description, without making the layer.
 
     Raises
     ------
     ValueError, TypeError
-        As `build`; nothing is allocated.
+        As in `build`.
     """
-    cls, config = opened(description)
+    cls, config = class_and_config(description)
     return int(cls.parameter_count(config))
 
 
-def described_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The descriptions of layers in a configuration, but not those inside of them."""
+def descriptions_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the descriptions of layers in a configuration, without descriptions inside them."""
     if isinstance(value, Mapping):
         if {"class", "config"} <= set(value):
             yield value
         else:
             for part in value.values():
-                yield from described_in(part)
+                yield from descriptions_in(part)
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from described_in(part)
+            yield from descriptions_in(part)
 
 
 def widths_of(description: Any) -> Widths | None:
-    """The widths of the layer described; None for a user's class, which may change them."""
-    cls, config = opened(description)
+    """Return the widths of the layer of a description; None for a class of a user.
+
+    A class of a user may change the widths that it inherits.
+    """
+    cls, config = class_and_config(description)
     return cls._widths(config) if is_own(cls) else None

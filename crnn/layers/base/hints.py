@@ -1,4 +1,4 @@
-"""What to write in crnn for names that other libraries have: for error messages."""
+"""Texts for error messages: what to write in crnn instead of names of other libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters and gradients as a mapping and as one buffer, whose names and shapes are fixed."""
+"""Parameters and gradients by name and as one vector. Their names and shapes are fixed."""
 
 from __future__ import annotations
 
@@ -10,62 +10,71 @@ from crnn.common.arrays import Array, as_array, fitting
 
 
 def assignable(name: str, value: Any, array: Array) -> Array:
-    """A value of the type of an array that it is to be copied into.
+    """Return a value in the type of the array into which it will be copied.
 
     Raises
     ------
     TypeError
-        If it is not made of real numbers.
+        The value does not consist of real numbers.
     ValueError
-        If it has neither the shape of the array nor is one number, has a number beyond the type of
-        the array, or the array cannot be written.
+        The value has another shape than the array and is not one number, contains a number that
+        the type of the array cannot represent, or the array is read-only.
     """
-    given = as_array(name, value)
-    if given.dtype.kind not in "fiu" or given.shape not in (array.shape, ()):
-        kind = ValueError if given.dtype.kind in "fiu" else TypeError
-        raise kind(
+    values = as_array(name, value)
+    if values.dtype.kind not in "fiu" or values.shape not in (array.shape, ()):
+        error = ValueError if values.dtype.kind in "fiu" else TypeError
+        raise error(
             f"{name}: expected real numbers of shape {array.shape}, or one number, "
-            f"got {given.dtype} of shape {given.shape}"
+            f"got {values.dtype} of shape {values.shape}"
         )
     if not array.flags.writeable:
         raise ValueError(f"{name}: expected an array that can be written, got a read-only one")
-    return fitting(name, given, array.dtype)
+    return fitting(name, values, array.dtype)
 
 
 def assign(name: str, array: Array, value: Any) -> None:
-    """Copy real numbers into an array; see `assignable`."""
-    if value is not array:  # as after `-=`
+    """Copy real numbers into an array. `assignable` lists the errors."""
+    if value is not array:  # `layer.params[name] -= d` assigns the array itself
         array[...] = assignable(name, value, array)
 
 
 class Parameters(dict[str, Array]):
-    """Arrays by name. Assigning copies into the array that the layer computes with.
+    """Arrays of a layer by name. Assigning copies the value into the array of the layer.
 
-    A value has the shape of the array, or is one number. The names are fixed: to add or to delete
-    one is a TypeError. `update` and `|=` check all values before they write any.
+    A value has the shape of the array, or is one number. The names are fixed: adding or deleting a
+    name raises TypeError. `update` and `|=` check all values before they write the first one.
 
     Examples
     --------
-    >>> layer.params["b"] = 0.0            # doctest: +SKIP
-    >>> layer.params["W_h"] = np.eye(4)    # doctest: +SKIP
-    >>> layer.params.update(W_x=W_x, b=b)  # doctest: +SKIP
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer = crnn.RNN(3, 2, seed=0)
+    >>> layer.params["W_h"] = np.eye(2)
+    >>> layer.params.update(W_x=0.5, b=[1, 2])
+    >>> layer.params["b"]
+    array([1., 2.], dtype=float32)
     """
 
-    def _own(self, name: Any) -> Array:
+    def _array(self, name: Any) -> Array:
         if name not in self:
             raise TypeError(f"{name}: the names are fixed, expected one of {', '.join(self)}")
         return self[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        assign(name, self._own(name), value)
+        assign(name, self._array(name), value)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Copy values into the arrays of these names, all or none."""
-        given = dict(*args, **kwargs)
+        """Copy values into the arrays of these names. If one is invalid, none is copied.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for `dict.update`: a mapping of names to values, or names as keywords.
+        """
         # copies: a value may be one of the arrays that are written
         values = {
-            name: np.array(assignable(name, value, self._own(name)))
-            for name, value in given.items()
+            name: np.array(assignable(name, value, self._array(name)))
+            for name, value in dict(*args, **kwargs).items()
         }
         for name, value in values.items():
             self[name][...] = value
@@ -75,7 +84,7 @@ class Parameters(dict[str, Array]):
         return self
 
     def check_same(self, attribute: str, value: Any) -> None:
-        """AttributeError unless a value has these very arrays, as after ``layer.params |= ...``."""
+        """Raise AttributeError unless a value has the same arrays, as after ``params |= ...``."""
         same = isinstance(value, Parameters) and self.keys() == value.keys()
         if not same or any(
             array.ctypes.data != value[name].ctypes.data for name, array in self.items()
@@ -85,8 +94,8 @@ class Parameters(dict[str, Array]):
             )
 
     def setdefault(self, name: str, default: Any = None) -> Array:
-        """The array of a name that is there."""
-        return self._own(name)
+        """Return the array of a name, which must exist."""
+        return self._array(name)
 
     def _refuse(self, *args: Any) -> Any:
         raise TypeError(f"the names are fixed, none can be deleted: {', '.join(self)}")
@@ -98,19 +107,19 @@ class Parameters(dict[str, Array]):
 
 
 def writable(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that were unpickled, with every array that cannot be written copied.
+    """Return unpickled attributes, with a copy of every array that cannot be written.
 
-    Arrays are read-only where they lie in a file (joblib) or in foreign memory (pickle's buffers).
+    Arrays are read-only if they are in a file (joblib) or in memory of others (pickle's buffers).
 
     Parameters
     ----------
     attributes : dict
-        Arrays are found in it, and in dictionaries, lists and tuples inside, two levels deep. The
-        same array in two places is one copy.
+        Arrays in it, and in dictionaries, lists and tuples inside, two levels deep, are copied. An
+        array that occurs twice is copied once.
     """
     copies: dict[int, Array] = {}
 
-    def own(value: Any, depth: int) -> Any:
+    def copied(value: Any, depth: int) -> Any:
         if isinstance(value, np.ndarray):
             if type(value) is np.ndarray and value.flags.behaved:
                 return value
@@ -120,16 +129,16 @@ def writable(attributes: dict[str, Any]) -> dict[str, Any]:
         if not depth or type(value) not in (dict, list, tuple):
             return value
         old = list(value.values() if isinstance(value, dict) else value)
-        new = [own(part, depth - 1) for part in old]
-        if all(one is other for one, other in zip(old, new, strict=True)):
-            return value  # also the container may be in two places
+        new = [copied(part, depth - 1) for part in old]
+        if all(before is after for before, after in zip(old, new, strict=True)):
+            return value  # the container may occur twice, too
         return dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
 
-    return {name: own(value, 2) for name, value in attributes.items()}
+    return {name: copied(value, 2) for name, value in attributes.items()}
 
 
 class WithoutBuffer:
-    """The attribute `flat_params` or `flat_grads` of a composition, which has no such buffer."""
+    """Attribute `flat_params` or `flat_grads` of a composition: reading or setting it raises."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -151,7 +160,7 @@ class WithoutBuffer:
 
 
 class EmptyBuffer:
-    """The attribute `flat_params` or `flat_grads` of a layer without parameters."""
+    """Attribute `flat_params` or `flat_grads` of a layer without parameters: an empty vector."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name

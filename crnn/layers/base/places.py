@@ -1,7 +1,8 @@
-"""The place of a layer in a composition, as a note on the errors that the layer raises.
+"""Notes on errors that name the place of a layer in a composition.
 
-A composition runs its parts through the functions here, or calls `add_place` itself where it runs
-many in a loop. Each composition around the layer adds a note of its own, the innermost first.
+A composition runs its parts by the functions of this module, or calls `add_place` in its own loop.
+Each composition around a layer adds one note; the note of the innermost one is the first. The core
+calls `add_place`, too.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ def add_place(error: Exception, owner: Any, key: Any) -> None:
     Parameters
     ----------
     error : Exception
-        What a part of a composition raised.
+        Raised by a part of a composition.
     owner : Composition
     key : str or int
-        Which part, as ``owner.place_of`` takes it.
+        Key of the part, for ``owner.place_of``.
     """
-    with suppress(LookupError, AttributeError):  # a part that was taken away meanwhile
+    with suppress(LookupError, AttributeError):  # the part was removed in the meantime
         error.add_note(f"in {owner.place_of(key)}")
 
 
 def shown(layer: Any) -> str:
-    """Return the repr of a layer, cut where it is long."""
+    """Return the repr of a layer, cut to 120 characters."""
     try:
         text = repr(layer)
-    except Exception:  # the error that is being raised says more
+    except Exception:  # do not replace the error that gets the note
         text = object.__repr__(layer)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def run_in(
-    owner: Any, key: str, given: ForwardOptions, x: Any, state: Any, keep: bool
+def run_part(
+    owner: Any, key: str, options: ForwardOptions, x: Any, state: Any, keep: bool
 ) -> tuple[Any, Any, Any]:
-    """Return y, state, tape of the part `key` of a composition, see `Runner.run`."""
+    """Run the part `key` of a composition by `Runner.run`; return y, state, tape."""
     try:
-        y, after, tape = owner.runner(key).run(x, state, given, given.layer, keep)
+        y, after, tape = owner.runner(key).run(x, state, options, options.layer, keep)
         return y, after, tape
     except Exception as error:
         add_place(error, owner, key)
         raise
 
 
-def back_in(owner: Any, key: str, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
-    """Return dx, dstate of the part `key` of a composition, which adds to its gradients."""
+def backward_part(owner: Any, key: str, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
+    """Run backward of the part `key` of a composition; return dx, dstate."""
     try:
         dx, dbefore = getattr(owner, key).backward(tape, dy, dstate)
         return dx, dbefore
@@ -61,8 +62,8 @@ def back_in(owner: Any, key: str, tape: Any, dy: Any, dstate: Any = None) -> tup
         raise
 
 
-def check_in(owner: Any, key: str, tape: Any, dstate: Any) -> None:
-    """Raise what the part `key` of a composition has to say against a backward."""
+def check_part(owner: Any, key: str, tape: Any, dstate: Any) -> None:
+    """Check the arguments of backward of the part `key` of a composition."""
     try:
         layer_of(getattr(owner, key)).check_backward(tape, dstate)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The types of layers as arguments: layers of crnn, and objects with the same methods."""
+"""Types of arguments that are layers: layers of crnn, and objects with the same methods."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ class LayerLike(Protocol):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Parameters: name -> array, which is edited in place."""
+        """Parameters by name; the arrays are changed in place."""
 
     @property
     def grads(self) -> Mapping[str, Array]:
-        """Gradients: name -> array, to which `backward` adds."""
+        """Gradients by name; `backward` adds to the arrays."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """y, state, tape."""
+        """Return y, the last state, and a tape for `backward`."""
 
     def backward(self, *args: Any, **kwargs: Any) -> Any:
-        """dx, dstate; adds to the gradients."""
+        """Add to the gradients, and return the gradients of x and of the initial state."""
 
 
-# The classes below are types of attributes, for annotations in classes: they describe to type
-# checkers what may be read and set. None is instantiated.
+# The classes below annotate attributes: they define for type checkers which values can be read and
+# set. They are never instantiated.
 
 
 class Part:
-    """The type of an attribute that holds a layer: any layer can be set; its class is not known."""
+    """Type of an attribute that holds a layer of any class."""
 
     def __get__(self, layer: object, cls: Any) -> Any:
-        """Return the layer, whose attributes are those of its class."""
+        """Return the layer."""
 
     def __set__(self, layer: object, value: LayerLike) -> None:
         """Set the layer."""
 
 
 class Option(Generic[Value_co]):
-    """The type of an attribute that can be read and not set."""
+    """Type of an attribute that can be read, but not set."""
 
     @overload
     def __get__(self, layer: None, cls: Any) -> Option[Value_co]: ...
     @overload
     def __get__(self, layer: object, cls: Any) -> Value_co: ...
     def __get__(self, layer: object, cls: Any) -> Any:
-        """Return the value of an instance."""
+        """Return the value of the option."""
 
     def __set__(self, layer: object, value: Never) -> None:
-        """Accept no value: options are fixed."""
+        """Reject all values: options cannot change."""

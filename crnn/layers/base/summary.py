@@ -1,6 +1,6 @@
-"""What a model is made of: its layers, their outputs, sizes and costs, as a table.
+"""Table of the layers of a model, with the shapes of their outputs, their sizes and their costs.
 
-All of it follows from what the layers say of themselves; nothing is run.
+It is computed from attributes of the layers; no layer is run.
 """
 
 import inspect
@@ -10,16 +10,23 @@ from typing import Any, NamedTuple
 from crnn.common.tables import aligned
 
 _UNKNOWN = "?"
-_NUMBERS = range(3, 6)  # the columns of numbers
+_NUMBERS = range(3, 6)  # columns of numbers, aligned to the right
 
 
 class Row(NamedTuple):
-    """A layer of a model.
+    """One row of a `Summary`: a layer of a model.
 
-    The attributes are its dotted name (empty for the model itself), how it is made, the shape of
-    its output in letters and numbers (``?`` where that depends on the input), and of its own
-    parameters the number, the bytes, and the multiply-adds that a step of a row costs. These are
-    None for a composition, whose parts have rows of their own.
+    Attributes
+    ----------
+    name : str
+        Dotted name of the layer; empty for the model itself.
+    layer : str
+        Its class and arguments.
+    shape : str
+        Shape of its output in letters and numbers; ``?`` for a size that depends on the input.
+    parameters, bytes, multiply_adds : int or None
+        Number of its parameters, their bytes, and the multiply-adds of one step of one row. None
+        for a composition: its parts have their own rows.
     """
 
     name: str
@@ -31,13 +38,13 @@ class Row(NamedTuple):
 
 
 class Summary:
-    """A table with a row for each layer, and the totals. It prints as text, and as HTML.
+    """Table with one row for each layer and a row of totals. It has a text and an HTML form.
 
     Attributes
     ----------
     rows : list of Row
     parameters, bytes, multiply_adds : int
-        Of the whole model; parameters that stand in several places count once.
+        Totals of the model. Parameters that several layers share count once.
     """
 
     NAMES = ("name", "layer", "output", "parameters", "bytes", "multiply-adds/step")
@@ -49,7 +56,7 @@ class Summary:
         self.multiply_adds = sum(row.multiply_adds or 0 for row in rows)
 
     def _table(self) -> list[tuple[str, ...]]:
-        """All cells as text: names, rows, totals."""
+        """Return all cells as text: the header, the rows and the totals."""
         total = Row("total", "", "", self.parameters, self.bytes, self.multiply_adds)
         lines = [tuple(_cell(value) for value in row) for row in [*self.rows, total]]
         return [self.NAMES, *lines]
@@ -62,8 +69,8 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The table in a notebook."""
-        import html  # takes as long to import as the rest of crnn's layers
+        """Return the table as HTML, for notebooks."""
+        import html  # not at the top: the import takes as long as that of all layers
 
         names, *rows = self._table()
 
@@ -83,11 +90,11 @@ class Summary:
 
 
 def summarize(model: Any) -> Summary:
-    """Return the layers of a model as a table.
+    """Return a table of the layers of a model.
 
     Parameters
     ----------
-    model : layer
+    model : Layer
 
     Returns
     -------
@@ -95,9 +102,10 @@ def summarize(model: Any) -> Summary:
 
     Notes
     -----
-    A step costs a multiply-add for each entry of a matrix that it is multiplied with; an embedding
-    is looked up, and what is done element by element, or once a sequence, is not counted. A
-    recurrent layer that reads symbols looks up W_x as well, and so costs less than is said here.
+    A step costs one multiply-add for each entry of each matrix that the step is multiplied with.
+    Elementwise operations, operations that run once for each sequence, and the look-up of an
+    embedding are not counted. A recurrent layer that reads symbols looks up rows of W_x, so its
+    cost is lower than the table shows.
 
     Examples
     --------
@@ -110,12 +118,12 @@ def summarize(model: Any) -> Summary:
     ------------------------------------------------------------------------------
     total                                         1,284  5,136               1,216
     """
-    seen: set[tuple[int, tuple[int, ...]]] = set()
-    return Summary(list(_rows("", model, _Output(None, True), seen)))
+    counted: set[tuple[int, tuple[int, ...]]] = set()
+    return Summary(list(_rows("", model, _Output(None, True), counted)))
 
 
 class _Output(NamedTuple):
-    """What is known of an array: how many features it has, and whether it has a time axis."""
+    """Number of features of an array (None: unknown), and whether it has a time axis."""
 
     features: int | None
     time: bool
@@ -125,25 +133,25 @@ class _Output(NamedTuple):
         return f"(B, T, {features})" if self.time else f"(B, {features})"
 
 
-def _rows(name: str, layer: Any, given: _Output, seen: set[Any]) -> Iterator[Row]:
-    """The rows of a layer and of its parts."""
+def _rows(name: str, layer: Any, x: _Output, counted: set[Any]) -> Iterator[Row]:
+    """Yield the rows of a layer and of its parts. `x` describes the input."""
     if not layer.parts:
-        count, size = _own(layer, seen)
-        cost = layer.multiply_adds if given.time else 0
-        yield Row(name, repr(layer), str(_output(layer, given)), count, size, cost)
+        count, size = _new_parameters(layer, counted)
+        cost = layer.multiply_adds if x.time else 0
+        yield Row(name, repr(layer), str(_output(layer, x)), count, size, cost)
         return
     if not layer.stages:
         label = f"{repr(layer).partition('(')[0]}({_options(layer)})"
-        yield Row(name, label, str(_output(layer, given)), None, None, None)
+        yield Row(name, label, str(_output(layer, x)), None, None, None)
     for place, part in layer.parts.items():
-        read = _Output(None, False) if place in layer.once else given
-        yield from _rows(f"{name}.{place}" if name else place, part, read, seen)
+        part_x = _Output(None, False) if place in layer.once else x
+        yield from _rows(f"{name}.{place}" if name else place, part, part_x, counted)
         if layer.stages:
-            given = _output(part, given)
+            x = _output(part, x)
 
 
 def _options(layer: Any) -> str:
-    """The options of a composition, without its parts."""
+    """Return the arguments of a composition that are no layers, as text."""
     options = {
         name: getattr(layer, name, None) for name in inspect.signature(type(layer)).parameters
     }
@@ -151,30 +159,31 @@ def _options(layer: Any) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in plain.items())
 
 
-def _own(layer: Any, seen: set[Any]) -> tuple[int, int]:
-    """Parameters of a layer that were not counted before, and their bytes."""
+def _new_parameters(layer: Any, counted: set[Any]) -> tuple[int, int]:
+    """Return the number of parameters that were not counted before, and their bytes."""
     count = size = 0
     for array in layer.params.values():
-        place = (array.ctypes.data, array.shape)
-        if place not in seen:
-            seen.add(place)
+        key = (array.ctypes.data, array.shape)
+        if key not in counted:
+            counted.add(key)
             count, size = count + array.size, size + array.nbytes
     return count, size
 
 
-def _output(layer: Any, given: _Output) -> _Output:
-    """What a layer makes of what it is given."""
+def _output(layer: Any, x: _Output) -> _Output:
+    """Return the description of a layer's output for an input `x`."""
     for part in layer.stages:
-        given = _output(part, given)
+        x = _output(part, x)
     if layer.stages:
-        return given
+        return x
     features = layer.output_size
     if features is None and layer.keeps_features:
-        features = given.features
-    return _Output(features, given.time and layer.keeps_time)
+        features = x.features
+    return _Output(features, x.time and layer.keeps_time)
 
 
 def _cell(value: Any) -> str:
+    """Return the text of a cell of the table."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else str(value)

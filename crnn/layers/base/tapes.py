@@ -1,4 +1,4 @@
-"""What recurrent layers kept, wherever they stand in a composition: its tape taken apart."""
+"""The tapes of the recurrent layers inside the tape of a composition."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, NamedTuple
 import crnn._core as _core
 
 
-class Pieces(tuple[Any, ...]):
-    """Tapes of one layer, each of the steps that follow those of the one before."""
+class TapeSequence(tuple[Any, ...]):
+    """Tapes of one layer for consecutive windows of steps, in the order of time."""
 
 
-class Kept(NamedTuple):
-    """What one recurrent layer kept.
+class LayerTapes(NamedTuple):
+    """The tapes of one recurrent layer.
 
     Attributes
     ----------
     place : str
-        Where the layer stands: "", "0", "1.forward", "encoder.0", ...
-    pieces : list of Tape
-        In the order of time; one where all steps were run in one call.
+        Dotted name of the layer in the model: "", "0", "1.forward", "encoder.0", ...
+    tapes : list of Tape
+        One for each window of steps, in the order of time.
     """
 
     place: str
-    pieces: list[_core.Tape]
+    tapes: list[_core.Tape]
 
 
 def check_tape(tape: Any, kind: type[Any]) -> None:
-    """TypeError unless a tape is of the kind that a layer's forward makes."""
+    """Raise TypeError unless a tape has the type that the layer's forward returns."""
     if not isinstance(tape, kind):
-        given = type(tape).__name__
-        raise TypeError(f"tape: expected the one that forward returned, got {given}")
+        name = type(tape).__name__
+        raise TypeError(f"tape: expected the one that forward returned, got {name}")
 
 
-def parts_of(tape: Any) -> Mapping[str, Any]:
-    """The tapes that a tape is made of, by name; those that are None have nothing to show.
+def tape_parts(tape: Any) -> Mapping[str, Any]:
+    """Return the tapes inside the tape of a composition, by the names of the parts.
 
-    Tapes of compositions say so in their attribute ``parts``.
+    A tape that is None has no content. Tapes of Python classes have an attribute ``parts``.
     """
     if isinstance(tape, _core.PairTape):
         return {"forward": tape.forward, "backward": tape.backward}
@@ -45,33 +45,34 @@ def parts_of(tape: Any) -> Mapping[str, Any]:
     return parts if isinstance(parts, Mapping) else {}
 
 
-def kept_in(tape: Any, place: str = "") -> Iterator[Kept]:
-    """What the recurrent layers of a composition kept, in the order of its parts.
+def recurrent_tapes(tape: Any, place: str = "") -> Iterator[LayerTapes]:
+    """Yield the tapes of the recurrent layers of a model, in the order of its parts.
 
     Parameters
     ----------
     tape : tape
-        Of any layer; layers that are not recurrent, and those of other makers, are passed over.
+        Tape of any layer. Layers that are not recurrent layers of crnn are skipped.
     place : str
-        Where the layer stands.
+        Dotted name of the layer in the model.
     """
     if isinstance(tape, _core.Tape):
-        yield Kept(place, [tape])
-    elif isinstance(tape, Pieces):
-        several = [list(kept_in(piece, place)) for piece in tape]
-        for same in zip(*several, strict=True):
-            yield Kept(same[0].place, [tape for kept in same for tape in kept.pieces])
+        yield LayerTapes(place, [tape])
+    elif isinstance(tape, TapeSequence):
+        windows = [list(recurrent_tapes(window, place)) for window in tape]
+        for same_layer in zip(*windows, strict=True):
+            tapes = [tape for window in same_layer for tape in window.tapes]
+            yield LayerTapes(same_layer[0].place, tapes)
     else:
-        for name, part in parts_of(tape).items():
-            yield from kept_in(part, f"{place}.{name}" if place and name else place or name)
+        for name, part in tape_parts(tape).items():
+            yield from recurrent_tapes(part, f"{place}.{name}" if place and name else place or name)
 
 
-def ask_for_trace(tape: Any) -> None:
-    """Have the next walk back along this tape leave a trace in those of its recurrent layers."""
+def request_trace(tape: Any) -> None:
+    """Make the next backward with this tape keep a trace in the tapes of the recurrent layers."""
     if isinstance(tape, _core.Tape):
         tape.traced = True
-    elif hasattr(tape, "ask_for_trace"):
-        tape.ask_for_trace()
+    elif hasattr(tape, "request_trace"):
+        tape.request_trace()
     else:
-        for part in tape if isinstance(tape, Pieces) else parts_of(tape).values():
-            ask_for_trace(part)
+        for part in tape if isinstance(tape, TapeSequence) else tape_parts(tape).values():
+            request_trace(part)

@@ -1,6 +1,6 @@
-"""Initial weights, from the counter-based generator: a function of the seed alone.
+"""Initial weights. They are a function of the seed, by a counter-based random generator.
 
-Each array has a stream of its own, so that one drawn more or less changes no other.
+Each array has its own stream of random numbers, so an additional array changes no other array.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ LAYER_STREAM = int.from_bytes(b"layer")
 
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
-    """Uniform in (-limit, limit)."""
+    """Draw uniform numbers in (-limit, limit)."""
     draws = _core.random_uniform(seed, stream, 0, int(np.prod(shape)))
     return (limit * (2.0 * draws - 1.0)).reshape(shape)
 
 
 def normal(seed: int, stream: int, shape: tuple[int, ...]) -> Array:
-    """Standard normal, by the transform of Box and Muller (1958)."""
+    """Draw standard normal numbers by the transform of Box and Muller (1958)."""
     count = int(np.prod(shape))
     draws = _core.random_uniform(seed, stream, 0, 2 * count)
     radius = np.sqrt(-2.0 * np.log1p(-draws[:count]))
@@ -32,15 +32,16 @@ def normal(seed: int, stream: int, shape: tuple[int, ...]) -> Array:
 def glorot_uniform(
     seed: int, stream: int, shape: tuple[int, ...], fan_in: int, fan_out: int
 ) -> Array:
-    """Uniform with variance 2 / (fan_in + fan_out): Glorot and Bengio (2010)."""
+    """Draw uniform numbers with variance 2 / (fan_in + fan_out), Glorot and Bengio (2010)."""
     return uniform(seed, stream, shape, np.sqrt(6.0 / (fan_in + fan_out)))
 
 
 def orthogonal(seed: int, stream: int, blocks: int, rows: int, columns: int) -> Array:
-    """`blocks` orthogonal matrices (rows, columns), one below the other: Saxe et al. (2014).
+    """Draw `blocks` orthogonal matrices (rows, columns), stacked by rows: Saxe et al. (2014).
 
-    Each is the Q of a normal matrix, its signs fixed so that it is uniform over all such matrices
-    (Mezzadri 2007); where it is not square, its rows or its columns are orthonormal.
+    Each is the factor Q of the QR decomposition of a matrix of normal numbers. Its signs are chosen
+    so that Q is uniform over all orthogonal matrices (Mezzadri 2007). If it is not square, its rows
+    or its columns are orthonormal.
     """
     long, short = max(rows, columns), min(rows, columns)
     q, r = np.linalg.qr(normal(seed, stream, (blocks, long, short)))
@@ -49,19 +50,20 @@ def orthogonal(seed: int, stream: int, blocks: int, rows: int, columns: int) -> 
 
 
 def chrono(seed: int, size: int, longest: float) -> Array:
-    """Biases of gates that keep, for memories of up to `longest` steps: log u, u in (1, longest-1).
+    """Draw biases log u, with u uniform in (1, longest - 1), of gates that keep the state.
 
-    Tallec and Ollivier, "Can recurrent neural networks warp time?" (2018).
+    They give the units memories of up to `longest` steps: Tallec and Ollivier, "Can recurrent
+    neural networks warp time?" (2018).
     """
     draws = _core.random_uniform(seed, CHRONO_STREAM, 0, size)
     return np.asarray(np.log(1 + draws * (longest - 2)))
 
 
 def seed_of_part(seed: int, stream: int, place: int = 0) -> int:
-    """The seed of a part of a layer that is made with this seed."""
+    """Return the seed of a part of a layer, computed from the seed of the layer."""
     return int(_core.random_uniform(seed, stream, place, 1)[0] * 2**53)
 
 
 def layer_seeds(seed: int, count: int) -> list[int]:
-    """A seed for each layer of a model that is made with this seed."""
+    """Return a seed for each layer of a model, computed from the seed of the model."""
     return [seed_of_part(seed, LAYER_STREAM, place) for place in range(count)]

@@ -1,1 +1,1 @@
-"""Layers made of layers."""
+"""Compositions: layers that contain other layers."""

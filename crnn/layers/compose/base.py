@@ -1,4 +1,4 @@
-"""Layers made of layers. All of them speak the one protocol, so any may stand inside any other."""
+"""Base classes of compositions, which are layers that contain layers."""
 
 from __future__ import annotations
 
@@ -16,147 +16,159 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
 from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
-from crnn.layers.base.answers import of_inner
 from crnn.layers.base.arguments import STEPS, ForwardOptions, forward_of, is_own
+from crnn.layers.base.attributes import from_inner
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import WithoutBuffer
-from crnn.layers.base.places import check_in, shown
+from crnn.layers.base.places import check_part, shown
 from crnn.layers.base.protocol import Input, LayerLike, Part
-from crnn.layers.base.tapes import ask_for_trace, check_tape
+from crnn.layers.base.tapes import check_tape, request_trace
 
-#: What a layer is run by: equal as long as neither its class nor the layer itself has others.
-methods_of = attrgetter("forward", "backward", "__class__.__call__")
+#: Returns the methods that run a layer. They are compared to notice when one of them is replaced.
+methods_key = attrgetter("forward", "backward", "__class__.__call__")
 
 
 class Runner:
-    """How a composition runs one of its parts: what of it does not change from call to call.
+    """Runs one part of a composition: passes the arguments that the part takes.
+
+    It keeps all that does not change from call to call.
 
     Parameters
     ----------
     layer : layer
-        crnn's or one of another maker.
+        A layer of crnn, or an object with the methods of one.
 
     Attributes
     ----------
     layer : layer
-        As given.
-    known : set of str
-        The arguments that its forward takes.
-    outside : bool
-        Whether its forward is not one of this package.
-    draws : bool
-        Whether its forward takes `call`, and may draw what depends on it.
-    own : Layer
-        The layer as a `Layer`: itself, or adapted.
+        The part itself.
+    adapted : Layer
+        The part, wrapped in `Adapted` if it is no `Layer`.
+    option_names : set of str
+        Names of the arguments of its forward.
+    from_outside : bool
+        Whether its forward is defined outside of crnn.
+    takes_call : bool
+        Whether its forward takes `call`, so that it may draw random numbers.
     """
 
-    __slots__ = ("_getters", "_plain", "draws", "known", "layer", "outside", "own")
+    __slots__ = (
+        "_getters",
+        "_takes_none",
+        "adapted",
+        "from_outside",
+        "layer",
+        "option_names",
+        "takes_call",
+    )
 
     def __init__(self, layer: Any) -> None:
-        self.layer, self.own = layer, layer_of(layer)
-        self.known, self.outside = forward_of(layer)
-        self.draws = "call" in self.known
-        names = [name for name in ForwardOptions._fields if name in self.known]
-        of_call = [name for name in names if name in (*STEPS, "filled")]
-        self._getters = {True: _getter(names), False: _getter(of_call)}
-        self._plain = not self.outside and is_own(class_of(layer).__call__)
+        self.layer, self.adapted = layer, layer_of(layer)
+        self.option_names, self.from_outside = forward_of(layer)
+        self.takes_call = "call" in self.option_names
+        names = [name for name in ForwardOptions._fields if name in self.option_names]
+        in_evaluation = [name for name in names if name in (*STEPS, "filled")]
+        self._getters = {True: _getter(names), False: _getter(in_evaluation)}
+        # methods of crnn take None for each option; others get only options that are not None
+        self._takes_none = not self.from_outside and is_own(class_of(layer).__call__)
 
     def run(
         self,
         x: Any,
         state: Any,
-        given: ForwardOptions,
+        options: ForwardOptions,
         number: int,
         keep: bool,
-        instead: Any = None,
+        substitute: Any = None,
     ) -> tuple[Any, Any, Any]:
-        """y, state, tape, from those of the arguments that the layer's forward knows.
+        """Run the layer with the options that its forward takes; return y, state, tape.
 
         Parameters
         ----------
         x, state
-            As the layer takes them.
-        given : ForwardOptions
+            Arguments of the layer.
+        options : ForwardOptions
+            Options of the composition.
         number : int
-            Of the layer in what it is a part of.
+            Number of the layer in the composition, see `ForwardOptions.for_part`.
         keep : bool
-            False: evaluation, and no tape.
-        instead : layer, optional
-            One that is run in place of the layer, and takes the same arguments.
+            True: call forward. False: evaluate, and return None as the tape.
+        substitute : layer, optional
+            Run this layer instead. It takes the same arguments.
         """
-        layer = self.layer if instead is None else instead
-        if given.mask is not None and not given.filled and "mask" not in self.known:
-            x = _without_masked(x, given.mask)
+        layer = self.layer if substitute is None else substitute
+        if options.mask is not None and not options.filled and "mask" not in self.option_names:
+            x = _without_masked(x, options.mask)
         names, values = self._getters[keep]
-        options = dict(zip(names, values(given)))  # noqa: B905 - as many
-        if not self._plain:
-            options = {name: value for name, value in options.items() if value is not None}
+        keywords = dict(zip(names, values(options)))  # noqa: B905 - they have the same length
+        if not self._takes_none:
+            keywords = {name: value for name, value in keywords.items() if value is not None}
         if not keep:
-            y, after = layer(x, state, **options)
+            y, after = layer(x, state, **keywords)
             return y, after, None
-        if self.draws:
-            options["layer"] = number
-            if given.call is None:
-                options.pop("call", None)
-        if self.outside and given.training and given.call is not None:
-            with numbered(given.call):  # for the layers that it calls
-                y, after, tape = layer.forward(x, state, **options)
+        if self.takes_call:
+            keywords["layer"] = number
+            if options.call is None:
+                keywords.pop("call", None)
+        if self.from_outside and options.training and options.call is not None:
+            with numbered(options.call):  # for layers that this forward calls without `call`
+                y, after, tape = layer.forward(x, state, **keywords)
         else:
-            y, after, tape = layer.forward(x, state, **options)
+            y, after, tape = layer.forward(x, state, **keywords)
         return y, after, tape
 
-    def behind(self, given: ForwardOptions) -> ForwardOptions:
-        """The arguments for a layer that reads what this one gives."""
-        if not self.own.keeps_time:
-            return given.without_steps()
-        if given.mask is not None and arguments.answers_masked(self.own):
-            return given._replace(filled=True)
-        return given
+    def options_after(self, options: ForwardOptions) -> ForwardOptions:
+        """Return the options for a layer that reads the output of this layer."""
+        if not self.adapted.keeps_time:
+            return options.without_steps()
+        if options.mask is not None and arguments.answers_masked(self.adapted):
+            return options._replace(filled=True)
+        return options
 
 
 def _getter(names: Sequence[str]) -> tuple[Sequence[str], Callable[[ForwardOptions], Any]]:
-    """Names of arguments, and a function that gets them."""
+    """Return the names of options, and a function that returns their values."""
     if len(names) > 1:
         return names, attrgetter(*names)
-    return names, lambda given: [getattr(given, name) for name in names]
+    return names, lambda options: [getattr(options, name) for name in names]
 
 
 def run_layer(
-    layer: Any, x: Any, state: Any, given: ForwardOptions, keep: bool
+    layer: Any, x: Any, state: Any, options: ForwardOptions, keep: bool
 ) -> tuple[Any, Any, Any]:
-    """y, state, tape of any layer, see `Runner.run`."""
-    return Runner(layer).run(x, state, given, given.layer, keep)
+    """Run any layer by `Runner.run`; return y, state, tape."""
+    return Runner(layer).run(x, state, options, options.layer, keep)
 
 
 def _without_masked(x: Any, mask: Any) -> Any:
-    """x with zeros at masked steps, for a layer that takes no mask: they may hold anything."""
+    """Return x with zeros at masked steps, for a layer that takes no mask."""
     if not isinstance(x, np.ndarray) or x.ndim < 2:
         return x
-    there = check_steps("mask", mask, x.shape)
-    return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
+    read = check_steps("mask", mask, x.shape)
+    return np.where(read.reshape(read.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
 
 
 class Runners(dict[str, tuple[Any, Runner]]):
-    """How the parts of a composition are run. A copy begins without: it has other parts."""
+    """Cache of the runners of a composition's parts. A copy is empty, because its parts differ."""
 
     def __reduce__(self) -> Any:
         return Runners, ()
 
 
 class Composition(Layer):
-    """A layer whose parameters are those of its parts, under dotted names.
+    """Base of layers whose parameters are those of their parts, with dotted names.
 
-    What others ask about it, it answers from what its parts answer.
+    The attributes that describe the layer are computed from those of its parts.
     """
 
-    #: Arguments of the constructor that are layers; `_arguments` are the others.
+    #: Names of the arguments of the constructor that are layers; `_arguments` has the others.
     _layers: ClassVar[tuple[str, ...]] = ()
 
     @property
     def _own_config(self) -> dict[str, Any]:
-        """The arguments that are no layers."""
+        """The arguments of the constructor that are no layers."""
         return super().config
 
     @property
@@ -172,53 +184,54 @@ class Composition(Layer):
 
     @property
     def parts(self) -> dict[str, Layer]:
-        """The layers this one is made of, by the name that stands before the dot."""
+        """The layers inside this layer, by the prefix of the names of their parameters."""
         return {}
 
     @property
     def answers_masked(self) -> bool:
-        """Whether y at masked steps is made of outputs that a part gives there."""
+        """Whether y at masked steps is computed from outputs of a part, and not 0."""
         return any(map(arguments.answers_masked, self.parts.values()))
 
     has_state = property(lambda self: any(part.has_state for part in self.parts.values()))
 
     @property
     def reads_backwards(self) -> bool:
-        """Whether any of the parts reads backwards."""
+        """Whether any part reads backwards."""
         return any(part.reads_backwards for part in self.parts.values())
 
     def runner(self, key: str) -> Runner:
-        """How the part that the attribute `key` holds is run."""
+        """Return the runner of the part in the attribute `key`."""
         layer = getattr(self, key)
-        methods, runners = methods_of(layer), self.__dict__.get("_runners")
+        methods, runners = methods_key(layer), self.__dict__.get("_runners")
         if runners is None:
             runners = self.__dict__["_runners"] = Runners()
-        found = runners.get(key)
-        if found is None or found[0] != methods:
-            found = runners[key] = methods, Runner(layer)
-        runner: Runner = found[1]
+        cached = runners.get(key)
+        if cached is None or cached[0] != methods:
+            cached = runners[key] = methods, Runner(layer)
+        runner: Runner = cached[1]
         return runner
 
     def place_of(self, key: Any) -> str:
-        """Name a part, and show it, for an error that it raises: ``"layer, LSTM(3, 8)"``.
+        """Return the name and the repr of a part, such as ``"layer, LSTM(3, 8)"``, for errors.
 
         Parameters
         ----------
         key : str
-            The attribute that holds the part.
+            Name of the attribute that has the part.
         """
         return f"{key}, {shown(getattr(self, key))}"
 
-    def _nested(self, what: str) -> dict[str, Array]:
+    def _nested(self, attribute: str) -> dict[str, Array]:
+        """Return the arrays of all parts from the attribute `params` or `grads`."""
         return {
             f"{prefix}.{name}": array
             for prefix, part in self.parts.items()
-            for name, array in getattr(part, what).items()
+            for name, array in getattr(part, attribute).items()
         }
 
     @property
     def stochastic(self) -> bool:
-        """Whether any of the parts draws random numbers in training that depend on `call`."""
+        """Whether any part draws random numbers in training that depend on `call`."""
         return any(map(arguments.is_stochastic, self.parts.values()))
 
     @property
@@ -237,11 +250,11 @@ class Composition(Layer):
 
 
 class RunsParts(Composition):
-    """A composition that hands the arguments of forward on to its parts, in `_run`."""
+    """Base of compositions whose `_run` passes the options of forward to the parts."""
 
     @abstractmethod
-    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
-        """y, state, tape; without `keep` in evaluation, and the tape means nothing."""
+    def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
+        """Run the parts; return y, state, tape. The tape is not used if `keep` is False."""
 
     def __call__(
         self,
@@ -253,9 +266,22 @@ class RunsParts(Composition):
         resets: ArrayLike | None = None,
         filled: bool = False,
     ) -> tuple[Array, Any]:
-        """y, state: evaluation, keeps nothing. The arguments are those of `forward`."""
-        given = ForwardOptions(lengths, mask, resets, training=False, filled=filled or None)
-        y, after, _ = self._run(x, state, given, keep=False)
+        """Run the layer in evaluation: nothing is dropped, and nothing is kept for backward.
+
+        Parameters
+        ----------
+        x, state, lengths, mask, resets, filled
+            As for `forward`.
+
+        Returns
+        -------
+        y : array (B, T, O), or (B, O) for a layer that removes the time axis
+            Output.
+        state : state
+            State after the last valid step of each row, in the form that the class documents.
+        """
+        options = ForwardOptions(lengths, mask, resets, training=False, filled=filled or None)
+        y, after, _ = self._run(x, state, options, keep=False)
         return y, after
 
     def forward(
@@ -273,66 +299,110 @@ class RunsParts(Composition):
         layer: int = 0,
         filled: bool = False,
     ) -> tuple[Array, Any, Any]:
-        """y, state, tape. Each part gets those of the arguments that it knows.
+        """Run the layer, and return a tape with all that `backward` needs.
+
+        Each part gets the arguments that its forward declares.
 
         Parameters
         ----------
-        x, state
-            As the parts take them.
-        lengths : (B,) integers, optional
-            Steps of each row that are there.
-        mask : (B, T) booleans, optional
-            False: a step that is not read, whatever stands there; the state is carried. A
-            recurrent layer repeats its output, which layers behind it read; before it y is 0.
-        resets : (B, T) booleans, optional
-            True: the state starts anew before this step.
+        x : floats (B, T, I), or integers (B, T) for symbols
+            The sequences, as the first part reads them.
+        state : state, optional
+            Initial state, in the form that the class documents. None stands for zeros.
+        lengths : integers (B,), optional
+            Number of valid steps of each row, from 0 to T. The steps after them are padding. None:
+            all T steps are valid.
+        mask : booleans or integers 0 and 1 (B, T), optional
+            False at steps that are not read. The state does not change there. A recurrent layer
+            repeats its last output, which later layers read; layers before it return 0.
+        resets : booleans or integers 0 and 1 (B, T), optional
+            True at steps before which the state of a row is reset.
         training : bool, default True
             False: nothing is dropped.
         call : int, optional
-            Number of this call. None: the next one of `calls`, where the parts draw anything.
-        first_row, first_step, layer : int, default 0
-            Number of the first row and the first step of x, and of this layer in what it is a part
-            of: they decide, with `call` and the parts' seeds, what is dropped. Parts are numbered
-            from `layer`.
+            Number of this call, from 0 to 2**64 - 1. Equal numbers drop the same units. None: the
+            next number, which the attribute `calls` counts.
+        first_row, first_step : int, default 0
+            Number of the first row and of the first step of x, where x is part of a larger batch or
+            of longer sequences.
+        layer : int, default 0
+            Number of this layer in a model. The numbers of its parts follow from it.
         filled : bool, default False
-            True: x at masked steps is the output of a layer before, which layers of single steps
-            read. Compositions pass it.
+            True: x at masked steps is the output of a previous layer, and pointwise layers read it.
+            Compositions pass it.
+
+        Returns
+        -------
+        y : array (B, T, O), or (B, O) for a layer that removes the time axis
+            Output.
+        state : state
+            State after the last valid step of each row, in the form that the class documents.
+        tape : object
+            Argument of `backward`. The tapes of the parts are inside.
         """
         if call is None and training and self.stochastic:
             call = self.next_call()
-        counts = call, first_row, first_step, layer
-        given = ForwardOptions(lengths, mask, resets, training, *counts, filled or None)
-        return self._run(x, state, given, keep=True)
+        numbers = call, first_row, first_step, layer
+        options = ForwardOptions(lengths, mask, resets, training, *numbers, filled or None)
+        return self._run(x, state, options, keep=True)
 
     def backward(
         self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, Any]:
-        """dx, dstate; adds to the gradients of the parts. `dy` None stands for zeros.
+        """Add to the gradients of the parts, and return the gradients of x and of the state.
 
-        With `trace` the tapes of the recurrent layers inside keep one.
+        Parameters
+        ----------
+        tape : object
+            Returned by `forward` of this layer, or of one with the same sizes and options.
+        dy : array like y, or None
+            Gradient of the loss with respect to y. None stands for zeros.
+        dstate : gradient of the state that `forward` returned, optional
+            In the form of the state. None stands for zeros.
+        trace : bool, default False
+            Keep the gradients of every step on the tapes of the recurrent layers, for
+            `crnn.diagnostics.gradient_flow`.
+
+        Returns
+        -------
+        dx : array like x, or None
+            Gradient with respect to x; None if x was integers.
+        dstate : gradient of the initial state
+            In the form of the state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has another type or shape, or the tape is one of a different layer. The
+            gradients have not changed then.
+        RuntimeError
+            If another thread is adding to the same gradients.
         """
         self.check_backward(tape, dstate)
         dy = self._checked_dy(tape, dy)
         with _core.Writing(self):
             if trace:
-                ask_for_trace(tape)
+                request_trace(tape)
             return self._back(tape, dy, dstate)
 
     def _checked_dy(self, tape: Any, dy: Any) -> Any:
-        """The dy that `_back` takes, or an error before anything has changed."""
+        """Check dy before any gradient has changed, and return it in the form for `_back`."""
         return dy
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-        """dx, dstate of a tape and a dstate that were checked; adds to the gradients."""
+        """Add to the gradients, and return dx, dstate. The arguments were checked."""
         raise NotImplementedError
 
 
 class Wrapper(RunsParts):
-    """A composition around one layer, `layer`, which reads x; it answers what that one answers."""
+    """Base of compositions around one layer, `layer`, which reads x.
+
+    Attributes that describe the layer are those of the layer inside.
+    """
 
     _leading: ClassVar[tuple[str, ...]] = ("layer",)
     _layers: ClassVar[tuple[str, ...]] = ("layer",)
-    #: What `_run` makes: of the tape `layer` and of what else the way back needs.
+    #: Type of the tape that `_run` returns. Its attribute `layer` is the tape of the layer inside.
     _tape: ClassVar[type[Any]]
 
     layer: Part
@@ -350,23 +420,23 @@ class Wrapper(RunsParts):
     def parts(self) -> dict[str, Layer]:
         return {"layer": self.inner}
 
-    input_size, output_size = of_inner("input_size"), of_inner("output_size")
-    symbols, receptive_field = of_inner("symbols"), of_inner("receptive_field")
-    keeps_features, keeps_time = of_inner("keeps_features"), of_inner("keeps_time")
+    input_size, output_size = from_inner("input_size"), from_inner("output_size")
+    symbols, receptive_field = from_inner("symbols"), from_inner("receptive_field")
+    keeps_features, keeps_time = from_inner("keeps_features"), from_inner("keeps_time")
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return self.inner.repeats_masked(repeated, training)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_tape(tape, self._tape)
-        check_in(self, "layer", tape.layer, dstate)
+        check_part(self, "layer", tape.layer, dstate)
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
-        found = self.inner.with_vectors(symbols)
-        return None if found is None else (self._around(found[0]), found[1])
+        replaced = self.inner.with_vectors(symbols)
+        return None if replaced is None else (self._with_layer(replaced[0]), replaced[1])
 
-    def _around(self, layer: Layer) -> Self:
-        """Return this layer with another one inside."""
+    def _with_layer(self, layer: Layer) -> Self:
+        """Return a copy with another layer inside."""
         other = copy.copy(self)
         other.layer = layer
         return other
@@ -376,8 +446,8 @@ class Wrapper(RunsParts):
         return widths_of(config["layer"])
 
 
-class Unnamed(Wrapper):
-    """A wrapper that stands before no dot: parameters have the names that the layer gives them."""
+class WithoutPrefix(Wrapper):
+    """Base of wrappers whose parameters have the names of the layer inside, without a prefix."""
 
     @property
     def param_views(self) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A recurrent layer and its mirror."""
+"""Bidirectional layers: two recurrent layers that read the same rows in both directions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.base.layer import Layer, Temporal, check_layer
-from crnn.layers.base.places import back_in, check_in, run_in
+from crnn.layers.base.places import backward_part, check_part, run_part
 from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition, RunsParts
 from crnn.layers.compose.merging import merged, split
@@ -29,34 +29,52 @@ MERGES = get_args(Merge)
 
 
 class Bidirectional(_core.Bidirectional, Composition):
-    """A recurrent layer and a mirror of it, which reads each row from its last step to its first.
+    """Bidirectional layer: one layer reads each row forwards, another one backwards.
 
     Schuster and Paliwal, "Bidirectional recurrent neural networks" (1997).
 
     Parameters
     ----------
     layer : RNN, LSTM, GRU, JANET, or another `Temporal` layer
-        The one that reads forwards. The mirror has the same options and weights of its own, drawn
-        from the layer's seed. A layer of your own need not know how to read backwards: its mirror
-        is given each row the other way round.
+        The layer that reads forwards. The backward layer is a second layer with the same options.
+        Its initial weights are drawn from a seed that is computed from the seed of `layer`. A class
+        of your own needs no option for the direction: its copy gets each row in reverse order.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
-        How the outputs at each step become one: side by side, (B, T, 2H), or combined, (B, T, H).
+        How the outputs of both layers are merged at each step. "concat": side by side, (B, T, 2H).
+        The others: elementwise sum, mean or product, (B, T, H).
 
     Attributes
     ----------
     forward_layer, backward_layer : recurrent layers
-        Their parameters have the names "forward.W_x", "backward.W_x", ...
+        Their parameters have the names "forward.W_x", ..., and "backward.W_x", ...
     merge : str
+        As passed.
 
     Raises
     ------
     TypeError, ValueError
-        If `layer` is not a recurrent one, is reversed itself, or `merge` is unknown.
+        If `layer` is no recurrent layer, or reads backwards itself, or `merge` is unknown.
+
+    See Also
+    --------
+    LastState : Last states of both layers as one vector for each row.
 
     Notes
     -----
-    The state is the pair (forward, backward) of states; a tape has the tapes `forward` and
-    `backward`.
+    The state is the pair (forward, backward) of the states of both layers: the state after the last
+    valid step, and the state after step 0. The tapes of both layers are ``tape.forward`` and
+    ``tape.backward``. A bidirectional layer cannot run step by step.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer = crnn.Bidirectional(crnn.LSTM(3, 8, seed=0))
+    >>> y, (forward, backward) = layer(np.ones((2, 5, 3)), lengths=[5, 2])
+    >>> y.shape, backward[0].shape
+    ((2, 5, 16), (2, 8))
+    >>> bool((y[:, 0, 8:] == backward[0]).all())  # the backward layer ends at step 0
+    True
     """
 
     _leading = ("layer",)
@@ -74,7 +92,7 @@ class Bidirectional(_core.Bidirectional, Composition):
         config = layer.config
         if config["reverse"]:
             raise ValueError(
-                "layer: expected one with reverse=False; its mirror is the reversed one"
+                "layer: expected one with reverse=False; the backward layer is made from it"
             )
         seed = weights.seed_of_part(config["seed"], weights.MIRROR_STREAM)
         mirror = type(layer).from_config(config | {"reverse": True, "seed": seed})
@@ -85,7 +103,7 @@ class Bidirectional(_core.Bidirectional, Composition):
 
     @property
     def output_size(self) -> int | None:
-        """That of either layer, or twice as many where they are side by side."""
+        """Features of y: those of one layer, or of both for "concat"."""
         size = layer_of(self.forward_layer).output_size
         return size if size is None or self.merge != "concat" else 2 * size
 
@@ -138,12 +156,12 @@ class Bidirectional(_core.Bidirectional, Composition):
 
 
 def is_of_core(layer: Any) -> bool:
-    """Whether a layer is one of the core, with methods of its own or not."""
+    """Return whether a layer is an instance of a class of the core, or of a subclass."""
     return isinstance(layer, _core.Recurrent)
 
 
 class BidirectionalTape(NamedTuple):
-    """The tapes of both directions, and copies of their outputs."""
+    """Tapes of both layers, and copies of their outputs."""
 
     forward: Any
     backward: Any
@@ -151,12 +169,12 @@ class BidirectionalTape(NamedTuple):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Both tapes."""
+        """The tapes of both layers, by name."""
         return {"forward": self.forward, "backward": self.backward}
 
 
 class AnyBidirectional(RunsParts, Bidirectional):
-    """`Bidirectional` of a layer that is not one of the core; made by calling that."""
+    """Bidirectional layer around a layer that is not of the core. `Bidirectional` makes it."""
 
     forward_layer: Any = None
     backward_layer: Any = None
@@ -166,13 +184,13 @@ class AnyBidirectional(RunsParts, Bidirectional):
         check_layer("layer", layer)
         if layer.reads_backwards or not layer.keeps_time:
             raise ValueError(
-                "layer: expected one that reads forwards and keeps the time axis; its mirror is "
-                f"the reversed one, got {layer!r:.200}"
+                "layer: expected one that reads forwards and keeps the time axis; the backward "
+                f"layer is made from it, got {layer!r:.200}"
             )
         if merge not in MERGES:
             raise ValueError(f"merge: expected {', '.join(map(repr, MERGES))}, got {merge!r:.60}")
         self.forward_layer, self.merge = layer, merge
-        self.backward_layer = Mirrored(_twin(layer))
+        self.backward_layer = Mirrored(_second(layer))
 
     def __repr__(self) -> str:
         return super().__repr__().replace(type(self).__name__, "Bidirectional", 1)
@@ -182,34 +200,36 @@ class AnyBidirectional(RunsParts, Bidirectional):
 
     __setstate__ = Layer.__setstate__
 
-    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
-        before = states_of("state", state, 2)
-        one, first, tape = run_in(self, "forward_layer", given.part(0), x, before[0], keep)
-        other, last, mirrored = run_in(self, "backward_layer", given.part(1), x, before[1], keep)
-        outputs = [np.array(one), np.array(other)] if keep else [one, other]
-        y = merged(outputs, self.merge)
-        return y, _core.PairState((first, last)), BidirectionalTape(tape, mirrored, outputs)
+    def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
+        starts = states_of("state", state, 2)
+        both = [
+            run_part(self, key, options.for_part(i), x, starts[i], keep)
+            for i, key in enumerate(("forward_layer", "backward_layer"))
+        ]
+        outputs = [np.array(y) if keep else y for y, _, _ in both]
+        (_, forward, forward_tape), (_, backward, backward_tape) = both
+        tape = BidirectionalTape(forward_tape, backward_tape, outputs)
+        return merged(outputs, self.merge), _core.PairState((forward, backward)), tape
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_tape(tape, BidirectionalTape)
-        first, last = states_of("dstate", dstate, 2)
-        check_in(self, "forward_layer", tape.forward, first)
-        check_in(self, "backward_layer", tape.backward, last)
+        forward, backward = states_of("dstate", dstate, 2)
+        check_part(self, "forward_layer", tape.forward, forward)
+        check_part(self, "backward_layer", tape.backward, backward)
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-        """dx, (dstate, dstate)."""
-        first, last = states_of("dstate", dstate, 2)
+        dends = states_of("dstate", dstate, 2)
         dys: list[Any] = [None, None]
         if dy is not None:
             check_like("dy", dy, merged(tape.outputs, self.merge))
             dys = split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, self.merge)
-        dx, dfirst = back_in(self, "forward_layer", tape.forward, dys[0], first)
-        other, dlast = back_in(self, "backward_layer", tape.backward, dys[1], last)
-        return None if dx is None else dx + other, _core.PairState((dfirst, dlast))
+        dx, forward = backward_part(self, "forward_layer", tape.forward, dys[0], dends[0])
+        dx2, backward = backward_part(self, "backward_layer", tape.backward, dys[1], dends[1])
+        return None if dx is None else dx + dx2, _core.PairState((forward, backward))
 
 
-def _twin(layer: Any) -> Any:
-    """A layer like another, with weights of its own where its configuration makes them."""
+def _second(layer: Any) -> Any:
+    """Return a layer with the same configuration, and another seed if it has one."""
     config = layer.config
     if not config:
         return copy.deepcopy(layer)

@@ -1,9 +1,8 @@
-"""An Embedding and the recurrent layer that reads it, alone or beside other features, run as one.
+"""An Embedding and the recurrent layer that reads its vectors, run as one layer.
 
-A symbol's share in the sums of the gates is W_x e, where e is its row of the embedding. There are
-no more such vectors than different symbols, however many steps there are: so the product is taken
-once for each symbol that occurs, and each step looks its vector up. The same holds on the way back:
-the gradients of all steps with the same symbol are added first, and then taken through the product.
+In the sums of the gates, a symbol with the vector e contributes W_x e. This product is computed
+once for each symbol that occurs, and looked up at each step. In backward, the gradients of all
+steps with the same symbol are added first, and the product is computed once for each symbol.
 """
 
 from __future__ import annotations
@@ -23,80 +22,80 @@ from crnn.layers.compose.base import Runner
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.cells import Recurrent
 
-#: What an instance may have of its own in place of its class's.
+#: Names that an instance may have set in place of the methods of its class.
 _OVERRIDDEN = {"forward", "backward", "__call__"}
 
 
 def is_core_layer(layer: Any) -> bool:
-    """Whether a layer is one of crnn's recurrent ones in what it does: nothing is overridden."""
-    kind, own = type(layer), _core.Recurrent
+    """Return whether a layer is a recurrent layer of crnn, and overrides no method that runs it."""
+    cls, core = type(layer), _core.Recurrent
     return (
         isinstance(layer, Recurrent)
-        and kind.__call__ is own.__call__
-        and kind.forward is own.forward
-        and kind.backward is own.backward
+        and cls.__call__ is core.__call__
+        and cls.forward is core.forward
+        and cls.backward is core.backward
         and not _OVERRIDDEN & vars(layer).keys()
     )
 
 
 def may_run_as_one(first: Any, second: Any) -> bool:
-    """Whether two layers run as one where they fit: both crnn's own in what they do."""
-    own = type(first) is Embedding and not _OVERRIDDEN & vars(first).keys()
-    return own and is_core_layer(second)
+    """Return whether two layers are an Embedding and a recurrent layer that override no method."""
+    plain = type(first) is Embedding and not _OVERRIDDEN & vars(first).keys()
+    return plain and is_core_layer(second)
 
 
 def run_as_one(first: Embedding, second: Any, x: Any) -> bool:
-    """Whether two layers that may run as one do so on x: they fit, x is symbols (B, T)."""
+    """Return whether two such layers run as one on x: widths and types match, x is symbols."""
     symbols = x if type(x) is np.ndarray else as_array("x", x)
-    fit = (first.size, first.dtype) == (second.input_size, second.dtype)
-    return fit and symbols.ndim == 2 and symbols.dtype.kind in "iu"
+    match = (first.size, first.dtype) == (second.input_size, second.dtype)
+    return match and symbols.ndim == 2 and symbols.dtype.kind in "iu"
 
 
-class Table:
-    """The symbols that occur in an input, and a layer that has an input for each of them.
+class SymbolTable:
+    """The symbols that occur in an input, and a layer with one input for each of them.
 
     Parameters
     ----------
     embedding : Embedding
     layer : recurrent layer
-        Its first inputs are the embedding's vectors; it may have others behind them.
-    symbols : (B, T) integers
-    there : (B, T) booleans, optional
-        Which of them are read.
+        Its first inputs are the vectors of the embedding; it may have further inputs.
+    symbols : integers (B, T)
+    valid : booleans (B, T), optional
+        Steps that are read. None: all steps.
 
     Attributes
     ----------
-    symbols : (S,) integers
-        Those that occur, ascending.
-    rows : (B, T) int64
-        For each step the place of its symbol in `symbols`.
+    symbols : integers (S,)
+        The symbols that occur, in ascending order.
+    rows : int64 array (B, T)
+        Index of the symbol of each step in `symbols`.
     layer : recurrent layer
-        Like `layer`, with the S columns of W_x that are W_x times a symbol's vector in front.
+        Like `layer`, but the first S columns of its W_x are the products W_x e of the symbols.
     """
 
-    def __init__(self, embedding: Embedding, layer: Any, symbols: Array, there: Any = None) -> None:
-        read = slice(None) if there is None else there
-        found = embedding.check_symbols(symbols[read].ravel()).astype(np.int64)
-        # with a 0 behind them: never empty
-        self.symbols, places = np.unique(np.append(found, 0), return_inverse=True)
+    def __init__(self, embedding: Embedding, layer: Any, symbols: Array, valid: Any = None) -> None:
+        read = slice(None) if valid is None else valid
+        values = embedding.check_symbols(symbols[read].ravel()).astype(np.int64)
+        # the additional symbol 0 makes the table non-empty
+        self.symbols, indices = np.unique(np.append(values, 0), return_inverse=True)
         self.rows = np.zeros(symbols.shape, dtype=np.int64)
-        self.rows[read] = places[:-1].reshape(self.rows[read].shape)
+        self.rows[read] = indices[:-1].reshape(self.rows[read].shape)
         self.layer = table_layer(layer, embedding.param_views["W"][self.symbols])
         self._lock = threading.Lock()
 
     @contextmanager
-    def gathering(self, embedding: Embedding, layer: Any) -> Iterator[Any]:
-        """The table's layer, for one backward; what that adds to is handed on at the end.
+    def adding_gradients(self, embedding: Embedding, layer: Any) -> Iterator[Any]:
+        """Yield the layer of the table for one backward, and add its gradients to both layers.
 
-        Threads that walk one tape back into models of their own wait for each other here.
+        A lock serialises threads that run backward with the same tape for different models.
         """
         with self._lock:
             self.layer.flat_grads.fill(0)
             yield self.layer
-            self._hand_over(embedding, layer)
+            self._add_gradients(embedding, layer)
 
-    def _hand_over(self, embedding: Embedding, layer: Any) -> None:
-        """Add the gradients of the table's layer to those that it is made of."""
+    def _add_gradients(self, embedding: Embedding, layer: Any) -> None:
+        """Add the gradients of the layer of the table to those of the embedding and the layer."""
         S, E, grads = len(self.symbols), embedding.size, layer.grad_views
         for name, grad in self.layer.grad_views.items():
             if name != "W_x":
@@ -110,7 +109,7 @@ class Table:
 
 
 def table_layer(layer: Any, vectors: Array) -> Any:
-    """A layer like `layer` that has an input for each of the vectors, in place of their numbers."""
+    """Return a layer like `layer` with one input for each vector, in place of its elements."""
     S, E = vectors.shape
     arguments = layer._core_arguments() | {"input_size": S + layer.input_size - E}
     made = layer._core_type(**arguments)
@@ -126,72 +125,79 @@ def table_layer(layer: Any, vectors: Array) -> Any:
 
 
 class EmbeddedTape(NamedTuple):
-    """The tape of both layers; its attributes are those of the recurrent layer's tape."""
+    """Tape of both layers. It has the attributes of the tape of the recurrent layer."""
 
-    table: Table
+    table: SymbolTable
     tape: Any
-    made_of: tuple[int, Any]  # K of the embedding, and the other layer's `likeness`
+    made_by: tuple[int, Any]  # K of the embedding, and the `tape_signature` of the recurrent layer
 
     @property
     def parts(self) -> dict[str, Any]:
-        """That of the recurrent layer, in whose place this one stands."""
+        """The tape of the recurrent layer; this tape is at its index in the model."""
         return {"": self.tape}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tape, name)
 
 
-def likeness(layer: Any) -> tuple[str, dict[str, Any]] | None:
-    """What two layers share that can read each other's tapes; None for any other layer."""
+def tape_signature(layer: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return the class and the options of a recurrent layer; None for any other layer.
+
+    Layers with equal signatures can use each other's tapes.
+    """
     if not isinstance(layer, Recurrent):
         return None
-    kind: Any = layer
-    return kind._core_type.__name__, kind._core_arguments()
+    core: Any = layer
+    return core._core_type.__name__, core._core_arguments()
 
 
-def shown_likeness(likeness: tuple[str, dict[str, Any]] | None) -> str:
-    """It in an error."""
-    if likeness is None:
+def signature_text(signature: tuple[str, dict[str, Any]] | None) -> str:
+    """Return the text of a `tape_signature` for an error."""
+    if signature is None:
         return "another layer"
-    options = ", ".join(f"{name}={value!r}" for name, value in likeness[1].items())
-    return f"{likeness[0]}({options})"
+    options = ", ".join(f"{name}={value!r}" for name, value in signature[1].items())
+    return f"{signature[0]}({options})"
 
 
 class Pair:
-    """An Embedding and a recurrent layer on one input.
+    """An Embedding and a recurrent layer, which run as one on an input.
 
     Parameters
     ----------
     embedding, layer
-        For which `may_run_as_one`.
-    x : (B, T) integers
-    given : ForwardOptions
+        Two layers for which `may_run_as_one` is true.
+    x : integers (B, T)
+    options : ForwardOptions
     """
 
-    def __init__(self, embedding: Embedding, layer: Any, x: Any, given: ForwardOptions) -> None:
+    def __init__(self, embedding: Embedding, layer: Any, x: Any, options: ForwardOptions) -> None:
         symbols = np.asarray(x)
-        there = None
-        if given.lengths is not None or given.mask is not None:
-            there = steps_there(given.lengths, given.mask, symbols.shape)
-        self.table = Table(embedding, layer, symbols, there)
-        self.made_of = embedding.K, likeness(layer)
+        valid = None
+        if options.lengths is not None or options.mask is not None:
+            valid = steps_there(options.lengths, options.mask, symbols.shape)
+        self.table = SymbolTable(embedding, layer, symbols, valid)
+        self.made_by = embedding.K, tape_signature(layer)
 
     def run(
-        self, runner: Runner, state: Any, given: ForwardOptions, number: int, keep: bool
+        self, runner: Runner, state: Any, options: ForwardOptions, number: int, keep: bool
     ) -> tuple[Array, Any, EmbeddedTape]:
-        """y, state, tape, as `Runner.run`; `runner` is that of the recurrent layer."""
-        instead, rows = self.table.layer, self.table.rows
-        y, after, tape = runner.run(rows, state, given, number, keep, instead)
-        return y, after, EmbeddedTape(self.table, tape, self.made_of)
+        """Run both layers by the runner of the recurrent layer; return y, state, tape."""
+        layer, rows = self.table.layer, self.table.rows
+        y, after, tape = runner.run(rows, state, options, number, keep, layer)
+        return y, after, EmbeddedTape(self.table, tape, self.made_by)
 
 
 def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: Any) -> None:
-    """Raise where a tape is not one of these two layers, or dstate not one of its state."""
-    K, what = tape.made_of
-    if not isinstance(embedding, Embedding) or embedding.K != K or likeness(layer) != what:
+    """Raise an error unless tape and dstate are those of these two layers."""
+    K, signature = tape.made_by
+    if (
+        not isinstance(embedding, Embedding)
+        or embedding.K != K
+        or tape_signature(layer) != signature
+    ):
         raise ValueError(
             f"tape: expected one of {embedding!r} and {layer!r}, "
-            f"got one of an Embedding with K={K} and {shown_likeness(what)}"
+            f"got one of an Embedding with K={K} and {signature_text(signature)}"
         )
     tape.table.layer.check_backward(tape.tape, dstate)
 
@@ -199,7 +205,7 @@ def check_pair_backward(embedding: Any, layer: Any, tape: EmbeddedTape, dstate: 
 def pair_backward(
     embedding: Embedding, layer: Any, tape: EmbeddedTape, dy: Any, dstate: Any
 ) -> Any:
-    """The gradient of the initial state; adds to the gradients of both layers."""
-    with tape.table.gathering(embedding, layer) as table:
+    """Add to the gradients of both layers, and return the gradient of the initial state."""
+    with tape.table.adding_gradients(embedding, layer) as table:
         _, dbefore = table.backward(tape.tape, dy, dstate)
     return dbefore

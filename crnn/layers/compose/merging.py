@@ -1,4 +1,4 @@
-"""How arrays of two directions become one, and their gradients from that of it."""
+"""Merging of the outputs of both directions, and its gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crnn.common.arrays import Array, underflows
 
 @underflows
 def merged(parts: list[Array], merge: str) -> Array:
-    """One array (..., F) of several: side by side, or of the same shape combined."""
+    """Return one array: the parts side by side, or the sum, mean or product of two parts."""
     if merge == "concat":
         return np.concatenate(parts, axis=-1)
     first, second = parts
@@ -21,7 +21,7 @@ def merged(parts: list[Array], merge: str) -> Array:
 
 @underflows
 def split(d: Array, parts: list[Array], merge: str) -> list[Array]:
-    """The gradients of the parts, from that of what `merged` made of them."""
+    """Return the gradients of the parts, from the gradient of the array that `merged` returned."""
     if merge == "concat":
         return np.split(d, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
     if merge == "mul":

@@ -1,4 +1,4 @@
-"""From a sequence to one vector: many to one."""
+"""Pooling: one vector for each row, from the vectors of its steps."""
 
 from __future__ import annotations
 
@@ -22,41 +22,56 @@ HOW = get_args(Pooling)
 
 
 class PoolTape(NamedTuple):
-    """What Pool keeps: how it pooled which steps, and for "last" and "max" which it took (B, F)."""
+    """Tape of Pool. `taken` (B, F) are the selected steps for "last" and "max"."""
 
     how: str
     shape: tuple[int, ...]
-    there: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     taken: NDArray[np.intp] | None
 
 
 class Pool(Layer):
-    """One vector for each row, from its valid steps: (B, T, F) -> (B, F).
+    """Layer that returns one vector for each row, from its valid steps: (B, T, F) to (B, F).
 
     Parameters
     ----------
     how : {"last", "mean", "max"}, default "last"
-        The last valid step in time; the mean over the valid steps; or the largest number of each
-        feature, whose gradient goes to the first of the steps that have it.
+        "last": the last valid step in time. "mean": the mean over the valid steps. "max": the
+        largest number of each feature; its gradient goes to the first step with this number.
 
     Attributes
     ----------
     how : str
+        As passed.
 
     Raises
     ------
     ValueError
         If `how` is unknown.
 
+    See Also
+    --------
+    LastState : Last state of a recurrent layer, for both directions of a `Bidirectional`.
+
     Notes
     -----
-    Valid are the steps before a row's end (`lengths`) that are not masked (`mask`); where a row has
-    none, y is 0. What stands at other steps is not looked at. In a `Sequential` the layers behind a
-    Pool get no lengths, mask or resets: there is no time axis any more.
+    Valid are the steps before the end of a row (`lengths`) that are not masked (`mask`). For a row
+    without valid steps, y is 0. Other steps are not read. In a `Sequential`, the layers after a
+    Pool get no lengths, mask or resets, because there is no time axis any more.
 
-    The last step in time of a reversed layer, so also of the backward direction of a
-    `Bidirectional`, is the one that it has read first: its output there has seen one step. Pool
-    "mean" or "max", or take the last states by `LastState`. A `Sequential` warns of it.
+    A layer with ``reverse=True``, and the backward layer of a `Bidirectional`, read the last step
+    in time first: "last" selects an output that depends on one step only. Use "mean", "max" or
+    `LastState` with such layers. A `Sequential` warns of "last".
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> x = np.array([[[1.0], [5.0], [3.0]], [[2.0], [4.0], [9.0]]])
+    >>> crnn.Pool("mean")(x, lengths=[3, 2])[0].ravel()
+    array([3., 3.])
+    >>> crnn.Pool("max")(x, lengths=[3, 2])[0].ravel()
+    array([5., 4.])
     """
 
     _leading = _arguments = ("how",)
@@ -82,31 +97,42 @@ class Pool(Layer):
         mask: ArrayLike | None = None,
         training: bool = True,
     ) -> tuple[Array, None, PoolTape]:
-        """y (B, F), None, tape.
+        """Pool the valid steps of each row, and return a tape for `backward`.
 
         Parameters
         ----------
-        x : (B, T, F) floats
+        x : floats (B, T, F)
+            The sequences.
         state : None
-        lengths : (B,) integers, optional
-        mask : (B, T) booleans, optional
-            False: a step to be left out.
-        training : bool
-            Makes no difference.
+            A Pool has no state.
+        lengths : integers (B,), optional
+            Number of valid steps of each row. None: all T steps.
+        mask : booleans or integers 0 and 1 (B, T), optional
+            False at steps that are not read. None: all steps are read.
+        training : bool, default True
+            Has no effect.
+
+        Returns
+        -------
+        y : array (B, F)
+            One vector for each row.
+        state : None
+        tape : PoolTape
+            Argument of `backward`.
         """
         check_no_state("Pool", "state", state)
-        given = check_array("x", x, "floats", ("B", "T", "F"))
-        there = steps_there(lengths, mask, given.shape)
-        y, taken = np.zeros((len(given), given.shape[2]), given.dtype), None
-        if there.any() and self.how == "mean":
-            # accumulate adds step by step: rows that end early, or another T, have the same bits
-            total = np.add.accumulate(np.where(there[..., None], given, 0), axis=1)[:, -1]
-            y = np.asarray(total / _counts(there, given.dtype))
-        elif there.any():
-            taken = _last(given, there) if self.how == "last" else _largest(given, there)
-            found = np.take_along_axis(given, taken[:, None], axis=1)[:, 0]
-            np.copyto(y, found, where=_some(there))
-        return y, None, PoolTape(self.how, given.shape, there, taken)
+        steps = check_array("x", x, "floats", ("B", "T", "F"))
+        valid = steps_there(lengths, mask, steps.shape)
+        y, taken = np.zeros((len(steps), steps.shape[2]), steps.dtype), None
+        if valid.any() and self.how == "mean":
+            # accumulate adds step by step, so that the bits do not depend on T
+            total = np.add.accumulate(np.where(valid[..., None], steps, 0), axis=1)[:, -1]
+            y = np.asarray(total / _counts(valid, steps.dtype))
+        elif valid.any():
+            taken = _last(steps, valid) if self.how == "last" else _largest(steps, valid)
+            selected = np.take_along_axis(steps, taken[:, None], axis=1)[:, 0]
+            np.copyto(y, selected, where=_any_valid(valid))
+        return y, None, PoolTape(self.how, steps.shape, valid, taken)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
@@ -118,67 +144,84 @@ class Pool(Layer):
     def backward(
         self, tape: PoolTape, dy: ArrayLike | None, dstate: None = None
     ) -> tuple[Array, None]:
-        """dx (B, T, F), None; `dy` None stands for zeros."""
+        """Return the gradient of x.
+
+        Parameters
+        ----------
+        tape : PoolTape
+            Returned by `forward` of a Pool with the same `how`.
+        dy : array (B, F), or None
+            Gradient of the loss with respect to y. None stands for zeros.
+        dstate : None
+            A Pool has no state.
+
+        Returns
+        -------
+        dx : array (B, T, F)
+            Gradient with respect to x; 0 at steps that are not valid.
+        dstate : None
+        """
         self.check_backward(tape, dstate)
         B, T, F = tape.shape
-        given = np.zeros((B, F)) if dy is None else check_array("dy", dy, "floats", (B, F))
-        dx = np.zeros((B, T, F), given.dtype)
-        each = np.where(_some(tape.there), given, 0)
+        gradient = np.zeros((B, F)) if dy is None else check_array("dy", dy, "floats", (B, F))
+        dx = np.zeros((B, T, F), gradient.dtype)
+        gradient = np.where(_any_valid(tape.valid), gradient, 0)
         if tape.taken is not None:
-            np.put_along_axis(dx, tape.taken[:, None], each[:, None], axis=1)
-        elif tape.there.any():
-            share = (each / _counts(tape.there, given.dtype))[:, None]
-            np.copyto(dx, share, where=tape.there[..., None])
+            np.put_along_axis(dx, tape.taken[:, None], gradient[:, None], axis=1)
+        elif tape.valid.any():
+            share = (gradient / _counts(tape.valid, gradient.dtype))[:, None]
+            np.copyto(dx, share, where=tape.valid[..., None])
         return dx, None
 
 
-def _by_themselves(layer: Layer) -> Iterator[Layer]:
-    """The innermost layers of which each has a direction that is not that of its parts."""
+def _directed_layers(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers inside that have a direction of reading which no part of them has."""
     if not layer.parts or reads_backwards_itself(layer):
         yield layer
         return
     for part in layer.parts.values():
-        yield from _by_themselves(layer_of(part))
+        yield from _directed_layers(layer_of(part))
 
 
 def warn_of_reversed(layers: Sequence[Any]) -> None:
-    """Warn where layers pool the last step in time of a reversed layer, which has read no other."""
+    """Warn if Pool("last") selects an output of a reversed layer, which has read one step only."""
     for i, layer in enumerate(layers):
         if not isinstance(layer, Pool) or layer.how != "last":
             continue
         for j in reversed(range(i)):
-            ends = [part for part in _by_themselves(layers[j]) if part.receptive_field > 1]
-            if ends and ends[-1].reads_backwards:
+            recurrent = [part for part in _directed_layers(layers[j]) if part.receptive_field > 1]
+            if recurrent and recurrent[-1].reads_backwards:
                 warnings.warn(
-                    f"layers[{i}]: Pool('last') takes the last step in time, where the backward "
-                    f"direction of layers[{j}], {layers[j]!r:.100}, has read that step alone; "
-                    "LastState(layer) gives the last states of both directions, Pool('mean') and "
-                    "Pool('max') see all steps",
+                    f"layers[{i}]: Pool('last') takes the last step in time, at which the backward "
+                    f"direction of layers[{j}], {layers[j]!r:.100}, has read only that step; use "
+                    "LastState(layer) for the last states of both directions, or Pool('mean') or "
+                    "Pool('max') for all steps",
                     stacklevel=3,
                 )
-            if ends:
+            if recurrent:
                 break
 
 
-def _some(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows have a valid step, (B, 1)."""
-    return np.asarray(there.any(axis=1, keepdims=True))
+def _any_valid(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether each row has a valid step, (B, 1)."""
+    return np.asarray(valid.any(axis=1, keepdims=True))
 
 
-def _counts(there: NDArray[np.bool_], dtype: np.dtype[Any]) -> Array:
-    """How many steps each row has, (B, 1); 1 for a row without."""
-    return np.asarray(np.maximum(there.sum(axis=1, keepdims=True), 1), dtype)
+def _counts(valid: NDArray[np.bool_], dtype: np.dtype[Any]) -> Array:
+    """Return the number of valid steps of each row, (B, 1); 1 for a row without valid steps."""
+    return np.asarray(np.maximum(valid.sum(axis=1, keepdims=True), 1), dtype)
 
 
-def _last(x: Array, there: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The last valid step, for each row and feature."""
-    last = x.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
+def _last(x: Array, valid: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the last valid step for each row and feature."""
+    last = x.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
     return np.broadcast_to(last[:, None], (len(x), x.shape[2]))
 
 
-def _largest(x: Array, there: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The first valid step with the largest number, for each row and feature."""
-    place = np.where(there[..., None], x, -np.inf).argmax(axis=1)
+def _largest(x: Array, valid: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the first valid step with the largest number, for each row and feature."""
+    step = np.where(valid[..., None], x, -np.inf).argmax(axis=1)
     rows = np.arange(len(x))[:, None]
-    first = there.argmax(axis=1)[:, None]
-    return np.asarray(np.where(there[rows, place], place, first))  # first: all are -inf
+    first = valid.argmax(axis=1)[:, None]
+    # an invalid step was selected: all valid numbers are -inf
+    return np.asarray(np.where(valid[rows, step], step, first))

@@ -1,4 +1,4 @@
-"""A skip connection around a layer."""
+"""Residual connections around layers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from numpy.typing import NDArray
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
 from crnn.layers.base.arguments import ForwardOptions
-from crnn.layers.base.places import back_in, run_in
+from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import ResidualStream
 
 
 class ResidualTape:
-    """The tape of the layer inside, whose attributes and items are this one's.
+    """Tape of Residual: it has the attributes and items of the tape of the layer inside.
 
-    `there` are the steps of x that were added, (B, T); None for all.
+    Parameters
+    ----------
+    layer : object
+        Tape of the layer inside.
+    valid : booleans (B, T), optional
+        Steps at which x was added. None: all steps.
     """
 
-    def __init__(self, layer: Any, there: NDArray[np.bool_] | None = None) -> None:
-        self.layer, self.there = layer, there
+    def __init__(self, layer: Any, valid: NDArray[np.bool_] | None = None) -> None:
+        self.layer, self.valid = layer, valid
 
     @property
     def parts(self) -> dict[str, Any]:
-        """That tape."""
+        """The tape of the layer inside."""
         return {"layer": self.layer}
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("layer", "there"):
+        if name in ("layer", "valid"):
             raise AttributeError(name)
         return getattr(self.layer, name)
 
@@ -39,29 +44,45 @@ class ResidualTape:
 
 
 class Residual(Wrapper):
-    """y = x + layer(x): He et al., "Deep residual learning for image recognition" (2016).
+    """Residual connection around a layer: y = x + layer(x).
 
-    Where x is not read, past a row's end or at a masked step, y is what the layer gives there.
+    He et al., "Deep residual learning for image recognition" (2016).
 
     Parameters
     ----------
     layer : layer
-        One whose output has the shape of its input. Its parameters have the names "layer.W_x", ...
+        A layer whose output has the shape of its input. Its parameters have the names
+        "layer.W_x", ...
 
     Attributes
     ----------
     layer : layer
+        As passed.
 
     Raises
     ------
     TypeError
-        If it is not a layer.
+        If `layer` is not a layer.
     ValueError
-        From forward, if y and x differ in shape.
+        From forward: if the output of the layer has another shape than x.
+
+    Notes
+    -----
+    The state is that of the layer. At steps of x that are not read, which are padding and masked
+    steps, y is the output of the layer alone.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> x, layer = np.ones((2, 5, 4)), crnn.GRU(4, 4, seed=0)
+    >>> y, state = crnn.Residual(layer)(x)
+    >>> bool(np.allclose(y, x + layer(x)[0]))
+    True
     """
 
     adds_input, _tape = True, ResidualTape
-    symbols = None  # x is added to y
+    symbols = None  # symbols cannot be added to y
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return repeated and super().repeats_masked(repeated, training)
@@ -69,34 +90,54 @@ class Residual(Wrapper):
     def with_vectors(self, symbols: Array, which: int = 0) -> None:
         return None
 
-    def _add(self, x: Any, y: Any, there: NDArray[np.bool_] | None = None) -> Array:
+    def _add(self, x: Any, y: Any, valid: NDArray[np.bool_] | None = None) -> Array:
+        """Return x + y; y alone at steps that are not valid."""
         note = ", that of the layer's output"
         skip = check_array("x", x, "floats", y.shape, note=note, kind_error=ValueError)
-        return _sum_where(there, y, skip)
+        return _sum_where(valid, y, skip)
 
-    def _run(self, x: Any, state: Any, given: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
-        y, after, tape = run_in(self, "layer", given.part(0), x, state, keep)
-        mask, there = None if given.filled else given.mask, None
-        if given.lengths is not None or mask is not None:
-            there = steps_there(given.lengths, mask, np.shape(x))
-        return self._add(x, y, there), after, ResidualTape(tape, there)
+    def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
+        y, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
+        mask, valid = None if options.filled else options.mask, None
+        if options.lengths is not None or mask is not None:
+            valid = steps_there(options.lengths, mask, np.shape(x))
+        return self._add(x, y, valid), after, ResidualTape(tape, valid)
 
     def stream(self, batch_size: int = 1, state: Any = None) -> ResidualStream:
-        """The layer one step at a time, as `Sequential.stream`."""
+        """Return a stream, which runs the layer one step at a time.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            B, the number of rows.
+        state : state, optional
+            Initial state of the layer inside. None stands for zeros.
+
+        Returns
+        -------
+        stream : ResidualStream
+            ``stream.step(x)`` takes floats (B, F) and returns y (B, F). ``stream.state`` is the
+            state, and ``stream.reset(rows)`` sets it to zeros.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot run step by step.
+        """
         return ResidualStream(self, self._add, batch_size, state)
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-        dx, dbefore = back_in(self, "layer", tape.layer, dy, dstate)
+        dx, dbefore = backward_part(self, "layer", tape.layer, dy, dstate)
         if dy is not None:
-            dx = _sum_where(tape.there, dx, dy)
+            dx = _sum_where(tape.valid, dx, dy)
         return dx, dbefore
 
 
 @underflows
-def _sum_where(there: NDArray[np.bool_] | None, array: Array, other: Any) -> Array:
-    """array + other, at other steps than these array alone; None: all steps."""
+def _sum_where(valid: NDArray[np.bool_] | None, array: Array, other: Any) -> Array:
+    """Return array + other at valid steps, and the array at others. None: all steps are valid."""
     other = np.asarray(other, array.dtype)
-    if there is None:
+    if valid is None:
         return np.asarray(array + other)
-    where = there.reshape(there.shape + (1,) * (array.ndim - 2))
+    where = valid.reshape(valid.shape + (1,) * (array.ndim - 2))
     return np.asarray(np.add(array, other, where=where, out=array.copy()))

@@ -1,4 +1,4 @@
-"""Layers one after the other."""
+"""Sequences of layers, in which each layer reads the output of the layer before it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
+from crnn.layers.base.arguments import ForwardOptions, first_part_number, reliable_widths
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
-from crnn.layers.base.tapes import ask_for_trace
+from crnn.layers.base.tapes import request_trace
 from crnn.layers.compose import lowering
-from crnn.layers.compose.base import Runner, RunsParts, methods_of
+from crnn.layers.compose.base import Runner, RunsParts, methods_key
 from crnn.layers.compose.lowering import EmbeddedTape, Pair
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
@@ -26,23 +26,23 @@ from crnn.layers.pointwise.tied import built, counting, describing
 
 
 class Stage(Runner):
-    """How a layer of a Sequential is run.
+    """Runner of one layer of a Sequential.
 
     Attributes
     ----------
-    pairs : bool
-        Whether it may run as one with the layer behind it, where x are symbols.
+    may_pair : bool
+        Whether the layer may run as one with the next layer, if x is symbols.
     """
 
-    __slots__ = ("pairs",)
+    __slots__ = ("may_pair",)
 
-    def __init__(self, layer: Any, behind: Any) -> None:
+    def __init__(self, layer: Any, following: Any) -> None:
         super().__init__(layer)
-        self.pairs = lowering.may_run_as_one(layer, behind)
+        self.may_pair = lowering.may_run_as_one(layer, following)
 
 
 class Plan:
-    """How the layers of a Sequential are run, as long as they are these and have these methods."""
+    """Runners of the layers of a Sequential. They are valid while `methods` does not change."""
 
     def __init__(self, layers: list[Any], methods: list[Any]) -> None:
         self.methods = methods
@@ -51,49 +51,64 @@ class Plan:
         self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
 
     def __reduce__(self) -> Any:
-        return Plan, ([], [])  # a copy has other layers, and plans anew
+        return Plan, ([], [])  # a copy has other layers, so it makes a new plan
 
 
 class SequentialTape(tuple[Any, ...]):
-    """The tapes of the layers, of one forward: they belong together, so it cannot be edited."""
+    """Tapes of all layers of one forward, as a tuple."""
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Each under the name of its layer."""
+        """The tapes by the names of the layers, "0", "1", ..."""
         return {str(i): tape for i, tape in enumerate(self)}
 
 
 class Sequential(RunsParts):
-    """Layers one after the other: stacked recurrent layers, a Dense on top, any mix.
+    """Layers in sequence: each layer reads the output of the layer before it.
 
     Parameters
     ----------
-    layers : sequence of layers
-        Each reads what the one before it gives. Their parameters have the names "0.W_x", "1.W", ...
+    layers : list or tuple of layers
+        At least one layer, of any classes. Their parameters have the names "0.W_x", "1.W", ...
 
     Attributes
     ----------
     layers : list of layers
+        As passed. ``len(model)``, ``model[i]``, slices and iteration work as for the list.
 
     Raises
     ------
     TypeError
-        If one of them is not a layer.
+        If `layers` is no list or tuple of layers, or is empty.
+    ValueError
+        If a layer reads another number of features than the layer before it returns.
 
     Warns
     -----
     UserWarning
-        If a `Pool` of "last" stands behind a `Bidirectional` or reversed layer.
+        If ``Pool("last")`` follows a `Bidirectional` or a layer with ``reverse=True``.
 
     Notes
     -----
-    The state is the list of the layers' states; `tape[i]` is the tape of layer i. `lengths`, `mask`
-    and `resets` reach every layer that knows them, up to one that removes the time axis (`Pool`).
+    The state is the list of the states of all layers, with None for layers without a state.
+    ``tape[i]`` is the tape of layer i. `lengths`, `mask` and `resets` are passed to every layer
+    that has these arguments, up to a layer that removes the time axis, such as `Pool`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> model = crnn.Sequential([crnn.GRU(3, 8, seed=0), crnn.LSTM(8, 8, seed=1), crnn.Dense(8, 2)])
+    >>> y, state = model(np.ones((4, 6, 3)), lengths=[6, 2, 5, 1])
+    >>> y.shape, len(state), state[2] is None
+    ((4, 6, 2), 3, True)
+    >>> list(model.params)[:3], model.params["2.W"].shape
+    (['0.W_x', '0.W_h', '0.b'], (2, 8))
     """
 
     _leading = ("layers",)
 
-    #: Names of the layers in errors, where these are not "layers[i]".
+    #: Names of the layers in errors, if they are not "layers[i]".
     _names: Sequence[str] = ()
 
     def __init__(self, layers: Sequence[LayerLike]) -> None:
@@ -108,7 +123,13 @@ class Sequential(RunsParts):
     def append(self, layer: LayerLike) -> None:
         """Add a layer at the end.
 
-        An optimizer that was made before does not have its parameters, and says so: make a new one.
+        An optimizer that was made before raises an error in its next step, because it does not have
+        the new parameters. Make a new one.
+
+        Parameters
+        ----------
+        layer : layer
+            The new last layer.
 
         Raises
         ------
@@ -118,7 +139,7 @@ class Sequential(RunsParts):
             If it reads another number of features than the last layer returns.
         """
         check_layer("layer", layer)
-        Sequential([*self.layers, layer])  # raises where they do not fit
+        Sequential([*self.layers, layer])  # raises if the widths do not match
         self.layers.append(layer)
 
     def __len__(self) -> int:
@@ -135,21 +156,21 @@ class Sequential(RunsParts):
         return Sequential(self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def _check_widths(self) -> None:
-        """ValueError where a layer gives another number of features than the next one reads."""
+        """Raise ValueError if a layer reads another number of features than it gets."""
         before, width = None, None
         for i, layer in enumerate(self.stages):
-            reads, gives = widths_told(layer)
+            reads, returns = reliable_widths(layer)
             if None not in (width, reads) and width != reads:
                 raise ValueError(
                     f"layers[{i}]: expected a layer that reads the {width} features of "
                     f"{shown(before)}, got {shown(layer)}, which reads {reads}"
                 )
             before = layer
-            width = gives if gives is not None or not layer.keeps_features else width
+            width = returns if returns is not None or not layer.keeps_features else width
 
     @classmethod
     def _joined(cls, layers: list[Any], names: list[str]) -> Sequential:
-        """Parts of another composition, one after the other; errors call them by these names."""
+        """Make a Sequential of parts of another composition. Errors show these names."""
         made = cls.__new__(cls)
         made.layers, made._names = layers, names
         return made
@@ -165,7 +186,7 @@ class Sequential(RunsParts):
 
     @property
     def input_size(self) -> int | None:
-        """That of the first layer that has one, where those before it keep the features of x."""
+        """Features of x: those of the first layer that does not keep the number of features."""
         for layer in self.stages:
             if layer.input_size is not None or not layer.keeps_features:
                 return layer.input_size
@@ -173,7 +194,7 @@ class Sequential(RunsParts):
 
     @property
     def output_size(self) -> int | None:
-        """That of the last layer that has one, where those behind it keep its features."""
+        """Features of y: those of the last layer that does not keep the number of features."""
         for layer in reversed(self.stages):
             if layer.output_size is not None or not layer.keeps_features:
                 return layer.output_size
@@ -185,7 +206,7 @@ class Sequential(RunsParts):
 
     @property
     def receptive_field(self) -> float:
-        """Steps of x that a step of y depends on, through all layers."""
+        """Number of steps of x on which a step of y depends, through all layers."""
         return 1 + sum(layer.receptive_field - 1 for layer in self.stages)
 
     sequence_input = property(lambda self: self.stages[0].sequence_input)
@@ -196,8 +217,10 @@ class Sequential(RunsParts):
         return repeated
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
-        found = self.stages[0].with_vectors(symbols, which)
-        return None if found is None else (Sequential([found[0], *self.layers[1:]]), found[1])
+        replaced = self.stages[0].with_vectors(symbols, which)
+        if replaced is None:
+            return None
+        return Sequential([replaced[0], *self.layers[1:]]), replaced[1]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -233,7 +256,7 @@ class Sequential(RunsParts):
         return f"{type(self).__name__}({self.layers!r})"
 
     def place_of(self, key: int) -> str:
-        """Name the layer of this index, and the one before it."""
+        """Return the name and the repr of a layer, and the repr of the layer before it."""
         name = self._names[key] if self._names else f"layers[{key}]"
         before = f", which follows {shown(self.layers[key - 1])}" if key else ""
         return f"{name}, {shown(self.layers[key])}{before}"
@@ -243,17 +266,17 @@ class Sequential(RunsParts):
 
     @property
     def stochastic(self) -> bool:
-        """Whether any of the layers draws random numbers in training that depend on `call`."""
-        for stage in self._planned().stages:  # a generator would cost a call for each
-            if stage.draws and (stage.outside or stage.layer.stochastic):
+        """Whether any layer draws random numbers in training that depend on `call`."""
+        for stage in self._planned().stages:  # a generator would add a function call for each layer
+            if stage.takes_call and (stage.from_outside or stage.layer.stochastic):
                 return True
         return False
 
     def _planned(self) -> Plan:
-        """How the layers are run: made once, and again where one of them has changed."""
+        """Return the plan; make a new one if a layer or its methods have changed."""
         try:
-            methods = list(map(methods_of, self.layers))
-        except AttributeError:  # something else was put into the list
+            methods = list(map(methods_key, self.layers))
+        except AttributeError:  # the list contains an object that is no layer
             for i, layer in enumerate(self.layers):
                 check_layer(f"layers[{i}]", layer)
             raise
@@ -263,27 +286,27 @@ class Sequential(RunsParts):
         return plan
 
     def _run(
-        self, x: Any, state: Any, given: ForwardOptions, keep: bool
+        self, x: Any, state: Any, options: ForwardOptions, keep: bool
     ) -> tuple[Any, list[Any], SequentialTape]:
-        stages, layer = self._planned().stages, given.layer
-        first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part(layer)
+        stages, layer = self._planned().stages, options.layer
+        first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part_number(layer)
         states = [None] * len(stages) if state is None else self._states("state", state)
         tapes: list[Any] = [None] * len(stages)
-        places = iter(range(len(stages)))
-        for i in places:
+        indices = iter(range(len(stages)))
+        for i in indices:
             stage, number = stages[i], (first + i) % 2**32
             try:
-                if stage.pairs and lowering.run_as_one(self.layers[i], self.layers[i + 1], x):
-                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, given), next(places)
+                if stage.may_pair and lowering.run_as_one(self.layers[i], self.layers[i + 1], x):
+                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, options), next(indices)
                     stage, number = stages[i], (first + i) % 2**32
-                    x, states[i], tapes[i] = pair.run(stage, states[i], given, number, keep)
+                    x, states[i], tapes[i] = pair.run(stage, states[i], options, number, keep)
                 else:
-                    x, states[i], tapes[i] = stage.run(x, states[i], given, number, keep)
+                    x, states[i], tapes[i] = stage.run(x, states[i], options, number, keep)
             except Exception as error:
                 add_place(error, self, i)
                 raise
-            if given.mask is not None or not stage.own.keeps_time:
-                given = stage.behind(given)
+            if options.mask is not None or not stage.adapted.keeps_time:
+                options = stage.options_after(options)
         return x, states, SequentialTape(tapes)
 
     if TYPE_CHECKING:
@@ -316,24 +339,38 @@ class Sequential(RunsParts):
         ) -> tuple[Array, list[Any], SequentialTape]: ...
 
     def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
-        """The layers one step at a time, with the weights as they are now.
+        """Return a stream, which runs the layers one step at a time.
+
+        The stream has copies of the parameters of recurrent layers: it does not follow later
+        changes of them.
 
         Parameters
         ----------
         batch_size : int, default 1
-            B.
+            B, the number of rows.
         state : list of states, optional
-            None stands for zeros.
+            Initial states of all layers. None stands for zeros.
 
         Returns
         -------
-        stream
-            With ``step(x) -> y``, x (B, I) or symbols (B,), and ``state``, ``reset(rows=None)``.
+        stream : SequentialStream
+            ``stream.step(x)`` takes floats (B, I) or integers (B,) and returns y (B, O).
+            ``stream.state`` is the list of states, and ``stream.reset(rows)`` sets it to zeros.
 
         Raises
         ------
         ValueError
-            If a layer cannot run step by step: a Bidirectional or reversed one, a Pool.
+            If a layer cannot run step by step, such as `Bidirectional`, `Pool` and layers with
+            ``reverse=True``.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> import numpy as np
+        >>> model = crnn.Sequential([crnn.GRU(3, 4, seed=0), crnn.Dense(4, 2, seed=1)])
+        >>> stream = model.stream(batch_size=5)
+        >>> stream.step(np.ones((5, 3))).shape
+        (5, 2)
         """
         return SequentialStream(self, batch_size, self._states("state", state))
 
@@ -348,7 +385,7 @@ class Sequential(RunsParts):
             try:
                 if isinstance(tape[i], EmbeddedTape):
                     lowering.check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
-                elif tape[i] is None:  # the embedding before it: the next tape is of both
+                elif tape[i] is None:  # an Embedding that ran as one with the next layer
                     check_no_state(type(layer).__name__, "dstate", dstates[i])
                 else:
                     layer.check_backward(tape[i], dstates[i])
@@ -370,13 +407,41 @@ class Sequential(RunsParts):
     def backward(
         self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, list[Any]]:
-        """dx, dstates; adds to the gradients of all layers. With `trace`, their tapes keep it."""
+        """Add to the gradients of all layers, and return the gradients of x and of the states.
+
+        Parameters
+        ----------
+        tape : SequentialTape
+            Returned by `forward` of this layer, or of one with the same sizes and options.
+        dy : array like y, or None
+            Gradient of the loss with respect to y. None stands for zeros.
+        dstate : list of gradients of the states that `forward` returned, optional
+            None, also as an entry, stands for zeros.
+        trace : bool, default False
+            Keep the gradients of every step on the tapes of the recurrent layers, for
+            `crnn.diagnostics.gradient_flow`.
+
+        Returns
+        -------
+        dx : array like x, or None
+            Gradient with respect to x; None if x was integers.
+        dstate : list of gradients
+            Gradients of the initial states of all layers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has another type or shape, or the tape is one of a different layer. The
+            gradients have not changed then.
+        RuntimeError
+            If another thread is adding to the same gradients.
+        """
         self.check_backward(tape, dstate)
         dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
         layers = reversed(range(len(self.layers)))
         with _core.Writing(self):
             if trace:
-                ask_for_trace(tape)
+                request_trace(tape)
             for i in layers:
                 try:
                     if isinstance(tape[i], EmbeddedTape):

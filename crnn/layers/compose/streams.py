@@ -1,6 +1,6 @@
-"""Compositions one step at a time, made of the streams of their parts.
+"""Streams of compositions, which run the streams of the parts.
 
-Each has what the stream of a recurrent layer has: ``step(x) -> y``, ``state``, ``reset(rows)``.
+They have the methods of the stream of a recurrent layer: ``step(x)``, ``state``, ``reset(rows)``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,29 @@ from crnn.layers.base.places import add_place, shown
 
 
 def stream_of(layer: Any, batch_size: int, state: Any) -> Any:
-    """The stream of any layer.
+    """Return a stream of any layer.
 
     Raises
     ------
     ValueError
-        If the layer cannot run step by step: it reads from the end, or pools.
+        The layer cannot run step by step: it reads backwards, or removes the time axis.
     """
-    own = layer_of(layer)
-    own.check_steps_forward()
-    return own.stream(batch_size, state)
+    adapted = layer_of(layer)
+    adapted.check_steps_forward()
+    return adapted.stream(batch_size, state)
 
 
 class SequentialStream:
-    """The streams of the layers of a Sequential; the state is the list of theirs."""
+    """Stream of a Sequential: the streams of its layers. The state is the list of their states.
+
+    Parameters
+    ----------
+    owner : Sequential
+    batch_size : int
+        B, the number of rows.
+    states : sequence of states
+        Initial states; None stands for zeros.
+    """
 
     def __init__(self, owner: Any, batch_size: int, states: Sequence[Any]) -> None:
         self._owner, self._streams = owner, list[Any]()
@@ -46,7 +55,7 @@ class SequentialStream:
 
     @property
     def state(self) -> list[Any]:
-        """The states of all layers; may be assigned, None for zeros."""
+        """States of all layers. It can be set; None stands for zeros."""
         return [stream.state for stream in self._streams]
 
     @state.setter
@@ -62,7 +71,18 @@ class SequentialStream:
                 raise
 
     def step(self, x: Any, /) -> Array:
-        """y of one step, (B, ...), from x (B, ...); the state moves on."""
+        """Run one step, change the states, and return y (B, O).
+
+        Parameters
+        ----------
+        x : floats (B, I), or integers (B,)
+            Input of the step.
+
+        Returns
+        -------
+        array (B, O)
+            Output of the step.
+        """
         for i, stream in enumerate(self._streams):
             try:
                 x = stream.step(x)
@@ -72,13 +92,30 @@ class SequentialStream:
         return np.asarray(x)
 
     def reset(self, rows: Any = None) -> None:
-        """State zero for these rows, or for all."""
+        """Set the state to zeros.
+
+        Parameters
+        ----------
+        rows : integers, or booleans (B,); optional
+            The rows to reset. None: all rows.
+        """
         for stream in self._streams:
             stream.reset(rows)
 
 
 class ResidualStream:
-    """The stream of the layer of a Residual, with `add(x, y)` in place of the y that it gives."""
+    """Stream of a Residual: the stream of its layer, and the addition of x.
+
+    Parameters
+    ----------
+    owner : Residual
+    add : function
+        Computes the output from x and the output of the layer.
+    batch_size : int
+        B, the number of rows.
+    state : state of the layer, or None
+        Initial state.
+    """
 
     def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch_size: int, state: Any):
         self._owner, self._add = owner, add
@@ -93,7 +130,7 @@ class ResidualStream:
 
     @property
     def state(self) -> Any:
-        """The state of the layer; may be assigned, None for zeros."""
+        """State of the layer. It can be set; None stands for zeros."""
         return self._stream.state
 
     @state.setter
@@ -105,7 +142,18 @@ class ResidualStream:
             raise
 
     def step(self, x: Any, /) -> Array:
-        """x + y, (B, F)."""
+        """Run one step, change the state, and return x + y.
+
+        Parameters
+        ----------
+        x : floats (B, F)
+            Input of the step.
+
+        Returns
+        -------
+        array (B, F)
+            Output of the step.
+        """
         try:
             y = self._stream.step(x)
         except Exception as error:
@@ -114,5 +162,11 @@ class ResidualStream:
         return self._add(x, y)
 
     def reset(self, rows: Any = None) -> None:
-        """State zero for these rows, or for all."""
+        """Set the state to zeros.
+
+        Parameters
+        ----------
+        rows : integers, or booleans (B,); optional
+            The rows to reset. None: all rows.
+        """
         self._stream.reset(rows)

@@ -1,1 +1,1 @@
-"""Layers that treat every step alike and have no state."""
+"""Pointwise layers: they apply the same function to every step, and have no state."""

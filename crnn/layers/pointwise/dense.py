@@ -1,4 +1,4 @@
-"""A linear map of every step."""
+"""Dense layers: the same affine map at every step."""
 
 from __future__ import annotations
 
@@ -18,27 +18,45 @@ from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
 
 class Dense(WithParameters):
-    """A linear map of every step: y = W x + b.
+    """Dense layer: y = W x + b at every step.
 
     Parameters
     ----------
     input_size, output_size : int
-        I, and the number of outputs, for instance K classes.
+        Number of inputs I, and of outputs, for instance K classes.
     bias : bool, default True
-        Whether there is a b.
+        Whether the layer has a bias b.
     dtype : {"float32", "float64"}, default "float32"
+        Type of parameters and outputs.
     seed : int, optional
-        Decides W: uniform, with fans I and `output_size` (Glorot and Bengio 2010). None draws one.
+        Seed of the initial W, which is uniform with fans I and K (Glorot and Bengio, "Understanding
+        the difficulty of training deep feedforward neural networks", 2010). None draws a seed.
 
     Attributes
     ----------
-    params, grads : dict
-        W (output_size, I), b (output_size,), zero at first.
+    params, grads : dict of str to ndarray
+        W (K, I) and b (K,). The initial b is 0.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    seed : int
+        The seed that was used.
 
     Raises
     ------
     ValueError, TypeError
-        For sizes below 1 or an unknown dtype.
+        If a size is below 1, or the dtype or the seed is invalid.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer = crnn.Dense(3, 2)
+    >>> layer.params["W"] = [[1, 0, 0], [0, 1, 1]]
+    >>> layer.params["b"] = 0.5
+    >>> layer(np.array([[1.0, 2.0, 3.0]]))[0]  # without a time axis
+    array([[1.5, 5.5]], dtype=float32)
+    >>> layer(np.ones((4, 7, 3)))[0].shape
+    (4, 7, 2)
     """
 
     _leading = ("input_size", "output_size")
@@ -78,8 +96,8 @@ class Dense(WithParameters):
     _keeps_rows = True
 
     def _check(self, x: Any) -> Array:
-        right = type(x) is np.ndarray and x.ndim > 1 and x.shape[-1] == self.input_size
-        return x if right and x.dtype.kind == "f" else check_floats(x, self.input_size, "I")
+        fits = type(x) is np.ndarray and x.ndim > 1 and x.shape[-1] == self.input_size
+        return x if fits and x.dtype.kind == "f" else check_floats(x, self.input_size, "I")
 
     def __call__(  # type: ignore[override]
         self,
@@ -90,8 +108,20 @@ class Dense(WithParameters):
         mask: ArrayLike | None = None,
         filled: bool | None = False,
     ) -> tuple[Array, None]:
-        """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
-        if (  # what a single step costs is mostly the way to the core
+        """Run the layer in evaluation: nothing is kept for backward.
+
+        Parameters
+        ----------
+        x, state, lengths, mask, filled
+            As for `forward`.
+
+        Returns
+        -------
+        y : array (B, T, K), or (B, K)
+            Output; 0 at padding and masked steps.
+        state : None
+        """
+        if (  # a fast path: for a single step, the general one takes longer than the product
             type(x) is not np.ndarray
             or x.dtype.kind != "f"
             or x.ndim < 2

@@ -1,4 +1,4 @@
-"""Dropout, of single numbers or of the same features at every step."""
+"""Dropout of single elements, or of the same features at every step."""
 
 from __future__ import annotations
 
@@ -16,27 +16,54 @@ from crnn.layers.pointwise.rows import Pointwise, RowIndex, check_floats
 
 
 class Dropout(Pointwise):
-    """Sets each number to 0 with probability p in training, and divides the others by 1 - p.
+    """Dropout: in training, elements are 0 with probability p; the others are divided by 1 - p.
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014).
+    In evaluation, y is x.
 
     Parameters
     ----------
     p : float
         Probability, 0 <= p < 1.
     variational : bool, default False
-        Drop the same features at every step of a row: Gal and Ghahramani, "A theoretically grounded
+        Drop the same features at all steps of a row: Gal and Ghahramani, "A theoretically grounded
         application of dropout in recurrent neural networks" (2016).
     seed : int, optional
-        What is dropped is a function of it, of the row's number, the step and the feature, and of
-        `call` and `layer`, arguments of forward that `fit` and compositions give: the same call
-        drops the same. Without `call` each training call has the next number of `calls`. None draws
-        one.
+        Seed of the random numbers. None draws a seed.
+
+    Attributes
+    ----------
+    p : float
+        As passed.
+    variational : bool
+        As passed.
+    seed : int
+        The seed that was used.
+    calls : int
+        Number of the next training call without a `call` argument.
 
     Raises
     ------
-    ValueError
-        If p is not in [0, 1).
+    ValueError, TypeError
+        If p is not in [0, 1), or the seed is invalid.
+
+    Notes
+    -----
+    The dropped elements are a function of the seed, of `call` and `layer`, which are arguments of
+    forward, and of the numbers of row, step and feature. Equal numbers drop the same elements.
+    `fit` and compositions pass these arguments. If forward gets no `call`, the layer counts its
+    training calls.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.Dropout(0.5, seed=0), np.ones((2, 50, 4))
+    >>> y, state, tape = layer.forward(x, call=0)
+    >>> np.unique(y)
+    array([0., 2.])
+    >>> bool((layer.forward(x, call=0)[0] == y).all()), bool((layer(x)[0] == x).all())
+    (True, True)
     """
 
     _leading, _arguments = ("p",), ("p", "variational", "seed")
@@ -63,7 +90,7 @@ class Dropout(Pointwise):
 
     def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         if not draw.training or self.p == 0:
-            return rows.copy(), None  # y is the caller's to edit
+            return rows.copy(), None  # a copy: the caller may change y
         row, step = draw.places()
         counts = self.seed, draw.call, draw.first_row, draw.layer
         noise = (row, 0 * step if self.variational else step, *counts)
@@ -74,5 +101,5 @@ class Dropout(Pointwise):
 
 
 def _computed(rows: Array) -> Array:
-    """Rows of a type that the core computes with."""
+    """Return rows in a type that the core supports: float32 or float64."""
     return rows.astype(np.result_type(rows.dtype, np.float32), copy=False)

@@ -1,4 +1,4 @@
-"""Vectors for symbols."""
+"""Embeddings: a vector for each symbol."""
 
 from __future__ import annotations
 
@@ -19,27 +19,44 @@ from crnn.layers.pointwise.rows import RowIndex, WithParameters
 
 
 class Embedding(WithParameters):
-    """A vector for each symbol: y = W[x].
+    """Embedding: a vector for each symbol, y = W[x].
 
     Parameters
     ----------
     K : int
-        Number of symbols, 0 ... K-1.
+        Number of symbols. The symbols are the integers from 0 to K - 1.
     size : int
         Length of a vector.
     dtype : {"float32", "float64"}, default "float32"
+        Type of parameters and outputs.
     seed : int, optional
-        Decides W: standard normal. None draws one.
+        Seed of the initial W, which is standard normal. None draws a seed.
 
     Attributes
     ----------
-    params, grads : dict
+    params, grads : dict of str to ndarray
         W (K, size).
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
+    seed : int
+        The seed that was used.
 
     Raises
     ------
     ValueError, TypeError
-        For sizes below 1 or an unknown dtype; from forward for symbols that are not in 0 ... K-1.
+        If a size is below 1, or the dtype or the seed is invalid. From forward: if x is not
+        integers from 0 to K - 1.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> layer = crnn.Embedding(3, 2)
+    >>> layer.params["W"] = [[0, 0], [1, 2], [3, 4]]
+    >>> y, state = layer([[2, 0, 1]])
+    >>> y[0]
+    array([[3., 4.],
+           [0., 0.],
+           [1., 2.]], dtype=float32)
     """
 
     _leading, _arguments = ("K", "size"), ("K", "size", "dtype", "seed")
@@ -80,7 +97,17 @@ class Embedding(WithParameters):
         return check_array("x", array, "integers", ("B", "T"))
 
     def check_symbols(self, symbols: Array) -> Array:
-        """The symbols themselves, or ValueError."""
+        """Return the symbols, or raise ValueError if one is not in the range 0 ... K - 1.
+
+        Parameters
+        ----------
+        symbols : array of integers
+
+        Returns
+        -------
+        array of integers
+            The same array.
+        """
         if symbols.size and not (0 <= symbols.min() and symbols.max() < self.K):
             raise ValueError(
                 f"x: expected integers from 0 to K-1={self.K - 1}, "

@@ -16,27 +16,39 @@ from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
 
 class LayerNorm(WithParameters):
-    """Every step normalised over its features: y = gain ∘ (x - mean) / sqrt(var + eps) + bias.
+    """Layer normalisation of every step: y = gain ∘ (x - mean) / sqrt(var + eps) + bias.
 
-    Ba, Kiros and Hinton, "Layer normalization" (2016).
+    Mean and variance are those of the features of the step. Ba, Kiros and Hinton, "Layer
+    normalization" (2016).
 
     Parameters
     ----------
     size : int
         Number of features.
     eps : float, default 1e-5
-        Added to the variance, so that equal features give 0 instead of a division by 0.
+        Positive number that is added to the variance, so that equal features do not divide by 0.
     dtype : {"float32", "float64"}, default "float32"
+        Type of parameters and outputs.
 
     Attributes
     ----------
-    params, grads : dict
-        gain (size,), 1 at first; bias (size,), 0 at first.
+    params, grads : dict of str to ndarray
+        gain (size,) and bias (size,). The initial gain is 1, the initial bias 0.
+    flat_params, flat_grads : ndarray
+        The same numbers as one vector each; assigning copies into it.
 
     Raises
     ------
     ValueError, TypeError
-        For a size below 1, an eps that is not positive or an unknown dtype.
+        If the size is below 1, eps is not positive, or the dtype is unknown.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> y, state = crnn.LayerNorm(4)(np.array([[[1.0, 2.0, 3.0, 10.0]]]))
+    >>> abs(round(float(y.mean()), 2)), round(float(y.std()), 2)
+    (0.0, 1.0)
     """
 
     _leading, _arguments = ("size",), ("size", "eps", "dtype")
@@ -44,10 +56,10 @@ class LayerNorm(WithParameters):
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
         self.size = check_size("size", size)
         check_product("size", self.size)
-        self.eps, kind = check_positive("eps", eps), check_dtype(dtype)
-        if not check_fits("eps", self.eps, np.empty((), kind)) > 0:
-            raise ValueError(f"eps: expected a positive number that {kind} holds, got {eps!r}")
-        self._lay_out(self._shapes(self.size), kind)
+        self.eps, dtype = check_positive("eps", eps), check_dtype(dtype)
+        if not check_fits("eps", self.eps, np.empty((), dtype)) > 0:
+            raise ValueError(f"eps: expected a positive number in {dtype}, got {eps!r}")
+        self._lay_out(self._shapes(self.size), dtype)
         self.params["gain"] = 1.0
 
     @classmethod

@@ -1,8 +1,8 @@
-"""What layers share that treat every step alike and have no state.
+"""Base classes of pointwise layers, which apply the same function to every step.
 
-Each works on rows, (N, features), the valid steps of the input one after the other. Steps past a
-row's end and masked steps are left out of the computation; output and gradient are 0 there. Masked
-steps that hold outputs of a layer before (`filled`) are computed like others.
+A pointwise layer computes on an array (N, features) of all N valid steps of a batch. Padding and
+masked steps are left out; output and gradient are 0 there. With `filled`, masked steps contain
+outputs of a previous layer, and are computed like other steps.
 """
 
 from __future__ import annotations
@@ -24,49 +24,49 @@ from crnn.layers.base.tapes import check_tape
 
 
 class PointwiseTape(NamedTuple):
-    """What a pointwise layer keeps: whose it is, y's shape, the valid steps, its own memory."""
+    """Tape of a pointwise layer."""
 
-    owner: tuple[Any, ...]
-    shape: tuple[int, ...]
-    valid: NDArray[np.bool_] | None
-    memory: Any
+    key: tuple[Any, ...]  # equal for all layers that can use the tape
+    shape: tuple[int, ...]  # of y
+    valid: NDArray[np.bool_] | None  # None: all steps
+    memory: Any  # the values that `_rows_back` needs
 
 
 class RowIndex(NamedTuple):
-    """Where rows come from, for a layer that draws a random number for each entry."""
+    """Numbers of the rows and steps of a batch, on which the random numbers of a layer depend."""
 
     training: bool
     call: int
     first_row: int
     first_step: int
     layer: int
-    lead: tuple[int, ...]
+    leading: tuple[int, ...]  # axes of x before the features
     valid: NDArray[np.bool_] | None
 
     def places(self) -> tuple[Array, Array]:
-        """The number of the row, and of the step, of each of the rows."""
-        steps = self.lead[1:]
-        row, step = np.divmod(np.arange(math.prod(self.lead)), max(math.prod(steps), 1))
-        there = slice(None) if self.valid is None else self.valid.ravel()
-        return row[there], self.first_step + step[there]
+        """Return the number of the row, and of the step, of each of the N valid steps."""
+        steps = self.leading[1:]
+        row, step = np.divmod(np.arange(math.prod(self.leading)), max(math.prod(steps), 1))
+        valid = slice(None) if self.valid is None else self.valid.ravel()
+        return row[valid], self.first_step + step[valid]
 
 
 _INT = {int}
 
-#: Of evaluation, where nothing is drawn.
+#: For evaluation, which draws no random numbers.
 EVALUATION = RowIndex(False, 0, 0, 0, 0, (), None)
 
 
 class Pointwise(Layer):
-    """A layer without a state that maps rows to rows; subclasses give `_rows` and `_rows_back`."""
+    """Base of layers that apply one function to every step: `_rows`, with gradient `_rows_back`."""
 
-    #: How many of the last axes of the input belong to one step: 0 for symbols.
+    #: Number of the last axes of x that belong to one step: 1, or 0 for symbols.
     _feature_axes = 1
 
-    #: Whether `_rows_back` needs the rows as they are: then a tape has a copy of them.
+    #: Whether `_rows_back` reads the rows of x. If so, the tape has a copy of them.
     _keeps_rows = False
 
-    answers_masked = False  # y is 0 at masked steps: a layer behind leaves them out too
+    answers_masked = False  # y is 0 at masked steps, and the next layer does not read them
     receptive_field = 1
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
@@ -74,15 +74,15 @@ class Pointwise(Layer):
 
     @abstractmethod
     def _check(self, x: Any) -> Array:
-        """The input as an array of the right kind, (..., features) or (...,) symbols."""
+        """Check x, and return it as an array (..., features), or (...,) of symbols."""
 
     @abstractmethod
     def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
-        """Outputs (N, features) of the rows, and what `_rows_back` needs."""
+        """Return the outputs (N, features) of the rows, and the values that `_rows_back` needs."""
 
     @abstractmethod
     def _rows_back(self, memory: Any, dy: Array) -> Array | None:
-        """dx of the rows from dy (N, features); adds to the gradients."""
+        """Add to the gradients, and return dx of the rows, from dy (N, features)."""
 
     def __call__(  # type: ignore[override]
         self,
@@ -93,25 +93,37 @@ class Pointwise(Layer):
         mask: ArrayLike | None = None,
         filled: bool | None = False,
     ) -> tuple[Array, None]:
-        """y, None: evaluation, keeps nothing. The arguments are those of `forward`."""
+        """Run the layer in evaluation: nothing is dropped, and nothing is kept for backward.
+
+        Parameters
+        ----------
+        x, state, lengths, mask, filled
+            As for `forward`.
+
+        Returns
+        -------
+        y : array (B, T, O), or (B, O)
+            Output; 0 at padding and masked steps.
+        state : None
+        """
         if self._replaced():
-            each = {"lengths": lengths, "mask": mask, "filled": filled or None}
-            given: dict[str, Any] = {k: value for k, value in each.items() if value is not None}
-            y, after, _ = self.forward(x, state, training=False, **given)
+            every = {"lengths": lengths, "mask": mask, "filled": filled or None}
+            options: dict[str, Any] = {k: value for k, value in every.items() if value is not None}
+            y, after, _ = self.forward(x, state, training=False, **options)
             return y, after
         if state is not None:
             check_no_state(type(self).__name__, "state", state)  # type: ignore[unreachable]
         steps, valid = self._check(x), None
-        lead = steps.shape[: steps.ndim - self._feature_axes]
+        leading = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
-            valid = steps_there(lengths, None if filled else mask, lead)
-        rows = steps.reshape(math.prod(lead), *steps.shape[len(lead) :])
+            valid = steps_there(lengths, None if filled else mask, leading)
+        rows = steps.reshape(math.prod(leading), *steps.shape[len(leading) :])
         rows = np.ascontiguousarray(rows if valid is None else steps[valid])
         out, _ = self._rows(rows, EVALUATION)
-        return _place(out, lead, valid), None
+        return _scattered(out, leading, valid), None
 
     def _replaced(self) -> bool:
-        """Whether a subclass or the layer itself has a forward of its own."""
+        """Return whether a subclass or the layer itself overrides forward."""
         return type(self).forward is not Pointwise.forward or "forward" in self.__dict__
 
     def forward(
@@ -128,27 +140,40 @@ class Pointwise(Layer):
         layer: int = 0,
         filled: bool = False,
     ) -> tuple[Array, None, PointwiseTape]:
-        """y, None, tape.
+        """Run the layer, and return a tape with all that `backward` needs.
 
         Parameters
         ----------
-        x : array
-            (B, T, features), or without a time axis (B, features); for symbols without the last.
+        x : floats (B, T, I) or (B, I); for symbols integers (B, T) or (B,)
+            The input, with or without a time axis.
         state : None
-        lengths : (B,) integers, optional
-            Steps of each row that are there; past them y is 0.
-        mask : (B, T) booleans, optional
-            False: a step that is not read; y and dx are 0 there.
+            The layer has no state.
+        lengths : integers (B,), optional
+            Number of valid steps of each row, from 0 to T. The steps after them are padding: they
+            are not read, and y is 0 there. None: all T steps are valid.
+        mask : booleans or integers 0 and 1 (B, T), optional
+            False at steps that are not read; y and dx are 0 there. None: all steps are read.
         training : bool, default True
-            False: as in evaluation.
+            False: nothing is dropped.
         call : int, optional
-            Number of this call. None: the next one of `calls`, for a layer that draws anything.
-        first_row, first_step, layer : int, default 0
-            Number of the input's first row and first step, and of this layer in a model: what
-            Dropout draws is a function of its seed, of `call` and of these.
+            Number of this call, from 0 to 2**64 - 1, for a layer that drops units. Equal numbers
+            drop the same units. None: the next number, which the attribute `calls` counts.
+        first_row, first_step : int, default 0
+            Number of the first row and of the first step of x, where x is part of a larger batch or
+            of longer sequences.
+        layer : int, default 0
+            Number of this layer in a model.
         filled : bool, default False
-            True: x at masked steps is the output of a layer before, and is read. Compositions pass
-            it.
+            True: x at masked steps is the output of a previous layer, and is read. Compositions
+            pass it.
+
+        Returns
+        -------
+        y : array (B, T, O), or (B, O)
+            Output.
+        state : None
+        tape : PointwiseTape
+            Argument of `backward`.
         """
         if state is not None:
             check_no_state(type(self).__name__, "state", state)  # type: ignore[unreachable]
@@ -159,11 +184,13 @@ class Pointwise(Layer):
             check_count("first_step", first_step, 32)
             check_count("layer", layer, 32)
         steps, valid = self._check(x), None
-        lead = steps.shape[: steps.ndim - self._feature_axes]
+        leading = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
-            valid = steps_there(lengths, None if filled else mask, lead)
+            valid = steps_there(lengths, None if filled else mask, leading)
         if valid is None:
-            rows = np.ascontiguousarray(steps.reshape(math.prod(lead), *steps.shape[len(lead) :]))
+            rows = np.ascontiguousarray(
+                steps.reshape(math.prod(leading), *steps.shape[len(leading) :])
+            )
             rows = _core.kept(rows) if self._keeps_rows else rows
         else:
             rows = np.ascontiguousarray(steps[valid])
@@ -171,27 +198,59 @@ class Pointwise(Layer):
             call = self.next_call()
         if call is not None and not (type(call) is int and 0 <= call < 2**64):
             check_count("call", call, 64)
-        draw = RowIndex(training, call or 0, first_row, first_step, layer, lead, valid)
+        draw = RowIndex(training, call or 0, first_row, first_step, layer, leading, valid)
         out, memory = self._rows(rows, draw)
-        y = out.reshape(*lead, out.shape[-1]) if valid is None else _place(out, lead, valid)
-        return y, None, PointwiseTape(self._owner, y.shape, valid, memory)
+        y = (
+            out.reshape(*leading, out.shape[-1])
+            if valid is None
+            else _scattered(out, leading, valid)
+        )
+        return y, None, PointwiseTape(self._tape_key, y.shape, valid, memory)
 
     def backward(
         self, tape: PointwiseTape, dy: ArrayLike | None, dstate: None = None
     ) -> tuple[Array | None, None]:
-        """dx, None; adds to `grads`. `dy` None stands for zeros."""
+        """Add to `grads`, and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : PointwiseTape
+            Returned by `forward` of this layer, or of one with the same sizes.
+        dy : array like y, or None
+            Gradient of the loss with respect to y. None stands for zeros.
+        dstate : None
+            The layer has no state.
+
+        Returns
+        -------
+        dx : array like x, or None
+            Gradient with respect to x; None if x was symbols.
+        dstate : None
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has another type or shape, or the tape is one of a different layer. The
+            gradients have not changed then.
+        RuntimeError
+            If another thread is adding to the same gradients.
+        """
         self.check_backward(tape, dstate)
-        given = np.zeros(tape.shape) if dy is None else dy
-        if type(given) is not np.ndarray or given.dtype.kind != "f" or given.shape != tape.shape:
-            given = check_array("dy", given, "floats", tape.shape)
+        gradient = np.zeros(tape.shape) if dy is None else dy
+        if (
+            type(gradient) is not np.ndarray
+            or gradient.dtype.kind != "f"
+            or gradient.shape != tape.shape
+        ):
+            gradient = check_array("dy", gradient, "floats", tape.shape)
         flat = (math.prod(tape.shape[:-1]), tape.shape[-1])
-        rows = given.reshape(flat) if tape.valid is None else given[tape.valid]
+        rows = gradient.reshape(flat) if tape.valid is None else gradient[tape.valid]
         with _core.Writing(self):
             dx = self._rows_back(tape.memory, np.ascontiguousarray(rows))
         if dx is not None:
-            lead = tape.shape[:-1]
-            shape = (*lead, dx.shape[-1])
-            dx = dx.reshape(shape) if tape.valid is None else _place(dx, lead, tape.valid)
+            leading = tape.shape[:-1]
+            shape = (*leading, dx.shape[-1])
+            dx = dx.reshape(shape) if tape.valid is None else _scattered(dx, leading, tape.valid)
         return dx, None
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
@@ -199,28 +258,28 @@ class Pointwise(Layer):
             check_no_state(type(self).__name__, "dstate", dstate)
         if not isinstance(tape, PointwiseTape):
             check_tape(tape, PointwiseTape)
-        if tape.owner != self._owner:
+        if tape.key != self._tape_key:
             raise ValueError(
-                f"tape: expected one of a layer like this, {self._owner}, got one of {tape.owner}"
+                f"tape: expected one of a layer like this, {self._tape_key}, got one of {tape.key}"
             )
 
     @functools.cached_property
-    def _owner(self) -> tuple[Any, ...]:
-        """What a layer must have in common with the one that made a tape."""
+    def _tape_key(self) -> tuple[Any, ...]:
+        """Key that is equal for all layers that can use a tape of this layer."""
         return (type(self).__name__, *(array.shape for array in self.param_views.values()))
 
 
-def _place(rows: Array, lead: tuple[int, ...], valid: NDArray[np.bool_] | None) -> Array:
-    """Rows back in their places, zeros elsewhere."""
+def _scattered(rows: Array, leading: tuple[int, ...], valid: NDArray[np.bool_] | None) -> Array:
+    """Return an array (*leading, features) with the rows at the valid steps, and 0 elsewhere."""
     if valid is None:
-        return rows.reshape(*lead, rows.shape[-1])
-    whole = np.zeros((*lead, rows.shape[-1]), dtype=rows.dtype)
+        return rows.reshape(*leading, rows.shape[-1])
+    whole = np.zeros((*leading, rows.shape[-1]), dtype=rows.dtype)
     whole[valid] = rows
     return whole
 
 
 def check_floats(x: Any, size: int | None, letter: str) -> Array:
-    """Floats whose last axis has `size` entries, or any number of them for None."""
+    """Check floats whose last axis has `size` elements, or any number for None."""
     array = x if type(x) is np.ndarray else as_array("x", x)
     if array.dtype.kind == "f" and array.ndim > 1 and size in (None, array.shape[-1]):
         return array
@@ -229,8 +288,8 @@ def check_floats(x: Any, size: int | None, letter: str) -> Array:
 
 
 class WithParameters(InOneBuffer, Pointwise):
-    """A pointwise layer that has parameters."""
+    """Base of pointwise layers with parameters."""
 
     @functools.cached_property
-    def _owner(self) -> tuple[Any, ...]:
+    def _tape_key(self) -> tuple[Any, ...]:
         return (type(self).__name__, *self._flat.shapes.values())

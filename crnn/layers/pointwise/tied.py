@@ -1,4 +1,4 @@
-"""A Dense layer whose weights are those of an Embedding."""
+"""Dense layers that use the weights of an Embedding."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_size
-from crnn.layers.base.adapted import walk
+from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.buffer import ParameterBuffer, Shapes
-from crnn.layers.base.description import Widths, opened
+from crnn.layers.base.description import Widths, class_and_config
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
 
-_described: ContextVar[Any] = ContextVar("_described", default=None)
-_counted: ContextVar[Places | None] = ContextVar("_counted", default=None)
-_waiting: ContextVar[list[TiedDense] | None] = ContextVar("_waiting", default=None)
+#: The outermost model whose description is being made.
+_described_model: ContextVar[Any] = ContextVar("_described_model", default=None)
+#: The descriptions inside the outermost one whose parameters are being counted.
+_counted_places: ContextVar[Places | None] = ContextVar("_counted_places", default=None)
+#: Layers of a model that is being made, which do not have their embedding yet.
+_untied: ContextVar[list[TiedDense] | None] = ContextVar("_untied", default=None)
 
 
 class TiedDense(WithParameters):
-    """Scores of all symbols with the vectors that stand for them: y = W x + b, W of an embedding.
+    """Dense layer with the weights of an embedding: y = W x + b, with W of the embedding.
 
     Press and Wolf, "Using the output embedding to improve language models" (2017); Inan, Khosravi
     and Socher, "Tying word vectors and word classifiers" (2017).
@@ -33,38 +36,47 @@ class TiedDense(WithParameters):
     Parameters
     ----------
     embedding : Embedding
-        Its W (K, size) is read here as a Dense layer reads its own: x has `size` features, y has K.
+        The layer with W (K, size). x has `size` features, y has K.
     bias : bool, default True
-        Whether there is a b.
+        Whether the layer has a bias b.
 
     Attributes
     ----------
     embedding : Embedding
-    params, grads : dict
-        b (K,), zero at first. W is the embedding's, and backward adds to the embedding's gradient:
-        a model that has both layers has W once.
+        As passed.
+    params, grads : dict of str to ndarray
+        b (K,). The initial b is 0. W is a parameter of the embedding only, and backward adds to the
+        gradient of the embedding.
+    bias : bool
+        As passed.
 
     Raises
     ------
     TypeError
-        If it is not an Embedding.
+        If `embedding` is not an Embedding.
 
     Notes
     -----
-    Copies keep the tie: `copy.deepcopy`, `pickle` and `astype` of a model that has both layers, and
-    `crnn.save` of a `Sequential` that has both, at any depth; the file names the embedding by its
-    place. The `repr` types the embedding out: typed back, the layer has one of its own.
+    Copies of a model that has both layers share W in the same way: those by `copy.deepcopy`,
+    `pickle` and `astype`. `crnn.save` keeps the connection for a `Sequential` that has both layers,
+    at any depth; the file has the dotted name of the embedding. The `repr` shows a new embedding: a
+    layer that is made from it does not share W.
 
     Examples
     --------
-    >>> embedding = crnn.Embedding(50, 16)  # doctest: +SKIP
-    >>> model = crnn.Sequential([embedding, crnn.LSTM(16, 16), crnn.TiedDense(embedding)])
+    >>> import crnn
+    >>> embedding = crnn.Embedding(50, 16, seed=0)
+    >>> tied = crnn.TiedDense(embedding)
+    >>> model = crnn.Sequential([embedding, crnn.LSTM(16, 16, seed=1), tied])
+    >>> model([[3, 1, 4]])[0].shape
+    (1, 3, 50)
+    >>> [name for name in model.params if name.startswith("2.")]
+    ['2.b']
     """
 
     _leading = ("embedding",)
-    _flat = ParameterBuffer(
-        {}, np.dtype("float32")
-    )  # while it waits for its embedding in `from_config`
+    #: Empty until `from_config` has the embedding.
+    _flat = ParameterBuffer({}, np.dtype("float32"))
     embedding: Embedding
 
     def __init__(self, embedding: Embedding, *, bias: bool = True) -> None:
@@ -76,39 +88,39 @@ class TiedDense(WithParameters):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of parameters and outputs."""
+        """Float type of parameters and outputs."""
         return self.embedding.dtype
 
     shares_weights_of = property(lambda self: vars(self).get("embedding"))
 
     @property
     def input_size(self) -> int | None:
-        """Features of a vector of the embedding."""
+        """Number of features of x: the length of a vector of the embedding."""
         shared = self.shares_weights_of
         return None if shared is None else shared.size
 
     @property
     def output_size(self) -> int | None:
-        """K."""
+        """Number of features of y: K, the number of symbols."""
         shared = self.shares_weights_of
         return None if shared is None else shared.K
 
     @property
     def multiply_adds(self) -> int:
-        """Those of a product with the embedding's W."""
+        """Number of multiply-adds of one step: the elements of the embedding's W."""
         return self.embedding.K * self.embedding.size
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments; the embedding by its place in the Sequential that is described.
+        """Arguments of the constructor, with the dotted name of the embedding in the Sequential.
 
         Raises
         ------
         ValueError
-            If no Sequential with the embedding is: its W would be lost.
+            If no Sequential that has the embedding is described, because W would be missing.
         """
-        model = _described.get()
-        for place, part in () if model is None else walk(model):
+        model = _described_model.get()
+        for place, part in () if model is None else named_layers(model):
             if part is self.embedding:
                 return {"embedding": place, "bias": self.bias}
         raise ValueError(
@@ -118,13 +130,28 @@ class TiedDense(WithParameters):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TiedDense:
-        """A layer of this configuration, which waits for `built` to give it its embedding."""
-        waiting = _waiting.get()
-        if waiting is None:
-            raise ValueError("embedding: expected the Sequential that it is in to be built with it")
+        """Make a layer from a configuration. `built` sets its embedding later.
+
+        Parameters
+        ----------
+        config : mapping
+            As the attribute `config`.
+
+        Returns
+        -------
+        TiedDense
+
+        Raises
+        ------
+        ValueError
+            If the layer is not made as a part of a Sequential.
+        """
+        untied = _untied.get()
+        if untied is None:
+            raise ValueError("embedding: expected a layer inside a Sequential, got one by itself")
         layer = cls.__new__(cls)
         vars(layer)["_config"] = dict(config)
-        waiting.append(layer)
+        untied.append(layer)
         return layer
 
     @classmethod
@@ -139,15 +166,15 @@ class TiedDense(WithParameters):
 
     @staticmethod
     def _size(place: Any) -> int:
-        """K of the Embedding at a place in the Sequential that is counted; 0 if none is seen."""
-        places = _counted.get()
+        """Return K of the Embedding with this dotted name, or 0 if it is not described."""
+        places = _counted_places.get()
         described = None if places is None else places.at(place)
-        made, config = (None, {}) if described is None else opened(described)
-        known = made is not None and issubclass(made, Embedding) and "K" in config
+        cls, config = (None, {}) if described is None else class_and_config(described)
+        known = cls is not None and issubclass(cls, Embedding) and "K" in config
         return check_size("K", config["K"]) if known else 0
 
     def _tie(self, embedding: Any) -> None:
-        """Make the layer, now that its embedding is there."""
+        """Initialise the layer with its embedding."""
         config = vars(self).pop("_config")
         type(self).__init__(self, **(config | {"embedding": embedding}))
 
@@ -157,28 +184,28 @@ class TiedDense(WithParameters):
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         super()._convert(dtype)
-        if self.embedding.dtype != dtype:  # a copy made without the rest of its model
+        if self.embedding.dtype != dtype:  # the copy has no model that converts it
             self.embedding._convert(dtype)
 
     @functools.cached_property
-    def _owner(self) -> tuple[Any, ...]:
-        name, *own = type(self).__name__, *self._flat.shapes.values()
-        return (name, *own, self.embedding.K, self.embedding.size)
+    def _tape_key(self) -> tuple[Any, ...]:
+        shapes = self._flat.shapes.values()
+        return (type(self).__name__, *shapes, self.embedding.K, self.embedding.size)
 
     _keeps_rows = True
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.embedding.size, "size")
 
-    def _transposed(self, what: str) -> Array:
-        """A copy, (size, K), in the order in which products read it."""
-        return np.ascontiguousarray(getattr(self.embedding, what)["W"].T)
+    def _transposed(self, attribute: str) -> Array:
+        """Return a copy (size, K) of W in `params` or `grads`, in the order for products."""
+        return np.ascontiguousarray(getattr(self.embedding, attribute)["W"].T)
 
     def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
         return _core.dense_forward(rows, self._transposed("params"), self.params.get("b")), rows
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        dW_t = self._transposed("grads")  # sums go on from what is there
+        dW_t = self._transposed("grads")  # the core adds to the present gradient
         db = self.grads.get("b")
         dx = _core.dense_backward(memory, self._transposed("params"), dy, dW_t, db)
         self.embedding.grads["W"] = dW_t.T
@@ -186,38 +213,39 @@ class TiedDense(WithParameters):
 
 
 class Places:
-    """The layers described in a configuration, by the places that `walk` gives them.
+    """The descriptions of layers in a configuration, by the dotted names of `named_layers`.
 
-    Those in compositions that name their parts in another way are not found.
+    Descriptions inside compositions that name their parts in another way are missing.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self._found: dict[str, Mapping[str, Any]] | None = None
+        self._descriptions: dict[str, Mapping[str, Any]] | None = None
 
     def at(self, place: Any) -> Mapping[str, Any] | None:
-        """The description at a place."""
-        if self._found is None:
-            self._found = {}
+        """Return the description of the layer with this dotted name, or None."""
+        if self._descriptions is None:
+            self._descriptions = {}
             self._add(self._config, "")
-        return self._found.get(place) if isinstance(place, str) else None
+        return self._descriptions.get(place) if isinstance(place, str) else None
 
     def _add(self, value: Any, place: str) -> None:
+        """Add the descriptions in a value, whose dotted name is `place`."""
         if not isinstance(value, Mapping):
             return
         if {"class", "config"} <= set(value):
-            assert self._found is not None
-            self._found[place] = value
+            assert self._descriptions is not None
+            self._descriptions[place] = value
             value = value["config"]
         for name, part in value.items():
             items = enumerate(part) if isinstance(part, list) else [(name, part)]
-            for key, one in items:
-                self._add(one, f"{place}.{key}" if place else str(key))
+            for key, item in items:
+                self._add(item, f"{place}.{key}" if place else str(key))
 
 
 @contextmanager
 def _outermost(variable: ContextVar[Any], value: Any) -> Iterator[None]:
-    """A context in which a variable has a value, unless it has one already."""
+    """Set a context variable, unless an outer context has set it."""
     if variable.get() is not None:
         yield
         return
@@ -229,40 +257,41 @@ def _outermost(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 
 def counting(config: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """While the parameters of a Sequential are counted, places in the outermost one are known."""
-    return _outermost(_counted, Places(config))
+    """Return a context for counting parameters: TiedDense finds the size of its embedding."""
+    return _outermost(_counted_places, Places(config))
 
 
 def describing(model: Any) -> AbstractContextManager[None]:
-    """While a model is described, a TiedDense names its embedding by its place in it.
+    """Return a context for describing a model: TiedDense finds the dotted name of its embedding.
 
-    The outermost counts: what is inside it is described as a part of it.
+    In nested contexts, names are relative to the outermost model.
     """
-    return _outermost(_described, model)
+    return _outermost(_described_model, model)
 
 
 def built(make: Callable[[], Any]) -> Any:
-    """The model that `make` makes, every TiedDense in it with its embedding.
+    """Make a model by calling `make`, and set the embedding of each TiedDense in it.
 
-    Only the outermost model that is being made knows all places, so it gives them all.
+    In nested calls, only the outermost one sets the embeddings, because names are relative to the
+    outermost model.
 
     Raises
     ------
     ValueError
-        If there is no Embedding at a place.
+        No Embedding has the name.
     """
-    if _waiting.get() is not None:
+    if _untied.get() is not None:
         return make()
-    waiting: list[TiedDense] = []
-    token = _waiting.set(waiting)
+    untied: list[TiedDense] = []
+    token = _untied.set(untied)
     try:
         model = make()
     finally:
-        _waiting.reset(token)
-    places = dict(walk(model))
-    for layer in waiting:
-        place = vars(layer)["_config"]["embedding"]
-        if not isinstance(places.get(place), Embedding):
-            raise ValueError(f"embedding: expected the place of an Embedding, got {place!r}")
-        layer._tie(places[place])
+        _untied.reset(token)
+    layers = dict(named_layers(model))
+    for layer in untied:
+        name = vars(layer)["_config"]["embedding"]
+        if not isinstance(layers.get(name), Embedding):
+            raise ValueError(f"embedding: expected the name of an Embedding, got {name!r}")
+        layer._tie(layers[name])
     return model

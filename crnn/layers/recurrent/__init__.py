@@ -1,1 +1,1 @@
-"""The recurrent layers."""
+"""The recurrent layers RNN, LSTM, GRU and JANET."""

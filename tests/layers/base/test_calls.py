@@ -121,7 +121,7 @@ def output(layer, x, **options):
 
 def counts(layer):
     """`calls` of a layer and of all that it is made of."""
-    return [part.calls for _, part in crnn.layers.base.adapted.walk(layer)]
+    return [part.calls for _, part in crnn.layers.base.adapted.named_layers(layer)]
 
 
 @drawing

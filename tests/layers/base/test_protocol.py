@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.base.adapted import layer_of, walk
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.compose.bidirectional import AnyBidirectional
 from support.comparing import assert_close, assert_same_bits
 from support.running import leaves
@@ -60,7 +60,7 @@ def test_the_receptive_field_is_what_a_step_depends_on(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_what_reads_backwards_has_no_stream(name):
     layer = LAYERS[name].layer()
-    reversed_part = any(getattr(part, "reverse", False) for _, part in walk(layer))
+    reversed_part = any(getattr(part, "reverse", False) for _, part in named_layers(layer))
     assert layer.reads_backwards == reversed_part
     if layer.reads_backwards or not layer.keeps_time:
         with pytest.raises(ValueError, match="layer: expected one that runs step by step"):
@@ -520,7 +520,9 @@ def test_parameters_of_other_makers_are_converted_or_refused():
     model = crnn.Sequential([Scale(), crnn.Dense(I, 2, seed=1)])
     assert {array.dtype for array in model.astype("f8").params.values()} == {np.dtype("f8")}
     assert crnn.gradcheck(model, X).ok
-    with pytest.raises(TypeError, match="astype: expected parameters that can be made float64"):
+    with pytest.raises(
+        TypeError, match="astype: expected parameters that can be converted to float64"
+    ):
         crnn.Sequential([Fixed()]).astype("float64")
 
 

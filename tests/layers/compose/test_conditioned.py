@@ -98,7 +98,9 @@ def test_a_stream_starts_from_the_state():
     assert_close(np.stack([stream.step(X[:, t]) for t in range(T)], axis=1), y, 1e-13)
     for found, expected in zip(leaves(stream.state).values(), leaves(end).values(), strict=True):
         assert_close(found, expected, 1e-13)
-    with pytest.raises(ValueError, match=r"^state: expected the one that fixed gives, got None"):
+    with pytest.raises(
+        ValueError, match=r"^state: expected the one that is computed from fixed, got None"
+    ):
         model.stream(B)
 
 

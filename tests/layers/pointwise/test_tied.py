@@ -132,9 +132,9 @@ def test_a_tied_layer_without_its_embedding_is_not_saved(tmp_path):
 def test_a_wrong_place_in_a_description(place):
     config = model_of().config
     config["layers"][2]["config"]["embedding"] = place
-    with pytest.raises(ValueError, match=r"^embedding: expected the place of an Embedding, got"):
+    with pytest.raises(ValueError, match=r"^embedding: expected the name of an Embedding, got"):
         crnn.Sequential.from_config(config)
-    with pytest.raises(ValueError, match=r"^embedding: expected the Sequential that it is in"):
+    with pytest.raises(ValueError, match=r"^embedding: expected a layer inside a Sequential"):
         crnn.TiedDense.from_config(config["layers"][2]["config"])
 
 

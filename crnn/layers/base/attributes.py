@@ -1,4 +1,4 @@
-"""What others ask about a layer: the attributes of `crnn.Layer`, which documents them."""
+"""Defaults of the attributes that describe a layer. The docstring of `crnn.Layer` explains them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from types import MappingProxyType
 from typing import Any
 
-#: The answers of a layer that gives none of its own.
+#: Value of each attribute for a layer that does not set it.
 DEFAULTS: dict[str, Any] = {
     "input_size": None,
     "output_size": None,
@@ -33,6 +33,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def of_inner(name: str) -> Any:
-    """The answer of `inner` to the same question."""
+def from_inner(name: str) -> Any:
+    """Return a property with the value that the attribute of this name has in `inner`."""
     return property(lambda self: getattr(self.inner, name))
