@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: Attributes and methods of models in PyTorch, Keras and scikit-learn.
 ATTRIBUTES = {
     "eval": "a call, model(x), is evaluation; model.forward(x) is training",
@@ -71,7 +73,7 @@ def attribute_hint(cls: type, name: str) -> str | None:
     return f"{cls.__name__!r} object has no attribute {name!r}: {ATTRIBUTES[name]}"
 
 
-def check_option_names(cls: type, names: object) -> None:
+def check_option_names(cls: type, names: Iterable[str]) -> None:
     """Raise TypeError for arguments of another library.
 
     Parameters
@@ -81,6 +83,6 @@ def check_option_names(cls: type, names: object) -> None:
     names : iterable of str
         Names of the arguments.
     """
-    for name in OPTIONS.keys() & set(names):  # type: ignore[call-overload]
+    for name in OPTIONS.keys() & names:
         hint = OPTIONS[name].format(name=f"crnn.{cls.__name__}")
         raise TypeError(f"{name}: not an argument of {cls.__name__}: {hint}")

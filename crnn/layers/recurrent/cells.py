@@ -22,6 +22,7 @@ from crnn.common.checks import check_fits, check_number, check_seed
 from crnn.common.choices import Activation, Reset
 from crnn.layers.base import weights
 from crnn.layers.base.description import Widths, is_own
+from crnn.layers.base.hints import check_option_names
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import Option
@@ -154,7 +155,7 @@ class Recurrent(Temporal):
             looks_like_one = not name.startswith("_") and name != "options"
             if looks_like_one and name in (options := self.options):
                 return options[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and isinstance(self, _core.Recurrent):
@@ -386,6 +387,7 @@ class RNN(_core.RNN, Recurrent):
         **options: Unpack[RNNOptions],
     ) -> None:
         seed = check_seed(seed)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
 
@@ -535,6 +537,7 @@ class LSTM(_core.LSTM, Recurrent):
         seed, chrono = check_seed(seed), _check_chrono(chrono)
         if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
             raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
         self.forget_bias = float(forget_bias)
@@ -672,6 +675,7 @@ class GRU(_core.GRU, Recurrent):
         **options: Unpack[GRUOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("z", -1))
@@ -789,6 +793,7 @@ class JANET(_core.JANET, Recurrent):
         **options: Unpack[JANETOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("f", 1))
