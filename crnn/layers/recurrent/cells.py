@@ -110,7 +110,7 @@ class CellSignature:
                 name=name,
                 kind=options.KEYWORD_ONLY,
                 default=defaults[name],
-                annotation=types[name].__forward_arg__,
+                annotation=getattr(types[name], "__forward_arg__", types[name]),
             )
             for name in names
         ]
