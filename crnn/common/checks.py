@@ -13,8 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from crnn.common.arrays import Array, as_array, fitting
 
+#: Group of dtypes of masks and resets.
+_TRUTHS = "booleans, or integers 0 and 1,"
 #: Values of `dtype.kind` for each group of dtypes.
-_DTYPE_KINDS = {"floats": "f", "integers": "iu", "booleans": "b", "real numbers": "fiu"}
+_DTYPE_KINDS = {"floats": "f", "integers": "iu", _TRUTHS: "biu", "real numbers": "fiu"}
 
 #: Size of an axis: a letter for any size, or a number, with a letter as its name if it is a pair.
 Size: TypeAlias = str | int | tuple[str, int]
@@ -36,7 +38,7 @@ def check_array(
         Name of the argument, for the message.
     value : array_like
         Value of the argument. An array is returned without a copy.
-    kinds : {"floats", "integers", "booleans", "real numbers"}
+    kinds : {"floats", "integers", "booleans, or integers 0 and 1,", "real numbers"}
         Group of dtypes that is allowed.
     *shapes : tuple
         Shapes that are allowed, such as ``("B", "T", ("I", 3))``; without any, all shapes are.
@@ -92,28 +94,70 @@ def _written(shape: tuple[Size, ...]) -> str:
 
 
 def steps_there(lengths: Any, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which steps of (B, T) are read: before their row's end, and not masked.
+    """Return which steps (B, T) are read: those before their row's end that are not masked.
+
+    Parameters
+    ----------
+    lengths : (B,) integers, or None
+        Valid steps of each row; None: all T steps of every row.
+    mask : (B, T) booleans, or integers 0 and 1, or None
+        False at steps that are not read; None: no step is masked.
+    shape : tuple
+        Of the input: (B, T, ...).
 
     Raises
     ------
     TypeError, ValueError
-        For lengths or a mask of another type or shape.
+        For lengths or a mask of another type or shape, or with other values.
     """
     there = np.ones(shape[:2], bool) if lengths is None else valid_steps(lengths, shape)
     return there if mask is None else there & check_steps("mask", mask, shape)
 
 
 def check_steps(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A boolean for each of the steps (B, T): a copy, whose bytes are 0 and 1.
+    """Return a mask (B, T) as a new array of booleans, whose bytes are 0 and 1.
 
-    A byte of a given array may have any value, such as in a view of uint8; NumPy counts with them.
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    value : (B, T) booleans, or integers 0 and 1
+        The bytes of an array of booleans may have other values, such as in a view of an array of
+        uint8: all but 0 are true.
+    shape : tuple
+        Of the input: (B, T, ...).
+
+    Raises
+    ------
+    TypeError
+        For numbers of another kind, such as floats.
+    ValueError
+        For another shape, for integers other than 0 and 1, or for an input without a time axis.
     """
     if len(shape) < 2:
         raise ValueError(
             f"{name}: expected none for an input without a time axis, of shape {shape}"
         )
-    array = check_array(name, value, "booleans", (("B", shape[0]), ("T", shape[1])))
-    return np.asarray(array.view(np.uint8) != 0)
+    if not isinstance(value, np.ndarray):
+        value = as_array(name, value)
+        value = value if value.size else value.astype(bool)  # NumPy makes floats of an empty list
+    array = check_array(name, value, _TRUTHS, (("B", shape[0]), ("T", shape[1])))
+    if array.dtype.kind == "b":
+        return np.asarray(array.view(np.uint8) != 0)
+    return _truths(name, np.array(array))  # a copy: no other code can edit it after the check
+
+
+def _truths(name: str, integers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return integers (B, T) as booleans; ValueError unless each is 0 or 1."""
+    wrong = (integers != 0) & (integers != 1)
+    if wrong.any():
+        row, step = (int(places[0]) for places in np.nonzero(wrong))
+        B, T = integers.shape
+        raise ValueError(
+            f"{name}: expected {_TRUTHS} of shape (B={B}, T={T}), "
+            f"got {integers[row, step]} in row {row} at step {step}"
+        )
+    return np.asarray(integers != 0)
 
 
 def draw_seed() -> int:
@@ -183,7 +227,10 @@ def check_positive(name: str, value: float) -> float:
 def check_product(names: str, *sizes: int) -> None:
     """Raise ValueError if the size in bytes of an array of these sizes overflows."""
     if math.prod(sizes) > np.iinfo(np.intp).max // 64:
-        raise ValueError(f"{names}: the sizes {sizes} are too large, their product overflows")
+        raise ValueError(
+            f"{names}: expected sizes that memory can hold, got {sizes}, which are too large: "
+            f"their product overflows"
+        )
 
 
 def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -> NDArray[Any]:

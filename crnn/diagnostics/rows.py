@@ -69,7 +69,10 @@ class SingleRow(NamedTuple):
         masked = self.options.mask is not None and self.array_index == (
             layer_of(self.model).sequence_input or 0
         )
-        return self.valid & self.options.mask[0] if masked else self.valid
+        if not masked:
+            return self.valid
+        shape = self.arrays[self.array_index].shape
+        return np.asarray(steps_there(self.options.lengths, self.options.mask, shape)[0])
 
     def run(self, copies: Array, keep: bool = False) -> tuple[Floats, Any]:
         """Run the model on N copies of the row, with x (N, T, ...) in place of its sequence.

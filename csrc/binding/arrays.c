@@ -17,8 +17,9 @@ PyArrayObject *as_array(const char *name, PyObject *object) {
     if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
     PyObject *type = NULL, *value = NULL, *trace = NULL;
     PyErr_Fetch(&type, &value, &trace);
-    PyErr_Format(PyExc_TypeError, "%s: expected an array, got what NumPy cannot make one of (%S)",
-                 name, value ? value : Py_None);
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected an array, got a value that NumPy cannot convert to one (%S)", name,
+                 value ? value : Py_None);
     drop(type);
     drop(value);
     drop(trace);
@@ -63,13 +64,20 @@ static bool has_dims(PyArrayObject *array, const dims *shape) {
     return true;
 }
 
+/* "floats of shape (B, T, I=3)" */
+static void print_expected(const char *kind, const dims *shape, char *to, size_t room) {
+    const size_t used = (size_t)PyOS_snprintf(to, room, "%s of shape ", kind);
+    print_dims(shape, to + used, room - used);
+}
+
+enum { EXPECTED = 160 /* bytes that these words need */ };
+
 /* Checks kind and shape: "x: expected floats of shape (B, T, I=3), got ...". */
 static bool check_array(const char *name, PyArrayObject *array, bool kind_fits, const char *kind,
                         const dims *shape) {
     if (kind_fits && has_dims(array, shape)) return true;
-    char expected[160] = "";
-    const size_t used = (size_t)PyOS_snprintf(expected, sizeof expected, "%s of shape ", kind);
-    print_dims(shape, expected + used, sizeof expected - used);
+    char expected[EXPECTED];
+    print_expected(kind, shape, expected, sizeof expected);
     set_array_error(kind_fits ? PyExc_ValueError : PyExc_TypeError, name, expected, array);
     return false;
 }
@@ -223,41 +231,90 @@ PyArrayObject *kept_array(module_state *module, PyArrayObject *array) {
     return copy;
 }
 
-/* ---- whole numbers and booleans */
+/* ---- integers and booleans */
 
-/* Integers or booleans of a shape, as a dense array of `type` that is always a copy: they say
- * where memory is read, so nothing may edit them once they are checked. An empty list is an array
- * of floats to NumPy, and of anything to its author. */
-static PyArrayObject *counts_array(const char *name, PyObject *object, const dims *shape,
-                                   const char *kind, int type) {
-    PyArrayObject *array = as_array(name, object);
-    if (!array) return NULL;
-    const bool fits = (type == NPY_BOOL ? PyArray_ISBOOL(array) : PyArray_ISINTEGER(array)) ||
-                      (PyArray_SIZE(array) == 0 && !PyArray_Check(object));
-    if (!check_array(name, array, fits, kind, shape)) {
-        drop(array);
-        return NULL;
-    }
-    PyArrayObject *copy = converted(array, type,
-                                    NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST |
-                                        NPY_ARRAY_ENSUREARRAY | NPY_ARRAY_ENSURECOPY);
-    drop(array);
-    return copy;
+/* An array of integers, or of booleans where `type` is NPY_BOOL, as a dense copy of `type`. The
+ * copy is made even where the array has this type: its values say where memory is read, so no other
+ * code may edit them after they were checked. */
+static PyArrayObject *dense_copy(PyArrayObject *array, int type) {
+    return converted(array, type,
+                     NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY |
+                         NPY_ARRAY_ENSURECOPY);
+}
+
+/* NumPy makes an array of floats of an empty list, which may stand for integers or booleans. */
+static bool is_empty_list(PyObject *object, PyArrayObject *array) {
+    return PyArray_SIZE(array) == 0 && !PyArray_Check(object);
 }
 
 /* uint64 beyond int64 turns negative, and is refused as such by integers_within. */
 PyArrayObject *integer_array(const char *name, PyObject *object, const dims *shape) {
-    return counts_array(name, object, shape, "integers", NPY_INT64);
+    PyArrayObject *array = as_array(name, object), *copy = NULL;
+    if (!array) return NULL;
+    const bool fits = PyArray_ISINTEGER(array) || is_empty_list(object, array);
+    if (check_array(name, array, fits, "integers", shape)) copy = dense_copy(array, NPY_INT64);
+    drop(array);
+    return copy;
+}
+
+#define TRUTHS "booleans, or integers 0 and 1,"
+
+/* Sets the error for element i of integers (B, T): "mask: expected ..., got 2 in row 0 at step 1".
+ */
+static void set_truth_error(const char *name, PyArrayObject *integers, npy_intp i,
+                            const dims *shape) {
+    const npy_intp steps = PyArray_DIM(integers, 1);
+    char expected[EXPECTED];
+    PyObject *value =
+        PyArray_GETITEM(integers, (char *)PyArray_GETPTR2(integers, i / steps, i % steps));
+    if (!value) return;
+    print_expected(TRUTHS, shape, expected, sizeof expected);
+    PyErr_Format(PyExc_ValueError, "%s: expected %s, got %S in row %zd at step %zd", name, expected,
+                 value, (Py_ssize_t)(i / steps), (Py_ssize_t)(i % steps));
+    drop(value);
+}
+
+/* Dense integers of 64 bits as booleans; NULL with an exception where one is neither 0 nor 1. */
+static PyArrayObject *truths_of_integers(const char *name, PyArrayObject *integers,
+                                         const dims *shape) {
+    const npy_uint64 *value = PyArray_DATA(integers); /* negative numbers are large ones here */
+    const npy_intp count = PyArray_SIZE(integers);
+    for (npy_intp i = 0; i < count; i++) {
+        if (value[i] <= 1) continue;
+        set_truth_error(name, integers, i, shape);
+        return NULL;
+    }
+    return dense_copy(integers, NPY_BOOL);
 }
 
 /* A byte of an array of booleans may have any value, such as in a view of an array of uint8: all
  * but 0 are true. */
-PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape) {
-    PyArrayObject *array = counts_array(name, object, shape, "booleans", NPY_BOOL);
-    uint8_t *byte = array ? PyArray_DATA(array) : NULL;
-    const npy_intp count = array ? PyArray_SIZE(array) : 0;
+static PyArrayObject *truths_of_booleans(PyArrayObject *array) {
+    PyArrayObject *copy = dense_copy(array, NPY_BOOL);
+    uint8_t *byte = copy ? PyArray_DATA(copy) : NULL;
+    const npy_intp count = copy ? PyArray_SIZE(copy) : 0;
     for (npy_intp i = 0; i < count; i++) byte[i] = byte[i] != 0;
-    return array;
+    return copy;
+}
+
+PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape) {
+    PyArrayObject *array = as_array(name, object), *result = NULL;
+    if (!array) return NULL;
+    const bool integers = PyArray_ISINTEGER(array);
+    const bool fits = integers || PyArray_ISBOOL(array) || is_empty_list(object, array);
+    if (!check_array(name, array, fits, TRUTHS, shape)) {
+        drop(array);
+        return NULL;
+    }
+    if (!integers) {
+        result = truths_of_booleans(array);
+    } else {
+        PyArrayObject *copy = dense_copy(array, PyArray_ISUNSIGNED(array) ? NPY_UINT64 : NPY_INT64);
+        if (copy) result = truths_of_integers(name, copy, shape);
+        drop(copy);
+    }
+    drop(array);
+    return result;
 }
 
 bool integers_within(const char *name, PyArrayObject *array, npy_int64 low, npy_int64 high) {
@@ -327,11 +384,15 @@ bool parse_number(const char *name, const char *expected, PyObject *object, doub
 
 bool check_status(crnn_status status, const char *what) {
     if (status == CRNN_OK) return true;
-    PyErr_Format(PyExc_ValueError, "%s: the sizes are too large, their product overflows", what);
+    PyErr_Format(PyExc_ValueError,
+                 "%s: expected sizes that memory can hold, got sizes that are too large: their "
+                 "product overflows",
+                 what);
     return false;
 }
 
 bool refuse_misfit(const char *name) {
-    PyErr_Format(PyExc_ValueError, "%s: expected what fits the other arguments", name);
+    PyErr_Format(PyExc_ValueError,
+                 "%s: expected sizes and types that fit the other arguments, got others", name);
     return false;
 }

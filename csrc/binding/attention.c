@@ -56,8 +56,9 @@ static bool read_source(attention_args *args, PyObject *keys, PyObject *values) 
 /* What additive scores have and others have not. */
 static bool is_absent(const char *name, PyObject *object) {
     if (object == Py_None) return true;
-    PyErr_Format(PyExc_ValueError, "%s: expected None, as scores are not additive, got %.200R",
-                 name, object);
+    PyErr_Format(PyExc_ValueError,
+                 "%s: expected None, because the scores are not additive, got %.200R", name,
+                 object);
     return false;
 }
 

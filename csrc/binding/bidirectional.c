@@ -1,6 +1,7 @@
 /* Two layers over the same input, one of them reading it backwards, and their outputs merged. It
  * calls its layers through their public methods, so that a method overridden by a subclass is used.
  * Such a method may return anything: what memory depends on is checked here. */
+#include "docs.h"
 #include "pair.h"
 
 typedef struct Bidirectional {
@@ -13,12 +14,13 @@ typedef struct Bidirectional {
 /* ---- the state: a pair with names */
 
 static PyStructSequence_Field pair_state_fields[] = {
-    {"forward", "The state of forward_layer, after its last step."},
-    {"backward", "The state of backward_layer, after its last, which is step 0."},
+    {"forward", "State of forward_layer, after the last valid step of each row."},
+    {"backward", "State of backward_layer, after step 0, which it reads last."},
     {0},
 };
-PyStructSequence_Desc pair_state_desc = {"crnn._core.PairState", "The states of both directions.",
-                                         pair_state_fields, 2};
+PyStructSequence_Desc pair_state_desc = {
+    "crnn._core.PairState", "Pair (forward, backward) of the states of a Bidirectional.",
+    pair_state_fields, 2};
 
 /* Of new references to f and b, which it takes. */
 static PyObject *pair_state_new(module_state *module, PyObject *f, PyObject *b) {
@@ -55,7 +57,7 @@ static bool split_pair(const char *name, PyObject *given, both *out) {
 
 static bool bidirectional_ready(const Bidirectional *self) {
     if (self->forward_layer) return true;
-    PyErr_SetString(PyExc_RuntimeError, "the layer has no parts yet: its __init__ was not called");
+    PyErr_SetString(PyExc_RuntimeError, "the layer has no parts: its __init__ was not called");
     return false;
 }
 
@@ -78,8 +80,9 @@ static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *st
     if (result && (!PyTuple_Check(result) || PyTuple_Size(result) != items ||
                    !PyArray_Check(PyTuple_GetItem(result, 0)) ||
                    PyArray_NDIM((PyArrayObject *)PyTuple_GetItem(result, 0)) != 3)) {
-        PyErr_Format(PyExc_TypeError, "%R returned no tuple of %zd with y (B, T, H) in front",
-                     layer, items);
+        PyErr_Format(PyExc_TypeError,
+                     "%.200R: expected a tuple of %zd from %s, with y (B, T, P) first, got %.200R",
+                     layer, items, keep ? "forward" : "__call__", result);
         Py_CLEAR(result);
     }
     return result;
@@ -196,24 +199,32 @@ static bool number_call(Bidirectional *self, const call_arguments *given, PyObje
     return draws == 0 || *number;
 }
 
-static PyObject *parse_and_run(Bidirectional *self, PyObject *args, PyObject *kwargs, bool keep) {
-    call_arguments given;
+static PyObject *run_numbered(Bidirectional *self, call_arguments *given, bool keep) {
     PyObject *number, *result = NULL;
-    if (!call_parse(&given, args, kwargs, keep) || !number_call(self, &given, &number)) return NULL;
-    if (number) given.call = number;
-    PyObject *options = layer_kwargs(&given);
-    if (options) result = run(self, keep, given.x, given.state ? given.state : Py_None, options);
+    if (!number_call(self, given, &number)) return NULL;
+    if (number) given->call = number;
+    PyObject *options = layer_kwargs(given);
+    if (options) result = run(self, keep, given->x, given->state ? given->state : Py_None, options);
     drop(options);
     drop(number);
     return result;
 }
 
 static PyObject *bidirectional_call(Bidirectional *self, PyObject *args, PyObject *kwargs) {
-    return parse_and_run(self, args, kwargs, false);
+    call_arguments given;
+    return call_parse(&given, args, kwargs, false) ? run_numbered(self, &given, false) : NULL;
+}
+
+static PyObject *bidirectional_call_method(Bidirectional *self, PyObject *const *values,
+                                           Py_ssize_t count, PyObject *names) {
+    call_arguments given;
+    return call_parse_vector(&given, values, count, names) ? run_numbered(self, &given, false)
+                                                           : NULL;
 }
 
 static PyObject *bidirectional_forward(Bidirectional *self, PyObject *args, PyObject *kwargs) {
-    return parse_and_run(self, args, kwargs, true);
+    call_arguments given;
+    return call_parse(&given, args, kwargs, true) ? run_numbered(self, &given, true) : NULL;
 }
 
 /* ---- backward */
@@ -226,7 +237,9 @@ static PyObject *walk_back(PyObject *layer, PyObject *tape, PyObject *dy, PyObje
     drop(args);
     drop(method);
     if (result && (!PyTuple_Check(result) || PyTuple_Size(result) != 2)) {
-        PyErr_Format(PyExc_TypeError, "%R returned no pair (dx, dstate) from backward", layer);
+        PyErr_Format(PyExc_TypeError,
+                     "%.200R: expected the pair (dx, dstate) from backward, got %.200R", layer,
+                     result);
         Py_CLEAR(result);
     }
     return result;
@@ -348,8 +361,8 @@ static bool check_part(const Bidirectional *self, const char *name, PyObject *la
     const Recurrent *part = (const Recurrent *)layer;
     if (!recurrent_ready(part)) return false;
     if (part->layer.reverse == reverse) return true;
-    PyErr_Format(PyExc_ValueError, "%s: expected a layer with reverse=%s", name,
-                 reverse ? "True" : "False");
+    PyErr_Format(PyExc_ValueError, "%s: expected a layer with reverse=%s, got %.200R", name,
+                 reverse ? "True" : "False", layer);
     return false;
 }
 
@@ -370,9 +383,10 @@ static int bidirectional_init(Bidirectional *self, PyObject *args, PyObject *kwa
     const crnn_layer *one = &((Recurrent *)f)->layer, *two = &((Recurrent *)b)->layer;
     if (one->inputs != two->inputs || crnn_width(one) != crnn_width(two) ||
         one->dtype != two->dtype) {
-        PyErr_SetString(
-            PyExc_ValueError,
-            "backward_layer: expected input_size, output_size and dtype of forward_layer");
+        PyErr_Format(PyExc_ValueError,
+                     "backward_layer: expected input_size=%zu, output_size=%zu and the dtype of "
+                     "forward_layer, got %.200R",
+                     one->inputs, crnn_width(one), b);
         return -1;
     }
     PyObject *old_f = self->forward_layer, *old_b = self->backward_layer;
@@ -418,31 +432,33 @@ static PyObject *get_merge(Bidirectional *self, void *unused) {
 
 static PyGetSetDef bidirectional_attributes[] = {
     {"forward_layer", (getter)get_part, NULL,
-     PyDoc_STR("The layer that reads from the first step."), NULL},
-    {"backward_layer", (getter)get_part, NULL, PyDoc_STR("The layer that reads from the last."),
-     "second"},
-    {"merge", (getter)get_merge, NULL, PyDoc_STR("'concat', 'sum', 'mean' or 'mul'."), NULL},
+     PyDoc_STR("Recurrent layer that reads each row from its first step to its last."), NULL},
+    {"backward_layer", (getter)get_part, NULL,
+     PyDoc_STR("Recurrent layer that reads each row from its last step to its first."), "second"},
+    {"merge", (getter)get_merge, NULL,
+     PyDoc_STR("How the outputs of a step are merged: 'concat', 'sum', 'mean' or 'mul'."), NULL},
     {0},
 };
 
+#define KEYWORDS (METH_VARARGS | METH_KEYWORDS)
+
 static PyMethodDef bidirectional_methods[] = {
-    {"forward", (PyCFunction)(void (*)(void))bidirectional_forward, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
-               "training=True, call=None, first_row=0, first_step=0, layer=0)\n--\n\n"
-               "y, (state, state), tape: both directions, merged.")},
-    {"backward", (PyCFunction)(void (*)(void))bidirectional_backward, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"
-               "dx, (dstate, dstate): walk both tapes back.")},
+    {"__call__", (PyCFunction)(void (*)(void))bidirectional_call_method,
+     METH_FASTCALL | METH_KEYWORDS | METH_COEXIST, PyDoc_STR(DOC_PAIR_CALL)},
+    {"forward", (PyCFunction)(void (*)(void))bidirectional_forward, KEYWORDS,
+     PyDoc_STR(DOC_PAIR_FORWARD)},
+    {"backward", (PyCFunction)(void (*)(void))bidirectional_backward, KEYWORDS,
+     PyDoc_STR(DOC_PAIR_BACKWARD)},
     {"check_backward", (PyCFunction)bidirectional_check, METH_VARARGS,
-     PyDoc_STR("check_backward($self, tape, dstate, /)\n--\n\n"
-               "Raise what backward would raise for these, and change nothing.")},
+     PyDoc_STR(DOC_CHECK_BACKWARD)},
     {0},
 };
 
 static PyType_Slot bidirectional_slots[] = {
     {Py_tp_doc,
      (void *)PyDoc_STR("Bidirectional(forward_layer, backward_layer, merge='concat')\n--\n\n"
-                       "Two layers over the same input, one of them reversed.")},
+                       "Two recurrent layers that read x (B, T, I) in opposite directions.\n\n"
+                       "`crnn.Bidirectional` documents the parameters.")},
     {Py_tp_new, bidirectional_new},
     {Py_tp_init, bidirectional_init},
     {Py_tp_dealloc, bidirectional_dealloc},

@@ -93,7 +93,7 @@ PyObject *array_view(PyArrayObject *base, int ndim, npy_intp *shape, npy_intp *s
 
 crnn_seq seq_of(PyArrayObject *array); /* of an array of three dimensions that nothing edits */
 
-/* Booleans of a shape, dense: bytes of 0 and 1. */
+/* Booleans (B, T), dense, from booleans or from integers 0 and 1: bytes of 0 and 1. */
 PyArrayObject *bool_array(const char *name, PyObject *object, const dims *shape);
 
 /* A positive size, such as hidden_size. */
@@ -219,6 +219,10 @@ typedef struct call_arguments {
 } call_arguments;
 
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
+/* The arguments of a call as METH_FASTCALL | METH_KEYWORDS passes them: no tuple and no dict are
+ * made for them. */
+bool call_parse_vector(call_arguments *given, PyObject *const *values, Py_ssize_t count,
+                       PyObject *names);
 /* Counts a training call that was given no `call`: its number, a new reference, or NULL. */
 PyObject *next_call(PyObject *layer);
 /* With `keep`, for a tape: x is private to the call. */
@@ -249,7 +253,11 @@ void state_clear(state_arrays *s);
 
 /* ---- run.c: the methods of a recurrent layer */
 
+/* The slot tp_call, and the method __call__. Subclasses written in Python use the method: a class
+ * of Python's inherits the slot only where __call__ is the wrapper that Python makes of it. */
 PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs);
+PyObject *recurrent_call_method(Recurrent *self, PyObject *const *values, Py_ssize_t count,
+                                PyObject *names);
 PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs);
 PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs);
 PyObject *recurrent_check(Recurrent *self, PyObject *args);
@@ -306,6 +314,12 @@ PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
 PyObject *seq2seq_generate(PyObject *self, PyObject *args);
 
 /* ---- options.c */
+
+/* "LSTM": the name of the type that a layer's cell belongs to. */
+const char *layer_type_name(const crnn_layer *layer);
+/* "H=5", or "H=5, P=3" with a projection. */
+enum { SIZES_TEXT = 60 };
+void print_sizes(const crnn_layer *layer, char *to);
 
 /* Sets what the keyword arguments say, in a layer of some cell. */
 bool options_read(crnn_layer *layer, const char *type_name, PyObject *given);

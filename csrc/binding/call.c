@@ -136,6 +136,53 @@ bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool fo
     return true;
 }
 
+/* Sets the arguments of a call from a vector: `count` values by place, then one for each of
+ * `names`. False, without an exception, where they do not fit. */
+static bool read_vector(call_arguments *given, PyObject *const *values, Py_ssize_t count,
+                        PyObject *names) {
+    static const char *const known[] = {"x", "state", "lengths", "mask", "resets"};
+    PyObject **const to[] = {&given->x, &given->state, &given->lengths, &given->mask,
+                             &given->resets};
+    enum { BY_PLACE = 2, KNOWN = sizeof known / sizeof *known };
+    const Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    *given = (call_arguments){0};
+    if (count > BY_PLACE) return false;
+    for (Py_ssize_t i = 0; i < count; i++) *to[i] = values[i];
+    for (Py_ssize_t k = 0; k < named; k++) {
+        PyObject *name = PyTuple_GetItem(names, k);
+        size_t i = 0;
+        while (i < KNOWN && PyUnicode_CompareWithASCIIString(name, known[i]) != 0) i++;
+        if (i == KNOWN || *to[i]) return false;
+        *to[i] = values[count + k];
+    }
+    return given->x != NULL;
+}
+
+/* The same arguments as the tuple and the dict that call_parse reads; false: an exception. */
+static bool unpack_vector(PyObject *const *values, Py_ssize_t count, PyObject *names,
+                          PyObject **args, PyObject **kwargs) {
+    const Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    *args = PyTuple_New(count);
+    *kwargs = *args ? PyDict_New() : NULL;
+    bool fine = *kwargs != NULL;
+    for (Py_ssize_t i = 0; fine && i < count; i++)
+        fine = PyTuple_SetItem(*args, i, Py_NewRef(values[i])) == 0;
+    for (Py_ssize_t k = 0; fine && k < named; k++)
+        fine = PyDict_SetItem(*kwargs, PyTuple_GetItem(names, k), values[count + k]) == 0;
+    return fine;
+}
+
+bool call_parse_vector(call_arguments *given, PyObject *const *values, Py_ssize_t count,
+                       PyObject *names) {
+    PyObject *args, *kwargs;
+    if (read_vector(given, values, count, names)) return true;
+    const bool fine = unpack_vector(values, count, names, &args, &kwargs) &&
+                      call_parse(given, args, kwargs, false); /* which says what is wrong */
+    drop(args);
+    drop(kwargs);
+    return fine;
+}
+
 PyObject *next_call(PyObject *layer) {
     PyObject *method = PyObject_GetAttrString(layer, "next_call");
     if (!method && PyErr_ExceptionMatches(PyExc_AttributeError)) { /* a type of the core */

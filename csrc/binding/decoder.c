@@ -54,8 +54,9 @@ static bool level_parse(DecoderTape *d, size_t l, const module_state *module, Py
     if (own->reverse || own->dtype != dtype_of_levels(d) ||
         (l > 0 && own->inputs != width_at(d, l - 1))) {
         PyErr_Format(PyExc_ValueError,
-                     "levels[%zu]: expected a layer that reads forwards what the one below gives",
-                     l);
+                     "levels[%zu]: expected a layer with reverse=False, the dtype of levels[0] and "
+                     "the output_size of the layer below as input_size, got %.200R",
+                     l, layer);
         return false;
     }
     return state_parse(&to->initial, "state", own, d->batch, state);
@@ -189,7 +190,7 @@ static bool x_parse(DecoderTape *d, module_state *module, PyObject *given) {
 static bool decode_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
     if (!x_parse(d, module, given->x) || !levels_parse(d, module, given)) return false;
     if (PyArray_TYPE(d->x) != typenum_of(dtype_of_levels(d))) {
-        set_array_error(PyExc_TypeError, "x", "floats of the decoder's type", d->x);
+        set_array_error(PyExc_TypeError, "x", "floats of the decoder's dtype", d->x);
         return false;
     }
     return rows_parse(d, given->lengths) && input_parse(d, given->symbols) &&
@@ -295,22 +296,27 @@ static PyMethodDef seq2seq_methods[] = {
     {"_decode", seq2seq_decode, METH_VARARGS,
      PyDoc_STR("_decode($self, levels, x, symbols, target_lengths, keys, values, source_lengths, "
                "W_query_t, v, training, call, first_row, /)\n--\n\n"
-               "y (B, T, P) of the top layer, states, tape. levels: (layer, state, number, "
-               "dropout) each; the last features of x are those of contexts.")},
+               "Return (y, states, tape) of a decoder with input feeding.\n\n"
+               "`levels` has a tuple (layer, state, number of the layer, dropout) for each layer. "
+               "The last C features of x (B, T, I) are replaced by the contexts. y (B, T, P) is "
+               "the output of the top layer, `states` the list of the last states.")},
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
      PyDoc_STR("_decode_back($self, tape, layers, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
-               "dx, dkeys, dvalues, dstates; adds to dW_query_t, dv and the layers' gradients. "
-               "layers: those that the tape was made with, or others like them.")},
+               "Return (dx, dkeys, dvalues, dstates) of a decoder with input feeding.\n\n"
+               "Adds to dW_query_t, to dv and to the gradients of `layers`: the layers that made "
+               "the tape, or layers with the same options.")},
     {"_generate", seq2seq_generate, METH_VARARGS,
      PyDoc_STR("_generate($self, levels, embedding, feeds, keys, values, source_lengths, "
                "W_query_t, v, W_out_t, b_out, start, searches, /)\n--\n\n"
-               "Runs every search to its end. levels: (layer, state) each; searches: some source "
-               "rows each, one behind the other.")},
+               "Run every search to its end.\n\n"
+               "`levels` has a pair (layer, state) for each layer. Each search reads the source "
+               "rows that follow those of the search before it.")},
     {0},
 };
 
 static PyType_Slot seq2seq_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Runs the decoder of a sequence-to-sequence model.")},
+    {Py_tp_doc,
+     (void *)PyDoc_STR("Base class of sequence-to-sequence models: runs their decoder.")},
     {Py_tp_methods, seq2seq_methods},
     {0, NULL},
 };

@@ -117,7 +117,9 @@ static bool added_to(const DecoderTape *d, const char *name, PyObject *given, bo
         *to = PyArray_DATA(array);
         return true;
     }
-    PyErr_Format(PyExc_TypeError, "%s: expected a gradient to add to, got %.200R", name, given);
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected an array of the dtype and size of its parameter, got %.200R", name,
+                 given);
     return false;
 }
 
@@ -157,8 +159,8 @@ PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
                                     &dw_query, &dv))
         return NULL;
     if (!PyObject_TypeCheck(object, state->decoder_tape)) {
-        PyErr_Format(PyExc_TypeError, "tape: expected the one that decode returned, got %.200R",
-                     object);
+        PyErr_Format(PyExc_TypeError,
+                     "tape: expected the DecoderTape that _decode returned, got %.200R", object);
         return NULL;
     }
     const DecoderTape *d = (DecoderTape *)object;

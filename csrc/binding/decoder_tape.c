@@ -1,4 +1,4 @@
-/* What a decoder with input feeding kept, and how it is looked at. */
+/* The tape of a decoder with input feeding, with its arrays for the user. */
 #include "decoder_tape.h"
 
 PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size_t features) {
@@ -66,16 +66,43 @@ static PyObject *get_levels(DecoderTape *self, void *unused) {
     return tapes;
 }
 
+/* "LSTM, LSTM": the types of the layers, from the lowest to the highest. A new reference, or NULL.
+ */
+static PyObject *names_of_levels(const DecoderTape *self) {
+    PyObject *names = PyUnicode_FromString("");
+    for (size_t l = 0; names && self->levels && l < self->depth; l++) {
+        PyObject *more = PyUnicode_FromFormat("%U%s%s", names, l ? ", " : "",
+                                              layer_type_name(layer_at(self, l)));
+        drop(names);
+        names = more;
+    }
+    return names;
+}
+
+/* <DecoderTape of LSTM, LSTM: B=2, T=7, T_source=5> */
+static PyObject *decoder_tape_repr(DecoderTape *self) {
+    PyObject *names = names_of_levels(self), *text = NULL;
+    if (names)
+        text = PyUnicode_FromFormat("<DecoderTape of %U: B=%zu, T=%zu, T_source=%zu>", names,
+                                    self->batch, self->steps, self->attention.steps);
+    drop(names);
+    return text;
+}
+
 static PyGetSetDef decoder_tape_attributes[] = {
-    {"levels", (getter)get_levels, NULL, PyDoc_STR("The tapes of the layers, lowest first."), NULL},
-    {"weights", (getter)get_weights, NULL, PyDoc_STR("(B, T, T_source): of attention."), NULL},
+    {"levels", (getter)get_levels, NULL,
+     PyDoc_STR("Tuple of the tapes of the layers, from the lowest to the highest."), NULL},
+    {"weights", (getter)get_weights, NULL,
+     PyDoc_STR("Array (B, T, T_source): attention weights of each step."), NULL},
     {"contexts", (getter)get_contexts, NULL,
-     PyDoc_STR("(B, T, C): what attention gave the lowest layer at each step."), NULL},
+     PyDoc_STR("Array (B, T, C): context vectors that the lowest layer read at each step."), NULL},
     {0},
 };
 
 static PyType_Slot decoder_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("What a decoder with input feeding kept.")},
+    {Py_tp_doc, (void *)PyDoc_STR(
+                    "Gates, states and attention of every step of a decoder with input feeding.")},
+    {Py_tp_repr, decoder_tape_repr},
     {Py_tp_dealloc, decoder_tape_dealloc},
     {Py_tp_getset, decoder_tape_attributes},
     {0, NULL},

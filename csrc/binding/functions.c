@@ -138,7 +138,8 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
     const npy_intp classes = last < 0 ? 0 : PyArray_DIM(logits, last);
     const dims flat = {1, {classes ? PyArray_SIZE(logits) / classes : 0}, {"rows"}};
     if (classes == 0) {
-        set_array_error(PyExc_ValueError, "logits", "at least one class in the last axis", logits);
+        set_array_error(PyExc_ValueError, "logits",
+                        "floats (..., K) with at least one class, K >= 1", logits);
     } else if ((d = new_like(module, logits)) &&
                (targets = integer_array("targets", wanted, &flat)) &&
                integers_within("targets", targets, -1, classes - 1)) {
@@ -254,7 +255,8 @@ static PyObject *new_outputs(PyObject *module, const dense_args *a, PyObject *x)
     shape[axes - 1] = (npy_intp)a->dense.outputs;
     if ((size_t)PyArray_MultiplyList(shape, axes - 1) == a->dense.n)
         return new_array(PyModule_GetState(module), axes, shape, a->dtype);
-    PyErr_SetString(PyExc_ValueError, "x: its shape was changed while it was read");
+    PyErr_SetString(PyExc_ValueError,
+                    "x: expected a shape that does not change during the call, got another one");
     return NULL;
 }
 
@@ -430,8 +432,9 @@ static PyObject *select_isa(PyObject *module, PyObject *name) {
     if (crnn_isa_select(word)) return Py_NewRef(Py_None);
     PyObject *available = isa_available(NULL, NULL);
     if (available)
-        PyErr_Format(PyExc_ValueError, "isa: expected one that can run here, of %R, got %R",
-                     available, name);
+        PyErr_Format(PyExc_ValueError,
+                     "isa: expected one of %R, which this machine can run, got %R", available,
+                     name);
     drop(available);
     return NULL;
 }
@@ -455,43 +458,62 @@ static PyObject *set_num_threads(PyObject *module, PyObject *object) {
 
 PyMethodDef module_functions[] = {
     FUNCTION(sgd, METH_VARARGS, "(params, grads, velocity, scale, lr, momentum, /)",
-             "One step, in place."),
+             "Apply one step of SGD to params and velocity, in place.\n\n"
+             "The gradients are grads * scale. All arrays have one shape; velocity is None without "
+             "momentum."),
     FUNCTION(rmsprop, METH_VARARGS, "(params, grads, square, scale, lr, alpha, eps, /)",
-             "One step, in place."),
+             "Apply one step of RMSprop to params and square, in place.\n\n"
+             "The gradients are grads * scale. All arrays have one shape."),
     FUNCTION(adam, METH_VARARGS,
              "(params, grads, m, v, scale, lr, weight_decay, beta1, beta2, eps, step, /)",
-             "One step, in place; step counts from 1."),
-    FUNCTION(sum_squares, METH_O, "(grads, /)", "Sum of squares, in float64 and in a fixed order."),
+             "Apply one step of AdamW to params, m and v, in place.\n\n"
+             "The gradients are grads * scale. All arrays have one shape; step counts from 1."),
+    FUNCTION(sum_squares, METH_O, "(grads, /)",
+             "Return the sum of squares, in float64, added in a fixed order."),
     FUNCTION(cross_entropy, METH_VARARGS, "(logits, targets, scale, /)",
-             "Sum of the losses in nats, and dlogits times scale; targets of -1 leave rows out."),
+             "Return the sum of the losses in nats, and its gradient (..., K) times scale.\n\n"
+             "logits are (..., K) of N rows, targets (N,); a row with target -1 is left out."),
     FUNCTION(squared_error, METH_VARARGS, "(y, target, scale, /)",
-             "Sum of squares, and dy times scale."),
-    FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)", "x W_t + b, of x (..., I)."),
-    FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)", "dx; adds to dW_t and db."),
+             "Return the sum of the squared errors, and its gradient times scale.\n\n"
+             "All arrays have one shape."),
+    FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)",
+             "Return x W_t + b (..., O) for x (..., I), W_t (I, O) and b (O,) or None."),
+    FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)",
+             "Return dx (N, I); add to dW_t (I, O) and to db (O,), which may be None.\n\n"
+             "x is (N, I), W_t (I, O), dy (N, O)."),
     FUNCTION(attention_forward, METH_VARARGS,
              "(additive, queries, keys, values, v, source_lengths, target_lengths, /)",
-             "The contexts (B, T_q, C) and the weights (B, T_q, T_s)."),
+             "Return the contexts (B, T_q, C) and the weights (B, T_q, T_s).\n\n"
+             "queries are (B, T_q, A), keys (B, T_s, A), values (B, T_s, C); v is (A,) of additive "
+             "scores, else None."),
     FUNCTION(attention_backward, METH_VARARGS,
              "(additive, queries, keys, values, v, source_lengths, target_lengths, weights, "
              "dcontext, dv, /)",
-             "dqueries, dkeys, dvalues; adds to dv."),
-    FUNCTION(dropout, METH_VARARGS, "(x, p, rows, steps, seed, call, first_row, layer, /)",
-             "Some of x (n, size) set to 0, the others divided by 1 - p."),
+             "Return dqueries, dkeys and dvalues; add to dv."),
+    FUNCTION(
+        dropout, METH_VARARGS, "(x, p, rows, steps, seed, call, first_row, layer, /)",
+        "Return a copy of x (N, F), some elements of which are dropped.\n\n"
+        "They are set to 0 with probability p; the others are divided by 1 - p. Which ones is a "
+        "function of the numbers rows (N,) and steps (N,) and of the other arguments."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
-             "Adds rows of dy to rows of dW."),
-    FUNCTION(kept, METH_O, "(x, /)",
-             "The array itself where nothing can write to its memory, else a copy of it that is "
-             "so: what a tape keeps of its input."),
+             "Add row n of dy (N, F) to row symbols[n] of dW (K, F), for all n in order."),
+    FUNCTION(
+        kept, METH_O, "(x, /)",
+        "Return the array itself if no code can write to its memory, else a read-only copy.\n\n"
+        "Tapes keep their input in this form."),
     FUNCTION(release_memory, METH_NOARGS, "()",
-             "Give memory kept for later calls back to the operating system; returns the bytes."),
+             "Return memory that is kept for later calls to the operating system; return the "
+             "number of bytes."),
     FUNCTION(writers_after_fork, METH_NOARGS, "()",
-             "Forget backwards of threads that a fork has left behind."),
+             "Forget the backward calls of threads that do not exist in a forked process."),
     FUNCTION(random_uniform, METH_VARARGS, "(seed, stream, first, n, /)",
-             "Numbers first.. of stream (seed, stream), in [0, 1)."),
-    FUNCTION(isa, METH_NOARGS, "()", "The instruction set in use."),
-    FUNCTION(isa_available, METH_NOARGS, "()", "Those that can run here, best first."),
-    FUNCTION(select_isa, METH_O, "(name, /)", "Use another from now on."),
-    FUNCTION(num_threads, METH_NOARGS, "()", "How many threads work at most."),
-    FUNCTION(set_num_threads, METH_O, "(n, /)", "Use at most n threads from now on."),
+             "Return n float64 numbers in [0, 1) of the sequence (seed, stream), from number "
+             "`first` on."),
+    FUNCTION(isa, METH_NOARGS, "()", "Return the name of the instruction set in use."),
+    FUNCTION(isa_available, METH_NOARGS, "()",
+             "Return the names of the instruction sets that this machine can run, best first."),
+    FUNCTION(select_isa, METH_O, "(name, /)", "Use another instruction set from now on."),
+    FUNCTION(num_threads, METH_NOARGS, "()", "Return the largest number of threads of a call."),
+    FUNCTION(set_num_threads, METH_O, "(n, /)", "Use at most n threads in each call from now on."),
     {0},
 };

@@ -181,7 +181,7 @@ static void buffer_dealloc(Buffer *self) {
 }
 
 static PyType_Slot buffer_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Memory that an array lies in.")},
+    {Py_tp_doc, (void *)PyDoc_STR("Memory of an array.")},
     {Py_tp_dealloc, buffer_dealloc},
     {0, NULL},
 };

@@ -17,7 +17,7 @@ static bool check_shapes(merge how, PyArrayObject *y_f, PyArrayObject *y_b) {
         PyArray_CompareLists(PyArray_DIMS(y_f), PyArray_DIMS(y_b), axes))
         return true;
     PyErr_Format(PyExc_ValueError,
-                 "y: expected both layers to return the same shape for merge '%s', got other ones",
+                 "y: expected the same shape from both layers for merge '%s', got different shapes",
                  merge_names[how]);
     return false;
 }
@@ -106,14 +106,36 @@ static PyObject *pair_tape_get(PairTape *self, void *second) {
     return Py_NewRef(tape ? tape : Py_None); /* none once the collector has cleared it */
 }
 
+/* "LSTM" of a tape of the core, else NULL: an overridden forward may return any object. */
+static const char *type_name_of(const module_state *module, PyObject *tape) {
+    if (!module || !tape || !PyObject_TypeCheck(tape, module->tape)) return NULL;
+    return layer_type_name(&((const Tape *)tape)->layer);
+}
+
+/* <PairTape of LSTM and LSTM: B=2, T=7, F=10, merge 'concat'>, F features of the merged output */
+static PyObject *pair_tape_repr(PairTape *self) {
+    const module_state *module = state_of_type(Py_TYPE((PyObject *)self));
+    const char *f = type_name_of(module, self->forward_tape);
+    const char *b = type_name_of(module, self->backward_tape);
+    const Py_ssize_t B = self->shape[0], T = self->shape[1], F = self->shape[2];
+    const char *how = merge_names[self->merge];
+    if (!module) PyErr_Clear(); /* then the names alone are missing */
+    if (!f || !b)
+        return PyUnicode_FromFormat("<PairTape: B=%zd, T=%zd, F=%zd, merge '%s'>", B, T, F, how);
+    return PyUnicode_FromFormat("<PairTape of %s and %s: B=%zd, T=%zd, F=%zd, merge '%s'>", f, b, B,
+                                T, F, how);
+}
+
 static PyGetSetDef pair_tape_attributes[] = {
-    {"forward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of forward_layer."), NULL},
-    {"backward", (getter)pair_tape_get, NULL, PyDoc_STR("The tape of backward_layer."), "second"},
+    {"forward", (getter)pair_tape_get, NULL, PyDoc_STR("Tape of forward_layer."), NULL},
+    {"backward", (getter)pair_tape_get, NULL, PyDoc_STR("Tape of backward_layer."), "second"},
     {0},
 };
 
 static PyType_Slot pair_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("The tapes of both directions.")},
+    {Py_tp_doc, (void *)PyDoc_STR("Tapes of both layers of a Bidirectional, which `forward` "
+                                  "returns for `backward`.")},
+    {Py_tp_repr, pair_tape_repr},
     {Py_tp_dealloc, pair_tape_dealloc},
     {Py_tp_traverse, pair_tape_traverse},
     {Py_tp_clear, pair_tape_clear},

@@ -10,7 +10,7 @@ module_state *state_of_type(PyTypeObject *type) {
         if (module && PyModule_GetDef(module) == &core_module) return PyModule_GetState(module);
         PyErr_Clear();
     }
-    PyErr_Format(PyExc_TypeError, "%R is no type of crnn._core", type);
+    PyErr_Format(PyExc_TypeError, "%R is not a type of crnn._core", type);
     return NULL;
 }
 
@@ -73,8 +73,8 @@ static bool read_isa(void) {
     for (size_t i = 0; (name = crnn_isa_available(i)); i++)
         used +=
             (size_t)PyOS_snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", name);
-    PyErr_Format(PyExc_ImportError, "CRNN_ISA: expected one of %s, which can run here, got '%s'",
-                 names, wish);
+    PyErr_Format(PyExc_ImportError,
+                 "CRNN_ISA: expected one of %s, which this machine can run, got '%s'", names, wish);
     return false;
 }
 
@@ -128,7 +128,7 @@ static PyModuleDef_Slot core_slots[] = {
 static struct PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_core",
-    .m_doc = "The C core of crnn.",
+    .m_doc = "C core of crnn: the recurrent layers, attention, losses, optimizers and settings.",
     .m_size = sizeof(module_state),
     .m_methods = module_functions,
     .m_slots = core_slots,

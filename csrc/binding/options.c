@@ -81,6 +81,22 @@ enum { OPTIONS = sizeof options / sizeof *options };
 
 static bool has_c(const crnn_layer *layer) { return crnn_cell_describe(layer->cell)->states == 2; }
 
+const char *layer_type_name(const crnn_layer *layer) {
+    static const char *const names[LAYER_TYPES] = {
+#define CRNN_TYPE(NAME, cell, beta) [TYPE_##NAME] = #NAME,
+#include "types.def"
+#undef CRNN_TYPE
+    };
+    return names[type_of[layer->cell]];
+}
+
+void print_sizes(const crnn_layer *layer, char *to) {
+    if (layer->projected)
+        PyOS_snprintf(to, SIZES_TEXT, "H=%zu, P=%zu", layer->hidden, layer->projected);
+    else
+        PyOS_snprintf(to, SIZES_TEXT, "H=%zu", layer->hidden);
+}
+
 static unsigned traits_of(const crnn_layer *layer) {
     const bool activated = crnn_cell_describe(layer->cell)->activated;
     return ALL | (has_c(layer) ? HAS_C : 0) | (activated ? ACTIVATED : 0) |
@@ -213,8 +229,9 @@ bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
         if (!read_option(o, value, layer)) return false;
     }
     if (!layer->projected || layer->zoneout_h == 0) return true;
-    PyErr_SetString(PyExc_ValueError, "zoneout: expected 0 for h where proj_size is given, which "
-                                      "leaves no units to keep: zoneout=(0, p) is of c alone");
+    PyErr_SetString(PyExc_ValueError,
+                    "zoneout: expected 0 for h with proj_size, because a projected "
+                    "h has no units to keep; zoneout=(0, p) applies to c alone");
     return false;
 }
 

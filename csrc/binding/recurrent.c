@@ -117,8 +117,7 @@ void *held_grads(const held_layer *held) { return PyArray_DATA((PyArrayObject *)
 
 bool recurrent_ready(const Recurrent *self) {
     if (self->flat_params) return true;
-    PyErr_SetString(PyExc_RuntimeError,
-                    "the layer has no parameters yet: its __init__ was not called");
+    PyErr_SetString(PyExc_RuntimeError, "the layer has no parameters: its __init__ was not called");
     return false;
 }
 

@@ -107,6 +107,13 @@ PyObject *recurrent_call(Recurrent *self, PyObject *args, PyObject *kwargs) {
     return call_parse(&given, args, kwargs, false) ? run_forward(self, &given, false) : NULL;
 }
 
+PyObject *recurrent_call_method(Recurrent *self, PyObject *const *values, Py_ssize_t count,
+                                PyObject *names) {
+    call_arguments given;
+    return call_parse_vector(&given, values, count, names) ? run_forward(self, &given, false)
+                                                           : NULL;
+}
+
 PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs) {
     call_arguments given;
     return call_parse(&given, args, kwargs, true) ? run_forward(self, &given, true) : NULL;
@@ -124,8 +131,8 @@ static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyO
     if (options_same(&tape->layer, layer)) return tape;
     PyErr_Format(
         PyExc_ValueError,
-        "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of another "
-        "(cell %s, I=%zu, H=%zu) or with other options",
+        "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of a layer with "
+        "cell %s, I=%zu, H=%zu, or with other options",
         crnn_cell_describe(layer->cell)->name, layer->inputs, layer->hidden,
         crnn_cell_describe(tape->layer.cell)->name, tape->layer.inputs, tape->layer.hidden);
     return NULL;

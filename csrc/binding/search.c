@@ -60,7 +60,7 @@ static bool parse_drawing(crnn_search_options *o, const drawing *given) {
         return expect_none("top_k", without, given->top_k) &&
                expect_none("top_p", without, given->top_p);
     if (o->beam) return expect_none("temperature", "in a beam search", given->temperature);
-    if (!parse_number("temperature", "a positive number, or None to take the likeliest symbol",
+    if (!parse_number("temperature", "a positive number, or None to take the most probable symbol",
                       given->temperature, DBL_TRUE_MIN, HUGE_VAL, &o->temperature))
         return false;
     if (given->top_k != Py_None && !parse_size("top_k", given->top_k, &o->top_k)) return false;
@@ -184,7 +184,9 @@ void search_refuse_nan(const Search *self) {
 
 bool search_ready(const Search *self) {
     if (!self->busy) return true;
-    PyErr_SetString(PyExc_RuntimeError, "search: a generation is using it");
+    PyErr_SetString(
+        PyExc_RuntimeError,
+        "search: expected one that is not in use, got one that another call is running");
     return false;
 }
 
@@ -192,7 +194,8 @@ bool search_ready(const Search *self) {
 static bool may_step(const Search *self) {
     if (!search_ready(self)) return false;
     if (!search_is_done(self)) return true;
-    PyErr_SetString(PyExc_ValueError, "logits: expected none, the search has ended");
+    PyErr_SetString(PyExc_ValueError,
+                    "logits: expected no further step, because the search has ended");
     return false;
 }
 
@@ -253,22 +256,51 @@ static PyObject *search_done(Search *self, void *unused) {
     return PyBool_FromLong(search_is_done(self));
 }
 
+/* <Search: groups=2, width=3, K=10, step 4 of 20, done> */
+static PyObject *search_repr(Search *self) {
+    const crnn_search *s = &self->search;
+    const crnn_search_options *o = &s->options;
+    if (self->busy) /* another thread may be writing the rest */
+        return PyUnicode_FromFormat("<Search: groups=%zu, width=%zu, K=%zu, in use>", o->groups,
+                                    o->width, o->symbols);
+    return PyUnicode_FromFormat("<Search: groups=%zu, width=%zu, K=%zu, step %zu of %zu%s>",
+                                o->groups, o->width, o->symbols, s->steps, self->max_steps,
+                                search_is_done(self) ? ", done" : "");
+}
+
 static PyMethodDef search_methods[] = {
     {"step", (PyCFunction)search_step, METH_O,
      PyDoc_STR("step($self, logits, /)\n--\n\n"
-               "symbols (live,) that are read next, and parents (live,): the rows of logits that "
-               "they go on from. logits (live, K) of the rows that are live, at first one for each "
-               "group.")},
+               "Choose the symbols of one step.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "logits : floats (live, K)\n"
+               "    Of the rows that have not ended; at the first step one row for each group.\n\n"
+               "Returns\n"
+               "-------\n"
+               "symbols : integers (live,)\n"
+               "    Symbols to read next; `live` may be another number than before.\n"
+               "parents : integers (live,)\n"
+               "    Row of `logits` that each of these symbols follows.\n")},
     {"result", (PyCFunction)(void (*)(void))search_result, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("result($self, /, n_best=1)\n--\n\n"
-               "tokens (groups, n_best, N) of the N steps done, `stop` or -1 behind a row's end, "
-               "and scores (groups, n_best).")},
+               "Return the best rows of each group.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "n_best : int, default 1\n"
+               "    Rows per group, at most `width`.\n\n"
+               "Returns\n"
+               "-------\n"
+               "tokens : integers (groups, n_best, N)\n"
+               "    Symbols of the N steps; after the end of a row `stop`, or -1 without one.\n"
+               "scores : float64 (groups, n_best)\n"
+               "    From the best to the worst.\n")},
     {0},
 };
 
 static PyGetSetDef search_attributes[] = {
     {"done", (getter)search_done, NULL,
-     PyDoc_STR("Whether every row has ended or max_steps are done."), NULL},
+     PyDoc_STR("Whether all rows have ended, or max_steps steps were run."), NULL},
     {0},
 };
 
@@ -278,8 +310,35 @@ static PyType_Slot search_slots[] = {
          "Search(groups, symbols, max_steps, *, width=1, beam=False, stop=None, "
          "length_penalty=0.0, temperature=None, top_k=None, top_p=None, seed=0, first_group=0, "
          "forced=None)\n--\n\n"
-         "Chooses symbols, step by step: the likeliest, with a temperature drawn ones, those of a "
-         "beam search.")},
+         "Choice of symbols step by step: the most probable, a random one, or a beam search.\n\n"
+         "Parameters\n"
+         "----------\n"
+         "groups : int\n"
+         "    Number of sequences to continue.\n"
+         "symbols : int\n"
+         "    K, the number of classes.\n"
+         "max_steps : int\n"
+         "    Number of steps after which the search ends.\n"
+         "width : int, default 1\n"
+         "    Rows per group: samples, or the width of the beam.\n"
+         "beam : bool, default False\n"
+         "    Whether the rows of a group are those of a beam search.\n"
+         "stop : int, optional\n"
+         "    Symbol that ends a row.\n"
+         "length_penalty : float, default 0\n"
+         "    Scores are divided by the length to this power.\n"
+         "temperature : float, optional\n"
+         "    Symbols are drawn from softmax(logits / temperature). None: the most probable one.\n"
+         "top_k : int, optional\n"
+         "    Draw from the k most probable symbols alone.\n"
+         "top_p : float, optional\n"
+         "    Draw from the fewest symbols whose probabilities add up to p.\n"
+         "seed, first_group : int, default 0\n"
+         "    Seed of the random numbers, and the number of the first group for them.\n"
+         "forced : integers (groups * width, T), optional\n"
+         "    Symbols to use in the first T steps in place of the chosen ones; -1: the chosen "
+         "one.\n")},
+    {Py_tp_repr, search_repr},
     {Py_tp_new, search_new},
     {Py_tp_dealloc, search_dealloc},
     {Py_tp_methods, search_methods},

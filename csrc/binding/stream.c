@@ -181,7 +181,7 @@ static PyObject *stream_get_state(Stream *self, void *unused) {
 static int stream_set_state(Stream *self, PyObject *value, void *unused) {
     (void)unused;
     if (!value) {
-        PyErr_SetString(PyExc_AttributeError, "state: cannot be deleted; None sets it to zeros");
+        PyErr_SetString(PyExc_AttributeError, "state: cannot be deleted; assign None to reset it");
         return -1;
     }
     return set_state(self, value) ? 0 : -1;
@@ -208,24 +208,49 @@ static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
     return within ? Py_NewRef(Py_None) : NULL;
 }
 
+/* <Stream of GRU: B=1, H=4> */
+static PyObject *stream_repr(Stream *self) {
+    char sizes[SIZES_TEXT];
+    print_sizes(&self->layer, sizes);
+    return PyUnicode_FromFormat("<Stream of %s: B=%zu, %s>", layer_type_name(&self->layer),
+                                self->batch, sizes);
+}
+
 static PyMethodDef stream_methods[] = {
     {"step", (PyCFunction)stream_step, METH_O,
      PyDoc_STR("step($self, x, /)\n--\n\n"
-               "y (B, H) of one step: x is (B, I) floats or (B,) integers. The state moves on.")},
+               "Return the output of one step, and update the state.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "x : floats (B, I), or integers (B,)\n"
+               "    Input of the step. Integers are symbols from 0 to I - 1.\n\n"
+               "Returns\n"
+               "-------\n"
+               "y : array (B, P)\n"
+               "    Output h.\n")},
     {"reset", (PyCFunction)(void (*)(void))stream_reset, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("reset($self, /, rows=None)\n--\n\n"
-               "The state that a stream begins with, for these rows or for all.")},
+               "Set the state of some rows to zeros, or to h0 and c0 with learn_state=True.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "rows : integers (N,), optional\n"
+               "    Numbers of the rows, from 0 to B - 1. None: all rows.\n")},
     {0},
 };
 
 static PyGetSetDef stream_attributes[] = {
     {"state", (getter)stream_get_state, (setter)stream_set_state,
-     PyDoc_STR("A copy of the state, h (B, H) or (h, c); may be assigned."), NULL},
+     PyDoc_STR("Copy of the state: array (B, P), or the pair (h, c) of (B, P) and (B, H).\n\n"
+               "May be assigned; None sets it as `reset()` does."),
+     NULL},
     {0},
 };
 
 static PyType_Slot stream_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("A recurrent layer one step at a time.")},
+    {Py_tp_doc,
+     (void *)PyDoc_STR("A recurrent layer that runs one step at a time.\n\n"
+                       "It has its own copy of the parameters, and a state that `step` updates.")},
+    {Py_tp_repr, stream_repr},
     {Py_tp_dealloc, stream_dealloc},
     {Py_tp_methods, stream_methods},
     {Py_tp_getset, stream_attributes},

@@ -1,4 +1,4 @@
-/* What forward keeps for backward, and what a student looks at: gates and states by name. */
+/* The tape: what forward keeps for backward, with gates and states by name for the user. */
 #include "binding.h"
 
 Tape *tape_new(module_state *module, const crnn_layer *layer) {
@@ -50,6 +50,21 @@ static int set_traced(Tape *self, PyObject *value, void *unused) {
     return 0;
 }
 
+/* <Tape of LSTM: B=2, T=7, H=5, gates i f g o> */
+static PyObject *tape_repr(Tape *self) {
+    const crnn_steps *steps = &self->call.rows.given;
+    char sizes[SIZES_TEXT], gates[2 * 16] = "";
+    const char *letters = crnn_cell_describe(self->layer.cell)->gates;
+    for (size_t i = 0; letters[i] && 2 * i + 2 < sizeof gates; i++) {
+        gates[2 * i] = ' ';
+        gates[2 * i + 1] = letters[i];
+    }
+    print_sizes(&self->layer, sizes);
+    return PyUnicode_FromFormat("<Tape of %s: B=%zu, T=%zu, %s, gates%s>",
+                                layer_type_name(&self->layer), steps->batch, steps->steps, sizes,
+                                gates);
+}
+
 static crnn_traced traced(const Tape *self) {
     return (crnn_traced){&self->layer, &self->call.rows, &self->tape, self->trace};
 }
@@ -57,7 +72,9 @@ static crnn_traced traced(const Tape *self) {
 /* False, with AttributeError, where there is no trace to look into. */
 static bool has_trace(const Tape *self, const char *name) {
     if (self->trace) return true;
-    PyErr_Format(PyExc_AttributeError, "%s: is there after backward(tape, ..., trace=True)", name);
+    PyErr_Format(PyExc_AttributeError,
+                 "%s: expected a tape after backward(..., trace=True), got one without a trace",
+                 name);
     return false;
 }
 
@@ -153,8 +170,9 @@ static PyObject *get_read(Tape *self, void *unused) {
 static bool has_c(const Tape *self, const char *name) {
     const crnn_cell_facts *cell = crnn_cell_describe(self->layer.cell);
     if (cell->states == 2) return true;
-    PyErr_Format(PyExc_AttributeError, "the tape of cell %s has no %s: its state is h alone",
-                 cell->name, name);
+    PyErr_Format(PyExc_AttributeError,
+                 "%s: expected the tape of a cell with the state (h, c), got one of the cell %s",
+                 name, cell->name);
     return false;
 }
 
@@ -182,36 +200,47 @@ static PyObject *get_trace(Tape *self, void *c) {
 
 static PyGetSetDef tape_attributes[] = {
     {"gates", (getter)get_gates, NULL,
-     PyDoc_STR("dict of letter -> array (B, T, H): each gate after its activation."), NULL},
-    {"read", (getter)get_read, NULL,
-     PyDoc_STR("(B, T) bool: the steps that were read, neither masked nor past a row's end."),
+     PyDoc_STR("dict of letter -> array (B, T, H): values of each gate, after its activation."),
      NULL},
-    {"h", (getter)get_state, NULL, PyDoc_STR("(B, T, P): h after each step."), NULL},
-    {"c", (getter)get_state, NULL, PyDoc_STR("(B, T, H): the LSTM's c after each step."), "c"},
-    {"dh", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dh of each step, in all."), NULL},
-    {"dc", (getter)get_trace, NULL, PyDoc_STR("(B, T, H): dL/dc of each step, in all."), "c"},
+    {"read", (getter)get_read, NULL,
+     PyDoc_STR(
+         "Booleans (B, T): True at the steps that were read, which are valid and not masked."),
+     NULL},
+    {"h", (getter)get_state, NULL, PyDoc_STR("Array (B, T, P): h after each step."), NULL},
+    {"c", (getter)get_state, NULL,
+     PyDoc_STR("Array (B, T, H): c after each step; AttributeError for a cell without c."), "c"},
+    {"dh", (getter)get_trace, NULL,
+     PyDoc_STR("Array (B, T, P): gradient of the loss with respect to h of each step.\n\n"
+               "It includes the way through all later steps. With backward(..., trace=True)."),
+     NULL},
+    {"dc", (getter)get_trace, NULL,
+     PyDoc_STR("Array (B, T, H): gradient of the loss with respect to c of each step.\n\n"
+               "With backward(..., trace=True)."),
+     "c"},
     {"traced", (getter)get_traced, (setter)set_traced,
-     PyDoc_STR("bool: whether the next walk back leaves a trace, as backward(..., trace=True) "
-               "does. May be set."),
+     PyDoc_STR("Whether the next `backward` keeps a trace, as backward(..., trace=True) does.\n\n"
+               "May be assigned; False after that `backward`."),
      NULL},
     {"dgates", (getter)get_dgates, NULL,
-     PyDoc_STR("dict of letter -> array (B, T, H): dL/d of each gate's sum, which its activation "
-               "takes."),
+     PyDoc_STR("dict of letter -> array (B, T, H): gradient of each gate before its activation.\n\n"
+               "With backward(..., trace=True)."),
      NULL},
     {"W_h_terms", (getter)get_terms, NULL,
-     PyDoc_STR("dict of letter -> the pair d (B, T, H), h (B, T, P): the rows of a gate in the "
-               "gradient of W_h are the sum over rows and steps of d (outer) h, times `W_h_kept`."),
+     PyDoc_STR("dict of letter -> pair (d, h) of (B, T, H) and (B, T, P): terms of dL/dW_h.\n\n"
+               "The gradient of a gate's rows of W_h is the sum over rows and steps of the outer "
+               "products of d and h, times `W_h_kept`. With backward(..., trace=True)."),
      NULL},
     {"W_h_kept", (getter)get_kept, NULL,
-     PyDoc_STR("(G*H, P): the factors, 0 or 1 / (1 - p), of the elements of W_h where some were "
-               "dropped, else None."),
+     PyDoc_STR("Array (G*H, P) of the factors of weight drop, 0 or 1 / (1 - p); or None.\n\n"
+               "One for each element of W_h; None where no element was dropped."),
      NULL},
     {0},
 };
 
 static PyType_Slot tape_slots[] = {
-    {Py_tp_doc,
-     (void *)PyDoc_STR("What forward kept: gates and states of every step, arranged when asked.")},
+    {Py_tp_doc, (void *)PyDoc_STR("Gates and states of every step of a recurrent layer, which "
+                                  "`forward` returns for `backward`.")},
+    {Py_tp_repr, tape_repr},
     {Py_tp_dealloc, tape_dealloc},
     {Py_tp_getset, tape_attributes},
     {0, NULL},

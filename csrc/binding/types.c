@@ -1,6 +1,7 @@
 /* The types of the recurrent layers: the base, which has the methods and the attributes, and one
  * for each cell, which has its name. */
 #include "binding.h"
+#include "docs.h"
 
 /* ---- attributes */
 
@@ -116,20 +117,22 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
     {name, (getter)get_attribute, (setter)set_flat, PyDoc_STR(doc), (void *)(intptr_t)what}
 
 static PyGetSetDef recurrent_attributes[] = {
-    ATTRIBUTE("input_size", INPUT_SIZE, "I, the number of inputs."),
+    ATTRIBUTE("input_size", INPUT_SIZE, "I, the number of inputs of a step."),
     ATTRIBUTE("hidden_size", HIDDEN_SIZE, "H, the number of hidden units."),
-    ATTRIBUTE("output_size", WIDTH, "P, the width of y and h: H, or proj_size."),
-    ATTRIBUTE("options", NAMED, "dict of name -> value: all options of the cell, in one order."),
-    ATTRIBUTE("dtype", DTYPE, "numpy.dtype of parameters, outputs and states."),
+    ATTRIBUTE("output_size", WIDTH, "P, the number of outputs of a step: H, or proj_size."),
+    ATTRIBUTE("options", NAMED, "dict of name -> value: all options of the cell."),
+    ATTRIBUTE("dtype", DTYPE, "numpy.dtype of the parameters, outputs and states."),
     ATTRIBUTE("param_views", PARAMS, "dict of name -> array: views of flat_params."),
     ATTRIBUTE("grad_views", GRADS, "dict of name -> array: views of flat_grads."),
-    ATTRIBUTE("stochastic", DRAWS, "Whether forward draws random numbers in training."),
-    FLAT("flat_params", FLAT_PARAMS, "All parameters as one vector; assigning copies into it."),
-    FLAT("flat_grads", FLAT_GRADS, "All gradients as one vector; assigning copies into it."),
+    ATTRIBUTE("stochastic", DRAWS, "Whether `forward` draws random numbers in training."),
+    FLAT("flat_params", FLAT_PARAMS,
+         "All parameters as one array (N,); assigning copies the values into it."),
+    FLAT("flat_grads", FLAT_GRADS,
+         "All gradients as one array (N,); assigning copies the values into it."),
     {"seed", (getter)get_seed, (setter)set_seed,
-     PyDoc_STR("What noise in training is a function of, besides the call."), NULL},
+     PyDoc_STR("Seed of dropout, zoneout and weight drop, from 0 to 2**64 - 1."), NULL},
     {"gate_order", (getter)get_gate_order, NULL,
-     PyDoc_STR("Letters of the gates, in the order of their row blocks in W_x, W_h and b."), NULL},
+     PyDoc_STR("Letters of the gates, in the order of their H rows in W_x, W_h and b."), NULL},
     {0},
 };
 
@@ -138,19 +141,13 @@ static PyGetSetDef recurrent_attributes[] = {
 #define KEYWORDS (METH_VARARGS | METH_KEYWORDS)
 
 static PyMethodDef recurrent_methods[] = {
-    {"forward", (PyCFunction)(void (*)(void))recurrent_forward, KEYWORDS,
-     PyDoc_STR("forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, "
-               "training=True, call=None, first_row=0, first_step=0, layer=0)\n--\n\n"
-               "y, state, tape: run the layer and keep what backward needs.")},
+    {"__call__", (PyCFunction)(void (*)(void))recurrent_call_method,
+     METH_FASTCALL | METH_KEYWORDS | METH_COEXIST, PyDoc_STR(DOC_CALL)},
+    {"forward", (PyCFunction)(void (*)(void))recurrent_forward, KEYWORDS, PyDoc_STR(DOC_FORWARD)},
     {"backward", (PyCFunction)(void (*)(void))recurrent_backward, KEYWORDS,
-     PyDoc_STR("backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n"
-               "dx, dstate: walk a tape back, adding to grads.")},
-    {"check_backward", (PyCFunction)recurrent_check, METH_VARARGS,
-     PyDoc_STR("check_backward($self, tape, dstate, /)\n--\n\n"
-               "Raise what backward would raise for these, and change nothing.")},
-    {"stream", (PyCFunction)(void (*)(void))recurrent_stream, KEYWORDS,
-     PyDoc_STR("stream($self, /, batch_size=1, state=None)\n--\n\n"
-               "A Stream: the layer one step at a time, with the weights as they are now.")},
+     PyDoc_STR(DOC_BACKWARD)},
+    {"check_backward", (PyCFunction)recurrent_check, METH_VARARGS, PyDoc_STR(DOC_CHECK_BACKWARD)},
+    {"stream", (PyCFunction)(void (*)(void))recurrent_stream, KEYWORDS, PyDoc_STR(DOC_STREAM)},
     {0},
 };
 
@@ -176,17 +173,17 @@ static void recurrent_dealloc(Recurrent *self) {
     object_free(self);
 }
 
-/* The base has no cell of its own: it is there to be inherited from. */
+/* The base has no cell: only its subclasses can be made. */
 static int recurrent_init(Recurrent *self, PyObject *args, PyObject *kwargs) {
     (void)args;
     (void)kwargs;
-    PyErr_Format(PyExc_TypeError, "%R is no cell: use one of %s", Py_TYPE((PyObject *)self),
+    PyErr_Format(PyExc_TypeError, "%R has no cell: use one of %s", Py_TYPE((PyObject *)self),
                  layer_type_names);
     return -1;
 }
 
 static PyType_Slot recurrent_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Base of the recurrent layers.")},
+    {Py_tp_doc, (void *)PyDoc_STR("Base class of the recurrent layers.")},
     {Py_tp_new, recurrent_new},
     {Py_tp_init, recurrent_init},
     {Py_tp_dealloc, recurrent_dealloc},
@@ -255,14 +252,16 @@ static PyObject *cell_outline(PyObject *args, PyObject *kwargs, const char *name
     static PyMethodDef NAME##_methods[] = { \
         {"_outline", (PyCFunction)(void (*)(void))NAME##_outline, KEYWORDS | METH_CLASS, \
          PyDoc_STR("_outline($type, /, input_size, hidden_size, **options)\n--\n\n" \
-                   "(parameters, output_size, states): numbers of the layer that these " \
-                   "arguments make; nothing is allocated.")}, \
+                   "Return (parameters, output_size, states) of a layer with these arguments.\n\n" \
+                   "These are the number of its parameters, P, and the number of arrays of its " \
+                   "state. No layer is made.")}, \
         {0}, \
     }; \
     static PyType_Slot NAME##_slots[] = { \
         {Py_tp_doc, (void *)PyDoc_STR(#NAME "(input_size, hidden_size, **options)\n--\n\n" \
-                                            "The cell " #NAME " of the core; its weights are " \
-                                            "zero.")}, \
+                                            "Recurrent layer of the cell " #NAME \
+                                            ", with parameters of zero.\n\n" \
+                                            "`crnn." #NAME "` documents the options.")}, \
         {Py_tp_init, NAME##_init}, \
         {Py_tp_methods, NAME##_methods}, \
         {0, NULL}, \

@@ -75,9 +75,10 @@ static bool may_write(module_state *module, writer *self) {
         if (!complete(module, unknown)) return false;
     for (const writer *w = module->writers; w; w = w->next) {
         if (!overlap(&self->places, &w->places)) continue;
-        PyErr_SetString(PyExc_RuntimeError,
-                        "backward: another thread is adding to the same gradients; call backward "
-                        "one after the other, or give each thread a copy of the model");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "backward: another thread is adding to the same gradients; call backward in "
+            "one thread at a time, or use a copy of the model in each thread");
         return false;
     }
     return true;
@@ -173,7 +174,8 @@ static PyObject *writing_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static PyObject *writing_enter(Writing *self, PyObject *unused) {
     (void)unused;
     if (self->entered) {
-        PyErr_SetString(PyExc_RuntimeError, "Writing: entered already");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Writing: expected one that has not been entered, got one in use");
         return NULL;
     }
     self->entered = true;
@@ -208,16 +210,19 @@ static void writing_dealloc(Writing *self) {
 }
 
 static PyMethodDef writing_methods[] = {
-    {"__enter__", (PyCFunction)writing_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)writing_exit, METH_VARARGS, NULL},
+    {"__enter__", (PyCFunction)writing_enter, METH_NOARGS,
+     PyDoc_STR("Begin to add to the gradients; RuntimeError while another thread does.")},
+    {"__exit__", (PyCFunction)writing_exit, METH_VARARGS,
+     PyDoc_STR("End the addition; exceptions are not suppressed.")},
     {0},
 };
 
 static PyType_Slot writing_slots[] = {
     {Py_tp_doc,
      (void *)PyDoc_STR("Writing(layer, /)\n--\n\n"
-                       "A context within which this thread adds to the gradients of a layer: "
-                       "RuntimeError where another thread does. Nested ones do nothing.")},
+                       "Context manager for code that adds to the gradients of a layer.\n\n"
+                       "Entering raises RuntimeError while another thread adds to the same "
+                       "gradients. Within another Writing of this thread it does nothing.")},
     {Py_tp_new, writing_new},
     {Py_tp_dealloc, writing_dealloc},
     {Py_tp_traverse, writing_traverse},

@@ -10,6 +10,7 @@ import pytest
 import crnn
 import crnn._core as _core
 from crnn import optim
+from crnn.layers.base.arguments import options_of
 from support import error_tables
 from support.running import fill, forward_backward
 from support.tables import CELLS, LAYERS, every_cell
@@ -195,6 +196,23 @@ def test_forward_of_every_layer(name, way):
     one = Lesson(name)
     call = {"call": getattr(one.layer, way)}
     assert_all_fail(rows_of(error_tables.EVERY_LAYER), one.names | call, one.watched)
+
+
+def mask_rows(names):
+    """The rows of EVERY_MASK for each argument that is such a mask."""
+    for name in sorted(names & {"mask", "resets"}):
+        for call, errors, message in rows_of(error_tables.EVERY_MASK):
+            yield call.replace("MASK", name), errors, message.replace("MASK", name)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("way", ["__call__", "forward"])
+def test_masks_of_every_layer(name, way):
+    one = Lesson(name)
+    call = {"call": getattr(one.layer, way)}
+    reads_none = {"resets"} if name == "residual-dense" else set()  # no part of it has a state
+    rows = mask_rows(options_of(one.layer) - reads_none)
+    assert_all_fail(rows, one.names | call, one.watched)
 
 
 @pytest.mark.parametrize("name", LAYERS)

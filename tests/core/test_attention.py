@@ -193,7 +193,7 @@ ERRORS = [
     ("values", np.ones((B, TS + 1, C)), ValueError, r"values: expected .*\(B=4, T_s=6, C\), got"),
     ("v", None, TypeError, r"v: expected floats of shape \(A=5,\), got object"),
     ("v", np.ones(A + 1), ValueError, r"v: expected floats of shape \(A=5,\), got .*\(6,\)"),
-    ("additive", False, ValueError, "v: expected None, as scores are not additive, got"),
+    ("additive", False, ValueError, "v: expected None, because the scores are not additive, got"),
     ("source", [0, 1, 2, 7], ValueError, "source_lengths: expected integers from 0 to 6, got 7"),
     ("source", [0, 1], ValueError, r"source_lengths: expected integers of shape \(B=4,\), got"),
     ("source", [0.0] * 4, TypeError, r"source_lengths: expected integers .*, got float64"),
@@ -233,7 +233,9 @@ def test_wrong_arguments_are_named_and_change_nothing(name, value, error, messag
 def test_no_gradient_of_v_without_v():
     arrays, dcontext = sample()
     weights = np.ones((B, TQ, TS))
-    with pytest.raises(ValueError, match=r"^dv: expected None, as scores are not additive, got"):
+    with pytest.raises(
+        ValueError, match=r"^dv: expected None, because the scores are not additive, got"
+    ):
         _core.attention_backward(
             False, *arrays[:3], None, None, None, weights, dcontext, np.zeros(A)
         )

@@ -129,7 +129,7 @@ def test_drawing_follows_the_probabilities():
         np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / 20_000))
 
 
-@pytest.mark.parametrize("temperature", [0, 5e-324, 1e-300])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300])
 def test_cold_takes_the_likeliest(temperature):
     search = Search(50, K, 1, temperature=temperature)
     logits = np.random.default_rng(0).normal(size=(50, K))
@@ -390,9 +390,9 @@ def test_nothing_to_do():
     [
         ({"groups": -1}, r"groups: expected an integer from 0 to 2\*\*64 - 1, got -1"),
         ({"groups": 2.0}, r"groups: expected an integer from 0 .*, got 2.0"),
-        ({"groups": 2**63 - 1}, r"groups, width, symbols: the sizes are too large"),
+        ({"groups": 2**63 - 1}, r"groups, width, symbols: expected .*that are too large"),
         ({"symbols": 0}, r"symbols: expected an integer of at least 1 .*, got 0"),
-        ({"symbols": 2**63 - 1}, r"groups, width, symbols: the sizes are too large"),
+        ({"symbols": 2**63 - 1}, r"groups, width, symbols: expected .*that are too large"),
         ({"max_steps": -1}, r"max_steps: expected an integer from 0 .*, got -1"),
         ({"width": 0}, r"width: expected an integer of at least 1 .*, got 0"),
         ({"width": 2}, r"width: expected 1 without a beam or a temperature, got 2"),
@@ -403,8 +403,9 @@ def test_nothing_to_do():
         ({"stop": 2**70}, r"stop: expected None or a symbol, an integer below K=5, got 11805"),
         ({"length_penalty": -1}, r"length_penalty: expected a finite number of at least 0, got -1"),
         ({"length_penalty": "1"}, r"length_penalty: expected a finite number .*, got '1'"),
-        ({"temperature": np.inf}, r"temperature: expected a finite number of at least 0, got inf"),
-        ({"temperature": "a"}, r"temperature: expected a finite number of at least 0, got 'a'"),
+        ({"temperature": np.inf}, r"temperature: expected a positive number, or None .*, got inf"),
+        ({"temperature": 0}, r"temperature: expected a positive number, or None .*, got 0"),
+        ({"temperature": "a"}, r"temperature: expected a positive number, or None .*, got 'a'"),
         ({"temperature": 1, "beam": True}, r"temperature: expected None in a beam search, got 1"),
         ({"top_k": 1}, r"top_k: expected None without a temperature, got 1"),
         ({"top_p": 0.5}, r"top_p: expected None without a temperature, got 0.5"),
@@ -445,7 +446,9 @@ def test_wrong_logits(logits, message):
 def test_what_has_ended_and_what_is_not_there():
     search = Search(B, K, 1)
     search.step(np.zeros((B, K)))
-    with pytest.raises(ValueError, match=r"^logits: expected none, the search has ended"):
+    with pytest.raises(
+        ValueError, match=r"^logits: expected no further step, because the search has ended"
+    ):
         search.step(np.zeros((B, K)))
     with pytest.raises(ValueError, match=r"^n_best: expected at most width=1, got 2"):
         search.result(2)

@@ -1,7 +1,7 @@
 """Edits of arrays between forward and backward, and unusual forms of input, do no harm.
 
 A tape has its own copy of what backward reads: values, shapes and lengths. Booleans are what NumPy
-takes them for, whatever byte stands in memory.
+takes them for, whatever byte stands in memory; integers 0 and 1 are taken for booleans.
 """
 
 import mmap
@@ -132,6 +132,30 @@ def test_arguments_that_edit_others_while_they_are_converted(kind):
         assert_same_bits(layer.backward(tape, dy, Reshapes(dstate, dy)), expected)
 
 
+class Spoils(Reshapes):
+    """An argument that overwrites another one while it is converted."""
+
+    def __array__(self, dtype=None, copy=None):
+        self.victim[...] = 77
+        return np.asarray(self.value, dtype)
+
+
+@pytest.mark.parametrize("edits", [Reshapes, Spoils])
+@pytest.mark.parametrize("kind", [bool, np.int64, np.uint64, np.int8])
+def test_masks_that_are_edited_while_others_are_converted(kind, edits):
+    """A mask is checked in a copy, which no other code can edit."""
+    layer = fill(crnn.GRU(3, 4, dtype="float64"))
+    rng = np.random.default_rng(2)
+    x, mask, resets = rng.normal(size=(B, T, 3)), rng.random((B, T)) < 0.6, rng.random((B, T)) < 0.4
+    expected, _, tape = layer.forward(x, mask=mask, resets=resets)
+    victim = mask.astype(kind)
+    found, _, other = layer.forward(x, mask=victim, resets=edits(resets.astype(kind), victim))
+    assert_same_bits(found, expected)
+    assert_same_bits(other.read, tape.read)
+    found, _ = layer(x, mask=Reshapes(mask.astype(kind), x.copy()), resets=resets)
+    assert_same_bits(found, expected)
+
+
 def test_losses_read_their_sizes_once():
     logits, targets = np.zeros((4, 3)), np.zeros(4, np.int64)
     loss, d = _core.cross_entropy(logits, Reshapes(targets, logits), 1.0)
@@ -196,6 +220,46 @@ def test_every_byte_but_zero_is_true(name, symbols, byte):
             gradients(layer, x, leave, **{word: odd}), gradients(layer, x, leave, **{word: plain})
         )
         assert_same_bits(layer(x, **{word: odd}), layer(x, **{word: plain}))
+
+
+#: Every type of integers, in the other byte order, too, and ways to lie in memory.
+INTEGERS = [
+    *(lambda mask, code=code: mask.astype(code) for code in "bBhHiIlLqQ"),
+    lambda mask: mask.astype(np.dtype(np.int32).newbyteorder()),
+    lambda mask: np.asfortranarray(mask, np.int16),
+    lambda mask: np.repeat(mask, 2, axis=1).astype(np.int64)[:, ::2],
+    lambda mask: np.frombuffer(b"?" + mask.astype("i4").tobytes(), "i4", offset=1).reshape(B, T),
+    lambda mask: mask.astype(int).tolist(),
+]
+
+
+@every_reading
+def test_integers_0_and_1_are_taken_for_booleans(name, symbols):
+    layer = LAYERS[name].layer()
+    x = LAYERS[name].inputs(B, T, symbols=symbols)
+    known = options_of(layer) & {"mask", "resets"}
+    if name.startswith("checkpointed"):
+        known -= {"mask"}
+    for word in sorted(known):
+        plain = np.random.default_rng(4).random((B, T)) < 0.6
+        expected = gradients(layer, x, leave, **{word: plain}), layer(x, **{word: plain})
+        for kind in (np.int64, np.uint8):
+            mask = {word: plain.astype(kind)}
+            assert_same_bits((gradients(layer, x, leave, **mask), layer(x, **mask)), expected)
+
+
+@pytest.mark.parametrize("make", INTEGERS)
+@pytest.mark.parametrize("word", ["mask", "resets"])
+def test_every_type_of_integers_may_be_a_mask(make, word):
+    x, plain = np.ones((B, T, 3)), np.random.default_rng(4).random((B, T)) < 0.6
+    for layer in (fill(crnn.LSTM(3, 4)), crnn.Checkpointed(fill(crnn.RNN(3, 4)), T)):
+        assert_same_bits(layer(x, **{word: make(plain)}), layer(x, **{word: plain}))
+
+
+def test_a_mask_of_no_steps():
+    for layer in (crnn.RNN(2, 3), crnn.Dense(2, 3), crnn.Checkpointed(crnn.RNN(2, 3), 2)):
+        for mask in ([[], []], np.ones((2, 0), bool), np.ones((2, 0), int)):
+            assert layer(np.ones((2, 0, 2)), mask=mask)[0].shape == (2, 0, 3)
 
 
 @pytest.mark.parametrize("byte", BYTES)

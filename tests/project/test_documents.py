@@ -6,18 +6,22 @@ import re
 
 import pytest
 
+import crnn
 from support.folders import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "csrc" / "README.md"])
+
+#: What looks like a public name: the cell that CONTRIBUTING.md adds, a header.
+NO_NAMES = (".UGRNN", ".h")
 
 if not DOCUMENTS:
     pytest.skip("the documents are not here, only an installed package", allow_module_level=True)
 
 
-def run_blocks(document):
+def run_blocks(document, least=3):
     """The code of a document, and the lines that it prints."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
+    assert len(blocks) >= least
     namespace, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
         for block in blocks:
@@ -67,12 +71,28 @@ def test_the_code_about_insight_runs(tmp_path, monkeypatch):
     assert drawn == set(re.findall(r"\]\(images/(.*?)\)", text))
 
 
-def test_the_readme_code_runs_and_prints_what_it_says():
+def test_the_readme_code_runs_and_prints_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
-    assert promised == lines[: len(promised)] == ["ello"]
-    assert lines[1].startswith("gradcheck ok")
+    assert promised == lines[: len(promised)] == ["True", "True"]
+    assert lines[2].startswith("gradcheck ok")
     assert lines[-1] == "[5 1 4 1 3]"
+
+
+def test_the_loop_for_those_who_come_from_other_libraries_runs():
+    _, lines = run_blocks("docs/coming-from.md", least=1)
+    assert lines == ["True"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_in_documents_exist(document):
+    text = document.read_text("utf-8")
+    for name in set(re.findall(r"(?<![\w/\"'.-])crnn((?:\.[A-Za-z_]\w*)+)", text)):
+        value = crnn
+        for part in name[1:].split("."):
+            value = getattr(value, part, None)
+        assert value is not None or name in NO_NAMES, f"{document.name}: crnn{name}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -270,9 +270,9 @@ model.generate(source, start=0, stop=1, max_steps=3, length_penalty=np.inf)
 model.generate(source, start=0, stop=1, max_steps=3, temperature=1.0, seed=-1)
     ValueError seed: expected
 model.generate(source, start=0, stop=1, max_steps=3, beam=2**62)
-    ValueError beam, B, K: the sizes \(4611686018427387904, 3, 4\) are too large
+    ValueError beam, B, K: expected sizes .*, got \(4611686018427387904, 3, 4\).* too large
 model.generate(source, start=0, stop=1, max_steps=3, temperature=1.0, n_best=2**62)
-    ValueError n_best, B, K: the sizes \(4611686018427387904, 3, 4\) are too large
+    ValueError n_best, B, K: expected sizes .*, got \(4611686018427387904, 3, 4\).* too large
 vectors.generate(floats, start=np.zeros(2), stop=1, max_steps=3)
     ValueError stop: expected None for vectors, got 1
 vectors.generate(floats, start=np.zeros(2), stop=None, max_steps=3, beam=2)

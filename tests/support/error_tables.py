@@ -92,6 +92,35 @@ layer.astype(None)
     ValueError dtype: expected 'float32' or 'float64', got
 """
 
+# `call` takes an argument (B=3, T=4) that is named MASK in the message.
+EVERY_MASK = r"""
+call(x, MASK=z((3, 3), bool))
+call(x, MASK=z((3, 3), int))
+    ValueError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got .*\(3, 3\)
+call(x, MASK=True)
+call(x, MASK=1)
+    ValueError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got .*\(\)
+call(x, MASK=[])
+    ValueError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got .*\(0,\)
+call(x, MASK=z((3, 4)))
+    TypeError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got float64
+call(x, MASK=z((3, 4), object))
+    TypeError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got object
+call(x, MASK=z((3, 4), 'm8[s]'))
+    TypeError MASK: expected booleans, or integers 0 and 1, of shape \(B=3, T=4\), got timedelta64
+call(x, MASK='abc')
+call(x, MASK=[[0, 1], [1]])
+    TypeError|ValueError MASK: expected
+call(x, MASK=2 * np.eye(3, 4, 1, int))
+    ValueError MASK: expected booleans, .* of shape \(B=3, T=4\), got 2 in row 0 at step 1
+call(x, MASK=-np.eye(3, 4, -1, 'b'))
+    ValueError MASK: expected booleans, or integers 0 and 1, of shape .*, got -1 in row 1 at step 0
+call(x, MASK=np.full((3, 4), 2**64 - 1, 'u8'))
+    ValueError MASK: expected booleans, .*, got 18446744073709551615 in row 0 at step 0
+call(x, MASK=np.full((4, 3), 256, '>u2').T)
+    ValueError MASK: expected booleans, .*, got 256 in row 0 at step 0
+"""
+
 # `one` is the name of a parameter, ONE in the message.
 EVERY_PARAMETER = r"""
 layer.load_state_dict({key: array for key, array in given.items() if key != one})
@@ -112,15 +141,6 @@ layer.load_state_dict(given | {one: [[1.0], [2.0, 3.0]]})
 
 # A recurrent layer of I = 3, H = 4; `pack` makes a state with this as its last part.
 EVERY_CELL = r"""
-call(x, mask=z((3, 3), bool))
-    ValueError mask: expected booleans of shape \(B=3, T=4\), got bool of shape \(3, 3\)
-call(x, mask=z((3, 4)))
-call(x, resets=z((3, 4), int))
-    TypeError (mask|resets): expected booleans of shape \(B=3, T=4\), got (float64|int64)
-call(x, resets=True)
-    ValueError resets: expected booleans of shape \(B=3, T=4\), got bool of shape \(\)
-call(x, mask='abc')
-    TypeError mask: expected booleans
 layer.forward(x, call=-1)
 layer.forward(x, call=2**64)
     ValueError call: expected an integer from 0 to 2\*\*64 - 1, got
@@ -414,7 +434,7 @@ both.backward(both_tape, z((3, 4, 8)), (None, z((3, 4))))
 both.backward(summed_tape, z((3, 4, 4)))
     ValueError tape: expected .*'concat'.*, got .*'sum'
 crnn._core.Recurrent(2, 2)
-    TypeError .*is no cell: use one of RNN, LSTM, GRU, JANET
+    TypeError .*has no cell: use one of RNN, LSTM, GRU, JANET
 crnn._core.Tape()
 crnn._core.PairTape()
 crnn._core.Stream()

@@ -12,14 +12,20 @@ from crnn.common.nested import map_state
 
 
 class CalledStream:
-    """A layer that has no stream of its own: Dense, say. It is called on sequences of one step."""
+    """Stream of a layer without one, such as Dense, which is called on sequences of one step."""
 
     def __init__(self, layer: Any, batch_size: int, state: Any) -> None:
         self._layer, self._batch = layer, check_size("batch_size", batch_size)
         self.state = state
 
+    def __repr__(self) -> str:
+        own = vars(self)
+        layer = own.get("_layer")
+        inner = getattr(layer, "__dict__", {}).get("adapted", layer)  # of a layer of another maker
+        return f"<CalledStream of {type(inner).__name__}: B={own.get('_batch')}>"
+
     def step(self, x: Any, /) -> Array:
-        """y (B, ...)."""
+        """Return y (B, ...) of one step."""
         given = as_array("x", x)
         if given.ndim < 1 or len(given) != self._batch:
             raise ValueError(
@@ -30,7 +36,7 @@ class CalledStream:
         return np.asarray(y[:, 0])
 
     def reset(self, rows: Any = None) -> None:
-        """State zero for these rows, or for all."""
+        """Set the state of these rows, or of all, to zeros."""
 
         def cleared(part: Any) -> Array:
             there = np.array(part)

@@ -13,7 +13,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.nested import states_of
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.places import add_place
+from crnn.layers.base.places import add_place, shown
 
 
 def stream_of(layer: Any, batch_size: int, state: Any) -> Any:
@@ -40,6 +40,9 @@ class SequentialStream:
             except Exception as error:
                 add_place(error, owner, i)
                 raise
+
+    def __repr__(self) -> str:
+        return f"<SequentialStream of {', '.join(map(shown, vars(self).get('_streams', [])))}>"
 
     @property
     def state(self) -> list[Any]:
@@ -84,6 +87,9 @@ class ResidualStream:
         except Exception as error:
             add_place(error, owner, "layer")
             raise
+
+    def __repr__(self) -> str:
+        return f"<ResidualStream of {shown(vars(self).get('_stream'))}>"
 
     @property
     def state(self) -> Any:

@@ -256,11 +256,9 @@ def test_errors():
         crnn.Checkpointed(crnn.LSTM(F, F), 0)
     whole = crnn.Checkpointed(Leaky(F), 4)
     for options, message in (
-        (
-            {"mask": MASK[:1]},
-            r"mask: expected booleans of shape \(B=4, T=11\), got shape \(1, 11\)",
-        ),
-        ({"resets": RESETS * 1}, r"resets: expected booleans of shape .*, got int64"),
+        ({"mask": MASK[:1]}, r"mask: expected booleans, .*\(B=4, T=11\), got shape \(1, 11\)"),
+        ({"resets": RESETS * 1.0}, r"resets: expected booleans, .*, got float64"),
+        ({"resets": RESETS * -1}, r"resets: expected booleans, .*, got -1 in row"),
         ({"lengths": [12, 0, 0, 0]}, r"lengths: expected integers from 0 to T=11, got 0 to 12"),
     ):
         with pytest.raises((TypeError, ValueError), match="^" + message):

@@ -197,8 +197,12 @@ def test_behind_a_pool_there_are_no_steps():
         (lambda: crnn.Pool("sum"), r"how: expected one of 'last', 'mean', 'max', got 'sum'"),
         (lambda: crnn.Pool()(FLOATS[0]), r"x: expected floats of shape \(B, T, F\), got shape"),
         (lambda: crnn.Pool()(SYMBOLS), r"x: expected floats of shape \(B, T, F\), got int64"),
-        (lambda: crnn.Pool()(FLOATS, mask=MASK[:2]), r"mask: expected booleans .*got shape \(2, 5"),
-        (lambda: crnn.Pool()(FLOATS, mask=MASK * 1), r"mask: expected booleans .*got int64"),
+        (
+            lambda: crnn.Pool()(FLOATS, mask=MASK[:2]),
+            r"mask: expected booleans, .*got shape \(2, 5",
+        ),
+        (lambda: crnn.Pool()(FLOATS, mask=MASK * 1.0), r"mask: expected booleans, .*got float64"),
+        (lambda: crnn.Pool()(FLOATS, mask=MASK * 2), r"mask: expected booleans, .*got 2 in row"),
         (lambda: crnn.Pool()(FLOATS, [1]), r"state: Pool has no state, expected None, got list"),
     ],
 )

@@ -1,0 +1,72 @@
+"""The reprs of streams in Python: what they say, and that they never raise."""
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.streams import CalledStream
+from crnn.layers.compose.streams import ResidualStream, SequentialStream
+
+
+class Plain:
+    """A layer of another maker, which has no stream and does not want to be shown."""
+
+    def __init__(self):
+        self.params, self.grads = {}, {}
+
+    def __repr__(self):
+        raise RuntimeError("not shown")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(name)
+
+
+class Unshowable:
+    state = None
+
+    def __repr__(self):
+        raise RuntimeError("not shown")
+
+
+def test_streams_of_compositions():
+    gru = crnn.Residual(crnn.GRU(3, 3))
+    model = crnn.Sequential([gru, crnn.Sequential([crnn.Dense(3, 2), crnn.RNN(2, 1)])])
+    assert repr(gru.stream(2)) == "<ResidualStream of <Stream of GRU: B=2, H=3>>"
+    assert repr(model.stream(2)) == (
+        "<SequentialStream of <ResidualStream of <Stream of GRU: B=2, H=3>>, "
+        "<SequentialStream of <CalledStream of Dense: B=2>, <Stream of RNN: B=2, H=1>>>"
+    )
+
+
+def test_a_stream_of_a_layer_of_another_maker():
+    layer = crnn.Dropout(0.5)
+    assert repr(layer.stream(3)) == "<CalledStream of Dropout: B=3>"
+    plain = object.__new__(CalledStream)
+    plain._layer, plain._batch = Plain(), 2
+    assert repr(plain) == "<CalledStream of Plain: B=2>"
+    adapted = layer_of(crnn.LayerNorm(3))
+    assert repr(CalledStream(adapted, 2, None)) == "<CalledStream of LayerNorm: B=2>"
+
+
+def test_parts_that_cannot_be_shown():
+    stream = crnn.Sequential([crnn.GRU(3, 3)]).stream()
+    stream._streams[0] = Unshowable()
+    assert "Unshowable object" in repr(stream)
+
+
+@pytest.mark.parametrize("cls", [CalledStream, SequentialStream, ResidualStream])
+def test_streams_without_init(cls):
+    assert repr(cls.__new__(cls)).startswith(f"<{cls.__name__} of ")
+
+
+def test_after_the_layers_were_made_anew():
+    model = crnn.Sequential([crnn.GRU(3, 3), crnn.Dense(3, 2)])
+    stream = model.stream(2)
+    shown = repr(stream)
+    model.layers[0].__init__(4, 5)
+    assert repr(stream) == shown
+    stream.step(np.ones((2, 3)))
+    assert repr(stream) == shown
