@@ -90,33 +90,34 @@ _FIXED = frozenset().union(
 
 
 class CellSignature:
-    """The attribute `__signature__` of the recurrent layers: their options with their defaults.
+    """The attribute `__signature__` of the recurrent layers: all options with their defaults.
 
-    Computed when it is read. A class with a constructor of its own has none.
+    The defaults are the core's. The signature is computed when it is read. Subclasses with a
+    constructor of a user do not have the attribute, so that `inspect` reads their constructor.
     """
 
     def __get__(self, layer: Any, cls: type[Recurrent]) -> inspect.Signature:
-        made_by = next(one for one in cls.__mro__ if {"__init__", "__new__"} & vars(one).keys())
-        if layer is not None or not is_own(made_by):
+        constructing = {"__init__", "__new__"}
+        base = next(base for base in cls.__mro__ if constructing & vars(base).keys())
+        if layer is not None or not is_own(base):
             raise AttributeError("__signature__")
         init: Any = cls.__init__
-        _, *own = inspect.signature(init).parameters.values()
-        *leading, options = [one for one in own if one.name != "seed"]
-        (unpacked,) = get_args(get_type_hints(init)[options.name])
-        types, defaults = unpacked.__annotations__, cls._core_type(1, 1).options
+        _, *parameters = inspect.signature(init).parameters.values()
+        *first, seed, options = parameters
+        (typed_dict,) = get_args(get_type_hints(init)[options.name])
+        types, defaults = typed_dict.__annotations__, cls._core_type(1, 1).options
         common = Options.__annotations__
         names = sorted(defaults, key=lambda name: (name in common, name == "dtype"))
-        by_name = [
+        keywords = [
             options.replace(
                 name=name,
                 kind=options.KEYWORD_ONLY,
                 default=defaults[name],
-                annotation=types[name].__forward_arg__,
+                annotation=getattr(types[name], "__forward_arg__", types[name]),
             )
             for name in names
         ]
-        seed = [one for one in own if one.name == "seed"]
-        return inspect.Signature([*leading, *by_name, *seed])
+        return inspect.Signature([*first, *keywords, seed])
 
 
 class Recurrent(Temporal):
@@ -138,7 +139,7 @@ class Recurrent(Temporal):
         @property
         def hidden_size(self) -> int: ...
 
-    # Options of the core, by `__getattr__`.
+    # Options of the core: `__getattr__` returns their values.
     bias: Option[bool]
     reverse: Option[bool]
     layer_norm: Option[bool]
