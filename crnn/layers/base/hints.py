@@ -8,7 +8,8 @@ from collections.abc import Iterable
 ATTRIBUTES = {
     "eval": "a call, model(x), is evaluation; model.forward(x) is training",
     "train": "model.forward(x) is training, and crnn.fit trains; a call, model(x), is evaluation",
-    "parameters": "the parameters are model.params, a mapping of names to arrays",
+    "parameters": "optimizers take the model, crnn.optim.Adam(model); the parameters are "
+    "model.params, a mapping of names to arrays",
     "named_parameters": "the parameters are model.params.items()",
     "weights": "the parameters are model.params, a mapping of names to arrays",
     "trainable_weights": "the parameters are model.params, a mapping of names to arrays",
@@ -18,7 +19,8 @@ ATTRIBUTES = {
     "compile": "the loss and the optimizer are arguments of crnn.fit",
     "fit": "write crnn.fit(model, data, loss=..., optimizer=..., epochs=...)",
     "predict": "write crnn.predict(model, x)",
-    "predict_proba": "write crnn.predict(model, x), which returns logits before the softmax",
+    "predict_proba": "write crnn.predict(model, x); its logits y are probabilities "
+    "np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)",
     "evaluate": "write crnn.evaluate(model, data, loss=...)",
     "score": "write crnn.evaluate(model, data, loss=..., metrics={...})",
     "save": "write crnn.save(path, model)",
