@@ -332,8 +332,3 @@ def test_an_unknown_corpus_is_an_error():
 def test_all_names_exist_and_are_sorted():
     assert crnn.data.__all__ == sorted(crnn.data.__all__, key=lambda n: (not n.isupper(), n))
     assert all(hasattr(crnn.data, name) for name in crnn.data.__all__)
-
-
-def test_a_share_given_by_position_is_answered():
-    with pytest.raises(TypeError, match=r"data: expected arrays or lists .* got 0\.2; .* share="):
-        split([1, 2, 3], [4, 5, 6], 0.2)
