@@ -143,8 +143,8 @@ def carry_out(run: Run) -> int:
 def _leave(run: Run) -> int:
     """Write the checkpoint of a run that Ctrl-C stopped, and say how to go on."""
     try:
-        if not run.trainer.settled:
-            raise RuntimeError("not all callbacks have been told of the last update")
+        if not run.trainer.callbacks_complete:
+            raise RuntimeError("a callback was interrupted")
         run.save()
     except RuntimeError as error:
         print(f"Stopped at once, and not saved: {error}", file=sys.stderr)

@@ -54,7 +54,7 @@ class TrainingWarning(UserWarning):
     """
 
 
-class Watch(Callback, Display):
+class Watch(Display, Callback):
     """Callback that records gradients and gates as a model is trained: see `watch`.
 
     Parameters

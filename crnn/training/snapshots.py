@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crnn.callbacks.base import Callback, Kept, load_states, remembering, states_of
+from crnn.callbacks.base import (
+    Callback,
+    CallbackBackup,
+    load_states,
+    saved_callbacks,
+    states_of,
+)
 from crnn.callbacks.history import History
 from crnn.callbacks.run import Position
 from crnn.callbacks.schedules import Schedule
@@ -64,7 +70,7 @@ class Snapshots:
         """
         if not self._whole:
             raise RuntimeError("the run was broken off in the middle of an update")
-        own = remembering(self._callbacks)
+        own = saved_callbacks(self._callbacks)
         stopper = [i for i, callback in enumerate(own) if callback is self._stopper]
         return {
             "position": dict(vars(self.position)),
@@ -94,14 +100,14 @@ class Snapshots:
             is loaded then.
         """
         before = self.start, self.position, self.epochs, self.stopped, self._told
-        kept = self.model.state_dict(), self.optimizer.state_dict(), Kept(self._callbacks)
+        kept = self.model.state_dict(), self.optimizer.state_dict(), CallbackBackup(self._callbacks)
         try:
             said = self._load(state)
         except BaseException as error:
             self.start, self.position, self.epochs, self.stopped, self._told = before
             self.model.load_state_dict(kept[0])
             self.optimizer.load_state_dict(kept[1])
-            kept[2].put_back()
+            kept[2].restore()
             if isinstance(error, Exception) and not isinstance(error, ValueError):
                 raise ValueError(
                     f"state: expected what Trainer.state_dict returned: {error}"
@@ -150,7 +156,7 @@ class Snapshots:
         """Go on with a run that was stopped, if who stopped it would not do so now."""
         if not self.stopped:
             return []
-        own = remembering(self._callbacks)
+        own = saved_callbacks(self._callbacks)
         known = isinstance(stopper, int) and 0 <= stopper < len(own)
         self._stopper = own[stopper] if known else None
         if self._stopper is not None and not self._stopper.still_stops(self):

@@ -112,7 +112,7 @@ class Trainer(Snapshots):
         self._stand_at_start()
         self._pending = PendingUpdate()
         self._whole = True  # no update, and no end of an epoch, is half done
-        self.settled = True  # every callback has been told all that happened
+        self.callbacks_complete = True  # no callback was interrupted
         self._clock, self._item = 0.0, 0
 
     def _stand_at_start(self) -> None:
@@ -129,6 +129,17 @@ class Trainer(Snapshots):
                 f"must be as it was, and the head is inside), got {every}"
             )
         return Checkpointed(self.model, check_size("checkpoint_every", every))
+
+    def __repr__(self) -> str:
+        try:
+            place = self.position
+            names = type(self.model).__name__, type(self.optimizer).__name__
+            text = f" of {names[0]} with {names[1]}: {place.epoch} of {self.epochs} epochs, "
+            text += f"{place.update} update{'' if place.update == 1 else 's'}"
+            text += ", stopped" if self.stopped else ""
+        except Exception:  # the object is not complete
+            text = ""
+        return f"<{type(self).__name__}{text}>"
 
     @property
     def mean_loss(self) -> float:
@@ -426,12 +437,12 @@ class Trainer(Snapshots):
     def _tell(self, event: str) -> None:
         """Tell all callbacks; those that write the run down last, but first at the end."""
         ends = event == "on_end"
-        settled, self.settled = self.settled, self.settled and ends
+        before, self.callbacks_complete = self.callbacks_complete, self.callbacks_complete and ends
         for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
             self._telling = callback
             getattr(callback, event)(self)
         self._telling = None
-        self.settled = settled if ends else True
+        self.callbacks_complete = before if ends else True
 
 
 @underflows

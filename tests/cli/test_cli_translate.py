@@ -202,7 +202,7 @@ def test_a_second_ctrl_c_while_callbacks_are_told_leaves_the_last_checkpoint(
     monkeypatch.setattr(Translator, "evaluate", interrupted)
     code, _, err = run("translate", "train", pairs, "-o", parts, *SMALL)
     assert code == 130
-    assert err.startswith("Stopped at once, and not saved: not all callbacks have been told")
+    assert err.startswith("Stopped at once, and not saved: a callback was interrupted")
     monkeypatch.undo()
     assert run("translate", "train", "-o", parts, "--resume")[0] == 0
     np.testing.assert_equal(numbers(Translator, parts), numbers(Translator, whole))

@@ -284,7 +284,7 @@ def test_a_rate_that_a_schedule_sets_is_the_schedules():
         again.load_state_dict(state)
     assert len(said) == 1
     new = run_of(lr=0.02, callbacks=[Constant(0.03), OneCycle(0.5)])
-    with pytest.warns(ResumeWarning, match=r"OneCycle: peak=0\.5 now, without it then"):
+    with pytest.warns(ResumeWarning, match=r"OneCycle: peak=0\.5 now, not set when it began"):
         new.load_state_dict(state)
 
 
@@ -457,7 +457,7 @@ def test_after_a_refusal_no_callback_has_changed():
     again = run_of(callbacks=[KeepBest(), Half(2), OnPlateau()])
     again._callbacks[0]._best.loss, again._callbacks[0].epoch = 1.5, 3
     before = everything(again)
-    with pytest.raises(ValueError, match=r"callbacks: expected what a run saved of Half: .*other"):
+    with pytest.raises(ValueError, match=r"callbacks: expected a saved state of Half: .*other"):
         again.load_state_dict(state)
     after = everything(again)
     assert after[-1][1][1] == before[-1][1][1]

@@ -223,7 +223,10 @@ def ragged(*lengths):
         ({"tbptt": (8, 0)}, "k2: expected an integer of at least 1"),
         ({"data": []}, "data: expected items, got none"),
         ({"data": generator()}, "data: expected items, got none. An iterator can be gone through"),
-        ({"data": [np.zeros(3)]}, r"data: expected items \(x, target\) or .* got a list of arrays: write data="),
+        (
+            {"data": [np.zeros(3)]},
+            r"data: expected items \(x, target\) or .* got a list of arrays: write data=",
+        ),
         ({"data": [(1,)]}, r"data: expected items \(x, target\) or .* got \(1,\)"),
         ({"data": ragged(1, 2, 3)}, r"lengths: expected .* \(B=2,\), got shape \(3,\)"),
         ({"data": ragged(1, 99)}, "lengths: expected integers from 0 to T=8, got 1 to 99"),
