@@ -28,7 +28,7 @@ from crnn.layers.base.layer import check_layer
 from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
-    from crnn.training.truncated import Piece, UpdatePass
+    from crnn.training.tbptt import Piece, UpdatePass
 
 
 _MARGIN = 0.1  # distance from an end of the range that counts as saturated, of the range
