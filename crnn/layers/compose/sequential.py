@@ -11,7 +11,12 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import ForwardOptions, first_part_number, reliable_widths
+from crnn.layers.base.arguments import (
+    ForwardOptions,
+    first_part_number,
+    is_from_outside,
+    reliable_widths,
+)
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
@@ -156,16 +161,29 @@ class Sequential(RunsParts):
         return Sequential(self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def _check_widths(self) -> None:
-        """Raise ValueError if a layer reads another number of features than it gets."""
-        before, width = None, None
+        """Raise ValueError if a layer cannot read the output of the layer before it."""
+        before, width, without_time = None, None, None
         for i, layer in enumerate(self.stages):
             reads, returns = reliable_widths(layer)
+            reliable = not is_from_outside(layer)  # others may inherit wrong attributes
+            if reliable and without_time is not None and (layer.has_state or not layer.keeps_time):
+                raise ValueError(
+                    f"layers[{i}]: expected a layer that reads vectors (B, F), because "
+                    f"{shown(without_time)} removes the time axis, got {shown(layer)}, which reads "
+                    "sequences (B, T, F)"
+                )
+            if reliable and i and layer.symbols is not None and reads is None:
+                raise ValueError(
+                    f"layers[{i}]: expected a layer that reads the outputs of {shown(before)}, got "
+                    f"{shown(layer)}, which reads symbols"
+                )
             if None not in (width, reads) and width != reads:
                 raise ValueError(
                     f"layers[{i}]: expected a layer that reads the {width} features of "
                     f"{shown(before)}, got {shown(layer)}, which reads {reads}"
                 )
             before = layer
+            without_time = without_time if layer.keeps_time else layer
             width = returns if returns is not None or not layer.keeps_features else width
 
     @classmethod

@@ -91,7 +91,9 @@ def test_every_part_of_an_autoencoder_is_told(encoder, symbols):
 
 def test_a_tie_is_told_at_any_depth():
     first, second = crnn.Embedding(5, 3), crnn.Embedding(7, 5)
-    inner = crnn.Sequential([second, crnn.Residual(crnn.RNN(5, 5)), crnn.Dense(5, 3)])
+    inner = crnn.Residual(
+        crnn.Sequential([second, crnn.Residual(crnn.RNN(5, 5)), crnn.Dense(5, 3)])
+    )
     ends = [crnn.TiedDense(first), crnn.TiedDense(second, bias=False)]
     model = crnn.Residual(crnn.Sequential([first, inner, *ends]))
     assert told(model) == count(model) == 5 * 3 + 7 * 5 + 5 * 11 + 18 + 5
