@@ -60,7 +60,7 @@ class ForwardOptions(NamedTuple):
 EVALUATION = ForwardOptions(training=False)
 
 
-def is_own(function: Any) -> bool:
+def is_crnn_function(function: Any) -> bool:
     """Return whether a function belongs to crnn. Functions of the core have no module."""
     module = getattr(function, "__module__", None) or "crnn"
     return bool(module.partition(".")[0] == "crnn")
@@ -95,7 +95,7 @@ def _forward_of(cls: Any, forward: Callable[..., Any]) -> tuple[frozenset[str], 
             names |= set(parameters)
             if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
                 break
-    return frozenset(names), not is_own(forward)
+    return frozenset(names), not is_crnn_function(forward)
 
 
 def reliable_widths(layer: Layer) -> tuple[int | None, int | None]:
@@ -107,7 +107,7 @@ def reliable_widths(layer: Layer) -> tuple[int | None, int | None]:
     if "forward" in vars(layer):
         return None, None
     if is_from_outside(layer) and any(
-        "forward" in vars(base) and base is not Layer and is_own(base.forward)
+        "forward" in vars(base) and base is not Layer and is_crnn_function(base.forward)
         for base in class_of(layer).__mro__
     ):
         return None, None

@@ -33,14 +33,14 @@ class Widths(NamedTuple):
     last: tuple[int, ...] = ()  # width of each array of the state of the last layer inside
 
 
-def is_own(cls: type) -> bool:
+def is_crnn_class(cls: type) -> bool:
     """Return whether a class belongs to crnn."""
     return cls.__module__.partition(".")[0] == "crnn"
 
 
 def identity(cls: type) -> str:
     """Return the name of a class in a description."""
-    return cls.__name__ if is_own(cls) else f"{cls.__module__}:{cls.__qualname__}"
+    return cls.__name__ if is_crnn_class(cls) else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _bare(name: str) -> str:
@@ -215,4 +215,4 @@ def widths_of(description: Any) -> Widths | None:
     A class of a user may change the widths that it inherits.
     """
     cls, config = class_and_config(description)
-    return cls._widths(config) if is_own(cls) else None
+    return cls._widths(config) if is_crnn_class(cls) else None

@@ -49,7 +49,7 @@ def _takes_other_arguments(cls: type) -> bool:
     for base in cls.__mro__:
         if "parameter_count" in vars(base):
             return False
-        if not description.is_own(base) and vars(base).keys() & {
+        if not description.is_crnn_class(base) and vars(base).keys() & {
             "__init__",
             "config",
             "from_config",

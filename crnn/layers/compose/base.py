@@ -16,7 +16,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
 from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
-from crnn.layers.base.arguments import STEPS, ForwardOptions, forward_of, is_own
+from crnn.layers.base.arguments import STEPS, ForwardOptions, forward_of, is_crnn_function
 from crnn.layers.base.attributes import from_inner
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
@@ -72,7 +72,7 @@ class Runner:
         in_evaluation = [name for name in names if name in (*STEPS, "filled")]
         self._getters = {True: _getter(names), False: _getter(in_evaluation)}
         # methods of crnn take None for each option; others get only options that are not None
-        self._takes_none = not self.from_outside and is_own(class_of(layer).__call__)
+        self._takes_none = not self.from_outside and is_crnn_function(class_of(layer).__call__)
 
     def run(
         self,

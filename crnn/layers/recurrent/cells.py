@@ -1,8 +1,8 @@
-"""The recurrent layers: options, initial weights and documentation; the core computes them.
+"""The recurrent layers: their options, initial weights and documentation. The core runs them.
 
-Letters: B sequences, T steps, I inputs, H hidden units, P units of h (H, or what they are projected
-to), G gates. σ is the logistic function, ∘ the product element by element; a dot stands for
-W_x x + W_h h + b of its gate. What each option computes is written, in NumPy, in `crnn.reference`.
+Letters: B sequences, T steps, I inputs, H hidden units, P units of h (H, or proj_size), G gates. σ
+is the logistic function, ∘ the elementwise product; a dot stands for the sum W_x x + W_h h + b of a
+gate. `crnn.reference` has the equations of all options in NumPy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_fits, check_number, check_seed
 from crnn.common.choices import Activation, Reset
 from crnn.layers.base import weights
-from crnn.layers.base.description import Widths, is_own
+from crnn.layers.base.description import Widths, is_crnn_class
 from crnn.layers.base.hints import check_option_names
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
@@ -29,7 +29,7 @@ from crnn.layers.base.protocol import Option
 
 
 class CommonOptions(TypedDict, total=False):
-    """Options of all recurrent layers. Their defaults are the core's."""
+    """Options of all recurrent layers. The core has their defaults."""
 
     bias: bool
     reverse: bool
@@ -42,7 +42,7 @@ class CommonOptions(TypedDict, total=False):
 
 
 class Options(CommonOptions, total=False):
-    """Options of all recurrent layers whose state is h."""
+    """Options of the recurrent layers whose state is h."""
 
     zoneout: float
 
@@ -54,7 +54,7 @@ class RNNOptions(Options, total=False):
 
 
 class GatedOptions(Options, total=False):
-    """Options of a layer with gates, whose activations can be chosen, and whose state is h."""
+    """Options of the recurrent layers with gates and activations whose state is h."""
 
     activation: Activation
     recurrent_activation: Activation
@@ -99,7 +99,7 @@ class CellSignature:
     def __get__(self, layer: Any, cls: type[Recurrent]) -> inspect.Signature:
         constructing = {"__init__", "__new__"}
         base = next(base for base in cls.__mro__ if constructing & vars(base).keys())
-        if layer is not None or not is_own(base):
+        if layer is not None or not is_crnn_class(base):
             raise AttributeError("__signature__")
         init: Any = cls.__init__
         _, *parameters = inspect.signature(init).parameters.values()
@@ -121,15 +121,15 @@ class CellSignature:
 
 
 class Recurrent(Temporal):
-    """What the recurrent layers share beyond the core: weights, copies, configuration."""
+    """Base of the recurrent layers: initial weights, copies and configurations."""
 
     _leading = ("input_size", "hidden_size")
 
-    #: The type of the core.
+    #: Class of the core that runs the layer.
     _core_type: ClassVar[type[_core.Recurrent]]
-    #: The letter of the gate that proposes what to write; the others open and close.
+    #: Letter of the candidate gate.
     candidate: ClassVar[str] = "g"
-    #: Options that decide initial parameters alone, with their defaults: attributes of the layer.
+    #: Options that only set initial parameters, with their defaults. The core does not have them.
     _initial: ClassVar[dict[str, Any]] = {}
 
     __signature__ = CellSignature()
@@ -149,12 +149,12 @@ class Recurrent(Temporal):
     zoneout: Option[float | tuple[float, float]]
     weight_drop: Option[float]
 
-    if not TYPE_CHECKING:  # type checkers know the options of each layer, and no other names
+    if not TYPE_CHECKING:  # type checkers use the annotations, and reject other names
 
         def __getattr__(self, name: str) -> Any:
-            """Options are attributes."""
-            looks_like_one = not name.startswith("_") and name != "options"
-            if looks_like_one and name in (options := self.options):
+            """Return the value of an option of the core."""
+            may_be_option = not name.startswith("_") and name != "options"
+            if may_be_option and name in (options := self.options):
                 return options[name]
             return super().__getattr__(name)
 
@@ -165,17 +165,17 @@ class Recurrent(Temporal):
 
     @property
     def reads_backwards(self: Any) -> bool:
-        """Whether it is reversed."""
+        """Whether the option `reverse` is set."""
         return bool(self.reverse)
 
     @property
     def state_sizes(self: Any) -> tuple[int, ...]:
-        """(P,), or (P, H) where there is a c."""
+        """Widths of the arrays of the state: (P,), or (P, H) for the LSTM."""
         return (self.output_size,)
 
     @property
     def symbols(self: Any) -> int | None:
-        """I, where the core computes: integers stand for their one-hot rows."""
+        """I: integers stand for one-hot vectors. None for a class without the core."""
         return int(self.input_size) if isinstance(self, _core.Recurrent) else None
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
@@ -183,7 +183,7 @@ class Recurrent(Temporal):
 
     @property
     def gate_activations(self: Any) -> dict[str, str]:
-        """The name of each gate's activation, by its letter."""
+        """Name of the activation of each gate, by its letter."""
         names = {"activation": "tanh", "recurrent_activation": "sigmoid"} | self.options
         return {
             gate: names["activation" if gate == self.candidate else "recurrent_activation"]
@@ -191,7 +191,7 @@ class Recurrent(Temporal):
         }
 
     def _draw_weights(self: Any, seed: int) -> None:
-        """Orthogonal W_h gate by gate, Glorot-uniform W_x and W_p, gains of 1; the rest is 0."""
+        """Draw W_x, W_h and W_p from a seed, and set the gains to 1. The biases are 0."""
         self.seed = seed
         gates, H, P, params = len(self.gate_order), self.hidden_size, self.output_size, self.params
         params["W_x"] = weights.glorot_uniform(
@@ -205,13 +205,16 @@ class Recurrent(Temporal):
                 params[name] = 1.0
 
     def _set_bias(self: Any, gate: str, values: Any) -> None:
-        """Set the bias of one gate, where there are biases."""
+        """Set the bias of one gate, if the layer has biases."""
         if self.bias:
             begin = self.gate_order.index(gate) * self.hidden_size
             self.params["b"][begin : begin + self.hidden_size] = values
 
     def _begin_chrono(self: Any, chrono: float | None, *gates: tuple[str, int]) -> None:
-        """Biases for memories of many lengths: of gates, each with the sign that makes it keep."""
+        """Set biases for memories of many lengths.
+
+        Each gate comes with a sign: 1 if a large bias makes it keep the state, else -1.
+        """
         self.chrono = chrono
         if chrono is None:
             return
@@ -220,6 +223,7 @@ class Recurrent(Temporal):
             self._set_bias(gate, sign * values)
 
     def _core_arguments(self: Any) -> dict[str, Any]:
+        """Return the arguments of the constructor of the core."""
         sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
         return sizes | dict(self.options)
 
@@ -231,10 +235,10 @@ class Recurrent(Temporal):
 
     @classmethod
     def _outline_of(cls, config: Mapping[str, Any]) -> tuple[int, int, int]:
-        """Parameters, P and arrays of the state of a layer of this configuration."""
+        """Return the number of parameters, P, and the number of arrays of the state."""
         others, core = {*cls._initial, "seed"}, cast(Any, cls._core_type)
-        own = {name: value for name, value in config.items() if name not in others}
-        parameters, P, states = core._outline(**own)
+        arguments = {name: value for name, value in config.items() if name not in others}
+        parameters, P, states = core._outline(**arguments)
         return parameters, P, states
 
     @classmethod
@@ -258,6 +262,7 @@ class Recurrent(Temporal):
         self._remake(self._core_arguments() | {"dtype": dtype.name}, self.flat_params)
 
     def _remake(self: Any, arguments: Mapping[str, Any], flat_params: Array) -> None:
+        """Initialise the layer of the core again, with these parameters."""
         self._core_type.__init__(self, **arguments)
         self.flat_params[...] = flat_params
 
@@ -277,101 +282,126 @@ class Recurrent(Temporal):
 
 
 def cell_classes() -> dict[str, type[Any]]:
-    """Return crnn's own recurrent layers by name, without subclasses that a user has made."""
+    """Return the recurrent layers of crnn by name, without subclasses of users."""
     return {cls.__name__: cls for cls in Recurrent.__subclasses__() if cls.__module__ == __name__}
 
 
 class RNN(_core.RNN, Recurrent):
-    """The simple recurrent layer: h' = φ(W_x x + W_h h + b).
+    """Simple recurrent layer: h' = φ(W_x x + W_h h + b).
 
     Elman, "Finding structure in time" (1990).
 
     Parameters
     ----------
     input_size, hidden_size : int
-        I and H.
+        Number of inputs I and of hidden units H.
     activation : str, default "tanh"
-        φ: one of "tanh", "sigmoid", "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu",
-        "softsign" (s / (1 + |s|)) and "identity". "tanh" keeps the state bounded; "relu" does not
-        saturate, and the state may grow without bound.
+        φ: "tanh", "sigmoid", "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign"
+        (s / (1 + |s|)) or "identity". "tanh" keeps the state bounded. "relu" does not saturate, so
+        the state may grow without bound.
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
-        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
-        returned is the one after step 0.
+        Read each row from its last valid step to its first. y is aligned with x; the last state is
+        the one after step 0.
     layer_norm : bool, default False
-        Normalise W_x x and W_h h, each by itself, over all units: Ba, Kiros and Hinton, "Layer
-        normalization" (2016).
+        Normalise W_x x and W_h h, each by itself, over all units.
     clip : float, optional
-        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+        Clip the sums of the gates to [-clip, clip], before their activations. None: do not clip.
     learn_state : bool, default False
-        Make the initial state a parameter. It is used where no state is given, and after resets.
+        Make the initial state a parameter. It is used if the caller passes no state, and after
+        resets.
     recurrent_dropout : float, default 0
-        Probability that the recurrent products leave out a unit of h, the same units in all steps
-        of a row (Gal and Ghahramani 2016). Applied in training only.
+        Probability that the recurrent products leave out a unit of h, in training. The same units
+        are left out at all steps of a row.
     zoneout : float, default 0
-        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
-        2017). In evaluation the old and the new state are mixed in this proportion.
+        Probability that a unit of the state keeps its value at a step, in training. In evaluation,
+        the old and the new state are mixed in this proportion.
     weight_drop : float, default 0
-        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
-        training only.
+        Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states. Gradients are checked in float64.
+        Type of parameters, outputs and states.
     seed : int, optional
-        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
-        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
-        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+        Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
-        W_x (H, I), W_h (H, H), b (H,). `layer_norm` adds gain_x, gain_h (H,); `learn_state` adds
+        W_x (H, I), W_h (H, H), b (H,). `layer_norm` adds gain_x and gain_h (H,), `learn_state` adds
         h0 (H,).
-        The arrays can be edited in place and outlive the layer; assigning copies into them.
+        The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
-    calls : int
-        Number of the next training call without a `call` argument, for a layer that drops anything:
-        how many there have been.
     gate_order : tuple of str
         ("h",).
     input_size, hidden_size, output_size : int
         I, H and H.
     dtype : dtype
+        As passed.
     seed : int
+        The seed that was used.
+    calls : int
+        Number of training calls so far without a `call` argument, if the layer draws random
+        numbers. The next such call gets this number.
     options : dict
-        All options of the core by name; each is an attribute, too.
+        All options of the core by name. Each is an attribute, too; options cannot be changed.
+
+    Methods
+    -------
+    __call__(x, state=None, *, lengths=None, mask=None, resets=None)
+        Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+    forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
+        Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
+        ``tape.h`` (B, T, H) are the gates and states of every step.
+    backward(tape, dy, dstate=None, *, trace=False)
+        Backpropagate through time: add to `grads`, and return the gradients of x and of the initial
+        state. With `trace`, the tape then has the gradients of every step, ``tape.dh`` and
+        ``tape.dgates``.
+    stream(batch_size=1, state=None)
+        Return a stream, which runs the layer one step at a time.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype), summary()
+        As for every `Layer`.
 
     Raises
     ------
     ValueError, TypeError
-        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+        If a size is below 1 or too large for memory, an option is unknown or invalid, or the seed
+        is invalid.
 
-    Methods
-    -------
-    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
-        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
-        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
-        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
-        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
-        not read: the state stays, and `y` repeats the output of the last step read (0 before the
-        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
-        continues from the initial state, independent of the steps before.
-    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
-        The same and a tape: what backward needs, and the gates and states of every step, as
-        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
-        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
-        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
-        `calls`.
-    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
-        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
-        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh`, the total derivatives at every step, and
-        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch_size=1, state=None) -> Stream
-        The layer one step at a time, with the weights as they are now.
-    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
-        As in every layer.
+    See Also
+    --------
+    crnn.reference.RNN : The same equations and options in NumPy.
+
+    Notes
+    -----
+    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
+    with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", 2010). b is 0.
+
+    The random numbers in training are a function of the seed, of the arguments `call` and `layer`
+    of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
+    "Layer normalization" (2016); Gal and Ghahramani, "A theoretically grounded application of
+    dropout in recurrent neural networks" (2016); Krueger et al., "Zoneout: regularizing RNNs by
+    randomly preserving hidden activations" (2017); for `weight_drop` Merity, Keskar and Socher,
+    "Regularizing and optimizing LSTM language models" (2018).
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.RNN(3, 4, seed=0), np.ones((2, 5, 3))
+    >>> y, h, tape = layer.forward(x, lengths=[5, 2])
+    >>> y.shape, h.shape
+    ((2, 5, 4), (2, 4))
+    >>> bool((h[1] == y[1, 1]).all())  # the state after the last valid step
+    True
+    >>> bool((tape.gates["h"] == tape.h).all())
+    True
+    >>> dx, dh = layer.backward(tape, np.ones_like(y))
+    >>> dx.shape, layer.grads["W_h"].shape
+    ((2, 5, 3), (4, 4))
     """
 
     _core_type = _core.RNN
@@ -394,118 +424,149 @@ class RNN(_core.RNN, Recurrent):
 
 
 def _check_chrono(chrono: float | None) -> float | None:
+    """Return the value of the option `chrono`, or raise an error if it is below 2."""
     return None if chrono is None else check_number("chrono", chrono, 2)
 
 
 class LSTM(_core.LSTM, Recurrent):
     """Long short-term memory: i, f, o = σ(·), g = tanh(·); c' = f∘c + i∘g; h' = o∘tanh(c').
 
-    Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers,
-    Schmidhuber and Cummins, "Learning to forget" (2000).
+    The dot stands for the sum W_x x + W_h h + b of each gate. Hochreiter and Schmidhuber, "Long
+    short-term memory" (1997), with the forget gate of Gers, Schmidhuber and Cummins, "Learning to
+    forget" (2000).
 
     Parameters
     ----------
     input_size, hidden_size : int
-        I and H.
+        Number of inputs I and of hidden units H.
     forget_bias : float, default 1.0
-        Initial bias of the forget gate. At 1 the gate starts open, so that gradients reach far
-        back from the first update on (Gers et al. 2000; Jozefowicz et al. 2015).
+        Initial bias of the forget gate. With 1, the gate is open at the start of training, so that
+        gradients reach many steps back (Gers et al. 2000; Jozefowicz, Zaremba and Sutskever 2015).
     chrono : float, optional
-        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
-        initial biases: log u for f and -log u for i, with u uniform between 1 and chrono - 1
-        (Tallec and Ollivier 2018).
+        Longest memory, in steps, of the layer at the start of training; at least 2. It only sets
+        initial biases: log u for f and -log u for i, with u uniform between 1 and chrono - 1.
     recurrent_activation, activation, output_activation : str, default "sigmoid", "tanh", "tanh"
-        Of the gates i, f and o, of g, and of c' on its way to h': each one of "tanh", "sigmoid",
-        "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) and
-        "identity".
+        Activations of the gates i, f and o, of g, and of c' in the equation of h':
+        "tanh", "sigmoid", "hard_sigmoid"
+        (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) or "identity".
     peepholes : bool, default False
-        The sums of i and f gain p_i∘c and p_f∘c, that of o gains p_o∘c' (Gers and Schmidhuber,
-        "Recurrent nets that time and count", 2000).
+        Add p_i∘c and p_f∘c to the sums of i and f, and p_o∘c' to the sum of o (Gers and
+        Schmidhuber, "Recurrent nets that time and count", 2000).
     coupled : bool, default False
         Compute f as 1 - i (Greff et al., "LSTM: a search space odyssey", 2017). The gates are then
         i, g, o.
     proj_size : int, optional
-        P: h' = W_p (o∘tanh(c')) has P units instead of H (Sak, Senior and Beaufays 2014).
+        P: project h' to P units by h' = W_p (o∘tanh(c')) (Sak, Senior and Beaufays, "Long
+        short-term memory recurrent neural network architectures for large scale acoustic modeling",
+        2014). None: no projection, P = H.
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
-        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
-        returned is the one after step 0.
+        Read each row from its last valid step to its first. y is aligned with x; the last state is
+        the one after step 0.
     layer_norm : bool, default False
-        Normalise W_x x and W_h h, each by itself, over all units of all gates together, and c' on
-        its way to h': Ba, Kiros and Hinton, "Layer normalization" (2016).
+        Normalise W_x x and W_h h, each by itself, over all units of all gates together, and c' in
+        the equation of h'.
     clip : float, optional
-        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+        Clip the sums of the gates to [-clip, clip], before their activations. None: do not clip.
     learn_state : bool, default False
-        Make the initial state a parameter. It is used where no state is given, and after resets.
+        Make the initial state a parameter. It is used if the caller passes no state, and after
+        resets.
     recurrent_dropout : float, default 0
-        Probability that the recurrent products leave out a unit of h, the same units in all steps
-        of a row (Gal and Ghahramani 2016). Applied in training only.
+        Probability that the recurrent products leave out a unit of h, in training. The same units
+        are left out at all steps of a row.
     zoneout : float or pair of floats, default 0
-        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
-        2017). In evaluation the old and the new state are mixed in this proportion. A pair gives
-        the probability for h and the one for c.
+        Probability that a unit of the state keeps its value at a step, in training. In evaluation,
+        the old and the new state are mixed in this proportion. A pair has the probabilities for h
+        and for c.
     weight_drop : float, default 0
-        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
-        training only.
+        Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states. Gradients are checked in float64.
+        Type of parameters, outputs and states.
     seed : int, optional
-        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
-        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
-        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+        Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
         W_x (G*H, I), W_h (G*H, P), b (G*H,), in row blocks of H in the order of `gate_order`.
-        `peepholes` adds p_i, p_f, p_o (H,); `layer_norm` gain_x, gain_h (G*H,) and gain_c,
-        b_c (H,); `proj_size` W_p (P, H); `learn_state` h0 (P,) and c0 (H,).
-        The arrays can be edited in place and outlive the layer; assigning copies into them.
+        `peepholes` adds p_i, p_f and p_o (H,); `layer_norm` adds gain_x and gain_h (G*H,), gain_c
+        and b_c (H,); `proj_size` adds W_p (P, H); `learn_state` adds h0 (P,) and c0 (H,).
+        The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
-    calls : int
-        Number of the next training call without a `call` argument, for a layer that drops anything:
-        how many there have been.
     gate_order : tuple of str
         ("i", "f", "g", "o"); with `coupled` ("i", "g", "o").
     input_size, hidden_size, output_size : int
-        I, H and P, which is H without a projection.
+        I, H and P.
     dtype : dtype
+        As passed.
     seed : int
+        The seed that was used.
+    calls : int
+        Number of training calls so far without a `call` argument, if the layer draws random
+        numbers. The next such call gets this number.
     options : dict
-        All options of the core by name; each is an attribute, too.
+        All options of the core by name. Each is an attribute, too; options cannot be changed.
+
+    Methods
+    -------
+    __call__(x, state=None, *, lengths=None, mask=None, resets=None)
+        Run the layer in evaluation; return y (B, T, P) and the last state. x is (B, T, I) floats,
+        or (B, T) integers, which stand for columns of W_x. The state is the pair (h, c),
+        (B, P) and (B, H).
+    forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
+        Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
+        ``tape.h``, ``tape.c`` are the gates and states of every step.
+    backward(tape, dy, dstate=None, *, trace=False)
+        Backpropagate through time: add to `grads`, and return the gradients of x and of the initial
+        state. With `trace`, the tape then has the gradients of every step, ``tape.dh``, ``tape.dc``
+        and ``tape.dgates``.
+    stream(batch_size=1, state=None)
+        Return a stream, which runs the layer one step at a time.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype), summary()
+        As for every `Layer`.
 
     Raises
     ------
     ValueError, TypeError
-        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+        If a size is below 1 or too large for memory, an option is unknown or invalid, or the seed
+        is invalid.
 
-    Methods
-    -------
-    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
-        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
-        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
-        them `y` is 0. `y` is (B, T, P). `state` is the pair (h, c), (B, P) and (B, H);
-        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
-        not read: the state stays, and `y` repeats the output of the last step read (0 before the
-        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
-        continues from the initial state, independent of the steps before.
-    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
-        The same and a tape: what backward needs, and the gates and states of every step, as
-        `tape.gates[letter]`, each (B, T, H), and `tape.h` and `tape.c`. What is dropped in training
-        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
-        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
-        `calls`.
-    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
-        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
-        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh` and `dc`, the total derivatives at every step, and
-        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch_size=1, state=None) -> Stream
-        The layer one step at a time, with the weights as they are now.
-    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
-        As in every layer.
+    See Also
+    --------
+    crnn.reference.LSTM : The same equations and options in NumPy.
+
+    Notes
+    -----
+    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
+    with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", 2010). W_p is uniform in the same way. Biases other than that of the forget
+    gate are 0. `chrono` is an option of Tallec and Ollivier, "Can recurrent neural networks warp
+    time?" (2018).
+
+    The random numbers in training are a function of the seed, of the arguments `call` and `layer`
+    of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
+    "Layer normalization" (2016); Gal and Ghahramani, "A theoretically grounded application of
+    dropout in recurrent neural networks" (2016); Krueger et al., "Zoneout: regularizing RNNs by
+    randomly preserving hidden activations" (2017); for `weight_drop` Merity, Keskar and Socher,
+    "Regularizing and optimizing LSTM language models" (2018).
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.LSTM(3, 4, seed=0), np.ones((2, 5, 3))
+    >>> y, (h, c), tape = layer.forward(x, lengths=[5, 2])
+    >>> y.shape, h.shape, c.shape
+    ((2, 5, 4), (2, 4), (2, 4))
+    >>> i, g = tape.gates["i"], tape.gates["g"]
+    >>> bool(np.allclose(tape.c[:, 0], i[:, 0] * g[:, 0]))  # c is 0 before the first step
+    True
+    >>> dx, (dh, dc) = layer.backward(tape, np.ones_like(y))
+    >>> dx.shape, layer.grads["W_h"].shape
+    ((2, 5, 3), (16, 4))
     """
 
     _core_type = _core.LSTM
@@ -522,7 +583,7 @@ class LSTM(_core.LSTM, Recurrent):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """(P, H)."""
+        """Widths of h and c: (P, H)."""
         return (self.output_size, self.hidden_size)
 
     def __init__(
@@ -554,107 +615,132 @@ class LSTM(_core.LSTM, Recurrent):
 class GRU(_core.GRU, Recurrent):
     """Gated recurrent unit: r, z = σ(·); h' = (1−z)∘h + z∘n.
 
-    Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014). The candidate n
-    depends on where the reset gate stands:
+    The dot stands for the sum W_x x + W_h h + b of each gate. Cho et al., "Learning phrase
+    representations using RNN encoder-decoder" (2014). The candidate n depends on `reset`:
 
-    - after: n = tanh(W_x,n x + b_n + r∘(W_h,n h + b_hn)), the form of cuDNN, and of PyTorch;
-    - before: n = tanh(W_x,n x + W_h,n (r∘h) + b_n), the form of the paper.
+    - "after": n = tanh(W_x,n x + b_n + r∘(W_h,n h + b_hn)), as in cuDNN and PyTorch;
+    - "before": n = tanh(W_x,n x + W_h,n (r∘h) + b_n), as in the paper.
 
-    z = 1 takes the new candidate; PyTorch, Keras and ONNX have 1−z there.
+    With z = 1, the new state is n. PyTorch, Keras and ONNX use 1−z in place of z.
 
     Parameters
     ----------
     input_size, hidden_size : int
-        I and H.
+        Number of inputs I and of hidden units H.
     reset : {"after", "before"}, default "after"
-        Whether r multiplies the recurrent sum or the state that goes into it. "after" is faster:
-        it needs a single product with h for each step.
+        Whether r multiplies the recurrent sum, or the state before the product. "after" is faster,
+        because it needs only one product with h for each step.
     chrono : float, optional
-        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
-        initial biases: -log u for z, with u uniform between 1 and chrono - 1 (Tallec and
-        Ollivier 2018).
+        Longest memory, in steps, of the layer at the start of training; at least 2. It only sets
+        initial biases: -log u for z, with u uniform between 1 and chrono - 1.
     recurrent_activation, activation : str, default "sigmoid", "tanh"
-        Of the gates r and z, and of n: each one of "tanh", "sigmoid", "hard_sigmoid"
-        (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) and "identity".
+        Activations of the gates r and z, and of n: "tanh", "sigmoid", "hard_sigmoid"
+        (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) or "identity".
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
-        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
-        returned is the one after step 0.
+        Read each row from its last valid step to its first. y is aligned with x; the last state is
+        the one after step 0.
     layer_norm : bool, default False
         Normalise W_x x and W_h h, each by itself, over all units of r and z together, and over
-        those of n by themselves: Ba, Kiros and Hinton, "Layer normalization" (2016).
+        those of n by themselves.
     clip : float, optional
-        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+        Clip the sums of the gates to [-clip, clip], before their activations. None: do not clip.
     learn_state : bool, default False
-        Make the initial state a parameter. It is used where no state is given, and after resets.
+        Make the initial state a parameter. It is used if the caller passes no state, and after
+        resets.
     recurrent_dropout : float, default 0
-        Probability that the recurrent products leave out a unit of h, the same units in all steps
-        of a row (Gal and Ghahramani 2016). Applied in training only.
+        Probability that the recurrent products leave out a unit of h, in training. The same units
+        are left out at all steps of a row.
     zoneout : float, default 0
-        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
-        2017). In evaluation the old and the new state are mixed in this proportion.
+        Probability that a unit of the state keeps its value at a step, in training. In evaluation,
+        the old and the new state are mixed in this proportion.
     weight_drop : float, default 0
-        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
-        training only.
+        Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states. Gradients are checked in float64.
+        Type of parameters, outputs and states.
     seed : int, optional
-        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
-        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
-        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+        Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
         W_x (3*H, I), W_h (3*H, H), b (3*H,), in row blocks of H in the order of `gate_order`, and
-        for reset "after" b_hn (H,). `layer_norm` adds gain_x, gain_h (3*H,); `learn_state` adds
+        for reset="after" b_hn (H,). `layer_norm` adds gain_x and gain_h (3*H,), `learn_state` adds
         h0 (H,).
-        The arrays can be edited in place and outlive the layer; assigning copies into them.
+        The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
-    calls : int
-        Number of the next training call without a `call` argument, for a layer that drops anything:
-        how many there have been.
     gate_order : tuple of str
         ("r", "z", "n").
     input_size, hidden_size, output_size : int
         I, H and H.
     dtype : dtype
+        As passed.
     seed : int
+        The seed that was used.
+    calls : int
+        Number of training calls so far without a `call` argument, if the layer draws random
+        numbers. The next such call gets this number.
     options : dict
-        All options of the core by name; each is an attribute, too.
+        All options of the core by name. Each is an attribute, too; options cannot be changed.
+
+    Methods
+    -------
+    __call__(x, state=None, *, lengths=None, mask=None, resets=None)
+        Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+    forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
+        Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
+        ``tape.h`` (B, T, H) are the gates and states of every step.
+    backward(tape, dy, dstate=None, *, trace=False)
+        Backpropagate through time: add to `grads`, and return the gradients of x and of the initial
+        state. With `trace`, the tape then has the gradients of every step, ``tape.dh`` and
+        ``tape.dgates``.
+    stream(batch_size=1, state=None)
+        Return a stream, which runs the layer one step at a time.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype), summary()
+        As for every `Layer`.
 
     Raises
     ------
     ValueError, TypeError
-        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+        If a size is below 1 or too large for memory, an option is unknown or invalid, or the seed
+        is invalid.
 
-    Methods
-    -------
-    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
-        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
-        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
-        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
-        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
-        not read: the state stays, and `y` repeats the output of the last step read (0 before the
-        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
-        continues from the initial state, independent of the steps before.
-    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
-        The same and a tape: what backward needs, and the gates and states of every step, as
-        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
-        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
-        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
-        `calls`.
-    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
-        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
-        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh`, the total derivatives at every step, and
-        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch_size=1, state=None) -> Stream
-        The layer one step at a time, with the weights as they are now.
-    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
-        As in every layer.
+    See Also
+    --------
+    crnn.reference.GRU : The same equations and options in NumPy.
+
+    Notes
+    -----
+    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
+    with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", 2010). Biases are 0. `chrono` is an option of Tallec and
+    Ollivier, "Can recurrent neural networks warp time?" (2018).
+
+    The random numbers in training are a function of the seed, of the arguments `call` and `layer`
+    of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
+    "Layer normalization" (2016); Gal and Ghahramani, "A theoretically grounded application of
+    dropout in recurrent neural networks" (2016); Krueger et al., "Zoneout: regularizing RNNs by
+    randomly preserving hidden activations" (2017); for `weight_drop` Merity, Keskar and Socher,
+    "Regularizing and optimizing LSTM language models" (2018).
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.GRU(3, 4, seed=0), np.ones((2, 5, 3))
+    >>> y, h, tape = layer.forward(x, lengths=[5, 2])
+    >>> y.shape, h.shape
+    ((2, 5, 4), (2, 4))
+    >>> z, n = tape.gates["z"], tape.gates["n"]
+    >>> bool(np.allclose(tape.h[:, 0], z[:, 0] * n[:, 0]))  # h is 0 before the first step
+    True
+    >>> dx, dh = layer.backward(tape, np.ones_like(y))
+    >>> dx.shape, layer.grads["W_h"].shape
+    ((2, 5, 3), (12, 4))
     """
 
     _core_type = _core.GRU
@@ -683,99 +769,123 @@ class GRU(_core.GRU, Recurrent):
 
 
 class JANET(_core.JANET, Recurrent):
-    """Just another network: s = · of f, g = tanh(·); h' = σ(s)∘h + (1−σ(s−β))∘g.
+    """LSTM with a forget gate only: s = · of f, g = tanh(·); h' = σ(s)∘h + (1−σ(s−β))∘g.
 
-    An LSTM with the forget gate alone: van der Westhuizen and Lasenby, "The unreasonable
-    effectiveness of the forget gate" (2018). `tape.gates["f"]` is σ(s).
+    JANET stands for "just another network". The dot stands for the sum W_x x + W_h h + b of each
+    gate; ``tape.gates["f"]`` is σ(s). Van der Westhuizen and Lasenby, "The unreasonable
+    effectiveness of the forget gate" (2018).
 
     Parameters
     ----------
     input_size, hidden_size : int
-        I and H.
+        Number of inputs I and of hidden units H.
     beta : float, default 1.0
-        Subtracted from the forget gate's sum in the gate that lets input in; the paper uses 1.
+        β, which is subtracted from the sum of the forget gate where it scales g. The paper uses 1.
     chrono : float, optional
-        Longest memory, in steps, of the layer at the start of training, at least 2. It only sets
-        initial biases: log u for f, with u uniform between 1 and chrono - 1 (Tallec and
-        Ollivier 2018).
+        Longest memory, in steps, of the layer at the start of training; at least 2. It only sets
+        initial biases: log u for f, with u uniform between 1 and chrono - 1.
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
-        Read each row from its last valid step to its first. `y` stays aligned with `x`; the state
-        returned is the one after step 0.
+        Read each row from its last valid step to its first. y is aligned with x; the last state is
+        the one after step 0.
     layer_norm : bool, default False
-        Normalise W_x x and W_h h, each by itself, over all units of both gates together: Ba, Kiros
-        and Hinton, "Layer normalization" (2016).
+        Normalise W_x x and W_h h, each by itself, over all units of both gates together.
     clip : float, optional
-        Bound of the gates' sums before their activations: each sum is clipped to [-clip, clip].
+        Clip the sums of the gates to [-clip, clip], before their activations. None: do not clip.
     learn_state : bool, default False
-        Make the initial state a parameter. It is used where no state is given, and after resets.
+        Make the initial state a parameter. It is used if the caller passes no state, and after
+        resets.
     recurrent_dropout : float, default 0
-        Probability that the recurrent products leave out a unit of h, the same units in all steps
-        of a row (Gal and Ghahramani 2016). Applied in training only.
+        Probability that the recurrent products leave out a unit of h, in training. The same units
+        are left out at all steps of a row.
     zoneout : float, default 0
-        Probability that a unit of the state keeps its value, drawn for each step (Krueger et al.
-        2017). In evaluation the old and the new state are mixed in this proportion.
+        Probability that a unit of the state keeps its value at a step, in training. In evaluation,
+        the old and the new state are mixed in this proportion.
     weight_drop : float, default 0
-        Probability that an element of W_h is 0 throughout a call (Merity et al. 2018). Applied in
-        training only.
+        Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states. Gradients are checked in float64.
+        Type of parameters, outputs and states.
     seed : int, optional
-        Determines the initial weights (W_h orthogonal gate by gate, Saxe et al. 2014; W_x uniform
-        with fans I and H, Glorot and Bengio 2010) and, with the arguments of forward, what is
-        dropped. None, the default, draws a seed; the attribute `seed` holds it.
+        Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
         W_x (2*H, I), W_h (2*H, H), b (2*H,), in row blocks of H in the order of `gate_order`.
-        `layer_norm` adds gain_x, gain_h (2*H,); `learn_state` adds h0 (H,).
-        The arrays can be edited in place and outlive the layer; assigning copies into them.
+        `layer_norm` adds gain_x and gain_h (2*H,), `learn_state` adds h0 (H,).
+        The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
-    calls : int
-        Number of the next training call without a `call` argument, for a layer that drops anything:
-        how many there have been.
     gate_order : tuple of str
         ("f", "g").
     input_size, hidden_size, output_size : int
         I, H and H.
     dtype : dtype
+        As passed.
     seed : int
+        The seed that was used.
+    calls : int
+        Number of training calls so far without a `call` argument, if the layer draws random
+        numbers. The next such call gets this number.
     options : dict
-        All options of the core by name; each is an attribute, too.
+        All options of the core by name. Each is an attribute, too; options cannot be changed.
+
+    Methods
+    -------
+    __call__(x, state=None, *, lengths=None, mask=None, resets=None)
+        Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+    forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
+        Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
+        ``tape.h`` (B, T, H) are the gates and states of every step.
+    backward(tape, dy, dstate=None, *, trace=False)
+        Backpropagate through time: add to `grads`, and return the gradients of x and of the initial
+        state. With `trace`, the tape then has the gradients of every step, ``tape.dh`` and
+        ``tape.dgates``.
+    stream(batch_size=1, state=None)
+        Return a stream, which runs the layer one step at a time.
+    zero_grad(), state_dict(), load_state_dict(state), astype(dtype), summary()
+        As for every `Layer`.
 
     Raises
     ------
     ValueError, TypeError
-        For a size below 1 or too large for memory, an unknown option, a wrong seed.
+        If a size is below 1 or too large for memory, an option is unknown or invalid, or the seed
+        is invalid.
 
-    Methods
-    -------
-    layer(x, state=None, *, lengths=None, mask=None, resets=None) -> y, state
-        Evaluation: keeps nothing. `x` is (B, T, I) floats, or (B, T) integers, which stand for the
-        columns of W_x. `lengths` (B,) is the number of valid steps of each row, from 0 to T; past
-        them `y` is 0. `y` is (B, T, H). `state` is h (B, H);
-        None stands for zeros, or for the learned state. `mask` (B, T) is False at steps that are
-        not read: the state stays, and `y` repeats the output of the last step read (0 before the
-        first). `resets` (B, T) is True at steps before which the state of a row is reset: the row
-        continues from the initial state, independent of the steps before.
-    forward(x, ..., training=True, call=None, first_row=0, first_step=0, layer=0) -> y, state, tape
-        The same and a tape: what backward needs, and the gates and states of every step, as
-        `tape.gates[letter]`, each (B, T, H), and `tape.h`. What is dropped in training
-        is a function of the layer's seed, of `call` and `layer`, and of the numbers of row and
-        step, counted from `first_row` and `first_step`. `call` None takes the next number, that of
-        `calls`.
-    backward(tape, dy, dstate=None, *, trace=False) -> dx, dstate
-        Backpropagation through time, from the gradients of `y` (or None) and of the last state.
-        Adds to `grads`; returns the gradients of `x` (None for integers) and of the initial state.
-        With `trace`, the tape then has `dh`, the total derivatives at every step, and
-        `dgates[letter]`, those of the gates' sums: see `crnn.diagnostics.gradient_flow`.
-    stream(batch_size=1, state=None) -> Stream
-        The layer one step at a time, with the weights as they are now.
-    zero_grad(), state_dict(), load_state_dict(state), astype(dtype)
-        As in every layer.
+    See Also
+    --------
+    crnn.reference.JANET : The same equations and options in NumPy.
+
+    Notes
+    -----
+    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
+    with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", 2010). b is 0. `chrono` is an option of Tallec and Ollivier,
+    "Can recurrent neural networks warp time?" (2018).
+
+    The random numbers in training are a function of the seed, of the arguments `call` and `layer`
+    of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
+    "Layer normalization" (2016); Gal and Ghahramani, "A theoretically grounded application of
+    dropout in recurrent neural networks" (2016); Krueger et al., "Zoneout: regularizing RNNs by
+    randomly preserving hidden activations" (2017); for `weight_drop` Merity, Keskar and Socher,
+    "Regularizing and optimizing LSTM language models" (2018).
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer, x = crnn.JANET(3, 4, seed=0), np.ones((2, 5, 3))
+    >>> y, h, tape = layer.forward(x, lengths=[5, 2])
+    >>> y.shape, h.shape, tape.gates["f"].shape
+    ((2, 5, 4), (2, 4), (2, 5, 4))
+    >>> bool((h[0] == y[0, -1]).all())
+    True
+    >>> dx, dh = layer.backward(tape, np.ones_like(y))
+    >>> dx.shape, layer.grads["W_h"].shape
+    ((2, 5, 3), (8, 4))
     """
 
     _core_type = _core.JANET
