@@ -27,9 +27,9 @@ class LayerTapes(NamedTuple):
     tapes: list[_core.Tape]
 
 
-def check_tape(tape: Any, kind: type[Any]) -> None:
+def check_tape(tape: Any, expected: type[Any]) -> None:
     """Raise TypeError unless a tape has the type that the layer's forward returns."""
-    if not isinstance(tape, kind):
+    if not isinstance(tape, expected):
         name = type(tape).__name__
         raise TypeError(f"tape: expected the one that forward returned, got {name}")
 

@@ -95,8 +95,8 @@ class Bidirectional(_core.Bidirectional, Composition):
                 "layer: expected one with reverse=False; the backward layer is made from it"
             )
         seed = weights.seed_of_part(config["seed"], weights.MIRROR_STREAM)
-        mirror = type(layer).from_config(config | {"reverse": True, "seed": seed})
-        super().__init__(cast(Any, layer), cast(Any, mirror), merge)
+        backward_layer = type(layer).from_config(config | {"reverse": True, "seed": seed})
+        super().__init__(cast(Any, layer), cast(Any, backward_layer), merge)
 
     directions = property(lambda self: self.parts)
     input_size = property(lambda self: layer_of(self.forward_layer).input_size)
@@ -134,12 +134,12 @@ class Bidirectional(_core.Bidirectional, Composition):
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths | None:
-        one = widths_of(config["layer"])
-        if one is None or one.output is None:
+        inner = widths_of(config["layer"])
+        if inner is None or inner.output is None:
             return None
         sides = 2 if config["merge"] == "concat" else 1
-        last = tuple(sides * width for width in one.last)
-        return Widths(one.input, sides * one.output, 2 * one.state, last=last)
+        last = tuple(sides * width for width in inner.last)
+        return Widths(inner.input, sides * inner.output, 2 * inner.state, last=last)
 
     def __repr__(self) -> str:
         merge = "" if self.merge == "concat" else f", merge={self.merge!r}"

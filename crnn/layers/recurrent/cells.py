@@ -320,7 +320,7 @@ class RNN(_core.RNN, Recurrent):
     weight_drop : float, default 0
         Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states.
+        Type of parameters, outputs and states. `crnn.gradcheck` checks a float64 copy.
     seed : int, optional
         Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
@@ -446,9 +446,9 @@ class LSTM(_core.LSTM, Recurrent):
         Longest memory, in steps, of the layer at the start of training; at least 2. It only sets
         initial biases: log u for f and -log u for i, with u uniform between 1 and chrono - 1.
     recurrent_activation, activation, output_activation : str, default "sigmoid", "tanh", "tanh"
-        Activations of the gates i, f and o, of g, and of c' in the equation of h':
-        "tanh", "sigmoid", "hard_sigmoid"
-        (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign" (s / (1 + |s|)) or "identity".
+        Activations of the gates i, f and o, of g, and of c' in the equation of h': "tanh",
+        "sigmoid", "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign"
+        (s / (1 + |s|)) or "identity".
     peepholes : bool, default False
         Add p_i∘c and p_f∘c to the sums of i and f, and p_o∘c' to the sum of o (Gers and
         Schmidhuber, "Recurrent nets that time and count", 2000).
@@ -482,7 +482,7 @@ class LSTM(_core.LSTM, Recurrent):
     weight_drop : float, default 0
         Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states.
+        Type of parameters, outputs and states. `crnn.gradcheck` checks a float64 copy.
     seed : int, optional
         Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
@@ -543,8 +543,8 @@ class LSTM(_core.LSTM, Recurrent):
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). W_p is uniform in the same way. Biases other than that of the forget
-    gate are 0. `chrono` is an option of Tallec and Ollivier, "Can recurrent neural networks warp
-    time?" (2018).
+    gate are 0; with `coupled`, that of i is -forget_bias. `chrono` is an option of Tallec and
+    Ollivier, "Can recurrent neural networks warp time?" (2018).
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
@@ -658,7 +658,7 @@ class GRU(_core.GRU, Recurrent):
     weight_drop : float, default 0
         Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states.
+        Type of parameters, outputs and states. `crnn.gradcheck` checks a float64 copy.
     seed : int, optional
         Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
@@ -805,7 +805,7 @@ class JANET(_core.JANET, Recurrent):
     weight_drop : float, default 0
         Probability that an element of W_h is 0 during a whole call, in training.
     dtype : {"float32", "float64"}, default "float32"
-        Type of parameters, outputs and states.
+        Type of parameters, outputs and states. `crnn.gradcheck` checks a float64 copy.
     seed : int, optional
         Seed of the initial weights, and of the random numbers in training. None draws a seed.
 
