@@ -1,4 +1,4 @@
-"""gradcheck of every layer there is, and of layers whose gradients are wrong."""
+"""gradcheck accepts every layer of crnn, and reports wrong gradients."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ EVERYTHING = {
 
 
 @every_reading
-def test_every_layer_that_knows_masks_and_resets(name, symbols):
+def test_every_layer_with_masks_and_resets(name, symbols):
     subject = LAYERS[name]
     layer, x = subject.layer(seed=3), subject.inputs(B, T, symbols=symbols)
     options = {key: EVERYTHING[key] for key in EVERYTHING.keys() & options_of(layer)}
@@ -55,10 +55,10 @@ def test_every_option(name, options):
 
 
 def assert_found(layer, x, **options):
-    """The gradients are right, and those of everything there is."""
+    """Check that all gradients are right, and that none is missing."""
     state = like(layer.forward(x, **options)[1], np.random.default_rng(1))
     rows = assert_right(layer, x, state, **options)
-    if learns(layer):  # a state that is given leaves the learned one without a gradient
+    if learns(layer):  # without a state, so that the learned one has a gradient
         report = crnn.gradcheck(layer, x, **options)
         of_rest = {row.name: row for row in report.rows if not row.name.startswith("state")}
         assert all(row.error < LIMIT for row in of_rest.values()), f"\n{report}"
@@ -104,7 +104,7 @@ def test_smallest_shapes(kind, shape):
 
 
 def spoiled(cell, place):
-    """A subclass of a cell whose backward is wrong by one percent in one entry at `place`."""
+    """Return a layer whose gradient is wrong by one percent in one element, at `place`."""
     base = type(cell(1, 1))
 
     class Wrong(base):
@@ -146,7 +146,7 @@ def test_one_percent_in_one_entry_is_reported(kind, place):
 
 @every_cell
 def test_an_error_inside_a_composition_is_reported(kind):
-    """Compositions, Bidirectional in C among them, hear an overridden backward."""
+    """Compositions, also Bidirectional in C, call an overridden backward."""
     cell = CELLS[kind]
 
     def broken():

@@ -1,4 +1,4 @@
-"""What walks back leave in tapes, through any composition: every step's share of a gradient."""
+"""Traces: the gradients of every step, which a backward keeps on the tapes of any composition."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ LENGTHS = [7, 0, 4]
 
 
 def walked(layer, x, trace=True, **options):
-    """The tape of a walk forward and back, from random dy and dstate."""
+    """Return the tape after forward and backward with random dy and dstate."""
     layer.zero_grad()
     y, end, tape = layer.forward(x, **first_call(layer) | options)
     dy, dend = like((y, end), np.random.default_rng(5))
@@ -25,7 +25,7 @@ def walked(layer, x, trace=True, **options):
 
 
 def shares(tape):
-    """Each step's share of the gradient of W_h, (T, G*H, P)."""
+    """Return the term of each step in the gradient of W_h, (T, G*H, P)."""
     terms = [np.einsum("bth,btp->thp", *pair) for pair in tape.W_h_terms.values()]
     whole = np.concatenate(terms, axis=1)
     return whole if tape.W_h_kept is None else whole * tape.W_h_kept
@@ -54,7 +54,7 @@ def test_the_terms_of_the_sum_over_time_add_up_to_the_gradient(name, reverse, is
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_the_share_of_a_step_is_what_it_adds_alone(kind):
+def test_the_term_of_a_step_is_its_gradient(kind):
     layer = CELLS[kind](3, 4, dtype="float64", seed=0)
     x = np.random.default_rng(0).normal(size=(1, T, 3))
     whole = shares(walked(layer, x))
@@ -116,7 +116,7 @@ def test_encoders_and_decoders_are_traced(kind):
             assert_close(total, layer.grads[f"{place}.W_h"], 1e-12, place)
 
 
-def test_a_tape_that_is_asked_leaves_one_trace_without_being_told():
+def test_a_requested_trace_is_kept_once():
     layer = crnn.GRU(3, 4, seed=0)
     y, _, tape = layer.forward(np.ones((2, 5, 3)))
     assert tape.traced is False
@@ -132,7 +132,7 @@ def test_a_tape_that_is_asked_leaves_one_trace_without_being_told():
 
 
 @pytest.mark.parametrize("name", ["sequential", "residual", "bidirectional-sum", "checkpointed"])
-def test_a_walk_without_a_trace_leaves_the_one_there_is(name):
+def test_a_backward_without_a_trace_keeps_the_earlier_one(name):
     layer, x = LAYERS[name].layer(), LAYERS[name].inputs(B, T)
     y, _, tape = layer.forward(x)
     layer.backward(tape, np.ones_like(y), trace=True)

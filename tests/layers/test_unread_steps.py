@@ -1,4 +1,4 @@
-"""What stands at masked steps and past a row's end reaches no output, state or gradient."""
+"""Values at masked steps and padding change no output, state or gradient."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from support.tables import LAYERS
 B, T, F = 4, 7, 4
 RNG = np.random.default_rng(11)
 MASK, RESETS = RNG.random((B, T)) < 0.5, RNG.random((B, T)) < 0.3
-MASK[1] = False  # a row of which nothing is read
+MASK[1] = False  # no step of this row is read
 LENGTHS = np.array([7, 5, 0, 3])
 F64 = {"dtype": "float64"}
 STEPS = {
@@ -27,7 +27,7 @@ GARBAGE = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": 1e300}
 
 
 class Scale(crnn.Layer):
-    """A user's layer, which knows nothing of masks."""
+    """A layer of a user without the argument `mask`."""
 
     def __init__(self):
         self.gain, self.dgain = np.full(F, 0.7), np.zeros(F)
@@ -90,7 +90,7 @@ MODELS = POINTWISE | {
 
 
 def read(steps):
-    """(B, T): the steps that are read."""
+    """Return the steps that are read, (B, T)."""
     there = valid_steps(LENGTHS, T) if "lengths" in steps else np.ones((B, T), bool)
     return there & steps.get("mask", True)
 
@@ -138,7 +138,7 @@ def test_symbols(model, steps):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_past_a_rows_end(name):
-    """Also the gradient that is given there."""
+    """Gradients of y at these steps have no effect, either."""
     subject = LAYERS[name]
     layer, x = subject.layer(), subject.inputs(B, T, symbols=subject.features is None)
     there = valid_steps(LENGTHS, T)
@@ -159,8 +159,8 @@ def test_every_layer_past_a_rows_end(name):
 
 
 @pytest.mark.parametrize("name", POINTWISE)
-def test_a_layer_behind_a_recurrent_one_reads_what_that_repeats(name):
-    """Its outputs there are trained: a masked step has a loss."""
+def test_a_layer_after_a_recurrent_one_reads_its_repetitions(name):
+    """Outputs at masked steps are trained, because they have a loss."""
     layer, first = fill(POINTWISE[name]()), fill(lstm())
     x = RNG.normal(size=(B, T, F))
     for whole in (seq(first, layer), seq(first, seq(layer)), seq(seq(first), crnn.Residual(layer))):
@@ -184,7 +184,7 @@ def test_gradients_with_a_mask(name):
     assert report.ok, f"\n{report}"
 
 
-def test_a_layer_alone_gives_zero_at_masked_steps():
+def test_a_layer_by_itself_returns_zero_at_masked_steps():
     x = RNG.normal(size=(B, T, F))
     for name, make in POINTWISE.items():
         layer = fill(make())
@@ -208,13 +208,13 @@ def test_a_wrong_mask(mask, error, message):
             layer(x, mask=mask)
 
 
-def test_a_mask_for_what_has_no_steps():
+def test_a_mask_for_input_without_steps():
     with pytest.raises(ValueError, match="mask: expected none for an input without a time axis"):
         dense()(np.zeros((B, F)), mask=MASK)
 
 
-def test_losses_do_not_look_at_what_is_left_out():
-    """Past a row's end also at weights; at targets of classes of weight 0."""
+def test_losses_do_not_read_masked_steps():
+    """Also at weights of padding, and at targets of classes with weight 0."""
     there = valid_steps(LENGTHS, T)
     y, targets = RNG.normal(size=(B, T, F)), RNG.integers(0, 2, (B, T))
     classes, weights = [1.0, 0.0, 2.0, 1.0], RNG.random((B, T))
@@ -233,7 +233,7 @@ def test_losses_do_not_look_at_what_is_left_out():
 
 
 @pytest.mark.parametrize("steps", [{"mask": MASK}, {"lengths": LENGTHS}], ids="-".join)
-def test_what_is_not_finite_is_looked_for_where_it_is_read(steps):
+def test_numbers_that_are_not_finite_are_located_at_steps_that_are_read(steps):
     x = np.where(read(steps)[..., None], RNG.normal(size=(B, T, F)), np.nan)
     target, model = np.zeros((B, T, F)), lstm()
     target[0, 0, 0] = np.inf
@@ -244,7 +244,7 @@ def test_what_is_not_finite_is_looked_for_where_it_is_read(steps):
 
 @pytest.mark.parametrize("tbptt", [None, (3, 3), (3, 5), (3, 2)])
 def test_fit_with_missing_inputs(tbptt):
-    """A loss at every step, also those of which the input is missing."""
+    """A loss at every step, also at steps without an input."""
     x, target = RNG.normal(size=(B, T, F)), RNG.integers(0, 3, (B, T))
     found = []
     for value in (np.nan, 0.0):

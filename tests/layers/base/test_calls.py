@@ -1,4 +1,4 @@
-"""Training calls without `call`: the layer that is called from outside counts them."""
+"""Training calls without `call` are counted by the outermost layer."""
 
 import copy
 import pickle
@@ -44,7 +44,7 @@ X = np.random.default_rng(0).normal(size=(B, T, I))
 SYMBOLS = np.random.default_rng(0).integers(0, K, (B, T))
 FIXED = np.random.default_rng(1).normal(size=(B, 2))
 
-# Everything that draws in training, and what it reads.
+# Every layer that draws random numbers in training, and its input.
 DRAWING = {
     "dropout": (lambda: crnn.Dropout(0.5, seed=1), X),
     "dropout-variational": (lambda: crnn.Dropout(0.5, variational=True, seed=1), X),
@@ -93,7 +93,7 @@ DRAWING = {
     ),
 }
 
-# What draws nothing.
+# Layers that draw no random numbers.
 CALM = {
     "dropout-0": (lambda: crnn.Dropout(0.0), X),
     "lstm": (lstm, X),
@@ -120,13 +120,13 @@ def output(layer, x, **options):
 
 
 def counts(layer):
-    """`calls` of a layer and of all that it is made of."""
+    """Return `calls` of a layer and of all layers inside."""
     return [part.calls for _, part in crnn.layers.base.adapted.named_layers(layer)]
 
 
 @drawing
 def test_each_training_call_draws_anew(name):
-    """Call n of a loop of one's own draws what ``call=n`` draws; the layer outside counts alone."""
+    """The n-th call without `call` draws as ``call=n``; only the outermost layer counts."""
     make, x = DRAWING[name]
     layer = make()
     ys = [output(layer, x) for _ in range(3)]
@@ -138,7 +138,7 @@ def test_each_training_call_draws_anew(name):
 
 
 @drawing
-def test_a_call_that_is_given_wins(name):
+def test_a_passed_call_is_not_counted(name):
     make, x = DRAWING[name]
     layer = make()
     assert_same_bits(output(layer, x, call=2), output(make(), x, call=2))
@@ -178,7 +178,7 @@ def test_a_sequence_to_sequence_model_counts():
 
 @drawing
 def test_backward_has_the_masks_of_its_forward(name):
-    """Two tapes of one layer, walked back after both calls."""
+    """Backward runs after two calls of one layer."""
     make, x = DRAWING[name]
     layer = make()
     calls = [layer.forward(x) for _ in range(2)]
@@ -191,7 +191,7 @@ def test_backward_has_the_masks_of_its_forward(name):
         assert_same_bits([found, layer.grads], [expected, other.grads])
 
 
-# With vectors, those that are fed back have no gradient, but change.
+# Vectors that are fed back have no gradient, but differences change them.
 @pytest.mark.parametrize("name", [name for name in DRAWING if name != "autoencoder-scheduled"])
 def test_gradients_are_checked_with_a_fixed_call(name):
     make, x = DRAWING[name]
@@ -237,7 +237,7 @@ def test_a_saved_model_keeps_the_counts_of_its_parts(tmp_path):
     model.layers[1].calls = 7
     crnn.save(tmp_path / "model.npz", model)
     assert counts(crnn.load(tmp_path / "model.npz")) == [0, 0, 1, 7]
-    model.layers[1].calls = 10**15  # no size of a layer
+    model.layers[1].calls = 10**15  # not used as a size
     crnn.save(tmp_path / "model.npz", model)
     assert counts(crnn.load(tmp_path / "model.npz")) == [0, 0, 1, 10**15]
 
@@ -270,7 +270,7 @@ def test_threads_that_count_a_lot():
 
 
 def test_a_call_that_fails_counts_nothing():
-    """Of a layer; a composition has counted when one of its parts fails."""
+    """A call that fails is not counted, except if a part of a composition fails."""
     for layer in (crnn.Dropout(0.5), lstm(zoneout=0.5)):
         for bad in ({"x": "x"}, {"x": X, "lengths": [1]}, {"x": X, "state": np.zeros(3)}):
             with pytest.raises((TypeError, ValueError)):
@@ -282,14 +282,14 @@ def test_a_call_that_fails_counts_nothing():
 
 
 class WithoutCall(crnn.LSTM):
-    """A forward that takes no `call`."""
+    """A layer whose forward has no `call`."""
 
     def forward(self, x, state=None, *, lengths=None, training=True):
         return super().forward(x, state, lengths=lengths, training=training)
 
 
 class Own(Layer):
-    """A composition of one's own, which hands no `call` on."""
+    """A composition of a user that does not pass `call` on."""
 
     def __init__(self, layer):
         self.layer = layer
@@ -305,7 +305,7 @@ class Own(Layer):
 
 
 class Noise(crnn.Dense):
-    """A layer of the package with noise of one's own."""
+    """A subclass of a layer of crnn with additional noise."""
 
     def forward(self, x, state=None, *, training=True, call=0, **options):
         if training:
@@ -340,7 +340,7 @@ def test_classes_from_outside_draw_anew(name):
 
 
 def test_a_run_numbers_the_calls_inside_classes_from_outside():
-    """Under `fit` they draw by the number of the update, so a resumed run draws the same."""
+    """In `fit`, numbers depend on the update, so a resumed run draws the same numbers."""
     for make in (
         lambda: Own(crnn.Dropout(0.5, seed=1)),
         lambda: crnn.Sequential([Own(crnn.Dropout(0.5, seed=1))]),

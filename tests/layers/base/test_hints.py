@@ -1,4 +1,4 @@
-"""Names of other libraries: the errors say what to write in crnn."""
+"""Errors for names of other libraries explain what to write in crnn."""
 
 import copy
 import pickle

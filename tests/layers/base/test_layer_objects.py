@@ -16,7 +16,7 @@ B, T = 3, 4
 
 
 def made(name, dtype="float64"):
-    """A layer of the table, its input, and what it gives."""
+    """Return a layer of the table, its input and its output."""
     subject = LAYERS[name]
     layer, x = subject.layer(dtype), subject.inputs(B, T, dtype)
     return layer, x, forward_backward(layer, x)
@@ -35,7 +35,7 @@ def test_parameters_are_edited_in_place(name):
     for key in layer.params:
         layer = LAYERS[name].layer()
         array = layer.params[key]
-        array += 0.25  # one layer norm forgets what is the same for all of its features
+        array += 0.25  # a layer norm removes a constant that is equal for all features
         array.flat[0] += 1.0
         assert np.shares_memory(layer.params[key], array)
         assert (forward_backward(layer, x)["y"] != before["y"]).any(), key
@@ -93,7 +93,7 @@ def test_grads_match_params(name, dtype):
 
 
 @every_cell
-def test_shapes_and_names_are_those_of_the_contract(kind):
+def test_shapes_and_names_are_documented_ones(kind):
     layer = CELLS[kind](I, H)
     G = len(layer.gate_order)
     expected = {"W_x": (G * H, I), "W_h": (G * H, H), "b": (G * H,)}
@@ -124,14 +124,14 @@ def test_arrays_outlive_the_layer(name):
     state = layer.state_dict()
     del layer, tape, x
     gc.collect()
-    made(name)  # takes the memory that is free
+    made(name)  # reuses free memory
     assert_same_bits(kept, expected)
     assert_same_bits(state, {key[4:]: a for key, a in expected.items() if key.startswith("[0].")})
 
 
 @every_reading
-def test_results_are_memory_of_their_own(name, symbols):
-    """Editing what a call returns changes nothing else, and does the tape no harm."""
+def test_results_are_new_arrays(name, symbols):
+    """Results are new arrays: changing them changes neither the layer nor the tape."""
     subject = LAYERS[name]
     layer, x = subject.layer(), subject.inputs(B, T, symbols=symbols)
     for training in (True, False):
@@ -159,7 +159,7 @@ COPIES = {"deepcopy": copy.deepcopy, "copy.copy": copy.copy} | {
 @every_layer
 @pytest.mark.parametrize("how", [how for how in COPIES if how != "copy.copy"])
 def test_copies(name, how, dtype):
-    """With parameters, gradients and attributes; nothing in common with the first."""
+    """Copies have parameters, gradients and attributes, and share no memory."""
     layer, x, expected = made(name, dtype)
     layer.note = {"a": [1, 2]}
     other = COPIES[how](layer)
@@ -176,7 +176,7 @@ def test_copies(name, how, dtype):
     assert_same_bits(forward_backward(other, x), expected)
 
 
-def test_copies_keep_what_is_shared():
+def test_copies_keep_shared_layers():
     shared = crnn.Dense(I, I)
     for how in ("deepcopy", "pickle-2"):
         other = COPIES[how](crnn.Sequential([shared, crnn.Residual(shared)]))
@@ -221,7 +221,7 @@ def test_a_repr_can_be_typed_back(name, dtype):
     other = eval(repr(layer), vars(crnn))
     assert type(other) is type(layer)
     assert repr(other) == repr(layer)
-    assert_same_bits(other.params, layer.params)  # the seed is part of it
+    assert_same_bits(other.params, layer.params)  # the repr has the seed
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_repr_can_be_typed_back(name, dtype):
         "Sequential([Bidirectional(RNN(2, 3, seed=1)), Dropout(0.5, seed=2)])",
     ],
 )
-def test_reprs_are_what_one_would_type(text):
+def test_reprs_are_the_expressions_that_made_the_layers(text):
     assert repr(eval(text, vars(crnn))) == text
 
 
@@ -248,7 +248,7 @@ def test_reprs_are_what_one_would_type(text):
 
 
 class Noted(crnn.GRU):
-    """With an option of its own, other defaults, and a forward that counts."""
+    """A subclass with an option, other defaults, and a forward that counts its calls."""
 
     def __init__(self, input_size, hidden_size, *, note="n", reset="before", **options):
         super().__init__(input_size, hidden_size, reset=reset, **options)
@@ -282,14 +282,14 @@ def test_a_subclass_with_attributes():
 
 
 class Halved(crnn.GRU):
-    """Of another mind in use than in training."""
+    """A subclass whose call returns other outputs than forward."""
 
     def __call__(self, *args, **options):
         y, state = super().__call__(*args, **options)
         return y / 2, state
 
 
-def test_what_runs_in_the_core_hears_a_call_of_its_own():
+def test_the_core_uses_an_overridden_call():
     symbols, stack = np.array([[1, 0, 2]]), [crnn.Embedding(3, 2, seed=1)]
     plain, halved = (crnn.Sequential([*stack, kind(2, 4, seed=2)]) for kind in (crnn.GRU, Halved))
     assert_same_bits(halved(symbols)[0], plain(symbols)[0] / 2)
@@ -303,7 +303,7 @@ def test_what_runs_in_the_core_hears_a_call_of_its_own():
     assert_close(halved.generate(symbols, **asked)[1], plain.generate(symbols, **asked)[1], 1e-6)
 
 
-def test_compositions_hear_a_subclass():
+def test_compositions_use_methods_of_a_subclass():
     layer = Noted(I, I, seed=1)
     for whole in (crnn.Sequential([layer]), crnn.Residual(layer), crnn.Bidirectional(layer)):
         before = layer.calls
@@ -313,7 +313,7 @@ def test_compositions_hear_a_subclass():
 
 @every_cell
 def test_a_subclass_that_never_calls_init(kind):
-    """Every way to touch it raises, and none crashes."""
+    """Every method raises an error, and none crashes."""
     base = CELLS[kind].layer
 
     class Forgetful(base):

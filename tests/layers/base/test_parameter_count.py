@@ -1,4 +1,4 @@
-"""Parameters counted before anything is allocated; numbers that an array cannot hold."""
+"""Parameters are counted before memory is allocated; numbers beyond the type are refused."""
 
 import json
 from itertools import product
@@ -18,30 +18,30 @@ def count(model):
     return sum(array.size for array in model.params.values())
 
 
-def told(model):
+def declared_count(model):
     return type(model).parameter_count(json.loads(json.dumps(model.config)))
 
 
-# ------------------------------------------------------------------------------------ what is told
+# ------------------------------------------------------------------------------- declared counts
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_tell_how_many_parameters_they_have(name):
+def test_layers_declare_their_number_of_parameters(name):
     model = LAYERS[name].make("float32")
-    assert told(model) == count(model)
+    assert declared_count(model) == count(model)
 
 
 @pytest.mark.parametrize("name", VARIED)
-def test_options_are_told(name):
+def test_options_are_counted(name):
     layer = VARIED[name](3, 5, bias=len(name) % 2 == 0)
-    assert told(layer) == count(layer)
+    assert declared_count(layer) == count(layer)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_models_of_two_sides_are_told(name):
+def test_models_with_encoder_and_decoder_are_counted(name):
     model = model_of(name)
     for one in (model, crnn.TeacherForcing(model, 0.5)):
-        assert told(one) == count(one)
+        assert declared_count(one) == count(one)
 
 
 ENCODERS = {
@@ -68,7 +68,7 @@ CHOICES = {
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_every_part_of_a_seq2seq_is_told(encoder, decoder):
+def test_every_part_of_a_seq2seq_is_counted(encoder, decoder):
     made = 0
     for attention, feeding, symbols in product(*CHOICES.values()):
         parts = ENCODERS[encoder](), DECODERS[decoder]()
@@ -77,26 +77,26 @@ def test_every_part_of_a_seq2seq_is_told(encoder, decoder):
             model = crnn.Seq2Seq(*parts, **options)
         except ValueError:
             continue  # there is no such model
-        assert told(model) == count(model), options
+        assert declared_count(model) == count(model), options
         made += 1
     assert made
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "both", "stack"])
 @pytest.mark.parametrize("symbols", [None, 7])
-def test_every_part_of_an_autoencoder_is_told(encoder, symbols):
+def test_every_part_of_an_autoencoder_is_counted(encoder, symbols):
     model = SequenceAutoencoder(ENCODERS[encoder](), crnn.GRU(4, 3), code=2, symbols=symbols)
-    assert told(model) == count(model)
+    assert declared_count(model) == count(model)
 
 
-def test_a_tie_is_told_at_any_depth():
+def test_tied_layers_are_counted_at_any_depth():
     first, second = crnn.Embedding(5, 3), crnn.Embedding(7, 5)
     inner = crnn.Residual(
         crnn.Sequential([second, crnn.Residual(crnn.RNN(5, 5)), crnn.Dense(5, 3)])
     )
     ends = [crnn.TiedDense(first), crnn.TiedDense(second, bias=False)]
     model = crnn.Residual(crnn.Sequential([first, inner, *ends]))
-    assert told(model) == count(model) == 5 * 3 + 7 * 5 + 5 * 11 + 18 + 5
+    assert declared_count(model) == count(model) == 5 * 3 + 7 * 5 + 5 * 11 + 18 + 5
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_nothing_is_allocated_to_tell():
 
 
 class Scale(crnn.Layer):
-    """A layer with parameters of its own, which tells of them or not."""
+    """A layer of a user with parameters, with or without `parameter_count`."""
 
     def __init__(self, size):
         self.size, self.w, self.dw = size, np.ones(size), np.zeros(size)
@@ -146,14 +146,14 @@ class Scale(crnn.Layer):
         return dy * self.w, None
 
 
-class Told(Scale):
+class Counted(Scale):
     @classmethod
     def parameter_count(cls, config):
         return config["size"]
 
 
 class Narrow(crnn.Dense):
-    """Other arguments than its base has."""
+    """A subclass with other arguments than its base."""
 
     def __init__(self, size):
         super().__init__(size, size, seed=1)
@@ -162,10 +162,10 @@ class Narrow(crnn.Dense):
 
 
 class Quiet(Dense):
-    """The arguments of its base."""
+    """A subclass with the arguments of its base."""
 
 
-@pytest.mark.parametrize("make", [Scale, Told, Narrow, lambda size: Quiet(size, size)])
+@pytest.mark.parametrize("make", [Scale, Counted, Narrow, lambda size: Quiet(size, size)])
 def test_layers_of_users_come_back(make):
     model = crnn.Sequential([make(3), crnn.Residual(make(3))])
     again = build_model(json_of(model_tree(model)))
@@ -173,9 +173,9 @@ def test_layers_of_users_come_back(make):
     np.testing.assert_array_equal(again(x)[0], model(x)[0])
 
 
-def test_what_a_users_class_does_not_tell_is_not_guessed():
+def test_parameters_of_a_users_class_are_not_guessed():
     assert Scale.parameter_count({"size": 10**9}) == 0
-    assert Told.parameter_count({"size": 10**9}) == 10**9
+    assert Counted.parameter_count({"size": 10**9}) == 10**9
     assert Narrow.parameter_count({"size": 10**9}) == 0
     assert Quiet.parameter_count({"input_size": 10, "output_size": 2}) == 22
     inside = {"class": "Dense", "config": {"input_size": 2, "output_size": 3}}
@@ -198,14 +198,14 @@ def test_a_mixin_changes_the_arguments_as_well():
 
 
 def json_of(tree):
-    """The tree with its description as a file has it."""
+    """Return the tree with its description as JSON, as in a file."""
     return tree | {"layer": json.loads(json.dumps(tree["layer"]))}
 
 
 @pytest.mark.parametrize(
-    "claim", [Told, lambda size: crnn.Residual(Told(size)), lambda size: Quiet(size, 1)]
+    "claim", [Counted, lambda size: crnn.Residual(Counted(size)), lambda size: Quiet(size, 1)]
 )
-def test_what_a_users_class_tells_counts(claim):
+def test_the_count_of_a_users_class_is_used(claim):
     tree = json_of(model_tree(claim(3)))
     text = json.dumps(tree["layer"]).replace('size": 3', f'size": {10**9}')
     with pytest.raises(ValueError, match=r"expected \d+ parameters, .*, got \d in the file"):
@@ -218,7 +218,7 @@ def test_an_encoder_of_the_user_does_not_hide_the_symbols():
 
     model = crnn.Seq2Seq(Mine(2, 3), crnn.GRU(2, 3), source_symbols=4, target_symbols=5)
     tree = json_of(model_tree(model))
-    assert told(model) <= count(model)
+    assert declared_count(model) <= count(model)
     assert build_model(tree).source_symbols == 4
     for name in ("source_symbols", "target_symbols"):
         config = tree["layer"]["config"] | {name: 10**9}
@@ -244,7 +244,7 @@ def test_sizes_that_make_no_parameters_are_no_lie(model, tmp_path):
     assert repr(crnn.load(tmp_path / "m")) == repr(model)
 
 
-def test_an_array_for_two_names_is_there_once():
+def test_an_array_with_two_names_counts_once():
     layers = [crnn.Dense(100, 100, bias=False), crnn.Dense(100, 100, bias=False)]
     model = crnn.Sequential(layers)
     tree = json_of(model_tree(model))
@@ -268,7 +268,7 @@ BEYOND = [1e300, -1e300, 3.5e38, np.longdouble(1e39)]
 
 
 @pytest.mark.parametrize("value", BEYOND)
-def test_parameters_hold_what_is_loaded_into_them(value):
+def test_parameters_can_represent_loaded_numbers(value):
     layer = crnn.Sequential([crnn.LSTM(2, 3, seed=1), crnn.Dense(3, 2, seed=2)])
     before, state = layer.state_dict(), layer.state_dict()
     state["1.b"] = np.array([0.5, value])
@@ -281,7 +281,7 @@ def test_parameters_hold_what_is_loaded_into_them(value):
         build_model(tree)
 
 
-def test_what_was_not_finite_stays_so():
+def test_numbers_that_are_not_finite_can_be_loaded():
     layer = crnn.Dense(2, 3, seed=1)
     state = layer.state_dict() | {"b": np.array([np.inf, -np.inf, np.nan])}
     layer.load_state_dict(state)
@@ -294,7 +294,7 @@ def test_what_was_not_finite_stays_so():
 
 
 @pytest.mark.parametrize("name", ["m.W", "v.b"])
-def test_optimizers_hold_what_is_loaded_into_them(name):
+def test_optimizers_can_represent_loaded_numbers(name):
     layer = crnn.Dense(2, 3, seed=1)
     optimizer = crnn.optim.Adam(layer)
     before = optimizer.state_dict()
@@ -359,7 +359,7 @@ def test_options_are_not_taken_for_others(make, name, wrong):
             build_model(tree)
 
 
-def test_options_of_users_are_their_own():
+def test_options_of_users_are_not_compared():
     class Drawn(crnn.Dropout):
         @property
         def config(self):

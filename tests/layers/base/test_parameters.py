@@ -1,4 +1,4 @@
-"""Parameters as a mapping that can only assign, as one buffer, and in memory of any kind."""
+"""Parameters as a mapping with fixed names, as one buffer, and in read-only memory."""
 
 import copy
 import pickle
@@ -32,7 +32,7 @@ both = pytest.mark.parametrize("what", ["params", "grads"])
 
 
 def wanted(arrays):
-    """Other numbers for all of them, of another type and memory order."""
+    """Return new numbers for all parameters, in another type and memory order."""
     return {
         name: np.asfortranarray(np.arange(array.size).reshape(array.shape))
         for name, array in arrays.items()
@@ -53,7 +53,7 @@ UPDATES = {
 @pytest.mark.parametrize("name", KINDS)
 @both
 @pytest.mark.parametrize("how", UPDATES)
-def test_assigning_copies_into_the_arrays_there_are(name, what, how):
+def test_assigning_copies_into_the_arrays(name, what, how):
     layer = filled(name)
     before, arrays = getattr(layer, what), dict(getattr(layer, what))
     values = wanted(arrays)
@@ -78,13 +78,13 @@ def test_augmented_assignment_of_the_mapping(what):
     named |= {"b": np.arange(4.0 * H)}
     assert type(named) is Parameters
     np.testing.assert_array_equal(getattr(layer, what)["b"], np.arange(4.0 * H))
-    joined = layer.params | {"more": 1}  # a dictionary of its own
+    joined = layer.params | {"more": 1}  # a new dictionary
     assert joined["more"] == 1
     assert "more" not in layer.params
 
 
 def test_values_that_are_parameters_themselves():
-    """All values are read before any is written."""
+    """All values are read before the first one is written."""
     layer = crnn.Sequential([crnn.Dense(2, 2, seed=1), crnn.Dense(2, 2, seed=2)])
     first, second = (layer.params[f"{i}.W"].copy() for i in range(2))
     layer.params.update({"0.W": layer.params["1.W"], "1.W": layer.params["0.W"]})
@@ -191,14 +191,14 @@ def test_a_step_of_descent_as_it_is_written(name):
             np.testing.assert_allclose(array, expected[key], rtol=1e-6)
             assert np.shares_memory(array, held[key])
             assert (layer.grads[key] == 1.5).all()
-        layer.flat_params = layer.flat_params[::-1]  # of its own memory
+        layer.flat_params = layer.flat_params[::-1]  # a view of the same memory
         layer.flat_grads = 0
         assert not layer.flat_grads.any()
 
 
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("what", ["flat_params", "flat_grads"])
-def test_what_is_assigned_to_a_buffer_is_copied(name, what):
+def test_assigning_copies_into_the_buffer(name, what):
     layer = filled(name)
     buffer = getattr(layer, what)
     values = np.arange(buffer.size, dtype=np.float16)
@@ -256,7 +256,7 @@ def test_a_composition_has_no_buffer(name, what):
     assert_same_bits([layer.params, layer.grads], before)
 
 
-def test_a_class_of_ones_own_may_have_such_attributes():
+def test_a_class_of_a_user_may_have_such_attributes():
     class Mine(Layer):
         forward = backward = None
 
@@ -270,7 +270,7 @@ def test_a_class_of_ones_own_may_have_such_attributes():
 
 
 class Scaled(Layer):
-    """With arrays of its own, one of them in two places."""
+    """A layer of a user with arrays, one of which occurs twice."""
 
     def __init__(self, size):
         self.w, self.dw = np.ones(size), np.zeros(size)
@@ -293,7 +293,7 @@ class Scaled(Layer):
 
 
 def out_of_band(value):
-    """Unpickled with arrays in memory that cannot be written."""
+    """Unpickle with arrays in read-only memory."""
     buffers = []
     data = pickle.dumps(value, 5, buffer_callback=buffers.append)
     return pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers])
@@ -301,7 +301,7 @@ def out_of_band(value):
 
 @pytest.fixture(params=["joblib", "joblib-c", "out of band"])
 def foreign(request, tmp_path):
-    """A function that copies through memory that is read-only, or a file's."""
+    """Return a function that copies by way of read-only memory, or of a file."""
 
     def through_file(value):
         joblib.dump(value, tmp_path / "dump")
@@ -367,7 +367,7 @@ def inputs(name):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", [crnn.optim.Adam, crnn.optim.RMSprop])
 def test_a_model_and_its_optimizer_from_memory_that_is_read_only(name, optimizer, foreign):
-    """As they go to a worker of joblib: training goes on to the same bits."""
+    """Training continues bit-identically after a copy, as for a worker of joblib."""
 
     def update(model, optimizer):
         y, _, tape = model.forward(inputs(name))
@@ -387,7 +387,7 @@ def test_a_model_and_its_optimizer_from_memory_that_is_read_only(name, optimizer
 
 
 def test_a_large_model_is_trained_in_a_worker():
-    """A Dense above joblib's limit of 1 MB reaches a worker in a file."""
+    """A Dense of more than 1 MB is passed to a worker of joblib as a file."""
     model = crnn.Dense(600, 600, seed=1)
     pair = model, crnn.optim.Adam(model)
     expected = trained(*copy.deepcopy(pair))
@@ -396,7 +396,7 @@ def test_a_large_model_is_trained_in_a_worker():
         assert_same_bits(one, expected)
 
 
-def test_what_is_shared_stays_shared():
+def test_shared_arrays_stay_shared():
     layer = crnn.Dense(2, 2)
     layer.notes = layer.also = [1, {"a": 2}]
     layer.loop = []

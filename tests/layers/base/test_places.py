@@ -1,4 +1,4 @@
-"""Errors that are raised inside compositions name the layer, by its place and its repr."""
+"""Errors that are raised inside compositions get notes with the place and the repr of the layer."""
 
 import re
 
@@ -13,7 +13,7 @@ MINE, DENSE = "Breaks(3, 3, seed=0)", "Dense(3, 3, seed=0)"
 
 
 class Breaks(crnn.RNN):
-    """Raises in the method that is named by `way`."""
+    """A layer that raises an error in the method `way`."""
 
     way = None
 
@@ -68,7 +68,7 @@ def breaks(way):
 
 
 def run(model, way, x=X):
-    """Go the way at which a part breaks."""
+    """Call the method of the model in which a part raises."""
     if way == "call":
         model(x)
     elif way in ("stream", "step", "state"):
@@ -123,7 +123,7 @@ def test_the_part_that_raises_is_named(name, way):
     x = (X, np.zeros((B, 2), np.float32)) if name == "conditioned" else X
     assert notes_of(run, model, way, x) == expected
     model = composition(breaks(None))
-    run(model, way, x)  # and nothing is raised where nothing breaks
+    run(model, way, x)  # without an error in the part, none is raised
 
 
 @pytest.mark.parametrize("way", ["call", "forward", "backward"])
@@ -154,7 +154,7 @@ def test_the_commonest_mistake_is_refused_by_the_constructor():
         crnn.Sequential([first, second])
 
 
-def test_a_mistake_that_no_constructor_sees_says_where_it_is():
+def test_an_error_after_construction_names_the_layer():
     model = crnn.Sequential([crnn.Bidirectional(crnn.LSTM(3, 8)), crnn.Dense(16, 4)])
     model.layers[1] = second = crnn.Dense(8, 4)
     where = f"in layers[1], {second!r}, which follows {model.layers[0]!r}"
@@ -174,7 +174,7 @@ def test_the_input_of_a_composition_is_named_by_its_first_layer():
     assert notes_of(model.forward, [[1]], [None, np.zeros(3)])[0].startswith("in layers[1], LSTM")
 
 
-def test_what_a_composition_itself_refuses_has_no_note():
+def test_errors_of_a_composition_itself_have_no_note():
     model = crnn.Sequential([crnn.Dense(I, I, seed=0), crnn.GRU(I, I)])
     assert notes_of(model, X, [None]) == []
     assert notes_of(lambda: model.forward(X, layer=-1)) == []
@@ -240,7 +240,7 @@ def test_a_long_or_broken_repr_does_no_harm():
     assert all(len(note) < 300 for note in notes_of(crnn.Residual(long), X))
 
 
-def test_a_layer_that_was_taken_away_raises_what_it_raised():
+def test_a_removed_layer_raises_its_error_without_a_note():
     model = crnn.Sequential([crnn.Dense(I, I), breaks("step")])
     stream = model.stream(B)
     del model.layers[1]

@@ -1,4 +1,4 @@
-"""What layers answer about themselves, and what compositions make of it."""
+"""The attributes that describe layers are right, and compositions use them."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ ENDS = [7, 4, 0]
 
 
 @pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
-def test_answers_are_what_the_layer_does(name, symbols):
+def test_attributes_describe_the_layer(name, symbols):
     subject = LAYERS[name]
     layer, x = subject.layer(), subject.inputs(B, T, symbols=symbols)
     y, state = layer(x)
@@ -41,24 +41,25 @@ def test_answers_are_what_the_layer_does(name, symbols):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_receptive_field_is_what_a_step_depends_on(name):
+def test_a_step_depends_on_its_receptive_field(name):
     layer, x = LAYERS[name].layer(), LAYERS[name].inputs(1, T)
     if not layer.keeps_time:
         return
-    y, there = layer(x)[0], np.zeros((T, T), bool)  # whether y of a step depends on x of another
+    y = layer(x)[0]
+    depends = np.zeros((T, T), bool)  # [i, j]: whether y at step i depends on x at step j
     for step in range(T):
         other = x.copy()
         other[:, step] = (other[:, step] + 1) % LAYERS[name].symbols if x.ndim < 3 else 3
-        there[:, step] = (layer(other)[0] != y).any(axis=(0, 2))
+        depends[:, step] = (layer(other)[0] != y).any(axis=(0, 2))
     if layer.receptive_field == 1:
-        assert not there[~np.eye(T, dtype=bool)].any()
+        assert not depends[~np.eye(T, dtype=bool)].any()
     else:
-        assert there[-1, 0] or there[0, -1]
-    assert there[0, 1:].any() == layer.reads_backwards
+        assert depends[-1, 0] or depends[0, -1]
+    assert depends[0, 1:].any() == layer.reads_backwards
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_what_reads_backwards_has_no_stream(name):
+def test_layers_that_read_backwards_have_no_stream(name):
     layer = LAYERS[name].layer()
     reversed_part = any(getattr(part, "reverse", False) for _, part in named_layers(layer))
     assert layer.reads_backwards == reversed_part
@@ -71,7 +72,7 @@ def test_what_reads_backwards_has_no_stream(name):
         assert_close(steps, layer(x)[0], 1e-12)
 
 
-def test_a_layer_answers_nothing_by_itself():
+def test_the_defaults_of_the_attributes():
     class Plain(crnn.Layer):
         def forward(self, x, state=None):
             return x, None, None
@@ -136,7 +137,7 @@ def test_widths_of_a_class_that_overrides_forward_are_not_relied_on():
 
 
 def doubled(layer):
-    """A forward of its own, for one object."""
+    """Return another forward for one object."""
     own = type(layer).forward
 
     def forward(*args, **kwargs):
@@ -165,7 +166,7 @@ def test_a_forward_that_is_replaced_is_noticed(monkeypatch):
     assert not model.forward(X)[0].any()
 
 
-def test_an_embedding_with_a_forward_of_its_own_does_not_run_as_one_with_the_next():
+def test_an_embedding_with_another_forward_does_not_run_as_one_with_the_next_layer():
     def made():
         options = {"dtype": "float64"}
         return crnn.Embedding(5, I, seed=1, **options), crnn.GRU(I, H, seed=2, **options)
@@ -266,7 +267,7 @@ def test_a_layer_of_another_maker_runs_in_compositions():
 
 
 class Wrapped(crnn.Temporal):
-    """A layer of the core as a class of Python's has it, without an option to read backwards."""
+    """A layer in Python around a layer of the core, without the option `reverse`."""
 
     def __init__(self, cell="LSTM", seed=0):
         self.cell, self.seed = cell, seed
@@ -396,7 +397,7 @@ def test_any_layer_with_a_state_in_truncated_backpropagation():
     assert_same_bits(dict(models[0].params), dict(models[1].params))
 
 
-def test_a_subclass_of_bidirectional_has_arguments_of_its_own():
+def test_a_subclass_of_bidirectional_may_have_other_arguments():
     class Mine(crnn.Bidirectional):
         def __init__(self, size):
             super().__init__(crnn.GRU(size, H, dtype="float64", seed=1))
@@ -410,7 +411,7 @@ def test_a_subclass_of_bidirectional_has_arguments_of_its_own():
 
 
 class Backwards(crnn.Layer):
-    """A layer around another one that it gives each row the other way round."""
+    """A layer that passes each row in reverse order to another layer."""
 
     has_state = reads_backwards = True
 
@@ -432,7 +433,7 @@ class Backwards(crnn.Layer):
 
 
 @pytest.mark.parametrize("make", [lambda: crnn.Bidirectional(Wrapped("GRU")), Backwards])
-def test_what_reads_backwards_without_an_option_is_refused_where_steps_are_needed(make):
+def test_a_layer_that_reads_backwards_without_an_option_cannot_run_step_by_step(make):
     layer = make()
     width = layer(X)[0].shape[-1]
     with pytest.raises(ValueError, match="layer: expected one that reads forwards"):
@@ -476,7 +477,7 @@ def test_parts_that_are_equal_are_not_taken_for_the_same():
     )
 
 
-def test_answers_that_change_are_heard():
+def test_attributes_may_change():
     class Mean(crnn.Layer):
         keeps_time, keeps_features = True, True
 

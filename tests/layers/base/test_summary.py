@@ -1,4 +1,4 @@
-"""The summary of a model against what running it shows."""
+"""The summary of a model agrees with a run of the model."""
 
 import doctest
 
@@ -60,18 +60,18 @@ def test_multiply_adds_are_the_products_of_a_step():
     assert rows["1"] is rows["2"] is None
 
 
-def test_what_has_no_time_axis():
+def test_layers_without_a_time_axis():
     model = crnn.Sequential([crnn.LSTM(2, 6), Pool(), crnn.Dense(6, 3)])
     rows = summarize(model).rows
     assert [row.shape for row in rows] == ["(B, T, 6)", "(B, 6)", "(B, 3)"]
-    assert rows[2].multiply_adds == 0  # once a sequence
+    assert rows[2].multiply_adds == 0  # runs once for each sequence
     rows = summarize(Conditioned(crnn.GRU(2, 6), crnn.Dense(5, 6))).rows
     assert [(row.name, row.shape) for row in rows] == [
         ("", "(B, T, 6)"), ("layer", "(B, T, 6)"), ("init", "(B, 6)"),
     ]  # fmt: skip
 
 
-def test_what_is_not_known_is_a_question_mark():
+def test_unknown_sizes_are_question_marks():
     class Own(crnn.Layer):
         def forward(self, x, state=None, *, lengths=None, training=True):
             return x, None, None

@@ -1,4 +1,4 @@
-"""Checkpointed: what the layer gives by itself, from windows that are computed twice.
+"""Checkpointed has the results of the layer itself, from windows that are computed twice.
 
 Letters: B sequences, T steps, F features.
 """
@@ -77,7 +77,7 @@ STEPS = {
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 @pytest.mark.parametrize("state", [False, True], ids=["zeros", "state"])
 def test_masks_and_resets(every, steps, state):
-    """Also of outputs that repeat one of an earlier window, behind several layers."""
+    """Also for outputs that repeat an output of an earlier window, after several layers."""
     start = RNG.normal(size=(B, F)) if state else None
     for layer, begin in (
         (Leaky(F), start),
@@ -95,8 +95,8 @@ def test_masks_and_resets(every, steps, state):
 
 
 @every_window
-def test_what_is_drawn_is_drawn_again(every):
-    """Differences of forward agree with a backward that computes its tapes once more."""
+def test_backward_draws_the_numbers_of_forward(every):
+    """Backward draws the same numbers as forward: gradients agree with differences."""
     layer = crnn.Sequential([Leaky(F, 1, noise=0.8), Leaky(F, 1, noise=0.8)])
     options = {"call": 5, "first_row": 2, "layer": 3, "lengths": LENGTHS, "resets": RESETS}
     assert_differences(crnn.Checkpointed(layer, every), X.copy(), options)
@@ -129,7 +129,7 @@ def test_layers_without_memory_repeat_nothing():
     ],
     ids=["residual", "dropout", "residual-inside"],
 )
-def test_masked_steps_that_repeat_nothing_known(layer):
+def test_masked_steps_that_are_no_repetitions(layer):
     whole, early = crnn.Checkpointed(layer, 4), np.ones((B, T), bool)
     early[:, 3] = early[0, :2] = False  # inside a window
     whole.forward(X, mask=early)
@@ -207,7 +207,7 @@ def test_nothing_to_read(shape):
     assert_same_bits(found, forward_backward(layer, np.zeros(shape)))
 
 
-def test_what_the_caller_edits_does_no_harm():
+def test_the_caller_may_change_its_arrays():
     whole, start = crnn.Checkpointed(fill(crnn.GRU(F, F, **F64)), 3), RNG.normal(size=(B, F))
     lengths, resets = np.array(LENGTHS), RESETS.copy()
     expected = forward_backward(whole, X, start, lengths=lengths)
@@ -241,7 +241,7 @@ def test_what_the_caller_edits_does_no_harm():
     ],
     ids=["reverse", "bidirectional", "reverse-inside", "pool", "pool-inside", "conditioned"],
 )
-def test_what_has_no_windows(layer, place):
+def test_layers_that_cannot_run_step_by_step(layer, place):
     where = f", whose part '{place}' is " if place else ""
     with pytest.raises(
         ValueError, match=rf"^layer: expected one that reads forwards.*got .*{where}"
@@ -266,7 +266,7 @@ def test_errors():
 
 
 def test_after_an_error_nothing_has_changed():
-    """Also of the layers behind it, which backward comes to first."""
+    """Also gradients of the layers after it, for which backward runs first."""
     inner = crnn.Checkpointed(crnn.LSTM(F, F, **F64), 4)
     whole = crnn.Sequential([inner, crnn.Dense(F, 2, **F64)])
     y, (end, _), tape = whole.forward(X)
@@ -291,7 +291,7 @@ def test_after_an_error_nothing_has_changed():
     "noise", [{"zoneout": 0.3}, {"recurrent_dropout": 0.4}, {"zoneout": 0.2, "layer_norm": True}]
 )
 def test_noise_is_that_of_the_layer_without_windows(noise):
-    """Steps are counted on from window to window; so are the sums of the gradients."""
+    """Steps are numbered, and gradients summed, across windows."""
     lstm = crnn.LSTM(F, 5, seed=4, **noise)
     model = crnn.Sequential([crnn.Dropout(0.3, seed=1), lstm])
     x = np.random.default_rng(0).normal(size=(B, T, F)).astype("float32")

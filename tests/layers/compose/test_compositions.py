@@ -1,4 +1,4 @@
-"""Compositions: what they hand on to their parts, the layers that only make sense in them, streams.
+"""Compositions: the options of their parts, Pool, Dropout and Embedding inside, and streams.
 
 Letters: B sequences, T steps, I inputs, H hidden units, K symbols, F features.
 """
@@ -75,7 +75,7 @@ def test_equal_parts_draw_different_numbers():
 
 
 class Passing(Leaky):
-    """Hands on what it does not know by name."""
+    """A layer whose forward passes all keywords on."""
 
     def forward(self, x, *args, **kwargs):
         self.passed = kwargs
@@ -111,7 +111,8 @@ def test_an_embedding_hands_everything_on_to_the_layer_that_it_is_one_with(steps
     dW = np.zeros((K, I))
     np.add.at(dW, SYMBOLS, dx)
     assert_close(found["0.W"], dW, 1e-12)
-    strange = np.where(steps.get("mask", True), SYMBOLS, -1)  # what is not read is not looked at
+    # steps that are not read may have any value
+    strange = np.where(steps.get("mask", True), SYMBOLS, -1)
     assert_same_bits(pair(strange, **steps), pair(SYMBOLS, **steps))
 
 
@@ -119,7 +120,7 @@ def test_an_embedding_hands_everything_on_to_the_layer_that_it_is_one_with(steps
 
 
 def pooled(x, how, valid):
-    """Row by row, feature by feature."""
+    """Pool each row and feature by itself."""
     y = np.zeros((len(x), x.shape[2]))
     for b, row in enumerate(x):
         steps = row[valid[b]]
@@ -179,7 +180,7 @@ def test_nothing_to_pool(how, shape):
     assert crnn.Pool(how).backward(tape, y)[0].shape == shape
 
 
-def test_behind_a_pool_there_are_no_steps():
+def test_layers_after_a_pool_get_no_steps():
     after, pool = Leaky(2), crnn.Pool("mean")
     after._run = lambda x, *rest: (x, None, None)
     whole = crnn.Sequential([Leaky(I), crnn.Sequential([pool]), crnn.Dense(I, 2, **F64), after])
@@ -227,7 +228,7 @@ def walked(stream, x):
     return np.stack([stream.step(x[:, t]) for t in range(x.shape[1])], axis=1)
 
 
-def test_a_stream_gives_what_a_call_gives(dtype):
+def test_a_stream_agrees_with_a_call(dtype):
     model = fill(deep(dtype))
     _, states = model(SYMBOLS[:, :2])
     stream = model.stream(B, states)
@@ -267,7 +268,8 @@ def test_a_stream_is_set_and_reset():
     stream.state = None
     np.testing.assert_array_equal(walked(stream, SYMBOLS), fresh)
     stream.state = end
-    wrong = [None, None, None, [np.zeros((B, H + 1)), None], None]  # the second is there first
+    # the states before the wrong one are set first
+    wrong = [None, None, None, [np.zeros((B, H + 1)), None], None]
     for state in (wrong, end[:2], "state"):
         with pytest.raises((ValueError, TypeError), match=r"^state: expected"):
             stream.state = state
@@ -295,7 +297,7 @@ def test_a_layer_without_a_stream_is_called_step_by_step():
     ],
     ids=["bidirectional", "reverse", "pool", "pool-inside"],
 )
-def test_what_cannot_run_step_by_step(layer):
+def test_layers_without_a_stream(layer):
     for whole in (crnn.Sequential([crnn.Dense(I, I), layer]), crnn.Residual(layer)):
         with pytest.raises(ValueError, match=r"^layer: expected one that runs step by step, got "):
             whole.stream()

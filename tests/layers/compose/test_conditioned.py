@@ -1,6 +1,6 @@
-"""Conditioned: an initial state that is computed from fixed data, and trained through.
+"""Conditioned: an initial state that is computed from fixed data, and its gradients.
 
-gradcheck takes an array as x, so these gradients have differences of their own.
+gradcheck takes one array as x, so these tests compute the differences themselves.
 """
 
 import numpy as np
@@ -62,7 +62,7 @@ def test_a_stack_has_all_its_states_side_by_side():
 
 
 @every_layer
-def test_a_state_that_is_given_goes_before(name):
+def test_a_passed_state_replaces_the_computed_one(name):
     model = made(name)
     _, state = model((X, FIXED))
     found = forward_backward(model, (X, FIXED * np.nan), state)

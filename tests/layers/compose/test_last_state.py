@@ -1,4 +1,4 @@
-"""The last state of a layer as one vector, and the last step that is none."""
+"""LastState returns the last state; Pool("last") of a reversed layer does not, and warns."""
 
 import warnings
 
@@ -33,7 +33,7 @@ def test_the_last_states_of_both_directions_are_merged(merge, of):
     expected = layer(X, lengths=LENGTHS)[1]
     assert_same_bits(state, expected)
     assert_close(y, MERGES[merge](expected.forward[i], expected.backward[i]), 1e-15)
-    if of == "h":  # where each direction ends, its output is its state
+    if of == "h":  # h is the output at the last step of each direction
         steps, _ = layer.forward_layer(X, lengths=LENGTHS)
         back, _ = layer.backward_layer(X, lengths=LENGTHS)
         ends = steps[[0, 1], LENGTHS[:2] - 1]
@@ -87,7 +87,7 @@ def test_a_gradient_may_be_missing():
     assert not layer.backward(tape, None)[0].any()
 
 
-def test_what_is_shown_may_be_edited():
+def test_results_may_be_changed():
     layer = fill(crnn.LastState(both("mul")))
     y, state, tape = layer.forward(X)
     expected = layer.backward(tape, np.ones_like(y))[0]
@@ -104,7 +104,7 @@ def test_saving_and_showing(tmp_path):
     assert repr(layer).startswith("LastState(Bidirectional(")
     assert repr(layer).endswith(", merge='sum'), of='c')")
     assert_same_bits(other(X)[0], layer(X)[0])
-    old = {"layer": layer.config["layer"]}  # of files from before there was `of`
+    old = {"layer": layer.config["layer"]}  # old files have no `of`
     assert crnn.LastState.from_config(old).of == "all"
     for of, shape in (("h", f"(B, {H})"), ("all", "(B, ?)")):
         row = crnn.LastState(layer.layer, of).summary().rows[0]
@@ -190,4 +190,4 @@ def test_one_warning_for_one_model(tmp_path):
         model(X, X)
     crnn.save(tmp_path / "old.npz", encoder)
     with pytest.warns(UserWarning, match="LastState"):
-        crnn.load(tmp_path / "old.npz")  # a file with the trap in it is still read
+        crnn.load(tmp_path / "old.npz")  # a file with such a model can be loaded

@@ -12,7 +12,7 @@ TYPES = ["int8", "uint8", "int64", "bool", "float16", "float32", "float64", "lon
 
 
 def returning(change):
-    """A class whose forward and call give a changed y."""
+    """Return a class whose forward and call return a changed y."""
 
     class Own(crnn.GRU):
         def forward(self, *given, **options):
@@ -27,7 +27,7 @@ def returning(change):
 
 
 def merged(merge, f, b):
-    """As the documentation says, in NumPy."""
+    """Merge two arrays in NumPy, as documented."""
     if merge == "concat":
         return np.concatenate([f, b], axis=2)
     return {"sum": f + b, "mean": (f + b) / 2, "mul": f * b}[merge]
@@ -36,7 +36,7 @@ def merged(merge, f, b):
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("kind", TYPES)
 def test_outputs_of_other_types(kind, merge):
-    """Numbers are merged as floats: no product wraps, and nothing is read as another type."""
+    """Outputs are merged as floats: integers do not overflow."""
     own = returning(lambda y: (100 * np.abs(y)).astype(kind))
     layer = crnn.Bidirectional(own(I, H, seed=1), merge)
     x = np.random.default_rng(0).normal(size=(B, T, I)).astype("float32")
@@ -63,7 +63,7 @@ def test_outputs_of_other_types(kind, merge):
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("change", [lambda y: y[:1], lambda y: y[:, :1], lambda y: y[..., :1]])
 def test_outputs_of_different_shapes_are_refused(merge, change):
-    """Only the features may differ, and only where they are put side by side."""
+    """Only the number of features may differ, and only for "concat"."""
     first, second = crnn.GRU(I, H, seed=1), returning(change)(I, H, reverse=True, seed=2)
     layer = crnn.Bidirectional(first, merge)
     crnn._core.Bidirectional.__init__(layer, first, second, merge)

@@ -1,4 +1,4 @@
-"""The reprs of streams in Python: what they say, and that they never raise."""
+"""The reprs of streams in Python have a form, and never raise."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from crnn.layers.compose.streams import ResidualStream, SequentialStream
 
 
 class Plain:
-    """A layer of another maker, which has no stream and does not want to be shown."""
+    """A layer that is no `crnn.Layer`, without a stream, whose repr raises."""
 
     def __init__(self):
         self.params, self.grads = {}, {}

@@ -1,4 +1,4 @@
-"""A Sequential refuses layers that cannot follow each other, and is a container of its layers."""
+"""A Sequential checks that each layer can read the output before it; it is a container."""
 
 import copy
 import pickle
@@ -96,7 +96,7 @@ def test_a_wrong_append_changes_nothing(layer, error, message):
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_behind_a_layer_that_removes_time_there_are_vectors(pool, after):
+def test_layers_after_a_removed_time_axis_read_vectors(pool, after):
     message = r"layers\[2\]: expected a layer that reads vectors .* removes the time axis, got"
     with pytest.raises(ValueError, match=message):
         crnn.Sequential([pool, crnn.Dense(3, 3), after])
@@ -106,4 +106,4 @@ def test_behind_a_layer_that_removes_time_there_are_vectors(pool, after):
 def test_only_the_first_layer_reads_symbols():
     with pytest.raises(ValueError, match=r"layers\[1\]: .*, which reads symbols"):
         crnn.Sequential([crnn.Embedding(7, 3), crnn.Embedding(3, 2)])
-    crnn.Sequential([crnn.GRU(7, 3), crnn.GRU(3, 2)])  # these read both
+    crnn.Sequential([crnn.GRU(7, 3), crnn.GRU(3, 2)])  # they read symbols and vectors

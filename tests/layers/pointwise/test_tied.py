@@ -1,4 +1,4 @@
-"""TiedDense: logits with the embedding's own weights, and the tie in every kind of copy."""
+"""TiedDense: logits with the weights of the embedding, which all copies share."""
 
 import copy
 import pickle
@@ -23,7 +23,7 @@ def model_of(dtype="float64", bias=True):
 
 
 def deep(dtype="float64"):
-    """Two layers tied to one embedding, at other depths than it."""
+    """Return a model with two layers tied to one embedding, at different depths."""
     embedding = crnn.Embedding(K, H, dtype=dtype)
     between = crnn.Sequential([crnn.TiedDense(embedding), crnn.Dense(K, H, dtype=dtype)])
     reader = crnn.Sequential([embedding, crnn.GRU(H, H, dtype=dtype)])
@@ -36,7 +36,7 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
 def tied_to(model):
-    """The embedding, and those that the tied layers have."""
+    """Return the embedding, and the embeddings of the tied layers."""
     if isinstance(model.layers[0], crnn.Embedding):
         return model.layers[0], [model.layers[2].embedding]
     inner = model.layers[1].layer.layers[0]
@@ -62,7 +62,7 @@ def test_the_embedding_has_both_gradients(make, lengths):
 
 
 def test_a_tied_layer_alone():
-    """Its gradient goes on from what is there, b is all that is its own."""
+    """Backward adds to the gradient of the embedding; b is the only parameter."""
     embedding, x = fill(crnn.Embedding(K, H, dtype="float64")), np.ones((B, H))
     layer = crnn.TiedDense(embedding)
     dense = crnn.Dense(H, K, dtype="float64")
@@ -150,7 +150,7 @@ def test_errors_of_tied_dense():
         layer.backward(tape, np.ones((B, K)))
 
 
-def test_training_moves_what_is_tied():
+def test_training_changes_the_shared_weights():
     model = model_of()
     optimizer = crnn.optim.SGD(model, lr=0.1)
     y, _, tape = model.forward(SYMBOLS)

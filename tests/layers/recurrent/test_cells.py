@@ -1,4 +1,4 @@
-"""Every cell, number type and instruction set against its twin in NumPy, on all kinds of shapes."""
+"""Every cell agrees with the reference, for all number types, instruction sets and shapes."""
 
 import copy
 import functools
@@ -17,7 +17,7 @@ from support.tables import CELLS, LAYERS, VARIED, every_cell
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
-# What a run has beyond floats, zero states, a bias and full rows.
+# Differences of each variant from floats, zero states, a bias and full rows.
 VARIANTS = {
     "plain": set(),
     "lengths": {"lengths"},
@@ -41,7 +41,7 @@ SHAPES = [
     (3, 0, 2, 5),
     (0, 3, 2, 5),
     (0, 0, 2, 5),
-    # around the tiles of 3 or 7 rows and of 4 vectors of 1 to 16 columns
+    # sizes around those of tiles: 3 or 7 rows, and 4 vectors of 1 to 16 columns
     (6, 2, 3, 15),
     (7, 3, 16, 16),
     (8, 3, 5, 33),
@@ -50,21 +50,21 @@ SHAPES = [
     (3, 2, 64, 64),
     (2, 2, 65, 65),
     (4, 1, 129, 130),
-    # more steps in all than the products over time take at once (BLOCK_ROWS), also with lengths
+    # more tape rows than one block of the products over time (BLOCK_ROWS), also with lengths
     (40, 31, 3, 2),
 ]
 LARGE = (16, 30, 70, 65)
 
 
 def lengths_of(B, T):
-    """Every length there can be, the longest nowhere near the front, 0 among them."""
+    """Return lengths from 0 to T in an order that is not sorted."""
     return (np.arange(B) * 5 + 3 * (B > 1)) % (T + 1)
 
 
 class Problem:
-    """Parameters, inputs, and what the twin in NumPy makes of them.
+    """Parameters, inputs, and the results of the reference.
 
-    All numbers are float32 ones, so that both number types compute the same thing.
+    All numbers can be represented in float32, so both number types have the same inputs.
     """
 
     def __init__(self, kind, variant, shape):
@@ -118,7 +118,7 @@ class Problem:
 
 @functools.lru_cache(None)
 def fresh(kind, I, H, dtype, bias, reverse):
-    """A layer to be filled: drawing orthogonal weights is most of what making one costs."""
+    """Return a cached layer, because drawing orthogonal weights takes most of the time."""
     return CELLS[kind](I, H, dtype=dtype, bias=bias, reverse=reverse, seed=0)
 
 
@@ -143,14 +143,14 @@ def answer(y, state, tape, dx, dstate, grads):
 
 @every_cell
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_cells_agree_with_their_twins(kind, variant, dtype, isa):
+def test_cells_agree_with_the_reference(kind, variant, dtype, isa):
     for shape in SHAPES:
         compare(kind, variant, shape, dtype)
 
 
 @every_cell
-def test_large_cells_agree_with_their_twins(kind, dtype, isa):
-    """Large enough for the pool of threads."""
+def test_large_cells_agree_with_the_reference(kind, dtype, isa):
+    """The sizes are large enough for several threads."""
     compare(kind, "reverse-lengths", LARGE, dtype)
 
 
@@ -165,8 +165,8 @@ def compare(kind, variant, shape, dtype):
 
 @every_cell
 @pytest.mark.parametrize("reverse", [False, True])
-def test_what_stands_past_a_rows_end(kind, reverse, dtype):
-    """y, dx and traces are 0 there; a row of length 0 hands states and their gradients through."""
+def test_padding_has_no_effect(kind, reverse, dtype):
+    """y, dx and traces are 0 at padding; for a row of length 0 the state passes unchanged."""
     B, T, I, H = 5, 4, 3, 17
     rng = np.random.default_rng(0)
     layer, lengths = CELLS[kind](I, H, dtype=dtype, reverse=reverse, seed=1), [2, 0, 4, 0, 1]
@@ -189,14 +189,14 @@ def test_what_stands_past_a_rows_end(kind, reverse, dtype):
 
 @every_cell
 @pytest.mark.parametrize("variant", ["plain", "integers", "reverse-lengths"])
-def test_a_tape_can_be_walked_twice_and_gradients_add_up(kind, variant, dtype, isa):
+def test_backward_can_run_twice_and_gradients_add_up(kind, variant, dtype, isa):
     task = problem(kind, variant, (8, 3, 5, 33))
     layer = task.layer(kind, dtype)
     y, _, tape = task.forward(layer)
     tape_before = copied([tape.gates, tape.h])
     first = copied(layer.backward(tape, task.dy, task.dstate))
     once = copied(layer.grads)
-    y[...] = np.nan  # an edit of y does the tape no harm
+    y[...] = np.nan  # the tape does not use the array of y
     second = copied(layer.backward(tape, task.dy, task.dstate))
     assert_same_bits(second, first)
     assert_same_bits([tape.gates, tape.h], tape_before)
@@ -206,7 +206,7 @@ def test_a_tape_can_be_walked_twice_and_gradients_add_up(kind, variant, dtype, i
 
 @every_cell
 def test_a_layer_in_two_places(kind):
-    """Two tapes of one layer, walked in either order, and one thrown away."""
+    """A layer may have several tapes, and backward may use them in any order."""
     task, other = problem(kind, "lengths", (8, 3, 5, 33)), problem(kind, "plain", (3, 4, 5, 33))
     layer = task.layer(kind, "float64")
     alone = copied(layer.backward(task.forward(layer)[2], task.dy, task.dstate))
@@ -244,7 +244,7 @@ def test_dy_none_is_zeros(kind, dtype, isa):
 
 
 @every_cell
-def test_the_trace_is_there_when_asked_for(kind):
+def test_a_trace_exists_only_if_requested(kind):
     task = problem(kind, "plain", (3, 4, 3, 5))
     layer = task.layer(kind, "float64")
     _, _, tape = task.forward(layer)
@@ -255,7 +255,7 @@ def test_the_trace_is_there_when_asked_for(kind):
             getattr(tape, name)
     layer.backward(tape, task.dy, task.dstate, trace=True)
     traced = tape.dh.copy()
-    layer.backward(tape, 2 * task.dy, None)  # without trace: the one there was stays
+    layer.backward(tape, 2 * task.dy, None)  # without trace: the earlier trace is kept
     assert_same_bits(tape.dh, traced)
     layer.backward(tape, None, None, trace=True)
     assert not tape.dh.any()
@@ -312,8 +312,8 @@ def test_compositions_are_their_parts(dtype):
 @every_cell
 @pytest.mark.parametrize("ends", [None, [2, 0, 4]], ids=["full", "lengths"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
-def test_an_embedding_in_front_is_its_vectors(kind, ends, reverse, dtype):
-    """A symbol that comes more than once, and one that never does, among them."""
+def test_an_embedding_before_a_cell_agrees_with_its_vectors(kind, ends, reverse, dtype):
+    """Some symbols occur several times, others never."""
     rng = np.random.default_rng(0)
     table = fill(crnn.Embedding(9, 6, dtype=dtype))
     layer = fill(CELLS[kind](6, 17, dtype=dtype, reverse=reverse))
@@ -370,7 +370,7 @@ def test_pointwise_layers_are_their_definitions(ends, dtype):
 
 
 def test_tables_are_complete():
-    """Every cell of the core and every layer class of crnn is in a table of support/tables.py."""
+    """The tables of support/tables.py have every cell of the core and every layer class."""
     cells_def = ROOT / "csrc" / "core" / "cells.def"
     rows = re.findall(r"^CRNN_CELL\((\w+),", cells_def.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(CELLS) == sorted(row.lower() for row in rows)
@@ -379,7 +379,7 @@ def test_tables_are_complete():
     shown = {cls for cls in classes if getattr(crnn, cls.__name__, None) is cls}
     assert (
         shown - {Layer, crnn.Temporal, crnn.Conditioned} <= made
-    )  # whose input is a pair: test_conditioned.py
+    )  # its input is a pair; test_conditioned.py tests it
     for kind, cell in CELLS.items():
         varied = {
             name for other in VARIED.values() if other.layer is cell.layer for name in other.options

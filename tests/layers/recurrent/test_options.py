@@ -1,6 +1,6 @@
-"""Every option of the recurrent layers: against its twin in NumPy, and what is promised for all.
+"""Every option of the recurrent layers agrees with the reference, and has the common properties.
 
-The tables OPTIONS and VARIED are in support/tables.py: an option entered there is tested here.
+The tables OPTIONS and VARIED are in support/tables.py. Every option in them is tested here.
 """
 
 import itertools
@@ -20,13 +20,13 @@ every_one = pytest.mark.parametrize("name", ALL)
 
 SHAPES = [(3, 5, 4, 5), (2, 2, 3, 6), (1, 4, 2, 17), (9, 3, 2, 33)]  # (B, T, I, H)
 LARGE = (40, 12, 33, 70)  # enough work for several threads
-FEW = (3, 12, 64, 260)  # of which each takes units of every step, where it can
+FEW = (3, 12, 64, 260)  # few rows: each thread computes some units of every step
 COUNTS = {"call": 3, "first_row": 5, "first_step": 7, "layer": 2}
 TOLERANCE = {"float32": 3e-5, "float64": 1e-11}
 
 
 def made(name, shape, dtype, **options):
-    """A layer, all of whose parameters are random numbers of float32, and its input."""
+    """Return a layer with random float32 numbers in all parameters, and its input."""
     I, H = shape[2:]
     layer = fill(ALL[name](I, H, dtype=dtype, seed=2**40 + 9, **options), 1, 0.6 / np.sqrt(H / 5))
     for array in layer.params.values():
@@ -36,7 +36,7 @@ def made(name, shape, dtype, **options):
 
 
 def steps_of(shape, kind):
-    """lengths, mask and resets as arguments of forward."""
+    """Return lengths, mask and resets, as arguments of forward."""
     B, T = shape[:2]
     rng = np.random.default_rng([*shape, 1])
     given = {
@@ -101,7 +101,7 @@ def of_the_twin(name, layer, x, state, training, steps, gradients):
 
 @every_varied
 @pytest.mark.parametrize("kind", ["full", "lengths", "mask", "resets", "all"])
-def test_against_the_twin(name, kind, dtype, isa):
+def test_options_agree_with_the_reference(name, kind, dtype, isa):
     number = zlib.crc32(f"{name}{kind}".encode())
     for i, shape in enumerate(SHAPES):
         layer, x = made(name, shape, dtype, reverse=bool((number + i) & 1))
@@ -154,8 +154,8 @@ def test_any_number_of_threads(name, shape, dtype, threads):
 
 
 @every_one
-def test_what_is_not_read_means_nothing(name, dtype):
-    """Padding, masked steps, and the gradients past a row's end: junk there changes no bit."""
+def test_values_that_are_not_read_have_no_effect(name, dtype):
+    """Values at padding and masked steps, and gradients at padding, change no bit."""
     shape = (7, 6, 3, 9)
     layer, x = made(name, shape, dtype)
     steps = steps_of(shape, "all")
@@ -172,7 +172,7 @@ def test_what_is_not_read_means_nothing(name, dtype):
 @every_one
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 def test_a_mask_is_a_shorter_row(name, reverse, dtype):
-    """What is left of a row, read alone in evaluation, gives the outputs at the steps read."""
+    """The steps that are read, as a sequence without a mask, have the same outputs."""
     shape = (6, 7, 3, 5)
     layer, x = made(name, shape, dtype, reverse=reverse)
     mask = steps_of(shape, "mask")["mask"]
@@ -237,7 +237,7 @@ NOISY = [
 
 
 @pytest.mark.parametrize("name", NOISY)
-def test_what_is_dropped_is_a_function_of_the_arguments(name, dtype):
+def test_dropout_is_a_function_of_the_arguments(name, dtype):
     layer, x = made(name, (4, 9, 3, 33), dtype)
     other, _ = made(name, (4, 9, 3, 33), dtype)
     other.seed = layer.seed + 1
@@ -252,10 +252,10 @@ def test_what_is_dropped_is_a_function_of_the_arguments(name, dtype):
 
 
 def test_how_often_units_are_dropped():
-    """Zoneout with an infinite bias of the new state shows its own decisions."""
+    """With a saturated new state, y shows at which steps a unit was kept."""
     layer = crnn.RNN(1, 200, zoneout=0.3, activation="identity", dtype="float64")
     layer.flat_params[...] = 0
-    layer.params["b"] = 1.0  # h' = 1 where it is not kept, once and for all
+    layer.params["b"] = 1.0  # h' = 1 after the first step at which it is not kept
     y = layer.forward(np.zeros((50, 1, 1)))[0]
     assert set(np.unique(y)) == {0.0, 1.0}
     assert abs(np.mean(y == 0) - 0.3) < 4 * np.sqrt(0.3 * 0.7 / y.size)
@@ -264,7 +264,7 @@ def test_how_often_units_are_dropped():
 def test_dropout_layers_of_one_seed_differ_within_a_model():
     twice = crnn.Sequential([crnn.Dropout(0.5, seed=1), crnn.Dropout(0.5, seed=1)])
     y = twice.forward(np.ones((20, 5, 8)))[0]
-    assert np.mean(y != 0) == pytest.approx(0.25, abs=0.1)  # the same mask twice would leave half
+    assert np.mean(y != 0) == pytest.approx(0.25, abs=0.1)  # with equal masks it would be one half
 
 
 def test_a_rows_mask_can_be_had_alone():
@@ -282,7 +282,7 @@ def test_a_rows_mask_can_be_had_alone():
 
 
 def test_chrono_biases():
-    """Tallec and Ollivier (2018): log u of the gates that keep, u between 1 and T_max - 1."""
+    """Biases are log u for gates that keep the state, with u between 1 and T_max - 1 (2018)."""
     for layer, gate, sign in (
         (crnn.LSTM(2, 500, chrono=100, seed=0), "f", 1),
         (crnn.LSTM(2, 500, chrono=100, seed=0), "i", -1),
@@ -314,7 +314,7 @@ def test_states_of_a_bidirectional_layer_have_names():
 
 
 def test_resets_of_both_directions_let_nothing_pass():
-    """Two episodes in one row are those of two rows, stacked and bidirectional."""
+    """A row with a reset has the results of two rows, also stacked and bidirectional."""
     model = crnn.Sequential(
         [crnn.Bidirectional(crnn.LSTM(3, 4)), crnn.Bidirectional(crnn.GRU(8, 5), "sum")]
     )
@@ -334,7 +334,9 @@ def test_learned_states_are_trained():
     y, _, tape = layer.forward(x, resets=resets)
     _, (dh, _) = layer.backward(tape, np.ones_like(y))
     without = copied(dict(layer.grads))
-    assert np.abs(without["h0"] - dh.sum(axis=0)).max() > 1e-3  # the piece behind the reset, too
+    assert (
+        np.abs(without["h0"] - dh.sum(axis=0)).max() > 1e-3
+    )  # the steps after the reset contribute, too
     layer.zero_grad()
     _, _, tape = layer.forward(x, (np.zeros((4, 3)), np.zeros((4, 3))))
     layer.backward(tape, np.ones_like(y))
@@ -344,8 +346,8 @@ def test_learned_states_are_trained():
 
 @every_cell
 @pytest.mark.parametrize("symbols", [False, True], ids=["floats", "symbols"])
-def test_a_tape_has_steps_of_its_own(kind, symbols):
-    """What says where memory is read may be edited after forward, and is not looked at again."""
+def test_a_tape_has_copies_of_lengths_mask_and_resets(kind, symbols):
+    """The tape has copies of lengths, mask and resets: the caller may change the arrays."""
     layer, x = made(kind, (4, 6, 3, 5), "float64")
     x = x[..., 0].astype(int) % 3 if symbols else x
     steps = steps_of((4, 6), "all")

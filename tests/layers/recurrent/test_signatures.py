@@ -1,4 +1,4 @@
-"""The options of the recurrent layers as types and in signatures; the core is the authority."""
+"""Types and signatures of the recurrent layers have the options and defaults of the core."""
 
 import inspect
 from typing import get_args, get_type_hints
@@ -10,7 +10,7 @@ from support.tables import CELLS, every_cell
 
 
 def options_type(layer):
-    """The TypedDict of the options that the constructor hands on to the core."""
+    """Return the TypedDict of the options that the constructor passes to the core."""
     return get_args(get_type_hints(layer.__init__)["options"])[0]
 
 
@@ -23,7 +23,10 @@ def test_types_of_options_are_those_of_the_core(kind):
     for base in reversed(layer.__mro__):
         declared |= vars(base).get("__annotations__", {})
     for name, one in types.items():
-        if name not in ("dtype", "zoneout"):  # a property of the core; a pair where there is a c
+        if name not in (
+            "dtype",
+            "zoneout",
+        ):  # dtype is a property of the core, zoneout a pair for the LSTM
             assert declared[name] == f"Option[{one.__forward_arg__}]", name
 
 
@@ -42,7 +45,7 @@ def test_the_signature_shows_all_options_with_their_defaults(kind):
     assert layer(1, 1, **(keywords | {"seed": 3})).options == made.options
 
 
-def test_the_signature_is_what_help_shows():
+def test_help_shows_the_signature():
     text = str(inspect.signature(crnn.LSTM))
     assert "forget_bias: 'float' = 1.0" in text
     assert "reverse: 'bool' = False" in text

@@ -1,4 +1,4 @@
-"""The layers against PyTorch's, where it is installed, and against golden numbers everywhere."""
+"""The layers agree with those of PyTorch, if it is installed, and with stored results of them."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_recurrent_layers(torch, kind, lengths, reverse, bias, dtype):
 
 
 def test_a_stack_of_bidirectional_layers(torch, dtype):
-    """PyTorch has a class for it; here it is made of parts."""
+    """PyTorch has one class for both directions; crnn composes them."""
     from support import torch_twins
 
     stack = crnn.Sequential(
