@@ -88,7 +88,10 @@ MODELS = {
         many(300, layer("Embedding", K=1000, size=100), "W", (1000, 100)),
         True,
     ),
-    "many layers without parameters": (model(sequential(*[layer("Pool")] * 20_000), {}), False),
+    "many layers without parameters": (
+        model(sequential(*[layer("Dropout", p=0.5)] * 20_000), {}),
+        False,
+    ),
     "one embedding for many": (tied(2000, 20_000), True),
     "symbols": (model(seq2seq(source_symbols=10**7, target_symbols=2), PAIR), True),
     "symbols written": (model(seq2seq(target_symbols=10**7), PAIR), True),

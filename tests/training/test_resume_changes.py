@@ -457,14 +457,14 @@ def test_after_a_refusal_no_callback_has_changed():
     state = interrupted(callbacks=[KeepBest(), Half(1), OnPlateau()])
     state["callbacks"][1]["state"]["other"] = "lie"
     again = run_of(callbacks=[KeepBest(), Half(2), OnPlateau()])
-    again._callbacks[0]._best.loss, again._callbacks[0].epoch = 1.5, 3
+    again._callbacks[0]._best.value, again._callbacks[0].epoch = 1.5, 3
     before = everything(again)
     with pytest.raises(ValueError, match=r"callbacks: expected a saved state of Half: .*other"):
         again.load_state_dict(state)
     after = everything(again)
     assert after[-1][1][1] == before[-1][1][1]
     assert after[-1][0][1] == before[-1][0][1] == {
-        "loss": 1.5, "epoch": 3, "params": {}
+        "loss": 1.5, "monitor": None, "mode": "min", "epoch": 3, "params": {}
     }  # fmt: skip
     assert "extra" not in vars(again._callbacks[1])
     np.testing.assert_equal(after[:-1], before[:-1])
