@@ -90,7 +90,7 @@ def test_wrong_columns(make):
     model = network()
     before = model.state_dict()
     with pytest.raises(
-        ValueError, match="monitor: expected a column of the history, epoch, .*'acc'"
+        ValueError, match=r"monitor: expected a column of the history, epoch, .*'acc'"
     ):
         fit([make(monitor="acc")], model=model)
     for name, array in model.params.items():

@@ -81,7 +81,7 @@ CASES = {
         "test_fit_resumes_where_there_is_a_file",
     ],
     "training/test_training.py": ["test_*"],
-    "training/test_resume.py": ["test_a_run_taken_up_again_is_the_same_run*"],
+    "training/test_resume.py": ["test_a_resumed_run_is_the_same_run*"],
     "training/test_tbptt.py": ["test_k1_and_k2_of_all_steps_are_plain_backpropagation_*"],
     "diagnostics/test_gradcheck.py": [
         "test_one_percent_in_one_entry_is_found",
