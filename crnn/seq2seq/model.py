@@ -447,7 +447,7 @@ class Seq2Seq(Seq2SeqParts):
             (B, max_steps, E).
         scores : float64 array (B,), or (B, n_best) where n_best > 1; None for vectors
             Sum of the log-probabilities of the symbols up to the first `stop`, at temperature 1,
-            with the division of `length_penalty`.
+            divided as described for `length_penalty`.
 
         Raises
         ------
