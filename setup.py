@@ -81,7 +81,7 @@ class BuildCore(build_ext):
     """Compile each file with the flags of its instruction set, then link the extension."""
 
     def finalize_options(self):
-        """Choose a folder for the objects that depends on the options, so that builds reuse them."""
+        """Choose a folder for objects by the options, so that later builds can reuse them."""
         build = self.get_finalized_command("build")
         self.flags = read_flags()
         self.levels = chosen_levels(self.flags, target_machine(build.plat_name))

@@ -1,4 +1,4 @@
-"""Each example runs, and learns what it says."""
+"""Each example runs, and reaches the result that it states."""
 
 import runpy
 
@@ -14,7 +14,7 @@ if not FOLDER.exists():
 
 
 def main(name):
-    """The function of an example that does it all, in a fresh module."""
+    """Return the main function of an example, from a fresh module."""
     return runpy.run_path(str(FOLDER / f"{name}.py"))["main"]
 
 

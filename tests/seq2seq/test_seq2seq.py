@@ -20,7 +20,7 @@ F64 = {"dtype": "float64"}
 every_kind = pytest.mark.parametrize("name", KINDS)
 WITH_ATTENTION = [name for name, kind in KINDS.items() if kind.attention]
 
-# ----------------------------------------------------------------------------------------- shapes
+# ------------------------------------------------------------------------------------------- shapes
 
 
 @every_kind
@@ -89,7 +89,7 @@ def test_the_bridge_exists_where_states_differ():
         assert found == sizes, (encoder, decoder)
 
 
-# ----------------------------------------------------------------------------- the NumPy reference
+# ------------------------------------------------------------------------------ the NumPy reference
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])

@@ -161,7 +161,7 @@ def test_predictions_outside_of_the_dtype_of_the_target(in_core, step_by_step):
     assert_same_bits(teacher.forward((source, target.astype(np.uint8)))[0], expected)
 
 
-# ----------------------------------------------------------------------------------- the same bits
+# ------------------------------------------------------------------------------------ the same bits
 
 
 def large_model(dtype="float32"):
@@ -225,7 +225,7 @@ def test_junk_in_padding_changes_nothing():
     assert_same_bits(found, expected)
 
 
-# ----------------------------------------------------------------- checks of arguments in the core
+# ------------------------------------------------------------------ checks of arguments in the core
 
 
 def test_the_core_refuses_wrong_arguments():
@@ -311,7 +311,7 @@ def test_a_tape_from_before_a_layer_was_initialized_again():
     assert_same_bits(gradients_of_tape(twin, tape), expected)
 
 
-# ------------------------------------------------------------- calls of the core with wrong levels
+# -------------------------------------------------------------- calls of the core with wrong levels
 
 
 class Recorded(crnn.Seq2Seq):

@@ -1,4 +1,4 @@
-"""The docstrings of the public names: what is missing in them, by numpydoc's sections."""
+"""Program that lists what is missing in the docstrings of public names, by numpydoc's sections."""
 
 import importlib
 import inspect
@@ -18,7 +18,7 @@ PUBLIC = (
     "crnn.training",
 )
 
-#: The sections, in the order in which they stand.
+#: The sections, in their order.
 SECTIONS = (
     "Parameters",
     "Attributes",
@@ -34,7 +34,7 @@ SECTIONS = (
 
 
 def public():
-    """Each public class and function, by its full name."""
+    """Return the public classes and functions by their full names."""
     found, seen = {}, set()
     for name in PUBLIC:
         module = importlib.import_module(name)
@@ -47,7 +47,7 @@ def public():
 
 
 def methods(value):
-    """The public methods and properties that a class itself defines, by name."""
+    """Return the public methods and properties that the class itself defines, by name."""
     return {
         name: member
         for name, member in vars(value).items()
@@ -57,7 +57,7 @@ def methods(value):
 
 
 def sections(docstring):
-    """The text of each section; "" is what stands before the first one."""
+    """Return the text of each section; the key "" has the text before the first one."""
     lines, found, current = inspect.cleandoc(docstring or "").splitlines(), {"": []}, ""
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         if line and re.fullmatch("-+", below) and len(below) == len(line):
@@ -69,7 +69,7 @@ def sections(docstring):
 
 
 def named(text):
-    """The parameters that a section documents."""
+    """Return the parameters that a section documents."""
     names = []
     for line in text.splitlines():
         if line and not line.startswith((" ", ".")):
@@ -78,7 +78,7 @@ def named(text):
 
 
 def parameters(value):
-    """The parameters of a class or function, without self; those of **options as their names."""
+    """Return the parameters of a class or function, without self; **options as their names."""
     names = []
     for name, one in inspect.signature(value).parameters.items():
         unpacked = getattr(one.annotation, "__args__", ())
@@ -90,7 +90,7 @@ def parameters(value):
 
 
 def missing(name, value):
-    """What is wrong with a docstring, as sentences."""
+    """Return the faults of a docstring as sentences."""
     own = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
     text = own or ""
     parts, order = sections(text), [part for part in sections(text) if part]
@@ -110,7 +110,7 @@ def missing(name, value):
 
 
 def undocumented(name, value, parts):
-    """Parameters without documentation, and documented ones that there are not."""
+    """Return parameters without documentation, and documented parameters that do not exist."""
     try:
         taken = parameters(value)
     except (TypeError, ValueError):
@@ -121,7 +121,7 @@ def undocumented(name, value, parts):
 
 
 def main():
-    """Print what is missing, for the names that begin as the argument does."""
+    """Print what is missing, for names that begin with the argument."""
     import sys
 
     start = sys.argv[1] if len(sys.argv) > 1 else ""

@@ -1,4 +1,4 @@
-"""The cases that `make smoke` runs: some 450 in 20 seconds, a few of every part.
+"""The cases that `make smoke` runs: about 450 in 20 seconds, a few of every part.
 
 Every layer class and cell forward and backward, streams, copies, files, sequence to sequence,
 losses, optimizers, fit and resuming, data, diagnostics, a command, and what `import crnn` imports.
@@ -12,8 +12,8 @@ from support.folders import TESTS
 
 IDLE = pytest.StashKey()  # what `mark` returned, in pytest's config
 
-# By file below tests/: names of cases, where * stands for anything. Instruction sets other than
-# scalar are not those of every machine.
+# File below tests/ -> names of cases, where * matches any text. Of the instruction sets only scalar
+# is available on every machine.
 CASES = {
     "layers/test_gradients.py": ["test_every_layer[lengths-*]"],
     "layers/recurrent/test_cells.py": [
@@ -101,7 +101,7 @@ CASES = {
 
 
 def mark(items):
-    """Mark those cases; return the names in the table that stand for none of these items."""
+    """Mark these cases; return the names in the table that match none of the items."""
     found = dict.fromkeys((file, name) for file, names in CASES.items() for name in names)
     rows = {}
     for file, name in found:
