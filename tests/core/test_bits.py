@@ -379,8 +379,8 @@ def test_the_initial_state_of_a_stream(kind, dtype):
     assert_same_bits(stream.state, given)
 
     stream.reset(rows=[2, 0])
-    there = rows_of(stream.state, slice(None))
-    for part, old in zip(leaves(there).values(), given.values(), strict=True):
+    state = rows_of(stream.state, slice(None))
+    for part, old in zip(leaves(state).values(), given.values(), strict=True):
         assert not part[[0, 2]].any()
         np.testing.assert_array_equal(part[[1, 3]], old[[1, 3]])
     y = stream.step(x[:, 0])

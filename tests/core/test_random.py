@@ -187,7 +187,7 @@ def test_dropout_draws_by_call():
     assert np.mean(draws[0] == 0) == pytest.approx(0.25, abs=0.02)
     lengths = np.arange(50) % 21
     y, _, _ = layer.forward(x, lengths=lengths)  # lengths do not change which units are dropped
-    there = np.arange(20) < lengths[:, None]
-    assert_same_bits(y[there], draws[0][there])
+    valid = np.arange(20) < lengths[:, None]
+    assert_same_bits(y[valid], draws[0][valid])
     assert_same_bits(layer(x)[0], x)
     assert_same_bits(layer.forward(x, training=False)[0], x)

@@ -40,9 +40,9 @@ def test_tagging():
 
 def test_tagging_has_the_right_tags():
     tags_of = runpy.run_path(str(FOLDER / "tagging.py"))["tags_of"]
-    told = {"a": "o", "(": "x", ")": "x", "()": "pp", "a(a)a": "opipo", ")(": "xx"}
-    told |= {"((a)": "xpip", "(a))a": "pipxo", "(()a)": "pppip"}
-    for text, tags in told.items():
+    expected = {"a": "o", "(": "x", ")": "x", "()": "pp", "a(a)a": "opipo", ")(": "xx"}
+    expected |= {"((a)": "xpip", "(a))a": "pipxo", "(()a)": "pppip"}
+    for text, tags in expected.items():
         assert "".join("oipx"[tag] for tag in tags_of(text)) == tags, text
 
 

@@ -88,9 +88,9 @@ def test_type_checkers_see_the_names_that_are_imported_later():
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
     )
     seen = {(node.module, alias.name) for node in block.body for alias in node.names}
-    told = {(f"crnn.{module}", name) for name, module in crnn._HOMES.items()}
+    expected = {(f"crnn.{module}", name) for name, module in crnn._HOMES.items()}
     packages = {("crnn", name) for name in crnn.__all__ if f"crnn.{name}" in MODULES}
-    assert seen == told | packages
+    assert seen == expected | packages
     names = {name for _, name in seen}
     assert names | {"__version__"} == set(crnn.__all__)
 

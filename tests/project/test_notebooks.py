@@ -259,7 +259,7 @@ def test_no_answer(judged, nothing):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     {
         lambda x: -x * x: "the largest difference from what was expected is 8",
         lambda x: x * np.nan: "the largest difference from what was expected is nan",
@@ -275,10 +275,10 @@ def test_no_answer(judged, nothing):
         4: "expected a function, got 4",
     }.items(),
 )
-def test_a_wrong_answer(judged, wrong, told):
+def test_a_wrong_answer(judged, wrong, message):
     text = judged(wrong)
     assert text.startswith("Exercise 2 is not right yet: ")
-    assert told in text
+    assert message in text
 
 
 def test_an_error_of_the_check_is_not_reported_as_a_wrong_answer(course, capsys):
@@ -287,10 +287,10 @@ def test_an_error_of_the_check_is_not_reported_as_a_wrong_answer(course, capsys)
         return str(len(course.answer_of(function, 1)))
 
     check(lambda x: x)
-    told = capsys.readouterr().out
-    assert told.startswith("Exercise 3 is not right yet: what your code gives has another form")
-    assert "TypeError" in told
-    assert "your code raised" not in told
+    output = capsys.readouterr().out
+    assert output.startswith("Exercise 3 is not right yet: what your code gives has another form")
+    assert "TypeError" in output
+    assert "your code raised" not in output
 
     @course.exercise(3)
     def hands_in(function):
@@ -306,7 +306,7 @@ def test_an_error_of_the_check_is_not_reported_as_a_wrong_answer(course, capsys)
 def test_an_answer_of_one_number(course):
     for given in (2, 2.0, np.float32(2), np.array(2), True):
         assert course.number_of("n", given) == float(given)
-    for given, told in [
+    for given, message in [
         ([2.0], "one number, got an array of shape (1,)"),
         (np.zeros(1), "shape (1,)"),
         ("2", "a number, got <U1"),
@@ -314,7 +314,7 @@ def test_an_answer_of_one_number(course):
         ({}, "got a dict"),
         ([1, [2]], "got a list of 2 parts"),
     ]:
-        with pytest.raises(course.Wrong, match=re.escape(told)):
+        with pytest.raises(course.Wrong, match=re.escape(message)):
             course.number_of("n", given)
 
 

@@ -115,9 +115,11 @@ def undocumented(name, value, parts):
         taken = parameters(value)
     except (TypeError, ValueError):
         return []
-    told = named(parts.get("Parameters", ""))
-    wrong = [f"{name}: parameter {one} is not documented" for one in taken if one not in told]
-    return wrong + [f"{name}: there is no parameter {one}" for one in told if one not in taken]
+    documented = named(parts.get("Parameters", ""))
+    wrong = [f"{name}: parameter {one} is not documented" for one in taken if one not in documented]
+    return wrong + [
+        f"{name}: there is no parameter {one}" for one in documented if one not in taken
+    ]
 
 
 def main():

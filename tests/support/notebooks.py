@@ -96,14 +96,14 @@ def kernel_in(folder, settings, timeout=120):
 
 def run_exercise(kernel, number, original, right, wrong):
     """Check that the original cell is unanswered, wrong answers are wrong, the right one right."""
-    told = kernel.run(original)
-    assert f"Exercise {number}: not answered yet." in told, f"not said of nothing: {told}"
+    output = kernel.run(original)
+    assert f"Exercise {number}: not answered yet." in output, f"not said of nothing: {output}"
     for why, source in wrong.items():
-        told = kernel.run(source)
-        assert f"Exercise {number} is not right yet" in told, f"{why}: {told}"
-        assert "raised NameError" not in told, f"{why}: {told}"
-    told = kernel.run(right)
-    assert f"Exercise {number} is right" in told, told
+        output = kernel.run(source)
+        assert f"Exercise {number} is not right yet" in output, f"{why}: {output}"
+        assert "raised NameError" not in output, f"{why}: {output}"
+    output = kernel.run(right)
+    assert f"Exercise {number} is right" in output, output
 
 
 def run_notebook(kernel, cells, solutions):
