@@ -145,8 +145,35 @@ if not TYPE_CHECKING:  # type checkers would take any name for one of crnn
             return value
         if not name.startswith("__") and _util.find_spec(f"crnn.{name}") is not None:
             return _importlib.import_module(f"crnn.{name}")
-        raise AttributeError(f"module 'crnn' has no attribute {name!r}")
+        raise AttributeError(f"module 'crnn' has no attribute {name!r}{_hint(name)}")
+
+
+#: Names of other libraries.
+_ELSEWHERE = {
+    "Linear": "crnn.Dense",
+    "BiLSTM": "crnn.Bidirectional(crnn.LSTM(I, H))",
+    "nn": "the layers are crnn.LSTM, crnn.Dense, ...",
+    "Model": "crnn.Sequential",
+    "Input": "the first layer has input_size",
+    "tensor": "a NumPy array",
+    "no_grad": "a call, model(x), keeps nothing for gradients",
+    "manual_seed": "seed= of each layer",
+}
+
+
+def _hint(name: str) -> str:
+    """Return the words for an error about a name that is in a module of crnn, or elsewhere."""
+    if name.startswith("_"):
+        return ""
+    if name in _ELSEWHERE:
+        return f": write {_ELSEWHERE[name]}"
+    if alike := [one for one in __all__ if one.lower() == name.lower()]:
+        return f": write crnn.{alike[0]}"
+    for module in ("optim", "losses", "metrics", "callbacks", "data", "models", "diagnostics"):
+        if name in _importlib.import_module(f"crnn.{module}").__all__:
+            return f": write crnn.{module}.{name}"
+    return ""
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

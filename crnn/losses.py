@@ -1,10 +1,10 @@
-"""Losses: value and gradient at once, averaged over the valid steps.
+"""Losses: the value and the gradient in one call, averaged over the valid steps.
 
-What lies past a row's end is not looked at, and its gradient is 0. With weights the mean is the
-weighted one, divided by the sum of the weights; a step of weight 0 is not looked at either.
+Padding is not read, and its gradient is 0. With weights the mean is the weighted mean, divided by
+the sum of the weights; steps of weight 0 are not read either.
 
-The value is a `Mean`: a float that carries the sum of the weights, with which means over several
-batches become the mean over all.
+The value is a `Mean`: a float that also has the sum of the weights, so that means over several
+batches can be combined into the mean over all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Mean", "cross_entropy", "mse"]
 
 
 def _keeping_weight(name: str) -> Any:
-    """The arithmetic operation of float, whose result is a Mean of the same weight."""
+    """Return an arithmetic operation of float whose result is a Mean of the same weight."""
     operation = getattr(float, name)
 
     def method(self: Mean, other: Any) -> Any:
@@ -36,28 +36,30 @@ def _keeping_weight(name: str) -> Any:
 
 
 class Mean(float):
-    """A mean, with the sum of the weights that it was divided by.
+    """Mean with the sum of the weights that it was divided by.
 
-    `crnn.fit` and `crnn.training.evaluate` weigh the loss of each batch with it; a loss of one's
-    own that is no mean over the valid steps returns one, too. Sums, differences, products and
-    quotients with numbers keep the weight.
+    `crnn.fit` and `crnn.evaluate` weight the loss of each batch by it. A loss function of your own
+    that does not average over the valid steps returns a `Mean`, too. Sums, differences, products
+    and quotients with numbers keep the weight.
 
     Parameters
     ----------
     value : float
+        The mean.
     weight : float
-        Finite, at least 0.
+        The divisor, finite and at least 0: the sum of the weights, or the number of valid steps.
 
     Raises
     ------
     ValueError
-        If `weight` is no such number.
+        If `weight` is negative or not finite.
 
     Examples
     --------
-    >>> loss = crnn.losses.Mean(0.5, weight=12)  # doctest: +SKIP
-    >>> (loss / 2).weight  # doctest: +SKIP
-    12.0
+    >>> import crnn
+    >>> loss = crnn.losses.Mean(0.5, weight=12)
+    >>> loss, (loss / 2).weight
+    (0.5, 12.0)
     """
 
     __slots__ = ("weight",)
@@ -65,8 +67,8 @@ class Mean(float):
 
     def __new__(cls, value: float, weight: float) -> Mean:
         mean = super().__new__(cls, value)
-        right = type(weight) in (int, float) and 0 <= weight < math.inf
-        mean.weight = float(weight) if right else check_number("weight", weight, 0)
+        is_valid = type(weight) in (int, float) and 0 <= weight < math.inf
+        mean.weight = float(weight) if is_valid else check_number("weight", weight, 0)
         return mean
 
     def __getnewargs__(self) -> tuple[float, float]:  # type: ignore[override]
@@ -86,20 +88,20 @@ def _valid(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[np.float64]:
-    """Return weights of the shape `lead`: 0 past each row's end, elsewhere 1 or those given.
+    """Return weights of the shape `lead`: 0 in the padding, elsewhere those passed, or 1.
 
-    Weights (B,) hold for all steps of a row.
+    Weights of shape (B,) hold for all steps of a row.
     """
     if weights is None:
         return _valid(lengths, lead).astype(np.float64)
-    given = as_array("weights", weights)
-    if given.dtype.kind not in "fiub" or given.ndim == 0 or given.shape != lead[: given.ndim]:
+    array = as_array("weights", weights)
+    if array.dtype.kind not in "fiub" or array.ndim == 0 or array.shape != lead[: array.ndim]:
         raise ValueError(
             f"weights: expected real numbers of shape {lead}, "
-            f"got {given.dtype} of shape {given.shape}"
+            f"got {array.dtype} of shape {array.shape}"
         )
-    numbers = given.astype(np.float64)
-    wide = np.broadcast_to(numbers.reshape(numbers.shape + (1,) * (len(lead) - given.ndim)), lead)
+    numbers = array.astype(np.float64)
+    wide = np.broadcast_to(numbers.reshape(numbers.shape + (1,) * (len(lead) - array.ndim)), lead)
     wide = np.where(_valid(lengths, lead), wide, 0.0)
     if not (np.isfinite(wide).all() and (wide >= 0).all()):
         raise ValueError("weights: expected finite numbers of at least 0, got others")
@@ -107,10 +109,10 @@ def step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[n
 
 
 def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
-    given = check_entry("class_weights", class_weights, (K,)).astype(np.float64)
-    if not (np.isfinite(given).all() and (given >= 0).all()):
-        raise ValueError(f"class_weights: expected finite numbers of at least 0, got {given}")
-    return given
+    array = check_entry("class_weights", class_weights, (K,)).astype(np.float64)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError(f"class_weights: expected finite numbers of at least 0, got {array}")
+    return array
 
 
 def cross_entropy(
@@ -122,57 +124,68 @@ def cross_entropy(
     class_weights: ArrayLike | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[Mean, Array]:
-    """Softmax with cross-entropy, in nats, the mean over the valid steps.
+    """Return the softmax cross-entropy in nats, averaged over the valid steps, and its gradient.
 
     Parameters
     ----------
     logits : (B, T, K) or (B, K) floats
         Scores before the softmax.
     targets : (B, T) or (B,) integers
-        The right class of each, 0 ... K-1.
+        The correct class of each step, or of each row, 0 ... K-1.
     lengths : (B,) integers, optional
-        Steps of each row that are there, 0 ... T; None: all are.
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
     weights : (B, T) or (B,) numbers of at least 0, optional
-        What each step, or each row, counts in the mean.
+        Weight of each step, or of each row, in the mean. None: 1.
     class_weights : (K,) numbers of at least 0, optional
-        What each class counts: PyTorch's ``weight``.
+        Weight of each class: PyTorch's ``weight``. None: 1.
     label_smoothing : float, default 0
-        The share e of the target's probability that all K classes are given in equal parts, 0 to 1
-        (Szegedy et al. 2016).
+        Fraction e of the target's probability that is distributed evenly over all K classes, 0 to 1
+        (C. Szegedy and others, "Rethinking the Inception architecture", 2016).
 
     Returns
     -------
     loss : Mean
-        -log softmax(logits)[target], the mean; 0 where no step is valid. Divide by log(2) for bits.
-        ``loss.weight`` is what it was divided by.
+        Mean of -log softmax(logits)[target]; 0 if no step is valid. Divide by log(2) for bits.
+        ``loss.weight`` is the divisor of the mean.
     dlogits : array like logits
-        Its gradient, (softmax - one-hot) over the number of valid steps.
+        Gradient of the loss: (softmax - one-hot) divided by the number of valid steps.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not match, targets that are no class, weights that are negative.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Notes
     -----
-    With options the definition is PyTorch's: with the step's weight v, the classes' weights w, the
-    target k and p = softmax(logits), a step has the loss
-    v ((1 - e) w_k (-log p_k) + e/K sum over c of w_c (-log p_c)), and their sum is divided by the
-    sum of v w_k, not by that of all weights. Where that is 0, loss and gradient are 0: a batch in
-    which only classes of weight 0 are targets takes no part in a mean over several.
+    With options the definition is that of PyTorch. With the step's weight v, the class weights w,
+    the target k and p = softmax(logits), a step has the loss
+    v ((1 - e) w_k (-log p_k) + e/K sum over c of w_c (-log p_c)). Their sum is divided by the sum
+    of v w_k. If this divisor is 0, loss and gradient are 0: a batch whose targets all have class
+    weight 0 does not contribute to a mean over several batches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> logits, targets = np.zeros((1, 3, 4), "f"), np.array([[0, 2, 3]])
+    >>> loss, dlogits = crnn.losses.cross_entropy(logits, targets, lengths=[2])
+    >>> round(loss / np.log(2), 3), loss.weight  # four equally likely classes: 2 bits
+    (2.0, 2.0)
+    >>> dlogits[0, 0]
+    array([-0.375,  0.125,  0.125,  0.125], dtype=float32)
     """
     if type(logits) is np.ndarray and logits.dtype.kind == "f":
         scores: Array = logits
     else:
         scores = check_array("logits", logits, "floats")
-    wanted = targets if type(targets) is np.ndarray else as_array("targets", targets)
+    classes = targets if type(targets) is np.ndarray else as_array("targets", targets)
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(
             f"logits: expected shape (B, T, K) or (B, K) with K >= 1, got {scores.shape}"
         )
     lead, K = scores.shape[:-1], scores.shape[-1]
-    if wanted.dtype.kind not in "iu" or wanted.shape != lead:
-        check_array("targets", wanted, "integers", lead)
+    if classes.dtype.kind not in "iu" or classes.shape != lead:
+        check_array("targets", classes, "integers", lead)
     smoothing = 0.0
     if label_smoothing != 0:
         smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
@@ -182,7 +195,7 @@ def cross_entropy(
         valid = by_step > 0
     else:
         valid = np.ones(lead, bool) if lengths is None else valid_steps(lengths, lead)
-    chosen = wanted[valid]
+    chosen = classes[valid]
     if chosen.size and not (0 <= chosen.min() and chosen.max() < K):
         raise ValueError(
             f"targets: expected integers from 0 to K-1={K - 1}, "
@@ -190,7 +203,7 @@ def cross_entropy(
         )
     if by_step is None and by_class is None and smoothing == 0:
         count = chosen.size
-        kept = np.where(valid, wanted, -1).ravel()
+        kept = np.where(valid, classes, -1).ravel()
         total, dlogits = _core.cross_entropy(scores, kept, 1 / max(count, 1))
         return Mean(total / count if count else 0.0, count), dlogits
     v = np.ones(chosen.size) if by_step is None else by_step[valid]
@@ -205,8 +218,8 @@ def _with_options(
     by_class: NDArray[np.float64] | None,
     smoothing: float,
 ) -> tuple[Mean, Array]:
-    """Loss and gradient of the valid steps, with targets `chosen` and weights v."""
-    if by_class is not None and not smoothing:  # a target of a class of weight 0 has no loss
+    """Return loss and gradient for the targets `chosen` of the valid steps and their weights v."""
+    if by_class is not None and not smoothing:  # targets of class weight 0 have no loss
         counts = by_class[chosen] > 0
         valid[valid], chosen, v = counts, chosen[counts], v[counts]
     loss, rows = _weighted(scores[valid], chosen, v, by_class, smoothing)
@@ -223,28 +236,28 @@ def _weighted(
     w: NDArray[np.float64] | None,
     smoothing: float,
 ) -> tuple[Mean, Array]:
-    """Loss and gradient of logits (N, K), rows with weights v (N,), classes with w (K,)."""
+    """Return loss and gradient of logits z (N, K), with weights v (N,) and class weights w (K,)."""
     N, K = z.shape
-    places = np.arange(N)
-    hit = v if w is None else v * w[targets]  # what the target counts
+    rows = np.arange(N)
+    hit = v if w is None else v * w[targets]  # weight of the target class
     total = float(hit.sum())
     if total == 0:
         return Mean(0.0, 0.0), np.zeros_like(z)
     with np.errstate(over="ignore"):  # a logit far below the largest one: exp(-inf) is 0
         log_p = z - z.max(axis=1, keepdims=True)
     p = np.exp(log_p)
-    whole = p.sum(axis=1, keepdims=True)
-    log_p -= np.log(whole)
-    p /= whole
+    total_p = p.sum(axis=1, keepdims=True)
+    log_p -= np.log(total_p)
+    p /= total_p
     hit = (1 - smoothing) * (hit / total)
-    loss = -float(hit @ log_p[places, targets])
-    mass = hit  # of all classes together, by row
+    loss = -float(hit @ log_p[rows, targets])
+    mass = hit  # sum over all classes, by row
     if smoothing:
         classes = smoothing / K * (np.ones(K) if w is None else w)
         loss -= float((v / total) @ (log_p @ classes))
         mass = hit + v / total * classes.sum()
     dz = mass[:, None].astype(z.dtype) * p
-    dz[places, targets] -= hit.astype(z.dtype)
+    dz[rows, targets] -= hit.astype(z.dtype)
     if smoothing:
         dz -= np.outer(v / total, classes).astype(z.dtype)
     return Mean(loss, total), dz
@@ -257,39 +270,50 @@ def mse(
     *,
     weights: ArrayLike | None = None,
 ) -> tuple[Mean, Array]:
-    """Mean squared error over the valid elements.
+    """Return the mean squared error over the valid elements, and its gradient.
 
     Parameters
     ----------
-    y, target : (B, T, ...) floats of one shape
+    y : (B, T, ...) floats
+        Outputs of a model.
+    target : array of real numbers, of the shape of y
+        Target values.
     lengths : (B,) integers, optional
-        Steps of each row that are there, 0 ... T; None: all are.
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
     weights : (B, T) or (B,) numbers of at least 0, optional
-        What all elements of each step, or each row, count in the mean.
+        Weight of all elements of each step, or of each row, in the mean. None: 1.
 
     Returns
     -------
     loss : Mean
-        Mean of (y - target)**2; 0 where no element is valid, or all weights are 0.
-        ``loss.weight`` is the number of valid elements, or the sum of their weights.
+        Mean of (y - target)**2; 0 if no element is valid or all weights are 0. ``loss.weight`` is
+        the number of valid elements, or the sum of their weights.
     dy : array like y
-        Its gradient, 2 (y - target) over the number of valid elements.
+        Gradient of the loss: 2 (y - target) divided by the number of valid elements.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not match or values that are not real numbers.
+        If shapes do not match or values are not real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> loss, dy = crnn.losses.mse(np.ones((1, 4, 1)), np.zeros((1, 4, 1)), lengths=[2])
+    >>> loss, loss.weight, dy[0, :, 0]
+    (1.0, 2.0, array([1., 1., 0., 0.]))
     """
     values = check_array("y", y, "floats")
-    wanted = check_array("target", target, "real numbers", values.shape, note=", that of y")
+    targets = check_array("target", target, "real numbers", values.shape, note=", that of y")
     if weights is not None:
-        return _weighted_squares(values, wanted, lengths, weights)
+        return _weighted_squares(values, targets, lengths, weights)
     if lengths is None:
-        total, dy = _core.squared_error(values, wanted, 1 / max(values.size, 1))
+        total, dy = _core.squared_error(values, targets, 1 / max(values.size, 1))
         return Mean(total / values.size if values.size else 0.0, values.size), dy
     valid = valid_steps(lengths, values.shape[:2])
     kept = values[valid]
-    total, rows = _core.squared_error(kept, wanted[valid], 1 / max(kept.size, 1))
+    total, rows = _core.squared_error(kept, targets[valid], 1 / max(kept.size, 1))
     dy = np.zeros(values.shape, dtype=rows.dtype)
     dy[valid] = rows
     return Mean(total / kept.size if kept.size else 0.0, kept.size), dy
@@ -297,14 +321,14 @@ def mse(
 
 @underflows
 def _weighted_squares(
-    values: Array, wanted: Array, lengths: Any, weights: Any
+    values: Array, targets: Array, lengths: Any, weights: Any
 ) -> tuple[Mean, Array]:
-    """Loss and gradient of `mse` with weights."""
+    """Return loss and gradient of `mse` with weights."""
     lead = values.shape[:2]
     v = step_weights(weights, lead, lengths)
     dy = np.zeros_like(values)
     valid = v > 0
-    error = values[valid] - wanted[valid]
+    error = values[valid] - targets[valid]
     each = v[valid].reshape(-1, *(1,) * (error.ndim - 1))
     total = float(each.sum()) * (error[0].size if len(error) else 1)
     if not total:

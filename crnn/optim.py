@@ -1,7 +1,8 @@
-"""Optimizers: each step is one pass over every parameter, in the core.
+"""Optimizers: they update the parameters of a model from its gradients.
 
-The definitions are PyTorch's. Gradients are clipped entry by entry (`clip_value`), and then by
-their norm, over all parameters together (`clip_norm`).
+The update rules are those of PyTorch. Gradients are clipped by value (`clip_value`) and then by
+their norm over all parameters (`clip_norm`). The core updates each parameter in one pass over its
+memory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, first_nonfinite, underflows
 from crnn.common.checks import check_entry, check_fits, check_names, check_number
+from crnn.common.representation import arguments_of, value_text
 from crnn.layers.base.adapted import layer_of, walk
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.parameters import writable
@@ -28,65 +30,73 @@ from crnn.layers.base.protocol import LayerLike
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
-def _key(array: Array) -> tuple[int, tuple[int, ...]]:
-    """What two views of one parameter have in common."""
+def _memory_key(array: Array) -> tuple[int, tuple[int, ...]]:
+    """Return the address and the shape of an array: equal for two views of one parameter."""
     return array.ctypes.data, array.shape
 
 
-def _names(params: Mapping[str, Array]) -> dict[str, str]:
-    """For each parameter the first name that it has: a layer may stand in two places."""
-    places: dict[tuple[int, tuple[int, ...]], str] = {}
-    return {name: places.setdefault(_key(array), name) for name, array in params.items()}
+def _first_names(params: Mapping[str, Array]) -> dict[str, str]:
+    """Return the first name of each parameter by any of its names.
+
+    A parameter has several names where a model uses one layer, or its weights, in two places.
+    """
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    return {name: first.setdefault(_memory_key(array), name) for name, array in params.items()}
 
 
 class _Owner(NamedTuple):
-    """The layer that has a parameter, as a function, and the parameter's name there."""
+    """The layer that holds a parameter, and the name of the parameter in that layer."""
 
-    layer: Callable[[], Any]  # None where the layer is not there any more
+    layer: Callable[[], Any]  # returns None after the layer was deleted
     name: str
 
 
-def _owners(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
-    """For each of these parameters of a model the innermost layer that has it."""
-    places = {_key(array): _Owner(_held(model), name) for name, array in params.items()}
+def _owners_of(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
+    """Return the innermost layer that holds each of these parameters of a model."""
+    owners = {
+        _memory_key(array): _Owner(_strong_reference(model), name) for name, array in params.items()
+    }
     for _, part in walk(model):
         for name, array in part.params.items():
-            places[_key(array)] = _Owner(_held(part), name)
-    return {name: places[_key(array)] for name, array in params.items()}
+            owners[_memory_key(array)] = _Owner(_strong_reference(part), name)
+    return {name: owners[_memory_key(array)] for name, array in params.items()}
 
 
-def _held(layer: Any) -> Callable[[], Any]:
-    """A function that returns a layer, which it keeps alive."""
+def _strong_reference(layer: Any) -> Callable[[], Any]:
+    """Return a function that returns a layer and keeps it alive."""
     return itertools.repeat(layer).__next__
 
 
-def _watched(layer: Any) -> Callable[[], Any]:
-    """A function that returns a layer, and None once nothing else keeps it alive."""
+def _weak_reference(layer: Any) -> Callable[[], Any]:
+    """Return a function that returns a layer, or None after the layer was deleted."""
     try:
         return weakref.ref(layer)
-    except TypeError:  # None, or of a class without weak references
-        return _held(layer)
+    except TypeError:  # None, or a class that does not support weak references
+        return _strong_reference(layer)
 
 
-def _frozen(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
-    """The parameters that patterns match, by their first names."""
+def _frozen_names(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
+    """Return the first names of the parameters that match a pattern in `freeze`."""
     frozen: set[str] = set()
     patterns = [freeze] if isinstance(freeze, str) else freeze
     if not isinstance(patterns, list | tuple | set):
         raise TypeError(f"freeze: expected names or patterns of parameters, got {freeze!r:.60}")
     for pattern in patterns:
-        found = {names[name] for name in fnmatch.filter(names, pattern)}
-        if not found:
+        matches = {names[name] for name in fnmatch.filter(names, pattern)}
+        if not matches:
             raise ValueError(
                 f"freeze: expected names or patterns of parameters, {', '.join(names)}; "
                 f"{pattern!r} matches none"
             )
-        frozen |= found
+        frozen |= matches
     return frozen
 
 
 def _check_ties(model: Any) -> None:
-    """ValueError if a layer shares weights with one that is not in the model: none would learn."""
+    """Raise ValueError if a layer shares the weights of a layer outside of the model.
+
+    The shared weights would not be trained.
+    """
     parts = [part for _, part in walk(model)]
     for part in parts:
         shared = part.shares_weights_of
@@ -98,29 +108,30 @@ def _check_ties(model: Any) -> None:
 
 
 def _addresses(params: Mapping[str, Array]) -> dict[str, int]:
-    """Where the arrays are in memory, by name; without empty ones."""
+    """Return the memory address of each array that is not empty, by name."""
     return {name: array.ctypes.data for name, array in params.items() if array.size}
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Some names, the first few of many."""
+    """Return names as text: at most five, and the number of the others."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
 
 
-def _layout(model: Any) -> tuple[list[Any], list[Any]]:
-    """The layers of a model, and what changes wherever its parameters may have become others.
+def _layout_of(model: Any) -> tuple[list[Any], list[Any]]:
+    """Return the layers of a model, and a list that changes whenever its parameters are replaced.
 
-    These are the identities of its layers and of their buffers, and the addresses of the arrays of
-    a user's layers. The optimizer keeps the buffers alive, so that an identity is not given twice.
+    The list has the identities of the layers and of their parameter buffers, and for layers of
+    other packages the addresses of their arrays. The optimizer keeps the layers alive, so that
+    Python does not reuse an identity.
     """
-    parts, left = [], [model if isinstance(model, Layer) else layer_of(model)]
+    parts, remaining = [], [model if isinstance(model, Layer) else layer_of(model)]
     marks: list[Any] = []
-    while left:
-        part = left.pop()
+    while remaining:
+        part = remaining.pop()
         parts.append(part)
         if inside := part.parts:
-            left += inside.values()
+            remaining += inside.values()
         if (flat := part.__dict__.get("_flat")) is not None:
             marks.append(id(flat.params))
         elif isinstance(part, _core.Recurrent):
@@ -130,36 +141,85 @@ def _layout(model: Any) -> tuple[list[Any], list[Any]]:
     return parts, [*map(id, parts), *marks]
 
 
-def _limit(name: str, value: float | None) -> float | None:
-    """None or a positive number."""
+def _check_limit(name: str, value: float | None) -> float | None:
+    """Return None or a positive number, or raise."""
     if value is not None and not check_number(name, value, 0) > 0:
         raise ValueError(f"{name}: expected None or a positive number, got {value!r}")
     return value
 
 
-#: What a copy of an optimizer finds anew in the model.
-_OF_MODEL = {"_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout", "_updates"}
+#: Attributes that are not copied: a copy reads them from the copied model.
+_NOT_COPIED = {"_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout", "_updates"}
 
 
 class Optimizer(ABC):
-    """What the optimizers share: parameters and gradients of a model, clipping, saving.
+    """Base class of the optimizers: clipping, frozen parameters, saving, copies.
 
-    Subclasses name their memory, arrays like the parameters that are zero at first, in `_memory`,
-    their other arguments in `_settings`, and give `_update`.
+    A subclass defines `_update`. It lists its memory in `_memory`: the names of arrays that have
+    the shapes of the parameters and are zero at first. It lists its additional constructor
+    arguments in `_settings`.
 
-    A copy (`copy.deepcopy`, `pickle`) belongs to the model that is copied with it, as in
-    ``copy.deepcopy((model, optimizer))``. It does not keep that model alive. Copied without its
-    model, it has the memory alone, for `state_dict`; `step` raises RuntimeError.
+    Parameters
+    ----------
+    model : layer
+        The model whose parameters are updated from its gradients.
+    lr : float
+        Learning rate, at least 0.
+    clip_norm : float or None
+        Largest norm of the gradients: they are multiplied by min(1, clip_norm / (norm + 1e-6)),
+        after `clip_value`. None: no clipping.
+    clip_value : float, optional
+        Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, default ()
+        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
+        are excluded from all norms and are not clipped; `step` sets them to zero as well.
 
     Attributes
     ----------
-    steps : int
-        Updates done.
-    epochs : int
-        Epochs that `crnn.fit` has done with it. A new `fit` continues both numbers: the order of
-        the data, what is dropped and the schedules go on where the run before ended.
+    lr : float
+        Current learning rate. Schedules assign it during a run.
     given_lr : float
-        The learning rate last given by the user: to the constructor, or assigned outside of a run.
+        The learning rate that the user last set: in the constructor, or by an assignment to `lr`
+        outside of a run.
+    steps : int
+        Number of updates so far.
+    epochs : int
+        Number of epochs that `crnn.fit` has trained with this optimizer. The next `fit` continues
+        both numbers, and with them the order of the data, the random masks and the schedules.
+
+    Methods
+    -------
+    step()
+        Clip the gradients, update the parameters and set the gradients to zero.
+    clear_grads()
+        Set all gradients to zero.
+    grad_norm()
+        Return the norm of all gradients.
+    scale_grads(factor)
+        Multiply all gradients by a factor.
+    state_dict(), load_state_dict(state)
+        Save and restore the state of the optimizer.
+
+    Notes
+    -----
+    A copy (`copy.deepcopy`, `pickle`) belongs to the model that is copied together with it, as in
+    ``copy.deepcopy((model, optimizer))``, and does not keep that model alive. An optimizer that is
+    copied without its model has its memory, for `state_dict`, but `step` raises RuntimeError.
+
+    Examples
+    --------
+    An optimizer that uses the signs of the gradients:
+
+    >>> import numpy as np
+    >>> import crnn
+    >>> class SignSGD(crnn.optim.Optimizer):
+    ...     def __init__(self, model, lr=1e-3, *, clip_norm=None):
+    ...         super().__init__(model, lr, clip_norm)
+    ...     def _update(self, updates, scale):
+    ...         for param, grad in updates:
+    ...             param -= self.lr * np.sign(grad)
+    >>> SignSGD(crnn.Dense(2, 1, seed=0), lr=0.5)
+    <SignSGD of 3 parameters: lr=0.5, 0 steps>
     """
 
     _memory: tuple[str, ...] = ()
@@ -177,18 +237,18 @@ class Optimizer(ABC):
         check_layer("model", model)
         _check_ties(model)
         params, grads = dict(model.params), dict(model.grads)
-        names = _names(params)
+        names = _first_names(params)
         first = dict.fromkeys(names.values())
-        frozen = _frozen(freeze, names)
-        self._model = _held(model)
-        self._owners = _owners(model, {name: params[name] for name in first})
+        frozen = _frozen_names(freeze, names)
+        self._model = _strong_reference(model)
+        self._owners = _owners_of(model, {name: params[name] for name in first})
         self._frozen = frozen
         self._in_run = False
-        self._take(params, grads)
+        self._set_arrays(params, grads)
         self.lr = lr
         self._updates: list[tuple[Array, ...]] | None = None
-        self.clip_norm = _limit("clip_norm", clip_norm)
-        self.clip_value = _limit("clip_value", clip_value)
+        self.clip_norm = _check_limit("clip_norm", clip_norm)
+        self.clip_value = _check_limit("clip_value", clip_value)
         self.steps = self.epochs = 0
         self._state = {
             f"{memory}.{name}": np.zeros_like(array)
@@ -196,23 +256,23 @@ class Optimizer(ABC):
             for name, array in self._params.items()
         }
 
-    def _take(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """Work on these arrays, of all parameters by their first names."""
+    def _set_arrays(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        """Set the arrays to update: parameters and gradients of the model by their first names."""
         self._all_params = {name: params[name] for name in self._owners}
         self._all_grads = [grads[name] for name in self._owners]
         trained = [name for name in self._owners if name not in self._frozen]
         self._params = {name: params[name] for name in trained}
         self._grads = {name: grads[name] for name in trained}
-        if not self._copied:  # the parts are kept, so that ids are theirs
-            self._parts, self._layout = _layout(self._model())
+        if not self._copied:  # a copy must not keep the layers alive
+            self._parts, self._layout = _layout_of(self._model())
 
-    def _find(self) -> None:
-        """Find the arrays of the model, where this is a copy.
+    def _find_arrays(self) -> None:
+        """Set the arrays of a copy from the layers that were copied with it.
 
         Raises
         ------
         RuntimeError
-            If the model, or a layer of it, is not there.
+            If the model, or a layer of it, was not copied or was deleted since.
         """
         if not self._copied:
             return
@@ -220,48 +280,84 @@ class Optimizer(ABC):
         missing = [name for name, (layer, _) in owners.items() if layer is None]
         if missing:
             raise RuntimeError(
-                f"the model of this {type(self).__name__} is not there (its parameter {missing[0]} "
-                "is missing): the optimizer was copied or loaded without it. Copy both together, "
-                "(model, optimizer), or make a new optimizer for the model and load this one's "
-                "state_dict() into it"
+                f"the model of this {type(self).__name__} does not exist (no parameter "
+                f"{missing[0]}): the optimizer was copied or loaded without it. Copy both "
+                "together, (model, optimizer), or make a new optimizer for the model and load this "
+                "one's state_dict() into it"
             )
         if not hasattr(self, "_params"):
-            params = {name: layer.params[own] for name, (layer, own) in owners.items()}
-            self._take(params, {name: layer.grads[own] for name, (layer, own) in owners.items()})
+            params = {name: layer.params[local] for name, (layer, local) in owners.items()}
+            grads = {name: layer.grads[local] for name, (layer, local) in owners.items()}
+            self._set_arrays(params, grads)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in vars(self).items() if name not in _OF_MODEL}
+        state = {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
         owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
         copied = {"_owners": owners, "_model": self._model(), "_copied": True, "_in_run": False}
         return state | copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(writable(state), _updates=None)
-        self._model = _watched(state["_model"])
+        self._model = _weak_reference(state["_model"])
         self._owners = {
-            name: _Owner(_watched(layer), own) for name, (layer, own) in state["_owners"].items()
+            name: _Owner(_weak_reference(layer), local)
+            for name, (layer, local) in state["_owners"].items()
         }
+
+    def __repr__(self) -> str:
+        arguments, _ = arguments_of(self)
+        if "_lr" in vars(self):  # the current rate, which is that of a schedule in a run
+            arguments["lr"] = self._lr
+        texts = [
+            f"{name}={value_text(value)}"
+            for name, value in arguments.items()
+            if value is not None and name not in ("model", "freeze")
+        ]
+        if "steps" in vars(self):
+            texts.append(f"{self.steps:,} step{'' if self.steps == 1 else 's'}")
+        listed = f": {', '.join(texts)}" if texts else ""
+        return f"<{type(self).__name__}{self._parameters_text()}{listed}>"
+
+    def _parameters_text(self) -> str:
+        """Return how many parameters the model has, as text for `repr`."""
+        try:
+            sizes = {
+                name: owner.layer().params[owner.name].size for name, owner in self._owners.items()
+            }
+            frozen = sum(sizes[name] for name in self._frozen)
+        except Exception:  # the model was deleted, or the optimizer is not complete
+            return " without a model"
+        count = f"{sum(sizes.values()):,} parameters"
+        return f" of {count}, {frozen:,} frozen" if frozen else f" of {count}"
 
     def check_model(self, model: LayerLike) -> None:
         """Check that this optimizer updates or freezes exactly the parameters of a model.
 
+        Parameters
+        ----------
+        model : layer
+
         Raises
         ------
         ValueError
-            The model has others as well, or lacks some: it is another one, or a layer was added,
-            replaced or removed after the optimizer was made.
+            If the model has parameters that the optimizer does not have, or lacks some: it is
+            another model, or a layer was added, replaced or removed after the optimizer was made.
         RuntimeError
-            The optimizer was copied without its model.
+            If the optimizer was copied without its model.
         """
+        is_own = model is self._model()
+        layout = None
         if self._copied:
-            self._find()
-        elif model is self._model() and _layout(model)[1] == self._layout:
-            return
-        known, there = _addresses(self._all_params), _addresses(model.params)
-        shared = set(known.values()) & set(there.values())
-        added = [name for name, address in there.items() if address not in shared]
+            self._find_arrays()
+        elif is_own:
+            layout = _layout_of(model)
+            if layout[1] == self._layout:
+                return
+        known, current = _addresses(self._all_params), _addresses(model.params)
+        shared = set(known.values()) & set(current.values())
+        added = [name for name, address in current.items() if address not in shared]
         removed = [name for name, address in known.items() if address not in shared]
-        if (added or removed) and not shared and model is not self._model():
+        if (added or removed) and not shared and not is_own:
             raise ValueError("optimizer: expected one made for this model, got one of another")
         if added:
             raise ValueError(
@@ -271,25 +367,15 @@ class Optimizer(ABC):
             )
         if removed:
             raise ValueError(
-                f"optimizer: expected one of the parameters of the model, got one that has also "
+                f"optimizer: expected one of the parameters of the model, got one that also has "
                 f"{_listed(removed)}: make a new one after layers were removed"
             )
-
-    def _check_own_model(self) -> None:
-        """`check_model` of the model it was made for, where that may have changed."""
-        model = self._model()
-        if self._copied:  # which keeps neither the model nor its parts alive
-            if model is not None:
-                self.check_model(model)
-            return
-        parts, layout = _layout(model)
-        if layout != self._layout:
-            self.check_model(model)
-            self._parts, self._layout = parts, layout
+        if layout is not None:  # layers without parameters were added or removed
+            self._parts, self._layout = layout
 
     @property
     def lr(self) -> float:
-        """The learning rate; may be assigned between steps."""
+        """Learning rate; may be assigned between steps."""
         return self._lr
 
     @lr.setter
@@ -300,7 +386,12 @@ class Optimizer(ABC):
 
     @contextmanager
     def in_run(self) -> Iterator[None]:
-        """While a run goes on: what is assigned to `lr` then is a schedule's, not given."""
+        """Mark a training run: assignments to `lr` inside do not change `given_lr`.
+
+        Yields
+        ------
+        None
+        """
         before, self._in_run = self._in_run, True
         try:
             yield
@@ -308,46 +399,63 @@ class Optimizer(ABC):
             self._in_run = before
 
     def settings(self) -> dict[str, Any]:
-        """Return the class and the arguments by name, without the model and the learning rate."""
+        """Return the class and the arguments by name, without the model and the learning rate.
+
+        Returns
+        -------
+        dict
+            "class" is the name of the class.
+        """
         settings: dict[str, Any] = {"class": type(self).__name__}
         for name in ("clip_norm", "clip_value", *self._settings):
             settings[name] = getattr(self, name)
         return settings | {"freeze": sorted(self._frozen)}
 
     def grad_norm(self) -> float:
-        """Euclidean norm of all gradients that are not frozen together, in float64."""
+        """Return the Euclidean norm of all gradients that are not frozen, computed in float64.
+
+        Returns
+        -------
+        float
+        """
         if self._copied:
-            self._find()
+            self._find_arrays()
         return math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
 
     @underflows
     def scale_grads(self, factor: float) -> None:
-        """Multiply all gradients, as where those of several batches were added up."""
-        self._find()
+        """Multiply all gradients by a factor, such as one over the number of summed batches.
+
+        Parameters
+        ----------
+        factor : float
+        """
+        self._find_arrays()
         for grad in self._all_grads:
             grad *= factor
 
     def step(self) -> float:
-        """Clip, update the parameters, set the gradients to zero.
+        """Clip the gradients, update the parameters and set the gradients to zero.
 
         Returns
         -------
         norm : float
-            Norm of the gradients before any clipping, frozen parameters left out.
+            Norm of the gradients that are not frozen, before any clipping.
 
         Raises
         ------
         FloatingPointError
-            If a gradient is not finite. Nothing has changed then.
+            If a gradient is not finite. Nothing is changed then.
         ValueError
-            If the model has other parameters than when the optimizer was made: a layer was added,
-            replaced or removed. Nothing has changed then.
+            If a layer of the model was added, replaced or removed after the optimizer was made.
+            Nothing is changed then.
         RuntimeError
-            If the model is not there: the optimizer was copied without it.
+            If the optimizer was copied without its model.
         """
         if self._copied:
-            self._find()
-        self._check_own_model()
+            self._find_arrays()
+        if (model := self._model()) is not None:
+            self.check_model(model)
         norm = clipped = self._norm()
         with np.errstate(under="ignore"):
             if self.clip_value is not None:
@@ -363,24 +471,27 @@ class Optimizer(ABC):
         return norm
 
     def clear_grads(self) -> None:
-        """Set all gradients to zero, those of frozen parameters too."""
+        """Set all gradients to zero, those of frozen parameters included."""
         if self._copied:
-            self._find()
+            self._find_arrays()
         for grad in self._all_grads:
             grad.fill(0)
 
     def _arrays_of(self, name: str) -> tuple[Array, ...]:
-        """A parameter, its gradient and its memory."""
+        """Return a parameter, its gradient and its memory."""
         memory = [self._state[f"{part}.{name}"] for part in self._memory]
         return self._params[name], self._grads[name], *memory
 
     def _norm(self) -> float:
-        """The norm, also where its square is beyond float64, or FloatingPointError."""
+        """Return the norm of the gradients, or raise FloatingPointError.
+
+        The norm is right also where its square is larger than the largest float64.
+        """
         norm = math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
         if math.isfinite(norm):
             return norm
-        if found := first_nonfinite(self._grads.items()):
-            raise FloatingPointError(f"gradient of {found.name}: not finite, {found.number}")
+        if first := first_nonfinite(self._grads.items()):
+            raise FloatingPointError(f"gradient of {first.name}: not finite, {first.number}")
         most = max(float(np.abs(grad).max(initial=0)) for grad in self._grads.values())
         return most * math.sqrt(
             math.fsum(float(np.square(grad / most).sum()) for grad in self._grads.values())
@@ -388,27 +499,42 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
-        """Change each parameter in place: of (parameter, gradient, memory ...), and the memory.
+        """Update parameters and memory in place.
 
-        Gradients are to be multiplied by `scale`.
+        Parameters
+        ----------
+        updates : sequence of tuple
+            For each parameter: the parameter, its gradient, and its arrays of `_memory`.
+        scale : float
+            Factor of the gradients, from `clip_norm`.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next steps depend on besides the parameters: numbers and copies of arrays."""
+        """Return the state that the next steps depend on, without the parameters.
+
+        Returns
+        -------
+        dict
+            The numbers "lr", "steps" and "epochs", and copies of the memory arrays by name.
+        """
         arrays = {name: array.copy() for name, array in self._state.items()}
         return {"lr": self.lr, "steps": self.steps, "epochs": self.epochs, **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
+        """Restore a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : mapping
 
         Raises
         ------
         ValueError
-            If an entry is missing, unknown or misshapen, or has a number beyond the type of its
-            parameter. Nothing is loaded then.
+            If an entry is missing or unknown, or has another shape or a number that the dtype of
+            its parameter cannot represent. Nothing is changed then.
         """
         if isinstance(state, Mapping):
-            state = {"epochs": 0, **state}  # those of earlier versions have none
+            state = {"epochs": 0, **state}  # states of earlier versions have no epochs
         check_names("state_dict", self.state_dict(), state)
         arrays = {name: check_fits(name, state[name], old) for name, old in self._state.items()}
         counts = {name: check_entry(name, state[name], ()) for name in ("steps", "epochs")}
@@ -422,23 +548,38 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: v = momentum * v + g; p -= lr * v.
+    """Stochastic gradient descent, with momentum (Polyak 1964).
+
+    The update is v = momentum * v + g; p -= lr * v, with the parameter p and its gradient g.
 
     Parameters
     ----------
     model : layer
-        Whose `params` are updated from its `grads`.
+        The model whose parameters are updated from its gradients.
     lr : float, default 1e-2
         Learning rate.
-    momentum : float, default 0
-        Share of the last step that is taken again, 0 <= momentum < 1 (Polyak 1964).
     clip_norm : float, optional
-        Gradients are multiplied by min(1, clip_norm / (norm + 1e-6)), after `clip_value`.
+        Largest norm of the gradients: they are multiplied by min(1, clip_norm / (norm + 1e-6)),
+        after `clip_value`. None: no clipping.
+    momentum : float, default 0
+        Fraction of the previous step that is added to this one, 0 <= momentum < 1.
     clip_value : float, optional
-        Every entry of a gradient is brought into [-clip_value, clip_value], before `clip_norm`.
-    freeze : str or sequence of str, optional
-        Names of parameters that are not updated, or patterns of them such as ``"0.*"``. Their
-        gradients are in no norm and are not clipped; `step` sets them to zero as well.
+        Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, default ()
+        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
+        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Dense(2, 1, seed=0)
+    >>> optimizer = crnn.optim.SGD(model, lr=0.5)
+    >>> model.grads["b"][:] = 3.0
+    >>> optimizer.step(), model.params["b"], model.grads["b"]  # the norm; b - 0.5 * 3; zero
+    (3.0, array([-1.5], dtype=float32), array([0.], dtype=float32))
+    >>> optimizer
+    <SGD of 3 parameters: lr=0.5, momentum=0.0, 1 step>
     """
 
     _settings = ("momentum",)
@@ -464,18 +605,37 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """s = alpha * s + (1 - alpha) * g**2; p -= lr * g / (sqrt(s) + eps): Hinton (2012).
+    """RMSprop (G. Hinton, "Neural networks for machine learning", lecture 6, 2012).
+
+    The update is s = alpha * s + (1 - alpha) * g**2; p -= lr * g / (sqrt(s) + eps), with the
+    parameter p and its gradient g.
 
     Parameters
     ----------
     model : layer
+        The model whose parameters are updated from its gradients.
     lr : float, default 1e-2
+        Learning rate.
+    clip_norm : float, optional
+        Largest norm of the gradients: they are multiplied by min(1, clip_norm / (norm + 1e-6)),
+        after `clip_value`. None: no clipping.
     alpha : float, default 0.99
-        How slowly the mean of squares forgets, 0 <= alpha < 1.
+        Decay rate of the mean of squared gradients, 0 <= alpha < 1.
     eps : float, default 1e-8
-        Keeps the division from 0.
-    clip_norm, clip_value, freeze
-        As in SGD.
+        Added to the divisor, which is then not 0.
+    clip_value : float, optional
+        Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, default ()
+        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
+        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> model = crnn.GRU(2, 3, seed=0)
+    >>> optimizer = crnn.optim.RMSprop(model, lr=1e-3, clip_norm=1.0)
+    >>> optimizer
+    <RMSprop of 57 parameters: lr=0.001, clip_norm=1.0, alpha=0.99, eps=1e-08, 0 steps>
     """
 
     _memory = ("square",)
@@ -502,18 +662,43 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma and Ba, "Adam: a method for stochastic optimization" (2015).
+    """Adam (D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015).
 
     Parameters
     ----------
     model : layer
+        The model whose parameters are updated from its gradients.
     lr : float, default 1e-3
+        Learning rate.
+    clip_norm : float, optional
+        Largest norm of the gradients: they are multiplied by min(1, clip_norm / (norm + 1e-6)),
+        after `clip_value`. None: no clipping.
     betas : (float, float), default (0.9, 0.999)
-        How slowly the means of gradients and of their squares forget; each in [0, 1).
+        Decay rates of the mean of gradients and of the mean of squared gradients, each in [0, 1).
     eps : float, default 1e-8
-        Keeps the division from 0.
-    clip_norm, clip_value, freeze
-        As in SGD.
+        Added to the divisor, which is then not 0.
+    clip_value : float, optional
+        Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, default ()
+        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
+        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.GRU(2, 3, seed=0)
+    >>> optimizer = crnn.optim.Adam(model, lr=0.01)
+    >>> x, target = np.ones((4, 5, 2), "f"), np.zeros((4, 5, 3), "f")
+    >>> losses = []
+    >>> for _ in range(50):
+    ...     y, state, tape = model.forward(x)
+    ...     loss, dy = crnn.losses.mse(y, target)
+    ...     dx, dstate = model.backward(tape, dy)
+    ...     norm = optimizer.step()
+    ...     losses.append(loss)
+    >>> losses[-1] < losses[0] / 2, optimizer.steps
+    (True, 50)
     """
 
     _memory = ("m", "v")
@@ -550,15 +735,38 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: p *= 1 - lr * weight_decay before each step.
 
-    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization" (2019).
 
     Parameters
     ----------
-    model, lr, clip_norm, betas, eps, clip_value, freeze
-        As in Adam.
+    model : layer
+        The model whose parameters are updated from its gradients.
+    lr : float, default 1e-3
+        Learning rate.
+    clip_norm : float, optional
+        Largest norm of the gradients: they are multiplied by min(1, clip_norm / (norm + 1e-6)),
+        after `clip_value`. None: no clipping.
+    betas : (float, float), default (0.9, 0.999)
+        Decay rates of the mean of gradients and of the mean of squared gradients, each in [0, 1).
+    eps : float, default 1e-8
+        Added to the divisor, which is then not 0.
     weight_decay : float, default 1e-2
+        Decay of the parameters in each step, in units of the learning rate.
     decay_biases : bool, default True
-        False leaves out all parameters with one axis: biases, gains, learned states.
+        False: parameters with one axis (biases, gains, learned states) are not decayed.
+    clip_value : float, optional
+        Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
+    freeze : str or sequence of str, default ()
+        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
+        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.Embedding(9, 4, seed=0), crnn.GRU(4, 3, seed=1)])
+    >>> optimizer = crnn.optim.AdamW(model, weight_decay=0.1, decay_biases=False, freeze="0.*")
+    >>> optimizer.settings()["freeze"], optimizer.settings()["weight_decay"]
+    (['0.W'], 0.1)
     """
 
     _settings = ("betas", "eps", "weight_decay", "decay_biases")
@@ -590,5 +798,5 @@ class AdamW(Adam):
 
     @property
     def weight_decay(self) -> float:
-        """Share of each parameter taken away a step, times lr."""
+        """Decay of the parameters in each step, in units of the learning rate."""
         return self._weight_decay

@@ -1,8 +1,9 @@
 """Callbacks: they observe or control a training run.
 
-A callback hears ``on_start``, ``on_backward`` and ``on_update`` (before and after each update),
-``on_epoch`` and ``on_end``, and is given the run, a `Trainer`; ``run.stop()`` ends it. What
-callbacks remember is part of what a run that is taken up again restores.
+`crnn.fit` calls the methods ``on_start``, ``on_backward`` (before each update), ``on_update``
+(after each update), ``on_epoch`` and ``on_end`` of each callback and passes the run, a
+`crnn.Trainer`; ``run.stop()`` ends the run. The state of the callbacks is saved and restored with
+the run.
 """
 
 from crnn.callbacks.base import Callback

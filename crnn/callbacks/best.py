@@ -1,4 +1,4 @@
-"""The best epoch of a run: its parameters kept, and an end to runs that get no better."""
+"""Callbacks that find the best epoch of a run: keep its parameters, or stop the run."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from crnn.storage.files import Path, check_path
 
 
 class Best:
-    """The lowest loss of an epoch so far: on the validation data where there are any.
+    """Lowest loss of an epoch so far: the validation loss, or without validation data the loss.
 
     Parameters
     ----------
-    min_delta : float
-        How much lower a loss must be, at least, to be better; any at all for 0.
+    min_delta : float, default 0
+        An epoch is better if its loss is lower than the lowest one by more than this.
     """
 
     def __init__(self, min_delta: float = 0.0) -> None:
@@ -25,7 +25,7 @@ class Best:
         self.loss = math.inf
 
     def better(self, run: Run) -> bool:
-        """Whether the last epoch was better, which then is the best."""
+        """Return whether the last epoch is the best one so far, and record its loss then."""
         val_loss = run.history.val_loss[-1]
         loss = run.history.loss[-1] if val_loss is None else val_loss
         if not loss < self.loss - self.min_delta:
@@ -35,33 +35,46 @@ class Best:
 
 
 def check_best(loss: Any) -> float:
-    """Return the lowest loss so far, a number or infinity."""
+    """Return the lowest loss so far, a number or infinity, or raise."""
     if math.isnan(checks.check_real("loss", loss, finite=False)):
         raise ValueError("loss: expected a number, got nan")
     return float(loss)
 
 
 class KeepBest(Callback):
-    """Keeps the parameters of the best epoch, and puts them into the model when the run is over.
+    """Keep the parameters of the best epoch, and restore them at the end of the run.
 
     Parameters
     ----------
     path : str or path, optional
-        Where to save the model, each time that it is the best so far, in one step; `crnn.load`
-        reads it.
+        File to which the model is saved after each epoch that is the best one so far. `crnn.load`
+        reads it. The file is replaced in one step. None: no file.
     restore : bool, default True
-        Whether the model has these parameters at the end, and not the last ones. A run that is
-        broken off keeps the last ones, with which it can go on.
+        True: the model has the parameters of the best epoch after the run. False: it keeps the
+        last ones. A run that was interrupted keeps the last ones, so that it can be resumed.
     min_delta : float, default 0
-        An epoch is better if its loss is lower by more than this: the loss on the validation data
-        where there are any.
+        An epoch is better if its loss is lower than the lowest one by more than this. It is the
+        validation loss, or without validation data the loss.
 
     Attributes
     ----------
     epoch : int
-        Number of the best epoch; 0 before there is one.
+        Number of the best epoch, from 1; 0 before the first epoch.
     loss : float
-        Its loss.
+        Loss of the best epoch; infinity before the first epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.RNN(2, 4, seed=0), crnn.Dense(4, 1, seed=1)])
+    >>> data = [(np.ones((2, 3, 2), "f"), np.ones((2, 3, 1), "f"))]
+    >>> best = crnn.callbacks.KeepBest()
+    >>> history = crnn.fit(model, data, loss=crnn.losses.mse, epochs=5, progress=False,
+    ...                    optimizer=crnn.optim.SGD(model, lr=0.1), validation=data,
+    ...                    callbacks=[best])
+    >>> best.loss == min(history.val_loss), best.epoch
+    (True, 5)
     """
 
     arguments: ClassVar[tuple[str, ...]] = ("restore", "min_delta")
@@ -79,21 +92,21 @@ class KeepBest(Callback):
 
     @property
     def min_delta(self) -> float:
-        """As given."""
+        """Amount by which a loss has to be lower."""
         return self._best.min_delta
 
     @property
     def loss(self) -> float:
-        """The loss of the best epoch."""
+        """Loss of the best epoch."""
         return self._best.loss
 
     def on_new_run(self, run: Run) -> None:
-        """Begin afresh, with the model of this run."""
+        """Reset the callback, and record the shapes of the model's parameters."""
         self._shapes = {name: array.shape for name, array in run.model.params.items()}
         super().on_new_run(run)
 
     def on_epoch(self, run: Run) -> None:
-        """Keep the parameters, if there were none better."""
+        """Keep the parameters if the epoch is the best one so far."""
         if not self._best.better(run):
             return
         self.epoch = run.position.epoch
@@ -103,7 +116,7 @@ class KeepBest(Callback):
             storage_models.save(self.path, run.model)
 
     def on_end(self, run: Run) -> None:
-        """Put the best parameters into the model, if the run is over."""
+        """Restore the best parameters if the run is finished."""
         if run.finished and self._params:
             run.model.load_state_dict(self._params)
 
@@ -122,18 +135,43 @@ class KeepBest(Callback):
 
 
 class EarlyStopping(KeepBest):
-    """Stops the run when epochs bring nothing better, and keeps the best parameters.
+    """Stop the run when the loss stops improving, and keep the best parameters.
 
     Parameters
     ----------
     patience : int
-        The run ends after so many epochs in a row that are not better than the best one.
-    min_delta, path, restore
-        As for `KeepBest`.
+        The run stops after this number of consecutive epochs that are not better than the best one.
+    min_delta : float, default 0
+        An epoch is better if its loss is lower than the lowest one by more than this. It is the
+        validation loss, or without validation data the loss.
+    path : str or path, optional
+        File to which the model is saved after each epoch that is the best one so far; see
+        `KeepBest`.
+    restore : bool, default True
+        True: the model has the parameters of the best epoch after the run.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the best epoch, from 1; 0 before the first epoch.
+    loss : float
+        Loss of the best epoch; infinity before the first epoch.
 
     Notes
     -----
-    A run that was stopped goes on when it is resumed with more patience.
+    A run that was stopped continues if it is resumed with a larger `patience`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.RNN(2, 4, seed=0), crnn.Dense(4, 1, seed=1)])
+    >>> data = [(np.ones((2, 3, 2), "f"), np.ones((2, 3, 1), "f"))]
+    >>> stopping = crnn.callbacks.EarlyStopping(patience=2)
+    >>> history = crnn.fit(model, data, loss=crnn.losses.mse, epochs=9, callbacks=[stopping],
+    ...                    optimizer=crnn.optim.SGD(model, lr=0.0), progress=False)
+    >>> len(history), stopping.epoch  # without an improvement after the first epoch
+    (3, 1)
     """
 
     arguments = ("patience", *KeepBest.arguments)
@@ -150,11 +188,11 @@ class EarlyStopping(KeepBest):
         self.patience = checks.check_size("patience", patience)
 
     def on_epoch(self, run: Run) -> None:
-        """Keep the parameters, or stop."""
+        """Keep the parameters if the epoch is the best one so far, or stop the run."""
         super().on_epoch(run)
         if self.still_stops(run):
             run.stop()
 
     def still_stops(self, run: Run) -> bool:
-        """Whether the epochs since the best one, or since the run began, are enough."""
+        """Return whether `patience` epochs passed since the best one, or since the run began."""
         return run.position.epoch - max(self.epoch, run.start.epoch) >= self.patience

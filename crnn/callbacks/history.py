@@ -1,4 +1,4 @@
-"""What a training run leaves: a table with a row for each epoch."""
+"""History of a training run: a table with one row per epoch."""
 
 import csv
 import os
@@ -14,20 +14,59 @@ if TYPE_CHECKING:
 
 
 class History:
-    """A table with a row for each epoch; its columns are attributes.
+    """Table of a training run with one row per epoch. Its columns are attributes.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence, optional
+        All columns by name. None: a table without rows.
+    metrics : iterable of str, default ()
+        Names of metrics. Each metric m has the columns "m" and "val_m".
 
     Attributes
     ----------
     epoch, update : list of int
-        The number of the epoch, from 1, and of the updates done at its end.
+        Number of the epoch, from 1, and number of updates at its end. Both include earlier runs
+        with the same optimizer.
     loss, val_loss : list of float
-        Mean over the epoch's valid steps while it trained, and over the validation data after it
-        (None without). In the unit of the loss: nats for the cross-entropy.
+        Mean loss over the valid steps of the epoch during training, and mean loss over the
+        validation data after the epoch (None without validation data). In the unit of the loss:
+        nats for the cross-entropy.
     lr : list of float
-        The learning rate of the epoch's last update.
+        Learning rate of the last update of the epoch.
     seconds, steps_per_second : list of float
-        Time for the updates, validation not included, and valid steps (B times T without padding)
-        in it.
+        Time of the updates, without validation, and the number of valid steps (of all sequences,
+        without padding) per second.
+    columns : dict of str to list
+        All columns by name.
+
+    Methods
+    -------
+    append(**row)
+        Add a row.
+    rows()
+        Return the rows as dictionaries.
+    plot(ax=None, *, unit="loss", scale=1.0)
+        Plot the losses over the epochs.
+    to_csv(path, **more)
+        Write the table to a CSV file.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing or unknown, or differ in length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model, data = crnn.Dense(2, 1, seed=0), [(np.ones((1, 3, 2)), np.ones((1, 3, 1)))]
+    >>> history = crnn.fit(model, data, loss=crnn.losses.mse, epochs=3, progress=False,
+    ...                    optimizer=crnn.optim.SGD(model, lr=0.1))
+    >>> history
+    <History of 3 epochs: epoch, update, loss, val_loss, lr, seconds, steps_per_second>
+    >>> history.epoch, history["update"], history.rows()[0]["lr"]
+    ([1, 2, 3], [1, 2, 3], 0.1)
     """
 
     NAMES = ("epoch", "update", "loss", "val_loss", "lr", "seconds", "steps_per_second")
@@ -38,19 +77,28 @@ class History:
         metrics: Iterable[str] = (),
     ) -> None:
         names = self.columns_of(metrics) if metrics else self.NAMES
-        given: Mapping[str, Sequence[Any]] = (
+        values: Mapping[str, Sequence[Any]] = (
             dict.fromkeys(names, ()) if columns is None else columns
         )
-        lengths = set(map(len, given.values()))
-        if set(given) != set(names) or len(lengths) != 1:
+        lengths = set(map(len, values.values()))
+        if set(values) != set(names) or len(lengths) != 1:
             raise ValueError(f"columns: expected {', '.join(names)}, all of one length")
         self.columns: dict[str, list[Any]] = {}
         for name in names:
-            self.columns[name] = list(given[name])
+            self.columns[name] = list(values[name])
 
     @classmethod
     def columns_of(cls, metrics: Iterable[str]) -> tuple[str, ...]:
-        """Return the names of all columns, with two for each metric."""
+        """Return the names of all columns, with two columns for each metric.
+
+        Parameters
+        ----------
+        metrics : iterable of str
+
+        Returns
+        -------
+        tuple of str
+        """
         return (*cls.NAMES, *(column for name in metrics for column in (name, f"val_{name}")))
 
     def __getattr__(self, name: str) -> list[Any]:
@@ -68,39 +116,54 @@ class History:
         return ", ".join(self.__dict__.get("columns", self.NAMES))
 
     def append(self, **row: Any) -> None:
-        """Add a row, given by the names of the columns."""
+        """Add a row.
+
+        Parameters
+        ----------
+        **row
+            The values by the names of the columns.
+        """
         for name, column in self.columns.items():
             column.append(row[name])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows as dictionaries."""
+        """Return the rows as dictionaries.
+
+        Returns
+        -------
+        list of dict
+        """
         table = zip(*self.columns.values(), strict=True)
         return [dict(zip(self.columns, row, strict=True)) for row in table]
 
     def plot(self, ax: "Axes | None" = None, *, unit: str = "loss", scale: float = 1.0) -> "Axes":
-        """Draw the losses over the epochs, as `crnn.plotting.loss_curve` does.
+        """Plot the losses over the epochs, as `crnn.plotting.loss_curve` does.
 
         Parameters
         ----------
         ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-        unit : str
-            Name of the axis.
-        scale : float
-            What the losses are multiplied by, ``1 / log(2)`` to turn nats into bits.
+            Axes to draw into. None: those of a new figure.
+        unit : str, default "loss"
+            Label of the y-axis.
+        scale : float, default 1
+            Factor of the losses: ``1 / log(2)`` converts nats to bits.
+
+        Returns
+        -------
+        matplotlib axes
         """
         from crnn.plotting import loss_curve
 
         return loss_curve(self, ax, unit=unit, scale=scale)
 
     def to_csv(self, path: str | os.PathLike[str], **more: Any) -> None:
-        """Write the table as a CSV file: None as nothing, an array as the text of nested lists.
+        """Write the table to a CSV file. None is an empty field, an array is nested lists as text.
 
         Parameters
         ----------
         path : str or path
         **more
-            Further columns: lists, or the one value that every row gets.
+            Additional columns: a list, or one value for all rows.
         """
         check_path(path)
         columns = self.columns | {
@@ -111,7 +174,7 @@ class History:
             writer = csv.writer(file)
             writer.writerow(columns)
             for row in zip(*columns.values(), strict=True):
-                writer.writerow([_written(value) for value in row])
+                writer.writerow([_field_of(value) for value in row])
 
     def __len__(self) -> int:
         return len(self.columns["epoch"])
@@ -120,6 +183,6 @@ class History:
         return f"<History of {len(self)} epochs: {self._listed()}>"
 
 
-def _written(value: Any) -> Any:
-    """Return a value as one field of a CSV file."""
+def _field_of(value: Any) -> Any:
+    """Return a value as a field of a CSV file."""
     return value.tolist() if isinstance(value, np.ndarray) else value

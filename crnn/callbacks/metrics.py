@@ -1,4 +1,4 @@
-"""How many texts a model gets exactly right while it is trained."""
+"""Callbacks that count how many texts a model gets exactly right during training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,23 +8,23 @@ from crnn.callbacks.progress import Progress
 from crnn.callbacks.run import Run
 from crnn.common.checks import check_real
 
-CHECKED = 1000  # pairs at most that are translated after each epoch
+CHECKED = 1000  # largest number of pairs that are translated after each epoch
 
 
 class ExactMatch(Callback):
-    """Evaluates a model on held-out pairs after each epoch: the share that is exactly right.
+    """Fraction of held-out pairs that a model gets exactly right, after each epoch.
 
     Parameters
     ----------
     evaluate : callable
-        ``evaluate(pairs)`` returns the share of pairs that the model gets exactly right.
+        ``evaluate(pairs)`` returns the fraction of pairs that the model gets exactly right.
     pairs : sequence of (source, target)
-        The first 1000 of them are evaluated; there may be none.
+        The first 1000 of them are evaluated. May be empty.
 
     Attributes
     ----------
     rates : list of float or None
-        The share that is right after each epoch; None without pairs.
+        The fraction after each epoch; None without pairs.
     """
 
     def __init__(self, evaluate: Callable[[Sequence[Any]], float], pairs: Sequence[Any]) -> None:
@@ -32,7 +32,7 @@ class ExactMatch(Callback):
         self.rates: list[float | None] = []
 
     def on_epoch(self, run: Run) -> None:
-        """Evaluate."""
+        """Evaluate the model on the pairs."""
         self.rates.append(self.evaluate(self.pairs) if self.pairs else None)
 
     def state_dict(self) -> dict[str, Any]:
@@ -47,22 +47,22 @@ class ExactMatch(Callback):
 
 
 class TranslationProgress(Progress):
-    """Progress in symbols of the targets, with the share of pairs that are exactly right.
+    """Progress in symbols of the targets, with the fraction of pairs that are exactly right.
 
     Parameters
     ----------
     exact : ExactMatch
-        A callback of the same run that is told before this one.
+        A callback of the same run that is called before this one.
     glimpse : callable, optional
-        As for `Progress`.
+        ``glimpse()`` returns a line to print after each epoch; see `Progress`.
     """
 
     def __init__(self, exact: ExactMatch, glimpse: Callable[[], str] | None = None) -> None:
         super().__init__(unit="symbol", glimpse=glimpse)
-        self._exact = exact
+        self.exact = exact
 
     def line(self, run: Run) -> str:
-        """Return the figures of the last epoch."""
-        rate = self._exact.rates[-1]
+        """Return the loss, the metrics and the exact matches of the last epoch as text."""
+        rate = self.exact.rates[-1]
         right = "" if rate is None else f", {rate:.1%} exactly right"
         return f"{super().line(run)}{right}"

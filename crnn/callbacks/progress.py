@@ -1,4 +1,4 @@
-"""The progress of a run: a bar, or a line after each epoch."""
+"""Progress of a run: a bar, or a line after each epoch."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,9 +10,9 @@ from crnn.callbacks.run import Run
 
 
 def open_bar(total: int | None, units: str, *, initial: int = 0) -> Any:
-    """Return a bar of tqdm that is shown after two seconds.
+    """Return a tqdm bar that is shown after two seconds.
 
-    None where tqdm is not installed or standard error is no terminal.
+    None if tqdm is not installed or standard error is not a terminal.
     """
     try:
         from tqdm import tqdm
@@ -31,7 +31,7 @@ def open_bar(total: int | None, units: str, *, initial: int = 0) -> Any:
 
 
 def with_bar(parts: Iterable[Any], units: str, *, of: Any = None) -> Iterator[Any]:
-    """Go through parts of a task with a bar, which is shown after two seconds.
+    """Iterate over parts of a task with a bar that is shown after two seconds.
 
     Parameters
     ----------
@@ -39,10 +39,15 @@ def with_bar(parts: Iterable[Any], units: str, *, of: Any = None) -> Iterator[An
     units : str
         Name of the parts in the bar.
     of : object, optional
-        Has as many entries as `parts`, which need not have a length.
+        An object with as many entries as `parts`, for parts without a length.
+
+    Yields
+    ------
+    object
+        Each part.
     """
-    counted: Any = parts if of is None else of
-    bar = open_bar(len(counted) if hasattr(counted, "__len__") else None, units)
+    sized: Any = parts if of is None else of
+    bar = open_bar(len(sized) if hasattr(sized, "__len__") else None, units)
     try:
         for part in parts:
             yield part
@@ -54,33 +59,50 @@ def with_bar(parts: Iterable[Any], units: str, *, of: Any = None) -> Iterator[An
 
 
 def _shown(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return those metrics that are numbers, as text with four digits."""
+    """Return the metrics that are numbers as text with four digits."""
     numbers = {name: value for name, value in metrics.items() if isinstance(value, Real)}
     return {name: f"{float(value):.4g}" for name, value in numbers.items()}
 
 
 def _listed(metrics: Mapping[str, Any]) -> list[str]:
-    """Return names and values of those metrics that are numbers."""
+    """Return names and values of the metrics that are numbers, as text."""
     return [f"{name} {text}" for name, text in _shown(metrics).items()]
 
 
 class Progress(Callback):
-    """A bar where tqdm is installed and standard error is a terminal, else a line after each epoch.
+    """Show progress: a bar if tqdm is installed and standard error is a terminal, else lines.
+
+    Without a bar a line is printed after each epoch.
 
     Parameters
     ----------
-    unit : str
-        What the steps are called.
-    label, scale : str, float
-        What the loss is called, and what it is multiplied by.
+    unit : str, default "step"
+        Name of the steps.
+    label : str, default "loss"
+        Name of the loss.
+    scale : float, default 1
+        Factor of the loss: ``1 / log(2)`` converts nats to bits.
     glimpse : callable, optional
-        ``glimpse()`` returns a line to print after each epoch, below the figures, which are then
-        printed beside the bar as well: a text that the model writes, say.
+        ``glimpse()`` returns a line to print after each epoch below the loss, for example a text
+        that the model generated. The loss is then printed as a line even where there is a bar.
+
+    Methods
+    -------
+    line(run)
+        Return the line of the last epoch.
+    write(text)
+        Print a line.
 
     Notes
     -----
-    Where the data have an attribute ``steps``, the valid steps in an epoch, the time left is shown
-    from the start; else once the first epoch is over.
+    If the data have an attribute ``steps``, the number of valid steps in an epoch, the bar shows
+    the remaining time from the start; otherwise it does so after the first epoch.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.callbacks.Progress(unit="symbol", label="nats per symbol")
+    Progress(unit='symbol', label='nats per symbol')
     """
 
     def __init__(
@@ -93,21 +115,21 @@ class Progress(Callback):
         self.unit, self.label, self.scale, self.glimpse = unit, label, scale, glimpse
         self._epoch_steps: int | None = None
         self._bar: Any = None
-        self._last = 0  # steps of the epoch, at its last update
+        self._last = 0  # valid steps of the epoch up to its last update
 
     def on_new_run(self, run: Run) -> None:
-        """Forget how long an epoch of the run before was."""
+        """Reset the number of steps in an epoch."""
         super().on_new_run(run)
         self._epoch_steps, self._last = None, 0
 
     def on_start(self, run: Run) -> None:
-        """Open the bar. It shows itself after two seconds."""
+        """Open the bar, which is shown after two seconds."""
         self._epoch_steps = getattr(run.data, "steps", None)
         total = self._epoch_steps and self._epoch_steps * (run.epochs - run.start.epoch)
         self._bar = open_bar(total, f"{self.unit}s", initial=self._done(run))
 
     def on_update(self, run: Run) -> None:
-        """Move the bar."""
+        """Update the bar."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {run.position.epoch + 1}/{run.epochs}", False)
             figures = [f"{self.label} {run.mean_loss * self.scale:.3f}", *_listed(run.metrics)]
@@ -116,7 +138,7 @@ class Progress(Callback):
         self._last = run.position.steps
 
     def on_epoch(self, run: Run) -> None:
-        """Print the epoch's figures where there is no bar to show them, and the glimpse."""
+        """Print the line of the epoch, unless a bar shows it, and the glimpse."""
         if self._bar is None or self.glimpse is not None:
             self.write(self.line(run))
         if self.glimpse is not None:
@@ -131,7 +153,16 @@ class Progress(Callback):
             self._bar = None
 
     def line(self, run: Run) -> str:
-        """Return the figures of the last epoch."""
+        """Return the loss, the metrics and the speed of the last epoch as text.
+
+        Parameters
+        ----------
+        run : Trainer
+
+        Returns
+        -------
+        str
+        """
         row = run.history.rows()[-1]
         parts = [f"epoch {row['epoch']}/{run.epochs}: {self.label} {row['loss'] * self.scale:.3f}"]
         if row["val_loss"] is not None:
@@ -144,21 +175,26 @@ class Progress(Callback):
         return ", ".join(parts)
 
     def write(self, text: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one.
+
+        Parameters
+        ----------
+        text : str
+        """
         if self._bar is None:
             print(text, flush=True)
         else:
             self._bar.write(text)
 
     def _done(self, run: Run) -> int:
-        """Return the steps done, as far as it is known how many there were in earlier epochs."""
+        """Return the number of steps done; epochs of unknown length are not counted."""
         epochs = run.position.epoch - run.start.epoch
         return epochs * (self._epoch_steps or 0) + run.position.steps
 
     def _learn_total(self, run: Run) -> None:
-        """Tell the bar, at the end of the first epoch seen, how long it is."""
+        """Set the length of the bar from the number of steps in the first epoch of this run."""
         self._epoch_steps = self._last
-        unseen = self._done(run) - self._bar.n  # in epochs before the run was taken up again
+        unseen = self._done(run) - self._bar.n  # steps of epochs before the run was resumed
         self._bar.initial += unseen
         self._bar.n += unseen
         self._bar.total = self._epoch_steps * (run.epochs - run.start.epoch)

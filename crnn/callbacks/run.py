@@ -1,4 +1,4 @@
-"""The run that callbacks are given, and where it stands."""
+"""The run that callbacks receive, and the position of a run."""
 
 from __future__ import annotations
 
@@ -22,59 +22,102 @@ _LAST = ("loss", "lr")
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands between two updates; replaced as a whole, so that it is never half right.
+    """Position of a run between two updates. It is replaced as a whole, in one assignment.
 
-    The attributes are the arguments.
+    Parameters
+    ----------
+    epoch : int, default 0
+        Number of epochs done.
+    item : int, default 0
+        Number of items done in this epoch.
+    window : int, default 0
+        Number of windows done in this item.
+    state : nested arrays, optional
+        The recurrent state after these windows.
+    update : int, default 0
+        Number of updates done in all epochs.
+    total : float, default 0
+        Sum of the losses of this epoch, each multiplied by its weight.
+    weight : float, default 0
+        Sum of the weights of these losses: the divisors of the means.
+    steps : int, default 0
+        Number of valid steps in this epoch.
+    seconds : float, default 0
+        Time of the updates of this epoch.
+    loss : float, default nan
+        Loss of the last update.
+    lr : float, default nan
+        Learning rate of the last update.
+    metrics : mapping of str to tuple, default {}
+        Sums of the metrics over this epoch.
+    seen : int, default 0
+        Checksum of the items of this epoch up to here, to recognise other data when the run is
+        resumed. 0 where all data were checked before the first update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> position = crnn.training.Position(epoch=2, update=40)
+    >>> position.epoch, position.update, position.steps
+    (2, 40, 0)
     """
 
-    epoch: int = 0  # epochs done
-    item: int = 0  # items of this epoch that are done
-    window: int = 0  # windows of this item that are done
-    state: Any = None  # the recurrent state after them
-    update: int = 0  # updates done, over all epochs
-    total: float = 0.0  # sum of this epoch's losses, each times what it was divided by
-    weight: float = 0.0  # sum of these divisors: the total weight, of cross_entropy
-    steps: int = 0  # how many valid steps this epoch has had
-    seconds: float = 0.0  # what they took
-    loss: float = math.nan  # of the last update
-    lr: float = math.nan  # of the last update
-    metrics: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # sums of this epoch
-    seen: int = 0  # what tells the items seen in this epoch from others; 0 where all data are told
+    epoch: int = 0
+    item: int = 0
+    window: int = 0
+    state: Any = None
+    update: int = 0
+    total: float = 0.0
+    weight: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+    lr: float = math.nan
+    metrics: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    seen: int = 0
 
     @classmethod
-    def of(cls, given: Any) -> Position:
-        """Return the position that ``vars`` gave, as a file may have it.
+    def of(cls, values: Any) -> Position:
+        """Return a position from its attributes, as a file of a run has them.
+
+        Parameters
+        ----------
+        values : mapping of str to value
+
+        Returns
+        -------
+        Position
 
         Raises
         ------
         ValueError
-            Something is missing or unknown, or is no such number.
+            If an attribute is missing or unknown, or has a value that is not valid.
         """
         names = [one.name for one in fields(cls)]
-        given = {"seen": 0, "metrics": {}, **given} if isinstance(given, Mapping) else given
-        if not isinstance(given, Mapping) or set(given) != set(names):
+        values = {"seen": 0, "metrics": {}, **values} if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping) or set(values) != set(names):
             raise ValueError(
-                f"position: expected a mapping of {', '.join(names)}, got {given!r:.99}"
+                f"position: expected a mapping of {', '.join(names)}, got {values!r:.99}"
             )
         for name in _COUNTS:
-            check_counted(f"position.{name}", given[name])
+            check_counted(f"position.{name}", values[name])
         for name in _SUMS:
-            check_real(f"position.{name}", given[name], -math.inf if name == "total" else 0)
+            check_real(f"position.{name}", values[name], -math.inf if name == "total" else 0)
         for name in _LAST:
-            check_real(f"position.{name}", given[name], finite=False)
-        if not _is_state(given["state"]):
+            check_real(f"position.{name}", values[name], finite=False)
+        if not _is_state(values["state"]):
             raise ValueError("position.state: expected nested arrays of finite numbers, got others")
-        check_totals(given["metrics"])
-        return cls(**given)
+        check_totals(values["metrics"])
+        return cls(**values)
 
 
 def check_totals(totals: Any) -> None:
-    """Check the sums of metrics that a file has.
+    """Check the sums of metrics from a file.
 
     Raises
     ------
     ValueError
-        They are no mapping of names to tuples of finite numbers or arrays.
+        If they are not a mapping of names to tuples of numbers or arrays.
     """
     if not isinstance(totals, Mapping):
         raise ValueError(f"position.metrics: expected a mapping, got {totals!r:.99}")
@@ -87,7 +130,7 @@ def check_totals(totals: Any) -> None:
 
 
 def _is_state(state: Any) -> bool:
-    """Whether this is a recurrent state: None, an array of finite numbers, or a nesting of such."""
+    """Return whether a value is a recurrent state: nested arrays of finite numbers, or None."""
     return all(
         isinstance(part, np.ndarray) and part.dtype.kind in "biuf" and bool(np.isfinite(part).all())
         for part in arrays_of(state)
@@ -95,26 +138,28 @@ def _is_state(state: Any) -> bool:
 
 
 class Run(Protocol):
-    """What a callback can see of a run of training, and do to it; `crnn.training.Trainer` is one.
+    """The part of a training run that callbacks may use; `crnn.Trainer` implements it.
 
     Attributes
     ----------
     model : layer
+        The model that is trained.
     data : iterable
-        What the run trains on.
+        The data to train on.
     optimizer : Optimizer
+        The optimizer of the model.
     epochs : int
-        The epoch after which the run ends.
+        Number of the last epoch of the run.
     start, position : Position
-        Where the run began, and where it stands.
+        Position at which the run began, and the current position.
     history : History
-        The epochs done.
+        Table of the epochs done.
     norm : float
-        Of the last update's gradient, before clipping.
+        Norm of the gradient of the last update, before clipping.
     stopped : bool
-        Whether `stop` was called.
-    settled : bool
-        Whether every callback has been told all that happened.
+        True after a call of `stop`.
+    callbacks_complete : bool
+        True if all callbacks were called for the last event, and none was interrupted.
     """
 
     model: Any
@@ -126,29 +171,29 @@ class Run(Protocol):
     history: History
     norm: float
     stopped: bool
-    settled: bool
+    callbacks_complete: bool
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss over this epoch so far."""
+        """Mean loss of this epoch so far."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """The metrics over this epoch so far, by name; those that are computed from sums."""
+        """Metrics of this epoch so far by name; only metrics that are computed from sums."""
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """True if all epochs are done or the run was stopped."""
 
     @property
     def update_pass(self) -> Any:
-        """What the gradients are of: pieces of a window and dy; None between updates."""
+        """Pieces of the window and the gradient dy of this update; None between updates."""
 
     def total_updates(self) -> int:
-        """Return how many updates the whole run has."""
+        """Return the number of updates of the whole run."""
 
     def stop(self) -> None:
-        """End the run after this update or epoch."""
+        """Stop the run after this update or epoch."""
 
     def save(self, path: Path) -> None:
-        """Write the run into a file that `fit` takes it up from."""
+        """Save the run to a file from which `crnn.fit` can resume it."""

@@ -1,6 +1,5 @@
-"""Snapshots of a run in a file, from which it can be taken up again."""
+"""Callback that saves a run to a file from which it can be resumed."""
 
-import math
 import time
 from typing import ClassVar
 
@@ -11,24 +10,48 @@ from crnn.storage.files import Path, check_path
 
 
 class Checkpoint(Callback):
-    """Writes the whole run to a file now and then, and at its end.
+    """Save the whole run to a file at intervals, and at the end of the run.
 
-    ``crnn.fit(..., resume=path)`` takes the run up from there, and `Trainer.resume`; the numbers
-    are those of a run that was never stopped, to the last bit. Each file replaces the one before it
-    in one step, so whoever is killed, at any moment, leaves the last good one.
+    ``crnn.fit(..., resume=path)`` and `crnn.Trainer.resume` continue the run from the file. The
+    results are bit-identical to those of a run that was not interrupted. Each file replaces the
+    previous one in one step, so that a process that is killed leaves a complete file.
 
     Parameters
     ----------
     path : str or path
-    updates, epochs : int, optional
-        Write after so many updates, or epochs.
+        The file.
+    updates : int, optional
+        Save after every `updates` updates.
+    epochs : int, optional
+        Save after every `epochs` epochs. 1 if neither `updates` nor `seconds` is set.
     seconds : float, optional
-        Write after an update, when so much time has passed since the last file.
+        Save after an update if this time in seconds has passed since the last file.
+
+    Methods
+    -------
+    write(run)
+        Write the file; a subclass may write other files instead.
 
     Notes
     -----
-    Without any of these it writes after each epoch. It also writes when the run ends, however it
-    ends: after Ctrl-C, for example.
+    The run is also saved when it ends, for example after Ctrl-C or an exception.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import crnn
+    >>> data = [(np.ones((1, 3, 2)), np.ones((1, 3, 1)))]
+    >>> def train(path):
+    ...     model = crnn.Dense(2, 1, seed=0)
+    ...     return crnn.fit(model, data, loss=crnn.losses.mse, epochs=3, progress=False,
+    ...                     optimizer=crnn.optim.SGD(model, lr=0.1), resume=path,
+    ...                     callbacks=[crnn.callbacks.Checkpoint(path)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.npz")
+    ...     trained, resumed = train(path), train(path)
+    >>> resumed.seconds == trained.seconds  # the second call only read the finished run
+    True
     """
 
     saves: ClassVar[bool] = True
@@ -47,31 +70,38 @@ class Checkpoint(Callback):
             epochs = 1
         self.updates = None if updates is None else check_size("updates", updates)
         self.epochs = None if epochs is None else check_size("epochs", epochs)
-        self.seconds = math.inf if seconds is None else check_positive("seconds", seconds)
+        self.seconds = None if seconds is None else check_positive("seconds", seconds)
         self._written = time.monotonic()
 
     def on_start(self, run: Run) -> None:
-        """Count the seconds from here."""
+        """Start the clock for `seconds`."""
         self._written = time.monotonic()
 
     def on_update(self, run: Run) -> None:
-        """Write if it is due."""
+        """Save the run if `updates` or `seconds` have passed."""
         due = self.updates is not None and run.position.update % self.updates == 0
-        if due or time.monotonic() - self._written >= self.seconds:
+        if self.seconds is not None and time.monotonic() - self._written >= self.seconds:
+            due = True
+        if due:
             self._write(run)
 
     def on_epoch(self, run: Run) -> None:
-        """Write if it is due."""
+        """Save the run if `epochs` have passed."""
         if self.epochs is not None and run.position.epoch % self.epochs == 0:
             self._write(run)
 
     def on_end(self, run: Run) -> None:
-        """Write, unless a callback was broken off: then the last file is right."""
-        if run.settled:
+        """Save the run, unless a callback was interrupted: the last file stays valid then."""
+        if run.callbacks_complete:
             self._write(run)
 
     def write(self, run: Run) -> None:
-        """Write the file. A subclass may write another one in its place."""
+        """Write the file. A subclass may write other files instead.
+
+        Parameters
+        ----------
+        run : Trainer
+        """
         run.save(self.path)
 
     def _write(self, run: Run) -> None:

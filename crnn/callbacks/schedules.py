@@ -1,8 +1,9 @@
 """Schedules of the learning rate.
 
-All but `OnPlateau` are functions of the number of updates done with the optimizer: a run that is
-resumed, and a new run with the same optimizer, go on along them. A schedule that is as long as the
-run is counted from its first update. They set the rate of the optimizer, whatever it was made with.
+All schedules except `OnPlateau` are functions of the number of updates done with the optimizer.
+A resumed run, or a new run with the same optimizer, therefore continues the schedule. A schedule
+that has the length of the run counts from its first update. A schedule replaces the learning rate
+that the optimizer was made with.
 """
 
 import math
@@ -17,38 +18,79 @@ from crnn.common.checks import check_counted, check_number, check_positive, chec
 
 
 class Schedule(Callback, ABC):
-    """A learning rate that is a function of the number of updates. Subclasses give `rate`.
+    """Base class of learning rates that are functions of the number of updates.
+
+    Subclasses define `rate`.
+
+    Methods
+    -------
+    rate(update)
+        Return the learning rate of an update.
 
     Raises
     ------
     TypeError
-        The class has no `rate`, as this base has none.
+        If the class does not define `rate`.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> class InverseRoot(crnn.callbacks.Schedule):
+    ...     def __init__(self, lr):
+    ...         self.lr = lr
+    ...     def rate(self, update):
+    ...         return self.lr / (update + 1) ** 0.5
+    >>> schedule = InverseRoot(lr=0.1)
+    >>> schedule, schedule.rate(0), schedule.rate(3)
+    (InverseRoot(lr=0.1), 0.1, 0.05)
     """
 
-    #: The update from which on they are counted.
-    _first = 0
+    _first = 0  # the update from which the schedule counts
 
     @abstractmethod
     def rate(self, update: int) -> float:
-        """Return the rate of the update that has `update` ones before it."""
+        """Return the learning rate of an update.
+
+        Parameters
+        ----------
+        update : int
+            Number of updates before this one.
+
+        Returns
+        -------
+        float
+        """
 
     def on_start(self, run: Run) -> None:
-        """Set the rate of the next update."""
+        """Set the learning rate of the next update."""
         run.optimizer.lr = self.rate(run.position.update - self._first)
 
     def on_update(self, run: Run) -> None:
-        """Set the rate of the next update."""
+        """Set the learning rate of the next update."""
         run.optimizer.lr = self.rate(run.position.update - self._first)
 
 
 class Constant(Schedule):
-    """The same rate throughout, after an optional warm-up.
+    """Constant learning rate, after an optional linear warm-up.
 
     Parameters
     ----------
     lr : float
+        The learning rate after the warm-up.
     warmup : int, default 0
-        Updates in which the rate rises in equal steps, the first one to ``lr / (warmup + 1)``.
+        Number of updates during which the rate rises linearly, from ``lr / (warmup + 1)``.
+
+    Methods
+    -------
+    rate(update)
+        Return the learning rate of an update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.callbacks.Constant(0.4, warmup=3)
+    >>> [round(schedule.rate(update), 2) for update in range(5)]
+    [0.1, 0.2, 0.3, 0.4, 0.4]
     """
 
     arguments = ("lr", "warmup")
@@ -64,15 +106,28 @@ class Constant(Schedule):
 
 
 class Step(Schedule):
-    """The rate is multiplied by `factor` after every `every` updates: PyTorch's ``StepLR``.
+    """Multiply the learning rate by a factor after every `every` updates: PyTorch's ``StepLR``.
 
     Parameters
     ----------
     lr : float
-        The first rate.
+        The first learning rate.
     every : int
-        Updates between two steps.
+        Number of updates between two changes.
     factor : float, default 0.1
+        The rate is multiplied by this factor.
+
+    Methods
+    -------
+    rate(update)
+        Return the learning rate of an update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.callbacks.Step(1.0, every=2, factor=0.5)
+    >>> [round(schedule.rate(update), 2) for update in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
     arguments = ("lr", "every", "factor")
@@ -87,19 +142,22 @@ class Step(Schedule):
 
 
 class WholeRun(Schedule):
-    """A schedule with an end.
+    """Base class of schedules that have an end.
 
     Parameters
     ----------
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included; a schedule
-        that had ended before the run begins anew with it. By default the schedule begins and ends
-        with the run, whose updates are counted when it begins.
+        Number of updates until the end of the schedule, earlier runs with the same optimizer
+        included. If the schedule ended before the run begins, it begins anew with the run. None:
+        the schedule begins and ends with the run, whose updates are counted at its start.
+        After the end the last rate is kept.
 
     Attributes
     ----------
     given_total : int or None
-        As given.
+        The argument `total`.
+    total : int
+        Number of updates until the end; set at the start of a run where the argument is None.
     """
 
     total: int
@@ -110,7 +168,7 @@ class WholeRun(Schedule):
             self.total = self.given_total
 
     def on_start(self, run: Run) -> None:
-        """Set the rate of the next update."""
+        """Set the learning rate of the next update."""
         begun = run.start.update
         if self.given_total is None:
             self.total = run.total_updates()
@@ -122,17 +180,32 @@ class WholeRun(Schedule):
 class Cosine(WholeRun):
     """Half a cosine wave from `lr` down to `low`: PyTorch's ``CosineAnnealingLR``.
 
-    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without
-    restarts.
+    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017),
+    without restarts.
 
     Parameters
     ----------
     lr : float
-        The first rate.
+        The first learning rate.
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included (see
-        `WholeRun`); by default the updates of this run. After them the rate stays at `low`.
+        Number of updates until the end of the schedule, earlier runs with the same optimizer
+        included. If the schedule ended before the run begins, it begins anew with the run. None:
+        the schedule begins and ends with the run, whose updates are counted at its start.
+        After the end the rate is `low`.
     low : float, default 0
+        The last learning rate.
+
+    Methods
+    -------
+    rate(update)
+        Return the learning rate of an update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.callbacks.Cosine(1.0, total=4)
+    >>> [round(schedule.rate(update), 2) for update in range(6)]
+    [1.0, 0.85, 0.5, 0.15, 0.0, 0.0]
     """
 
     arguments = ("lr", "given_total", "low")
@@ -147,21 +220,36 @@ class Cosine(WholeRun):
 
 
 class OneCycle(WholeRun):
-    """The one-cycle schedule of the learning rate: up to a peak, and down to almost nothing.
+    """One-cycle schedule: the learning rate rises to a peak and falls to almost zero.
 
-    Half a cosine wave from `peak` / 25 up to `peak` over the first 30 % of the updates, another one
-    down to `peak` / 250,000 over the rest. The idea is L. N. Smith's (A disciplined approach to
-    neural network hyper-parameters, 2018); this form, with the same defaults, is that of PyTorch's
-    ``OneCycleLR``. Momentum is left alone.
+    The rate follows half a cosine wave from `peak` / 25 up to `peak` over the first 30 % of the
+    updates, and another one down to `peak` / 250,000 over the rest. The idea is from L. N. Smith,
+    "A disciplined approach to neural network hyper-parameters" (2018). This form, with the same
+    defaults, is that of PyTorch's ``OneCycleLR``. The momentum is not changed.
 
     Parameters
     ----------
     peak : float
-        The highest rate.
+        The highest learning rate.
     total : int, optional
-        Updates until the end, those of earlier runs with the same optimizer included (see
-        `WholeRun`); by default the updates of this run. After them the rate stays at its last
-        value.
+        Number of updates until the end of the schedule, earlier runs with the same optimizer
+        included. If the schedule ended before the run begins, it begins anew with the run. None:
+        the schedule begins and ends with the run, whose updates are counted at its start.
+        After the end the last rate is kept.
+
+    Methods
+    -------
+    rate(update)
+        Return the learning rate of an update.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> schedule = crnn.callbacks.OneCycle(peak=0.02, total=400)
+    >>> schedule
+    OneCycle(peak=0.02, total=400)
+    >>> [round(schedule.rate(update), 4) for update in (0, 60, 119, 260, 399)]
+    [0.0008, 0.0105, 0.02, 0.0099, 0.0]
     """
 
     arguments = ("peak", "given_total")
@@ -171,7 +259,6 @@ class OneCycle(WholeRun):
         super().__init__(total)
 
     def rate(self, update: int) -> float:
-        """Return the rate of the update that has `update` ones before it."""
         low, lowest = self.peak / 25, self.peak / 25 / 1e4
         top, last = 0.3 * self.total - 1, self.total - 1
         if update <= top:
@@ -179,25 +266,37 @@ class OneCycle(WholeRun):
         return _cosine(self.peak, lowest, min(1.0, (update - top) / (last - top)))
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    """Go from `start` to `end` along half a cosine wave."""
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+def _cosine(start: float, end: float, fraction: float) -> float:
+    """Return the value of half a cosine wave from `start` to `end` at a fraction of its length."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
 class OnPlateau(Callback):
-    """Multiplies the rate by `factor` when epochs bring nothing better.
+    """Multiply the learning rate by a factor when the loss stops improving.
 
     Parameters
     ----------
     factor : float, default 0.1
-        Below 1.
+        Factor of the learning rate, 0 <= factor < 1.
     patience : int, default 10
-        After so many epochs in a row without an improvement; then they are counted anew.
+        The rate is changed after this number of consecutive epochs without an improvement, which
+        are then counted from 0 again.
     min_delta : float, default 0
-        An improvement is a loss that is lower by more than this. The loss is that on the validation
-        data where there are any.
+        An epoch is an improvement if its loss is lower than the lowest one by more than this. It is
+        the validation loss, or without validation data the loss.
     low : float, default 0
-        The rate falls no further.
+        Lowest learning rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model, data = crnn.Dense(2, 1, seed=0), [(np.ones((1, 3, 2)), np.ones((1, 3, 1)))]
+    >>> schedule = crnn.callbacks.OnPlateau(factor=0.5, patience=1, min_delta=100.0)
+    >>> history = crnn.fit(model, data, loss=crnn.losses.mse, epochs=4, progress=False,
+    ...                    optimizer=crnn.optim.SGD(model, lr=0.1), callbacks=[schedule])
+    >>> history.lr
+    [0.1, 0.1, 0.05, 0.025]
     """
 
     arguments = ("factor", "patience", "min_delta", "low")
@@ -213,11 +312,11 @@ class OnPlateau(Callback):
 
     @property
     def min_delta(self) -> float:
-        """As given."""
+        """Amount by which a loss has to be lower."""
         return self._best.min_delta
 
     def on_epoch(self, run: Run) -> None:
-        """Count epochs without an improvement, and lower the rate when there were enough."""
+        """Count the epochs without an improvement, and lower the learning rate."""
         self._waited = 0 if self._best.better(run) else self._waited + 1
         if self._waited >= self.patience:
             lr = run.optimizer.lr

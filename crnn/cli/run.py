@@ -160,8 +160,8 @@ def carry_out(run: Run) -> int:
 def _stop(run: Run) -> int:
     """Save a run that Ctrl-C stopped, print how to resume it, and return the exit code."""
     try:
-        if not run.trainer.settled:
-            raise RuntimeError("the callbacks of the last update have not finished")
+        if not run.trainer.callbacks_complete:
+            raise RuntimeError("a callback was interrupted")
         run.save()
     except RuntimeError as error:
         print(f"Stopped without saving: {error}", file=sys.stderr)

@@ -5,7 +5,20 @@ import warnings
 
 
 class ResumeWarning(UserWarning):
-    """Warning: a run is resumed with other arguments than it was started with."""
+    """Warning that a run was resumed with other arguments than those with which it began.
+
+    Examples
+    --------
+    Turn the warning into an error:
+
+    >>> import warnings
+    >>> import crnn
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", crnn.training.ResumeWarning)
+    ...     # history = crnn.fit(..., resume="run.npz")
+    >>> issubclass(crnn.training.ResumeWarning, UserWarning)
+    True
+    """
 
 
 def warn(text: str, category: type[Warning]) -> None:

@@ -168,6 +168,8 @@ def split(
     ------
     ValueError
         Data of different lengths, fewer than two elements, or an option outside of its range.
+    TypeError
+        An argument without a length.
 
     Examples
     --------
@@ -178,6 +180,12 @@ def split(
     >>> x, x_out, y, y_out
     ('ab', 'd', [1, 2], [4])
     """
+    for part in data:
+        if not hasattr(part, "__len__"):
+            raise TypeError(
+                f"data: expected arrays or lists of one length, got {part!r:.60}; the part that is "
+                "held out is share=0.1"
+            )
     lengths = [len(part) for part in data]
     if len(set(lengths)) != 1:
         raise ValueError(f"data: expected one or more of the same length, got lengths {lengths}")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.checks import check_number
 from crnn.diagnostics.display import Axes, Display, stacked
 from crnn.diagnostics.subject import RecurrentPart, prepare, recurrent_parts, tape_of
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 
 Floats = NDArray[np.float64]
 
@@ -193,7 +193,7 @@ class GateStatistics(Display):
 
 def gate_statistics(
     layer: LayerLike,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     lengths: ArrayLike | None = None,

@@ -20,7 +20,7 @@ from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import is_stochastic
 from crnn.layers.base.layer import as_dtype, check_layer
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 
 Array = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ class Report:
 def gradcheck(
     layer: LayerLike,
     /,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     lengths: ArrayLike | None = None,

@@ -13,7 +13,7 @@ from crnn.diagnostics.chains import Chain, ChainSteps, chains_of, jacobian_produ
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import prepare
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.compose.base import run_layer
 
 Floats = NDArray[np.float64]
@@ -215,7 +215,7 @@ class StateJacobians(Display):
 
 def state_jacobians(
     layer: LayerLike,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     lengths: ArrayLike | None = None,
@@ -422,7 +422,7 @@ class MemoryLength(Display):
 
 def memory_length(
     layer: LayerLike,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     lengths: ArrayLike | None = None,

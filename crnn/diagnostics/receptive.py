@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.checks import check_count, check_number, check_size
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.rows import absolute_change, altered_copies, single_row
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ class ReceptiveField(Display):
 
 def receptive_field(
     model: LayerLike,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     lengths: ArrayLike | None = None,

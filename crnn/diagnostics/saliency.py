@@ -12,7 +12,7 @@ from crnn.common.choices import SaliencyMethod
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
 from crnn.diagnostics.rows import SingleRow, absolute_change, altered_copies, single_row
-from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.protocol import Input, LayerLike
 
 
 class InputSaliency(Display):
@@ -96,7 +96,7 @@ class InputSaliency(Display):
 
 def input_saliency(
     model: LayerLike,
-    x: Any,
+    x: Input,
     state: Any = None,
     *,
     row: int = 0,

@@ -30,7 +30,7 @@ from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.tapes import Pieces, ask_for_trace
 
 if TYPE_CHECKING:
-    from crnn.training.truncated import Piece, UpdatePass
+    from crnn.training.tbptt import Piece, UpdatePass
 
 
 _MARGIN = 0.1  # distance from an end of the range that counts as saturated, of the range
@@ -56,7 +56,7 @@ class TrainingWarning(UserWarning):
     """
 
 
-class Watch(Callback, Display):
+class Watch(Display, Callback):
     """Callback that records gradients and gates as a model is trained: see `watch`.
 
     Parameters

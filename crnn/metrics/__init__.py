@@ -1,13 +1,14 @@
-"""Metrics: how good outputs are, in the units that people compare models by.
+"""Metrics: the quality of the outputs of a model, in common units.
 
-A metric compares outputs y with targets at the valid steps. There are two forms, and
-``crnn.fit(..., metrics={"name": metric})``, `crnn.evaluate` and user code take both:
+A metric compares outputs y with targets at the valid steps. `crnn.fit` and `crnn.evaluate` take
+metrics of two forms, as in ``metrics={"name": metric}``:
 
-- a function ``f(y, target, lengths=None, *, weights=None)`` that returns ``(sum, weight)``: the sum
-  over the valid steps, each times its weight, and the sum of the weights. The metric over several
-  batches is the quotient of the totals, so it does not depend on how the data are batched;
-- an object with ``start()``, ``add(y, target, lengths, weights)`` and ``value()``, for values that
-  are no mean, such as F1. `Metric` is the base of the ones here.
+- a function ``f(y, target, lengths=None, *, weights=None)`` that returns ``(sum, weight)``: the
+  weighted sum over the valid steps, and the sum of the weights. The metric over several batches is
+  the total sum divided by the total weight. It does not depend on how the data are divided into
+  batches;
+- an object with the methods ``start()``, ``add(y, target, lengths, weights)`` and ``value()``, for
+  values that are not means, such as F1. `Metric` is a base class for such objects.
 
 Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols, ``F`` features.
 """

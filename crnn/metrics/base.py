@@ -1,4 +1,4 @@
-"""The two forms of a metric: a mean, and an object that computes a value from all batches."""
+"""The two forms of a metric: a mean, and a value that is computed from all batches."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
 class Total(NamedTuple):
-    """The result of a metric that is a mean: a sum, and the weight to divide it by.
+    """Result of a metric that is a mean: a sum, and the weight that it is divided by.
 
     Parameters
     ----------
     sum : float or ndarray
-        Sum over the valid steps, each times its weight.
+        Weighted sum over the valid steps.
     weight : float
-        Sum of the weights; the number of valid steps where no weights are given.
+        Sum of the weights; without weights the number of valid steps.
+
+    Attributes
+    ----------
+    mean : float or ndarray
+        The sum divided by the weight; nan if the weight is 0.
 
     Examples
     --------
@@ -30,15 +35,15 @@ class Total(NamedTuple):
 
     @property
     def mean(self) -> Any:
-        """The sum divided by the weight; nan where the weight is 0."""
+        """The sum divided by the weight; nan if the weight is 0."""
         return self.sum / self.weight if self.weight else math.nan
 
 
 class MetricObject(Protocol):
-    """An object that gathers what it needs from batches, and computes a value at the end."""
+    """Protocol of metrics that collect data from batches and compute a value at the end."""
 
     def start(self) -> None:
-        """Forget all batches."""
+        """Reset the metric: no batch was added."""
 
     def add(self, y: Any, target: Any, lengths: Any, weights: Any) -> None:
         """Add a batch."""
@@ -52,10 +57,25 @@ Metrics: TypeAlias = Mapping[str, AnyMetric]
 
 
 class Metric(ABC):
-    """Base of metrics that are no mean: a value that is computed from sums over all batches.
+    """Base class of metrics that are not means: a value computed from sums over all batches.
 
-    Subclasses define `sums`, of one batch, and `value_of`, of the totals over all batches. `start`,
-    `add` and `value` then make the metric usable batch by batch.
+    Subclasses define `sums` and `value_of`. The methods `start`, `add` and `value` then compute the
+    metric batch by batch.
+
+    Methods
+    -------
+    sums(y, target, lengths=None, weights=None)
+        Return the sums of one batch.
+    value_of(totals)
+        Return the value from the sums over all batches.
+    start()
+        Reset the metric.
+    add(y, target, lengths=None, weights=None)
+        Add a batch.
+    value()
+        Return the value over the batches added since `start`.
+    over(y, target, lengths, weights)
+        Return the value over one batch.
 
     Examples
     --------
@@ -84,14 +104,41 @@ class Metric(ABC):
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
     ) -> tuple[Any, ...]:
-        """Return the sums of one batch: a tuple of numbers or arrays."""
+        """Return the sums of one batch.
+
+        Parameters
+        ----------
+        y : array
+            Outputs of the model: (B, T, ...) or (B, ...).
+        target : array
+            Targets of the steps or rows.
+        lengths : (B,) integers, optional
+            Number of valid steps of each row. None: all steps are valid.
+        weights : (B, T) or (B,) numbers, optional
+            Weight of each step, or of each row. None: 1.
+
+        Returns
+        -------
+        tuple of numbers or arrays
+        """
 
     @abstractmethod
     def value_of(self, totals: tuple[Any, ...]) -> Any:
-        """Return the value from the totals of `sums` over all batches."""
+        """Return the value from the sums over all batches.
+
+        Parameters
+        ----------
+        totals : tuple
+            The sums that `sums` returned, added over all batches.
+
+        Returns
+        -------
+        object
+            The value of the metric.
+        """
 
     def start(self) -> None:
-        """Forget all batches."""
+        """Reset the metric: no batch was added."""
         self._totals = None
 
     def add(self, y: Any, target: Any, lengths: Any = None, weights: Any = None) -> None:
@@ -100,16 +147,33 @@ class Metric(ABC):
         Parameters
         ----------
         y, target, lengths, weights
-            As for the functions of this module.
+            As for `sums`.
         """
         self._totals = added(self._totals, self.sums(y, target, lengths, weights))
 
     def value(self) -> Any:
-        """Return the value over the batches added since `start`; None before the first batch."""
+        """Return the value over the batches added since `start`.
+
+        Returns
+        -------
+        object
+            The value of the metric; None before the first batch.
+        """
         return None if self._totals is None else self.value_of(self._totals)
 
     def over(self, y: Any, target: Any, lengths: Any, weights: Any) -> Any:
-        """Return the value over one batch alone."""
+        """Return the value over one batch.
+
+        Parameters
+        ----------
+        y, target, lengths, weights
+            As for `sums`.
+
+        Returns
+        -------
+        object
+            The value of the metric.
+        """
         return self.value_of(self.sums(y, target, lengths, weights))
 
 

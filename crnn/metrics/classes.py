@@ -1,4 +1,4 @@
-"""Metrics of classes and symbols: y are scores (B, T, K) or (B, K)."""
+"""Metrics of classes and symbols. The outputs y are scores (B, T, K) or (B, K)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crnn.metrics.base import Metric, Total
 
 
 class _Labels(NamedTuple):
-    """Predicted and target classes of the steps that count, with their weights."""
+    """Predicted and target classes of the steps of positive weight, with their weights."""
 
     predicted: NDArray[np.intp]
     target: NDArray[np.intp]
@@ -30,17 +30,18 @@ def _labels(y: Any, target: Any, lengths: Any, weights: Any) -> _Labels:
     Raises
     ------
     TypeError, ValueError
-        y is not made of scores of K classes, or the targets are no classes.
+        If y are not scores of K classes, or a target is not a class.
     """
     scores, classes = _checked_scores(y, target)
-    wide = step_weights(weights, classes.shape, lengths)
-    counts, K = wide > 0, scores.shape[-1]
-    wanted = classes[counts].astype(np.intp)
-    if wanted.size and not (0 <= wanted.min() and wanted.max() < K):
+    step_weight = step_weights(weights, classes.shape, lengths)
+    valid, K = step_weight > 0, scores.shape[-1]
+    targets = classes[valid].astype(np.intp)
+    if targets.size and not (0 <= targets.min() and targets.max() < K):
         raise ValueError(
-            f"target: expected integers from 0 to K-1={K - 1}, got {wanted.min()} to {wanted.max()}"
+            f"target: expected integers from 0 to K-1={K - 1}, "
+            f"got {targets.min()} to {targets.max()}"
         )
-    return _Labels(scores[counts].argmax(axis=-1), wanted, wide[counts], K)
+    return _Labels(scores[valid].argmax(axis=-1), targets, step_weight[valid], K)
 
 
 def _checked_scores(y: Any, target: Any) -> tuple[Array, Array]:
@@ -58,28 +59,28 @@ def accuracy(
     *,
     weights: ArrayLike | None = None,
 ) -> Total:
-    """Return how many valid steps have their highest score at the target.
+    """Return the number of valid steps whose highest score is that of the target.
 
     Parameters
     ----------
     y : (B, T, K) or (B, K) floats
-        Scores or probabilities of the classes. Of equal scores the first class counts.
+        Scores or probabilities of the classes. Among equal scores the first class is predicted.
     target : (B, T) or (B,) integers
-        The right class of each step, or of each sequence, 0 ... K-1.
+        The correct class of each step, or of each row, 0 ... K-1.
     lengths : (B,) integers, optional
-        Valid steps of each row, 0 ... T; None: all steps are valid.
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
     weights : (B, T) or (B,) numbers of at least 0, optional
-        Weight of each step, or of each row; None: 1.
+        Weight of each step, or of each row. None: 1.
 
     Returns
     -------
     Total
-        The weight of the right steps, and of all valid steps. ``.mean`` is the accuracy.
+        The weight of the correct steps, and of all valid steps. ``.mean`` is the accuracy.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not match, targets that are no class, negative weights.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Examples
     --------
@@ -102,26 +103,32 @@ def bits(
     *,
     weights: ArrayLike | None = None,
 ) -> Total:
-    """Return the cross-entropy to base 2: bits per symbol.
+    """Return the cross-entropy to base 2, in bits per symbol.
 
-    It is the length of the targets if they were stored with the probabilities softmax(y).
+    It is the mean number of bits that an ideal code with the probabilities softmax(y) needs for a
+    target.
 
     Parameters
     ----------
     y : (B, T, K) or (B, K) floats
         Logits: scores before the softmax.
-    target, lengths, weights
-        As for `accuracy`.
+    target : (B, T) or (B,) integers
+        The correct class of each step, or of each row, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of each step, or of each row. None: 1.
 
     Returns
     -------
     Total
-        The sum of -log2 of the targets' probabilities, and the weight of the valid steps.
+        The sum of -log2(softmax(y)[target]), and the weight of the valid steps. ``.mean`` is the
+        number of bits per symbol.
 
     Raises
     ------
     ValueError, TypeError
-        As `crnn.losses.cross_entropy` does.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Examples
     --------
@@ -141,24 +148,30 @@ def exact_match(
     *,
     weights: ArrayLike | None = None,
 ) -> Total:
-    """Return how many sequences are right at every valid step.
+    """Return the number of sequences that are correct at every valid step.
 
     Parameters
     ----------
-    y, target, lengths
-        As for `accuracy`.
+    y : (B, T, K) or (B, K) floats
+        Scores or probabilities of the classes. Among equal scores the first class is predicted.
+    target : (B, T) or (B,) integers
+        The correct class of each step, or of each row, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
     weights : (B, T) or (B,) numbers of at least 0, optional
-        Steps of weight 0 are left out. A row counts with the largest weight of its steps; None: 1.
+        Steps of weight 0 are not compared. The weight of a row is the largest weight of its steps.
+        None: 1.
 
     Returns
     -------
     Total
-        The weight of the right rows, and of all rows with a valid step.
+        The weight of the correct rows, and of all rows with a valid step. ``.mean`` is the fraction
+        of correct rows.
 
     Raises
     ------
     ValueError, TypeError
-        As for `accuracy`.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Examples
     --------
@@ -183,19 +196,23 @@ class _Perplexity(Metric):
     ----------
     y : (B, T, K) or (B, K) floats
         Logits: scores before the softmax.
-    target, lengths, weights
-        As for `accuracy`.
+    target : (B, T) or (B,) integers
+        The correct class of each step, or of each row, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of each step, or of each row. None: 1.
 
     Returns
     -------
     float
-        1 for a model that is always certain and right, K for one that finds all symbols equally
-        likely; nan without a valid step. Without arrays: a metric to add batches to.
+        1 for a model that gives each target the probability 1, K for equal probabilities of all
+        symbols; nan without a valid step. If called without arrays: a metric object for batches.
 
     Raises
     ------
     ValueError, TypeError
-        As `crnn.losses.cross_entropy` does.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Examples
     --------
@@ -238,28 +255,32 @@ def _exp(nats: float) -> float:
 
 
 class _ConfusionMatrix(Metric):
-    """Confusion matrix: how often each class was predicted for each target.
+    """Confusion matrix: number of predictions of each class for each target.
 
     `crnn.plotting.confusion_matrix` draws it.
 
     Parameters
     ----------
     y : (B, T, K) or (B, K) floats
-        Scores or probabilities of the classes. Of equal scores the first class counts.
-    target, lengths, weights
-        As for `accuracy`.
+        Scores or probabilities of the classes. Among equal scores the first class is predicted.
+    target : (B, T) or (B,) integers
+        The correct class of each step, or of each row, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of each step, or of each row. None: 1.
 
     Returns
     -------
     ndarray (K, K)
-        Row k, column j: the number of valid steps with the target k that have their highest score
-        at class j (int64); with weights the sum of their weights (float64). The layout is that of
-        scikit-learn. Without arrays: a metric to add batches to.
+        Row k, column j: the number of valid steps with the target k and the prediction j (int64);
+        with weights the sum of their weights (float64). The layout is that of scikit-learn. If
+        called without arrays: a metric object for batches.
 
     Raises
     ------
     ValueError, TypeError
-        As for `accuracy`.
+        If shapes do not match, a target is not a class, or a weight is negative or not finite.
 
     Examples
     --------
@@ -293,7 +314,7 @@ class _ConfusionMatrix(Metric):
 
 
 def _confusions(labels: _Labels, weighted: bool) -> Array:
-    """Return the weights (K, K) of the pairs of target and predicted class."""
+    """Return the sum of weights (K, K) of each pair of target and predicted class."""
     K, pairs = labels.K, labels.target * labels.K + labels.predicted
     weights = labels.weights if weighted else None
     return np.bincount(pairs, weights, minlength=K * K).reshape(K, K)
@@ -312,35 +333,40 @@ class F1Options(TypedDict, total=False):
 class _F1(Metric):
     """F1 of tags: the harmonic mean of precision and recall, by class and averaged.
 
-    F1 of a class is 2 TP / (2 TP + FP + FN), with the true positives, false positives and false
-    negatives of the valid steps; 0 for a class that is a target or a prediction and never both. The
-    values are those of scikit-learn's ``f1_score`` at the valid steps.
+    F1 of a class is 2 TP / (2 TP + FP + FN), with the numbers of true positives, false positives
+    and false negatives at the valid steps. It is 0 for a class that occurs as target or prediction
+    but never as both at one step. The values equal those of scikit-learn's ``f1_score``.
 
     Parameters
     ----------
     y : (B, T, K) or (B, K) floats
-        Scores or probabilities of the classes. Of equal scores the first class counts.
-    target, lengths, weights
-        As for `accuracy`.
+        Scores or probabilities of the classes. Among equal scores the first class is predicted.
+    target : (B, T) or (B,) integers
+        The correct class of each step, or of each row, 0 ... K-1.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of each step, or of each row. None: 1.
     average : {"macro", "micro", "weighted"} or None, default "macro"
-        "macro": the mean over the classes that occur as target or prediction, all alike, so that
-        rare tags count as much as frequent ones. "micro": from the counts of all classes together.
-        "weighted": the mean with the weight of each class's targets. None: F1 of each class, (K,),
-        nan for a class that does not occur.
+        "macro": the mean over the classes that occur as target or prediction, with equal weights,
+        so that rare tags count as much as frequent ones. "micro": F1 of the summed counts of all
+        classes. "weighted": the mean, weighted by the number of targets of each class. None: F1 of
+        each class, (K,), nan for a class that does not occur.
     ignore : sequence of int, default ()
-        Classes left out of the average, such as the tag of words without a name; steps with them
-        still count as errors of the other classes.
+        Classes that are excluded from the average, such as the tag of words that are not names.
+        Steps with these classes still count as errors of the other classes.
 
     Returns
     -------
     float, or ndarray (K,)
-        From 0 to 1; nan where no class occurs. Without arrays: a metric with these options, to add
-        batches to or to give to `crnn.fit`.
+        From 0 to 1; nan if no class occurs. If called without arrays: a metric object with these
+        options, for batches or for `crnn.fit`.
 
     Raises
     ------
     ValueError, TypeError
-        As for `accuracy`; for an unknown average, or a class to ignore that there is not.
+        If shapes do not match, a target is not a class, a weight is negative or not finite, the
+        average is unknown, or a class to ignore is not below K.
 
     Examples
     --------
@@ -372,8 +398,8 @@ class _F1(Metric):
         weights: ArrayLike | None = None,
         **options: Unpack[F1Options],
     ) -> Any:
-        own: F1Options = {"average": self.average, "ignore": self.ignore}
-        metric = _F1(**(own | options))
+        defaults: F1Options = {"average": self.average, "ignore": self.ignore}
+        metric = _F1(**(defaults | options))
         return metric if y is None else metric.over(y, target, lengths, weights)
 
     def sums(

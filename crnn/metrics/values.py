@@ -1,4 +1,4 @@
-"""Metrics of values: y are real numbers, such as the next value of a series."""
+"""Metrics of real numbers, such as the next value of a time series."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ def mae(
     *,
     weights: ArrayLike | None = None,
 ) -> Total:
-    """Return the absolute errors: their mean is the mean absolute error, in the unit of y.
+    """Return the sum of absolute errors; its mean is the mean absolute error, in the unit of y.
 
     Parameters
     ----------
-    y, target : (B, T, ...) or (B, F) floats of one shape
+    y : (B, T, ...) or (B, F) floats
+        Outputs of a model.
+    target : array of real numbers, of the shape of y
+        Target values.
     lengths : (B,) integers, optional
-        Valid steps of each row, 0 ... T; None: all steps are valid.
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
     weights : (B, T) or (B,) numbers of at least 0, optional
-        Weight of each element of a step, or of a row; None: 1.
+        Weight of all elements of each step, or of each row. None: 1.
 
     Returns
     -------
     Total
-        The sum of abs(y - target) over the valid elements, and their weight.
+        The weighted sum of abs(y - target) over the valid elements, and the sum of their weights.
 
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not match, values that are no real numbers, negative weights.
+        If shapes do not match, values are not real numbers, or a weight is negative or not finite.
 
     Examples
     --------
@@ -47,21 +50,22 @@ def mae(
     >>> crnn.metrics.mae([[[1.0], [2.0], [9.0]]], [[[1.5], [2.5], [0.0]]], lengths=[2])
     Total(sum=1.0, weight=2.0)
     """
-    values, wanted, wide = _values(y, target, lengths, weights)
-    errors = np.abs(values - wanted)
+    values, targets, step_weight = _values(y, target, lengths, weights)
+    errors = np.abs(values - targets)
     by_step = errors.sum(axis=tuple(range(1, errors.ndim)))
-    return Total(float(wide @ by_step), float(wide.sum() * math.prod(errors.shape[1:])))
+    weight = float(step_weight.sum()) * math.prod(errors.shape[1:])
+    return Total(float(step_weight @ by_step), weight)
 
 
 def _values(y: Any, target: Any, lengths: Any, weights: Any) -> tuple[Floats, Floats, Floats]:
     """Return outputs and targets (N, ...) of the N steps of positive weight, and weights (N,)."""
     values = check_array("y", y, "floats")
-    wanted = check_array("target", target, "real numbers", values.shape, note=", that of y")
+    targets = check_array("target", target, "real numbers", values.shape, note=", that of y")
     if values.ndim < 2:
         raise ValueError(f"y: expected shape (B, T, ...) or (B, F), got {values.shape}")
     lead = values.shape[: 1 if values.ndim == 2 and lengths is None else 2]
     if weights is not None and np.ndim(weights) == 2:
         lead = values.shape[:2]
-    wide = step_weights(weights, lead, lengths)
-    counts = wide > 0
-    return values[counts].astype(np.float64), wanted[counts].astype(np.float64), wide[counts]
+    step_weight = step_weights(weights, lead, lengths)
+    valid = step_weight > 0
+    return values[valid].astype(np.float64), targets[valid].astype(np.float64), step_weight[valid]

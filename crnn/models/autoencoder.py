@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_dtype, check_seed, check_size, valid_steps
@@ -199,10 +199,10 @@ class SequenceAutoencoder(EncoderDecoder):
 
     def forward(
         self,
-        x: Any,
+        x: ArrayLike,
         state: None = None,
         *,
-        lengths: Any = None,
+        lengths: ArrayLike | None = None,
         training: bool = True,
         call: int | None = None,
         first_row: int = 0,
@@ -264,7 +264,7 @@ class SequenceAutoencoder(EncoderDecoder):
             raise TypeError(f"tape: expected the one that forward returned, got {got}")
 
     def backward(
-        self, tape: AutoencoderTape, dy: Any, dstate: None = None
+        self, tape: AutoencoderTape, dy: ArrayLike | None, dstate: None = None
     ) -> tuple[Array | None, None]:
         """Return the gradient at x, and add to the gradients of the parameters.
 
@@ -294,7 +294,7 @@ class SequenceAutoencoder(EncoderDecoder):
 
     # -------------------------------------------------------------------- encoding and decoding
 
-    def encode(self, x: Any, lengths: Any = None) -> Array:
+    def encode(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
         """Return the codes of sequences.
 
         Parameters
@@ -314,7 +314,7 @@ class SequenceAutoencoder(EncoderDecoder):
         code, _, _ = self.model.source_reader.run(source, None, options.part(0), False)
         return np.asarray(code)
 
-    def decode(self, code: Any, steps: int) -> Array:
+    def decode(self, code: ArrayLike, steps: int) -> Array:
         """Return the sequences that the decoder generates from codes.
 
         The input of each step is the output of the step before.

@@ -62,6 +62,11 @@ def visible(symbol: str) -> str:
 def axes_of(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
     """Return `ax`, or for None the axes of a new figure of this size in inches."""
     if ax is not None:
+        if not hasattr(ax, "figure") or not hasattr(ax, "plot"):
+            raise TypeError(
+                f"ax: expected axes of matplotlib, or None for a new figure, got {ax!r:.60}; a "
+                "picture is saved by ax.figure.savefig(path)"
+            )
         return ax
     try:
         import matplotlib.pyplot as plt

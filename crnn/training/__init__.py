@@ -1,4 +1,4 @@
-"""The training loop: `fit`, `Trainer`, `evaluate` and `predict`."""
+"""Training: `fit`, `Trainer`, `evaluate` and `predict`."""
 
 from crnn.callbacks.run import Position
 from crnn.common.notices import ResumeWarning

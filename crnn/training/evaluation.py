@@ -1,4 +1,4 @@
-"""The loss and the metrics of a model over data, and how many updates an epoch of them has."""
+"""Loss and metrics of a model on data, and the number of updates in an epoch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from crnn.layers.base.adapted import check_one_input, layer_of
 from crnn.layers.base.layer import Layer
 from crnn.losses import Mean
 from crnn.metrics.base import Metrics
-from crnn.training.checking import check_data, check_loss
-from crnn.training.metering import Meters, Totals, together
-from crnn.training.truncated import check_tbptt
+from crnn.training.argument_checks import check_data, check_loss
+from crnn.training.metering import Meters, Totals, added_totals
+from crnn.training.tbptt import check_tbptt
 from crnn.training.windows import (
     Data,
     Loss,
@@ -27,16 +27,23 @@ from crnn.training.windows import (
 
 
 class Evaluation(Mean):
-    """The mean loss over data, a float, with the metrics.
+    """Mean loss on data, a float, together with the metrics.
 
     Parameters
     ----------
     value : float
-        The loss.
+        The mean loss.
     weight : float
-        The sum of the weights that it was divided by.
-    metrics : mapping of str to value
-        The values of the metrics by name.
+        Sum of the weights that the loss was divided by.
+    metrics : mapping of str to value, optional
+        Values of the metrics by name. None: no metrics.
+
+    Attributes
+    ----------
+    weight : float
+        The argument `weight`.
+    metrics : dict
+        Values of the metrics by name.
 
     Examples
     --------
@@ -76,36 +83,39 @@ def evaluate(
     tbptt: tuple[int, int] | None = None,
     stateful: bool = False,
 ) -> Evaluation:
-    """Return the loss and the metrics of a model over data, without training it.
+    """Return the loss and the metrics of a model on data.
 
-    Dropout is off, and nothing is kept for a backward pass.
+    Dropout is off, and nothing is stored for a backward pass.
 
     Parameters
     ----------
     model : layer
-    data : iterable
+        The model; it is not changed.
+    data : iterable of items
         Items (x, target), (x, target, lengths) or (x, target, lengths, extras), as for `crnn.fit`.
     loss : callable
-        As for `crnn.fit`.
+        ``loss(y, target, lengths)`` returns the mean over the valid steps and its gradient, as the
+        functions of `crnn.losses` do.
     metrics : mapping of str to metric, optional
-        As for `crnn.fit`: see `crnn.metrics`.
+        Metrics by name, such as ``{"accuracy": crnn.metrics.accuracy}``; see `crnn.metrics`.
     tbptt : (k1, k2), optional
-        Cut each item into windows of k1 steps, with the state carried from one to the next, so that
-        memory does not depend on T. By default an item is one window.
+        Cut each item into windows of k1 steps and carry the state from one window to the next, so
+        that the memory does not depend on T. None: an item is one window.
     stateful : bool, default False
-        Carry the state from item to item, row b to row b. By default each item begins with the
-        state zero.
+        True: carry the state from item to item, from row b to row b. False: each item begins with
+        the state zero.
 
     Returns
     -------
     Evaluation
-        A float, the mean loss over all valid steps: sum(w loss) / sum(w), where w is what the loss
-        of each window was divided by. ``result["name"]`` is a metric.
+        A float, the mean loss over all valid steps: sum(w loss) / sum(w), where w is the divisor of
+        the mean loss of each window. ``result["name"]`` is a metric.
 
     Raises
     ------
     ValueError, TypeError
-        Items of another form, data without a valid step, a loss or metrics of another kind.
+        If items have another form, the data have no valid step, or the loss or a metric has another
+        type.
 
     Examples
     --------
@@ -135,21 +145,21 @@ def evaluated(
     name: str = "data",
     tbptt: Tbptt = None,
     stateful: bool = False,
-    between: Callable[[], None] = lambda: None,
+    after_window: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Evaluate with arguments that were checked.
+    """Evaluate a model with arguments that were checked.
 
     Parameters
     ----------
     name : str
-        Name of the data in errors.
-    between : callable
+        Name of the data in error messages.
+    after_window : callable
         Called after every window.
     """
     total, weight = 0.0, 0.0
     totals: Totals = {}
     state: Any = None
-    runs, rows = layer_of(model), None
+    layer, rows = layer_of(model), None
     if meters is not None:
         meters.start()
     for item in items_of(data, name, tbptt, model):
@@ -158,15 +168,15 @@ def evaluated(
         else:
             state = None
         for window in windows_of(item, tbptt):
-            y, state = runs(window.item.x, state, **window.item.options)
+            y, state = layer(window.item.x, state, **window.item.options)
             value, _ = loss_of(loss, y, window.item)
-            _, weighs = weigh(value, y, window.item)
-            if weighs:
-                total, weight = total + float(value) * weighs, weight + weighs
+            _, window_weight = weigh(value, y, window.item)
+            if window_weight:
+                total, weight = total + float(value) * window_weight, weight + window_weight
             if meters is not None:
-                totals = together(totals, meters.sums(y, window.item))
+                totals = added_totals(totals, meters.sums(y, window.item))
                 meters.add_to_objects(y, window.item)
-            between()
+            after_window()
     if weight == 0:
         raise ValueError(f"{name}: expected data with valid steps, got none")
     values = {} if meters is None else meters.values(totals)
@@ -180,10 +190,38 @@ def count_updates(
     accumulate: int = 1,
     model: Layer | None = None,
 ) -> int:
-    """Return how many updates an epoch of `fit` has, having gone through the data once.
+    """Return the number of updates in an epoch of `crnn.fit`. The data are read once.
 
-    `model` is needed where x is a tuple of which another than the first has the steps: for a
-    `crnn.TeacherForcing`.
+    Parameters
+    ----------
+    data : iterable of items
+        Items (x, target), (x, target, lengths) or (x, target, lengths, extras), as for `crnn.fit`.
+    tbptt : (k1, k2), optional
+        As for `crnn.fit`: each window of k1 steps gives one update. None: an item is one window.
+    accumulate : int, default 1
+        As for `crnn.fit`: number of items for one update.
+    model : layer, optional
+        The model. Necessary for models whose x is a tuple in which the first array is not the
+        sequence, such as `crnn.TeacherForcing`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If items have another form, or there are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> item = np.zeros((4, 10, 2)), np.zeros((4, 10), int)
+    >>> crnn.training.count_updates([item, item])
+    2
+    >>> crnn.training.count_updates([item, item], tbptt=(3, 3))  # 4 windows of an item
+    8
     """
     tbptt, accumulate = check_tbptt(tbptt), check_size("accumulate", accumulate)
     items = items_of(data, "data", tbptt, model)

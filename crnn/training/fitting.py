@@ -1,6 +1,6 @@
-"""Training: `fit` is the function for every day.
+"""Training: `fit`.
 
-`Trainer`, which it runs, can be stopped after any update, put into a file and taken up again.
+`fit` runs a `Trainer`, which can be stopped after any update, saved to a file and resumed.
 
 Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols.
 """
@@ -35,104 +35,115 @@ def fit(
     progress: bool = True,
     resume: str | os.PathLike[str] | None = None,
 ) -> History:
-    """Train a model.
+    """Train a model and return the history of the run.
 
     Parameters
     ----------
     model : layer
-        What `optimizer` updates. Its gradients are set to zero at the start.
+        The model that `optimizer` updates. Its gradients are set to zero at the start.
     data : iterable of (x, target), (x, target, lengths) or (x, target, lengths, extras)
-        Gone through once an epoch: a list, or an object with ``__iter__`` (and, if its order
-        changes, ``set_epoch``). x is (B, T, ...), or for a model that reads several arrays, a tuple
-        of them; lengths is (B,) or None, of the steps of x (for a `crnn.TeacherForcing` those of
-        the target). Memory-mapped arrays are read window by window. extras is a mapping with any of
-        ``mask`` and ``resets``, (B, T), which the model's forward is told, and ``weights``, (B, T),
-        which the loss is: a step that is masked still has a loss unless its weight is 0.
+        Read once per epoch: a list, or an object with ``__iter__`` (and with ``set_epoch`` if its
+        order changes from epoch to epoch). x is (B, T, ...), or a tuple of arrays for a model that
+        reads several arrays. lengths is (B,) or None: the number of valid steps of each row of x
+        (for a `crnn.TeacherForcing` of the target). Memory-mapped arrays are read window by window.
+        extras is a mapping with any of "mask" and "resets", (B, T), for the model's forward pass,
+        and "weights", (B, T), for the loss. A masked step has a loss unless its weight is 0.
     loss : callable
         ``loss(y, target, lengths)`` returns the mean over the valid steps and its gradient with
-        respect to y, as the functions in `crnn.losses` do. With weights it is given
-        ``weights=...``; where y has no time axis, (B, K), lengths are None. A mean that is divided
-        by something else, by the sum of class weights, say, is returned as a `crnn.losses.Mean`;
-        crnn's own losses do so. A plain number counts as the mean over the valid steps.
+        respect to y, as the functions of `crnn.losses` do. If items have weights it is called with
+        ``weights=...``; for y (B, K), without steps, lengths are None. A mean with another divisor,
+        such as the sum of class weights, has to be returned as a `crnn.losses.Mean`, as crnn's own
+        losses do. A plain float counts as the mean over the valid steps.
     optimizer : optimizer of `crnn.optim`
         Made for `model`.
     epochs : int
-        How often to go through `data`. A new `fit` with the same optimizer goes on where the one
-        before ended: n more epochs, with the order of data, the random masks and the schedules of
-        later epochs, numbered on in the history.
+        Number of passes over the data. A new run with the same optimizer continues the previous
+        one: it has `epochs` more epochs, with the order of data, the random masks, the schedules
+        and the epoch numbers of later epochs.
     tbptt : (k1, k2), optional
-        Truncated backpropagation through time: each item is cut into windows of k1 steps, with the
-        state carried on from one to the next; each window is one update, from its own losses, taken
-        back through the last k2 steps. For k2 < k1 the losses before these train the head alone:
-        the layers of a Sequential behind the last one that has a state. For k2 > k1 the gradient
-        goes on into the k2 - k1 steps before the window, as they were computed; so it does from the
-        last window of an item, which may be shorter than k1. Memory depends on k1 and k2, not on T.
-        By default an item is one window.
+        Truncated backpropagation through time. Each item is cut into windows of k1 steps, and the
+        state is carried from one window to the next. Each window gives one update: the gradient of
+        its losses, computed over the last k2 steps. For k2 < k1 the losses before these steps train
+        only the head: the layers of a Sequential after the last layer with a state. For k2 > k1 the
+        gradient also reaches the k2 - k1 steps before the window, with the values that were
+        computed then. The last window of an item may be shorter than k1. The memory depends on k1
+        and k2, not on T. None: an item is one window.
     stateful : bool, default False
-        Each item goes on where the one before it ended, row b in row b: streams longer than memory,
-        from an iterator. The state is zero at the start of each epoch. For k2 > k1 the gradient
-        reaches back into earlier items; exactly so where all but the last are of one length (else a
-        piece of a window may be left out, never more than k2 steps be taken).
+        True: each item continues the item before it, row b continues row b. This trains on streams
+        longer than the memory, from an iterator. The state is zero at the start of each epoch. For
+        k2 > k1 the gradient also reaches earlier items. This is exact if all items but the last
+        one have the same length; otherwise fewer than k2 steps may be used.
     accumulate : int, default 1
-        Items for one update: the gradient is that of the mean over all of them, sum(w loss) /
-        sum(w), as if they were one batch, in the memory of one item. The last update of an epoch
-        may have fewer. Not together with `tbptt` or `stateful`.
+        Number of items for one update. The gradient is that of the mean over all of them,
+        sum(w loss) / sum(w), as if they were one batch, with the memory of one item. The last
+        update of an epoch may have fewer items. Must be 1 with `tbptt` or `stateful`.
     checkpoint_every : int, optional
-        Keep the state of every n-th step alone on the way forward and compute the steps between
-        again on the way back: the same gradients in less memory, for about a third more time (see
-        `crnn.Checkpointed`). Not where k1 and k2 differ.
+        The forward pass stores the state of every n-th step, and the backward pass computes the
+        steps between them again: the same gradients in less memory, and about a third more time
+        (see `crnn.Checkpointed`). Not possible if k1 and k2 differ. None: all steps are stored.
     validation : iterable, optional
-        Like `data`; evaluated after every epoch, in the same windows. Unless they are an iterator
-        they are gone through once before the first update, and mistakes are found then.
+        Data like `data`, evaluated after every epoch in the same windows. They are read once and
+        checked before the first update, unless they are an iterator.
     metrics : mapping of str to metric, optional
-        What else to compute, as ``{"accuracy": crnn.metrics.accuracy}``: a metric is a function
-        ``f(y, target, lengths, weights=...)`` that returns (sum, weight), or an object with
-        ``start()``, ``add(y, target, lengths, weights)`` and ``value()``; see `crnn.metrics`. Each
-        has two columns in the history, "name" and "val_name": over the outputs of the epoch's
-        training passes, which are those before each update and with dropout, and over the
-        validation data after the epoch (None without).
-    callbacks : sequence of Callback
-        Told in this order at the start, after each update and each epoch, and at the end; see
+        Further values to compute, such as ``{"accuracy": crnn.metrics.accuracy}``. A metric is a
+        function ``f(y, target, lengths, weights=...)`` that returns (sum, weight), or an object
+        with ``start()``, ``add(y, target, lengths, weights)`` and ``value()``; see `crnn.metrics`.
+        Each metric has two columns in the history. "name" is computed from the outputs of the
+        training passes, which come before each update and have dropout. "val_name" is computed on
+        the validation data after the epoch (None without validation data).
+    callbacks : sequence of Callback, default ()
+        Called in this order at the start, after each update and each epoch, and at the end; see
         `crnn.callbacks` for schedules of the learning rate, early stopping, the best parameters and
-        checkpoints. Callbacks that write checkpoints come last, and first at the end. A callback
-        that was used in a run before begins afresh.
-    progress : bool
-        Show a bar where tqdm is installed and standard error is a terminal (once the run takes more
-        than two seconds), else print a line after each epoch.
+        checkpoints. Callbacks that save the run are called last, and first at the end. A callback
+        that was used in an earlier run is reset.
+    progress : bool, default True
+        True: show a bar if tqdm is installed and standard error is a terminal (after two seconds),
+        otherwise print a line after each epoch.
     resume : str or path, optional
-        A file that the callback `crnn.callbacks.Checkpoint` writes. Where it is there, the run is
-        taken up from it, with the numbers of a run that was never stopped, to the last bit, up to
-        its old end; where it is not, the run begins. So the same line starts a run and goes on with
-        it. Other `epochs`, another learning rate of the optimizer, other options of the model and
-        arguments of callbacks are taken up, with a `crnn.training.ResumeWarning`; other data,
-        batches, windows, losses and optimizers are refused.
+        A file that the callback `crnn.callbacks.Checkpoint` writes. If it exists, the run is
+        resumed from it and continues to the end that it had, with results that are bit-identical
+        to those of a run without interruption. If it does not exist, a new run begins. Different
+        `epochs`, learning rates, options of the model and arguments of callbacks are used, with a
+        `crnn.training.ResumeWarning`. Different data, batches, windows, losses and optimizers are
+        errors.
 
     Returns
     -------
     History
-        A row for each epoch.
+        A table with one row per epoch.
 
     Raises
     ------
-    ValueError
-        Items of another form, data that give nothing (an exhausted iterator), options that do not
-        go together, a model with layers that the optimizer was made without; a file of a run that
-        cannot be read or resumed with these arguments.
+    ValueError, TypeError
+        If items have another form, the data are empty (an exhausted iterator), options exclude each
+        other, the model has layers that the optimizer was made without, or the run in the file
+        cannot be resumed with these arguments.
     FloatingPointError
-        The loss or a gradient is not finite. The message names update, epoch and the layer where it
-        began. The parameters are those after the last good update, the gradients zero.
+        If the loss or a gradient is not finite. The message names the update, the epoch and the
+        layer in which it began. The model keeps the parameters of the update before, and its
+        gradients are zero.
     KeyboardInterrupt
-        On Ctrl-C, after the current update; a second Ctrl-C does not wait.
+        On Ctrl-C, after the current update. A second Ctrl-C is raised immediately.
+
+    Warns
+    -----
+    crnn.training.ResumeWarning
+        If a run is resumed with other arguments.
+
+    See Also
+    --------
+    crnn.Trainer : The run as an object.
+    crnn.evaluate : Loss and metrics on data.
 
     Notes
     -----
-    Layers that draw random numbers are told ``call``, the number of updates done, and
-    ``first_row``, how many rows of the same update came in earlier items.
+    Layers that draw random numbers receive ``call``, the number of updates done, and
+    ``first_row``, the number of rows in earlier items of the same update.
 
     Examples
     --------
-    The lecture's four symbols: after ``h`` comes ``e``, after the first ``l`` another one, after
-    the second an ``o``.
+    The model learns the word "hello": after ``h`` comes ``e``, after the first ``l`` another ``l``,
+    after the second one an ``o``.
 
     >>> import crnn
     >>> from crnn.data import TextStreams, Vocabulary
@@ -160,6 +171,6 @@ def fit(
         callbacks=[*callbacks, Progress()] if progress else callbacks,
     )
     if resume is not None:
-        with suppress(FileNotFoundError):  # then the run begins; a file that cannot be read is not
+        with suppress(FileNotFoundError):  # a new run begins; an unreadable file is an error
             trainer.resume(resume)
     return trainer.run()

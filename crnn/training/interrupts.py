@@ -1,4 +1,4 @@
-"""Ctrl-C between two updates, not within one."""
+"""Ctrl-C between two updates, not within an update."""
 
 import signal
 import threading
@@ -6,33 +6,33 @@ from types import FrameType
 
 
 class Interrupts:
-    """Ctrl-C waits for a good moment: it is noted when it comes, and raised by `check`.
+    """Delay of Ctrl-C: the first one is raised by the next call of `check`.
 
-    A second Ctrl-C is raised at once. Outside the main thread, or where the program handles the
+    A second Ctrl-C is raised immediately. Outside of the main thread, or if the program handles the
     signal itself, nothing is changed.
     """
 
     def __enter__(self) -> "Interrupts":
-        self._noted = False
-        main = threading.current_thread() is threading.main_thread()
-        self._ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._ours:
-            signal.signal(signal.SIGINT, self._note)
+        self._pending = False
+        in_main = threading.current_thread() is threading.main_thread()
+        self._installed = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._installed:
+            signal.signal(signal.SIGINT, self._handle)
         return self
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._pending:
             raise KeyboardInterrupt
-        self._noted = True
+        self._pending = True
 
     def check(self) -> None:
-        """Raise the KeyboardInterrupt that is due, if one is."""
-        if self._noted:
-            self._noted = False
+        """Raise KeyboardInterrupt if Ctrl-C was pressed since the last call."""
+        if self._pending:
+            self._pending = False
             raise KeyboardInterrupt
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._ours:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if kind is None and self._noted:
+        if error_type is None and self._pending:
             self.check()

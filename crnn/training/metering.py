@@ -1,4 +1,4 @@
-"""The metrics of a run or of an evaluation, over the batches of an epoch."""
+"""Metrics of a run or of an evaluation, over the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from crnn.common.checks import check_real
 from crnn.metrics.base import AnyMetric, Metric, Metrics, added
 from crnn.training.windows import Item
 
-#: The sums of each metric over some batches. They are replaced, never changed.
+#: Sums of each metric over some batches. They are replaced, never modified in place.
 Totals: TypeAlias = Mapping[str, tuple[Any, ...]]
 
 _METHODS = ("start", "add", "value")
 
 
 class Meters:
-    """Metrics by name, and how to compute them batch by batch.
+    """Metrics by name, computed batch by batch.
 
-    A function, and a `crnn.metrics.Metric`, is computed from sums, which the caller keeps as
-    `Totals`. Any other object keeps what it needs itself.
+    Functions, and objects of the class `crnn.metrics.Metric`, are computed from sums, which the
+    caller stores as `Totals`. All other objects store their data themselves.
 
     Parameters
     ----------
@@ -33,28 +33,28 @@ class Meters:
     Raises
     ------
     TypeError
-        `metrics` is no mapping, or one of them is no metric.
+        If `metrics` is not a mapping of names to metrics.
     ValueError
-        A name is that of another column of the history.
+        If a name is the name of another column of the history.
     """
 
     def __init__(self, metrics: Metrics | None) -> None:
-        self._metrics = {} if metrics is None else _checked(metrics)
+        self._metrics = {} if metrics is None else _check_metrics(metrics)
         self._objects: dict[str, Any] = {
             name: metric
             for name, metric in self._metrics.items()
             if not isinstance(metric, Metric) and _is_object(metric)
         }
-        self._unknown: set[str] = set()  # names whose first batches of this epoch are not known
+        self._unknown: set[str] = set()  # metrics whose first batches of this epoch were not saved
 
     @property
     def keep_outputs(self) -> bool:
-        """Whether there are objects, which `add_to_objects` gives the outputs to."""
+        """True if there are metrics to which `add_to_objects` must pass the outputs."""
         return bool(self._objects)
 
     def copied(self) -> Meters:
-        """Return meters with objects of their own, for the validation data."""
-        return Meters({name: copy.deepcopy(one) for name, one in self._metrics.items()})
+        """Return a copy with copies of all metrics, for the validation data."""
+        return Meters({name: copy.deepcopy(metric) for name, metric in self._metrics.items()})
 
     def start(self) -> None:
         """Begin an epoch."""
@@ -83,7 +83,7 @@ class Meters:
         return sums
 
     def add_to_objects(self, y: Any, item: Item) -> None:
-        """Add one batch to the metrics that keep it themselves."""
+        """Add one batch to the metrics that store their data themselves."""
         for name, metric in self._objects.items():
             try:
                 metric.add(y, item.target, _lengths_of(y, item), item.weights)
@@ -92,7 +92,7 @@ class Meters:
                 raise
 
     def values(self, totals: Totals) -> dict[str, Any]:
-        """Return the value of each metric; None where nothing was added."""
+        """Return the value of each metric; None if no batch was added."""
         values = self.running(totals)
         for name, metric in self._objects.items():
             values[name] = None if name in self._unknown else metric.value()
@@ -109,7 +109,7 @@ class Meters:
     # ------------------------------------------------------------------------------ saved runs
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of those objects that have a `state_dict`."""
+        """Return the states of the objects that have a `state_dict`."""
         return {
             name: metric.state_dict()
             for name, metric in self._objects.items()
@@ -117,7 +117,7 @@ class Meters:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], totals: Totals, begun: bool) -> None:
-        """Continue in the middle of an epoch.
+        """Restore the state in the middle of an epoch.
 
         A metric whose first batches were not saved has the value None in this epoch.
 
@@ -140,12 +140,12 @@ class Meters:
             self._unknown |= self._metrics.keys() - self._objects.keys() - totals.keys()
 
 
-def together(totals: Totals, sums: Totals) -> Totals:
-    """Return totals with the sums of more batches added."""
+def added_totals(totals: Totals, sums: Totals) -> Totals:
+    """Return totals with the sums of another batch added."""
     return {name: added(totals.get(name), more) for name, more in sums.items()}
 
 
-def _checked(metrics: Any) -> dict[str, AnyMetric]:
+def _check_metrics(metrics: Any) -> dict[str, AnyMetric]:
     """Return the metrics by name, or raise."""
     example = 'metrics={"accuracy": crnn.metrics.accuracy}'
     if not isinstance(metrics, Mapping):
@@ -179,12 +179,12 @@ def _is_object(metric: Any) -> bool:
 
 
 def _lengths_of(y: Any, item: Item) -> Any:
-    """Return the lengths that a metric gets: none for y (B, K), which has no steps."""
+    """Return the lengths for a metric: None for y (B, K), which has no steps."""
     return None if y.ndim == 2 else item.lengths
 
 
 def _sums_of(name: str, metric: Any, y: Any, item: Item) -> tuple[Any, ...]:
-    """Return the sums of one batch, for one metric."""
+    """Return the sums of one batch for one metric."""
     lengths = _lengths_of(y, item)
     if isinstance(metric, Metric):
         return metric.sums(y, item.target, lengths, item.weights)
@@ -209,7 +209,7 @@ def _number(value: Any) -> Any:
 
 
 def _value_of(metric: Any, sums: tuple[Any, ...]) -> Any:
-    """Return the value of a metric from its sums: the quotient, for a function."""
+    """Return the value of a metric from its sums; for a function the quotient."""
     if isinstance(metric, Metric):
         return metric.value_of(sums)
     total, weight = sums

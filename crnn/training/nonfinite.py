@@ -1,4 +1,4 @@
-"""Where numbers stopped being finite: the layer is named, so that one knows where to look."""
+"""Search for the layer in which a number first became infinite or NaN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,79 +16,81 @@ from crnn.training.windows import Item
 
 
 def locate_nonfinite_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]) -> str:
-    """Say where the first number that is not finite comes from, on the way forward.
+    """Return the origin of the first number that is not finite in a forward pass, as text.
+
+    The forward pass is repeated layer by layer.
 
     Parameters
     ----------
     model : layer
     item : Item
-        What it was run on, layer by layer again now.
+        Input and target of the forward pass.
     state : state
-        From which.
+        The initial state.
     options : mapping
-        What else forward was told.
+        The other keyword arguments of the forward pass.
     """
     inputs = item.x if isinstance(item.x, tuple) else (item.x,)
-    if not all(_finite_where_read(x, item) for x in inputs):
+    if not all(_is_finite_where_read(x, item) for x in inputs):
         return "the input x is not finite"
-    found, _ = _walk("", layer_of(model), item.x, state, ForwardOptions(**options))
-    if found:
-        return found
-    if not _finite_where_read(item.target, item._replace(mask=None)):
+    origin, _ = _forward_origin("", layer_of(model), item.x, state, ForwardOptions(**options))
+    if origin:
+        return origin
+    if not _is_finite_where_read(item.target, item._replace(mask=None)):
         return "the target is not finite"
     return "the model's output is finite: it is the loss itself"
 
 
 def locate_nonfinite_backward(model: Any) -> str | None:
-    """Say which gradient was the first that is not finite, on the way back; None if all are."""
-    found = first_nonfinite(reversed(list(model.grads.items())))
-    if found is None:
+    """Return the first gradient of the backward pass that is not finite, as text, or None."""
+    first = first_nonfinite(reversed(list(model.grads.items())))
+    if first is None:
         return None
     prefix, layer = "", layer_of(model)
-    *path, _ = found.name.split(".")
+    *path, _ = first.name.split(".")
     for part in path:
         if part not in layer.parts:
             break
         prefix, layer = f"{prefix}.{part}" if prefix else part, layer.parts[part]
-    return f"the gradient of {found.name} of {_named(prefix, layer)} is {found.number}"
+    return f"the gradient of {first.name} of {_layer_text(prefix, layer)} is {first.number}"
 
 
-def _finite_where_read(array: Any, item: Item) -> bool:
-    """Whether an array of an item is finite at the steps that are read: others may hold anything.
+def _is_finite_where_read(array: Any, item: Item) -> bool:
+    """Return whether an array of an item is finite at the steps that are read.
 
-    It has the item's steps where its first axes are (B, T) of x.
+    The array has the steps of the item if its first axes are (B, T) of x.
     """
     steps = item.shape[:2]
     if np.shape(array)[:2] == steps and len(steps) == 2:
         array = np.asarray(array)[steps_there(item.lengths, item.mask, steps)]
-    return _finite(array)
+    return _is_finite(array)
 
 
-def _walk(
-    name: str, layer: Layer, x: Any, state: Any, given: ForwardOptions
+def _forward_origin(
+    name: str, layer: Layer, x: Any, state: Any, options: ForwardOptions
 ) -> tuple[str | None, Any]:
-    """Return what is wrong in a layer or None, and its output."""
+    """Return the origin of a number that is not finite in a layer, or None, and its output."""
     if layer.stages:
         states = [None] * len(layer.stages) if state is None else state
         for i, (inner, before) in enumerate(zip(layer.stages, states, strict=True)):
-            place = f"{name}.{i}" if name else str(i)
-            found, x = _walk(place, inner, x, before, given.part(i))
-            if found:
-                return found, x
-            given = Runner(inner).behind(given)
+            inner_name = f"{name}.{i}" if name else str(i)
+            origin, x = _forward_origin(inner_name, inner, x, before, options.part(i))
+            if origin:
+                return origin, x
+            options = Runner(inner).behind(options)
         return None, x
-    if wrong := first_nonfinite(layer.params.items()):
-        return f"the parameter {wrong.name} of {_named(name, layer)} is not finite", x
-    y, after, _ = run_layer(layer, x, state, given, True)
-    if not (_finite(y) and _finite(after)):
-        return f"the output of {_named(name, layer)} is not finite", y
+    if first := first_nonfinite(layer.params.items()):
+        return f"the parameter {first.name} of {_layer_text(name, layer)} is not finite", x
+    y, after, _ = run_layer(layer, x, state, options, True)
+    if not (_is_finite(y) and _is_finite(after)):
+        return f"the output of {_layer_text(name, layer)} is not finite", y
     return None, y
 
 
-def _named(name: str, layer: Any) -> str:
+def _layer_text(name: str, layer: Any) -> str:
     return f"layer {name}, {layer!r}" if name else f"the model, {layer!r}"
 
 
-def _finite(value: Any) -> bool:
-    """Whether all floats in a nesting of arrays are finite."""
+def _is_finite(value: Any) -> bool:
+    """Return whether all floats in nested arrays are finite."""
     return first_nonfinite(named_arrays(value)) is None

@@ -1,4 +1,4 @@
-"""The outputs of a model for data: `predict`."""
+"""Outputs of a model for data: `predict`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crnn.layers.base.arguments import options_of
 from crnn.layers.base.layer import Layer
 from crnn.training.windows import Data, Item, items_of, windows_of
 
-_STEPS = 1 << 14  # B times T of a batch, at most, where its size is not given
+_STEPS = 1 << 14  # largest B times T of a batch if batch_size is None
 
 _EXPECTED = (
     "data: expected an array (B, T, I), a list of arrays (T, I) or an iterable of items (x, target)"
@@ -31,39 +31,42 @@ def predict(
     model: Layer, data: Sequence[ArrayLike] | Data, *, batch_size: int | None = None
 ) -> list[Array]: ...
 def predict(model: Layer, data: Any, *, batch_size: int | None = None) -> Any:
-    """Return the outputs of a model for data, batch by batch.
+    """Return the outputs of a model for data, computed batch by batch.
 
-    Dropout is off and every sequence begins with the state zero (or the learned one). A sequence
-    has the same outputs, to the last bit, in any batch and for any `batch_size`.
+    Dropout is off, and every sequence begins with the state zero (or the learned initial state).
+    The outputs of a sequence are bit-identical in any batch and for any `batch_size`.
 
     Parameters
     ----------
     model : layer
-    data : array, list of arrays, or iterable of items
-        An array: x of all sequences, (B, T, I) floats or (B, T) integers (symbols). For a model
-        that reads several arrays, such as `crnn.TeacherForcing`: a tuple of them, each with B rows.
+        The model; it is not changed.
+    data : array, tuple of arrays, list of arrays, or iterable of items
+        An array is x of all sequences: (B, T, I) floats or (B, T) integers (symbols). For a model
+        that reads several arrays, such as `crnn.TeacherForcing`, it is a tuple of arrays with B
+        rows each.
 
-        A list: one array (T, I) or (T,) for each sequence, of any lengths.
+        A list has one array (T, I) or (T,) for each sequence; the sequences may differ in length.
 
-        Any other iterable, or a list of tuples: items (x, target), (x, target, lengths) or
-        (x, target, lengths, extras) as for `crnn.fit`. Targets are not read; an item that is no
+        Any other iterable, or a list of tuples, has items (x, target), (x, target, lengths) or
+        (x, target, lengths, extras) as for `crnn.fit`. Targets are not read. An item that is not a
         tuple is an x.
     batch_size : int, optional
-        Sequences that are computed together, for an array or a list. By default so many that a
-        batch has about 16,000 steps. Memory, besides that of the result, depends on it and not on
-        the number of sequences; nor on T, where the model runs step by step.
+        Number of sequences in a batch, for an array or a list. None: as many as have about 16,000
+        steps. The memory, apart from that of the result, depends on it, and not on the number of
+        sequences. It does not depend on T if the model runs step by step.
 
     Returns
     -------
     ndarray or list of ndarray
-        An array for an array: y (B, T, K), or (B, K) where the model removes the time axis. For a
+        For an array or a tuple: y (B, T, K), or (B, K) if the model removes the time axis. For a
         list: a list with y (T, K), or (K,), of each sequence in the same order, without padding.
-        For items: a list with the y of each item in the order of the items.
+        For items: a list with y of each item in the same order.
 
     Raises
     ------
     ValueError, TypeError
-        Data of another form, sequences of different features, `batch_size` with items.
+        If the data have another form, sequences differ in their features, or `batch_size` is set
+        for items.
 
     Examples
     --------
@@ -76,52 +79,52 @@ def predict(model: Layer, data: Any, *, batch_size: int | None = None) -> Any:
     [(6, 3), (3, 3)]
     """
     check_one_input("model", model)
-    runs = layer_of(model)
+    layer = layer_of(model)
     size = None if batch_size is None else check_size("batch_size", batch_size)
     if isinstance(data, tuple):
-        if runs.sequence_input is None:
+        if layer.sequence_input is None:
             raise ValueError(f"{_EXPECTED}, got a tuple: write crnn.predict(model, x)")
-        return _of_rows(runs, tuple(as_array(f"data[{i}]", x) for i, x in enumerate(data)), size)
+        return _of_rows(layer, tuple(as_array(f"data[{i}]", x) for i, x in enumerate(data)), size)
     if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
-        return _of_rows(runs, _checked_rows(np.asarray(data)), size)
+        return _of_rows(layer, _check_rows(np.asarray(data)), size)
     if isinstance(data, str | dict) or not isinstance(data, Iterable):
         raise TypeError(f"{_EXPECTED}, got {type(data).__name__}")
     if isinstance(data, list) and not (data and isinstance(data[0], tuple)):
-        return _of_sequences(runs, data, size)
+        return _of_sequences(layer, data, size)
     if size is not None:
         raise ValueError(
             f"batch_size: expected None for an iterable of items, which are the batches, got {size}"
         )
     items = items_of(_with_targets(data), "data", None, model)
-    return [_outputs(runs, item) for item in with_bar(items, "items", of=data)]
+    return [_outputs(layer, item) for item in with_bar(items, "items", of=data)]
 
 
 # ------------------------------------------------------------------------------------ forms of data
 
 
-def _checked_rows(x: Array) -> Array:
-    """Return x, unless it has no rows of numbers."""
+def _check_rows(x: Array) -> Array:
+    """Return x, or raise ValueError if x is not an array of numbers with rows."""
     if x.dtype.kind not in "biuf" or x.ndim < 2:
         raise ValueError(f"{_EXPECTED}, got {x.dtype} of shape {x.shape}")
     return x
 
 
 def _with_targets(data: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """Give each item a target that is not read."""
+    """Yield the items with a target of zeros, which is not read."""
     for item in data:
         x, *others = item if isinstance(item, tuple | list) else (item,)
         lead = np.shape(x[0] if isinstance(x, tuple) else x)[:2]
         yield x, np.broadcast_to(np.int8(0), lead), *others[1:]
 
 
-def _of_rows(runs: Layer, x: Any, size: int | None) -> Array:
+def _of_rows(layer: Layer, x: Any, size: int | None) -> Array:
     """Return the outputs for x (B, T, ...), or for a tuple of arrays with B rows each."""
     parts = x if isinstance(x, tuple) else (x,)
-    B, T = (*parts[runs.sequence_input or 0].shape, 1)[:2]
+    B, T = (*parts[layer.sequence_input or 0].shape, 1)[:2]
     rows, outputs = size or max(1, _STEPS // max(1, T)), None
     for first in with_bar(range(0, max(B, 1), rows), "batches"):
         chosen = tuple(part[first : first + rows] for part in parts)
-        y = _outputs(runs, _item(runs, chosen if isinstance(x, tuple) else chosen[0]))
+        y = _outputs(layer, _item(layer, chosen if isinstance(x, tuple) else chosen[0]))
         if outputs is None:
             outputs = np.empty((B, *y.shape[1:]), y.dtype)
         outputs[first : first + rows] = y
@@ -129,8 +132,8 @@ def _of_rows(runs: Layer, x: Any, size: int | None) -> Array:
     return outputs
 
 
-def _of_sequences(runs: Layer, data: list[Any], size: int | None) -> list[Array]:
-    """Return the outputs for sequences (T, ...) of any lengths, in their order."""
+def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array]:
+    """Return the outputs for sequences (T, ...) of different lengths, in their order."""
     sequences = [as_array(f"data[{i}]", one) for i, one in enumerate(data)]
     for i, one in enumerate(sequences):
         first = sequences[0]
@@ -145,61 +148,62 @@ def _of_sequences(runs: Layer, data: list[Any], size: int | None) -> list[Array]
                 f"of data[0], got {one.shape}"
             )
     outputs: list[Any] = [None] * len(sequences)
-    for numbers in with_bar(_batches([len(one) for one in sequences], size, runs), "batches"):
+    for numbers in with_bar(_batches([len(one) for one in sequences], size, layer), "batches"):
         x, lengths = pad([sequences[i] for i in numbers])
-        y = _outputs(runs, _item(runs, x, lengths if len(set(lengths)) > 1 else None))
+        y = _outputs(layer, _item(layer, x, lengths if len(set(lengths)) > 1 else None))
         for i, row, length in zip(numbers, y, lengths, strict=True):
-            outputs[i] = np.array(row[:length] if runs.keeps_time else row)
+            outputs[i] = np.array(row[:length] if layer.keeps_time else row)
     return outputs
 
 
-def _batches(lengths: Sequence[int], size: int | None, runs: Layer) -> list[list[int]]:
-    """Return batches of sequences of similar length, by number.
+def _batches(lengths: Sequence[int], size: int | None, layer: Layer) -> list[list[int]]:
+    """Return batches of the indices of sequences, with similar lengths in a batch.
 
-    A model that takes no `lengths` gets sequences of one length together.
+    For a model that does not take `lengths`, the lengths in a batch are equal.
     """
     batches: list[list[int]] = []
-    alike = "lengths" not in options_of(runs)
+    equal_lengths = "lengths" not in options_of(layer)
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         longest = lengths[batches[-1][0]] if batches else 0
         room = size or max(1, _STEPS // max(1, longest))
-        if not batches or len(batches[-1]) == room or (alike and lengths[i] != longest):
+        if not batches or len(batches[-1]) == room or (equal_lengths and lengths[i] != longest):
             batches.append([])
         batches[-1].append(i)
     return batches
 
 
-def _item(runs: Layer, x: Any, lengths: Any = None) -> Item:
+def _item(layer: Layer, x: Any, lengths: Any = None) -> Item:
     """Return x as an item without a target."""
-    lead = (x[runs.sequence_input or 0] if isinstance(x, tuple) else x).shape[:2]
+    lead = (x[layer.sequence_input or 0] if isinstance(x, tuple) else x).shape[:2]
     target = np.broadcast_to(np.int8(0), lead)
-    return Item(x, target, lengths, timed=runs.sequence_input or 0)
+    return Item(x, target, lengths, sequence_input=layer.sequence_input or 0)
 
 
 # ---------------------------------------------------------------------------------- computing them
 
 
-def _outputs(runs: Layer, item: Item) -> Array:
-    """Return y for one item, in windows along T where it is long and the model allows it."""
+def _outputs(layer: Layer, item: Item) -> Array:
+    """Return y for one item; a long item is computed in windows along T if the model allows it."""
     shape = item.shape
-    long = len(shape) > 1 and shape[1] > _STEPS and item.mask is None  # y at masked steps differs
-    if not (long and _runs_by_windows(runs)):
-        y, _ = runs(item.x, None, **item.options)
+    # With a mask, y at masked steps at the start of a window would differ.
+    is_long = len(shape) > 1 and shape[1] > _STEPS and item.mask is None
+    if not (is_long and _runs_by_windows(layer)):
+        y, _ = layer(item.x, None, **item.options)
         return np.asarray(y)
     state, outputs = None, None
     for window in windows_of(item, (_STEPS, _STEPS)):
-        y, state = runs(window.item.x, state, **window.item.options)
+        y, state = layer(window.item.x, state, **window.item.options)
         if outputs is None:
             outputs = np.zeros((*shape[:2], *y.shape[2:]), y.dtype)
         outputs[:, window.start : window.stop] = y
     if outputs is None:  # no valid step
-        y, _ = runs(item.x[:, :0], None)
+        y, _ = layer(item.x[:, :0], None)
         outputs = np.zeros((*shape[:2], *y.shape[2:]), y.dtype)
     return outputs
 
 
-def _runs_by_windows(runs: Layer) -> bool:
-    """Whether a model gives the same outputs in windows, with the state carried on."""
-    by_steps = runs.keeps_time and not runs.reads_backwards and runs.sequence_input is None
-    innermost = (part for _, part in walk(runs) if not part.parts)
+def _runs_by_windows(layer: Layer) -> bool:
+    """Return whether a model gives the same outputs in windows, with the state carried on."""
+    by_steps = layer.keeps_time and not layer.reads_backwards and layer.sequence_input is None
+    innermost = (part for _, part in walk(layer) if not part.parts)
     return by_steps and all(part.has_state or part.receptive_field == 1 for part in innermost)

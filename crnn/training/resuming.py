@@ -1,7 +1,7 @@
-"""What a run is made with, as its file has it, and what may differ when it is resumed.
+"""Comparison of a saved run with the run that resumes it.
 
-Some arguments may be changed: they are taken up, and a `crnn.notices.ResumeWarning` says so. With
-others the numbers would be wrong: they are refused by name.
+Some arguments may differ: the new ones are used, with a `crnn.training.ResumeWarning`. With other
+arguments the results would be wrong; a difference is an error that names the argument.
 """
 
 import functools
@@ -17,101 +17,104 @@ from crnn.callbacks.run import Position
 from crnn.common.checks import check_counted, check_real
 from crnn.layers.base.description import describe
 
-_REFUSED = ("loss", "tbptt", "stateful", "accumulate", "optimizer")
-_TAKEN = ("epochs", "checkpoint_every", "model", "metrics")
+_FIXED = ("loss", "tbptt", "stateful", "accumulate", "optimizer")
+_CHANGEABLE = ("epochs", "checkpoint_every", "model", "metrics")
 
 
-def compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Compare the arguments of a run when it began with those it is resumed with.
+def compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Compare the arguments of a saved run with those of the run that resumes it.
 
     Parameters
     ----------
-    then, now : mapping
-        As `Trainer` describes them. A file of an earlier version has none.
+    saved, current : mapping
+        Descriptions of the arguments by `Trainer`. A file of an earlier version has none.
 
     Returns
     -------
     list of str
-        What differs and is taken up, in words.
+        The arguments that differ and may differ, as text.
 
     Raises
     ------
     ValueError
-        The data, the loss, the optimizer or the windows differ.
+        If the data, the loss, the optimizer or the windows differ.
     """
-    then = {"metrics": [], **then} if isinstance(then, Mapping) and then else then
-    if not isinstance(then, Mapping) or (then and set(then) != set(now)):
-        raise ValueError(f"arguments: expected {', '.join(now)}, got {then!r:.100}")
-    if not then:
+    saved = {"metrics": [], **saved} if isinstance(saved, Mapping) and saved else saved
+    if not isinstance(saved, Mapping) or (saved and set(saved) != set(current)):
+        raise ValueError(f"arguments: expected {', '.join(current)}, got {saved!r:.100}")
+    if not saved:
         return []
-    for name in _REFUSED:
-        for place, before, after in _differences(name, then[name], now[name]):
+    for name in _FIXED:
+        for place, before, after in _differences(name, saved[name], current[name]):
             raise ValueError(
-                f"{place}: a run is resumed as it began, with {before!r:.200}, got {after!r:.200}"
+                f"{place}: expected {before!r:.200}, as when the run began, got {after!r:.200}"
             )
-    if not _same_data(then["data"], now["data"]):
+    if not _is_same_data(saved["data"], current["data"]):
         raise ValueError(
-            f"data: a run is resumed with the data that it began with, in the same batches and the "
-            f"same order, {_data(then['data'])}, got {_data(now['data'])}"
+            f"data: expected the data of the saved run, in the same batches and the same order, "
+            f"{_data_text(saved['data'])}, got {_data_text(current['data'])}"
         )
-    said = [
+    changes = [
         f"{place}: {after!r:.60} now, {before!r:.60} when the run began"
-        for name in _TAKEN
-        for place, before, after in _differences(name, then[name], now[name])
+        for name in _CHANGEABLE
+        for place, before, after in _differences(name, saved[name], current[name])
     ]
-    if not _same_data(then["validation"], now["validation"]):
-        said.append(
-            f"validation: {_data(now['validation'])} now, {_data(then['validation'])} when the run "
-            "began, of which the losses of earlier epochs are"
+    if not _is_same_data(saved["validation"], current["validation"]):
+        changes.append(
+            f"validation: {_data_text(current['validation'])} now, "
+            f"{_data_text(saved['validation'])} when the run began; the losses of earlier epochs "
+            "are those of the old validation data"
         )
-    return said
+    return changes
 
 
-def _same_data(then: Any, now: Any) -> bool:
-    return then == now or None in (then, now)
+def _is_same_data(saved: Any, current: Any) -> bool:
+    return saved == current or None in (saved, current)
 
 
-def _data(told: Any) -> str:
-    """Say how much data there are, or that it is not known."""
-    if not isinstance(told, Mapping) or "rows" not in told:
-        return "none" if told is False else f"{told!r:.100}"
+def _data_text(description: Any) -> str:
+    """Return the size of data as text, or "none"."""
+    if not isinstance(description, Mapping) or "rows" not in description:
+        return "none" if description is False else f"{description!r:.100}"
     return (
-        f"{told['items']} items of at most B={told['batch']} rows, {told['rows']} rows together "
-        f"(contents {told['content']:08x})"
+        f"{description['items']} items of at most B={description['batch']} rows, "
+        f"{description['rows']} rows in total (checksum {description['content']:08x})"
     )
 
 
-def _differences(place: str, then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Go through what differs in two trees: place, then and now."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping) and set(then) == set(now):
-        for name in now:
-            yield from _differences(f"{place}.{name}", then[name], now[name])
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        for i, (before, after) in enumerate(zip(then, now, strict=True)):
+def _differences(place: str, saved: Any, current: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the differences of two nested values: place, saved value and current value."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping) and set(saved) == set(current):
+        for name in current:
+            yield from _differences(f"{place}.{name}", saved[name], current[name])
+    elif isinstance(saved, list) and isinstance(current, list) and len(saved) == len(current):
+        for i, (before, after) in enumerate(zip(saved, current, strict=True)):
             yield from _differences(f"{place}[{i}]", before, after)
-    elif _plain(then) != _plain(now):
-        yield place, then, now
+    elif _with_lists(saved) != _with_lists(current):
+        yield place, saved, current
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that a value is equal to what a file has of it."""
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+def _with_lists(value: Any) -> Any:
+    """Return a value with lists in place of tuples, as a file has it."""
+    return [_with_lists(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 # ---------------------------------------------------------------------------- describing arguments
 
 
 def loss_name(loss: Any) -> str:
-    """Return a loss in words: its name, and the arguments that `functools.partial` gave it."""
+    """Return the name of a loss, with the arguments of a `functools.partial`."""
     if isinstance(loss, functools.partial):
-        given = [_word(value) for value in loss.args]
-        given += [f"{name}={_word(value)}" for name, value in sorted(loss.keywords.items())]
-        return f"{loss_name(loss.func)}({', '.join(given)})"
+        arguments = [_argument_text(value) for value in loss.args]
+        arguments += [
+            f"{name}={_argument_text(value)}" for name, value in sorted(loss.keywords.items())
+        ]
+        return f"{loss_name(loss.func)}({', '.join(arguments)})"
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
 
-def _word(value: Any) -> str:
-    """Return an argument in words that are the same in another process."""
+def _argument_text(value: Any) -> str:
+    """Return an argument as text that is the same in another process."""
     if isinstance(value, np.ndarray | list | tuple):
         array = np.asarray(value)
         if array.dtype.kind in "biuf":
@@ -122,56 +125,61 @@ def _word(value: Any) -> str:
 
 
 def model_description(model: Any) -> Any:
-    """Return the options of a model without its seeds, which decide initial weights; or None."""
+    """Return the options of a model without its seeds, or None if they cannot be saved.
+
+    The seeds only determine the initial weights and are not compared.
+    """
     try:
-        options = _seedless(describe(model))
+        options = _without_seeds(describe(model))
         return None if '"$' in json.dumps(options) else options
-    except Exception:  # of a class that cannot be put into a file
+    except Exception:  # a class that cannot be described
         return None
 
 
-def _seedless(value: Any) -> Any:
+def _without_seeds(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _seedless(part) for name, part in value.items() if name != "seed"}
+        return {name: _without_seeds(part) for name, part in value.items() if name != "seed"}
     if isinstance(value, list | tuple):
-        return [_seedless(part) for part in value]
+        return [_without_seeds(part) for part in value]
     return value
 
 
 # ---------------------------------------------------------------------------------- checking a file
 
 
-def check_start(given: Any, position: Position) -> Position:
-    """Return where a run began: ``{"epoch": ..., "update": ...}``, not behind where it stands."""
-    if not isinstance(given, Mapping) or set(given) != {"epoch", "update"}:
-        raise ValueError(f"start: expected a mapping of epoch and update, got {given!r:.100}")
-    epoch, update = (check_counted(f"start.{name}", given[name]) for name in ("epoch", "update"))
+def check_start(start: Any, position: Position) -> Position:
+    """Return the start of a run from ``{"epoch": ..., "update": ...}``, not after `position`."""
+    if not isinstance(start, Mapping) or set(start) != {"epoch", "update"}:
+        raise ValueError(f"start: expected a mapping of epoch and update, got {start!r:.100}")
+    epoch, update = (check_counted(f"start.{name}", start[name]) for name in ("epoch", "update"))
     if epoch > position.epoch or update > position.update:
         raise ValueError(
-            f"start: expected at most epoch {position.epoch} and update {position.update}, where "
-            f"the run stands, got {epoch} and {update}"
+            f"start: expected at most epoch {position.epoch} and update {position.update}, the "
+            f"position of the run, got {epoch} and {update}"
         )
     return Position(epoch=epoch, update=update)
 
 
 def check_history(
-    given: Any, start: Position, position: Position, metrics: Sequence[str]
+    columns: Any, start: Position, position: Position, metrics: Sequence[str]
 ) -> History:
-    """Return the history of a run that began at `start` and stands at `position`.
+    """Return the history of a run that began at `start` and is at `position`.
 
-    It has the columns of `metrics`; those that were not saved are None.
+    It has columns for `metrics`; a metric that was not saved is None.
 
     Raises
     ------
     ValueError
-        It is no table with a row of numbers for each epoch done.
+        If the columns are not a table with one row of numbers per epoch done.
     """
-    if not isinstance(given, Mapping) or not all(isinstance(c, list) for c in given.values()):
-        raise ValueError(f"history: expected a mapping of names to lists, got {given!r:.100}")
-    saved = History(given, [name for name in given if f"val_{name}" in given and name != "loss"])
-    without: list[None] = [None] * len(saved)
-    columns = {name: saved.columns.get(name, without) for name in History.columns_of(metrics)}
-    history = History(columns, metrics)
+    if not isinstance(columns, Mapping) or not all(isinstance(c, list) for c in columns.values()):
+        raise ValueError(f"history: expected a mapping of names to lists, got {columns!r:.100}")
+    names = [name for name in columns if f"val_{name}" in columns and name != "loss"]
+    saved = History(columns, names)
+    missing: list[None] = [None] * len(saved)
+    history = History(
+        {name: saved.columns.get(name, missing) for name in History.columns_of(metrics)}, metrics
+    )
     if history.epoch != [*range(start.epoch + 1, start.epoch + len(history) + 1)]:
         raise ValueError(f"history.epoch: expected numbers from {start.epoch + 1} on, got others")
     if len(history) != position.epoch - start.epoch:
@@ -189,5 +197,5 @@ def check_history(
             check_real("history.val_loss", row["val_loss"], finite=False)
     updates = [start.update, *history.update, position.update]
     if updates != sorted(updates):
-        raise ValueError("history.update: expected numbers that do not fall, got others")
+        raise ValueError("history.update: expected numbers that do not decrease, got others")
     return history

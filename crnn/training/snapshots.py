@@ -1,9 +1,15 @@
-"""The state of a run, as a file has it: taken, and taken up again."""
+"""State of a run: saving it, and restoring it from a file."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crnn.callbacks.base import Callback, Kept, load_states, remembering, states_of
+from crnn.callbacks.base import (
+    Callback,
+    CallbackBackup,
+    load_states,
+    saved_callbacks,
+    states_of,
+)
 from crnn.callbacks.history import History
 from crnn.callbacks.run import Position
 from crnn.callbacks.schedules import Schedule
@@ -11,7 +17,7 @@ from crnn.common import notices
 from crnn.optim import Optimizer
 from crnn.storage import archive
 from crnn.storage.files import Path
-from crnn.training.looking import Look, Told, described
+from crnn.training.data_checks import DataChecks, DataSummary, describe_unread
 from crnn.training.metering import Meters
 from crnn.training.resuming import (
     check_history,
@@ -20,14 +26,14 @@ from crnn.training.resuming import (
     loss_name,
     model_description,
 )
-from crnn.training.truncated import WindowedModel
+from crnn.training.tbptt import WindowedModel
 from crnn.training.windows import Data, Loss, Tbptt
 
-_KIND = "training run"
+_FILE_TYPE = "training run"
 
 
 class Snapshots:
-    """A run whose state can be taken, saved and taken up again: what `Trainer` has of that."""
+    """The part of `Trainer` that saves and restores the state of a run."""
 
     model: Any
     data: Data
@@ -38,7 +44,7 @@ class Snapshots:
     history: History
     stopped: bool
 
-    _more: int  # epochs that were given
+    _added_epochs: int  # the argument `epochs`
     _loss: Loss
     _tbptt: Tbptt
     _stateful: bool
@@ -47,29 +53,35 @@ class Snapshots:
     _validation: Data | None
     _windowed: WindowedModel
     _meters: Meters | None
-    _metrics: list[str]  # their names
+    _metrics: list[str]  # names
     _callbacks: Sequence[Callback]
-    _stopper: Callback | None  # the callback that stopped the run
-    _told: tuple[Told | None, Told | None] | None  # of the data and the validation data
-    _arguments: dict[str, Any]  # of a run that has begun
-    _whole: bool  # no update, and no end of an epoch, is half done
+    _stopped_by: Callback | None  # the callback that stopped the run
+    _summaries: tuple[DataSummary | None, DataSummary | None] | None  # data and validation data
+    _arguments: dict[str, Any]  # description of the arguments; {} before the run has begun
+    _is_consistent: bool  # False if an update or the end of an epoch was interrupted
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a snapshot of all that a run is made of, besides the data and the arguments.
+        """Return the state of the run: everything except the data and the arguments.
+
+        Returns
+        -------
+        dict
+            Parameters, the states of optimizer and callbacks, the position, the history, and a
+            description of the arguments.
 
         Raises
         ------
         RuntimeError
-            A second Ctrl-C broke off an update.
+            If an update was interrupted by a second Ctrl-C.
         """
-        if not self._whole:
-            raise RuntimeError("the run was broken off in the middle of an update")
-        own = remembering(self._callbacks)
-        stopper = [i for i, callback in enumerate(own) if callback is self._stopper]
+        if not self._is_consistent:
+            raise RuntimeError("the run was interrupted during an update")
+        saved = saved_callbacks(self._callbacks)
+        stopped_by = [i for i, callback in enumerate(saved) if callback is self._stopped_by]
         return {
             "position": dict(vars(self.position)),
             "start": {"epoch": self.start.epoch, "update": self.start.update},
-            "arguments": (self._arguments or self._describe()) | self._model_told(),
+            "arguments": (self._arguments or self._describe_arguments()) | self._describe_model(),
             "history": {name: list(column) for name, column in self.history.columns.items()},
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -77,125 +89,157 @@ class Snapshots:
             "tapes": self._windowed.state_dict(),
             "metrics": {} if self._meters is None else self._meters.state_dict(),
             "stopped": self.stopped,
-            "stopper": stopper[0] if stopper else None,
+            "stopper": stopped_by[0] if stopped_by else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put the run where another one with the same arguments was.
+        """Restore a state that `state_dict` of a run with the same arguments returned.
 
-        `epochs`, the learning rate that the optimizer was made with and the arguments of callbacks
-        may differ from the ones that the run began with: they are taken up, with a
-        `crnn.notices.ResumeWarning`.
+        Parameters
+        ----------
+        state : mapping
 
         Raises
         ------
         ValueError
-            The state is not one of such a run, or data, loss, optimizer or windows differ. Nothing
-            is loaded then.
+            If it is not the state of a run, or data, loss, optimizer or windows differ. Nothing is
+            changed then.
+
+        Warns
+        -----
+        crnn.training.ResumeWarning
+            If the number of epochs, the learning rate, options of the model or arguments of
+            callbacks differ. The new ones are used.
         """
-        before = self.start, self.position, self.epochs, self.stopped, self._told
-        kept = self.model.state_dict(), self.optimizer.state_dict(), Kept(self._callbacks)
+        before = self.start, self.position, self.epochs, self.stopped, self._summaries
+        model, optimizer = self.model.state_dict(), self.optimizer.state_dict()
+        backup = CallbackBackup(self._callbacks)
         try:
-            said = self._load(state)
+            changes = self._load(state)
         except BaseException as error:
-            self.start, self.position, self.epochs, self.stopped, self._told = before
-            self.model.load_state_dict(kept[0])
-            self.optimizer.load_state_dict(kept[1])
-            kept[2].put_back()
+            self.start, self.position, self.epochs, self.stopped, self._summaries = before
+            self.model.load_state_dict(model)
+            self.optimizer.load_state_dict(optimizer)
+            backup.restore()
             if isinstance(error, Exception) and not isinstance(error, ValueError):
                 raise ValueError(
-                    f"state: expected what Trainer.state_dict returned: {error}"
+                    f"state: expected the result of Trainer.state_dict: {error}"
                 ) from error
             raise
-        for words in said:
-            notices.warn(f"resume: {words}", notices.ResumeWarning)
+        for change in changes:
+            notices.warn(f"resume: {change}", notices.ResumeWarning)
 
     def _load(self: Any, state: Mapping[str, Any]) -> list[str]:
-        """Load a state, or raise when some of it is loaded; say what is taken up."""
+        """Load a state and return the changed arguments as text.
+
+        An error may leave the state partly loaded.
+        """
         if not isinstance(state["stopped"], bool):
             raise ValueError(f"stopped: expected True or False, got {state['stopped']!r:.60}")
-        position, then = Position.of(state["position"]), state.get("arguments", {})
+        position, saved = Position.of(state["position"]), state.get("arguments", {})
         self.start = check_start(state.get("start", {"epoch": 0, "update": 0}), position)
         history = check_history(state["history"], self.start, position, self._metrics)
-        self._told = None
-        now = self._describe()
-        said: list[str] = compare(then, now | self._model_told())
-        self.position, self.epochs = position, self.start.epoch + self._more
+        self._summaries = None
+        current = self._describe_arguments()
+        changes: list[str] = compare(saved, current | self._describe_model())
+        self.position, self.epochs = position, self.start.epoch + self._added_epochs
         self.stopped = state["stopped"]
-        walks = self._windowed.remade(state["tapes"])
+        window_passes = self._windowed.recomputed(state["tapes"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.optimizer.epochs = position.epoch
-        said += load_states(self._callbacks, state["callbacks"], self)
-        said += self._take_rate(then)
-        said += self._take_stop(state.get("stopper"), bool(said))
-        self._windowed.hold(walks)
+        changes += load_states(self._callbacks, state["callbacks"], self)
+        changes += self._update_rate(saved)
+        changes += self._update_stopped(state.get("stopper"), bool(changes))
+        self._windowed.replace_stored(window_passes)
         if self._meters is not None:
             self._meters.load_state_dict(
                 state.get("metrics", {}), position.metrics, begun=position.steps > 0
             )
-        self.history, self._arguments, self._whole = history, now, True
-        return said
+        self.history, self._arguments, self._is_consistent = history, current, True
+        return changes
 
-    def _take_rate(self, then: Mapping[str, Any]) -> list[str]:
-        """Take up another learning rate, unless a schedule sets it; say so."""
-        given = self.optimizer.given_lr
+    def _update_rate(self, saved: Mapping[str, Any]) -> list[str]:
+        """Use a learning rate that the user changed, unless a schedule sets it."""
+        lr = self.optimizer.given_lr
         scheduled = any(isinstance(callback, Schedule) for callback in self._callbacks)
-        if scheduled or then.get("lr", given) == given:
+        if scheduled or saved.get("lr", lr) == lr:
             return []
-        self.optimizer.lr = given
-        return [f"lr: {given!r} now, {then['lr']!r} when the run began"]
+        self.optimizer.lr = lr
+        return [f"lr: {lr!r} now, {saved['lr']!r} when the run began"]
 
-    def _take_stop(self, stopper: Any, changed: bool) -> list[str]:
-        """Go on with a run that was stopped, if who stopped it would not do so now."""
+    def _update_stopped(self, index: Any, changed: bool) -> list[str]:
+        """Continue a stopped run if the callback with this index would not stop it now."""
         if not self.stopped:
             return []
-        own = remembering(self._callbacks)
-        known = isinstance(stopper, int) and 0 <= stopper < len(own)
-        self._stopper = own[stopper] if known else None
-        if self._stopper is not None and not self._stopper.still_stops(self):
-            self.stopped, self._stopper = False, None
+        saved = saved_callbacks(self._callbacks)
+        is_known = isinstance(index, int) and 0 <= index < len(saved)
+        self._stopped_by = saved[index] if is_known else None
+        if self._stopped_by is not None and not self._stopped_by.still_stops(self):
+            self.stopped, self._stopped_by = False, None
         if self.stopped and changed:
-            return [f"the run was stopped after epoch {self.position.epoch} and stays so"]
+            return [f"the run was stopped after epoch {self.position.epoch} and stays stopped"]
         return []
 
     def save(self, path: Path) -> None:
-        """Write a snapshot to a file, in one step: a killed process leaves the one before."""
-        archive.write(path, _KIND, self.state_dict())
+        """Save the run to a file. The file is replaced in one step, also if the process is killed.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        RuntimeError
+            If an update was interrupted by a second Ctrl-C.
+        """
+        archive.write(path, _FILE_TYPE, self.state_dict())
 
     def resume(self, path: Path) -> None:
-        """Put the run where the one was that `save` wrote.
+        """Restore the state of a run that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
 
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            If the file does not exist.
         ValueError
-            It is damaged, or of a run with other arguments. Nothing is loaded then.
+            If the file is damaged, or is of a run with other arguments. Nothing is changed then.
+
+        Warns
+        -----
+        crnn.training.ResumeWarning
+            If the number of epochs, the learning rate, options of the model or arguments of
+            callbacks differ. The new ones are used.
         """
-        state = archive.read(path, _KIND)
+        state = archive.read(path, _FILE_TYPE)
         with archive.blaming(path):
             self.load_state_dict(state)
 
-    def _look(self) -> tuple[Told | None, Told | None]:
-        """Look at the data, once; raises what is wrong with them."""
-        if self._told is None:
-            look = Look(self.model, self._loss, self._tbptt, self._stateful)
-            data = look.training(self.data, self.start.epoch)
-            validation = self._validation
-            told = None if validation is None else look.validation(validation, self.start.epoch)
-            self._told = data, told
-        return self._told
+    def _check_data(self) -> tuple[DataSummary | None, DataSummary | None]:
+        """Check the data and the validation data once, and return their summaries."""
+        if self._summaries is None:
+            checks = DataChecks(self.model, self._loss, self._tbptt, self._stateful)
+            epoch = self.start.epoch
+            data, validation = checks.training(self.data, epoch), self._validation
+            self._summaries = (
+                data,
+                None if validation is None else checks.validation(validation, epoch),
+            )
+        return self._summaries
 
-    def _model_told(self) -> dict[str, Any]:
-        """Model and loss, as the file of the run has them."""
+    def _describe_model(self) -> dict[str, Any]:
+        """Return the description of model and loss for the file of the run."""
         return {"model": model_description(self.model), "loss": loss_name(self._loss)}
 
-    def _describe(self) -> dict[str, Any]:
-        """What the run is made with, as its file has it."""
-        data, validation = self._look()
+    def _describe_arguments(self) -> dict[str, Any]:
+        """Return the description of the other arguments for the file of the run."""
+        data, validation = self._check_data()
         return {
-            "epochs": self._more,
+            "epochs": self._added_epochs,
             "lr": self.optimizer.given_lr,
             "optimizer": self.optimizer.settings(),
             "tbptt": self._tbptt,
@@ -203,7 +247,11 @@ class Snapshots:
             "accumulate": self._accumulate,
             "checkpoint_every": self._checkpoint_every,
             "metrics": self._metrics,
-            "data": data.description if data is not None else described(self.data),
+            "data": data.description if data is not None else describe_unread(self.data),
             "validation": self._validation is not None
-            and (validation.description if validation is not None else described(self._validation)),
+            and (
+                validation.description
+                if validation is not None
+                else describe_unread(self._validation)
+            ),
         }

@@ -1,10 +1,9 @@
-"""A run of training that can be stopped after any update and taken up again, to the same bits.
+"""A training run that can be stopped after any update and resumed with bit-identical results.
 
-Its `state_dict` holds the parameters, what the optimizer and the callbacks keep, the place in the
-data, the recurrent state there (and what the tapes can be computed from that truncated BPTT goes
-back into), and the epoch's sums so far. That needs data whose order is a function of the epoch:
-where `data` has a method ``set_epoch(epoch)``, it is called before each pass with the number of
-epochs done.
+The state of a run has the parameters, the states of optimizer and callbacks, the position in the
+data, the recurrent state there, the inputs of the tapes that truncated BPTT needs, and the sums of
+the epoch so far. This requires data whose order is a function of the epoch: if `data` has a method
+``set_epoch(epoch)``, it is called before each pass with the number of epochs done.
 """
 
 import math
@@ -26,49 +25,137 @@ from crnn.layers.compose.checkpointed import Checkpointed
 from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
 from crnn.training import windows
-from crnn.training.checking import check_run
+from crnn.training.argument_checks import check_run
+from crnn.training.data_checks import EpochChecksum
 from crnn.training.evaluation import Evaluation, count_updates, evaluated
 from crnn.training.interrupts import Interrupts
-from crnn.training.looking import Seen
-from crnn.training.metering import Meters, together
+from crnn.training.metering import Meters, added_totals
 from crnn.training.nonfinite import locate_nonfinite_backward, locate_nonfinite_forward
-from crnn.training.pending import PendingUpdate
+from crnn.training.pending_update import PendingUpdate
 from crnn.training.snapshots import Snapshots
-from crnn.training.truncated import UpdatePass, WindowedModel, check_tbptt
+from crnn.training.tbptt import UpdatePass, WindowedModel, check_tbptt
 from crnn.training.windows import Data, Item, Loss, Window
 
 
 class Trainer(Snapshots):
-    """One run of training, which can be stopped and taken up again.
-
-    It is also what callbacks are given to look at.
+    """A training run, which can be stopped, saved and resumed. Callbacks receive it.
 
     Parameters
     ----------
-    model, data, loss, optimizer, epochs, tbptt, stateful, accumulate, checkpoint_every
-        As for `fit`.
-    validation, metrics, callbacks
-        As for `fit`.
+    model : layer
+        The model that `optimizer` updates. Its gradients are set to zero at the start.
+    data : iterable of (x, target), (x, target, lengths) or (x, target, lengths, extras)
+        Read once per epoch: a list, or an object with ``__iter__`` (and with ``set_epoch`` if its
+        order changes from epoch to epoch). x is (B, T, ...), or a tuple of arrays for a model that
+        reads several arrays. lengths is (B,) or None: the number of valid steps of each row of x
+        (for a `crnn.TeacherForcing` of the target). Memory-mapped arrays are read window by window.
+        extras is a mapping with any of "mask" and "resets", (B, T), for the model's forward pass,
+        and "weights", (B, T), for the loss. A masked step has a loss unless its weight is 0.
+    loss : callable
+        ``loss(y, target, lengths)`` returns the mean over the valid steps and its gradient with
+        respect to y, as the functions of `crnn.losses` do. If items have weights it is called with
+        ``weights=...``; for y (B, K), without steps, lengths are None. A mean with another divisor,
+        such as the sum of class weights, has to be returned as a `crnn.losses.Mean`, as crnn's own
+        losses do. A plain float counts as the mean over the valid steps.
+    optimizer : optimizer of `crnn.optim`
+        Made for `model`.
+    epochs : int
+        Number of passes over the data. A new run with the same optimizer continues the previous
+        one: it has `epochs` more epochs, with the order of data, the random masks, the schedules
+        and the epoch numbers of later epochs.
+    tbptt : (k1, k2), optional
+        Truncated backpropagation through time. Each item is cut into windows of k1 steps, and the
+        state is carried from one window to the next. Each window gives one update: the gradient of
+        its losses, computed over the last k2 steps. For k2 < k1 the losses before these steps train
+        only the head: the layers of a Sequential after the last layer with a state. For k2 > k1 the
+        gradient also reaches the k2 - k1 steps before the window, with the values that were
+        computed then. The last window of an item may be shorter than k1. The memory depends on k1
+        and k2, not on T. None: an item is one window.
+    stateful : bool, default False
+        True: each item continues the item before it, row b continues row b. This trains on streams
+        longer than the memory, from an iterator. The state is zero at the start of each epoch. For
+        k2 > k1 the gradient also reaches earlier items. This is exact if all items but the last
+        one have the same length; otherwise fewer than k2 steps may be used.
+    accumulate : int, default 1
+        Number of items for one update. The gradient is that of the mean over all of them,
+        sum(w loss) / sum(w), as if they were one batch, with the memory of one item. The last
+        update of an epoch may have fewer items. Must be 1 with `tbptt` or `stateful`.
+    checkpoint_every : int, optional
+        The forward pass stores the state of every n-th step, and the backward pass computes the
+        steps between them again: the same gradients in less memory, and about a third more time
+        (see `crnn.Checkpointed`). Not possible if k1 and k2 differ. None: all steps are stored.
+    validation : iterable, optional
+        Data like `data`, evaluated after every epoch in the same windows. They are read once and
+        checked before the first update, unless they are an iterator.
+    metrics : mapping of str to metric, optional
+        Further values to compute, such as ``{"accuracy": crnn.metrics.accuracy}``. A metric is a
+        function ``f(y, target, lengths, weights=...)`` that returns (sum, weight), or an object
+        with ``start()``, ``add(y, target, lengths, weights)`` and ``value()``; see `crnn.metrics`.
+        Each metric has two columns in the history. "name" is computed from the outputs of the
+        training passes, which come before each update and have dropout. "val_name" is computed on
+        the validation data after the epoch (None without validation data).
+    callbacks : sequence of Callback, default ()
+        Called in this order at the start, after each update and each epoch, and at the end; see
+        `crnn.callbacks` for schedules of the learning rate, early stopping, the best parameters and
+        checkpoints. Callbacks that save the run are called last, and first at the end. A callback
+        that was used in an earlier run is reset.
 
     Attributes
     ----------
     model, data, optimizer
-        As given.
+        The arguments.
     epochs : int
-        The epoch after which the run ends: those done with the optimizer before, and as many more
-        as are given.
+        Number of the last epoch of the run: the argument `epochs`, and the epochs of earlier runs
+        with the same optimizer.
     start : Position
-        Where the run began: after ``start.epoch`` epochs and ``start.update`` updates of earlier
-        runs with the same optimizer.
+        Position at which the run began: after ``start.epoch`` epochs and ``start.update`` updates
+        of earlier runs with the same optimizer.
     position : Position
-        Where the run stands: ``position.epoch`` epochs and ``position.update`` updates are done,
-        those of earlier runs included.
+        Current position: ``position.epoch`` epochs and ``position.update`` updates are done,
+        earlier runs included.
     history : History
-        The epochs done.
+        Table of the epochs done.
     norm : float
-        Of the last update's gradient, before clipping.
+        Norm of the gradient of the last update, before clipping.
     stopped : bool
-        Whether `stop` was called.
+        True after a call of `stop`.
+    finished : bool
+        True if all epochs are done or the run was stopped.
+    mean_loss : float
+        Mean loss of this epoch so far.
+    metrics : dict
+        Metrics of this epoch so far.
+    update_pass : UpdatePass or None
+        Pieces of the window and the gradient dy of the current update; None between updates.
+
+    Methods
+    -------
+    run()
+        Train up to the last epoch.
+    stop()
+        Stop the run after the current update or epoch.
+    total_updates()
+        Return the number of updates of the whole run.
+    save(path), resume(path)
+        Save the run to a file, and restore it from a file.
+    state_dict(), load_state_dict(state)
+        Return and restore the state of the run.
+
+    See Also
+    --------
+    crnn.fit : Training in one call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> model = crnn.Sequential([crnn.GRU(2, 4, seed=0), crnn.Dense(4, 1, seed=1)])
+    >>> data = [(np.ones((3, 5, 2), "f"), np.ones((3, 5, 1), "f"))]
+    >>> run = crnn.Trainer(model, data, loss=crnn.losses.mse, epochs=20,
+    ...                    optimizer=crnn.optim.Adam(model, lr=0.05))
+    >>> history = run.run()
+    >>> history.loss[-1] < history.loss[0], run
+    (True, <Trainer of Sequential with Adam: 20 of 20 epochs, 20 updates>)
     """
 
     def __init__(
@@ -92,7 +179,7 @@ class Trainer(Snapshots):
         optimizer.check_model(model)
         self.model, self.data, self.optimizer = model, data, optimizer
         self._validation = validation
-        self._more = check_size("epochs", epochs)
+        self._added_epochs = check_size("epochs", epochs)
         self._meters = None if metrics is None else Meters(metrics)
         self._metrics = list(metrics or ())
         self.history, self.norm, self.stopped = History(metrics=self._metrics), math.nan, False
@@ -101,120 +188,142 @@ class Trainer(Snapshots):
         self._accumulate = check_size("accumulate", accumulate)
         if self._accumulate > 1 and (tbptt or stateful):
             raise ValueError(
-                "accumulate: expected 1 with tbptt or stateful, where an update comes between "
-                f"windows, got {accumulate}"
+                "accumulate: expected 1 with tbptt or stateful, where each window gives one "
+                f"update, got {accumulate}"
             )
-        runs = model if checkpoint_every is None else self._checkpointed(checkpoint_every)
-        self._windowed = WindowedModel(runs, self._tbptt, self._stateful)
+        trained = model if checkpoint_every is None else self._checkpointed(checkpoint_every)
+        self._windowed = WindowedModel(trained, self._tbptt, self._stateful)
         self._callbacks, self._checkpoint_every = tuple(callbacks), checkpoint_every
-        self._telling: Callback | None = None  # the callback that is being told
-        self._stopper, self._arguments = None, {}
-        self._stand_at_start()
+        self._current_callback: Callback | None = None
+        self._stopped_by, self._arguments = None, {}
+        self._move_to_start()
         self._pending = PendingUpdate()
-        self._whole = True  # no update, and no end of an epoch, is half done
-        self.settled = True  # every callback has been told all that happened
+        self._is_consistent = True  # False if an update or the end of an epoch was interrupted
+        self.callbacks_complete = True  # False if a callback was interrupted
         self._clock, self._item = 0.0, 0
 
-    def _stand_at_start(self) -> None:
-        """Stand where the runs before ended that had the same optimizer."""
-        self._told = None
+    def _move_to_start(self) -> None:
+        """Set the position to the end of earlier runs with the same optimizer."""
+        self._summaries = None
         self.start = Position(epoch=self.optimizer.epochs, update=self.optimizer.steps)
-        self.position, self.epochs = self.start, self.start.epoch + self._more
+        self.position, self.epochs = self.start, self.start.epoch + self._added_epochs
 
     def _checkpointed(self, every: int) -> Any:
-        """Return what is run forward and back in place of the model: it keeps fewer steps."""
+        """Return the model as a layer that stores only the state of every n-th step."""
         if self._tbptt and self._tbptt[0] != self._tbptt[1]:
             raise ValueError(
-                "checkpoint_every: expected None where k1 and k2 differ (what is computed again "
-                f"must be as it was, and the head is inside), got {every}"
+                "checkpoint_every: expected None where k1 and k2 differ (tapes of earlier windows "
+                f"and the head alone cannot be computed again), got {every}"
             )
         return Checkpointed(self.model, check_size("checkpoint_every", every))
 
+    def __repr__(self) -> str:
+        try:
+            place = self.position
+            names = type(self.model).__name__, type(self.optimizer).__name__
+            text = f" of {names[0]} with {names[1]}: {place.epoch} of {self.epochs} epochs, "
+            text += f"{place.update} update{'' if place.update == 1 else 's'}"
+            text += ", stopped" if self.stopped else ""
+        except Exception:  # the object is not complete
+            text = ""
+        return f"<{type(self).__name__}{text}>"
+
     @property
     def mean_loss(self) -> float:
-        """The mean loss over this epoch so far."""
+        """Mean loss of this epoch so far."""
         return self.position.total / (self.position.weight or 1.0)
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics over this epoch so far, by name; those that are computed from sums."""
+        """Metrics of this epoch so far by name; only metrics that are computed from sums."""
         return {} if self._meters is None else self._meters.running(self.position.metrics)
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do: all epochs are done, or `stop` was called."""
+        """True if all epochs are done or the run was stopped."""
         return self.stopped or self.position.epoch >= self.epochs
 
     @property
     def update_pass(self) -> UpdatePass | None:
-        """What was walked back last, while the gradients are those of it; None between updates."""
+        """Pieces of the window and the gradient dy of this update; None between updates."""
         last = self._pending
         return None if last.window_pass is None else UpdatePass(last.window_pass.pieces, last.dy)
 
     def total_updates(self) -> int:
-        """Return how many updates the whole run has, having gone through the data once.
+        """Return the number of updates of the whole run. The data are read once, if necessary.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
         ValueError
-            The data can be gone through only once.
+            If the data are an iterator, which can be read only once.
         """
         if hasattr(self.data, "__next__"):
             raise ValueError(
-                "total: expected the number of updates, because these data can be gone through "
-                "only once and so cannot be counted, got None"
+                "total: expected the number of updates, because data that are an iterator can be "
+                "read only once and cannot be counted, got None"
             )
-        told, _ = self._look()
-        if told is None:
+        summary, _ = self._check_data()
+        if summary is None:
             updates = count_updates(
                 self.data, self._tbptt, accumulate=self._accumulate, model=self.model
             )
         else:
-            updates = -(-told.windows // self._accumulate)
+            updates = -(-summary.windows // self._accumulate)
         return (self.epochs - self.start.epoch) * updates
 
     def stop(self) -> None:
-        """End the run after the update, or the epoch, that callbacks are being told of."""
-        self.stopped, self._stopper = True, self._telling
+        """Stop the run after the current update or epoch."""
+        self.stopped, self._stopped_by = True, self._current_callback
 
     def run(self) -> History:
-        """Train up to the last epoch from where the run stands, and return the history.
+        """Train from the current position to the last epoch, and return the history.
 
-        Data that can be checked are checked before the first update: of the validation data all
-        that can be gone through again, of the others lists and the classes of `crnn.data`.
+        The data are checked before the first update: training data that are lists or objects of
+        `crnn.data`, and validation data that are not an iterator.
+
+        Returns
+        -------
+        History
+            Table with one row per epoch.
 
         Raises
         ------
-        ValueError, FloatingPointError, KeyboardInterrupt
-            As `fit`. After a KeyboardInterrupt from a single Ctrl-C the run can be saved, or
-            gone on with by calling `run` again.
+        ValueError, TypeError, FloatingPointError
+            As for `crnn.fit`.
+        KeyboardInterrupt
+            On Ctrl-C, after the current update. The run can then be saved, or continued by another
+            call of `run`. A second Ctrl-C is raised immediately.
         """
         self._begin()
         self.optimizer.clear_grads()
         self._pending = PendingUpdate()
         with Interrupts() as interrupts, self.optimizer.in_run():
             if self._callbacks:
-                self._tell("on_start")
+                self._call_callbacks("on_start")
             try:
                 while not (self.stopped or self.position.epoch >= self.epochs):
                     self._run_epoch(interrupts.check)
             except BaseException:
                 if self._pending.windows:
-                    self._drop()  # windows of an update that does not come
+                    self._discard_pending()
                 raise
             finally:
                 if self._callbacks:
-                    self._tell("on_end")
+                    self._call_callbacks("on_end")
         return self.history
 
     def _begin(self) -> None:
-        """Begin the run, unless it has begun: it goes on from the optimizer's last one."""
+        """Begin the run, unless it has begun: check the data and reset the callbacks."""
         self.optimizer.check_model(self.model)
         if self._arguments:
             return
         if (self.optimizer.epochs, self.optimizer.steps) != (self.start.epoch, self.start.update):
-            self._stand_at_start()
-        arguments = self._describe()
+            self._move_to_start()
+        arguments = self._describe_arguments()
         for callback in self._callbacks:
             callback.on_new_run(self)
         self._arguments = arguments
@@ -222,21 +331,21 @@ class Trainer(Snapshots):
     # --------------------------------------------------------------------------------- the loop
 
     def _run_epoch(self, check: Callable[[], None]) -> None:
-        """Train from where the epoch stands to its end; `check` is called between updates."""
+        """Train to the end of the epoch; `check` is called between updates."""
         self._clock = time.perf_counter()
         windows.set_epoch(self.data, self.position.epoch)
         if self._meters is not None and not self.position.steps:
             self._meters.start()
         for _ in self._updates():
             if self._callbacks:
-                self._tell("on_update")
+                self._call_callbacks("on_update")
             check()
             if self.stopped:
                 return
         data = self._validation
         self._end_epoch(None if data is None else self._validate(data, check))
         if self._callbacks:
-            self._tell("on_epoch")
+            self._call_callbacks("on_epoch")
         check()
 
     def _validate(self, data: Data, check: Callable[[], None]) -> Evaluation:
@@ -250,18 +359,19 @@ class Trainer(Snapshots):
             name="validation",
             tbptt=self._tbptt,
             stateful=self._stateful,
-            between=check,
+            after_window=check,
         )
 
     def _updates(self) -> Iterator[None]:
-        """Go through the rest of the epoch's data, from update to update."""
+        """Train on the rest of the data of this epoch; yield after each update."""
         begun, number, index, rows = self.position, -1, -1, None
-        self._seen = None if self._told and self._told[0] else Seen(self.data, begun)
+        is_checked = self._summaries is not None and self._summaries[0] is not None
+        self._checksum = None if is_checked else EpochChecksum(self.data, begun)
         for number, item in enumerate(windows.items_of(self.data, "data", self._tbptt, self.model)):
             if self._stateful:
                 rows = windows.check_rows(rows, item, "data")
-            if self._seen is not None:
-                self._seen.add(number, item)
+            if self._checksum is not None:
+                self._checksum.add(number, item)
             if number < begun.item:
                 continue
             done = begun.window if number == begun.item else 0
@@ -269,20 +379,20 @@ class Trainer(Snapshots):
                 if index < done:
                     continue
                 self._item = number
-                self._gather(window)
+                self._add_window(window)
                 if self._pending.windows == self._accumulate:
                     self._update(number, index + 1)
                     yield
             if done > index + 1:
                 raise ValueError(
-                    f"data: item {number}: expected more than {done} windows, where the run was "
-                    f"stopped, got {index + 1}"
+                    f"data: item {number}: expected more than {done} windows, which the saved run "
+                    f"has done, got {index + 1}"
                 )
             if not self._pending.windows:
                 self._end_item(number)
         if number + 1 < begun.item:
             raise ValueError(
-                f"data: expected more than {begun.item} items, where the run was stopped, got "
+                f"data: expected more than {begun.item} items, which the saved run has done, got "
                 f"{number + 1}"
             )
         if self._pending.windows:
@@ -290,29 +400,31 @@ class Trainer(Snapshots):
             yield
 
     def _end_item(self, number: int) -> None:
-        """Go on to the item after this one."""
+        """Move to the next item."""
         state = self.position.state if self._stateful else None
         self.position = replace(self.position, item=number + 1, window=0, state=state)
         if self._tbptt and not self._stateful:
-            self._windowed.forget()
+            self._windowed.clear()
 
-    def _gather(self, window: Window) -> None:
-        """Forward, loss and backward of a window; for several windows, of their summed losses."""
+    def _add_window(self, window: Window) -> None:
+        """Run forward pass, loss and backward pass of a window, and add it to the next update."""
         place, sums, item = self.position, self._pending, window.item
         try:
-            walk = self._windowed.forward(window, place.state, place.update, sums.rows)
-            value, dy = windows.loss_of(self._loss, walk.y, item)
+            window_pass = self._windowed.forward(window, place.state, place.update, sums.rows)
+            y = window_pass.y
+            value, dy = windows.loss_of(self._loss, y, item)
             loss = float(value)
             if not math.isfinite(loss):
-                raise FloatingPointError(self._blame(f"the loss is {loss}", item))
-            steps, weight = windows.weigh(value, walk.y, item)
+                raise FloatingPointError(self._nonfinite_loss_text(loss, item))
+            steps, weight = windows.weigh(value, y, item)
             metrics, outputs = sums.metrics, sums.outputs
             if self._meters is not None:
-                metrics = together(metrics, self._meters.sums(walk.y, item))
-                outputs = [*outputs, (walk.y, item)] if self._meters.keep_outputs else outputs
-            self._windowed.backward(walk, dy if self._accumulate == 1 else _times(dy, weight))
+                metrics = added_totals(metrics, self._meters.sums(y, item))
+                outputs = [*outputs, (y, item)] if self._meters.keep_outputs else outputs
+            scaled = dy if self._accumulate == 1 else _scaled(dy, weight)
+            self._windowed.backward(window_pass, scaled)
         except BaseException as error:
-            self._drop()
+            self._discard_pending()
             error.add_note(f"in data, item {self._item}")
             raise
         self._pending = PendingUpdate(
@@ -323,28 +435,28 @@ class Trainer(Snapshots):
             weight=sums.weight + weight,
             total=sums.total + loss * weight,
             loss=loss,
-            window_pass=walk,
+            window_pass=window_pass,
             metrics=metrics,
             outputs=outputs,
         )
 
     def _update(self, item: int, window: int) -> None:
-        """One step of the optimizer from what was gathered, up to this item and window."""
+        """Run one step of the optimizer, and move the position to this item and window."""
         try:
             if self._callbacks:
-                self._tell("on_backward")
+                self._call_callbacks("on_backward")
             if self._meters is not None:
                 for output in self._pending.outputs:
                     self._meters.add_to_objects(*output)
         except BaseException:
-            self._drop()
+            self._discard_pending()
             raise
         place, lr, sums, now = self.position, self.optimizer.lr, self._pending, time.perf_counter()
         assert sums.window_pass is not None
-        self._whole = False
+        self._is_consistent = False
         self._step(sums)
         if self._tbptt:
-            self._windowed.keep(sums.window_pass)
+            self._windowed.store(sums.window_pass)
         several = self._accumulate > 1
         self.position = replace(
             place,
@@ -358,47 +470,54 @@ class Trainer(Snapshots):
             seconds=place.seconds + now - self._clock,
             loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
             lr=lr,
-            metrics=together(place.metrics, sums.metrics) if sums.metrics else place.metrics,
-            seen=0 if self._seen is None else self._seen.number,
+            metrics=added_totals(place.metrics, sums.metrics) if sums.metrics else place.metrics,
+            seen=0 if self._checksum is None else self._checksum.value,
         )
         self._pending = PendingUpdate()
-        self._whole = True
+        self._is_consistent = True
         self._clock = now
 
     def _step(self, sums: PendingUpdate) -> None:
-        """The optimizer's step, which changes nothing where a gradient is not finite."""
+        """Run the step of the optimizer; it changes nothing if a gradient is not finite."""
         if self._accumulate > 1 and sums.weight:
             self.optimizer.scale_grads(1 / sums.weight)
         try:
             self.norm = self.optimizer.step()
         except FloatingPointError as error:
-            what = locate_nonfinite_backward(self.model) or str(error)
-            self._drop()
-            self._whole = True
-            raise FloatingPointError(self._where("a gradient is not finite", what)) from error
+            origin = locate_nonfinite_backward(self.model) or str(error)
+            self._discard_pending()
+            self._is_consistent = True
+            text = self._nonfinite_text("a gradient is not finite", origin)
+            raise FloatingPointError(text) from error
 
-    def _drop(self) -> None:
-        """Leave the gradients as they were before the update."""
+    def _discard_pending(self) -> None:
+        """Discard the windows of the next update, and set the gradients to zero."""
         self.optimizer.clear_grads()
         self._pending = PendingUpdate()
 
-    def _blame(self, what: str, item: Item) -> str:
+    def _nonfinite_loss_text(self, loss: float, item: Item) -> str:
+        """Return the message of the error for a loss that is not finite."""
         place = self.position
         options = item.options | {"call": place.update, "first_row": self._pending.rows}
-        return self._where(what, locate_nonfinite_forward(self.model, item, place.state, options))
+        origin = locate_nonfinite_forward(self.model, item, place.state, options)
+        return self._nonfinite_text(f"the loss is {loss}", origin)
 
-    def _where(self, what: str, why: str) -> str:
+    def _nonfinite_text(self, problem: str, origin: str) -> str:
         place = self.position
         advice = "A smaller learning rate or a smaller clip_norm may help"
-        if place.update == 0 or why.startswith(("the input", "the target")):
-            advice = f"Look at the data, item {self._item}, and at what the model began with"
-        return f"{what} after {place.update} updates, in epoch {place.epoch + 1}: {why}. {advice}"
+        if place.update == 0 or origin.startswith(("the input", "the target")):
+            advice = f"Check the data, item {self._item}, and the initial parameters"
+        return (
+            f"{problem} after {place.update} updates, in epoch {place.epoch + 1}: {origin}. "
+            f"{advice}"
+        )
 
     def _end_epoch(self, validation: Evaluation | None) -> None:
+        """Add the row of the epoch to the history, and move the position to the next epoch."""
         place = self.position
         if place.steps == 0:
             raise ValueError("data: expected data with valid steps, got none")
-        self._whole = False
+        self._is_consistent = False
         self.history.append(
             epoch=place.epoch + 1,
             update=place.update,
@@ -414,8 +533,8 @@ class Trainer(Snapshots):
         )
         self.optimizer.epochs = self.position.epoch
         if self._tbptt:
-            self._windowed.forget()
-        self._whole = True
+            self._windowed.clear()
+        self._is_consistent = True
 
     def _metric_values(self, meters: Meters, validation: Evaluation | None) -> dict[str, Any]:
         """Return the metrics of the epoch as columns of the history."""
@@ -423,18 +542,23 @@ class Trainer(Snapshots):
         after = dict.fromkeys(values) if validation is None else validation.metrics
         return values | {f"val_{name}": value for name, value in after.items()}
 
-    def _tell(self, event: str) -> None:
-        """Tell all callbacks; those that write the run down last, but first at the end."""
-        ends = event == "on_end"
-        settled, self.settled = self.settled, self.settled and ends
-        for callback in sorted(self._callbacks, key=lambda callback: callback.saves != ends):
-            self._telling = callback
+    def _call_callbacks(self, event: str) -> None:
+        """Call a method of all callbacks.
+
+        Callbacks that save the run come last, so that the saved state is complete. At the end of
+        the run they come first, before other callbacks restore parameters.
+        """
+        at_end = event == "on_end"
+        before = self.callbacks_complete
+        self.callbacks_complete = before and at_end
+        for callback in sorted(self._callbacks, key=lambda callback: callback.saves != at_end):
+            self._current_callback = callback
             getattr(callback, event)(self)
-        self._telling = None
-        self.settled = settled if ends else True
+        self._current_callback = None
+        self.callbacks_complete = before if at_end else True
 
 
 @underflows
-def _times(dy: Any, weight: float) -> Any:
-    """The gradient of a sum, from that of a mean."""
+def _scaled(dy: Any, weight: float) -> Any:
+    """Return the gradient of a sum from the gradient of a mean with this weight."""
     return np.asarray(dy) * weight

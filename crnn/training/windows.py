@@ -1,7 +1,7 @@
-"""What a pass over the data gives, and how it is cut into windows along T.
+"""Items of the data, and the windows along T into which they are cut.
 
-Nothing is copied: x and target may be memory-mapped files longer than memory, of which each window
-reads its own steps.
+Nothing is copied: x and target may be memory-mapped files that are larger than memory, of which
+each window reads only its steps.
 """
 
 import math
@@ -26,40 +26,40 @@ EXTRAS = ("mask", "resets", "weights")
 
 
 class Item(NamedTuple):
-    """What a pass over the data gives, or the steps from one to another of it."""
+    """One entry of the data, checked: input, target and options of all its steps, or of some."""
 
-    x: Any  # (B, T, ...), or a tuple of such an array and of others
+    x: Any  # (B, T, ...), or a tuple of arrays
     target: NDArray[Any]
     lengths: NDArray[Any] | None = None
     mask: NDArray[Any] | None = None
     resets: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
-    timed: int = 0  # the place of that array in a tuple
+    sequence_input: int = 0  # index of the array (B, T, ...) in a tuple x
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of x."""
-        x, timed = self.x, self.timed
-        shape: tuple[int, ...] = (x[timed] if isinstance(x, tuple) and timed < len(x) else x).shape
+        """Shape of x, or of the sequence in a tuple x."""
+        x, i = self.x, self.sequence_input
+        shape: tuple[int, ...] = (x[i] if isinstance(x, tuple) and i < len(x) else x).shape
         return shape
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the model is told besides x: those of lengths, mask and resets that are there."""
-        given: dict[str, Any] = {}
+        """Keyword arguments of forward: lengths, mask and resets, if they are not None."""
+        options: dict[str, Any] = {}
         if self.lengths is not None:
-            given["lengths"] = self.lengths
+            options["lengths"] = self.lengths
         if self.mask is not None:
-            given["mask"] = self.mask
+            options["mask"] = self.mask
         if self.resets is not None:
-            given["resets"] = self.resets
-        return given
+            options["resets"] = self.resets
+        return options
 
-    def kept(self) -> "Item":
-        """Return what goes into forward in arrays of its own, without the target."""
+    def copied(self) -> "Item":
+        """Return a copy of the arguments of forward, without the target."""
         x = tuple(map(np.array, self.x)) if isinstance(self.x, tuple) else np.array(self.x)
         options = {name: np.array(value) for name, value in self.options.items()}
-        return Item(x, np.empty(0), **options, timed=self.timed)
+        return Item(x, np.empty(0), **options, sequence_input=self.sequence_input)
 
     def cut(self, start: int, stop: int) -> "Item":
         """Return the steps from `start` to before `stop`."""
@@ -74,92 +74,94 @@ class Item(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The steps of an item that one update learns from."""
+    """Consecutive steps of an item, which give one update."""
 
-    item: Item  # these steps alone
+    item: Item  # only the steps of the window
     start: int
     stop: int
-    total: int  # steps of the item
+    total: int  # number of steps of the whole item
 
 
-def timed_in(model: Any, tbptt: Tbptt = None) -> int:
-    """Which array of a tuple x has the steps that lengths count and that windows cut."""
-    own = model if isinstance(model, Layer) else layer_of(model)
-    timed = own.sequence_input or 0
-    if tbptt and timed:
+def sequence_input_of(model: Any, tbptt: Tbptt = None) -> int:
+    """Return the index of the array in a tuple x that has the steps of lengths and windows."""
+    layer = model if isinstance(model, Layer) else layer_of(model)
+    index = layer.sequence_input or 0
+    if tbptt and index:
         raise ValueError(
             f"tbptt: expected None, because {type(model).__name__} has no state from which a "
-            f"second window could go on, got {tbptt}"
+            f"second window could continue, got {tbptt}"
         )
-    return timed
+    return index
 
 
 def items_of(data: Data, name: str, tbptt: Tbptt, model: Any = None) -> Iterator[Item]:
-    """Go through the data once, checking what comes, for a model where there is one."""
-    empty, timed = True, timed_in(model, tbptt) if tbptt and model is not None else 0
-    for given in data:
-        empty = False
-        if not isinstance(given, tuple | list) or len(given) not in (2, 3, 4):
+    """Read the data once and yield the checked items; with a model, check the extras for it."""
+    is_empty = True
+    index = sequence_input_of(model, tbptt) if tbptt and model is not None else 0
+    for entry in data:
+        is_empty = False
+        if not isinstance(entry, tuple | list) or len(entry) not in (2, 3, 4):
             raise ValueError(
                 f"{name}: expected items (x, target) or (x, target, lengths) or "
-                f"(x, target, lengths, extras), got {given!r:.60}"
+                f"(x, target, lengths, extras), got {entry!r:.60}"
             )
-        x, target = given[0], np.asarray(given[1])
+        x, target = entry[0], np.asarray(entry[1])
         if not isinstance(x, tuple):
             x = np.asarray(x)
             shape = x.shape
         else:
-            x, timed = _arrays(x), 0 if model is None else timed_in(model, tbptt)
-            shape = Item(x, target, timed=timed).shape
+            x, index = _as_arrays(x), 0 if model is None else sequence_input_of(model, tbptt)
+            shape = Item(x, target, sequence_input=index).shape
         if tbptt and (len(shape) < 2 or target.shape[:2] != shape[:2]):
             raise ValueError(
-                f"{name}: windows (tbptt) need x (B, T, ...) and target (B, T, ...), "
+                f"{name}: expected x (B, T, ...) and target (B, T, ...) with tbptt, "
                 f"got shapes {shape} and {target.shape}"
             )
-        lengths = given[2] if len(given) > 2 else None
-        if lengths is not None:
-            lengths = check_lengths(lengths, shape, f"{name}: lengths")  # windows would hide it
-        extras = _extras(name, given[3], shape, target.shape) if len(given) > 3 else {}
+        lengths = entry[2] if len(entry) > 2 else None
+        if lengths is not None:  # checked here because windows clip lengths
+            lengths = check_lengths(lengths, shape, f"{name}: lengths")
+        extras = _check_extras(name, entry[3], shape, target.shape) if len(entry) > 3 else {}
         if extras and model is not None:
-            _check_takes(model, extras, name)
-        yield Item(x, target, lengths, **extras, timed=timed)
-    if empty:
+            _check_options(model, extras, name)
+        yield Item(x, target, lengths, **extras, sequence_input=index)
+    if is_empty:
         raise ValueError(
-            f"{name}: expected items, got none. An iterator can be gone through only once: "
-            f"for more than one epoch give a list, or an object with __iter__"
+            f"{name}: expected items, got none. An iterator can be read only once: for more than "
+            "one epoch pass a list, or an object with __iter__"
         )
 
 
-def _arrays(x: tuple[Any, ...]) -> Any:
-    """Return a tuple with an array in it, as some layers read, as one of arrays; else an array."""
+def _as_arrays(x: tuple[Any, ...]) -> Any:
+    """Return a tuple that contains an array as a tuple of arrays, any other tuple as an array."""
     if any(isinstance(part, np.ndarray) for part in x):
         return tuple(np.asarray(part) for part in x)
     return np.asarray(x)
 
 
-def _extras(
-    name: str, given: Any, shape: tuple[int, ...], target: tuple[int, ...]
+def _check_extras(
+    name: str, extras: Any, shape: tuple[int, ...], target: tuple[int, ...]
 ) -> dict[str, NDArray[Any]]:
-    """Return the fourth entry of an item, checked."""
-    if given is None:
+    """Return the fourth entry of an item as arrays by name, or raise."""
+    if extras is None:
         return {}
-    if not isinstance(given, Mapping) or not set(given) <= set(EXTRAS):
+    if not isinstance(extras, Mapping) or not set(extras) <= set(EXTRAS):
+        shown = list(extras) if isinstance(extras, Mapping) else f"{extras!r:.60}"
         raise ValueError(
             f"{name}: the fourth entry of an item: expected a mapping with any of "
-            f"{', '.join(EXTRAS)}, got {list(given) if isinstance(given, Mapping) else given!r:.60}"
+            f"{', '.join(EXTRAS)}, got {shown}"
         )
-    extras = {key: as_array(key, value) for key, value in given.items() if value is not None}
-    for key, array in extras.items():
-        wanted = shape[:2] if key != "weights" else target[: max(1, min(2, array.ndim))]
-        if array.shape != wanted:
+    arrays = {key: as_array(key, value) for key, value in extras.items() if value is not None}
+    for key, array in arrays.items():
+        expected = shape[:2] if key != "weights" else target[: max(1, min(2, array.ndim))]
+        if array.shape != expected:
             raise ValueError(
-                f"{name}: {key}: expected shape (B, T) = {wanted}, got shape {array.shape}"
+                f"{name}: {key}: expected shape (B, T) = {expected}, got shape {array.shape}"
             )
-    return extras
+    return arrays
 
 
 def windows_of(item: Item, tbptt: Tbptt) -> Iterable[Window]:
-    """Cut an item into windows along T; those in which no row has a valid step are left out."""
+    """Return the windows of an item along T, without windows in which all steps are padding."""
     shape, lengths = item.shape, item.lengths
     steps = shape[1] if len(shape) > 1 else 1
     if lengths is not None and shape[0]:
@@ -170,14 +172,14 @@ def windows_of(item: Item, tbptt: Tbptt) -> Iterable[Window]:
 
 
 def _cut(item: Item, steps: int, k1: int) -> Iterator[Window]:
-    """Windows of at most k1 steps."""
+    """Yield windows of at most k1 steps."""
     for start in range(0, steps, k1):
         stop = min(start + k1, steps)
         yield Window(item.cut(start, stop), start, stop, steps)
 
 
-def _check_takes(model: Any, extras: Mapping[str, Any], name: str) -> None:
-    """ValueError where an item has what the model's forward cannot be told."""
+def _check_options(model: Any, extras: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError if an item has a mask or resets and the model's forward takes none."""
     for option in ("mask", "resets"):
         if option in extras and option not in options_of(model):
             raise ValueError(
@@ -187,18 +189,18 @@ def _check_takes(model: Any, extras: Mapping[str, Any], name: str) -> None:
 
 
 def check_rows(before: int | None, item: Item, name: str) -> int:
-    """Return how many rows an item has, which with stateful=True must not change."""
+    """Return the number of rows of an item; raise ValueError if it differs from `before`."""
     rows = item.shape[0]
     if before not in (None, rows):
         raise ValueError(
-            f"{name}: with stateful=True row b goes on in row b: "
-            f"expected items of B={before} rows, got shape {item.shape}"
+            f"{name}: expected items of B={before} rows with stateful=True, where row b continues "
+            f"row b, got shape {item.shape}"
         )
     return rows
 
 
 def loss_of(loss: Loss, y: Any, item: Item) -> tuple[float, Any]:
-    """Return the loss of y and its gradient; a y (B, K) has no steps, and so no lengths."""
+    """Return the loss of y and its gradient. For y (B, K), without steps, lengths are None."""
     lengths = None if y.ndim == 2 else item.lengths
     if item.weights is None:
         return loss(y, item.target, lengths)
@@ -206,10 +208,10 @@ def loss_of(loss: Loss, y: Any, item: Item) -> tuple[float, Any]:
 
 
 def weigh(value: float, y: Any, item: Item) -> tuple[int, float]:
-    """Return how many steps of y (B, T, ...) are valid, and what a loss was divided by.
+    """Return the number of valid steps of y (B, T, ...), and the divisor of a loss.
 
-    Of a y without steps, (B, K), the rows count. A loss that is no `crnn.losses.Mean` is taken for
-    the mean over the valid steps, by their weights where the item has some.
+    For y (B, K), without steps, it is the number of rows. A loss that is not a `crnn.losses.Mean`
+    counts as the mean over the valid steps, weighted if the item has weights.
     """
     lengths = None if y.ndim < 3 else item.lengths
     lead = y.shape[: 1 if y.ndim < 3 else 2]
@@ -227,6 +229,6 @@ def weigh(value: float, y: Any, item: Item) -> tuple[int, float]:
 
 
 def set_epoch(data: Data, epoch: int) -> None:
-    """Tell data that change from epoch to epoch how many are done."""
+    """Call ``data.set_epoch`` with the number of epochs done, if the data have this method."""
     if hasattr(data, "set_epoch"):
         data.set_epoch(epoch)

@@ -267,7 +267,7 @@ def test_other_callbacks_are_refused(tmp_path):
     state = run.state_dict()
     state["callbacks"][0]["state"] = {"loss": 1.0}
     same = run_of([KeepBest()])
-    with pytest.raises(ValueError, match="callbacks: expected what a run saved"):
+    with pytest.raises(ValueError, match="callbacks: expected a saved state of KeepBest: 'epoch'"):
         same.load_state_dict(state)
     np.testing.assert_equal(same.model.state_dict(), before)
 

@@ -294,12 +294,12 @@ def test_an_update_that_was_broken_off_is_not_saved(run, text, tmp_path, stop_at
     stop_at(5)
 
     def broken(self):
-        raise RuntimeError("the run was broken off in the middle of an update")
+        raise RuntimeError("the run was interrupted during an update")
 
     monkeypatch.setattr(crnn.training.Trainer, "state_dict", broken)
     code, _, err = run("train", text, "-o", tmp_path, *SMALL)
     assert code == 130
-    assert err.startswith("Stopped without saving: the run was broken off")
+    assert err.startswith("Stopped without saving: the run was interrupted")
     assert not (tmp_path / "checkpoint.npz").exists()
 
 

@@ -1,9 +1,6 @@
 """Vocabularies, streams, lines and corpora."""
 
-import doctest
-import importlib
 import json
-import pkgutil
 
 import numpy as np
 import pytest
@@ -330,16 +327,6 @@ def test_an_unknown_corpus_is_an_error():
 
 
 # ------------------------------------------------------------------------------------- the package
-
-
-def test_examples_in_the_documentation():
-    modules = [
-        importlib.import_module(f"crnn.data.{m.name}")
-        for m in pkgutil.iter_modules(crnn.data.__path__)
-    ]
-    outcomes = {module.__name__: doctest.testmod(module) for module in modules}
-    assert not any(outcome.failed for outcome in outcomes.values())
-    assert outcomes["crnn.data.series"].attempted > 0
 
 
 def test_all_names_exist_and_are_sorted():

@@ -329,3 +329,8 @@ def test_another_seed_is_another_split():
 def test_wrong_splits(data, options, message):
     with pytest.raises(ValueError, match=message):
         split(*data, **options)
+
+
+def test_a_share_given_by_position_is_answered():
+    with pytest.raises(TypeError, match=r"data: expected arrays or lists .* got 0\.2; .* share="):
+        split([1, 2, 3], [4, 5, 6], 0.2)

@@ -3,15 +3,13 @@
 Letters: n vectors, F features.
 """
 
-import doctest
-
 import numpy as np
 import pytest
 
 import crnn
 from crnn.data import Vocabulary
 from crnn.layers.compose.last_state import LastState
-from crnn.models import Captioner, captioner
+from crnn.models import Captioner
 from crnn.models.networks import CELLS
 from crnn.storage import archive
 from crnn.storage import models as storage_models
@@ -226,7 +224,3 @@ def test_a_captioner_without_languages_takes_none():
     model = Captioner.for_captions(F, NAMES, **SMALL)
     with pytest.raises(ValueError, match="languages: expected None, got en"):
         model.caption(X, "en")
-
-
-def test_the_example_in_the_documentation():
-    assert doctest.testmod(captioner).failed == 0

@@ -1,13 +1,11 @@
 """The translator, over characters and words: training, translating, attention, files."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 import crnn
 from crnn.data import Vocabulary
-from crnn.models import Translator, translator
+from crnn.models import Translator
 from crnn.models.networks import CELLS
 from crnn.models.texts import held_apart
 from crnn.storage import archive
@@ -391,9 +389,3 @@ def test_a_damaged_file_is_refused(tmp_path, place):
     path.write_bytes(content[: int(place * len(content))])
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read"):
         Translator.load(tmp_path)
-
-
-def test_the_example_in_the_documentation():
-    failed, tried = doctest.testmod(translator)
-    assert failed == 0
-    assert tried > 4

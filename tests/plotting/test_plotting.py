@@ -160,3 +160,35 @@ def test_attention_without_matplotlib(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "crnn\[plot\]"'):
         plotting.save_attention(tmp_path / "a.png", [[1.0]], "a", "b")
+
+
+def test_a_path_in_place_of_axes_is_answered():
+    with pytest.raises(
+        TypeError, match=r"ax: expected axes of matplotlib.* got 'loss\.png'; .*savefig"
+    ):
+        plotting.confusion_matrix([[1]], "loss.png")
+
+
+def test_a_confusion_matrix_has_a_number_in_each_cell_and_names_on_both_sides():
+    ax = plotting.confusion_matrix([[8, 2], [0, 0]], names=["cat", "$dog"])
+    assert [text.get_text() for text in ax.texts] == ["8", "2", "0", "0"]
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["cat", "$dog"]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.8, 0.2], [0, 0]])
+    assert not plotting.confusion_matrix(np.eye(21)).texts
+    assert plotting.confusion_matrix(np.eye(2) / 3).texts[0].get_text() == "0.333"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "names", "message"),
+    [
+        ([[1, 2]], None, r"matrix: expected counts \(K, K\) of at least 0, got shape \(1, 2\)"),
+        ([[1, -2], [0, 1]], None, r"matrix: expected counts .* smallest -2"),
+        ([1, 2], None, r"matrix: expected a matrix \(K, K\) of counts, got shape \(2,\)"),
+        ([[np.nan]], None, "matrix: .* finite"),
+        ([[1]], ["a", "b"], "names: expected K=1 names, got 2"),
+    ],
+)
+def test_a_wrong_confusion_matrix(matrix, names, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.confusion_matrix(matrix, names=names)

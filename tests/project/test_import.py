@@ -106,3 +106,29 @@ def test_a_model_of_two_sequences_is_loaded(tmp_path):
     path = str(tmp_path / "model.npz")
     crnn.save(path, crnn.Seq2Seq(crnn.GRU(2, 3), crnn.GRU(2, 3), target_symbols=4))
     loaded(f"import crnn; assert crnn.load({path!r}).target_symbols == 4")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Linear", "crnn.Dense"),
+        ("Adam", "crnn.optim.Adam"),
+        ("Batches", "crnn.data.Batches"),
+        ("KeepBest", "crnn.callbacks.KeepBest"),
+        ("accuracy", "crnn.metrics.accuracy"),
+        ("lstm", "crnn.LSTM"),
+    ],
+)
+def test_a_name_of_another_module_or_library_is_answered(name, hint):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}': write {hint}$"):
+        getattr(crnn, name)
+
+
+def test_other_names_have_the_usual_error():
+    for name in ("nothing", "_private", "__wrapped__"):
+        with pytest.raises(AttributeError, match=f"^module 'crnn' has no attribute '{name}'$"):
+            getattr(crnn, name)
+
+
+def test_tab_completion_shows_public_names_alone():
+    assert dir(crnn) == sorted(crnn.__all__)

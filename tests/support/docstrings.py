@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import itertools
 import re
+from typing import get_args, get_type_hints, is_typeddict
 
 #: The modules whose `__all__` is public.
 PUBLIC = (
@@ -11,6 +13,7 @@ PUBLIC = (
     "crnn.data",
     "crnn.diagnostics",
     "crnn.losses",
+    "crnn.metrics",
     "crnn.models",
     "crnn.optim",
     "crnn.plotting",
@@ -59,7 +62,7 @@ def methods(value):
 def sections(docstring):
     """Return the text of each section; the key "" has the text before the first one."""
     lines, found, current = inspect.cleandoc(docstring or "").splitlines(), {"": []}, ""
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+    for line, below in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         if line and re.fullmatch("-+", below) and len(below) == len(line):
             current = line
             found[current] = []
@@ -81,22 +84,31 @@ def parameters(value):
     """Return the parameters of a class or function, without self; **options as their names."""
     names = []
     for name, one in inspect.signature(value).parameters.items():
-        unpacked = getattr(one.annotation, "__args__", ())
-        if one.kind is one.VAR_KEYWORD and unpacked and hasattr(unpacked[0], "__annotations__"):
-            names += unpacked[0].__annotations__
-        else:
-            names.append(name)
+        options = options_of(value) if one.kind is one.VAR_KEYWORD else None
+        names += [name] if options is None else options.__annotations__
     return [name for name in names if name != "self"]
+
+
+def options_of(value):
+    """The TypedDict of **options, or None."""
+    plain = (
+        inspect.isfunction(value) or inspect.isbuiltin(value) or inspect.ismethoddescriptor(value)
+    )
+    function = (
+        value if plain else value.__init__ if inspect.isclass(value) else type(value).__call__
+    )
+    unpacked = [get_args(hint)[0] for hint in get_type_hints(function).values() if get_args(hint)]
+    return next((one for one in unpacked if is_typeddict(one)), None)
 
 
 def missing(name, value):
     """Return the faults of a docstring as sentences."""
     own = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
     text = own or ""
-    parts, order = sections(text), [part for part in sections(text) if part]
-    wrong = []
     if not text.strip():
         return [f"{name}: no docstring"]
+    parts, order = sections(text), [part for part in sections(text) if part]
+    wrong = []
     unknown = [part for part in order if part not in SECTIONS]
     if unknown:
         wrong.append(f"{name}: unknown sections {unknown}")

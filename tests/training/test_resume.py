@@ -124,7 +124,7 @@ def test_an_update_broken_off_is_not_saved():
     run.optimizer.step = broken
     with pytest.raises(KeyboardInterrupt):
         run.run()
-    with pytest.raises(RuntimeError, match="broken off in the middle of an update"):
+    with pytest.raises(RuntimeError, match="interrupted during an update"):
         run.state_dict()
 
 
@@ -169,5 +169,5 @@ def test_a_wrong_state_changes_nothing(change):
     with pytest.raises(ValueError, match="expected"):
         other.load_state_dict(run.state_dict() | change)
     np.testing.assert_equal(numbers(other), before)
-    with pytest.raises(ValueError, match=r"state: expected what Trainer.state_dict returned"):
+    with pytest.raises(ValueError, match=r"state: expected the result of Trainer.state_dict"):
         other.load_state_dict({})

@@ -92,7 +92,7 @@ def test_other_data_are_refused(then, now, update):
     state = interrupted(update, data=then())
     again = run_of(data=now())
     before = everything(again)
-    with pytest.raises(ValueError, match="data: a run is resumed with the data that it began with"):
+    with pytest.raises(ValueError, match="data: expected the data of the saved run"):
         again.load_state_dict(state)
     np.testing.assert_equal(everything(again), before)
     run_of(data=then()).load_state_dict(state)
@@ -132,7 +132,9 @@ def test_data_that_cannot_be_looked_at_are_compared_as_they_come(kind, now):
     again = run_of(data=kind(now), epochs=1)
     again.load_state_dict(state)
     before = again.model.state_dict()
-    with pytest.raises(ValueError, match=r"^data: (a run is resumed|expected more than 2 items)"):
+    with pytest.raises(
+        ValueError, match=r"^data: (expected the data of the saved run|expected more than 2 items)"
+    ):
         again.run()
     np.testing.assert_equal(again.model.state_dict(), before)
     again = run_of(data=kind(right), epochs=1)
@@ -187,7 +189,7 @@ def test_other_arguments_are_refused(then, now, name):
     state = interrupted(2, **then)
     again = run_of(**now)
     before = everything(again)
-    with pytest.raises(ValueError, match=f"{name}: a run is resumed as it began, with .*, got"):
+    with pytest.raises(ValueError, match=f"{name}: expected .*, as when the run began, got"):
         again.load_state_dict(state)
     np.testing.assert_equal(everything(again), before)
 
@@ -284,7 +286,7 @@ def test_a_rate_that_a_schedule_sets_is_the_schedules():
         again.load_state_dict(state)
     assert len(said) == 1
     new = run_of(lr=0.02, callbacks=[Constant(0.03), OneCycle(0.5)])
-    with pytest.warns(ResumeWarning, match=r"OneCycle: peak=0\.5 now, without it then"):
+    with pytest.warns(ResumeWarning, match=r"OneCycle: peak=0\.5 now, not set when it began"):
         new.load_state_dict(state)
 
 
@@ -336,7 +338,7 @@ def early_state(patience):
 def test_as_much_patience_as_before_and_more_epochs_do_not():
     state = early_state(2)
     for again in (early(2, epochs=20), early(1)):
-        with pytest.warns(ResumeWarning, match="was stopped after epoch 3 and stays so"):
+        with pytest.warns(ResumeWarning, match="was stopped after epoch 3 and stays stopped"):
             again.load_state_dict(state)
         assert again.finished
     with warnings.catch_warnings():
@@ -457,7 +459,7 @@ def test_after_a_refusal_no_callback_has_changed():
     again = run_of(callbacks=[KeepBest(), Half(2), OnPlateau()])
     again._callbacks[0]._best.loss, again._callbacks[0].epoch = 1.5, 3
     before = everything(again)
-    with pytest.raises(ValueError, match=r"callbacks: expected what a run saved of Half: .*other"):
+    with pytest.raises(ValueError, match=r"callbacks: expected a saved state of Half: .*other"):
         again.load_state_dict(state)
     after = everything(again)
     assert after[-1][1][1] == before[-1][1][1]

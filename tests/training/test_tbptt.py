@@ -10,8 +10,8 @@ from crnn.callbacks import Callback
 from crnn.losses import mse
 from crnn.training.evaluation import evaluate
 from crnn.training.fitting import fit
+from crnn.training.tbptt import WindowedModel, cuts_of
 from crnn.training.trainer import Trainer
-from crnn.training.truncated import WindowedModel, cuts_of
 from crnn.training.windows import Item, Window, windows_of
 from support.comparing import assert_close
 
@@ -156,7 +156,7 @@ def test_an_iterator_may_use_its_arrays_again():
 def test_stateful_items_must_have_the_same_rows():
     model = tiny()
     options = {"loss": mse, "optimizer": crnn.optim.SGD(model), "epochs": 1, "progress": False}
-    with pytest.raises(ValueError, match=r"data: .*expected items of B=2 rows, got shape \(3, 4"):
+    with pytest.raises(ValueError, match=r"data: expected items of B=2 rows .*, got shape \(3, 4"):
         fit(model, [item(4), item(4, B=3)], stateful=True, **options)
     with pytest.raises(ValueError, match=r"data: .*expected items of B=2 rows"):
         evaluate(model, [item(4), item(4, B=3)], loss=mse, stateful=True)
@@ -170,13 +170,13 @@ def test_lengths_are_inert_padding_for_every_pair():
             x, target = item(14)
             lengths = np.array([14, 9])
             model = tiny()
-            walker, state = WindowedModel(model, pair, False), None
+            windowed, state = WindowedModel(model, pair, False), None
             for window in windows_of(Item(x[rows], target[rows], lengths[rows]), pair):
-                walk = walker.forward(window, state)
-                within = np.arange(walk.y.shape[1]) < window.item.lengths[:, None]
-                walker.backward(walk, np.where(within[..., None], window.item.target, 0.0))
-                walker.keep(walk)
-                state = walk.state
+                window_pass = windowed.forward(window, state)
+                within = np.arange(window_pass.y.shape[1]) < window.item.lengths[:, None]
+                windowed.backward(window_pass, np.where(within[..., None], window.item.target, 0.0))
+                windowed.store(window_pass)
+                state = window_pass.state
             grads.append(model.layers[0].flat_grads.copy())
         assert_close(grads[0] + grads[1], grads[2], 1e-12)
 
@@ -207,15 +207,15 @@ def test_steps_further_back_train_the_head_alone(name):
     """With dy at the first steps alone, k2 < k1 leaves all gradients but the head's at zero."""
     model, head = heads()[name]
     x = rng.integers(0, 4, (2, 6)) if name == "embedded" else rng.normal(size=(2, 6, I))
-    walker = WindowedModel(model, (6, 2), False)
-    walk = walker.forward(Window(Item(x, x), 0, 6, 6), None)
-    dy = np.zeros_like(walk.y)
+    windowed = WindowedModel(model, (6, 2), False)
+    window_pass = windowed.forward(Window(Item(x, x), 0, 6, 6), None)
+    dy = np.zeros_like(window_pass.y)
     dy[:, :4] = rng.normal(size=dy[:, :4].shape)
-    walker.backward(walk, dy)
+    windowed.backward(window_pass, dy)
     found = {key: grad.copy() for key, grad in model.grads.items()}
     model.zero_grad()
     y, _, tape = model.forward(x)
-    np.testing.assert_allclose(y, walk.y, rtol=1e-12)
+    np.testing.assert_allclose(y, window_pass.y, rtol=1e-12)
     model.backward(tape, dy)
     for key, grad in found.items():
         if any(key.startswith(prefix) for prefix in head):
@@ -234,9 +234,9 @@ def test_the_bias_of_a_small_k2():
     bias, whole = {}, np.empty(0)
     for k2 in (40, 20, 10, 5, 2, 1):
         model.zero_grad()
-        walker = WindowedModel(model, (T, k2), False)
-        walk = walker.forward(Window(Item(x, target), 0, T, T), None)
-        walker.backward(walk, mse(walk.y, target)[1])
+        windowed = WindowedModel(model, (T, k2), False)
+        window_pass = windowed.forward(Window(Item(x, target), 0, T, T), None)
+        windowed.backward(window_pass, mse(window_pass.y, target)[1])
         grad = model.layers[0].flat_grads.copy()
         whole = grad if k2 == T else whole
         bias[k2] = np.linalg.norm(grad - whole) / np.linalg.norm(whole)

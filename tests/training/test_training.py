@@ -222,7 +222,10 @@ def ragged(*lengths):
         ({"tbptt": 8}, r"tbptt: expected None or \(k1, k2\), got 8"),
         ({"tbptt": (8, 0)}, "k2: expected an integer of at least 1"),
         ({"data": []}, "data: expected items, got none"),
-        ({"data": generator()}, "data: expected items, got none. An iterator can be gone through"),
+        (
+            {"data": generator()},
+            "data: expected items, got none. An iterator can be read only once",
+        ),
         (
             {"data": [np.zeros(3)]},
             r"data: expected items \(x, target\) or .* got a list of arrays: write data=",
@@ -233,7 +236,7 @@ def ragged(*lengths):
         ({"data": ragged(-1, 2)}, "lengths: expected integers from 0 to T=8, got -1 to 2"),
         (
             {"data": [(np.zeros((2, 3), int), np.zeros(2, int))]},
-            r"data: windows \(tbptt\) need .* got shapes \(2, 3\) and \(2,\)",
+            r"data: expected x .* with tbptt, got shapes \(2, 3\) and \(2,\)",
         ),
         ({"validation": []}, "validation: expected items, got none"),
         (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: Attributes and methods of models in PyTorch, Keras and scikit-learn.
 ATTRIBUTES = {
     "eval": "a call, model(x), is evaluation; model.forward(x) is training",
     "train": "model.forward(x) is training, and crnn.fit trains; a call, model(x), is evaluation",
-    "parameters": "the parameters are model.params, a mapping of names to arrays",
+    "parameters": "optimizers take the model, crnn.optim.Adam(model); the parameters are "
+    "model.params, a mapping of names to arrays",
     "named_parameters": "the parameters are model.params.items()",
     "weights": "the parameters are model.params, a mapping of names to arrays",
     "trainable_weights": "the parameters are model.params, a mapping of names to arrays",
@@ -16,7 +19,8 @@ ATTRIBUTES = {
     "compile": "the loss and the optimizer are arguments of crnn.fit",
     "fit": "write crnn.fit(model, data, loss=..., optimizer=..., epochs=...)",
     "predict": "write crnn.predict(model, x)",
-    "predict_proba": "write crnn.predict(model, x), which returns logits before the softmax",
+    "predict_proba": "write crnn.predict(model, x); its logits y are probabilities "
+    "np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)",
     "evaluate": "write crnn.evaluate(model, data, loss=...)",
     "score": "write crnn.evaluate(model, data, loss=..., metrics={...})",
     "save": "write crnn.save(path, model)",
@@ -71,7 +75,7 @@ def attribute_hint(cls: type, name: str) -> str | None:
     return f"{cls.__name__!r} object has no attribute {name!r}: {ATTRIBUTES[name]}"
 
 
-def check_option_names(cls: type, names: object) -> None:
+def check_option_names(cls: type, names: Iterable[str]) -> None:
     """Raise TypeError for arguments of another library.
 
     Parameters
@@ -81,6 +85,6 @@ def check_option_names(cls: type, names: object) -> None:
     names : iterable of str
         Names of the arguments.
     """
-    for name in OPTIONS.keys() & set(names):  # type: ignore[call-overload]
+    for name in OPTIONS.keys() & names:
         hint = OPTIONS[name].format(name=f"crnn.{cls.__name__}")
         raise TypeError(f"{name}: not an argument of {cls.__name__}: {hint}")

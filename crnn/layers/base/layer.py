@@ -443,9 +443,9 @@ class Layer(Counting):
 
         def __getattr__(self, name: str) -> Any:
             hint = attribute_hint(type(self), name)
-            if hint is not None:
+            if hint is not None and not hasattr(type(self), name):
                 raise AttributeError(hint)
-            return object.__getattribute__(self, name)  # raises, with the reason
+            return object.__getattribute__(self, name)  # raises; for a property, what it raised
 
     def __setstate__(self, state: Any) -> None:
         """Take up what was pickled or copied; parameters that cannot be written are copied."""

@@ -23,17 +23,17 @@ class LayerLike(Protocol):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Parameters: name -> array, which is edited in place."""
+        """Parameters by name; the arrays are edited in place."""
 
     @property
     def grads(self) -> Mapping[str, Array]:
-        """Gradients: name -> array, to which `backward` adds."""
+        """Gradients by name; `backward` adds to the arrays."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """y, state, tape."""
+        """Return y, the state and a tape."""
 
     def backward(self, *args: Any, **kwargs: Any) -> Any:
-        """dx, dstate; adds to the gradients."""
+        """Return the gradients at x and at the state; add to `grads`."""
 
 
 # The classes below are types of attributes, for annotations in classes: they describe to type

@@ -11,7 +11,12 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import ForwardOptions, first_part, widths_told
+from crnn.layers.base.arguments import (
+    ForwardOptions,
+    first_part,
+    is_from_outside,
+    widths_told,
+)
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
 from crnn.layers.base.places import add_place, shown
@@ -136,15 +141,28 @@ class Sequential(RunsParts):
 
     def _check_widths(self) -> None:
         """ValueError where a layer gives another number of features than the next one reads."""
-        before, width = None, None
+        before, width, without_time = None, None, None
         for i, layer in enumerate(self.stages):
             reads, gives = widths_told(layer)
+            own = not is_from_outside(layer)  # others may have changed what they inherit
+            if own and without_time is not None and (layer.has_state or not layer.keeps_time):
+                raise ValueError(
+                    f"layers[{i}]: expected a layer that reads vectors (B, F), because "
+                    f"{shown(without_time)} removes the time axis, got {shown(layer)}, which reads "
+                    "sequences (B, T, F)"
+                )
+            if own and i and layer.symbols is not None and reads is None:
+                raise ValueError(
+                    f"layers[{i}]: expected a layer that reads the outputs of {shown(before)}, got "
+                    f"{shown(layer)}, which reads symbols"
+                )
             if None not in (width, reads) and width != reads:
                 raise ValueError(
                     f"layers[{i}]: expected a layer that reads the {width} features of "
                     f"{shown(before)}, got {shown(layer)}, which reads {reads}"
                 )
             before = layer
+            without_time = without_time if layer.keeps_time else layer
             width = gives if gives is not None or not layer.keeps_features else width
 
     @classmethod

@@ -22,6 +22,7 @@ from crnn.common.checks import check_fits, check_number, check_seed
 from crnn.common.choices import Activation, Reset
 from crnn.layers.base import weights
 from crnn.layers.base.description import Widths, is_own
+from crnn.layers.base.hints import check_option_names
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import Option
@@ -89,33 +90,34 @@ _FIXED = frozenset().union(
 
 
 class CellSignature:
-    """The attribute `__signature__` of the recurrent layers: their options with their defaults.
+    """The attribute `__signature__` of the recurrent layers: all options with their defaults.
 
-    Computed when it is read. A class with a constructor of its own has none.
+    The defaults are the core's. The signature is computed when it is read. Subclasses with a
+    constructor of a user do not have the attribute, so that `inspect` reads their constructor.
     """
 
     def __get__(self, layer: Any, cls: type[Recurrent]) -> inspect.Signature:
-        made_by = next(one for one in cls.__mro__ if {"__init__", "__new__"} & vars(one).keys())
-        if layer is not None or not is_own(made_by):
+        constructing = {"__init__", "__new__"}
+        base = next(base for base in cls.__mro__ if constructing & vars(base).keys())
+        if layer is not None or not is_own(base):
             raise AttributeError("__signature__")
         init: Any = cls.__init__
-        _, *own = inspect.signature(init).parameters.values()
-        *leading, options = [one for one in own if one.name != "seed"]
-        (unpacked,) = get_args(get_type_hints(init)[options.name])
-        types, defaults = unpacked.__annotations__, cls._core_type(1, 1).options
+        _, *parameters = inspect.signature(init).parameters.values()
+        *first, seed, options = parameters
+        (typed_dict,) = get_args(get_type_hints(init)[options.name])
+        types, defaults = typed_dict.__annotations__, cls._core_type(1, 1).options
         common = Options.__annotations__
         names = sorted(defaults, key=lambda name: (name in common, name == "dtype"))
-        by_name = [
+        keywords = [
             options.replace(
                 name=name,
                 kind=options.KEYWORD_ONLY,
                 default=defaults[name],
-                annotation=types[name].__forward_arg__,
+                annotation=getattr(types[name], "__forward_arg__", types[name]),
             )
             for name in names
         ]
-        seed = [one for one in own if one.name == "seed"]
-        return inspect.Signature([*leading, *by_name, *seed])
+        return inspect.Signature([*first, *keywords, seed])
 
 
 class Recurrent(Temporal):
@@ -137,7 +139,7 @@ class Recurrent(Temporal):
         @property
         def hidden_size(self) -> int: ...
 
-    # Options of the core, by `__getattr__`.
+    # Options of the core: `__getattr__` returns their values.
     bias: Option[bool]
     reverse: Option[bool]
     layer_norm: Option[bool]
@@ -154,7 +156,7 @@ class Recurrent(Temporal):
             looks_like_one = not name.startswith("_") and name != "options"
             if looks_like_one and name in (options := self.options):
                 return options[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and isinstance(self, _core.Recurrent):
@@ -386,6 +388,7 @@ class RNN(_core.RNN, Recurrent):
         **options: Unpack[RNNOptions],
     ) -> None:
         seed = check_seed(seed)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
 
@@ -535,6 +538,7 @@ class LSTM(_core.LSTM, Recurrent):
         seed, chrono = check_seed(seed), _check_chrono(chrono)
         if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
             raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
         self.forget_bias = float(forget_bias)
@@ -672,6 +676,7 @@ class GRU(_core.GRU, Recurrent):
         **options: Unpack[GRUOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("z", -1))
@@ -789,6 +794,7 @@ class JANET(_core.JANET, Recurrent):
         **options: Unpack[JANETOptions],
     ) -> None:
         seed, chrono = check_seed(seed), _check_chrono(chrono)
+        check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
         self._begin_chrono(chrono, ("f", 1))

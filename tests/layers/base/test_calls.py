@@ -10,7 +10,7 @@ import pytest
 import crnn
 from crnn.layers.base.layer import Layer
 from crnn.models import SequenceAutoencoder
-from crnn.training.truncated import WindowedModel
+from crnn.training.tbptt import WindowedModel
 from crnn.training.windows import Item, Window
 from support.comparing import assert_same_bits
 from support.tables import H, I, K

@@ -198,7 +198,9 @@ def test_windows_and_streams_are_looked_at_whole():
                 model, Streams(text[:300], batch_size=2), validation=Streams(text, batch_size=2),
                 progress=False, **more, **options,
             )  # fmt: skip
-    with pytest.raises(ValueError, match=r"^validation: with stateful=True row b goes on"):
+    with pytest.raises(
+        ValueError, match=r"^validation: expected items of B=3 rows with stateful=True"
+    ):
         fit(model, items(), validation=items(2) + items(1, B=2), stateful=True, **options)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `fit`, `evaluate` and `predict`, with what to write instead."""
+"""Checks of the arguments of `fit`, `evaluate` and `predict`. Messages show correct code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import crnn.losses as losses
 import crnn.optim as optim
 from crnn.callbacks.base import Callback
 
-#: Names of losses in other libraries.
+#: Losses of crnn by their names in other libraries.
 _LOSSES = {
     "mse": "mse",
     "meansquarederror": "mse",
@@ -27,19 +27,19 @@ _LOSSES = {
 def check_run(
     data: Any, loss: Any, optimizer: Any, validation: Any, callbacks: Sequence[Callback]
 ) -> None:
-    """Check the arguments of a run, each against the type that it must have.
+    """Check the types of the arguments of a run.
 
     Raises
     ------
     TypeError, ValueError
-        One of them has another type. The message says what to write instead.
+        If an argument has a wrong type. The message shows correct code.
     """
     if not (type(data) is list and data and type(data[0]) is tuple):
         check_data("data", data)
     if not isinstance(loss, FunctionType):
         check_loss(loss)
     if not isinstance(optimizer, optim.Optimizer):
-        _refuse_optimizer(optimizer)
+        _raise_for_optimizer(optimizer)
     if validation is not None:
         check_data("validation", validation)
     if callbacks != ():
@@ -47,10 +47,10 @@ def check_run(
 
 
 def check_loss(loss: Any) -> None:
-    """Raise TypeError unless a loss is a function."""
+    """Raise TypeError unless the loss is a function."""
     if isinstance(loss, str):
         known = [name for name in losses.__all__ if name != "Mean"]
-        names = [_LOSSES[_plain(loss)]] if _plain(loss) in _LOSSES else known
+        names = [_LOSSES[_simplified(loss)]] if _simplified(loss) in _LOSSES else known
         hint = " or ".join(f"loss=crnn.losses.{name}" for name in names)
         raise TypeError(
             f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}: write {hint}"
@@ -59,23 +59,25 @@ def check_loss(loss: Any) -> None:
         raise TypeError(f"loss: expected a function such as crnn.losses.mse, got {loss!r:.60}")
 
 
-def _refuse_optimizer(optimizer: Any) -> NoReturn:
-    """Raise TypeError for an optimizer that is none of `crnn.optim`, made for a model."""
+def _raise_for_optimizer(optimizer: Any) -> NoReturn:
+    """Raise TypeError for an object that is not an optimizer of `crnn.optim`."""
     word = optimizer.__name__ if isinstance(optimizer, type) else optimizer
     names = {name.lower(): name for name in optim.__all__ if name != "Optimizer"}
     hint = ""
     if isinstance(word, str):
-        hint = f": write optimizer=crnn.optim.{names.get(_plain(word), 'Adam')}(model, lr=1e-3)"
+        hint = (
+            f": write optimizer=crnn.optim.{names.get(_simplified(word), 'Adam')}(model, lr=1e-3)"
+        )
     raise TypeError(f"optimizer: expected one of crnn.optim, got {optimizer!r:.60}{hint}")
 
 
-def _plain(name: str) -> str:
-    """Return a name in small letters, without signs between them."""
+def _simplified(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def check_callbacks(callbacks: Any) -> None:
-    """Raise TypeError unless this is a list of callbacks."""
+    """Raise TypeError unless `callbacks` is a list of callbacks."""
     if not isinstance(callbacks, list | tuple):
         hint = f": write callbacks=[{type(callbacks).__name__}(...)]"
         raise TypeError(
@@ -93,7 +95,7 @@ def check_callbacks(callbacks: Any) -> None:
 
 
 def check_data(name: str, data: Any) -> None:
-    """Raise for arrays, and for what is no iterable: data are an iterable of items.
+    """Check that data are an iterable of items.
 
     Parameters
     ----------
@@ -104,9 +106,9 @@ def check_data(name: str, data: Any) -> None:
     Raises
     ------
     ValueError
-        An array, or a tuple or list of arrays.
+        If data are an array, or a tuple or list of arrays.
     TypeError
-        No iterable.
+        If data are not an iterable.
     """
     first = data[0] if isinstance(data, tuple | list) and data else data
     if isinstance(first, np.ndarray) or hasattr(first, "__array__"):
