@@ -1,19 +1,19 @@
-"""Build crnn._core, the one extension module; everything else stands in pyproject.toml.
+"""Build crnn._core, the only extension module; pyproject.toml has all other settings.
 
 setuptools compiles all sources of an extension with the same flags. The files in
 csrc/core/isa each need the flags of their instruction set (csrc/flags.mk), so this
-build_ext compiles file by file and hands the objects to the extension.
+build_ext compiles file by file and links the objects.
 
 Environment variables:
 
 CRNN_SKIP_ISA=avx512,avx2
-    Leave out levels that the compiler cannot build.
+    Do not build these instruction sets, for example if the compiler does not support them.
 CRNN_SANITIZE=address|thread
-    Build with the address and undefined-behaviour sanitizers, and with new memory that holds NaN;
-    or with the thread sanitizer.
+    Build with the address and undefined-behaviour sanitizers, and fill new memory with NaN; or
+    build with the thread sanitizer.
 CFLAGS=-g
-    Keep debugging symbols. They are left out of other builds, even where Python itself was built
-    with -g: they make the extension ten times as large.
+    Keep debugging symbols. Other builds have none, even if Python itself was built with -g,
+    because they make the extension ten times as large.
 """
 
 import os
@@ -29,24 +29,24 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, OptionError
 
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # has no limited API
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # without the limited API
 SANITIZE = os.environ.get("CRNN_SANITIZE", "")
 SYMBOLS = any(word.startswith("-g") for word in os.environ.get("CFLAGS", "").split())
 HEADERS = (".h", ".inc", ".def", ".mk")  # a change in one of these recompiles every file
 
-if sys.platform == "darwin":  # a universal Python would ask for both machines' code in one file
+if sys.platform == "darwin":  # a universal Python would compile for both machines
     os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
 
 
 def read_flags(path="csrc/flags.mk"):
-    """Return what `NAME = words` says in the file shared with csrc/Makefile, as lists."""
+    """Return the words of each line `NAME = words` in the file shared with csrc/Makefile."""
     text = Path(path).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^(\w+) =(.*)$", text, re.MULTILINE)
     return {name: words.split() for name, words in lines}
 
 
 def target_machine(plat_name):
-    """Return the machine compiled for, in the spelling of csrc/flags.mk."""
+    """Return the target machine, in the spelling of csrc/flags.mk."""
     if sys.platform == "darwin":
         machines = [word for word in os.environ["ARCHFLAGS"].split() if word != "-arch"]
         return machines[0] if len(machines) == 1 else "any"
@@ -55,14 +55,14 @@ def target_machine(plat_name):
 
 
 def chosen_levels(flags, machine):
-    """Return the instruction sets to build, less those in CRNN_SKIP_ISA."""
+    """Return the instruction sets to build, without those in CRNN_SKIP_ISA."""
     levels = flags.get(f"LEVELS_{machine}", flags["LEVELS_any"])
     optional = set(flags["LEVELS_optional"])
     skip = set(re.findall(r"[^\s,]+", os.environ.get("CRNN_SKIP_ISA", "")))
     if not skip <= optional:
         raise OptionError(
-            f"CRNN_SKIP_ISA is {','.join(sorted(skip))}; "
-            f"what can be left out is {','.join(sorted(optional))}"
+            f"CRNN_SKIP_ISA: expected some of {','.join(sorted(optional))}, "
+            f"got {','.join(sorted(skip))}"
         )
     return [level for level in levels if level not in skip]
 
@@ -72,16 +72,16 @@ def sanitizer_flags(flags):
     if not SANITIZE:
         return [], []
     if SANITIZE not in ("address", "thread"):
-        raise OptionError(f"CRNN_SANITIZE is {SANITIZE}; it can be address or thread")
+        raise OptionError(f"CRNN_SANITIZE: expected address or thread, got {SANITIZE}")
     link = flags[f"LDFLAGS_{SANITIZE}"]
     return flags["CFLAGS_sanitize"] + flags[f"CFLAGS_{SANITIZE}"] + link, link
 
 
 class BuildCore(build_ext):
-    """Compile each file with the flags of its instruction set, then link the one extension."""
+    """Compile each file with the flags of its instruction set, then link the extension."""
 
     def finalize_options(self):
-        """Keep objects from one build to the next, apart for every choice of options."""
+        """Choose a folder for objects by the options, so that later builds can reuse them."""
         build = self.get_finalized_command("build")
         self.flags = read_flags()
         self.levels = chosen_levels(self.flags, target_machine(build.plat_name))
@@ -94,7 +94,7 @@ class BuildCore(build_ext):
         super().finalize_options()
 
     def build_extension(self, ext):
-        """Compile what is out of date, several files at a time, and link."""
+        """Compile files that are out of date, several at a time, and link."""
         ext.extra_link_args += self.sanitize_link
         if SANITIZE == "address":
             ext.define_macros.append(("CRNN_POISON", "1"))
@@ -106,15 +106,15 @@ class BuildCore(build_ext):
         for level in self.levels:
             units += [(Path(f"csrc/core/isa/{level}_{real}.c"), level) for real in ("f32", "f64")]
         jobs = 1 if self.compiler.compiler_type == "msvc" else os.cpu_count()
-        units.sort(key=lambda unit: unit[1] or "", reverse=True)  # the long ones first
+        units.sort(key=lambda unit: unit[1] or "", reverse=True)  # files that take long first
         with ThreadPoolExecutor(jobs) as pool:
             objects = list(pool.map(lambda unit: self.compile_unit(ext, *unit), units))
         ext.extra_objects = sorted(objects)
-        self.force = True  # linking is cheap, and the objects may come from another folder
+        self.force = True  # always link: it is fast, and the objects may be in another folder
         super().build_extension(ext)
 
     def compile_unit(self, ext, source, level):
-        """Compile one file where it or any header has changed; return the object's path."""
+        """Compile one file if it or a header has changed; return the path of the object."""
         (target,) = self.compiler.object_filenames([str(source)], output_dir=self.build_temp)
         inputs = [source, Path("setup.py")]
         inputs += (path for path in Path("csrc").rglob("*") if path.suffix in HEADERS)
@@ -133,13 +133,13 @@ class BuildCore(build_ext):
             if level in (None, "scalar"):
                 raise
             raise CompileError(
-                f"{source} was not compiled (its messages stand above). "
-                f"A compiler without {level} can leave it out: CRNN_SKIP_ISA={level}"
+                f"{source} was not compiled (see the messages above). "
+                f"If the compiler does not support {level}, set CRNN_SKIP_ISA={level}"
             ) from error
         return target
 
     def compile_flags(self, level):
-        """Return the flags for files of one instruction set, or for all others (None)."""
+        """Return the flags for files of one instruction set, or for all other files (None)."""
         kind = "MSVC" if self.compiler.compiler_type == "msvc" else "CFLAGS"
         flags = self.flags[f"{kind}_base"] + (self.flags[f"{kind}_{level}"] if level else [])
         release = kind == "CFLAGS" and not SANITIZE and not SYMBOLS

@@ -1,10 +1,10 @@
 """crnn: recurrent neural networks for Python with a core in C.
 
-Letters in all documentation: B sequences in a batch, T steps, I inputs, H hidden units, G gates,
+Letters in the documentation: B sequences in a batch, T steps, I inputs, H hidden units, G gates,
 K classes or symbols. Arrays are batch first.
 
-``import crnn`` imports the core alone, which checks the environment; a public name is imported from
-its module when it is first used.
+``import crnn`` imports only the core, which checks the environment variables. A public name is
+imported from its module at its first use.
 """
 
 import importlib as _importlib
@@ -104,7 +104,7 @@ __all__ = [
     "watch",
 ]
 
-#: Where the public names are that are no modules.
+#: Public names that are not modules, by the module that defines them.
 _MODULES = {
     "common.configuration": ("release_memory", "set_num_threads", "show_config"),
     "diagnostics.gradcheck": ("gradcheck",),
@@ -135,10 +135,10 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # type checkers would take any name for one of crnn
+if not TYPE_CHECKING:  # with it, type checkers would accept every name
 
     def __getattr__(name: str) -> Any:
-        """Import what has not been used yet: a public name, or a module of crnn (PEP 562)."""
+        """Return a public name or a module of crnn, and import it at its first use (PEP 562)."""
         if name in _HOMES:
             value = getattr(_importlib.import_module(f"crnn.{_HOMES[name]}"), name)
             globals()[name] = value

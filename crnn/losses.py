@@ -115,6 +115,54 @@ def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
     return array
 
 
+def check_classes(name: str, targets: Any, shape: tuple[int, ...]) -> Array:
+    """Return targets as an array of integers, one for each vector of scores.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    targets : array_like
+    shape : tuple of int
+        Shape of the scores, (B, T, K) or (B, K).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they have another dtype or shape. The message says how to convert targets of a frequent
+        other form.
+    """
+    array, lead, hint = as_array(name, targets), shape[:-1], ""
+    if array.shape == shape and shape[-1] > 1:
+        hint = f" (of one-hot rows: {name}.argmax(axis=-1))"
+    elif array.shape == (*lead, 1):
+        hint = f" (here: {name}[..., 0])"
+    elif array.shape == lead and array.dtype.kind == "f":
+        hint = f" (of whole numbers: {name}.astype(int))"
+    elif len(lead) == 2 and array.shape == lead[:1]:
+        hint = _ONE_FOR_EACH_ROW
+    return check_array(name, array, "integers", lead, note=hint)
+
+
+_ONE_FOR_EACH_ROW = " (for one target for each sequence put crnn.Pool() into the model)"
+
+
+def check_values(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+    """Return targets as an array of real numbers of the shape of the outputs y.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they have another dtype or shape, as `check_classes` does.
+    """
+    array, hint = as_array(name, target), ""
+    if (*array.shape, 1) == shape:
+        hint = f" (here: {name}[..., None])"
+    elif len(shape) == 3 and array.shape in (shape[:1], (shape[0], shape[2])):
+        hint = _ONE_FOR_EACH_ROW
+    return check_array(name, array, "real numbers", shape, note=f", that of y{hint}")
+
+
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -185,7 +233,7 @@ def cross_entropy(
         )
     lead, K = scores.shape[:-1], scores.shape[-1]
     if classes.dtype.kind not in "iu" or classes.shape != lead:
-        check_array("targets", classes, "integers", lead)
+        check_classes("targets", classes, (*lead, K))
     smoothing = 0.0
     if label_smoothing != 0:
         smoothing = check_number("label_smoothing", label_smoothing, 0, np.nextafter(1, 2))
@@ -305,7 +353,7 @@ def mse(
     (1.0, 2.0, array([1., 1., 0., 0.]))
     """
     values = check_array("y", y, "floats")
-    targets = check_array("target", target, "real numbers", values.shape, note=", that of y")
+    targets = check_values("target", target, values.shape)
     if weights is not None:
         return _weighted_squares(values, targets, lengths, weights)
     if lengths is None:

@@ -1,7 +1,7 @@
 """Make the pictures of the documents.
 
-python docs/make_pictures.py                those of diagnostics.md, by the code in it
-python docs/make_pictures.py demo-output    the README's, from what `make demo` left
+python docs/make_pictures.py                pictures of diagnostics.md, by running its code
+python docs/make_pictures.py demo-output    pictures of the README, from the folder of `make demo`
 """
 
 import contextlib
@@ -23,17 +23,17 @@ IMAGES = Path(__file__).parent / "images"
 CHARACTERS = 320
 
 
-def inside_line(text):
-    """How far each character lies from the start of its line."""
-    place, places = 0, []
+def positions_in_lines(text):
+    """Return the position of each character in its line, from 0."""
+    position, positions = 0, []
     for character in text:
-        places.append(place)
-        place = 0 if character == "\n" else place + 1
-    return np.array(places, float)
+        positions.append(position)
+        position = 0 if character == "\n" else position + 1
+    return np.array(positions, float)
 
 
 def run_document(name):
-    """Run the code of a document in the folder of pictures, which it draws into."""
+    """Run the code of a document, which saves pictures, in the folder of the pictures."""
     text = (Path(__file__).parent / name).read_text("utf-8")
     namespace = {}
     with contextlib.chdir(IMAGES):
@@ -42,17 +42,17 @@ def run_document(name):
 
 
 def draw_demo(folder):
-    """Draw the pictures of a run's folder."""
+    """Draw the pictures of the README from the folder of a run."""
     shutil.copy(Path(folder, "loss.png"), IMAGES / "loss.png")
     model = CharModel.load(folder)
     text = corpus("pydoc")
     text = text[len(text) - len(text) // 10 :][:20_000]
     _, _, tapes = model.network.forward(model.vocabulary.encode(text)[None])
-    states = np.tanh(tapes[1].c[0])  # of the LSTM, which stands on the embedding
-    wanted = inside_line(text)
-    share = [abs(np.corrcoef(states[:, unit], wanted)[0, 1]) for unit in range(states.shape[1])]
-    unit = int(np.argmax(share))
-    print(f"unit {unit}: correlation {share[unit]:.2f} with the place in the line")
+    states = np.tanh(tapes[1].c[0])  # layer 1 is the LSTM, layer 0 the embedding
+    positions, units = positions_in_lines(text), range(states.shape[1])
+    correlations = [abs(np.corrcoef(states[:, unit], positions)[0, 1]) for unit in units]
+    unit = int(np.argmax(correlations))
+    print(f"unit {unit}: correlation {correlations[unit]:.2f} with the position in the line")
     begin = text.index("\n", 4000) + 1
     part = slice(begin, begin + CHARACTERS)
     axes = gates_over_text(
@@ -62,7 +62,7 @@ def draw_demo(folder):
     plt.close(axes.figure)
     with open(Path(folder, "history.csv"), newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    print(f"held out: {float(last['val_loss']) / math.log(2):.3f} bits per character")
+    print(f"validation: {float(last['val_loss']) / math.log(2):.3f} bits per character")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +111,24 @@ class History:
         if name not in self.columns:
             raise KeyError(f"a history has no {name!r}; its columns are {self._listed()}")
         return self.columns[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def keys(self) -> list[str]:
+        """Return the names of the columns, so that ``dict(history)`` is a mapping.
+
+        Returns
+        -------
+        list of str
+        """
+        return list(self.columns)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.columns]
 
     def _listed(self) -> str:
         return ", ".join(self.__dict__.get("columns", self.NAMES))

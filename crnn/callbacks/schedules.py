@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from crnn.callbacks.base import Callback
-from crnn.callbacks.best import Best, check_best
+from crnn.callbacks.best import Best
 from crnn.callbacks.run import Run
 from crnn.common.checks import check_counted, check_number, check_positive, check_size
+from crnn.common.choices import BestMode
 
 
 class Schedule(Callback, ABC):
@@ -68,6 +69,11 @@ class Schedule(Callback, ABC):
     def on_update(self, run: Run) -> None:
         """Set the learning rate of the next update."""
         run.optimizer.lr = self.rate(run.position.update - self._first)
+
+    def on_end(self, run: Run) -> None:
+        """Set the learning rate that the optimizer was given, for runs without a schedule."""
+        if run.finished:
+            run.optimizer.lr = run.optimizer.given_lr
 
 
 class Constant(Schedule):
@@ -272,7 +278,7 @@ def _cosine(start: float, end: float, fraction: float) -> float:
 
 
 class OnPlateau(Callback):
-    """Multiply the learning rate by a factor when the loss stops improving.
+    """Multiply the learning rate by a factor when the loss, or a metric, stops improving.
 
     Parameters
     ----------
@@ -282,10 +288,17 @@ class OnPlateau(Callback):
         The rate is changed after this number of consecutive epochs without an improvement, which
         are then counted from 0 again.
     min_delta : float, default 0
-        An epoch is an improvement if its loss is lower than the lowest one by more than this. It is
-        the validation loss, or without validation data the loss.
+        An epoch is an improvement if its value differs from the best one so far by more than this.
     low : float, default 0
         Lowest learning rate.
+    monitor, mode
+        As for `KeepBest`: the column of the history that is to improve, by default the validation
+        loss or the loss, and whether lower ("min") or higher ("max") is better.
+
+    Raises
+    ------
+    ValueError
+        At the start of the run if the history has no column `monitor`.
 
     Examples
     --------
@@ -299,21 +312,42 @@ class OnPlateau(Callback):
     [0.1, 0.1, 0.05, 0.025]
     """
 
-    arguments = ("factor", "patience", "min_delta", "low")
+    arguments = ("factor", "patience", "min_delta", "low", "monitor", "mode")
 
     def __init__(
-        self, factor: float = 0.1, patience: int = 10, *, min_delta: float = 0.0, low: float = 0.0
+        self,
+        factor: float = 0.1,
+        patience: int = 10,
+        *,
+        min_delta: float = 0.0,
+        low: float = 0.0,
+        monitor: str | None = None,
+        mode: BestMode = "min",
     ) -> None:
         self.factor = check_number("factor", factor, 0, 1)
         self.patience = check_size("patience", patience)
         self.low = check_number("low", low, 0)
-        self._best = Best(min_delta)
+        self._best = Best(min_delta, monitor, mode)
         self._waited = 0
 
     @property
     def min_delta(self) -> float:
-        """Amount by which a loss has to be lower."""
+        """Amount by which a value has to be better."""
         return self._best.min_delta
+
+    @property
+    def monitor(self) -> str | None:
+        """Column of the history that is to improve."""
+        return self._best.monitor
+
+    @property
+    def mode(self) -> BestMode:
+        """Whether the lowest or the highest value is the best one."""
+        return self._best.mode
+
+    def on_start(self, run: Run) -> None:
+        """Check that the history has the monitored column."""
+        self._best.check(run)
 
     def on_epoch(self, run: Run) -> None:
         """Count the epochs without an improvement, and lower the learning rate."""
@@ -324,8 +358,8 @@ class OnPlateau(Callback):
             self._waited = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best.loss, "waited": self._waited}
+        return {"best": self._best.state_dict(), "waited": self._waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        best, waited = check_best(state["best"]), check_counted("waited", state["waited"])
-        self._best.loss, self._waited = best, waited
+        best, waited = self._best.checked(state["best"]), check_counted("waited", state["waited"])
+        self._best.value, self._waited = best, waited

@@ -27,5 +27,7 @@ Missing: TypeAlias = Literal["error", "drop", "interpolate", "forward", "mask"]
 SaliencyMethod: TypeAlias = Literal["gradient", "occlusion"]
 #: Arrays of a state of which gradients are shown.
 StateArray: TypeAlias = Literal["h", "c"]
+#: Whether the best epoch has the lowest or the highest value.
+BestMode: TypeAlias = Literal["min", "max"]
 #: Quantities that `crnn.watch` records.
 Watched: TypeAlias = Literal["gradient", "reach", "saturated", "sigma"]

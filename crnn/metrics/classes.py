@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_counted
-from crnn.losses import cross_entropy, step_weights
+from crnn.losses import check_classes, cross_entropy, step_weights
 from crnn.metrics.base import Metric, Total
 
 
@@ -49,7 +49,7 @@ def _checked_scores(y: Any, target: Any) -> tuple[Array, Array]:
     scores = check_array("y", y, "floats", ("B", "T", "K"), ("B", "K"))
     if not scores.shape[-1]:
         raise ValueError(f"y: expected scores of K >= 1 classes, got shape {scores.shape}")
-    return scores, check_array("target", target, "integers", scores.shape[:-1])
+    return scores, check_classes("target", target, scores.shape)
 
 
 def accuracy(

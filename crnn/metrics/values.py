@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from crnn.common.arrays import Floats
 from crnn.common.checks import check_array
-from crnn.losses import step_weights
+from crnn.losses import check_values, step_weights
 from crnn.metrics.base import Total
 
 
@@ -60,7 +60,7 @@ def mae(
 def _values(y: Any, target: Any, lengths: Any, weights: Any) -> tuple[Floats, Floats, Floats]:
     """Return outputs and targets (N, ...) of the N steps of positive weight, and weights (N,)."""
     values = check_array("y", y, "floats")
-    targets = check_array("target", target, "real numbers", values.shape, note=", that of y")
+    targets = check_values("target", target, values.shape)
     if values.ndim < 2:
         raise ValueError(f"y: expected shape (B, T, ...) or (B, F), got {values.shape}")
     lead = values.shape[: 1 if values.ndim == 2 and lengths is None else 2]

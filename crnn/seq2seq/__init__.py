@@ -1,4 +1,4 @@
-"""Sequence to sequence: encoder, attention, decoder; training with the true target, and use."""
+"""Sequence-to-sequence models: encoder, attention and decoder; training and generation."""
 
 from crnn.layers.compose.last_state import LastState
 from crnn.seq2seq.model import Seq2Seq

@@ -1,4 +1,8 @@
-"""From the encoder's last state to the decoder's first: as it is, or through one learned map."""
+"""Bridge: computes the decoder's initial state from the encoder's last state.
+
+Where the two states have the same number of arrays with the same widths, the state is passed on
+unchanged. Otherwise one learned linear map, the bridge, converts it.
+"""
 
 from __future__ import annotations
 
@@ -12,70 +16,72 @@ from crnn.layers.pointwise.dense import Dense
 
 
 class BridgeTape(NamedTuple):
-    """What the way back needs: the encoder's state, for its form, and the tape of the map."""
+    """Values that `bridge_backward` needs."""
 
-    state: Any
-    tape: Any
+    state: Any  # the encoder's last state, for its structure and shapes
+    tape: Any  # the tape of the linear map, None without one
 
 
-def widths_of(state: Any) -> list[int]:
-    """How many numbers each array (B, ...) of a state has for a row."""
+def state_widths(state: Any) -> list[int]:
+    """Return the number of values per row of each array (B, ...) of a state."""
     return [int(np.prod(part.shape[1:])) for part in arrays_of(state)]
 
 
-def bridge_sizes(given: list[int], wanted: list[int]) -> tuple[int, int] | None:
-    """Input and output of the map from states of some widths to others; None: none is needed."""
-    return None if not given or given == wanted else (sum(given), sum(wanted))
+def bridge_sizes(encoder_widths: list[int], decoder_widths: list[int]) -> tuple[int, int] | None:
+    """Return the input and output size of the linear map, or None where no map is needed."""
+    if not encoder_widths or encoder_widths == decoder_widths:
+        return None
+    return sum(encoder_widths), sum(decoder_widths)
 
 
 def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
-    """The map from states like `state` to states like `start`, where one is needed.
+    """Return the linear map from states like `state` to states like `start`, or None.
 
-    Without a state there is nothing to map; arrays of the same number and the same widths are
-    handed over as they are, in their order.
+    None where no map is needed: `state` has no arrays, or both states have the same number of
+    arrays with the same widths.
     """
-    sizes = bridge_sizes(widths_of(state), widths_of(start))
+    sizes = bridge_sizes(state_widths(state), state_widths(start))
     return None if sizes is None else Dense(*sizes, **options)
 
 
-def cross(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:
-    """The decoder's first state, in the form of `like`, and a tape."""
+def bridge_forward(bridge: Dense | None, state: Any, like: Any) -> tuple[Any, BridgeTape]:
+    """Return the decoder's initial state, with the structure of `like`, and a tape."""
     if bridge is None:
         if isinstance(state, np.ndarray) and isinstance(like, np.ndarray):
             return state.reshape(len(state), *like.shape[1:]), BridgeTape(state, None)
-        return formed(like, arrays_of(state)), BridgeTape(state, None)
-    mapped, _, tape = bridge.forward(side_by_side(state))
-    return formed(like, split_like(mapped, like)), BridgeTape(state, tape)
+        return state_from_arrays(like, arrays_of(state)), BridgeTape(state, None)
+    mapped, _, tape = bridge.forward(concatenated(state))
+    return state_from_arrays(like, split_like(mapped, like)), BridgeTape(state, tape)
 
 
-def cross_back(bridge: Dense | None, tape: BridgeTape, dstart: Any) -> Any:
-    """The gradient of the encoder's state; adds to those of the map."""
+def bridge_backward(bridge: Dense | None, tape: BridgeTape, dstart: Any) -> Any:
+    """Return the gradient at the encoder's last state; add to the gradients of the bridge."""
     if bridge is None:
-        return formed(tape.state, arrays_of(dstart))
-    flat, _ = bridge.backward(tape.tape, side_by_side(dstart))
+        return state_from_arrays(tape.state, arrays_of(dstart))
+    flat, _ = bridge.backward(tape.tape, concatenated(dstart))
     assert flat is not None
-    return formed(tape.state, split_like(flat, tape.state))
+    return state_from_arrays(tape.state, split_like(flat, tape.state))
 
 
-def side_by_side(state: Any) -> Array:
-    """The arrays of a state as one, (B, sum of the widths)."""
-    pairs = zip(arrays_of(state), widths_of(state), strict=True)
+def concatenated(state: Any) -> Array:
+    """Return the arrays of a state concatenated to one array (B, sum of the widths)."""
+    pairs = zip(arrays_of(state), state_widths(state), strict=True)
     return np.concatenate([part.reshape(len(part), width) for part, width in pairs], axis=1)
 
 
 def split_like(flat: Array, like: Any) -> list[Array]:
-    """Arrays as wide as those of a state, which lie side by side in `flat`."""
-    return np.split(flat, np.cumsum(widths_of(like))[:-1], axis=1)
+    """Split the columns of `flat` into arrays with the widths of the state `like`."""
+    return np.split(flat, np.cumsum(state_widths(like))[:-1], axis=1)
 
 
-def formed(like: Any, arrays: list[Array]) -> Any:
-    """A state like another, with these arrays, as many rows as they have."""
+def state_from_arrays(like: Any, arrays: list[Array]) -> Any:
+    """Return a state of these arrays, with the structure of `like` and any number of rows."""
     pairs = zip(arrays, arrays_of(like), strict=True)
-    return filled(like, [part.reshape(len(part), *twin.shape[1:]) for part, twin in pairs])
+    return filled(like, [part.reshape(len(part), *old.shape[1:]) for part, old in pairs])
 
 
 def last_h(state: Any) -> Array:
-    """h of the last layer that has a state, (B, P): of (h, c) the first."""
+    """Return h (B, P) of the last layer that has a state; of a state (h, c) the first array."""
     if isinstance(state, list):
         return last_h([part for part in state if arrays_of(part)][-1])
     return arrays_of(state)[0]

@@ -1,4 +1,4 @@
-"""What both ways to run a decoder give, and the way that runs all steps at once."""
+"""The result of a decoder's forward pass, and the decoder that runs all steps at once."""
 
 from __future__ import annotations
 
@@ -17,108 +17,117 @@ if TYPE_CHECKING:
 
 
 class Decoded(NamedTuple):
-    """A decoder's run over the steps of a target."""
+    """The result of a decoder's forward pass over the steps of a target."""
 
     y: Array  # (B, T, P), the decoder's output
-    context: Array | None  # (B, T, C); None without attention, like
-    weights: Array | None  # (B, T, T_s)
-    fed: Array  # what was fed: the target, or partly the model's own output
+    context: Array | None  # (B, T, C), None without attention
+    weights: Array | None  # (B, T, T_s), None without attention
+    inputs: Array  # the decoder's inputs: the target, or in part the model's own output
     tape: DecodedTape
 
     @property
     def outputs(self) -> Array:
-        """What the output layer reads: the decoder's output, joined with the context."""
+        """Input of the output layer: the decoder's output, concatenated with the context."""
         return joined(self.y, self.context)
 
 
 class DecodedTape(Protocol):
-    """What a run keeps for the way back."""
+    """Values of a decoder's forward pass that its backward pass needs."""
 
-    def check_back(self, model: Seq2SeqParts) -> None:
-        """Raise what `back` would, before anything has changed."""
+    def check_backward(self, model: Seq2SeqParts) -> None:
+        """Raise the errors of `backward` before a gradient changes."""
 
-    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
-        """The gradients of the run; adds to those of embedding, decoder and attention."""
+    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
+        """Return the gradients; add to those of the embedding, the decoder and the attention."""
 
-    def shown(self, model: Seq2SeqParts) -> Any:
-        """The tape, or the tapes, of the decoder alone."""
+    def decoder_tape(self, model: Seq2SeqParts) -> Any:
+        """Return the tape of the decoder alone, or a tuple of one tape per step."""
 
 
 class DecodedGradient(NamedTuple):
-    """The gradients that come out of a decoder's run."""
+    """The gradients that a decoder's backward pass returns."""
 
-    dfed: Array | None  # None for symbols
-    dmemory: MemoryGradient | None
-    dstart: Any
+    dinputs: Array | None  # None for symbols
+    dmemory: MemoryGradient | None  # None without attention
+    dstart: Any  # at the decoder's initial state
 
 
 def joined(y: Array, context: Array | None) -> Array:
-    """Both side by side."""
+    """Return the decoder's output concatenated with the context, if any."""
     return y if context is None else np.concatenate([y, context], axis=2)
 
 
-def choice(model: Seq2SeqParts, y: Array, context: Array | None) -> Array:
-    """What a model itself gives at a step: the likeliest symbols (B,), or vectors (B, E).
+def prediction(model: Seq2SeqParts, y: Array, context: Array | None) -> Array:
+    """Return the model's output at one step: the most likely symbols (B,), or vectors (B, E).
 
     Parameters
     ----------
     model : Seq2Seq
+        The model.
     y, context : arrays (B, 1, P) and (B, 1, C)
+        The decoder's output and the context, None without attention.
     """
     logits, _ = model.output(joined(y, context))
-    chosen = logits[:, 0] if model.target_symbols is None else logits[:, 0].argmax(axis=1)
-    return np.asarray(chosen)
+    predicted = logits[:, 0] if model.target_symbols is None else logits[:, 0].argmax(axis=1)
+    return np.asarray(predicted)
 
 
 class WholeTape(NamedTuple):
-    """Of a run over all steps at once."""
+    """Tape of a decoder that ran over all steps at once."""
 
-    decoder: Any  # of the embedding and the decoder
+    decoder: Any  # the tape of the embedding and the decoder
     attention: AttentionTape | None
     start: Any
 
-    def check_back(self, model: Seq2SeqParts) -> None:
+    def check_backward(self, model: Seq2SeqParts) -> None:
         model.target_reader.check_backward(self.decoder)
 
-    def back(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         dmemory = None
         if model.attention is not None:
             assert self.attention is not None
             assert dcontext is not None
             dmemory = MemoryGradient.zeros(self.attention.memory)
             dy = dy + model.attention.backward(self.attention, dcontext, dmemory)
-        dfed, dstart = model.target_reader.backward(self.decoder, dy, None)
-        return DecodedGradient(dfed, dmemory, filled_up(dstart, self.start))
+        dinputs, dstart = model.target_reader.backward(self.decoder, dy, None)
+        return DecodedGradient(dinputs, dmemory, zeros_if_none(dstart, self.start))
 
-    def shown(self, model: Seq2SeqParts) -> Any:
+    def decoder_tape(self, model: Seq2SeqParts) -> Any:
         return model.target_reader.layer_tape(self.decoder)
 
 
 def decode(
-    model: Seq2SeqParts, target: Array, encoding: Encoding, lengths: Lengths, given: ForwardOptions
+    model: Seq2SeqParts,
+    target: Array,
+    encoding: Encoding,
+    lengths: Lengths,
+    options: ForwardOptions,
 ) -> Decoded:
-    """Run the decoder over all steps at once: what it is fed does not depend on what it gave.
+    """Run the decoder over all steps at once: its inputs do not depend on its outputs.
 
     Parameters
     ----------
     model : Seq2Seq
-        Without attention, or with ``input_feeding=False``.
+        A model without attention, or with ``input_feeding=False``.
     target : array (B, T) of integers, or (B, T, E)
+        The decoder's inputs.
     encoding : Encoding
+        The encoding of the source.
     lengths : array (B,) of integers, optional
-        Steps of each row of the target.
-    given : ForwardOptions
-        How the decoder is run.
+        The number of valid steps of each row of the target.
+    options : ForwardOptions
+        The other options of the forward pass.
     """
-    given, context, weights, asked = given._replace(lengths=lengths), None, None, None
-    y, _, tape = model.target_reader.run(target, encoding.state, given.for_part(1), True)
+    options = options._replace(lengths=lengths)
+    context = weights = attention_tape = None
+    y, _, tape = model.target_reader.run(target, encoding.state, options.for_part(1), True)
     if model.attention is not None:
         assert encoding.memory is not None
-        context, weights, asked = model.attention.forward(y, encoding.memory, lengths)
-        weights = weights.copy()  # those that are shown may be edited
-    return Decoded(y, context, weights, target, WholeTape(tape, asked, encoding.state))
+        context, weights, attention_tape = model.attention.forward(y, encoding.memory, lengths)
+        weights = weights.copy()  # users may edit the weights in the tape
+    return Decoded(y, context, weights, target, WholeTape(tape, attention_tape, encoding.state))
 
 
-def filled_up(dstate: Any, like: Any) -> Any:
-    """The gradient of a state, zeros where a layer that was never run gave none."""
+def zeros_if_none(dstate: Any, like: Any) -> Any:
+    """Return the gradient of a state, or zeros like `like` where a layer returned None."""
     return map_state(np.zeros_like, like) if dstate is None else dstate

@@ -1,4 +1,4 @@
-"""A model that reads what it gave: the loop over the steps of a target that is being written."""
+"""Generation of targets by feedback: each step reads the model's own output of the step before."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_product, check_seed, check_size
 from crnn.layers.base.arguments import EVALUATION
 from crnn.seq2seq import fused
-from crnn.seq2seq.decoding import choice, joined
+from crnn.seq2seq.decoding import joined, prediction
 from crnn.seq2seq.encoding import Encoding
-from crnn.seq2seq.stepwise import WindowPass
+from crnn.seq2seq.stepwise import StepwisePass
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
@@ -34,14 +34,14 @@ class Choosing(NamedTuple):
     def searches(
         self, shares: list[tuple[int, int]], K: int, stop: int | None, max_steps: int
     ) -> list[_core.Search]:
-        """What chooses: the core's searches, which check what they are given.
+        """Return the core's searches, which choose the symbols; the core checks the other options.
 
         Parameters
         ----------
-        shares : list of pairs
-            The first source of each, and the one behind its last.
+        shares : list of pairs of int
+            The first row and the end of the rows of each search.
         K : int
-            Symbols.
+            The number of symbols.
         stop, max_steps
             As for `Seq2Seq.generate`.
         """
@@ -56,21 +56,22 @@ class Choosing(NamedTuple):
         check_product(f"{'beam' if width == beam else 'n_best'}, B, K", width, batch, K)
         steps, seed = check_size("max_steps", max_steps), check_seed(self.seed)
         names = ("length_penalty", "temperature", "top_k", "top_p")
-        how: dict[str, Any] = {name: getattr(self, name) for name in names}
-        how |= {"width": width, "beam": beam > 1, "stop": stop, "seed": seed}
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        options |= {"width": width, "beam": beam > 1, "stop": stop, "seed": seed}
         return [
-            _core.Search(end - begin, K, steps, first_group=begin, **how) for begin, end in shares
+            _core.Search(end - begin, K, steps, first_group=begin, **options)
+            for begin, end in shares
         ]
 
     def check_vectors(self, stop: Any) -> None:
-        """ValueError for what says nothing of vectors."""
-        asked = {"stop": stop} | self._asdict()
+        """Raise ValueError for an option that does not apply to vectors."""
+        options = {"stop": stop} | self._asdict()
         for name in ("stop", "temperature", "top_k", "top_p"):
-            if asked[name] is not None:
-                raise ValueError(f"{name}: expected None for vectors, got {asked[name]!r:.60}")
+            if options[name] is not None:
+                raise ValueError(f"{name}: expected None for vectors, got {options[name]!r:.60}")
         for name in ("beam", "n_best"):
-            if check_size(name, asked[name]) > 1:
-                raise ValueError(f"{name}: expected 1 for vectors, got {asked[name]}")
+            if check_size(name, options[name]) > 1:
+                raise ValueError(f"{name}: expected 1 for vectors, got {options[name]}")
 
 
 def generate_symbols(
@@ -81,14 +82,16 @@ def generate_symbols(
     stop: int | None,
     max_steps: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """tokens (B, n_best, N) and scores (B, n_best), from one encoding of each source.
+    """Return tokens (B, n_best, N) and scores (B, n_best).
 
     Parameters
     ----------
     model : Seq2Seq
+        A model of symbols.
     encoding : Encoding
+        The encoding of the sources.
     start : array (B,)
-        The symbol that each row is fed first.
+        The first input symbol of each row.
     choosing, stop, max_steps
         As for `Seq2Seq.generate`.
     """
@@ -100,77 +103,81 @@ def generate_symbols(
     if in_core:
         fused.generate_symbols(model, encoding, start, searches)
     else:
-        _walk(model, encoding, start, searches[0])
-    return _gathered([search.result(choosing.n_best) for search in searches], stop)
+        _search_step_by_step(model, encoding, start, searches[0])
+    return _concatenated([search.result(choosing.n_best) for search in searches], stop)
 
 
-def _walk(
+def _search_step_by_step(
     model: Seq2SeqParts, encoding: Encoding, start: NDArray[np.int64], search: _core.Search
 ) -> None:
-    """Go through a search to its end, step by step."""
-    walk, symbols = WindowPass(model, encoding, EVALUATION, False), start
+    """Run a search to its end, through the public methods of the decoder."""
+    decoder, symbols = StepwisePass(model, encoding, EVALUATION, False), start
     while not search.done:
-        step = walk.step(symbols[:, None])
+        step = decoder.step(symbols[:, None])
         logits, _ = model.output(joined(step.y, step.context))
         symbols, parents = search.step(logits[:, 0])
         if not np.array_equal(parents, np.arange(len(logits))):
-            walk.rows(parents)
+            decoder.select(parents)
 
 
-def _gathered(
+def _concatenated(
     results: list[tuple[NDArray[np.int64], NDArray[np.float64]]], stop: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The results of all searches, all as long as the longest row that is given."""
+    """Return the results of all searches as two arrays, as long as the longest row of tokens."""
     fill = -1 if stop is None else stop
     steps = max(tokens.shape[2] for tokens, _ in results)
-    wider = [(0, 0), (0, 0)]
-    filled = [
-        np.pad(tokens, [*wider, (0, steps - tokens.shape[2])], constant_values=fill)
+    no_padding = [(0, 0), (0, 0)]
+    padded = [
+        np.pad(tokens, [*no_padding, (0, steps - tokens.shape[2])], constant_values=fill)
         for tokens, _ in results
     ]
-    tokens, scores = np.concatenate(filled), np.concatenate([scores for _, scores in results])
-    written = np.flatnonzero((tokens != fill).any(axis=(0, 1)))  # and the stop behind the last one
-    return tokens[:, :, : written[-1] + 2 if written.size else 1], scores
+    tokens, scores = np.concatenate(padded), np.concatenate([scores for _, scores in results])
+    used = np.flatnonzero((tokens != fill).any(axis=(0, 1)))
+    return tokens[:, :, : used[-1] + 2 if used.size else 1], scores  # the last stop included
 
 
-def own_choices(
-    model: Seq2SeqParts, target: Array, encoding: Encoding, own: NDArray[np.bool_]
+def with_feedback(
+    model: Seq2SeqParts, target: Array, encoding: Encoding, feedback: NDArray[np.bool_]
 ) -> Array:
-    """The target, where `own` is true with what the model finds likeliest after the step before.
+    """Return the target, where `feedback` is True replaced by the model's prediction.
+
+    The prediction is the symbol that is most likely after the step before.
 
     Parameters
     ----------
     model : Seq2Seq
-        Of symbols, with a decoder that `fused` runs.
+        A model of symbols whose decoder `fused` can run.
     target : array (B, T) of integers
+        The target.
     encoding : Encoding
-    own : array (B, T) of booleans
+        The encoding of the sources.
+    feedback : array (B, T) of booleans
         False in step 0.
     """
     (B, T), K = target.shape, model.target_symbols
     assert K is not None
-    if B == 0 or T < 2 or not own.any():
+    if B == 0 or T < 2 or not feedback.any():
         return target
-    told = np.where(own, -1, target)[:, 1:]
+    forced = np.where(feedback, -1, target)[:, 1:]
     searches = [
-        _core.Search(end - begin, K, T - 1, first_group=begin, forced=told[begin:end])
+        _core.Search(end - begin, K, T - 1, first_group=begin, forced=forced[begin:end])
         for begin, end in fused.shares(model, B)
     ]
     fused.generate_symbols(model, encoding, target[:, 0].astype(np.int64), searches)
-    chosen, _ = _gathered([search.result() for search in searches], None)
-    fed = target.copy()
-    fed[:, 1:] = np.where(own[:, 1:], chosen[:, 0], target[:, 1:])
-    return fed
+    predicted, _ = _concatenated([search.result() for search in searches], None)
+    inputs = target.copy()
+    inputs[:, 1:] = np.where(feedback[:, 1:], predicted[:, 0], target[:, 1:])
+    return inputs
 
 
 def generate_vectors(
     model: Seq2SeqParts, encoding: Encoding, start: Array, max_steps: int
 ) -> Array:
-    """Vectors (B, max_steps, E): each is fed to the step after it."""
-    walk = WindowPass(model, encoding, EVALUATION, False)
-    x, given = start, []
+    """Return vectors (B, max_steps, E); each is the input of the step after it."""
+    decoder = StepwisePass(model, encoding, EVALUATION, False)
+    x, outputs = start, []
     for _ in range(max_steps):
-        step = walk.step(x[:, None])
-        x = choice(model, step.y, step.context)
-        given.append(x)
-    return np.stack(given, axis=1)
+        step = decoder.step(x[:, None])
+        x = prediction(model, step.y, step.context)
+        outputs.append(x)
+    return np.stack(outputs, axis=1)

@@ -1,4 +1,4 @@
-"""A decoder taken apart into the core's own recurrent layers, where it is made of such."""
+"""The list of recurrent layers of a decoder that the core can run in one call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Level(NamedTuple):
 
     @property
     def drops(self) -> tuple[float, int, int, bool] | None:
-        """What is dropped before it: p, seed, number, variational."""
+        """Options of the Dropout before the layer: p, seed, number, variational; None without."""
         before = self.dropout
         if before is None:
             return None
@@ -29,19 +29,26 @@ class Level(NamedTuple):
 
 
 class Levels:
-    """The levels of a decoder, kept as long as its layers are the same and have these methods."""
+    """A cache of the levels of a decoder, valid while its layers and their methods are the same."""
 
     def __init__(self) -> None:
         self._key: Any = None
         self._levels: list[Level] | None = None
 
     def __reduce__(self) -> Any:
-        return Levels, ()  # a copy has other layers
+        return Levels, ()  # a copy of the model has other layers
 
     def of(self, decoder: Any, number: int) -> list[Level] | None:
-        """The recurrent layers of a decoder with this number in the model, lowest first.
+        """Return the recurrent layers of a decoder, lowest first; None if it has other parts.
 
-        None for a decoder with other parts. Dropout may stand between the layers.
+        Dropout may stand between the layers.
+
+        Parameters
+        ----------
+        decoder : layer
+            The decoder.
+        number : int
+            The number of the decoder in the model.
         """
         leaves = _leaves(decoder, number) if type(decoder) is Sequential else [(decoder, number)]
         key = [(number, methods_key(part)) for part, number in leaves]
@@ -51,6 +58,7 @@ class Levels:
 
 
 def _levels_of(leaves: list[tuple[Any, int]]) -> list[Level] | None:
+    """Return the levels of numbered layers, or None if the core cannot run one of them."""
     levels: list[Level] = []
     before: tuple[Any, ...] = ()
     for part, number in leaves:
@@ -65,9 +73,12 @@ def _levels_of(leaves: list[tuple[Any, int]]) -> list[Level] | None:
 
 
 def _leaves(stack: Any, number: int) -> list[tuple[Any, int]]:
-    """The parts of a Sequential, of those inside of it as well, each with its number."""
-    found: list[tuple[Any, int]] = []
+    """Return the layers of a Sequential and of the Sequentials inside it, each with its number."""
+    leaves: list[tuple[Any, int]] = []
     for i, part in enumerate(stack.layers):
-        own = (first_part_number(number) + i) % 2**32
-        found += _leaves(part, own) if type(part) is Sequential else [(part, own)]
-    return found
+        part_number = (first_part_number(number) + i) % 2**32
+        if type(part) is Sequential:
+            leaves += _leaves(part, part_number)
+        else:
+            leaves.append((part, part_number))
+    return leaves

@@ -1,7 +1,7 @@
-"""What a sequence-to-sequence model is made of: its parts, how they fit, how it is described.
+"""The parts of a sequence-to-sequence model: how they are made, checked and described.
 
-Letters: C units of the encoder's output, P of the decoder's, E numbers that stand for a symbol of
-the target.
+Letters: C units of the encoder's output, P units of the decoder's output, E features of the vector
+that the decoder reads at each step of the target.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
 from crnn.seq2seq.levels import Levels
 from crnn.seq2seq.reader import Reader, Readers
 
+#: The parts that a model makes, in the order in which their seeds are numbered.
 NEW_PARTS = ("source_embedding", "target_embedding", "bridge", "attention", "output")
-"""Those that a model makes, in the order in which their seeds are numbered."""
 
 
 class EncoderDecoder(Composition):
-    """What is made of an encoder, a decoder and other arguments, and describes itself by them."""
+    """Base of compositions whose constructor takes an encoder, a decoder and other arguments."""
 
     _leading: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     _layers = ("encoder", "decoder")
@@ -52,38 +52,44 @@ PARTS = (*NEW_PARTS[:2], "encoder", "decoder", *NEW_PARTS[2:])
 _parts_of = attrgetter(*PARTS)
 
 
-class Whole:
-    """What is known of the parts of a model as long as they are these.
+class PartsCache:
+    """Values derived from the parts of a model, valid while the parts are the same objects.
+
+    Parameters
+    ----------
+    key : tuple
+        The parts, None for each that the model does not have.
 
     Attributes
     ----------
     key : tuple
-        The parts, None where there is none.
+        The parts, None for each that the model does not have.
     parts : dict
-        Those that are there, by name.
+        The parts that the model has, by name.
     shapes : tuple
         Names and shapes of all parameters.
     drawing : list of Runner
-        Of the parts whose forward takes `call`.
+        Runners of the parts whose forward takes `call`.
     """
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
-        there = {name: part for name, part in zip(PARTS, key, strict=True) if part is not None}
-        self.parts = {name: layer_of(part) for name, part in there.items()}
+        pairs = zip(PARTS, key, strict=True)
+        present = {name: part for name, part in pairs if part is not None}
+        self.parts = {name: layer_of(part) for name, part in present.items()}
         self.shapes = tuple(
             (f"{place}.{name}", array.shape)
             for place, part in self.parts.items()
             for name, array in part.params.items()
         )
-        self.drawing = [one for one in map(Runner, there.values()) if one.takes_call]
+        self.drawing = [runner for runner in map(Runner, present.values()) if runner.takes_call]
 
     def __reduce__(self) -> Any:
-        return Whole, ((None,) * len(PARTS),)  # a copy has other parts
+        return PartsCache, ((None,) * len(PARTS),)  # a copy of the model has other parts
 
 
 class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
-    """The parts of a `Seq2Seq`, which documents the arguments."""
+    """Base of `Seq2Seq`: makes and describes its parts. `Seq2Seq` documents the arguments."""
 
     source_embedding: Embedding | None = None
     target_embedding: Embedding | None = None
@@ -110,69 +116,69 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         if attention is not None:
             check_kind(attention)
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
-        kind = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
-        self.encoder, self.decoder = as_dtype(encoder, kind), as_dtype(decoder, kind)
+        parts_dtype = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
+        self.encoder, self.decoder = as_dtype(encoder, parts_dtype), as_dtype(decoder, parts_dtype)
         self._readers, self._levels = Readers(), Levels()
-        self._make_parts(attention, kind)
+        self._make_parts(attention, parts_dtype)
 
-    def _make_parts(self, kind: AttentionScore | None, dtype: np.dtype[Any]) -> None:
-        """The parts between encoder and decoder, and after them."""
+    def _make_parts(self, score: AttentionScore | None, dtype: np.dtype[Any]) -> None:
+        """Make the embeddings, the bridge, the attention and the output layer."""
         self.source_width = self._source_width()
         if self.source_symbols is not None:
             options = self._options("source_embedding", dtype)
             self.source_embedding = Embedding(self.source_symbols, self.source_width, **options)
-        C, state = self._probe_encoder(kind, dtype)
+        C, state = self._probe_encoder(score, dtype)
         self.decoder_output, self.start_like = self._probe_decoder(dtype)
         if self.fixed and not (self.source_width and self.source_symbols is None):
             raise ValueError(
-                "encoder: expected one with a state, or that makes one vector of a sequence, for "
-                f"symbols without attention, got {self.encoder!r:.100}"
+                "encoder: expected a layer with a state, or one that returns one vector per "
+                f"sequence, for symbols without attention, got {self.encoder!r:.100}"
             )
         self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
-        if kind is not None:
+        if score is not None:
             options = self._options("attention", dtype)
-            self.attention = Attention(kind, self.decoder_output, C, **options)
+            self.attention = Attention(score, self.decoder_output, C, **options)
         self.target_width = self._target_width(C)
         if self.target_symbols is not None:
             options = self._options("target_embedding", dtype)
             self.target_embedding = Embedding(self.target_symbols, self.target_width, **options)
-        read = self.decoder_output + (0 if kind is None else C)
-        given = self.target_symbols or self.target_width
-        self.output = Dense(read, given, **self._options("output", dtype))
+        input_size = self.decoder_output + (0 if score is None else C)
+        output_size = self.target_symbols or self.target_width
+        self.output = Dense(input_size, output_size, **self._options("output", dtype))
 
     def _options(self, part: str, dtype: np.dtype[Any]) -> dict[str, Any]:
-        """dtype and seed of a new part."""
+        """Return dtype and seed of a new part."""
         seed = weights.seed_of_part(self.seed, weights.PARTS_STREAM, NEW_PARTS.index(part))
         return {"dtype": dtype, "seed": seed}
 
     def _source_width(self) -> int:
-        """I; 0 for an encoder with an embedding of its own."""
+        """Return I, or 0 for an encoder that begins with an embedding."""
         width = checks.check_encoder(self.encoder)
-        if width is None and (self.own_symbols is None or self.source_symbols is not None):
+        if width is None and (self.encoder_symbols is None or self.source_symbols is not None):
             raise ValueError(
-                "encoder: expected a layer that reads vectors and says how long they are "
-                f"(input_size), got {self.encoder!r:.100}"
+                "encoder: expected a layer that reads vectors of a fixed size (input_size), "
+                f"got {self.encoder!r:.100}"
             )
         return width or 0
 
-    def _probe_encoder(self, kind: AttentionScore | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
-        """C, and what reaches the decoder besides attention, of one row."""
+    def _probe_encoder(self, score: AttentionScore | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
+        """Return C, and the state or vector of one row from which the decoder starts."""
         keeps_time = layer_of(self.encoder).keeps_time
-        if kind is not None and not keeps_time:
+        if score is not None and not keeps_time:
             raise ValueError(
-                "encoder: expected one that keeps the time axis, at whose steps attention looks, "
+                "encoder: expected a layer that keeps the time axis, which attention needs, "
                 f"got {self.encoder!r:.100}"
             )
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state, _ = run_part(self, "encoder", EVALUATION, one, None, False)
         C, pooled = int(y.shape[-1]), not keeps_time
-        self.fixed = kind is None and not pooled and not arrays_of(state)
+        self.fixed = score is None and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
         return C, np.zeros((1, C), dtype) if self.one_vector else state
 
     def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
-        """P, and a state of one row."""
+        """Return P, and a state of one row."""
         one = np.zeros((1, 1, self.decoder_width), dtype)
         y, state, _ = run_part(self, "decoder", EVALUATION, one, None, False)
         if not arrays_of(state):
@@ -180,19 +186,20 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         return int(y.shape[-1]), state
 
     def _target_width(self, C: int) -> int:
-        """E."""
-        if not self.feeds:
+        """Return E."""
+        if not self.feeds_context:
             return self.decoder_width
         h = last_h(self.start_like)
         if h.shape != (1, self.decoder_output):
             raise ValueError(
-                "decoder: expected an output as wide as its last h, because either asks for a "
-                f"context with input feeding, got {self.decoder_output} and {h.shape[1]}"
+                "decoder: expected an output with as many units as its last h, because input "
+                "feeding computes the context from either, "
+                f"got {self.decoder_output} and {h.shape[1]}"
             )
         if self.decoder_width <= C:
             raise ValueError(
-                f"decoder: expected an input wider than the context, C={C} numbers, which is "
-                f"joined to it with input feeding, got {self.decoder_width}"
+                f"decoder: expected an input_size above C={C}, because with input feeding its "
+                f"input includes the context of C features, got {self.decoder_width}"
             )
         return self.decoder_width - C
 
@@ -205,60 +212,60 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
 
     @property
     def parts(self) -> dict[str, Any]:
-        return self._whole().parts
+        return self._parts_cache().parts
 
     @property
-    def feeds(self) -> bool:
-        """Whether the context is joined to the decoder's input."""
+    def feeds_context(self) -> bool:
+        """Whether the input of the decoder includes the context (input feeding)."""
         return self.input_feeding and self.attention is not None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of parameters and outputs."""
+        """Dtype of parameters and outputs."""
         return self.output.dtype
 
     @property
     def output_size(self) -> int:
-        """K of the target's symbols, or E."""
+        """Width of the logits: K of the target's symbols, or E for vectors."""
         return self.output.output_size
 
     @property
-    def own_symbols(self) -> int | None:
-        """K of the embedding that the encoder begins with, if it has one of its own."""
+    def encoder_symbols(self) -> int | None:
+        """K of the embedding with which the encoder begins, None without one."""
         encoder = layer_of(self.encoder)
         return encoder.symbols if encoder.input_size is None else None
 
     @property
     def source_reader(self) -> Reader:
-        """Embedding and encoder."""
+        """Reader of the source: its embedding, if any, and the encoder."""
         return self._readers.of("source", self.source_embedding, self.encoder)
 
     @property
     def target_reader(self) -> Reader:
-        """Embedding and decoder, where no context comes between them."""
+        """Reader of the target: its embedding, if any, and the decoder, without input feeding."""
         return self._readers.of("target", self.target_embedding, self.decoder)
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What a model must have in common with the one that made a tape."""
-        kind = None if self.attention is None else self.attention.kind
-        return type(self).__name__, kind, self.feeds, self._whole().shapes
+        """Key that is equal for models that can use each other's tapes."""
+        score = None if self.attention is None else self.attention.kind
+        return type(self).__name__, score, self.feeds_context, self._parts_cache().shapes
 
     @property
     def stochastic(self) -> bool:
-        """Whether any of the parts draws random numbers in training that depend on `call`."""
-        for runner in self._whole().drawing:
+        """Whether a part draws random numbers that depend on `call`, in training."""
+        for runner in self._parts_cache().drawing:  # any() would be slower
             if runner.from_outside or runner.layer.stochastic:
                 return True
         return False
 
-    def _whole(self) -> Whole:
-        """What is known of the parts: found once, and again where one of them is another one."""
+    def _parts_cache(self) -> PartsCache:
+        """Return the cache, made anew if one of the parts is another object."""
         parts = _parts_of(self)
-        whole: Whole | None = self.__dict__.get("_known")
-        if whole is None or not all(map(is_, whole.key, parts)):
-            whole = self._known = Whole(parts)
-        return whole
+        cache: PartsCache | None = self.__dict__.get("_cache")
+        if cache is None or not all(map(is_, cache.key, parts)):
+            cache = self._cache = PartsCache(parts)
+        return cache
 
     @property
     def _own_config(self) -> dict[str, Any]:
@@ -280,35 +287,35 @@ def new_parameter_count(
     attention: AttentionScore | None = None,
     input_feeding: bool = True,
 ) -> int:
-    """How many parameters the `NEW_PARTS` of a Seq2Seq have.
+    """Return the number of parameters of the `NEW_PARTS` of a Seq2Seq.
 
-    At the least, where a width is not known: of a user's class.
+    A lower bound where a width is unknown, because the encoder or decoder is of a user's class.
     """
-    Ks = checks.check_symbol_count("source_symbols", source_symbols) or 0
-    Kt = checks.check_symbol_count("target_symbols", target_symbols) or 0
+    K_source = checks.check_symbol_count("source_symbols", source_symbols) or 0
+    K_target = checks.check_symbol_count("target_symbols", target_symbols) or 0
     if encoder is None or decoder is None or encoder.output is None or decoder.output is None:
-        return Ks + 3 * Kt
+        return K_source + 3 * K_target
     C, P = encoder.output, decoder.output
     one_vector = encoder.timeless or (attention is None and not encoder.state)
     bridge = bridge_sizes([C] if one_vector else list(encoder.state), list(decoder.state))
     context = 0 if attention is None else C
     width = max(0, (decoder.input or 0) - (context if input_feeding else 0))
     new: list[Shapes] = []
-    if Ks and encoder.input:
-        new.append(Embedding._shapes(Ks, encoder.input))
-    if Kt and width:
-        new.append(Embedding._shapes(Kt, width))
+    if K_source and encoder.input:
+        new.append(Embedding._shapes(K_source, encoder.input))
+    if K_target and width:
+        new.append(Embedding._shapes(K_target, width))
     if bridge is not None:
         new.append(Dense._shapes(*bridge))
     if attention is not None:
         new.append(Attention._shapes(attention, P, C))
-    if Kt or width:
-        new.append(Dense._shapes(P + context, Kt or width))
+    if K_target or width:
+        new.append(Dense._shapes(P + context, K_target or width))
     return sum(map(count_of, new))
 
 
 def dtype_of(*layers: Any) -> np.dtype[Any]:
-    """The type of the parameters of the first layer that has any."""
+    """Return the dtype of the first layer that has parameters, float32 without one."""
     for layer in layers:
         for array in layer.params.values():
             return check_dtype(array.dtype)

@@ -1,4 +1,4 @@
-"""What one run of a model over sources and targets keeps."""
+"""The tape of `Seq2Seq.forward`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ if TYPE_CHECKING:
 
 
 class Seq2SeqTape:
-    """What `Seq2Seq.forward` keeps for the way back, and shows.
+    """Tape of `Seq2Seq.forward`: attention weights, the tapes of the parts, for `backward`.
 
     Attributes
     ----------
-    attention : array (B, T_target, T_source)
-        How much each step of the target looks at each step of the source: rows sum to 1; 0 in the
-        padding of either, and for an empty source.
+    attention : array (B, T_t, T_s)
+        The attention weights: how much the context of a step of the target depends on each step of
+        the source. They sum to 1 over the source; they are 0 in the padding of source and target,
+        and for an empty source. AttributeError for a model without attention.
     encoder : tape
-        That of the encoder.
+        The tape of the encoder.
     decoder : tape, or tuple of tapes
-        That of the decoder, of all steps; where it had to run step by step through its own methods,
-        one for each.
-    target_in : array
-        What the decoder was fed: the target, in scheduled sampling partly its own output.
+        The tape of the decoder, over all steps. A tuple of one tape per step where the decoder had
+        to run step by step.
+    parts : dict
+        The tapes of encoder and decoder, by name.
+    target_in : array (B, T_t) or (B, T_t, E)
+        The inputs of the decoder: the target, in scheduled sampling in part the model's own output.
     """
 
     def __init__(
@@ -34,18 +37,18 @@ class Seq2SeqTape:
     ) -> None:
         self._owner = model.identity
         self._encoding, self._decoded, self._output = encoding, decoded, output
-        self.target_in = decoded.fed
+        self.target_in = decoded.inputs
         self.encoder = model.source_reader.layer_tape(encoding.encoder)
-        self.decoder = decoded.tape.shown(model)
+        self.decoder = decoded.tape.decoder_tape(model)
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Those of encoder and decoder."""
+        """Tapes of encoder and decoder, by name."""
         return {"encoder": self.encoder, "decoder": self.decoder}
 
     @property
     def attention(self) -> Array:
-        """The weights; see the class."""
+        """Attention weights (B, T_t, T_s)."""
         if self._decoded.weights is None:
             raise AttributeError("attention: the model of this tape has none (attention=None)")
         return self._decoded.weights

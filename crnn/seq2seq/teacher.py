@@ -1,4 +1,4 @@
-"""A model in the usual protocol, as `crnn.fit` and `crnn.gradcheck` take it."""
+"""TeacherForcing: a sequence-to-sequence model as a layer, for `crnn.fit` and `crnn.gradcheck`."""
 
 from __future__ import annotations
 
@@ -22,64 +22,99 @@ from crnn.seq2seq.tape import Seq2SeqTape
 
 
 class TeacherForcingTape(NamedTuple):
-    """The tape of the model, and how many arrays x was of."""
+    """Tape of `TeacherForcing.forward`: the tape of the model, and the number of arrays in x."""
 
     model: Seq2SeqTape
     arrays: int
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Of the model's tape."""
+        """Tapes of encoder and decoder, by name."""
         return self.model.parts
 
     @property
     def attention(self) -> Array:
-        """Of the model's tape."""
+        """Attention weights (B, T_t, T_s)."""
         return self.model.attention
 
     @property
     def target_in(self) -> Array:
-        """Of the model's tape: what was fed."""
+        """Inputs of the decoder: the target, or in part the model's own output."""
         return self.model.target_in
 
 
 class TeacherForcing(Composition):
-    """A model that is told the right target, step by step, while it learns.
+    """Layer that trains a `crnn.Seq2Seq`: its decoder reads the correct target of the step before.
 
-    The input x is the pair (source, target_in), or (source, target_in, source_lengths); `lengths`
-    are those of the target. y are the logits. So the model trains as any layer does:
-    ``crnn.fit(crnn.TeacherForcing(model), data, ...)`` with items
-    ``((source, target_in, source_lengths), target, target_lengths)``.
+    The input x is the tuple (source, target_in) or (source, target_in, source_lengths); the
+    `lengths` are those of the target; y are the logits. So `crnn.fit` trains the model as any layer
+    on items ``((source, target_in, source_lengths), target, target_lengths)``, as
+    `crnn.data.PairBatches` makes them.
 
     Parameters
     ----------
     model : Seq2Seq
-        Its parameters keep their names here, without a prefix.
+        The model. Its parameters keep their names here, without a prefix.
     probability : float or callable, default 1.0
-        Of each step, but the first, being fed the true symbol; else it is fed what the model itself
-        finds likeliest after the step before, with no gradient through that choice: scheduled
-        sampling (Bengio et al. 2015). A callable is asked with the number of the call, in `fit` the
-        number of updates done: a schedule. 0 is free running. Models of vectors are fed their own
-        output.
+        Probability that the decoder reads the correct symbol, at each step but the first. Otherwise
+        it reads the symbol that the model finds most likely after the step before, and no gradient
+        passes through this choice: scheduled sampling (S. Bengio et al., "Scheduled sampling for
+        sequence prediction with recurrent neural networks", 2015). A function is a schedule: it is
+        called with the number of the call, in `crnn.fit` the number of updates so far, and returns
+        the probability. 0: the decoder reads its own output only. Models of vectors read their own
+        output vectors.
     seed : int, optional
-        Each decision is a function of it, ``call``, the row and the step. None draws one.
+        Seed of these choices. A choice is a function of it, of `call`, and of the numbers of row
+        and step. None: a random seed.
 
     Attributes
     ----------
     model : Seq2Seq
+        The model.
     probability : float or callable
+        The probability or schedule.
+    seed : int
+        The seed, also where it was drawn.
+
+    Methods
+    -------
+    forward(x, lengths=None)
+        Logits of every step of the target.
+    backward(tape, dy)
+        Gradients of a forward pass.
 
     Raises
     ------
     TypeError
         If `model` is not a Seq2Seq.
     ValueError
-        If `probability` is no number from 0 to 1; from forward, if a schedule gives none.
+        If `probability` is not a number from 0 to 1. From forward, if a schedule returns no such
+        number.
+
+    See Also
+    --------
+    crnn.data.PairBatches : batches of pairs of sequences.
 
     Notes
     -----
-    In evaluation (``training=False``) every step is fed the true symbol. Its tape has `attention`
-    and `target_in`, what was fed. A schedule cannot be put into a file: save ``model`` itself.
+    In evaluation (``training=False``) the decoder reads the correct symbol at every step. The tape
+    has the attributes `attention` and `target_in`, the inputs of the decoder. A layer with a
+    schedule cannot be saved to a file: save ``model`` instead.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> parts = crnn.GRU(4, 8, seed=0), crnn.GRU(4, 8, seed=1)
+    >>> model = crnn.Seq2Seq(*parts, source_symbols=6, target_symbols=6, seed=2)
+    >>> source, target = np.array([[2, 3, 4]]), np.array([[4, 3, 2, 1]])  # symbol 1 stops
+    >>> target_in = np.array([[0, 4, 3, 2]])  # symbol 0 starts
+    >>> optimizer, loss = crnn.optim.Adam(model, lr=0.05), crnn.losses.cross_entropy
+    >>> history = crnn.fit(crnn.TeacherForcing(model), [((source, target_in), target)],
+    ...                    loss=loss, optimizer=optimizer, epochs=60, progress=False)
+    >>> tokens, scores = model.generate(source, start=0, stop=1, max_steps=6)
+    >>> tokens
+    array([[4, 3, 2, 1]])
     """
 
     _leading = _layers = ("model",)
@@ -98,19 +133,19 @@ class TeacherForcing(Composition):
         self.model, self.seed = model, check_seed(seed)
         self.probability = probability if callable(probability) else _checked(probability)
 
-    symbols = property(lambda self: self.model.source_symbols or self.model.own_symbols)
+    symbols = property(lambda self: self.model.source_symbols or self.model.encoder_symbols)
 
     def symbols_of(self, which: int) -> int | None:
         return self.model.target_symbols if which else self.symbols
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
-        side, inside = ("source", "target")[which], copy.copy(self.model)
-        embedding = inside.parts.get(f"{side}_embedding")
-        if embedding is None:  # the encoder reads symbols by itself
+        side, model = ("source", "target")[which], copy.copy(self.model)
+        embedding = model.parts.get(f"{side}_embedding")
+        if embedding is None:  # the encoder has its own embedding
             return None
-        setattr(inside, f"{side}_embedding", None)
-        setattr(inside, f"{side}_symbols", None)
-        return TeacherForcing(inside, seed=0), embedding.params["W"][symbols]
+        setattr(model, f"{side}_embedding", None)
+        setattr(model, f"{side}_symbols", None)
+        return TeacherForcing(model, seed=0), embedding.params["W"][symbols]
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -118,7 +153,7 @@ class TeacherForcing(Composition):
 
     @property
     def stochastic(self) -> bool:
-        """Whether the model draws, or the symbols that are fed are drawn."""
+        """Whether the model draws random numbers, or the inputs of the decoder are drawn."""
         return super().stochastic or self.probability != 1
 
     output_size = property(lambda self: self.model.output_size)
@@ -127,8 +162,8 @@ class TeacherForcing(Composition):
     def config(self) -> dict[str, Any]:
         if callable(self.probability):
             raise ValueError(
-                "probability: expected a number in what is put into a file, got "
-                f"{self.probability!r:.60}; save the model inside"
+                "probability: expected a number in a layer that is saved to a file, got "
+                f"{self.probability!r:.60}; save its attribute model instead"
             )
         return super().config
 
@@ -143,47 +178,68 @@ class TeacherForcing(Composition):
         first_row: int = 0,
         layer: int = 0,
     ) -> tuple[Array, None, TeacherForcingTape]:
-        """logits, None, tape.
+        """Return the logits of every step of the target, None for the state, and a tape.
 
         Parameters
         ----------
-        x : tuple of arrays
-            (source, target_in) or (source, target_in, source_lengths).
+        x : tuple (source, target_in) or (source, target_in, source_lengths)
+            The source, the inputs of the decoder and the lengths of the source, as for
+            `crnn.Seq2Seq.forward`.
         state : None
-        lengths : (B,) integers, optional
-            Of the target.
-        training, call, first_row, layer
-            As in every layer.
+            The layer has no state.
+        lengths : integers (B,), optional
+            Number of valid steps of each row of the target. None: all T_t.
+        training : bool, default True
+            False: no dropout, and the decoder reads the correct symbol at every step.
+        call, first_row, layer : int
+            As for `crnn.Seq2Seq.forward`. A schedule is called with `call`.
+
+        Returns
+        -------
+        y : array (B, T_t, K), or (B, T_t, E)
+            Logits of the symbols of the target, or vectors; 0 in the padding.
+        state : None
+            The layer has no state.
+        tape : TeacherForcingTape
+            Values for `backward`; `attention` and `target_in`, the inputs of the decoder.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x is not such a tuple, an array or a number is not valid, a state is passed, or the
+            schedule returns no probability.
         """
         check_no_state(type(self).__name__, "state", state)
         check_counts(call, first_row, layer)
-        checked = self.model.checked(*_triple(x), lengths, lengths_name="lengths")
+        inputs = self.model.checked_inputs(*_triple(x), lengths, lengths_name="lengths")
         number = self.call_number(call, training)
-        given = ForwardOptions(None, None, None, training, number, first_row, 0, layer)
-        own = self._own(checked[1].shape, given) if training else None
-        logits, tape = self.model.run(*checked, given, own)
+        options = ForwardOptions(None, None, None, training, number, first_row, 0, layer)
+        feedback = self._feedback(inputs[1].shape, options) if training else None
+        logits, tape = self.model.run(*inputs, options, feedback)
         return logits, None, TeacherForcingTape(tape, len(x))
 
-    def _own(self, shape: tuple[int, ...], given: ForwardOptions) -> NDArray[np.bool_] | None:
-        """(B, T): which steps are fed the model's own output; None if none is."""
+    def _feedback(
+        self, shape: tuple[int, ...], options: ForwardOptions
+    ) -> NDArray[np.bool_] | None:
+        """Return where the decoder reads the model's own output (B, T), None for nowhere."""
         probability = self.probability
-        call = given.call or 0
+        call = options.call or 0
         p = _checked(probability(call) if callable(probability) else probability)
         if p == 1:
             return None
-        own = np.ones(shape[:2], bool)
+        feedback = np.ones(shape[:2], bool)
         if p > 0:
-            rows, steps = (places.ravel() for places in np.indices(shape[:2]))
-            counts = self.seed, call, given.first_row, given.layer
-            drawn = _core.dropout(np.ones((rows.size, 1)), p, rows, steps, *counts)
-            own = (drawn > 0).reshape(shape[:2])  # dropped with p, those that are told
-        own[:, :1] = False
-        return own
+            rows, steps = (numbers.ravel() for numbers in np.indices(shape[:2]))
+            counts = self.seed, call, options.first_row, options.layer
+            kept = _core.dropout(np.ones((rows.size, 1)), p, rows, steps, *counts)
+            feedback = (kept > 0).reshape(shape[:2])  # each step is dropped with probability p
+        feedback[:, :1] = False
+        return feedback
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
         check_tape(tape, TeacherForcingTape)
-        self.model.check_run_back(tape.model, None, "dy")
+        self.model.check_run_backward(tape.model, None, "dy")
 
     def backward(
         self,
@@ -193,28 +249,53 @@ class TeacherForcing(Composition):
         *,
         trace: bool = False,
     ) -> tuple[tuple[Array | None, ...], None]:
-        """dx, None: gradients of source and target, None for integers; adds to the model's."""
+        """Return the gradient at x, and add to the gradients of the model.
+
+        Parameters
+        ----------
+        tape : TeacherForcingTape
+            The tape that `forward` returned.
+        dy : floats (B, T_t, K), or (B, T_t, E)
+            Gradient at y. The padding is ignored. None stands for zeros.
+        dstate : None
+            The layer has no state.
+        trace : bool, default False
+            Keep the gradient at each step in the tapes of the recurrent layers.
+
+        Returns
+        -------
+        dx : tuple of arrays or None
+            Gradients at the arrays of x; None for symbols and for lengths.
+        dstate : None
+            The layer has no state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the tape is of another model, or dy has another dtype or shape. No gradient changes
+            then.
+        """
         self.check_backward(tape, dstate)
-        dx = (*self.model.run_back(tape.model, dy, name="dy", trace=trace), None)
+        dx = (*self.model.run_backward(tape.model, dy, name="dy", trace=trace), None)
         return dx[: tape.arrays], None
 
 
 def _triple(x: Any) -> tuple[Any, Any, Any]:
-    """source, target_in, source_lengths."""
+    """Return source, target_in and source_lengths, None where x has no lengths."""
     if not isinstance(x, tuple) or len(x) not in (2, 3):
-        given = f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
+        got = f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
         raise TypeError(
             "x: expected the tuple (source, target_in) or (source, target_in, source_lengths), "
-            f"got {given}"
+            f"got {got}"
         )
     return (*x, None)[:3]
 
 
 def _checked(probability: Any) -> float:
-    """A probability."""
+    """Return a probability as a float, or raise."""
     if not isinstance(probability, (int, float, np.number)) or not 0 <= probability <= 1:
         raise ValueError(
-            "probability: expected a number from 0 to 1, or a function that gives one, "
+            "probability: expected a number from 0 to 1, or a function that returns one, "
             f"got {probability!r:.60}"
         )
     assert not math.isnan(probability)

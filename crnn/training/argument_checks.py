@@ -110,9 +110,9 @@ def check_data(name: str, data: Any) -> None:
     TypeError
         If data are not an iterable.
     """
-    first = data[0] if isinstance(data, tuple | list) and data else data
-    if isinstance(first, np.ndarray) or hasattr(first, "__array__"):
-        shown = "an array" if first is data else f"a {type(data).__name__} of arrays"
+    entries = list(data[:4]) if isinstance(data, tuple | list) else [data]
+    if any(_is_array(entry) for entry in entries) or not all(map(_may_be_item, entries)):
+        shown = f"a {type(data).__name__} of arrays" if entries[0] is not data else "an array"
         raise ValueError(
             f"{name}: expected items (x, target) or (x, target, lengths), got {shown}: write "
             f"{name}=[(x, target)] for one batch, or {name}=crnn.data.Batches(x, target, "
@@ -122,3 +122,13 @@ def check_data(name: str, data: Any) -> None:
         raise TypeError(
             f"{name}: expected an iterable of items (x, target), got {type(data).__name__}"
         )
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array, of NumPy or of another library."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__array__")
+
+
+def _may_be_item(value: Any) -> bool:
+    """Return whether a value is no list, or a list as long as an item (x, target, ...)."""
+    return not isinstance(value, list) or len(value) in (2, 3, 4)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from crnn.callbacks.progress import with_bar
 from crnn.common.checks import check_size
+from crnn.common.representation import value_text
 from crnn.layers.base.adapted import check_one_input, layer_of
 from crnn.layers.base.layer import Layer
 from crnn.losses import Mean
@@ -68,10 +69,28 @@ class Evaluation(Mean):
         return float(self), self.weight, self.metrics
 
     def __getitem__(self, name: str) -> Any:
-        values = {"loss": float(self), **self.metrics}
-        if name not in values:
-            raise KeyError(f"expected one of {', '.join(values)}, got {name!r}")
-        return values[name]
+        if name not in self.keys():
+            raise KeyError(f"expected one of {', '.join(self.keys())}, got {name!r}")
+        return float(self) if name == "loss" else self.metrics[name]
+
+    def keys(self) -> list[str]:
+        """Return "loss" and the names of the metrics, so that ``dict(evaluation)`` is a mapping.
+
+        Returns
+        -------
+        list of str
+        """
+        return ["loss", *self.metrics]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value_text(self[name])}" for name in self)
+        return f"<Evaluation: {values}>"
 
 
 def evaluate(

@@ -86,7 +86,7 @@ def predict(model: Layer, data: Any, *, batch_size: int | None = None) -> Any:
             raise ValueError(f"{_EXPECTED}, got a tuple: write crnn.predict(model, x)")
         return _of_rows(layer, tuple(as_array(f"data[{i}]", x) for i, x in enumerate(data)), size)
     if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
-        return _of_rows(layer, _check_rows(np.asarray(data)), size)
+        return _of_rows(layer, _check_rows(layer, np.asarray(data)), size)
     if isinstance(data, str | dict) or not isinstance(data, Iterable):
         raise TypeError(f"{_EXPECTED}, got {type(data).__name__}")
     if isinstance(data, list) and not (data and isinstance(data[0], tuple)):
@@ -102,8 +102,13 @@ def predict(model: Layer, data: Any, *, batch_size: int | None = None) -> Any:
 # ------------------------------------------------------------------------------------ forms of data
 
 
-def _check_rows(x: Array) -> Array:
+def _check_rows(layer: Layer, x: Array) -> Array:
     """Return x, or raise ValueError if x is not an array of numbers with rows."""
+    floats = x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] == layer.input_size
+    if (x.ndim == 1 and x.dtype.kind in "iu") or (floats and layer.has_state):
+        raise ValueError(
+            f"{_EXPECTED}, got one sequence of shape {x.shape}: write crnn.predict(model, [x])"
+        )
     if x.dtype.kind not in "biuf" or x.ndim < 2:
         raise ValueError(f"{_EXPECTED}, got {x.dtype} of shape {x.shape}")
     return x

@@ -25,6 +25,9 @@ Tbptt = tuple[int, int] | None
 EXTRAS = ("mask", "resets", "weights")
 
 
+_BATCHES = "crnn.data.Batches(sequences, targets) makes items of single sequences"
+
+
 class Item(NamedTuple):
     """One entry of the data, checked: input, target and options of all its steps, or of some."""
 
@@ -105,13 +108,25 @@ def items_of(data: Data, name: str, tbptt: Tbptt, model: Any = None) -> Iterator
                 f"{name}: expected items (x, target) or (x, target, lengths) or "
                 f"(x, target, lengths, extras), got {entry!r:.60}"
             )
-        x, target = entry[0], np.asarray(entry[1])
-        if not isinstance(x, tuple):
-            x = np.asarray(x)
-            shape = x.shape
-        else:
-            x, index = _as_arrays(x), 0 if model is None else sequence_input_of(model, tbptt)
-            shape = Item(x, target, sequence_input=index).shape
+        try:
+            x, target = entry[0], np.asarray(entry[1])
+            if not isinstance(x, tuple):
+                x = np.asarray(x)
+                shape = x.shape
+            else:
+                x, index = _as_arrays(x), 0 if model is None else sequence_input_of(model, tbptt)
+                shape = Item(x, target, sequence_input=index).shape
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(
+                f"{name}: expected items of arrays, got sequences of different lengths: {_BATCHES}"
+            ) from error
+        if not shape or not target.shape:
+            raise ValueError(
+                f"{name}: expected items (x, target) with x (B, T, ...) and a target of B rows, "
+                f"got shapes {shape} and {target.shape}: {_BATCHES}"
+            )
         if tbptt and (len(shape) < 2 or target.shape[:2] != shape[:2]):
             raise ValueError(
                 f"{name}: expected x (B, T, ...) and target (B, T, ...) with tbptt, "
@@ -203,8 +218,14 @@ def loss_of(loss: Loss, y: Any, item: Item) -> tuple[float, Any]:
     """Return the loss of y and its gradient. For y (B, K), without steps, lengths are None."""
     lengths = None if y.ndim == 2 else item.lengths
     if item.weights is None:
-        return loss(y, item.target, lengths)
-    return loss(y, item.target, lengths, weights=item.weights)
+        result = loss(y, item.target, lengths)
+    else:
+        result = loss(y, item.target, lengths, weights=item.weights)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"loss: expected a function that returns (value, gradient), got {result!r:.60}"
+        )
+    return result
 
 
 def weigh(value: float, y: Any, item: Item) -> tuple[int, float]:

@@ -112,7 +112,7 @@ def test_without_a_terminal_progress_is_a_line_for_each_epoch(capfd, monkeypatch
 
 
 class Bar:
-    """Stands for tqdm's, on a terminal."""
+    """A replacement for the bar of tqdm on a terminal."""
 
     made: ClassVar = []
 
@@ -183,7 +183,7 @@ def test_a_bar_learns_the_total_from_the_first_epoch(bars):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_bar_of_a_run_taken_up_again_goes_on(bars, known):
+def test_the_bar_of_a_resumed_run_continues(bars, known):
     x = np.zeros((2, 5), int)
     data = streams(length=41, batch_size=2) if known else [(x, x)] * 4
     run = trainer(data=data, callbacks=[StopAt(5), Progress()])

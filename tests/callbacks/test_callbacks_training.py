@@ -1,4 +1,4 @@
-"""Schedules, early stopping, the best parameters, checkpoints: and that resuming restores them."""
+"""Schedules, early stopping, the best parameters and checkpoints, also in resumed runs."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ from support.runs import Recorder, StopAt, network, run_of, streams
 
 
 class Losses:
-    """Validation data whose loss is told: an epoch each."""
+    """Validation data with a prescribed loss for each epoch."""
 
     def __init__(self, values):
         self.values = values
@@ -47,7 +47,7 @@ class Losses:
 
 
 def told(values, callbacks, epochs=None):
-    """A run with these losses on the validation data."""
+    """A run with these validation losses."""
     validation = Losses(values)
     run = run_of(callbacks, epochs or len(values), validation)
     run._loss = validation.loss
@@ -126,7 +126,7 @@ def test_wrong_arguments(make, message):
         make()
 
 
-# ----------------------------------------------------------------------------- stopping, the best
+# ------------------------------------------------------------ early stopping, the best parameters
 
 
 class Snapshots(Callback):
@@ -220,7 +220,7 @@ VALUES = [3.0, 1.0, 1.5, 0.9, 0.895, 0.894, 0.1]
 
 
 @pytest.mark.parametrize("update", [1, 3, 5, 6, 9, 12, 14])
-def test_what_callbacks_remember_is_taken_up_again(tmp_path, update):
+def test_the_state_of_callbacks_is_restored(tmp_path, update):
     path = tmp_path / "run.npz"
     recorder = Recorder()
     whole = told(VALUES, [*everything(tmp_path / "whole.npz"), recorder])
@@ -245,7 +245,7 @@ def test_what_callbacks_remember_is_taken_up_again(tmp_path, update):
 
 
 def test_a_run_that_is_over_can_be_made_longer(tmp_path):
-    """Its file has the parameters to go on with, not the best ones, which it ends with."""
+    """The file has the last parameters, from which the run continues, and not the best ones."""
     path, values = tmp_path / "run.npz", [1.0, 2.0, 3.0, 0.5, 4.0]
     told(values, [KeepBest(), Checkpoint(path)], epochs=3).run()
     whole, again = told(values, [KeepBest()]), told(values, [KeepBest()])

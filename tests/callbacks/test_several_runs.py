@@ -37,11 +37,11 @@ def made(seed=0, lr=0.02):
     return model, crnn.optim.Adam(model, lr=lr, clip_norm=1.0)
 
 
-# ------------------------------------------------------------------------ a callback begins afresh
+# ----------------------------------------------------------------------- callbacks of several runs
 
 
 class Counter(Callback):
-    """A callback of a user: it counts updates, and remembers their losses."""
+    """A user-defined callback that counts updates and stores their losses."""
 
     def __init__(self):
         self.updates, self.losses = 0, []
@@ -58,7 +58,7 @@ class Counter(Callback):
 
 
 def losses_of(callback, seed, epochs=4, lr=0.02):
-    """A run of its own model, with a callback: what it came to."""
+    """Losses, rates and parameters of a run with a callback and a new model."""
     model, optimizer = made(seed, lr)
     recorder = Recorder()
     history = fit(
@@ -81,7 +81,7 @@ def losses_of(callback, seed, epochs=4, lr=0.02):
         Counter,
     ],
 )
-def test_a_callback_of_several_runs_begins_each_afresh(make):
+def test_a_callback_of_several_runs_is_reset(make):
     used, fresh = make(), [make(), make()]
     for seed, alone in enumerate(fresh):
         # the first run learns, the second one does not: it is never better than the first
@@ -93,7 +93,7 @@ def test_a_callback_of_several_runs_begins_each_afresh(make):
         np.testing.assert_equal(used.state_dict(), alone.state_dict())
 
 
-def test_a_watch_of_a_second_run_begins_afresh():
+def test_a_watch_of_a_second_run_is_reset():
     model, optimizer = made()
     watch = crnn.watch(model, every=2)
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_watch_of_a_second_run_begins_afresh():
 
 
 def test_the_weights_of_another_model_are_not_restored():
-    """The second run has no epoch that is better than the best of the first one."""
+    """The second run has no epoch that is better than the best epoch of the first run."""
     stopping = EarlyStopping(2)
     first, optimizer = made()
     fit(first, batches(), optimizer=optimizer, epochs=8, callbacks=[stopping], **OFF)
@@ -116,7 +116,7 @@ def test_the_weights_of_another_model_are_not_restored():
     assert history.epoch == [1, 2, 3]
 
 
-def test_progress_of_a_second_run_does_not_know_the_length_of_the_first():
+def test_progress_of_a_second_run_resets_the_length_of_an_epoch():
     progress = Progress()
     progress._epoch_steps, progress._last = 99, 99  # as of an earlier run, on a terminal
     losses_of(progress, 0, epochs=1)
@@ -173,7 +173,7 @@ def test_a_run_in_pieces_is_the_run(data, options, pieces):
         lambda: OneCycle(0.02, total=20),
     ],
 )
-def test_schedules_of_a_run_in_pieces_go_on(schedule):
+def test_schedules_of_a_run_in_pieces_continue(schedule):
     whole = in_pieces(batches(), [4], lambda: [schedule()])
     np.testing.assert_equal(in_pieces(batches(), [1] * 4, lambda: [schedule()]), whole)
 
@@ -228,7 +228,7 @@ def test_early_stopping_counts_the_epochs_of_its_own_run():
     assert history.epoch == [51, 52]
 
 
-def test_an_interrupted_run_with_the_same_optimizer_goes_on_to_its_old_end(tmp_path):
+def test_an_interrupted_run_with_the_same_optimizer_continues_to_its_old_end(tmp_path):
     path, (model, optimizer) = tmp_path / "run.npz", made()
     fit(model, batches(), optimizer=optimizer, epochs=2, **OFF)
     options = {"optimizer": optimizer, "epochs": 3, "resume": path, **OFF}
@@ -240,7 +240,7 @@ def test_an_interrupted_run_with_the_same_optimizer_goes_on_to_its_old_end(tmp_p
     np.testing.assert_equal(model.state_dict(), whole[0])
 
 
-def test_a_callback_that_cannot_tell_its_state_before_it_is_started():
+def test_a_callback_without_a_state_before_its_start():
     class Started(Callback):
         def on_start(self, run):
             self.seen = []

@@ -19,7 +19,7 @@ ACTIVATIONS = [
 
 
 def refusal(make, name):
-    """The names that an error lists, of an option with a name that there is not."""
+    """Return the names that the error for an unknown name of an option lists."""
     with pytest.raises(ValueError, match=f"^{name}: expected ") as error:
         make(**{name: "none such"})
     return set(re.findall(r"'(\w+)'", str(error.value).partition(", got")[0]))

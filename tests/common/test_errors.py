@@ -16,7 +16,7 @@ from support.running import fill, forward_backward
 from support.tables import CELLS, LAYERS, every_cell
 from support.wrong_calls import assert_all_fail, assert_fails, rows_of
 
-# ----------------------------------------------------------------------------------- constructors
+# ------------------------------------------------------------------------------------- constructors
 
 SIZES = {"0": ValueError, "-1": ValueError, "2**70": ValueError}
 SIZES |= {"2.0": TypeError, "'2'": TypeError, "None": TypeError}
@@ -26,7 +26,7 @@ SIZED = {cell.layer.__name__: ("input_size", "hidden_size") for cell in CELLS.va
 SIZED |= {"Dense": ("input_size", "output_size"), "Embedding": ("K", "size")}
 SIZED |= {"LayerNorm": ("size",)}
 
-# What options refuse; the argument stands before the place.
+# Wrong values of options; the message has the name of the argument before the place.
 OPTIONS = {
     "crnn.RNN(2, 2, activation={})": ("'sin'", "None", "np.tanh", "b'tanh'"),
     "crnn.GRU(2, 2, reset={})": ("'never'", "True"),
@@ -161,7 +161,7 @@ def test_a_call(row, scene):
     assert_fails(row, scene, watched)
 
 
-# --------------------------------------------------------------------------- every layer and cell
+# ----------------------------------------------------------------------------- every layer and cell
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_every_cell(kind, way):
 
 
 @every_cell
-def test_a_layer_whose_options_differ_has_other_tapes(kind):
+def test_tapes_of_layers_with_other_options(kind):
     """A tape of a layer with another option, or of another cell, raises."""
     layer = CELLS[kind](3, 4)
     for name, cell in CELLS.items():
@@ -272,7 +272,7 @@ def test_a_layer_whose_options_differ_has_other_tapes(kind):
             layer.backward(crnn.JANET(3, 4, beta=2.0).forward(np.zeros((3, 4, 3)))[2], None)
 
 
-# ------------------------------------------------------------------------------- the environment
+# ---------------------------------------------------------------------------------- the environment
 
 
 def python(program, **environment):
@@ -305,7 +305,7 @@ def test_a_wrong_environment(name, value):
 
 @pytest.mark.parametrize("level", ["", *_core.isa_available()])
 @pytest.mark.parametrize("threads", ["", "1", "3"])
-def test_a_right_environment(level, threads):
+def test_a_valid_environment(level, threads):
     program = "import crnn; found = crnn.show_config(); print(found['isa'], found['threads'])"
     done = python(program, CRNN_ISA=level, CRNN_NUM_THREADS=threads)
     assert done.returncode == 0, done.stderr
@@ -314,7 +314,7 @@ def test_a_right_environment(level, threads):
     assert int(count) == int(threads) if threads else int(count) >= 1
 
 
-def test_a_series_of_integers_is_told_from_symbols():
+def test_the_error_for_a_series_of_integers_explains_symbols():
     """The most frequent error with a time series: counts that are passed as integers."""
     series = np.full((2, 3), 112)
     message = (

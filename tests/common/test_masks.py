@@ -1,4 +1,4 @@
-"""Masks and resets of integers 0 and 1: every entry point takes them as it takes booleans."""
+"""Masks and resets of integers 0 and 1: all public functions treat them as booleans."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def model(seed=0):
     return fill(crnn.Sequential(layers), seed)
 
 
-# ------------------------------------------------------------------------------------- diagnostics
+# -------------------------------------------------------------------------------------- diagnostics
 
 
 def gates(layer, **marks):
@@ -94,7 +94,7 @@ def test_odd_bytes_in_a_mask_of_diagnostics():
         np.testing.assert_equal(function(layer, mask=odd), function(layer, mask=MASK))
 
 
-# ---------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------- training
 
 
 def trained(data, **options):
@@ -124,7 +124,7 @@ def test_items_of_fit(kind, options):
 
 
 def by_sequence(value):
-    """The rows (B, T, ...) as a list of arrays of their own lengths."""
+    """Return the rows (B, T, ...) as a list of arrays without padding."""
     return [value[row, :length] for row, length in enumerate(LENGTHS)]
 
 
@@ -150,7 +150,7 @@ def test_data_of_fit(kind, make):
     assert_same_bits(trained(make(x, TARGET, KINDS[kind])), expected)
 
 
-# ----------------------------------------------------------------------------- checks and the twin
+# ------------------------------------------------------------------------- checks and the reference
 
 
 def test_the_twin():

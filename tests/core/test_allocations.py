@@ -1,4 +1,4 @@
-"""Memory that cannot be had, and memory that is kept for later calls."""
+"""Allocations that fail, and memory that is kept for later calls."""
 
 import gc
 import subprocess
@@ -17,7 +17,7 @@ from support.seq2seqs import KINDS, model_of
 
 
 def run(*arguments):
-    """The output of a Python program, which must end well."""
+    """Return the output of a Python program, which must succeed."""
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=for_programs(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -25,17 +25,17 @@ def run(*arguments):
 
 
 def test_every_allocation_fails_in_turn():
-    """No crash, no SystemError, nothing half changed: see support/allocations.py."""
+    """No crash, no SystemError, no half-changed array: see support/allocations.py."""
     pytest.importorskip("_testcapi", reason="CPython's own test module is not installed")
     found = run("-m", "support.allocations", "0", "1")
     assert int(found.split("swept")[1]) > 1500
 
 
-# ----------------------------------------------------------------------- what is kept is given back
+# --------------------------------------------------------------------------- release of kept memory
 
 
 def trained(rows=64):
-    """One training step whose tape is large."""
+    """Run one training step whose tape is large."""
     layer = crnn.LSTM(64, 64, seed=1)
     y, _, tape = layer.forward(np.ones((rows, 200, 64), "float32"))
     layer.backward(tape, np.ones_like(y))
@@ -78,7 +78,7 @@ print("released" if crnn.release_memory() < 20 << 20 else "kept")
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space")
 @pytest.mark.parametrize("what", ["workspace", "new array", "conversion"])
-def test_kept_memory_is_given_back_before_a_memory_error(what):
+def test_kept_memory_is_released_before_a_memory_error(what):
     assert run("-c", LIMITED, what) == "released\n"
 
 
@@ -100,18 +100,18 @@ print(kept >> 20, resident() - before >> 20)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_released_memory_is_the_operating_systems():
+def test_released_memory_goes_to_the_operating_system():
     kept, left = map(int, run("-c", RELEASED).split())
     assert kept > 100
     assert left < 16
 
 
-# ----------------------------------------------------------------------------------- the collector
+# ------------------------------------------------------------------------------- garbage collection
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_tape_that_its_model_leads_to_is_freed(name):
-    """A tape owns arrays, and no layers: so a layer may own it."""
+def test_a_tape_that_its_model_references_is_freed(name):
+    """A tape references arrays but no layers, so a layer may reference it without a cycle."""
     model = model_of(name)
     source, target = KINDS[name].inputs(2, 4, 3)
     logits, tape = model.forward(source, target)
@@ -126,7 +126,7 @@ def test_a_tape_that_its_model_leads_to_is_freed(name):
 
 
 class Leading:
-    """A tape of a subclass, which leads back to its layer."""
+    """A tape of a subclass, which references its layer."""
 
     def __init__(self, tape, layer):
         self.tape, self.layer = tape, layer
@@ -147,7 +147,7 @@ def test_a_pair_of_tapes_in_a_cycle_is_freed():
     assert gone() is None
 
 
-def test_rounds_with_a_tape_kept_by_its_layer_need_no_more_memory():
+def test_memory_is_constant_where_a_layer_keeps_its_tape():
     model = KINDS["additive"].model("float32")
     source, target = KINDS["additive"].inputs(64, 60, 50)
     sizes = []

@@ -1,4 +1,4 @@
-"""Attention in the core against NumPy, PyTorch and finite differences; its bits and its errors."""
+"""Attention in the core: comparison with NumPy, PyTorch and finite differences; bits; errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ every_length = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 
 
 def sample(dtype="float64", shape=(B, TQ, TS, A, C), seed=0):
-    """Queries, keys, values and v; and dcontext."""
+    """Return queries, keys, values and v, and dcontext."""
     rng = np.random.default_rng(seed)
     batch, queries, steps, key_size, value_size = shape
     shapes = [(batch, queries, key_size), (batch, steps, key_size), (batch, steps, value_size)]
@@ -25,7 +25,7 @@ def sample(dtype="float64", shape=(B, TQ, TS, A, C), seed=0):
 
 
 def run(additive, arrays, dcontext, lengths):
-    """What both directions give, by name; dv begins at 0."""
+    """Return the results of forward and backward by name; dv starts at 0."""
     *given, v = arrays
     dv = np.zeros_like(v) if additive else None
     rest = (v if additive else None, *lengths)
@@ -41,14 +41,14 @@ def plain_scores(additive, queries, keys, v):
     return queries @ keys.swapaxes(1, 2)
 
 
-def there(lengths, steps):
-    """Which of (B, steps) lie before their row's end."""
+def valid_steps(lengths, steps):
+    """Return which steps (B, steps) are valid."""
     return np.arange(steps) < np.reshape([steps] * B if lengths is None else lengths, (-1, 1))
 
 
 def plain(additive, queries, keys, values, v, source, target):
-    """Context and weights in NumPy."""
-    valid = there(source, TS)[:, None] & there(target, TQ)[:, :, None]
+    """Return context and weights, computed in NumPy."""
+    valid = valid_steps(source, TS)[:, None] & valid_steps(target, TQ)[:, :, None]
     scores = plain_scores(additive, queries, keys, v)
     exps = np.where(valid, np.exp(scores - scores.max(-1, keepdims=True)), 0)
     sums = exps.sum(-1, keepdims=True)
@@ -78,7 +78,9 @@ def test_all_agrees_with_torch(additive, lengths, dtype, isa):
         scores = torch.tanh(queries[:, :, None] + keys[:, None]) @ v
     else:
         scores = queries @ keys.transpose(1, 2)
-    source, target = (torch.tensor(there(x, n)) for x, n in zip(lengths, (TS, TQ), strict=True))
+    source, target = (
+        torch.tensor(valid_steps(x, n)) for x, n in zip(lengths, (TS, TQ), strict=True)
+    )
     scores = scores.masked_fill(~source[:, None], -1e9).softmax(-1)
     weights = scores * source[:, None] * target[:, :, None]
     context = weights @ values
@@ -108,10 +110,10 @@ def test_gradients_are_the_finite_differences(additive):
 
 
 @every_kind
-def test_what_is_not_there_has_no_weight_and_no_gradient(additive, dtype):
+def test_padding_has_no_weight_and_no_gradient(additive, dtype):
     arrays, dcontext = sample(dtype)
     queries, keys, values, _ = arrays
-    source, target = there(SOURCE, TS), there(TARGET, TQ)
+    source, target = valid_steps(SOURCE, TS), valid_steps(TARGET, TQ)
     for array, valid in [(keys, source), (values, source), (queries, target), (dcontext, target)]:
         array[~valid] = np.nan
     found = run(additive, arrays, dcontext, (SOURCE, TARGET))
@@ -177,14 +179,14 @@ def test_a_row_and_a_query_alone_have_the_same_bits(additive, dtype, isa):
             assert_same_bits(one[1][0, 0], weights[row, t, :length])
 
 
-def test_arrays_that_lie_in_any_way_are_taken(isa):
+def test_arrays_of_any_memory_layout(isa):
     arrays, dcontext = sample()
     expected = run(True, arrays, dcontext, (SOURCE, TARGET))
     turned = [np.asfortranarray(x) for x in arrays[:3]] + [np.repeat(arrays[3], 2)[::2]]
     assert_same_bits(run(True, turned, np.asfortranarray(dcontext), (SOURCE, TARGET)), expected)
 
 
-# name of an argument: (what is given in its place, the exception, how its message begins)
+# name of an argument: (its wrong value, the exception, the beginning of the message)
 ERRORS = [
     ("queries", np.ones((B, TQ)), ValueError, r"queries: expected floats of shape \(B, T_q, A\), "),
     ("queries", np.ones((B, TQ, A), int), TypeError, "queries: expected floats, got int64"),

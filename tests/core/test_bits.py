@@ -1,4 +1,4 @@
-"""Results that are promised bit for bit: whatever the batch, the threads, and the way to call."""
+"""Bit-identical results: for any batch, any number of threads, and every way to call a layer."""
 
 import ctypes
 import multiprocessing
@@ -17,22 +17,22 @@ from support.comparing import assert_same_bits
 from support.running import copied, fill, forward_backward, leaves, like, valid_steps
 from support.tables import CELLS, LAYERS, every_cell, every_layer, every_reading
 
-# (B, T, I, H): around the tiles, and large enough for several threads (a million multiply-adds
-# each: csrc/core/threads.c) in every cell.
+# (B, T, I, H): sizes near multiples of the tiles, and large enough for several threads (a million
+# multiply-adds each: csrc/core/threads.c) in every cell.
 SMALL = [(2, 3, 3, 5), (7, 2, 2, 16), (8, 3, 5, 17), (15, 4, 1, 33), (9, 1, 17, 1)]
 LARGE = (40, 20, 33, 70)
-FEW = (3, 40, 64, 260)  # so few rows that threads share the units of every step
+FEW = (3, 40, 64, 260)  # with so few rows threads share the units of every step
 
 
 def ragged(B, T, seed=0):
-    """Lengths, 0 and T among them."""
+    """Return lengths that include 0 and T."""
     lengths = np.random.default_rng(seed).integers(0, T + 1, B)
     lengths[[0, -1]] = [0, T]
     return lengths
 
 
 def task(kind, shape, dtype, **options):
-    """A layer, its input, an initial state."""
+    """Return a layer, its input and an initial state."""
     B, T, I, H = shape
     rng = np.random.default_rng(shape)
     layer = fill(CELLS[kind](I, H, dtype=dtype, **options), scale=0.5 / np.sqrt(H))
@@ -46,7 +46,7 @@ def rows_of(state, rows):
     return None if state is None else state[rows]
 
 
-# ----------------------------------------------------------------------- a row in different company
+# ----------------------------------------------------------------------- a row in different batches
 
 
 @every_cell
@@ -66,7 +66,7 @@ def test_a_row_alone(kind, reverse, dtype, isa, threads):
 
 @every_cell
 def test_a_row_in_any_batch(kind, dtype, isa):
-    """Other rows beside it, in another order, and more padding behind it."""
+    """With other rows, in another order, and with more padding."""
     layer, x, state = task(kind, (15, 5, 3, 33), dtype)
     lengths = ragged(15, 5)
     whole = layer(x, state, lengths=lengths)
@@ -90,7 +90,7 @@ def test_a_row_alone_in_every_layer(name, symbols, dtype):
         assert_same_bits(alone_end, rows_of(end, slice(b, b + 1)))
 
 
-# ---------------------------------------------------------------------------------------- threads
+# ------------------------------------------------------------------------------------------ threads
 
 
 def everything(layer, x, state, lengths=None):
@@ -126,7 +126,7 @@ def test_any_number_of_threads_in_dense(dtype, isa, threads):
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 @every_cell
 def test_the_sizes_above_use_the_pool(kind, threads):
-    """In a process of its own: threads once started stay."""
+    """In a new process, because threads that were started once remain."""
     program = (
         "import os, numpy as np, crnn; crnn.set_num_threads(5); "
         f"layer = crnn.{CELLS[kind].layer.__name__}(*{LARGE[2:]}, **{CELLS[kind].options}); "
@@ -139,7 +139,7 @@ def test_the_sizes_above_use_the_pool(kind, threads):
 
 
 def test_one_layer_in_several_python_threads(dtype, threads):
-    """Forward at the same time: the pool serves one of them, the others help themselves."""
+    """Forward at the same time: the thread pool runs one call, the other calls run without it."""
     for kind in CELLS:
         layer, x, state = task(kind, LARGE, dtype)
         threads(3)
@@ -155,8 +155,8 @@ def test_one_layer_in_several_python_threads(dtype, threads):
                 assert_same_bits(found, expected)
 
 
-def test_layers_of_their_own_in_several_python_threads(threads):
-    """Backward at the same time, each into the gradients of its own layer."""
+def test_several_layers_in_several_python_threads(threads):
+    """Backward at the same time, each into the gradients of another layer."""
     threads(3)
     made = [(kind, task(kind, LARGE, "float32")) for kind in CELLS for _ in range(2)]
     expected = {kind: everything(*parts) for kind, parts in made}
@@ -174,7 +174,7 @@ def _in_child(kind, dtype, queue):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_after_fork(threads, dtype):
     threads(4)
-    expected = everything(*task("lstm", LARGE, dtype))  # the pool has threads from here on
+    expected = everything(*task("lstm", LARGE, dtype))  # starts the threads of the pool
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     children = [context.Process(target=_in_child, args=("lstm", dtype, queue)) for _ in range(2)]
@@ -192,14 +192,14 @@ def test_a_child_after_fork(threads, dtype):
     assert_same_bits(everything(*task("lstm", LARGE, dtype)), expected)
 
 
-# ------------------------------------------------------------------- the caller's floating point
+# ---------------------------------------------------------------------- the caller's floating point
 
 ROUND_UP = {"x86_64": 0x800, "aarch64": 0x400000}.get(platform.machine())
 
 
 @pytest.fixture
 def rounding_up():
-    """A function that sets how this thread rounds: up, or to nearest."""
+    """Return a function that sets the rounding mode of this thread: up, or to nearest."""
     if not sys.platform.startswith("linux") or ROUND_UP is None:
         pytest.skip("how to set the rounding is not known here")
     libm = ctypes.CDLL("libm.so.6")
@@ -207,7 +207,7 @@ def rounding_up():
     libm.fesetround(0)
 
 
-def test_how_the_caller_rounds_changes_nothing(rounding_up, threads, dtype):
+def test_the_rounding_mode_of_the_caller_changes_no_bit(rounding_up, threads, dtype):
     layer, x, state = task("lstm", LARGE, dtype)
     dense = crnn.Dense(70, 300, seed=0, dtype=dtype)
     h = layer(x)[0]
@@ -248,8 +248,8 @@ def test_threads_started_by_a_caller_that_rounds_up(rounding_up):
 
 
 @every_cell
-def test_tiny_numbers_stay_the_callers_business(kind, dtype, isa, threads):
-    """Kernels count them as zero; outside they stay what they are, also after an error."""
+def test_subnormal_numbers_of_the_caller_stay(kind, dtype, isa, threads):
+    """Kernels treat them as zero; outside of the kernels they remain, also after an error."""
     threads(2)
     tiny = np.array([np.finfo(dtype).tiny], dtype)
     layer, x, state = task(kind, LARGE, dtype)
@@ -259,7 +259,7 @@ def test_tiny_numbers_stay_the_callers_business(kind, dtype, isa, threads):
     assert (tiny * np.array([0.5], dtype))[0] > 0
 
 
-# --------------------------------------------------------------------- different ways to the same
+# ------------------------------------------------------------------ different calls with one result
 
 
 @every_cell
@@ -301,8 +301,8 @@ def test_forward_is_call(kind, dtype, isa):
 
 
 @every_layer
-def test_a_second_run_is_the_first(name, dtype):
-    """Nothing is hidden in a layer."""
+def test_a_second_run_equals_the_first(name, dtype):
+    """A layer has no hidden state between calls."""
     subject = LAYERS[name]
     layer, x = subject.layer(dtype), subject.inputs(9, 4, dtype)
     first = forward_backward(layer, x)
@@ -312,8 +312,8 @@ def test_a_second_run_is_the_first(name, dtype):
 
 
 @every_cell
-def test_old_memory_is_not_looked_at(kind, dtype, isa):
-    """Buffers come from earlier calls, which leave NaN in every one of them."""
+def test_old_contents_of_buffers_are_not_read(kind, dtype, isa):
+    """Buffers of earlier calls are used again; here they contain NaN."""
     layer, x, state = task(kind, LARGE, dtype)
     lengths = ragged(*LARGE[:2])
     expected = everything(layer, x, state, lengths)
@@ -322,8 +322,8 @@ def test_old_memory_is_not_looked_at(kind, dtype, isa):
     assert_same_bits(everything(layer, x, state, lengths), expected)
 
 
-def test_large_results_stay_while_others_come_and_go(dtype):
-    """Their memory is not used again before they, and all views of them, are gone."""
+def test_memory_of_results_is_not_reused_while_they_exist(dtype):
+    """It is reused only after a result and all views of it are freed."""
     made = {kind: task(kind, LARGE, dtype) for kind in CELLS}
     kept, expected = [], []
     for _ in range(3):
@@ -339,7 +339,7 @@ def test_large_results_stay_while_others_come_and_go(dtype):
 
 @every_cell
 def test_windows_are_the_whole(kind, dtype, isa):
-    """The state carried on over parts of a sequence."""
+    """Windows of a sequence, with the state passed on, equal the whole sequence."""
     layer, x, state = task(kind, (8, 9, 5, 17), dtype)
     y, end = layer(x, state)
     for cut in (0, 1, 4, 9):
@@ -348,7 +348,7 @@ def test_windows_are_the_whole(kind, dtype, isa):
         assert_same_bits([np.concatenate([first, last], axis=1), final], [y, end])
 
 
-# ---------------------------------------------------------------------------------------- streams
+# ------------------------------------------------------------------------------------------ streams
 
 
 @every_cell
@@ -361,14 +361,14 @@ def test_steps_of_a_stream_are_forward(kind, symbols, dtype, isa):
         y, end = layer(x, state)
         stream = layer.stream(shape[0], state)
         assert_same_bits(stream.state, state)
-        layer.flat_params[...] = 0  # the weights are those of when it was made
+        layer.flat_params[...] = 0  # the stream has a copy of the weights
         del layer
         assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(shape[1])], axis=1), y)
         assert_same_bits(stream.state, end)
 
 
 @every_cell
-def test_what_a_stream_starts_from(kind, dtype):
+def test_the_initial_state_of_a_stream(kind, dtype):
     layer, x, state = task(kind, (4, 3, 5, 17), dtype)
     stream, zero = layer.stream(batch_size=4), layer.stream(4)
     assert not any(part.any() for part in leaves(stream.state).values())
@@ -379,8 +379,8 @@ def test_what_a_stream_starts_from(kind, dtype):
     assert_same_bits(stream.state, given)
 
     stream.reset(rows=[2, 0])
-    there = rows_of(stream.state, slice(None))
-    for part, old in zip(leaves(there).values(), given.values(), strict=True):
+    state = rows_of(stream.state, slice(None))
+    for part, old in zip(leaves(state).values(), given.values(), strict=True):
         assert not part[[0, 2]].any()
         np.testing.assert_array_equal(part[[1, 3]], old[[1, 3]])
     y = stream.step(x[:, 0])
@@ -400,7 +400,7 @@ def test_what_a_stream_starts_from(kind, dtype):
 
 @every_cell
 def test_a_stream_keeps_its_instruction_set(kind, dtype, isa):
-    """Its weights are packed for the one it was made with."""
+    """Its weights are packed for the instruction set at its creation."""
     layer, x, _ = task(kind, (3, 2, 5, 17), dtype)
     stream = layer.stream(3)
     expected = layer(x)[0]
@@ -434,6 +434,6 @@ def test_a_tape_keeps_its_instruction_set(kind, dtype, isa):
         crnn._core.select_isa(isa)
 
 
-def test_padding_is_where_the_helper_says():
-    """valid_steps, which so much rests on, in numbers."""
+def test_the_helper_of_valid_steps():
+    """Many tests depend on valid_steps, so its result is compared with numbers here."""
     assert valid_steps([2, 0, 3], 3).tolist() == [[True, True, False], [False] * 3, [True] * 3]

@@ -1,4 +1,4 @@
-"""The docstrings of the core: `help` shows them, so they have a form, and their examples run."""
+"""The docstrings of the core, which `help` shows: their form, and their examples."""
 
 import doctest
 import inspect
@@ -40,7 +40,7 @@ def test_everything_has_a_docstring(name):
 
 
 @pytest.mark.parametrize("name", [*METHODS, *FUNCTIONS])
-def test_signatures_are_told(name):
+def test_signatures_are_in_the_docstrings(name):
     value = (METHODS | FUNCTIONS)[name]
     if not name.endswith(("__enter__", "__exit__")):
         assert inspect.signature(value) is not None
@@ -74,7 +74,7 @@ def test_examples(name):
 
 @pytest.mark.parametrize("layer", [crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET, crnn.Bidirectional])
 def test_layers_show_them(layer):
-    """Not what Python says of the slot: "Call self as a function."."""
+    """The docstring of __call__ is not the default of Python, "Call self as a function."."""
     own = _core.Bidirectional if layer is crnn.Bidirectional else _core.Recurrent
     for name in RUN:
         assert getattr(layer, name) is getattr(own, name)

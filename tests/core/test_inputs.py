@@ -1,4 +1,4 @@
-"""How an array lies in memory, and what stands in its padding, changes no bit of any result."""
+"""Results are bit-identical for any memory layout of the inputs and any values in the padding."""
 
 import math
 
@@ -16,22 +16,22 @@ from support.tables import CELLS, DTYPES, LAYERS, READINGS, RECURRENT, K, every_
 pytestmark = pytest.mark.filterwarnings("error")
 
 # Layers that also read (B, features), or (B,) symbols.
-LEARNED = ("h0", "c0")  # what rows without steps hand on
+LEARNED = ("h0", "c0")  # the last state of rows without steps
 WITHOUT_TIME = ["dense", "dense-no-bias", "embedding", "dropout", "layernorm", "residual-dense"]
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 INTEGERS += [">i4", ">u8"]
 FLOATS = ["float16", "float32", "float64", "longdouble", ">f4", ">f8"]
 
-# ------------------------------------------------------------- equal arrays that lie in other ways
+# ------------------------------------------------------------- equal arrays in other memory layouts
 
 
 def _along(axis, *where):
-    """An index that takes slice(*where) along one axis, and all of the others."""
+    """Return an index with slice(*where) along one axis, and everything along the others."""
     return (*(slice(None),) * axis, slice(*where))
 
 
 def _strided(array, axis):
-    """Every second element along an axis of an array full of garbage."""
+    """Return a view of every second element along an axis of an array with other values between."""
     shape = list(array.shape)
     shape[axis] *= 2
     wide = np.full(shape, np.nan if array.dtype.kind == "f" else 10**6, array.dtype)
@@ -45,12 +45,12 @@ def _negative(array, axis):
 
 
 def _transposed(array, axis):
-    """The axis that lies side by side becomes this one."""
+    """Return an equal array in which this axis is contiguous."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, axis, -1)), -1, axis)
 
 
 def _sliced(array, axis):
-    """Part of a wider array, so that rows have gaps between them."""
+    """Return a view of a wider array, with gaps between the rows."""
     wide = np.concatenate([array, array, array], axis)
     size = array.shape[axis]
     return wide[
@@ -72,13 +72,13 @@ def _read_only(array, axis):
 
 
 def _list(array, axis):
-    """Nested lists have no type, and none for an empty axis."""
+    """Return nested lists, which have no dtype, and no length along an empty axis."""
     fits = array.dtype in (np.int64, np.float64) and array.size
     return array.tolist() if fits else array
 
 
 class _Thing:
-    """What is no array, but can be one."""
+    """An object that is not an array, but can be converted to one."""
 
     def __init__(self, array):
         self.array = array
@@ -103,7 +103,7 @@ LAYOUTS = {
 
 
 class Layout:
-    """A way to lie in memory, found by hypothesis; `of` gives an equal array (or state) in it."""
+    """A memory layout drawn by hypothesis; `of` returns an equal array (or state) in it."""
 
     def __init__(self, draw):
         self.names = draw(st.lists(st.sampled_from(sorted(LAYOUTS)), max_size=2))
@@ -144,7 +144,7 @@ def test_layouts_in_every_layer(name, symbols, layout, dtype):
 
 
 def compare_layouts(layer, plain, layout):
-    """x and dy lying along each of their axes in turn."""
+    """Compare the results of x and dy whose layout is changed along each axis in turn."""
     options = first_call(layer)
     y, end, tape = layer.forward(plain, **options)
     dy, dend = like((y, end), np.random.default_rng(2))
@@ -159,7 +159,7 @@ def compare_layouts(layer, plain, layout):
 @settings(max_examples=30)
 @given(data=st.data(), reverse=st.booleans(), symbols=st.booleans())
 def test_layouts_in_every_cell(kind, data, reverse, symbols):
-    """All arguments at once, in sizes of any relation to the tiles."""
+    """All arguments at once, with sizes that are and are not multiples of the tiles."""
     B, T = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 5))
     inputs, hidden = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 40))
     dtype = data.draw(dtypes)
@@ -181,7 +181,7 @@ def test_layouts_in_every_cell(kind, data, reverse, symbols):
 
 @every_cell
 def test_zero_strides(kind, dtype, isa):
-    """What np.broadcast_to gives: one row for all, one step for all, one number for all."""
+    """Views of np.broadcast_to: one row for all, one step for all, one number for all."""
     layer = fill(CELLS[kind](3, 17, dtype=dtype))
     shape, rng = (9, 4, 3), np.random.default_rng(0)
     y, end = layer(np.zeros(shape))
@@ -203,7 +203,7 @@ def test_zero_strides(kind, dtype, isa):
 @every_reading
 @pytest.mark.parametrize("other", FLOATS)
 def test_other_float_types_are_cast(name, symbols, other, dtype):
-    """x, dy and states of any float type: the layer's type decides."""
+    """x, dy and states of any float dtype are converted to that of the layer."""
     subject = LAYERS[name]
     layer = subject.layer(dtype)
     x, rng = subject.inputs(3, 4, dtype, symbols), np.random.default_rng(0)
@@ -219,7 +219,7 @@ def test_other_float_types_are_cast(name, symbols, other, dtype):
         return [y, end, back, {key: grad.copy() for key, grad in layer.grads.items()}]
 
     found, expected = run(other), run(dtype)
-    if not name.startswith("dropout"):  # it has no numbers of its own: its type is that of x
+    if not name.startswith("dropout"):  # it has no dtype; y has that of x
         assert_same_bits(found, expected)
 
 
@@ -267,7 +267,7 @@ def test_layouts_in_the_losses(x, y, lengths, dtype):
         assert_same_bits(loss(x.of(scores), y.of(target)), loss(scores, target))
 
 
-# ---------------------------------------------------------------------------------------- padding
+# ------------------------------------------------------------------------------------------ padding
 
 
 JUNK = {"nan": (np.nan, -1), "inf": (-np.inf, -(2**63)), "1e30": (1e30, 10**9)}
@@ -275,14 +275,14 @@ every_junk = pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
 
 
 def dirty_copy(array, lengths, junk):
-    """The array with junk past every row's end: a float, or a symbol that there is not."""
+    """Return the array with `junk` in the padding: a float, or an invalid symbol."""
     array = array.copy()
     array[~valid_steps(lengths, array.shape[1])] = junk[array.dtype.kind == "i"]
     return array
 
 
 def assert_same_but_for_padding(found, expected, lengths, zero):
-    """All the same bits; y and dx on the valid steps alone, or with `zero` also past them."""
+    """Assert equal bits; of y and dx in valid steps only, or with `zero` also in the padding."""
     assert list(found) == list(expected)
     for name in ("y", "dx"):
         if name in found and not zero and found[name].ndim > 2:
@@ -310,7 +310,9 @@ def test_junk_in_the_padding_of_every_layer(name, symbols, junk, lengths, dtype)
     for found_y, expected_y in zip(called, layer(x, lengths=lengths), strict=True):
         if name in RECURRENT:
             assert_same_bits(found_y, expected_y)
-    if math.fsum(lengths) == 0 and not name.startswith("pool"):  # which shows rows without steps
+    if math.fsum(lengths) == 0 and not name.startswith(
+        "pool"
+    ):  # whose result depends on rows without steps
         of_steps = {key for key in found if key.startswith("grads") and key[-2:] not in LEARNED}
         assert not any(found[key].any() for key in of_steps)
 
@@ -320,7 +322,7 @@ def test_junk_in_the_padding_of_every_layer(name, symbols, junk, lengths, dtype)
 @pytest.mark.parametrize("symbols", [False, True], ids=["floats", "symbols"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 def test_junk_in_the_padding_of_every_cell(kind, junk, symbols, reverse, dtype, isa):
-    """In more rows than a tile has, of ragged lengths."""
+    """With more rows than a tile has, and different lengths."""
     B, T, inputs = 11, 6, 5
     layer = fill(CELLS[kind](inputs, 17, dtype=dtype, reverse=reverse))
     rng, lengths = np.random.default_rng(0), lengths_for(B, T, seed=1)
@@ -353,8 +355,8 @@ def test_junk_in_the_padding_of_the_losses(junk, lengths, dtype):
             assert not found[1].any()
 
 
-def test_what_goes_wrong_in_an_argument_is_told():
-    """An object whose __array__ fails says so, whatever it is passed as."""
+def test_errors_of_array_conversions_are_raised():
+    """An error in __array__ of an argument is raised, for every argument."""
 
     class Broken:
         def __array__(self, dtype=None, copy=None):

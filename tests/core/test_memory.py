@@ -1,4 +1,4 @@
-"""Layers and arrays are freed: reference counts, memory, and what the collector has to do."""
+"""Layers and arrays are freed: reference counts, memory, and garbage collection."""
 
 import copy
 import gc
@@ -16,8 +16,8 @@ from support.tables import LAYERS
 B, T = 3, 4
 
 
-def test_layers_end_without_the_collector():
-    """No cycle of crnn's own: what goes out of scope is gone."""
+def test_layers_are_freed_without_garbage_collection():
+    """Layers have no reference cycles, so they are freed when they go out of scope."""
     gc.collect()
     gc.disable()
     try:
@@ -33,9 +33,9 @@ def test_layers_end_without_the_collector():
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_before", "bidirectional-sum"])
-def test_the_collector_finds_cycles(name):
+def test_cycles_are_collected(name):
     class Owned(type(LAYERS[name].make("float32"))):
-        """With an attribute that leads back to it."""
+        """A layer with an attribute that references the layer."""
 
     layer = copy.copy(LAYERS[name].make("float32"))
     layer.__class__ = Owned
@@ -54,7 +54,7 @@ def test_the_collector_finds_cycles(name):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no module resource")
 @pytest.mark.parametrize("name", ROUNDS)
-def test_memory_stays(name):
+def test_memory_is_constant_over_many_rounds(name):
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     child = context.Process(target=watch_memory, args=(name, queue))

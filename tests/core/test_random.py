@@ -1,4 +1,4 @@
-"""The random generator: Philox4x32-10 from first principles; and what is drawn with it."""
+"""The random generator Philox4x32-10, compared with plain Python; initial weights and dropout."""
 
 import functools
 
@@ -18,7 +18,7 @@ words = st.integers(0, 2**64 - 1)
 
 
 def number(seed, stream, position):
-    """Two numbers a block: 53 bits of two words each, in [0, 1)."""
+    """Return a number in [0, 1) of 53 bits; each block has two numbers, of two words each."""
     block = position // 2
     counter = (block & MASK, block >> 32, stream & MASK, stream >> 32)
     high, low = philox((seed & MASK, seed >> 32), counter)[2 * (position % 2) :][:2]
@@ -27,13 +27,13 @@ def number(seed, stream, position):
 
 @pytest.mark.parametrize(("counter", "key", "answer"), VECTORS)
 def test_known_answers(counter, key, answer):
-    """Of the twin above, and of the core: which block and stream make up this counter."""
+    """The known answers hold for the plain generator, and for block and stream in the core."""
     counter, key, answer = ([int(w, 16) for w in text.split()] for text in (counter, key, answer))
     assert list(philox(key, counter)) == answer
     block, stream = counter[0] | counter[1] << 32, counter[2] | counter[3] << 32
     seed = key[0] | key[1] << 32
     expected = [((answer[k] << 32 | answer[k + 1]) >> 11) / 2**53 for k in (0, 2)]
-    if block < 2**63:  # positions are two a block
+    if block < 2**63:  # a block has two positions
         assert _core.random_uniform(seed, stream, 2 * block, 2).tolist() == expected
 
 
@@ -45,7 +45,7 @@ def test_the_core_agrees_with_the_twin(seed, stream, first, n):
     assert found.tolist() == [number(seed, stream, first + k) for k in range(n)]
 
 
-def test_a_number_is_the_same_however_it_is_asked_for(isa, threads):
+def test_a_number_does_not_depend_on_the_range_that_is_drawn(isa, threads):
     whole = _core.random_uniform(7, 3, 0, 1000)
     threads(3)
     for first, n in ((0, 1), (1, 1), (1, 2), (2, 5), (999, 1), (500, 500), (333, 0)):
@@ -61,7 +61,7 @@ def test_seeds_and_streams_differ():
 
 
 def test_numbers_are_uniform():
-    """Mean, variance, every tenth of the interval, and neighbours, within five deviations."""
+    """Mean, variance, tenths of the interval and neighbours are within five standard deviations."""
     n = 200_000
     draws = _core.random_uniform(11, 0, 0, n)
     assert draws.min() >= 0
@@ -90,7 +90,7 @@ def test_wrong_arguments(arguments, error):
         _core.random_uniform(*arguments)
 
 
-# ------------------------------------------------------------------------------- initial weights
+# ---------------------------------------------------------------------------------- initial weights
 
 
 @every_cell
@@ -166,7 +166,7 @@ def test_dtypes_draw_the_same_weights():
 
 
 @every_cell
-def test_the_mirror_has_weights_of_its_own(kind):
+def test_the_backward_layer_has_other_weights(kind):
     layer = crnn.Bidirectional(CELLS[kind](I, H, seed=3))
     one, two = layer.forward_layer, layer.backward_layer
     assert (one.reverse, two.reverse) == (False, True)
@@ -186,8 +186,8 @@ def test_dropout_draws_by_call():
     assert set(np.unique(draws[0])) == {0.0, 1 / 0.75}
     assert np.mean(draws[0] == 0) == pytest.approx(0.25, abs=0.02)
     lengths = np.arange(50) % 21
-    y, _, _ = layer.forward(x, lengths=lengths)  # lengths change nothing in what is dropped
-    there = np.arange(20) < lengths[:, None]
-    assert_same_bits(y[there], draws[0][there])
+    y, _, _ = layer.forward(x, lengths=lengths)  # lengths do not change which units are dropped
+    valid = np.arange(20) < lengths[:, None]
+    assert_same_bits(y[valid], draws[0][valid])
     assert_same_bits(layer(x)[0], x)
     assert_same_bits(layer.forward(x, training=False)[0], x)

@@ -1,4 +1,4 @@
-"""The reprs of tapes, streams and searches of the core: their text, and that they never raise."""
+"""The reprs of tapes, streams and searches of the core: their text; they never raise."""
 
 import gc
 import threading
@@ -41,7 +41,7 @@ def test_pair_tapes(merge, F):
 
 
 class Other(crnn.GRU):
-    """A layer whose tapes are not those of the core, and cannot be shown."""
+    """A layer whose tapes are not tapes of the core, and whose repr raises."""
 
     def forward(self, *args, **options):
         y, state, tape = super().forward(*args, **options)
@@ -61,8 +61,8 @@ def test_a_pair_of_other_tapes():
     assert repr(tape) == "<PairTape: B=2, T=7, F=10, merge 'concat'>"
 
 
-def test_a_pair_tape_that_the_collector_has_cleared():
-    """An object that it clears at the same time may still ask for the repr."""
+def test_a_pair_tape_that_garbage_collection_has_cleared():
+    """Another object that is collected at the same time may still call repr."""
     seen = []
 
     class Last:
@@ -85,8 +85,8 @@ def test_a_pair_tape_that_the_collector_has_cleared():
     assert seen == ["<PairTape: B=2, T=7, F=10, merge 'concat'>"] * 2
 
 
-def test_half_made_objects_that_the_collector_knows():
-    """Objects are shown while another thread makes them."""
+def test_unfinished_objects_that_gc_get_objects_returns():
+    """repr of objects while another thread creates them."""
     done, failed = threading.Event(), []
 
     def show():
@@ -121,7 +121,7 @@ def test_decoder_tapes():
 
 
 def _search(value, found):
-    """All DecoderTapes in a tape."""
+    """Return all DecoderTapes in a tape."""
     if type(value) is _core.DecoderTape:
         found.append(value)
     elif isinstance(value, list | tuple):
@@ -144,7 +144,7 @@ def test_searches():
     )
 
 
-def test_after_the_layer_was_made_anew():
+def test_after_the_layer_was_initialized_again():
     layer = crnn.LSTM(3, 5)
     tape, stream = layer.forward(X)[2], layer.stream(2)
     shown = repr(tape), repr(stream)
@@ -159,7 +159,7 @@ def test_after_the_layer_was_made_anew():
     assert (repr(tape), repr(stream)) == shown
 
 
-def test_after_the_arrays_are_gone():
+def test_after_the_arrays_were_freed():
     x, lengths, mask = X.copy(), np.array([7, 3]), np.ones((2, 7), int)
     layer = crnn.GRU(3, 5)
     tape = layer.forward(x, lengths=lengths, mask=mask)[2]

@@ -1,4 +1,4 @@
-"""Choosing symbols: greedy, drawn and beam search, against plain loops.
+"""Search of symbols: greedy, sampling and beam search, compared with plain loops.
 
 Letters: B groups, K symbols, N steps.
 """
@@ -18,7 +18,7 @@ SAMPLE = int.from_bytes(b"sample")
 
 
 def logits_after(group, tokens, K=K, scale=2.0):
-    """The logits of a model whose next symbol depends on all before it."""
+    """Return the logits of a model whose next symbol depends on all symbols before it."""
     return scale * np.random.default_rng([group, *tokens]).normal(size=K)
 
 
@@ -28,7 +28,7 @@ def log_softmax(logits):
 
 
 def drive(search, groups=range(B), model=logits_after, dtype="f8"):
-    """Run a search to its end on `model`; what the rows that were live read, step by step."""
+    """Run a search to its end on `model`; return the inputs of the unfinished rows of each step."""
     read = [(group, ()) for group in groups]
     steps = []
     while not search.done:
@@ -47,7 +47,7 @@ def filled(tokens, steps, stop):
 
 
 def assert_found(search, n_best, group, expected, stop):
-    """`expected`: (tokens, score) in order; none where there are fewer than n_best."""
+    """Compare with `expected`, a list of (tokens, score) that may be shorter than n_best."""
     tokens, scores = search.result(n_best)
     steps = tokens.shape[2]
     for i in range(n_best):
@@ -59,11 +59,11 @@ def assert_found(search, n_best, group, expected, stop):
             assert scores[group, i] == score
 
 
-# ---------------------------------------------------------------------------- greedy and drawn
+# ------------------------------------------------------------------------------ greedy and sampling
 
 
 def follow(group, choose, steps, stop):
-    """(tokens, score) of one row: `choose(logits, step)`."""
+    """Return (tokens, score) of one row whose symbols are `choose(logits, step)`."""
     tokens, score = (), 0.0
     while len(tokens) < steps and (not tokens or tokens[-1] != stop):
         logits = logits_after(group, tokens)
@@ -73,7 +73,7 @@ def follow(group, choose, steps, stop):
 
 
 @pytest.mark.parametrize("stop", [None, 2])
-def test_the_likeliest(stop):
+def test_greedy_selects_the_most_likely_symbol(stop):
     search = Search(B, K, N, stop=stop)
     steps = drive(search)
     for group in range(B):
@@ -99,7 +99,7 @@ def draw(logits, temperature, top_k, top_p, u):
 @pytest.mark.parametrize("top_p", [None, 0.01, 0.6, 1.0])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_samples_of_one_start(temperature, top_k, top_p):
-    """Each from numbers of its own, with scores at temperature 1."""
+    """Each sample has its own random numbers; scores are at temperature 1."""
     width, first = 4, 7
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": 11}
     search = Search(B, K, N, width=width, stop=2, first_group=first, **options)
@@ -119,7 +119,7 @@ def test_samples_of_one_start(temperature, top_k, top_p):
         assert len({tuple(row) for row in search.result(width)[0].reshape(-1, N)}) > B
 
 
-def test_drawing_follows_the_probabilities():
+def test_samples_have_the_probabilities_of_the_model():
     p = np.array([0.5, 0.25, 0.125, 0.125])
     for temperature in (0.5, 1.0, 2.0):
         search = Search(20_000, 4, 1, temperature=temperature, seed=3)
@@ -130,7 +130,7 @@ def test_drawing_follows_the_probabilities():
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300])
-def test_cold_takes_the_likeliest(temperature):
+def test_a_low_temperature_selects_the_most_likely_symbol(temperature):
     search = Search(50, K, 1, temperature=temperature)
     logits = np.random.default_rng(0).normal(size=(50, K))
     np.testing.assert_array_equal(search.step(logits)[0], logits.argmax(axis=1))
@@ -138,7 +138,7 @@ def test_cold_takes_the_likeliest(temperature):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_infinite_logits(dtype):
-    """They share what there is; all others have nothing."""
+    """They share the probability equally; all other symbols have none."""
     inf = np.inf
     rows = np.array([[0, inf, 1, inf], [-inf] * 4, [-inf, 3, -inf, 3], [0, -inf, inf, 1]], dtype)
     possible = [{1, 3}, {0, 1, 2, 3}, {1, 3}, {2}]
@@ -165,11 +165,11 @@ def test_infinite_logits(dtype):
     assert np.isfinite(scores).sum(axis=1).tolist() == [2, 4, 2, 1]
 
 
-# -------------------------------------------------------------------------------------- beams
+# -------------------------------------------------------------------------------------------- beams
 
 
 def every_sequence(group, symbols, steps, stop, model):
-    """All there are, (tokens, score): ended by stop or of all steps."""
+    """Return all sequences as (tokens, score): those that end in stop or have all steps."""
     found = []
     for length in range(1, steps + 1):
         for tokens in itertools.product(range(symbols), repeat=length):
@@ -182,7 +182,7 @@ def every_sequence(group, symbols, steps, stop, model):
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("stop", [None, 1])
-def test_a_beam_as_wide_as_the_space_finds_all_in_order(stop, penalty):
+def test_a_beam_of_all_sequences_finds_all_in_order(stop, penalty):
     def model(group, tokens):
         return logits_after(group, tokens, 3)
 
@@ -240,7 +240,7 @@ def test_a_beam_of_one_is_greedy():
         assert_same_bits(one, other)
 
 
-def test_what_is_equal_comes_in_order():
+def test_equal_scores_keep_the_order_of_symbols():
     search = Search(2, K, 2, width=3, beam=True)
     symbols, parents = search.step(np.zeros((2, K)))
     assert (symbols.tolist(), parents.tolist()) == ([0, 1, 2] * 2, [0, 0, 0, 1, 1, 1])
@@ -260,7 +260,7 @@ def test_fewer_sequences_than_places():
     assert np.isfinite(scores).tolist() == [[True, True, False, False]]
 
 
-# ------------------------------------------------------------------------------ whatever is chosen
+# ------------------------------------------------------------------------------- all ways to choose
 
 WAYS = [
     {},
@@ -271,7 +271,7 @@ WAYS = [
 
 @pytest.mark.parametrize("options", WAYS)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_a_group_finds_the_same_in_any_company(options, dtype):
+def test_a_group_does_not_depend_on_other_groups(options, dtype):
     width = options.get("width", 1)
     together = Search(B, K, N, stop=2, **options)
     drive(together, dtype=dtype)
@@ -286,7 +286,7 @@ def test_a_group_finds_the_same_in_any_company(options, dtype):
 
 
 @pytest.mark.parametrize("options", WAYS)
-def test_scores_are_those_of_the_logits_whatever_they_lie_in(options):
+def test_logits_of_any_memory_layout(options):
     logits = np.random.default_rng(0).normal(size=(B, K)).astype("f4")
     wide = np.zeros((2 * B, 2 * K), "f4")
     wide[::2, ::2] = logits
@@ -306,8 +306,8 @@ def test_scores_are_those_of_the_logits_whatever_they_lie_in(options):
         assert_same_bits(scores, found[0][1])
 
 
-def test_a_long_search_and_one_that_might_be():
-    """The history grows as it is needed."""
+def test_memory_grows_with_the_steps_that_were_run():
+    """A large limit of steps alone needs no memory."""
     search = Search(1, K, 1000, width=2, beam=True)
     steps = drive(search, [0], lambda group, tokens: logits_after(group, tokens[-2:]))
     assert search.result(2)[0][0].tolist() in (
@@ -326,7 +326,7 @@ def test_a_long_search_and_one_that_might_be():
 
 
 @pytest.mark.parametrize("options", [WAYS[0], WAYS[2]])
-def test_forced_symbols_are_read_in_place_of_those_chosen(options):
+def test_forced_symbols_replace_chosen_symbols(options):
     options = options | {"width": 1}
     forced = np.array([[0, -1, 3], [-1, -1, -1], [4, 4, 4]])
     search = Search(B, K, N, forced=forced, **options)
@@ -345,14 +345,13 @@ def test_forced_symbols_are_read_in_place_of_those_chosen(options):
     drive(free)
     np.testing.assert_array_equal(free.result()[0][1], tokens[1])
     assert (free.result()[0] != tokens).any()
-    forced[:] = 0  # a copy was taken
+    forced[:] = 0  # the search has a copy
     np.testing.assert_array_equal(search.result()[0], tokens)
 
 
 @pytest.mark.parametrize("options", WAYS)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_a_logit_that_is_no_number(options, dtype):
-    """Nothing is changed by it."""
+def test_nan_logits_raise_and_change_nothing(options, dtype):
     search, other = Search(B, K, N, **options), Search(B, K, N, **options)
     rows = B
     for step in range(N):
@@ -382,7 +381,7 @@ def test_nothing_to_do():
     assert (scores == 0).all()
 
 
-# -------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -443,7 +442,7 @@ def test_wrong_logits(logits, message):
         search.step(logits)
 
 
-def test_what_has_ended_and_what_is_not_there():
+def test_steps_after_the_end_and_missing_results_raise():
     search = Search(B, K, 1)
     search.step(np.zeros((B, K)))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Signals sent to the process: the program receives them, and the core's threads never do."""
+"""Signals sent to the process reach the program, never the threads of the core."""
 
 import os
 import signal
@@ -31,13 +31,13 @@ def block():
 
 def wait():
     for number in sent:
-        os.kill(os.getpid(), number)  # to any thread that does not block it
+        os.kill(os.getpid(), number)  # reaches any thread that does not block it
         assert signal.sigwait([number]) == number
 """
 
 
 def run(program):
-    """Run a program in which the core's threads are the only ones besides its own."""
+    """Run a program that has no threads but its main thread and those of the core."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM + program],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -51,7 +51,7 @@ def run(program):
     "order", ["block(); train()", "train(); block()", "train(); block(); train()"]
 )
 def test_a_program_waits_for_signals(order):
-    """Threads that start after the signals were blocked, and those that were there before."""
+    """Threads of the core that start before and after the program blocks the signals."""
     done = run(f"{order}; wait()")
     assert done.returncode == 0, done.stderr
 

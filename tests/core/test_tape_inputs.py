@@ -1,7 +1,7 @@
-"""Edits of arrays between forward and backward, and unusual forms of input, do no harm.
+"""Arrays that are edited between forward and backward, and unusual forms of inputs.
 
-A tape has its own copy of what backward reads: values, shapes and lengths. Booleans are what NumPy
-takes them for, whatever byte stands in memory; integers 0 and 1 are taken for booleans.
+A tape has its own copy of everything that backward reads: values, shapes and lengths. Booleans in
+memory may be any byte, as for NumPy; integers 0 and 1 are accepted as booleans.
 """
 
 import mmap
@@ -37,7 +37,7 @@ def reshape(*arrays):
 
 
 def gradients(layer, x, edit, **given):
-    """The gradients of everything, where `edit` gets all arrays that were given and returned."""
+    """Return all gradients; `edit` is called with all arguments and results of forward."""
     arrays = {key: np.array(value) for key, value in given.items()}
     call = {"call": 3} if "call" in options_of(layer) else {}
     x = x.copy()
@@ -51,7 +51,7 @@ def gradients(layer, x, edit, **given):
 
 
 def steps_for(layer):
-    """Keyword arguments that say something about steps, alone and together, as the layer knows."""
+    """Return the keyword arguments about steps that the layer takes, alone and together."""
     rng = np.random.default_rng(3)
     given = {
         "lengths": LENGTHS,
@@ -69,7 +69,7 @@ def test_edits_between_forward_and_backward(name, symbols, edit):
     x = LAYERS[name].inputs(B, T, symbols=symbols)
     for given in steps_for(layer):
         if "mask" in given and name.startswith("checkpointed"):
-            given.pop("mask")  # what is dropped is no repetition
+            given.pop("mask")  # a dropped output is not a repeated one
         expected = gradients(layer, x, leave, **given)
         assert_same_bits(gradients(layer, x, edit, **given), expected)
 
@@ -108,7 +108,7 @@ def test_initial_states_may_be_edited():
 
 
 class Reshapes:
-    """An argument that edits another one while it is converted."""
+    """An argument that reshapes another one while it is converted to an array."""
 
     def __init__(self, value, victim):
         self.value, self.victim = value, victim
@@ -120,7 +120,7 @@ class Reshapes:
 
 @pytest.mark.parametrize("kind", ["forward", "backward"])
 def test_arguments_that_edit_others_while_they_are_converted(kind):
-    """Sizes are read once: the second conversion cannot change what the first one found."""
+    """Sizes are read once: a later conversion cannot change them."""
     layer = fill(crnn.GRU(3, 4, dtype="float64"))
     x, dy, dstate = np.ones((2, 6, 3)), np.ones((2, 6, 4)), np.ones((2, 4))
     y, _, tape = layer.forward(x, lengths=[6, 3])
@@ -133,7 +133,7 @@ def test_arguments_that_edit_others_while_they_are_converted(kind):
 
 
 class Spoils(Reshapes):
-    """An argument that overwrites another one while it is converted."""
+    """An argument that overwrites another one while it is converted to an array."""
 
     def __array__(self, dtype=None, copy=None):
         self.victim[...] = 77
@@ -143,7 +143,7 @@ class Spoils(Reshapes):
 @pytest.mark.parametrize("edits", [Reshapes, Spoils])
 @pytest.mark.parametrize("kind", [bool, np.int64, np.uint64, np.int8])
 def test_masks_that_are_edited_while_others_are_converted(kind, edits):
-    """A mask is checked in a copy, which no other code can edit."""
+    """A mask is copied before it is checked, so that no other code can edit it."""
     layer = fill(crnn.GRU(3, 4, dtype="float64"))
     rng = np.random.default_rng(2)
     x, mask, resets = rng.normal(size=(B, T, 3)), rng.random((B, T)) < 0.6, rng.random((B, T)) < 0.4
@@ -166,10 +166,10 @@ def test_losses_read_their_sizes_once():
     assert found.shape == (6, 2)
 
 
-# ---------------------------------------------------------------------------------- what is copied
+# -------------------------------------------------------------------------- which inputs are copied
 
 
-def test_inputs_that_nothing_can_write_to_are_not_copied():
+def test_read_only_inputs_are_not_copied():
     frozen = np.frombuffer(np.ones(30, np.float32).tobytes(), np.float32).reshape(2, 5, 3)
     kept = _core.kept(np.ones((2, 5, 3)))
     for array in (frozen, kept, _core.kept(np.ones((64, 100, 16)))):
@@ -182,7 +182,7 @@ def test_inputs_that_nothing_can_write_to_are_not_copied():
 
 
 @pytest.mark.parametrize("how", ["writeable", "owner", "view", "base", "mapped"])
-def test_inputs_that_something_can_write_to_are_copied(how):
+def test_writable_inputs_are_copied(how):
     array = np.ones((2, 5, 3))
     if how == "mapped":
         array = np.frombuffer(mmap.mmap(-1, 240), np.float64).reshape(2, 5, 3)
@@ -200,7 +200,7 @@ def test_inputs_that_something_can_write_to_are_copied(how):
     assert not kept.flags.writeable
 
 
-# ---------------------------------------------------------------------------------------- booleans
+# ----------------------------------------------------------------------------------------- booleans
 
 BYTES = [2, 128, 255]
 
@@ -222,7 +222,7 @@ def test_every_byte_but_zero_is_true(name, symbols, byte):
         assert_same_bits(layer(x, **{word: odd}), layer(x, **{word: plain}))
 
 
-#: Every type of integers, in the other byte order, too, and ways to lie in memory.
+#: Every integer dtype, also in the other byte order, and memory layouts.
 INTEGERS = [
     *(lambda mask, code=code: mask.astype(code) for code in "bBhHiIlLqQ"),
     lambda mask: mask.astype(np.dtype(np.int32).newbyteorder()),
@@ -234,7 +234,7 @@ INTEGERS = [
 
 
 @every_reading
-def test_integers_0_and_1_are_taken_for_booleans(name, symbols):
+def test_integers_0_and_1_are_accepted_as_booleans(name, symbols):
     layer = LAYERS[name].layer()
     x = LAYERS[name].inputs(B, T, symbols=symbols)
     known = options_of(layer) & {"mask", "resets"}

@@ -1,4 +1,4 @@
-"""How many threads work where the program does not say; csrc/tests/test_cores.c has CPU quotas."""
+"""The default number of threads; csrc/tests/test_cores.c tests CPU quotas."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ VARIABLES = ("CRNN_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def count(before="", **environment):
-    """Number of threads in a new process with these variables alone, after a line of its own."""
+    """Return the number of threads in a new process with these variables; `before` runs first."""
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     done = subprocess.run(
         [sys.executable, "-c", f"import os; {before}\n{QUESTION}"],
@@ -28,7 +28,7 @@ def count(before="", **environment):
 
 @pytest.fixture(scope="module")
 def default():
-    """The number without any variable."""
+    """The default number without environment variables."""
     return count()
 
 
@@ -37,23 +37,23 @@ def test_no_more_than_the_cores(default):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such call")
-def test_one_core_alone():
+def test_one_core():
     assert count("os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])") == 1
 
 
 @pytest.mark.parametrize("value", ["1", "1,4", " 1 ", "1 , 4"])
-def test_openmp_takes_threads_away(value):
+def test_omp_num_threads_lowers_the_number(value):
     assert count(OMP_NUM_THREADS=value) == 1
 
 
 @pytest.mark.parametrize("value", ["100", "100,1", "99999999999999999999", "0", "-1", "two", ""])
-def test_openmp_adds_none(value, default):
+def test_omp_num_threads_does_not_raise_the_number(value, default):
     assert count(OMP_NUM_THREADS=value) == default
 
 
 @pytest.mark.parametrize("openmp", ["1", "2", "two"])
 @pytest.mark.parametrize("value", ["1", "3", "100"])
-def test_its_own_variable_wins(value, openmp):
+def test_crnn_num_threads_has_precedence(value, openmp):
     assert count(CRNN_NUM_THREADS=value, OMP_NUM_THREADS=openmp) == int(value)
 
 

@@ -29,7 +29,7 @@ LARGE = 40, 60, 64, 96  # B, T, I, H: a backward of some milliseconds
 
 @pytest.fixture(autouse=True)
 def frequent_switches():
-    """Threads take turns often, so that what can go wrong between them does."""
+    """Make Python switch threads often, so that race conditions occur."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -37,7 +37,7 @@ def frequent_switches():
 
 
 def together(*functions):
-    """Run each function in a thread of its own, all at once; an error of one is raised."""
+    """Run each function in a new thread at the same time; raise an error of any of them."""
     start = threading.Barrier(len(functions))
 
     def run(function):
@@ -72,7 +72,7 @@ def test_forward_in_many_threads(name):
 
 
 def test_copies_train_in_many_threads():
-    """Each thread has a model of its own: nothing is refused."""
+    """Each thread has another model, so that no backward is refused."""
     model = LAYERS["sequential-bidirectional"].layer()
     x = LAYERS["sequential-bidirectional"].inputs(3, 6)
 
@@ -88,11 +88,11 @@ def test_copies_train_in_many_threads():
     assert_same_bits(found[1:], found[:1] * (THREADS - 1))
 
 
-# -------------------------------------------------------------------------- backward of one layer
+# ---------------------------------------------------------------------------- backward of one layer
 
 
 class Halting:
-    """A gradient that stops its thread inside a backward until it may go on."""
+    """A gradient that halts its thread inside backward until another thread continues it."""
 
     def __init__(self):
         self.inside, self.go_on = threading.Event(), threading.Event()
@@ -103,7 +103,7 @@ class Halting:
 
 
 def halting_part(halt):
-    """A layer that stops in its backward: the walk of what it is a part of has begun."""
+    """Return a layer that halts in backward, while the backward of its model has begun."""
 
     class Halt(crnn.Dense):
         def _rows_back(self, memory, dy):
@@ -116,7 +116,7 @@ def halting_part(halt):
 
 
 def models(part):
-    """What a part can stand in, beside a recurrent layer."""
+    """Return compositions that contain a part and a recurrent layer."""
     gru = crnn.GRU(3, 3, dtype="float64", seed=2)
     return {
         "alone": (part, part),
@@ -147,17 +147,17 @@ def test_a_second_backward_is_refused_and_changes_nothing(name):
             with pytest.raises(RuntimeError, match="another thread"):
                 second.backward(tape2, np.ones_like(y2))
             assert_same_bits(copied(dict(second.grads)), before)
-            twin = copy.deepcopy(second)  # gradients of its own
+            twin = copy.deepcopy(second)  # with other gradient arrays
             twin.backward(tape2, np.ones_like(y2))
         finally:
             halt.go_on.set()
         walk.result()
-    second.backward(tape2, np.ones_like(y2))  # one after the other
+    second.backward(tape2, np.ones_like(y2))  # after the first has ended
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_leaves_the_backwards_of_other_threads_behind():
+def test_a_forked_child_can_run_backward_during_one_of_the_parent():
     halt = Halting()
     part = halting_part(halt)
     x = np.ones((2, 5, 3))
@@ -181,7 +181,7 @@ def test_a_fork_leaves_the_backwards_of_other_threads_behind():
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_no_gradient_is_lost(kind):
-    """Each backward either adds all of its gradient or raises."""
+    """Each backward either adds its whole gradient or raises."""
     B, T, I, H = LARGE
     layer = fill(CELLS[kind](I, H), scale=0.05)
     x = np.random.default_rng(0).normal(size=(B, T, I)).astype("float32")
@@ -205,8 +205,8 @@ def test_no_gradient_is_lost(kind):
     assert_same_bits(found, layer.flat_grads)
 
 
-def test_a_walk_in_a_walk_of_one_thread_is_allowed():
-    """A layer that stands in two places adds twice; a layer of one's own may call others."""
+def test_backward_inside_backward_of_one_thread_is_allowed():
+    """A layer that occurs twice adds twice; a layer of the user may call other layers."""
     shared = crnn.GRU(3, 3, dtype="float64", seed=1)
     model = crnn.Sequential([shared, crnn.Residual(shared)])
     x = np.ones((2, 4, 3))
@@ -217,8 +217,8 @@ def test_a_walk_in_a_walk_of_one_thread_is_allowed():
         model.backward(tape, np.ones_like(y))
 
 
-def test_one_tape_walked_back_into_several_models():
-    """An embedding and the layer behind it share a table in the tape."""
+def test_backward_of_one_tape_in_several_models():
+    """An embedding and the layer after it share a table in the tape."""
     model = crnn.Sequential([crnn.Embedding(50, 32, seed=1), crnn.LSTM(32, 64, seed=2)])
     models = [copy.deepcopy(model) for _ in range(THREADS)]
     y, _, tape = model.forward(np.random.default_rng(0).integers(0, 50, (16, 30)))
@@ -233,7 +233,7 @@ def test_one_tape_walked_back_into_several_models():
     assert_same_bits(found, [work(model)] * THREADS)
 
 
-def test_an_error_in_backward_ends_the_walk():
+def test_backward_can_run_after_an_error_in_backward():
     class Broken(crnn.Dense):
         def backward(self, tape, dy, dstate=None):
             raise ZeroDivisionError
@@ -247,7 +247,7 @@ def test_an_error_in_backward_ends_the_walk():
     together(lambda: gru.backward(tape, np.ones_like(y)))
 
 
-# --------------------------------------------------------------- __init__ while a layer is in use
+# ----------------------------------------------------------------- __init__ while a layer is in use
 
 
 def remake(layer, other):
@@ -262,7 +262,7 @@ def remake(layer, other):
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_layer_made_anew_while_it_is_in_use(kind):
-    """Every call is of the layer before or of the one after: it ends well, or in an error."""
+    """Every call uses the old or the new layer; it succeeds or raises."""
     B, T, I, H = 8, 40, 32, 48
     layer, other = (fill(CELLS[kind](I, size), scale=0.1) for size in (H, 2 * H))
     x = np.random.default_rng(0).normal(size=(B, T, I)).astype("float32")
@@ -270,7 +270,9 @@ def test_a_layer_made_anew_while_it_is_in_use(kind):
 
     def use():
         for _ in range(ROUNDS):
-            with contextlib.suppress(RuntimeError, ValueError):  # of other sizes by now, or in use
+            with contextlib.suppress(
+                RuntimeError, ValueError
+            ):  # the layer has other sizes, or is in use
                 y, _, tape = layer.forward(x)
                 assert y.shape[2] in ends
                 layer.backward(tape, np.ones_like(y))
@@ -279,7 +281,7 @@ def test_a_layer_made_anew_while_it_is_in_use(kind):
     together(use, use, lambda: remake(layer, other))
 
 
-def test_an_argument_that_makes_the_layer_anew():
+def test_an_argument_that_initializes_the_layer_again():
     class Remakes:
         def __array__(self, dtype=None, copy=None):
             layer.__init__(3, 50)
@@ -317,11 +319,11 @@ def test_bidirectional_made_anew_while_it_is_in_use():
     together(use, change)
 
 
-# ------------------------------------------------------------------------- settings and searches
+# ---------------------------------------------------------------------------- settings and searches
 
 
 def test_one_instruction_set_for_each_call():
-    """A change of instruction set in another thread falls between two calls, never into one."""
+    """Another thread changes the instruction set between two calls, never during one."""
     rng = np.random.default_rng(0)
     dense = crnn.Dense(300, 200, seed=1)
     x = rng.normal(size=(3, 40, 300)).astype("float32")

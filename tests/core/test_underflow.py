@@ -1,4 +1,4 @@
-"""Under np.errstate(all="raise") nothing raises that is right: numbers too small become 0."""
+"""Under np.errstate(all="raise") underflow does not raise: numbers that are too small become 0."""
 
 import functools
 import itertools
@@ -26,7 +26,7 @@ def raising():
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name, dtype):
-    """Inputs, parameters and gradients of all sizes, also of another type than the layer."""
+    """Inputs, parameters and gradients of all magnitudes, also of another dtype than the layer."""
     subject = LAYERS[name]
     for scale in TINY["float32"] + TINY["float64"]:
         layer = subject.layer(dtype)
@@ -65,7 +65,7 @@ def test_cross_entropy(options, size, dtype):
     size = min(size, 1e30) if dtype == "float32" else size
     logits = (rng.normal(size=(B, T, K)) * size).astype(dtype)
     targets = rng.integers(0, K, (B, T))
-    targets[:, 0] = 1  # with the weight of the others alone a gradient may be beyond float32
+    targets[:, 0] = 1  # with the other weights only, a gradient may be outside of float32
     expected = losses.cross_entropy(logits, targets, **options)
     with raising():
         found = losses.cross_entropy(logits, targets, **options)
@@ -117,7 +117,7 @@ def test_scaling():
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_run(accumulate):
-    """Also of losses of one's own with weights of any size."""
+    """Also with losses of the user and weights of any magnitude."""
     x, targets = RNG.normal(size=(B, T, 2)), RNG.integers(0, K, (B, T))
     weights = np.full((B, T), 1e-300)
     data = [(x, targets, None, {"weights": weights}), (x, targets), (x, targets, [4, 0, 2])]

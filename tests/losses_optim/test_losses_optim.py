@@ -1,4 +1,4 @@
-"""Losses and optimizers against their twins in NumPy, PyTorch, and finite differences."""
+"""Losses and optimizers against NumPy, PyTorch and finite differences."""
 
 import functools
 import math
@@ -84,7 +84,7 @@ def test_losses_agree_with_torch(lengths, dtype):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("size", [1e4, 1e30, 3e38])
 def test_extreme_logits(size, dtype):
-    """The largest wins outright, equal ones share, and -inf has no share."""
+    """The largest score has probability 1, equal scores share it, -inf has probability 0."""
     s = 1 / (1 + math.exp(-1))
     for row, target, expected_loss, expected in (
         ([size, -size, 0.0], 0, 0.0, [0, 0, 0]),
@@ -108,8 +108,8 @@ def test_cross_entropy_is_the_same_for_shifted_logits(shift):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "mse"])
-def test_what_is_not_finite_is_told(name):
-    """A NaN on a valid step is no number to average away."""
+def test_a_loss_that_is_not_finite_is_returned(name):
+    """A NaN on a valid step makes the loss NaN."""
     scores, targets = scores_and_targets()
     goal = scores + 1 if name == "mse" else targets
     scores[1, 2, 3] = np.nan
@@ -235,7 +235,7 @@ def test_optimizers_agree_with_torch(name, clip, dtype):
 
 
 def test_defaults():
-    """Those of the contract."""
+    """The defaults of the public interface."""
     adam = optim.Adam(model())
     assert (adam.lr, adam.betas, adam.eps, adam.clip_norm) == (1e-3, (0.9, 0.999), 1e-8, None)
     assert optim.SGD(model()).momentum == 0
@@ -279,7 +279,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name, value, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_gradients_whose_squares_overflow(dtype, clip):
-    """They are finite: the norm is told, and clipping makes them small."""
+    """Their norm is finite and is returned, and clipping scales them."""
     layer = crnn.Dense(2, 3, dtype=dtype)
     size = float(np.finfo(dtype).max) / 8
     layer.grads["W"][0] = [3 * size, -4 * size]
@@ -291,7 +291,7 @@ def test_gradients_whose_squares_overflow(dtype, clip):
 
 
 @every_optimizer
-def test_a_saved_optimizer_goes_on_to_the_same_bits(name, dtype):
+def test_a_restored_optimizer_continues_to_the_same_bits(name, dtype):
     make, options, _, _ = OPTIMIZERS[name]
     layers = [model(dtype), model(dtype)]
     optimizers = [make(layer, clip_norm=0.5, **options) for layer in layers]
@@ -328,7 +328,7 @@ def test_a_layer_in_two_places_is_updated_once():
 
 
 def test_a_small_problem_is_learned():
-    """All of it together: the sum of the symbols, modulo 2, of up to 6 steps."""
+    """All parts together: the sum of up to 6 symbols, modulo 2."""
     rng = np.random.default_rng(0)
     layer = crnn.Sequential([crnn.LSTM(2, 8, seed=1), crnn.Dense(8, 2, seed=2)])
     optimizer = optim.Adam(layer, 0.02, clip_norm=1.0)

@@ -31,7 +31,7 @@ def within(lengths):
 
 
 def by_torch(torch, scores, targets, lengths, weights, class_weights, label_smoothing):
-    """PyTorch's loss of each step, weighted; and the mean divides by the targets' weights."""
+    """PyTorch's weighted loss of each step; the mean divides by the weights of the targets."""
     x = torch.tensor(scores, requires_grad=True)
     classes = None if class_weights is None else torch.tensor(class_weights.astype(scores.dtype))
     each = torch.nn.functional.cross_entropy(
@@ -148,7 +148,7 @@ def test_weights_that_are_all_zero(options):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_step_of_weight_zero_is_not_looked_at():
+def test_a_step_of_weight_zero_is_not_read():
     scores, targets, goal = SCORES.copy(), TARGETS.copy(), SCORES + 1.0
     weights = np.ones((B, T))
     weights[1, 2] = 0

@@ -1,4 +1,4 @@
-"""Means over several batches are sum(w loss) / sum(w) over all of them, however they are cut."""
+"""Means over several batches are sum(w loss) / sum(w), for any division into batches."""
 
 import copy
 import functools
@@ -63,7 +63,7 @@ def model():
 
 
 def cut(sizes, loss, lengths, extras):
-    """The data as items of so many rows."""
+    """The data as items with these numbers of rows."""
     target, ends = GOAL if loss is mse else TARGETS, np.cumsum(sizes)
     return [
         (
@@ -77,7 +77,7 @@ def cut(sizes, loss, lengths, extras):
 
 
 def run(data, loss, **options):
-    """A run at a learning rate of 1, of plain gradient descent, and its model."""
+    """A run of plain gradient descent with the learning rate 1, and its model."""
     layer = model()
     optimizer = crnn.optim.SGD(layer, options.pop("lr", 1.0))
     trainer = Trainer(layer, data, loss=loss, optimizer=optimizer, epochs=1, **options)
@@ -119,7 +119,7 @@ def test_losses_do_not_depend_on_how_data_are_cut(loss, extras, lengths, sizes):
 
 @every_loss
 def test_streams(loss):
-    """Row b goes on in row b: items along T."""
+    """Items along T, in which row b continues row b."""
     target, layer = GOAL if loss is mse else TARGETS, model()
     pieces = [slice(0, 1), slice(1, 4), slice(4, 6)]
     data = [(X[:, p], target[:, p], None, {"weights": WEIGHTS[:, p]}) for p in pieces]
@@ -151,7 +151,7 @@ def test_accumulated_gradients_are_pytorchs_of_one_batch(smoothing):
 
 @every_length
 @pytest.mark.parametrize("shape", [(N, K), (N, T, K), (N, T, 2, 2)])
-def test_what_a_loss_is_divided_by(shape, lengths):
+def test_the_divisor_of_a_loss(shape, lengths):
     rng, lead = np.random.default_rng(0), shape[: 1 if len(shape) == 2 else 2]
     there = np.ones(lead, bool)
     if len(lead) == 2 and lengths is not None:
@@ -203,7 +203,7 @@ def test_a_loss_of_ones_own_gives_its_weight():
 
 
 def test_items_of_weight_zero_take_no_part():
-    """Also where their own loss is not a number."""
+    """Also if the loss of these items is NaN."""
 
     def own(y, target, lengths):
         value, gradient = mse(y, target, lengths)
@@ -239,7 +239,7 @@ def test_a_mean_is_a_number_that_keeps_its_weight():
 @every_length
 @pytest.mark.parametrize("validated", [False, True])
 def test_weights_of_rows_and_one_target_a_row(lengths, validated):
-    """Many to one; a row of weight 0 is not looked at, whatever its target is."""
+    """Many to one: a row of weight 0 is not read, and may have any target."""
     layer = fill(
         crnn.Sequential([crnn.GRU(F, 5, **F64), crnn.Pool("mean"), crnn.Dense(5, K, **F64)])
     )

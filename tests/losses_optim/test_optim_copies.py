@@ -23,7 +23,7 @@ SYMBOLS = RNG.integers(0, K, (B, T))
 
 
 def belongs(optimizer, model):
-    """Whether an optimizer is one of this model."""
+    """Whether an optimizer belongs to this model."""
     try:
         optimizer.check_model(model)
     except (ValueError, RuntimeError):
@@ -136,7 +136,7 @@ def test_every_optimizer(kind, how):
 
 @every_copy
 @every_model
-def test_copied_alone_it_refuses(name, how):
+def test_a_copy_without_its_model_raises(name, how):
     model, optimizer, _ = made(name)
     alone = COPIES[how](optimizer)
     gc.collect()
@@ -156,7 +156,7 @@ def test_copied_alone_it_refuses(name, how):
         COPIES[how](alone).step()
 
 
-def test_it_refuses_once_its_model_is_gone():
+def test_a_copy_raises_after_its_model_was_deleted():
     model, optimizer, x = made("stack")
     other, its = copy.deepcopy((model, optimizer))
     update(other, its, x)
@@ -192,7 +192,7 @@ def test_a_shallow_copy_is_of_the_same_model():
 
 
 class Holder:
-    """A model and an optimizer that know each other."""
+    """A model and an optimizer with references to each other."""
 
     def __init__(self, model, optimizer):
         self.model, self.optimizer, model.optimizer = model, optimizer, optimizer

@@ -1,4 +1,4 @@
-"""An optimizer updates or freezes all parameters of its model, or refuses."""
+"""An optimizer updates or freezes all parameters of its model, or raises."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def stack():
 
 
 class Two(crnn.Layer):
-    """A composition of a user's own, without `parts`."""
+    """A user-defined composition without `parts`."""
 
     def __init__(self):
         self.inside = [crnn.RNN(3, 4, seed=1)]
@@ -75,7 +75,7 @@ CHANGES = [appended, inserted, replaced, removed, wrapped]
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("freeze", [(), "*.b"])
-def test_a_model_that_has_changed_is_refused_by_name(change, freeze):
+def test_a_changed_model_is_an_error_that_names_the_parameters(change, freeze):
     model = stack()
     optimizer = crnn.optim.AdamW(model, weight_decay=0.1, freeze=freeze)
     optimizer.step()
@@ -128,7 +128,7 @@ def test_an_optimizer_of_a_part_does_not_train_the_whole():
     fit(model, [(X, TARGET)], loss=cross_entropy, optimizer=frozen, epochs=1, progress=False)
 
 
-def test_layers_without_parameters_may_come_and_go():
+def test_layers_without_parameters_may_be_added_and_removed():
     model = stack()
     optimizer = crnn.optim.SGD(model)
     model.layers.insert(0, crnn.Dropout(0.5))
@@ -138,7 +138,7 @@ def test_layers_without_parameters_may_come_and_go():
     assert optimizer.steps == 2
 
 
-def test_tied_weights_are_known_under_both_names():
+def test_tied_weights_have_both_names():
     embedding = crnn.Embedding(5, 4, seed=1)
     model = crnn.Sequential([embedding, crnn.RNN(4, 4, seed=2), crnn.TiedDense(embedding)])
     optimizer = crnn.optim.SGD(model)
@@ -148,7 +148,7 @@ def test_tied_weights_are_known_under_both_names():
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_layer_that_was_made_anew_is_noticed(place):
+def test_a_layer_that_was_initialised_again_is_an_error(place):
     both = crnn.Bidirectional(crnn.GRU(3, 4, seed=1))
     model = crnn.Sequential([both, crnn.LSTM(8, 4, seed=1), crnn.Dense(4, 2, seed=1)])
     optimizer = crnn.optim.SGD(model)

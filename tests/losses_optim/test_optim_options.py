@@ -86,7 +86,7 @@ def test_frozen_parameters_stay_and_are_in_no_norm(name, freeze):
             assert not np.array_equal(array, before[key])
 
 
-def test_a_saved_optimizer_with_frozen_parameters_goes_on():
+def test_a_restored_optimizer_with_frozen_parameters_continues():
     layers = [model(), model()]
     options = {"freeze": "1.*", "clip_value": 0.1}
     optimizers = [optim.Adam(layer, **options) for layer in layers]

@@ -129,6 +129,12 @@ def test_the_mean_absolute_error(sklearn):
 
 # -------------------------------------------------------------------------------------- the class
 
+
+def name_of(metric):
+    """A name that is the same in every process."""
+    return getattr(metric, "__name__", None) or repr(metric)
+
+
 MEANS = [metrics.accuracy, metrics.bits, metrics.exact_match]
 OBJECTS = [
     metrics.perplexity, metrics.confusion_matrix, metrics.f1, metrics.f1(average="weighted"),
@@ -137,7 +143,7 @@ OBJECTS = [
 
 
 @pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 4), (2, 0, 5)])
-@pytest.mark.parametrize("metric", [*MEANS, *OBJECTS], ids=repr)
+@pytest.mark.parametrize("metric", [*MEANS, *OBJECTS], ids=name_of)
 def test_the_value_is_the_same_for_any_batches(metric, sizes):
     batches = split_into(sizes, Y, TARGET, LENGTHS, WEIGHTS)
     if metric in OBJECTS:
@@ -154,7 +160,7 @@ def test_the_value_is_the_same_for_any_batches(metric, sizes):
 
 
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e300])
-@pytest.mark.parametrize("metric", [*MEANS, *OBJECTS], ids=repr)
+@pytest.mark.parametrize("metric", [*MEANS, *OBJECTS], ids=name_of)
 def test_padding_is_not_read(metric, junk):
     y, target = Y.copy(), TARGET.copy()
     y[~VALID], target[~VALID] = junk, 999
@@ -213,7 +219,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "options", "message"), WRONG)
-@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.exact_match, *OBJECTS[1:]], ids=repr)
+@pytest.mark.parametrize(
+    "metric", [metrics.accuracy, metrics.exact_match, *OBJECTS[1:]], ids=name_of
+)
 def test_wrong_arrays(metric, arguments, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         metric(*arguments, **options)

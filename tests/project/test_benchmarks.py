@@ -1,4 +1,4 @@
-"""Benchmarks without a clock: the page that two scripts write, and what a check of ratios finds."""
+"""Benchmarks, without measuring time: the page of the results, and the check of ratios."""
 
 import paths
 import pytest
@@ -13,17 +13,17 @@ def page(tmp_path):
     return tmp_path / "benchmark.md"
 
 
-def test_a_page_written_anew_keeps_the_other_part(page):
+def test_a_page_that_is_written_again_keeps_the_other_part(page):
     write_page(page, "# old\n")
     assert page.read_text("utf-8") == "# old\n"
     update(page, "seq2seq", "| 1 |")
     assert page.read_text("utf-8") == "# old\n\n" + PART
-    for _ in range(2):  # and nothing grows
+    for _ in range(2):  # the second time must not add anything
         write_page(page, "# new\n")
         assert page.read_text("utf-8") == "# new\n\n" + PART
 
 
-def test_a_part_written_anew_keeps_what_is_around_it(page):
+def test_a_part_that_is_written_again_keeps_the_text_around_it(page):
     page.write_text(f"before\n{PART}after\n", "utf-8")
     update(page, "seq2seq", "| 2 |")
     assert page.read_text("utf-8") == f"before\n{PART.replace('1', '2')}after\n"
@@ -43,7 +43,7 @@ def test_a_part_without_its_end_is_not_overwritten(page):
     assert page.read_text("utf-8") == text
 
 
-# ----------------------------------------------------------------------------- a check of ratios
+# -------------------------------------------------------------------------------- a check of ratios
 
 QUICK, SLOW, SHARED = (
     paths.Path("quick", int, int, 1.1),
@@ -54,16 +54,16 @@ QUICK, SLOW, SHARED = (
 
 @pytest.fixture
 def checked(monkeypatch, capsys, threads):
-    """A function: the exit code of a check of these paths, and the lines that it prints."""
+    """Return a function that returns the exit code and the output lines of a check of paths."""
 
-    def run(*given, ratios=(), free=2):
-        told, taken = iter(ratios), []
+    def run(*names, ratios=(), free=2):
+        values, taken = iter(ratios), []
 
         def ratio(path, rounds):
             taken.append(path.name)
-            return next(told)
+            return next(values)
 
-        monkeypatch.setattr(paths, "GROUPS", [lambda cell: iter(given)])
+        monkeypatch.setattr(paths, "GROUPS", [lambda cell: iter(names)])
         monkeypatch.setattr(paths, "ratio", ratio)
         monkeypatch.setattr(paths, "free_cores", lambda wanted: wanted <= free)
         code = paths.main(["--check", "--cells", "LSTM"])
@@ -72,25 +72,25 @@ def checked(monkeypatch, capsys, threads):
     return run
 
 
-def test_ratios_within_their_bounds_are_taken_once(checked):
+def test_ratios_within_their_bounds_are_measured_once(checked):
     code, taken, lines = checked(QUICK, SLOW, ratios=[1.4 * 1.1, 2.5])
     assert (code, taken) == (0, ["quick", "slow"])
     assert lines[-1] == "0 above their bounds"
 
 
-def test_the_least_of_some_ratios_counts(checked):
+def test_the_smallest_of_several_ratios_counts(checked):
     code, taken, _ = checked(QUICK, ratios=[9.0, 3.0, 1.5])
     assert (code, taken) == (0, ["quick"] * 3)
 
 
-def test_a_cliff_is_seen(checked):
+def test_a_high_ratio_is_reported(checked):
     code, taken, lines = checked(QUICK, SLOW, ratios=[1.0, 3.0, 2.9, 2.81, 4.0])
     assert (code, taken) == (1, ["quick"] + ["slow"] * 4)
     assert lines[1].split() == ["LSTM", "slow", "2.810", "2.800", "above"]
     assert lines[-1] == "1 above their bounds"
 
 
-def test_what_needs_cores_that_others_use_is_left_out(checked):
+def test_checks_that_need_busy_cores_are_skipped(checked):
     code, taken, lines = checked(SHARED, QUICK, ratios=[1.0], free=1)
     assert (code, taken) == (0, ["quick"])
     assert lines[0].endswith("skipped: 2 cores are not free")

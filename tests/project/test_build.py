@@ -1,4 +1,4 @@
-"""What setup.py asks of the compiler, and what it leaves out of the extension."""
+"""The compiler options of setup.py, and debugging symbols in the extension."""
 
 import os
 import re
@@ -19,7 +19,7 @@ while [ "$1" != -o ]; do shift; done
 
 
 def compiled(tmp_path, **environment):
-    """The arguments of the compiler for each C file, from a build that a script only records."""
+    """Return the compiler arguments of each C file, from a build whose compiler is a recorder."""
     for part in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, tmp_path)
     for part in ("csrc", "crnn"):
@@ -38,12 +38,12 @@ def compiled(tmp_path, **environment):
 
 
 def symbols(words):
-    """The last option that says which debugging symbols there are: it counts."""
+    """Return the last option about debugging symbols, which takes effect."""
     return [word for word in words if re.match(r"-g\d?$|-ggdb", word)][-1]
 
 
 def test_a_release_build_has_no_debugging_symbols(tmp_path):
-    """Whatever the flags are that Python itself was built with."""
+    """Also where Python itself was built with -g."""
     found = {symbols(words) for words in compiled(tmp_path, **SCALAR)}
     assert found == {"-g0"}
 

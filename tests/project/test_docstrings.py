@@ -17,7 +17,7 @@ MODULES = sorted(
 
 
 def failures(tests):
-    """What the examples of doctests print that they do not promise."""
+    """Return the differences between the output of examples and their docstrings."""
     report, runner = [], doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in tests:
         runner.run(test, out=report.append, clear_globs=True)

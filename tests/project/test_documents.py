@@ -1,4 +1,4 @@
-"""What the documents promise: their code runs, their links lead somewhere, no file is left out."""
+"""The documents: their code runs, their links and names exist, and every core file is listed."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from support.folders import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "csrc" / "README.md"])
 
-#: What looks like a public name: the cell that CONTRIBUTING.md adds, a header, a mistake.
+#: Not public names: the cell that CONTRIBUTING.md adds, a header, a mistake.
 NO_NAMES = (".UGRNN", ".h", ".Linear")
 
 if not DOCUMENTS:
@@ -19,7 +19,7 @@ if not DOCUMENTS:
 
 
 def run_blocks(document, least=3):
-    """The code of a document, and the lines that it prints."""
+    """Run the code of a document; return its blocks and the lines that they print."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= least
     namespace, printed = {}, io.StringIO()
@@ -29,13 +29,13 @@ def run_blocks(document, least=3):
     return blocks, printed.getvalue().splitlines()
 
 
-def test_the_code_about_sequences_runs():
+def test_the_code_of_sequences_runs():
     _, lines = run_blocks("docs/sequences.md")
     assert lines[0] == "True"
     assert "total" in lines[-1]
 
 
-def test_the_code_about_layers_of_ones_own_runs(tmp_path, monkeypatch):
+def test_the_code_of_layers_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks, lines = run_blocks("docs/layers.md")
     assert [line for line in lines if line in ("True", "False")] == ["True"] * 6
@@ -43,7 +43,7 @@ def test_the_code_about_layers_of_ones_own_runs(tmp_path, monkeypatch):
     assert len(code) - code.index("class Smooth(crnn.Temporal):") <= 30
 
 
-def test_the_code_about_translating_runs(tmp_path, monkeypatch):
+def test_the_code_of_translate_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     _, lines = run_blocks("docs/translate.md")
@@ -51,12 +51,12 @@ def test_the_code_about_translating_runs(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"alignment.png", "digits"}
 
 
-def test_the_code_about_sequence_to_sequence_runs():
+def test_the_code_of_seq2seq_runs():
     _, lines = run_blocks("docs/seq2seq.md")
     assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
 
 
-def test_the_code_about_insight_runs(tmp_path, monkeypatch):
+def test_the_code_of_diagnostics_runs(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -71,7 +71,7 @@ def test_the_code_about_insight_runs(tmp_path, monkeypatch):
     assert drawn == set(re.findall(r"\]\(images/(.*?)\)", text))
 
 
-def test_the_readme_code_runs_and_prints_what_it_says(tmp_path, monkeypatch):
+def test_the_code_of_the_readme_prints_its_comments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks, lines = run_blocks("README.md")
     promised = re.findall(r"^print\(.*\)  # (\w+)$", "\n".join(blocks), re.MULTILINE)
@@ -80,7 +80,7 @@ def test_the_readme_code_runs_and_prints_what_it_says(tmp_path, monkeypatch):
     assert lines[-1] == "[5 1 4 1 3]"
 
 
-def test_the_loop_for_those_who_come_from_other_libraries_runs():
+def test_the_code_of_coming_from_runs():
     _, lines = run_blocks("docs/coming-from.md", least=1)
     assert lines == ["True"]
 
@@ -96,13 +96,13 @@ def test_names_in_documents_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files(document):
+def test_links_point_to_files(document):
     text = document.read_text("utf-8")
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
         assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_every_file_of_the_core_has_its_line():
+def test_every_file_of_the_core_has_a_line():
     text = (ROOT / "csrc" / "README.md").read_text("utf-8")
     cells = "\n".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
     named = set(re.findall(r"`([\w/.]+)`", cells))
@@ -114,7 +114,7 @@ def test_every_file_of_the_core_has_its_line():
     folder = ROOT / "csrc" / "binding"
     binding = {path.name for path in folder.iterdir() if path.suffix in (".c", ".h", ".def")}
     assert named >= core | binding, f"without a line: {(core | binding) - named}"
-    assert named <= core | binding, f"not there: {named - core - binding}"
+    assert named <= core | binding, f"files that do not exist: {named - core - binding}"
 
 
 def test_make_targets_in_the_documents_exist():

@@ -1,4 +1,4 @@
-"""Each example runs, and learns what it says."""
+"""Each example runs, and reaches the result that it states."""
 
 import runpy
 
@@ -14,7 +14,7 @@ if not FOLDER.exists():
 
 
 def main(name):
-    """The function of an example that does it all, in a fresh module."""
+    """Return the main function of an example, from a fresh module."""
     return runpy.run_path(str(FOLDER / f"{name}.py"))["main"]
 
 
@@ -40,9 +40,9 @@ def test_tagging():
 
 def test_tagging_has_the_right_tags():
     tags_of = runpy.run_path(str(FOLDER / "tagging.py"))["tags_of"]
-    told = {"a": "o", "(": "x", ")": "x", "()": "pp", "a(a)a": "opipo", ")(": "xx"}
-    told |= {"((a)": "xpip", "(a))a": "pipxo", "(()a)": "pppip"}
-    for text, tags in told.items():
+    expected = {"a": "o", "(": "x", ")": "x", "()": "pp", "a(a)a": "opipo", ")(": "xx"}
+    expected |= {"((a)": "xpip", "(a))a": "pipxo", "(()a)": "pppip"}
+    for text, tags in expected.items():
         assert "".join("oipx"[tag] for tag in tags_of(text)) == tags, text
 
 

@@ -1,4 +1,4 @@
-"""What `import crnn` imports, and what of it is there when it is asked for."""
+"""The modules that `import crnn` imports at once, and those that it imports at first use."""
 
 import ast
 import importlib
@@ -17,7 +17,7 @@ INIT = Path(crnn.__file__).read_text("utf-8")
 
 
 def loaded(code):
-    """The modules that a new process has after this code."""
+    """Return the modules that are imported in a new process after this code."""
     program = f"import sys\n{code}\nimport json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     return set(json.loads(done.stdout))
@@ -27,7 +27,7 @@ def crnns(modules):
     return {name for name in modules if name.partition(".")[0] == "crnn"}
 
 
-def test_import_crnn_imports_the_core_alone():
+def test_import_crnn_imports_only_the_core():
     modules = loaded("import crnn")
     assert crnns(modules) == {"crnn", "crnn._version", "crnn._core"}
     assert modules - loaded("import numpy") == crnns(modules)
@@ -43,11 +43,11 @@ def test_a_layer_imports_the_layers():
 @pytest.mark.parametrize(
     "name", ["data", "models", "callbacks", "diagnostics", "plotting", "reference", "losses"]
 )
-def test_packages_are_there_after_import_crnn(name):
+def test_packages_are_available_after_import_crnn(name):
     assert f"crnn.{name}" in loaded(f"import crnn; assert dir(crnn.{name})")
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_exists():
     program = "import crnn; assert set(crnn.__all__) <= set(dir(crnn)); from crnn import *"
     assert {"crnn.data", "crnn.models", "crnn.plotting"} <= loaded(program)
     for name in crnn.__all__:
@@ -64,7 +64,7 @@ def test_every_public_name_is_there():
 def modules_of(package):
     found = {}
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        if info.name.endswith(".__main__"):  # which would run
+        if info.name.endswith(".__main__"):  # importing it would run the command
             continue
         found[info.name] = importlib.import_module(info.name)
         if info.ispkg:
@@ -88,15 +88,15 @@ def test_type_checkers_see_the_names_that_are_imported_later():
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
     )
     seen = {(node.module, alias.name) for node in block.body for alias in node.names}
-    told = {(f"crnn.{module}", name) for name, module in crnn._HOMES.items()}
+    expected = {(f"crnn.{module}", name) for name, module in crnn._HOMES.items()}
     packages = {("crnn", name) for name in crnn.__all__ if f"crnn.{name}" in MODULES}
-    assert seen == told | packages
+    assert seen == expected | packages
     names = {name for _, name in seen}
     assert names | {"__version__"} == set(crnn.__all__)
 
 
 @pytest.mark.parametrize("model", ["Pool()", "Checkpointed(GRU(2, 3), 2)", "LastState(GRU(2, 3))"])
-def test_a_model_is_loaded_whatever_was_imported_before(tmp_path, model):
+def test_a_model_is_loaded_without_earlier_imports(tmp_path, model):
     path = str(tmp_path / "model.npz")
     crnn.save(path, eval(model, vars(crnn) | {name: getattr(crnn, name) for name in crnn.__all__}))
     loaded(f"import crnn; assert type(crnn.load({path!r})).__name__ == {model.partition('(')[0]!r}")

@@ -14,7 +14,7 @@ MOST = 16  # packages and modules at the top
 
 
 def imports(path):
-    """All modules of crnn that a module imports: inside functions and for type checkers, too."""
+    """Return all modules of crnn that a module imports, also in functions and for type checkers."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "crnn":
             for alias in node.names:
@@ -28,7 +28,7 @@ GRAPH = {name: set(imports(path)) - {name} for name, path in MODULES.items() if 
 
 
 def level(module):
-    """The number of a module's level: of the longest entry of LEVELS that it lies in."""
+    """Return the level of a module: that of the longest entry of LEVELS that contains it."""
     name = module.removeprefix("crnn.")
     found = [entry for entry in LEVELS if name == entry or name.startswith(f"{entry}.")]
     assert found, f"{module}: in no level of [tool.crnn] in pyproject.toml"
@@ -36,13 +36,13 @@ def level(module):
 
 
 def rising(graph):
-    """Imports from a lower level to a higher one, of the package itself included."""
+    """Return the imports from a lower level to a higher one, also of the package itself."""
     edges = ((one, other) for one, others in graph.items() for other in others)
     return [(a, b) for a, b in edges if b == "crnn" or level(b) > level(a)]
 
 
 def cycles(graph):
-    """Modules that import themselves by way of others."""
+    """Return the modules that import themselves through other modules."""
 
     def reached(start):
         found, todo = set(), [start]
@@ -59,7 +59,7 @@ def test_imports_go_down():
     assert rising(GRAPH) == []
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_module_imports_itself_through_others():
     assert cycles(GRAPH) == []
 
 
@@ -71,7 +71,7 @@ def test_faults_are_found():
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
 
 
-def test_every_level_is_there():
+def test_every_level_has_modules():
     assert all(f"crnn.{entry}" in {*MODULES, "crnn._core"} for entry in LEVELS)
 
 

@@ -15,7 +15,7 @@ from support.trees import SCALAR, copy_tree, run
 
 pytestmark = pytest.mark.slow
 
-# A number, the file, where in it, an explanation, and code, which is indented like its fence.
+# A number, the file, the place in it, an explanation, and code that is indented like its fence.
 STEP = re.compile(
     r"^\d+\. \*\*`(?P<path>[^`]+)`\*\*, (?P<place>at the end|a new file|after|before|in place of)"
     r"(?: `(?P<anchor>[^`]+)`)?.*?^(?P<indent> *)```\w*\n(?P<code>.*?)^ *```",
@@ -23,7 +23,7 @@ STEP = re.compile(
 )
 
 
-# Tests whose tables a new cell is in.
+# Tests with tables that contain a new cell.
 MODULES = (
     "layers/recurrent/test_cells",
     "layers/recurrent/test_options",
@@ -37,7 +37,7 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Step:
-    """Code for one file, and the place for it: next to a line, the anchor, where one is named."""
+    """Code for one file, and its place: next to a line, the anchor, if one is named."""
 
     path: str
     place: str
@@ -78,7 +78,7 @@ def options_of(tree, layer):
 
 
 def test_the_steps_add_a_cell(tmp_path):
-    """One test for all that needs the build, which takes most of the time."""
+    """One test for everything that needs the build, because the build takes most of the time."""
     tree = tree_with_cell(tmp_path)
     run(tree, "setup.py", "--quiet", "build_ext", "--inplace", **SCALAR)
     found = run(tree, "-c", "import crnn; print(crnn.__file__, crnn.UGRNN(2, 3).gate_order)")
@@ -93,7 +93,7 @@ def test_the_steps_add_a_cell(tmp_path):
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="calls the compiler by itself")
 def test_a_cell_of_no_type_does_not_compile(tmp_path):
-    """It was taken for an LSTM once."""
+    """Such a cell was once treated as an LSTM."""
     tree = tree_with_cell(tmp_path)
     includes = [f"-I{path}" for path in (np.get_include(), sysconfig.get_path("include"))]
     command = ["cc", "-fsyntax-only", "-std=c11", *includes, "csrc/binding/options.c"]
@@ -105,7 +105,7 @@ def test_a_cell_of_no_type_does_not_compile(tmp_path):
 
 
 def sections(path):
-    """Names of the sections of an ELF file of 64 bits."""
+    """Return the names of the sections of a 64-bit ELF file."""
     data = path.read_bytes()
     offset, size, count, names = struct.unpack_from("=Q10xHHH", data, 0x28)
     (strings,) = struct.unpack_from("=Q", data, offset + names * size + 0x18)
@@ -115,7 +115,7 @@ def sections(path):
 
 
 def check_symbols(tree):
-    """A release build has no debugging symbols."""
+    """Assert that a release build has no debugging symbols."""
     if sys.platform.startswith("linux"):
         (extension,) = (tree / "crnn").glob("_core*.so")
         found = list(sections(extension))

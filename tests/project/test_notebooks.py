@@ -1,4 +1,4 @@
-"""The course: each notebook runs in its small size, and its exercises know right from wrong."""
+"""The course: each notebook runs in its small size, and its exercises check answers correctly."""
 
 import base64
 import re
@@ -20,7 +20,7 @@ for needed in ("nbclient", "ipykernel", "matplotlib", "matplotlib_inline"):
 
 from support.notebooks import answers, exercise_of, kernel_in, percent_cells, printed, run_notebook  # noqa: E402
 
-WIDEST = 800  # pixels of a picture: what a notebook's column shows without making it smaller
+WIDEST = 800  # pixels of a picture that a column of a notebook shows at full size
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -40,24 +40,24 @@ def code_of(notebook):
 
 @pytest.fixture
 def kernel(tmp_path):
-    """A kernel that stands in the folder of the notebooks, in the small size."""
+    """A kernel in the folder of the notebooks, with the settings of the small size."""
     settings = {"CRNN_NOTEBOOKS": "small", "IPYTHONDIR": str(tmp_path)}
     with kernel_in(FOLDER, settings) as kernel:
         yield kernel
 
 
-# ---------------------------------------------------------------------------------- the notebooks
+# ------------------------------------------------------------------------------------ the notebooks
 
 
 @pytest.mark.slow
 @every_notebook
-def test_it_runs_and_its_exercises_know_right_from_wrong(path, kernel):
+def test_a_notebook_runs_and_its_exercises_check_answers(path, kernel):
     run_notebook(kernel, read(path).cells, solutions_of(path))
     assert not kernel.unlabelled()
 
 
 @every_notebook
-def test_it_has_three_exercises_with_right_and_wrong_answers(path):
+def test_a_notebook_has_three_exercises_with_right_and_wrong_answers(path):
     numbers = [exercise_of(cell) for cell in code_of(read(path))]
     assert [number for number in numbers if number] == [1, 2, 3]
     solutions = solutions_of(path)
@@ -66,7 +66,7 @@ def test_it_has_three_exercises_with_right_and_wrong_answers(path):
 
 
 @every_notebook
-def test_it_is_stored_as_one_run_from_top_to_bottom_left_it(path):
+def test_a_notebook_is_stored_after_one_run_from_top_to_bottom(path):
     cells = code_of(read(path))
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
     for cell in cells:
@@ -78,7 +78,7 @@ def test_it_is_stored_as_one_run_from_top_to_bottom_left_it(path):
 
 
 @every_notebook
-def test_it_has_the_form_of_the_others(path):
+def test_all_notebooks_have_one_form(path):
     notebook = read(path)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert notebook.cells[0].source.startswith(f"# {int(path.stem[:2])}. ")
@@ -88,27 +88,29 @@ def test_it_has_the_form_of_the_others(path):
 
 
 @every_notebook
-def test_its_pictures_fit_into_a_column(path):
+def test_pictures_fit_into_a_column(path):
     outputs = [output for cell in code_of(read(path)) for output in cell.outputs]
     pictures = [
         output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})
     ]
     assert pictures
     for picture in pictures:
-        width, _ = struct.unpack(">II", base64.b64decode(picture)[16:24])  # of a PNG's first chunk
+        width, _ = struct.unpack(
+            ">II", base64.b64decode(picture)[16:24]
+        )  # from the first chunk of a PNG file
         assert width <= WIDEST
 
 
-def test_every_solution_has_its_notebook():
+def test_every_solution_has_a_notebook():
     names = {path.stem for path in (FOLDER / "solutions").glob("*.py")}
     assert names == {path.stem for path in PATHS}
 
 
-# -------------------------------------------------------------------- whether this would see it
+# ----------------------------------------------------------------------------- tests of these tests
 
 
 def cells_of(text):
-    """The code cells of a percent script; ``exercise-N`` is a tag."""
+    """Return the code cells of a percent script; ``exercise-N`` is a tag."""
     make = nbformat.v4.new_code_cell
     return [make(s, metadata={"tags": [h]} if h else {}) for h, s in percent_cells(text)]
 
@@ -139,7 +141,7 @@ check(answer)
 
 
 @pytest.mark.slow
-def test_exercises_are_run_in_all_their_ways(kernel):
+def test_exercises_are_run_with_all_answers(kernel):
     cells, right = cells_of(EXERCISE), answers(ANSWERS)
     run_notebook(kernel, cells, right)
     assert kernel.run("print(answer())") == "4\n"
@@ -155,7 +157,7 @@ def test_exercises_are_run_in_all_their_ways(kernel):
 
 
 @pytest.mark.slow
-def test_a_kernel_lets_no_warning_and_no_error_pass(kernel):
+def test_a_kernel_raises_on_warnings_and_errors(kernel):
     from nbclient.exceptions import CellExecutionError
 
     assert kernel.run("import os; print(os.environ['CRNN_NOTEBOOKS'], os.getcwd())").split() == [
@@ -195,7 +197,7 @@ FIGURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("show", ["", "plt.show()"], ids=["left open", "shown"])
-def test_axes_without_labels_are_seen(kernel, show):
+def test_axes_without_labels_are_reported(kernel, show):
     kernel.run("from matplotlib import pyplot as plt")
     for source, wanted in FIGURES.items():
         kernel.run(f"_figures.unlabelled.clear(); fig, ax = plt.subplots()\n{source}\n{show}")
@@ -204,7 +206,7 @@ def test_axes_without_labels_are_seen(kernel, show):
         assert all(part in found for part in wanted.split("\n")), source
 
 
-def test_what_a_solutions_file_may_hold():
+def test_contents_of_a_solutions_file():
     right, wrong = (f"def answer(): return {n}\ncheck(answer)" for n in (4, 5))
     assert answers('"""A docstring."""\n' + ANSWERS) == {1: (right, {"one too many": wrong})}
     for text, what in {
@@ -216,7 +218,7 @@ def test_what_a_solutions_file_may_hold():
             answers(text)
 
 
-# ------------------------------------------------------------------------ course, which they share
+# ----------------------------------------------------------------------------- the package `course`
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def course(monkeypatch):
 
 @pytest.fixture
 def judged(course, capsys):
-    """A function that says what a check of squares prints about an answer."""
+    """Return a function that returns the output of a check of squares for an answer."""
 
     @course.exercise(2)
     def check(square, *others):
@@ -257,7 +259,7 @@ def test_no_answer(judged, nothing):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     {
         lambda x: -x * x: "the largest difference from what was expected is 8",
         lambda x: x * np.nan: "the largest difference from what was expected is nan",
@@ -273,22 +275,22 @@ def test_no_answer(judged, nothing):
         4: "expected a function, got 4",
     }.items(),
 )
-def test_a_wrong_answer(judged, wrong, told):
+def test_a_wrong_answer(judged, wrong, message):
     text = judged(wrong)
     assert text.startswith("Exercise 2 is not right yet: ")
-    assert told in text
+    assert message in text
 
 
-def test_what_the_judge_raises_is_not_laid_to_the_answer(course, capsys):
+def test_an_error_of_the_check_is_not_reported_as_a_wrong_answer(course, capsys):
     @course.exercise(3)
     def check(function):
         return str(len(course.answer_of(function, 1)))
 
     check(lambda x: x)
-    told = capsys.readouterr().out
-    assert told.startswith("Exercise 3 is not right yet: what your code gives has another form")
-    assert "TypeError" in told
-    assert "your code raised" not in told
+    output = capsys.readouterr().out
+    assert output.startswith("Exercise 3 is not right yet: what your code gives has another form")
+    assert "TypeError" in output
+    assert "your code raised" not in output
 
     @course.exercise(3)
     def hands_in(function):
@@ -304,7 +306,7 @@ def test_what_the_judge_raises_is_not_laid_to_the_answer(course, capsys):
 def test_an_answer_of_one_number(course):
     for given in (2, 2.0, np.float32(2), np.array(2), True):
         assert course.number_of("n", given) == float(given)
-    for given, told in [
+    for given, message in [
         ([2.0], "one number, got an array of shape (1,)"),
         (np.zeros(1), "shape (1,)"),
         ("2", "a number, got <U1"),
@@ -312,11 +314,11 @@ def test_an_answer_of_one_number(course):
         ({}, "got a dict"),
         ([1, [2]], "got a list of 2 parts"),
     ]:
-        with pytest.raises(course.Wrong, match=re.escape(told)):
+        with pytest.raises(course.Wrong, match=re.escape(message)):
             course.number_of("n", given)
 
 
-def test_close_to_nothing_and_to_zero(course):
+def test_close_to_none_and_to_zero(course):
     course.check_close("a", [], [])
     course.check_close("a", 0, 0.0)
     course.check_close("a", True, 1)

@@ -30,13 +30,13 @@ def sized(name, full=FULL):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), MUST)
-def test_models_learn_what_they_must(name, layer):
+def test_models_reach_their_goals(name, layer):
     row = tasks.train(sized(name), layer)
     assert row.result < row.task.size.bar, row.curve
     assert row.curve[-1] < row.task.size.bar < row.curve[0]
 
 
-def test_nothing_that_is_held_out_is_in_training():
+def test_validation_pairs_are_not_in_the_training_data():
     for name in ("dates", "addition"):
         task = sized(name)
         _, (curve,), (test,) = task.data(seed=1)
@@ -48,7 +48,7 @@ def test_nothing_that_is_held_out_is_in_training():
         assert not set(texts[:rows]) & {text for text, _ in curve + test}
 
 
-def test_dates_say_what_they_are_translated_to():
+def test_dates_equal_their_translations():
     pairs = sized("dates", full=True).pairs(600, 0)
     assert pairs == sized("dates", full=True).pairs(600, 0)
     years = set()
@@ -77,7 +77,7 @@ def test_sums_are_right_and_of_all_lengths():
     assert abs(np.mean(short) / len(pairs) - 0.5) < 0.1  # in random order
 
 
-def test_captions_of_an_image_are_in_one_half_alone():
+def test_captions_of_an_image_are_in_one_half_only():
     data, (x_out, names_out, languages_out) = pytest.importorskip("sklearn") and __import__(
         "captions"
     ).halves(1)
@@ -88,7 +88,7 @@ def test_captions_of_an_image_are_in_one_half_alone():
     }
 
 
-def test_codes_come_from_a_model_that_saw_no_labels():
+def test_codes_are_from_a_model_that_was_trained_without_labels():
     task = sized("autoencoder")
     data, (x, y, x_out, y_out), _ = task.data(0)
     for read, target in data:
@@ -104,7 +104,9 @@ def test_the_page_has_a_line_for_each_layer(tmp_path, monkeypatch, capsys):
     kind = TASKS["addition"]
     monkeypatch.setattr(kind, "quick", kind.quick._replace(epochs=1))
     monkeypatch.setattr(kind, "quick_texts", kind.quick_texts._replace(rows=200))
-    assert tasks.main(["addition", "--quick", "--output", str(tmp_path)]) == 1  # it has no time
+    assert (
+        tasks.main(["addition", "--quick", "--output", str(tmp_path)]) == 1
+    )  # too little training to reach the goal
     page = (tmp_path / "tasks.md").read_text("utf-8")
     assert len(re.findall(r"^\| addition \| LSTM \| ", page, re.MULTILINE)) == 1
     assert "no, but required" in page

@@ -10,19 +10,19 @@ from support.folders import ROOT, TESTS
 
 
 def all_collected(config):
-    """Whether pytest was asked for all tests there are."""
+    """Return whether pytest collected all tests."""
     folders = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}
     some = any(config.getoption(name, None) for name in ("ignore", "ignore_glob", "lf"))
     return folders <= {ROOT, TESTS} and not some
 
 
-def test_every_name_in_the_table_stands_for_a_test(pytestconfig):
+def test_every_name_in_the_table_matches_a_test(pytestconfig):
     if not all_collected(pytestconfig):
         pytest.skip("not all tests were collected")
     assert pytestconfig.stash[smoke.IDLE] == []
 
 
-def test_names_stand_for_their_cases_alone(monkeypatch):
+def test_names_match_only_their_cases(monkeypatch):
     monkeypatch.setattr(smoke, "CASES", {"a/test_b.py": ["test_c[1-*]", "test_d", "test_[e]"]})
     marked = []
 

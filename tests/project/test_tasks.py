@@ -27,7 +27,7 @@ def sized(name):
 
 
 def seeds(name):
-    """More than one where that costs little."""
+    """Return the seeds: more than one where a run is short."""
     return (0, 1, 2) if name in ("adding", "rows") and not FULL else (0,)
 
 
@@ -38,7 +38,7 @@ def trained(name, layer, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), MUST)
-def test_layers_learn_what_they_must(name, layer):
+def test_layers_reach_their_goals(name, layer):
     bar = sized(name).size.bar
     for seed in seeds(name):
         row = trained(name, layer, seed)
@@ -48,7 +48,7 @@ def test_layers_learn_what_they_must(name, layer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adding", "order"])
-def test_the_plain_network_only_guesses(name):
+def test_the_plain_rnn_is_no_better_than_guessing(name):
     for seed in seeds(name):
         row = trained(name, "RNN", seed)
         assert row.result > 0.7 * row.task.guess, f"seed {seed}: {row.curve}"
@@ -78,8 +78,8 @@ def test_batches_are_functions_of_seed_epoch_and_update(name):
     assert len(set(drawn)) == len(drawn)
 
 
-def test_the_answers_are_right():
-    """What was asked for is found again in x, row by row."""
+def test_targets_are_correct():
+    """Each row of x contains its target."""
     x, target = Adding(Adding.quick).draw(np.random.default_rng(0), 50)
     for row, wanted in zip(x, target, strict=True):
         numbers = row[row[:, 1] == 1, 0]
@@ -104,8 +104,8 @@ def test_the_answers_are_right():
         assert (row[0], row[-1]) == (6, 7)
 
 
-def test_guessing_gets_what_is_said():
-    """The measure of the best answer that does not look at x, over many rows."""
+def test_the_measure_of_guessing_is_correct():
+    """It is the measure of the best answer that does not depend on x, over many rows."""
     rng = np.random.default_rng(1)
     task = Adding(Adding.full)
     _, target = task.draw(rng, 20_000)
@@ -115,7 +115,7 @@ def test_guessing_gets_what_is_said():
     task = Copy(Copy.full)
     x, target = task.draw(rng, 100)
     blind = np.full((*target.shape, 9), -50.0)
-    blind[:, :-10, 0] = 50  # blanks are foreseen, what is behind the sign is not
+    blind[:, :-10, 0] = 50  # blanks are predictable, the symbols after the sign are not
     blind[:, -10:, 1:] = 50
     assert task.judge(lambda x: (blind, None), (x, target)) == pytest.approx(task.guess, rel=1e-6)
     task = Order(Order.full)
@@ -136,7 +136,7 @@ def test_the_page_has_a_line_for_each_layer(tmp_path, monkeypatch, capsys):
     assert page in capsys.readouterr().out
 
 
-def test_a_rerun_gives_the_same_numbers():
+def test_a_second_run_has_the_same_numbers():
     task = Order(Order.quick._replace(steps=20, epochs=2))
     rows = [tasks.train(task, "GRU chrono", seed=3) for _ in range(2)]
     assert rows[0].curve == rows[1].curve

@@ -1,4 +1,4 @@
-"""The types of the public names, as a user's mypy sees them."""
+"""The types of the public names, as mypy reports them in a user's program."""
 
 import collections
 import os
@@ -19,10 +19,10 @@ MARK = re.compile(r"  # error: ([a-z-]+)$")
 
 
 def found_by_mypy(cache):
-    """The codes of the errors that mypy finds in `LINES`, by the number of the line."""
+    """Return the codes of the errors that mypy reports in `LINES`, by line number."""
     home = Path(crnn.__file__).parents[1]
     environment = dict(os.environ)
-    if home == ROOT:  # else crnn is installed, where mypy finds it by itself
+    if home == ROOT:  # otherwise crnn is installed, and mypy finds it
         environment["MYPYPATH"] = str(ROOT)
     options = ["--strict", "--config-file", ROOT / "pyproject.toml", "--cache-dir", cache]
     command = [sys.executable, "-m", "mypy", *options, "--no-error-summary", "--no-pretty", LINES]
@@ -53,6 +53,6 @@ def test_mypy_finds_the_mistakes_of_users_and_no_others(tmp_path):
     assert wrong == []
 
 
-def test_the_package_says_that_it_has_types():
+def test_the_package_has_the_marker_of_types():
     assert (Path(crnn.__file__).parent / "py.typed").is_file()
     assert (Path(crnn.__file__).parent / "_core.pyi").is_file()

@@ -1,4 +1,4 @@
-"""What the workflows of CI must hold: what is tested is the installed package."""
+"""The workflows of CI: they test the installed package, with all packages that tests need."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ def jobs():
 
 
 def test_child_processes_find_the_installed_package_too():
-    """`python -P` keeps the unbuilt checkout off the path of one process alone."""
+    """`python -P` removes the checkout from the path of one process only, not of its children."""
     direct = {name: job for name, job in jobs() if re.search(r"python .*-m pytest", job)}
     assert {"windows", "oldest-numpy"} <= set(direct)
     for name, job in direct.items():
@@ -30,7 +30,7 @@ def test_child_processes_find_the_installed_package_too():
 
 
 def packages(extras, project):
-    """The names of what extras install, those that they refer to included."""
+    """Return the names of the packages that extras install, also through other extras."""
     found = set()
     for line in (line for extra in extras for line in project["optional-dependencies"][extra]):
         inside = re.fullmatch(r"crnn\[([\w,]+)\]", line)
@@ -41,8 +41,10 @@ def packages(extras, project):
     return found
 
 
-def test_wheels_are_tested_with_what_every_platform_has():
+def test_wheels_are_tested_with_packages_of_every_platform():
     config = tomllib.loads(PROJECT.read_text("utf-8"))
     extras = config["tool"]["cibuildwheel"]["test-extras"]
     assert not packages(extras, config["project"]) & NOT_EVERYWHERE
-    assert packages(["dev"], config["project"]) >= NOT_EVERYWHERE  # elsewhere tests have them
+    assert (
+        packages(["dev"], config["project"]) >= NOT_EVERYWHERE
+    )  # the tests of other jobs install them

@@ -1,4 +1,4 @@
-"""Sequence to sequence: shapes, the twin in NumPy, lengths, tapes, copies, files, training."""
+"""Seq2Seq: shapes, the NumPy reference, lengths, tapes, copies, files, training."""
 
 import copy
 import pickle
@@ -12,7 +12,7 @@ from crnn.layers.base.arguments import ForwardOptions
 from crnn.seq2seq import fused
 from support.comparing import assert_close, assert_same_bits
 from support.running import copied, fill
-from support.seq2seqs import KINDS, KS, KT, ends, model_of, walk
+from support.seq2seqs import KINDS, KS, KT, ends, forward_and_backward, model_of
 from support.tables import CELLS
 
 B, S, T = 4, 5, 6
@@ -20,7 +20,7 @@ F64 = {"dtype": "float64"}
 every_kind = pytest.mark.parametrize("name", KINDS)
 WITH_ATTENTION = [name for name, kind in KINDS.items() if kind.attention]
 
-# ------------------------------------------------------------------------------------- the shapes
+# ------------------------------------------------------------------------------------------- shapes
 
 
 @every_kind
@@ -31,7 +31,7 @@ def test_shapes(name, shape, dtype):
     rows, S, T = shape
     model, kind = model_of(name, dtype), KINDS[name]
     source, target = kind.inputs(rows, S, T, dtype)
-    found = walk(model, source, target)
+    found = forward_and_backward(model, source, target)
     assert found["logits"].shape == (rows, T, model.output_size)
     assert found["logits"].dtype == dtype
     if kind.attention:
@@ -66,10 +66,10 @@ def test_parts_and_names(name):
     if kind.target_symbols:
         width = model.decoder.input_size if hasattr(model.decoder, "input_size") else None
         if width is not None:
-            assert shapes["target_embedding.W"] == (KT, width - C * (model.feeds))
+            assert shapes["target_embedding.W"] == (KT, width - C * (model.feeds_context))
 
 
-def test_there_is_a_bridge_where_states_differ():
+def test_the_bridge_exists_where_states_differ():
     gru, lstm = lambda I, H: crnn.GRU(I, H), lambda I, H: crnn.LSTM(I, H)
     stack = lambda: crnn.Sequential([gru(3, 4), gru(4, 4)])  # noqa: E731
     pairs = {
@@ -89,7 +89,7 @@ def test_there_is_a_bridge_where_states_differ():
         assert found == sizes, (encoder, decoder)
 
 
-# -------------------------------------------------------------------------------- the twin in NumPy
+# ------------------------------------------------------------------------------ the NumPy reference
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
@@ -110,14 +110,14 @@ def test_twin(kind, attention, feeding, lengths):
     fill(model)
     rng = np.random.default_rng(0)
     source, target = rng.integers(0, KS, (B, S)), rng.integers(0, KT, (B, T))
-    given = {}
+    both_lengths = {}
     if lengths:
-        given = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
-    logits, tape = model.forward(source, target, **given)
+        both_lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
+    logits, tape = model.forward(source, target, **both_lengths)
     twins = reference.GRU(), cell.twin
     options = {"attention": attention is not None, "input_feeding": feeding}
     expected, weights = reference.seq2seq_forward(
-        *twins, model.params, source, target, **given, **options
+        *twins, model.params, source, target, **both_lengths, **options
     )
     assert_close(logits, expected, 1e-12)
     if attention is not None:
@@ -129,48 +129,50 @@ def test_twin(kind, attention, feeding, lengths):
 
 @every_kind
 def test_padding_changes_nothing(name):
-    """Whatever stands there: symbols that are none, numbers that are none."""
+    """The padding may hold invalid symbols and NaN."""
     model, kind = model_of(name), KINDS[name]
     source, target = kind.inputs(B, S, T)
-    given = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
-    expected = walk(model, source, target, **given)
+    both_lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
+    expected = forward_and_backward(model, source, target, **both_lengths)
     junk = {"i": 10**9, "f": np.nan}
     spoiled = [source.copy(), target.copy()]
-    for array, lengths in zip(spoiled, given.values(), strict=True):
+    for array, lengths in zip(spoiled, both_lengths.values(), strict=True):
         array[np.arange(array.shape[1]) >= lengths[:, None]] = junk[array.dtype.kind]
     dlogits = np.random.default_rng(5).normal(size=expected["logits"].shape)
-    past = np.arange(T) >= given["target_lengths"][:, None]
+    past = np.arange(T) >= both_lengths["target_lengths"][:, None]
     dlogits[past] = np.nan
-    found = walk(model, *spoiled, dlogits, **given)
+    found = forward_and_backward(model, *spoiled, dlogits, **both_lengths)
     assert_same_bits(found, expected)
     assert not found["logits"][past].any()
     if "dsource" in found:
-        assert not found["dsource"][np.arange(S) >= given["source_lengths"][:, None]].any()
+        assert not found["dsource"][np.arange(S) >= both_lengths["source_lengths"][:, None]].any()
 
 
 @every_kind
-def test_a_row_alone(name):
+def test_a_row_alone_equals_its_row_in_a_batch(name):
     model, kind = model_of(name), KINDS[name]
     source, target = kind.inputs(B, S, T)
     long, wide = ends(B, S), ends(B, T, 9)
-    whole = walk(model, source, target, source_lengths=long, target_lengths=wide, training=False)
+    whole = forward_and_backward(
+        model, source, target, source_lengths=long, target_lengths=wide, training=False
+    )
     for b in range(B):
         row = source[b : b + 1, : long[b]], target[b : b + 1, : wide[b]]
-        found = walk(model, *row, training=False)
+        found = forward_and_backward(model, *row, training=False)
         assert_close(found["logits"][0], whole["logits"][b, : wide[b]], 1e-12)
         if "attention" in whole:
             assert_close(found["attention"][0], whole["attention"][b, : wide[b], : long[b]], 1e-12)
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
-def test_rows_of_attention(name, dtype):
+def test_attention_weights_sum_to_1_over_the_valid_source(name, dtype):
     model = model_of(name, dtype)
     long, wide = ends(B, S), ends(B, T, 9)
-    given = {"source_lengths": long, "target_lengths": wide}
-    _, tape = model.forward(*KINDS[name].inputs(B, S, T, dtype), **given)
-    there = (np.arange(S) < long[:, None])[:, None] & (np.arange(T) < wide[:, None])[..., None]
-    assert not tape.attention[~there].any()
-    assert (tape.attention[there] > 0).all()
+    both_lengths = {"source_lengths": long, "target_lengths": wide}
+    _, tape = model.forward(*KINDS[name].inputs(B, S, T, dtype), **both_lengths)
+    valid = (np.arange(S) < long[:, None])[:, None] & (np.arange(T) < wide[:, None])[..., None]
+    assert not tape.attention[~valid].any()
+    assert (tape.attention[valid] > 0).all()
     sums = tape.attention.sum(axis=2)
     expected = (long > 0)[:, None] & (np.arange(T) < wide[:, None])
     np.testing.assert_allclose(sums, expected, atol=1e-6 if dtype == "float32" else 1e-14)
@@ -182,13 +184,13 @@ def test_rows_of_attention(name, dtype):
 
 
 @every_kind
-def test_a_tape_is_walked_back_twice(name):
+def test_a_second_backward_adds_to_the_gradients_again(name):
     model = model_of(name)
     source, target = KINDS[name].inputs(B, S, T)
     model.zero_grad()
     logits, tape = model.forward(source, target)
     dlogits = np.random.default_rng(5).normal(size=logits.shape)
-    model.forward(source[::-1], target)  # a tape is of its own run
+    model.forward(source[::-1], target)  # does not change the tape
     dsource = model.backward(tape, dlogits)
     once = copied(dict(model.grads))
     again = model.backward(tape, dlogits)
@@ -198,7 +200,7 @@ def test_a_tape_is_walked_back_twice(name):
         assert_close(grad, 2 * once[key], 1e-12, key)
 
 
-def test_what_a_tape_shows():
+def test_attributes_of_a_tape():
     source, target = KINDS["additive"].inputs(B, S, T)
     _, tape = model_of("additive").forward(source, target)
     assert tape.encoder.gates["r"].shape == (B, S, 3)
@@ -218,10 +220,10 @@ def test_what_a_tape_shows():
 
 
 @pytest.mark.parametrize("name", ["additive", "additive-whole"])
-def test_what_is_shown_may_be_edited(name):
+def test_results_can_be_edited_before_backward(name):
     model = model_of(name)
     x = KINDS[name].inputs(B, S, T)
-    expected = walk(model, *x)
+    expected = forward_and_backward(model, *x)
     lengths = np.full(B, T)
     model.zero_grad()
     logits, tape = model.forward(*x, target_lengths=lengths)
@@ -241,14 +243,14 @@ def test_dlogits_none_stands_for_zeros():
 
 
 @pytest.mark.parametrize("name", ["plain", "two-directions", "general-whole", "vectors-whole"])
-def test_all_at_once_is_as_step_by_step(name, monkeypatch):
-    """A decoder that is told everything gives the same either way, dropout included."""
+def test_all_steps_at_once_equal_step_by_step(name, monkeypatch):
+    """With the correct inputs both implementations agree, dropout included."""
     model = model_of(name)
-    given = ForwardOptions(call=5)
-    checked = model.checked(*KINDS[name].inputs(B, S, T), ends(B, S), ends(B, T, 9))
-    whole, tape = model.run(*checked, given)
+    options = ForwardOptions(call=5)
+    inputs = model.checked_inputs(*KINDS[name].inputs(B, S, T), ends(B, S), ends(B, T, 9))
+    whole, tape = model.run(*inputs, options)
     monkeypatch.setattr(fused, "levels_of", lambda *_: None)
-    steps, other = model.run(*checked, given, np.zeros((B, T), bool))
+    steps, other = model.run(*inputs, options, np.zeros((B, T), bool))
     assert len(other.decoder) == T
     assert_close(steps, whole, 1e-12)
     dlogits = np.random.default_rng(0).normal(size=whole.shape)
@@ -268,24 +270,26 @@ def test_all_at_once_is_as_step_by_step(name, monkeypatch):
 def test_copies_and_files(name, tmp_path):
     model = model_of(name, "float32")
     source, target = KINDS[name].inputs(B, S, T, "float32")
-    expected = walk(model, source, target)
+    expected = forward_and_backward(model, source, target)
     crnn.save(tmp_path / "model.npz", model)
     others = [crnn.load(tmp_path / "model.npz"), copy.deepcopy(model)]
     others.append(pickle.loads(pickle.dumps(model)))
     for other in others:
         assert type(other) is crnn.Seq2Seq
         assert repr(other) == repr(model)
-        assert_same_bits(walk(other, source, target), expected)
+        assert_same_bits(forward_and_backward(other, source, target), expected)
         other.params["output.W"] = 0
         assert model.params["output.W"].any()
     typed = eval(repr(model), vars(crnn))
     assert repr(typed) == repr(model)
     typed.load_state_dict(model.state_dict())
-    assert_same_bits(walk(typed, source, target), expected)
+    assert_same_bits(forward_and_backward(typed, source, target), expected)
     wide = model.astype("float64")
     assert {array.dtype.name for array in wide.params.values()} == {"float64"}
     assert wide.config["dtype"] == "float64"
-    assert_close(walk(wide, source, target)["logits"], expected["logits"].astype(float), 1e-4)
+    assert_close(
+        forward_and_backward(wide, source, target)["logits"], expected["logits"].astype(float), 1e-4
+    )
 
 
 def test_large_vocabularies_in_a_file(tmp_path):
@@ -303,7 +307,9 @@ def test_teacher_in_a_file(tmp_path):
     assert_same_bits(other.forward(x)[0], teacher.forward(x)[0])
     assert list(teacher.params) == list(teacher.model.params)
     assert repr(eval(repr(teacher), vars(crnn))) == repr(teacher)
-    with pytest.raises(ValueError, match=r"^probability: expected a number in what is put into"):
+    with pytest.raises(
+        ValueError, match=r"^probability: expected a number in a layer that is saved"
+    ):
         crnn.save(tmp_path / "no.npz", crnn.TeacherForcing(teacher.model, lambda call: 1.0))
 
 
@@ -313,7 +319,7 @@ def test_dtypes():
     assert model.encoder is narrow
     assert model.dtype == "float32"
     assert {array.dtype.name for array in model.params.values()} == {"float32"}
-    assert wide.dtype == "float64"  # what was given has not changed
+    assert wide.dtype == "float64"  # the argument has not changed
     assert crnn.Seq2Seq(wide, narrow).dtype == "float64"
     model = crnn.Seq2Seq(narrow, wide, dtype="float64", source_symbols=3)
     assert {array.dtype.name for array in model.params.values()} == {"float64"}
@@ -352,16 +358,16 @@ def test_summary():
 
 
 def reversal(batches, seed, long=5, rows=16):
-    """Items: symbols 2 ... 7 in, the same backwards out, then 1; 0 starts."""
+    """Yield items: sources of symbols 2 ... 7, targets in reverse order; 0 starts, 1 stops."""
     rng = np.random.default_rng(seed)
     for _ in range(batches):
         lengths = rng.integers(1, long + 1, rows)
         source = rng.integers(2, 8, (rows, long))
-        told, target = np.zeros((2, rows, long + 1), np.int64)
+        target_in, target = np.zeros((2, rows, long + 1), np.int64)
         for b, n in enumerate(lengths):
             target[b, : n + 1] = [*source[b, :n][::-1], 1]
-            told[b, 1 : n + 1] = target[b, :n]
-        yield (source, told, lengths), target, lengths + 1
+            target_in[b, 1 : n + 1] = target[b, :n]
+        yield (source, target_in, lengths), target, lengths + 1
 
 
 def learner(attention="additive", probability=1.0, **options):
@@ -377,7 +383,7 @@ def learner(attention="additive", probability=1.0, **options):
 
 
 @pytest.mark.slow
-def test_learns_to_write_backwards():
+def test_learns_to_reverse_sequences():
     teacher = learner(probability=lambda call: max(0.8, 1 - call / 500))
     data, held_out = list(reversal(40, 0)), list(reversal(2, 1))
     history = crnn.fit(
@@ -412,7 +418,7 @@ def test_fit_counts_the_steps_of_the_target():
     assert crnn.training.count_updates(data, model=learner()) == 3
     history, _ = fitted(learner(), data, validation=data)
     assert history.columns["update"] == [3]
-    rates = [crnn.callbacks.OneCycle(1e-2)]  # asks how many updates there will be
+    rates = [crnn.callbacks.OneCycle(1e-2)]  # needs the number of updates of the run
     assert fitted(learner(), data, callbacks=rates)[0].columns["update"] == [3]
     losses = []
     teacher = learner()
@@ -427,7 +433,7 @@ def test_fit_counts_the_steps_of_the_target():
     assert abs(history.columns["loss"][0] - mean) < 1e-6
 
 
-def test_fit_of_several_items_at_once_and_a_run_taken_up_again(tmp_path):
+def test_accumulated_items_and_a_resumed_run(tmp_path):
     data = list(reversal(4, 0))
     _, whole = fitted(learner(probability=0.5), data, epochs=2, accumulate=2)
     path = tmp_path / "run.npz"
@@ -437,7 +443,7 @@ def test_fit_of_several_items_at_once_and_a_run_taken_up_again(tmp_path):
     assert_same_bits(resumed, whole)
 
 
-def test_an_optimizer_of_the_model_will_do():
+def test_the_optimizer_may_be_of_the_model():
     teacher = learner()
     optimizer = crnn.optim.Adam(teacher.model)
     before = copied(dict(teacher.params))
@@ -450,7 +456,7 @@ def test_an_optimizer_of_the_model_will_do():
 # ------------------------------------------------------------------------------- scheduled sampling
 
 
-def test_teacher_forcing_is_the_models_forward():
+def test_teacher_forcing_equals_forward_of_the_model():
     model = model_of("additive")
     source, target = KINDS["additive"].inputs(B, S, T)
     long, wide = ends(B, S), ends(B, T, 9)
@@ -465,8 +471,8 @@ def test_teacher_forcing_is_the_models_forward():
 
 
 @pytest.mark.parametrize("name", ["plain", "bridged", "dot", "additive-whole", "vectors-additive"])
-def test_free_running_is_greedy(name):
-    """A model that is never told feeds itself what `generate` writes."""
+def test_probability_0_reads_the_greedy_output(name):
+    """The inputs of the decoder are then the symbols of `generate`."""
     model = model_of(name)
     source, target = KINDS[name].inputs(B, S, T)
     target[:] = target[:1, :1]
@@ -482,37 +488,37 @@ def test_free_running_is_greedy(name):
     assert_same_bits(teacher((source, target))[0], model(source, target)[0])
 
 
-def test_how_often_the_model_is_told():
+def test_the_share_of_correct_inputs_is_the_probability():
     model = model_of("plain")
     rows, steps = 200, 20
     source, _ = KINDS["plain"].inputs(rows, 2, 1)
     target = np.full((rows, steps), 1)
-    model.params["output.b"] = [0, 0, 99, 0]  # it always says 2
-    heard = []
+    model.params["output.b"] = [0, 0, 99, 0]  # it always predicts 2
+    calls = []
 
     def schedule(call):
-        heard.append(call)
+        calls.append(call)
         return 0.3
 
-    fed = {}
+    inputs_by_call = {}
     for call in (0, 7):
         teacher = crnn.TeacherForcing(model, schedule, seed=1)
-        fed[call] = teacher.forward((source, target), call=call)[2].target_in
-    assert heard == [0, 7]
-    for told in fed.values():
-        assert (told[:, 0] == 1).all()
-        assert set(np.unique(told)) == {1, 2}
-        assert abs((told[:, 1:] == 1).mean() - 0.3) < 0.03
-    assert (fed[0] != fed[7]).mean() > 0.3
+        inputs_by_call[call] = teacher.forward((source, target), call=call)[2].target_in
+    assert calls == [0, 7]
+    for inputs in inputs_by_call.values():
+        assert (inputs[:, 0] == 1).all()
+        assert set(np.unique(inputs)) == {1, 2}
+        assert abs((inputs[:, 1:] == 1).mean() - 0.3) < 0.03
+    assert (inputs_by_call[0] != inputs_by_call[7]).mean() > 0.3
     again = crnn.TeacherForcing(model, 0.3, seed=1)
-    assert_same_bits(again.forward((source, target), call=7)[2].target_in, fed[7])
+    assert_same_bits(again.forward((source, target), call=7)[2].target_in, inputs_by_call[7])
     part = again.forward((source[50:60], target[50:60]), call=7, first_row=50)[2]
-    assert_same_bits(part.target_in, fed[7][50:60])
+    assert_same_bits(part.target_in, inputs_by_call[7][50:60])
     other = crnn.TeacherForcing(model, 0.3, seed=2).forward((source, target), call=7)[2]
-    assert (other.target_in != fed[7]).mean() > 0.3
+    assert (other.target_in != inputs_by_call[7]).mean() > 0.3
 
 
-def test_what_is_dropped_is_a_function_of_the_call():
+def test_dropout_is_a_function_of_the_call():
     model = model_of("stacked")
     x = KINDS["stacked"].inputs(B, S, T)
     one, same, other = (model.forward(*x, call=call)[0] for call in (1, 1, 2))

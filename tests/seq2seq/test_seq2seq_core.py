@@ -1,7 +1,7 @@
-"""A decoder that the core runs in one call beside the same decoder run step by step.
+"""A decoder that the core runs in one call, compared with the same decoder run step by step.
 
-The two share attention and the choice of symbols, and nothing else: one walks over panels in C, the
-other calls the layers' public methods, whose own tests stand on the twins in NumPy.
+The two implementations share only the attention and the choice of symbols. Running step by step
+calls the public methods of the layers, which other tests compare with the NumPy reference.
 """
 
 import copy
@@ -32,12 +32,12 @@ OPTIONS = {
 
 @pytest.fixture
 def step_by_step(monkeypatch):
-    """Switches the way through the core off."""
+    """Return a function that makes models run their decoders step by step, not in the core."""
     return lambda: monkeypatch.setattr(fused, "levels_of", lambda *_: None)
 
 
 def gradients(model, inputs, **options):
-    """logits, attention, gradients of all that there is, and the tape."""
+    """Return logits, attention weights and gradients by name, and the tape."""
     model.zero_grad()
     source, target = inputs
     logits, tape = model.forward(source, target, **options)
@@ -60,7 +60,7 @@ def test_most_kinds_run_in_the_core():
 
 @pytest.mark.parametrize("name", LOWERED)
 @pytest.mark.parametrize("ragged", [False, True])
-def test_as_step_by_step(name, ragged, step_by_step):
+def test_the_core_equals_step_by_step(name, ragged, step_by_step):
     model, inputs = model_of(name), KINDS[name].inputs(B, S, T)
     lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)} if ragged else {}
     found, tape = gradients(model, inputs, call=5, first_row=3, **lengths)
@@ -71,7 +71,7 @@ def test_as_step_by_step(name, ragged, step_by_step):
 
 
 def stacked(cell, dtype="float64", inputs=K, context=4, width=4, between=(), **options):
-    """Two layers with the same options, one inside a Sequential of its own."""
+    """Return two layers with the same options, the second in a Sequential inside the first."""
     make = CELLS[cell]
     top = crnn.Sequential([*between, make(5, width, seed=2, dtype=dtype, **options)])
     return crnn.Sequential([make(inputs + context, 5, seed=1, dtype=dtype, **options), top])
@@ -91,7 +91,7 @@ def symbols_of(B, S, T, seed=2):
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_with_its_noise(cell, option, step_by_step):
+def test_every_cell_with_every_kind_of_dropout(cell, option, step_by_step):
     model, inputs = stacked_model(cell, **OPTIONS[option]), symbols_of(B, S, T)
     assert fused.draws(fused.levels_of(model)) == (option not in ("plain", "layer norm", "learned"))
     lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
@@ -106,25 +106,25 @@ def test_every_cell_with_its_noise(cell, option, step_by_step):
 
 
 @pytest.mark.parametrize("name", [name for name in LOWERED if KINDS[name].target_symbols])
-def test_use_as_step_by_step(name, step_by_step):
+def test_generation_equals_step_by_step(name, step_by_step):
     model, (source, _) = model_of(name), KINDS[name].inputs(B, S, T)
-    asked = {"start": 0, "stop": 1, "max_steps": 8, "source_lengths": ends(B, S)}
+    options = {"start": 0, "stop": 1, "max_steps": 8, "source_lengths": ends(B, S)}
     ways = [
         {},
         {"beam": 3, "n_best": 2, "length_penalty": 0.5},
         {"temperature": 1.5, "n_best": 3, "seed": 6},
         {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "seed": 7},
     ]
-    found = [model.generate(source, **asked, **way) for way in ways]
+    found = [model.generate(source, **options, **way) for way in ways]
     step_by_step()
     for way, (tokens, scores) in zip(ways, found, strict=True):
-        expected = model.generate(source, **asked, **way)
+        expected = model.generate(source, **options, **way)
         assert_same_bits(tokens, expected[0])
         assert_close(scores, expected[1], 1e-12)
 
 
 @pytest.mark.parametrize("feeds", [False, True])
-def test_own_choices_as_step_by_step(feeds, step_by_step):
+def test_scheduled_sampling_equals_step_by_step(feeds, step_by_step):
     context = 4 if feeds else 0
     model = crnn.Seq2Seq(
         crnn.GRU(3, 4, seed=1, dtype="float64"),
@@ -143,14 +143,14 @@ def test_own_choices_as_step_by_step(feeds, step_by_step):
     assert_same_bits(teacher.forward((source, junk, x[2]), lengths=lengths, call=3)[0], found)
     step_by_step()
     expected, _, steps = teacher.forward(x, lengths=lengths, call=3)
-    there = np.arange(T) < lengths[:, None]
+    valid = np.arange(T) < lengths[:, None]
     assert_close(found, expected, 1e-12)
-    assert_same_bits(tape.target_in[there], steps.target_in[there])
-    assert (tape.target_in != target)[there].any()
+    assert_same_bits(tape.target_in[valid], steps.target_in[valid])
+    assert (tape.target_in != target)[valid].any()
 
 
 @pytest.mark.parametrize("in_core", [False, True])
-def test_own_choices_that_the_type_of_the_target_cannot_hold(in_core, step_by_step):
+def test_predictions_outside_of_the_dtype_of_the_target(in_core, step_by_step):
     options = {"source_symbols": K, "target_symbols": 1000, "attention": "dot", "seed": 3}
     model = crnn.Seq2Seq(crnn.GRU(3, 4, seed=1), crnn.GRU(2 + 4, 4, seed=2), **options)
     teacher, (source, target) = crnn.TeacherForcing(model, 0.0, seed=8), symbols_of(B, S, T)
@@ -161,11 +161,11 @@ def test_own_choices_that_the_type_of_the_target_cannot_hold(in_core, step_by_st
     assert_same_bits(teacher.forward((source, target.astype(np.uint8)))[0], expected)
 
 
-# ----------------------------------------------------------------------------------- the same bits
+# ------------------------------------------------------------------------------------ the same bits
 
 
 def large_model(dtype="float32"):
-    """Large enough for several threads."""
+    """Return a model that is large enough for several threads."""
     encoder, decoder = (
         crnn.GRU(16, 64, dtype=dtype, seed=1),
         stacked("gru_after", dtype, 16, 64, 48),
@@ -184,29 +184,32 @@ def threads():
 def test_same_bits_with_any_number_of_threads(threads):
     model, inputs = large_model(), symbols_of(70, 20, 30)
     lengths = {"source_lengths": ends(70, 20), "target_lengths": ends(70, 30, 9)}
-    asked = {"start": 0, "stop": 1, "max_steps": 20, "source_lengths": ends(70, 20)}
+    options = {"start": 0, "stop": 1, "max_steps": 20, "source_lengths": ends(70, 20)}
     found = []
     for count in (1, 2, 3, 5):
         threads(count)
-        expected = [model.generate(inputs[0], **asked), model.generate(inputs[0], beam=3, **asked)]
+        expected = [
+            model.generate(inputs[0], **options),
+            model.generate(inputs[0], beam=3, **options),
+        ]
         found.append((gradients(model, inputs, **lengths)[0], expected))
     for one in found[1:]:
         assert_same_bits(one, found[0])
 
 
-def test_a_row_alone_has_the_bits_it_has_in_a_batch():
+def test_a_row_alone_is_bit_identical_to_its_row_in_a_batch():
     model, (source, target) = large_model(), symbols_of(20, 6, 8)
     s, t = ends(20, 6), ends(20, 8, 9)
     logits, tape = model.forward(source, target, source_lengths=s, target_lengths=t)
-    asked = {"start": 0, "stop": 1, "max_steps": 12}
-    tokens, scores = model.generate(source, source_lengths=s, **asked)
+    options = {"start": 0, "stop": 1, "max_steps": 12}
+    tokens, scores = model.generate(source, source_lengths=s, **options)
     for b in range(20):
         one = slice(b, b + 1)
         lengths = {"source_lengths": s[one], "target_lengths": t[one]}
         alone, own = model.forward(source[one], target[one], **lengths)
         assert_same_bits(alone, logits[one])
         assert_same_bits(own.attention, tape.attention[one])
-        row, score = model.generate(source[one], source_lengths=s[one], **asked)
+        row, score = model.generate(source[one], source_lengths=s[one], **options)
         assert_same_bits(row[0], tokens[b, : row.shape[1]])
         assert (tokens[b, row.shape[1] :] == 1).all()
         assert_same_bits(score[0], scores[b])
@@ -222,11 +225,11 @@ def test_junk_in_padding_changes_nothing():
     assert_same_bits(found, expected)
 
 
-# ----------------------------------------------------------------------------- what the core checks
+# ------------------------------------------------------------------ checks of arguments in the core
 
 
-def test_the_core_refuses_what_does_not_fit():
-    """Its methods are crnn's own business; wrong arguments are errors all the same."""
+def test_the_core_refuses_wrong_arguments():
+    """Its methods are private, but wrong arguments must raise."""
     core, gru = crnn._core.Seq2Seq(), crnn.GRU(5, 4, seed=1)
     x, keys = np.zeros((2, 3, 5), "float32"), np.zeros((2, 6, 4), "float32")
     right = [((gru, None, 1, None),), x, None, None, keys, keys, None, None, None, True, 0, 0]
@@ -281,38 +284,38 @@ def test_the_core_refuses_what_does_not_fit():
             core._decode_back(*arguments)
 
 
-def walked_back(model, tape):
-    """The model's gradients, from those that `gradients` takes at the logits."""
+def gradients_of_tape(model, tape):
+    """Return the gradients of the model from the gradient at the logits that `gradients` uses."""
     model.zero_grad()
     model.backward(tape, np.random.default_rng(4).normal(size=(B, T, K)))
     return copied(model.grads)
 
 
-def test_a_copy_walks_a_tape_back_into_its_own_gradients():
-    """As the copy of a layer does."""
+def test_backward_of_a_copy_adds_to_the_gradients_of_the_copy():
+    """The tape is that of the original model."""
     model = stacked_model("lstm")
     _, tape = gradients(model, symbols_of(B, S, T))
     before = copied(model.grads)
-    assert_same_bits(walked_back(copy.deepcopy(model), tape), before)
+    assert_same_bits(gradients_of_tape(copy.deepcopy(model), tape), before)
     assert_same_bits(copied(model.grads), before)
 
 
-def test_a_layer_made_anew_does_not_reach_a_tape():
-    """Its model refuses the tape, of which a copy of what the model was can still be taught."""
+def test_a_tape_from_before_a_layer_was_initialized_again():
+    """The model refuses the tape; a copy of the model from before the change accepts it."""
     model = stacked_model("gru_after")
     _, tape = gradients(model, symbols_of(B, S, T))
     twin, expected = copy.deepcopy(model), copied(model.grads)
     model.decoder.layers[1].layers[0].__init__(5, 400, dtype="float64", seed=2)
     with pytest.raises(ValueError, match=r"^tape: expected one of a (model|decoder) like"):
-        walked_back(model, tape)
-    assert_same_bits(walked_back(twin, tape), expected)
+        gradients_of_tape(model, tape)
+    assert_same_bits(gradients_of_tape(twin, tape), expected)
 
 
-# ------------------------------------------------------------- calls of the core with wrong levels
+# -------------------------------------------------------------- calls of the core with wrong levels
 
 
 class Recorded(crnn.Seq2Seq):
-    """A model that records what it gives the core."""
+    """A model that records the arguments of its calls of the core."""
 
     def _decode(self, *arguments):
         self.decoded = arguments
@@ -350,7 +353,7 @@ def recorded():
 )
 @pytest.mark.parametrize("which", ["_decode", "_generate"])
 def test_wrong_levels_are_refused(which, wrong):
-    """An error of the kinds that wrong arguments have: never SystemError, or worse."""
+    """The error is one for wrong arguments, never SystemError or a crash."""
     model = recorded()
     levels, *others = model.decoded if which == "_decode" else model.generated
     layer, state, *more = levels[0]

@@ -1,4 +1,4 @@
-"""Wrong arguments of sequence to sequence: the exceptions, their messages; nothing changes."""
+"""Wrong arguments of Seq2Seq and TeacherForcing: exceptions, messages, and no changed array."""
 
 import numpy as np
 import pytest
@@ -24,18 +24,18 @@ crnn.Seq2Seq(gru(), crnn.Conditioned(gru(), crnn.Dense(2, 4)))
     ValueError decoder: expected a layer that runs step by step .*, got
 crnn.Seq2Seq(gru(), crnn.Sequential([crnn.Embedding(5, 3), gru()]))
 crnn.Seq2Seq(gru(), crnn.Dropout(0.1))
-    ValueError decoder: expected a layer that reads vectors and says how long they are .*, got
+    ValueError decoder: expected a layer that reads vectors of a fixed size \(input_size\), got
 crnn.Seq2Seq(gru(), crnn.Dense(3, 4))
     ValueError decoder: expected one with a state, got
 crnn.Seq2Seq(crnn.Dense(3, 4), gru(), source_symbols=5)
-    ValueError encoder: expected one with a state, .*, got
+    ValueError encoder: expected a layer with a state, .*, got
 crnn.Seq2Seq(crnn.Sequential([gru(), crnn.Pool()]), gru(), attention='dot')
-    ValueError encoder: expected one that keeps the time axis, .*, got
+    ValueError encoder: expected a layer that keeps the time axis, .*, got
 crnn.Seq2Seq(crnn.Conditioned(gru(), crnn.Dense(2, 4)), gru())
-    ValueError encoder: expected one that reads one array, got
+    ValueError encoder: expected a layer that reads one array, got
 crnn.Seq2Seq(crnn.Dropout(0.1), gru(), attention='dot')
 crnn.Seq2Seq(crnn.Sequential([crnn.Embedding(5, 3), gru()]), gru(), source_symbols=5)
-    ValueError encoder: expected a layer that reads vectors and says how long they are .*, got
+    ValueError encoder: expected a layer that reads vectors of a fixed size \(input_size\), got
 crnn.Seq2Seq(gru(), gru(), source_symbols=0)
     ValueError source_symbols: expected an integer of at least 1.*, got 0
 crnn.Seq2Seq(gru(), gru(), target_symbols=-1)
@@ -52,9 +52,9 @@ crnn.Seq2Seq(crnn.GRU(3, 5), crnn.GRU(9, 4), attention='dot')
     ValueError attention: expected an encoder's output as wide as the decoder's .*, got 5 and 4
 crnn.Seq2Seq(gru(), gru(), attention='dot')
 crnn.Seq2Seq(gru(), crnn.GRU(4, 4), attention='general')
-    ValueError decoder: expected an input wider than the context, C=4 numbers, .*, got [34]
+    ValueError decoder: expected an input_size above C=4, .*, got [34]
 crnn.Seq2Seq(gru(), crnn.Sequential([crnn.GRU(9, 4), crnn.Dense(4, 2)]), attention='general')
-    ValueError decoder: expected an output as wide as its last h, .*, got 2 and 4
+    ValueError decoder: expected an output with as many units as its last h, .*, got 2 and 4
 crnn.Seq2Seq(gru(), gru(), dtype='int32')
 crnn.Seq2Seq(gru(), gru(), dtype='float16')
 crnn.Seq2Seq(gru(), gru(), dtype='fish')
@@ -74,7 +74,7 @@ crnn.TeacherForcing(model, -0.1)
 crnn.TeacherForcing(model, np.nan)
 crnn.TeacherForcing(model, 'a')
 crnn.TeacherForcing(model, None)
-    ValueError probability: expected a number from 0 to 1, or a function that gives one, got
+    ValueError probability: expected a number from 0 to 1, or a function that returns one, got
 crnn.TeacherForcing(model, seed=-1)
     ValueError seed: expected
 """
@@ -174,9 +174,9 @@ model.backward(tape)
     TypeError .*'dlogits'
 teacher.backward(tape, dlogits)
     TypeError tape: expected the one that forward returned, got Seq2SeqTape
-teacher.backward(told, dlogits[:, :-1])
+teacher.backward(teacher_tape, dlogits[:, :-1])
     ValueError dy: expected floats of shape \(3, 4, 4\), got shape
-teacher.backward(told, dlogits, np.zeros((3, 4)))
+teacher.backward(teacher_tape, dlogits, np.zeros((3, 4)))
     ValueError dstate: TeacherForcing has no state
 teacher.forward((source, target), np.zeros((3, 4)))
     ValueError state: TeacherForcing has no state
@@ -301,7 +301,7 @@ vectors.forward(floats, floats[..., :1])
 
 
 class OwnGRU(crnn.GRU):
-    """A layer that the core does not know."""
+    """A layer that the core does not run, because its forward is overridden."""
 
     def forward(self, *args, **options):
         return super().forward(*args, **options)
@@ -348,7 +348,7 @@ def names():
         "floats": rng.normal(size=(3, 4, 2)),
         "dlogits": np.ones_like(logits),
         "tape": tape,
-        "told": teacher.forward((source, target))[2],
+        "teacher_tape": teacher.forward((source, target))[2],
         "plain_tape": plain.forward(source, target)[1],
         "wider_tape": wider.forward(source, target)[1],
         "whole_tape": whole_model.forward(source, target)[1],
@@ -360,7 +360,7 @@ def names():
 
 
 def watched(names):
-    """Parameters and gradients of the models."""
+    """Return a function that returns the parameters and gradients of the models."""
     models = [names[name] for name in ("model", "plain", "vectors", "own_decoder", "relu")]
     return lambda: [[dict(model.params), dict(model.grads)] for model in models]
 
@@ -382,7 +382,7 @@ def test_wrong_arrays(names, name, how):
     assert_all_fail(rows_of(RUNS), names | {"call": call}, watched(names))
 
 
-def test_fit_says_what_is_wrong(names):
+def test_errors_of_fit(names):
     teacher, source, target = (names[name] for name in ("teacher", "source", "target"))
     options = {"loss": crnn.losses.cross_entropy, "epochs": 1, "progress": False}
 

@@ -1,4 +1,4 @@
-"""Writing with a model: greedy, drawn, the best of a beam; starts and stops, batches and ends."""
+"""Seq2Seq.generate: greedy, sampling and beam search; start and stop symbols; batches."""
 
 import itertools
 
@@ -15,10 +15,10 @@ every_writer = pytest.mark.parametrize("name", WRITERS)
 
 
 def log_p(model, source, tokens, start, **lengths):
-    """Log-probabilities (B, N, K) of each symbol, the ones before it being these tokens."""
+    """Return the log-probabilities (B, N, K) of each symbol after the tokens before it."""
     first = np.broadcast_to(start, tokens[:, :1].shape)
-    told = np.concatenate([first, tokens[:, :-1]], axis=1)
-    logits = model(source, told, **lengths)[0]
+    target_in = np.concatenate([first, tokens[:, :-1]], axis=1)
+    logits = model(source, target_in, **lengths)[0]
     return logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
 
 
@@ -27,13 +27,13 @@ def chosen(numbers, tokens):
 
 
 def up_to_stop(tokens, stop):
-    """Which tokens count: up to the first stop, and with it."""
+    """Return which tokens are scored: those up to the first stop, stop included."""
     return np.cumsum(np.cumsum(tokens == stop, axis=-1), axis=-1) <= 1
 
 
 @every_writer
 def test_greedy(name):
-    """Each symbol is the likeliest, as the model sees it that is told the others."""
+    """Each symbol is the most likely one after the symbols before it."""
     model = model_of(name)
     source, _ = KINDS[name].inputs(B, S, 1)
     lengths = ends(B, S)
@@ -46,7 +46,7 @@ def test_greedy(name):
 
 
 @every_writer
-def test_a_row_alone_and_what_ends_it(name):
+def test_a_row_ends_at_its_stop_alone_and_in_a_batch(name):
     model = model_of(name)
     source, _ = KINDS[name].inputs(B, S, 1)
     free, _ = model.generate(source, start=1, stop=None, max_steps=9)
@@ -64,14 +64,14 @@ def test_a_row_alone_and_what_ends_it(name):
     assert tokens.shape[1] <= 9
 
 
-def test_a_score_of_a_row_that_stopped():
+def test_the_score_includes_the_stop_and_the_length_penalty():
     model = model_of("additive")
     source, _ = KINDS["additive"].inputs(B, S, 1)
     free, _ = model.generate(source, start=1, stop=None, max_steps=5)
     stop = int(free[0, 1])
     for penalty in (0.0, 0.7, 1.0):
-        given = {"start": 1, "stop": stop, "max_steps": 5, "length_penalty": penalty}
-        tokens, scores = model.generate(source, **given)
+        options = {"start": 1, "stop": stop, "max_steps": 5, "length_penalty": penalty}
+        tokens, scores = model.generate(source, **options)
         counted = up_to_stop(tokens, stop)
         sums = np.where(counted, chosen(log_p(model, source, tokens, 1), tokens), 0).sum(axis=1)
         assert_close(scores, sums / counted.sum(axis=1) ** penalty, 1e-12)
@@ -89,7 +89,7 @@ def test_a_start_for_each_row():
 
 @pytest.mark.parametrize("name", ["plain", "additive", "dot-whole", "stacked"])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
-def test_a_beam_as_wide_as_the_space_finds_the_best(name, penalty):
+def test_a_beam_of_all_sequences_finds_the_best_ones(name, penalty):
     model, N, stop = model_of(name), 3, 2
     source, _ = KINDS[name].inputs(2, S, 1)
     spelled = [
@@ -98,9 +98,9 @@ def test_a_beam_as_wide_as_the_space_finds_the_best(name, penalty):
         for text in itertools.product([k for k in range(KT) if k != stop], repeat=n)
     ]
     every = np.array(spelled)
-    given = {"start": 1, "stop": stop, "max_steps": N, "length_penalty": penalty}
+    options = {"start": 1, "stop": stop, "max_steps": N, "length_penalty": penalty}
     width = KT**N
-    tokens, scores = model.generate(source, **given, beam=width, n_best=5)
+    tokens, scores = model.generate(source, **options, beam=width, n_best=5)
     assert tokens.shape[:2] == (2, 5)
     for b in range(2):
         rows = np.repeat(source[b : b + 1], len(every), axis=0)
@@ -116,25 +116,25 @@ def test_a_beam_as_wide_as_the_space_finds_the_best(name, penalty):
 def test_a_beam(name):
     model = model_of(name)
     source, _ = KINDS[name].inputs(B, S, 1)
-    given = {"start": 1, "stop": 0, "max_steps": 6, "source_lengths": ends(B, S)}
-    greedy = model.generate(source, **given)
-    assert_same_bits(model.generate(source, **given, beam=1), greedy)
-    tokens, scores = model.generate(source, **given, beam=4, n_best=4)
+    options = {"start": 1, "stop": 0, "max_steps": 6, "source_lengths": ends(B, S)}
+    greedy = model.generate(source, **options)
+    assert_same_bits(model.generate(source, **options, beam=1), greedy)
+    tokens, scores = model.generate(source, **options, beam=4, n_best=4)
     assert (np.diff(scores, axis=1) <= 0).all()
-    best, score = model.generate(source, **given, beam=4)
-    N = best.shape[1]  # no longer than the longest row that is given
+    best, score = model.generate(source, **options, beam=4)
+    N = best.shape[1]  # as long as the longest row of the result
     assert_same_bits(best, tokens[:, 0, :N])
     assert (tokens[:, 0, N:] == 0).all()
     assert (best[:, -1] != 0).any() or up_to_stop(best, 0).all(axis=1).any()
     assert_same_bits(score, scores[:, 0])
     for b in range(B):  # one source alone has the same beam
-        one = given | {"source_lengths": given["source_lengths"][b : b + 1]}
+        one = options | {"source_lengths": options["source_lengths"][b : b + 1]}
         found, alone = model.generate(source[b : b + 1], **one, beam=4, n_best=4)
         assert_same_bits(found[0], tokens[b, :, : found.shape[2]])
         assert_close(alone[0], scores[b], 1e-12)
     rows = np.repeat(np.arange(B), 4)
     flat = tokens.reshape(4 * B, -1)
-    lengths = {"source_lengths": given["source_lengths"][rows]}
+    lengths = {"source_lengths": options["source_lengths"][rows]}
     numbers = chosen(log_p(model, source[rows], flat, 1, **lengths), flat)
     assert_close(scores.ravel(), np.where(up_to_stop(flat, 0), numbers, 0).sum(axis=1), 1e-12)
 
@@ -143,12 +143,12 @@ def test_a_beam(name):
 def test_samples(name):
     model = model_of(name)
     source, _ = KINDS[name].inputs(B, S, 1)
-    given = {"start": 1, "stop": 0, "max_steps": 6, "seed": 5}
-    tokens, scores = model.generate(source, **given, temperature=1.0, n_best=8)
+    options = {"start": 1, "stop": 0, "max_steps": 6, "seed": 5}
+    tokens, scores = model.generate(source, **options, temperature=1.0, n_best=8)
     assert tokens.shape[:2] == scores.shape == (B, 8)
-    again, _ = model.generate(source, **given, temperature=1.0, n_best=8)
+    again, _ = model.generate(source, **options, temperature=1.0, n_best=8)
     assert_same_bits(again, tokens)
-    other, _ = model.generate(source, **(given | {"seed": 6}), temperature=1.0, n_best=8)
+    other, _ = model.generate(source, **(options | {"seed": 6}), temperature=1.0, n_best=8)
     assert other.shape != tokens.shape or (other != tokens).any()
     assert len({tuple(row) for row in tokens[0]}) > 1
     flat, rows = tokens.reshape(8 * B, -1), np.repeat(np.arange(B), 8)
@@ -179,17 +179,17 @@ def test_vectors(name):
     model = model_of(name)
     source, _ = KINDS[name].inputs(B, S, 1)
     start = np.random.default_rng(0).normal(size=(B, WIDTH))
-    given, scores = model.generate(source, start=start, stop=None, max_steps=4)
+    outputs, scores = model.generate(source, start=start, stop=None, max_steps=4)
     assert scores is None
-    assert given.shape == (B, 4, WIDTH)
-    told = np.concatenate([start[:, None], given[:, :-1]], axis=1)
-    assert_close(given, model(source, told)[0], 1e-12)
+    assert outputs.shape == (B, 4, WIDTH)
+    inputs = np.concatenate([start[:, None], outputs[:, :-1]], axis=1)
+    assert_close(outputs, model(source, inputs)[0], 1e-12)
     one, _ = model.generate(source, start=start[0], stop=None, max_steps=4)
-    assert_close(one[0], given[0], 1e-12)
+    assert_close(one[0], outputs[0], 1e-12)
 
 
 @every_writer
-def test_nothing_to_read_and_nobody_to_write_for(name):
+def test_empty_sources_and_empty_batches(name):
     model = model_of(name)
     source, _ = KINDS[name].inputs(2, 0, 1)
     for options in ({}, {"beam": 2}, {"temperature": 1.0}):
@@ -201,7 +201,7 @@ def test_nothing_to_read_and_nobody_to_write_for(name):
         assert scores.shape == (0,)
 
 
-def test_nothing_is_dropped():
+def test_dropout_is_off():
     model = model_of("stacked")
     source, _ = KINDS["stacked"].inputs(B, S, 1)
     found = [model.generate(source, start=1, stop=None, max_steps=5)[0] for _ in range(2)]
@@ -218,7 +218,7 @@ def test_a_stop_that_comes_early_needs_no_room_for_all_steps():
     assert tokens.tolist() == [[1]] * B
 
 
-def test_a_logit_that_is_no_number():
+def test_nan_logits_raise():
     model = model_of("plain")
     model.params["output.b"] = [0, np.nan, 0, 0]
     source, _ = KINDS["plain"].inputs(B, S, 1)

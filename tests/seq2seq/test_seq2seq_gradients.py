@@ -1,4 +1,4 @@
-"""Central differences through encoder, bridge, attention, decoder, embeddings and output."""
+"""Gradients of all parts of Seq2Seq, compared with central differences."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def check(model, x, lengths=None, **options):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_models(name):
-    """With dropout, where there is some, and with rows that have no source, or no target."""
+    """Models with dropout too; one row has an empty source, one an empty target."""
     source, target = KINDS[name].inputs(B, S, T)
     check(model_of(name), (source, target, np.array([2, 0, S])), [T, 2, 0], call=3)
 
@@ -47,7 +47,7 @@ def test_cells(cell, attention, input_feeding):
         input_feeding=input_feeding,
         seed=2,
     )
-    fill(model, scale=1.3)  # attention that is not flat has gradients that differences can tell
+    fill(model, scale=1.3)  # unequal attention weights, so that the gradients are not too small
     rng = np.random.default_rng(0)
     x = rng.integers(0, 3, (2, 3)), rng.integers(0, 3, (2, 3)), np.array([3, 2])
     check(model, x, [2, 3])
@@ -55,8 +55,8 @@ def test_cells(cell, attention, input_feeding):
 
 @pytest.mark.parametrize("name", ["plain", "additive", "dot-whole"])
 @pytest.mark.parametrize("probability", [0.0, 0.5])
-def test_fed_with_its_own_output(name, probability):
-    """There is no gradient through the choice; differences see none where symbols do not change."""
+def test_scheduled_sampling(name, probability):
+    """No gradient passes through predicted symbols; small differences do not change them."""
     source, target = KINDS[name].inputs(B, S, 4)
     x = source, target, ends(B, S)
     model = model_of(name)
@@ -66,8 +66,8 @@ def test_fed_with_its_own_output(name, probability):
     check(model, x, [4, 3, 2], probability=probability)
 
 
-def test_vectors_that_were_not_fed_have_no_gradient():
-    """dx of the target is that of the same run with what was fed as the target, and 0 elsewhere."""
+def test_replaced_vectors_of_the_target_have_no_gradient():
+    """The gradient is 0 where the input was the model's output; elsewhere as without sampling."""
     source, target = KINDS["vectors-additive"].inputs(B, S, 4)
     model = model_of("vectors-additive")
     y, _, tape = crnn.TeacherForcing(model, 0.5, seed=7).forward((source, target))
@@ -77,16 +77,16 @@ def test_vectors_that_were_not_fed_have_no_gradient():
     again, _, twin = teacher.forward((source, tape.target_in))
     np.testing.assert_allclose(again, y, atol=1e-12)
     (_, expected), _ = teacher.backward(twin, dy)
-    own = (tape.target_in != target).any(axis=2)
-    assert own.any()
-    assert not own.all()
-    assert not found[own].any()
-    np.testing.assert_allclose(found[~own], expected[~own], atol=1e-12)
+    replaced = (tape.target_in != target).any(axis=2)
+    assert replaced.any()
+    assert not replaced.all()
+    assert not found[replaced].any()
+    np.testing.assert_allclose(found[~replaced], expected[~replaced], atol=1e-12)
 
 
 @pytest.mark.parametrize("attention", [None, "additive"])
 def test_layers_of_other_makers(attention):
-    """Encoder and decoder are known by their public methods alone."""
+    """Encoder and decoder are called through their public methods only."""
     encoder, decoder = Leaky(3, seed=1, noise=0.3), Leaky(6 if attention else 3, seed=2, noise=0.3)
     encoder, options = (
         crnn.Sequential([encoder, crnn.Dense(3, 6, seed=1)]),
@@ -103,7 +103,7 @@ def test_layers_of_other_makers(attention):
 
 
 def test_checkpointed_layers():
-    """A decoder that keeps fewer steps, taken step by step, is the decoder inside."""
+    """A Checkpointed encoder and decoder have the results of the layers inside."""
     gru, lstm = model_of("additive").encoder, model_of("additive").decoder
     source, target = KINDS["additive"].inputs(B, S, T)
     options = {"source_symbols": 5, "target_symbols": 4, "attention": "additive", "seed": 3}
@@ -121,8 +121,8 @@ def test_checkpointed_layers():
         assert_close(one, other, 1e-12)
 
 
-def test_layers_that_stand_on_both_sides():
-    """Encoder and decoder may be one layer, whose gradients then add up."""
+def test_one_layer_as_encoder_and_decoder():
+    """Its gradients are the sums of both uses."""
     cell = crnn.GRU(3, 3, dtype="float64", seed=1)
     model = crnn.Seq2Seq(cell, cell, source_symbols=4, target_symbols=4, seed=1)
     source, target = np.random.default_rng(0).integers(0, 4, (2, 2, 3))

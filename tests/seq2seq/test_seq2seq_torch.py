@@ -1,4 +1,4 @@
-"""Sequence to sequence beside PyTorch: its layers, its attention's equations, its autograd."""
+"""Seq2Seq compared with PyTorch: its layers, the equations of attention, and autograd."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ LAYERS = {"rnn_tanh": crnn.RNN, "lstm": crnn.LSTM, "gru": crnn.GRU}
 
 
 def tensors(model):
-    """The parameters of the parts that PyTorch has no layers of."""
+    """Return the parameters of all parts but encoder and decoder as tensors with gradients."""
     layers = ("encoder", "decoder")
     return {
         key: torch.tensor(array, requires_grad=True)
@@ -27,22 +27,22 @@ def tensors(model):
 
 
 def attend(w, h, y, lengths):
-    """Contexts and weights of the queries h (B, P) over y (B, S, C)."""
+    """Return the contexts and attention weights of the queries h (B, P) over y (B, S, C)."""
     if "attention.v" in w:
         sums = y @ w["attention.W_key"].T + (h @ w["attention.W_query"].T)[:, None]
         scores = torch.tanh(sums) @ w["attention.v"]
     else:
         keys = y @ w["attention.W"].T if "attention.W" in w else y
         scores = (keys * h[:, None]).sum(2)
-    there = torch.arange(y.shape[1]) < torch.tensor(lengths)[:, None]
-    # an empty source: shares of nothing, which are 0
-    weights = torch.nan_to_num(torch.softmax(scores.masked_fill(~there, -torch.inf), 1))
+    valid = torch.arange(y.shape[1]) < torch.tensor(lengths)[:, None]
+    # an empty source has NaN here, and weights of 0
+    weights = torch.nan_to_num(torch.softmax(scores.masked_fill(~valid, -torch.inf), 1))
     return (weights[..., None] * y).sum(1), weights
 
 
 def forward(w, encoder, decoder, source, target, lengths, attention, feeding):
-    """The equations of `crnn.reference.seq2seq`, with PyTorch's layers."""
-    told = w["target_embedding.W"][torch.tensor(target)]
+    """Compute the equations of `crnn.reference.seq2seq` with PyTorch's layers."""
+    embedded = w["target_embedding.W"][torch.tensor(target)]
     y, state = run(encoder, w["source_embedding.W"][torch.tensor(source)], None, lengths)
     if "bridge.W" in w:
         arrays = state if isinstance(state, tuple) else (state,)
@@ -51,7 +51,7 @@ def forward(w, encoder, decoder, source, target, lengths, attention, feeding):
     h = state[0] if isinstance(state, tuple) else state
     logits, rows = [], []
     for t in range(target.shape[1]):
-        read, weights = told[:, t], None
+        read, weights = embedded[:, t], None
         if attention and feeding:
             context, weights = attend(w, h, y, lengths)
             read = torch.cat([read, context], 1)
@@ -96,12 +96,12 @@ def test_forward_and_backward(kinds, attention, feeding):
         to_torch(getattr(model, part), kind) for part, kind in zip(SIDES, kinds, strict=True)
     ]
     found, weights = forward(w, *modules, source, target, long, attention, feeding)
-    there = (np.arange(T) < wide[:, None])[..., None]
-    (found * torch.tensor(dlogits * there)).sum().backward()
+    valid = (np.arange(T) < wide[:, None])[..., None]
+    (found * torch.tensor(dlogits * valid)).sum().backward()
 
-    assert_close(logits, found.detach().numpy() * there, 1e-12)
+    assert_close(logits, found.detach().numpy() * valid, 1e-12)
     if attention:
-        assert_close(tape.attention, weights.detach().numpy() * there, 1e-12)
+        assert_close(tape.attention, weights.detach().numpy() * valid, 1e-12)
     expected = {key: tensor.grad.numpy() for key, tensor in w.items()}
     for part, module, kind in zip(SIDES, modules, kinds, strict=True):
         grads = grads_from_torch(module, kind)
@@ -116,7 +116,7 @@ SIDES = ("encoder", "decoder")
 
 @pytest.mark.parametrize("attention", ["additive", "general"])
 def test_two_directions_and_vectors(attention):
-    """A bidirectional encoder of vectors, whose gradient comes back."""
+    """A bidirectional encoder of vectors; the gradient at the source is compared, too."""
     options = {"dtype": "float64"}
     both = crnn.Bidirectional(crnn.GRU(2, H, **options))
     model = crnn.Seq2Seq(both, crnn.GRU(E + 2 * H, H, **options), attention=attention)
@@ -136,13 +136,13 @@ def test_two_directions_and_vectors(attention):
     encoded = torch.cat([steps for steps, _ in runs], 2)
     flat = torch.cat([state for _, state in runs], 1)
     state = flat @ w["bridge.W"].T + w["bridge.b"]
-    decoder, given = to_torch(model.decoder, "gru"), []
+    decoder, outputs = to_torch(model.decoder, "gru"), []
     for t in range(T):
         context, _ = attend(w, state, encoded, long)
         read = torch.cat([torch.tensor(target[:, t]), context], 1)
         steps, state = run(decoder, read[:, None], state)
-        given.append(torch.cat([steps[:, 0], context], 1) @ w["output.W"].T + w["output.b"])
-    found = torch.stack(given, 1)
+        outputs.append(torch.cat([steps[:, 0], context], 1) @ w["output.W"].T + w["output.b"])
+    found = torch.stack(outputs, 1)
     (found * torch.tensor(dy)).sum().backward()
     assert_close(y, found.detach().numpy(), 1e-12)
     assert_close(dsource, x.grad.numpy(), 1e-11)

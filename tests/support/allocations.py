@@ -1,9 +1,8 @@
-"""Every allocation of an operation fails in turn: a program, run by test_allocations.py.
+"""Program in which every allocation of an operation fails in turn, run by test_allocations.py.
 
 CPython's `_testcapi.set_nomemory(n, n + 1)` lets its n-th allocation from now on fail: those of
-objects, and those of the core's workspaces and tapes, which the binding asks CPython for. An
-operation must end in a MemoryError or as if nothing had failed, and leave what it did not return as
-it was.
+objects, and those of the core's workspaces and tapes, which the binding allocates through CPython.
+An operation must raise MemoryError or return its normal result, and must not change other arrays.
 """
 
 import _testcapi
@@ -28,21 +27,21 @@ STEPS["resets"] = ~STEPS["mask"]
 
 
 class Operation:
-    """Something to do, and the arrays that it adds to, which stay as they were where it fails."""
+    """An operation, and the arrays that it adds to, which must not change if it fails."""
 
     def __init__(self, do, *watched):
         self.do, self.watched = do, watched
         self.before = [array.copy() for array in watched]
 
     def done(self):
-        """The result, and what was added; the watched arrays are as before then."""
+        """Return the result and the added values; restore the watched arrays."""
         found = copied({"": self.do(), "watched": list(self.watched)})
         for array, old in zip(self.watched, self.before, strict=True):
             array[...] = old
         return found
 
     def sweep(self):
-        """Let each allocation fail in turn, alone and with all that follow; return the number."""
+        """Let each allocation fail in turn, alone and with all later ones; return their number."""
         expected = self.done()
         counts = [self.fail(expected, lambda n: (n, n + 1)), self.fail(expected, lambda n: (n, 0))]
         assert_same_bits(self.done(), expected)
@@ -50,8 +49,8 @@ class Operation:
 
     def fail(self, expected, span):
         n = last = 0
-        while n < last + 25:  # an allocation that can be done without may fail without a word
-            crnn.release_memory()  # or it would be given back, and the allocation tried again
+        while n < last + 25:  # an optional allocation may fail without an error
+            crnn.release_memory()  # otherwise it would be released, and the allocation repeated
             _testcapi.set_nomemory(*span(n))
             try:
                 found = self.do()
@@ -70,7 +69,7 @@ class Operation:
 
 
 def recurrent(layer, x, **options):
-    """The operations of one layer."""
+    """Return the operations of one layer."""
     y, state, tape = layer.forward(x, **options, call=1)
     dy = np.ones_like(y)
     layer.backward(tape, dy, trace=True)
@@ -128,12 +127,12 @@ def searched(logits, options):
 
 
 def made(layer):
-    """A new layer of the core, like another one."""
+    """Return a new layer of the core with the same arguments."""
     return layer._core_type(I, H, **layer.options).param_views
 
 
 class Recorded(crnn.Seq2Seq):
-    """A model that records the calls of the core, so that these can be made without Python's."""
+    """A model that records its calls of the core, to repeat them without Python code."""
 
     calls: ClassVar[dict] = {}
 
@@ -178,7 +177,7 @@ def generated(core, arguments):
 
 
 def groups():
-    """Operations by name."""
+    """Return the operations by name."""
     for kind, cell in CELLS.items():
         options = {key: value for key, value in ALL.items() if cell.takes({key: value})}
         layer = fill(cell(I, H, dtype="float64", **options))

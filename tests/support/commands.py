@@ -1,4 +1,4 @@
-"""The command in tests: run it, read what it leaves, press Ctrl-C at a certain moment."""
+"""Helpers to test the command: run it, read its files, press Ctrl-C at a certain update."""
 
 import csv
 from pathlib import Path
@@ -8,7 +8,7 @@ from support.runs import StopAt
 
 
 def runner(capsys):
-    """A function that runs the command: the exit code, standard output and standard error."""
+    """Return a function that runs the command: exit code, standard output, standard error."""
 
     def run(*arguments):
         try:
@@ -21,7 +21,7 @@ def runner(capsys):
 
 
 def stopper(monkeypatch, kind):
-    """A function that makes runs of a class press Ctrl-C in a certain update."""
+    """Return a function that makes runs of a class press Ctrl-C in a certain update."""
     original = kind.__init__
 
     def stop(update):
@@ -35,18 +35,18 @@ def stopper(monkeypatch, kind):
 
 
 def rows(folder):
-    """The history of a run."""
+    """Return the rows of the history of a run."""
     with open(Path(folder, "history.csv"), newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def steady(table):
-    """A table without what the clock has to do with."""
+    """Return a table without the columns that depend on the clock."""
     return [{k: v for k, v in row.items() if "second" not in k} for row in table]
 
 
 def numbers(model_class, folder):
-    """What a run came to, less what the clock has to do with."""
+    """Return the results of a run that do not depend on the clock."""
     model, training = model_class.load_training(folder)
     state = training["trainer"]
     position = {k: v for k, v in state["position"].items() if k != "seconds"}

@@ -1,4 +1,4 @@
-"""Arrays that must be close to others, or the same bits."""
+"""Assertions that arrays are close, or bit-identical."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from support.running import leaves
 
 
 def assert_close(found, expected, tolerance, what=""):
-    """Largest difference over the largest magnitude."""
+    """Assert that the largest difference divided by the largest magnitude is within tolerance."""
     assert found.shape == expected.shape, what
     scale = np.max(np.abs(expected), initial=0.0) or 1.0
     if not np.max(np.abs(found - expected), initial=0.0) <= tolerance * scale:  # also NaN
@@ -14,7 +14,7 @@ def assert_close(found, expected, tolerance, what=""):
 
 
 def assert_same_bits(found, expected):
-    """Arrays in any nesting: names, types, shapes, and every bit."""
+    """Assert that nested arrays are equal: names, dtypes, shapes and every bit."""
     found, expected = leaves(found), leaves(expected)
     assert list(found) == list(expected)
     for name, array in found.items():

@@ -1,4 +1,4 @@
-"""Files that did harm, and others of their kind: (name, subject, content, whether it is refused).
+"""Files that once caused failures, and similar ones: (name, subject, content, is it refused).
 
 They are the first cases of `fuzzing.py`.
 """
@@ -13,7 +13,7 @@ from support.subjects import SUBJECTS
 
 
 def model(description, arrays, names=None):
-    """The file of a model; `names` gives other names to the arrays, else each has its own."""
+    """Return the file of a model; `names` may rename the arrays."""
     names = {name: name for name in arrays} if names is None else names
     tree = {
         "layer": description,
@@ -45,13 +45,13 @@ def sequential(*layers):
 
 
 def many(count, part, name, shape):
-    """As many layers as that, whose parameters are all one array."""
+    """Return a model of `count` layers whose parameters are all one array."""
     names = {f"{i}.{name}": "one" for i in range(count)}
     return model(sequential(*[part] * count), {"one": floats(*shape)}, names)
 
 
 def tied(count, K):
-    """Layers that read one embedding."""
+    """Return a model of layers that share one embedding."""
     layers = [layer("Embedding", K=K, size=1), *[layer("TiedDense", embedding="0")] * count]
     names = {"0.W": "one", **{f"{i + 1}.b": "two" for i in range(count)}}
     return model(sequential(*layers), {"one": floats(K, 1), "two": floats(K)}, names)
@@ -88,7 +88,10 @@ MODELS = {
         many(300, layer("Embedding", K=1000, size=100), "W", (1000, 100)),
         True,
     ),
-    "many layers without parameters": (model(sequential(*[layer("Pool")] * 20_000), {}), False),
+    "many layers without parameters": (
+        model(sequential(*[layer("Dropout", p=0.5)] * 20_000), {}),
+        False,
+    ),
     "one embedding for many": (tied(2000, 20_000), True),
     "symbols": (model(seq2seq(source_symbols=10**7, target_symbols=2), PAIR), True),
     "symbols written": (model(seq2seq(target_symbols=10**7), PAIR), True),

@@ -1,11 +1,11 @@
-"""What the results of all diagnostics must be as tables and as pictures."""
+"""Checks of the tables and plots of all diagnostics."""
 
 import numpy as np
 import pytest
 
 
 def check_display(shown, **options):
-    """Columns of one length, a data frame that is equal to them, and axes, given or not."""
+    """Check columns of one length, an equal data frame, and plots into new and existing axes."""
     columns = shown.columns
     (rows,) = {len(column) for column in columns.values()}
     assert repr(shown).startswith(f"<{type(shown).__name__}: {rows} x ({', '.join(columns)}")

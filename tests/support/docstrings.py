@@ -1,4 +1,4 @@
-"""The docstrings of the public names: what is missing in them, by numpydoc's sections."""
+"""Program that lists what is missing in the docstrings of public names, by numpydoc's sections."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ PUBLIC = (
     "crnn.training",
 )
 
-#: The sections, in the order in which they stand.
+#: The sections, in their order.
 SECTIONS = (
     "Parameters",
     "Attributes",
@@ -37,7 +37,7 @@ SECTIONS = (
 
 
 def public():
-    """Each public class and function, by its full name."""
+    """Return the public classes and functions by their full names."""
     found, seen = {}, set()
     for name in PUBLIC:
         module = importlib.import_module(name)
@@ -50,7 +50,7 @@ def public():
 
 
 def methods(value):
-    """The public methods and properties that a class itself defines, by name."""
+    """Return the public methods and properties that the class itself defines, by name."""
     return {
         name: member
         for name, member in vars(value).items()
@@ -60,7 +60,7 @@ def methods(value):
 
 
 def sections(docstring):
-    """The text of each section; "" is what stands before the first one."""
+    """Return the text of each section; the key "" has the text before the first one."""
     lines, found, current = inspect.cleandoc(docstring or "").splitlines(), {"": []}, ""
     for line, below in itertools.zip_longest(lines, lines[1:], fillvalue=""):
         if line and re.fullmatch("-+", below) and len(below) == len(line):
@@ -72,7 +72,7 @@ def sections(docstring):
 
 
 def named(text):
-    """The parameters that a section documents."""
+    """Return the parameters that a section documents."""
     names = []
     for line in text.splitlines():
         if line and not line.startswith((" ", ".")):
@@ -81,7 +81,7 @@ def named(text):
 
 
 def parameters(value):
-    """The parameters of a class or function, without self; those of **options as their names."""
+    """Return the parameters of a class or function, without self; **options as their names."""
     names = []
     for name, one in inspect.signature(value).parameters.items():
         options = options_of(value) if one.kind is one.VAR_KEYWORD else None
@@ -102,7 +102,7 @@ def options_of(value):
 
 
 def missing(name, value):
-    """What is wrong with a docstring, as sentences."""
+    """Return the faults of a docstring as sentences."""
     own = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
     text = own or ""
     if not text.strip():
@@ -122,18 +122,20 @@ def missing(name, value):
 
 
 def undocumented(name, value, parts):
-    """Parameters without documentation, and documented ones that there are not."""
+    """Return parameters without documentation, and documented parameters that do not exist."""
     try:
         taken = parameters(value)
     except (TypeError, ValueError):
         return []
-    told = named(parts.get("Parameters", ""))
-    wrong = [f"{name}: parameter {one} is not documented" for one in taken if one not in told]
-    return wrong + [f"{name}: there is no parameter {one}" for one in told if one not in taken]
+    documented = named(parts.get("Parameters", ""))
+    wrong = [f"{name}: parameter {one} is not documented" for one in taken if one not in documented]
+    return wrong + [
+        f"{name}: there is no parameter {one}" for one in documented if one not in taken
+    ]
 
 
 def main():
-    """Print what is missing, for the names that begin as the argument does."""
+    """Print what is missing, for names that begin with the argument."""
     import sys
 
     start = sys.argv[1] if len(sys.argv) > 1 else ""

@@ -1,11 +1,11 @@
-"""Wrong calls of the public face, as text: read by wrong_calls.py, which knows the names in them.
+"""Wrong calls of the public functions, as text that wrong_calls.py reads.
 
-One or more calls, a line each, and under them, indented, the exception (or several, with |) and how
-its message begins, a regular expression. A message names the argument, says what was expected in
-the letters of the contract, and what came.
+One or more calls, one per line, and below them, indented, the exception (or several, with |) and a
+regular expression for the beginning of its message. A message names the argument, the expected
+value or shape, and the value that was passed.
 """
 
-# `call` is a layer, or its forward; x (3, 4, ...) and dy are right ones.
+# `call` is a layer, or its forward; x (3, 4, ...) and dy are valid.
 EVERY_LAYER = r"""
 call(x.sum())
     ValueError|TypeError x: expected .*, got

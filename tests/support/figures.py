@@ -1,4 +1,4 @@
-"""What figures lack, seen where they are drawn: in the kernel of a notebook."""
+"""Find axes without labels when figures are drawn, in the kernel of a notebook."""
 
 import re
 
@@ -6,11 +6,11 @@ from matplotlib.backend_bases import FigureCanvasBase
 
 NUMBER = re.compile(r"[-+\u2212]?\d[\d.,]*%?$|\$\\mathdefault")
 
-unlabelled = []  # of the figures drawn since `watch` was called
+unlabelled = []  # axes of the figures drawn since `watch` was called
 
 
 def watch():
-    """From now on look at each figure as it is made into an image, whoever shows it."""
+    """Check each figure from now on when it is converted to an image."""
     draw = FigureCanvasBase.print_figure
 
     def print_figure(canvas, *arguments, **options):
@@ -22,7 +22,7 @@ def watch():
 
 
 def lacking(figure):
-    """The axes of a figure that nothing is written at."""
+    """Return the axes of a figure that have no label."""
     for axes in figure.axes:
         if axes.get_label() == "<colorbar>":
             if not axes.get_xlabel() + axes.get_ylabel():
@@ -34,7 +34,7 @@ def lacking(figure):
 
 
 def _needs(axes, name):
-    """Whether there are numbers at an axis; words speak for themselves."""
+    """Return whether an axis has numbers at its ticks; words need no label."""
     axis = getattr(axes, f"{name}axis")
     if not (axes.axison and axes.get_visible() and axis.get_visible()):
         return False
@@ -43,18 +43,20 @@ def _needs(axes, name):
 
 
 def _label(figure, axes, name):
-    """The label of an axis: its own, of one in the same column (x) or row (y), or the figure's."""
+    """Return the label of an axis, of one in the same column (x) or row (y), or of the figure."""
     found = [getattr(figure, f"get_sup{name}label")(), getattr(axes, f"get_{name}label")()]
     here = _place(axes, name)
     for other in figure.axes:
         there = _place(other, name)
-        if here and there and here[0] == there[0] and here[1] != there[1]:  # a twin has its own
+        if (
+            here and there and here[0] == there[0] and here[1] != there[1]
+        ):  # a twin axis needs its own label
             found.append(getattr(other, f"get_{name}label")())
     return "".join(found)
 
 
 def _place(axes, name):
-    """Where axes stand in a grid: for x the column, then the row; for y the row first."""
+    """Return the place of axes in a grid: for x (column, row), for y (row, column)."""
     place = axes.get_subplotspec()
     if place is None:
         return None

@@ -1,10 +1,10 @@
-"""Mutated files: each loads as an object that works, or is refused by a ValueError that names it.
+"""Mutated files: each loads as an object that works, or raises a ValueError that names the file.
 
     PYTHONPATH=tests python -m support.fuzzing --cases 1000 --seed 7     # or --minutes 60
     PYTHONPATH=tests python -m support.fuzzing --seed 7 --case 123       # one of them again
 
-Cases run in a child process whose memory is limited: what a small file makes crnn allocate beyond
-`ALLOWANCE` is a failure, and so are a crash, a case of more than `SECONDS` and any other exception.
+Cases run in a child process with limited memory. A case fails if it allocates more than
+`ALLOWANCE`, crashes, takes more than `SECONDS`, or raises another exception.
 A case is a function of the seed and its number alone; run alone, it shows its traceback.
 """
 
@@ -27,13 +27,13 @@ from support.folders import for_programs
 from support.mutations import mutate
 from support.subjects import SUBJECTS
 
-ALLOWANCE = 96 * 2**20  # bytes of memory above those that the child has when it begins
+ALLOWANCE = 96 * 2**20  # bytes of memory in addition to those of the child at its start
 SECONDS = 60  # for one case, on a busy machine
-BATCH = 2000  # cases of one child
+BATCH = 2000  # number of cases per child process
 PROGRAM = "PYTHONPATH=tests python -m support.fuzzing"
 
 
-# ------------------------------------------------------------------------------------- one case
+# ----------------------------------------------------------------------------------------- one case
 
 
 def case_of(seed, number):
@@ -51,7 +51,7 @@ def case_of(seed, number):
 
 
 def try_file(subject, content, refused, folder):
-    """Load a file: None where the outcome is right, else an exception."""
+    """Load a file; return None if the outcome is correct, otherwise an exception."""
     path = Path(folder, subject.place)
     path.write_bytes(content)
     try:
@@ -71,7 +71,7 @@ def try_file(subject, content, refused, folder):
 
 
 def ran_out_of_memory(error):
-    """Whether a MemoryError is what led to an exception."""
+    """Return whether a MemoryError caused an exception."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -80,7 +80,7 @@ def ran_out_of_memory(error):
 
 
 def limit_memory():
-    """Let this process have `ALLOWANCE` more than it has now, where the system can say so."""
+    """Limit the memory of this process to `ALLOWANCE` more than now, on systems that support it."""
     if not Path("/proc/self/statm").exists():
         return
     import resource
@@ -91,9 +91,9 @@ def limit_memory():
 
 
 def child(seed, numbers):
-    """Run cases; a line on standard output for each that begins, and one for each that fails."""
+    """Run cases; print a line when a case begins, and one when it fails."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for subject in SUBJECTS.values():  # memory that is kept, once
+        for subject in SUBJECTS.values():  # allocate memory that is kept
             assert try_file(subject, subject.content, False, folder) is None
         limit_memory()
         for number in numbers:
@@ -107,11 +107,11 @@ def child(seed, numbers):
                 print(json.dumps({"fails": number, "subject": name, "why": text}), flush=True)
 
 
-# -------------------------------------------------------------------------------- many of them
+# ------------------------------------------------------------------------------------- many of them
 
 
 def run(seed, numbers):
-    """Run cases in a child process; the failures, as texts."""
+    """Run cases in a child process; return the failures as texts."""
     command = [sys.executable, "-m", "support.fuzzing", "--seed", str(seed), "--child"]
     command += [str(numbers.start), str(numbers.stop)]
     one_thread = {"CRNN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -154,7 +154,7 @@ def main():
 
 
 def one(seed, number):
-    """Run a case here, and keep its file."""
+    """Run a case in this process, and keep its file."""
     name, *case = case_of(seed, number)
     kept = Path(tempfile.mkdtemp(), "file.npz")
     print(f"{name}: {kept}")
@@ -165,7 +165,7 @@ def one(seed, number):
 
 
 def many(seed, cases, minutes):
-    """Run batches of cases until they, or the minutes, are over."""
+    """Run batches of cases until all are done, or the minutes are over."""
     begun, number, failed = time.monotonic(), 0, 0
     print(f"seed {seed}", flush=True)
     while number < cases if cases is not None else time.monotonic() - begun < 60 * minutes:

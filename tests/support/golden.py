@@ -1,4 +1,4 @@
-"""Write the golden numbers: small runs of PyTorch's layers in float64, in crnn's conventions.
+"""Write the golden numbers: results of PyTorch's layers in float64, in crnn's conventions.
 
     PYTHONPATH=tests python -m support.golden
 

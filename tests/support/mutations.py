@@ -1,4 +1,4 @@
-"""Changes of files, of which a random generator chooses: of bytes, archives, JSON and arrays."""
+"""Random changes of files: of bytes, archives, JSON and arrays."""
 
 import copy
 import io
@@ -11,7 +11,14 @@ import numpy as np
 DOCUMENT = "crnn.npy"
 
 NUMBERS = [0, -1, 1, 2, 3, 7, 255, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**9, 10**30, -(2**63)]
-SIZES = [1000, 3000, 10**5, 10**6, 10**7, 10**8]  # that claim more than memory, and fit into it
+SIZES = [
+    1000,
+    3000,
+    10**5,
+    10**6,
+    10**7,
+    10**8,
+]  # some of these sizes need more than the memory, some do not
 FLOATS = [0.0, -0.0, 0.5, -1.5, 1e-300, 1e300, float("nan"), float("inf"), -float("inf")]
 WORDS = ["", "x", "tanh", "relu", "float16", "float64", "after", "concat", "additive", "0", "\0é"]
 OTHERS = [None, True, False, [], {}, [[]], {"$tuple": []}, {"$array": "x"}, {"class": "LSTM"}]
@@ -25,14 +32,14 @@ CLASSES = [
 
 
 def mutate(rng, content, other):
-    """A file like `content` with some changes; `other` is another file to take parts of."""
+    """Return `content` with random changes; parts may be copied from the file `other`."""
     changes = [bytes_of, bytes_in, archive_of, array_of, array_of, *[document_of] * 5]
     for _ in range(int(rng.integers(1, 3))):
         change = pick(rng, changes)
         try:
             content = change(rng, content, other)
         except Exception:
-            content = bytes_of(rng, content, other)  # an earlier change left no archive
+            content = bytes_of(rng, content, other)  # after an earlier change it is no archive
     return content
 
 
@@ -40,11 +47,11 @@ def pick(rng, choices):
     return choices[int(rng.integers(len(choices)))]
 
 
-# ----------------------------------------------------------------------------------------- bytes
+# -------------------------------------------------------------------------------------------- bytes
 
 
 def bytes_of(rng, content, other):
-    """Bits flipped, or bytes cut, left out, repeated, overwritten, taken from another file."""
+    """Flip bits, or cut, remove, repeat, overwrite bytes, or copy bytes from another file."""
     data, size = bytearray(content), max(1, len(content))
     begin, end = sorted(int(place) for place in rng.integers(0, size + 1, 2))
     short = min(end, begin + int(rng.integers(1, 64)))
@@ -64,14 +71,14 @@ def bytes_of(rng, content, other):
 
 
 def bytes_in(rng, content, other):
-    """The same of one member of an archive, which stays a valid one."""
+    """Change the bytes of one member of an archive, which stays valid."""
     members = members_of(content)
     name = pick(rng, list(members))
     members[name] = bytes_of(rng, members[name], other)
     return packed(members.items())
 
 
-# --------------------------------------------------------------------------------------- archives
+# ----------------------------------------------------------------------------------------- archives
 
 
 def members_of(content):
@@ -80,7 +87,7 @@ def members_of(content):
 
 
 def packed(members, compression=zipfile.ZIP_STORED):
-    """An archive of (name, bytes), of which names may occur twice."""
+    """Return an archive of (name, bytes) pairs; names may occur twice."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in members:
@@ -89,7 +96,7 @@ def packed(members, compression=zipfile.ZIP_STORED):
 
 
 def archive_of(rng, content, other):
-    """Members left out, repeated, renamed, exchanged, packed, or with sizes that lie."""
+    """Remove, repeat, rename, exchange or compress members, or give them false sizes."""
     members = list(members_of(content).items())
     i, j = (int(n) for n in rng.integers(0, len(members), 2))
     kind = int(rng.integers(7))
@@ -112,7 +119,7 @@ def archive_of(rng, content, other):
 
 
 def lying_sizes(rng, content):
-    """An archive with another number in one of the fields of its directory."""
+    """Return an archive with another number in one of the fields of its directory."""
     data = bytearray(content)
     places = [i for i in range(len(data) - 46) if data[i : i + 4] == b"PK\x01\x02"]
     field = pick(rng, [8, 10, 20, 24, 28, 30, 34, 42])  # flags, method, sizes, lengths, offset
@@ -121,11 +128,11 @@ def lying_sizes(rng, content):
     return bytes(data)
 
 
-# ------------------------------------------------------------------------------------------ JSON
+# --------------------------------------------------------------------------------------------- JSON
 
 
 def document_of(rng, content, other):
-    """The JSON with values changed, exchanged or left out, and classes of other names."""
+    """Change, exchange or remove values of the JSON, or rename classes."""
     try:
         members = members_of(content)
     except zipfile.BadZipFile:
@@ -140,7 +147,7 @@ def document_of(rng, content, other):
 
 
 def places_of(value):
-    """All (container, key) in a tree."""
+    """Return all pairs (container, key) in a tree."""
     if isinstance(value, dict | list):
         for key in list(value) if isinstance(value, dict) else range(len(value)):
             yield value, key
@@ -148,7 +155,7 @@ def places_of(value):
 
 
 def edit(rng, document):
-    """Change the tree in one place, or in all that name an array."""
+    """Change the tree in one place, or in all places that name an array."""
     inside = document.get("tree") if rng.integers(10) else None
     places = list(places_of(inside or document))
     if not places:
@@ -190,7 +197,7 @@ def edit(rng, document):
 
 
 def claim(rng, description, arrays):
-    """Let a layer claim sizes that its arrays do not cover."""
+    """Give a layer sizes that are larger than its arrays."""
     config = description.get("config")
     if not isinstance(config, dict):
         return
@@ -211,7 +218,7 @@ def claim(rng, description, arrays):
         description["config"] = {"$tuple": [config]}
 
 
-# ---------------------------------------------------------------------------------------- arrays
+# ------------------------------------------------------------------------------------------- arrays
 
 
 def npy(array):
@@ -221,7 +228,7 @@ def npy(array):
 
 
 def array_of(rng, content, other):
-    """An array of another type, shape or content, or with a header that lies."""
+    """Return an array of another dtype, shape or content, or with a false header."""
     members = members_of(content)
     name = pick(rng, list(members))
     array = np.load(io.BytesIO(members[name]))
@@ -246,7 +253,7 @@ def array_of(rng, content, other):
 
 
 def lying_header(rng, array):
-    """The bytes of an .npy file whose header is not that of its data."""
+    """Return the bytes of an .npy file whose header does not match its data."""
     shapes = [
         (10**12,),
         (2**63,),

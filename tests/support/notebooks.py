@@ -1,4 +1,4 @@
-"""Notebooks in tests: what a solutions file holds, and a kernel to run cells in."""
+"""Helpers to test notebooks: read a solutions file, and run cells in a kernel."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from support.folders import TESTS
 
-# Runs before a notebook's first cell. Warnings are errors; those of other packages among themselves
-# (about Python, about each other) are not.
+# Code that runs before the first cell of a notebook. Warnings are errors, but not the warnings that
+# other packages raise about Python or about each other.
 BEFORE = f"""
 import sys as _sys, warnings as _warnings
 
@@ -27,14 +27,14 @@ _figures.watch()
 
 
 def percent_cells(text):
-    """The cells of a percent script: (what stands behind ``# %%``, the source)."""
+    """Return the cells of a percent script: (text after ``# %%``, source)."""
     parts = re.split(r"^# %%(.*)$", text, flags=re.MULTILINE)
     heads, bodies = parts[1::2], parts[2::2]
     return [(head.strip(), body.strip("\n")) for head, body in zip(heads, bodies, strict=True)]
 
 
 def answers(text):
-    """What a solutions file holds: {1: (right, {"forgets the bias": wrong, ...}), ...}."""
+    """Return the answers of a file: {1: (right, {"forgets the bias": wrong, ...}), ...}."""
     right, wrong = {}, {}
     for head, source in percent_cells(text):
         match = re.fullmatch(r"exercise-(\d+)(?: wrong: (.+))?", head)
@@ -48,7 +48,7 @@ def answers(text):
 
 
 def exercise_of(cell):
-    """The number of the exercise that a cell is for, or None."""
+    """Return the number of the exercise that a cell answers, or None."""
     for tag in cell.metadata.get("tags", []):
         if match := re.fullmatch(r"exercise-(\d+)", tag):
             return int(match[1])
@@ -56,31 +56,31 @@ def exercise_of(cell):
 
 
 def printed(outputs, name="stdout"):
-    """What outputs hold of a stream."""
+    """Return the text that outputs contain for a stream."""
     return "".join(o["text"] for o in outputs if o["output_type"] == "stream" and o["name"] == name)
 
 
 class Kernel:
-    """Runs cells, one after the other, in one process."""
+    """Runs cells in order in one process."""
 
     def __init__(self, client):
         self._client = client
 
     def run(self, source):
-        """Run a cell and return what it printed; errors raise, and nothing may warn."""
+        """Run a cell and return its output; raise if it raises or warns."""
         cell = new_code_cell(source)
         self._client.execute_cell(cell, 0)
         assert not printed(cell.outputs, "stderr"), f"on standard error, by\n{source}"
         return printed(cell.outputs)
 
     def unlabelled(self):
-        """The axes without labels in figures drawn so far."""
+        """Return the axes without labels in the figures drawn so far."""
         return self.run("print(*_figures.unlabelled, sep='\\n')").strip()
 
 
 @contextlib.contextmanager
 def kernel_in(folder, settings, timeout=120):
-    """A fresh kernel that stands in a folder, in the environment with these settings."""
+    """Return a new kernel in a folder, with these environment variables."""
     client = NotebookClient(
         new_notebook(cells=[new_code_cell("")]),
         timeout=timeout,
@@ -95,19 +95,19 @@ def kernel_in(folder, settings, timeout=120):
 
 
 def run_exercise(kernel, number, original, right, wrong):
-    """The cell as it stands is not answered; wrong answers are wrong, and the right one right."""
-    told = kernel.run(original)
-    assert f"Exercise {number}: not answered yet." in told, f"not said of nothing: {told}"
+    """Check that the original cell is unanswered, wrong answers are wrong, the right one right."""
+    output = kernel.run(original)
+    assert f"Exercise {number}: not answered yet." in output, f"not said of nothing: {output}"
     for why, source in wrong.items():
-        told = kernel.run(source)
-        assert f"Exercise {number} is not right yet" in told, f"{why}: {told}"
-        assert "raised NameError" not in told, f"{why}: {told}"
-    told = kernel.run(right)
-    assert f"Exercise {number} is right" in told, told
+        output = kernel.run(source)
+        assert f"Exercise {number} is not right yet" in output, f"{why}: {output}"
+        assert "raised NameError" not in output, f"{why}: {output}"
+    output = kernel.run(right)
+    assert f"Exercise {number} is right" in output, output
 
 
 def run_notebook(kernel, cells, solutions):
-    """Run the code of a notebook from top to bottom, each exercise in all its ways."""
+    """Run the code of a notebook from top to bottom, each exercise with all its answers."""
     for cell in cells:
         number = exercise_of(cell)
         if cell.cell_type == "code" and number is None:

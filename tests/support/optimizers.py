@@ -1,4 +1,4 @@
-"""All optimizers with their twins in NumPy and in PyTorch, and what they are tried on."""
+"""All optimizers with their references in NumPy and PyTorch, and a model to test them."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
 def model(dtype="float64"):
-    """Arrays of all shapes and memory orders, of sizes that no vector divides."""
+    """Return a model with arrays of all shapes and memory orders, of sizes that need remainders."""
     layers = [crnn.Embedding(3, 5), crnn.GRU(5, 7), crnn.LayerNorm(7), crnn.Dense(7, 3)]
     return fill(crnn.Sequential([layer.astype(dtype) for layer in layers]))
 
 
 def gradients(layer, step):
-    """Random ones, the same for every layer of these shapes, of very different sizes."""
+    """Return random gradients of very different magnitudes, equal for layers of equal shapes."""
     drawn = like(dict_values(layer.grads), np.random.default_rng(step))
     return dict(zip(layer.grads, (10.0 ** (step % 3 - 1) * grad for grad in drawn), strict=True))
 
@@ -45,6 +45,6 @@ def dict_values(arrays):
 
 
 def defaults(name):
-    """The twins have no default for lr where PyTorch's and crnn's differ from one another."""
+    """Return defaults; references have none for lr where those of PyTorch and crnn differ."""
     make, options, _, _ = OPTIMIZERS[name]
     return {"lr": make(model()).lr} | options

@@ -1,4 +1,4 @@
-"""What other processes of tests run: they import it from here, by name."""
+"""Functions that other processes of tests import and run."""
 
 import gc
 import sys
@@ -10,13 +10,13 @@ from support.running import leaves, like
 from support.tables import CELLS, LAYERS
 
 B, T = 3, 4
-# How often each layer is used in all ways there are.
+# Number of rounds in which each layer is used in all ways.
 ROUNDS = dict.fromkeys(CELLS, 10_000)
 ROUNDS |= dict.fromkeys(["bidirectional-concat", "bidirectional-mul", "dense", "embedding"], 3000)
 
 
 def exercise(name, rounds):
-    """Use a layer in all ways, wrong ones included; return whose reference counts have changed."""
+    """Use a layer in all ways, also wrongly; return the objects whose reference counts changed."""
     subject = LAYERS[name]
     layer, x = subject.layer("float32"), subject.inputs(B, T, "float32")
     lengths, wrong = np.array([2, 0, 4]), np.zeros((1, 1, 9), "float32")
@@ -64,10 +64,10 @@ def use_recurrent(layer, tape, stream, x, symbols):
 
 
 def watch_memory(name, queue):
-    """In a process of its own, where no other test has left its peak."""
+    """Measure memory in a new process, whose peak is not that of another test."""
     import resource  # not on Windows
 
-    def peak():  # in kilobytes; macOS counts bytes
+    def peak():  # in kilobytes; on macOS in bytes
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return size if sys.platform != "darwin" else size // 1024
 
@@ -82,12 +82,12 @@ def watch_memory(name, queue):
         exercise(name, rounds)
         gc.collect()
         traced.append(tracemalloc.get_traced_memory()[0])
-    # What the interpreter keeps once counts in one of the two, what leaks in both.
+    # Memory that the interpreter keeps occurs in one of the two, a leak in both.
     queue.put((references, growth, min(traced[1] - traced[0], traced[2] - traced[1])))
 
 
 def trained(model, optimizer):
-    """Parameters after an update."""
+    """Return the parameters after an update."""
     y, _, tape = model.forward(np.ones((2, 600), np.float32))
     model.backward(tape, y)
     optimizer.step()

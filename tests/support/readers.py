@@ -1,4 +1,4 @@
-"""Models and what they read, for tests of what outputs depend on."""
+"""Models and inputs for tests of the inputs on which outputs depend."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def embedding():
 
 
 def vectors_model(attention="additive"):
-    """A Seq2Seq that reads vectors and vectors."""
+    """Return a Seq2Seq whose source and target are vectors."""
     encoder, decoder = gru(2), crnn.LSTM(2 + H, H, dtype="float64", seed=4)
     options = {"target_symbols": None, "attention": attention, "dtype": "float64", "seed": 3}
     return fill(crnn.TeacherForcing(crnn.Seq2Seq(encoder, decoder, **options), seed=0))
@@ -53,7 +53,7 @@ def symbols_model():
 
 
 class Moved:
-    """y[t] is the sum of x[t + k] over some k: a layer with a receptive field of its own."""
+    """Layer whose y[t] is the sum of x[t + k] over some k: its receptive field is known."""
 
     def __init__(self, *places):
         self.places, self.params, self.grads = places, {}, {}

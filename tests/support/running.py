@@ -1,4 +1,4 @@
-"""Ways to run a layer: random parameters, states and gradients, a whole walk forward and back."""
+"""Helpers to run a layer: random parameters, states and gradients; forward and backward."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def fill(layer, seed=0, scale=0.6):
 
 
 def leaves(value, name=""):
-    """Arrays in nested tuples, lists and dicts, by name; None has none."""
+    """Return the arrays in nested tuples, lists and dicts, by name; None has no arrays."""
     if value is None:
         return {}
     if isinstance(value, dict):
@@ -27,7 +27,7 @@ def leaves(value, name=""):
 
 
 def like(value, rng):
-    """Random arrays in the place of those of a state."""
+    """Return a state like `value` with random arrays."""
     if value is None:
         return None
     if isinstance(value, tuple | list):
@@ -36,22 +36,22 @@ def like(value, rng):
 
 
 def copied(value):
-    """The same numbers in arrays of their own."""
+    """Return copies of nested arrays, by name."""
     return {name: array.copy() for name, array in leaves(value).items()}
 
 
 def valid_steps(lengths, T):
-    """(B, T): which steps are there."""
+    """Return which steps are valid (B, T)."""
     return np.arange(T) < np.asarray(lengths)[:, None]
 
 
 def first_call(layer):
-    """Options of forward with which a layer drops the same each time."""
+    """Return options of forward with which dropout is equal in every call."""
     return {"call": 0} if "call" in options_of(layer) else {}
 
 
 def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **options):
-    """Everything that a walk forward and back gives, by name, from random dy and dstate.
+    """Return the results of forward and backward by name, from random dy and dstate.
 
     The gradients start at 0. `spoil(dy)` may write into dy before it is used. The call is 0 unless
     it is given: the same call drops the same.

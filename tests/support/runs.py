@@ -1,4 +1,4 @@
-"""Small models and data for the tests of training, and callbacks that watch or stop a run."""
+"""Small models and data for tests of training, and callbacks that record or stop a run."""
 
 import signal
 
@@ -16,7 +16,7 @@ rng = np.random.default_rng(0)
 
 
 def network(seed=0, dropout=0.0):
-    """A small model over K symbols, with a state of every shape."""
+    """Return a small model over K symbols, with states of every shape."""
     return crnn.Sequential(
         [
             crnn.LSTM(K, 5, seed=seed),
@@ -39,7 +39,7 @@ def lines(count=20, batch_size=3, seed=0):
 
 
 def trainer(model=None, data=None, epochs=3, **options):
-    """A run with the things that have a memory: momentum, a schedule, carried states."""
+    """Return a run with everything that has a state: momentum, a schedule, carried states."""
     model, data = model or network(dropout=0.3), data or streams()
     options = {"tbptt": None if isinstance(data, Lines) else (8, 8)} | options
     optimizer = crnn.optim.Adam(model, lr=1e-2, clip_norm=1.0)
@@ -50,7 +50,7 @@ def trainer(model=None, data=None, epochs=3, **options):
 
 
 def run_of(callbacks=(), epochs=6, validation=None, lr=0.05, dropout=0.3):
-    """A run over symbols, with truncated BPTT."""
+    """Return a run over symbols, with truncated BPTT."""
     model = network(dropout=dropout)
     return Trainer(
         model, streams(60), loss=cross_entropy, optimizer=crnn.optim.Adam(model, lr=lr),
@@ -59,7 +59,7 @@ def run_of(callbacks=(), epochs=6, validation=None, lr=0.05, dropout=0.3):
 
 
 class Told(crnn.Layer):
-    """A Dense that writes down what forward was told."""
+    """A Dense that records the options of forward in `told`."""
 
     def __init__(self, outputs=K, last=False):
         self.dense, self.last, self.told = crnn.Dense(2, outputs, dtype="float64", seed=0), last, []
@@ -82,7 +82,7 @@ class Told(crnn.Layer):
 
 
 class Recorder(Callback):
-    """Writes down what it is told."""
+    """Callback that records its calls, the losses and the learning rates."""
 
     def __init__(self):
         self.events, self.losses, self.rates = [], [], []
@@ -103,7 +103,7 @@ class Recorder(Callback):
 
 
 class StopAt(Callback):
-    """Presses Ctrl-C in a certain update, or epoch."""
+    """Callback that presses Ctrl-C in a certain update or epoch."""
 
     def __init__(self, update=None, epoch=None):
         self.update, self.epoch = update, epoch
@@ -118,7 +118,7 @@ class StopAt(Callback):
 
 
 def numbers(run):
-    """Everything of a run that does not depend on the clock."""
+    """Return the state of a run without values that depend on the clock."""
     state = run.state_dict()
     position = {k: v for k, v in state["position"].items() if k != "seconds"}
     columns = {k: v for k, v in state["history"].items() if "second" not in k}

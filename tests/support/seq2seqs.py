@@ -1,4 +1,4 @@
-"""Models of all kinds, what they read, and what their tests share.
+"""Sequence-to-sequence models of all kinds, their inputs, and helpers of their tests.
 
 Letters: B rows, S and T steps of source and target, I features of the source.
 """
@@ -11,26 +11,26 @@ import numpy as np
 import crnn
 from support.running import copied, fill
 
-KS, KT, I, WIDTH = 5, 4, 2, 2  # symbols, features of the source, numbers that stand for a symbol
-SCALE = (
-    1.0  # of parameters: attention that is nearly flat has gradients that no difference can tell
-)
+KS, KT, I, WIDTH = 5, 4, 2, 2  # K of source and target, I, and E
+# Parameters are this large so that attention weights differ: otherwise the gradients are too small
+# to be compared with differences.
+SCALE = 1.0
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A model to be made of any dtype; whether symbols come in, and whether they are given."""
+    """A description of a model: its layers for any dtype, and its options."""
 
     encoder: Callable[[str], object]
-    decoder: Callable[[str, int], object]  # of a dtype and the width of its input
-    context: int = 0  # numbers of a context that are joined to that
+    decoder: Callable[[str, int], object]  # arguments: dtype, input_size
+    context: int = 0  # C of the context in the decoder's input
     source_symbols: int | None = KS
     target_symbols: int | None = KT
     attention: str | None = None
     input_feeding: bool = True
 
     def model(self, dtype="float64", seed=0):
-        """A model with parameters that are all random, biases included."""
+        """Return a model whose parameters are all random, biases included."""
         decoder = self.decoder(dtype, WIDTH + self.context)
         made = crnn.Seq2Seq(
             self.encoder(dtype),
@@ -44,7 +44,7 @@ class Kind:
         return fill(made, seed, SCALE)
 
     def inputs(self, B, S, T, dtype="float64", seed=1):
-        """Source and target."""
+        """Return source and target."""
         rng = np.random.default_rng(seed)
         vectors = lambda *shape: rng.normal(size=shape).astype(dtype)  # noqa: E731
         source = vectors(B, S, I) if self.source_symbols is None else rng.integers(0, KS, (B, S))
@@ -118,11 +118,12 @@ KINDS = {
     "vectors-whole": Kind(_gru, _gru, 0, None, KT, attention="dot", input_feeding=False),
     "symbols-to-vectors": Kind(_gru, _gru, 3, KS, None, attention="general"),
 }
-# "own-table" embeds symbols in its encoder: no source_symbols, integers come in all the same
+# The encoder of "own-table" has the embedding: symbols, although source_symbols is None.
 OWN_TABLE = "own-table"
 
 
 def model_of(name, dtype="float64", seed=0):
+    """Return the model of a kind."""
     kind = KINDS[name]
     if name != OWN_TABLE:
         return kind.model(dtype, seed)
@@ -132,14 +133,14 @@ def model_of(name, dtype="float64", seed=0):
 
 
 def ends(B, steps, seed=2):
-    """Lengths, 0 and all steps among them where there are rows enough."""
+    """Return random lengths (B,); with at least two rows, one of them is 0 and one is `steps`."""
     lengths = np.random.default_rng(seed).integers(0, steps + 1, B)
     lengths[: 2 if B > 1 else 0] = (0, steps)[: len(lengths)]
     return lengths
 
 
-def walk(model, source, target, dlogits=None, *, call=0, **options):
-    """What a walk forward and back gives, by name; the gradients start at 0."""
+def forward_and_backward(model, source, target, dlogits=None, *, call=0, **options):
+    """Return the results of a forward and a backward pass by name; gradients start at 0."""
     model.zero_grad()
     logits, tape = model.forward(source, target, call=call, **options)
     if dlogits is None:

@@ -1,4 +1,4 @@
-"""The cases that `make smoke` runs: some 450 in 20 seconds, a few of every part.
+"""The cases that `make smoke` runs: about 450 in 20 seconds, a few of every part.
 
 Every layer class and cell forward and backward, streams, copies, files, sequence to sequence,
 losses, optimizers, fit and resuming, data, diagnostics, a command, and what `import crnn` imports.
@@ -12,8 +12,8 @@ from support.folders import TESTS
 
 IDLE = pytest.StashKey()  # what `mark` returned, in pytest's config
 
-# By file below tests/: names of cases, where * stands for anything. Instruction sets other than
-# scalar are not those of every machine.
+# File below tests/ -> names of cases, where * matches any text. Of the instruction sets only scalar
+# is available on every machine.
 CASES = {
     "layers/test_gradients.py": ["test_every_layer[lengths-*]"],
     "layers/recurrent/test_cells.py": [
@@ -68,9 +68,9 @@ CASES = {
     ],
     "seq2seq/test_seq2seq_generate.py": ["test_greedy*", "test_a_beam[*]"],
     "storage/test_checkpoint.py": [
-        "test_a_model_comes_back_as_it_was",
-        "test_a_tree_comes_back_with_its_types",
-        "test_single_layers_come_back*",
+        "test_a_model_is_loaded_unchanged",
+        "test_a_tree_is_read_with_its_types",
+        "test_single_layers_are_loaded_unchanged*",
     ],
     "storage/test_identity.py": ["test_models_of_old_files"],
     "data/test_data.py": ["test_a_vocabulary_goes_through_json", "test_streams_go_on_row_by_row"],
@@ -81,7 +81,7 @@ CASES = {
         "test_fit_resumes_where_there_is_a_file",
     ],
     "training/test_training.py": ["test_*"],
-    "training/test_resume.py": ["test_a_run_taken_up_again_is_the_same_run*"],
+    "training/test_resume.py": ["test_a_resumed_run_is_the_same_run*"],
     "training/test_tbptt.py": ["test_k1_and_k2_of_all_steps_are_plain_backpropagation_*"],
     "diagnostics/test_gradcheck.py": [
         "test_one_percent_in_one_entry_is_found",
@@ -93,7 +93,7 @@ CASES = {
     "models/test_char_model.py": ["test_every_cell_can_be_stacked*"],
     "models/test_autoencoder.py": ["test_gradients[full-gru]"],
     "models/test_translator.py": ["test_a_translator_comes_back_from_its_folder*"],
-    "cli/test_cli.py": ["test_config_and_version", "test_a_run_leaves_its_folder"],
+    "cli/test_cli.py": ["test_config_and_version", "test_the_files_and_the_output_of_a_run"],
     "project/test_import.py": ["test_*"],
     "project/test_layout.py": ["test_*"],
     "project/test_smoke.py": ["test_*"],
@@ -101,7 +101,7 @@ CASES = {
 
 
 def mark(items):
-    """Mark those cases; return the names in the table that stand for none of these items."""
+    """Mark these cases; return the names in the table that match none of the items."""
     found = dict.fromkeys((file, name) for file, names in CASES.items() for name in names)
     rows = {}
     for file, name in found:

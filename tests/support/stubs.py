@@ -1,4 +1,4 @@
-"""A recurrent layer in NumPy that takes all options, and differences for what gradcheck cannot do.
+"""A recurrent layer in NumPy that takes all options, and finite differences for any options.
 
 Letters: B sequences, T steps, F features.
 """
@@ -12,7 +12,7 @@ from support.running import leaves
 
 
 class Tape:
-    """What `Leaky` keeps; a class of its own, so that tests can count those alive."""
+    """Tape of `Leaky`; a separate class, so that tests can count its objects."""
 
     def __init__(self, **content):
         vars(self).update(content)
@@ -117,7 +117,7 @@ class Leaky(Recurrent):
 
 
 def assert_differences(layer, x, options, limit=1e-7):
-    """gradcheck's loss and differences, with any options of forward."""
+    """Compare gradients with differences as gradcheck does, with any options of forward."""
     layer.zero_grad()
     y, end, tape = layer.forward(x, **options)
     rng = np.random.default_rng(3)
@@ -153,7 +153,7 @@ def rebuilt(state, arrays):
 
 
 class Times:
-    """h' = x∘h: the Jacobian of a step is what it reads. It speaks the protocol, and no more."""
+    """h' = x∘h: the Jacobian of a step is its input. It has the required methods only."""
 
     def __init__(self):
         self.params, self.grads = {}, {}

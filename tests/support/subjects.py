@@ -1,4 +1,4 @@
-"""Valid files of every kind that crnn writes, small ones: what `fuzzing.py` mutates."""
+"""Small valid files of every kind that crnn writes, which `fuzzing.py` changes."""
 
 import tempfile
 from collections.abc import Callable
@@ -15,12 +15,16 @@ from crnn.data import Batches, Vocabulary
 from crnn.models import Captioner, CharModel, SequenceAutoencoder, Translator
 from crnn.training.trainer import Trainer
 
-REFUSALS = (ValueError, TypeError, FloatingPointError)  # of an input that no longer fits
+REFUSALS = (
+    ValueError,
+    TypeError,
+    FloatingPointError,
+)  # errors for an input that no longer matches the model
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A file: its content, where it lies in a folder, how it is loaded, and how it is then used."""
+    """A file: its content, its place in a folder, and functions that load and use it."""
 
     content: bytes
     load: Callable[[Path], Any]
@@ -34,7 +38,7 @@ def content_of(save, place="file.npz"):
         return Path(folder, place).read_bytes()
 
 
-# ---------------------------------------------------------------------------------------- layers
+# ------------------------------------------------------------------------------------------- layers
 
 
 def model_subject(model, *x):
@@ -42,7 +46,7 @@ def model_subject(model, *x):
 
 
 def use_model(model, x):
-    """Everything that a user may do with a model that was loaded."""
+    """Use a loaded model in all ways."""
     repr(model)
     with tempfile.TemporaryDirectory() as folder:
         crnn.save(Path(folder, "again"), model)
@@ -58,7 +62,7 @@ def use_model(model, x):
 
 
 def layers():
-    """Every layer class, and compositions of them, with an input."""
+    """Return layers of every class, and compositions, with an input."""
     floats, symbols = np.ones((2, 3, 2), np.float32), np.ones((2, 3), np.int64)
     embedding = crnn.Embedding(4, 2, seed=1)
     gru = partial(crnn.GRU, 2, 2, seed=2)
@@ -102,7 +106,7 @@ def seq2seqs():
     }
 
 
-# ---------------------------------------------------------------------------- models in folders
+# -------------------------------------------------------------------------------- models in folders
 
 
 def folder_subject(model, use):
@@ -161,11 +165,11 @@ def vocabulary_subject():
     )
 
 
-# -------------------------------------------------------------------------------- training runs
+# ------------------------------------------------------------------------------------ training runs
 
 
 def trainer(**options):
-    """A run of two epochs; a new one each time."""
+    """Return a new run of two epochs."""
     rng = np.random.default_rng(0)
     model = crnn.Sequential([crnn.GRU(1, 2, seed=1), crnn.Dense(2, 1, seed=2)])
     x = rng.normal(size=(4, 4, 1)).astype(np.float32)

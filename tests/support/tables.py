@@ -1,8 +1,8 @@
-"""Tables of all cells, options and layers that there are: what tests are parametrised over.
+"""Tables of all cells, options and layers, over which tests are parametrised.
 
 Letters: B sequences, T steps, I inputs, H hidden units, K symbols. ``test_tables_are_complete``
-(test_cells.py) fails where a new cell of csrc/core/cells.def, or a new layer class of crnn, stands
-in none of them.
+(test_cells.py) fails if a new cell of csrc/core/cells.def, or a new layer class of crnn, is missing
+in them.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ POOLS = ("last", "mean", "max")
 
 @dataclass(frozen=True)
 class Cell:
-    """A recurrent layer class with its options, and the twin in NumPy."""
+    """A recurrent layer class with its options, and its reference in NumPy."""
 
     layer: type
     twin: reference.Cell
@@ -32,11 +32,11 @@ class Cell:
         return self.layer(input_size, hidden_size, **self.options, **options)
 
     def varied(self, options):
-        """The same with more options."""
+        """Return this cell with more options."""
         return Cell(self.layer, replace(self.twin, **options), self.options | options)
 
     def takes(self, options):
-        """Whether its layers have these options, and nothing is said of them yet."""
+        """Return whether the layers have these options, and the cell does not set them."""
         return options.keys() <= self(1, 1).options.keys() - self.options.keys()
 
 
@@ -50,8 +50,8 @@ CELLS = {
     "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
 }
 
-# Every option of the recurrent layers but those of each test's own (dtype, bias, reverse), alone
-# and with others; test_tables_are_complete (test_cells.py) fails where one is missing.
+# Every option of the recurrent layers, alone and with others, except those that each test sets
+# (dtype, bias, reverse); test_tables_are_complete (test_cells.py) fails if one is missing.
 OPTIONS = {
     "layer_norm": {"layer_norm": True},
     "clip": {"clip": 0.7},
@@ -86,18 +86,18 @@ I, H, K = 3, 4, 5  # sizes of the layers in LAYERS
 
 @dataclass(frozen=True)
 class Subject:
-    """A layer to be made of any dtype, and what it reads: `features` floats a step, or symbols."""
+    """A layer for any dtype, and its inputs: `features` floats per step, or symbols."""
 
     make: Callable[[str], object]
     features: int | None = I
     symbols: int | None = None
 
     def layer(self, dtype="float64", seed=0):
-        """A layer with parameters that are all random, biases included."""
+        """Return a layer whose parameters are all random, biases included."""
         return fill(self.make(dtype), seed)
 
     def inputs(self, B, T, dtype="float64", symbols=None, seed=1):
-        """Floats (B, T, I), or symbols (B, T) where asked for or where it takes nothing else."""
+        """Return floats (B, T, I), or symbols (B, T) if `symbols` is True or required."""
         rng = np.random.default_rng(seed)
         if self.features is None if symbols is None else symbols:
             return rng.integers(0, self.symbols, (B, T))
@@ -105,7 +105,7 @@ class Subject:
 
     @property
     def kinds(self):
-        """The values of `symbols` that `inputs` can be asked for."""
+        """Return the possible values of the argument `symbols` of `inputs`."""
         return [k for k, size in ((False, self.features), (True, self.symbols)) if size]
 
 
@@ -194,7 +194,7 @@ LAYERS |= {  # an embedding and the layer that reads it run as one
     for name, cell in CELLS.items()
 }
 
-# Layers all of whose outputs past a row's end are 0; what others write there means nothing.
+# Layers whose outputs in the padding are all 0; those of other layers have no meaning there.
 RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
 
 # (name of a layer, whether it reads symbols), for pytest.mark.parametrize

@@ -1,4 +1,4 @@
-"""The same layers in PyTorch, and the one place that knows how the conventions differ.
+"""The same layers in PyTorch, with conversions between the conventions of both libraries.
 
 - PyTorch has two biases in every sum. crnn's ``b`` is the input's (``bias_ih``); the recurrent one
   (``bias_hh``) is zero but for the GRU's gate n, where it is ``b_hn``.

@@ -1,4 +1,4 @@
-"""A copy of the source tree, to be changed and built by tests."""
+"""Copies of the source tree that tests change and build."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 from support.folders import ROOT
 
 PARTS = ("crnn", "csrc", "tests", "setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md")
-SCALAR = {"CRNN_SKIP_ISA": "avx2,avx512,neon"}  # the quickest build there is
+SCALAR = {"CRNN_SKIP_ISA": "avx2,avx512,neon"}  # the fastest build
 
 
 def copy_tree(to):
@@ -23,7 +23,7 @@ def copy_tree(to):
 
 
 def run(tree, *arguments, fine=True, **environment):
-    """Run Python in a tree, which stands first on its path; return what it printed."""
+    """Run Python in a tree, which is first on the path; return the output."""
     kept = {
         name: value
         for name, value in os.environ.items()

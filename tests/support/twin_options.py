@@ -1,4 +1,4 @@
-"""Options of the NumPy reference: a table of them, ways to read, and a problem to solve with them.
+"""Options of the NumPy reference: a table of options, of masks, and a problem to test them.
 
 Letters: B sequences, T steps, I inputs, H hidden units, P numbers of a projection.
 """

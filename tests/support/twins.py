@@ -1,4 +1,4 @@
-"""The cells of the NumPy reference, what tests of it give them, and central differences.
+"""The cells of the NumPy reference, their inputs in tests, and central differences.
 
 Letters: B sequences, T steps, I inputs, H hidden units.
 """
@@ -32,7 +32,7 @@ def unpacked(state):
 
 
 def differences(function, array, step=1e-5):
-    """Central differences of a scalar function over every entry of `array`, edited in place."""
+    """Return central differences of a function for every entry of `array`, edited in place."""
     slopes = np.zeros(array.shape)
     for where in np.ndindex(array.shape):
         middle = array[where]

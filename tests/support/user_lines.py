@@ -23,7 +23,7 @@ from crnn.models import CharModel, Translator
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-# ---------------------------------------------------------------------- right: layers and calls
+# -------------------------------------------------------------------------- right: layers and calls
 
 x = np.zeros((4, 5, 3), np.float32)
 symbols = np.zeros((4, 5), np.int64)
@@ -59,7 +59,7 @@ stream.reset(rows=[0])
 h, c = stream.state
 stream.state = None
 
-# ------------------------------------------------------------------ right: attributes of layers
+# ---------------------------------------------------------------------- right: attributes of layers
 
 assert_type(lstm.reverse, bool)
 assert_type(lstm.clip, float | None)
@@ -77,7 +77,7 @@ other = crnn.GRU(3, 8, seed=gru.seed)
 other.load_state_dict(gru.state_dict())
 options: dict[str, Any] = gru.options
 
-# ------------------------------------------------------------------------- right: compositions
+# ------------------------------------------------------------------------------ right: compositions
 
 both = crnn.Bidirectional(crnn.LSTM(3, 8), merge="sum")
 y, (first, last) = both(x)
@@ -105,7 +105,7 @@ assert_type(states, list[Any])
 
 
 def trained(model: crnn.Layer) -> float:
-    """A function for any layer."""
+    """Use any layer."""
     y, state = model(x)
     y, state, tape = model.forward(x, state, lengths=[1, 2, 3, 4])
     dx, _ = model.backward(tape, y, state)
@@ -119,7 +119,7 @@ settings: dict[str, Any] = {"bias": False, "activation": "relu"}
 gru = crnn.GRU(3, 8, **settings)
 trained(stacked)
 
-# ------------------------------------------------------------ right: layers and losses of users
+# ---------------------------------------------------------------- right: layers and losses of users
 
 
 class Scale(crnn.Layer):
@@ -152,7 +152,7 @@ class Scale(crnn.Layer):
 
 
 class Leaky(crnn.Temporal):
-    """A state that forgets."""
+    """A layer with a decaying state."""
 
     @property
     def output_size(self) -> int:
@@ -176,7 +176,7 @@ class Slow(crnn.LSTM):
 
 
 class Foreign:
-    """No subclass of `crnn.Layer`."""
+    """A class that is not a subclass of `crnn.Layer`."""
 
     def __init__(self) -> None:
         self.params: dict[str, Floats] = {}
@@ -199,14 +199,14 @@ def absolute(y: Array, target: Array, lengths: Any = None) -> tuple[float, Array
 
 
 class Stop(Callback):
-    """Ends a run at a loss."""
+    """Callback that ends a run at a certain loss."""
 
     def on_epoch(self, run: Run) -> None:
         if run.history.loss[-1] < 0.1:
             run.stop()
 
 
-# ------------------------------------------------------------------------ right: data, training
+# ---------------------------------------------------------------------------- right: data, training
 
 train, held_out = split(np.zeros(100), share=0.2, by="time", gap=5)
 table = crnn.data.read_csv("sales.csv", target="sold", missing="interpolate")
@@ -252,7 +252,7 @@ crnn.save(Path("model.npz"), Scale(3))
 loaded: crnn.Layer = crnn.load("model.npz", classes={"Scale": Scale})
 prediction: Array = loaded(x)[0]
 
-# ---------------------------------------------------------- right: generating, seq2seq, insight
+# ---------------------------------------------------------- right: generation, seq2seq, diagnostics
 
 written: Array = crnn.generate(model, [0, 1], 20, temperature=0.8, top_k=3, seed=1, stop=2)
 seq2seq = crnn.Seq2Seq(
@@ -289,7 +289,7 @@ translator = Translator.for_pairs([("one", "1")], attention="dot", cell="janet")
 crnn.set_num_threads(2)
 threads: int = crnn.show_config()["threads"]
 
-# ------------------------------------------------------------------------------ wrong: options
+# ----------------------------------------------------------------------------------- wrong: options
 
 crnn.LSTM(3, 8.0)  # error: arg-type
 crnn.LSTM(3, 8, forget_bais=1.0)  # error: call-arg
@@ -314,7 +314,7 @@ split(train, by="random")  # error: arg-type
 crnn.diagnostics.input_saliency(model, x, method="lime")  # error: arg-type
 watched.plot(what="norm")  # error: arg-type
 
-# -------------------------------------------------------------------------------- wrong: layers
+# ------------------------------------------------------------------------------------ wrong: layers
 
 crnn.Sequential([lstm, 3])  # error: list-item
 crnn.Sequential([lstm, None])  # error: list-item
@@ -336,7 +336,7 @@ crnn.save(model, "model.npz")  # error: arg-type
 crnn.save("model.npz", Foreign())  # error: arg-type
 crnn.load("model.npz", classes=[Scale])  # error: arg-type
 
-# ---------------------------------------------------------------------- wrong: calls and results
+# ------------------------------------------------------------------------- wrong: calls and results
 
 lstm(x).argmax()  # error: attr-defined
 model(symbols).argmax()  # error: attr-defined
@@ -364,7 +364,7 @@ seq2seq.forward(symbols, symbols, lengths=[1])  # error: call-arg
 memory.weights  # error: attr-defined
 report.okay  # error: attr-defined
 
-# ------------------------------------------------------------------------------ wrong: training
+# ---------------------------------------------------------------------------------- wrong: training
 
 crnn.fit(model, texts, loss="mse", optimizer=adam, epochs=1)  # error: arg-type
 crnn.fit(model, texts, loss=entropy, optimizer="adam", epochs=1)  # error: arg-type

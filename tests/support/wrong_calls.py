@@ -1,4 +1,4 @@
-"""Calls that must fail, as text: what each raises and says, and that nothing changes."""
+"""Calls that must fail, as text: check the exception, the message, and that nothing changes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ EXCEPTIONS = {one.__name__: one for one in (TypeError, ValueError, AttributeErro
 
 
 def rows_of(table):
-    """(call, exceptions, message) of each call in a table of error_tables.py."""
+    """Return (call, exceptions, message) of each call in a table of error_tables.py."""
     calls = []
     for line in table.strip("\n").split("\n"):
         if not line.startswith(" "):
@@ -27,7 +27,7 @@ def rows_of(table):
 
 
 def assert_fails(row, names, watched):
-    """The call raises this exactly, and what is watched keeps every bit."""
+    """Assert that the call raises exactly this, and that no watched array changes."""
     call, errors, message = row
     before = copied(watched())
     with pytest.raises(errors, match=message) as caught:
@@ -37,7 +37,7 @@ def assert_fails(row, names, watched):
 
 
 def assert_all_fail(rows, names, watched):
-    """Tells all that do not, where one test has many."""
+    """Assert that all calls fail as expected; report all that do not."""
     found = []
     for row in rows:
         try:

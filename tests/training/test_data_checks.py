@@ -1,4 +1,4 @@
-"""Mistakes in data are found before the first update, and the look costs next to nothing."""
+"""Checks of the data before the first update: they find mistakes and are cheap."""
 
 import functools
 
@@ -53,7 +53,7 @@ def at(row, step, value):
 
 
 class Reader:
-    """Data of a user, of which nothing is known."""
+    """Data of a user-defined class."""
 
     def __init__(self, data):
         self.data = data
@@ -152,8 +152,8 @@ def test_all_validation_data_of_another_width_are_found(mistake):
     assert recorder.events == []
 
 
-def test_what_is_not_read_is_no_mistake():
-    """Symbols in padding and at masked steps, targets of weight 0."""
+def test_values_that_are_not_read_are_not_checked():
+    """Symbols in the padding and at masked steps, and targets of weight 0, are not checked."""
     x, target = items(1)[0]
     x[1, 4], target[1, 4], target[2, 1] = 99, -1, 99
     weights = np.ones((3, 6))
@@ -187,7 +187,7 @@ def test_data_that_give_nothing(data, message, where):
     assert recorder.events == []
 
 
-def test_windows_and_streams_are_looked_at_whole():
+def test_all_windows_and_streams_are_checked():
     model = network()
     text = DRAW.integers(0, K, 400)
     text[390] = K
@@ -204,7 +204,7 @@ def test_windows_and_streams_are_looked_at_whole():
         fit(model, items(), validation=items(2) + items(1, B=2), stateful=True, **options)
 
 
-def test_pairs_are_looked_at():
+def test_pairs_are_checked():
     model = crnn.TeacherForcing(
         crnn.Seq2Seq(crnn.GRU(4, 4), crnn.GRU(8, 4), source_symbols=6, target_symbols=5,
                      attention="dot")
@@ -221,7 +221,7 @@ def test_pairs_are_looked_at():
 
 
 class Strict(crnn.Layer):
-    """A model of a user that reads three rows of six steps, nothing else."""
+    """A user-defined model that accepts only three rows of six steps."""
 
     def __init__(self):
         self.inside, self.calls = network(), []
@@ -238,7 +238,7 @@ class Strict(crnn.Layer):
         return self.inside.backward(tape, dy, dstate)
 
 
-def test_a_model_that_reads_whole_items_alone_is_shown_whole_items():
+def test_a_model_that_needs_whole_items_is_tested_on_whole_items():
     model = Strict()
     options = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(model), "epochs": 1}
     fit(model, Reader(items(2)), validation=items(4), progress=False, **options)
@@ -249,7 +249,7 @@ def test_a_model_that_reads_whole_items_alone_is_shown_whole_items():
 
 
 def test_the_model_seldom_runs_more_often():
-    """Validation data like the data to train on: not once."""
+    """Validation data with the form of the training data: the model does not run for the check."""
     for data in (items(), Batches(np.zeros((9, 4), int), np.zeros((9, 4), int), 3)):
         model, calls = network(), []
         run = functools.partial(type(model).__call__, model)
@@ -267,7 +267,7 @@ def test_the_model_seldom_runs_more_often():
         assert calls == [3] * 2 * len(list(data))
 
 
-def test_what_can_be_gone_through_once_is_checked_as_it_comes():
+def test_iterators_are_checked_item_by_item():
     model, data = network(), items()
     bad = replaced(data, 3, x=at(0, 0, K))
     run = Trainer(
@@ -291,7 +291,7 @@ class Endless:
             yield items(1)[0]
 
 
-def test_data_without_an_end_are_not_gone_through():
+def test_endless_data_are_not_read_before_the_run():
     class Stops(crnn.callbacks.Callback):
         def on_update(self, run):
             if run.position.update == 3:
@@ -306,7 +306,7 @@ def test_data_without_an_end_are_not_gone_through():
     assert run.position.update == 3
 
 
-def test_a_model_that_counts_its_calls_is_not_called_for_a_look():
+def test_a_user_defined_model_is_not_run_to_check_training_data():
     model = Told()
     x, target = DRAW.normal(size=(2, 5, 2)), DRAW.integers(0, K, (2, 5))
     data = [(x, target), (x, target), (x[:1], target[:1], [3])]

@@ -1,4 +1,4 @@
-"""What is looked at before a run begins, and what a run knows of itself."""
+"""Checks of the arguments of a run."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def batch(B=2, T=5):
     return draw.normal(size=(B, T, 2)), draw.integers(0, K, (B, T))
 
 
-def test_what_fit_is_given_is_looked_at():
+def test_arguments_of_fit_are_checked():
     model, data = crnn.Sequential([crnn.RNN(2, 3), crnn.Dense(3, K)]), [batch()]
     right = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(model), "epochs": 1}
     other = crnn.optim.SGD(crnn.Dense(2, K))
@@ -36,7 +36,7 @@ def test_what_fit_is_given_is_looked_at():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_reversed_layers_do_not_go_on_from_window_to_window():
+def test_reversed_layers_cannot_carry_a_state_between_windows():
     model = crnn.Sequential([crnn.Bidirectional(crnn.RNN(2, 3)), crnn.Dense(6, K)])
     right = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(model), **OFF}
     fit(model, [batch()], tbptt=(5, 5), **right)  # one window is the whole

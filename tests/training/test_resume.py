@@ -1,4 +1,4 @@
-"""A run that was interrupted and taken up again is the same run."""
+"""A run that was interrupted and resumed has the results of a run without interruption."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ from support.runs import Recorder, StopAt, lines, network, numbers, streams, tra
 
 @pytest.mark.parametrize("data", [streams, lines])
 @pytest.mark.parametrize("update", [1, 5, 9, 10, 13])
-def test_a_run_taken_up_again_is_the_same_run(tmp_path, data, update):
+def test_a_resumed_run_is_the_same_run(tmp_path, data, update):
     recorder = Recorder()
     whole = trainer(data=data(), validation=data(), callbacks=[recorder])
     whole.run()
@@ -52,7 +52,7 @@ def test_a_state_is_a_snapshot():
     np.testing.assert_equal(numbers(again), numbers(whole))
 
 
-def test_a_run_that_stopped_can_go_on_by_itself():
+def test_a_stopped_run_can_continue_without_a_file():
     whole, run = trainer(), trainer(callbacks=[StopAt(3)])
     whole.run()
     with pytest.raises(KeyboardInterrupt):
@@ -84,7 +84,7 @@ def test_a_run_stopped_while_it_validates_validates_again():
     np.testing.assert_equal(numbers(again), numbers(whole))
 
 
-def test_ctrl_c_in_a_callback_lets_the_others_be_told():
+def test_ctrl_c_in_a_callback_does_not_skip_other_callbacks():
     recorder = Recorder()
     run = trainer(callbacks=[StopAt(epoch=1), recorder])
     with pytest.raises(KeyboardInterrupt):

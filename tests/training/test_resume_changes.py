@@ -1,4 +1,4 @@
-"""A run that is resumed with something else, or from a file that lies."""
+"""Runs that are resumed with other arguments, or from a file with wrong contents."""
 
 import functools
 import math
@@ -53,7 +53,7 @@ def interrupted(update=8, callbacks=(), **options):
 
 
 def everything(run):
-    """All that loading could change."""
+    """Everything that loading may change."""
     callbacks = [
         (vars(one).copy(), one.state_dict())
         for one in run._callbacks
@@ -65,7 +65,7 @@ def everything(run):
     )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------- refused by name
+# ---------------------------------------------------------------- arguments that must not change
 
 
 def of_lists(x, batch_size):
@@ -107,7 +107,7 @@ def test_streams_in_other_batches_are_refused():
 
 
 class Reader:
-    """Data of a user, read anew each epoch."""
+    """Data of a user-defined class, read again in each epoch."""
 
     def __init__(self, items):
         self.items = items
@@ -126,7 +126,7 @@ class Reader:
         (Reader, of_lists(SYMBOLS[:, :5], 4)),
     ],
 )
-def test_data_that_cannot_be_looked_at_are_compared_as_they_come(kind, now):
+def test_data_that_are_not_checked_before_are_compared_item_by_item(kind, now):
     right = of_lists(SYMBOLS, 4)
     state = interrupted(3, data=kind(right), epochs=1)
     again = run_of(data=kind(now), epochs=1)
@@ -194,10 +194,10 @@ def test_other_arguments_are_refused(then, now, name):
     np.testing.assert_equal(everything(again), before)
 
 
-# ---------------------------------------------------------------------------- taken up, and said
+# --------------------------------------------------------------------- arguments that may change
 
 
-def test_the_same_arguments_are_taken_up_without_a_word(tmp_path):
+def test_the_same_arguments_give_no_warning(tmp_path):
     path = tmp_path / "run.npz"
     archive.write(path, "training run", interrupted(callbacks=[OneCycle(0.05), EarlyStopping(9)]))
     again = run_of(callbacks=[OneCycle(0.05), EarlyStopping(9)])
@@ -206,7 +206,7 @@ def test_the_same_arguments_are_taken_up_without_a_word(tmp_path):
         again.resume(path)
 
 
-def test_more_epochs_are_taken_up_and_said():
+def test_more_epochs_are_used_with_a_warning():
     state = interrupted(epochs=2)
     again = run_of(epochs=3)
     with pytest.warns(ResumeWarning, match="resume: epochs: 3 now, 2 when the run began") as said:
@@ -219,14 +219,14 @@ def test_more_epochs_are_taken_up_and_said():
 
 
 class Halves(Callback):
-    """A schedule of a user's own."""
+    """A user-defined schedule."""
 
     def on_update(self, run):
         run.optimizer.lr *= 0.5
 
 
 @pytest.mark.parametrize("callbacks", [[], [Halves()], [OnPlateau(0.5, 1)]])
-def test_another_learning_rate_is_taken_up_and_said(callbacks):
+def test_another_learning_rate_is_used_with_a_warning(callbacks):
     state = interrupted(callbacks=callbacks)
     again = run_of(lr=0.01, callbacks=callbacks)
     with pytest.warns(ResumeWarning, match=r"lr: 0\.01 now, 0\.02 when the run began"):
@@ -241,7 +241,7 @@ def test_another_learning_rate_is_taken_up_and_said(callbacks):
 
 @pytest.mark.parametrize("make", [Halves, lambda: Step(0.02, every=2), lambda: OneCycle(0.3)])
 def test_a_scheduled_rate_is_compared_with_nothing(make):
-    """Neither that in the file, nor that which the same optimizer has after an earlier run."""
+    """It is neither that in the file nor that of the optimizer after an earlier run."""
     whole, recorder = run_of(callbacks=[make()]), Recorder()
     whole._callbacks += (recorder,)
     whole.run()
@@ -254,7 +254,7 @@ def test_a_scheduled_rate_is_compared_with_nothing(make):
     assert second.rates == recorder.rates[8:]
 
 
-def test_the_rate_given_is_not_what_an_earlier_run_left(tmp_path):
+def test_the_given_rate_is_not_that_of_an_earlier_run(tmp_path):
     """The third run of a loop is interrupted; the script that resumes it makes a new optimizer."""
     model = network(dropout=0.3)
     optimizer, path = crnn.optim.SGD(model, lr=0.02), tmp_path / "run.npz"
@@ -291,7 +291,7 @@ def test_a_rate_that_a_schedule_sets_is_the_schedules():
 
 
 class Worse:
-    """Validation data whose loss is told."""
+    """Validation data with a prescribed loss."""
 
     def __iter__(self):
         yield SYMBOLS[:1], SYMBOLS[:1]
@@ -308,7 +308,7 @@ def early(patience, epochs=9, **options):
     return run_of(callbacks=callbacks, loss=worse, validation=Worse(), epochs=epochs)
 
 
-def test_more_patience_goes_on_with_a_run_that_was_stopped():
+def test_more_patience_continues_a_stopped_run():
     whole, again, state = early(4), early(4), early_state(2)
     whole.run()
     assert state["history"]["epoch"] == [1, 2, 3]
@@ -320,7 +320,7 @@ def test_more_patience_goes_on_with_a_run_that_was_stopped():
 
 
 def early_state(patience):
-    """The state of a run that early stopping has ended, as `Checkpoint` writes it."""
+    """The state of a run that early stopping ended, as `Checkpoint` writes it."""
     states = []
 
     class Keep(Callback):
@@ -376,7 +376,7 @@ def test_other_options_of_the_model_and_other_validation_data_are_said():
 
 
 class Late(Callback):
-    """A callback that remembers nothing until it is told something."""
+    """A callback without a state before its first event."""
 
     def __init__(self):
         self.seen = {}
@@ -407,7 +407,7 @@ def test_a_callback_that_remembers_nothing_at_first_is_resumed(tmp_path, old):
 
 
 def of_an_earlier_version(state):
-    """What the version before this one wrote."""
+    """A state as an earlier version wrote it."""
     state = {name: state[name] for name in state if name not in ("start", "arguments", "stopper")}
     state["position"] = {name: v for name, v in state["position"].items() if name != "seen"}
     state["optimizer"] = {name: v for name, v in state["optimizer"].items() if name != "epochs"}
@@ -457,20 +457,20 @@ def test_after_a_refusal_no_callback_has_changed():
     state = interrupted(callbacks=[KeepBest(), Half(1), OnPlateau()])
     state["callbacks"][1]["state"]["other"] = "lie"
     again = run_of(callbacks=[KeepBest(), Half(2), OnPlateau()])
-    again._callbacks[0]._best.loss, again._callbacks[0].epoch = 1.5, 3
+    again._callbacks[0]._best.value, again._callbacks[0].epoch = 1.5, 3
     before = everything(again)
     with pytest.raises(ValueError, match=r"callbacks: expected a saved state of Half: .*other"):
         again.load_state_dict(state)
     after = everything(again)
     assert after[-1][1][1] == before[-1][1][1]
     assert after[-1][0][1] == before[-1][0][1] == {
-        "loss": 1.5, "epoch": 3, "params": {}
+        "loss": 1.5, "monitor": None, "mode": "min", "epoch": 3, "params": {}
     }  # fmt: skip
     assert "extra" not in vars(again._callbacks[1])
     np.testing.assert_equal(after[:-1], before[:-1])
 
 
-# ----------------------------------------------------------------------------- files that lie
+# ------------------------------------------------------------------ files with wrong contents
 
 
 def changed(state, path, value):

@@ -31,7 +31,7 @@ def item(T=24, B=2, dtype="float64", seed=0):
 
 
 class ByHand:
-    """An Elman network in NumPy, which walks back step by step through a list of all that was."""
+    """An Elman network in NumPy whose backward pass goes through a list of all steps."""
 
     def __init__(self, model, lr, k1, k2):
         self.p = {name: array.copy() for name, array in model.params.items()}
@@ -163,7 +163,7 @@ def test_stateful_items_must_have_the_same_rows():
 
 
 def test_lengths_are_inert_padding_for_every_pair():
-    """A row has the gradient that it has alone, whatever the other rows are."""
+    """The gradient of a row does not depend on the other rows."""
     for pair in ((4, 4), (4, 7)):
         grads = []
         for rows in ([0], [1], [0, 1]):
@@ -204,7 +204,7 @@ def heads():
 
 @pytest.mark.parametrize("name", heads())
 def test_steps_further_back_train_the_head_alone(name):
-    """With dy at the first steps alone, k2 < k1 leaves all gradients but the head's at zero."""
+    """With dy only at the first steps and k2 < k1 only the head has a gradient."""
     model, head = heads()[name]
     x = rng.integers(0, 4, (2, 6)) if name == "embedded" else rng.normal(size=(2, 6, I))
     windowed = WindowedModel(model, (6, 2), False)
@@ -226,7 +226,7 @@ def test_steps_further_back_train_the_head_alone(name):
 
 
 def test_the_bias_of_a_small_k2():
-    """The relative distance from the whole gradient falls with k2, to nothing at k2 = T."""
+    """The relative distance from the full gradient decreases with k2, and is 0 at k2 = T."""
     T, B = 40, 16
     x, target = rng.normal(size=(B, T, I)), rng.normal(size=(B, T, O))
     target[:, 10:] += 3 * np.repeat(x[:, :-10, :1], O, axis=2)  # what matters lies 10 steps back
@@ -326,7 +326,7 @@ def test_windows_are_cut_no_more_than_they_must():
 # ------------------------------------------------------------------------------- state and calls
 
 
-def test_pieces_go_on_counting_steps_for_dropout():
+def test_pieces_continue_the_step_numbers_of_dropout():
     calls = []
 
     class Watched(crnn.Dropout):

@@ -1,4 +1,4 @@
-"""A run with truncated BPTT that is taken up again, tapes of earlier windows included."""
+"""Resumed runs with truncated BPTT, including the tapes of earlier windows."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def run_of(model, tbptt, stateful, callbacks=()):
 @pytest.mark.parametrize("tbptt", [(8, 8), (8, 3), (8, 11), (8, 30)])
 @pytest.mark.parametrize("stateful", [False, True])
 @pytest.mark.parametrize("update", [1, 4, 7, 8, 9, 15])
-def test_a_run_taken_up_again_is_the_same_run(tmp_path, tbptt, stateful, update):
+def test_a_resumed_run_is_the_same_run(tmp_path, tbptt, stateful, update):
     recorder, first, second = Recorder(), Recorder(), Recorder()
     whole = run_of(network(), tbptt, stateful, [recorder])
     whole.run()

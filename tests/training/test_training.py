@@ -1,4 +1,4 @@
-"""The loop: what an update is, what is kept, what is refused."""
+"""The training loop: updates, results and wrong arguments."""
 
 import math
 
@@ -13,7 +13,7 @@ from crnn.training.fitting import fit
 from crnn.training.trainer import Trainer
 from support.runs import K, Recorder, lines, network, rng, streams, trainer
 
-# --------------------------------------------------------------------------------- what fit does
+# --------------------------------------------------------------------------------------- updates
 
 
 def test_fit_is_the_loop_that_one_would_write():
@@ -74,7 +74,7 @@ def test_one_window_is_plain_backpropagation_to_the_last_bit():
     assert found[0] == found[1] == found[2]
 
 
-def test_windows_clip_lengths_and_leave_out_what_is_padding():
+def test_windows_clip_lengths_and_skip_padding():
     seen = []
 
     def loss(y, target, lengths):
@@ -104,7 +104,7 @@ def test_items_without_valid_steps_are_no_updates():
 
 def test_a_target_for_each_row_counts_rows():
     class Last(crnn.LSTM):
-        """Gives the last state alone."""
+        """Returns only the last state."""
 
         def forward(self, x, state=None, *, lengths=None, training=True):
             _, (h, c), tape = super().forward(x, state, lengths=lengths)
@@ -162,7 +162,7 @@ def test_evaluation_in_windows_is_evaluation():
     assert evaluate(model, data, loss=cross_entropy, tbptt=(7, 7)) == pytest.approx(whole, rel=1e-6)
 
 
-def test_set_epoch_is_told_before_each_pass():
+def test_set_epoch_is_called_before_each_pass():
     told = []
 
     class Data:
@@ -177,7 +177,7 @@ def test_set_epoch_is_told_before_each_pass():
     assert told == [0, 0, 0, 1, 1, 2, 2]  # validation data are looked at first
 
 
-def test_callbacks_hear_everything_in_order():
+def test_callbacks_are_called_in_order():
     recorder = Recorder()
     run = trainer(data=lines(count=6), epochs=2, callbacks=[recorder])
     run.run()
@@ -185,7 +185,7 @@ def test_callbacks_hear_everything_in_order():
     assert len(run.history) == 2
 
 
-def test_the_end_is_told_when_an_exception_ends_a_run():
+def test_on_end_is_called_after_an_exception():
     class Fails(Callback):
         def on_update(self, run):
             raise ZeroDivisionError
@@ -202,7 +202,7 @@ def test_steps_of_an_item_may_have_no_lengths():
         assert trainer(data=data, epochs=1).run().update == [1]
 
 
-# ----------------------------------------------------------------------------------- wrong things
+# -------------------------------------------------------------------------------- wrong arguments
 
 
 def generator():

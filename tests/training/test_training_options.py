@@ -1,4 +1,4 @@
-"""Items with masks, resets and weights; accumulation; checkpoints in time; what is not finite."""
+"""Items with masks, resets and weights; accumulation; checkpoint_every; NaN and infinity."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_history_with_weights_is_the_weighted_mean():
     assert history.loss == [pytest.approx(np.average(values, weights=counts), rel=1e-12)]
 
 
-def test_what_a_model_cannot_be_told_is_an_error():
+def test_options_that_a_model_does_not_take_are_errors():
     class Deaf(Told):
         def forward(self, x, state=None, *, lengths=None, training=True):
             return super().forward(x, state)
@@ -199,7 +199,7 @@ def test_rows_are_counted_on_within_an_update():
 
 
 @pytest.mark.parametrize("update", [1, 2, 3, 4])
-def test_a_run_that_accumulates_is_taken_up_again(tmp_path, update):
+def test_a_run_that_accumulates_is_resumed(tmp_path, update):
     def run(callbacks=()):
         model = network(dropout=0.3)
         return Trainer(
@@ -226,7 +226,7 @@ def test_accumulation_does_not_go_with_windows(options):
         trainer(accumulate=2, **({"tbptt": None} | options))
 
 
-# ------------------------------------------------------------------------------ less memory in time
+# --------------------------------------------------------------------------------- checkpoint_every
 
 
 @pytest.mark.parametrize("tbptt", [None, (8, 8)])
@@ -255,7 +255,7 @@ def test_checkpoints_in_time_do_not_go_with_another_k2(tbptt):
 
 
 def nan_at(place, value=np.nan):
-    """A model of which the output of one layer is not finite."""
+    """A model in which the output of one layer is not finite."""
     model = network()
     nested = crnn.Sequential([model.layers[0], crnn.Sequential(model.layers[1:])])
     dict(nested.params)[place][...] = value
@@ -331,7 +331,7 @@ def test_the_layer_where_a_gradient_stops_being_finite_is_named():
     run.state_dict()
 
 
-def test_a_run_goes_on_when_what_was_wrong_is_mended():
+def test_a_run_continues_after_its_data_are_corrected():
     values = iter([math.nan])
 
     def loss(y, target, lengths):

@@ -1,0 +1,106 @@
+"""Targets in a frequent other form: the error says how to convert them."""
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn import losses, metrics
+
+B, T, K = 4, 6, 3
+rng = np.random.default_rng(0)
+STEPS, ROWS = rng.normal(size=(B, T, K)), rng.normal(size=(B, K))
+CLASSES, LABELS = rng.integers(0, K, (B, T)), rng.integers(0, K, B)
+
+WRONG = [
+    (STEPS, np.eye(K)[CLASSES], r"\(of one-hot rows: {0}.argmax\(axis=-1\)\)", "argmax(axis=-1)"),
+    (ROWS, np.eye(K)[LABELS], r"\(of one-hot rows: {0}.argmax\(axis=-1\)\)", "argmax(axis=-1)"),
+    (ROWS, LABELS[:, None], r"\(here: {0}\[\.\.\., 0\]\)", "__getitem__((..., 0))"),
+    (STEPS, CLASSES[..., None], r"\(here: {0}\[\.\.\., 0\]\)", "__getitem__((..., 0))"),
+    (ROWS, LABELS.astype(float), r"\(of whole numbers: {0}.astype\(int\)\)", "astype(int)"),
+    (STEPS, LABELS, r"\(for one target for each sequence put crnn.Pool\(\) into the model\)", None),
+]
+
+
+@pytest.mark.parametrize(("y", "target", "hint", "way"), WRONG)
+def test_classes(y, target, hint, way):
+    for function, name in (
+        (losses.cross_entropy, "targets"),
+        (metrics.accuracy, "target"),
+        (metrics.f1, "target"),
+        (metrics.bits, "targets"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=hint.format(name)):
+            function(y, target)
+        if way is not None:  # what it says to write is right
+            function(y, eval(f"target.{way}"))
+
+
+@pytest.mark.parametrize(
+    ("y", "target", "hint"),
+    [
+        (ROWS[:, :1], LABELS, r"that of y \(here: target\[\.\.\., None\]\)"),
+        (STEPS[..., :1], CLASSES, r"that of y \(here: target\[\.\.\., None\]\)"),
+        (STEPS, ROWS, r"put crnn.Pool\(\) into the model\)"),
+        (STEPS, LABELS, r"put crnn.Pool\(\) into the model\)"),
+    ],
+)
+def test_values(y, target, hint):
+    for function in (losses.mse, metrics.mae):
+        with pytest.raises((TypeError, ValueError), match=hint):
+            function(y, target)
+        if "None" in hint:
+            function(y, target[..., None])
+
+
+def model():
+    return crnn.Sequential([crnn.GRU(2, 3, seed=0), crnn.Dense(3, K, seed=1)])
+
+
+def sequences():
+    return [rng.normal(size=(n, 2)) for n in (3, 5, 4, 6, 7)], [0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: (x, np.array(y)),
+        lambda x, y: [x, y],
+        lambda x, y: [(x, y)],
+        lambda x, y: list(zip(x, y, strict=True)),
+        lambda x, y: zip(x, y, strict=True),
+        lambda x, y: ((x, y) for _ in range(2)),
+    ],
+)
+def test_sequences_that_are_no_batches(make):
+    built, x_y = model(), sequences()
+    options = {"loss": losses.cross_entropy}
+    with pytest.raises(ValueError, match=r"data: .*crnn\.data\.Batches"):
+        crnn.fit(built, make(*x_y), optimizer=crnn.optim.SGD(built), epochs=1, **options)
+    with pytest.raises(ValueError, match=r"data: .*crnn\.data\.Batches"):
+        crnn.evaluate(built, make(*x_y), **options)
+    with pytest.raises(ValueError, match=r"validation: .*crnn\.data\.Batches"):
+        crnn.fit(
+            built, [(np.zeros((1, 2, 2)), np.zeros((1, 2), int))], validation=make(*x_y),
+            optimizer=crnn.optim.SGD(built), epochs=1, progress=False, **options,
+        )  # fmt: skip
+
+
+def test_a_loss_without_a_gradient():
+    data = [(np.zeros((1, 2, 2)), np.zeros((1, 2), int))]
+    for wrong in (lambda y, target, lengths: 0.5, lambda *args: [0.5, 1], lambda *args: (1, 2, 3)):
+        built = model()
+        with pytest.raises(TypeError, match=r"loss: expected a function that returns \(value, gr"):
+            crnn.fit(built, data, loss=wrong, optimizer=crnn.optim.SGD(built), epochs=1)
+
+
+def test_one_sequence_is_answered():
+    (x, *_), _ = sequences()
+    with pytest.raises(ValueError, match=r"one sequence of shape \(3, 2\): write crnn.predict\("):
+        crnn.predict(model(), x)
+    with pytest.raises(ValueError, match=r"got one sequence of shape \(2,\)"):
+        crnn.predict(model(), np.array([0, 1]))
+    for wrong in (x, np.array([0, 1])):
+        with pytest.raises(ValueError, match=r"x: expected .* \(of one sequence: x\[None\]\), got"):
+            model()(wrong)
+    assert crnn.predict(crnn.Dense(2, 3), x).shape == (3, 3)  # rows of a layer without steps
