@@ -6,6 +6,8 @@ import inspect
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import numpy as np
+
 _LONGEST = 60  # characters of a value
 
 
@@ -62,6 +64,46 @@ def call_text(instance: object) -> str:
     if complete:
         return f"{class_name}({listed})"
     return f"<{class_name}: {listed}>" if listed else f"<{class_name}>"
+
+
+def tape_text(tape: Any) -> str:
+    """Return the repr of a tape: its fields, with arrays by dtype and shape. It does not raise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from typing import NamedTuple
+    >>> class ScaleTape(NamedTuple):
+    ...     key: tuple
+    ...     shape: tuple
+    ...     x: np.ndarray
+    >>> ScaleTape.__repr__ = tape_text
+    >>> ScaleTape(("Scale", 3), (2, 4, 3), np.zeros((2, 4, 3)))
+    <ScaleTape of Scale: shape (2, 4, 3), x float64 (2, 4, 3)>
+    """
+    try:
+        fields = tape._asdict() if hasattr(tape, "_asdict") else dict(vars(tape))
+        shown = (name for name in fields if name != "key" and not name.startswith("_"))
+        texts = {name: _field_text(fields[name]) for name in shown}
+        key = fields.get("key")
+        of = f" of {key[0]}" if isinstance(key, tuple) and key else ""
+    except Exception:  # of a tape that is not complete
+        return object.__repr__(tape)
+    listed = ", ".join(f"{name} {text}" for name, text in texts.items() if text)
+    return f"<{type(tape).__name__}{of}: {listed}>" if listed else f"<{type(tape).__name__}{of}>"
+
+
+def _field_text(value: Any) -> str:
+    """Return a field of a tape as text, "" for one without a short text."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    if isinstance(value, str | int | float):
+        return value_text(value)
+    if type(value).__name__.endswith("Tape"):
+        return repr(value)
+    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
+        return repr(value)
+    return ""
 
 
 def value_text(value: Any) -> str:

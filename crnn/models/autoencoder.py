@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_dtype, check_seed, check_size, valid_steps
+from crnn.common.representation import tape_text
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
@@ -37,6 +38,9 @@ class AutoencoderTape(NamedTuple):
     """Values that `SequenceAutoencoder.backward` needs from forward."""
 
     teacher: TeacherForcingTape
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class SequenceAutoencoder(EncoderDecoder):

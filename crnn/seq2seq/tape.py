@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crnn.common.arrays import Array
+from crnn.common.representation import tape_text
 from crnn.seq2seq.decoding import Decoded
 from crnn.seq2seq.encoding import EncodingTape
 
@@ -52,3 +53,6 @@ class Seq2SeqTape:
         if self._decoded.weights is None:
             raise AttributeError("attention: the model of this tape has none (attention=None)")
         return self._decoded.weights
+
+    def __repr__(self) -> str:
+        return tape_text(self)

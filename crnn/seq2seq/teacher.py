@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.tapes import check_tape
@@ -41,6 +42,9 @@ class TeacherForcingTape(NamedTuple):
     def target_in(self) -> Array:
         """Inputs of the decoder: the target, or in part the model's own output."""
         return self.model.target_in
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class TeacherForcing(Composition):

@@ -13,6 +13,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.choices import Merge
 from crnn.common.nested import check_like, states_of
+from crnn.common.representation import tape_text
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
@@ -171,6 +172,9 @@ class BidirectionalTape(NamedTuple):
     def parts(self) -> dict[str, Any]:
         """The tapes of both layers, by name."""
         return {"forward": self.forward, "backward": self.backward}
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class AnyBidirectional(RunsParts, Bidirectional):

@@ -15,6 +15,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_lengths, check_size, check_steps
 from crnn.common.nested import check_like, map_state
+from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import ForwardOptions, is_from_outside
 from crnn.layers.base.places import backward_part, run_part
@@ -72,6 +73,9 @@ class CheckpointedTape(NamedTuple):
     def request_trace(self) -> None:
         """Make the next backward keep the tapes of all windows."""
         self.traces.requested = True
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class Repeats(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array
 from crnn.common.nested import arrays_of, filled
+from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.layer import check_layer
@@ -29,6 +30,9 @@ class ConditionedTape(NamedTuple):
     def parts(self) -> dict[str, Any]:
         """The tapes of both parts, by name."""
         return {"layer": self.layer, "init": self.init}
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class Conditioned(Wrapper):

@@ -11,6 +11,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.choices import Merge, StateArrays
 from crnn.common.nested import arrays_of, check_like, filled, filled_like
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths
 from crnn.layers.base.places import backward_part, run_part
@@ -40,6 +41,9 @@ class LastStateTape(NamedTuple):
     def parts(self) -> dict[str, Any]:
         """The tape of the layer inside."""
         return {"layer": self.layer}
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class LastState(Wrapper):

@@ -17,6 +17,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import steps_there
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.compose.base import Runner
 from crnn.layers.pointwise.embedding import Embedding
@@ -138,6 +139,9 @@ class EmbeddedTape(NamedTuple):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tape, name)
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 def tape_signature(layer: Any) -> tuple[str, dict[str, Any]] | None:

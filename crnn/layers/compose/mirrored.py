@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_steps
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.compose.base import WithoutPrefix
@@ -24,6 +25,9 @@ class MirroredTape(NamedTuple):
     def parts(self) -> dict[str, Any]:
         """The tape of the layer inside."""
         return {"layer": self.layer}
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class Mirrored(WithoutPrefix):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
 from crnn.common.choices import Pooling
+from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import layer_of, reads_backwards_itself
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
@@ -28,6 +29,9 @@ class PoolTape(NamedTuple):
     shape: tuple[int, ...]
     valid: NDArray[np.bool_]
     taken: NDArray[np.intp] | None
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class Pool(Layer):

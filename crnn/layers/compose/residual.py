@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.compose.base import Wrapper
@@ -41,6 +42,9 @@ class ResidualTape:
 
     def __getitem__(self, key: Any) -> Any:
         return self.layer[key]
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class Residual(Wrapper):

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_count, steps_there
+from crnn.common.representation import tape_text
 from crnn.layers.base.buffer import InOneBuffer
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.tapes import check_tape
@@ -30,6 +31,9 @@ class PointwiseTape(NamedTuple):
     shape: tuple[int, ...]  # of y
     valid: NDArray[np.bool_] | None  # None: all steps
     memory: Any  # the values that `_rows_back` needs
+
+    def __repr__(self) -> str:
+        return tape_text(self)
 
 
 class RowIndex(NamedTuple):
