@@ -10,6 +10,8 @@ batches can be combined into the mean over all of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -134,17 +136,29 @@ def check_classes(name: str, targets: Any, shape: tuple[int, ...]) -> Array:
     """
     array, lead, hint = as_array(name, targets), shape[:-1], ""
     if array.shape == shape and shape[-1] > 1:
-        hint = f" (of one-hot rows: {name}.argmax(axis=-1))"
+        hint = f"of one-hot rows: {name}.argmax(axis=-1)"
     elif array.shape == (*lead, 1):
-        hint = f" (here: {name}[..., 0])"
+        hint = f"without the last axis: {name}[..., 0]"
     elif array.shape == lead and array.dtype.kind == "f":
-        hint = f" (of whole numbers: {name}.astype(int))"
+        hint = f"of whole numbers: {name}.astype(int)"
     elif len(lead) == 2 and array.shape == lead[:1]:
         hint = _ONE_FOR_EACH_ROW
-    return check_array(name, array, "integers", lead, note=hint)
+    with _hinting(hint):
+        return check_array(name, array, "integers", lead)
 
 
-_ONE_FOR_EACH_ROW = " (for one target for each sequence put crnn.Pool() into the model)"
+_ONE_FOR_EACH_ROW = "for one target for each sequence put crnn.Pool() into the model"
+
+
+@contextmanager
+def _hinting(hint: str) -> Iterator[None]:
+    """Add a hint to the message of an error."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not hint:
+            raise
+        raise type(error)(f"{error}: {hint}") from None
 
 
 def check_values(name: str, target: Any, shape: tuple[int, ...]) -> Array:
@@ -156,11 +170,14 @@ def check_values(name: str, target: Any, shape: tuple[int, ...]) -> Array:
         If they have another dtype or shape, as `check_classes` does.
     """
     array, hint = as_array(name, target), ""
+    if array.shape == shape and array.dtype.kind in "fiu":
+        return array
     if (*array.shape, 1) == shape:
-        hint = f" (here: {name}[..., None])"
+        hint = f"with the last axis: {name}[..., None]"
     elif len(shape) == 3 and array.shape in (shape[:1], (shape[0], shape[2])):
         hint = _ONE_FOR_EACH_ROW
-    return check_array(name, array, "real numbers", shape, note=f", that of y{hint}")
+    with _hinting(hint):
+        return check_array(name, array, "real numbers", shape, note=", that of y")
 
 
 def cross_entropy(

@@ -22,12 +22,19 @@ bool symbol_within(const crnn_layer *layer, int64_t symbol, size_t row, size_t s
     return false;
 }
 
-enum { EXPECTED_INPUT = 160 /* bytes that the words for x need */ };
-
 /* Whether x is (T, I) or (T,): a sequence without the axis of the batch. */
 static bool is_one_sequence(PyArrayObject *x, npy_intp inputs) {
     if (PyArray_ISINTEGER(x)) return PyArray_NDIM(x) == 1;
-    return PyArray_NDIM(x) == 2 && PyArray_DIM(x, 1) == inputs;
+    return PyArray_ISFLOAT(x) && PyArray_NDIM(x) == 2 && PyArray_DIM(x, 1) == inputs;
+}
+
+static void set_one_sequence_error(const char *expected, PyArrayObject *x) {
+    PyObject *shape = PyObject_GetAttrString((PyObject *)x, "shape");
+    if (shape)
+        PyErr_Format(PyExc_ValueError,
+                     "x: expected %s, got %S of shape %S: a batch of one sequence is x[None]",
+                     expected, PyArray_DESCR(x), shape);
+    drop(shape);
 }
 
 /* Sets x, in, and B and T in `shape`; with `keep`, x is as a tape keeps it. */
@@ -45,12 +52,14 @@ static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyO
         *shape = (dims){3, {-1, -1, inputs}, {"B", "T", "I"}};
         c->x = sequence_array(keep, "x", (PyObject *)x, layer->dtype, shape, &c->in.x);
     } else {
-        char expected[EXPECTED_INPUT];
+        char expected[120];
         PyOS_snprintf(expected, sizeof expected,
-                      "floats of shape (B, T, I=%lld) or integers of shape (B, T)%s",
-                      (long long)inputs,
-                      is_one_sequence(x, inputs) ? " (of one sequence: x[None])" : "");
-        set_input_error(expected, x);
+                      "floats of shape (B, T, I=%lld) or integers of shape (B, T)",
+                      (long long)inputs);
+        if (is_one_sequence(x, inputs))
+            set_one_sequence_error(expected, x);
+        else
+            set_input_error(expected, x);
     }
     drop(x);
     return c->x != NULL;

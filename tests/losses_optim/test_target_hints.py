@@ -12,12 +12,17 @@ STEPS, ROWS = rng.normal(size=(B, T, K)), rng.normal(size=(B, K))
 CLASSES, LABELS = rng.integers(0, K, (B, T)), rng.integers(0, K, B)
 
 WRONG = [
-    (STEPS, np.eye(K)[CLASSES], r"\(of one-hot rows: {0}.argmax\(axis=-1\)\)", "argmax(axis=-1)"),
-    (ROWS, np.eye(K)[LABELS], r"\(of one-hot rows: {0}.argmax\(axis=-1\)\)", "argmax(axis=-1)"),
-    (ROWS, LABELS[:, None], r"\(here: {0}\[\.\.\., 0\]\)", "__getitem__((..., 0))"),
-    (STEPS, CLASSES[..., None], r"\(here: {0}\[\.\.\., 0\]\)", "__getitem__((..., 0))"),
-    (ROWS, LABELS.astype(float), r"\(of whole numbers: {0}.astype\(int\)\)", "astype(int)"),
-    (STEPS, LABELS, r"\(for one target for each sequence put crnn.Pool\(\) into the model\)", None),
+    (STEPS, np.eye(K)[CLASSES], r": of one-hot rows: {0}.argmax\(axis=-1\)$", "argmax(axis=-1)"),
+    (ROWS, np.eye(K)[LABELS], r": of one-hot rows: {0}.argmax\(axis=-1\)$", "argmax(axis=-1)"),
+    (ROWS, LABELS[:, None], r": without the last axis: {0}\[\.\.\., 0\]$", "__getitem__((..., 0))"),
+    (
+        STEPS,
+        CLASSES[..., None],
+        r": without the last axis: {0}\[\.\.\., 0\]$",
+        "__getitem__((..., 0))",
+    ),
+    (ROWS, LABELS.astype(float), r": of whole numbers: {0}.astype\(int\)$", "astype(int)"),
+    (STEPS, LABELS, r": for one target for each sequence put crnn.Pool\(\) into the model$", None),
 ]
 
 
@@ -38,10 +43,14 @@ def test_classes(y, target, hint, way):
 @pytest.mark.parametrize(
     ("y", "target", "hint"),
     [
-        (ROWS[:, :1], LABELS, r"that of y \(here: target\[\.\.\., None\]\)"),
-        (STEPS[..., :1], CLASSES, r"that of y \(here: target\[\.\.\., None\]\)"),
-        (STEPS, ROWS, r"put crnn.Pool\(\) into the model\)"),
-        (STEPS, LABELS, r"put crnn.Pool\(\) into the model\)"),
+        (ROWS[:, :1], LABELS, r"that of y, got .*: with the last axis: target\[\.\.\., None\]$"),
+        (
+            STEPS[..., :1],
+            CLASSES,
+            r"that of y, got .*: with the last axis: target\[\.\.\., None\]$",
+        ),
+        (STEPS, ROWS, r": for one target for each sequence put crnn.Pool\(\) into the model$"),
+        (STEPS, LABELS, r": for one target for each sequence put crnn.Pool\(\) into the model$"),
     ],
 )
 def test_values(y, target, hint):
@@ -101,6 +110,8 @@ def test_one_sequence_is_answered():
     with pytest.raises(ValueError, match=r"got one sequence of shape \(2,\)"):
         crnn.predict(model(), np.array([0, 1]))
     for wrong in (x, np.array([0, 1])):
-        with pytest.raises(ValueError, match=r"x: expected .* \(of one sequence: x\[None\]\), got"):
+        with pytest.raises(
+            ValueError, match=r"x: expected .*: a batch of one sequence is x\[None\]"
+        ):
             model()(wrong)
     assert crnn.predict(crnn.Dense(2, 3), x).shape == (3, 3)  # rows of a layer without steps

@@ -69,7 +69,7 @@ def test_every_tape(name):
 
 
 def test_tapes_of_models():
-    model = seq2seq(attention="dot")
+    model = seq2seq(attention="dot", input_feeding=False)
     _, tape = model.forward(SYMBOLS, SYMBOLS)
     assert repr(tape).startswith("<Seq2SeqTape: target_in int64 (2, 4), encoder <EmbeddedTape:")
     tape = crnn.TeacherForcing(seq2seq()).forward((SYMBOLS, SYMBOLS))[2]
