@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from crnn.callbacks import Callback, OneCycle
 from crnn.common.checks import check_positive, check_size
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.losses import cross_entropy
 from crnn.optim import Adam
 from crnn.training.evaluation import count_updates
@@ -23,7 +23,7 @@ class RunOptions(TypedDict):
 
 
 def one_cycle(
-    model: Layer,
+    model: LayerLike,
     data: Data,
     *,
     epochs: int,

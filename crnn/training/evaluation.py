@@ -9,7 +9,7 @@ from crnn.callbacks.progress import with_bar
 from crnn.common.checks import check_size
 from crnn.common.representation import value_text
 from crnn.layers.base.adapted import check_one_input, layer_of
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.losses import Mean
 from crnn.metrics.base import Metrics
 from crnn.training.argument_checks import check_data, check_loss
@@ -94,7 +94,7 @@ class Evaluation(Mean):
 
 
 def evaluate(
-    model: Layer,
+    model: LayerLike,
     data: Data,
     *,
     loss: Loss,
@@ -207,7 +207,7 @@ def count_updates(
     tbptt: tuple[int, int] | None = None,
     *,
     accumulate: int = 1,
-    model: Layer | None = None,
+    model: LayerLike | None = None,
 ) -> int:
     """Return the number of updates in an epoch of `crnn.fit`. The data are read once.
 

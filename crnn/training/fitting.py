@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
 from crnn.training.trainer import Trainer
@@ -19,7 +19,7 @@ from crnn.training.windows import Data, Loss
 
 
 def fit(
-    model: Layer,
+    model: LayerLike,
     data: Data,
     *,
     loss: Loss,

@@ -15,6 +15,7 @@ from crnn.data.batches import pad
 from crnn.layers.base.adapted import check_one_input, layer_of, named_layers
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.layer import Layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.training.windows import Data, Item, items_of, windows_of
 
 _STEPS = 1 << 14  # largest B times T of a batch if batch_size is None
@@ -25,12 +26,12 @@ _EXPECTED = (
 
 
 @overload
-def predict(model: Layer, data: Array, *, batch_size: int | None = None) -> Array: ...
+def predict(model: LayerLike, data: Array, *, batch_size: int | None = None) -> Array: ...
 @overload
 def predict(
-    model: Layer, data: Sequence[ArrayLike] | Data, *, batch_size: int | None = None
+    model: LayerLike, data: Sequence[ArrayLike] | Data, *, batch_size: int | None = None
 ) -> list[Array]: ...
-def predict(model: Layer, data: Any, *, batch_size: int | None = None) -> Any:
+def predict(model: LayerLike, data: Any, *, batch_size: int | None = None) -> Any:
     """Return the outputs of a model for data, computed batch by batch.
 
     Dropout is off, and every sequence begins with the state zero (or the learned initial state).

@@ -20,7 +20,7 @@ from crnn.callbacks.run import Position
 from crnn.common.arrays import underflows
 from crnn.common.checks import check_size
 from crnn.layers.base.adapted import check_one_input
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.checkpointed import Checkpointed
 from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
@@ -160,7 +160,7 @@ class Trainer(Snapshots):
 
     def __init__(
         self,
-        model: Layer,
+        model: LayerLike,
         data: Data,
         *,
         loss: Loss,

@@ -387,3 +387,15 @@ Step(0.1, 10)  # error: call-arg
 Cosine("0.1")  # error: arg-type
 adam.lr = "fast"  # error: assignment
 crnn.losses.mse(x)  # error: call-arg
+EarlyStopping(3, monitor="val_accuracy", mode="auto")  # error: arg-type
+EarlyStopping(patience="3")  # error: arg-type
+crnn.metrics.f1(average="binary")  # error: arg-type
+crnn.metrics.f1(avg="macro")  # error: call-arg
+crnn.metrics.accuracy(x)  # error: call-arg
+crnn.predict(model, x, batch_size="all")  # error: call-overload
+crnn.predict(model, x).hidden  # error: attr-defined
+crnn.fit(model, texts, loss=entropy, optimizer=adam, epochs=1, metrics={"a": "b"})  # error: dict-item
+model.eval()  # error: attr-defined
+model.fit(x, x)  # error: attr-defined
+model.append("layer")  # error: arg-type
+crnn.LSTM(3, 8, num_layers=2)  # error: call-arg
