@@ -210,7 +210,7 @@ def everything(path):
     return [
         OneCycle(0.05, total=18),
         OnPlateau(0.5, patience=1),
-        Checkpoint(path, updates=1),  # not last in the list: it is told last all the same
+        Checkpoint(path, updates=1),  # called last, although it is not the last in the list
         KeepBest(),
         EarlyStopping(2, min_delta=0.01),
     ]

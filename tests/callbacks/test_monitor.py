@@ -126,7 +126,7 @@ def test_a_run_that_is_resumed_keeps_the_best_value_of_the_column(tmp_path):
     other = make(monitor="loss", mode="min")
     with pytest.warns(crnn.training.ResumeWarning, match="KeepBest: monitor='loss' now"):
         other.resume(tmp_path / "run.npz")
-    assert other._callbacks[1].loss == np.inf  # the value of the accuracy says nothing here
+    assert other._callbacks[1].loss == np.inf  # the saved value was an accuracy, not a loss
 
 
 # ------------------------------------------------------------------- what a schedule leaves
