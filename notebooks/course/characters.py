@@ -132,7 +132,7 @@ def _explain_nucleus(call: str, answer: Array, p: Array, share: float) -> None:
     kept = answer > 0
     if kept.sum() < right.sum():
         raise Wrong(
-            f"{call}: your answer keeps {kept.sum()} symbols, whose probabilities have a sum below "
+            f"{call}: the probabilities of the symbols that your answer keeps have a sum below "
             f"{share}"
         )
     if kept.sum() > right.sum():

@@ -68,7 +68,7 @@ def cycle_ago(function: Callable[..., Any]) -> str:
     return (
         "the prediction for h years ahead is the value ceil(h / period) cycles before. For h above "
         "the period, the simple formula (one period before) reads years that are not known yet. "
-        "Its errors are too small, because it uses the future."
+        "Its measured error is too small, because it uses the future."
     )
 
 

@@ -108,7 +108,7 @@ def scores_of(function: Callable[[Array, Array, int], Array]) -> str:
                 raise Wrong(message)
         check_close(f"the scores for stop={stop}", answer, right)
     return (
-        "each symbol lowers the score, so short answers have an advantage. The argument "
+        "each symbol can only lower the score, so short answers have an advantage. The argument "
         "length_penalty of generate compensates for this."
     )
 

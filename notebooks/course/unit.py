@@ -161,8 +161,8 @@ def switch(answer: Any) -> str:
         late = np.flatnonzero(trace * command < 0.8)
         if late.size:
             raise Wrong(
-                f'after "{word}" and {late[0]} steps of "stay", h is {trace[late[0]]:+.3f}, and '
-                f"after {wait} steps {trace[-1]:+.3f}: h does not stay far enough from 0"
+                f'after "{word}" and {late[0]} times "stay", h is {trace[late[0]]:+.3f}, and '
+                f'after {wait} times "stay" {trace[-1]:+.3f}: h does not stay far enough from 0'
             )
         back = _run(w_x, w_h, b, [command, *[0.0] * wait, -command])
         if back[-1] * -command < 0.8:
@@ -172,7 +172,7 @@ def switch(answer: Any) -> str:
                 else "the unit keeps its state, but the command does not change the sign of h"
             )
             raise Wrong(
-                f'after "{word}" and {wait} steps of "stay", the opposite command changes h to '
+                f'after "{word}" and {wait} times "stay", the opposite command changes h to '
                 f"{back[-1]:+.3f}: {fault}"
             )
     rng = np.random.default_rng(3)

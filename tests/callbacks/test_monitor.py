@@ -1,4 +1,4 @@
-"""The column that decides which epoch is the best, and what a schedule leaves behind."""
+"""The column of the history that decides which epoch is the best; the rates after schedules."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ rng = np.random.default_rng(0)
 
 
 class Values:
-    """A metric with these values, one after the other."""
+    """A metric that returns the next of these values in each pass."""
 
     def __init__(self, *values):
         self.values = list(values)
