@@ -1,6 +1,6 @@
-"""Run notebooks from top to bottom and store them with their outputs.
+"""Program that runs notebooks from top to bottom and stores them with their outputs.
 
-python notebooks/store.py [notebooks/01_*.ipynb ...]    all by default
+python notebooks/store.py [notebooks/01_*.ipynb ...]    # all notebooks by default
 """
 
 import sys
@@ -14,19 +14,19 @@ HERE = Path(__file__).parent
 
 
 def run(path: Path) -> None:
-    """Run one and write it back; what a run leaves besides outputs is taken out."""
+    """Run a notebook and write its outputs to the file, without the times of the run."""
     notebook = nbformat.read(path, as_version=4)
-    where = {"metadata": {"path": str(HERE)}}
-    # What a cell prints comes in pieces, other ones each time.
-    NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True).execute()
+    resources = {"metadata": {"path": str(HERE)}}
+    # Printed text arrives in pieces that differ from run to run; coalesce_streams joins them.
+    NotebookClient(notebook, timeout=600, resources=resources, coalesce_streams=True).execute()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # the time of day
+        cell.metadata.pop("execution", None)  # the times at which the cell ran
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, path)
 
 
 def main(names: list[str]) -> None:
-    """Run those named, or all, and say how long each took."""
+    """Run the notebooks with these paths, or all; print the seconds of each."""
     for path in [Path(name) for name in names] or sorted(HERE.glob("*.ipynb")):
         begin = time.perf_counter()
         run(path)

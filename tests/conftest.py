@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests; what tests import stands in ``support``."""
+"""Fixtures and settings of all tests. The modules that tests import are in ``support``."""
 
 import signal
 
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 import crnn
 import crnn._core as _core
 
-pytest.register_assert_rewrite("support")  # before any of it is imported
+pytest.register_assert_rewrite("support")  # before its modules are imported
 
 from support import smoke  # noqa: E402
 from support.tables import DTYPES  # noqa: E402
@@ -22,21 +22,21 @@ settings.register_profile(
 settings.load_profile("crnn")
 
 
-@pytest.hookimpl(tryfirst=True)  # before any are left out
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects items
 def pytest_collection_modifyitems(config, items):
-    """Mark the smoke tests; test_smoke.py looks at what is idle in their table."""
+    """Mark the smoke tests; keep the names in their table that match no test, for test_smoke.py."""
     config.stash[smoke.IDLE] = smoke.mark(items)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c():
-    """Tests of Ctrl-C work where the shell ignores it, as it does for jobs in the background."""
+    """Handle SIGINT as Python does by default; shells ignore it in background jobs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_core.isa_available())
 def isa(request):
-    """Run with each instruction set in turn."""
+    """Each instruction set that is available on this machine, selected during the test."""
     before = _core.isa()
     _core.select_isa(request.param)
     yield request.param
@@ -45,13 +45,13 @@ def isa(request):
 
 @pytest.fixture(params=DTYPES)
 def dtype(request):
-    """Run with each float type in turn."""
+    """Each float dtype."""
     return request.param
 
 
 @pytest.fixture
 def threads():
-    """A function that sets the number of threads; the number there was comes back afterwards."""
+    """A function that sets the number of threads, which is restored after the test."""
     before = _core.num_threads()
     yield crnn.set_num_threads
     crnn.set_num_threads(before)
@@ -59,7 +59,7 @@ def threads():
 
 @pytest.fixture
 def headless():
-    """Figures without a window, closed afterwards."""
+    """Figures without a window; they are closed after the test."""
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     yield

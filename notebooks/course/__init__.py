@@ -1,6 +1,6 @@
-"""What all notebooks of the course share: the look of figures, sizes, exercises.
+"""Shared code of all notebooks of the course: style of figures, sizes of runs, exercises.
 
-The checks of each notebook's exercises are in a module of their own beside this one.
+The checks of the exercises of each notebook are in a separate module of this package.
 """
 
 from course.exercises import (

@@ -1,4 +1,4 @@
-"""Checks of notebook 5, a character model."""
+"""Checks of notebook 5: a character model."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,73 +14,75 @@ from crnn.data import END_OF_LINE, Vocabulary
 Array = NDArray[Any]
 
 
-def _number(what: str, found: Any) -> float:
-    """Return a number that an answer gave; `Wrong` for anything else."""
-    if np.shape(found) != ():
-        raise Wrong(f"{what}: expected one number, got shape {np.shape(found)}")
-    return float(found)
+def _number(name: str, value: Any) -> float:
+    """Return an answer that is one number; raise `Wrong` for anything else."""
+    if np.shape(value) != ():
+        raise Wrong(f"{name}: expected one number, got shape {np.shape(value)}")
+    return float(value)
 
 
-def _is(found: float, other: float) -> bool:
-    return abs(found - other) <= 1e-6 * max(1.0, abs(other))
+def _same(answer: float, other: float) -> bool:
+    """Return whether two numbers are nearly equal."""
+    return abs(answer - other) <= 1e-6 * max(1.0, abs(other))
 
 
 def _log2_softmax(logits: Array) -> Array:
+    """Return the logarithm to base 2 of the softmax over the last axis."""
     z = logits - logits.max(axis=-1, keepdims=True)
     return z / np.log(2) - np.log2(np.exp(z).sum(axis=-1, keepdims=True))
 
 
 @exercise(1)
 def bits(function: Callable[..., Any]) -> str:
-    """Check the bits per character of logits."""
+    """Check the bits per character that are computed from logits."""
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
         for T, K, scale in ((1, 2, 1.0), (7, 5, 2.0), (40, 11, 3.0)):
             logits, target = scale * rng.normal(size=(T, K)) + 1, rng.integers(0, K, T)
-            found = _number("bits", answer_of(function, logits.copy(), target.copy()))
+            answer = _number("bits", answer_of(function, logits.copy(), target.copy()))
             scores = -_log2_softmax(logits)[np.arange(T), target]
-            _explain_bits(found, logits, target, scores)
-            check_close("bits", found, scores.mean())
+            _explain_bits(answer, logits, target, scores)
+            check_close("bits", answer, scores.mean())
         large = np.array([[1000.0, 990.0, 0.0], [0.0, 1000.0, 990.0]])
-        found = _number("bits", answer_of(function, large, np.array([1, 1])))
-    if not np.isfinite(found):
+        answer = _number("bits", answer_of(function, large, np.array([1, 1])))
+    if not np.isfinite(answer):
         raise Wrong(
-            f"with a logit of 1000 it gives {found}: exp(1000) is more than a float can hold. "
-            "Softmax stays the same when the same number is subtracted from all logits of a row"
+            f"with a logit of 1000 the result is {answer}: exp(1000) is larger than the largest "
+            "float. The softmax does not change if you subtract the same number from all logits of "
+            "a step"
         )
-    check_close("bits of logits up to 1000", found, -_log2_softmax(large)[[0, 1], [1, 1]].mean())
+    check_close("bits of logits up to 1000", answer, -_log2_softmax(large)[[0, 1], [1, 1]].mean())
     return (
-        "the largest logit of each row can be subtracted without changing anything, so nothing "
-        "overflows. That is how crnn.losses.cross_entropy does it too, in nats."
+        "subtracting the largest logit of each step does not change the softmax, and prevents the "
+        "overflow. crnn.losses.cross_entropy does the same; its result is in nats."
     )
 
 
-def _explain_bits(found: float, logits: Array, target: Array, scores: Array) -> None:
-    """Raise `Wrong` for the usual mistakes."""
+def _explain_bits(answer: float, logits: Array, target: Array, scores: Array) -> None:
+    """Raise `Wrong` with an explanation if the answer shows a common mistake."""
     right, steps = scores.mean(), np.arange(len(target))
     together = logits - np.log(np.exp(logits).sum())
-    told = {
-        "the probabilities of all steps together sum up to 1; those of each step should": (
-            -together[steps, target].mean() / np.log(2)
-        ),
-        "it is in nats: the logarithm is to base e": right * np.log(2),
-        "the sign is turned: bits are positive": -right,
-        "it is the sum over the steps, not their mean": scores.sum(),
-        "it is the perplexity, 2 to the power of the bits": 2**right,
-        "the logits themselves were averaged: they are no logarithms of probabilities before the "
-        "softmax has made their row sum up to 1": -logits[steps, target].mean(),
-        "the logarithm was taken of the mean probability; it is the mean of the logarithms": (
+    mistakes = {
+        "the probabilities of all steps together have the sum 1; those of each step should have "
+        "the sum 1": -together[steps, target].mean() / np.log(2),
+        "this is in nats: the logarithm is to base e": right * np.log(2),
+        "the sign is wrong: bits are positive": -right,
+        "this is the sum over the steps, not the mean": scores.sum(),
+        "this is the perplexity, 2 to the power of the bits": 2**right,
+        "this is the mean of the logits; logits are not logarithms of probabilities, so compute "
+        "the softmax of each step first": -logits[steps, target].mean(),
+        "this is the logarithm of the mean probability; compute the mean of the logarithms": (
             -np.log2(np.mean(2.0**-scores))
         ),
     }
-    for why, other in told.items():
-        if _is(found, other) and not _is(other, right):
-            raise Wrong(why)
+    for message, wrong in mistakes.items():
+        if _same(answer, wrong) and not _same(wrong, right):
+            raise Wrong(message)
 
 
 @exercise(2)
 def nucleus(function: Callable[..., Any]) -> str:
-    """Check the nucleus of distributions."""
+    """Check the nucleus of some distributions."""
     cases = [
         ([0.5, 0.3, 0.15, 0.05], 0.6),
         ([0.1, 0.2, 0.4, 0.3], 0.65),
@@ -91,21 +93,21 @@ def nucleus(function: Callable[..., Any]) -> str:
     ]
     for numbers, share in cases:
         p = np.array(numbers)
-        given = p.copy()
-        found = np.asarray(answer_of(function, given, share))
-        if not np.array_equal(given, p):
-            raise Wrong("it changes p itself; the caller may still need it")
-        where = f"nucleus({numbers}, {share})"
-        _explain_nucleus(where, found, p, share)
-        check_close(where, found, _nucleus(p, share))
+        argument = p.copy()
+        answer = np.asarray(answer_of(function, argument, share))
+        if not np.array_equal(argument, p):
+            raise Wrong("your function changes p; it must return a new array")
+        call = f"nucleus({numbers}, {share})"
+        _explain_nucleus(call, answer, p, share)
+        check_close(call, answer, _nucleus(p, share))
     return (
-        "the nucleus grows where the model is unsure and shrinks to one symbol where it is sure, "
-        "which no fixed number of symbols (top_k) and no temperature does."
+        "the nucleus is large where the model is uncertain, and has one symbol where the model is "
+        "certain. A fixed number of symbols (top_k) or a temperature does not adapt in this way."
     )
 
 
 def _kept(p: Array, share: float) -> Array:
-    """Which symbols are in the nucleus."""
+    """Return which symbols are in the nucleus, as booleans (K,)."""
     order = np.argsort(-p, kind="stable")
     before = np.concatenate([[0.0], np.cumsum(p[order])[:-1]])
     kept = np.zeros(len(p), bool)
@@ -114,34 +116,37 @@ def _kept(p: Array, share: float) -> Array:
 
 
 def _nucleus(p: Array, share: float) -> Array:
+    """Return the distribution over the nucleus."""
     return np.where(_kept(p, share), p, 0) / p[_kept(p, share)].sum()
 
 
-def _explain_nucleus(where: str, found: Array, p: Array, share: float) -> None:
-    """Raise `Wrong` for the usual mistakes."""
+def _explain_nucleus(call: str, answer: Array, p: Array, share: float) -> None:
+    """Raise `Wrong` with an explanation if the answer shows a common mistake."""
     right = _kept(p, share)
-    if found.shape != p.shape or found.dtype.kind not in "biuf":
+    if answer.shape != p.shape or answer.dtype.kind not in "biuf":
         return
-    if np.allclose(np.sort(found), np.sort(_nucleus(p, share))) and not np.allclose(
-        found[right], found.max() * p[right] / p.max()
+    if np.allclose(np.sort(answer), np.sort(_nucleus(p, share))) and not np.allclose(
+        answer[right], answer.max() * p[right] / p.max()
     ):
-        raise Wrong(f"{where}: the probabilities are right, but not in the places of their symbols")
-    kept = found > 0
+        raise Wrong(f"{call}: the probabilities are right, but not in the places of their symbols")
+    kept = answer > 0
     if kept.sum() < right.sum():
         raise Wrong(
-            f"{where}: it keeps {kept.sum()} symbols, which together have less than {share}"
+            f"{call}: the probabilities of the symbols that your answer keeps have a sum below "
+            f"{share}"
         )
     if kept.sum() > right.sum():
         raise Wrong(
-            f"{where}: it keeps {kept.sum()} symbols, but fewer have at least {share} together"
+            f"{call}: your answer keeps {kept.sum()} symbols, but the probabilities of fewer "
+            f"symbols have a sum of at least {share}"
         )
-    if not np.isclose(found.sum(), 1):
-        raise Wrong(f"{where}: the sum is {found.sum():.3f}, so these are not probabilities")
+    if not np.isclose(answer.sum(), 1):
+        raise Wrong(f"{call}: the sum is {answer.sum():.3f}, but probabilities have the sum 1")
 
 
 @exercise(3)
 def name(function: Callable[..., Any]) -> str:
-    """Check the probability of a name."""
+    """Check the probability of some names."""
     vocabulary = Vocabulary.from_text("abc" + END_OF_LINE)
     K = len(vocabulary)
     for seed, layer in enumerate((crnn.RNN, crnn.GRU, crnn.LSTM)):
@@ -154,39 +159,43 @@ def name(function: Callable[..., Any]) -> str:
         for array in model.params.values():
             array *= 2
         for word in ("abba", "c", "cabbac"):
-            what = f"log2_probability of {word!r}"
-            found = _number(what, answer_of(function, model, vocabulary, word))
-            _explain_name(found, model, vocabulary, word)
-            check_close(what, found, _steps(model, vocabulary, word).sum(), 1e-6)
+            call = f"log2_probability of {word!r}"
+            answer = _number(call, answer_of(function, model, vocabulary, word))
+            _explain_name(answer, model, vocabulary, word)
+            check_close(call, answer, _steps(model, vocabulary, word).sum(), 1e-6)
     return (
-        "the stop symbol counts as much as the letters: because of it the probabilities of all "
-        "names, of all lengths together, sum up to at most 1."
+        "the probability of the stop symbol is a factor, too. Because of it, the sum of the "
+        "probabilities of all names of all lengths is at most 1."
     )
 
 
 def _steps(model: Any, vocabulary: Vocabulary, word: str, start: bool = True) -> Array:
-    """log2 of the probability of each symbol, the stop symbol last, one step at a time."""
-    known = [END_OF_LINE, *word, END_OF_LINE] if start else [*word, END_OF_LINE]
-    numbers = vocabulary.encode(known)
+    """Return log2 of the probability of each symbol in order; the last one is the stop symbol."""
+    symbols = [END_OF_LINE, *word, END_OF_LINE] if start else [*word, END_OF_LINE]
+    numbers = vocabulary.encode(symbols)
     stream = model.stream(batch_size=1)
     return np.array([_log2_softmax(stream.step(np.array([a])))[0, b] for a, b in pairwise(numbers)])
 
 
-def _explain_name(found: float, model: Any, vocabulary: Vocabulary, word: str) -> None:
-    """Raise `Wrong` for the usual mistakes."""
+def _explain_name(answer: float, model: Any, vocabulary: Vocabulary, word: str) -> None:
+    """Raise `Wrong` with an explanation if the answer shows a common mistake."""
     steps = _steps(model, vocabulary, word)
-    bare = _steps(model, vocabulary, word, start=False)
-    told = {
-        "it leaves out how likely it is that the name ends there": steps[:-1].sum(),
-        "it leaves out how likely the first letter is, after the start symbol": bare.sum(),
-        "it leaves out the first letter, and the end of the name": bare[:-1].sum(),
-        "it leaves out the first letter": steps[1:].sum(),
-        "it is the mean over the symbols; what has to happen all together is multiplied, so the "
-        "logarithms are added": steps.mean(),
+    without_start = _steps(model, vocabulary, word, start=False)
+    mistakes = {
+        "the probability that the name ends after its last letter is missing": steps[:-1].sum(),
+        "the probability of the first letter after the start symbol is missing": (
+            without_start.sum()
+        ),
+        "the probabilities of the first letter and of the end of the name are missing": (
+            without_start[:-1].sum()
+        ),
+        "the probability of the first letter is missing": steps[1:].sum(),
+        "this is the mean over the symbols. The probabilities are multiplied, so add their "
+        "logarithms": steps.mean(),
         "the logarithm is to base e": steps.sum() * np.log(2),
-        "the sign is turned: a probability is below 1, so its logarithm is negative": -steps.sum(),
-        "it is the probability, not its logarithm": 2 ** steps.sum(),
+        "the sign is wrong: a probability is below 1, so its logarithm is negative": -steps.sum(),
+        "this is the probability, not its logarithm": 2 ** steps.sum(),
     }
-    for why, other in told.items():
-        if _is(found, float(other)) and not _is(float(other), float(steps.sum())):
-            raise Wrong(why)
+    for message, wrong in mistakes.items():
+        if _same(answer, float(wrong)) and not _same(float(wrong), float(steps.sum())):
+            raise Wrong(message)

@@ -1,4 +1,4 @@
-"""How an answer to an exercise is judged, and what its author is told."""
+"""Exercises: run the check of an answer and print the result; helpers to write checks."""
 
 import functools
 from collections.abc import Callable
@@ -9,34 +9,35 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Unanswered(Exception):
-    """Nothing stands yet where the answer goes."""
+    """The answer is None or ``...``: the student has not written it yet."""
 
 
 class Wrong(Exception):
-    """What the answer gives, and what was expected, in words that help."""
+    """The answer is wrong; the message says how it differs from the expected one."""
 
 
 class _Raised(Exception):
-    """What an answer that is a function raised."""
+    """A function that is an answer raised an exception; the message describes it."""
 
 
 def exercise(number: int) -> Callable[[Callable[..., str]], Callable[..., None]]:
-    """Make a check of a function that looks at answers.
+    """Return a decorator that turns a function into the check of an exercise.
 
-    The function is given the answers and returns what there is to say of a right one, or raises
-    `Wrong` or `Unanswered`. The check prints a line: ``Exercise 1 is right: ...``, ``Exercise 1 is
-    not right yet: ...`` or ``Exercise 1: not answered yet.`` An answer of None or ``...`` counts as
-    none, and an exception raised in it as a wrong one; so does one that the judge meets in what the
-    answer gave, and then it is not said that the answer raised it.
+    The function takes the answers. It returns a comment on a right answer, or raises `Wrong` or
+    `Unanswered`. The check prints one line: ``Exercise 1 is right: ...``, ``Exercise 1 is not right
+    yet: ...`` or ``Exercise 1: not answered yet.`` An answer of None or ``...`` is not answered. If
+    the student's code raises an exception, the answer is wrong. If the function raises another
+    exception while it checks a returned value, the answer is wrong, too, but the line does not say
+    that the student's code raised it.
     """
 
-    def decorate(judge: Callable[..., str]) -> Callable[..., None]:
-        @functools.wraps(judge)
+    def decorate(function: Callable[..., str]) -> Callable[..., None]:
+        @functools.wraps(function)
         def check(*answers: Any) -> None:
             try:
                 for answer in answers:
-                    _look_at(answer)
-                print(f"Exercise {number} is right: {judge(*answers)}")
+                    _answered(answer)
+                print(f"Exercise {number} is right: {function(*answers)}")
             except Unanswered:
                 print(f"Exercise {number}: not answered yet.")
             except Wrong as error:
@@ -45,8 +46,8 @@ def exercise(number: int) -> Callable[[Callable[..., str]], Callable[..., None]]
                 print(f"Exercise {number} is not right yet: your code raised {error}")
             except Exception as error:
                 print(
-                    f"Exercise {number} is not right yet: what your code gives has another form "
-                    f"than was asked for (looking at it raised {type(error).__name__}: {error})"
+                    f"Exercise {number} is not right yet: your answer does not have the form that "
+                    f"the exercise requires (the check raised {type(error).__name__}: {error})"
                 )
 
         return check
@@ -54,58 +55,59 @@ def exercise(number: int) -> Callable[[Callable[..., str]], Callable[..., None]]
     return decorate
 
 
-def _look_at(answer: Any) -> Any:
+def _answered(answer: Any) -> Any:
+    """Return the answer; raise `Unanswered` for None or ``...``."""
     if answer is None or answer is Ellipsis:
         raise Unanswered
     return answer
 
 
-def answer_of(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Return what an answer that is a function gives; `Unanswered` for None or ``...``."""
+def answer_of(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function that is an answer; raise `Unanswered` if it returns None or ``...``."""
     if not callable(function):
         raise Wrong(f"expected a function, got {function!r:.60}")
     try:
-        found = function(*arguments, **named)
-    except (Unanswered, Wrong):  # from what the check handed in
+        value = function(*arguments, **options)
+    except (Unanswered, Wrong):  # raised by an argument of the check, which the answer called
         raise
     except Exception as error:
         raise _Raised(f"{type(error).__name__}: {error}") from error
-    return _look_at(found)
+    return _answered(value)
 
 
-def array_of(what: str, found: Any) -> NDArray[Any]:
-    """Return the numbers of an answer as an array; raise `Wrong` where they are not in one."""
+def array_of(name: str, value: Any) -> NDArray[Any]:
+    """Return the numbers of an answer as an array; raise `Wrong` if they do not form one array."""
     try:
-        array = np.asarray(found)
-    except (TypeError, ValueError):  # a list of unequal parts
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # a list of parts with different shapes
         array = np.array(None)
     if array.dtype == object:
-        parts = f" of {len(found)} parts" if isinstance(found, list | tuple) else ""
-        raise Wrong(f"{what}: expected one array of numbers, got a {type(found).__name__}{parts}")
+        parts = f" of {len(value)} parts" if isinstance(value, list | tuple) else ""
+        raise Wrong(f"{name}: expected one array of numbers, got a {type(value).__name__}{parts}")
     return array
 
 
-def number_of(what: str, found: Any) -> float:
+def number_of(name: str, value: Any) -> float:
     """Return an answer that is one number; raise `Wrong` for anything else."""
-    array = array_of(what, found)
+    array = array_of(name, value)
     if array.shape != ():
-        raise Wrong(f"{what}: expected one number, got an array of shape {array.shape}")
+        raise Wrong(f"{name}: expected one number, got an array of shape {array.shape}")
     if array.dtype.kind not in "biuf":
-        raise Wrong(f"{what}: expected a number, got {array.dtype}")
+        raise Wrong(f"{name}: expected a number, got {array.dtype}")
     return float(array)
 
 
-def check_close(what: str, found: ArrayLike, expected: ArrayLike, tolerance: float = 1e-9) -> None:
-    """Raise `Wrong` unless two arrays have the same shape and, nearly, the same numbers.
+def check_close(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1e-9) -> None:
+    """Raise `Wrong` unless an answer has the expected shape and nearly the expected numbers.
 
-    `tolerance` is of the largest magnitude in `expected`.
+    The largest difference may be `tolerance` times the largest magnitude in `expected`.
     """
-    given, right = array_of(what, found), np.asarray(expected)
-    if given.shape != right.shape:
-        raise Wrong(f"{what}: expected shape {right.shape}, got shape {given.shape}")
-    if given.dtype.kind not in "biuf":
-        raise Wrong(f"{what}: expected numbers, got {given.dtype}")
+    array, right = array_of(name, value), np.asarray(expected)
+    if array.shape != right.shape:
+        raise Wrong(f"{name}: expected shape {right.shape}, got shape {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise Wrong(f"{name}: expected numbers, got {array.dtype}")
     scale = float(np.max(np.abs(right), initial=0.0)) or 1.0
-    off = float(np.max(np.abs(given - right), initial=0.0))
-    if not off <= tolerance * scale:
-        raise Wrong(f"{what}: the largest difference from what was expected is {off:.3g}")
+    difference = float(np.max(np.abs(array - right), initial=0.0))
+    if not difference <= tolerance * scale:  # also for NaN
+        raise Wrong(f"{name}: the largest difference from the expected numbers is {difference:.3g}")

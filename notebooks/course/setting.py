@@ -1,11 +1,11 @@
-"""Sizes and looks."""
+"""Sizes of runs, and the style of figures."""
 
 import os
 from typing import TypeVar
 
 Size = TypeVar("Size")
 
-# Okabe and Ito (2008): told apart by the colour-blind; the order alternates dark and light.
+# Okabe and Ito (2008): colour-blind people can distinguish them. Dark and light ones alternate.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
@@ -13,14 +13,14 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 def size(full: Size, small: Size) -> Size:
     """Return `full`, or `small` where the environment says ``CRNN_NOTEBOOKS=small``.
 
-    With the small sizes each notebook runs in seconds, to see that it runs: what it shows is told
-    by the full ones.
+    With the small sizes each notebook runs in seconds, which is enough to test its code. The texts
+    describe the results of the full sizes.
     """
     return small if os.environ.get("CRNN_NOTEBOOKS") == "small" else full
 
 
 def style() -> None:
-    """Set how figures look: legible at the width of a notebook, in greyscale and in colour."""
+    """Set the style of figures: legible at the width of a notebook, in greyscale and in colour."""
     from cycler import cycler
     from matplotlib import pyplot as plt
 

@@ -1,10 +1,10 @@
-"""Solutions of notebook 1, a unit with memory, and the usual mistakes."""
+"""Answers to the exercises of notebook 1 (a unit with memory), and common wrong answers."""
 
 # ruff: noqa: F821
 
 
 # %% exercise-1
-# The state that the first call returns is where the second one begins; time is axis 1.
+# The second call starts from the state that the first call returns; time is axis 1.
 def in_two_pieces(layer, x, cut):
     first, state = layer(x[:, :cut])
     second, _ = layer(x[:, cut:], state)
@@ -14,7 +14,7 @@ def in_two_pieces(layer, x, cut):
 check.in_two_pieces(in_two_pieces)
 
 
-# %% exercise-1 wrong: does not hand the state on
+# %% exercise-1 wrong: does not pass the state to the second call
 def in_two_pieces(layer, x, cut):
     first, _ = layer(x[:, :cut])
     second, _ = layer(x[:, cut:])
@@ -24,7 +24,7 @@ def in_two_pieces(layer, x, cut):
 check.in_two_pieces(in_two_pieces)
 
 
-# %% exercise-1 wrong: cuts the batch instead of time
+# %% exercise-1 wrong: splits the batch axis instead of the time axis
 def in_two_pieces(layer, x, cut):
     first, _ = layer(x[:cut])
     second, _ = layer(x[cut:])
@@ -45,8 +45,8 @@ check.in_two_pieces(in_two_pieces)
 
 
 # %% exercise-2
-# A row moves on only while t is before its end. `np.where` chooses, so that a nan that was computed
-# for a row at rest is thrown away; a product with 0 would keep it.
+# The state of a row changes only in its valid steps, t < lengths. `np.where` discards a nan that is
+# computed from the padding; a product with 0 would keep it.
 def last_states(W_x, W_h, b, x, lengths):
     B, T, _ = x.shape
     h = np.zeros((B, len(b)))
@@ -70,12 +70,12 @@ def last_states(W_x, W_h, b, x, lengths):
 check.last_states(last_states)
 
 
-# %% exercise-2 wrong: reads zeros past the end
+# %% exercise-2 wrong: reads zeros after the end
 def last_states(W_x, W_h, b, x, lengths):
     h = np.zeros((len(x), len(b)))
     for t in range(x.shape[1]):
-        read = np.where((t < lengths)[:, None], x[:, t], 0.0)
-        h = np.tanh(read @ W_x.T + h @ W_h.T + b)
+        x_t = np.where((t < lengths)[:, None], x[:, t], 0.0)
+        h = np.tanh(x_t @ W_x.T + h @ W_h.T + b)
     return h
 
 
@@ -106,12 +106,12 @@ def last_states(W_x, W_h, b, x, lengths):
 check.last_states(last_states)
 
 
-# %% exercise-2 wrong: nan times 0
+# %% exercise-2 wrong: multiplies nan by 0
 def last_states(W_x, W_h, b, x, lengths):
     h = np.zeros((len(x), len(b)))
     for t in range(x.shape[1]):
-        reads = (t < lengths)[:, None]
-        h = reads * np.tanh(x[:, t] @ W_x.T + h @ W_h.T + b) + (1 - reads) * h
+        valid = (t < lengths)[:, None]
+        h = valid * np.tanh(x[:, t] @ W_x.T + h @ W_h.T + b) + (1 - valid) * h
     return h
 
 
@@ -119,29 +119,29 @@ check.last_states(last_states)
 
 
 # %% exercise-3
-# With w_h = 2 the state rests at h* = tanh(2 h*), some 0.96. There the past puts 2 x 0.96 into the
-# sum, so w_x = 4 turns it: -4 + 1.9 = -2.1, and tanh(-2.1) is below -0.8. The bias stays 0, as on
-# and off are alike.
+# With w_h = 2 the stable state is h = tanh(2 h), about 0.96. The sum then contains 2 * 0.96 = 1.9
+# from the state, so w_x = 4 is large enough: -4 + 1.9 = -2.1, and tanh(-2.1) is below -0.8. b = 0,
+# because "on" and "off" are symmetric.
 answer = (4.0, 2.0, 0.0)
 
 check.switch(answer)
 
-# %% exercise-3 wrong: forgets
+# %% exercise-3 wrong: the state decays
 answer = (4.0, 0.9, 0.0)
 
 check.switch(answer)
 
-# %% exercise-3 wrong: does not listen
+# %% exercise-3 wrong: the command does not change the sign
 answer = (2.0, 4.0, 0.0)
 
 check.switch(answer)
 
-# %% exercise-3 wrong: turns, but not far enough
+# %% exercise-3 wrong: the sign changes, but h is not far enough from 0
 answer = (2.0, 2.0, 0.0)
 
 check.switch(answer)
 
-# %% exercise-3 wrong: holds one side only
+# %% exercise-3 wrong: keeps only one of the two states
 answer = (4.0, 1.5, 1.0)
 
 check.switch(answer)

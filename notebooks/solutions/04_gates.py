@@ -1,11 +1,11 @@
-"""Solutions of the notebook on gates, and usual mistakes."""
+"""Answers to the exercises of notebook 4 (gates), and common wrong answers."""
 
 # ruff: noqa: F821
 
 
-# G (H I + H² + H) <= budget: count up, or solve the quadratic and round down.
 # %% exercise-1
 # Exercise 1. The largest layer within a budget of parameters.
+# G (H I + H² + H) <= budget: increase H, or solve the quadratic equation and round down.
 def units_for(budget, gates, inputs):
     H = 0
     while gates * ((H + 1) * inputs + (H + 1) ** 2 + (H + 1)) <= budget:
@@ -16,7 +16,7 @@ def units_for(budget, gates, inputs):
 check.units_for(units_for)
 
 
-# %% exercise-1 wrong: forgets the biases
+# %% exercise-1 wrong: does not count the biases
 def units_for(budget, gates, inputs):
     H = 0
     while gates * ((H + 1) * inputs + (H + 1) ** 2) <= budget:
@@ -27,7 +27,7 @@ def units_for(budget, gates, inputs):
 check.units_for(units_for)
 
 
-# %% exercise-1 wrong: one too few
+# %% exercise-1 wrong: one unit too few
 def units_for(budget, gates, inputs):
     H = 0
     while gates * ((H + 1) * inputs + (H + 1) ** 2 + (H + 1)) < budget:
@@ -38,10 +38,10 @@ def units_for(budget, gates, inputs):
 check.units_for(units_for)
 
 
-# The colleague's z must be 1 - z of ours, and 1 - σ(s) = σ(-s): the rows of z change their sign, in
-# all three arrays.
 # %% exercise-2
 # Exercise 2. Weights for a GRU whose z means the opposite.
+# The colleague's z must be equal to our 1 - z, and 1 - σ(s) = σ(-s). So the rows of z change their
+# sign in all three arrays.
 def convert(W_x, W_h, b):
     H = len(b) // 3
     sign = np.ones(3 * H)
@@ -64,7 +64,7 @@ def convert(W_x, W_h, b):
 check.convert(convert)
 
 
-# %% exercise-2 wrong: forgets the bias
+# %% exercise-2 wrong: without the bias
 def convert(W_x, W_h, b):
     H = len(b) // 3
     sign = np.ones(3 * H)
@@ -83,10 +83,11 @@ def convert(W_x, W_h, b):
 check.convert(convert)
 
 
-# Write where the mark is, keep always, show always; and stay so close to 0 that tanh is a straight
-# line: write a hundredth of the number, and multiply by a hundred at the end.
 # %% exercise-3
 # Exercise 3. A one-unit LSTM that adds up what is marked.
+# The input gate is 1 at marked steps and 0 at others. The forget gate and the output gate are 1 at
+# all steps. tanh is nearly linear close to 0, so the unit adds a hundredth of each number, and
+# `scale` is 100.
 def weights():
     W_x = np.array([[0, 40], [0, 0], [0.01, 0], [0, 0]])  # i, f, g, o; number, mark
     W_h = np.zeros((4, 1))
@@ -97,7 +98,7 @@ def weights():
 check.weights(weights)
 
 
-# %% exercise-3 wrong: tanh bends large sums
+# %% exercise-3 wrong: tanh is not linear for large sums
 def weights():
     W_x = np.array([[0, 40], [0, 0], [1, 0], [0, 0]])
     return W_x, np.zeros((4, 1)), np.array([-20, 20, 0, 20]), 1
@@ -106,7 +107,7 @@ def weights():
 check.weights(weights)
 
 
-# %% exercise-3 wrong: forgets as a fresh LSTM does
+# %% exercise-3 wrong: the forget bias of a new LSTM
 def weights():
     W_x = np.array([[0, 40], [0, 0], [0.01, 0], [0, 0]])
     return W_x, np.zeros((4, 1)), np.array([-20, 1, 0, 20]), 100

@@ -1,10 +1,11 @@
-"""Solutions to notebook 5, and wrong answers that people give."""
+"""Answers to the exercises of notebook 5 (a character model), and common wrong answers."""
 
 # ruff: noqa: F821
 
 
 # %% exercise-1
-# Subtract the largest logit of each row first: softmax stays the same, and nothing overflows.
+# Subtract the largest logit of each step first: the softmax does not change, and exp does not
+# overflow.
 def bits_per_character(logits, target):
     z = logits - logits.max(axis=-1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
@@ -33,7 +34,7 @@ def bits_per_character(logits, target):
 check.bits(bits_per_character)
 
 
-# %% exercise-1 wrong: one softmax over everything
+# %% exercise-1 wrong: one softmax over all steps
 def bits_per_character(logits, target):
     z = logits - logits.max()
     log_p = z - np.log(np.exp(z).sum())
@@ -54,7 +55,7 @@ check.bits(bits_per_character)
 
 
 # %% exercise-2
-# A symbol belongs to it as long as those likelier than it have less than `share` together.
+# A symbol is in the nucleus if the probabilities of all likelier symbols have a sum below `share`.
 def nucleus(p, share):
     order = np.argsort(-p)
     before = np.cumsum(p[order]) - p[order]
@@ -91,7 +92,7 @@ def nucleus(p, share):
 check.nucleus(nucleus)
 
 
-# %% exercise-2 wrong: in the order of the probabilities
+# %% exercise-2 wrong: sorted by probability
 def nucleus(p, share):
     ordered = -np.sort(-p)
     kept = np.where(np.cumsum(ordered) - ordered < share, ordered, 0)
@@ -101,7 +102,7 @@ def nucleus(p, share):
 check.nucleus(nucleus)
 
 
-# %% exercise-2 wrong: a threshold for each symbol alone
+# %% exercise-2 wrong: a threshold for each probability
 def nucleus(p, share):
     kept = np.where(p >= (1 - share) * p.max(), p, 0)
     return kept / kept.sum()
@@ -111,7 +112,7 @@ check.nucleus(nucleus)
 
 
 # %% exercise-3
-# The first letter after the start symbol, each next letter, and that the name ends there.
+# The factors: the first letter after the start symbol, each next letter, and the stop symbol.
 def log2_probability(model, vocabulary, name):
     x = vocabulary.encode([END_OF_LINE, *name, END_OF_LINE])
     logits, _ = model(x[None, :-1])
@@ -124,7 +125,7 @@ def log2_probability(model, vocabulary, name):
 check.name(log2_probability)
 
 
-# %% exercise-3 wrong: forgets that the name must end
+# %% exercise-3 wrong: without the stop symbol
 def log2_probability(model, vocabulary, name):
     x = vocabulary.encode([END_OF_LINE, *name])
     logits, _ = model(x[None, :-1])
@@ -134,7 +135,7 @@ def log2_probability(model, vocabulary, name):
 check.name(log2_probability)
 
 
-# %% exercise-3 wrong: the first letter is free
+# %% exercise-3 wrong: without the first letter
 def log2_probability(model, vocabulary, name):
     x = vocabulary.encode([*name, END_OF_LINE])
     logits, _ = model(x[None, :-1])

@@ -1,10 +1,10 @@
-"""Solutions of notebook 6, and usual mistakes."""
+"""Answers to the exercises of notebook 6 (shapes of tasks), and common wrong answers."""
 # ruff: noqa: F821
 
 
 # %% exercise-1
-# A step counts if it is before the row's end, and for the shape. The last step is the one whose
-# number is length - 1: for length 0 no step has the number -1, so nothing counts.
+# Only steps before the end of a row may count. The number of the last step is length - 1. If length
+# is 0 this is -1, which is not the number of any step, so no step counts.
 def weights(shape, lengths, T, k=0):
     t, end = np.arange(T), np.asarray(lengths)[:, None]
     if shape == "last":
@@ -16,7 +16,7 @@ def weights(shape, lengths, T, k=0):
 check.weights(weights)
 
 
-# %% exercise-1 wrong: takes the last column of the array for the last step
+# %% exercise-1 wrong: uses the last column of the array as the last step of every row
 def weights(shape, lengths, T, k=0):
     t, end = np.arange(T), np.asarray(lengths)[:, None]
     if shape == "last":
@@ -28,7 +28,7 @@ def weights(shape, lengths, T, k=0):
 check.weights(weights)
 
 
-# %% exercise-1 wrong: looks the last step up by number, so that a row of length 0 has one at -1
+# %% exercise-1 wrong: uses the index -1 as the last step of a row of length 0
 def weights(shape, lengths, T, k=0):
     t, end = np.arange(T), np.asarray(lengths)[:, None]
     if shape == "last":
@@ -42,7 +42,7 @@ def weights(shape, lengths, T, k=0):
 check.weights(weights)
 
 
-# %% exercise-1 wrong: forgets the padding where there is a delay
+# %% exercise-1 wrong: counts the padding if the task has a delay
 def weights(shape, lengths, T, k=0):
     t, end = np.arange(T), np.asarray(lengths)[:, None]
     if shape == "last":
@@ -56,14 +56,14 @@ check.weights(weights)
 
 
 # %% exercise-2
-# The output is the next input; the state goes on from step to step.
+# Each output is the next input; the state is passed from step to step.
 def run_free(model, x, steps):
-    state, given = None, []
+    state, outputs = None, []
     for _ in range(steps):
         y, state = model(x[:, None], state)
         x = y[:, 0]
-        given.append(x)
-    return np.stack(given, axis=1)
+        outputs.append(x)
+    return np.stack(outputs, axis=1)
 
 
 check.run_free(run_free)
@@ -71,44 +71,44 @@ check.run_free(run_free)
 
 # %% exercise-2 wrong: reads the first input at every step
 def run_free(model, x, steps):
-    state, given = None, []
+    state, outputs = None, []
     for _ in range(steps):
         y, state = model(x[:, None], state)
-        given.append(y[:, 0])
-    return np.stack(given, axis=1)
+        outputs.append(y[:, 0])
+    return np.stack(outputs, axis=1)
 
 
 check.run_free(run_free)
 
 
-# %% exercise-2 wrong: forgets the state
+# %% exercise-2 wrong: does not pass the state
 def run_free(model, x, steps):
-    given = []
+    outputs = []
     for _ in range(steps):
         x = model(x[:, None])[0][:, 0]
-        given.append(x)
-    return np.stack(given, axis=1)
+        outputs.append(x)
+    return np.stack(outputs, axis=1)
 
 
 check.run_free(run_free)
 
 
-# %% exercise-2 wrong: begins the results with the input
+# %% exercise-2 wrong: the first result is the input
 def run_free(model, x, steps):
-    state, given = None, []
+    state, outputs = None, []
     for _ in range(steps):
-        given.append(x)
+        outputs.append(x)
         y, state = model(x[:, None], state)
         x = y[:, 0]
-    return np.stack(given, axis=1)
+    return np.stack(outputs, axis=1)
 
 
 check.run_free(run_free)
 
 
 # %% exercise-3
-# The answer to step t is given at t + k, when inputs up to t + k have been read: so t + k must be
-# at least needs[t], at every t; and no answer comes before its step.
+# The network writes the answer to step t at step t + k, after it has read the inputs up to t + k.
+# So t + k must be at least needs[t] at every t, and k must be at least 0.
 def smallest_delay(needs):
     return max(0, max(need - t for t, need in enumerate(needs)))
 
@@ -116,7 +116,7 @@ def smallest_delay(needs):
 check.smallest_delay(smallest_delay)
 
 
-# %% exercise-3 wrong: allows answers before their time
+# %% exercise-3 wrong: allows a negative delay
 def smallest_delay(needs):
     return max(need - t for t, need in enumerate(needs))
 
@@ -124,7 +124,7 @@ def smallest_delay(needs):
 check.smallest_delay(smallest_delay)
 
 
-# %% exercise-3 wrong: the average answer is in time
+# %% exercise-3 wrong: the mean of the delays
 def smallest_delay(needs):
     return max(0, round(float(np.mean(needs - np.arange(len(needs))))))
 
@@ -132,7 +132,7 @@ def smallest_delay(needs):
 check.smallest_delay(smallest_delay)
 
 
-# %% exercise-3 wrong: waits one step too long
+# %% exercise-3 wrong: one step too long
 def smallest_delay(needs):
     return max(0, max(need - t for t, need in enumerate(needs))) + 1
 

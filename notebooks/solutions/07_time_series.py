@@ -1,18 +1,19 @@
-"""Solutions of notebook 7, and usual mistakes."""
+"""Answers to the exercises of notebook 7 (time series), and common wrong answers."""
 # ruff: noqa: F821
 
 
 # %% exercise-1
-# Mean and deviation are parameters: they are fitted on the training part, and used everywhere.
+# The mean and the deviation are parameters: compute them from the training part, and use them for
+# all values.
 def scaled(series, n_train):
-    known = series[:n_train]
-    return (series - known.mean()) / known.std()
+    train = series[:n_train]
+    return (series - train.mean()) / train.std()
 
 
 check.scaled(scaled)
 
 
-# %% exercise-1 wrong: scales with all values
+# %% exercise-1 wrong: uses the mean and the deviation of all values
 def scaled(series, n_train):
     return (series - series.mean()) / series.std()
 
@@ -20,7 +21,7 @@ def scaled(series, n_train):
 check.scaled(scaled)
 
 
-# %% exercise-1 wrong: scales the later part by itself
+# %% exercise-1 wrong: scales the later part with its own mean and deviation
 def scaled(series, n_train):
     parts = series[:n_train], series[n_train:]
     return np.concatenate([(part - part.mean()) / part.std() for part in parts])
@@ -30,8 +31,8 @@ check.scaled(scaled)
 
 
 # %% exercise-2
-# The year to be predicted is place n + h - 1. Go back whole cycles until the place is known: as
-# many as h holds, rounded up.
+# The year to predict has the index n + h - 1. The smallest number of whole cycles back to a known
+# index is h / period, rounded up.
 def cycle_ago(series, n, h, period=11):
     cycles = -(-h // period)
     return series[n + h - 1 - cycles * period]
@@ -40,7 +41,7 @@ def cycle_ago(series, n, h, period=11):
 check.cycle_ago(cycle_ago)
 
 
-# %% exercise-2 wrong: goes back one cycle always, into the future for h above the period
+# %% exercise-2 wrong: one cycle back for every h, which is the future for h above the period
 def cycle_ago(series, n, h, period=11):
     return series[n + h - 1 - period]
 
@@ -48,7 +49,7 @@ def cycle_ago(series, n, h, period=11):
 check.cycle_ago(cycle_ago)
 
 
-# %% exercise-2 wrong: goes back one cycle too far for h equal to the period
+# %% exercise-2 wrong: one cycle too many if h is a multiple of the period
 def cycle_ago(series, n, h, period=11):
     cycles = h // period + 1
     return series[n + h - 1 - cycles * period]
@@ -57,7 +58,7 @@ def cycle_ago(series, n, h, period=11):
 check.cycle_ago(cycle_ago)
 
 
-# %% exercise-2 wrong: counts from the origin and not from the year to be predicted
+# %% exercise-2 wrong: one cycle before the origin instead of the year to predict
 def cycle_ago(series, n, h, period=11):
     return series[n - period]
 
@@ -66,8 +67,8 @@ check.cycle_ago(cycle_ago)
 
 
 # %% exercise-3
-# All three are means over the years; what is averaged over the members before it is squared, and
-# what after, makes the difference.
+# All three numbers are means over the years. For the first one, average the members, then square;
+# for the second one, square the errors of the members, then average.
 def decompose(members, true):
     middle = members.mean(axis=0)
     of_mean = np.mean((middle - true) ** 2)
@@ -79,7 +80,7 @@ def decompose(members, true):
 check.decompose(decompose)
 
 
-# %% exercise-3 wrong: takes the variance over the years
+# %% exercise-3 wrong: the variance over the years
 def decompose(members, true):
     of_mean = np.mean((members.mean(axis=0) - true) ** 2)
     return of_mean, np.mean((members - true) ** 2), members.var(axis=1).mean()
@@ -97,7 +98,7 @@ def decompose(members, true):
 check.decompose(decompose)
 
 
-# %% exercise-3 wrong: squares after the mean over the years
+# %% exercise-3 wrong: squares the mean error over the years
 def decompose(members, true):
     middle = members.mean(axis=0)
     of_mean = np.mean(middle - true) ** 2

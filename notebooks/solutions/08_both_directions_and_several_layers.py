@@ -1,22 +1,21 @@
-"""Answers to the exercises of notebook 8, and wrong ones that the checks must tell from them."""
+"""Answers to the exercises of notebook 8 (both directions), and common wrong answers."""
 # ruff: noqa: F821
-
-# Index each row with its own last steps; everything past the length stays.
 
 
 # %% exercise-1
 # Exercise 1. Each row's own steps in reverse; the padding stays.
+# Reverse only the steps before the end of each row.
 def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
-    turned = x.copy()
+    reversed_x = x.copy()
     for row, end in enumerate(lengths):
-        turned[row, :end] = x[row, :end][::-1]
-    return turned
+        reversed_x[row, :end] = x[row, :end][::-1]
+    return reversed_x
 
 
 check.reverse_rows(reverse_rows)
 
 
-# %% exercise-1 wrong: turns the whole array around
+# %% exercise-1 wrong: reverses all steps, also the padding
 # Exercise 1. Each row's own steps in reverse; the padding stays.
 def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
     return x[:, ::-1]
@@ -25,7 +24,7 @@ def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
 check.reverse_rows(reverse_rows)
 
 
-# %% exercise-1 wrong: works in x itself
+# %% exercise-1 wrong: changes x
 # Exercise 1. Each row's own steps in reverse; the padding stays.
 def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
     for row, end in enumerate(lengths):
@@ -36,29 +35,29 @@ def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
 check.reverse_rows(reverse_rows)
 
 
-# %% exercise-1 wrong: clears the padding
+# %% exercise-1 wrong: sets the padding to 0
 # Exercise 1. Each row's own steps in reverse; the padding stays.
 def reverse_rows(x, lengths):  # x (B, T, I), lengths (B,)
-    turned = np.zeros_like(x)
+    reversed_x = np.zeros_like(x)
     for row, end in enumerate(lengths):
-        turned[row, :end] = x[row, :end][::-1]
-    return turned
+        reversed_x[row, :end] = x[row, :end][::-1]
+    return reversed_x
 
 
 check.reverse_rows(reverse_rows)
 
-# The chain rule for each form of y; a product hands each factor what the other one is.
-
 
 # %% exercise-2
 # Exercise 2. The gradient of each direction, for "concat", "sum", "mean" and "mul".
+# The chain rule for each way to merge. The derivative of a product with respect to one factor is
+# the other factor.
 def unmerge(merge, dy, h_forward, h_backward):  # (B, T, H) each; dy (B, T, 2H) for "concat"
     if merge == "concat":
         return tuple(np.split(dy, 2, axis=2))
     if merge == "mul":
         return dy * h_backward, dy * h_forward
-    share = dy / 2 if merge == "mean" else dy
-    return share, share
+    gradient = dy / 2 if merge == "mean" else dy
+    return gradient, gradient
 
 
 check.unmerge(unmerge)
@@ -71,14 +70,14 @@ def unmerge(merge, dy, h_forward, h_backward):  # (B, T, H) each; dy (B, T, 2H) 
         return tuple(np.split(dy, 2, axis=2))
     if merge == "mul":
         return dy * h_forward, dy * h_backward
-    share = dy / 2 if merge == "mean" else dy
-    return share, share
+    gradient = dy / 2 if merge == "mean" else dy
+    return gradient, gradient
 
 
 check.unmerge(unmerge)
 
 
-# %% exercise-2 wrong: the mean is taken for a sum
+# %% exercise-2 wrong: uses the gradient of the sum for the mean
 # Exercise 2. The gradient of each direction, for "concat", "sum", "mean" and "mul".
 def unmerge(merge, dy, h_forward, h_backward):  # (B, T, H) each; dy (B, T, 2H) for "concat"
     if merge == "concat":
@@ -88,11 +87,11 @@ def unmerge(merge, dy, h_forward, h_backward):  # (B, T, H) each; dy (B, T, 2H) 
 
 check.unmerge(unmerge)
 
-# What is seen is the left side with the first k words on the right; the rest is as for the bounds.
-
 
 # %% exercise-3
 # Exercise 3. The highest accuracy with a delay of k words.
+# The network reads the left side and the first k words on the right. The rest is equal to the
+# computation of the other bounds.
 def best_with_delay(sentences, k):
     table = {}
     for left, word, right, p in sentences:
@@ -104,7 +103,7 @@ def best_with_delay(sentences, k):
 check.best_with_delay(best_with_delay)
 
 
-# %% exercise-3 wrong: sees one word more
+# %% exercise-3 wrong: reads one word too many
 # Exercise 3. The highest accuracy with a delay of k words.
 def best_with_delay(sentences, k):
     table = {}
@@ -117,7 +116,7 @@ def best_with_delay(sentences, k):
 check.best_with_delay(best_with_delay)
 
 
-# %% exercise-3 wrong: counts sentences
+# %% exercise-3 wrong: counts all sentences equally
 # Exercise 3. The highest accuracy with a delay of k words.
 def best_with_delay(sentences, k):
     table = {}
@@ -130,7 +129,7 @@ def best_with_delay(sentences, k):
 check.best_with_delay(best_with_delay)
 
 
-# %% exercise-3 wrong: forgets the left side
+# %% exercise-3 wrong: does not use the left side
 # Exercise 3. The highest accuracy with a delay of k words.
 def best_with_delay(sentences, k):
     table = {}

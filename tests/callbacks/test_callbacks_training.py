@@ -200,7 +200,7 @@ def test_any_callback_can_stop_a_run():
     assert recorder.events == ["start", *["update"] * 3, "epoch", "update", "end"]
     assert (history.epoch, run.position.update) == ([1], 4)
     assert run.run() is history
-    assert run.position.update == 4  # it is over
+    assert run.position.update == 4  # the run has ended
 
 
 # ------------------------------------------------------------------------------------ checkpoints
@@ -210,7 +210,7 @@ def everything(path):
     return [
         OneCycle(0.05, total=18),
         OnPlateau(0.5, patience=1),
-        Checkpoint(path, updates=1),  # not last in the list: it is told last all the same
+        Checkpoint(path, updates=1),  # called last, although it is not the last in the list
         KeepBest(),
         EarlyStopping(2, min_delta=0.01),
     ]
@@ -238,7 +238,7 @@ def test_the_state_of_callbacks_is_restored(tmp_path, update):
     assert first.rates + second.rates == recorder.rates
     np.testing.assert_equal(again.model.state_dict(), whole.model.state_dict())
     done = told(VALUES, everything(path))
-    done.resume(path)  # of a run that is over
+    done.resume(path)  # of a run that has ended
     assert done.finished
     done.run()
     np.testing.assert_equal(done.model.state_dict(), whole.model.state_dict())
@@ -343,7 +343,7 @@ def test_a_kill_at_any_moment_leaves_a_good_file(tmp_path):
             time.sleep(0.01)
         found.append(os.stat(file).st_ino)
         while os.stat(file).st_ino == found[-1] and process.poll() is None:
-            time.sleep(0.001)  # until it is being replaced again and again
+            time.sleep(0.001)  # so that the process is killed while it replaces the file
         process.kill()
         assert process.wait() == -signal.SIGKILL
         again = run_of(epochs=10**6)

@@ -1,4 +1,4 @@
-"""The column that decides which epoch is the best, and what a schedule leaves behind."""
+"""The column of the history that decides which epoch is the best; the rates after schedules."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ rng = np.random.default_rng(0)
 
 
 class Values:
-    """A metric with these values, one after the other."""
+    """A metric that returns the next of these values in each pass."""
 
     def __init__(self, *values):
         self.values = list(values)
@@ -126,7 +126,7 @@ def test_a_run_that_is_resumed_keeps_the_best_value_of_the_column(tmp_path):
     other = make(monitor="loss", mode="min")
     with pytest.warns(crnn.training.ResumeWarning, match="KeepBest: monitor='loss' now"):
         other.resume(tmp_path / "run.npz")
-    assert other._callbacks[1].loss == np.inf  # the value of the accuracy says nothing here
+    assert other._callbacks[1].loss == np.inf  # the saved value was an accuracy, not a loss
 
 
 # ------------------------------------------------------------------- what a schedule leaves

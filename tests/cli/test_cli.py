@@ -263,7 +263,7 @@ def test_a_real_ctrl_c_and_a_real_resume(run, text, tmp_path):
         text=True,
         env=ENVIRONMENT,
     )
-    wait_for(parts / "checkpoint.npz", process)  # the first of two epochs is over
+    wait_for(parts / "checkpoint.npz", process)  # the first of two epochs has ended
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:

@@ -139,7 +139,7 @@ def test_batches_differ_from_epoch_to_epoch():
     epochs = [[tuple(sorted(item[1])) for item in items_of(batches, epoch)] for epoch in range(30)]
     assert len(set(map(frozenset, epochs))) == 30  # other sequences share a batch
     places = [[31 in rows for rows in items].index(True) for items in epochs]
-    assert set(places) == {0, 1, 2, 3}  # the longest one comes sooner or later
+    assert set(places) == {0, 1, 2, 3}  # the longest one may be in any batch of an epoch
 
 
 def test_batches_do_not_come_sorted_by_length():

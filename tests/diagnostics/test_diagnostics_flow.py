@@ -313,7 +313,7 @@ GATED = [*CELLS, *(name for name in VARIED if name.endswith(("-hard", "-softsign
 def test_against_an_independent_count(name, reverse):
     layer = fill((CELLS | VARIED)[name](I, H, dtype="float64", reverse=reverse, seed=3), scale=2.0)
     x, given = floats(), marks()
-    x[~given["mask"]] = 1e30  # neither padding nor a masked step counts
+    x[~given["mask"]] = 1e30  # values in the padding and at masked steps do not count
     x[np.arange(T) >= LENGTHS[:, None]] = -1e30
     found = gate_statistics(layer, x, margin=0.2, **given)
     assert list(found.parts) == [""]

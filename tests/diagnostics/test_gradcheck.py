@@ -87,7 +87,7 @@ class Noise:
 
 
 class Spoiled(Toy):
-    """A toy whose backward is wrong where `spoil(dx, dstate, grads)` makes it so."""
+    """A small layer; `spoil(dx, dstate, grads)` may change the results of its backward."""
 
     def __init__(self, spoil, cell=None):
         super().__init__(cell or reference.RNN())

@@ -155,7 +155,7 @@ def test_masked_steps_are_not_read():
     layer, x, mask = fill(crnn.Residual(gru(I, I))), floats(), np.ones((B, T), bool)
     mask[0, 2] = False
     expected = np.tri(T, dtype=bool)
-    expected[2:, 2] = False  # y_2 = what h was before; y_3 = x_3 + what h is then
+    expected[2:, 2] = False  # no output depends on the masked x_2
     np.testing.assert_array_equal(reach(receptive_field(layer, x, mask=mask)), expected)
     found = input_saliency(layer, x, step=2, output=1, mask=mask, method="occlusion")
     assert (found.values > 0).tolist() == [True] * 2 + [False] * 4

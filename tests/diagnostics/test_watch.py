@@ -268,7 +268,7 @@ def test_growth_saturation_and_dead_units():
     layer.params["b"][-H:] = 40
     messages = fitted(layer, warn=False).messages
     assert any("GRU: 100% of the values of n lie at the ends" in one for one in messages)
-    layer = crnn.LSTM(I, H, forget_bias=30.0, seed=0)  # open, and meant to be
+    layer = crnn.LSTM(I, H, forget_bias=30.0, seed=0)  # saturated, because the user sets this bias
     watch = fitted(layer, warn=False)
     assert watch.columns["f.saturated"][0] == 1
     assert not [message for message in watch.messages if "ends of" in message]

@@ -272,7 +272,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name, value, dtype):
     with pytest.raises(FloatingPointError, match=r"1\.W_h.*(nan|inf).*\(20, 3\)"):
         optimizer.step()
     assert_same_bits([layer.params, layer.grads, optimizer.state_dict()], before)
-    layer.grads["1.W_h"][20, 3] = 0  # and it goes on from there
+    layer.grads["1.W_h"][20, 3] = 0  # a valid gradient: the next update succeeds
     optimizer.step()
 
 

@@ -149,7 +149,7 @@ def test_a_copy_without_its_model_raises(name, how):
     assert_same_bits(alone.state_dict(), kept)
     with pytest.raises(RuntimeError, match="does not exist"):
         crnn.fit(model, [(X, X)], loss=crnn.losses.mse, optimizer=alone, epochs=1, progress=False)
-    again = crnn.optim.Adam(model)  # as the message says
+    again = crnn.optim.Adam(model)  # the remedy that the message names
     again.load_state_dict(alone.state_dict())
     assert_same_bits(again.state_dict(), optimizer.state_dict())
     with pytest.raises(RuntimeError, match="does not exist"):

@@ -161,7 +161,7 @@ def test_gradients_can_be_scaled():
     optimizer = optim.SGD(crnn.Sequential([shared, shared]), freeze="0.b")
     shared.grads["W"] = shared.grads["b"] = 4.0
     optimizer.scale_grads(0.25)
-    assert (shared.grads["W"] == 1).all()  # once, though it stands in two places
+    assert (shared.grads["W"] == 1).all()  # scaled once, although the model contains it twice
     assert (shared.grads["b"] == 1).all()
 
 

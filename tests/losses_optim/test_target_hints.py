@@ -1,4 +1,4 @@
-"""Targets in a frequent other form: the error says how to convert them."""
+"""Targets in another common form: the error message names the conversion."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_classes(y, target, hint, way):
     ):
         with pytest.raises((TypeError, ValueError), match=hint.format(name)):
             function(y, target)
-        if way is not None:  # what it says to write is right
+        if way is not None:  # the conversion in the message works
             function(y, eval(f"target.{way}"))
 
 

@@ -308,7 +308,7 @@ def test_attention_shows_words_and_what_is_unknown(speaker):
 
 def test_an_empty_translation_has_no_attention():
     model = untrained()
-    model.network.params["output.b"][0] = 100.0  # the end is the likeliest at once
+    model.network.params["output.b"][0] = 100.0  # the stop is the likeliest first symbol
     assert model.translate(["ab"]) == [""]
     weights, source, target = model.attention("ab")
     assert (weights.shape, source, target) == ((0, 2), ["a", "b"], [])

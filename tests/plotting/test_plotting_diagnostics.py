@@ -117,7 +117,7 @@ def test_each_part_of_the_jacobians_is_a_curve():
     for line, part in zip(axes.lines, parts, strict=True):
         median = np.median(part.by_distance, axis=0)[::-1]
         np.testing.assert_allclose(line.get_ydata(), median)
-        assert line.get_ydata()[0] == pytest.approx(1)  # also of what is read backwards
+        assert line.get_ydata()[0] == pytest.approx(1)  # also for the backward direction
     axes = plotting.gradient_against_distance(both)
     assert legend_of(axes) == ["forward", "backward"]
 

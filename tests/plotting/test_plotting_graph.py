@@ -184,7 +184,7 @@ def test_notes_and_shapes_of_layers():
 
 def test_a_layer_outside_of_crnn_is_a_plain_box():
     made_of = rows_of(MODELS["of another maker"]())
-    assert made_of.reads == "(B, 4)"  # the LSTM says so
+    assert made_of.reads == "(B, 4)"  # from the input_size of the LSTM
     assert [row.gives for row in made_of.rows] == ["(B, 4)", "(B, 8)", "(B, ?)"]
     assert made_of.rows[2].notes == ("factor (1, 1)",)
     assert words(plotting.unfolded(Doubling(), steps=2))["Doubling"] == 4  # boxes and the title

@@ -101,7 +101,7 @@ def test_characters_are_below_their_values_and_visible():
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
     assert [text for text, _ in shown[:8]] == ["a", "⇥", "b", "␣", "c", "↵", "$", "·"]
     assert [place for _, place in shown[18:22]] == [(18, 1), (19, 1), (0, 4), (1, 4)]
-    assert len(shown) == 32  # as long as the text; what follows is padding
+    assert len(shown) == 32  # as long as the text; the rest is padding
 
 
 @pytest.mark.parametrize(("steps", "size"), [(5, None), (200, None), (130, (7.5, 3.8))])

@@ -12,11 +12,11 @@ from support.folders import ROOT
 FOLDER = ROOT / "notebooks"
 
 if not FOLDER.exists():
-    pytest.skip("the notebooks are not here, only an installed package", allow_module_level=True)
+    pytest.skip("without the source tree, there are no notebooks", allow_module_level=True)
 
-nbformat = pytest.importorskip("nbformat", reason="it reads notebooks")
+nbformat = pytest.importorskip("nbformat", reason="needed to read notebooks")
 for needed in ("nbclient", "ipykernel", "matplotlib", "matplotlib_inline"):
-    pytest.importorskip(needed, reason="notebooks run with it")
+    pytest.importorskip(needed, reason="needed to run notebooks")
 
 from support.notebooks import answers, exercise_of, kernel_in, percent_cells, printed, run_notebook  # noqa: E402
 
@@ -74,7 +74,7 @@ def test_a_notebook_is_stored_after_one_run_from_top_to_bottom(path):
         assert not printed(cell.outputs, "stderr")
         number = exercise_of(cell)
         assert number is None or "not answered yet" in printed(cell.outputs)
-        assert not re.search(r" at 0x[0-9a-f]{6}", str(cell.outputs)), "changes from run to run"
+        assert not re.search(r" at 0x[0-9a-f]{6}", str(cell.outputs)), "a memory address"
 
 
 @every_notebook
@@ -152,7 +152,7 @@ def test_exercises_are_run_with_all_answers(kernel):
     ]:
         with pytest.raises(AssertionError, match=seen):
             run_notebook(kernel, cells, answers(ANSWERS.replace(old, new)))
-    with pytest.raises(AssertionError, match="not said of nothing"):
+    with pytest.raises(AssertionError, match="reported as answered"):
         run_notebook(kernel, cells_of(EXERCISE.replace("...", "return 4")), right)
 
 
@@ -201,9 +201,9 @@ def test_axes_without_labels_are_reported(kernel, show):
     kernel.run("from matplotlib import pyplot as plt")
     for source, wanted in FIGURES.items():
         kernel.run(f"_figures.unlabelled.clear(); fig, ax = plt.subplots()\n{source}\n{show}")
-        found = kernel.unlabelled()
-        assert bool(found) == bool(wanted), source
-        assert all(part in found for part in wanted.split("\n")), source
+        unlabelled = kernel.unlabelled()
+        assert bool(unlabelled) == bool(wanted), source
+        assert all(part in unlabelled for part in wanted.split("\n")), source
 
 
 def test_contents_of_a_solutions_file():
@@ -234,7 +234,7 @@ def judged(course, capsys):
 
     @course.exercise(2)
     def check(square, *others):
-        """What it says of itself."""
+        """Check a square."""
         x = np.array([1.0, -2.0])
         course.check_close("square(x)", course.answer_of(square, x), x**2)
         return "squares"
@@ -243,7 +243,7 @@ def judged(course, capsys):
         assert check(*answers) is None
         return capsys.readouterr().out
 
-    assert (check.__name__, check.__doc__) == ("check", "What it says of itself.")
+    assert (check.__name__, check.__doc__) == ("check", "Check a square.")
     return judge
 
 
@@ -254,19 +254,19 @@ def test_a_right_answer(judged):
 
 @pytest.mark.parametrize("nothing", [None, ...], ids=str)
 def test_no_answer(judged, nothing):
-    for given in [(nothing,), (lambda x: nothing,), (lambda x: x**2, nothing)]:
-        assert judged(*given) == "Exercise 2: not answered yet.\n"
+    for arguments in [(nothing,), (lambda x: nothing,), (lambda x: x**2, nothing)]:
+        assert judged(*arguments) == "Exercise 2: not answered yet.\n"
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     {
-        lambda x: -x * x: "the largest difference from what was expected is 8",
-        lambda x: x * np.nan: "the largest difference from what was expected is nan",
+        lambda x: -x * x: "the largest difference from the expected numbers is 8",
+        lambda x: x * np.nan: "the largest difference from the expected numbers is nan",
         lambda x: x[:1]: "expected shape (2,), got shape (1,)",
         lambda x: (x**2)[None]: "expected shape (2,), got shape (1, 2)",
         lambda x: ["1", "4"]: "expected numbers, got <U1",
-        lambda x: x**2 + 1e-7: "the largest difference from what was expected is 1e-07",
+        lambda x: x**2 + 1e-7: "the largest difference from the expected numbers is 1e-07",
         lambda x: x + "a": "your code raised ",
         lambda x, y: x: "missing 1 required positional argument",
         lambda x: {}[3]: "your code raised KeyError: 3",
@@ -288,25 +288,25 @@ def test_an_error_of_the_check_is_not_reported_as_a_wrong_answer(course, capsys)
 
     check(lambda x: x)
     output = capsys.readouterr().out
-    assert output.startswith("Exercise 3 is not right yet: what your code gives has another form")
+    assert output.startswith("Exercise 3 is not right yet: your answer does not have the form")
     assert "TypeError" in output
     assert "your code raised" not in output
 
     @course.exercise(3)
     def hands_in(function):
         def helper():
-            raise course.Wrong("not here")
+            raise course.Wrong("a wrong call")
 
         return course.answer_of(function, helper)
 
     hands_in(lambda helper: helper())
-    assert capsys.readouterr().out == "Exercise 3 is not right yet: not here\n"
+    assert capsys.readouterr().out == "Exercise 3 is not right yet: a wrong call\n"
 
 
 def test_an_answer_of_one_number(course):
-    for given in (2, 2.0, np.float32(2), np.array(2), True):
-        assert course.number_of("n", given) == float(given)
-    for given, message in [
+    for answer in (2, 2.0, np.float32(2), np.array(2), True):
+        assert course.number_of("n", answer) == float(answer)
+    for answer, message in [
         ([2.0], "one number, got an array of shape (1,)"),
         (np.zeros(1), "shape (1,)"),
         ("2", "a number, got <U1"),
@@ -315,7 +315,7 @@ def test_an_answer_of_one_number(course):
         ([1, [2]], "got a list of 2 parts"),
     ]:
         with pytest.raises(course.Wrong, match=re.escape(message)):
-            course.number_of("n", given)
+            course.number_of("n", answer)
 
 
 def test_close_to_none_and_to_zero(course):
@@ -323,9 +323,9 @@ def test_close_to_none_and_to_zero(course):
     course.check_close("a", 0, 0.0)
     course.check_close("a", True, 1)
     course.check_close("a", 1001, 1000, tolerance=1e-3)
-    for found, expected in [(1e-8, 0), (np.inf, 1), ([1, np.nan], [1, 2]), (1002, 1000)]:
+    for answer, expected in [(1e-8, 0), (np.inf, 1), ([1, np.nan], [1, 2]), (1002, 1000)]:
         with pytest.raises(course.Wrong):
-            course.check_close("a", found, expected, tolerance=1e-3 if expected else 1e-9)
+            course.check_close("a", answer, expected, tolerance=1e-3 if expected else 1e-9)
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("small", 1), ("full", 9), (None, 9)])

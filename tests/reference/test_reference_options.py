@@ -138,7 +138,7 @@ def test_a_reset_before_the_first_step_throws_the_state_away(kind):
         problem = Problem(make(kind))
         found, plain = problem.solve(**options), problem.solve(reverse=reverse)
         same = [np.array_equal(found.y[row], plain.y[row]) for row in range(B)]
-        assert same == [reverse, True, True, True]  # reversed, nothing is read after the cut
+        assert same == [reverse, True, True, True]  # a reversed layer reads no step after the cut
         assert found.dstate[0][0].any() == reverse
 
 

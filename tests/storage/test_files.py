@@ -31,7 +31,7 @@ def path(tmp_path):
     return tmp_path / "model.npz"
 
 
-# ----------------------------------------------------------------------------------- what is opened
+# ------------------------------------------------------------------------------------ opening files
 
 
 def model_in(folder_of):
@@ -128,7 +128,7 @@ def test_a_value_that_is_no_path_is_a_type_error(wrong):
         crnn.save(wrong, layer())
 
 
-# --------------------------------------------------------------------------------- what is replaced
+# ---------------------------------------------------------------------------------- replacing files
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
@@ -212,7 +212,7 @@ def test_standard_output_is_written_into():
     assert done.stdout[:2] == b"PK"
 
 
-# --------------------------------------------------------------------------- what killed runs left
+# ------------------------------------------------------------------- temporary files of killed runs
 
 
 def test_files_of_killed_processes_are_removed(path):

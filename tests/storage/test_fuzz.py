@@ -1,6 +1,6 @@
-"""Mutated files, fewer than `make fuzz` tries, and the corpus of files that did harm.
+"""Mutated files, fewer than in `make fuzz`, and the corpus of files that once caused failures.
 
-What fails is tried again with ``PYTHONPATH=tests python -m support.fuzzing --seed ... --case ...``.
+Repeat a failed case with ``PYTHONPATH=tests python -m support.fuzzing --seed ... --case ...``.
 """
 
 import sys

@@ -39,10 +39,10 @@ def answers(text):
     for head, source in percent_cells(text):
         match = re.fullmatch(r"exercise-(\d+)(?: wrong: (.+))?", head)
         assert match, f"not the head of an answer: {head!r}"
-        number, why = int(match[1]), match[2]
-        place, key = (wrong.setdefault(number, {}), why) if why else (right, number)
-        assert key not in place, f"there twice: {head!r}"
-        place[key] = source
+        number, mistake = int(match[1]), match[2]
+        table, key = (wrong.setdefault(number, {}), mistake) if mistake else (right, number)
+        assert key not in table, f"twice: {head!r}"
+        table[key] = source
     assert wrong.keys() <= right.keys(), "wrong answers without a right one"
     return {number: (source, wrong.get(number, {})) for number, source in right.items()}
 
@@ -61,7 +61,7 @@ def printed(outputs, name="stdout"):
 
 
 class Kernel:
-    """Runs cells in order in one process."""
+    """Kernel of a notebook, which runs cells in one process."""
 
     def __init__(self, client):
         self._client = client
@@ -80,7 +80,7 @@ class Kernel:
 
 @contextlib.contextmanager
 def kernel_in(folder, settings, timeout=120):
-    """Return a new kernel in a folder, with these environment variables."""
+    """Yield a new kernel in a folder, with these environment variables."""
     client = NotebookClient(
         new_notebook(cells=[new_code_cell("")]),
         timeout=timeout,
@@ -95,13 +95,13 @@ def kernel_in(folder, settings, timeout=120):
 
 
 def run_exercise(kernel, number, original, right, wrong):
-    """Check that the original cell is unanswered, wrong answers are wrong, the right one right."""
+    """Check the output for the original cell (unanswered), each wrong answer, and the right one."""
     output = kernel.run(original)
-    assert f"Exercise {number}: not answered yet." in output, f"not said of nothing: {output}"
-    for why, source in wrong.items():
+    assert f"Exercise {number}: not answered yet." in output, f"reported as answered: {output}"
+    for mistake, source in wrong.items():
         output = kernel.run(source)
-        assert f"Exercise {number} is not right yet" in output, f"{why}: {output}"
-        assert "raised NameError" not in output, f"{why}: {output}"
+        assert f"Exercise {number} is not right yet" in output, f"{mistake}: {output}"
+        assert "raised NameError" not in output, f"{mistake}: {output}"
     output = kernel.run(right)
     assert f"Exercise {number} is right" in output, output
 

@@ -1,4 +1,4 @@
-"""Checks of the data before the first update: they find mistakes and are cheap."""
+"""Checks of the data before the first update: mistakes raise, and the checks are fast."""
 
 import functools
 

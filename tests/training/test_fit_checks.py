@@ -39,7 +39,7 @@ def test_arguments_of_fit_are_checked():
 def test_reversed_layers_cannot_carry_a_state_between_windows():
     model = crnn.Sequential([crnn.Bidirectional(crnn.RNN(2, 3)), crnn.Dense(6, K)])
     right = {"loss": cross_entropy, "optimizer": crnn.optim.SGD(model), **OFF}
-    fit(model, [batch()], tbptt=(5, 5), **right)  # one window is the whole
+    fit(model, [batch()], tbptt=(5, 5), **right)  # one window contains the whole sequence
     for windows in ({"tbptt": (2, 2)}, {"stateful": True}):
         with pytest.raises(ValueError, match=r"reverse=True in '0.backward'"):
             fit(model, [batch(), batch()], **right, **windows)

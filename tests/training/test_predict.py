@@ -50,7 +50,7 @@ def test_a_list_gives_what_each_sequence_alone_gives(model, sequences, batch_siz
     for x, y in zip(sequences, outputs, strict=True):
         alone = model(x[None])[0][0]
         assert y.dtype == alone.dtype
-        assert y.base is None  # it does not keep the outputs of a whole batch alive
+        assert y.base is None  # otherwise y would keep the array of the whole batch in memory
         np.testing.assert_array_equal(y, alone)
 
 

@@ -68,7 +68,7 @@ def test_a_run_stopped_while_it_validates_validates_again():
 
         def __iter__(self):
             self.passes += 1
-            if self.passes == 3:  # the first pass is a look before the run
+            if self.passes == 3:  # the first pass checks the data before the run
                 signal.raise_signal(signal.SIGINT)
             return iter(streams(batch_size=2))
 

@@ -33,7 +33,7 @@ ALL = {
 
 
 class Mistakes:
-    """A metric that keeps what it needs itself: the number of wrong valid steps."""
+    """A metric with an attribute that changes: the number of wrong valid steps."""
 
     def start(self):
         self.count = 0
@@ -49,7 +49,7 @@ class Mistakes:
 
 
 class SavedMistakes(Mistakes):
-    """The same, with a state that a checkpoint can hold."""
+    """The same metric with a state_dict, which a checkpoint saves."""
 
     def state_dict(self):
         return {"count": self.count}
@@ -175,7 +175,7 @@ def test_many_to_one():
 
 def test_a_metric_of_ones_own():
     def by_class(y, target, lengths=None, *, weights=None):
-        """Right and all, for each class: an array is a value, too."""
+        """Number of right steps of each class (an array), and of all steps."""
         matrix = metrics.confusion_matrix(y, target, lengths, weights=weights)
         return np.diag(matrix), float(matrix.sum())
 

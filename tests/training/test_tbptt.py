@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: against a loop by hand, in memory, resumed, biased."""
+"""Truncated BPTT: compared with an explicit loop; its memory, resumed runs, and its bias."""
 
 import weakref
 
@@ -229,7 +229,7 @@ def test_the_bias_of_a_small_k2():
     """The relative distance from the full gradient decreases with k2, and is 0 at k2 = T."""
     T, B = 40, 16
     x, target = rng.normal(size=(B, T, I)), rng.normal(size=(B, T, O))
-    target[:, 10:] += 3 * np.repeat(x[:, :-10, :1], O, axis=2)  # what matters lies 10 steps back
+    target[:, 10:] += 3 * np.repeat(x[:, :-10, :1], O, axis=2)  # depends on x of 10 steps before
     model = tiny()
     bias, whole = {}, np.empty(0)
     for k2 in (40, 20, 10, 5, 2, 1):
@@ -317,7 +317,7 @@ def test_windows_are_cut_no_more_than_they_must():
     assert cuts(0, 5, 5) == cuts(0, 5, 10) == cuts(0, 5, 15) == []
     assert cuts(0, 5, 2) == [3]
     assert cuts(0, 5, 7) == [3]
-    assert cuts(15, 5, 7) == []  # nothing comes after
+    assert cuts(15, 5, 7) == []  # no window follows
     assert cuts(15, 5, 7, stateful=True) == [18]
     assert cuts(0, 8, 11, total=20) == [5]
     assert cuts(16, 8, 11, total=20, stateful=True) == [17]

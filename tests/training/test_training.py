@@ -174,7 +174,7 @@ def test_set_epoch_is_called_before_each_pass():
             yield x, x
 
     trainer(data=Data(), epochs=3, validation=Data()).run()
-    assert told == [0, 0, 0, 1, 1, 2, 2]  # validation data are looked at first
+    assert told == [0, 0, 0, 1, 1, 2, 2]  # the first call checks the validation data
 
 
 def test_callbacks_are_called_in_order():

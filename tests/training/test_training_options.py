@@ -122,7 +122,9 @@ def test_a_y_without_steps_has_no_lengths_and_counts_rows():
     expected = pytest.approx(np.average(values, weights=[3, 1]), rel=1e-12)
     assert run.history.loss == [expected]
     assert run.history.val_loss == [expected]
-    np.testing.assert_array_equal(model.told[0][0], lengths)  # the model has them
+    np.testing.assert_array_equal(
+        model.told[0][0], lengths
+    )  # the model gets them, the loss does not
 
 
 def test_a_pooled_classifier_learns():
