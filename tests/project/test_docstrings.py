@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+import sys
 
 import pytest
 
@@ -34,7 +35,11 @@ def test_examples(name, monkeypatch, tmp_path):
         pytest.importorskip("matplotlib")
     if any("pandas" in test.docstring for test in tests):
         pytest.importorskip("pandas")
-    assert failures(test for test in tests if test.examples) == ""
+    try:
+        assert failures(test for test in tests if test.examples) == ""
+    finally:
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close("all")
     assert not list(tmp_path.iterdir())
 
 
