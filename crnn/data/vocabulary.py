@@ -103,7 +103,7 @@ class Vocabulary:
             Leave out symbols that occur less often.
         max_size : int, optional
             The largest K, the unknown symbol included: the most frequent symbols are kept, and of
-            equally frequent ones those that come first in sorted order. None: no limit.
+            equally frequent symbols are taken in sorted order. None: no limit.
 
         Returns
         -------

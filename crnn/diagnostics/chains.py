@@ -56,7 +56,7 @@ class Chain(NamedTuple):
 def chains_of(
     layer: Any, x: Any, state: Any, options: ForwardOptions, place: str = ""
 ) -> Iterator[Chain]:
-    """Yield the recurrences of a model, without those that have no state."""
+    """Yield the recurrences of a model, without layers that have no state."""
     layer = layer_of(layer)
     if layer.sequence_input is not None and not layer.stages:
         x, state = _sequence_and_state(layer, x, state)
@@ -102,7 +102,7 @@ def _sequence_and_state(layer: Any, x: Any, state: Any) -> tuple[Any, Any]:
 def _chains_of_stages(
     layers: Sequence[Any], x: Any, states: list[Any], options: ForwardOptions, place: str
 ) -> Iterator[Chain]:
-    """Yield the chains of consecutive layers; those that read forwards are grouped."""
+    """Yield the chains of consecutive layers; layers that read forwards are grouped."""
     backwards = [layer.reads_backwards for layer in layers]
     begin, count = 0, len(backwards)
     while begin < count:

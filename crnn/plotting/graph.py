@@ -6,7 +6,7 @@ from typing import Any
 from crnn.common.figures import Axes
 from crnn.layers.base.protocol import LayerLike
 from crnn.plotting.axes import BLUE, DARK, ORANGE, PALE, WIDTH, axes_of
-from crnn.plotting.rows import Row, Rows, rows_of
+from crnn.plotting.rows import GraphRow, Rows, rows_of
 
 # Inches, in a plot of its natural size.
 _BOX = 0.34  # height of a box
@@ -134,11 +134,11 @@ class _Plan:
         """Return y of the upper edge of row i."""
         return self.middles[i] + self.half(i)
 
-    def columns(self, row: Row) -> list[float]:
+    def columns(self, row: GraphRow) -> list[float]:
         """Return the centre x of each column in which a row has a box."""
         return [*self.centers, self.last] if row.time else [self.last]
 
-    def box_width(self, row: Row) -> float:
+    def box_width(self, row: GraphRow) -> float:
         """Return the width of the boxes of a row."""
         if row.joins == -1:  # a merge of both directions is as wide as these
             return 2 * _SIDE * self.column + 0.14
@@ -149,7 +149,7 @@ class _Plan:
         needed = 0 if row.states else 0.064 * len(row.name) + 0.1
         return min(max(_RECURRENT * self.column, needed), _WIDEST * self.column)
 
-    def place(self, row: Row, column: float) -> float:
+    def place(self, row: GraphRow, column: float) -> float:
         """Return the centre x of the box of a row in a column."""
         return column + row.side * _SIDE * self.column
 
@@ -214,7 +214,7 @@ class _Sheet:
             self.text(x, y, name, size)
 
 
-def _draw_label(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
+def _draw_label(sheet: _Sheet, plan: _Plan, i: int, row: GraphRow) -> None:
     """Write the title and the parameters of a row beside it."""
     height = _LINE * len(row.notes)
     middle = plan.middles[i]
@@ -224,7 +224,7 @@ def _draw_label(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
         sheet.text(0.05, middle + height / 2 - 0.1, words, ha="left", va="top", linespacing=1.25)
 
 
-def _draw_row(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
+def _draw_row(sheet: _Sheet, plan: _Plan, i: int, row: GraphRow) -> None:
     """Draw the boxes of a row, and the arrows into them."""
     checks = {"join": row.joins is not None, "pool": row.pools, "recurrent": row.states}
     fill = _FILLS[next((name for name, holds in checks.items() if holds), "layer")]
@@ -243,7 +243,7 @@ def _draw_row(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
         sheet.text(plan.dots, plan.middles[i], "⋯", _FIRST)
 
 
-def _draw_input(sheet: _Sheet, plan: _Plan, i: int, row: Row, x: float) -> None:
+def _draw_input(sheet: _Sheet, plan: _Plan, i: int, row: GraphRow, x: float) -> None:
     """Draw the arrow into the box in column x; a merge has two."""
     source, bottom = plan.source(i), plan.bottom(i)
     if row.joins == -1:
@@ -262,7 +262,7 @@ def _draw_input(sheet: _Sheet, plan: _Plan, i: int, row: Row, x: float) -> None:
         sheet.arrow((x, source), (x, bottom))
 
 
-def _draw_states(sheet: _Sheet, plan: _Plan, i: int, row: Row) -> None:
+def _draw_states(sheet: _Sheet, plan: _Plan, i: int, row: GraphRow) -> None:
     """Draw the states that a row passes from step to step."""
     y, half = plan.middles[i], plan.box_width(row) / 2
     color, style = (ORANGE, (0, (4, 1.5))) if row.backwards else (BLUE, "-")
@@ -320,7 +320,7 @@ def _draw_shapes(sheet: _Sheet, plan: _Plan, unfolding: Rows) -> None:
             sheet.text(arrows[0] + 0.05, plan.top(i) + 0.15, row.gives, 7, ha="left")
 
 
-def _state_names(row: Row) -> tuple[str, ...]:
+def _state_names(row: GraphRow) -> tuple[str, ...]:
     """Return the names of the states at the left and at the right end of a row."""
     ends = () if not row.states else ("1", "T+1") if row.backwards else ("0", "T")
     return tuple(", ".join(f"${name}_{{{step}}}$" for name in row.states) for step in ends)
@@ -331,6 +331,6 @@ def _width(names: str) -> float:
     return 0.07 * len(names.translate(str.maketrans("", "", "${}_ ")))
 
 
-def _label_width(row: Row) -> float:
+def _label_width(row: GraphRow) -> float:
     """Return the width of the title and the parameters of a row."""
     return max([0.077 * len(row.title), *(_LETTER * len(note) for note in row.notes)])

@@ -13,7 +13,7 @@ _LINE = 28  # largest number of characters in a line of parameters
 _MOST = 8  # largest number of lines of parameters
 
 
-class Row(NamedTuple):
+class GraphRow(NamedTuple):
     """A row of boxes: a layer, or a merge of two inputs.
 
     Attributes
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 class Rows(NamedTuple):
     """Rows from the bottom to the top, and the shape of the input of a step in `reads`."""
 
-    rows: list[Row]
+    rows: list[GraphRow]
     reads: str
 
 
@@ -97,7 +97,7 @@ class _Builder:
     """
 
     def __init__(self, shapes: dict[str, str], reads: str) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[GraphRow] = []
         self._shapes = shapes
         self._reads = reads
         self._time = True
@@ -126,7 +126,7 @@ class _Builder:
         self.add(dotted_name(place, "layer"), layer.inner, note)
         if layer.adds_input:
             title, gives = _title(place, "Residual"), self.rows[-1].gives
-            self.rows.append(Row("+", title, gives, joins=begin, time=self._time))
+            self.rows.append(GraphRow("+", title, gives, joins=begin, time=self._time))
 
     def _add_two_directions(self, place: str, layer: Any, note: str) -> None:
         """Add the rows of both directions and of their merge."""
@@ -135,7 +135,7 @@ class _Builder:
             self.rows.append(row._replace(side=side))
         name = _SIGNS.get(layer.merge, layer.merge)
         title, gives = _title(place, type(layer).__name__), self._shape(place)
-        self.rows.append(Row(name, title, gives, joins=-1))
+        self.rows.append(GraphRow(name, title, gives, joins=-1))
 
     def _add_plain(self, place: str, layer: Any, note: str) -> None:
         """Add the row of a layer without parts."""
@@ -146,7 +146,7 @@ class _Builder:
             self._time = False
         self.rows.append(row._replace(time=self._time))
 
-    def _row(self, place: str, layer: Any, note: str) -> Row:
+    def _row(self, place: str, layer: Any, note: str) -> GraphRow:
         """Return the row of a layer without parts."""
         name = class_of(layer).__name__
         states = _states(layer)
@@ -155,7 +155,7 @@ class _Builder:
             notes[_MOST - 1 :] = ["…"]
         if states:
             notes.append(_state_shapes(layer, states))
-        return Row(
+        return GraphRow(
             name,
             _title(place, name),
             self._shape(place),

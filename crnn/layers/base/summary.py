@@ -13,7 +13,7 @@ _UNKNOWN = "?"
 _NUMBERS = range(3, 6)  # columns of numbers, aligned to the right
 
 
-class Row(NamedTuple):
+class SummaryRow(NamedTuple):
     """One row of a `Summary`: a layer of a model.
 
     Attributes
@@ -42,14 +42,14 @@ class Summary:
 
     Attributes
     ----------
-    rows : list of Row
+    rows : list of SummaryRow
     parameters, bytes, multiply_adds : int
         Totals of the model. Parameters that several layers share count once.
     """
 
     NAMES = ("name", "layer", "output", "parameters", "bytes", "multiply-adds/step")
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[SummaryRow]) -> None:
         self.rows = rows
         self.parameters = sum(row.parameters or 0 for row in rows)
         self.bytes = sum(row.bytes or 0 for row in rows)
@@ -57,7 +57,7 @@ class Summary:
 
     def _table(self) -> list[tuple[str, ...]]:
         """Return all cells as text: the header, the rows and the totals."""
-        total = Row("total", "", "", self.parameters, self.bytes, self.multiply_adds)
+        total = SummaryRow("total", "", "", self.parameters, self.bytes, self.multiply_adds)
         lines = [tuple(_cell(value) for value in row) for row in [*self.rows, total]]
         return [self.NAMES, *lines]
 
@@ -133,16 +133,16 @@ class _Output(NamedTuple):
         return f"(B, T, {features})" if self.time else f"(B, {features})"
 
 
-def _rows(name: str, layer: Any, x: _Output, counted: set[Any]) -> Iterator[Row]:
+def _rows(name: str, layer: Any, x: _Output, counted: set[Any]) -> Iterator[SummaryRow]:
     """Yield the rows of a layer and of its parts. `x` describes the input."""
     if not layer.parts:
         count, size = _new_parameters(layer, counted)
         cost = layer.multiply_adds if x.time else 0
-        yield Row(name, repr(layer), str(_output(layer, x)), count, size, cost)
+        yield SummaryRow(name, repr(layer), str(_output(layer, x)), count, size, cost)
         return
     if not layer.stages:
         label = f"{repr(layer).partition('(')[0]}({_options(layer)})"
-        yield Row(name, label, str(_output(layer, x)), None, None, None)
+        yield SummaryRow(name, label, str(_output(layer, x)), None, None, None)
     for place, part in layer.parts.items():
         part_x = _Output(None, False) if place in layer.once else x
         yield from _rows(f"{name}.{place}" if name else place, part, part_x, counted)
