@@ -102,8 +102,8 @@ class Vocabulary:
         min_count : int, default 1
             Leave out symbols that occur less often.
         max_size : int, optional
-            The largest K, the unknown symbol included: the most frequent symbols are kept, and of
-            equally frequent symbols are taken in sorted order. None: no limit.
+            The largest K, the unknown symbol included: the most frequent symbols are kept.
+            Equally frequent symbols are taken in sorted order. None: no limit.
 
         Returns
         -------
