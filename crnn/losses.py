@@ -268,7 +268,7 @@ def cross_entropy(
         )
     if by_step is None and by_class is None and smoothing == 0:
         count = chosen.size
-        kept = np.where(valid, classes, -1).ravel()
+        kept = np.where(valid, classes.astype(np.int64, copy=False), -1).ravel()
         total, dlogits = _core.cross_entropy(scores, kept, 1 / max(count, 1))
         return Mean(total / count if count else 0.0, count), dlogits
     v = np.ones(chosen.size) if by_step is None else by_step[valid]
@@ -287,7 +287,8 @@ def _with_options(
     if by_class is not None and not smoothing:  # targets of class weight 0 have no loss
         counts = by_class[chosen] > 0
         valid[valid], chosen, v = counts, chosen[counts], v[counts]
-    loss, rows = _weighted(scores[valid], chosen, v, by_class, smoothing)
+    rows_of = scores[valid].astype(np.result_type(scores.dtype, np.float32), copy=False)
+    loss, rows = _weighted(rows_of, chosen, v, by_class, smoothing)
     dlogits = np.zeros_like(scores)
     dlogits[valid] = rows
     return loss, dlogits

@@ -214,7 +214,7 @@ class Optimizer(ABC):
     >>> import crnn
     >>> class SignSGD(crnn.optim.Optimizer):
     ...     def __init__(self, model, lr=1e-3, *, clip_norm=None):
-    ...         super().__init__(model, lr, clip_norm)
+    ...         super().__init__(model, lr, clip_norm=clip_norm)
     ...     def _update(self, updates, scale):
     ...         for param, grad in updates:
     ...             param -= self.lr * np.sign(grad)
@@ -230,10 +230,16 @@ class Optimizer(ABC):
         self,
         model: LayerLike,
         lr: float,
-        clip_norm: float | None,
+        *,
+        clip_norm: float | None = None,
         clip_value: float | None = None,
         freeze: str | Sequence[str] = (),
     ) -> None:
+        if isinstance(model, Mapping) and "forward" not in model:
+            raise TypeError(
+                f"model: expected a layer, got a {type(model).__name__}: write "
+                f"crnn.optim.{type(self).__name__}(model), not of model.params"
+            )
         check_layer("model", model)
         _check_ties(model)
         params, grads = dict(model.params), dict(model.grads)
@@ -596,7 +602,7 @@ class SGD(Optimizer):
     ) -> None:
         self.momentum = check_number("momentum", momentum, 0, 1)
         self._memory = ("velocity",) if self.momentum else ()
-        super().__init__(model, lr, clip_norm, clip_value, freeze)
+        super().__init__(model, lr, clip_norm=clip_norm, clip_value=clip_value, freeze=freeze)
 
     def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
         for param, grad, *memory in updates:
@@ -654,7 +660,7 @@ class RMSprop(Optimizer):
     ) -> None:
         self.alpha = check_number("alpha", alpha, 0, 1)
         self.eps = check_number("eps", eps, 0)
-        super().__init__(model, lr, clip_norm, clip_value, freeze)
+        super().__init__(model, lr, clip_norm=clip_norm, clip_value=clip_value, freeze=freeze)
 
     def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
         for param, grad, square in updates:
@@ -720,7 +726,7 @@ class Adam(Optimizer):
         first, second = (check_number(f"betas[{i}]", betas[i], 0, 1) for i in range(2))
         self.betas = first, second
         self.eps = check_number("eps", eps, 0)
-        super().__init__(model, lr, clip_norm, clip_value, freeze)
+        super().__init__(model, lr, clip_norm=clip_norm, clip_value=clip_value, freeze=freeze)
 
     _weight_decay = 0.0
     decay_biases = True

@@ -48,6 +48,11 @@ class Best:
                 f"monitor: expected a column of the history, {', '.join(run.history.columns)}, "
                 f"got {self.monitor!r}"
             )
+        if self.monitor is not None and self.monitor.startswith("val_") and not run.validates:
+            raise ValueError(
+                f"monitor: expected a column of a run with validation data, got {self.monitor!r}: "
+                "give validation data"
+            )
 
     def better(self, run: Run) -> bool:
         """Return whether the last epoch is the best one so far, and record its value then."""

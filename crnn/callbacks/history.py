@@ -2,11 +2,14 @@
 
 import csv
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crnn.common.checks import check_names
+from crnn.common.representation import never_raising
 from crnn.storage.files import check_path
 
 if TYPE_CHECKING:
@@ -133,7 +136,7 @@ class History:
     def _listed(self) -> str:
         return ", ".join(self.__dict__.get("columns", self.NAMES))
 
-    def append(self, **row: Any) -> None:
+    def append(self, /, **row: Any) -> None:
         """Add a row.
 
         Parameters
@@ -141,6 +144,7 @@ class History:
         **row
             The values by the names of the columns.
         """
+        check_names("row", self.columns, row)
         for name, column in self.columns.items():
             column.append(row[name])
 
@@ -197,8 +201,9 @@ class History:
     def __len__(self) -> int:
         return len(self.columns["epoch"])
 
+    @never_raising
     def __repr__(self) -> str:
-        return f"<History of {len(self)} epochs: {self._listed()}>"
+        return f"<History of {len(self)} epochs: {textwrap.shorten(self._listed(), 120)}>"
 
 
 def _field_of(value: Any) -> Any:

@@ -174,6 +174,10 @@ class Run(Protocol):
     callbacks_complete: bool
 
     @property
+    def validates(self) -> bool:
+        """Whether the run has validation data."""
+
+    @property
     def mean_loss(self) -> float:
         """Mean loss of this epoch so far."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -114,6 +116,7 @@ def value_text(value: Any) -> str:
         text = repr(value)
     except Exception:
         return "..."
+    text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
@@ -130,3 +133,19 @@ def _is_equal(value: Any, default: Any) -> bool:
         return bool(value is default or value == default)
     except Exception:  # of an array, for example
         return False
+
+
+def never_raising(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Let a `__repr__` return the repr of `object` where it would raise an exception.
+
+    Debuggers and tracebacks show objects whose constructor has not finished.
+    """
+
+    @functools.wraps(function)
+    def __repr__(self: Any) -> str:
+        try:
+            return function(self)
+        except Exception:
+            return object.__repr__(self)
+
+    return __repr__

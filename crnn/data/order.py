@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 import crnn._core as _core
 from crnn.common.checks import check_seed, check_size
 from crnn.common.choices import SplitBy
-from crnn.data.representation import counted, never_raising, with_names
+from crnn.common.representation import never_raising
+from crnn.data.representation import counted, with_names
 
 # Streams of the counter-based generator (crnn._core.random_uniform), independent of one another.
 SHUFFLE = int.from_bytes(b"shuffle")

@@ -1,8 +1,6 @@
 """The parts of a `repr` of a data class: one short line that needs no data."""
 
-import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:
@@ -15,19 +13,3 @@ def with_names(names: Iterable[str]) -> str:
     *first, last = [*names] or [""]
     together = f"{', '.join(first)} and {last}" if first else last
     return f", with {together}" if together else ""
-
-
-def never_raising(function: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Let a `__repr__` return the repr of `object` where it would raise an exception.
-
-    Debuggers and tracebacks show objects whose constructor has not finished.
-    """
-
-    @functools.wraps(function)
-    def __repr__(self: Any) -> str:
-        try:
-            return function(self)
-        except Exception:
-            return object.__repr__(self)
-
-    return __repr__

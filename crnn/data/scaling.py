@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Floats, as_array, described, underflows
 from crnn.common.checks import check_names
-from crnn.data.representation import counted, never_raising
+from crnn.common.representation import never_raising
+from crnn.data.representation import counted
 
 _BLOCK = 1 << 16  # rows that are read at a time: a memory-mapped file may be larger than memory
 

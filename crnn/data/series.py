@@ -8,7 +8,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from crnn.common.arrays import Array, as_array, described
 from crnn.common.checks import check_size
-from crnn.data.representation import counted, never_raising, with_names
+from crnn.common.representation import never_raising
+from crnn.data.representation import counted, with_names
 
 
 class Streams:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.choices import Missing
+from crnn.common.representation import never_raising
 from crnn.data.csv_file import CsvFile
 from crnn.data.missing import Place, Rows, fill
 from crnn.data.numerals import Numerals, is_missing
-from crnn.data.representation import counted, never_raising
+from crnn.data.representation import counted
 
 Name = str | int
 Names = Name | Sequence[Name]

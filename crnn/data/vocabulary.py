@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import described
 from crnn.common.checks import check_size
-from crnn.data.representation import counted, never_raising
+from crnn.common.representation import never_raising
+from crnn.data.representation import counted
 from crnn.storage.archive import blaming
 from crnn.storage.files import read_bytes, replacing
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crnn.common.figures import Axes as Axes
+from crnn.common.representation import never_raising
 
 
 class Display(ABC):
@@ -43,6 +44,7 @@ class Display(ABC):
             ) from error
         return pd.DataFrame(self.columns)
 
+    @never_raising
     def __repr__(self) -> str:
         sizes = ", ".join(self.columns)
         return f"<{type(self).__name__}: {len(next(iter(self.columns.values()), ()))} x ({sizes})>"

@@ -10,6 +10,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.choices import StateArray
+from crnn.common.representation import never_raising
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.norms import norms
 from crnn.layers.base.tapes import recurrent_tapes
@@ -123,6 +124,7 @@ class PartFlow:
         """
         return norms(self._of(what), (1, 2))
 
+    @never_raising
     def __repr__(self) -> str:
         B, T, H = self.dh.shape
         return f"<{type(self).__name__}: dh of B={B} rows, T={T} steps, {H} units>"

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from crnn.common.representation import call_text
+
 
 class Total(NamedTuple):
     """Result of a metric that is a mean: a sum, and the weight that it is divided by.
@@ -161,6 +163,9 @@ class Metric(ABC):
         """
         return None if self._totals is None else self.value_of(self._totals)
 
+    def __repr__(self) -> str:
+        return call_text(self)
+
     def over(self, y: Any, target: Any, lengths: Any, weights: Any) -> Any:
         """Return the value over one batch.
 
@@ -175,6 +180,13 @@ class Metric(ABC):
             The value of the metric.
         """
         return self.value_of(self.sums(y, target, lengths, weights))
+
+
+def check_no_arrays(target: Any, lengths: Any, weights: Any) -> None:
+    """Raise TypeError if a metric is called without y and with other arrays."""
+    for name, value in (("target", target), ("lengths", lengths), ("weights", weights)):
+        if value is not None:
+            raise TypeError(f"y: expected an array beside {name}, got None")
 
 
 def added(totals: tuple[Any, ...] | None, sums: tuple[Any, ...]) -> tuple[Any, ...]:

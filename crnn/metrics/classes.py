@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_counted
+from crnn.common.representation import never_raising
 from crnn.losses import check_classes, cross_entropy, step_weights
-from crnn.metrics.base import Metric, Total
+from crnn.metrics.base import Metric, Total, check_no_arrays
 
 
 class _Labels(NamedTuple):
@@ -137,7 +138,7 @@ def bits(
     >>> crnn.metrics.bits(np.zeros((1, 3, 4)), [[0, 1, 2]]).mean  # four equally likely symbols
     2.0
     """
-    loss, _ = cross_entropy(y, target, lengths, weights=weights)
+    loss, _ = cross_entropy(*_checked_scores(y, target), lengths, weights=weights)
     return Total(float(loss) * loss.weight / math.log(2), loss.weight)
 
 
@@ -149,6 +150,8 @@ def exact_match(
     weights: ArrayLike | None = None,
 ) -> Total:
     """Return the number of sequences that are correct at every valid step.
+
+    With truncated BPTT (``tbptt``) each window counts as a sequence.
 
     Parameters
     ----------
@@ -189,7 +192,7 @@ def exact_match(
     return Total(float(by_row[right.all(axis=steps)].sum()), float(by_row.sum()))
 
 
-class _Perplexity(Metric):
+class Perplexity(Metric):
     """Perplexity: e to the power of the mean cross-entropy in nats.
 
     Parameters
@@ -230,18 +233,22 @@ class _Perplexity(Metric):
         *,
         weights: ArrayLike | None = None,
     ) -> Any:
-        return _Perplexity() if y is None else self.over(y, target, lengths, weights)
+        if y is None:
+            check_no_arrays(target, lengths, weights)
+            return Perplexity()
+        return self.over(y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
     ) -> tuple[Any, ...]:
-        loss, _ = cross_entropy(y, target, lengths, weights=weights)
+        loss, _ = cross_entropy(*_checked_scores(y, target), lengths, weights=weights)
         return float(loss) * loss.weight, loss.weight
 
     def value_of(self, totals: tuple[Any, ...]) -> float:
         nats, weight = totals
         return _exp(nats / weight) if weight else math.nan
 
+    @never_raising
     def __repr__(self) -> str:
         return "perplexity()"
 
@@ -254,7 +261,7 @@ def _exp(nats: float) -> float:
         return math.inf
 
 
-class _ConfusionMatrix(Metric):
+class ConfusionMatrix(Metric):
     """Confusion matrix: number of predictions of each class for each target.
 
     `crnn.plotting.confusion_matrix` draws it.
@@ -299,7 +306,10 @@ class _ConfusionMatrix(Metric):
         *,
         weights: ArrayLike | None = None,
     ) -> Any:
-        return _ConfusionMatrix() if y is None else self.over(y, target, lengths, weights)
+        if y is None:
+            check_no_arrays(target, lengths, weights)
+            return ConfusionMatrix()
+        return self.over(y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
@@ -309,6 +319,7 @@ class _ConfusionMatrix(Metric):
     def value_of(self, totals: tuple[Any, ...]) -> Array:
         return np.asarray(totals[0])
 
+    @never_raising
     def __repr__(self) -> str:
         return "confusion_matrix()"
 
@@ -330,7 +341,7 @@ class F1Options(TypedDict, total=False):
     ignore: Sequence[int]
 
 
-class _F1(Metric):
+class F1(Metric):
     """F1 of tags: the harmonic mean of precision and recall, by class and averaged.
 
     F1 of a class is 2 TP / (2 TP + FP + FN), with the numbers of true positives, false positives
@@ -382,11 +393,13 @@ class _F1(Metric):
     """
 
     def __init__(self, average: Average | None = "macro", ignore: Sequence[int] = ()) -> None:
-        if average not in (*get_args(Average), None):
+        if average is not None and not (isinstance(average, str) and average in get_args(Average)):
             raise ValueError(
                 f"average: expected 'macro', 'micro', 'weighted' or None, got {average!r:.60}"
             )
         self.average = average
+        if not hasattr(ignore, "__iter__"):
+            raise TypeError(f"ignore: expected a sequence of classes, got {ignore!r:.60}")
         self.ignore = tuple(check_counted("ignore", k) for k in ignore)
 
     def __call__(
@@ -399,8 +412,11 @@ class _F1(Metric):
         **options: Unpack[F1Options],
     ) -> Any:
         defaults: F1Options = {"average": self.average, "ignore": self.ignore}
-        metric = _F1(**(defaults | options))
-        return metric if y is None else metric.over(y, target, lengths, weights)
+        metric = F1(**(defaults | options))
+        if y is None:
+            check_no_arrays(target, lengths, weights)
+            return metric
+        return metric.over(y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
@@ -425,11 +441,12 @@ class _F1(Metric):
         shares = wanted if self.average == "weighted" else (occur > 0).astype(np.float64)
         return float(np.nansum(each * shares) / shares.sum()) if shares.any() else 0.0
 
+    @never_raising
     def __repr__(self) -> str:
         ignore = f", ignore={self.ignore}" if self.ignore else ""
         return f"f1(average={self.average!r}{ignore})"
 
 
-perplexity = _Perplexity()
-confusion_matrix = _ConfusionMatrix()
-f1 = _F1()
+perplexity = Perplexity()
+confusion_matrix = ConfusionMatrix()
+f1 = F1()

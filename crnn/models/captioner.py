@@ -19,6 +19,7 @@ from crnn.callbacks.history import History
 from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_seed, check_size
 from crnn.common.choices import CellName
+from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, Batches, Vocabulary
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.pointwise.dense import Dense
@@ -379,6 +380,7 @@ class Captioner(InFolder):
         vocabulary, words = saved_vocabulary(tree, "vocabulary"), flag_of(tree, "words")
         return cls(vocabulary, seq2seq_of(tree), languages, words=words, max_steps=max_steps)
 
+    @never_raising
     def __repr__(self) -> str:
         symbols = "words" if self.words else "characters"
         languages = f" in {', '.join(self.languages)}" if self.languages else ""

@@ -17,6 +17,7 @@ from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.checks import check_seed, check_size
 from crnn.common.choices import CellName
+from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.generation.feedback import generate
 from crnn.layers.base.layer import Layer
@@ -391,6 +392,7 @@ class CharModel(InFolder):
             )
         return cls(vocabulary, network, flag_of(tree, "lines"))
 
+    @never_raising
     def __repr__(self) -> str:
         lines = ", lines=True" if self.lines else ""
         return f"CharModel({self.vocabulary!r}, {self.network!r}{lines})"

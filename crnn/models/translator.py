@@ -17,6 +17,7 @@ from crnn.callbacks.history import History
 from crnn.callbacks.metrics import ExactMatch, TranslationProgress
 from crnn.common.checks import check_seed, check_size
 from crnn.common.choices import AttentionScore, CellName, Merge
+from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
 from crnn.layers.base.weights import layer_seeds
@@ -482,6 +483,7 @@ class Translator(InFolder):
         words = flag_of(tree, "words")
         return cls(source, target, seq2seq_of(tree), words=words, max_steps=max_steps)
 
+    @never_raising
     def __repr__(self) -> str:
         symbols = "words" if self.words else "characters"
         return (

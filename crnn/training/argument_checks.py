@@ -111,7 +111,7 @@ def check_data(name: str, data: Any) -> None:
         If data are not an iterable.
     """
     entries = list(data[:4]) if isinstance(data, tuple | list) else [data]
-    if any(_is_array(entry) for entry in entries) or not all(map(_may_be_item, entries)):
+    if any(is_array(entry) for entry in entries) or not all(map(_may_be_item, entries)):
         shown = f"a {type(data).__name__} of arrays" if entries[0] is not data else "an array"
         raise ValueError(
             f"{name}: expected items (x, target) or (x, target, lengths), got {shown}: write "
@@ -124,7 +124,7 @@ def check_data(name: str, data: Any) -> None:
         )
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
     """Return whether a value is an array, of NumPy or of another library."""
     return isinstance(value, np.ndarray) or hasattr(value, "__array__")
 

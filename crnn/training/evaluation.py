@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from crnn.callbacks.progress import with_bar
 from crnn.common.checks import check_size
-from crnn.common.representation import value_text
+from crnn.common.representation import never_raising, value_text
 from crnn.layers.base.adapted import check_one_input, layer_of
 from crnn.layers.base.protocol import LayerLike
 from crnn.losses import Mean
@@ -82,14 +82,14 @@ class Evaluation(Mean):
         """
         return ["loss", *self.metrics]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+    __iter__ = None  # so that ``loss, accuracy = evaluation`` is an error and does not give names
 
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
 
+    @never_raising
     def __repr__(self) -> str:
-        values = ", ".join(f"{name} {value_text(self[name])}" for name in self)
+        values = ", ".join(f"{name} {value_text(self[name])}" for name in self.keys())
         return f"<Evaluation: {values}>"
 
 
@@ -194,7 +194,6 @@ def evaluated(
                 total, weight = total + float(value) * window_weight, weight + window_weight
             if meters is not None:
                 totals = added_totals(totals, meters.sums(y, window.item))
-                meters.add_to_objects(y, window.item)
             after_window()
     if weight == 0:
         raise ValueError(f"{name}: expected data with valid steps, got none")

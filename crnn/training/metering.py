@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from crnn.callbacks.history import History
 from crnn.common.checks import check_real
 from crnn.metrics.base import AnyMetric, Metric, Metrics, added
+from crnn.training.resuming import callable_name
 from crnn.training.windows import Item
 
 #: Sums of each metric over some batches. They are replaced, never modified in place.
@@ -41,29 +43,43 @@ class Meters:
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = {} if metrics is None else _check_metrics(metrics)
         self._objects: dict[str, Any] = {
-            name: metric
-            for name, metric in self._metrics.items()
-            if not isinstance(metric, Metric) and _is_object(metric)
+            name: metric for name, metric in self._metrics.items() if _keeps_data(metric)
         }
-        self._unknown: set[str] = set()  # metrics whose first batches of this epoch were not saved
+        self._unknown: set[str] = set()  # metrics of which not all batches of this epoch are known
+        self._is_open = False  # True while objects have batches of an update that is not done
 
     @property
-    def keep_outputs(self) -> bool:
-        """True if there are metrics to which `add_to_objects` must pass the outputs."""
-        return bool(self._objects)
+    def descriptions(self) -> dict[str, str]:
+        """Texts that tell the metrics from others, by name."""
+        return {
+            name: repr(metric) if isinstance(metric, Metric) else callable_name(metric)
+            for name, metric in self._metrics.items()
+        }
 
     def copied(self) -> Meters:
-        """Return a copy with copies of all metrics, for the validation data."""
-        return Meters({name: copy.deepcopy(metric) for name, metric in self._metrics.items()})
+        """Return meters with copies of the objects, for the validation data."""
+        copies = {name: copy.deepcopy(metric) for name, metric in self._objects.items()}
+        return Meters(self._metrics | copies)
 
     def start(self) -> None:
         """Begin an epoch."""
-        self._unknown = set()
-        for metric in self._objects.values():
-            metric.start()
+        self._unknown, self._is_open = set(), False
+        for name, metric in self._objects.items():
+            with _naming(name):
+                metric.start()
+
+    def commit(self) -> None:
+        """End an update: its batches count."""
+        self._is_open = False
+
+    def discard(self) -> None:
+        """End an update that failed: objects that have its batches have no value in this epoch."""
+        if self._is_open:
+            self._unknown |= self._objects.keys()
+            self._is_open = False
 
     def sums(self, y: Any, item: Item) -> Totals:
-        """Return the sums of one batch.
+        """Return the sums of one batch, and add the batch to the objects.
 
         Parameters
         ----------
@@ -73,38 +89,38 @@ class Meters:
         """
         sums = {}
         for name, metric in self._metrics.items():
-            if name in self._objects:
-                continue
-            try:
-                sums[name] = _sums_of(name, metric, y, item)
-            except Exception as error:
-                error.add_note(f"in metrics[{name!r}]")
-                raise
+            if name not in self._objects:
+                with _naming(name):
+                    sums[name] = _sums_of(name, metric, y, item)
+        for name, metric in self._objects.items():
+            self._is_open = True
+            with _naming(name):
+                metric.add(y, item.target, _lengths_of(y, item), item.weights)
         return sums
 
-    def add_to_objects(self, y: Any, item: Item) -> None:
-        """Add one batch to the metrics that store their data themselves."""
-        for name, metric in self._objects.items():
-            try:
-                metric.add(y, item.target, _lengths_of(y, item), item.weights)
-            except Exception as error:
-                error.add_note(f"in metrics[{name!r}]")
-                raise
-
     def values(self, totals: Totals) -> dict[str, Any]:
-        """Return the value of each metric; None if no batch was added."""
-        values = self.running(totals)
-        for name, metric in self._objects.items():
-            values[name] = None if name in self._unknown else metric.value()
-        return {name: values.get(name) for name in self._metrics}
+        """Return the value of each metric; None if no batch was added, or not all are known."""
+        values: dict[str, Any] = {}
+        for name, metric in self._metrics.items():
+            with _naming(name):
+                if name in self._unknown:
+                    values[name] = None
+                elif name in self._objects:
+                    values[name] = self._objects[name].value()
+                else:
+                    values[name] = _value_of(metric, totals[name]) if name in totals else None
+        return values
 
     def running(self, totals: Totals) -> dict[str, Any]:
-        """Return the values of the metrics that are computed from sums."""
-        return {
-            name: _value_of(self._metrics[name], sums)
-            for name, sums in totals.items()
-            if name in self._metrics and name not in self._unknown
-        }
+        """Return the values so far of the metrics that are computed from sums.
+
+        A metric that has no value yet, and raises, is left out.
+        """
+        values = {}
+        for name in totals.keys() & self._metrics.keys() - self._unknown:
+            with suppress(Exception):
+                values[name] = _value_of(self._metrics[name], totals[name])
+        return {name: values[name] for name in self._metrics if name in values}
 
     # ------------------------------------------------------------------------------ saved runs
 
@@ -116,7 +132,9 @@ class Meters:
             if hasattr(metric, "state_dict") and hasattr(metric, "load_state_dict")
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], totals: Totals, begun: bool) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], totals: Totals, saved: Mapping[str, str], *, begun: bool
+    ) -> None:
         """Restore the state in the middle of an epoch.
 
         A metric whose first batches were not saved has the value None in this epoch.
@@ -127,6 +145,8 @@ class Meters:
             As `state_dict` returned it.
         totals : mapping
             The saved sums.
+        saved : mapping
+            The `descriptions` of the saved metrics; those of other metrics are not used.
         begun : bool
             Whether the epoch has had an update.
         """
@@ -137,12 +157,43 @@ class Meters:
             elif begun:
                 self._unknown.add(name)
         if begun:
+            known = {name for name, text in self.descriptions.items() if saved.get(name) == text}
+            self._unknown |= self._metrics.keys() - known
             self._unknown |= self._metrics.keys() - self._objects.keys() - totals.keys()
+
+    def known(self, totals: Totals) -> Totals:
+        """Return the totals without those of metrics of which not all batches are known."""
+        return {name: sums for name, sums in totals.items() if name not in self._unknown}
 
 
 def added_totals(totals: Totals, sums: Totals) -> Totals:
-    """Return totals with the sums of another batch added."""
-    return {name: added(totals.get(name), more) for name, more in sums.items()}
+    """Return totals with the sums of another batch added.
+
+    Raises
+    ------
+    ValueError
+        If the sums of a metric have other shapes than its totals.
+    """
+    result = {}
+    for name, more in sums.items():
+        before = totals.get(name)
+        if before is not None and list(map(np.shape, before)) != list(map(np.shape, more)):
+            raise ValueError(
+                f"metrics[{name!r}]: expected sums of the same shapes in all batches, got "
+                f"{list(map(np.shape, before))} and {list(map(np.shape, more))}"
+            )
+        result[name] = added(before, more)
+    return result
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name a metric in the note of an error that it raises."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in metrics[{name!r}]")
+        raise
 
 
 def _check_metrics(metrics: Any) -> dict[str, AnyMetric]:
@@ -171,7 +222,19 @@ def _check_metrics(metrics: Any) -> dict[str, AnyMetric]:
             f"metrics: expected names other than 'val_{validation[0]}', the column of "
             f"{validation[0]!r} on the validation data"
         )
+    objects = [metric for metric in metrics.values() if _keeps_data(metric)]
+    if len(set(map(id, objects))) < len(objects):
+        raise ValueError("metrics: expected an object for each name, got one object twice")
     return dict(metrics)
+
+
+def _keeps_data(metric: Any) -> bool:
+    """Return whether a metric is an object that keeps its data: it is not computed from sums."""
+    if isinstance(metric, Metric):
+        return any(
+            getattr(type(metric), method) is not getattr(Metric, method) for method in _METHODS
+        )
+    return _is_object(metric)
 
 
 def _is_object(metric: Any) -> bool:
@@ -187,7 +250,13 @@ def _sums_of(name: str, metric: Any, y: Any, item: Item) -> tuple[Any, ...]:
     """Return the sums of one batch for one metric."""
     lengths = _lengths_of(y, item)
     if isinstance(metric, Metric):
-        return metric.sums(y, item.target, lengths, item.weights)
+        sums = metric.sums(y, item.target, lengths, item.weights)
+        if not isinstance(sums, tuple):
+            raise TypeError(
+                f"metrics[{name!r}]: expected a tuple of numbers and arrays from sums, got "
+                f"{sums!r:.60}"
+            )
+        return tuple(_number(name, part) for part in sums)
     if item.weights is None:
         result = metric(y, item.target, lengths)
     else:
@@ -198,14 +267,20 @@ def _sums_of(name: str, metric: Any, y: Any, item: Item) -> tuple[Any, ...]:
             f"{result!r:.60}: return the sum over the valid steps and the sum of their weights"
         )
     total, weight = result
-    weight = check_real(f"metrics[{name!r}]: the weight", _number(weight), 0)
-    return np.asarray(total, np.float64) if np.ndim(total) else _number(total), weight
+    weight = _number(name, weight)
+    return _number(name, total), check_real(f"metrics[{name!r}]: the weight", weight, 0)
 
 
-def _number(value: Any) -> Any:
-    """Return a number or an array of one number as a float."""
-    array = np.asarray(value)
-    return float(array) if array.ndim == 0 and array.dtype.kind in "biuf" else value
+def _number(name: str, value: Any) -> Any:
+    """Return a number as a float, or a copy of an array of numbers; raise TypeError for others."""
+    array = np.array(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"metrics[{name!r}]: expected sums that are numbers or arrays, got {value!r:.60}"
+        )
+    if array.ndim == 0:
+        return float(array)
+    return array.astype(np.float64) if array.dtype.kind == "b" else array
 
 
 def _value_of(metric: Any, sums: tuple[Any, ...]) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 from crnn.training.metering import Totals
 from crnn.training.tbptt import WindowPass
-from crnn.training.windows import Item
 
 
 @dataclass
@@ -27,8 +26,6 @@ class PendingUpdate:
         Gradient at the outputs of the last window.
     metrics : mapping
         Sums of the metrics.
-    outputs : list of (array, Item)
-        Outputs and items of the windows, for metrics that are objects.
     """
 
     windows: int = 0
@@ -40,4 +37,3 @@ class PendingUpdate:
     window_pass: WindowPass | None = None
     dy: Any = None
     metrics: Totals = field(default_factory=dict)
-    outputs: list[tuple[Any, Item]] = field(default_factory=list)

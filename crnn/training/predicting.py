@@ -13,9 +13,10 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_size
 from crnn.data.batches import pad
 from crnn.layers.base.adapted import check_one_input, layer_of, named_layers
-from crnn.layers.base.arguments import options_of
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.arguments import is_from_outside, options_of
+from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.protocol import LayerLike
+from crnn.training.argument_checks import is_array
 from crnn.training.windows import Data, Item, items_of, windows_of
 
 _STEPS = 1 << 14  # largest B times T of a batch if batch_size is None
@@ -27,6 +28,10 @@ _EXPECTED = (
 
 @overload
 def predict(model: LayerLike, data: Array, *, batch_size: int | None = None) -> Array: ...
+@overload
+def predict(  # type: ignore[overload-overlap]
+    model: LayerLike, data: tuple[ArrayLike | None, ...], *, batch_size: int | None = None
+) -> Array: ...
 @overload
 def predict(
     model: LayerLike, data: Sequence[ArrayLike] | Data, *, batch_size: int | None = None
@@ -85,7 +90,7 @@ def predict(model: LayerLike, data: Any, *, batch_size: int | None = None) -> An
     if isinstance(data, tuple):
         if layer.sequence_input is None:
             raise ValueError(f"{_EXPECTED}, got a tuple: write crnn.predict(model, x)")
-        return _of_rows(layer, tuple(as_array(f"data[{i}]", x) for i, x in enumerate(data)), size)
+        return _of_rows(layer, _check_tuple(layer, data), size)
     if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
         return _of_rows(layer, _check_rows(layer, np.asarray(data)), size)
     if isinstance(data, str | dict) or not isinstance(data, Iterable):
@@ -103,6 +108,26 @@ def predict(model: LayerLike, data: Any, *, batch_size: int | None = None) -> An
 # ------------------------------------------------------------------------------------ forms of data
 
 
+def _check_tuple(layer: Layer, data: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a tuple of arrays (None stays None) of as many rows each, or raise ValueError."""
+    index = layer.sequence_input or 0
+    parts = [None if x is None else as_array(f"data[{i}]", x) for i, x in enumerate(data)]
+    if len(parts) <= index or any(part is None for part in parts[: index + 1]):
+        raise ValueError(
+            f"data: expected a tuple of at least {index + 1} arrays for {layer!r:.60}, got "
+            f"{sum(part is not None for part in parts)}"
+        )
+    rows = [None if part is None else part.shape[:1] for part in parts]
+    for i, shape in enumerate(rows):
+        if shape is not None and (not shape or shape != rows[0]):
+            raise ValueError(f"data[{i}]: expected as many rows as data[0], got {_shape(parts[i])}")
+    return tuple(parts)
+
+
+def _shape(array: Any) -> str:
+    return f"shape {array.shape}"
+
+
 def _check_rows(layer: Layer, x: Array) -> Array:
     """Return x, or raise ValueError if x is not an array of numbers with rows."""
     floats = x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] == layer.input_size
@@ -118,7 +143,12 @@ def _check_rows(layer: Layer, x: Array) -> Array:
 def _with_targets(data: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the items with a target of zeros, which is not read."""
     for item in data:
-        x, *others = item if isinstance(item, tuple | list) else (item,)
+        is_item = isinstance(item, tuple) or (
+            isinstance(item, list) and item and (isinstance(item[0], tuple) or is_array(item[0]))
+        )
+        if is_item and not len(item):
+            raise ValueError(f"{_EXPECTED}, got an empty item")
+        x, *others = item if is_item else (item,)
         lead = np.shape(x[0] if isinstance(x, tuple) else x)[:2]
         yield x, np.broadcast_to(np.int8(0), lead), *others[1:]
 
@@ -129,7 +159,7 @@ def _of_rows(layer: Layer, x: Any, size: int | None) -> Array:
     B, T = (*parts[layer.sequence_input or 0].shape, 1)[:2]
     rows, outputs = size or max(1, _STEPS // max(1, T)), None
     for first in with_bar(range(0, max(B, 1), rows), "batches"):
-        chosen = tuple(part[first : first + rows] for part in parts)
+        chosen = tuple(None if part is None else part[first : first + rows] for part in parts)
         y = _outputs(layer, _item(layer, chosen if isinstance(x, tuple) else chosen[0]))
         if outputs is None:
             outputs = np.empty((B, *y.shape[1:]), y.dtype)
@@ -140,7 +170,7 @@ def _of_rows(layer: Layer, x: Any, size: int | None) -> Array:
 
 def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array]:
     """Return the outputs for sequences (T, ...) of different lengths, in their order."""
-    sequences = [as_array(f"data[{i}]", one) for i, one in enumerate(data)]
+    sequences = _alike([as_array(f"data[{i}]", one) for i, one in enumerate(data)])
     for i, one in enumerate(sequences):
         first = sequences[0]
         if one.ndim < 1 or one.dtype.kind not in "biuf" or one.ndim > 2:
@@ -148,7 +178,12 @@ def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array
                 f"data[{i}]: expected a sequence (T, I) of floats or (T,) of symbols, "
                 f"got {one.dtype} of shape {one.shape}"
             )
-        if one.shape[1:] != first.shape[1:] and len(one):
+        if (one.dtype.kind == "f") != (first.dtype.kind == "f"):
+            raise ValueError(
+                f"data[{i}]: expected {'floats' if first.dtype.kind == 'f' else 'symbols'}, as in "
+                f"data[0], got {one.dtype}"
+            )
+        if one.shape[1:] != first.shape[1:]:
             raise ValueError(
                 f"data[{i}]: expected shape (T, {', '.join(map(str, first.shape[1:]))}), as that "
                 f"of data[0], got {one.shape}"
@@ -160,6 +195,15 @@ def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array
         for i, row, length in zip(numbers, y, lengths, strict=True):
             outputs[i] = np.array(row[:length] if layer.keeps_time else row)
     return outputs
+
+
+def _alike(sequences: list[Array]) -> list[Array]:
+    """Return sequences with integers of one type, and empty lists as empty sequences."""
+    like = next((one for one in sequences if one.size), None)
+    if like is not None:
+        empty = np.zeros((0, *like.shape[1:]), like.dtype)
+        sequences = [empty if one.shape == (0,) else one for one in sequences]
+    return [one.astype(np.int64) if one.dtype.kind in "iu" else one for one in sequences]
 
 
 def _batches(lengths: Sequence[int], size: int | None, layer: Layer) -> list[list[int]]:
@@ -211,5 +255,10 @@ def _outputs(layer: Layer, item: Item) -> Array:
 def _runs_by_windows(layer: Layer) -> bool:
     """Return whether a model gives the same outputs in windows, with the state carried on."""
     by_steps = layer.keeps_time and not layer.reads_backwards and layer.sequence_input is None
-    innermost = (part for _, part in named_layers(layer) if not part.parts)
-    return by_steps and all(part.has_state or part.receptive_field == 1 for part in innermost)
+    return by_steps and all(_carries_state(part) for _, part in named_layers(layer))
+
+
+def _carries_state(layer: Layer) -> bool:
+    """Return whether a layer reads earlier steps only through a state, if at all."""
+    declared = isinstance(layer, Temporal) or not is_from_outside(layer)
+    return layer.receptive_field == 1 or (layer.has_state and declared)

@@ -39,7 +39,7 @@ def compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     ValueError
         If the data, the loss, the optimizer or the windows differ.
     """
-    saved = {"metrics": [], **saved} if isinstance(saved, Mapping) and saved else saved
+    saved = {"metrics": {}, **saved} if isinstance(saved, Mapping) and saved else saved
     if not isinstance(saved, Mapping) or (saved and set(saved) != set(current)):
         raise ValueError(f"arguments: expected {', '.join(current)}, got {saved!r:.100}")
     if not saved:
@@ -102,14 +102,14 @@ def _with_lists(value: Any) -> Any:
 # ---------------------------------------------------------------------------- describing arguments
 
 
-def loss_name(loss: Any) -> str:
+def callable_name(loss: Any) -> str:
     """Return the name of a loss, with the arguments of a `functools.partial`."""
     if isinstance(loss, functools.partial):
         arguments = [_argument_text(value) for value in loss.args]
         arguments += [
             f"{name}={_argument_text(value)}" for name, value in sorted(loss.keywords.items())
         ]
-        return f"{loss_name(loss.func)}({', '.join(arguments)})"
+        return f"{callable_name(loss.func)}({', '.join(arguments)})"
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
 
@@ -121,7 +121,7 @@ def _argument_text(value: Any) -> str:
             return f"array {array.shape} {zlib.crc32(array.astype(np.float64).tobytes()):08x}"
     if value is None or isinstance(value, bool | int | float | str | np.number):
         return repr(value)
-    return loss_name(value)
+    return callable_name(value)
 
 
 def model_description(model: Any) -> Any:

@@ -1,6 +1,7 @@
 """State of a run: saving it, and restoring it from a file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from crnn.callbacks.base import (
@@ -20,10 +21,10 @@ from crnn.storage.files import Path
 from crnn.training.data_checks import DataChecks, DataSummary, describe_unread
 from crnn.training.metering import Meters
 from crnn.training.resuming import (
+    callable_name,
     check_history,
     check_start,
     compare,
-    loss_name,
     model_description,
 )
 from crnn.training.tbptt import WindowedModel
@@ -153,9 +154,11 @@ class Snapshots:
         changes += self._update_stopped(state.get("stopper"), bool(changes))
         self._windowed.replace_stored(window_passes)
         if self._meters is not None:
+            descriptions = saved.get("metrics", {})
             self._meters.load_state_dict(
-                state.get("metrics", {}), position.metrics, begun=position.steps > 0
+                state.get("metrics", {}), position.metrics, descriptions, begun=position.steps > 0
             )
+            self.position = replace(position, metrics=self._meters.known(position.metrics))
         self.history, self._arguments, self._is_consistent = history, current, True
         return changes
 
@@ -233,7 +236,7 @@ class Snapshots:
 
     def _describe_model(self) -> dict[str, Any]:
         """Return the description of model and loss for the file of the run."""
-        return {"model": model_description(self.model), "loss": loss_name(self._loss)}
+        return {"model": model_description(self.model), "loss": callable_name(self._loss)}
 
     def _describe_arguments(self) -> dict[str, Any]:
         """Return the description of the other arguments for the file of the run."""
@@ -246,7 +249,7 @@ class Snapshots:
             "stateful": self._stateful,
             "accumulate": self._accumulate,
             "checkpoint_every": self._checkpoint_every,
-            "metrics": self._metrics,
+            "metrics": {} if self._meters is None else self._meters.descriptions,
             "data": data.description if data is not None else describe_unread(self.data),
             "validation": self._validation is not None
             and (

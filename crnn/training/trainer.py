@@ -234,6 +234,11 @@ class Trainer(Snapshots):
         return self.position.total / (self.position.weight or 1.0)
 
     @property
+    def validates(self) -> bool:
+        """Whether the run has validation data."""
+        return self._validation is not None
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """Metrics of this epoch so far by name; only metrics that are computed from sums."""
         return {} if self._meters is None else self._meters.running(self.position.metrics)
@@ -417,10 +422,9 @@ class Trainer(Snapshots):
             if not math.isfinite(loss):
                 raise FloatingPointError(self._nonfinite_loss_text(loss, item))
             steps, weight = windows.weigh(value, y, item)
-            metrics, outputs = sums.metrics, sums.outputs
+            metrics = sums.metrics
             if self._meters is not None:
                 metrics = added_totals(metrics, self._meters.sums(y, item))
-                outputs = [*outputs, (y, item)] if self._meters.keep_outputs else outputs
             scaled = dy if self._accumulate == 1 else _scaled(dy, weight)
             self._windowed.backward(window_pass, scaled)
         except BaseException as error:
@@ -437,7 +441,6 @@ class Trainer(Snapshots):
             loss=loss,
             window_pass=window_pass,
             metrics=metrics,
-            outputs=outputs,
         )
 
     def _update(self, item: int, window: int) -> None:
@@ -445,9 +448,9 @@ class Trainer(Snapshots):
         try:
             if self._callbacks:
                 self._call_callbacks("on_backward")
+            totals = self.position.metrics
             if self._meters is not None:
-                for output in self._pending.outputs:
-                    self._meters.add_to_objects(*output)
+                totals = added_totals(totals, self._pending.metrics)
         except BaseException:
             self._discard_pending()
             raise
@@ -470,10 +473,12 @@ class Trainer(Snapshots):
             seconds=place.seconds + now - self._clock,
             loss=sums.total / (sums.weight or 1.0) if several else sums.loss,
             lr=lr,
-            metrics=added_totals(place.metrics, sums.metrics) if sums.metrics else place.metrics,
+            metrics=totals,
             seen=0 if self._checksum is None else self._checksum.value,
         )
         self._pending = PendingUpdate()
+        if self._meters is not None:
+            self._meters.commit()
         self._is_consistent = True
         self._clock = now
 
@@ -494,6 +499,8 @@ class Trainer(Snapshots):
         """Discard the windows of the next update, and set the gradients to zero."""
         self.optimizer.clear_grads()
         self._pending = PendingUpdate()
+        if self._meters is not None:
+            self._meters.discard()
 
     def _nonfinite_loss_text(self, loss: float, item: Item) -> str:
         """Return the message of the error for a loss that is not finite."""
@@ -517,6 +524,7 @@ class Trainer(Snapshots):
         place = self.position
         if place.steps == 0:
             raise ValueError("data: expected data with valid steps, got none")
+        metrics = {} if self._meters is None else self._metric_values(self._meters, validation)
         self._is_consistent = False
         self.history.append(
             epoch=place.epoch + 1,
@@ -526,7 +534,7 @@ class Trainer(Snapshots):
             lr=place.lr,
             seconds=place.seconds,
             steps_per_second=place.steps / place.seconds,
-            **({} if self._meters is None else self._metric_values(self._meters, validation)),
+            **metrics,
         )
         self.position = Position(
             epoch=place.epoch + 1, update=place.update, loss=place.loss, lr=place.lr

@@ -221,7 +221,7 @@ def loss_of(loss: Loss, y: Any, item: Item) -> tuple[float, Any]:
         result = loss(y, item.target, lengths)
     else:
         result = loss(y, item.target, lengths, weights=item.weights)
-    if not isinstance(result, tuple) or len(result) != 2:
+    if not isinstance(result, tuple) or len(result) != 2 or result[1] is None:
         raise TypeError(
             f"loss: expected a function that returns (value, gradient), got {result!r:.60}"
         )

@@ -96,7 +96,7 @@ def test_wrong_columns(make):
     for name, array in model.params.items():
         np.testing.assert_array_equal(array, before[name])
     accuracy = {"accuracy": crnn.metrics.accuracy, "c": crnn.metrics.confusion_matrix}
-    with pytest.raises(ValueError, match="got None in 'val_accuracy': give validation data"):
+    with pytest.raises(ValueError, match=r"monitor: .* give validation data"):
         fit([make(monitor="val_accuracy", mode="max")], accuracy)
     with pytest.raises(ValueError, match="monitor: expected a column of numbers, got array"):
         fit([make(monitor="c")], accuracy)
@@ -158,9 +158,21 @@ def test_a_history_and_an_evaluation_are_mappings():
     assert len(history) == 6
     metrics = {"accuracy": crnn.metrics.accuracy, "c": crnn.metrics.confusion_matrix}
     result = crnn.evaluate(model, streams(40), loss=cross_entropy, metrics=metrics)
-    assert list(result) == list(dict(result)) == ["loss", "accuracy", "c"]
+    assert list(dict(result)) == ["loss", "accuracy", "c"]
+    with pytest.raises(TypeError, match="iterable"):
+        _, _ = result  # these would be names
     assert "accuracy" in result
     assert "acc" not in result
     assert repr(result).startswith("<Evaluation: loss ")
     assert ", accuracy " in repr(result)
     assert f"{result:.3f}" == f"{float(result):.3f}"
+
+
+def test_a_column_of_validation_needs_validation_data():
+    for monitor in ("val_loss", "val_accuracy"):
+        model = network()
+        before = model.state_dict()
+        with pytest.raises(ValueError, match=r"monitor: .* give validation data"):
+            fit([KeepBest(monitor=monitor)], {"accuracy": crnn.metrics.accuracy}, model=model)
+        for name, array in model.params.items():
+            np.testing.assert_array_equal(array, before[name])

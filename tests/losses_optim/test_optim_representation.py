@@ -110,4 +110,4 @@ class Own(optim.Optimizer):
 
 
 def test_an_optimizer_of_a_user():
-    assert repr(Own(model(), 0.1, None)) == "<Own of 73 parameters: lr=0.1, 0 steps>"
+    assert repr(Own(model(), 0.1)) == "<Own of 73 parameters: lr=0.1, 0 steps>"

@@ -32,7 +32,8 @@ def test_classes(y, target, hint, way):
         (losses.cross_entropy, "targets"),
         (metrics.accuracy, "target"),
         (metrics.f1, "target"),
-        (metrics.bits, "targets"),
+        (metrics.bits, "target"),
+        (metrics.perplexity, "target"),
     ):
         with pytest.raises((TypeError, ValueError), match=hint.format(name)):
             function(y, target)
@@ -115,3 +116,38 @@ def test_one_sequence_is_answered():
         ):
             model()(wrong)
     assert crnn.predict(crnn.Dense(2, 3), x).shape == (3, 3)  # rows of a layer without steps
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i8"])
+def test_targets_of_any_integer_type(dtype):
+    targets, lengths = CLASSES.astype(dtype), [6, 3, 0, 1]
+    for options in ({}, {"label_smoothing": 0.1}):
+        loss, dy = losses.cross_entropy(STEPS, targets, lengths, **options)
+        expected, dexpected = losses.cross_entropy(STEPS, CLASSES, lengths, **options)
+        assert loss == expected
+        np.testing.assert_array_equal(dy, dexpected)
+    assert metrics.bits(STEPS, targets, lengths) == metrics.bits(STEPS, CLASSES, lengths)
+
+
+def test_half_precision_is_computed_in_single_precision():
+    logits, targets = np.zeros((1, 70_000), np.float16), np.array([3])
+    plain, _ = losses.cross_entropy(logits, targets)
+    weighted, dlogits = losses.cross_entropy(logits, targets, weights=[1.0])
+    assert float(weighted) == pytest.approx(float(plain), rel=1e-3)
+    assert dlogits.dtype == np.float16
+
+
+def test_parameters_in_place_of_a_model():
+    with pytest.raises(TypeError, match=r"model: expected a layer, got a Parameters: write crnn"):
+        crnn.optim.Adam(model().params)
+
+
+def test_metrics_without_scores():
+    for metric in (metrics.perplexity, metrics.f1, metrics.confusion_matrix):
+        with pytest.raises(TypeError, match="y: expected an array beside weights, got None"):
+            metric(weights=[1.0])
+    for wrong in (0, None):
+        with pytest.raises(TypeError, match="ignore: expected a sequence of classes, got"):
+            metrics.f1(ignore=wrong)
+    with pytest.raises(ValueError, match="average: expected 'macro'"):
+        metrics.f1(average=np.ones(2))

@@ -394,9 +394,7 @@ crnn.metrics.f1(avg="macro")  # error: call-arg
 crnn.metrics.accuracy(x)  # error: call-arg
 crnn.predict(model, x, batch_size="all")  # error: call-overload
 crnn.predict(model, x).hidden  # error: attr-defined
-crnn.fit(
-    model, texts, loss=entropy, optimizer=adam, epochs=1, metrics={"a": "b"}
-)  # error: dict-item
+crnn.evaluate(model, texts, loss=entropy, metrics={"a": "b"})  # error: dict-item
 model.eval()  # error: attr-defined
 model.fit(x, x)  # error: attr-defined
 model.append("layer")  # error: arg-type

@@ -231,3 +231,75 @@ def test_wrong_models():
 
 def test_an_empty_list():
     assert crnn.predict(tagger(), []) == []
+
+
+# ------------------------------------------------------------ forms that an attack has found
+
+
+class Pairs(crnn.Layer):
+    """Joins each step with the one before it, and has a part."""
+
+    receptive_field, keeps_time, input_size, output_size = 2, True, I, K
+
+    def __init__(self):
+        self.dense = crnn.Dense(2 * I, K, seed=0)
+        self.parts = {"dense": self.dense}
+
+    param_views = property(lambda self: {f"dense.{n}": a for n, a in self.dense.params.items()})
+    grad_views = property(lambda self: {f"dense.{n}": a for n, a in self.dense.grads.items()})
+
+    def forward(self, x, state=None, *, lengths=None, training=True):
+        x = np.asarray(x)
+        before = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+        y, _, tape = self.dense.forward(np.concatenate([before, x], axis=2))
+        return y, None, tape
+
+    def backward(self, tape, dy, dstate=None):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "make", [Pairs, lambda: crnn.Sequential([crnn.GRU(I, I, seed=0), Pairs()])]
+)
+def test_a_layer_that_reads_earlier_steps_without_a_state_is_not_cut(monkeypatch, make):
+    monkeypatch.setattr(predicting, "_STEPS", 4)
+    model, x = make(), rng.normal(size=(2, 11, I))
+    np.testing.assert_array_equal(crnn.predict(model, x), model(x)[0])
+
+
+def test_tuples_are_checked():
+    model = crnn.TeacherForcing(
+        crnn.Seq2Seq(crnn.GRU(4, H, seed=0), crnn.GRU(4, H, seed=1), source_symbols=5,
+                     target_symbols=6, seed=2)
+    )  # fmt: skip
+    source, target = rng.integers(0, 5, (5, 4)), rng.integers(0, 6, (5, 3))
+    for wrong in ((), (source,), (source, None)):
+        with pytest.raises(ValueError, match="data: expected a tuple of at least 2 arrays"):
+            crnn.predict(model, wrong)
+    for size in (None, 1, 2):
+        with pytest.raises(ValueError, match=r"data\[1\]: expected as many rows as data\[0\]"):
+            crnn.predict(model, (source, target[:4]), batch_size=size)
+    y = crnn.predict(model, (source, target, None), batch_size=2)
+    np.testing.assert_array_equal(y, model((source, target))[0])
+
+
+def test_an_answer_does_not_depend_on_the_neighbours():
+    x, symbols = rng.normal(size=(3, I)), np.array([1, 2])
+    for size in (None, 1):
+        with pytest.raises(ValueError, match=r"data\[1\]: expected floats, as in data\[0\], got"):
+            crnn.predict(tagger(), [x, rng.integers(0, 2, (3, I))], batch_size=size)
+        first, second = crnn.predict(
+            tagger(), [symbols.astype("u8"), symbols.astype("i1")], batch_size=size
+        )
+        np.testing.assert_array_equal(first, second)
+        for data in ([[], x], [x, []], [[], symbols], [symbols.tolist(), []]):
+            outputs = crnn.predict(tagger(), data, batch_size=size)
+            assert [len(y) for y in outputs] == [len(one) for one in data]
+
+
+def test_nested_lists_in_an_iterator_are_inputs():
+    model, x = crnn.Dense(I, K, seed=0), rng.normal(size=(2, 4, I))
+    (y,) = crnn.predict(model, (value for value in [x.tolist()]))
+    np.testing.assert_array_equal(y, model(x)[0])
+    with pytest.raises(ValueError, match="data: "):
+        crnn.predict(model, [()])

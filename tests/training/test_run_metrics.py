@@ -332,7 +332,11 @@ WRONG = [
     ({"a": metrics.bits, "val_a": metrics.bits}, ValueError, "names other than 'val_a'"),
     ({"a": lambda y, t, n: 0.5}, TypeError, r"metrics\['a'\]: .* returns \(sum, weight\), got 0.5"),
     ({"a": lambda y, t, n: (1, -1)}, ValueError, r"metrics\['a'\]: the weight: .* got -1"),
-    ({"a": lambda y, t, n: (1, None)}, ValueError, r"metrics\['a'\]: the weight: .* got None"),
+    (
+        {"a": lambda y, t, n: (1, None)},
+        TypeError,
+        r"metrics\['a'\]: expected sums that are .* got None",
+    ),
     ({"a": metrics.mae}, ValueError, "target: expected real numbers"),
 ]
 
@@ -383,3 +387,164 @@ def test_what_to_write_instead():
         crnn.evaluate(model, (x, y), loss=cross_entropy)
     with pytest.raises(TypeError, match=r"write loss=crnn.losses.mse"):
         crnn.evaluate(model, data, loss="mse")
+
+
+# ------------------------------------------------------------- metrics that fail in the middle
+
+
+class Once(Mistakes):
+    """Fails in one batch of the first epoch."""
+
+    failed = False
+
+    def add(self, y, target, lengths, weights):
+        if not self.failed and self.count > 20:
+            self.failed = True
+            raise RuntimeError("once")
+        super().add(y, target, lengths, weights)
+
+
+def run_of(metrics, data=None, **options):
+    model = network()
+    optimizer = crnn.optim.SGD(model, lr=0.05)
+    options = {"loss": cross_entropy, "optimizer": optimizer, "epochs": 2} | options
+    return Trainer(model, data or batches(), metrics=metrics, **options)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("order", [1, -1])
+def test_after_an_error_objects_have_no_value_that_counts_a_batch_twice(accumulate, order):
+    chosen = dict(list({"wrong": Mistakes(), "once": Once()}.items())[::order])
+    chosen["accuracy"] = metrics.accuracy
+    run, whole = run_of(chosen, accumulate=accumulate), run_of(chosen, accumulate=accumulate)
+    with pytest.raises(RuntimeError, match="once") as raised:
+        run.run()
+    assert "in metrics['once']" in raised.value.__notes__
+    assert run.position.update == run.optimizer.steps
+    assert not any(grad.any() for grad in run.model.grads.values())
+    run.state_dict()
+    history, expected = run.run(), whole.run()
+    assert history.accuracy == expected.accuracy
+    begun = accumulate == 1  # with 2, the first update fails and the epoch begins anew
+    assert history.wrong == [None if begun else expected.wrong[0], expected.wrong[1]]
+
+
+def by_step(y, target, lengths=None, *, weights=None):
+    return (y.argmax(-1) == target).sum(axis=0), len(y)
+
+
+class Recall(metrics.Metric):
+    """The recall of class 3, which need not occur in the first batch."""
+
+    def __init__(self, label=3):
+        self.label = label
+
+    def sums(self, y, target, lengths=None, weights=None):
+        hits = (y.argmax(-1) == target) & (target == self.label)
+        return int(hits.sum()), int((target == self.label).sum())
+
+    def value_of(self, totals):
+        return totals[0] // totals[1]
+
+
+LATE = [
+    (rng.integers(0, 3, (2, 5)), rng.integers(0, 3, (2, 5))),
+    (rng.integers(0, K, (2, 3)), np.full((2, 3), 3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "message"),
+    [
+        (by_step, ValueError, r"metrics\['m'\]: expected sums of the same shapes in all batches"),
+        (lambda y, t, n: ("a", 1), TypeError, r"metrics\['m'\]: expected sums that are numbers"),
+        (lambda y, t, n: ({}, 1), TypeError, r"metrics\['m'\]: expected sums that are numbers"),
+        (lambda y, t, n: (1j, 1), TypeError, r"metrics\['m'\]: expected sums that are numbers"),
+    ],
+)
+def test_sums_that_cannot_be_added_leave_a_consistent_run(metric, error, message):
+    run = run_of({"m": metric}, LATE)
+    with pytest.raises(error, match=message):
+        run.run()
+    assert run.position.update == run.optimizer.steps
+    run.state_dict()
+
+
+def test_a_value_that_cannot_be_computed_leaves_a_consistent_run():
+    run = run_of({"m": Recall()}, LATE[:1])
+    with pytest.raises(ZeroDivisionError) as raised:
+        run.run()
+    assert "in metrics['m']" in raised.value.__notes__
+    assert run.metrics == {}  # as a progress bar asks for it
+    assert (run.position.update, run.optimizer.steps) == (1, 1)
+    run.state_dict()
+    assert run_of({"m": Recall()}, LATE).run().m == [0, 0]
+
+
+def test_booleans_and_reused_buffers_are_sums():
+    buffer = np.zeros(2)
+
+    def reused(y, target, lengths=None, *, weights=None):
+        buffer[:] = (y.argmax(-1) == target).sum(), 1
+        return buffer, len(y)
+
+    class Any(metrics.Metric):
+        def sums(self, y, target, lengths=None, weights=None):
+            return (np.bool_(True), np.array([True, False]))
+
+        def value_of(self, totals):
+            return float(totals[0])
+
+    run = run_of({"any": Any(), "reused": reused}, LATE, epochs=1)
+    run.run()
+    assert run.history["any"] == [2.0]
+    right = sum(metrics.accuracy(network()(x)[0], t).sum for x, t in LATE[:1])
+    assert run.history.reused[0][1] == 0.5
+    assert run.history.reused[0][0] >= right / 4
+
+
+def test_a_metric_with_other_methods_is_used_through_them():
+    class Percent(type(metrics.f1)):
+        def value(self):
+            return 100 * super().value()
+
+    model = network()
+    chosen = {"plain": metrics.f1, "percent": Percent()}
+    result = crnn.evaluate(model, batches(), loss=cross_entropy, metrics=chosen)
+    assert result["percent"] == pytest.approx(100 * result["plain"])
+
+
+def test_one_object_for_two_names_is_refused():
+    wrong = Mistakes()
+    with pytest.raises(ValueError, match="metrics: expected an object for each name"):
+        crnn.evaluate(network(), batches(), loss=cross_entropy, metrics={"a": wrong, "b": wrong})
+
+
+def test_functions_are_not_copied_for_validation():
+    class Holder:
+        def __deepcopy__(self, memo):
+            raise RuntimeError("copied")
+
+        def metric(self, y, target, lengths=None, *, weights=None):
+            return metrics.accuracy(y, target, lengths, weights=weights)
+
+    history = fit(network(), batches(), validation=batches(), metrics={"a": Holder().metric})
+    assert len(history.val_a) == 2
+
+
+def test_another_metric_of_the_same_name_has_no_value_in_the_epoch_that_was_resumed(tmp_path):
+    position, history = resumed(tmp_path, {"m": metrics.bits}, {"m": metrics.perplexity})
+    assert [value is None for value in history.m] == [
+        epoch == position.epoch + 1 for epoch in history.epoch
+    ]
+    position, history = resumed(tmp_path, {"m": metrics.accuracy}, {"m": metrics.confusion_matrix})
+    assert history.m[position.epoch] is None
+    assert history.m[-1].shape == (K, K)
+
+
+def test_a_row_of_other_columns_changes_nothing():
+    history = fit(network(), batches(), metrics={"self": metrics.accuracy})
+    with pytest.raises(ValueError, match="row: expected"):
+        history.append(epoch=3)
+    assert {len(column) for column in history.columns.values()} == {2}
+    assert len(history["self"]) == 2

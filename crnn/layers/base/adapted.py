@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crnn.common.arrays import Array
+from crnn.common.representation import never_raising
 from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.layer import Layer, check_converted, check_layer
 from crnn.layers.base.protocol import LayerLike
@@ -60,6 +61,7 @@ class Adapted(Layer):
     def grad_views(self) -> dict[str, Array]:
         return dict(self.adapted.grads)
 
+    @never_raising
     def __repr__(self) -> str:
         return repr(self.adapted)
 

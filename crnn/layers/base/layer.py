@@ -15,6 +15,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_names
 from crnn.common.choices import Merge
 from crnn.common.nested import no_state
+from crnn.common.representation import never_raising
 from crnn.layers.base import description
 from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.calls import Counting
@@ -600,6 +601,7 @@ class Layer(Counting):
         """Return the arguments that `repr` shows, by name."""
         return self.config
 
+    @never_raising
     def __repr__(self) -> str:
         config, defaults = self._shown(), self._defaults
         arguments = [repr(config[key]) for key in self._leading]

@@ -9,6 +9,7 @@ import numpy as np
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_size
 from crnn.common.nested import map_state
+from crnn.common.representation import never_raising
 
 
 class CalledStream:
@@ -27,6 +28,7 @@ class CalledStream:
         self._layer, self._batch = layer, check_size("batch_size", batch_size)
         self.state = state
 
+    @never_raising
     def __repr__(self) -> str:
         attributes = vars(self)
         layer = attributes.get("_layer")

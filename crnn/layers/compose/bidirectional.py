@@ -13,7 +13,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.choices import Merge
 from crnn.common.nested import check_like, states_of
-from crnn.common.representation import tape_text
+from crnn.common.representation import never_raising, tape_text
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
@@ -142,6 +142,7 @@ class Bidirectional(_core.Bidirectional, Composition):
         last = tuple(sides * width for width in inner.last)
         return Widths(inner.input, sides * inner.output, 2 * inner.state, last=last)
 
+    @never_raising
     def __repr__(self) -> str:
         merge = "" if self.merge == "concat" else f", merge={self.merge!r}"
         return f"{type(self).__name__}({self.forward_layer!r}{merge})"
@@ -173,6 +174,7 @@ class BidirectionalTape(NamedTuple):
         """The tapes of both layers, by name."""
         return {"forward": self.forward, "backward": self.backward}
 
+    @never_raising
     def __repr__(self) -> str:
         return tape_text(self)
 
@@ -196,6 +198,7 @@ class AnyBidirectional(RunsParts, Bidirectional):
         self.forward_layer, self.merge = layer, merge
         self.backward_layer = Mirrored(_second(layer))
 
+    @never_raising
     def __repr__(self) -> str:
         return super().__repr__().replace(type(self).__name__, "Bidirectional", 1)
 

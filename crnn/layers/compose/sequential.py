@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
-from crnn.layers.base.adapted import layer_of
+from crnn.common.representation import never_raising
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.base.arguments import (
     ForwardOptions,
     first_part_number,
@@ -144,6 +145,8 @@ class Sequential(RunsParts):
             If it reads another number of features than the last layer returns.
         """
         check_layer("layer", layer)
+        if any(part is self for _, part in named_layers(layer)):
+            raise ValueError("layer: expected a layer that does not contain this model, got one")
         Sequential([*self.layers, layer])  # raises if the widths do not match
         self.layers.append(layer)
 
@@ -270,6 +273,7 @@ class Sequential(RunsParts):
             known[-1].last,
         )
 
+    @never_raising
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layers!r})"
 

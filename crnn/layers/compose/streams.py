@@ -12,6 +12,7 @@ import numpy as np
 
 from crnn.common.arrays import Array
 from crnn.common.nested import states_of
+from crnn.common.representation import never_raising
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.places import add_place, shown
 
@@ -50,6 +51,7 @@ class SequentialStream:
                 add_place(error, owner, i)
                 raise
 
+    @never_raising
     def __repr__(self) -> str:
         return f"<SequentialStream of {', '.join(map(shown, vars(self).get('_streams', [])))}>"
 
@@ -125,6 +127,7 @@ class ResidualStream:
             add_place(error, owner, "layer")
             raise
 
+    @never_raising
     def __repr__(self) -> str:
         return f"<ResidualStream of {shown(vars(self).get('_stream'))}>"
 

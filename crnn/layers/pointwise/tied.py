@@ -13,6 +13,7 @@ import numpy as np
 import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_size
+from crnn.common.representation import never_raising
 from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.buffer import ParameterBuffer, Shapes
 from crnn.layers.base.description import Widths, class_and_config
@@ -178,6 +179,7 @@ class TiedDense(WithParameters):
         config = vars(self).pop("_config")
         type(self).__init__(self, **(config | {"embedding": embedding}))
 
+    @never_raising
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
         return f"{type(self).__name__}({self.embedding!r}{bias})"

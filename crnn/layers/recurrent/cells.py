@@ -153,9 +153,12 @@ class Recurrent(Temporal):
 
         def __getattr__(self, name: str) -> Any:
             """Return the value of an option of the core."""
-            may_be_option = not name.startswith("_") and name != "options"
-            if may_be_option and name in (options := self.options):
-                return options[name]
+            if not name.startswith("_") and name != "options":
+                try:
+                    if name in (options := self.options):
+                        return options[name]
+                except RuntimeError:  # of a layer without __init__
+                    pass
             return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:

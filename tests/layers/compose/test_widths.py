@@ -79,6 +79,14 @@ def test_a_wrong_append_changes_nothing(layer, error, message):
     assert model(np.array([[1, 2]]))[0].shape == (1, 2, 4)
 
 
+def test_a_model_is_not_appended_to_itself():
+    model = crnn.Sequential([crnn.GRU(3, 3)])
+    for layer in (model, crnn.Sequential([model]), crnn.Residual(model)):
+        with pytest.raises(ValueError, match="layer: expected a layer that does not contain this"):
+            model.append(layer)
+    assert len(model) == 1
+
+
 # ------------------------------------------------------------------ what cannot follow each other
 
 
