@@ -144,7 +144,8 @@ class History:
         **row
             The values by the names of the columns.
         """
-        check_names("row", self.columns, row)
+        if row.keys() != self.columns.keys():
+            check_names("row", self.columns, row)
         for name, column in self.columns.items():
             column.append(row[name])
 
