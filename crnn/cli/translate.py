@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn import plotting
-from crnn.callbacks.metrics import ExactMatch, TranslationProgress
+from crnn.callbacks.translations import ExactMatch, TranslationProgress
 from crnn.cli.arguments import (
     CLIP_NORM,
     FLAG,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crnn.callbacks import Callback
 from crnn.callbacks.history import History
-from crnn.callbacks.metrics import ExactMatch, TranslationProgress
+from crnn.callbacks.translations import ExactMatch, TranslationProgress
 from crnn.common.checks import check_seed, check_size
 from crnn.common.choices import AttentionScore, CellName, Merge
 from crnn.common.representation import never_raising

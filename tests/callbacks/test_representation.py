@@ -7,7 +7,7 @@ import pytest
 
 import crnn
 from crnn import callbacks
-from crnn.callbacks.metrics import ExactMatch, TranslationProgress
+from crnn.callbacks.translations import ExactMatch, TranslationProgress
 from crnn.common.representation import call_text
 from support.runs import run_of
 
