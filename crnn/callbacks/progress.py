@@ -116,11 +116,12 @@ class Progress(Callback):
         self._epoch_steps: int | None = None
         self._bar: Any = None
         self._last = 0  # valid steps of the epoch up to its last update
+        self._after: list[str] = []  # the loss and the metrics of the last validation
 
     def on_new_run(self, run: Run) -> None:
         """Reset the number of steps in an epoch."""
         super().on_new_run(run)
-        self._epoch_steps, self._last = None, 0
+        self._epoch_steps, self._last, self._after = None, 0, []
 
     def on_start(self, run: Run) -> None:
         """Open the bar, which is shown after two seconds."""
@@ -132,8 +133,7 @@ class Progress(Callback):
         """Update the bar."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {run.position.epoch + 1}/{run.epochs}", False)
-            figures = [f"{self.label} {run.mean_loss * self.scale:.3f}", *_listed(run.metrics)]
-            self._bar.set_postfix_str(", ".join(figures), False)
+            self._show(run.mean_loss, run.metrics)
             self._bar.update(self._done(run) - self._bar.n)
         self._last = run.position.steps
 
@@ -143,8 +143,21 @@ class Progress(Callback):
             self.write(self.line(run))
         if self.glimpse is not None:
             self.write(f"    {self.glimpse()}")
-        if self._bar is not None and self._epoch_steps is None:
+        if self._bar is None:
+            return
+        row = run.history.rows()[-1]
+        metrics = [name for name in row if f"val_{name}" in row and name != "loss"]
+        if row["val_loss"] is not None:
+            after = [f"validation {row['val_loss'] * self.scale:.3f}"]
+            self._after = after + _listed({name: row[f"val_{name}"] for name in metrics})
+        self._show(row["loss"], {name: row[name] for name in metrics})
+        if self._epoch_steps is None:
             self._learn_total(run)
+
+    def _show(self, loss: float, metrics: Mapping[str, Any]) -> None:
+        """Show the loss and the metrics of an epoch, and those of the last validation."""
+        figures = [f"{self.label} {loss * self.scale:.3f}", *_listed(metrics), *self._after]
+        self._bar.set_postfix_str(", ".join(figures), False)
 
     def on_end(self, run: Run) -> None:
         """Close the bar."""

@@ -202,3 +202,16 @@ def test_examples_in_the_documentation(name):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0
     assert failed == 0
+
+
+def test_a_bar_shows_metrics_and_the_last_validation(bars):
+    metrics = {"accuracy": crnn.metrics.accuracy, "confusion": crnn.metrics.confusion_matrix}
+    run = trainer(epochs=2, validation=streams(60), metrics=metrics, callbacks=[Progress(scale=2)])
+    history = run.run()
+    (bar,) = bars
+    loss, val_loss = 2 * history.loss[-1], 2 * history.val_loss[-1]
+    accuracy, val_accuracy = history.accuracy[-1], history.val_accuracy[-1]
+    assert bar.text[-1] == (
+        f"loss {loss:.3f}, accuracy {accuracy:.4g}, validation {val_loss:.3f}, "
+        f"accuracy {val_accuracy:.4g}"
+    )
