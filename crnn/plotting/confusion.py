@@ -60,7 +60,7 @@ def confusion_matrix(
     longest = max(map(len, labels))
     side = min(3.2 + 0.42 * K, 11) + min(0.06 * longest, 2)
     axes = axes_of(ax, (side + 1, side))
-    image = axes.imshow(shares, cmap=MAP, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap=MAP, vmin=0, vmax=1, aspect="auto")
     style: dict[str, Any] = {"parse_math": False}
     axes.set_xticks(range(K), labels, rotation=90 if longest > 2 and K > 4 else 0, **style)
     axes.set_yticks(range(K), labels, **style)
