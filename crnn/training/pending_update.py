@@ -1,7 +1,7 @@
 """The windows from which the next update of a run is computed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from crnn.training.metering import Totals
@@ -24,8 +24,8 @@ class PendingUpdate:
         Forward pass of the last window.
     dy : array or None
         Gradient at the outputs of the last window.
-    metrics : mapping
-        Sums of the metrics.
+    metrics : mapping or None
+        Sums of the metrics; None without metrics.
     """
 
     windows: int = 0
@@ -36,4 +36,4 @@ class PendingUpdate:
     loss: float = math.nan
     window_pass: WindowPass | None = None
     dy: Any = None
-    metrics: Totals = field(default_factory=dict)
+    metrics: Totals | None = None

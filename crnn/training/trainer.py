@@ -424,7 +424,7 @@ class Trainer(Snapshots):
             steps, weight = windows.weigh(value, y, item)
             metrics = sums.metrics
             if self._meters is not None:
-                metrics = added_totals(metrics, self._meters.sums(y, item))
+                metrics = added_totals(metrics or {}, self._meters.sums(y, item))
             scaled = dy if self._accumulate == 1 else _scaled(dy, weight)
             self._windowed.backward(window_pass, scaled)
         except BaseException as error:
@@ -450,7 +450,7 @@ class Trainer(Snapshots):
                 self._call_callbacks("on_backward")
             totals = self.position.metrics
             if self._meters is not None:
-                totals = added_totals(totals, self._pending.metrics)
+                totals = added_totals(totals, self._pending.metrics or {})
         except BaseException:
             self._discard_pending()
             raise
