@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -182,11 +183,22 @@ class Metric(ABC):
         return self.value_of(self.sums(y, target, lengths, weights))
 
 
-def check_no_arrays(target: Any, lengths: Any, weights: Any) -> None:
-    """Raise TypeError if a metric is called without y and with other arrays."""
+def called(metric: Metric, y: Any, target: Any, lengths: Any, weights: Any) -> Any:
+    """Return the value over one batch; for y None, a copy of the metric without batches.
+
+    Raises
+    ------
+    TypeError
+        If y is None and another array is given.
+    """
+    if y is not None:
+        return metric.over(y, target, lengths, weights)
     for name, value in (("target", target), ("lengths", lengths), ("weights", weights)):
         if value is not None:
             raise TypeError(f"y: expected an array beside {name}, got None")
+    fresh = copy.copy(metric)
+    fresh.start()
+    return fresh
 
 
 def added(totals: tuple[Any, ...] | None, sums: tuple[Any, ...]) -> tuple[Any, ...]:

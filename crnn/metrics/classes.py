@@ -13,7 +13,7 @@ from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_counted
 from crnn.common.representation import never_raising
 from crnn.losses import check_classes, cross_entropy, step_weights
-from crnn.metrics.base import Metric, Total, check_no_arrays
+from crnn.metrics.base import Metric, Total, called
 
 
 class _Labels(NamedTuple):
@@ -26,23 +26,30 @@ class _Labels(NamedTuple):
 
 
 def _labels(y: Any, target: Any, lengths: Any, weights: Any) -> _Labels:
-    """Return the classes of the steps of positive weight, as vectors.
+    """Return the classes of the steps of positive weight, as vectors, or raise."""
+    scores, classes, step_weight = _checked_steps(y, target, lengths, weights)
+    valid = step_weight > 0
+    targets = classes[valid].astype(np.intp)
+    return _Labels(scores[valid].argmax(axis=-1), targets, step_weight[valid], scores.shape[-1])
+
+
+def _checked_steps(y: Any, target: Any, lengths: Any, weights: Any) -> tuple[Array, Array, Floats]:
+    """Return scores (B, T, K) or (B, K), and targets and weights (B, T) or (B,).
 
     Raises
     ------
     TypeError, ValueError
-        If y are not scores of K classes, or a target is not a class.
+        If y are not scores of K classes, or the target of a step of positive weight is not a class.
     """
     scores, classes = _checked_scores(y, target)
     step_weight = step_weights(weights, classes.shape, lengths)
-    valid, K = step_weight > 0, scores.shape[-1]
-    targets = classes[valid].astype(np.intp)
+    targets, K = classes[step_weight > 0], scores.shape[-1]
     if targets.size and not (0 <= targets.min() and targets.max() < K):
         raise ValueError(
             f"target: expected integers from 0 to K-1={K - 1}, "
             f"got {targets.min()} to {targets.max()}"
         )
-    return _Labels(scores[valid].argmax(axis=-1), targets, step_weight[valid], K)
+    return scores, classes, step_weight
 
 
 def _checked_scores(y: Any, target: Any) -> tuple[Array, Array]:
@@ -183,12 +190,10 @@ def exact_match(
     >>> crnn.metrics.exact_match(y, [[1, 0], [1, 0]])
     Total(sum=1.0, weight=2.0)
     """
-    _labels(y, target, lengths, weights)  # raises for wrong arguments
-    scores, classes = _checked_scores(y, target)
-    wide = step_weights(weights, classes.shape, lengths)
-    right = (scores.argmax(axis=-1) == classes) | (wide == 0)
+    scores, classes, step_weight = _checked_steps(y, target, lengths, weights)
+    right = (scores.argmax(axis=-1) == classes) | (step_weight == 0)
     steps = tuple(range(1, classes.ndim))
-    by_row = wide.max(axis=steps, initial=0.0)
+    by_row = step_weight.max(axis=steps, initial=0.0)
     return Total(float(by_row[right.all(axis=steps)].sum()), float(by_row.sum()))
 
 
@@ -233,10 +238,7 @@ class Perplexity(Metric):
         *,
         weights: ArrayLike | None = None,
     ) -> Any:
-        if y is None:
-            check_no_arrays(target, lengths, weights)
-            return Perplexity()
-        return self.over(y, target, lengths, weights)
+        return called(self, y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
@@ -248,7 +250,6 @@ class Perplexity(Metric):
         nats, weight = totals
         return _exp(nats / weight) if weight else math.nan
 
-    @never_raising
     def __repr__(self) -> str:
         return "perplexity()"
 
@@ -306,10 +307,7 @@ class ConfusionMatrix(Metric):
         *,
         weights: ArrayLike | None = None,
     ) -> Any:
-        if y is None:
-            check_no_arrays(target, lengths, weights)
-            return ConfusionMatrix()
-        return self.over(y, target, lengths, weights)
+        return called(self, y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
@@ -319,7 +317,6 @@ class ConfusionMatrix(Metric):
     def value_of(self, totals: tuple[Any, ...]) -> Array:
         return np.asarray(totals[0])
 
-    @never_raising
     def __repr__(self) -> str:
         return "confusion_matrix()"
 
@@ -412,11 +409,7 @@ class F1(Metric):
         **options: Unpack[F1Options],
     ) -> Any:
         defaults: F1Options = {"average": self.average, "ignore": self.ignore}
-        metric = F1(**(defaults | options))
-        if y is None:
-            check_no_arrays(target, lengths, weights)
-            return metric
-        return metric.over(y, target, lengths, weights)
+        return called(F1(**(defaults | options)), y, target, lengths, weights)
 
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None

@@ -91,7 +91,7 @@ def predict(model: LayerLike, data: Any, *, batch_size: int | None = None) -> An
         if layer.sequence_input is None:
             raise ValueError(f"{_EXPECTED}, got a tuple: write crnn.predict(model, x)")
         return _of_rows(layer, _check_tuple(layer, data), size)
-    if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
+    if is_array(data):
         return _of_rows(layer, _check_rows(layer, np.asarray(data)), size)
     if isinstance(data, str | dict) or not isinstance(data, Iterable):
         raise TypeError(f"{_EXPECTED}, got {type(data).__name__}")
@@ -117,15 +117,11 @@ def _check_tuple(layer: Layer, data: tuple[Any, ...]) -> tuple[Any, ...]:
             f"data: expected a tuple of at least {index + 1} arrays for {layer!r:.60}, got "
             f"{sum(part is not None for part in parts)}"
         )
-    rows = [None if part is None else part.shape[:1] for part in parts]
-    for i, shape in enumerate(rows):
-        if shape is not None and (not shape or shape != rows[0]):
-            raise ValueError(f"data[{i}]: expected as many rows as data[0], got {_shape(parts[i])}")
+    rows = parts[0].shape[:1] if parts[0] is not None else ()
+    for i, part in enumerate(parts):
+        if part is not None and (not part.ndim or part.shape[:1] != rows):
+            raise ValueError(f"data[{i}]: expected as many rows as data[0], got shape {part.shape}")
     return tuple(parts)
-
-
-def _shape(array: Any) -> str:
-    return f"shape {array.shape}"
 
 
 def _check_rows(layer: Layer, x: Array) -> Array:
