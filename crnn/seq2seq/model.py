@@ -187,7 +187,7 @@ class Seq2Seq(Seq2SeqParts):
         training : bool, default True
             Apply dropout, where the parts have it. False: evaluation.
         call : int, optional
-            Number of this call. What is dropped is a function of it, of the seeds of the parts,
+            Number of this call. The dropout mask is a function of it, of the seeds of the parts,
             and of the numbers of rows and steps. None: the next number, which the attribute `calls`
             counts.
         first_row : int, default 0

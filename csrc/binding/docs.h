@@ -46,9 +46,9 @@
     "    Apply recurrent_dropout, zoneout and weight_drop, for layers with these options.\n" \
     "    False: as in evaluation.\n" \
     "call : int, optional\n" \
-    "    Number of this call, from 0 to 2**64 - 1. What is dropped is a function of the seed,\n" \
-    "    of `call`, of `layer`, and of the numbers of row and step: equal numbers drop the\n" \
-    "    same units. None: the next number, which the attribute `calls` counts.\n" \
+    "    Number of this call, from 0 to 2**64 - 1. The dropout mask is a function of the seed,\n" \
+    "    of `call`, of `layer`, and of the numbers of row and step: equal numbers give the\n" \
+    "    same mask. None: the next number, which the attribute `calls` counts.\n" \
     "first_row, first_step : int, default 0\n" \
     "    Number of the first row and of the first step of x, where x is part of a larger\n" \
     "    batch or of longer sequences.\n" \
