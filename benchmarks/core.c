@@ -110,7 +110,7 @@ __attribute__((target("avx512f"))) static void read_block_avx512(void *context) 
 static void show_reading(void) {
     void (*read)(void *) = read_block;
 #if defined(__x86_64__)
-    if (crnn_kernels_for("avx512", CRNN_F32)) read = read_block_avx512;
+    if (core_kernels_for("avx512", CRNN_F32)) read = read_block_avx512;
 #endif
     printf("\nreading, one core: KiB, GB/s\n");
     for (size_t kib = 16; kib <= 65536; kib *= 2) {
@@ -124,7 +124,7 @@ static void show_reading(void) {
 
 typedef struct product {
     const crnn_kernels *k;
-    crnn_product p;
+    core_product p;
 } product;
 
 static void run_product(void *context) {
@@ -333,7 +333,7 @@ static void show_all_kernels(void) {
     crnn_set_threads(1);
     for (size_t i = 0; crnn_isa_available(i); i++)
         for (int d = 0; d < CRNN_DTYPES; d++)
-            show_kernels(crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
+            show_kernels(core_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
 }
 
 int main(int count, char **arguments) {
@@ -347,14 +347,14 @@ int main(int count, char **arguments) {
     }
     printf("peak, one core, float: GF/s\n");
     for (const peak_row *row = peaks; row->isa; row++)
-        if (crnn_kernels_for(row->isa, CRNN_F32))
+        if (core_kernels_for(row->isa, CRNN_F32))
             printf("%8s %8.1f\n", row->isa, peak(row->isa, 0.3));
     show_reading();
     const crnn_kernels *k;
     printf("\nmatrix product, packed: rows x inner x columns\n");
     for (size_t i = 0; crnn_isa_available(i); i++) {
         for (int d = 0; d < CRNN_DTYPES; d++) {
-            k = crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d);
+            k = core_kernels_for(crnn_isa_available(i), (crnn_dtype)d);
             static const size_t rows[] = {1, 7, 8, 32, 64, 512};
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
                 show_product(k, rows[r], 512, 1024);
@@ -364,7 +364,7 @@ int main(int count, char **arguments) {
     printf("\nvector functions, time for an element\n");
     for (size_t i = 0; crnn_isa_available(i); i++)
         for (int d = 0; d < CRNN_DTYPES; d++)
-            show_functions(crnn_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
+            show_functions(core_kernels_for(crnn_isa_available(i), (crnn_dtype)d));
     printf("\nkernels around the product\n");
     show_all_kernels();
     return 0;

@@ -56,25 +56,25 @@ void crnn_attention_forward(const crnn_attention *a, const void *queries, void *
                          .queries = queries,
                          .weights = weights,
                          .context = context};
-    crnn_team(attention_work(a), a->batch, forward_part, &job);
+    core_team(attention_work(a), a->batch, forward_part, &job);
 }
 
 /* Its own dv, because the sum over rows must not depend on who came first. */
 crnn_status crnn_attention_workspace(const crnn_attention *a, size_t *bytes) {
     const size_t item = crnn_dtype_size(a->dtype);
-    crnn_measure m = {.fits = true};
-    crnn_measure_add(&m, a->batch, a->v ? a->key_size : 0, item);
-    crnn_measure_add(&m, a->batch, a->steps, item);
+    core_measure m = {.fits = true};
+    core_measure_add(&m, a->batch, a->v ? a->key_size : 0, item);
+    core_measure_add(&m, a->batch, a->steps, item);
     *bytes = m.bytes;
     return m.fits ? CRNN_OK : CRNN_OVERFLOW;
 }
 
 /* Last to first, as steps of a decoder come. */
-static void queries_back(const attention_job *job, size_t row, const crnn_attend_grads *row_grads) {
+static void queries_back(const attention_job *job, size_t row, const core_attend_grads *row_grads) {
     const crnn_attention *a = job->a;
     const crnn_attention_grads *g = job->grads;
     const size_t item = crnn_dtype_size(a->dtype), first = row * a->queries;
-    crnn_attend_grads to = *row_grads;
+    core_attend_grads to = *row_grads;
     for (size_t i = first + row_queries(a, row); i-- > first;) {
         to.dquery = (char *)g->dqueries + i * a->key_size * item;
         job->kernels->attend_back(a, row, job->queries + i * a->key_size * item,
@@ -90,7 +90,7 @@ static void backward_row(const attention_job *job, size_t row) {
     const crnn_seq weights = {(void *)g->weights, (ptrdiff_t)(a->queries * T), (ptrdiff_t)T};
     const crnn_seq dcontext = {(void *)g->dcontext, (ptrdiff_t)(a->queries * C), (ptrdiff_t)C};
     char *dvalues = (char *)g->dvalues + row * T * C * item;
-    const crnn_attend_grads to = {.dscores = job->dscores + row * T * item,
+    const core_attend_grads to = {.dscores = job->dscores + row * T * item,
                                   .dkeys = (char *)g->dkeys + row * T * A * item,
                                   .dv = a->v ? job->dv + row * A * item : NULL};
     memset(to.dkeys, 0, T * A * item);
@@ -109,15 +109,15 @@ static void backward_part(void *context, size_t part, size_t parts) {
 void crnn_attention_backward(const crnn_attention *a, const void *queries,
                              const crnn_attention_grads *grads) {
     const size_t item = crnn_dtype_size(a->dtype);
-    crnn_measure dv = {.fits = true}; /* what crnn_attention_workspace measures first */
-    crnn_measure_add(&dv, a->batch, a->v ? a->key_size : 0, item);
+    core_measure dv = {.fits = true}; /* what crnn_attention_workspace measures first */
+    core_measure_add(&dv, a->batch, a->v ? a->key_size : 0, item);
     attention_job job = {.kernels = crnn_kernels_now(a->dtype),
                          .a = a,
                          .queries = queries,
                          .grads = grads,
                          .dv = grads->workspace,
                          .dscores = (char *)grads->workspace + dv.bytes};
-    crnn_team(2 * attention_work(a), a->batch, backward_part, &job);
+    core_team(2 * attention_work(a), a->batch, backward_part, &job);
     for (size_t row = 0; a->v && row < a->batch; row++)
         job.kernels->add_rows(1, a->key_size, NULL, job.dv + row * a->key_size * item, grads->dv);
 }

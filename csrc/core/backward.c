@@ -7,33 +7,33 @@
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Buffers of the options: which there are tells the kernels what to do. */
-static void lay_options(crnn_backward_run *run, size_t rows, crnn_arena *a) {
-    const crnn_shape *s = run->shape;
+static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
+    const core_shape *s = run->shape;
     const crnn_layer *layer = &s->layer;
     const size_t places = run->rows->places, item = crnn_dtype_size(layer->dtype);
     if (!s->rich) return;
-    crnn_lay_extras(s, &run->vectors, &run->gain_x, &run->gain_h, a);
-    run->factors = crnn_lay_factors(s, &run->noise, places, a);
-    if (crnn_drops_h(s, &run->noise)) run->h_in = crnn_take(a, rows, s->h_padded, item);
-    if (layer->peepholes) run->c_made = crnn_take(a, rows, s->padded, item);
-    if (s->staged) run->d_units = crnn_take(a, places, s->padded, item);
+    core_lay_extras(s, &run->vectors, &run->gain_x, &run->gain_h, a);
+    run->factors = core_lay_factors(s, &run->noise, places, a);
+    if (core_drops_h(s, &run->noise)) run->h_in = core_take(a, rows, s->h_padded, item);
+    if (layer->peepholes) run->c_made = core_take(a, rows, s->padded, item);
+    if (s->staged) run->d_units = core_take(a, places, s->padded, item);
     if (layer->projected) {
-        run->made = crnn_take(a, rows, s->padded, item);
-        run->dh_made = crnn_take(a, rows, s->h_padded, item);
-        run->spare = crnn_take(a, places, s->padded, item);
-        run->turned_p = crnn_take(a, s->h_wide, s->padded, item);
+        run->made = core_take(a, rows, s->padded, item);
+        run->dh_made = core_take(a, rows, s->h_padded, item);
+        run->spare = core_take(a, places, s->padded, item);
+        run->turned_p = core_take(a, s->h_wide, s->padded, item);
     }
     if (!layer->layer_norm) return;
-    run->dgates_x = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
-    run->dgates_h = crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
+    run->dgates_x = core_take(a, core_panel_rows(rows), s->row_gates, item);
+    run->dgates_h = core_take(a, core_panel_rows(rows), s->row_gates, item);
     if (s->states != 2) return;
-    run->d_norm = crnn_take(a, rows, s->padded, item);
-    run->squashed = crnn_take(a, places, s->padded, item);
-    run->dc_norm = crnn_take(a, places, s->padded, item);
+    run->d_norm = core_take(a, rows, s->padded, item);
+    run->squashed = core_take(a, places, s->padded, item);
+    run->dc_norm = core_take(a, places, s->padded, item);
 }
 
-static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run, crnn_arena *a) {
-    const crnn_shape *s = run->shape;
+static void lay_backward(const crnn_backward_args *args, core_backward_run *run, core_arena *a) {
+    const core_shape *s = run->shape;
     const size_t B = run->rows->places, N = run->rows->total, I = s->layer.inputs,
                  H = s->layer.hidden, P = s->h_wide;
     const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
@@ -43,19 +43,19 @@ static void lay_backward(const crnn_backward_args *args, crnn_backward_run *run,
     const size_t most = max_size(B, fitting); /* one step's at least */
     const size_t rows = run->window = most < N ? most : N;
     run->dgates = run->dgates_x = run->dgates_h =
-        crnn_take(a, crnn_panel_rows(rows), s->row_gates, item);
-    run->operand = s->phases > 1 ? crnn_take(a, rows, s->padded, item) : run->dgates;
-    run->direct = run->dc = crnn_take(a, B, s->h_padded, item);
-    if (s->states == 2) run->dc = crnn_take(a, B, s->padded, item);
-    run->turned_h = crnn_take(a, s->turned_h, 1, item);
-    run->turned_x = args->dx.data ? crnn_take(a, s->turned_x, 1, item) : NULL;
-    run->block = crnn_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
-    run->x_rows = crnn_take(a, rows, 1, sizeof(void *));
-    run->symbol_of = crnn_take(a, rows, 1, sizeof(int64_t));
-    run->h_rows = crnn_take(a, rows, s->phases, sizeof(void *));
-    run->c_rows = crnn_take(a, rows, 1, sizeof(void *));
-    run->made_rows = crnn_take(a, rows, 1, sizeof(void *));
-    run->dx_rows = crnn_take(a, rows, 1, sizeof(void *));
+        core_take(a, core_panel_rows(rows), s->row_gates, item);
+    run->operand = s->phases > 1 ? core_take(a, rows, s->padded, item) : run->dgates;
+    run->direct = run->dc = core_take(a, B, s->h_padded, item);
+    if (s->states == 2) run->dc = core_take(a, B, s->padded, item);
+    run->turned_h = core_take(a, s->turned_h, 1, item);
+    run->turned_x = args->dx.data ? core_take(a, s->turned_x, 1, item) : NULL;
+    run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
+    run->x_rows = core_take(a, rows, 1, sizeof(void *));
+    run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
+    run->h_rows = core_take(a, rows, s->phases, sizeof(void *));
+    run->c_rows = core_take(a, rows, 1, sizeof(void *));
+    run->made_rows = core_take(a, rows, 1, sizeof(void *));
+    run->dx_rows = core_take(a, rows, 1, sizeof(void *));
     lay_options(run, rows, a);
 }
 
@@ -64,32 +64,32 @@ static bool has_folds(const crnn_backward_args *args) {
 }
 
 crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes) {
-    crnn_arena a = crnn_arena_at(NULL);
-    crnn_shape s;
-    if (crnn_shape_init(&s, args->layer, args->tape->kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_arena a = core_arena_at(NULL);
+    core_shape s;
+    if (core_shape_init(&s, args->layer, args->tape->kernels) != CRNN_OK) return CRNN_OVERFLOW;
     const size_t item = crnn_dtype_size(s.layer.dtype);
     const crnn_steps *given = &args->rows->given;
-    crnn_backward_run run = {.shape = &s, .rows = args->rows, .noise = args->noise};
+    core_backward_run run = {.shape = &s, .rows = args->rows, .noise = args->noise};
     lay_backward(args, &run, &a);
-    if (has_folds(args)) crnn_take(&a, given->batch * given->steps, s.h_wide, item);
-    if (crnn_drops_weights(&s, &args->noise)) {
-        crnn_take(&a, s.at.total, 1, item);
-        crnn_take(&a, s.at.columns, s.h_wide, item);
+    if (has_folds(args)) core_take(&a, given->batch * given->steps, s.h_wide, item);
+    if (core_drops_weights(&s, &args->noise)) {
+        core_take(&a, s.at.total, 1, item);
+        core_take(&a, s.at.columns, s.h_wide, item);
     }
-    return crnn_arena_size(&a, bytes);
+    return core_arena_size(&a, bytes);
 }
 
-size_t crnn_output_panels(const crnn_shape *s, size_t features) {
+size_t core_output_panels(const core_shape *s, size_t features) {
     const size_t wide = TILE_VECS * s->width;
     return (features + wide - 1) / wide;
 }
 
 /* A member's share of the panels: those of each phase's W_h, then those of W_x. */
-static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
-    const crnn_shape *s = run->shape;
-    const size_t to_h = crnn_output_panels(s, s->h_wide), all_h = s->phases * to_h;
+static void turn_part(const core_backward_run *run, size_t part, size_t parts) {
+    const core_shape *s = run->shape;
+    const size_t to_h = core_output_panels(s, s->h_wide), all_h = s->phases * to_h;
     const size_t count =
-        all_h + (run->dx.data ? crnn_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
+        all_h + (run->dx.data ? core_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
     for (size_t i = count * part / parts; i < count * (part + 1) / parts; i++) {
         if (i < all_h)
             s->kernels->turn_h(run, i / to_h, i % to_h);
@@ -98,41 +98,41 @@ static void turn_part(const crnn_backward_run *run, size_t part, size_t parts) {
     }
 }
 
-crnn_window crnn_window_before(const crnn_rows *rows, size_t most, size_t end) {
+core_window core_window_before(const crnn_rows *rows, size_t most, size_t end) {
     const size_t *first = rows->first;
     size_t begin = end - 1;
     while (begin > 0 && first[end] - first[begin - 1] <= most) begin--;
-    return (crnn_window){begin, end, first[begin], first[end] - first[begin]};
+    return (core_window){begin, end, first[begin], first[end] - first[begin]};
 }
 
-void crnn_backward_turn(const crnn_backward_call *call, size_t part, size_t parts) {
+void core_backward_turn(const core_backward_call *call, size_t part, size_t parts) {
     turn_part(&call->run, part, parts);
     call->shape.kernels->begin_back(&call->run, part, parts);
 }
 
 /* The steps of a window, then the products over them. The team meets between the two. */
-static void window_back(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w) {
+static void window_back(const core_backward_run *run, const core_span *span, const core_window *w) {
     const crnn_kernels *k = run->shape->kernels;
     const size_t part = span->part, parts = span->parts;
     k->list_window(run, span, w);
     for (size_t t = w->end; t-- > w->begin;) k->step_back(run, span, w, t);
     k->finish_window(run, span, w);
-    crnn_meet(parts);
+    core_meet(parts);
     k->weight_grads(run, w, part, parts);
     if (run->dx.data) k->input_grad(run, w->rows * part / parts, w->rows * (part + 1) / parts);
-    crnn_meet(parts);
+    core_meet(parts);
 }
 
 static void backward_part(void *context, size_t part, size_t parts) {
-    const crnn_backward_call *call = context;
-    const crnn_backward_run *run = &call->run;
-    const crnn_shape *s = &call->shape;
-    crnn_backward_turn(call, part, parts);
-    crnn_meet(parts);
-    const size_t panels = crnn_output_panels(s, s->layer.hidden);
-    const crnn_span span = crnn_span_of(s, run->rows, panels, part, parts);
+    const core_backward_call *call = context;
+    const core_backward_run *run = &call->run;
+    const core_shape *s = &call->shape;
+    core_backward_turn(call, part, parts);
+    core_meet(parts);
+    const size_t panels = core_output_panels(s, s->layer.hidden);
+    const core_span span = core_span_of(s, run->rows, panels, part, parts);
     for (size_t end = run->rows->given.steps; end > 0;) {
-        const crnn_window w = crnn_window_before(run->rows, run->window, end);
+        const core_window w = core_window_before(run->rows, run->window, end);
         end = w.begin;
         if (w.rows > 0) window_back(run, &span, &w);
     }
@@ -140,9 +140,9 @@ static void backward_part(void *context, size_t part, size_t parts) {
 
 /* to (wide) += the gradient of the state that places began with which was learned, places
  * ascending. */
-static void add_learned(const crnn_backward_run *run, crnn_state_part part, bool from_learned,
+static void add_learned(const core_backward_run *run, core_state_part part, bool from_learned,
                         const void *states) {
-    const crnn_shape *s = run->shape;
+    const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
     char *to = (char *)run->grads + part.learned * item;
     const char *row = states;
@@ -151,34 +151,34 @@ static void add_learned(const crnn_backward_run *run, crnn_state_part part, bool
             s->kernels->add_rows(1, part.wide, NULL, row, to);
 }
 
-static void state_back(const crnn_backward_run *run, crnn_state_part part, bool from_learned,
+static void state_back(const core_backward_run *run, core_state_part part, bool from_learned,
                        const void *states, void *dinitial) {
     const size_t wide = part.padded * crnn_dtype_size(run->shape->layer.dtype);
     for (size_t i = 0; i < run->rows->places; i++)
         if (run->rows->ends[i] & CRNN_READ_FIRST)
-            crnn_state_out(run->shape, run->rows, part, i, (const char *)states + i * wide,
+            core_state_out(run->shape, run->rows, part, i, (const char *)states + i * wide,
                            dinitial);
     add_learned(run, part, from_learned, states);
 }
 
-void crnn_backward_close(const crnn_backward_call *call) {
-    const crnn_shape *s = &call->shape;
-    const crnn_backward_run *run = &call->run;
+void core_backward_close(const core_backward_call *call) {
+    const core_shape *s = &call->shape;
+    const core_backward_run *run = &call->run;
     if (call->drops)
         s->kernels->add_dropped(s, &run->noise, 0, s->h_wide, run->grads_h,
                                 (char *)run->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype));
-    state_back(run, crnn_state_h(s), call->from_learned, run->direct, call->dinitial.h);
+    state_back(run, core_state_h(s), call->from_learned, run->direct, call->dinitial.h);
     if (s->states == 2)
-        state_back(run, crnn_state_c(s), call->from_learned, run->dc, call->dinitial.c);
+        state_back(run, core_state_c(s), call->from_learned, run->dc, call->dinitial.c);
     if (!run->add_dx)
         crnn_fill_gaps(run->rows, &run->dx, crnn_floats(&s->layer, &run->in),
                        crnn_dtype_size(s->layer.dtype), false);
 }
 
 /* What options need before the team begins. */
-static void pack_options(crnn_backward_run *run) {
-    const crnn_shape *s = run->shape;
-    crnn_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
+static void pack_options(core_backward_run *run) {
+    const core_shape *s = run->shape;
+    core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->turned_p) /* W_p is stored transposed, (H, P) */
         s->kernels->pack_dense_transposed(
             s->layer.hidden, s->h_wide,
@@ -187,11 +187,11 @@ static void pack_options(crnn_backward_run *run) {
 }
 
 /* The run of a call before its workspace is laid out. */
-static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *args) {
-    crnn_arena memory = crnn_arena_at(args->tape->memory), traces = crnn_arena_at(args->trace);
-    const crnn_tape_parts kept = crnn_lay_tape(s, args->rows, &memory);
-    const crnn_trace_parts nothing = {0};
-    return (crnn_backward_run){
+static core_backward_run run_of(const core_shape *s, const crnn_backward_args *args) {
+    core_arena memory = core_arena_at(args->tape->memory), traces = core_arena_at(args->trace);
+    const core_tape_parts kept = core_lay_tape(s, args->rows, &memory);
+    const core_trace_parts nothing = {0};
+    return (core_backward_run){
         .shape = s,
         .rows = args->rows,
         .params = args->params,
@@ -209,41 +209,41 @@ static crnn_backward_run run_of(const crnn_shape *s, const crnn_backward_args *a
         .c = kept.c,
         .h0 = kept.h0,
         .c0 = kept.c0,
-        .trace = args->trace ? crnn_lay_trace(s, args->rows, &traces) : nothing,
+        .trace = args->trace ? core_lay_trace(s, args->rows, &traces) : nothing,
         .grads = args->grads,
         .grads_h = (char *)args->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype)};
 }
 
-void crnn_backward_open(crnn_backward_call *call, const crnn_backward_args *args) {
-    crnn_shape *s = &call->shape;
-    crnn_backward_run *run = &call->run;
-    crnn_shape_init(s, args->layer, args->tape->kernels);
+void core_backward_open(core_backward_call *call, const crnn_backward_args *args) {
+    core_shape *s = &call->shape;
+    core_backward_run *run = &call->run;
+    core_shape_init(s, args->layer, args->tape->kernels);
     const crnn_rows *rows = args->rows;
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    crnn_arena work = crnn_arena_at(args->workspace);
+    core_arena work = core_arena_at(args->workspace);
     *run = run_of(s, args);
     lay_backward(args, run, &work);
     if (has_folds(args))
         run->dy = crnn_fold_gaps(
             rows, &args->dy, s->h_wide, s->layer.dtype,
-            crnn_take(&work, rows->given.batch * rows->given.steps, s->h_wide, item));
-    call->drops = crnn_drops_weights(s, &args->noise);
+            core_take(&work, rows->given.batch * rows->given.steps, s->h_wide, item));
+    call->drops = core_drops_weights(s, &args->noise);
     if (call->drops) {
-        run->params = crnn_drop_weights(s, &args->noise, args->params, &work);
-        run->grads_h = crnn_take(&work, s->at.columns, s->h_wide, item);
+        run->params = core_drop_weights(s, &args->noise, args->params, &work);
+        run->grads_h = core_take(&work, s->at.columns, s->h_wide, item);
         memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
     }
     pack_options(run);
-    crnn_dstates_in(s, rows, crnn_state_h(s), args->dfinal.h, run->direct);
-    if (s->states == 2) crnn_dstates_in(s, rows, crnn_state_c(s), args->dfinal.c, run->dc);
+    core_dstates_in(s, rows, core_state_h(s), args->dfinal.h, run->direct);
+    if (s->states == 2) core_dstates_in(s, rows, core_state_c(s), args->dfinal.c, run->dc);
     call->dinitial = args->dinitial;
     call->from_learned = args->from_learned;
 }
 
 void crnn_backward(const crnn_backward_args *args) {
-    crnn_backward_call call;
-    crnn_backward_open(&call, args);
-    crnn_team(2 * crnn_recurrence_work(&call.shape, args->rows), crnn_threads(), backward_part,
+    core_backward_call call;
+    core_backward_open(&call, args);
+    core_team(2 * core_recurrence_work(&call.shape, args->rows), crnn_threads(), backward_part,
               &call);
-    crnn_backward_close(&call);
+    core_backward_close(&call);
 }

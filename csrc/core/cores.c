@@ -49,13 +49,13 @@ static size_t parse_omp(const char *text) {
     return *behind == 0 || *behind == ',' ? count : 0;
 }
 
-size_t crnn_default_threads(size_t cores, const char *omp, const char *wish) {
+size_t core_default_threads(size_t cores, const char *omp, const char *wish) {
     const size_t wanted = wish ? crnn_parse_threads(wish) : 0;
     const size_t allowed = omp ? parse_omp(omp) : 0;
     return wanted ? wanted : allowed ? least(cores, allowed) : cores;
 }
 
-size_t crnn_quota_cores(const char *text) {
+size_t core_quota_cores(const char *text) {
     const size_t quota = read_number(text, &text), period = quota ? read_number(text, &text) : 0;
     return period ? (quota - 1) / period + 1 : CRNN_NO_LIMIT;
 }
@@ -166,7 +166,7 @@ static size_t group_cores(const char *root, const char *directory, bool unified)
         append(open_below(root, directory, "/cpu.cfs_quota_us"), text, sizeof text);
         append(open_below(root, directory, "/cpu.cfs_period_us"), text, sizeof text);
     }
-    return crnn_quota_cores(text);
+    return core_quota_cores(text);
 }
 
 /* From the group of this process up to the top of what is mounted. */
@@ -184,7 +184,7 @@ static size_t hierarchy_cores(const char *root, hierarchy *h) {
     return cores;
 }
 
-size_t crnn_cgroup_cores(const char *root) {
+size_t core_cgroup_cores(const char *root) {
     FILE *file = open_below(root, "/proc/self/mountinfo", "");
     char line[LONGEST_LINE];
     hierarchy h;
@@ -216,7 +216,7 @@ static size_t affinity_cores(void) {
 }
 #endif
 
-size_t crnn_usable_cores(void) {
-    const size_t cores = least(affinity_cores(), crnn_cgroup_cores(""));
+size_t core_usable_cores(void) {
+    const size_t cores = least(affinity_cores(), core_cgroup_cores(""));
     return cores ? cores : 1;
 }

@@ -11,14 +11,14 @@
 /* Cores' worth of time, rounded up, that a quota allows: "quota period", as in the file cpu.max of
  * version 2, or as the files cpu.cfs_quota_us and cpu.cfs_period_us of version 1 one behind the
  * other. "max" and -1 are no limit. */
-size_t crnn_quota_cores(const char *text);
+size_t core_quota_cores(const char *text);
 /* The least of the quotas of this process's control groups and of all above them. All files are
  * looked for below `root`: "" but in tests. */
-size_t crnn_cgroup_cores(const char *root);
+size_t core_cgroup_cores(const char *root);
 /* Cores that this process may use at a time: its affinity, its quota. */
-size_t crnn_usable_cores(void);
+size_t core_usable_cores(void);
 /* omp and wish: OMP_NUM_THREADS, whose first number counts, and CRNN_NUM_THREADS, which wins; NULL
  * or nonsense counts as not set. */
-size_t crnn_default_threads(size_t cores, const char *omp, const char *wish);
+size_t core_default_threads(size_t cores, const char *omp, const char *wish);
 
 #endif

@@ -6,10 +6,10 @@
 
 #include "kernels.h"
 
-extern const crnn_kernels crnn_kernels_scalar_f32, crnn_kernels_scalar_f64;
-extern const crnn_kernels crnn_kernels_avx2_f32, crnn_kernels_avx2_f64;
-extern const crnn_kernels crnn_kernels_avx512_f32, crnn_kernels_avx512_f64;
-extern const crnn_kernels crnn_kernels_neon_f32, crnn_kernels_neon_f64;
+extern const crnn_kernels core_kernels_scalar_f32, core_kernels_scalar_f64;
+extern const crnn_kernels core_kernels_avx2_f32, core_kernels_avx2_f64;
+extern const crnn_kernels core_kernels_avx512_f32, core_kernels_avx512_f64;
+extern const crnn_kernels core_kernels_neon_f32, core_kernels_neon_f64;
 
 static bool cpu_always(void) { return true; }
 
@@ -61,15 +61,15 @@ typedef struct isa {
 /* Best first. */
 static const isa levels[] = {
 #ifdef CRNN_HAVE_AVX512
-    {"avx512", cpu_avx512, {&crnn_kernels_avx512_f32, &crnn_kernels_avx512_f64}},
+    {"avx512", cpu_avx512, {&core_kernels_avx512_f32, &core_kernels_avx512_f64}},
 #endif
 #ifdef CRNN_HAVE_AVX2
-    {"avx2", cpu_avx2, {&crnn_kernels_avx2_f32, &crnn_kernels_avx2_f64}},
+    {"avx2", cpu_avx2, {&core_kernels_avx2_f32, &core_kernels_avx2_f64}},
 #endif
 #ifdef CRNN_HAVE_NEON /* part of every 64-bit ARM */
-    {"neon", cpu_always, {&crnn_kernels_neon_f32, &crnn_kernels_neon_f64}},
+    {"neon", cpu_always, {&core_kernels_neon_f32, &core_kernels_neon_f64}},
 #endif
-    {"scalar", cpu_always, {&crnn_kernels_scalar_f32, &crnn_kernels_scalar_f64}},
+    {"scalar", cpu_always, {&core_kernels_scalar_f32, &core_kernels_scalar_f64}},
 };
 
 enum { LEVELS = sizeof(levels) / sizeof(levels[0]) };
@@ -108,7 +108,7 @@ bool crnn_isa_select(const char *name) {
     return level != NULL;
 }
 
-const crnn_kernels *crnn_kernels_for(const char *name, crnn_dtype dtype) {
+const crnn_kernels *core_kernels_for(const char *name, crnn_dtype dtype) {
     const isa *level = find(name);
     return level ? level->table[dtype] : NULL;
 }

@@ -4,23 +4,23 @@
 
 /* ---- packed weights */
 
-static void lay_packed(crnn_forward_run *run, bool x, crnn_arena *a) {
-    const crnn_shape *s = run->shape;
+static void lay_packed(core_forward_run *run, bool x, core_arena *a) {
+    const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    run->bias = crnn_take(a, s->packed_bias, 1, item);
-    run->packed_x = x ? crnn_take(a, s->packed_x, 1, item) : NULL;
-    run->packed_h = crnn_take(a, s->packed_h, 1, item);
-    if (s->layer.projected) run->packed_p = crnn_take(a, s->layer.hidden, s->h_padded, item);
+    run->bias = core_take(a, s->packed_bias, 1, item);
+    run->packed_x = x ? core_take(a, s->packed_x, 1, item) : NULL;
+    run->packed_h = core_take(a, s->packed_h, 1, item);
+    if (s->layer.projected) run->packed_p = core_take(a, s->layer.hidden, s->h_padded, item);
 }
 
 /* Apart from the rest, because they are there where nothing else is packed. */
-static void lay_extras(crnn_forward_run *run, crnn_arena *a) {
-    crnn_lay_extras(run->shape, &run->vectors, &run->gain_x, &run->gain_h, a);
+static void lay_extras(core_forward_run *run, core_arena *a) {
+    core_lay_extras(run->shape, &run->vectors, &run->gain_x, &run->gain_h, a);
 }
 
-static void pack_extras(const crnn_forward_run *run) {
-    const crnn_shape *s = run->shape;
-    crnn_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
+static void pack_extras(const core_forward_run *run) {
+    const core_shape *s = run->shape;
+    core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->packed_p)
         s->kernels->pack_dense(s->layer.hidden, s->h_wide,
                                (const char *)run->params +
@@ -29,18 +29,18 @@ static void pack_extras(const crnn_forward_run *run) {
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
-    crnn_arena a = crnn_arena_at(NULL);
-    crnn_shape s;
-    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
-    crnn_forward_run run = {.shape = &s};
+    core_arena a = core_arena_at(NULL);
+    core_shape s;
+    if (core_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_forward_run run = {.shape = &s};
     lay_packed(&run, true, &a);
     lay_extras(&run, &a);
-    return crnn_arena_size(&a, bytes);
+    return core_arena_size(&a, bytes);
 }
 
 /* A member's share of the panels. */
-static void pack_part(const crnn_forward_run *run, size_t part, size_t parts) {
-    const crnn_shape *s = run->shape;
+static void pack_part(const core_forward_run *run, size_t part, size_t parts) {
+    const core_shape *s = run->shape;
     for (size_t phase = 0; phase < s->phases; phase++)
         s->kernels->pack_panels(run, phase, s->panels * part / parts,
                                 s->panels * (part + 1) / parts);
@@ -48,10 +48,10 @@ static void pack_part(const crnn_forward_run *run, size_t part, size_t parts) {
 
 void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
                void *packed) {
-    crnn_shape s;
-    crnn_shape_init(&s, layer, kernels);
-    crnn_forward_run run = {.shape = &s, .params = params};
-    crnn_arena a = crnn_arena_at(packed);
+    core_shape s;
+    core_shape_init(&s, layer, kernels);
+    core_forward_run run = {.shape = &s, .params = params};
+    core_arena a = core_arena_at(packed);
     lay_packed(&run, true, &a);
     lay_extras(&run, &a);
     pack_part(&run, 0, 1);
@@ -64,19 +64,19 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Weights that are read for many steps are packed. Few rows find W_x where it lies, many steps by
  * one product; a table of symbols' vectors is never packed. */
-static void lay_weights(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
-    const crnn_shape *s = run->shape;
+static void lay_weights(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
+    const core_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
     const bool few = rows->places <= FEW_ROWS, floats = crnn_floats(&s->layer, &args->in) > 0;
     if (args->packed) {
-        crnn_arena packed = crnn_arena_at((void *)args->packed);
+        core_arena packed = core_arena_at((void *)args->packed);
         lay_packed(run, true, &packed);
         lay_extras(run, &packed);
         return;
     }
     if (few && rows->given.steps <= FEW_STEPS && !s->staged && !args->stepwise) {
         run->sums =
-            crnn_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
+            core_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
     } else {
         run->ahead = few && !args->in.symbols && !s->layer.layer_norm && !args->stepwise;
         run->table = args->in.symbols ? args->in.table : 0;
@@ -85,15 +85,15 @@ static void lay_weights(const crnn_forward_args *args, crnn_forward_run *run, cr
     lay_extras(run, work);
 }
 
-static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
-    const crnn_shape *s = run->shape;
+static void lay_forward(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
+    const core_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
     const size_t item = crnn_dtype_size(s->layer.dtype);
     lay_weights(args, run, work);
-    run->factors = crnn_lay_factors(s, &args->noise, rows->places, work);
-    if (crnn_drops_h(s, &args->noise)) run->h_in = crnn_take(work, rows->places, s->h_padded, item);
-    if (s->layer.projected) run->made = crnn_take(work, rows->places, s->padded, item);
-    if (s->phases > 1) run->operand = crnn_take(work, rows->places, s->padded, item);
+    run->factors = core_lay_factors(s, &args->noise, rows->places, work);
+    if (core_drops_h(s, &args->noise)) run->h_in = core_take(work, rows->places, s->h_padded, item);
+    if (s->layer.projected) run->made = core_take(work, rows->places, s->padded, item);
+    if (s->phases > 1) run->operand = core_take(work, rows->places, s->padded, item);
     run->keep = args->tape != NULL;
     run->keep_gates = run->keep && s->keeps_gates;
     run->steps_ahead = 1;
@@ -102,16 +102,16 @@ static void lay_forward(const crnn_forward_args *args, crnn_forward_run *run, cr
     run->gate_rows = run->keep_gates ? rows->total : rows->places * run->steps_ahead;
 }
 
-static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crnn_arena *work) {
-    crnn_tape_parts kept;
+static void lay_states(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
+    core_tape_parts kept;
     if (run->keep) {
-        crnn_arena memory = crnn_arena_at(args->tape->memory);
-        kept = crnn_lay_tape(run->shape, run->rows, &memory);
+        core_arena memory = core_arena_at(args->tape->memory);
+        kept = core_lay_tape(run->shape, run->rows, &memory);
         if (!run->keep_gates)
-            kept.gates = crnn_take(work, crnn_panel_rows(run->gate_rows), run->shape->row_gates,
+            kept.gates = core_take(work, core_panel_rows(run->gate_rows), run->shape->row_gates,
                                    crnn_dtype_size(run->shape->layer.dtype));
     } else {
-        kept = crnn_lay_states(run->shape, run->gate_rows, 2 * run->rows->places, run->rows->places,
+        kept = core_lay_states(run->shape, run->gate_rows, 2 * run->rows->places, run->rows->places,
                                work);
     }
     run->gates = kept.gates;
@@ -127,38 +127,38 @@ static void lay_states(const crnn_forward_args *args, crnn_forward_run *run, crn
 }
 
 /* Weights that come packed stay as they are. */
-static bool drops_weights(const crnn_shape *s, const crnn_forward_args *args) {
-    return !args->packed && crnn_drops_weights(s, &args->noise);
+static bool drops_weights(const core_shape *s, const crnn_forward_args *args) {
+    return !args->packed && core_drops_weights(s, &args->noise);
 }
 
 crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes) {
-    crnn_arena work = crnn_arena_at(NULL);
-    crnn_shape s;
-    if (crnn_shape_init(&s, args->layer, args->kernels) != CRNN_OK) return CRNN_OVERFLOW;
-    crnn_forward_run run = {.shape = &s, .rows = args->rows};
+    core_arena work = core_arena_at(NULL);
+    core_shape s;
+    if (core_shape_init(&s, args->layer, args->kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_forward_run run = {.shape = &s, .rows = args->rows};
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
-    if (drops_weights(&s, args)) crnn_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
-    return crnn_arena_size(&work, bytes);
+    if (drops_weights(&s, args)) core_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
+    return core_arena_size(&work, bytes);
 }
 
 /* ---- the call */
 
-void crnn_forward_pack(const crnn_forward_call *call, size_t part, size_t parts) {
+void core_forward_pack(const core_forward_call *call, size_t part, size_t parts) {
     if (call->packs) pack_part(&call->run, part, parts);
 }
 
 static void forward_part(void *context, size_t part, size_t parts) {
-    const crnn_forward_call *call = context;
-    const crnn_shape *s = &call->shape;
-    crnn_forward_pack(call, part, parts);
-    if (call->packs) crnn_meet(parts);
-    const crnn_span span = crnn_span_of(s, call->run.rows, s->panels, part, parts);
+    const core_forward_call *call = context;
+    const core_shape *s = &call->shape;
+    core_forward_pack(call, part, parts);
+    if (call->packs) core_meet(parts);
+    const core_span span = core_span_of(s, call->run.rows, s->panels, part, parts);
     s->kernels->forward(&call->run, &span, 0, call->run.rows->given.steps);
 }
 
 /* Where the last state of a place lies: see state_after in kernels/forward.inc. */
-static const char *last_state(const crnn_forward_run *run, crnn_state_part part, const void *states,
+static const char *last_state(const core_forward_run *run, core_state_part part, const void *states,
                               const void *initial, size_t place) {
     const crnn_rows *rows = run->rows;
     const size_t length = rows->length[place], item = crnn_dtype_size(run->shape->layer.dtype);
@@ -168,49 +168,49 @@ static const char *last_state(const crnn_forward_run *run, crnn_state_part part,
     return base + row * part.padded * item;
 }
 
-void crnn_forward_close(const crnn_forward_call *call) {
-    const crnn_shape *s = &call->shape;
-    const crnn_forward_run *run = &call->run;
-    const crnn_state_part h = crnn_state_h(s), c = crnn_state_c(s);
+void core_forward_close(const core_forward_call *call) {
+    const core_shape *s = &call->shape;
+    const core_forward_run *run = &call->run;
+    const core_state_part h = core_state_h(s), c = core_state_c(s);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        crnn_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), call->final.h);
+        core_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), call->final.h);
         if (s->states == 2)
-            crnn_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i),
+            core_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i),
                            call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
 
-void crnn_forward_open(crnn_forward_call *call, const crnn_forward_args *args) {
-    crnn_shape *s = &call->shape;
-    crnn_forward_run *run = &call->run;
-    crnn_shape_init(s, args->layer, args->kernels);
-    *run = (crnn_forward_run){.shape = s,
+void core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
+    core_shape *s = &call->shape;
+    core_forward_run *run = &call->run;
+    core_shape_init(s, args->layer, args->kernels);
+    *run = (core_forward_run){.shape = s,
                               .rows = args->rows,
                               .params = args->params,
                               .in = args->in,
                               .noise = args->noise,
                               .y = args->y};
-    crnn_arena work = crnn_arena_at(args->workspace);
+    core_arena work = core_arena_at(args->workspace);
     lay_forward(args, run, &work);
     lay_states(args, run, &work);
     if (drops_weights(s, args))
-        run->params = crnn_drop_weights(s, &args->noise, args->params, &work);
+        run->params = core_drop_weights(s, &args->noise, args->params, &work);
     if (args->tape) args->tape->kernels = s->kernels;
-    crnn_states_in(s, args->rows, crnn_state_h(s), args->initial.h, args->params, run->h0);
+    core_states_in(s, args->rows, core_state_h(s), args->initial.h, args->params, run->h0);
     if (s->states == 2)
-        crnn_states_in(s, args->rows, crnn_state_c(s), args->initial.c, args->params, run->c0);
+        core_states_in(s, args->rows, core_state_c(s), args->initial.c, args->params, run->c0);
     call->final = args->final;
     call->packs = run->packed_h && !args->packed;
     if (!args->packed) pack_extras(run);
 }
 
 void crnn_forward(const crnn_forward_args *args) {
-    crnn_forward_call call;
-    crnn_forward_open(&call, args);
-    const crnn_shape *s = &call.shape;
-    crnn_team(crnn_recurrence_work(s, args->rows), call.run.sums ? 1 : crnn_seats(s, args->rows),
+    core_forward_call call;
+    core_forward_open(&call, args);
+    const core_shape *s = &call.shape;
+    core_team(core_recurrence_work(s, args->rows), call.run.sums ? 1 : core_seats(s, args->rows),
               forward_part, &call);
-    crnn_forward_close(&call);
+    core_forward_close(&call);
 }

@@ -10,29 +10,29 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
-typedef unsigned crnn_fpmode;
-static inline crnn_fpmode crnn_fpmode_enter(void) {
-    const crnn_fpmode caller = _mm_getcsr();
+typedef unsigned core_fpmode;
+static inline core_fpmode core_fpmode_enter(void) {
+    const core_fpmode caller = _mm_getcsr();
     _mm_setcsr(0x9fc0); /* flush to zero, all exceptions masked, denormals are zeros */
     return caller;
 }
-static inline void crnn_fpmode_leave(crnn_fpmode caller) { _mm_setcsr(caller); }
+static inline void core_fpmode_leave(core_fpmode caller) { _mm_setcsr(caller); }
 #elif defined(__aarch64__)
-typedef uint64_t crnn_fpmode;
-static inline crnn_fpmode crnn_fpmode_enter(void) {
-    crnn_fpmode caller;
+typedef uint64_t core_fpmode;
+static inline core_fpmode core_fpmode_enter(void) {
+    core_fpmode caller;
     __asm__ volatile("mrs %0, fpcr" : "=r"(caller));
-    const crnn_fpmode flush = (crnn_fpmode)1 << 24; /* of operands and results */
+    const core_fpmode flush = (core_fpmode)1 << 24; /* of operands and results */
     __asm__ volatile("msr fpcr, %0" : : "r"(flush));
     return caller;
 }
-static inline void crnn_fpmode_leave(crnn_fpmode caller) {
+static inline void core_fpmode_leave(core_fpmode caller) {
     __asm__ volatile("msr fpcr, %0" : : "r"(caller));
 }
 #else
-typedef int crnn_fpmode;
-static inline crnn_fpmode crnn_fpmode_enter(void) { return 0; }
-static inline void crnn_fpmode_leave(crnn_fpmode caller) { (void)caller; }
+typedef int core_fpmode;
+static inline core_fpmode core_fpmode_enter(void) { return 0; }
+static inline void core_fpmode_leave(core_fpmode caller) { (void)caller; }
 #endif
 
 #endif

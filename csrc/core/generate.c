@@ -27,10 +27,10 @@ static size_t floats_of(const crnn_generator *g) {
     return g->embedded + (g->feeds ? context_width(g) : 0);
 }
 
-static packed_matrices lay_matrices(const crnn_generator *g, crnn_arena *a) {
+static packed_matrices lay_matrices(const crnn_generator *g, core_arena *a) {
     packed_matrices m = {0};
-    if (g->w_query) m.query = crnn_take_packed(g->kernels, top_width(g), g->attention->key_size, a);
-    m.out = crnn_take_packed(g->kernels, joined_width(g), g->symbols, a);
+    if (g->w_query) m.query = core_take_packed(g->kernels, top_width(g), g->attention->key_size, a);
+    m.out = core_take_packed(g->kernels, joined_width(g), g->symbols, a);
     return m;
 }
 
@@ -42,14 +42,14 @@ static bool widths_fit(const crnn_generator *g) {
 }
 
 crnn_status crnn_generator_size(const crnn_generator *g, size_t *bytes) {
-    crnn_arena a = crnn_arena_at(NULL);
+    core_arena a = core_arena_at(NULL);
     if (!widths_fit(g)) return CRNN_OVERFLOW;
     lay_matrices(g, &a);
-    return crnn_arena_size(&a, bytes);
+    return core_arena_size(&a, bytes);
 }
 
 void crnn_generator_pack(const crnn_generator *g) {
-    crnn_arena a = crnn_arena_at(g->packed);
+    core_arena a = core_arena_at(g->packed);
     const packed_matrices m = lay_matrices(g, &a);
     if (m.query) g->kernels->pack_dense(top_width(g), g->attention->key_size, g->w_query, m.query);
     g->kernels->pack_dense(joined_width(g), g->symbols, g->w_out, m.out);
@@ -78,8 +78,8 @@ typedef struct part_memory {
     void *workspace;  /* of a layer's step */
 } part_memory;
 
-static kept_rows lay_kept(size_t rows, size_t wide, size_t item, crnn_arena *a) {
-    return (kept_rows){crnn_take(a, rows, wide, item), crnn_take(a, rows, wide, item), wide * item};
+static kept_rows lay_kept(size_t rows, size_t wide, size_t item, core_arena *a) {
+    return (kept_rows){core_take(a, rows, wide, item), core_take(a, rows, wide, item), wide * item};
 }
 
 /* A step of layer l, of the rows that live. */
@@ -102,17 +102,17 @@ static crnn_status workspace_size(const crnn_generator *g, const crnn_rows *rows
     return CRNN_OK;
 }
 
-static void lay_levels(const crnn_generator *g, size_t rows, part_memory *m, crnn_arena *a) {
+static void lay_levels(const crnn_generator *g, size_t rows, part_memory *m, core_arena *a) {
     const size_t item = crnn_dtype_size(g->kernels->dtype);
-    m->h = crnn_take(a, g->depth, 1, sizeof *m->h);
-    m->c = crnn_take(a, g->depth, 1, sizeof *m->c);
-    m->y = crnn_take(a, g->depth, 1, sizeof *m->y);
+    m->h = core_take(a, g->depth, 1, sizeof *m->h);
+    m->c = core_take(a, g->depth, 1, sizeof *m->c);
+    m->y = core_take(a, g->depth, 1, sizeof *m->y);
     for (size_t l = 0; l < g->depth; l++) {
         const crnn_layer *layer = g->level[l].layer;
         const bool has_c = crnn_cell_describe(layer->cell)->states == 2;
         const kept_rows h = lay_kept(rows, crnn_width(layer), item, a);
         const kept_rows c = lay_kept(rows, has_c ? layer->hidden : 0, item, a);
-        void *y = l + 1 < g->depth ? crnn_take(a, rows, crnn_width(layer), item) : NULL;
+        void *y = l + 1 < g->depth ? core_take(a, rows, crnn_width(layer), item) : NULL;
         if (!a->base) continue;
         m->h[l] = h;
         m->c[l] = c;
@@ -122,7 +122,7 @@ static void lay_levels(const crnn_generator *g, size_t rows, part_memory *m, crn
 
 /* The part's memory begins with the table of where the rest lies. */
 static crnn_status lay_part(const crnn_generator *g, const crnn_search_options *o, part_memory *m,
-                            crnn_arena *a) {
+                            core_arena *a) {
     const size_t item = crnn_dtype_size(g->kernels->dtype), rows = o->groups * o->width;
     const crnn_steps step = {.batch = rows, .steps = 1};
     const crnn_rows sizes = {.given = step, .places = rows, .total = rows}; /* and nothing else */
@@ -130,18 +130,18 @@ static crnn_status lay_part(const crnn_generator *g, const crnn_search_options *
     if (crnn_rows_size(&step, &words) != CRNN_OK ||
         workspace_size(g, &sizes, &workspace) != CRNN_OK)
         return CRNN_OVERFLOW;
-    crnn_take(a, 1, 1, sizeof *m);
-    m->words = crnn_take(a, words, 1, sizeof(size_t));
-    m->workspace = crnn_take(a, workspace, 1, 1);
+    core_take(a, 1, 1, sizeof *m);
+    m->words = core_take(a, words, 1, sizeof(size_t));
+    m->workspace = core_take(a, workspace, 1, 1);
     lay_levels(g, rows, m, a);
     m->source = lay_kept(rows, 1, sizeof(size_t), a);
-    m->x = crnn_take(a, rows, floats_of(g), item);
-    m->queries = crnn_take(a, rows, g->attention ? g->attention->key_size : 0, item);
-    m->weights = crnn_take(a, g->attention ? g->attention->steps : 0, 1, item);
-    m->joined = crnn_take(a, rows, joined_width(g), item);
-    m->logits = crnn_take(a, rows, g->symbols, item);
-    m->symbols = crnn_take(a, rows, 1, sizeof *m->symbols);
-    m->parents = crnn_take(a, rows, 1, sizeof *m->parents);
+    m->x = core_take(a, rows, floats_of(g), item);
+    m->queries = core_take(a, rows, g->attention ? g->attention->key_size : 0, item);
+    m->weights = core_take(a, g->attention ? g->attention->steps : 0, 1, item);
+    m->joined = core_take(a, rows, joined_width(g), item);
+    m->logits = core_take(a, rows, g->symbols, item);
+    m->symbols = core_take(a, rows, 1, sizeof *m->symbols);
+    m->parents = core_take(a, rows, 1, sizeof *m->parents);
     return CRNN_OK;
 }
 
@@ -150,11 +150,11 @@ crnn_status crnn_generation_size(const crnn_generator *g, const crnn_search *sea
     const crnn_search_options *o = &search->options;
     part_memory m;
     size_t rows;
-    crnn_arena a = crnn_arena_at(NULL);
+    core_arena a = core_arena_at(NULL);
     if (!widths_fit(g) || !crnn_size_mul(o->groups, o->width, &rows) ||
         lay_part(g, o, &m, &a) != CRNN_OK)
         return CRNN_OVERFLOW;
-    return crnn_arena_size(&a, bytes);
+    return core_arena_size(&a, bytes);
 }
 
 static void begin_rows(kept_rows *rows, const void *initial, size_t first, size_t count) {
@@ -165,7 +165,7 @@ static void begin_rows(kept_rows *rows, const void *initial, size_t first, size_
 void crnn_generation_begin(const crnn_generator *g, crnn_generation *part) {
     const crnn_search_options *o = &part->search->options;
     part_memory *m = part->memory;
-    crnn_arena a = crnn_arena_at(part->memory);
+    core_arena a = core_arena_at(part->memory);
     lay_part(g, o, m, &a);
     for (size_t l = 0; l < g->depth; l++) {
         begin_rows(&m->h[l], g->level[l].initial.h, o->first_group, o->groups);
@@ -187,7 +187,7 @@ typedef struct step {
 
 static void multiply(const step *st, size_t inner, size_t columns, const void *a, const void *b,
                      const void *init, void *c) {
-    const crnn_product product = {st->rows, inner, columns, a, b, init, c};
+    const core_product product = {st->rows, inner, columns, a, b, init, c};
     st->g->kernels->product(&product, 0, st->rows);
 }
 
@@ -198,11 +198,11 @@ static void attend_rows(const step *st) {
     const crnn_attention *att = g->attention;
     const size_t P = top_width(g), A = att->key_size, *source = m->source.now;
     const void *h = m->h[g->depth - 1].now, *queries = g->w_query ? m->queries : h;
-    crnn_arena packed = crnn_arena_at(g->packed);
+    core_arena packed = core_arena_at(g->packed);
     if (g->w_query) multiply(st, P, A, h, lay_matrices(g, &packed).query, NULL, m->queries);
     for (size_t i = 0; i < st->rows; i++)
-        g->kernels->attend(att, source[i], crnn_row_of(queries, i, A, st->item), m->weights,
-                           crnn_row_of(m->joined, i, joined_width(g), st->item) + P * st->item);
+        g->kernels->attend(att, source[i], core_row_of(queries, i, A, st->item), m->weights,
+                           core_row_of(m->joined, i, joined_width(g), st->item) + P * st->item);
 }
 
 /* What the lowest layer reads. */
@@ -211,12 +211,12 @@ static crnn_input input_of(const step *st) {
     const part_memory *m = st->m;
     const size_t floats = floats_of(g), E = g->embedded, C = floats - E, P = top_width(g);
     for (size_t i = 0; i < st->rows; i++) {
-        char *x = crnn_row_of(m->x, i, floats, st->item);
+        char *x = core_row_of(m->x, i, floats, st->item);
         if (E)
-            memcpy(x, crnn_row_of(g->embedding, (size_t)m->symbols[i], E, st->item), E * st->item);
+            memcpy(x, core_row_of(g->embedding, (size_t)m->symbols[i], E, st->item), E * st->item);
         if (C)
             memcpy(x + E * st->item,
-                   crnn_row_of(m->joined, i, joined_width(g), st->item) + P * st->item,
+                   core_row_of(m->joined, i, joined_width(g), st->item) + P * st->item,
                    C * st->item);
     }
     return (crnn_input){.x = {floats ? m->x : NULL, (ptrdiff_t)floats, 0},
@@ -248,7 +248,7 @@ static void run_layers(const step *st) {
 
 static void make_logits(const step *st) {
     const crnn_generator *g = st->g;
-    crnn_arena packed = crnn_arena_at(g->packed);
+    core_arena packed = core_arena_at(g->packed);
     multiply(st, joined_width(g), g->symbols, st->m->joined, lay_matrices(g, &packed).out, g->b_out,
              st->m->logits);
 }
@@ -307,11 +307,11 @@ static void generate_part(void *context, size_t member, size_t members) {
 static double step_work(const crnn_generator *g, const crnn_generation *parts, size_t count) {
     double rows = 0, each = (double)joined_width(g) * (double)g->symbols;
     for (size_t i = 0; i < count; i++) rows += (double)parts[i].search->live;
-    for (size_t l = 0; l < g->depth; l++) each += crnn_step_work(g->level[l].layer);
+    for (size_t l = 0; l < g->depth; l++) each += core_step_work(g->level[l].layer);
     return rows * each;
 }
 
 void crnn_generate(const crnn_generator *g, crnn_generation *parts, size_t count, size_t steps) {
     generate_job job = {g, parts, count, steps};
-    crnn_team((double)steps * step_work(g, parts, count), count, generate_part, &job);
+    core_team((double)steps * step_work(g, parts, count), count, generate_part, &job);
 }

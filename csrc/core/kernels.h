@@ -1,5 +1,6 @@
-/* Inside libcrnn: the shapes the kernels agree on, and the table of functions that each number type
- * and instruction set fills (isa/). V is the vector width of the table, in elements.
+/* Inside libcrnn (names that begin with core_): the shapes the kernels agree on, and the table of
+ * functions that each number type and instruction set fills (isa/). V is the vector width of the
+ * table, in elements.
  *
  * Units are handled V at a time. A phase of a cell has `slots` sums for each unit; a panel is the
  * slots of `units` vectors of units side by side: slots * units <= TILE_VECS, so that a tile of
@@ -12,24 +13,24 @@
 enum { TILE_VECS = 4, MAX_SLOTS = 4, MAX_PHASES = 2 };
 
 /* Some slots side by side. */
-typedef struct crnn_slots {
+typedef struct core_slots {
     size_t first, count;
-} crnn_slots;
+} core_slots;
 
 enum { GROUPS = 2 /* of sums that are normalised together: most gates, and those apart */ };
 
 /* One phase of a cell in a layer of a given width. A slot range is where x (or h) adds to. Packed
  * weights of forward are panel after panel of [bias: 1, x: I, h: H][count * units * V], a region
  * for each of the three; those of backward are described in panels.inc. Places are in elements. */
-typedef struct crnn_phase {
+typedef struct core_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
-    crnn_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
+    core_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
     size_t turned_h;   /* where its packed recurrent weights for backward begin */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
-} crnn_phase;
+} core_phase;
 
 #define NO_GATE ((size_t)-1)
 
@@ -43,9 +44,9 @@ enum { SPREAD_C = MAX_PHASES * 2 * GROUPS, SPREADS = SPREAD_C + 1 };
 
 /* Rows from one panel of gates to the next: odd, or the panels of a row, a power of two apart,
  * would all fall into the same few places of a cache. */
-static inline size_t crnn_panel_rows(size_t gate_rows) { return gate_rows ? gate_rows | 1 : 0; }
+static inline size_t core_panel_rows(size_t gate_rows) { return gate_rows ? gate_rows | 1 : 0; }
 
-typedef struct crnn_shape {
+typedef struct core_shape {
     crnn_layer layer;
     crnn_layout at;
     const crnn_kernels *kernels;
@@ -57,7 +58,7 @@ typedef struct crnn_shape {
     size_t units;            /* vectors of units in a full panel, the same in every phase */
     size_t panels;
     size_t states, phases;
-    crnn_phase phase[MAX_PHASES];
+    core_phase phase[MAX_PHASES];
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward, */
     size_t turned_h, turned_x;              /* and of backward: to h, to x */
     size_t x_slots;                         /* slots fed by x, in all phases */
@@ -66,27 +67,27 @@ typedef struct crnn_shape {
     bool rich;                              /* the cell has options */
     bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
-} crnn_shape;
+} core_shape;
 
 /* What one member of a team does. Each takes rows of its own over all steps; where there are too
  * few rows for that, all take the same rows, each its own panels, and meet after every step. */
-typedef struct crnn_span {
+typedef struct core_span {
     size_t part, parts;
     size_t from, to;             /* places */
     size_t panel_from, panel_to; /* of gates in forward, of output in backward */
     bool meet;                   /* after every step */
-} crnn_span;
+} core_span;
 
 /* Where a step of a run has noise, or what stands for it in evaluation: NULL where it has none.
  * All [places][...], by place; the factors of zoneout are those of the step that is being run. */
-typedef struct crnn_factors {
+typedef struct core_factors {
     void *recurrent;       /* [h_padded] of h where a product reads it: 0 or 1 / (1 - p) */
     void *zone_h, *zone_c; /* [padded] share of the state before the step: 0 or 1, or p */
-} crnn_factors;
+} core_factors;
 
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
-typedef struct crnn_forward_run {
-    const crnn_shape *shape;
+typedef struct core_forward_run {
+    const core_shape *shape;
     const crnn_rows *rows;
     const void *params;               /* flat */
     void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
@@ -96,7 +97,7 @@ typedef struct crnn_forward_run {
     void *gain_x, *gain_h;            /* packed like the bias, where normalised */
     crnn_input in;
     crnn_noise noise;
-    crnn_factors factors;
+    core_factors factors;
     crnn_seq y;
     bool keep;           /* a tape */
     bool keep_gates;     /* on it */
@@ -114,7 +115,7 @@ typedef struct crnn_forward_run {
     void *made;          /* [places][padded] the cell's output, where h is projected */
     void *sums;          /* [places][slots][padded] where so little is to be done that no weights
                             are packed; else NULL */
-} crnn_forward_run;
+} core_forward_run;
 
 enum {
     FEW_ROWS = 6,    /* up to so many, a product is bound by the speed at which weights come */
@@ -123,22 +124,22 @@ enum {
 };
 
 /* What backward keeps of every step where that is wanted. */
-typedef struct crnn_trace_parts {
+typedef struct core_trace_parts {
     void *dh, *dc;  /* [N][h_padded], [N][padded]: total derivatives */
     void *dgates;   /* [phases][panels][N][...] like gates: the gradient of each sum, */
     void *dgates_h; /* of what h gave to it, the same buffer where not normalised */
     void *h_read;   /* [phases][N][h_padded] what products read of h, or the operand */
-} crnn_trace_parts;
+} core_trace_parts;
 
-typedef struct crnn_backward_run {
-    const crnn_shape *shape;
+typedef struct core_backward_run {
+    const core_shape *shape;
     const crnn_rows *rows;
     const void *params;    /* flat */
     void *vectors;         /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h; /* packed like the bias of forward, where normalised */
     crnn_input in;
     crnn_noise noise;
-    crnn_factors factors;
+    core_factors factors;
     crnn_seq dy, dx;
     bool add_dx;
     const void *gates, *hat_x, *hat_h, *hat_c, *spread, *h, *c, *h0, *c0; /* the tape */
@@ -158,7 +159,7 @@ typedef struct crnn_backward_run {
     void *direct;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
-    crnn_trace_parts trace;    /* where all of it is wanted, else NULL each */
+    core_trace_parts trace;    /* where all of it is wanted, else NULL each */
     void *turned_h, *turned_x; /* weights for the products to h and to x, */
     void *turned_p;            /* to the cell's output, as pack_dense_transposed gives them */
     void *grads;               /* flat */
@@ -170,39 +171,39 @@ typedef struct crnn_backward_run {
     const void **c_rows;       /* [window] the row of c before the step */
     const void **made_rows;    /* [window] */
     void **dx_rows;            /* [window] */
-} crnn_backward_run;
+} core_backward_run;
 
 /* Some steps of backward, and where their tape rows begin and end. */
-typedef struct crnn_window {
+typedef struct core_window {
     size_t begin, end;
     size_t row, rows; /* first tape row, and how many */
-} crnn_window;
+} core_window;
 
 /* A dense product of rows, C = init + A B, B packed in panels of TILE_VECS vectors of columns. */
-typedef struct crnn_product {
+typedef struct core_product {
     size_t n, inner, columns;
     const void *a;    /* [n][inner] dense */
     const void *b;    /* packed */
     const void *init; /* [columns] or NULL: zeros */
     void *c;          /* [n][columns] dense */
-} crnn_product;
+} core_product;
 
 /* C += A^T D over rows, last to first: the gradient of a dense map's weights. */
-typedef struct crnn_outer {
+typedef struct core_outer {
     size_t n, inner, columns;
     const void *a; /* [n][inner] dense */
     const void *d; /* [n][columns] dense */
     void *c;       /* (inner, columns) dense */
     void *block;   /* [block_rows][inner rounded up to tiles] scratch */
-} crnn_outer;
+} core_outer;
 
 /* Where the gradients of one query of attention go. Rows are those of its source row. */
-typedef struct crnn_attend_grads {
+typedef struct core_attend_grads {
     void *dscores; /* out [T_s], as far as the row goes */
     void *dquery;  /* out [A] */
     void *dkeys;   /* [T_s][A] added to */
     void *dv;      /* [A] added to; NULL where there is no v */
-} crnn_attend_grads;
+} core_attend_grads;
 
 struct crnn_kernels {
     const char *isa;
@@ -213,44 +214,44 @@ struct crnn_kernels {
                           are there at once */
 
     /* forward: bias, x where it is to be packed, and h, of panels from..to-1 of one phase */
-    void (*pack_panels)(const crnn_forward_run *run, size_t phase, size_t from, size_t to);
+    void (*pack_panels)(const core_forward_run *run, size_t phase, size_t from, size_t to);
     /* params to [VECTORS][padded] */
-    void (*pack_vectors)(const crnn_shape *shape, const void *params, void *vectors);
+    void (*pack_vectors)(const core_shape *shape, const void *params, void *vectors);
     /* gain_x or gain_h, which: CRNN_GAIN_X or CRNN_GAIN_H */
-    void (*pack_gains)(const crnn_shape *shape, crnn_extra which, const void *params, void *gains);
+    void (*pack_gains)(const core_shape *shape, crnn_extra which, const void *params, void *gains);
     /* rows from..to-1 of W_h, some of its elements 0, the others larger; grads += the same of
      * `apart` */
-    void (*drop_weights)(const crnn_shape *shape, const crnn_noise *noise, size_t from, size_t to,
+    void (*drop_weights)(const core_shape *shape, const crnn_noise *noise, size_t from, size_t to,
                          const void *w_h, void *dropped);
-    void (*add_dropped)(const crnn_shape *shape, const crnn_noise *noise, size_t from, size_t to,
+    void (*add_dropped)(const core_shape *shape, const crnn_noise *noise, size_t from, size_t to,
                         const void *apart, void *grads_h);
     /* backward: one panel of the products to h, of one phase, and to x */
-    void (*turn_h)(const crnn_backward_run *run, size_t phase, size_t panel);
-    void (*turn_x)(const crnn_backward_run *run, size_t panel);
+    void (*turn_h)(const core_backward_run *run, size_t phase, size_t panel);
+    void (*turn_x)(const core_backward_run *run, size_t panel);
     /* steps from..to-1 */
-    void (*forward)(const crnn_forward_run *run, const crnn_span *span, size_t from, size_t to);
+    void (*forward)(const core_forward_run *run, const core_span *span, size_t from, size_t to);
     /* backward: what it needs before the first window; then window by window, last to first: what
      * stands at its tape rows, its steps from the last, what its first one leaves to the step
      * before; and, once all members are there, their share of the products over it */
-    void (*begin_back)(const crnn_backward_run *run, size_t part, size_t parts);
-    void (*list_window)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w);
-    void (*step_back)(const crnn_backward_run *run, const crnn_span *span, const crnn_window *w,
+    void (*begin_back)(const core_backward_run *run, size_t part, size_t parts);
+    void (*list_window)(const core_backward_run *run, const core_span *span, const core_window *w);
+    void (*step_back)(const core_backward_run *run, const core_span *span, const core_window *w,
                       size_t t);
-    void (*finish_window)(const crnn_backward_run *run, const crnn_span *span,
-                          const crnn_window *w);
-    void (*weight_grads)(const crnn_backward_run *run, const crnn_window *w, size_t part,
+    void (*finish_window)(const core_backward_run *run, const core_span *span,
+                          const core_window *w);
+    void (*weight_grads)(const core_backward_run *run, const core_window *w, size_t part,
                          size_t parts);
     /* dx of tape rows from..to-1 of the window */
-    void (*input_grad)(const crnn_backward_run *run, size_t from, size_t to);
+    void (*input_grad)(const core_backward_run *run, size_t from, size_t to);
     /* rows from..to-1 */
     void (*dropout)(const crnn_dropout *d, size_t from, size_t to, const void *x, void *y);
-    void (*view_gate)(const crnn_shape *shape, const crnn_rows *rows, const void *gates,
+    void (*view_gate)(const core_shape *shape, const crnn_rows *rows, const void *gates,
                       size_t phase, size_t slot, bool raw, void *out);
 
     void (*pack_dense)(size_t inner, size_t columns, const void *w, void *packed);
     void (*pack_dense_transposed)(size_t inner, size_t columns, const void *w, void *packed);
-    void (*product)(const crnn_product *p, size_t from, size_t to);
-    void (*outer)(const crnn_outer *p, size_t part, size_t parts);
+    void (*product)(const core_product *p, size_t from, size_t to);
+    void (*outer)(const core_outer *p, size_t part, size_t parts);
     /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0 */
     void (*add_rows)(size_t n, size_t columns, const int64_t *index, const void *d, void *table);
 
@@ -269,7 +270,7 @@ struct crnn_kernels {
                    void *context);
     /* all gradients but that of the values */
     void (*attend_back)(const crnn_attention *a, size_t row, const void *query, const void *weights,
-                        const void *dcontext, const crnn_attend_grads *to);
+                        const void *dcontext, const core_attend_grads *to);
     /* dvalues [T_s][C] of the source row += those of its queries 0..n-1, last to first; weights
      * (B, T_q, T_s), dcontext (B, T_q, C) */
     void (*attend_values_back)(const crnn_attention *a, size_t row, size_t n,
@@ -281,8 +282,8 @@ struct crnn_kernels {
 };
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
-const crnn_kernels *crnn_kernels_for(const char *isa, crnn_dtype dtype);
-crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
+const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
+crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
 
 /* ---- threads.c */
@@ -290,30 +291,30 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
 /* Runs task(context, part, parts) for every part < parts, all at once, in the mode of fpmode.h, and
  * returns when all have ended. How many parts there are depends on the work, in multiply-adds, and
  * on who is free. */
-void crnn_team(double multiply_adds, size_t at_most,
+void core_team(double multiply_adds, size_t at_most,
                void (*task)(void *context, size_t part, size_t parts), void *context);
 /* Multiply-adds that take as long as drawing one number. */
 enum { CRNN_DRAW_WORK = 20 };
 /* Inside a task: waits until every part of the team is here. */
-void crnn_meet(size_t parts);
+void core_meet(size_t parts);
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
-typedef struct crnn_gate_place {
+typedef struct core_gate_place {
     size_t phase, slot, slot_h;
     bool raw;
-} crnn_gate_place;
+} core_gate_place;
 
 /* False: no such gate. */
-bool crnn_find_gate(const crnn_layer *layer, char letter, crnn_gate_place *place);
+bool core_find_gate(const crnn_layer *layer, char letter, core_gate_place *place);
 
 /* ---- sizes.c */
 
 /* Adds up the bytes of buffers that lie one behind the other, each on a boundary of CRNN_ALIGN. */
-typedef struct crnn_measure {
+typedef struct core_measure {
     size_t bytes;
     bool fits; /* true at first */
-} crnn_measure;
+} core_measure;
 
-void crnn_measure_add(crnn_measure *m, size_t a, size_t b, size_t c); /* a * b * c bytes */
+void core_measure_add(core_measure *m, size_t a, size_t b, size_t c); /* a * b * c bytes */
 
 #endif

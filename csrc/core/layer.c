@@ -84,17 +84,17 @@ static void read_slots(const char *letters, const char *gates, size_t *first, si
 
 /* Which sums are normalised together, of those that a factor feeds: slots of a group lie side by
  * side. */
-static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, crnn_slots *group) {
+static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, core_slots *group) {
     for (size_t slot = 0; slot < slots; slot++) {
         if (gate[slot] == NO_GATE) continue;
-        crnn_slots *own = &group[strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0];
+        core_slots *own = &group[strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0];
         if (own->count++ == 0) own->first = slot;
     }
 }
 
-static void phase_init(crnn_shape *s, size_t i) {
+static void phase_init(core_shape *s, size_t i) {
     const cell_row *cell = &cells[s->layer.cell];
-    crnn_phase *ph = &s->phase[i];
+    core_phase *ph = &s->phase[i];
     ph->slots = strlen(cell->x[i]);
     read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
     read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
@@ -123,10 +123,10 @@ static bool has_options(const crnn_layer *layer) {
            layer->recurrent_dropout != 0 || layer->zoneout_h != 0 || layer->zoneout_c != 0;
 }
 
-crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
+crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels) {
     const cell_row *cell = &cells[layer->cell];
-    crnn_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
+    core_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
     size_t rows, columns, most;
     if (crnn_layer_layout(layer, &s.at) != CRNN_OK) return CRNN_OVERFLOW;
     /* All that is derived below is at most 8 gates of (I + P + H + 192) x (H + P + 64), doubles:
@@ -158,12 +158,12 @@ crnn_status crnn_shape_init(crnn_shape *shape, const crnn_layer *layer,
     return CRNN_OK;
 }
 
-bool crnn_find_gate(const crnn_layer *layer, char letter, crnn_gate_place *place) {
+bool core_find_gate(const crnn_layer *layer, char letter, core_gate_place *place) {
     const cell_row *cell = &cells[layer->cell];
     for (size_t i = 0; i < cell->phases; i++) {
         const char *x = strchr(cell->x[i], letter), *h = strchr(cell->h[i], letter);
         if (!x || !h) continue;
-        *place = (crnn_gate_place){.phase = i,
+        *place = (core_gate_place){.phase = i,
                                    .slot = (size_t)(x - cell->x[i]),
                                    .slot_h = (size_t)(h - cell->h[i]),
                                    .raw = strchr(cell->raw, letter) != NULL};

@@ -9,9 +9,9 @@ crnn_status crnn_dense_workspace(const crnn_dense *dense, size_t *bytes) {
     if (!crnn_size_add(dense->inputs, most, &padded_in) ||
         !crnn_size_add(dense->outputs, most, &padded_out))
         return CRNN_OVERFLOW;
-    crnn_measure m = {.fits = true};
-    crnn_measure_add(&m, padded_in, padded_out, item);    /* packed weights, either way round */
-    crnn_measure_add(&m, padded_in, k->block_rows, item); /* a block of x */
+    core_measure m = {.fits = true};
+    core_measure_add(&m, padded_in, padded_out, item);    /* packed weights, either way round */
+    core_measure_add(&m, padded_in, k->block_rows, item); /* a block of x */
     *bytes = m.bytes;
     return m.fits ? CRNN_OK : CRNN_OVERFLOW;
 }
@@ -22,7 +22,7 @@ static double dense_work(const crnn_dense *d) {
 
 typedef struct product_job {
     const crnn_kernels *kernels;
-    crnn_product product;
+    core_product product;
 } product_job;
 
 static void product_part(void *context, size_t part, size_t parts) {
@@ -31,15 +31,15 @@ static void product_part(void *context, size_t part, size_t parts) {
     job->kernels->product(&job->product, n * part / parts, n * (part + 1) / parts);
 }
 
-static void run_product(const crnn_dense *dense, crnn_product product) {
+static void run_product(const crnn_dense *dense, core_product product) {
     product_job job = {dense->kernels, product};
-    crnn_team(dense_work(dense), dense->n, product_part, &job);
+    core_team(dense_work(dense), dense->n, product_part, &job);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,
                         void *y, void *workspace) {
     dense->kernels->pack_dense(dense->inputs, dense->outputs, w, workspace);
-    run_product(dense, (crnn_product){.n = dense->n,
+    run_product(dense, (core_product){.n = dense->n,
                                       .inner = dense->inputs,
                                       .columns = dense->outputs,
                                       .a = x,
@@ -50,7 +50,7 @@ void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, c
 
 typedef struct outer_job {
     const crnn_kernels *kernels;
-    crnn_outer outer;
+    core_outer outer;
 } outer_job;
 
 static void outer_part(void *context, size_t part, size_t parts) {
@@ -69,11 +69,11 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
                                .d = dy,
                                .c = dw,
                                .block = workspace}};
-    crnn_team(dense_work(dense), dense->inputs, outer_part, &job);
+    core_team(dense_work(dense), dense->inputs, outer_part, &job);
     if (db) k->add_rows(dense->n, dense->outputs, NULL, dy, db);
     if (!dx) return;
     k->pack_dense_transposed(dense->inputs, dense->outputs, w, workspace);
-    run_product(dense, (crnn_product){.n = dense->n,
+    run_product(dense, (core_product){.n = dense->n,
                                       .inner = dense->outputs,
                                       .columns = dense->inputs,
                                       .a = dy,
@@ -95,7 +95,7 @@ static void dropout_part(void *context, size_t part, size_t parts) {
 
 void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y) {
     dropout_job job = {d, x, y};
-    crnn_team(CRNN_DRAW_WORK * (double)d->n * (double)d->size, d->n, dropout_part, &job);
+    core_team(CRNN_DRAW_WORK * (double)d->n * (double)d->size, d->n, dropout_part, &job);
 }
 
 void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int64_t *symbols,

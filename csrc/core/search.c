@@ -29,38 +29,38 @@ typedef struct crnn_candidate {
 
 /* ---- memory */
 
-static void lay_out(crnn_search *s, crnn_arena *a) {
+static void lay_out(crnn_search *s, core_arena *a) {
     const crnn_search_options *o = &s->options;
-    s->rows = crnn_take(a, o->groups, o->width, sizeof(hypothesis));
-    s->next = crnn_take(a, o->groups, o->width, sizeof(hypothesis));
-    s->ended = crnn_take(a, o->groups, o->width, sizeof(hypothesis));
-    s->ended_count = crnn_take(a, o->groups, 1, sizeof *s->ended_count);
-    s->best = crnn_take(a, o->width, 1, sizeof *s->best);
-    s->logits = crnn_take(a, o->symbols, 1, sizeof *s->logits);
-    s->shares = crnn_take(a, o->symbols, 1, sizeof *s->shares);
-    s->ranks = crnn_take(a, o->symbols, 1, sizeof *s->ranks);
+    s->rows = core_take(a, o->groups, o->width, sizeof(hypothesis));
+    s->next = core_take(a, o->groups, o->width, sizeof(hypothesis));
+    s->ended = core_take(a, o->groups, o->width, sizeof(hypothesis));
+    s->ended_count = core_take(a, o->groups, 1, sizeof *s->ended_count);
+    s->best = core_take(a, o->width, 1, sizeof *s->best);
+    s->logits = core_take(a, o->symbols, 1, sizeof *s->logits);
+    s->shares = core_take(a, o->symbols, 1, sizeof *s->shares);
+    s->ranks = core_take(a, o->symbols, 1, sizeof *s->ranks);
 }
 
 crnn_status crnn_search_size(const crnn_search_options *options, size_t *bytes) {
     crnn_search s = {.options = *options};
-    crnn_arena a = crnn_arena_at(NULL);
+    core_arena a = core_arena_at(NULL);
     lay_out(&s, &a);
-    return crnn_arena_size(&a, bytes);
+    return core_arena_size(&a, bytes);
 }
 
 crnn_status crnn_search_history_size(const crnn_search_options *options, size_t steps,
                                      size_t *bytes) {
     size_t rows;
-    crnn_arena a = crnn_arena_at(NULL);
+    core_arena a = core_arena_at(NULL);
     if (!crnn_size_mul(options->groups, options->width, &rows)) return CRNN_OVERFLOW;
-    crnn_take(&a, rows, steps, sizeof(crnn_link));
-    return crnn_arena_size(&a, bytes);
+    core_take(&a, rows, steps, sizeof(crnn_link));
+    return core_arena_size(&a, bytes);
 }
 
 void crnn_search_begin(crnn_search *s, const crnn_search_options *options, void *memory) {
     *s = (crnn_search){
         .options = *options, .live = options->groups, .kernels = crnn_kernels_now(CRNN_F64)};
-    crnn_arena a = crnn_arena_at(memory);
+    core_arena a = core_arena_at(memory);
     lay_out(s, &a);
     for (size_t g = 0; g < options->groups; g++) {
         s->rows[g] = (hypothesis){.place = g * options->width, .last = NO_LINK};
@@ -347,9 +347,9 @@ bool crnn_search_step(crnn_search *s, crnn_dtype dtype, const void *logits, int6
                       size_t *parents) {
     if (has_nan(dtype, s->live * s->options.symbols, logits)) return false;
     outcome out = {.symbols = symbols, .parents = parents};
-    const crnn_fpmode caller = crnn_fpmode_enter(); /* that of a team, whoever calls */
+    const core_fpmode caller = core_fpmode_enter(); /* that of a team, whoever calls */
     step_rows(s, dtype, logits, &out);
-    crnn_fpmode_leave(caller);
+    core_fpmode_leave(caller);
     hypothesis *const before = s->rows;
     s->rows = s->next;
     s->next = before;

@@ -13,7 +13,7 @@ bool crnn_size_add(size_t a, size_t b, size_t *out) {
     return true;
 }
 
-void crnn_measure_add(crnn_measure *m, size_t a, size_t b, size_t c) {
+void core_measure_add(core_measure *m, size_t a, size_t b, size_t c) {
     size_t bytes;
     m->fits = m->fits && crnn_size_mul(a, b, &bytes) && crnn_size_mul(bytes, c, &bytes) &&
               crnn_size_add(bytes, CRNN_ALIGN - 1, &bytes) &&

@@ -5,14 +5,14 @@
 
 crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
                            const crnn_rows *rows, size_t *bytes) {
-    crnn_arena a = crnn_arena_at(NULL);
-    crnn_shape s;
-    if (crnn_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
-    crnn_lay_tape(&s, rows, &a);
-    return crnn_arena_size(&a, bytes);
+    core_arena a = core_arena_at(NULL);
+    core_shape s;
+    if (core_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_lay_tape(&s, rows, &a);
+    return core_arena_size(&a, bytes);
 }
 
-void crnn_view_rows(const crnn_shape *s, const crnn_rows *rows, size_t features, const void *values,
+void core_view_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
                     void *out) {
     const size_t item = crnn_dtype_size(s->layer.dtype), wide = features * item;
     const size_t padded = (features + s->width - 1) / s->width * s->width * item;
@@ -26,7 +26,7 @@ void crnn_view_rows(const crnn_shape *s, const crnn_rows *rows, size_t features,
     }
 }
 
-void crnn_view_gate(const crnn_shape *s, const crnn_rows *rows, const void *gates, size_t phase,
+void core_view_gate(const core_shape *s, const crnn_rows *rows, const void *gates, size_t phase,
                     size_t slot, bool raw, void *out) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
     memset(out, 0, rows->given.batch * rows->given.steps * s->layer.hidden * item);
@@ -35,25 +35,25 @@ void crnn_view_gate(const crnn_shape *s, const crnn_rows *rows, const void *gate
 
 void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                     char gate, void *out) {
-    crnn_shape s;
-    crnn_gate_place place;
-    crnn_arena memory = crnn_arena_at(tape->memory);
-    crnn_shape_init(&s, layer, tape->kernels);
-    const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
+    core_shape s;
+    core_gate_place place;
+    core_arena memory = core_arena_at(tape->memory);
+    core_shape_init(&s, layer, tape->kernels);
+    const core_tape_parts kept = core_lay_tape(&s, rows, &memory);
     if (!s.keeps_gates) /* the one there is is h */
-        crnn_view_rows(&s, rows, layer->hidden, kept.h, out);
-    else if (crnn_find_gate(layer, gate, &place))
-        crnn_view_gate(&s, rows, kept.gates, place.phase, place.slot, place.raw, out);
+        core_view_rows(&s, rows, layer->hidden, kept.h, out);
+    else if (core_find_gate(layer, gate, &place))
+        core_view_gate(&s, rows, kept.gates, place.phase, place.slot, place.raw, out);
 }
 
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                      bool cell_state, void *out) {
-    crnn_shape s;
-    crnn_arena memory = crnn_arena_at(tape->memory);
-    crnn_shape_init(&s, layer, tape->kernels);
-    const crnn_tape_parts kept = crnn_lay_tape(&s, rows, &memory);
+    core_shape s;
+    core_arena memory = core_arena_at(tape->memory);
+    core_shape_init(&s, layer, tape->kernels);
+    const core_tape_parts kept = core_lay_tape(&s, rows, &memory);
     const size_t wide = cell_state ? layer->hidden : s.h_wide;
     const crnn_seq whole = {out, (ptrdiff_t)(rows->given.steps * wide), (ptrdiff_t)wide};
-    crnn_view_rows(&s, rows, wide, cell_state ? kept.c : kept.h, out);
+    core_view_rows(&s, rows, wide, cell_state ? kept.c : kept.h, out);
     crnn_fill_gaps(rows, &whole, wide, crnn_dtype_size(layer->dtype), true);
 }

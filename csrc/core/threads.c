@@ -1,7 +1,7 @@
 /* A small pool of threads that work on one job at a time, as a team.
  *
  * A job is a function that every member of the team runs, told which part of how many it is;
- * members may meet on the way (crnn_meet), so all of them must be there at once. The caller opens a
+ * members may meet on the way (core_meet), so all of them must be there at once. The caller opens a
  * seat for each worker it wants, waits a little for workers to take them, and closes the rest:
  * those that came and the caller are the team. How many came changes nothing in what is computed. A
  * second job that arrives while one runs (from another thread of the caller's, or from inside a
@@ -40,7 +40,7 @@ static struct {
     atomic_size_t spins;  /* turns of a wait before it yields its core, or sleeps */
     void (*task)(void *, size_t, size_t);
     void *context;
-    atomic_size_t waiting, meetings; /* of the running team: see crnn_meet */
+    atomic_size_t waiting, meetings; /* of the running team: see core_meet */
 } pool = {
     .lock = LOCK_INIT, .called = CONDITION_INIT, .worker_left = CONDITION_INIT, .spins = SPINS};
 
@@ -97,9 +97,9 @@ static size_t wait_for_part(void) {
 /* In the kernels' mode: a worker's own is that of whoever happened to start it. */
 static void run_in_mode(void (*task)(void *, size_t, size_t), void *context, size_t part,
                         size_t parts) {
-    const crnn_fpmode caller = crnn_fpmode_enter();
+    const core_fpmode caller = core_fpmode_enter();
     task(context, part, parts);
-    crnn_fpmode_leave(caller);
+    core_fpmode_leave(caller);
 }
 
 static void work_in_team(size_t part) {
@@ -138,7 +138,7 @@ static void start_workers(size_t wanted) {
     if (before >= wanted) return;
     if (!pool.watches_forks) pool.watches_forks = on_fork(forget_workers);
     while (pool.watches_forks && pool.workers < wanted && start_thread(worker)) pool.workers++;
-    if (pool.workers > before) pool.cores = crnn_usable_cores();
+    if (pool.workers > before) pool.cores = core_usable_cores();
 }
 
 /* ---- how many work */
@@ -150,8 +150,8 @@ static size_t clamp_threads(size_t count) {
 size_t crnn_threads(void) {
     size_t count = atomic_load(&thread_count);
     if (count) return count;
-    const size_t first = clamp_threads(crnn_default_threads(
-        crnn_usable_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
+    const size_t first = clamp_threads(core_default_threads(
+        core_usable_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
     return atomic_compare_exchange_strong(&thread_count, &count, first) ? first : count;
 }
 
@@ -216,7 +216,7 @@ static void close_job(void) {
     lock_give(&pool.lock);
 }
 
-void crnn_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t, size_t),
+void core_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t, size_t),
                void *context) {
     const size_t wanted = worth(multiply_adds, at_most);
     if (wanted <= 1 || atomic_exchange(&busy, true)) {
@@ -230,7 +230,7 @@ void crnn_team(double multiply_adds, size_t at_most, void (*task)(void *, size_t
 }
 
 /* The last to come opens the next meeting, which is what the others wait for. */
-void crnn_meet(size_t parts) {
+void core_meet(size_t parts) {
     if (parts <= 1) return;
     const size_t spins = atomic_load(&pool.spins);
     const size_t meeting = atomic_load(&pool.meetings);

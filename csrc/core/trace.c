@@ -1,47 +1,47 @@
 /* The trace of a walk back: its size, and looking into it. */
 #include "run.h"
 
-crnn_trace_parts crnn_lay_trace(const crnn_shape *s, const crnn_rows *rows, crnn_arena *a) {
+core_trace_parts core_lay_trace(const core_shape *s, const crnn_rows *rows, core_arena *a) {
     const size_t N = rows->total, item = crnn_dtype_size(s->layer.dtype);
-    crnn_trace_parts parts = {0};
-    parts.dh = crnn_take(a, N, s->h_padded, item);
-    if (s->states == 2) parts.dc = crnn_take(a, N, s->padded, item);
-    parts.dgates = parts.dgates_h = crnn_take(a, crnn_panel_rows(N), s->row_gates, item);
-    if (s->layer.layer_norm) parts.dgates_h = crnn_take(a, crnn_panel_rows(N), s->row_gates, item);
-    parts.h_read = crnn_take(a, s->phases * N, s->h_padded, item);
+    core_trace_parts parts = {0};
+    parts.dh = core_take(a, N, s->h_padded, item);
+    if (s->states == 2) parts.dc = core_take(a, N, s->padded, item);
+    parts.dgates = parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
+    if (s->layer.layer_norm) parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
+    parts.h_read = core_take(a, s->phases * N, s->h_padded, item);
     return parts;
 }
 
 crnn_status crnn_trace_size(const crnn_layer *layer, const crnn_tape *tape, const crnn_rows *rows,
                             size_t *bytes) {
-    crnn_arena a = crnn_arena_at(NULL);
-    crnn_shape s;
-    if (crnn_shape_init(&s, layer, tape->kernels) != CRNN_OK) return CRNN_OVERFLOW;
-    crnn_lay_trace(&s, rows, &a);
-    return crnn_arena_size(&a, bytes);
+    core_arena a = core_arena_at(NULL);
+    core_shape s;
+    if (core_shape_init(&s, layer, tape->kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_lay_trace(&s, rows, &a);
+    return core_arena_size(&a, bytes);
 }
 
-static crnn_trace_parts parts_of(const crnn_traced *t, crnn_shape *s) {
-    crnn_arena memory = crnn_arena_at((void *)t->trace);
-    crnn_shape_init(s, t->layer, t->tape->kernels);
-    return crnn_lay_trace(s, t->rows, &memory);
+static core_trace_parts parts_of(const crnn_traced *t, core_shape *s) {
+    core_arena memory = core_arena_at((void *)t->trace);
+    core_shape_init(s, t->layer, t->tape->kernels);
+    return core_lay_trace(s, t->rows, &memory);
 }
 
 void crnn_trace_state(const crnn_traced *t, bool cell_state, void *out) {
-    crnn_shape s;
-    const crnn_trace_parts parts = parts_of(t, &s);
+    core_shape s;
+    const core_trace_parts parts = parts_of(t, &s);
     if (cell_state)
-        crnn_view_rows(&s, t->rows, t->layer->hidden, parts.dc, out);
+        core_view_rows(&s, t->rows, t->layer->hidden, parts.dc, out);
     else
-        crnn_view_rows(&s, t->rows, s.h_wide, parts.dh, out);
+        core_view_rows(&s, t->rows, s.h_wide, parts.dh, out);
 }
 
 static void view_gradient(const crnn_traced *t, char gate, bool of_product, void *out) {
-    crnn_shape s;
-    crnn_gate_place at;
-    const crnn_trace_parts parts = parts_of(t, &s);
-    if (!crnn_find_gate(t->layer, gate, &at)) return;
-    crnn_view_gate(&s, t->rows, of_product ? parts.dgates_h : parts.dgates, at.phase,
+    core_shape s;
+    core_gate_place at;
+    const core_trace_parts parts = parts_of(t, &s);
+    if (!core_find_gate(t->layer, gate, &at)) return;
+    core_view_gate(&s, t->rows, of_product ? parts.dgates_h : parts.dgates, at.phase,
                    of_product ? at.slot_h : at.slot, false, out);
 }
 
@@ -54,20 +54,20 @@ void crnn_trace_product(const crnn_traced *t, char gate, void *out) {
 }
 
 void crnn_trace_read(const crnn_traced *t, char gate, void *out) {
-    crnn_shape s;
-    crnn_gate_place at;
-    const crnn_trace_parts parts = parts_of(t, &s);
+    core_shape s;
+    core_gate_place at;
+    const core_trace_parts parts = parts_of(t, &s);
     const size_t item = crnn_dtype_size(t->layer->dtype);
-    if (crnn_find_gate(t->layer, gate, &at))
-        crnn_view_rows(&s, t->rows, s.h_wide,
-                       crnn_row_of(parts.h_read, at.phase * t->rows->total, s.h_padded, item), out);
+    if (core_find_gate(t->layer, gate, &at))
+        core_view_rows(&s, t->rows, s.h_wide,
+                       core_row_of(parts.h_read, at.phase * t->rows->total, s.h_padded, item), out);
 }
 
 bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const void *w_h,
                         void *dropped) {
-    crnn_shape s;
-    crnn_shape_init(&s, t->layer, t->tape->kernels);
-    if (!crnn_drops_weights(&s, noise)) return false;
+    core_shape s;
+    core_shape_init(&s, t->layer, t->tape->kernels);
+    if (!core_drops_weights(&s, noise)) return false;
     s.kernels->drop_weights(&s, noise, 0, s.h_wide, w_h, dropped);
     return true;
 }

@@ -67,7 +67,7 @@ static void check_against_scalar(const problem *p) {
     const double limit = limit_of(p);
     const size_t mark = fences_used;
     problem scalar = *p;
-    scalar.kernels = crnn_kernels_for("scalar", p->layer.dtype);
+    scalar.kernels = core_kernels_for("scalar", p->layer.dtype);
     const outcome exact = run(&scalar), o = run(p);
     for (int i = 0; i < RESULTS; i++)
         if (o.at[i])
@@ -382,10 +382,10 @@ static void check_states(const outcome *a) {
 static void check_raw_gates(const outcome *a) {
     const problem *p = a->p;
     const char *gates = crnn_cell_describe(p->layer.cell)->gates;
-    crnn_gate_place at;
+    core_gate_place at;
     for (int i = 0; gates[i]; i++) {
         bool inside = true;
-        CHECK(crnn_find_gate(&p->layer, gates[i], &at), ABOUT "%c", WHO(p), gates[i]);
+        CHECK(core_find_gate(&p->layer, gates[i], &at), ABOUT "%c", WHO(p), gates[i]);
         for (size_t k = 0; at.raw && k < a->count[GATES + i]; k++)
             inside = inside && real_at(p->layer.dtype, a->at[GATES + i], k) >= 0;
         CHECK(inside, ABOUT "gate %c", WHO(p), gates[i]);

@@ -140,7 +140,7 @@ static inline uint32_t drawn(const crnn_noise *noise, crnn_noise_kind kind, uint
 
 static inline const crnn_kernels *table_at(size_t i, crnn_dtype dtype) {
     const char *name = crnn_isa_available(i);
-    return name ? crnn_kernels_for(name, dtype) : NULL;
+    return name ? core_kernels_for(name, dtype) : NULL;
 }
 
 /* A slow runner leaves out the costly tests of scalar code where there is any other. */

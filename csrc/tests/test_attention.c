@@ -323,7 +323,7 @@ static void check_steps(const crnn_kernels *k, const inputs *in, const outcome *
                  A = a->key_size, C = a->value_size, n = query_length(a, row);
     char *weights = fenced(Q * B * T * item), *dcontext = fenced(Q * B * C * item);
     char *context = fenced(C * item), *dquery = fenced(A * item), *dvalues = fenced(T * C * item);
-    const crnn_attend_grads to = {fenced(T * item), dquery, fenced(T * A * item),
+    const core_attend_grads to = {fenced(T * item), dquery, fenced(T * A * item),
                                   a->v ? fenced(A * item) : NULL};
     const crnn_seq weights_seq = {weights, (ptrdiff_t)T, (ptrdiff_t)(B * T)};
     const crnn_seq dcontext_seq = {dcontext, (ptrdiff_t)C, (ptrdiff_t)(B * C)};

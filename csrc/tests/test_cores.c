@@ -45,7 +45,7 @@ static void check_default(void) {
         {8, "2", "2x", 2},   {8, NULL, "two", 8}, {8, "99999999999999999999999", NULL, 8},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        const size_t got = crnn_default_threads(known[i].cores, known[i].omp, known[i].wish);
+        const size_t got = core_default_threads(known[i].cores, known[i].omp, known[i].wish);
         CHECK(got == known[i].threads, "%zu cores, OMP_NUM_THREADS=%s, CRNN_NUM_THREADS=%s: %zu",
               known[i].cores, known[i].omp ? known[i].omp : "(unset)",
               known[i].wish ? known[i].wish : "(unset)", got);
@@ -78,9 +78,9 @@ static void check_quota(void) {
         {"9223372036854775807 1", (size_t)9223372036854775807},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        CHECK(crnn_quota_cores(known[i].text) == known[i].cores, "\"%s\": %zu", known[i].text,
-              crnn_quota_cores(known[i].text));
-    const size_t usable = crnn_usable_cores();
+        CHECK(core_quota_cores(known[i].text) == known[i].cores, "\"%s\": %zu", known[i].text,
+              core_quota_cores(known[i].text));
+    const size_t usable = core_usable_cores();
     CHECK(usable >= 1 && usable <= 1 << 14, "%zu cores", usable);
 }
 
@@ -119,7 +119,7 @@ static void forget_files(void) {
 
 /* What a call that has seen `count` files says; then they are gone. */
 static void check_groups(const char *what, size_t expected) {
-    const size_t cores = crnn_cgroup_cores(root);
+    const size_t cores = core_cgroup_cores(root);
     CHECK(cores == expected, "%s: %zu", what, cores);
     forget_files();
 }
@@ -258,7 +258,7 @@ static bool wish_for_three(void) {
 
 static bool wish_for_none(void) {
     setenv("CRNN_NUM_THREADS", "-2", 1);
-    return crnn_threads() == crnn_default_threads(crnn_usable_cores(), NULL, NULL);
+    return crnn_threads() == core_default_threads(core_usable_cores(), NULL, NULL);
 }
 
 static bool one_for_openmp(void) {
@@ -268,7 +268,7 @@ static bool one_for_openmp(void) {
 
 static bool more_for_openmp(void) {
     setenv("OMP_NUM_THREADS", "200", 1);
-    return crnn_threads() == crnn_usable_cores();
+    return crnn_threads() == core_usable_cores();
 }
 
 static void check_environment(void) {

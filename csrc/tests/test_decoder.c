@@ -139,7 +139,7 @@ static void check_problem(const problem *p, const crnn_kernels *k) {
     check_same("other strides", &in, &o, &strided, true);
     if (strcmp(k->isa, "scalar") != 0) {
         other = in;
-        other.kernels = crnn_kernels_for("scalar", k->dtype);
+        other.kernels = core_kernels_for("scalar", k->dtype);
         const outcome plain = run(&other, NULL, 1);
         check_near("the scalar table", &in, &o, &plain, false);
     }
@@ -215,7 +215,7 @@ static void set_sizes(problem *p, const size_t sizes[6]) {
 }
 
 static void check_all_gradients(crnn_cell cell) {
-    const crnn_kernels *scalar = crnn_kernels_for("scalar", CRNN_F64);
+    const crnn_kernels *scalar = core_kernels_for("scalar", CRNN_F64);
     crnn_isa_select("scalar");
     for (int i = 0; i < FORMS * DEPTH; i++) {
         problem p = posed(i / DEPTH, cell, 1 + (size_t)i % DEPTH);

@@ -34,7 +34,7 @@ static double plus(const crnn_kernels *k, double a, double b) {
 /* ---- C = init + A B */
 
 /* w (inner, columns) of the product, or its transpose. */
-static bool product_is_chain(const crnn_kernels *k, const crnn_product *p, const void *w,
+static bool product_is_chain(const crnn_kernels *k, const core_product *p, const void *w,
                              bool transposed) {
     const crnn_dtype d = k->dtype;
     for (size_t i = 0; i < p->n; i++) {
@@ -56,7 +56,7 @@ static void check_product(const crnn_kernels *k, size_t n, size_t inner, size_t 
     const size_t padded = (columns + k->width - 1) / k->width * k->width;
     void *packed = fenced(inner * padded * item), *c = fenced(n * columns * item);
     const void *w = sampled(k->dtype, 2, inner * columns);
-    const crnn_product p = {.n = n,
+    const core_product p = {.n = n,
                             .inner = inner,
                             .columns = columns,
                             .a = sampled(k->dtype, 1, n * inner),
@@ -88,7 +88,7 @@ static void check_products(const crnn_kernels *k) {
 
 /* ---- C += A^T D */
 
-static bool outer_is_chain(const crnn_kernels *k, const crnn_outer *p, const void *before) {
+static bool outer_is_chain(const crnn_kernels *k, const core_outer *p, const void *before) {
     const crnn_dtype d = k->dtype;
     for (size_t m = 0; m < p->inner; m++) {
         for (size_t j = 0; j < p->columns; j++) {
@@ -107,7 +107,7 @@ static void check_outer(const crnn_kernels *k, size_t n, size_t inner, size_t co
     const size_t item = crnn_dtype_size(k->dtype), mark = fences_used;
     const size_t tiles = (inner + k->tile_rows - 1) / k->tile_rows;
     const void *before = sampled(k->dtype, 6, inner * columns);
-    const crnn_outer p = {.n = n,
+    const core_outer p = {.n = n,
                           .inner = inner,
                           .columns = columns,
                           .a = sampled(k->dtype, 4, n * inner),
@@ -191,9 +191,9 @@ static void check_dense(const crnn_kernels *k, size_t threads) {
     CHECK(crnn_dense_workspace(&map, &bytes) == CRNN_OK, "%s %s", WHERE(k));
     crnn_dense_forward(&map, x, w, b, y, fenced(bytes));
     crnn_dense_backward(&map, x, w, dy, dw, db, dx, fenced(bytes));
-    const crnn_product forward = {.n = n, .inner = I, .columns = K, .a = x, .init = b, .c = y};
-    const crnn_product to_x = {.n = n, .inner = K, .columns = I, .a = dy, .c = dx};
-    const crnn_outer to_w = {.n = n, .inner = I, .columns = K, .a = x, .d = dy, .c = dw};
+    const core_product forward = {.n = n, .inner = I, .columns = K, .a = x, .init = b, .c = y};
+    const core_product to_x = {.n = n, .inner = K, .columns = I, .a = dy, .c = dx};
+    const core_outer to_w = {.n = n, .inner = I, .columns = K, .a = x, .d = dy, .c = dw};
     CHECK(product_is_chain(k, &forward, w, false), "%s %s: y, %zu threads", WHERE(k), threads);
     CHECK(product_is_chain(k, &to_x, w, true), "%s %s: dx, %zu threads", WHERE(k), threads);
     CHECK(outer_is_chain(k, &to_w, dw0), "%s %s: dw, %zu threads", WHERE(k), threads);
@@ -362,14 +362,14 @@ static void check_optimizers(const crnn_kernels *k) {
  */
 
 /* Unit `unit` of parameter `extra`, of row `row` of H; 0 where there is none. */
-static double unit_of(const crnn_shape *s, const void *params, crnn_extra extra, size_t row,
+static double unit_of(const core_shape *s, const void *params, crnn_extra extra, size_t row,
                       size_t unit) {
     const size_t H = s->layer.hidden, at = row * H + unit;
     if (unit >= H || at >= s->at.extra_size[extra]) return 0;
     return real_at(s->layer.dtype, params, s->at.extra[extra] + at);
 }
 
-static bool vectors_are_right(const crnn_shape *s, const void *params, const void *vectors) {
+static bool vectors_are_right(const core_shape *s, const void *params, const void *vectors) {
     static const crnn_extra from[VECTORS] = {
         [VECTOR_P_I] = CRNN_P_I,       [VECTOR_P_F] = CRNN_P_F, [VECTOR_P_O] = CRNN_P_O,
         [VECTOR_GAIN_C] = CRNN_GAIN_C, [VECTOR_B_C] = CRNN_B_C,
@@ -382,7 +382,7 @@ static bool vectors_are_right(const crnn_shape *s, const void *params, const voi
 }
 
 /* Gains of one phase: panel after panel of [slots][units] vectors, as the bias is packed. */
-static bool gains_are_right(const crnn_shape *s, const crnn_phase *ph, crnn_extra extra,
+static bool gains_are_right(const core_shape *s, const core_phase *ph, crnn_extra extra,
                             const void *params, const void *gains) {
     const size_t *gate = extra == CRNN_GAIN_X ? ph->x_gate : ph->h_gate;
     bool right = true;
@@ -403,8 +403,8 @@ static bool gains_are_right(const crnn_shape *s, const crnn_phase *ph, crnn_extr
 
 static void check_vectors(const crnn_kernels *k, const crnn_layer *layer) {
     const size_t mark = fences_used, item = crnn_dtype_size(k->dtype);
-    crnn_shape s;
-    CHECK(crnn_shape_init(&s, layer, k) == CRNN_OK, "%s %s", WHERE(k));
+    core_shape s;
+    CHECK(core_shape_init(&s, layer, k) == CRNN_OK, "%s %s", WHERE(k));
     const void *params = sampled(k->dtype, 16, s.at.total);
     void *vectors = fenced(VECTORS * s.padded * item), *gains = fenced(s.packed_bias * item);
     k->pack_vectors(&s, params, vectors);

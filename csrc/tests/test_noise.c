@@ -122,8 +122,8 @@ static void check_weights(const crnn_kernels *k, crnn_cell cell, size_t hidden, 
                               .weight_drop = 0.4};
     const crnn_noise noise = some_noise();
     const size_t mark = fences_used, P = crnn_width(&layer), item = crnn_dtype_size(k->dtype);
-    crnn_shape s;
-    CHECK(crnn_shape_init(&s, &layer, k) == CRNN_OK, "%s %s", WHERE(k));
+    core_shape s;
+    CHECK(core_shape_init(&s, &layer, k) == CRNN_OK, "%s %s", WHERE(k));
     const size_t columns = s.at.columns, count = P * columns;
     const void *w = sampled(k->dtype, 1, count), *before = sampled(k->dtype, 2, count);
     void *dropped = fenced(count * item), *grads = copied(before, count * item);

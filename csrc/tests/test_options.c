@@ -148,7 +148,7 @@ static void set_shape(problem *p, const crnn_kernels *k, int i) {
 
 static void check_all_gradients(crnn_cell cell) {
     static const int64_t lengths[] = {4, 5, 0, 5, 2};
-    const crnn_kernels *scalar = crnn_kernels_for("scalar", CRNN_F64);
+    const crnn_kernels *scalar = core_kernels_for("scalar", CRNN_F64);
     for (int i = 0; i < SETS * FORMS * 2; i++) {
         problem p;
         const bool large = i % 3 == 0; /* more than a tile each way */

@@ -62,7 +62,7 @@ static void check_all_gradients(crnn_cell cell) {
     for (int i = 0; i < 2 * FORMS; i++) {
         const bool large = i % 2; /* more than a tile each way */
         problem p = forms[i / 2];
-        p.kernels = crnn_kernels_for("scalar", CRNN_F64);
+        p.kernels = core_kernels_for("scalar", CRNN_F64);
         p.layer.cell = cell;
         p.layer.dtype = CRNN_F64;
         p.layer.beta = 0.7;

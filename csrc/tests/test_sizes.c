@@ -201,7 +201,7 @@ static void check_isas(void) {
         CHECK(crnn_isa_select(name) && strcmp(crnn_isa_name(), name) == 0, "%s", name);
         CHECK(!crnn_isa_select("none") && strcmp(crnn_isa_name(), name) == 0, "%s stays", name);
         for (int d = 0; d < CRNN_DTYPES; d++) {
-            const crnn_kernels *k = crnn_kernels_for(name, (crnn_dtype)d);
+            const crnn_kernels *k = core_kernels_for(name, (crnn_dtype)d);
             CHECK(k && k == crnn_kernels_now((crnn_dtype)d), "%s", name);
             CHECK(strcmp(k->isa, name) == 0 && k->dtype == (crnn_dtype)d, "%s is %s", name, k->isa);
             CHECK(k->width > 0 && k->tile_rows > 0 && k->block_rows > 0, "%s", name);
@@ -209,7 +209,7 @@ static void check_isas(void) {
         last = name;
     }
     CHECK(strcmp(last, "scalar") == 0, "the scalar one is last, not %s", last);
-    CHECK(crnn_kernels_for("none", CRNN_F32) == NULL, "no such table");
+    CHECK(core_kernels_for("none", CRNN_F32) == NULL, "no such table");
     crnn_isa_select(best);
 }
 
@@ -276,15 +276,15 @@ static void check_facts(crnn_cell cell) {
     const cell_line *c = &lines[cell];
     const crnn_cell_facts *facts = crnn_cell_describe(cell);
     const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
-    crnn_gate_place at;
+    core_gate_place at;
     CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
               facts->states == c->states,
           "%s", c->name);
     for (const char *g = c->gates; *g; g++)
-        CHECK(crnn_find_gate(&layer, *g, &at) && c->x[at.phase][at.slot] == *g &&
+        CHECK(core_find_gate(&layer, *g, &at) && c->x[at.phase][at.slot] == *g &&
                   c->h[at.phase][at.slot_h] == *g && at.raw == (strchr(c->raw, *g) != NULL),
               "%s: where %c is", c->name, *g);
-    CHECK(!crnn_find_gate(&layer, '?', &at), "%s has no gate ?", c->name);
+    CHECK(!core_find_gate(&layer, '?', &at), "%s has no gate ?", c->name);
     const char *apart = strchr(c->x[0], '.');
     CHECK(crnn_cell_b_h(cell) == (apart ? c->h[0][apart - c->x[0]] : 0), "%s: b_h", c->name);
 }

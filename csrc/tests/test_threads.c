@@ -35,7 +35,7 @@ static void count_member(void *context, size_t part, size_t parts) {
     atomic_store(&t->team, parts);
     for (size_t i = 0; i < MEETINGS; i++) {
         atomic_fetch_add(&t->arrivals[i], 1);
-        crnn_meet(parts);
+        core_meet(parts);
         if (atomic_load(&t->arrivals[i]) != parts) atomic_store(&t->early, true);
     }
 }
@@ -43,7 +43,7 @@ static void count_member(void *context, size_t part, size_t parts) {
 /* Every part runs once, members wait for one another, and there are no more than were asked for. */
 static bool team_is_right(double work, size_t at_most) {
     tally t = {.team = 0};
-    crnn_team(work, at_most, count_member, &t);
+    core_team(work, at_most, count_member, &t);
     const size_t team = t.team, limit = at_most < crnn_threads() ? at_most : crnn_threads();
     bool right = team >= 1 && team <= (limit ? limit : 1) && !t.early;
     for (size_t i = 0; i < MOST_MEMBERS; i++) right = right && t.times[i] == (i < team);
@@ -56,7 +56,7 @@ static void tell_size(void *context, size_t part, size_t parts) {
 
 static size_t team_size(double work, size_t at_most) {
     size_t size = 0;
-    crnn_team(work, at_most, tell_size, &size);
+    core_team(work, at_most, tell_size, &size);
     return size;
 }
 
@@ -102,9 +102,9 @@ static void check_worth(void) {
 static void job_inside(void *context, size_t part, size_t parts) {
     bool *right = context;
     size_t inner = 0;
-    crnn_team(MUCH_WORK, 8, tell_size, &inner);
+    core_team(MUCH_WORK, 8, tell_size, &inner);
     right[part] = inner == 1 && team_is_right(MUCH_WORK, 1);
-    crnn_meet(parts);
+    core_meet(parts);
 }
 
 /* A job from inside a job is done by the member alone, whose team meets again afterwards. */
@@ -112,7 +112,7 @@ static void check_nested(void) {
     crnn_set_threads(3);
     for (int i = 0; i < 20; i++) {
         bool right[3] = {true, true, true};
-        crnn_team(MUCH_WORK, 3, job_inside, right);
+        core_team(MUCH_WORK, 3, job_inside, right);
         CHECK(right[0] && right[1] && right[2], "a job inside a job");
     }
 }
@@ -152,12 +152,12 @@ static bool child_of_child(void) { return two_come() && in_child(two_come); }
 
 static void fork_in_part(void *forks, size_t part, size_t parts) {
     ((bool *)forks)[part] = in_child(two_come);
-    crnn_meet(parts);
+    core_meet(parts);
 }
 
 static void check_forks(void) {
     bool forks[2] = {true, true};
-    crnn_team(MUCH_WORK, 2, fork_in_part, forks);
+    core_team(MUCH_WORK, 2, fork_in_part, forks);
     CHECK(forks[0] && forks[1], "in a child of one part of a job");
     CHECK(in_child(teams_are_right), "in a child");
     CHECK(in_child(child_of_child), "in the child of a child");

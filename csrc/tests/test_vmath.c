@@ -41,7 +41,7 @@ static size_t isas;
 static void find_tables(void) {
     for (const char *name; isas < MAX_ISAS && (name = crnn_isa_available(isas)); isas++) {
         for (int d = 0; d < CRNN_DTYPES; d++) {
-            tables[d][isas] = crnn_kernels_for(name, (crnn_dtype)d);
+            tables[d][isas] = core_kernels_for(name, (crnn_dtype)d);
             CHECK(tables[d][isas] != NULL, "no table for %s", name);
         }
     }

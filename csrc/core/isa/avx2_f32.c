@@ -1,6 +1,6 @@
 #define CRNN_REAL_IS_DOUBLE 0
 #define ISA_NAME "avx2"
-#define TABLE_NAME crnn_kernels_avx2_f32
+#define TABLE_NAME core_kernels_avx2_f32
 #define TILE_ROWS 3
 
 #include "../simd/avx2.h"

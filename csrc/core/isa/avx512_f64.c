@@ -1,6 +1,6 @@
 #define CRNN_REAL_IS_DOUBLE 1
 #define ISA_NAME "avx512"
-#define TABLE_NAME crnn_kernels_avx512_f64
+#define TABLE_NAME core_kernels_avx512_f64
 #define TILE_ROWS 7
 
 #include "../simd/avx512.h"

@@ -1,6 +1,6 @@
 #define CRNN_REAL_IS_DOUBLE 1
 #define ISA_NAME "neon"
-#define TABLE_NAME crnn_kernels_neon_f64
+#define TABLE_NAME core_kernels_neon_f64
 #define TILE_ROWS 6
 
 #include "../simd/neon.h"

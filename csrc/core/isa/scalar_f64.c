@@ -1,6 +1,6 @@
 #define CRNN_REAL_IS_DOUBLE 1
 #define ISA_NAME "scalar"
-#define TABLE_NAME crnn_kernels_scalar_f64
+#define TABLE_NAME core_kernels_scalar_f64
 #define TILE_ROWS 3
 
 #include "../simd/scalar.h"

@@ -17,7 +17,7 @@ typedef __m256d vec;
 #define CRNN_SIGN_BIT (-0.0)
 #define CRNN_EXP2_MAGIC (0x1.8p52 + 1023) /* adding it puts n + 1023 in the lowest bits */
 /* A window of V entries that starts n before the middle has its first n entries set. */
-static const int64_t crnn_lane_mask[2 * V] = {-1, -1, -1, -1, 0, 0, 0, 0};
+static const int64_t core_lane_mask[2 * V] = {-1, -1, -1, -1, 0, 0, 0, 0};
 #else
 typedef float real;
 typedef __m256 vec;
@@ -25,23 +25,23 @@ typedef __m256 vec;
 #define CRNN_OP(name) _mm256_##name##_ps
 #define CRNN_SIGN_BIT (-0.0f)
 #define CRNN_EXP2_MAGIC (0x1.8p23f + 127)
-static const int32_t crnn_lane_mask[2 * V] = {-1, -1, -1, -1, -1, -1, -1, -1,
+static const int32_t core_lane_mask[2 * V] = {-1, -1, -1, -1, -1, -1, -1, -1,
                                               0,  0,  0,  0,  0,  0,  0,  0};
 #endif
 
 typedef vec vmask; /* all bits of a lane set where true */
 
-static CRNN_INLINE __m256i crnn_first_lanes(size_t n) {
-    return _mm256_loadu_si256((const __m256i *)(crnn_lane_mask + V - n));
+static CRNN_INLINE __m256i core_first_lanes(size_t n) {
+    return _mm256_loadu_si256((const __m256i *)(core_lane_mask + V - n));
 }
 
 static CRNN_INLINE vec v_load(const real *p) { return CRNN_OP(loadu)(p); }
 static CRNN_INLINE void v_store(real *p, vec v) { CRNN_OP(storeu)(p, v); }
 static CRNN_INLINE vec v_load_part(const real *p, size_t n) {
-    return CRNN_OP(maskload)(p, crnn_first_lanes(n));
+    return CRNN_OP(maskload)(p, core_first_lanes(n));
 }
 static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
-    CRNN_OP(maskstore)(p, crnn_first_lanes(n), v);
+    CRNN_OP(maskstore)(p, core_first_lanes(n), v);
 }
 
 static CRNN_INLINE void v_prefetch(const real *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
@@ -71,7 +71,7 @@ static CRNN_INLINE vmask v_lt(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_LT_
 static CRNN_INLINE vmask v_gt(vec a, vec b) { return CRNN_OP(cmp)(a, b, _CMP_GT_OQ); }
 static CRNN_INLINE vec v_select(vmask m, vec a, vec b) { return CRNN_OP(blendv)(b, a, m); }
 
-static CRNN_INLINE vec crnn_exponent_field(vec shifted) {
+static CRNN_INLINE vec core_exponent_field(vec shifted) {
 #if CRNN_REAL_IS_DOUBLE
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(shifted), 52));
 #else
@@ -80,7 +80,7 @@ static CRNN_INLINE vec crnn_exponent_field(vec shifted) {
 }
 
 static CRNN_INLINE vec v_exp2i(vec n) {
-    return crnn_exponent_field(v_add(n, v_set1(CRNN_EXP2_MAGIC)));
+    return core_exponent_field(v_add(n, v_set1(CRNN_EXP2_MAGIC)));
 }
 
 /* Two factors, because 2^n alone may be out of range: the first product is exact, only the second
@@ -88,7 +88,7 @@ static CRNN_INLINE vec v_exp2i(vec n) {
 static CRNN_INLINE vec v_scale2(vec v, vec n) {
     vec shift = v_select(n, v_set1(CRNN_EXP2_MAGIC + 64), v_set1(CRNN_EXP2_MAGIC - 64));
     vec rest = v_select(n, v_set1((real)0x1p-64), v_set1((real)0x1p64));
-    return v_mul(v_mul(v, crnn_exponent_field(v_add(n, shift))), rest);
+    return v_mul(v_mul(v, core_exponent_field(v_add(n, shift))), rest);
 }
 
 #if CRNN_REAL_IS_DOUBLE

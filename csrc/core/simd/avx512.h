@@ -26,15 +26,15 @@ typedef __mmask16 vmask;
 #define CRNN_SIGN_BIT (-0.0f)
 #endif
 
-static CRNN_INLINE vmask crnn_first_lanes(size_t n) { return (vmask)((1u << n) - 1u); }
+static CRNN_INLINE vmask core_first_lanes(size_t n) { return (vmask)((1u << n) - 1u); }
 
 static CRNN_INLINE vec v_load(const real *p) { return CRNN_OP(loadu)(p); }
 static CRNN_INLINE void v_store(real *p, vec v) { CRNN_OP(storeu)(p, v); }
 static CRNN_INLINE vec v_load_part(const real *p, size_t n) {
-    return CRNN_OP(maskz_loadu)(crnn_first_lanes(n), p);
+    return CRNN_OP(maskz_loadu)(core_first_lanes(n), p);
 }
 static CRNN_INLINE void v_store_part(real *p, vec v, size_t n) {
-    CRNN_OP(mask_storeu)(p, crnn_first_lanes(n), v);
+    CRNN_OP(mask_storeu)(p, core_first_lanes(n), v);
 }
 
 static CRNN_INLINE void v_prefetch(const real *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

@@ -85,12 +85,12 @@ static CRNN_INLINE vec v_copysign(vec mag, vec sgn) {
     return v_select(CRNN_BITS_OP(vdupq_n)(CRNN_SIGN_BIT), sgn, mag);
 }
 
-static CRNN_INLINE vec crnn_exponent_field(vec shifted) {
+static CRNN_INLINE vec core_exponent_field(vec shifted) {
     return CRNN_FROM_BITS(CRNN_BITS_OP(vshlq_n)(CRNN_TO_BITS(shifted), CRNN_EXPONENT_SHIFT));
 }
 
 static CRNN_INLINE vec v_exp2i(vec n) {
-    return crnn_exponent_field(v_add(n, v_set1(CRNN_EXP2_MAGIC)));
+    return core_exponent_field(v_add(n, v_set1(CRNN_EXP2_MAGIC)));
 }
 
 /* Two factors, because 2^n alone may be out of range: the first product is exact, only the second
@@ -99,10 +99,10 @@ static CRNN_INLINE vec v_scale2(vec v, vec n) {
     const vmask negative = v_lt(n, v_zero());
     vec shift = v_select(negative, v_set1(CRNN_EXP2_MAGIC + 64), v_set1(CRNN_EXP2_MAGIC - 64));
     vec rest = v_select(negative, v_set1((real)0x1p-64), v_set1((real)0x1p64));
-    return v_mul(v_mul(v, crnn_exponent_field(v_add(n, shift))), rest);
+    return v_mul(v_mul(v, core_exponent_field(v_add(n, shift))), rest);
 }
 
-static CRNN_INLINE real crnn_larger(real a, real b) { return a > b ? a : b; }
+static CRNN_INLINE real core_larger(real a, real b) { return a > b ? a : b; }
 
 static CRNN_INLINE real v_sum(vec v) {
     real a[V];
@@ -118,9 +118,9 @@ static CRNN_INLINE real v_max_lane(vec v) {
     real a[V];
     v_store(a, v);
 #if CRNN_REAL_IS_DOUBLE
-    return crnn_larger(a[0], a[1]);
+    return core_larger(a[0], a[1]);
 #else
-    return crnn_larger(crnn_larger(a[0], a[2]), crnn_larger(a[1], a[3]));
+    return core_larger(core_larger(a[0], a[2]), core_larger(a[1], a[3]));
 #endif
 }
 

@@ -31,13 +31,13 @@
 
 #if CRNN_REAL_IS_DOUBLE
 typedef double real;
-typedef uint64_t crnn_bits;
+typedef uint64_t core_bits;
 #define CRNN_SCALAR_FN(name) name
 #define CRNN_EXPONENT_SHIFT 52
 #define CRNN_EXP2_MAGIC (0x1.8p52 + 1023) /* adding it puts n + 1023 in the lowest bits */
 #else
 typedef float real;
-typedef uint32_t crnn_bits;
+typedef uint32_t core_bits;
 #define CRNN_SCALAR_FN(name) name##f
 #define CRNN_EXPONENT_SHIFT 23
 #define CRNN_EXP2_MAGIC (0x1.8p23f + 127)
@@ -81,7 +81,7 @@ static CRNN_INLINE vec v_select(vmask m, vec a, vec b) { return m ? a : b; }
  * may pass by. */
 static CRNN_INLINE vec v_exp2i(vec n) {
     real shifted = n + CRNN_EXP2_MAGIC;
-    crnn_bits bits;
+    core_bits bits;
     memcpy(&bits, &shifted, sizeof bits);
     bits <<= CRNN_EXPONENT_SHIFT;
     memcpy(&shifted, &bits, sizeof bits);
