@@ -44,9 +44,9 @@ static void forward_row(const attention_job *job, size_t row) {
 }
 
 /* Rows in turn: lengths that rise or fall along the batch are shared evenly, too. */
-static void forward_part(void *context, size_t part, size_t parts) {
+static void forward_part(void *context, const core_member *me) {
     const attention_job *job = context;
-    for (size_t row = part; row < job->a->batch; row += parts) forward_row(job, row);
+    for (size_t row = me->part; row < job->a->batch; row += me->parts) forward_row(job, row);
 }
 
 void crnn_attention_forward(const crnn_attention *a, const void *queries, void *weights,
@@ -56,7 +56,7 @@ void crnn_attention_forward(const crnn_attention *a, const void *queries, void *
                          .queries = queries,
                          .weights = weights,
                          .context = context};
-    core_team(attention_work(a), a->batch, forward_part, &job);
+    core_in_team(attention_work(a), a->batch, forward_part, &job);
 }
 
 /* Its own dv, because the sum over rows must not depend on who came first. */
@@ -101,9 +101,9 @@ static void backward_row(const attention_job *job, size_t row) {
     job->kernels->attend_values_back(a, row, row_queries(a, row), &weights, &dcontext, dvalues);
 }
 
-static void backward_part(void *context, size_t part, size_t parts) {
+static void backward_part(void *context, const core_member *me) {
     const attention_job *job = context;
-    for (size_t row = part; row < job->a->batch; row += parts) backward_row(job, row);
+    for (size_t row = me->part; row < job->a->batch; row += me->parts) backward_row(job, row);
 }
 
 void crnn_attention_backward(const crnn_attention *a, const void *queries,
@@ -117,7 +117,7 @@ void crnn_attention_backward(const crnn_attention *a, const void *queries,
                          .grads = grads,
                          .dv = grads->workspace,
                          .dscores = (char *)grads->workspace + dv.bytes};
-    core_team(2 * attention_work(a), a->batch, backward_part, &job);
+    core_in_team(2 * attention_work(a), a->batch, backward_part, &job);
     for (size_t row = 0; a->v && row < a->batch; row++)
         job.kernels->add_rows(1, a->key_size, NULL, job.dv + row * a->key_size * item, grads->dv);
 }

@@ -85,12 +85,12 @@ size_t core_output_panels(const core_shape *s, size_t features) {
 }
 
 /* A member's share of the panels: those of each phase's W_h, then those of W_x. */
-static void turn_part(const core_backward_run *run, size_t part, size_t parts) {
+static void turn_part(const core_backward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
     const size_t to_h = core_output_panels(s, s->h_wide), all_h = s->phases * to_h;
-    const size_t count =
-        all_h + (run->dx.data ? core_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0);
-    for (size_t i = count * part / parts; i < count * (part + 1) / parts; i++) {
+    const size_t to_x = run->dx.data ? core_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0;
+    const core_range own = core_share(all_h + to_x, me);
+    for (size_t i = own.from; i < own.to; i++) {
         if (i < all_h)
             s->kernels->turn_h(run, i / to_h, i % to_h);
         else
@@ -105,36 +105,37 @@ core_window core_window_before(const crnn_rows *rows, size_t most, size_t end) {
     return (core_window){begin, end, first[begin], first[end] - first[begin]};
 }
 
-void core_backward_turn(const core_backward_call *call, size_t part, size_t parts) {
-    turn_part(&call->run, part, parts);
-    call->shape.kernels->begin_back(&call->run, part, parts);
+void core_backward_turn(const core_backward_call *call, const core_member *me) {
+    turn_part(&call->run, me);
+    call->shape.kernels->begin_back(&call->run, me);
 }
 
 /* The steps of a window, then the products over them. The team meets between the two. */
-static void window_back(const core_backward_run *run, const core_span *span, const core_window *w) {
+static void window_back(const core_backward_run *run, const core_span *span, const core_window *w,
+                        const core_member *me) {
     const crnn_kernels *k = run->shape->kernels;
-    const size_t part = span->part, parts = span->parts;
-    k->list_window(run, span, w);
+    const core_range own = core_share(w->rows, me);
+    k->list_window(run, me, w);
     for (size_t t = w->end; t-- > w->begin;) k->step_back(run, span, w, t);
     k->finish_window(run, span, w);
-    core_meet(parts);
-    k->weight_grads(run, w, part, parts);
-    if (run->dx.data) k->input_grad(run, w->rows * part / parts, w->rows * (part + 1) / parts);
-    core_meet(parts);
+    core_meet(me);
+    k->weight_grads(run, w, me);
+    if (run->dx.data) k->input_grad(run, own.from, own.to);
+    core_meet(me);
 }
 
-static void backward_part(void *context, size_t part, size_t parts) {
+static void backward_part(void *context, const core_member *me) {
     const core_backward_call *call = context;
     const core_backward_run *run = &call->run;
     const core_shape *s = &call->shape;
-    core_backward_turn(call, part, parts);
-    core_meet(parts);
+    core_backward_turn(call, me);
+    core_meet(me);
     const size_t panels = core_output_panels(s, s->layer.hidden);
-    const core_span span = core_span_of(s, run->rows, panels, part, parts);
+    const core_span span = core_span_of(s, run->rows, panels, me);
     for (size_t end = run->rows->given.steps; end > 0;) {
         const core_window w = core_window_before(run->rows, run->window, end);
         end = w.begin;
-        if (w.rows > 0) window_back(run, &span, &w);
+        if (w.rows > 0) window_back(run, &span, &w, me);
     }
 }
 
@@ -243,7 +244,9 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
 void crnn_backward(const crnn_backward_args *args) {
     core_backward_call call;
     core_backward_open(&call, args);
-    core_team(2 * core_recurrence_work(&call.shape, args->rows), crnn_threads(), backward_part,
-              &call);
+    const core_shape *s = &call.shape;
+    const double work = 2 * core_recurrence_work(s, args->rows);
+    const size_t panels = core_output_panels(s, s->layer.hidden);
+    core_in_team(work, core_seats(s, args->rows, panels, work), backward_part, &call);
     core_backward_close(&call);
 }

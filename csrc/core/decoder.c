@@ -130,12 +130,12 @@ static void attend_step(const decoder_forward *f, size_t t, size_t from, size_t 
     }
 }
 
-static void decoder_part(void *context, size_t part, size_t parts) {
+static void decoder_part(void *context, const core_member *me) {
     const decoder_forward *f = context;
     const crnn_decoder *d = f->d;
-    for (size_t l = 0; l < d->depth; l++) core_forward_pack(&f->calls[l], part, parts);
-    core_meet(parts);
-    const core_span rows = core_span_of_rows(d->rows, 0, part, parts);
+    for (size_t l = 0; l < d->depth; l++) core_forward_pack(&f->calls[l], me);
+    core_meet(me);
+    const core_span rows = core_span_of_rows(d->rows, 0, me);
     for (size_t t = 0; t < d->rows->given.steps; t++) {
         const size_t to = rows.to < d->rows->active[t] ? rows.to : d->rows->active[t];
         if (to <= rows.from) break;
@@ -165,6 +165,6 @@ void crnn_decoder_forward(const crnn_decoder *d) {
     memset(d->weights, 0,
            d->rows->given.batch * d->rows->given.steps * d->attention->steps *
                crnn_dtype_size(d->kernels->dtype));
-    core_team(core_decoder_work(d), d->rows->places, decoder_part, &f);
+    core_in_team(core_decoder_work(d), d->rows->places, decoder_part, &f);
     for (size_t l = 0; l < d->depth; l++) core_forward_close(&f.calls[l]);
 }

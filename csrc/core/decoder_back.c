@@ -166,8 +166,8 @@ static void first_query_back(const decoder_backward *b, const core_span *rows) {
                core_row_of(top->run.direct, i, top->shape.h_padded, item));
 }
 
-static void query_weights_back(const decoder_backward *b, const core_window *w, size_t part,
-                               size_t parts) {
+static void query_weights_back(const decoder_backward *b, const core_window *w,
+                               const core_member *me) {
     const crnn_decoder *d = b->d;
     const core_outer outer = {.n = w->rows,
                               .inner = crnn_width(core_top_layer(d)),
@@ -176,15 +176,14 @@ static void query_weights_back(const decoder_backward *b, const core_window *w, 
                               .d = b->query_rows,
                               .c = b->g->dw_query,
                               .block = b->block};
-    if (d->w_query) d->kernels->outer(&outer, part, parts);
+    if (d->w_query) d->kernels->outer(&outer, me);
 }
 
 static void decoder_window_back(const decoder_backward *b, const core_span *rows,
-                                const core_window *w) {
+                                const core_window *w, const core_member *me) {
     const crnn_decoder *d = b->d;
-    const size_t part = rows->part, parts = rows->parts;
-    for (size_t l = 0; l < d->depth; l++) d->kernels->list_window(&b->calls[l].run, rows, w);
-    core_meet(parts);
+    for (size_t l = 0; l < d->depth; l++) d->kernels->list_window(&b->calls[l].run, me, w);
+    core_meet(me);
     for (size_t t = w->end; t-- > w->begin;) decoder_step_back(b, rows, w, t);
     for (size_t l = 0; l < d->depth; l++) {
         core_span span = *rows;
@@ -192,40 +191,39 @@ static void decoder_window_back(const decoder_backward *b, const core_span *rows
         d->kernels->finish_window(&b->calls[l].run, &span, w);
     }
     if (w->begin == 0) first_query_back(b, rows);
-    core_meet(parts);
-    for (size_t l = 0; l < d->depth; l++)
-        d->kernels->weight_grads(&b->calls[l].run, w, part, parts);
-    query_weights_back(b, w, part, parts);
-    core_meet(parts);
+    core_meet(me);
+    for (size_t l = 0; l < d->depth; l++) d->kernels->weight_grads(&b->calls[l].run, w, me);
+    query_weights_back(b, w, me);
+    core_meet(me);
 }
 
 /* Source rows in turn. */
-static void values_back(const decoder_backward *b, size_t part, size_t parts) {
+static void values_back(const decoder_backward *b, const core_member *me) {
     const crnn_decoder *d = b->d;
     const crnn_attention *att = d->attention;
     const size_t item = crnn_dtype_size(d->kernels->dtype), T = d->rows->given.steps;
     const size_t T_s = att->steps, C = att->value_size;
     const crnn_seq weights = {d->weights, (ptrdiff_t)(T * T_s), (ptrdiff_t)T_s};
     const crnn_seq dcontext = {b->g->dcontext, (ptrdiff_t)(T * C), (ptrdiff_t)C};
-    for (size_t i = part; i < d->rows->places; i += parts) {
+    for (size_t i = me->part; i < d->rows->places; i += me->parts) {
         const size_t row = d->rows->order[i];
         d->kernels->attend_values_back(att, row, d->rows->length[i], &weights, &dcontext,
                                        core_row_of(b->g->dvalues, row, T_s * C, item));
     }
 }
 
-static void decoder_part_back(void *context, size_t part, size_t parts) {
+static void decoder_part_back(void *context, const core_member *me) {
     const decoder_backward *b = context;
     const crnn_decoder *d = b->d;
-    for (size_t l = 0; l < d->depth; l++) core_backward_turn(&b->calls[l], part, parts);
-    core_meet(parts);
-    const core_span rows = core_span_of_rows(d->rows, 0, part, parts);
+    for (size_t l = 0; l < d->depth; l++) core_backward_turn(&b->calls[l], me);
+    core_meet(me);
+    const core_span rows = core_span_of_rows(d->rows, 0, me);
     for (size_t end = d->rows->given.steps; end > 0;) {
         const core_window w = core_window_before(d->rows, b->window, end);
         end = w.begin;
-        if (w.rows > 0) decoder_window_back(b, &rows, &w);
+        if (w.rows > 0) decoder_window_back(b, &rows, &w, me);
     }
-    values_back(b, part, parts);
+    values_back(b, me);
 }
 
 static void open_back(decoder_backward *b) {
@@ -252,7 +250,7 @@ void crnn_decoder_backward(const crnn_decoder *d, const crnn_decoder_grads *g) {
     memset(g->dkeys, 0, batch * att->steps * att->key_size * item);
     memset(g->dvalues, 0, batch * att->steps * att->value_size * item);
     if (b.dv) memset(b.dv, 0, batch * att->key_size * item);
-    core_team(2 * core_decoder_work(d), d->rows->places, decoder_part_back, &b);
+    core_in_team(2 * core_decoder_work(d), d->rows->places, decoder_part_back, &b);
     for (size_t l = 0; l < d->depth; l++) core_backward_close(&b.calls[l]);
     for (size_t row = 0; b.dv && row < batch; row++)
         add_to(d->kernels, att->key_size, core_row_of(b.dv, row, att->key_size, item), g->dv);

@@ -39,11 +39,11 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
 }
 
 /* A member's share of the panels. */
-static void pack_part(const core_forward_run *run, size_t part, size_t parts) {
+static void pack_part(const core_forward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
+    const core_range panels = core_share(s->panels, me);
     for (size_t phase = 0; phase < s->phases; phase++)
-        s->kernels->pack_panels(run, phase, s->panels * part / parts,
-                                s->panels * (part + 1) / parts);
+        s->kernels->pack_panels(run, phase, panels.from, panels.to);
 }
 
 void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
@@ -54,7 +54,7 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     core_arena a = core_arena_at(packed);
     lay_packed(&run, true, &a);
     lay_extras(&run, &a);
-    pack_part(&run, 0, 1);
+    pack_part(&run, &(core_member){.parts = 1});
     pack_extras(&run);
 }
 
@@ -144,16 +144,16 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
 
 /* ---- the call */
 
-void core_forward_pack(const core_forward_call *call, size_t part, size_t parts) {
-    if (call->packs) pack_part(&call->run, part, parts);
+void core_forward_pack(const core_forward_call *call, const core_member *me) {
+    if (call->packs) pack_part(&call->run, me);
 }
 
-static void forward_part(void *context, size_t part, size_t parts) {
+static void forward_part(void *context, const core_member *me) {
     const core_forward_call *call = context;
     const core_shape *s = &call->shape;
-    core_forward_pack(call, part, parts);
-    if (call->packs) core_meet(parts);
-    const core_span span = core_span_of(s, call->run.rows, s->panels, part, parts);
+    core_forward_pack(call, me);
+    if (call->packs) core_meet(me);
+    const core_span span = core_span_of(s, call->run.rows, s->panels, me);
     s->kernels->forward(&call->run, &span, 0, call->run.rows->given.steps);
 }
 
@@ -210,7 +210,8 @@ void crnn_forward(const crnn_forward_args *args) {
     core_forward_call call;
     core_forward_open(&call, args);
     const core_shape *s = &call.shape;
-    core_team(core_recurrence_work(s, args->rows), call.run.sums ? 1 : core_seats(s, args->rows),
-              forward_part, &call);
+    const double work = core_recurrence_work(s, args->rows);
+    core_in_team(work, call.run.sums ? 1 : core_seats(s, args->rows, s->panels, work), forward_part,
+                 &call);
     core_forward_close(&call);
 }

@@ -294,9 +294,9 @@ typedef struct generate_job {
     size_t count, steps;
 } generate_job;
 
-static void generate_part(void *context, size_t member, size_t members) {
+static void generate_part(void *context, const core_member *me) {
     const generate_job *job = context;
-    for (size_t i = member; i < job->count; i += members) {
+    for (size_t i = me->part; i < job->count; i += me->parts) {
         crnn_generation *part = &job->parts[i];
         for (size_t t = 0; t < job->steps && part->finite && part->search->live > 0; t++)
             generate_step(job->g, part);
@@ -313,5 +313,5 @@ static double step_work(const crnn_generator *g, const crnn_generation *parts, s
 
 void crnn_generate(const crnn_generator *g, crnn_generation *parts, size_t count, size_t steps) {
     generate_job job = {g, parts, count, steps};
-    core_team((double)steps * step_work(g, parts, count), count, generate_part, &job);
+    core_in_team((double)steps * step_work(g, parts, count), count, generate_part, &job);
 }

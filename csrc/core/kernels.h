@@ -12,6 +12,8 @@
 
 enum { TILE_VECS = 4, MAX_SLOTS = 4, MAX_PHASES = 2 };
 
+typedef struct core_team core_team;
+
 /* Some slots side by side. */
 typedef struct core_slots {
     size_t first, count;
@@ -69,14 +71,49 @@ typedef struct core_shape {
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
 } core_shape;
 
-/* What one member of a team does. Each takes rows of its own over all steps; where there are too
- * few rows for that, all take the same rows, each its own panels, and meet after every step. */
+/* A member of a team, or of one of its groups: which of how many. */
+typedef struct core_member {
+    core_team *team;    /* NULL: it works alone */
+    size_t part, parts; /* part < parts */
+    size_t group;       /* with whom it meets: 0 the whole team */
+} core_member;
+
+/* ---- threads.c */
+
+typedef void core_task(void *context, const core_member *me);
+
+/* Runs the task for every part < parts, all at once, in the mode of fpmode.h, and returns when all
+ * have ended. How many parts there are depends on the work, in multiply-adds, and on who is free.
+ */
+void core_in_team(double multiply_adds, size_t at_most, core_task *task, void *context);
+/* How many members a job is worth. */
+size_t core_worth(double multiply_adds);
+/* Multiply-adds that take as long as drawing one number. */
+enum { CRNN_DRAW_WORK = 20 };
+/* The group of a member where the whole team is cut into groups of `size` >= 1: parts 0..size-1,
+ * then size..2*size-1, and so on. Only members of full groups may meet in them. */
+core_member core_group_of(const core_member *me, size_t size);
+/* Inside a task: waits until every part of the team, or of the group, is here. */
+void core_meet(const core_member *me);
+
+/* Share `part` of `parts` of n things: from..to-1. */
+typedef struct core_range {
+    size_t from, to;
+} core_range;
+
+static inline core_range core_share(size_t n, const core_member *me) {
+    return (core_range){n * me->part / me->parts, n * (me->part + 1) / me->parts};
+}
+
+/* What one member of a team does: a cell of a grid. Each group of members has rows of its own over
+ * all steps; its members share the panels and meet after every step. */
 typedef struct core_span {
-    size_t part, parts;
     size_t from, to;             /* places */
     size_t panel_from, panel_to; /* of gates in forward, of output in backward */
-    bool meet;                   /* after every step */
+    core_member group;           /* with the same rows */
 } core_span;
+
+static inline bool core_shares_panels(const core_span *span) { return span->group.parts > 1; }
 
 /* Where a step of a run has noise, or what stands for it in evaluation: NULL where it has none.
  * All [places][...], by place; the factors of zoneout are those of the step that is being run. */
@@ -233,14 +270,13 @@ struct crnn_kernels {
     /* backward: what it needs before the first window; then window by window, last to first: what
      * stands at its tape rows, its steps from the last, what its first one leaves to the step
      * before; and, once all members are there, their share of the products over it */
-    void (*begin_back)(const core_backward_run *run, size_t part, size_t parts);
-    void (*list_window)(const core_backward_run *run, const core_span *span, const core_window *w);
+    void (*begin_back)(const core_backward_run *run, const core_member *me);
+    void (*list_window)(const core_backward_run *run, const core_member *me, const core_window *w);
     void (*step_back)(const core_backward_run *run, const core_span *span, const core_window *w,
                       size_t t);
     void (*finish_window)(const core_backward_run *run, const core_span *span,
                           const core_window *w);
-    void (*weight_grads)(const core_backward_run *run, const core_window *w, size_t part,
-                         size_t parts);
+    void (*weight_grads)(const core_backward_run *run, const core_window *w, const core_member *me);
     /* dx of tape rows from..to-1 of the window */
     void (*input_grad)(const core_backward_run *run, size_t from, size_t to);
     /* rows from..to-1 */
@@ -251,7 +287,7 @@ struct crnn_kernels {
     void (*pack_dense)(size_t inner, size_t columns, const void *w, void *packed);
     void (*pack_dense_transposed)(size_t inner, size_t columns, const void *w, void *packed);
     void (*product)(const core_product *p, size_t from, size_t to);
-    void (*outer)(const core_outer *p, size_t part, size_t parts);
+    void (*outer)(const core_outer *p, const core_member *me);
     /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0 */
     void (*add_rows)(size_t n, size_t columns, const int64_t *index, const void *d, void *table);
 
@@ -285,18 +321,6 @@ struct crnn_kernels {
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
 crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
-
-/* ---- threads.c */
-
-/* Runs task(context, part, parts) for every part < parts, all at once, in the mode of fpmode.h, and
- * returns when all have ended. How many parts there are depends on the work, in multiply-adds, and
- * on who is free. */
-void core_team(double multiply_adds, size_t at_most,
-               void (*task)(void *context, size_t part, size_t parts), void *context);
-/* Multiply-adds that take as long as drawing one number. */
-enum { CRNN_DRAW_WORK = 20 };
-/* Inside a task: waits until every part of the team is here. */
-void core_meet(size_t parts);
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
 typedef struct core_gate_place {

@@ -25,15 +25,15 @@ typedef struct product_job {
     core_product product;
 } product_job;
 
-static void product_part(void *context, size_t part, size_t parts) {
+static void product_part(void *context, const core_member *me) {
     const product_job *job = context;
-    const size_t n = job->product.n;
-    job->kernels->product(&job->product, n * part / parts, n * (part + 1) / parts);
+    const core_range own = core_share(job->product.n, me);
+    job->kernels->product(&job->product, own.from, own.to);
 }
 
 static void run_product(const crnn_dense *dense, core_product product) {
     product_job job = {dense->kernels, product};
-    core_team(dense_work(dense), dense->n, product_part, &job);
+    core_in_team(dense_work(dense), dense->n, product_part, &job);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,
@@ -53,9 +53,9 @@ typedef struct outer_job {
     core_outer outer;
 } outer_job;
 
-static void outer_part(void *context, size_t part, size_t parts) {
+static void outer_part(void *context, const core_member *me) {
     const outer_job *job = context;
-    job->kernels->outer(&job->outer, part, parts);
+    job->kernels->outer(&job->outer, me);
 }
 
 void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, const void *dy,
@@ -69,7 +69,7 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
                                .d = dy,
                                .c = dw,
                                .block = workspace}};
-    core_team(dense_work(dense), dense->inputs, outer_part, &job);
+    core_in_team(dense_work(dense), dense->inputs, outer_part, &job);
     if (db) k->add_rows(dense->n, dense->outputs, NULL, dy, db);
     if (!dx) return;
     k->pack_dense_transposed(dense->inputs, dense->outputs, w, workspace);
@@ -87,15 +87,15 @@ typedef struct dropout_job {
     void *y;
 } dropout_job;
 
-static void dropout_part(void *context, size_t part, size_t parts) {
+static void dropout_part(void *context, const core_member *me) {
     const dropout_job *job = context;
-    const size_t n = job->d->n;
-    job->d->kernels->dropout(job->d, n * part / parts, n * (part + 1) / parts, job->x, job->y);
+    const core_range own = core_share(job->d->n, me);
+    job->d->kernels->dropout(job->d, own.from, own.to, job->x, job->y);
 }
 
 void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y) {
     dropout_job job = {d, x, y};
-    core_team(CRNN_DRAW_WORK * (double)d->n * (double)d->size, d->n, dropout_part, &job);
+    core_in_team(CRNN_DRAW_WORK * (double)d->n * (double)d->size, d->n, dropout_part, &job);
 }
 
 void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int64_t *symbols,

@@ -41,6 +41,12 @@ typedef void *thread_result;
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(_MSC_VER)
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
 #if defined(_M_X64)
 #define spin_pause() YieldProcessor()
 #elif defined(__x86_64__)

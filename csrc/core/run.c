@@ -83,11 +83,10 @@ typedef struct drop_job {
     void *dropped;
 } drop_job;
 
-static void drop_part(void *context, size_t part, size_t parts) {
+static void drop_part(void *context, const core_member *me) {
     const drop_job *job = context;
-    const size_t P = job->s->h_wide;
-    job->s->kernels->drop_weights(job->s, job->noise, P * part / parts, P * (part + 1) / parts,
-                                  job->w_h, job->dropped);
+    const core_range own = core_share(job->s->h_wide, me);
+    job->s->kernels->drop_weights(job->s, job->noise, own.from, own.to, job->w_h, job->dropped);
 }
 
 const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, const void *params,
@@ -96,8 +95,8 @@ const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, cons
     char *copy = core_take(a, s->at.total, 1, item);
     memcpy(copy, params, s->at.total * item);
     drop_job job = {s, noise, (const char *)params + w_h, copy + w_h};
-    core_team(CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide, s->h_wide, drop_part,
-              &job);
+    core_in_team(CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide, s->h_wide, drop_part,
+                 &job);
     return copy;
 }
 
@@ -114,47 +113,91 @@ double core_step_work(const crnn_layer *layer) {
     return columns * (double)layer->hidden * (double)(layer->inputs + crnn_width(layer));
 }
 
-/* Multiply-adds of one step worth meeting for. */
-static const double STEP_WORK = 40e3;
-
-static double step_work(const core_shape *s, const crnn_rows *rows) {
-    return (double)rows->places * (double)s->at.columns * (double)s->h_wide;
-}
-
 double core_recurrence_work(const core_shape *s, const crnn_rows *rows) {
     return (double)rows->total * (double)s->at.columns * (double)(s->layer.inputs + s->h_wide);
 }
 
-size_t core_seats(const core_shape *s, const crnn_rows *rows) {
-    const double by_panels = step_work(s, rows) / STEP_WORK;
-    return !s->staged && by_panels > (double)rows->places ? (size_t)by_panels : rows->places;
+/* Multiply-adds that take as long as a meeting, and what each member adds to its time. */
+static const double MEETING = 60e3, ARRIVAL = 2e3;
+
+static size_t divide_up(size_t n, size_t by) { return n / by + (n % by != 0); }
+
+/* A tile that is less than half full takes as long as one that is half full: reading the weights
+ * limits its speed. */
+double core_grid_cost(const core_step_size *step, core_grid grid) {
+    const double rows = (double)divide_up(step->rows, grid.row_groups);
+    const double panels = (double)divide_up(step->panels, grid.panel_groups);
+    const double tiles = (double)divide_up((size_t)rows, step->tile_rows);
+    const double half_full = 0.5 * tiles * (double)step->tile_rows;
+    const double work = (rows > half_full ? rows : half_full) * step->row_work;
+    const double meeting = MEETING + ARRIVAL * (double)grid.panel_groups;
+    return work * panels / (double)step->panels + (grid.panel_groups > 1 ? meeting : 0);
 }
 
-/* First place of a share: shares have about as many steps each. */
+/* Of equally fast ones the one with more groups of rows, which share the other work of a call. */
+core_grid core_grid_of(const core_step_size *step, size_t parts) {
+    core_grid best = {1, 1};
+    double least = core_grid_cost(step, best);
+    for (size_t r = 1; r <= parts && r <= step->rows; r++) {
+        for (size_t p = 1; p <= parts / r && p <= step->panels; p++) {
+            const core_grid grid = {r, p};
+            const double cost = core_grid_cost(step, grid);
+            if (cost > least || (cost == least && r == best.row_groups)) continue;
+            best = grid;
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* Rows count as those that a step has on average. A step that has stages needs whole rows. */
+static core_grid grid_of(const core_shape *s, const crnn_rows *rows, size_t panels, size_t parts) {
+    const size_t longest = rows->places > 0 ? rows->length[0] : 0;
+    const core_step_size step = {.rows = longest > 0 ? divide_up(rows->total, longest) : 1,
+                                 .panels = s->staged ? 1 : panels,
+                                 .tile_rows = s->kernels->tile_rows,
+                                 .row_work = (double)s->at.columns * (double)s->h_wide};
+    return core_grid_of(&step, parts);
+}
+
+size_t core_seats(const core_shape *s, const crnn_rows *rows, size_t panels, double multiply_adds) {
+    const core_grid grid = grid_of(s, rows, panels, core_worth(multiply_adds));
+    return grid.row_groups * grid.panel_groups;
+}
+
+static size_t clamp(size_t n, size_t from, size_t to) { return n < from ? from : n > to ? to : n; }
+
+/* First place of a share: shares have about as many steps each, and one place at least where there
+ * are enough. */
 static size_t share_of_rows(const crnn_rows *rows, size_t part, size_t parts) {
     const double wanted = (double)rows->total * (double)part / (double)parts;
     double steps = 0;
     size_t place = 0;
     while (place < rows->places && steps + 0.5 * (double)rows->length[place] < wanted)
         steps += (double)rows->length[place++];
-    return part == parts ? rows->places : place;
+    if (part == parts) return rows->places;
+    return rows->places < parts ? place : clamp(place, part, rows->places - (parts - part));
 }
 
-core_span core_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts) {
-    return (core_span){
-        part,   parts, share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts), 0,
-        panels, false};
+static core_range rows_of(const crnn_rows *rows, size_t part, size_t parts) {
+    return (core_range){share_of_rows(rows, part, parts), share_of_rows(rows, part + 1, parts)};
 }
 
-/* Rows of its own for each member, unless that left most of a tile empty. A step that has stages
- * needs whole rows. */
-core_span core_span_of(const core_shape *s, const crnn_rows *rows, size_t panels, size_t part,
-                       size_t parts) {
-    const bool too_few_rows = 2 * rows->places < parts * s->kernels->tile_rows;
-    if (parts > 1 && !s->staged && too_few_rows && step_work(s, rows) >= (double)parts * STEP_WORK)
-        return (core_span){
-            part, parts, 0, rows->places, panels * part / parts, panels * (part + 1) / parts, true};
-    return core_span_of_rows(rows, panels, part, parts);
+core_span core_span_of_rows(const crnn_rows *rows, size_t panels, const core_member *me) {
+    const core_range own = rows_of(rows, me->part, me->parts);
+    return (core_span){own.from, own.to, 0, panels, {.parts = 1}};
+}
+
+/* Members beyond the grid have no rows: fewer came than were wanted. */
+core_span core_span_of(const core_shape *s, const crnn_rows *rows, size_t panels,
+                       const core_member *me) {
+    const core_grid grid = grid_of(s, rows, panels, me->parts);
+    const size_t row_group = me->part / grid.panel_groups;
+    if (row_group >= grid.row_groups) return (core_span){.group = {.parts = 1}};
+    const core_member group = core_group_of(me, grid.panel_groups);
+    const core_range own = rows_of(rows, row_group, grid.row_groups),
+                     shared = core_share(panels, &group);
+    return (core_span){own.from, own.to, shared.from, shared.to, group};
 }
 
 /* ---- states */

@@ -72,13 +72,33 @@ double core_step_work(const crnn_layer *layer);
 
 /* Multiply-adds of a pass over all steps. */
 double core_recurrence_work(const core_shape *s, const crnn_rows *rows);
-/* The most members that a team can have and all find something to do in every step. */
-size_t core_seats(const core_shape *s, const crnn_rows *rows);
-/* What member `part` does of each step, which has so many panels. */
-core_span core_span_of(const core_shape *s, const crnn_rows *rows, size_t panels, size_t part,
-                       size_t parts);
+
+/* A step, as its members share it. */
+typedef struct core_step_size {
+    size_t rows, panels; /* at least 1 each */
+    size_t tile_rows;
+    double row_work; /* multiply-adds of one row */
+} core_step_size;
+
+/* Members in row_groups groups, each of which has rows of its own; panel_groups members in each. */
+typedef struct core_grid {
+    size_t row_groups, panel_groups;
+} core_grid;
+
+/* The time of a step on a grid, in multiply-adds: the share of its slowest member, and a meeting
+ * where panels are shared. */
+double core_grid_cost(const core_step_size *step, core_grid grid);
+/* The fastest grid of at most `parts` >= 1 members. All of them have rows and panels. */
+core_grid core_grid_of(const core_step_size *step, size_t parts);
+
+/* Members for a pass of so many multiply-adds, whose steps have so many panels: as many as have a
+ * share in every step. */
+size_t core_seats(const core_shape *s, const crnn_rows *rows, size_t panels, double multiply_adds);
+/* What a member does of each step, which has so many panels. */
+core_span core_span_of(const core_shape *s, const crnn_rows *rows, size_t panels,
+                       const core_member *me);
 /* The same with rows of its own, over all steps. */
-core_span core_span_of_rows(const crnn_rows *rows, size_t panels, size_t part, size_t parts);
+core_span core_span_of_rows(const crnn_rows *rows, size_t panels, const core_member *me);
 
 /* ---- states and sequences of the caller's */
 
@@ -116,7 +136,7 @@ typedef struct core_forward_call {
 
 void core_forward_open(core_forward_call *call, const crnn_forward_args *args);
 /* A member's share, after which the team meets. */
-void core_forward_pack(const core_forward_call *call, size_t part, size_t parts);
+void core_forward_pack(const core_forward_call *call, const core_member *me);
 void core_forward_close(const core_forward_call *call);
 
 typedef struct core_backward_call {
@@ -131,7 +151,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
 /* Panels of output, each of TILE_VECS vectors. */
 size_t core_output_panels(const core_shape *s, size_t features);
 /* A member's share, after which the team meets. */
-void core_backward_turn(const core_backward_call *call, size_t part, size_t parts);
+void core_backward_turn(const core_backward_call *call, const core_member *me);
 /* The window before step `end`, of at most so many tape rows. */
 core_window core_window_before(const crnn_rows *rows, size_t most, size_t end);
 void core_backward_close(const core_backward_call *call);

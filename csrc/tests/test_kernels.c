@@ -114,7 +114,8 @@ static void check_outer(const crnn_kernels *k, size_t n, size_t inner, size_t co
                           .d = sampled(k->dtype, 5, n * columns),
                           .c = copied(before, inner * columns * item),
                           .block = fenced(k->block_rows * tiles * k->tile_rows * item)};
-    for (size_t part = parts; part-- > 0;) k->outer(&p, part, parts);
+    for (size_t part = parts; part-- > 0;)
+        k->outer(&p, &(core_member){.part = part, .parts = parts});
     CHECK(outer_is_chain(k, &p, before), "%s %s: (%zu, %zu)^T x (%zu, %zu) in %zu parts", WHERE(k),
           n, inner, n, columns, parts);
     fences_release(mark);

@@ -29,34 +29,34 @@ typedef struct tally {
     atomic_bool early; /* somebody went on before all were there */
 } tally;
 
-static void count_member(void *context, size_t part, size_t parts) {
+static void count_member(void *context, const core_member *me) {
     tally *t = context;
-    atomic_fetch_add(&t->times[part], 1);
-    atomic_store(&t->team, parts);
+    atomic_fetch_add(&t->times[me->part], 1);
+    atomic_store(&t->team, me->parts);
     for (size_t i = 0; i < MEETINGS; i++) {
         atomic_fetch_add(&t->arrivals[i], 1);
-        core_meet(parts);
-        if (atomic_load(&t->arrivals[i]) != parts) atomic_store(&t->early, true);
+        core_meet(me);
+        if (atomic_load(&t->arrivals[i]) != me->parts) atomic_store(&t->early, true);
     }
 }
 
 /* Every part runs once, members wait for one another, and there are no more than were asked for. */
 static bool team_is_right(double work, size_t at_most) {
     tally t = {.team = 0};
-    core_team(work, at_most, count_member, &t);
+    core_in_team(work, at_most, count_member, &t);
     const size_t team = t.team, limit = at_most < crnn_threads() ? at_most : crnn_threads();
     bool right = team >= 1 && team <= (limit ? limit : 1) && !t.early;
     for (size_t i = 0; i < MOST_MEMBERS; i++) right = right && t.times[i] == (i < team);
     return right;
 }
 
-static void tell_size(void *context, size_t part, size_t parts) {
-    if (part == 0) *(size_t *)context = parts;
+static void tell_size(void *context, const core_member *me) {
+    if (me->part == 0) *(size_t *)context = me->parts;
 }
 
 static size_t team_size(double work, size_t at_most) {
     size_t size = 0;
-    core_team(work, at_most, tell_size, &size);
+    core_in_team(work, at_most, tell_size, &size);
     return size;
 }
 
@@ -99,12 +99,12 @@ static void check_worth(void) {
               "too large a team");
 }
 
-static void job_inside(void *context, size_t part, size_t parts) {
+static void job_inside(void *context, const core_member *me) {
     bool *right = context;
     size_t inner = 0;
-    core_team(MUCH_WORK, 8, tell_size, &inner);
-    right[part] = inner == 1 && team_is_right(MUCH_WORK, 1);
-    core_meet(parts);
+    core_in_team(MUCH_WORK, 8, tell_size, &inner);
+    right[me->part] = inner == 1 && team_is_right(MUCH_WORK, 1);
+    core_meet(me);
 }
 
 /* A job from inside a job is done by the member alone, whose team meets again afterwards. */
@@ -112,7 +112,7 @@ static void check_nested(void) {
     crnn_set_threads(3);
     for (int i = 0; i < 20; i++) {
         bool right[3] = {true, true, true};
-        core_team(MUCH_WORK, 3, job_inside, right);
+        core_in_team(MUCH_WORK, 3, job_inside, right);
         CHECK(right[0] && right[1] && right[2], "a job inside a job");
     }
 }
@@ -150,14 +150,14 @@ static void check_callers(void) {
 
 static bool child_of_child(void) { return two_come() && in_child(two_come); }
 
-static void fork_in_part(void *forks, size_t part, size_t parts) {
-    ((bool *)forks)[part] = in_child(two_come);
-    core_meet(parts);
+static void fork_in_part(void *forks, const core_member *me) {
+    ((bool *)forks)[me->part] = in_child(two_come);
+    core_meet(me);
 }
 
 static void check_forks(void) {
     bool forks[2] = {true, true};
-    core_team(MUCH_WORK, 2, fork_in_part, forks);
+    core_in_team(MUCH_WORK, 2, fork_in_part, forks);
     CHECK(forks[0] && forks[1], "in a child of one part of a job");
     CHECK(in_child(teams_are_right), "in a child");
     CHECK(in_child(child_of_child), "in the child of a child");
