@@ -124,31 +124,30 @@ static void show_reading(void) {
 
 typedef struct product {
     const crnn_kernels *k;
-    core_product p;
+    core_matrix matrix;
+    const void *a;
+    void *c;
+    size_t n;
 } product;
 
 static void run_product(void *context) {
     const product *p = context;
-    p->k->product(&p->p, 0, p->p.n);
+    core_multiply(p->k, &p->matrix, p->a, NULL, p->c, 0, p->n);
 }
 
 static void show_product(const crnn_kernels *k, size_t n, size_t inner, size_t columns) {
     const size_t item = crnn_dtype_size(k->dtype);
-    product p = {k,
-                 {.n = n,
-                  .inner = inner,
-                  .columns = columns,
-                  .a = memory(n * inner * item),
-                  .b = memory((columns + 64) * inner * item),
-                  .c = memory(n * columns * item)}};
+    void *packed = memory((columns + 64) * inner * item);
+    product p = {k, core_dense_matrix(k, CORE_PACKED, inner, columns, packed),
+                 memory(n * inner * item), memory(n * columns * item), n};
     const double rate = 2e-9 * (double)(n * inner * columns) / fastest(0.2, run_product, &p);
     const double most = peak(k->isa, 0.1) / (k->dtype == CRNN_F64 ? 2 : 1);
     printf("%-7s %-6s %5zu x %5zu x %5zu %8.1f GF/s", k->isa,
            k->dtype == CRNN_F64 ? "double" : "float", n, inner, columns, rate);
     printf(most > 0 ? "  %3.0f %% of the peak\n" : "\n", 100 * rate / most);
-    free((void *)p.p.a);
-    free((void *)p.p.b);
-    free(p.p.c);
+    free((void *)p.a);
+    free(packed);
+    free(p.c);
 }
 
 /* ---- vector functions */
@@ -228,7 +227,7 @@ static void run_add_rows(void *context) {
 
 static void run_pack(void *context) {
     const elements *e = context;
-    e->k->pack_dense(e->rows, e->columns, e->buffer[0], e->buffer[1]);
+    core_pack_dense(e->k, CORE_PACKED, e->rows, e->columns, e->buffer[0], e->buffer[1]);
 }
 
 static void show_time(const crnn_kernels *k, const char *name, double seconds) {

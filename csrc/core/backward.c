@@ -54,7 +54,6 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
     run->h_rows = core_take(a, rows, s->phases, sizeof(void *));
     run->c_rows = core_take(a, rows, 1, sizeof(void *));
-    run->made_rows = core_take(a, rows, 1, sizeof(void *));
     run->dx_rows = core_take(a, rows, 1, sizeof(void *));
     lay_options(run, rows, a);
 }
@@ -181,10 +180,10 @@ static void pack_options(core_backward_run *run) {
     const core_shape *s = run->shape;
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->turned_p) /* W_p is stored transposed, (H, P) */
-        s->kernels->pack_dense_transposed(
-            s->layer.hidden, s->h_wide,
-            (const char *)run->params + s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
-            run->turned_p);
+        core_pack_dense(s->kernels, CORE_TURNED, s->h_wide, s->layer.hidden,
+                        (const char *)run->params +
+                            s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
+                        run->turned_p);
 }
 
 /* The run of a call before its workspace is laid out. */

@@ -47,7 +47,7 @@ typedef struct decoder_forward {
     const crnn_decoder *d;
     core_forward_call *calls; /* [depth] */
     void **work;              /* [depth] workspaces */
-    void *packed_query;       /* W_query, as pack_dense gives it; or NULL */
+    void *packed_query;       /* W_query, packed; or NULL */
     void *h_rows;             /* [places][P] the h that asks */
     void *query_rows;         /* [places][A] */
 } decoder_forward;
@@ -102,13 +102,8 @@ static void make_queries(const decoder_forward *f, size_t from, size_t to) {
                (to - from) * A * item);
         return;
     }
-    const core_product product = {.n = to,
-                                  .inner = P,
-                                  .columns = A,
-                                  .a = f->h_rows,
-                                  .b = f->packed_query,
-                                  .c = f->query_rows};
-    d->kernels->product(&product, from, to);
+    const core_matrix query = core_dense_matrix(d->kernels, CORE_PACKED, P, A, f->packed_query);
+    core_multiply(d->kernels, &query, f->h_rows, NULL, f->query_rows, from, to);
 }
 
 /* The contexts of step t of places from..to-1, to where the lowest layer reads them. */
@@ -160,8 +155,8 @@ void crnn_decoder_forward(const crnn_decoder *d) {
         core_forward_open(&f.calls[l], &args);
     }
     if (d->w_query)
-        d->kernels->pack_dense(crnn_width(core_top_layer(d)), d->attention->key_size, d->w_query,
-                               f.packed_query);
+        core_pack_dense(d->kernels, CORE_PACKED, crnn_width(core_top_layer(d)),
+                        d->attention->key_size, d->w_query, f.packed_query);
     memset(d->weights, 0,
            d->rows->given.batch * d->rows->given.steps * d->attention->steps *
                crnn_dtype_size(d->kernels->dtype));

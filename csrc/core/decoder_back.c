@@ -10,7 +10,7 @@ typedef struct decoder_backward {
     core_backward_call *calls; /* [depth] */
     void **work;               /* [depth] workspaces */
     size_t window;             /* tape rows at a time */
-    void *turned_query;        /* W_query, as pack_dense_transposed gives it; or NULL */
+    void *turned_query;        /* W_query, transposed and packed; or NULL */
     void *h_rows,
         *query_rows; /* [window][P], [window][A]: the h that asked; its query's gradient */
     void *dh_rows;   /* [places][P] what that gives to h */
@@ -122,13 +122,9 @@ static void queries_back(const decoder_backward *b, size_t t, size_t row, size_t
     }
     core_gather_h(&top->shape, d->rows, top->run.h, top->run.h0, t, from, to,
                   core_row_of(b->h_rows, row, P, item));
-    const core_product product = {.n = to,
-                                  .inner = A,
-                                  .columns = P,
-                                  .a = core_row_of(b->query_rows, row, A, item),
-                                  .b = b->turned_query,
-                                  .c = b->dh_rows};
-    d->kernels->product(&product, from, to);
+    const core_matrix turned = core_dense_matrix(d->kernels, CORE_TURNED, A, P, b->turned_query);
+    core_multiply(d->kernels, &turned, core_row_of(b->query_rows, row, A, item), NULL, b->dh_rows,
+                  from, to);
 }
 
 /* One step of places from..to-1: the layers from the top, then attention, whose gradient joins that
@@ -169,13 +165,11 @@ static void first_query_back(const decoder_backward *b, const core_span *rows) {
 static void query_weights_back(const decoder_backward *b, const core_window *w,
                                const core_member *me) {
     const crnn_decoder *d = b->d;
-    const core_outer outer = {.n = w->rows,
-                              .inner = crnn_width(core_top_layer(d)),
-                              .columns = d->attention->key_size,
-                              .a = b->h_rows,
-                              .d = b->query_rows,
-                              .c = b->g->dw_query,
-                              .block = b->block};
+    const size_t P = crnn_width(core_top_layer(d)), A = d->attention->key_size;
+    const core_matrix matrix = core_dense_matrix(d->kernels, CORE_DIRECT, P, A, b->g->dw_query);
+    const core_factor factor = {.matrix = &matrix, .rows = core_rows_at(b->h_rows, P)};
+    const core_outer outer = {
+        .n = w->rows, .factor = &factor, .d = core_rows_at(b->query_rows, A), .scratch = b->block};
     if (d->w_query) d->kernels->outer(&outer, me);
 }
 
@@ -236,8 +230,8 @@ static void open_back(decoder_backward *b) {
         if (b->calls[l].run.window < b->window) b->window = b->calls[l].run.window;
     }
     if (d->w_query)
-        d->kernels->pack_dense_transposed(crnn_width(core_top_layer(d)), d->attention->key_size,
-                                          d->w_query, b->turned_query);
+        core_pack_dense(d->kernels, CORE_TURNED, d->attention->key_size,
+                        crnn_width(core_top_layer(d)), d->w_query, b->turned_query);
 }
 
 void crnn_decoder_backward(const crnn_decoder *d, const crnn_decoder_grads *g) {

@@ -22,10 +22,10 @@ static void pack_extras(const core_forward_run *run) {
     const core_shape *s = run->shape;
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     if (run->packed_p)
-        s->kernels->pack_dense(s->layer.hidden, s->h_wide,
-                               (const char *)run->params +
-                                   s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
-                               run->packed_p);
+        core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
+                        (const char *)run->params +
+                            s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
+                        run->packed_p);
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {

@@ -8,7 +8,7 @@
 /* ---- matrices that all parts read */
 
 typedef struct packed_matrices {
-    void *query, *out; /* W_query and W_out, as pack_dense gives them; query may be NULL */
+    void *query, *out; /* W_query and W_out, packed; query may be NULL */
 } packed_matrices;
 
 static size_t top_width(const crnn_generator *g) {
@@ -51,8 +51,10 @@ crnn_status crnn_generator_size(const crnn_generator *g, size_t *bytes) {
 void crnn_generator_pack(const crnn_generator *g) {
     core_arena a = core_arena_at(g->packed);
     const packed_matrices m = lay_matrices(g, &a);
-    if (m.query) g->kernels->pack_dense(top_width(g), g->attention->key_size, g->w_query, m.query);
-    g->kernels->pack_dense(joined_width(g), g->symbols, g->w_out, m.out);
+    if (m.query)
+        core_pack_dense(g->kernels, CORE_PACKED, top_width(g), g->attention->key_size, g->w_query,
+                        m.query);
+    core_pack_dense(g->kernels, CORE_PACKED, joined_width(g), g->symbols, g->w_out, m.out);
 }
 
 /* ---- the memory of a part: it goes on from call to call */
@@ -187,8 +189,8 @@ typedef struct step {
 
 static void multiply(const step *st, size_t inner, size_t columns, const void *a, const void *b,
                      const void *init, void *c) {
-    const core_product product = {st->rows, inner, columns, a, b, init, c};
-    st->g->kernels->product(&product, 0, st->rows);
+    const core_matrix matrix = core_dense_matrix(st->g->kernels, CORE_PACKED, inner, columns, b);
+    core_multiply(st->g->kernels, &matrix, a, init, c, 0, st->rows);
 }
 
 /* The top layer's h asks; contexts come behind h in `joined`. */

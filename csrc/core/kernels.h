@@ -14,6 +14,111 @@ enum { TILE_VECS = 4, MAX_SLOTS = 4, MAX_PHASES = 2 };
 
 typedef struct core_team core_team;
 
+/* ---- one product (kernels/product.inc): a sum of factors, each of them rows times a matrix
+ *
+ * Every element of a result is one chain of multiply-adds: what the sum begins with, then factor 0,
+ * factor 1 and so on, each in ascending k. The chain does not depend on how rows and columns are
+ * grouped, or on the kind of a matrix. */
+
+/* The columns of a sum: `slots` blocks of them, such as the sums of a cell's gates; a dense sum has
+ * one. A panel is `units` vectors of every block, side by side: slots * units <= TILE_VECS. Only
+ * the last panel may be narrower. */
+typedef struct core_columns {
+    size_t wide; /* columns of a block */
+    size_t
+        place; /* elements that a block takes in a row of results: wide, or that rounded up to V */
+    size_t slots;
+    size_t vecs, units; /* vectors of a block, and how many of them a full panel has */
+    size_t panels;
+} core_columns;
+
+core_columns core_dense_columns(const crnn_kernels *kernels, size_t columns);
+
+/* Columns of a matrix (inner, ...) in memory: slot i < count of a panel is of block block[i]. */
+typedef struct core_blocks {
+    core_columns columns;
+    size_t count, block[MAX_SLOTS];
+    size_t step; /* elements from one row of the matrix to the next */
+} core_blocks;
+
+core_blocks core_dense_blocks(const crnn_kernels *kernels, size_t columns);
+
+/* The kinds of matrix; the functions of each are in a table of kernels/product.inc. */
+typedef enum core_matrix_kind {
+    CORE_PACKED, /* panel by panel, [rows][count * units * V] */
+    CORE_TURNED, /* the transpose of a matrix in memory, packed likewise */
+    CORE_DIRECT, /* as it lies in the caller's memory; not packed */
+    CORE_MATRIX_KINDS
+} core_matrix_kind;
+
+/* A matrix for a sum with such columns. It adds to slots first..first+count-1 of them. A factor
+ * reads rows skip..skip+inner-1 of all its rows. */
+typedef struct core_matrix {
+    core_matrix_kind kind;
+    core_columns columns;
+    size_t first, count;
+    size_t inner, skip, rows;
+    const void *data;   /* packed, or row 0 in memory; written by `pack` alone */
+    core_blocks source; /* how it lies in memory; where turned, how its transpose does */
+} core_matrix;
+
+/* All rows of (inner, blocks); `kind` is CORE_PACKED or CORE_DIRECT. */
+core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
+                           const void *data);
+/* The transpose of (columns, blocks): its rows are the columns of the blocks, panel by panel, slot
+ * by slot, the last vector of each slot padded to V lanes where there is more than one slot, or
+ * `padded` says so. */
+core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
+                               const core_blocks *blocks, bool padded, const void *data);
+/* The same where there is one block, dense: of (inner, columns), or for CORE_TURNED of its
+ * transpose (columns, inner). */
+core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
+                              size_t columns, const void *data);
+
+/* Rows of elements: row i begins at list[i], or at first + i * step where list is NULL. A NULL in
+ * a list stands for a row that is not there. Rows of a sum's results may lie in panels instead:
+ * panel after panel of [panel_rows][slots * units * V]. */
+typedef struct core_row_list {
+    const void *const *list;
+    const void *first;
+    size_t step;
+    size_t panel_rows; /* 0: not in panels */
+} core_row_list;
+
+static inline core_row_list core_rows_at(const void *first, size_t step) {
+    return (core_row_list){.first = first, .step = step};
+}
+
+/* Rows times a matrix; or rows of the matrix that are looked up; or, with neither rows nor index,
+ * row 0 of the matrix in every row, as a bias. Where a row is not there, the factor adds nothing.
+ */
+typedef struct core_factor {
+    const core_matrix *matrix;
+    core_row_list rows;    /* in [n], each inner elements: */
+    size_t runs, run, hop; /* side by side where runs is 0; else so many runs of `run` elements,
+                              `hop` apart */
+    const int64_t *index;  /* in [n], or NULL: the row of the matrix that is added; -1: none */
+} core_factor;
+
+/* Row i of the results = what it begins with + factor 0 + factor 1 + ... Either all factors that
+ * have rows are CORE_DIRECT, or none is; then begin and to are not in panels. */
+typedef struct core_sum {
+    size_t factors;
+    const core_factor *factor;  /* in [factors], at least 1 */
+    const void *init;           /* in [slots * place]: what every row begins with; NULL: */
+    const core_row_list *begin; /* in [n] what each row begins with; NULL: zeros */
+    core_row_list to;           /* out [n][slots * place]; may be the rows of begin */
+} core_sum;
+
+/* The gradient of a factor's matrix: it gains A^T D, the chain of every element from the last row
+ * to the first. factor->matrix is CORE_DIRECT and lies in the gradients. */
+typedef struct core_outer {
+    size_t n;
+    const core_factor *factor; /* rows A, all there where D lies in panels; or an index */
+    core_row_list d;           /* in [n][slots * place] */
+    void *scratch; /* [core_outer_rows][block_rows]; not that of a product at the same time */
+} core_outer;
+
 /* Some slots side by side. */
 typedef struct core_slots {
     size_t first, count;
@@ -25,6 +130,8 @@ enum { GROUPS = 2 /* of sums that are normalised together: most gates, and those
  * weights of forward are panel after panel of [bias: 1, x: I, h: H][count * units * V], a region
  * for each of the three; those of backward are described in panels.inc. Places are in elements. */
 typedef struct core_phase {
+    core_columns columns;
+    core_blocks of_x, of_h; /* in W_x and in W_h */
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
@@ -206,7 +313,6 @@ typedef struct core_backward_run {
     int64_t *symbol_of;        /* [window] or its symbol */
     const void **h_rows;       /* [phases][window] what the product reads of h, or the operand */
     const void **c_rows;       /* [window] the row of c before the step */
-    const void **made_rows;    /* [window] */
     void **dx_rows;            /* [window] */
 } core_backward_run;
 
@@ -215,24 +321,6 @@ typedef struct core_window {
     size_t begin, end;
     size_t row, rows; /* first tape row, and how many */
 } core_window;
-
-/* A dense product of rows, C = init + A B, B packed in panels of TILE_VECS vectors of columns. */
-typedef struct core_product {
-    size_t n, inner, columns;
-    const void *a;    /* [n][inner] dense */
-    const void *b;    /* packed */
-    const void *init; /* [columns] or NULL: zeros */
-    void *c;          /* [n][columns] dense */
-} core_product;
-
-/* C += A^T D over rows, last to first: the gradient of a dense map's weights. */
-typedef struct core_outer {
-    size_t n, inner, columns;
-    const void *a; /* [n][inner] dense */
-    const void *d; /* [n][columns] dense */
-    void *c;       /* (inner, columns) dense */
-    void *block;   /* [block_rows][inner rounded up to tiles] scratch */
-} core_outer;
 
 /* Where the gradients of one query of attention go. Rows are those of its source row. */
 typedef struct core_attend_grads {
@@ -284,9 +372,11 @@ struct crnn_kernels {
     void (*view_gate)(const core_shape *shape, const crnn_rows *rows, const void *gates,
                       size_t phase, size_t slot, bool raw, void *out);
 
-    void (*pack_dense)(size_t inner, size_t columns, const void *w, void *packed);
-    void (*pack_dense_transposed)(size_t inner, size_t columns, const void *w, void *packed);
-    void (*product)(const core_product *p, size_t from, size_t to);
+    /* panels from..to-1 of w to m->data */
+    void (*pack)(const core_matrix *m, const void *w, size_t from, size_t to);
+    /* rows from..to-1 */
+    void (*sum)(const core_sum *sum, size_t from, size_t to);
+    /* a member's share of the rows of the matrix, or of its panels where there is an index */
     void (*outer)(const core_outer *p, const core_member *me);
     /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0 */
     void (*add_rows)(size_t n, size_t columns, const int64_t *index, const void *d, void *table);
@@ -316,6 +406,18 @@ struct crnn_kernels {
     void (*tanh)(size_t n, const void *x, void *y);
     void (*logistic)(size_t n, const void *x, void *y);
 };
+
+/* Packs w (inner, columns), dense; for CORE_TURNED w is (columns, inner). Gives the matrix. */
+core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
+                            size_t columns, const void *w, void *packed);
+/* Rows from..to-1 of c = init + a times the matrix: a [n][inner], c [n][columns], all dense. */
+void core_multiply(const crnn_kernels *kernels, const core_matrix *matrix, const void *a,
+                   const void *init, void *c, size_t from, size_t to);
+
+/* Rows of the scratch of an outer product. */
+static inline size_t core_outer_rows(const crnn_kernels *kernels, size_t inner) {
+    return inner + kernels->tile_rows;
+}
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);

@@ -92,12 +92,28 @@ static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, 
     }
 }
 
+/* Where the slots that a factor feeds lie in a row of its weights. */
+static core_blocks blocks_of(const core_shape *s, const core_phase *ph, const size_t *gate,
+                             size_t first, size_t count) {
+    core_blocks b = {.columns = ph->columns, .count = count, .step = s->at.columns};
+    for (size_t i = 0; i < count; i++) b.block[i] = gate[first + i];
+    return b;
+}
+
 static void phase_init(core_shape *s, size_t i) {
     const cell_row *cell = &cells[s->layer.cell];
     core_phase *ph = &s->phase[i];
     ph->slots = strlen(cell->x[i]);
     read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
     read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
+    ph->columns = (core_columns){.wide = s->layer.hidden,
+                                 .place = s->padded,
+                                 .slots = ph->slots,
+                                 .vecs = s->vecs,
+                                 .units = s->units,
+                                 .panels = s->panels};
+    ph->of_x = blocks_of(s, ph, ph->x_gate, ph->x_first, ph->x_count);
+    ph->of_h = blocks_of(s, ph, ph->h_gate, ph->h_first, ph->h_count);
     group_slots(cell, ph->slots, ph->x_gate, ph->x_group);
     group_slots(cell, ph->slots, ph->h_gate, ph->h_group);
     const size_t units = s->panels * s->units * s->width; /* with room for a full last panel */

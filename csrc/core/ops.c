@@ -20,32 +20,31 @@ static double dense_work(const crnn_dense *d) {
     return (double)d->n * (double)d->inputs * (double)d->outputs;
 }
 
-typedef struct product_job {
+typedef struct multiply_job {
     const crnn_kernels *kernels;
-    core_product product;
-} product_job;
+    core_matrix matrix;
+    const void *a, *init;
+    void *c;
+    size_t n;
+} multiply_job;
 
-static void product_part(void *context, const core_member *me) {
-    const product_job *job = context;
-    const core_range own = core_share(job->product.n, me);
-    job->kernels->product(&job->product, own.from, own.to);
+static void multiply_part(void *context, const core_member *me) {
+    const multiply_job *job = context;
+    const core_range own = core_share(job->n, me);
+    core_multiply(job->kernels, &job->matrix, job->a, job->init, job->c, own.from, own.to);
 }
 
-static void run_product(const crnn_dense *dense, core_product product) {
-    product_job job = {dense->kernels, product};
-    core_in_team(dense_work(dense), dense->n, product_part, &job);
+static void multiply(const crnn_dense *dense, const core_matrix *matrix, const void *a,
+                     const void *init, void *c) {
+    multiply_job job = {dense->kernels, *matrix, a, init, c, dense->n};
+    core_in_team(dense_work(dense), dense->n, multiply_part, &job);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,
                         void *y, void *workspace) {
-    dense->kernels->pack_dense(dense->inputs, dense->outputs, w, workspace);
-    run_product(dense, (core_product){.n = dense->n,
-                                      .inner = dense->inputs,
-                                      .columns = dense->outputs,
-                                      .a = x,
-                                      .b = workspace,
-                                      .init = b,
-                                      .c = y});
+    const core_matrix matrix =
+        core_pack_dense(dense->kernels, CORE_PACKED, dense->inputs, dense->outputs, w, workspace);
+    multiply(dense, &matrix, x, b, y);
 }
 
 typedef struct outer_job {
@@ -61,24 +60,19 @@ static void outer_part(void *context, const core_member *me) {
 void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, const void *dy,
                          void *dw, void *db, void *dx, void *workspace) {
     const crnn_kernels *k = dense->kernels;
-    outer_job job = {.kernels = k,
-                     .outer = {.n = dense->n,
-                               .inner = dense->inputs,
-                               .columns = dense->outputs,
-                               .a = x,
-                               .d = dy,
-                               .c = dw,
-                               .block = workspace}};
+    const core_matrix matrix = core_dense_matrix(k, CORE_DIRECT, dense->inputs, dense->outputs, dw);
+    const core_factor factor = {.matrix = &matrix, .rows = core_rows_at(x, dense->inputs)};
+    outer_job job = {k,
+                     {.n = dense->n,
+                      .factor = &factor,
+                      .d = core_rows_at(dy, dense->outputs),
+                      .scratch = workspace}};
     core_in_team(dense_work(dense), dense->inputs, outer_part, &job);
     if (db) k->add_rows(dense->n, dense->outputs, NULL, dy, db);
     if (!dx) return;
-    k->pack_dense_transposed(dense->inputs, dense->outputs, w, workspace);
-    run_product(dense, (core_product){.n = dense->n,
-                                      .inner = dense->outputs,
-                                      .columns = dense->inputs,
-                                      .a = dy,
-                                      .b = workspace,
-                                      .c = dx});
+    const core_matrix turned =
+        core_pack_dense(k, CORE_TURNED, dense->outputs, dense->inputs, w, workspace);
+    multiply(dense, &turned, dy, NULL, dx);
 }
 
 typedef struct dropout_job {

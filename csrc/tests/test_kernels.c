@@ -1,159 +1,13 @@
-/* The kernels that stand alone (dense products, losses, optimizers), each table of this machine
- * against plain C loops, at the sizes around its tiles.
+/* The kernels that stand alone (dense maps, losses, optimizers), each table of this machine against
+ * plain C loops, at the sizes around its tiles.
  *
  * Products are compared bit by bit: every sum is one chain of multiply-adds in a stated order, so
  * that a loop in that order gives the very number. The rest is compared with double precision. */
-#include "support.h"
+#include "chains.h"
 
 #include <float.h>
 
-/* Around a vector, around a tile's width, up to two tiles and a little more. */
-enum { COLUMN_SIZES = 14 };
-
-static void column_sizes(const crnn_kernels *k, size_t sizes[COLUMN_SIZES]) {
-    const size_t V = k->width, tile = TILE_VECS * V;
-    const size_t all[COLUMN_SIZES] = {
-        1,    V > 1 ? V - 1 : 1, V,     V + 1,        2 * V,    2 * V + 1,   3 * V, tile - 1,
-        tile, tile + 1,          6 * V, 2 * tile - 1, 2 * tile, 2 * tile + 1};
-    memcpy(sizes, all, sizeof all);
-}
-
-static double multiply_add(const crnn_kernels *k, double a, double b, double c) {
-    const bool fused = k->width > 1;
-    if (k->dtype == CRNN_F64) return fused ? fma(a, b, c) : a * b + c;
-    const float x = (float)a, y = (float)b, z = (float)c;
-    return fused ? fmaf(x, y, z) : x * y + z;
-}
-
-static double plus(const crnn_kernels *k, double a, double b) {
-    return k->dtype == CRNN_F64 ? a + b : (double)((float)a + (float)b);
-}
-
-#define WHERE(k) (k)->isa, type_name[(k)->dtype]
-
-/* ---- C = init + A B */
-
-/* w (inner, columns) of the product, or its transpose. */
-static bool product_is_chain(const crnn_kernels *k, const core_product *p, const void *w,
-                             bool transposed) {
-    const crnn_dtype d = k->dtype;
-    for (size_t i = 0; i < p->n; i++) {
-        for (size_t j = 0; j < p->columns; j++) {
-            double sum = p->init ? real_at(d, p->init, j) : 0;
-            for (size_t m = 0; m < p->inner; m++)
-                sum = multiply_add(
-                    k, real_at(d, p->a, i * p->inner + m),
-                    real_at(d, w, transposed ? j * p->inner + m : m * p->columns + j), sum);
-            if (real_at(d, p->c, i * p->columns + j) != sum) return false;
-        }
-    }
-    return true;
-}
-
-static void check_product(const crnn_kernels *k, size_t n, size_t inner, size_t columns,
-                          bool transposed) {
-    const size_t item = crnn_dtype_size(k->dtype), mark = fences_used;
-    const size_t padded = (columns + k->width - 1) / k->width * k->width;
-    void *packed = fenced(inner * padded * item), *c = fenced(n * columns * item);
-    const void *w = sampled(k->dtype, 2, inner * columns);
-    const core_product p = {.n = n,
-                            .inner = inner,
-                            .columns = columns,
-                            .a = sampled(k->dtype, 1, n * inner),
-                            .b = packed,
-                            .init = transposed ? NULL : sampled(k->dtype, 3, columns),
-                            .c = c};
-    if (transposed)
-        k->pack_dense_transposed(columns, inner, w, packed);
-    else
-        k->pack_dense(inner, columns, w, packed);
-    const size_t middle = n / 3;
-    k->product(&p, middle, n); /* any share of the rows, in any order */
-    k->product(&p, 0, middle);
-    CHECK(product_is_chain(k, &p, w, transposed), "%s %s: (%zu, %zu) x (%zu, %zu), transposed %d",
-          WHERE(k), n, inner, inner, columns, transposed);
-    fences_release(mark);
-}
-
-static void check_products(const crnn_kernels *k) {
-    static const size_t inners[] = {1, 2, 5, 19};
-    size_t columns[COLUMN_SIZES];
-    column_sizes(k, columns);
-    for (size_t n = 1; n <= 2 * k->tile_rows + 1; n++)
-        for (size_t i = 0; i < sizeof inners / sizeof *inners; i++)
-            for (size_t j = 0; j < COLUMN_SIZES; j++)
-                for (int transposed = 0; transposed < 2; transposed++)
-                    check_product(k, n, inners[i], columns[j], transposed);
-}
-
-/* ---- C += A^T D */
-
-static bool outer_is_chain(const crnn_kernels *k, const core_outer *p, const void *before) {
-    const crnn_dtype d = k->dtype;
-    for (size_t m = 0; m < p->inner; m++) {
-        for (size_t j = 0; j < p->columns; j++) {
-            double sum = real_at(d, before, m * p->columns + j);
-            for (size_t i = p->n; i-- > 0;)
-                sum = multiply_add(k, real_at(d, p->a, i * p->inner + m),
-                                   real_at(d, p->d, i * p->columns + j), sum);
-            if (real_at(d, p->c, m * p->columns + j) != sum) return false;
-        }
-    }
-    return true;
-}
-
-static void check_outer(const crnn_kernels *k, size_t n, size_t inner, size_t columns,
-                        size_t parts) {
-    const size_t item = crnn_dtype_size(k->dtype), mark = fences_used;
-    const size_t tiles = (inner + k->tile_rows - 1) / k->tile_rows;
-    const void *before = sampled(k->dtype, 6, inner * columns);
-    const core_outer p = {.n = n,
-                          .inner = inner,
-                          .columns = columns,
-                          .a = sampled(k->dtype, 4, n * inner),
-                          .d = sampled(k->dtype, 5, n * columns),
-                          .c = copied(before, inner * columns * item),
-                          .block = fenced(k->block_rows * tiles * k->tile_rows * item)};
-    for (size_t part = parts; part-- > 0;)
-        k->outer(&p, &(core_member){.part = part, .parts = parts});
-    CHECK(outer_is_chain(k, &p, before), "%s %s: (%zu, %zu)^T x (%zu, %zu) in %zu parts", WHERE(k),
-          n, inner, n, columns, parts);
-    fences_release(mark);
-}
-
-static void check_outers(const crnn_kernels *k) {
-    const size_t R = k->tile_rows, blocks[] = {1,
-                                               2,
-                                               k->block_rows - 1,
-                                               k->block_rows,
-                                               k->block_rows + 1,
-                                               2 * k->block_rows + 1};
-    size_t columns[COLUMN_SIZES];
-    column_sizes(k, columns);
-    for (size_t inner = 1; inner <= 2 * R + 1; inner++)
-        for (size_t j = 0; j < COLUMN_SIZES; j++)
-            check_outer(k, 1 + inner % 4, inner, columns[j], 1 + j % 3);
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-        for (size_t parts = 1; parts <= 5; parts++)
-            check_outer(k, blocks[i], 3 * R + 1, k->width + 1, parts);
-}
-
 /* ---- rows added to a table */
-
-/* Row index[i] of the table, or row 0, gained row i of d [n][columns], i from last to first. */
-static bool table_is_chain(const crnn_kernels *k, size_t n, size_t columns, const int64_t *index,
-                           const void *d, size_t rows, const void *before, const void *table) {
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t j = 0; j < columns; j++) {
-            double sum = real_at(k->dtype, before, r * columns + j);
-            for (size_t i = n; i-- > 0;)
-                if (!index || (size_t)index[i] == r)
-                    sum = plus(k, sum, real_at(k->dtype, d, i * columns + j));
-            if (real_at(k->dtype, table, r * columns + j) != sum) return false;
-        }
-    }
-    return true;
-}
 
 static void check_add_rows(const crnn_kernels *k, size_t n, size_t columns, bool indexed) {
     const size_t rows = indexed ? 4 : 1, mark = fences_used;
@@ -192,9 +46,9 @@ static void check_dense(const crnn_kernels *k, size_t threads) {
     CHECK(crnn_dense_workspace(&map, &bytes) == CRNN_OK, "%s %s", WHERE(k));
     crnn_dense_forward(&map, x, w, b, y, fenced(bytes));
     crnn_dense_backward(&map, x, w, dy, dw, db, dx, fenced(bytes));
-    const core_product forward = {.n = n, .inner = I, .columns = K, .a = x, .init = b, .c = y};
-    const core_product to_x = {.n = n, .inner = K, .columns = I, .a = dy, .c = dx};
-    const core_outer to_w = {.n = n, .inner = I, .columns = K, .a = x, .d = dy, .c = dw};
+    const dense_product forward = {.n = n, .inner = I, .columns = K, .a = x, .init = b, .c = y};
+    const dense_product to_x = {.n = n, .inner = K, .columns = I, .a = dy, .c = dx};
+    const dense_product to_w = {.n = n, .inner = I, .columns = K, .a = x, .d = dy, .c = dw};
     CHECK(product_is_chain(k, &forward, w, false), "%s %s: y, %zu threads", WHERE(k), threads);
     CHECK(product_is_chain(k, &to_x, w, true), "%s %s: dx, %zu threads", WHERE(k), threads);
     CHECK(outer_is_chain(k, &to_w, dw0), "%s %s: dw, %zu threads", WHERE(k), threads);
@@ -440,8 +294,6 @@ int main(void) {
     for (int d = 0; d < CRNN_DTYPES; d++) {
         const crnn_kernels *k;
         for (size_t i = 0; (k = table_at(i, (crnn_dtype)d)); i++) {
-            check_products(k);
-            check_outers(k);
             check_all_add_rows(k);
             for (size_t threads = 1; threads <= 3; threads++) check_dense(k, threads);
             check_losses(k);

@@ -1,0 +1,62 @@
+/* Descriptions of matrices for the product of kernels/product.inc. */
+#include "kernels.h"
+
+core_columns core_dense_columns(const crnn_kernels *kernels, size_t columns) {
+    const size_t vecs = columns / kernels->width + (columns % kernels->width != 0);
+    return (core_columns){.wide = columns,
+                          .place = columns,
+                          .slots = 1,
+                          .vecs = vecs,
+                          .units = TILE_VECS,
+                          .panels = (vecs + TILE_VECS - 1) / TILE_VECS};
+}
+
+core_blocks core_dense_blocks(const crnn_kernels *kernels, size_t columns) {
+    return (core_blocks){
+        .columns = core_dense_columns(kernels, columns), .count = 1, .step = columns};
+}
+
+core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
+                           const void *data) {
+    return (core_matrix){.kind = kind,
+                         .columns = blocks->columns,
+                         .count = blocks->count,
+                         .inner = inner,
+                         .rows = inner,
+                         .data = data,
+                         .source = *blocks};
+}
+
+core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
+                               const core_blocks *blocks, bool padded, const void *data) {
+    const size_t lanes = padded ? blocks->columns.vecs * kernels->width : blocks->columns.wide;
+    return (core_matrix){.kind = CORE_TURNED,
+                         .columns = core_dense_columns(kernels, columns),
+                         .count = 1,
+                         .inner = blocks->count * lanes,
+                         .rows = blocks->count * lanes,
+                         .data = data,
+                         .source = *blocks};
+}
+
+core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
+                              size_t columns, const void *data) {
+    const core_blocks blocks = core_dense_blocks(kernels, kind == CORE_TURNED ? inner : columns);
+    if (kind == CORE_TURNED) return core_turned_matrix(kernels, columns, &blocks, false, data);
+    return core_matrix_of(kind, inner, &blocks, data);
+}
+
+core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
+                            size_t columns, const void *w, void *packed) {
+    const core_matrix m = core_dense_matrix(kernels, kind, inner, columns, packed);
+    kernels->pack(&m, w, 0, m.columns.panels);
+    return m;
+}
+
+void core_multiply(const crnn_kernels *kernels, const core_matrix *matrix, const void *a,
+                   const void *init, void *c, size_t from, size_t to) {
+    const core_factor factor = {.matrix = matrix, .rows = core_rows_at(a, matrix->inner)};
+    const core_sum sum = {
+        .factors = 1, .factor = &factor, .init = init, .to = core_rows_at(c, matrix->columns.wide)};
+    kernels->sum(&sum, from, to);
+}
