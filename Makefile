@@ -29,7 +29,7 @@ TSAN_TESTS ?= tests/core/test_signals.py tests/core/test_threads.py -k 'not anew
 
 PACKAGE := pyproject.toml setup.py $(shell find crnn csrc -type f \
     -not -path '*/build/*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
-C_FILES = $(shell find csrc benchmarks -name '*.[ch]' -not -path '*/build/*') \
+C_FILES = $(shell find csrc benchmarks examples -name '*.[ch]' -not -path '*/build/*') \
     $(shell find csrc -name '*.inc' -not -path '*/build/*')
 
 # $(call from_pyproject,["a"]["b"]): a list of pyproject.toml, as words.
@@ -175,7 +175,7 @@ crnn.show_config()
 endef
 
 clean: ## remove all build results (not .venv)
-	@rm -rf build dist csrc/build *.egg-info crnn/_core*.so
+	@rm -rf build dist csrc/build examples/c/build *.egg-info crnn/_core*.so
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # .venv contains crnn either as an installed package (demo) or as a link to the checkout (test). For

@@ -1,3 +1,3 @@
-"""The version of the package: the one place it stands; pyproject.toml reads it from here."""
+"""The version of the package, which pyproject.toml reads; csrc/core/crnn/base.h repeats it."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 /* What the two directions of a decoder with input feeding share. */
-#ifndef CRNN_DECODER_H
-#define CRNN_DECODER_H
+#ifndef CORE_DECODER_H
+#define CORE_DECODER_H
 
 #include "run.h"
 

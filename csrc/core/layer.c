@@ -22,6 +22,19 @@ static const cell_row cells[CRNN_CELLS] = {
 #undef CRNN_CELL
 };
 
+/* crnn/layer.h writes out the number of each line. */
+enum {
+#define CRNN_CELL(id, ...) LINE_##id,
+#include "cells.def"
+#undef CRNN_CELL
+    LINES
+};
+#define CRNN_CELL(id, ...) \
+    _Static_assert((int)CRNN_##id == (int)LINE_##id, "CRNN_" #id " is the number of its line");
+#include "cells.def"
+#undef CRNN_CELL
+_Static_assert((int)CRNN_CELLS == (int)LINES, "CRNN_CELLS is the number of lines");
+
 const crnn_cell_facts *crnn_cell_describe(crnn_cell cell) { return &cells[cell].facts; }
 
 char crnn_cell_b_h(crnn_cell cell) {

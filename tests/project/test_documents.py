@@ -12,7 +12,7 @@ from support.folders import ROOT
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "csrc" / "README.md"])
 
 #: Not public names: the cell that CONTRIBUTING.md adds, a header, a mistake.
-NO_NAMES = (".UGRNN", ".h", ".Linear")
+NO_NAMES = (".UGRNN", ".h", ".pc", ".pc.in", ".Linear")
 
 if not DOCUMENTS:
     pytest.skip("the documents are not here, only an installed package", allow_module_level=True)
