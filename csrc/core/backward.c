@@ -240,12 +240,17 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
     call->from_learned = args->from_learned;
 }
 
+void core_backward_all(core_backward_call *call) {
+    const core_shape *s = &call->shape;
+    const crnn_rows *rows = call->run.rows;
+    const double work = 2 * core_recurrence_work(s, rows);
+    const size_t panels = core_output_panels(s, s->layer.hidden);
+    core_in_team(work, core_seats(s, rows, panels, work), backward_part, call);
+}
+
 void crnn_backward(const crnn_backward_args *args) {
     core_backward_call call;
     core_backward_open(&call, args);
-    const core_shape *s = &call.shape;
-    const double work = 2 * core_recurrence_work(s, args->rows);
-    const size_t panels = core_output_panels(s, s->layer.hidden);
-    core_in_team(work, core_seats(s, args->rows, panels, work), backward_part, &call);
+    core_backward_all(&call);
     core_backward_close(&call);
 }

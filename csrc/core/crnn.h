@@ -30,5 +30,6 @@
 #include "crnn/attention.h"
 #include "crnn/search.h"
 #include "crnn/decoder.h"
+#include "crnn/plan.h"
 
 #endif

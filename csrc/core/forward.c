@@ -206,12 +206,17 @@ void core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
     if (!args->packed) pack_extras(run);
 }
 
+void core_forward_all(core_forward_call *call) {
+    const core_shape *s = &call->shape;
+    const crnn_rows *rows = call->run.rows;
+    const double work = core_recurrence_work(s, rows);
+    core_in_team(work, call->run.sums ? 1 : core_seats(s, rows, s->panels, work), forward_part,
+                 call);
+}
+
 void crnn_forward(const crnn_forward_args *args) {
     core_forward_call call;
     core_forward_open(&call, args);
-    const core_shape *s = &call.shape;
-    const double work = core_recurrence_work(s, args->rows);
-    core_in_team(work, call.run.sums ? 1 : core_seats(s, args->rows, s->panels, work), forward_part,
-                 &call);
+    core_forward_all(&call);
     core_forward_close(&call);
 }

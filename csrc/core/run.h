@@ -137,6 +137,8 @@ typedef struct core_forward_call {
 void core_forward_open(core_forward_call *call, const crnn_forward_args *args);
 /* A member's share, after which the team meets. */
 void core_forward_pack(const core_forward_call *call, const core_member *me);
+/* Packs and runs all steps in a team. */
+void core_forward_all(core_forward_call *call);
 void core_forward_close(const core_forward_call *call);
 
 typedef struct core_backward_call {
@@ -154,6 +156,8 @@ size_t core_output_panels(const core_shape *s, size_t features);
 void core_backward_turn(const core_backward_call *call, const core_member *me);
 /* The window before step `end`, of at most so many tape rows. */
 core_window core_window_before(const crnn_rows *rows, size_t most, size_t end);
+/* Turns weights and runs all steps in a team. */
+void core_backward_all(core_backward_call *call);
 void core_backward_close(const core_backward_call *call);
 
 #endif

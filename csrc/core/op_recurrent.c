@@ -1,0 +1,199 @@
+/* A recurrent layer as a node of a plan. */
+#include <string.h>
+
+#include "plan.h"
+
+/* What the layer reads: floats, symbols, or both. */
+static crnn_input input_of(const core_node *n) {
+    crnn_input in = {0};
+    for (size_t k = 0; k < n->given->edges; k++) {
+        const crnn_node *from = core_read(n, k);
+        if (from->features == 0) {
+            in.symbols = from->symbols;
+            in.table = n->given->as.recurrent.table;
+        } else {
+            in.x = from->value;
+        }
+    }
+    return in;
+}
+
+static size_t edge_of_floats(const core_node *n) { return core_read(n, 0)->features == 0 ? 1 : 0; }
+
+static crnn_forward_args forward_args(const core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    return (crnn_forward_args){.layer = r->layer,
+                               .kernels = n->plan->given->kernels,
+                               .rows = r->rows,
+                               .params = r->params,
+                               .packed = n->packed,
+                               .in = input_of(n),
+                               .stepwise = n->cyclic,
+                               .noise = r->noise,
+                               .initial = r->initial,
+                               .y = n->given->value,
+                               .final = r->final,
+                               .tape = r->tape,
+                               .workspace = n->work};
+}
+
+static double work(const core_node *n) { return core_step_work(n->given->as.recurrent.layer); }
+
+static void take_work(core_node *n, crnn_status status, size_t bytes, core_arena *a) {
+    if (status != CRNN_OK) a->used.fits = false;
+    n->work = core_take(a, status == CRNN_OK ? bytes : 0, 1, 1);
+}
+
+/* The weights, packed for many calls. */
+static void packed(core_node *n, core_arena *a) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    const crnn_kernels *kernels = n->plan->given->kernels;
+    size_t bytes = 0;
+    if (crnn_packed_size(r->layer, kernels, &bytes) != CRNN_OK) a->used.fits = false;
+    n->packed = core_take(a, a->used.fits ? bytes : 0, 1, 1);
+    if (n->packed) crnn_pack(r->layer, kernels, r->params, n->packed);
+}
+
+static void lay(core_node *n, core_arena *a, core_arena *packed) {
+    size_t weights = 0;
+    if (packed && crnn_packed_size(n->given->as.recurrent.layer, n->plan->given->kernels,
+                                   &weights) == CRNN_OK)
+        n->packed = core_take(packed, weights, 1, 1);
+    const crnn_forward_args args = forward_args(n);
+    size_t bytes = 0;
+    take_work(n, crnn_forward_workspace(&args, &bytes), bytes, a);
+}
+
+/* The initial h, row by row, for edges with a delay. */
+static void set_first(const core_node *n) {
+    const core_forward_run *run = &n->as.forward.run;
+    const core_shape *s = &n->as.forward.shape;
+    const size_t item = core_item(n);
+    for (size_t i = 0; n->first && i < run->rows->places; i++)
+        memcpy(core_row_of(n->first, run->rows->order[i], s->h_wide, item),
+               core_row_of(run->h0, i, s->h_padded, item), s->h_wide * item);
+}
+
+static void open(core_node *n) {
+    const crnn_forward_args args = forward_args(n);
+    core_forward_open(&n->as.forward, &args);
+    set_first(n);
+}
+
+static void pack(const core_node *n, const core_member *me) {
+    core_forward_pack(&n->as.forward, me);
+}
+
+static void alone(core_node *n) { core_forward_all(&n->as.forward); }
+
+static void step(const core_node *n, const core_span *rows, size_t t) {
+    core_span span = *rows;
+    span.panel_to = n->as.forward.shape.panels;
+    n->plan->given->kernels->forward(&n->as.forward.run, &span, t, t + 1);
+}
+
+static void close(core_node *n) { core_forward_close(&n->as.forward); }
+
+/* ---- backward */
+
+static crnn_backward_args backward_args(const core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    const size_t floats = edge_of_floats(n);
+    return (crnn_backward_args){.layer = r->layer,
+                                .rows = r->rows,
+                                .tape = r->tape,
+                                .params = r->params,
+                                .in = input_of(n),
+                                .noise = r->noise,
+                                .from_learned = r->from_learned,
+                                .dy = core_has_gradient(n) ? n->given->gradient : (crnn_seq){0},
+                                .dfinal = r->dfinal,
+                                .dinitial = r->dinitial,
+                                .grads = r->grads,
+                                .dx = floats < n->given->edges ? n->to[floats] : (crnn_seq){0},
+                                .trace = r->trace,
+                                .workspace = n->work};
+}
+
+static void lay_back(core_node *n, core_arena *a) {
+    const crnn_backward_args args = backward_args(n);
+    size_t bytes = 0;
+    take_work(n, crnn_backward_workspace(&args, &bytes), bytes, a);
+}
+
+static void open_back(core_node *n) {
+    const crnn_backward_args args = backward_args(n);
+    core_backward_open(&n->as.backward, &args);
+    if (n->dfirst)
+        memset(n->dfirst, 0, n->plan->given->rows->given.batch * n->given->features * core_item(n));
+}
+
+static void pack_back(const core_node *n, const core_member *me) {
+    core_backward_turn(&n->as.backward, me);
+}
+
+static void alone_back(core_node *n) { core_backward_all(&n->as.backward); }
+
+static size_t window(const core_node *n) { return n->as.backward.run.window; }
+
+static void list(const core_node *n, const core_window *w, const core_member *me) {
+    n->plan->given->kernels->list_window(&n->as.backward.run, me, w);
+}
+
+static core_span with_panels(const core_node *n, const core_span *rows) {
+    const core_shape *s = &n->as.backward.shape;
+    core_span span = *rows;
+    span.panel_to = core_output_panels(s, s->layer.hidden);
+    return span;
+}
+
+static void step_back(const core_node *n, const core_span *rows, const core_window *w, size_t t) {
+    const core_backward_run *run = &n->as.backward.run;
+    const core_span span = with_panels(n, rows);
+    size_t from, to;
+    n->plan->given->kernels->step_back(run, &span, w, t);
+    if (run->dx.data && core_step_cells(n->plan, rows, t, &from, &to))
+        n->plan->given->kernels->input_grad(run, from - w->row, to - w->row);
+}
+
+/* The initial h was read by edges with a delay, too. */
+static void add_first(const core_node *n, const core_span *span) {
+    const core_backward_run *run = &n->as.backward.run;
+    const size_t wide = n->given->features, item = core_item(n);
+    const size_t to = span->to < run->rows->active[0] ? span->to : run->rows->active[0];
+    for (size_t i = span->from; i < to; i++)
+        n->plan->given->kernels->add_rows(
+            1, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
+            core_row_of(run->direct, i, n->as.backward.shape.h_padded, item));
+}
+
+static void finish(const core_node *n, const core_span *rows, const core_window *w) {
+    const core_span span = with_panels(n, rows);
+    n->plan->given->kernels->finish_window(&n->as.backward.run, &span, w);
+    if (w->begin == 0 && n->dfirst) add_first(n, rows);
+}
+
+static void grads(const core_node *n, const core_window *w, const core_member *me) {
+    n->plan->given->kernels->weight_grads(&n->as.backward.run, w, me);
+}
+
+static void close_back(core_node *n) { core_backward_close(&n->as.backward); }
+
+const core_op core_op_recurrent = {.work = work,
+                                   .packed = packed,
+                                   .lay = lay,
+                                   .open = open,
+                                   .pack = pack,
+                                   .alone = alone,
+                                   .step = step,
+                                   .close = close,
+                                   .lay_back = lay_back,
+                                   .open_back = open_back,
+                                   .pack_back = pack_back,
+                                   .window = window,
+                                   .list = list,
+                                   .step_back = step_back,
+                                   .finish = finish,
+                                   .grads = grads,
+                                   .alone_back = alone_back,
+                                   .close_back = close_back};

@@ -1,0 +1,269 @@
+/* Plans, forward: nodes run in their order; those of a cycle step by step, each member of the team
+ * with rows of its own. */
+#include "plan.h"
+
+#include <string.h>
+
+static const core_op *const operations[CRNN_OPS] = {
+    [CRNN_OP_RECURRENT] = &core_op_recurrent,
+    [CRNN_OP_SUM] = &core_op_sum,
+    [CRNN_OP_ATTEND] = &core_op_attend,
+};
+
+/* ---- cells */
+
+static size_t row_end(const crnn_steps *s, size_t row) {
+    return s->lengths ? (size_t)s->lengths[row] : s->steps;
+}
+
+static size_t count_cells(const crnn_rows *rows, core_order order) {
+    size_t n = 0;
+    if (order != CORE_FILLED) return rows->total;
+    for (size_t b = 0; b < rows->given.batch; b++) n += row_end(&rows->given, b);
+    return n;
+}
+
+static void add_cell(core_cells *cells, size_t row, size_t t) {
+    cells->row[cells->n] = row;
+    cells->time[cells->n++] = t;
+}
+
+static void list_cells(const crnn_rows *rows, core_order order, core_cells *cells) {
+    const crnn_steps *s = &rows->given;
+    cells->n = 0;
+    if (order == CORE_STEP_BY_STEP) {
+        for (size_t t = 0; t < s->steps; t++)
+            for (size_t i = 0; i < rows->active[t]; i++)
+                add_cell(cells, rows->order[i], crnn_rows_time(rows, i, t));
+        return;
+    }
+    for (size_t b = 0; b < s->batch; b++)
+        for (size_t t = 0; t < row_end(s, b); t++)
+            if (order == CORE_FILLED || !s->mask || s->mask[b * s->steps + t])
+                add_cell(cells, b, t);
+}
+
+static core_order order_of(const core_node *n) {
+    if (n->cyclic) return CORE_STEP_BY_STEP;
+    return n->given->filled ? CORE_FILLED : CORE_ROW_BY_ROW;
+}
+
+/* The list that a node uses, laid out once for all of them. */
+static void lay_cells(core_plan *p, const core_node *n, core_arena *a) {
+    const core_order order = order_of(n);
+    core_cells *cells = &p->cells[order];
+    if (cells->row || cells->n) return;
+    cells->n = count_cells(p->given->rows, order);
+    cells->row = core_take(a, cells->n, 1, sizeof(size_t));
+    cells->time = core_take(a, cells->n, 1, sizeof(size_t));
+    if (a->base) list_cells(p->given->rows, order, cells);
+}
+
+bool core_is_full(const core_node *n) {
+    const crnn_steps *s = &n->plan->given->rows->given;
+    return n->cells->n == s->batch * s->steps;
+}
+
+/* The first cell at or behind c where a share may begin. */
+static size_t share_border(const core_node *n, size_t c) {
+    const core_cells *cells = n->cells;
+    while (n->op->by_rows && c > 0 && c < cells->n && cells->row[c] == cells->row[c - 1]) c++;
+    return c;
+}
+
+core_range core_share_of_cells(const core_node *n, const core_member *me) {
+    const core_range own = core_share(n->cells->n, me);
+    return (core_range){share_border(n, own.from), share_border(n, own.to)};
+}
+
+bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from,
+                     size_t *to) {
+    const crnn_rows *rows = p->given->rows;
+    const size_t end = span->to < rows->active[t] ? span->to : rows->active[t];
+    *from = rows->first[t] + span->from;
+    *to = rows->first[t] + end;
+    return end > span->from;
+}
+
+const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t) {
+    const crnn_edge *edge = &n->given->from[k];
+    const core_node *from = &n->plan->nodes[edge->node];
+    const size_t item = core_item(n);
+    if (t >= edge->delay) return crnn_seq_at(&from->given->value, row, t - edge->delay, item);
+    return from->first ? core_row_of(from->first, row, from->given->features, item) : NULL;
+}
+
+void core_clear(const crnn_plan *given, const crnn_seq *seq, size_t features) {
+    const size_t item = crnn_dtype_size(given->kernels->dtype);
+    const crnn_steps *s = &given->rows->given;
+    for (size_t b = 0; b < s->batch; b++)
+        for (size_t t = 0; t < s->steps; t++)
+            memset(crnn_seq_at(seq, b, t, item), 0, features * item);
+}
+
+/* ---- layout */
+
+size_t core_group_end(const crnn_plan *given, size_t begin) {
+    size_t end = begin + 1;
+    for (size_t i = begin; i < end; i++)
+        for (size_t k = 0; k < given->node[i].edges; k++)
+            if (given->node[i].from[k].node >= end) end = given->node[i].from[k].node + 1;
+    return end;
+}
+
+/* Whether any node reads node i with a delay. */
+static bool is_read_late(const crnn_plan *given, size_t i) {
+    for (size_t j = 0; j < given->count; j++)
+        for (size_t k = 0; k < given->node[j].edges; k++)
+            if (given->node[j].from[k].node == i && given->node[j].from[k].delay > 0) return true;
+    return false;
+}
+
+static bool reads_itself(const crnn_plan *given, size_t i) {
+    for (size_t k = 0; k < given->node[i].edges; k++)
+        if (given->node[i].from[k].node == i) return true;
+    return false;
+}
+
+static core_node node_of(const core_plan *p, size_t i) {
+    const crnn_node *given = &p->given->node[i];
+    return (core_node){.plan = p, .given = given, .op = operations[given->op]};
+}
+
+/* Node i, its gradients and what its operation needs. */
+static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool back, core_arena *a,
+                     core_arena *packed) {
+    const crnn_node *given = &p->given->node[i];
+    const size_t batch = p->given->rows->given.batch;
+    *n = node_of(p, i);
+    if (!n->op) return;
+    n->cyclic = in_group || reads_itself(p->given, i);
+    n->cells = &p->cells[order_of(n)];
+    lay_cells(p, n, a);
+    if (given->op == CRNN_OP_RECURRENT && is_read_late(p->given, i)) {
+        n->first = core_take(a, batch, given->features, core_item(n));
+        if (back) n->dfirst = core_take(a, batch, given->features, core_item(n));
+    }
+    if (!back) {
+        n->op->lay(n, a, p->given->packed ? packed : NULL);
+        return;
+    }
+    core_lay_targets(n, a);
+    n->op->lay_back(n, a);
+}
+
+void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a) {
+    *p = (core_plan){.given = given};
+    core_arena packed = core_arena_at((void *)given->packed);
+    p->nodes = core_take(a, given->count, 1, sizeof *p->nodes);
+    for (size_t begin = 0, end; begin < given->count; begin = end) {
+        end = core_group_end(given, begin);
+        for (size_t i = begin; i < end; i++) {
+            core_node measured;
+            lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a, &packed);
+        }
+    }
+}
+
+/* ---- packed weights */
+
+static void take_packed(const crnn_plan *plan, core_arena *a) {
+    const core_plan p = {.given = plan};
+    for (size_t i = 0; i < plan->count; i++) {
+        core_node n = node_of(&p, i);
+        if (n.op && n.op->packed) n.op->packed(&n, a);
+    }
+}
+
+crnn_status crnn_plan_packed_size(const crnn_plan *plan, size_t *bytes) {
+    core_arena a = core_arena_at(NULL);
+    take_packed(plan, &a);
+    return core_arena_size(&a, bytes);
+}
+
+void crnn_plan_pack(const crnn_plan *plan, void *packed) {
+    core_arena a = core_arena_at(packed);
+    take_packed(plan, &a);
+}
+
+crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes) {
+    core_arena a = core_arena_at(NULL);
+    core_plan p;
+    core_lay_plan(&p, plan, false, &a);
+    return core_arena_size(&a, bytes);
+}
+
+/* ---- running */
+
+double core_work_of(const core_plan *p, size_t begin, size_t end) {
+    double work = 0;
+    for (size_t i = begin; i < end; i++)
+        if (p->nodes[i].op) work += p->nodes[i].op->work(&p->nodes[i]);
+    return work * (double)p->given->rows->total;
+}
+
+static void run_cells(void *context, const core_member *me) {
+    const core_node *n = context;
+    const core_range own = core_share_of_cells(n, me);
+    if (n->op->pack) n->op->pack(n, me);
+    core_meet(me);
+    n->op->cells(n, own.from, own.to);
+}
+
+/* Nodes that run step by step. */
+typedef struct cycle {
+    const core_plan *p;
+    size_t begin, end;
+} cycle;
+
+static void run_step(const core_node *n, const core_span *span, size_t t) {
+    size_t from, to;
+    if (n->op && n->op->step)
+        n->op->step(n, span, t);
+    else if (n->op && core_step_cells(n->plan, span, t, &from, &to))
+        n->op->cells(n, from, to);
+}
+
+static void run_cycle(void *context, const core_member *me) {
+    const cycle *c = context;
+    const crnn_rows *rows = c->p->given->rows;
+    for (size_t i = c->begin; i < c->end; i++) {
+        const core_node *n = &c->p->nodes[i];
+        if (n->op && n->op->pack) n->op->pack(n, me);
+    }
+    core_meet(me);
+    const core_span span = core_span_of_rows(rows, 0, me);
+    for (size_t t = 0; t < rows->given.steps && rows->active[t] > span.from; t++)
+        for (size_t i = c->begin; i < c->end; i++) run_step(&c->p->nodes[i], &span, t);
+}
+
+static void run_group(core_plan *p, size_t begin, size_t end) {
+    core_node *n = &p->nodes[begin];
+    if (n->cyclic) {
+        cycle c = {p, begin, end};
+        core_in_team(core_work_of(p, begin, end), p->given->rows->places, run_cycle, &c);
+    } else if (n->op && n->op->alone) {
+        n->op->alone(n);
+    } else if (n->op) {
+        core_in_team(core_work_of(p, begin, end), n->cells->n, run_cells, n);
+    }
+}
+
+void crnn_plan_forward(const crnn_plan *plan) {
+    core_arena a = core_arena_at(plan->workspace);
+    core_plan p;
+    core_lay_plan(&p, plan, false, &a);
+    for (size_t begin = 0, end; begin < plan->count; begin = end) {
+        end = core_group_end(plan, begin);
+        for (size_t i = begin; i < end; i++) {
+            core_node *n = &p.nodes[i];
+            if (!n->op) continue;
+            if (n->op->cells && !core_is_full(n))
+                core_clear(plan, &n->given->value, n->given->features);
+            if (n->op->open) n->op->open(n);
+        }
+        run_group(&p, begin, end);
+        for (size_t i = begin; i < end; i++)
+            if (p.nodes[i].op && p.nodes[i].op->close) p.nodes[i].op->close(&p.nodes[i]);
+    }
+}

@@ -1,0 +1,132 @@
+/* Inside of plans: the state of a call, and the functions of each operation. */
+#ifndef CORE_PLAN_H
+#define CORE_PLAN_H
+
+#include "run.h"
+
+/* Steps (row, time) of the caller's arrays, on which an operation without memory runs. */
+typedef struct core_cells {
+    size_t n;
+    size_t *row, *time; /* [n] */
+} core_cells;
+
+typedef enum core_order {
+    CORE_ROW_BY_ROW,   /* the steps that are read */
+    CORE_FILLED,       /* the steps before the ends of rows, row by row */
+    CORE_STEP_BY_STEP, /* the steps that are read, in the order of a tape */
+    CORE_ORDERS
+} core_order;
+
+struct core_plan;
+
+/* A node during a call. */
+typedef struct core_node {
+    const struct core_plan *plan;
+    const crnn_node *given;
+    const struct core_op *op; /* NULL: an input */
+    bool cyclic;
+    const core_cells *cells;
+    void *first;  /* [B][features] the value before step 0; NULL: zeros */
+    void *dfirst; /* [B][features] of backward: its gradient; NULL: not wanted */
+    /* Of backward, [edges]: where the gradient of what an edge reads is written; data NULL: it is
+     * not wanted. Where `apart`, it is then added to the gradient of the node that is read. */
+    crnn_seq *to;
+    bool *apart;
+    void *work, *packed; /* of a layer: workspace; packed weights or NULL */
+    union {
+        core_forward_call forward;
+        core_backward_call backward;
+        struct {
+            core_matrix *matrix;           /* [edges] W of each edge; of backward transposed */
+            core_factor *factor;           /* [edges] */
+            const void **x, **value, **dx; /* [edges][n], [n], [n] rows */
+            int64_t *symbols;              /* [n] */
+            void *scratch;                 /* of the product to W */
+        } sum;
+        struct {
+            void *dscores, *dv; /* [B][T_s], [B][A]: of each row, because the order of a sum is
+                                   fixed */
+        } attend;
+    } as;
+} core_node;
+
+typedef struct core_plan {
+    const crnn_plan *given;
+    core_node *nodes; /* [count] */
+    core_cells cells[CORE_ORDERS];
+    size_t window; /* of backward, in a cycle: tape rows at a time */
+} core_plan;
+
+/* The functions of an operation; NULL: there is nothing to do. An operation without memory has
+ * `cells` and `cells_back`, which run on any of its cells. One with memory has `alone`, which runs
+ * all steps, and `step`, which runs one step of the rows of a span. Functions that take a member
+ * are called by each member of a team, which meets before and after. */
+typedef struct core_op {
+    bool by_rows;                       /* members share cells by whole rows */
+    double (*work)(const core_node *n); /* multiply-adds of a step of a row */
+
+    /* takes memory for packed weights; packs them where the arena has memory */
+    void (*packed)(core_node *n, core_arena *a);
+    /* `packed` is the arena of the weights that are packed already, or NULL */
+    void (*lay)(core_node *n, core_arena *a, core_arena *packed);
+    void (*open)(core_node *n);
+    void (*pack)(const core_node *n, const core_member *me);
+    void (*cells)(const core_node *n, size_t from, size_t to);
+    void (*alone)(core_node *n);
+    void (*step)(const core_node *n, const core_span *span, size_t t);
+    void (*close)(core_node *n);
+
+    void (*lay_back)(core_node *n, core_arena *a);
+    void (*open_back)(core_node *n);
+    void (*pack_back)(const core_node *n, const core_member *me);
+    /* the gradient of what edge k reads at cells from..to-1, last to first, to n->to[k] */
+    void (*cells_back)(const core_node *n, size_t k, size_t from, size_t to);
+    /* what the cells of a window add to the gradients of parameters */
+    void (*grads)(const core_node *n, const core_window *w, const core_member *me);
+    void (*alone_back)(core_node *n);
+    size_t (*window)(const core_node *n); /* in a cycle: the most tape rows at a time */
+    void (*list)(const core_node *n, const core_window *w, const core_member *me);
+    void (*step_back)(const core_node *n, const core_span *span, const core_window *w, size_t t);
+    void (*finish)(const core_node *n, const core_span *span, const core_window *w);
+    void (*end_back)(const core_node *n, const core_member *me); /* after all steps */
+    void (*close_back)(core_node *n);
+} core_op;
+
+extern const core_op core_op_recurrent, core_op_sum, core_op_attend;
+
+static inline size_t core_item(const core_node *n) {
+    return crnn_dtype_size(n->plan->given->kernels->dtype);
+}
+
+/* The node that edge k reads. */
+static inline const crnn_node *core_read(const core_node *n, size_t k) {
+    return &n->plan->given->node[n->given->from[k].node];
+}
+
+/* The row that edge k reads at a step; NULL before step 0 of a node without an initial value. */
+const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
+
+/* ---- plan.c: what forward and backward share */
+
+/* The end of the cycle that begins with node `begin`; begin + 1 where it is in none. */
+size_t core_group_end(const crnn_plan *given, size_t begin);
+/* Lays out a call, or measures it where the arena has no base. */
+void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
+/* Zeros at all steps. */
+void core_clear(const crnn_plan *given, const crnn_seq *seq, size_t features);
+/* Whether a node's cells are all steps. */
+bool core_is_full(const core_node *n);
+/* A member's share of the cells. */
+core_range core_share_of_cells(const core_node *n, const core_member *me);
+double core_work_of(const core_plan *p, size_t begin, size_t end);
+/* Cells from..to-1 of the span's rows at step t, in the order of a tape. False: there are none. */
+bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from, size_t *to);
+
+/* ---- plan_back.c */
+
+/* Whether the gradient of a node has content: given, or from nodes that read it. */
+bool core_has_gradient(const core_node *n);
+/* Where the gradients of what a node reads are written. */
+void core_lay_targets(core_node *n, core_arena *a);
+
+#endif
