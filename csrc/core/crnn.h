@@ -110,7 +110,13 @@ typedef enum crnn_activation {
     CRNN_RELU,
     CRNN_SOFTSIGN, /* s / (1 + |s|) */
     CRNN_IDENTITY,
-    CRNN_ACTIVATIONS
+    CRNN_ACTIVATIONS, /* So many are those of the cells: their slopes are functions of their values.
+                       */
+    /* The layer Activation has these, too. */
+    CRNN_GELU = CRNN_ACTIVATIONS, /* s logistic(2 sqrt(2/pi) (s + 0.044715 s^3)) */
+    CRNN_GELU_EXACT,              /* s Phi(s), Phi the distribution function of the normal law */
+    CRNN_SILU,                    /* s logistic(s) */
+    CRNN_ROWWISE_ACTIVATIONS
 } crnn_activation;
 
 /* All options are off where they are 0. */
@@ -381,18 +387,6 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
 void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int64_t *symbols,
                              const void *dy, void *dtable);
 
-/* y [n][size] = x, 0 with probability p, else divided by 1 - p; both dense. Row i has the numbers
- * of row row_of[i] and step step_of[i]. */
-typedef struct crnn_dropout {
-    const crnn_kernels *kernels; /* of the type of both buffers */
-    crnn_noise noise;
-    double p;
-    size_t n, size;
-    const int64_t *row_of, *step_of; /* [n] */
-} crnn_dropout;
-
-void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y);
-
 /* Rows to leave out have target -1. logits, dlogits [n][classes]; returns the sum over rows of the
  * loss in nats, and dlogits = (softmax - onehot) * scale, zeros in rows left out. */
 double crnn_cross_entropy(crnn_dtype dtype, size_t n, size_t classes, const void *logits,
@@ -423,6 +417,10 @@ void crnn_rmsprop(const crnn_optim_step *s, double alpha, double eps, void *squa
 /* m, v [n] in and out; step counts from 1. */
 void crnn_adam(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                void *m, void *v);
+
+/* ---- operations on each step alone, and pooling (rowwise.c) ---------------------------------- */
+
+#include "crnn/rowwise.h"
 
 /* ---- attention (attention.c) ---------------------------------------------------------------- */
 
