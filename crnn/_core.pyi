@@ -360,15 +360,35 @@ def attention_backward(
     dv: _Array | None,
     /,
 ) -> tuple[_Array, _Array, _Array]: ...
-def dropout(
-    x: _Array,
-    p: float,
-    rows: _Array,
-    steps: _Array,
-    seed: int,
-    call: int,
-    first_row: int,
-    layer: int,
+def rowwise_forward(
+    operation: tuple[Any, ...],
+    flat_params: _Array | None,
+    inputs: tuple[_Array, ...],
+    valid: NDArray[np.bool_] | None,
+    keep: bool,
+    rest: bool,
+    /,
+) -> tuple[_Array, _Array | None]: ...
+def rowwise_backward(
+    operation: tuple[Any, ...],
+    flat_params: _Array | None,
+    inputs: tuple[_Array | None, ...],
+    y: _Array | None,
+    kept: _Array | None,
+    valid: NDArray[np.bool_] | None,
+    dy: _Array,
+    flat_grads: _Array | None,
+    /,
+) -> tuple[_Array, ...]: ...
+def pool_forward(
+    how: str, x: _Array, valid: NDArray[np.bool_], /
+) -> tuple[_Array, NDArray[np.int64] | None]: ...
+def pool_backward(
+    how: str,
+    shape: tuple[int, ...],
+    valid: NDArray[np.bool_],
+    taken: NDArray[np.int64] | None,
+    dy: _Array,
     /,
 ) -> _Array: ...
 def embedding_backward(symbols: _Array, dy: _Array, dW: _Array, /) -> None: ...

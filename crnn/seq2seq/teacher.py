@@ -233,10 +233,10 @@ class TeacherForcing(Composition):
             return None
         feedback = np.ones(shape[:2], bool)
         if p > 0:
-            rows, steps = (numbers.ravel() for numbers in np.indices(shape[:2]))
-            counts = self.seed, call, options.first_row, options.layer
-            kept = _core.dropout(np.ones((rows.size, 1)), p, rows, steps, *counts)
-            feedback = (kept > 0).reshape(shape[:2])  # each step is dropped with probability p
+            counts = self.seed, call, options.first_row, 0, options.layer
+            ones, drop = np.ones((*shape[:2], 1)), ("drop", p, False, counts)
+            kept, _ = _core.rowwise_forward(drop, None, (ones,), None, False, False)
+            feedback = kept[..., 0] > 0  # each step is dropped with probability p
         feedback[:, :1] = False
         return feedback
 

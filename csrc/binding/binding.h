@@ -315,6 +315,9 @@ PyObject *seq2seq_generate(PyObject *self, PyObject *args);
 
 /* ---- options.c */
 
+/* The name of each activation. */
+extern const char *const activation_names[CRNN_ROWWISE_ACTIVATIONS];
+
 /* "LSTM": the name of the type that a layer's cell belongs to. */
 const char *layer_type_name(const crnn_layer *layer);
 /* "H=5", or "H=5, P=3" with a projection. */
@@ -350,6 +353,13 @@ PyArrayObject *buffer_array(const char *name, PyObject *object);
 /* Floats of either type, C order; other types as float64. A new reference. */
 PyArrayObject *dense_floats(const char *name, PyObject *object);
 crnn_dtype dtype_of(PyArrayObject *array); /* of one of these */
+
+/* ---- rowwise.c: functions of the module */
+
+PyObject *rowwise_forward(PyObject *module, PyObject *args);
+PyObject *rowwise_backward(PyObject *module, PyObject *args);
+PyObject *pool_forward(PyObject *module, PyObject *args);
+PyObject *pool_backward(PyObject *module, PyObject *args);
 
 /* ---- attention.c: functions of the module */
 

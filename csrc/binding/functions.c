@@ -333,45 +333,6 @@ static PyObject *embedding_backward(PyObject *module, PyObject *args) {
     return result;
 }
 
-/* (x (n, size), p, rows (n,), steps (n,), seed, call, first_row, layer) */
-static PyObject *dropout(PyObject *module, PyObject *args) {
-    PyObject *x_object, *rows_object, *steps_object, *y = NULL;
-    PyArrayObject *x = NULL, *rows = NULL, *steps = NULL;
-    unsigned long long seed, call, first_row;
-    unsigned int layer;
-    double p;
-    if (!PyArg_ParseTuple(args, "OdOOKKKI:dropout", &x_object, &p, &rows_object, &steps_object,
-                          &seed, &call, &first_row, &layer))
-        return NULL;
-    x = dense_floats("x", x_object);
-    if (x && PyArray_NDIM(x) != 2)
-        set_array_error(PyExc_ValueError, "x", "shape (n, size)", x);
-    else if (x && (y = (PyObject *)new_like(module, x))) {
-        PyArrayObject *out = (PyArrayObject *)y;
-        const npy_intp n = PyArray_DIM(out, 0), size = PyArray_DIM(out, 1);
-        const dims each = {1, {n}, {"n"}};
-        crnn_dropout d = {.kernels = crnn_kernels_now(dtype_of(out)),
-                          .noise = {true, seed, call, first_row, 0, layer},
-                          .p = p,
-                          .n = (size_t)n,
-                          .size = (size_t)size};
-        rows = integer_array("rows", rows_object, &each);
-        steps = rows ? integer_array("steps", steps_object, &each) : NULL;
-        if (steps) {
-            d.row_of = PyArray_DATA(rows);
-            d.step_of = PyArray_DATA(steps);
-            Py_BEGIN_ALLOW_THREADS crnn_dropout_apply(&d, PyArray_DATA(x), PyArray_DATA(out));
-            Py_END_ALLOW_THREADS
-        } else {
-            Py_CLEAR(y);
-        }
-    }
-    drop(x);
-    drop(rows);
-    drop(steps);
-    return y;
-}
-
 /* ---- memory */
 
 static PyObject *kept(PyObject *module, PyObject *object) {
@@ -490,11 +451,24 @@ PyMethodDef module_functions[] = {
              "(additive, queries, keys, values, v, source_lengths, target_lengths, weights, "
              "dcontext, dv, /)",
              "Return dqueries, dkeys and dvalues; add to dv."),
-    FUNCTION(
-        dropout, METH_VARARGS, "(x, p, rows, steps, seed, call, first_row, layer, /)",
-        "Return a copy of x (N, F), some elements of which are dropped.\n\n"
-        "They are set to 0 with probability p; the others are divided by 1 - p. Which ones is a "
-        "function of the numbers rows (N,) and steps (N,) and of the other arguments."),
+    FUNCTION(rowwise_forward, METH_VARARGS,
+             "(operation, flat_params, inputs, valid, keep, rest, /)",
+             "Return y (..., F) of an operation on each step, and the numbers that its backward "
+             "needs, or None.\n\n"
+             "operation is (\"norm\", eps), (\"drop\", p, variational, (seed, call, first_row, "
+             "first_step, layer)), (\"activate\", name), (\"sum\",), (\"mean\",), (\"mul\",) or "
+             "(\"concat\",). inputs is a tuple of one or two arrays (B, T, F) or (B, F). valid "
+             "(B, T) or (B,), or None, has the steps that are computed; at others, y is 0, or with "
+             "`rest` the first input."),
+    FUNCTION(rowwise_backward, METH_VARARGS,
+             "(operation, flat_params, inputs, y, kept, valid, dy, flat_grads, /)",
+             "Return the gradients of the inputs as a tuple; add to flat_grads.\n\n"
+             "y, kept and all inputs are None if the operation does not need them."),
+    FUNCTION(pool_forward, METH_VARARGS, "(how, x, valid, /)",
+             "Return y (B, F) for x (B, T, F), valid (B, T) and how \"last\", \"mean\" or "
+             "\"max\"; and the steps (B, F) that y is taken from, None for \"mean\"."),
+    FUNCTION(pool_backward, METH_VARARGS, "(how, shape, valid, taken, dy, /)",
+             "Return dx (B, T, F), whose shape is given."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
              "Add row n of dy (N, F) to row symbols[n] of dW (K, F), for all n in order."),
     FUNCTION(

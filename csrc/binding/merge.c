@@ -22,28 +22,33 @@ static bool check_shapes(merge how, PyArrayObject *y_f, PyArrayObject *y_b) {
     return false;
 }
 
-/* to [count] = a + b, half of that, or a * b: plain loops, because NumPy reports what underflows,
- * and what stands past a row's end. */
-#define COMBINE(real, count, how, a, b, to) \
-    for (npy_intp i = 0; i < (count); i++) \
-        (to)[i] = (how) == MUL    ? (a)[i] * (b)[i] \
-                  : (how) == MEAN ? ((a)[i] + (b)[i]) * (real)0.5 \
-                                  : (a)[i] + (b)[i];
+/* The operation on two dense arrays (B, T, H) of a type: sum, mean or product. */
+static crnn_rowwise operation_of(merge how, crnn_dtype dtype, size_t features) {
+    return (crnn_rowwise){.kind = how == MUL    ? CRNN_ROWWISE_MUL
+                                  : how == MEAN ? CRNN_ROWWISE_MEAN
+                                                : CRNN_ROWWISE_SUM,
+                          .kernels = crnn_kernels_now(dtype),
+                          .inputs = 2,
+                          .features = {features, features}};
+}
 
-/* A new array, of two dense ones of a type and a shape. */
+/* All steps of such an array, as rows of one step each. */
+static crnn_cells all_steps(PyArrayObject *array) {
+    return (crnn_cells){.n = (size_t)(PyArray_DIM(array, 0) * PyArray_DIM(array, 1)), .steps = 1};
+}
+
+static crnn_seq dense_rows(PyArrayObject *array) {
+    return (crnn_seq){PyArray_DATA(array), PyArray_DIM(array, 2), 0};
+}
+
 static PyArrayObject *combined(merge how, crnn_dtype dtype, PyArrayObject *a, PyArrayObject *b) {
-    PyArrayObject *result =
-        (PyArrayObject *)new_plain_array(PyArray_NDIM(a), PyArray_DIMS(a), typenum_of(dtype));
-    if (!result) return NULL;
-    const npy_intp count = PyArray_SIZE(result);
-    const void *one = PyArray_DATA(a), *two = PyArray_DATA(b);
-    void *to = PyArray_DATA(result);
-    if (dtype == CRNN_F64) {
-        COMBINE(double, count, how, (const double *)one, (const double *)two, (double *)to)
-    } else {
-        COMBINE(float, count, how, (const float *)one, (const float *)two, (float *)to)
-    }
-    return result;
+    PyArrayObject *y = (PyArrayObject *)new_plain_array(3, PyArray_DIMS(a), typenum_of(dtype));
+    if (!y) return NULL;
+    const crnn_rowwise o = operation_of(how, dtype, (size_t)PyArray_DIM(a, 2));
+    const crnn_cells cells = all_steps(a);
+    const crnn_rowwise_call call = {.x = {dense_rows(a), dense_rows(b)}, .y = dense_rows(y)};
+    Py_BEGIN_ALLOW_THREADS crnn_rowwise_forward(&o, &cells, &call);
+    Py_END_ALLOW_THREADS return y;
 }
 
 static PyArrayObject *joined(PyArrayObject *y_f, PyArrayObject *y_b) {
@@ -178,19 +183,23 @@ static PyObject *columns_of(PyArrayObject *dy, npy_intp from, npy_intp to) {
     return array_view(dy, 3, shape, PyArray_STRIDES(dy), from * PyArray_STRIDE(dy, 2), 0);
 }
 
-/* A new array of the tape's shape: half of dy, which is dense. */
-static PyObject *halved(const PairTape *tape, PyArrayObject *dy) {
-    const npy_intp count = PyArray_MultiplyList(tape->shape, 3);
-    PyObject *half = new_plain_array(3, tape->shape, typenum_of(tape->dtype));
-    void *to = half ? PyArray_DATA((PyArrayObject *)half) : NULL;
-    const void *from = PyArray_DATA(dy);
-    for (npy_intp i = 0; half && i < count; i++) {
-        if (tape->dtype == CRNN_F64)
-            ((double *)to)[i] = 0.5 * ((const double *)from)[i];
-        else
-            ((float *)to)[i] = 0.5f * ((const float *)from)[i];
+/* The same for a mean or a product. The gradients of a mean are one array. */
+static void divided(const PairTape *tape, PyArrayObject *dy, both *out) {
+    const bool mul = tape->merge == MUL;
+    const int type = typenum_of(tape->dtype);
+    if (!(out->f = new_plain_array(3, tape->shape, type))) return;
+    out->b = mul ? new_plain_array(3, tape->shape, type) : Py_NewRef(out->f);
+    if (!out->b) return;
+    const crnn_rowwise o = operation_of(tape->merge, tape->dtype, (size_t)tape->shape[2]);
+    const crnn_cells cells = all_steps(dy);
+    crnn_rowwise_call call = {.dy = dense_rows(dy), .dx = {dense_rows((PyArrayObject *)out->f)}};
+    if (mul) {
+        call.x[0] = dense_rows(tape->y_f);
+        call.x[1] = dense_rows(tape->y_b);
+        call.dx[1] = dense_rows((PyArrayObject *)out->b);
     }
-    return half;
+    Py_BEGIN_ALLOW_THREADS crnn_rowwise_backward(&o, &cells, &call);
+    Py_END_ALLOW_THREADS
 }
 
 /* The gradients of both outputs from that of the merged one. */
@@ -208,13 +217,9 @@ bool split_dy(const PairTape *tape, PyObject *given, both *out) {
         out->f = columns_of(dy, 0, tape->split);
         out->b = out->f ? columns_of(dy, tape->split, tape->shape[2]) : NULL;
         break;
-    case MUL:
-        out->f = (PyObject *)combined(MUL, tape->dtype, tape->y_b, dy);
-        out->b = out->f ? (PyObject *)combined(MUL, tape->dtype, tape->y_f, dy) : NULL;
-        break;
     case MEAN:
-        out->f = halved(tape, dy);
-        out->b = Py_XNewRef(out->f);
+    case MUL:
+        divided(tape, dy, out);
         break;
     default:
         out->f = Py_NewRef((PyObject *)dy);

@@ -132,9 +132,17 @@ static bool read_zoneout(crnn_layer *layer, PyObject *given) {
     return fine;
 }
 
-static const char *const activation_names[CRNN_ACTIVATIONS] = {
-    [CRNN_TANH] = "tanh", [CRNN_LOGISTIC] = "sigmoid",  [CRNN_HARD_SIGMOID] = "hard_sigmoid",
-    [CRNN_RELU] = "relu", [CRNN_SOFTSIGN] = "softsign", [CRNN_IDENTITY] = "identity"};
+const char *const activation_names[CRNN_ROWWISE_ACTIVATIONS] = {[CRNN_USUAL] = "",
+                                                                [CRNN_TANH] = "tanh",
+                                                                [CRNN_LOGISTIC] = "sigmoid",
+                                                                [CRNN_HARD_SIGMOID] =
+                                                                    "hard_sigmoid",
+                                                                [CRNN_RELU] = "relu",
+                                                                [CRNN_SOFTSIGN] = "softsign",
+                                                                [CRNN_IDENTITY] = "identity",
+                                                                [CRNN_GELU] = "gelu",
+                                                                [CRNN_GELU_EXACT] = "gelu_exact",
+                                                                [CRNN_SILU] = "silu"};
 
 static bool read_activation(const char *name, PyObject *given, crnn_activation usual,
                             crnn_activation *activation) {

@@ -27,6 +27,7 @@
 #include "crnn/layer.h"
 #include "crnn/recurrent.h"
 #include "crnn/ops.h"
+#include "crnn/rowwise.h"
 #include "crnn/attention.h"
 #include "crnn/search.h"
 #include "crnn/decoder.h"

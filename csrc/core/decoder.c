@@ -18,19 +18,17 @@ crnn_input core_level_input(const crnn_decoder *d, size_t l) {
 void core_drop_step(const crnn_decoder *d, size_t l, size_t t, size_t from, size_t to,
                     const crnn_seq *x, const crnn_seq *y) {
     const crnn_decoder_level *level = &d->level[l];
-    const size_t item = crnn_dtype_size(d->kernels->dtype);
+    const crnn_rowwise drop = {.kind = CRNN_ROWWISE_DROP,
+                               .kernels = d->kernels,
+                               .inputs = 1,
+                               .features = {level->layer->inputs},
+                               .p = level->dropout,
+                               .noise = level->dropout_noise,
+                               .variational = level->variational};
+    const crnn_rowwise_call call = {.x = {*x}, .y = *y};
     for (size_t i = from; i < to; i++) {
-        const size_t row = d->rows->order[i];
-        const int64_t row_of = (int64_t)row, step_of = level->variational ? 0 : (int64_t)t;
-        const crnn_dropout drop = {.kernels = d->kernels,
-                                   .noise = level->dropout_noise,
-                                   .p = level->dropout,
-                                   .n = 1,
-                                   .size = level->layer->inputs,
-                                   .row_of = &row_of,
-                                   .step_of = &step_of};
-        d->kernels->dropout(&drop, 0, 1, crnn_seq_at(x, row, t, item),
-                            crnn_seq_at(y, row, t, item));
+        const crnn_cells one = {.n = 1, .row = &d->rows->order[i], .time = &t};
+        d->kernels->rowwise(&drop, &one, 0, 1, &call);
     }
 }
 

@@ -367,8 +367,6 @@ struct crnn_kernels {
     void (*weight_grads)(const core_backward_run *run, const core_window *w, const core_member *me);
     /* dx of tape rows from..to-1 of the window */
     void (*input_grad)(const core_backward_run *run, size_t from, size_t to);
-    /* rows from..to-1 */
-    void (*dropout)(const crnn_dropout *d, size_t from, size_t to, const void *x, void *y);
     void (*view_gate)(const core_shape *shape, const crnn_rows *rows, const void *gates,
                       size_t phase, size_t slot, bool raw, void *out);
 
@@ -380,6 +378,19 @@ struct crnn_kernels {
     void (*outer)(const core_outer *p, const core_member *me);
     /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0 */
     void (*add_rows)(size_t n, size_t columns, const int64_t *index, const void *d, void *table);
+
+    /* cells from..to-1; and, from all cells, a member's share of the gradients of parameters */
+    void (*rowwise)(const crnn_rowwise *o, const crnn_cells *cells, size_t from, size_t to,
+                    const crnn_rowwise_call *call);
+    void (*rowwise_back)(const crnn_rowwise *o, const crnn_cells *cells, size_t from, size_t to,
+                         const crnn_rowwise_call *call);
+    void (*rowwise_grads)(const crnn_rowwise *o, const crnn_cells *cells, const core_member *me,
+                          const crnn_rowwise_call *call);
+    /* rows from..to-1 */
+    void (*pool)(const crnn_pool *pool, size_t from, size_t to, const crnn_seq *x, void *y,
+                 int64_t *taken);
+    void (*pool_back)(const crnn_pool *pool, size_t from, size_t to, const void *dy,
+                      const int64_t *taken, const crnn_seq *dx, bool add);
 
     double (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
                             double scale, void *dlogits);

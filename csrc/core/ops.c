@@ -75,23 +75,6 @@ void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w, 
     multiply(dense, &turned, dy, NULL, dx);
 }
 
-typedef struct dropout_job {
-    const crnn_dropout *d;
-    const void *x;
-    void *y;
-} dropout_job;
-
-static void dropout_part(void *context, const core_member *me) {
-    const dropout_job *job = context;
-    const core_range own = core_share(job->d->n, me);
-    job->d->kernels->dropout(job->d, own.from, own.to, job->x, job->y);
-}
-
-void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y) {
-    dropout_job job = {d, x, y};
-    core_in_team(CRNN_DRAW_WORK * (double)d->n * (double)d->size, d->n, dropout_part, &job);
-}
-
 void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size, const int64_t *symbols,
                              const void *dy, void *dtable) {
     crnn_kernels_now(dtype)->add_rows(n, size, symbols, dy, dtable);

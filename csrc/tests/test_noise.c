@@ -64,16 +64,33 @@ static double factor_of(const crnn_kernels *k, double p, uint32_t number) {
 static const size_t sizes[] = {1, 3, 4, 5, 17, 63, 64, 65, 130, 200};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
-static bool dropout_is_drawn(const crnn_kernels *k, const crnn_dropout *d, const void *x,
-                             const void *y) {
-    for (size_t i = 0; i < d->n; i++) {
-        for (size_t u = 0; u < d->size; u++) {
+/* Rows of so many steps of a dense array. */
+enum { DROP_STEPS = 7 };
+
+static crnn_rowwise dropping(const crnn_kernels *k, crnn_noise noise, size_t size, double p) {
+    return (crnn_rowwise){.kind = CRNN_ROWWISE_DROP,
+                          .kernels = k,
+                          .inputs = 1,
+                          .features = {size},
+                          .p = p,
+                          .noise = noise};
+}
+
+static crnn_seq rows_of(const void *data, size_t steps, size_t size) {
+    return (crnn_seq){(void *)data, (ptrdiff_t)(steps * size), (ptrdiff_t)size};
+}
+
+static bool dropout_is_drawn(const crnn_rowwise *o, size_t n, const void *x, const void *y) {
+    const crnn_kernels *k = o->kernels;
+    const size_t size = o->features[0];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t u = 0; u < size; u++) {
+            const size_t step = o->variational ? 0 : o->noise.first_step + i % DROP_STEPS;
             const uint32_t number =
-                drawn(&d->noise, CRNN_NOISE_INPUT, d->noise.first_row + (uint64_t)d->row_of[i],
-                      (size_t)d->step_of[i], u);
+                drawn(&o->noise, CRNN_NOISE_INPUT, o->noise.first_row + i / DROP_STEPS, step, u);
             const double expected =
-                rounded(k, factor_of(k, d->p, number) * real_at(k->dtype, x, i * d->size + u));
-            if (real_at(k->dtype, y, i * d->size + u) != expected) return false;
+                rounded(k, factor_of(k, o->p, number) * real_at(k->dtype, x, i * size + u));
+            if (real_at(k->dtype, y, i * size + u) != expected) return false;
         }
     }
     return true;
@@ -81,19 +98,20 @@ static bool dropout_is_drawn(const crnn_kernels *k, const crnn_dropout *d, const
 
 static void check_dropout(const crnn_kernels *k, size_t n, size_t size, double p) {
     const size_t mark = fences_used, bytes = n * size * crnn_dtype_size(k->dtype);
-    int64_t *row_of = fenced(n * sizeof *row_of), *step_of = fenced(n * sizeof *step_of);
     const void *x = sampled(k->dtype, 1, n * size);
     void *y = fenced(bytes), *parts = fenced(bytes);
-    for (size_t i = 0; i < n; i++) {
-        row_of[i] = (int64_t)(i % 29) * 3;
-        step_of[i] = (int64_t)(i / 29) * 1000003 % 4294967296;
-    }
-    const crnn_dropout d = {k, some_noise(), p, n, size, row_of, step_of};
-    crnn_dropout_apply(&d, x, y);
-    k->dropout(&d, n / 3, n, x, parts);
-    k->dropout(&d, 0, n / 3, x, parts);
-    CHECK(dropout_is_drawn(k, &d, x, y), "%s %s: dropout (%zu, %zu) at %g", WHERE(k), n, size, p);
-    CHECK(memcmp(y, parts, bytes) == 0, "%s %s: in parts (%zu, %zu)", WHERE(k), n, size);
+    crnn_rowwise o = dropping(k, some_noise(), size, p);
+    const crnn_cells cells = {.n = n, .steps = DROP_STEPS};
+    const crnn_rowwise_call whole = {.x = {rows_of(x, DROP_STEPS, size)},
+                                     .y = rows_of(y, DROP_STEPS, size)};
+    const crnn_rowwise_call back = {.dy = whole.x[0], .dx = {rows_of(parts, DROP_STEPS, size)}};
+    o.noise.first_step = 1000003;
+    o.variational = n % 2;
+    crnn_rowwise_forward(&o, &cells, &whole);
+    k->rowwise_back(&o, &cells, n / 3, n, &back);
+    k->rowwise_back(&o, &cells, 0, n / 3, &back);
+    CHECK(dropout_is_drawn(&o, n, x, y), "%s %s: dropout (%zu, %zu) at %g", WHERE(k), n, size, p);
+    CHECK(memcmp(y, parts, bytes) == 0, "%s %s: back, in parts (%zu, %zu)", WHERE(k), n, size);
     fences_release(mark);
 }
 
@@ -161,17 +179,14 @@ enum { ROWS = 40, STEPS = 20, UNITS = 70, NUMBERS = ROWS * STEPS * UNITS };
 
 /* out [NUMBERS]: whether what is drawn for each row, step and unit is dropped. */
 static void drop_ones(const crnn_kernels *k, crnn_noise noise, double p, bool *out) {
-    const size_t mark = fences_used, n = ROWS * STEPS;
-    int64_t row_of[ROWS * STEPS], step_of[ROWS * STEPS];
+    const size_t mark = fences_used;
     void *x = fenced(NUMBERS * crnn_dtype_size(k->dtype));
     void *y = fenced(NUMBERS * crnn_dtype_size(k->dtype));
     for (size_t i = 0; i < NUMBERS; i++) real_put(k->dtype, x, i, 1);
-    for (size_t i = 0; i < n; i++) {
-        row_of[i] = (int64_t)(i / STEPS);
-        step_of[i] = (int64_t)(i % STEPS);
-    }
-    const crnn_dropout d = {k, noise, p, n, UNITS, row_of, step_of};
-    k->dropout(&d, 0, n, x, y);
+    const crnn_rowwise o = dropping(k, noise, UNITS, p);
+    const crnn_cells cells = {.n = ROWS * STEPS, .steps = STEPS};
+    const crnn_rowwise_call call = {.x = {rows_of(x, STEPS, UNITS)}, .y = rows_of(y, STEPS, UNITS)};
+    k->rowwise(&o, &cells, 0, cells.n, &call);
     for (size_t i = 0; i < NUMBERS; i++) out[i] = real_at(k->dtype, y, i) == 0;
     fences_release(mark);
 }

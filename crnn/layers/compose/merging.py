@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from crnn.common.arrays import Array, underflows
+import crnn._core as _core
+from crnn.common.arrays import Array
 
 
-@underflows
 def merged(parts: list[Array], merge: str) -> Array:
     """Return one array: the parts side by side, or the sum, mean or product of two parts."""
     if merge == "concat":
         return np.concatenate(parts, axis=-1)
     first, second = parts
-    if merge == "mul":
-        return np.asarray(first * second)
-    total = first + second
-    return np.asarray(total * total.dtype.type(0.5) if merge == "mean" else total)
+    return _core.rowwise_forward((merge,), None, (first, second), None, False, False)[0]
 
 
-@underflows
 def split(d: Array, parts: list[Array], merge: str) -> list[Array]:
     """Return the gradients of the parts, from the gradient of the array that `merged` returned."""
     if merge == "concat":
         return np.split(d, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
-    if merge == "mul":
-        return [d * parts[1], d * parts[0]]
-    return [d * d.dtype.type(0.5)] * 2 if merge == "mean" else [d, d]
+    inputs = (parts[0], parts[1]) if merge == "mul" else (None, None)
+    return list(_core.rowwise_backward((merge,), None, inputs, None, None, None, d, None))

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.common.arrays import Array, underflows
+import crnn._core as _core
+from crnn.common.arrays import Array
 from crnn.common.checks import check_array, steps_there
 from crnn.common.choices import Pooling
 from crnn.common.representation import tape_text
@@ -91,7 +92,6 @@ class Pool(Layer):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, None, timeless=True)
 
-    @underflows
     def forward(
         self,
         x: ArrayLike,
@@ -127,15 +127,7 @@ class Pool(Layer):
         check_no_state("Pool", "state", state)
         steps = check_array("x", x, "floats", ("B", "T", "F"))
         valid = steps_there(lengths, mask, steps.shape)
-        y, taken = np.zeros((len(steps), steps.shape[2]), steps.dtype), None
-        if valid.any() and self.how == "mean":
-            # accumulate adds step by step, so that the bits do not depend on T
-            total = np.add.accumulate(np.where(valid[..., None], steps, 0), axis=1)[:, -1]
-            y = np.asarray(total / _counts(valid, steps.dtype))
-        elif valid.any():
-            taken = _last(steps, valid) if self.how == "last" else _largest(steps, valid)
-            selected = np.take_along_axis(steps, taken[:, None], axis=1)[:, 0]
-            np.copyto(y, selected, where=_any_valid(valid))
+        y, taken = _core.pool_forward(self.how, steps, valid)
         return y, None, PoolTape(self.how, steps.shape, valid, taken)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
@@ -144,7 +136,6 @@ class Pool(Layer):
         if tape.how != self.how:
             raise ValueError(f"tape: expected one of {self!r}, got one of Pool({tape.how!r})")
 
-    @underflows
     def backward(
         self, tape: PoolTape, dy: ArrayLike | None, dstate: None = None
     ) -> tuple[Array, None]:
@@ -166,16 +157,9 @@ class Pool(Layer):
         dstate : None
         """
         self.check_backward(tape, dstate)
-        B, T, F = tape.shape
+        B, _, F = tape.shape
         gradient = np.zeros((B, F)) if dy is None else check_array("dy", dy, "floats", (B, F))
-        dx = np.zeros((B, T, F), gradient.dtype)
-        gradient = np.where(_any_valid(tape.valid), gradient, 0)
-        if tape.taken is not None:
-            np.put_along_axis(dx, tape.taken[:, None], gradient[:, None], axis=1)
-        elif tape.valid.any():
-            share = (gradient / _counts(tape.valid, gradient.dtype))[:, None]
-            np.copyto(dx, share, where=tape.valid[..., None])
-        return dx, None
+        return _core.pool_backward(self.how, tape.shape, tape.valid, tape.taken, gradient), None
 
 
 def _directed_layers(layer: Layer) -> Iterator[Layer]:
@@ -204,28 +188,3 @@ def warn_of_reversed(layers: Sequence[Any]) -> None:
                 )
             if recurrent:
                 break
-
-
-def _any_valid(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return whether each row has a valid step, (B, 1)."""
-    return np.asarray(valid.any(axis=1, keepdims=True))
-
-
-def _counts(valid: NDArray[np.bool_], dtype: np.dtype[Any]) -> Array:
-    """Return the number of valid steps of each row, (B, 1); 1 for a row without valid steps."""
-    return np.asarray(np.maximum(valid.sum(axis=1, keepdims=True), 1), dtype)
-
-
-def _last(x: Array, valid: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the last valid step for each row and feature."""
-    last = x.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
-    return np.broadcast_to(last[:, None], (len(x), x.shape[2]))
-
-
-def _largest(x: Array, valid: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the first valid step with the largest number, for each row and feature."""
-    step = np.where(valid[..., None], x, -np.inf).argmax(axis=1)
-    rows = np.arange(len(x))[:, None]
-    first = valid.argmax(axis=1)[:, None]
-    # an invalid step was selected: all valid numbers are -inf
-    return np.asarray(np.where(valid[rows, step], step, first))

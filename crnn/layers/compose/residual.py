@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import crnn._core as _core
 from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
 from crnn.common.representation import tape_text
@@ -137,11 +138,8 @@ class Residual(Wrapper):
         return dx, dbefore
 
 
-@underflows
+@underflows  # the cast
 def _sum_where(valid: NDArray[np.bool_] | None, array: Array, other: Any) -> Array:
     """Return array + other at valid steps, and the array at others. None: all steps are valid."""
     other = np.asarray(other, array.dtype)
-    if valid is None:
-        return np.asarray(array + other)
-    where = valid.reshape(valid.shape + (1,) * (array.ndim - 2))
-    return np.asarray(np.add(array, other, where=where, out=array.copy()))
+    return _core.rowwise_forward(("sum",), None, (array, other), valid, False, True)[0]

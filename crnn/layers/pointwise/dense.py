@@ -14,10 +14,10 @@ from crnn.common.checks import check_dtype, check_product, check_seed, check_siz
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
-from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
+from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
 
 
-class Dense(WithParameters):
+class Dense(WithParameters, Gathered):
     """Dense layer: y = W x + b at every step.
 
     Parameters

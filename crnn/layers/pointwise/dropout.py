@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.parameters import EmptyBuffer
-from crnn.layers.pointwise.rows import Pointwise, RowIndex, check_floats
+from crnn.layers.pointwise.rows import RowIndex, Rowwise, check_floats
 
 
-class Dropout(Pointwise):
+class Dropout(Rowwise):
     """Dropout: in training, elements are 0 with probability p; the others are divided by 1 - p.
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014).
@@ -88,18 +87,8 @@ class Dropout(Pointwise):
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")
 
-    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
+    def _operation(self, draw: RowIndex) -> tuple[Any, ...] | None:
         if not draw.training or self.p == 0:
-            return rows.copy(), None  # a copy: the caller may change y
-        row, step = draw.places()
-        counts = self.seed, draw.call, draw.first_row, draw.layer
-        noise = (row, 0 * step if self.variational else step, *counts)
-        return _core.dropout(_computed(rows), self.p, *noise), noise
-
-    def _rows_back(self, memory: Any, dy: Array) -> Array:
-        return dy.copy() if memory is None else _core.dropout(_computed(dy), self.p, *memory)
-
-
-def _computed(rows: Array) -> Array:
-    """Return rows in a type that the core supports: float32 or float64."""
-    return rows.astype(np.result_type(rows.dtype, np.float32), copy=False)
+            return None
+        counts = self.seed, draw.call, draw.first_row, draw.first_step, draw.layer
+        return "drop", self.p, self.variational, counts

@@ -15,10 +15,10 @@ from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
 from crnn.layers.pointwise.dropout import Dropout
-from crnn.layers.pointwise.rows import RowIndex, WithParameters
+from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters
 
 
-class Embedding(WithParameters):
+class Embedding(WithParameters, Gathered):
     """Embedding: a vector for each symbol, y = W[x].
 
     Parameters

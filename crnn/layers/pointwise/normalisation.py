@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn.common.arrays import Array, underflows
+from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_positive, check_product, check_size
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
-from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
+from crnn.layers.pointwise.rows import RowIndex, Rowwise, WithParameters, check_floats
 
 
-class LayerNorm(WithParameters):
+class LayerNorm(WithParameters, Rowwise):
     """Layer normalisation of every step: y = gain ∘ (x - mean) / sqrt(var + eps) + bias.
 
     Mean and variance are those of the features of the step. Ba, Kiros and Hinton, "Layer
@@ -52,6 +52,7 @@ class LayerNorm(WithParameters):
     """
 
     _leading, _arguments = ("size",), ("size", "eps", "dtype")
+    _reads_x = True
 
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
         self.size = check_size("size", size)
@@ -76,24 +77,5 @@ class LayerNorm(WithParameters):
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")
 
-    @underflows
-    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
-        rows = rows.astype(self.dtype, copy=False)
-        centred = rows - rows.mean(axis=1, keepdims=True)
-        variance = np.square(centred).mean(axis=1, keepdims=True)
-        scale = 1 / np.sqrt(variance + self.dtype.type(self.eps))
-        normal = centred * scale
-        params = self.params
-        return params["gain"] * normal + params["bias"], (normal, scale)
-
-    @underflows
-    def _rows_back(self, memory: Any, dy: Array) -> Array:
-        normal, scale = memory
-        dy = dy.astype(self.dtype, copy=False)
-        grads = self.grads
-        grads["gain"] += (dy * normal).sum(axis=0)
-        grads["bias"] += dy.sum(axis=0)
-        d = dy * self.params["gain"]
-        through_mean = d.mean(axis=1, keepdims=True)
-        through_scale = normal * (d * normal).mean(axis=1, keepdims=True)
-        return np.asarray(scale * (d - through_mean - through_scale))
+    def _operation(self, draw: RowIndex) -> tuple[Any, ...]:
+        return "norm", self.eps

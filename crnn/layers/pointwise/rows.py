@@ -1,8 +1,7 @@
 """Base classes of pointwise layers, which apply the same function to every step.
 
-A pointwise layer computes on an array (N, features) of all N valid steps of a batch. Padding and
-masked steps are left out; output and gradient are 0 there. With `filled`, masked steps contain
-outputs of a previous layer, and are computed like other steps.
+Padding and masked steps are left out; output and gradient are 0 there. With `filled`, masked steps
+contain outputs of a previous layer, and are computed like other steps.
 """
 
 from __future__ import annotations
@@ -44,31 +43,23 @@ class RowIndex(NamedTuple):
     first_row: int
     first_step: int
     layer: int
-    leading: tuple[int, ...]  # axes of x before the features
-    valid: NDArray[np.bool_] | None
-
-    def places(self) -> tuple[Array, Array]:
-        """Return the number of the row, and of the step, of each of the N valid steps."""
-        steps = self.leading[1:]
-        row, step = np.divmod(np.arange(math.prod(self.leading)), max(math.prod(steps), 1))
-        valid = slice(None) if self.valid is None else self.valid.ravel()
-        return row[valid], self.first_step + step[valid]
 
 
 _INT = {int}
 
 #: For evaluation, which draws no random numbers.
-EVALUATION = RowIndex(False, 0, 0, 0, 0, (), None)
+EVALUATION = RowIndex(False, 0, 0, 0, 0)
 
 
 class Pointwise(Layer):
-    """Base of layers that apply one function to every step: `_rows`, with gradient `_rows_back`."""
+    """Base of layers that apply one function to every step.
+
+    A subclass has `_steps` and `_steps_back`, or `_operation` of the core (`Rowwise`), or `_rows`
+    and `_rows_back` (`Gathered`).
+    """
 
     #: Number of the last axes of x that belong to one step: 1, or 0 for symbols.
     _feature_axes = 1
-
-    #: Whether `_rows_back` reads the rows of x. If so, the tape has a copy of them.
-    _keeps_rows = False
 
     answers_masked = False  # y is 0 at masked steps, and the next layer does not read them
     receptive_field = 1
@@ -81,12 +72,17 @@ class Pointwise(Layer):
         """Check x, and return it as an array (..., features), or (...,) of symbols."""
 
     @abstractmethod
-    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
-        """Return the outputs (N, features) of the rows, and the values that `_rows_back` needs."""
+    def _steps(
+        self, x: Array, valid: NDArray[np.bool_] | None, draw: RowIndex, keep: bool
+    ) -> tuple[Array, Any]:
+        """Return y (..., F), 0 at steps that are not valid, and what `_steps_back` needs.
+
+        If `keep` is False, the latter is not used.
+        """
 
     @abstractmethod
-    def _rows_back(self, memory: Any, dy: Array) -> Array | None:
-        """Add to the gradients, and return dx of the rows, from dy (N, features)."""
+    def _steps_back(self, memory: Any, valid: NDArray[np.bool_] | None, dy: Array) -> Array | None:
+        """Add to the gradients, and return dx, which is 0 at steps that are not valid."""
 
     def __call__(  # type: ignore[override]
         self,
@@ -121,10 +117,7 @@ class Pointwise(Layer):
         leading = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
             valid = steps_there(lengths, None if filled else mask, leading)
-        rows = steps.reshape(math.prod(leading), *steps.shape[len(leading) :])
-        rows = np.ascontiguousarray(rows if valid is None else steps[valid])
-        out, _ = self._rows(rows, EVALUATION)
-        return _scattered(out, leading, valid), None
+        return self._steps(steps, valid, EVALUATION, False)[0], None
 
     def _replaced(self) -> bool:
         """Return whether a subclass or the layer itself overrides forward."""
@@ -191,24 +184,12 @@ class Pointwise(Layer):
         leading = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
             valid = steps_there(lengths, None if filled else mask, leading)
-        if valid is None:
-            rows = np.ascontiguousarray(
-                steps.reshape(math.prod(leading), *steps.shape[len(leading) :])
-            )
-            rows = _core.kept(rows) if self._keeps_rows else rows
-        else:
-            rows = np.ascontiguousarray(steps[valid])
         if call is None and training and self.stochastic:
             call = self.next_call()
         if call is not None and not (type(call) is int and 0 <= call < 2**64):
             check_count("call", call, 64)
-        draw = RowIndex(training, call or 0, first_row, first_step, layer, leading, valid)
-        out, memory = self._rows(rows, draw)
-        y = (
-            out.reshape(*leading, out.shape[-1])
-            if valid is None
-            else _scattered(out, leading, valid)
-        )
+        draw = RowIndex(training, call or 0, first_row, first_step, layer)
+        y, memory = self._steps(steps, valid, draw, True)
         return y, None, PointwiseTape(self._tape_key, y.shape, valid, memory)
 
     def backward(
@@ -247,15 +228,8 @@ class Pointwise(Layer):
             or gradient.shape != tape.shape
         ):
             gradient = check_array("dy", gradient, "floats", tape.shape)
-        flat = (math.prod(tape.shape[:-1]), tape.shape[-1])
-        rows = gradient.reshape(flat) if tape.valid is None else gradient[tape.valid]
         with _core.Writing(self):
-            dx = self._rows_back(tape.memory, np.ascontiguousarray(rows))
-        if dx is not None:
-            leading = tape.shape[:-1]
-            shape = (*leading, dx.shape[-1])
-            dx = dx.reshape(shape) if tape.valid is None else _scattered(dx, leading, tape.valid)
-        return dx, None
+            return self._steps_back(tape.memory, tape.valid, gradient), None
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if dstate is not None:
@@ -271,6 +245,11 @@ class Pointwise(Layer):
     def _tape_key(self) -> tuple[Any, ...]:
         """Key that is equal for all layers that can use a tape of this layer."""
         return (type(self).__name__, *(array.shape for array in self.param_views.values()))
+
+
+def _copied(steps: Array, valid: NDArray[np.bool_] | None) -> Array:
+    """Return a copy, with 0 at steps that are not valid."""
+    return steps.copy() if valid is None else np.where(valid[..., None], steps, steps.dtype.type())
 
 
 def _scattered(rows: Array, leading: tuple[int, ...], valid: NDArray[np.bool_] | None) -> Array:
@@ -289,6 +268,72 @@ def check_floats(x: Any, size: int | None, letter: str) -> Array:
         return array
     last = letter if size is None else (letter, size)
     return check_array("x", array, "floats", ("B", "T", last), ("B", last))
+
+
+class Rowwise(Pointwise):
+    """Base of layers that are one operation of the core on each step."""
+
+    flat_params: Any
+    flat_grads: Any
+
+    @abstractmethod
+    def _operation(self, draw: RowIndex) -> tuple[Any, ...] | None:
+        """Return the operation as `_core.rowwise_forward` reads it; None if y is x."""
+
+    #: Whether backward reads x, and whether it reads y. The tape has a copy of them.
+    _reads_x, _reads_y = False, False
+
+    def _steps(
+        self, x: Array, valid: NDArray[np.bool_] | None, draw: RowIndex, keep: bool
+    ) -> tuple[Array, Any]:
+        operation = self._operation(draw)
+        if operation is None:
+            return _copied(x, valid), None
+        params = self.flat_params
+        y, kept = _core.rowwise_forward(operation, params, (x,), valid, keep, False)
+        x_kept = _core.kept(x) if keep and self._reads_x else None
+        return y, (operation, x_kept, _core.kept(y) if keep and self._reads_y else None, kept)
+
+    def _steps_back(self, memory: Any, valid: NDArray[np.bool_] | None, dy: Array) -> Array:
+        if memory is None:
+            return _copied(dy, valid)
+        operation, x, y, kept = memory
+        params, grads = self.flat_params, self.flat_grads
+        (dx,) = _core.rowwise_backward(operation, params, (x,), y, kept, valid, dy, grads)
+        return dx
+
+
+class Gathered(Pointwise):
+    """Base of layers that compute on an array (N, features) of the N valid steps of a batch."""
+
+    #: Whether `_rows_back` reads the rows of x. If so, the tape has a copy of them.
+    _keeps_rows = False
+
+    @abstractmethod
+    def _rows(self, rows: Array, draw: RowIndex) -> tuple[Array, Any]:
+        """Return the outputs (N, features) of the rows, and the values that `_rows_back` needs."""
+
+    @abstractmethod
+    def _rows_back(self, memory: Any, dy: Array) -> Array | None:
+        """Add to the gradients, and return dx of the rows, from dy (N, features)."""
+
+    def _steps(
+        self, x: Array, valid: NDArray[np.bool_] | None, draw: RowIndex, keep: bool
+    ) -> tuple[Array, Any]:
+        leading = x.shape[: x.ndim - self._feature_axes]
+        if valid is None:
+            rows = np.ascontiguousarray(x.reshape(math.prod(leading), *x.shape[len(leading) :]))
+            rows = _core.kept(rows) if keep and self._keeps_rows else rows
+        else:
+            rows = np.ascontiguousarray(x[valid])
+        out, memory = self._rows(rows, draw)
+        return _scattered(out, leading, valid), memory
+
+    def _steps_back(self, memory: Any, valid: NDArray[np.bool_] | None, dy: Array) -> Array | None:
+        leading = dy.shape[:-1]
+        rows = dy.reshape(math.prod(leading), dy.shape[-1]) if valid is None else dy[valid]
+        dx = self._rows_back(memory, np.ascontiguousarray(rows))
+        return None if dx is None else _scattered(dx, leading, valid)
 
 
 class WithParameters(InOneBuffer, Pointwise):

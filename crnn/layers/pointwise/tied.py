@@ -18,7 +18,7 @@ from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.buffer import ParameterBuffer, Shapes
 from crnn.layers.base.description import Widths, class_and_config
 from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.pointwise.rows import RowIndex, WithParameters, check_floats
+from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
 
 #: The outermost model whose description is being made.
 _described_model: ContextVar[Any] = ContextVar("_described_model", default=None)
@@ -28,7 +28,7 @@ _counted_places: ContextVar[Places | None] = ContextVar("_counted_places", defau
 _untied: ContextVar[list[TiedDense] | None] = ContextVar("_untied", default=None)
 
 
-class TiedDense(WithParameters):
+class TiedDense(WithParameters, Gathered):
     """Dense layer with the weights of an embedding: y = W x + b, with W of the embedding.
 
     Press and Wolf, "Using the output embedding to improve language models" (2017); Inan, Khosravi

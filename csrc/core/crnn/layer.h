@@ -29,7 +29,12 @@ typedef enum crnn_activation {
     CRNN_RELU = 4,
     CRNN_SOFTSIGN = 5, /* s / (1 + |s|) */
     CRNN_IDENTITY = 6,
-    CRNN_ACTIVATIONS = 7 /* How many there are. */
+    CRNN_ACTIVATIONS = 7, /* How many a recurrent layer may have. */
+    /* Others of rowwise operations, whose slope is no function of their value: */
+    CRNN_GELU = 7,       /* s logistic(2 sqrt(2 / pi) (s + 0.044715 s^3)) */
+    CRNN_GELU_EXACT = 8, /* s Phi(s), with the distribution function of the normal law */
+    CRNN_SILU = 9,       /* s logistic(s) */
+    CRNN_ROWWISE_ACTIVATIONS = 10 /* How many there are. */
 } crnn_activation;
 
 /* A layer: sizes and options, without parameters. A field that is 0 turns its option off, so a

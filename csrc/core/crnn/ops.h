@@ -1,4 +1,4 @@
-/* Dense maps, dropout, losses and optimizer steps. */
+/* Dense maps, losses and optimizer steps. */
 #ifndef CRNN_OPS_H
 #define CRNN_OPS_H
 
@@ -34,23 +34,6 @@ CRNN_API void crnn_dense_backward(const crnn_dense *dense, const void *x, const 
  * [n][size]. dtable: in and out (K, size). */
 CRNN_API void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size,
                                       const int64_t *symbols, const void *dy, void *dtable);
-
-/* ---- dropout -------------------------------------------------------------------------------- */
-
-/* Dropout of n rows: an element becomes 0 with probability p and is divided by 1 - p otherwise. */
-typedef struct crnn_dropout {
-    const crnn_kernels *kernels; /* Its type is that of both buffers. */
-    crnn_noise noise;
-    double p;
-    size_t n;               /* Rows. */
-    size_t size;            /* Elements of a row. */
-    const int64_t *row_of;  /* in [n]: the row from whose numbers the mask of row i is drawn. */
-    const int64_t *step_of; /* in [n]: the step from whose numbers it is drawn. */
-} crnn_dropout;
-
-/* Writes dropout of x to y. Dropout of the gradient of y, with the same numbers, is the gradient of
- * x. x: in [n][size]. y: out [n][size]. */
-CRNN_API void crnn_dropout_apply(const crnn_dropout *d, const void *x, void *y);
 
 /* ---- losses --------------------------------------------------------------------------------- */
 
