@@ -51,8 +51,12 @@ crnn_status crnn_generator_size(const crnn_generator *g, size_t *bytes) {
 void crnn_generator_pack(const crnn_generator *g) {
     core_arena a = core_arena_at(g->packed);
     const packed_matrices m = lay_matrices(g, &a);
-    if (m.query) g->kernels->pack_dense(top_width(g), g->attention->key_size, g->w_query, m.query);
-    g->kernels->pack_dense(joined_width(g), g->symbols, g->w_out, m.out);
+    const crnn_kernels *k = g->kernels;
+    if (m.query)
+        k->pack_dense(top_width(g), g->attention->key_size, g->w_query, m.query,
+                      (core_range){0, core_dense_panels(k, g->attention->key_size)});
+    k->pack_dense(joined_width(g), g->symbols, g->w_out, m.out,
+                  (core_range){0, core_dense_panels(k, g->symbols)});
 }
 
 /* ---- the memory of a part: it goes on from call to call */
