@@ -217,7 +217,7 @@ size_t crnn_threads(void) {
     size_t count = atomic_load(&thread_count);
     if (count) return count;
     const size_t first = clamp_threads(core_default_threads(
-        core_usable_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
+        core_physical_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
     return atomic_compare_exchange_strong(&thread_count, &count, first) ? first : count;
 }
 
