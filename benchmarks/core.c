@@ -191,6 +191,7 @@ typedef struct elements {
     size_t rows, columns;
     void *buffer[4]; /* [rows][columns] each */
     int64_t *targets;
+    double *losses;
 } elements;
 
 static void run_adam(void *context) {
@@ -201,7 +202,7 @@ static void run_adam(void *context) {
                                   .p = e->buffer[0],
                                   .g = e->buffer[1],
                                   .lr = 1e-3};
-    e->k->adam(&step, 0.9, 0.999, 1e-8, 1, e->buffer[2], e->buffer[3]);
+    e->k->adam(&step, (core_range){0, step.n}, 0.9, 0.999, 1e-8, 1, e->buffer[2], e->buffer[3]);
 }
 
 static void run_sgd(void *context) {
@@ -212,22 +213,23 @@ static void run_sgd(void *context) {
                                   .p = e->buffer[0],
                                   .g = e->buffer[1],
                                   .lr = 1e-3};
-    e->k->sgd(&step, 0.9, e->buffer[2]);
+    e->k->sgd(&step, (core_range){0, step.n}, 0.9, e->buffer[2]);
 }
 
 static void run_cross_entropy(void *context) {
     const elements *e = context;
-    e->k->cross_entropy(e->rows, e->columns, e->buffer[0], e->targets, 1, e->buffer[1]);
+    e->k->cross_entropy(e->rows, e->columns, e->buffer[0], e->targets, 1, e->buffer[1], e->losses);
 }
 
 static void run_add_rows(void *context) {
     const elements *e = context;
-    e->k->add_rows(e->rows, e->columns, NULL, e->buffer[0], e->buffer[1]);
+    e->k->add_rows(e->rows, e->columns, e->columns, NULL, e->buffer[0], e->buffer[1], &core_alone);
 }
 
 static void run_pack(void *context) {
     const elements *e = context;
-    core_pack_dense(e->k, CORE_PACKED, e->rows, e->columns, e->buffer[0], e->buffer[1]);
+    core_pack_dense(e->k, CORE_PACKED, e->rows, e->columns, e->buffer[0], e->buffer[1],
+                    &core_alone);
 }
 
 static void show_time(const crnn_kernels *k, const char *name, double seconds) {
@@ -239,10 +241,12 @@ static void show_elements(const crnn_kernels *k, const char *name, void (*work)(
                           size_t rows, size_t columns) {
     elements e = {.k = k, .rows = rows, .columns = columns};
     e.targets = memory(rows * sizeof *e.targets);
+    e.losses = memory(rows * sizeof *e.losses);
     for (int i = 0; i < 4; i++) e.buffer[i] = memory((rows + 64) * (columns + 64) * sizeof(double));
     show_time(k, name, fastest(0.1, work, &e));
     for (int i = 0; i < 4; i++) free(e.buffer[i]);
     free(e.targets);
+    free(e.losses);
 }
 
 typedef struct layer_run {

@@ -119,5 +119,6 @@ void crnn_attention_backward(const crnn_attention *a, const void *queries,
                          .dscores = (char *)grads->workspace + dv.bytes};
     core_in_team(2 * attention_work(a), a->batch, backward_part, &job);
     for (size_t row = 0; a->v && row < a->batch; row++)
-        job.kernels->add_rows(1, a->key_size, NULL, job.dv + row * a->key_size * item, grads->dv);
+        job.kernels->add_rows(1, a->key_size, a->key_size, NULL, job.dv + row * a->key_size * item,
+                              grads->dv);
 }

@@ -78,23 +78,22 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     return core_arena_size(&a, bytes);
 }
 
-size_t core_output_panels(const core_shape *s, size_t features) {
-    const size_t wide = TILE_VECS * s->width;
-    return (features + wide - 1) / wide;
-}
-
-/* A member's share of the panels: those of each phase's W_h, then those of W_x. */
+/* A member's share of the panels: those of each phase's W_h, then those of W_x, then of W_p. */
 static void turn_part(const core_backward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
-    const size_t to_h = core_output_panels(s, s->h_wide), all_h = s->phases * to_h;
-    const size_t to_x = run->dx.data ? core_output_panels(s, crnn_floats(&s->layer, &run->in)) : 0;
+    const crnn_kernels *k = s->kernels;
+    const size_t to_h = core_dense_panels(k, s->h_wide), all_h = s->phases * to_h;
+    const size_t to_x = run->dx.data ? core_dense_panels(k, crnn_floats(&s->layer, &run->in)) : 0;
     const core_range own = core_share(all_h + to_x, me);
     for (size_t i = own.from; i < own.to; i++) {
         if (i < all_h)
-            s->kernels->turn_h(run, i / to_h, i % to_h);
+            k->turn_h(run, i / to_h, i % to_h);
         else
-            s->kernels->turn_x(run, i - all_h);
+            k->turn_x(run, i - all_h);
     }
+    if (run->turned_p) /* W_p is stored transposed, (H, P) */
+        core_pack_dense(k, CORE_TURNED, s->h_wide, s->layer.hidden, core_w_p(s, run->params),
+                        run->turned_p, me);
 }
 
 core_window core_window_before(const crnn_rows *rows, size_t most, size_t end) {
@@ -129,7 +128,7 @@ static void backward_part(void *context, const core_member *me) {
     const core_shape *s = &call->shape;
     core_backward_turn(call, me);
     core_meet(me);
-    const size_t panels = core_output_panels(s, s->layer.hidden);
+    const size_t panels = core_dense_panels(s->kernels, s->layer.hidden);
     const core_span span = core_span_of(s, run->rows, panels, me);
     for (size_t end = run->rows->given.steps; end > 0;) {
         const core_window w = core_window_before(run->rows, run->window, end);
@@ -148,7 +147,7 @@ static void add_learned(const core_backward_run *run, core_state_part part, bool
     const char *row = states;
     for (size_t i = 0; part.is_learned && i < run->rows->places; i++, row += part.padded * item)
         if (from_learned || !(run->rows->ends[i] & CRNN_READ_FIRST))
-            s->kernels->add_rows(1, part.wide, NULL, row, to);
+            s->kernels->add_rows(1, part.wide, part.wide, NULL, row, to);
 }
 
 static void state_back(const core_backward_run *run, core_state_part part, bool from_learned,
@@ -161,29 +160,24 @@ static void state_back(const core_backward_run *run, core_state_part part, bool 
     add_learned(run, part, from_learned, states);
 }
 
-void core_backward_close(const core_backward_call *call) {
+static void add_dropped_part(void *context, const core_member *me) {
+    const core_backward_run *run = context;
+    const core_shape *s = run->shape;
+    const core_range own = core_share(s->h_wide, me);
+    s->kernels->add_dropped(s, &run->noise, own.from, own.to, run->grads_h,
+                            (char *)run->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype));
+}
+
+void core_backward_close(core_backward_call *call) {
     const core_shape *s = &call->shape;
-    const core_backward_run *run = &call->run;
-    if (call->drops)
-        s->kernels->add_dropped(s, &run->noise, 0, s->h_wide, run->grads_h,
-                                (char *)run->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype));
+    core_backward_run *run = &call->run;
+    if (call->drops) core_in_same_mode(core_drop_work(s), s->h_wide, add_dropped_part, run);
     state_back(run, core_state_h(s), call->from_learned, run->direct, call->dinitial.h);
     if (s->states == 2)
         state_back(run, core_state_c(s), call->from_learned, run->dc, call->dinitial.c);
     if (!run->add_dx)
         crnn_fill_gaps(run->rows, &run->dx, crnn_floats(&s->layer, &run->in),
                        crnn_dtype_size(s->layer.dtype), false);
-}
-
-/* What options need before the team begins. */
-static void pack_options(core_backward_run *run) {
-    const core_shape *s = run->shape;
-    core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
-    if (run->turned_p) /* W_p is stored transposed, (H, P) */
-        core_pack_dense(s->kernels, CORE_TURNED, s->h_wide, s->layer.hidden,
-                        (const char *)run->params +
-                            s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
-                        run->turned_p);
 }
 
 /* The run of a call before its workspace is laid out. */
@@ -233,7 +227,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
         run->grads_h = core_take(&work, s->at.columns, s->h_wide, item);
         memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
     }
-    pack_options(run);
+    core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
     core_dstates_in(s, rows, core_state_h(s), args->dfinal.h, run->direct);
     if (s->states == 2) core_dstates_in(s, rows, core_state_c(s), args->dfinal.c, run->dc);
     call->dinitial = args->dinitial;
@@ -244,7 +238,7 @@ void core_backward_all(core_backward_call *call) {
     const core_shape *s = &call->shape;
     const crnn_rows *rows = call->run.rows;
     const double work = 2 * core_recurrence_work(s, rows);
-    const size_t panels = core_output_panels(s, s->layer.hidden);
+    const size_t panels = core_dense_panels(s->kernels, s->layer.hidden);
     core_in_team(work, core_seats(s, rows, panels, work), backward_part, call);
 }
 

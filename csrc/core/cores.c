@@ -1,6 +1,6 @@
-/* The default number of threads: as many as the process has cores. A container usually
- * limits a process by a quota of time instead of by cores it may run on; threads beyond the quota
- * make the process pause until the next period. */
+/* The default number of threads: as many as the process has cores, hyperthreads of one core counted
+ * once. A container usually limits a process by a quota of time instead of by cores it may run on;
+ * threads beyond the quota make the process pause until the next period. */
 #if defined(_WIN32)
 #define _CRT_SECURE_NO_WARNINGS 1 /* of fopen and sscanf */
 #else
@@ -195,6 +195,34 @@ size_t core_cgroup_cores(const char *root) {
     return cores;
 }
 
+/* ---- hyperthreads: those of one core share its arithmetic units */
+
+/* Whether a list of numbers and ranges, such as "0,8-9", has a number below `cpu` that is also in
+ * cpus [count]. */
+static bool has_earlier(const char *list, size_t cpu, const size_t *cpus, size_t count) {
+    while (isdigit((unsigned char)*list)) {
+        char *behind;
+        const size_t first = strtoul(list, &behind, 10);
+        const size_t last = *behind == '-' ? strtoul(behind + 1, &behind, 10) : first;
+        for (size_t i = 0; i < count; i++)
+            if (cpus[i] >= first && cpus[i] <= last && cpus[i] < cpu) return true;
+        list = behind + (*behind == ',');
+    }
+    return false;
+}
+
+size_t core_distinct_cores(const char *root, const size_t *cpus, size_t count) {
+    size_t cores = 0;
+    for (size_t i = 0; i < count; i++) {
+        char path[128], siblings[256] = "";
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list",
+                 cpus[i]);
+        append(open_below(root, path, ""), siblings, sizeof siblings);
+        cores += !has_earlier(siblings, cpus[i], cpus, count);
+    }
+    return cores;
+}
+
 /* ---- affinity */
 
 #if defined(_WIN32)
@@ -216,7 +244,25 @@ static size_t affinity_cores(void) {
 }
 #endif
 
-size_t core_usable_cores(void) {
-    const size_t cores = least(affinity_cores(), core_cgroup_cores(""));
+static size_t physical_cores(void) {
+#if defined(__linux__)
+    enum { MOST_CPUS = 1024 }; /* more than there can be threads on half of them */
+    size_t cpus[MOST_CPUS], count = 0;
+    cpu_set_t mine[16];
+    if (sched_getaffinity(0, sizeof mine, mine) == 0) {
+        for (size_t cpu = 0; cpu < 8 * sizeof mine && count < MOST_CPUS; cpu++)
+            if (CPU_ISSET_S(cpu, sizeof mine, mine)) cpus[count++] = cpu;
+        return core_distinct_cores("", cpus, count);
+    }
+#endif
+    return affinity_cores();
+}
+
+static size_t within_quota(size_t cores) {
+    cores = least(cores, core_cgroup_cores(""));
     return cores ? cores : 1;
 }
+
+size_t core_usable_cores(void) { return within_quota(affinity_cores()); }
+
+size_t core_physical_cores(void) { return within_quota(physical_cores()); }

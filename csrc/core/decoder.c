@@ -126,7 +126,11 @@ static void attend_step(const decoder_forward *f, size_t t, size_t from, size_t 
 static void decoder_part(void *context, const core_member *me) {
     const decoder_forward *f = context;
     const crnn_decoder *d = f->d;
+    const size_t A = d->attention->key_size;
     for (size_t l = 0; l < d->depth; l++) core_forward_pack(&f->calls[l], me);
+    if (d->w_query)
+        core_pack_dense(d->kernels, CORE_PACKED, crnn_width(core_top_layer(d)), A, d->w_query,
+                        f->packed_query, me);
     core_meet(me);
     const core_span rows = core_span_of_rows(d->rows, 0, me);
     for (size_t t = 0; t < d->rows->given.steps; t++) {
@@ -152,9 +156,6 @@ void crnn_decoder_forward(const crnn_decoder *d) {
         args.workspace = f.work[l];
         core_forward_open(&f.calls[l], &args);
     }
-    if (d->w_query)
-        core_pack_dense(d->kernels, CORE_PACKED, crnn_width(core_top_layer(d)),
-                        d->attention->key_size, d->w_query, f.packed_query);
     memset(d->weights, 0,
            d->rows->given.batch * d->rows->given.steps * d->attention->steps *
                crnn_dtype_size(d->kernels->dtype));

@@ -81,7 +81,7 @@ crnn_status crnn_decoder_grads_workspace(const crnn_decoder *d, const crnn_decod
 
 /* to [count] += from */
 static void add_to(const crnn_kernels *k, size_t count, const void *from, void *to) {
-    k->add_rows(1, count, NULL, from, to);
+    k->add_rows(1, count, count, NULL, from, to);
 }
 
 /* The gradients of a step's contexts to keys and queries; `row` is the window's of place 0. */
@@ -138,7 +138,7 @@ static void decoder_step_back(const decoder_backward *b, const core_span *rows,
     if (to <= from) return;
     for (size_t l = d->depth; l-- > 0;) {
         core_span span = *rows;
-        span.panel_to = core_output_panels(&b->calls[l].shape, d->level[l].layer->hidden);
+        span.panel_to = core_dense_panels(d->kernels, d->level[l].layer->hidden);
         d->kernels->step_back(&b->calls[l].run, &span, w, t);
         d->kernels->input_grad(&b->calls[l].run, row + from, row + to);
         if (d->level[l].dropped.data)
@@ -181,7 +181,7 @@ static void decoder_window_back(const decoder_backward *b, const core_span *rows
     for (size_t t = w->end; t-- > w->begin;) decoder_step_back(b, rows, w, t);
     for (size_t l = 0; l < d->depth; l++) {
         core_span span = *rows;
-        span.panel_to = core_output_panels(&b->calls[l].shape, d->level[l].layer->hidden);
+        span.panel_to = core_dense_panels(d->kernels, d->level[l].layer->hidden);
         d->kernels->finish_window(&b->calls[l].run, &span, w);
     }
     if (w->begin == 0) first_query_back(b, rows);
@@ -209,7 +209,11 @@ static void values_back(const decoder_backward *b, const core_member *me) {
 static void decoder_part_back(void *context, const core_member *me) {
     const decoder_backward *b = context;
     const crnn_decoder *d = b->d;
+    const size_t P = crnn_width(core_top_layer(d));
     for (size_t l = 0; l < d->depth; l++) core_backward_turn(&b->calls[l], me);
+    if (d->w_query)
+        core_pack_dense(d->kernels, CORE_TURNED, d->attention->key_size, P, d->w_query,
+                        b->turned_query, me);
     core_meet(me);
     const core_span rows = core_span_of_rows(d->rows, 0, me);
     for (size_t end = d->rows->given.steps; end > 0;) {
@@ -229,9 +233,6 @@ static void open_back(decoder_backward *b) {
         core_backward_open(&b->calls[l], &args);
         if (b->calls[l].run.window < b->window) b->window = b->calls[l].run.window;
     }
-    if (d->w_query)
-        core_pack_dense(d->kernels, CORE_TURNED, d->attention->key_size,
-                        crnn_width(core_top_layer(d)), d->w_query, b->turned_query);
 }
 
 void crnn_decoder_backward(const crnn_decoder *d, const crnn_decoder_grads *g) {

@@ -21,11 +21,6 @@ static void lay_extras(core_forward_run *run, core_arena *a) {
 static void pack_extras(const core_forward_run *run) {
     const core_shape *s = run->shape;
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
-    if (run->packed_p)
-        core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
-                        (const char *)run->params +
-                            s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype),
-                        run->packed_p);
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
@@ -44,6 +39,9 @@ static void pack_part(const core_forward_run *run, const core_member *me) {
     const core_range panels = core_share(s->panels, me);
     for (size_t phase = 0; phase < s->phases; phase++)
         s->kernels->pack_panels(run, phase, panels.from, panels.to);
+    if (run->packed_p)
+        core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
+                        core_w_p(s, run->params), run->packed_p, me);
 }
 
 void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,

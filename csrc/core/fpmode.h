@@ -11,28 +11,33 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 typedef unsigned core_fpmode;
-static inline core_fpmode core_fpmode_enter(void) {
-    const core_fpmode caller = _mm_getcsr();
-    _mm_setcsr(0x9fc0); /* flush to zero, all exceptions masked, denormals are zeros */
-    return caller;
-}
-static inline void core_fpmode_leave(core_fpmode caller) { _mm_setcsr(caller); }
+/* Flush to zero, all exceptions masked, denormals are zeros. */
+static const core_fpmode CORE_FLUSHING = 0x9fc0;
+static inline core_fpmode core_fpmode_now(void) { return _mm_getcsr(); }
+static inline void core_fpmode_set(core_fpmode mode) { _mm_setcsr(mode); }
 #elif defined(__aarch64__)
 typedef uint64_t core_fpmode;
-static inline core_fpmode core_fpmode_enter(void) {
-    core_fpmode caller;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(caller));
-    const core_fpmode flush = (core_fpmode)1 << 24; /* of operands and results */
-    __asm__ volatile("msr fpcr, %0" : : "r"(flush));
-    return caller;
+static const core_fpmode CORE_FLUSHING = (core_fpmode)1 << 24; /* operands and results */
+static inline core_fpmode core_fpmode_now(void) {
+    core_fpmode mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
 }
-static inline void core_fpmode_leave(core_fpmode caller) {
-    __asm__ volatile("msr fpcr, %0" : : "r"(caller));
+static inline void core_fpmode_set(core_fpmode mode) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
 }
 #else
 typedef int core_fpmode;
-static inline core_fpmode core_fpmode_enter(void) { return 0; }
-static inline void core_fpmode_leave(core_fpmode caller) { (void)caller; }
+static const core_fpmode CORE_FLUSHING = 0;
+static inline core_fpmode core_fpmode_now(void) { return CORE_FLUSHING; }
+static inline void core_fpmode_set(core_fpmode mode) { (void)mode; }
 #endif
+
+/* Returns the mode before. */
+static inline core_fpmode core_fpmode_enter(core_fpmode mode) {
+    const core_fpmode before = core_fpmode_now();
+    core_fpmode_set(mode);
+    return before;
+}
 
 #endif

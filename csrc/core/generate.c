@@ -53,8 +53,9 @@ void crnn_generator_pack(const crnn_generator *g) {
     const packed_matrices m = lay_matrices(g, &a);
     if (m.query)
         core_pack_dense(g->kernels, CORE_PACKED, top_width(g), g->attention->key_size, g->w_query,
-                        m.query);
-    core_pack_dense(g->kernels, CORE_PACKED, joined_width(g), g->symbols, g->w_out, m.out);
+                        m.query, &core_alone);
+    core_pack_dense(g->kernels, CORE_PACKED, joined_width(g), g->symbols, g->w_out, m.out,
+                    &core_alone);
 }
 
 /* ---- the memory of a part: it goes on from call to call */

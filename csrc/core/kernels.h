@@ -193,6 +193,8 @@ typedef void core_task(void *context, const core_member *me);
  * have ended. How many parts there are depends on the work, in multiply-adds, and on who is free.
  */
 void core_in_team(double multiply_adds, size_t at_most, core_task *task, void *context);
+/* The same in the floating-point mode of the caller. */
+void core_in_same_mode(double multiply_adds, size_t at_most, core_task *task, void *context);
 /* How many members a job is worth. */
 size_t core_worth(double multiply_adds);
 /* Multiply-adds that take as long as drawing one number. */
@@ -203,13 +205,22 @@ core_member core_group_of(const core_member *me, size_t size);
 /* Inside a task: waits until every part of the team, or of the group, is here. */
 void core_meet(const core_member *me);
 
-/* Share `part` of `parts` of n things: from..to-1. */
 typedef struct core_range {
-    size_t from, to;
+    size_t from, to; /* from..to-1 */
 } core_range;
+
+/* A member's share of n things. */
+extern const core_member core_alone; /* the only one */
 
 static inline core_range core_share(size_t n, const core_member *me) {
     return (core_range){n * me->part / me->parts, n * (me->part + 1) / me->parts};
+}
+
+/* The same in whole blocks, of which the last one may be smaller. */
+static inline core_range core_share_blocks(size_t n, size_t block, const core_member *me) {
+    const core_range own = core_share(n / block + (n % block != 0), me);
+    const size_t from = own.from * block, to = own.to * block;
+    return (core_range){from < n ? from : n, to < n ? to : n};
 }
 
 /* What one member of a team does: a cell of a grid. Each group of members has rows of its own over
@@ -376,8 +387,10 @@ struct crnn_kernels {
     void (*sum)(const core_sum *sum, size_t from, size_t to);
     /* a member's share of the rows of the matrix, or of its panels where there is an index */
     void (*outer)(const core_outer *p, const core_member *me);
-    /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0 */
-    void (*add_rows)(size_t n, size_t columns, const int64_t *index, const void *d, void *table);
+    /* table[index[i]] += d[i], i from last to first; index NULL: all go to row 0. Rows of both are
+     * `step` apart. */
+    void (*add_rows)(size_t n, size_t columns, size_t step, const int64_t *index, const void *d,
+                     void *table);
 
     /* cells from..to-1; and, from all cells, a member's share of the gradients of parameters */
     void (*rowwise)(const crnn_rowwise *o, const crnn_cells *cells, size_t from, size_t to,
@@ -392,14 +405,17 @@ struct crnn_kernels {
     void (*pool_back)(const crnn_pool *pool, size_t from, size_t to, const void *dy,
                       const int64_t *taken, const crnn_seq *dx, bool add);
 
-    double (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
-                            double scale, void *dlogits);
+    /* losses [n] and dlogits, 0 at targets below 0 */
+    void (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
+                          double scale, void *dlogits, double *losses);
     double (*squared_error)(size_t n, const void *y, const void *target, double scale, void *dy);
     double (*sum_squares)(size_t n, const void *g);
-    void (*sgd)(const crnn_optim_step *s, double momentum, void *velocity);
-    void (*rmsprop)(const crnn_optim_step *s, double alpha, double eps, void *square);
-    void (*adam)(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
-                 void *m, void *v);
+    /* some elements of a step */
+    void (*sgd)(const crnn_optim_step *s, core_range some, double momentum, void *velocity);
+    void (*rmsprop)(const crnn_optim_step *s, core_range some, double alpha, double eps,
+                    void *square);
+    void (*adam)(const crnn_optim_step *s, core_range some, double beta1, double beta2, double eps,
+                 uint64_t step, void *m, void *v);
 
     /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
      * for nothing. weights [T_s] and context [C] are written */
@@ -418,9 +434,10 @@ struct crnn_kernels {
     void (*logistic)(size_t n, const void *x, void *y);
 };
 
-/* Packs w (inner, columns), dense; for CORE_TURNED w is (columns, inner). Gives the matrix. */
+/* Packs a member's share of the panels of w (inner, columns), dense; for CORE_TURNED w is (columns,
+ * inner). Gives the matrix. */
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
-                            size_t columns, const void *w, void *packed);
+                            size_t columns, const void *w, void *packed, const core_member *me);
 /* Rows from..to-1 of c = init + a times the matrix: a [n][inner], c [n][columns], all dense. */
 void core_multiply(const crnn_kernels *kernels, const core_matrix *matrix, const void *a,
                    const void *init, void *c, size_t from, size_t to);
@@ -428,6 +445,12 @@ void core_multiply(const crnn_kernels *kernels, const core_matrix *matrix, const
 /* Rows of the scratch of an outer product. */
 static inline size_t core_outer_rows(const crnn_kernels *kernels, size_t inner) {
     return inner + kernels->tile_rows;
+}
+
+/* Panels of TILE_VECS vectors of columns in a dense matrix. */
+static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t columns) {
+    const size_t wide = TILE_VECS * kernels->width;
+    return columns / wide + (columns % wide != 0);
 }
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */

@@ -102,8 +102,8 @@ static void close_back(core_node *n) {
     const size_t batch = n->plan->given->rows->given.batch;
     for (size_t row = 0; n->as.attend.dv && row < batch; row++)
         n->plan->given->kernels->add_rows(
-            1, a->key_size, NULL, core_row_of(n->as.attend.dv, row, a->key_size, core_item(n)),
-            n->given->as.attend.dv);
+            1, a->key_size, a->key_size, NULL,
+            core_row_of(n->as.attend.dv, row, a->key_size, core_item(n)), n->given->as.attend.dv);
 }
 
 const core_op core_op_attend = {.by_rows = true,

@@ -143,7 +143,7 @@ static void list(const core_node *n, const core_window *w, const core_member *me
 static core_span with_panels(const core_node *n, const core_span *rows) {
     const core_shape *s = &n->as.backward.shape;
     core_span span = *rows;
-    span.panel_to = core_output_panels(s, s->layer.hidden);
+    span.panel_to = core_dense_panels(s->kernels, s->layer.hidden);
     return span;
 }
 
@@ -163,7 +163,7 @@ static void add_first(const core_node *n, const core_span *span) {
     const size_t to = span->to < run->rows->active[0] ? span->to : run->rows->active[0];
     for (size_t i = span->from; i < to; i++)
         n->plan->given->kernels->add_rows(
-            1, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
+            1, wide, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
             core_row_of(run->direct, i, n->as.backward.shape.h_padded, item));
 }
 

@@ -94,7 +94,9 @@ static void hand_down(const core_node *n, size_t k, size_t from, size_t to) {
                         ? crnn_seq_at(&other->given->gradient, row, t - edge->delay, item)
                     : other->dfirst ? core_row_of(other->dfirst, row, features, item)
                                     : NULL;
-        if (sum) kernels->add_rows(1, features, NULL, crnn_seq_at(&n->to[k], row, t, item), sum);
+        if (sum)
+            kernels->add_rows(1, features, features, NULL, crnn_seq_at(&n->to[k], row, t, item),
+                              sum);
     }
 }
 

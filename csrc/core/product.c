@@ -47,9 +47,10 @@ core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind
 }
 
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
-                            size_t columns, const void *w, void *packed) {
+                            size_t columns, const void *w, void *packed, const core_member *me) {
     const core_matrix m = core_dense_matrix(kernels, kind, inner, columns, packed);
-    kernels->pack(&m, w, 0, m.columns.panels);
+    const core_range own = core_share(m.columns.panels, me);
+    kernels->pack(&m, w, own.from, own.to);
     return m;
 }
 

@@ -89,21 +89,23 @@ static void drop_part(void *context, const core_member *me) {
     job->s->kernels->drop_weights(job->s, job->noise, own.from, own.to, job->w_h, job->dropped);
 }
 
+double core_drop_work(const core_shape *s) {
+    return CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide;
+}
+
 const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, const void *params,
                               core_arena *a) {
     const size_t item = crnn_dtype_size(s->layer.dtype), w_h = s->at.w_h * item;
     char *copy = core_take(a, s->at.total, 1, item);
     memcpy(copy, params, s->at.total * item);
     drop_job job = {s, noise, (const char *)params + w_h, copy + w_h};
-    core_in_team(CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide, s->h_wide, drop_part,
-                 &job);
+    core_in_team(core_drop_work(s), s->h_wide, drop_part, &job);
     return copy;
 }
 
 void *core_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns, core_arena *a) {
-    const size_t wide = TILE_VECS * kernels->width;
-    const size_t panels = columns / wide + (columns % wide != 0);
-    return core_take(a, inner, panels, wide * crnn_dtype_size(kernels->dtype));
+    const size_t wide = TILE_VECS * kernels->width * crnn_dtype_size(kernels->dtype);
+    return core_take(a, inner, core_dense_panels(kernels, columns), wide);
 }
 
 /* ---- shares */

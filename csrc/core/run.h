@@ -46,14 +46,21 @@ void core_lay_extras(const core_shape *s, void **vectors, void **gain_x, void **
 void core_pack_extras(const core_shape *s, const void *params, void *vectors, void *gain_x,
                       void *gain_h);
 
+/* W_p, (H, P), among the parameters. */
+static inline const void *core_w_p(const core_shape *s, const void *params) {
+    return (const char *)params + s->at.extra[CRNN_W_P] * crnn_dtype_size(s->layer.dtype);
+}
+
 /* Factors for the noise that a call has. */
 core_factors core_lay_factors(const core_shape *s, const crnn_noise *noise, size_t places,
                               core_arena *a);
 
 /* Whether a call drops units of h where products read it. */
 bool core_drops_h(const core_shape *s, const crnn_noise *noise);
-/* Whether it drops elements of W_h; and the parameters with those dropped, a copy on the arena. */
+/* Whether it drops elements of W_h; multiply-adds that this takes; and the parameters with those
+ * dropped, a copy on the arena. */
 bool core_drops_weights(const core_shape *s, const crnn_noise *noise);
+double core_drop_work(const core_shape *s);
 const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, const void *params,
                               core_arena *a);
 
@@ -150,14 +157,12 @@ typedef struct core_backward_call {
 } core_backward_call;
 
 void core_backward_open(core_backward_call *call, const crnn_backward_args *args);
-/* Panels of output, each of TILE_VECS vectors. */
-size_t core_output_panels(const core_shape *s, size_t features);
 /* A member's share, after which the team meets. */
 void core_backward_turn(const core_backward_call *call, const core_member *me);
 /* The window before step `end`, of at most so many tape rows. */
 core_window core_window_before(const crnn_rows *rows, size_t most, size_t end);
 /* Turns weights and runs all steps in a team. */
 void core_backward_all(core_backward_call *call);
-void core_backward_close(const core_backward_call *call);
+void core_backward_close(core_backward_call *call);
 
 #endif

@@ -347,9 +347,9 @@ bool crnn_search_step(crnn_search *s, crnn_dtype dtype, const void *logits, int6
                       size_t *parents) {
     if (has_nan(dtype, s->live * s->options.symbols, logits)) return false;
     outcome out = {.symbols = symbols, .parents = parents};
-    const core_fpmode caller = core_fpmode_enter(); /* that of a team, whoever calls */
+    const core_fpmode caller = core_fpmode_enter(CORE_FLUSHING); /* that of a team, whoever calls */
     step_rows(s, dtype, logits, &out);
-    core_fpmode_leave(caller);
+    core_fpmode_set(caller);
     hypothesis *const before = s->rows;
     s->rows = s->next;
     s->next = before;

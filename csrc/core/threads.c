@@ -49,6 +49,7 @@ struct core_team {
     size_t joined;   /* workers that have a part of the job */
     core_task *task;
     void *context;
+    core_fpmode mode;                      /* of the caller */
     size_t wanted, parts;                  /* members; parts is set before `closed` */
     lone_number closed;                    /* 1: no worker may join any more */
     lone_number inside;                    /* workers that may touch the team */
@@ -157,11 +158,12 @@ static core_member wait_for_part(void) {
     return me;
 }
 
-/* In the kernels' mode: a worker's own is that of whoever happened to start it. */
-static void run_in_mode(core_task *task, void *context, core_member me) {
-    const core_fpmode caller = core_fpmode_enter();
-    task(context, &me);
-    core_fpmode_leave(caller);
+static void work_in_team(core_member me) {
+    core_team *team = me.team;
+    wait_for(&team->closed, 1, YIELDS);
+    me.parts = team->parts;
+    core_fpmode_set(team->mode);
+    team->task(team->context, &me);
 }
 
 /* Under the lock the caller cannot wake before the worker has done with the team. */
@@ -177,12 +179,9 @@ static thread_result THREAD_CALL worker(void *unused) {
     (void)unused;
     in_team = true;
     for (;;) {
-        core_member me = wait_for_part();
-        core_team *team = me.team;
-        wait_for(&team->closed, 1, YIELDS);
-        me.parts = team->parts;
-        run_in_mode(team->task, team->context, me);
-        leave_team(team);
+        const core_member me = wait_for_part();
+        work_in_team(me);
+        leave_team(me.team);
     }
     return (thread_result)0; /* never, but not all compilers see that */
 }
@@ -218,7 +217,7 @@ size_t crnn_threads(void) {
     size_t count = atomic_load(&thread_count);
     if (count) return count;
     const size_t first = clamp_threads(core_default_threads(
-        core_usable_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
+        core_physical_cores(), getenv("OMP_NUM_THREADS"), getenv("CRNN_NUM_THREADS")));
     return atomic_compare_exchange_strong(&thread_count, &count, first) ? first : count;
 }
 
@@ -269,6 +268,7 @@ static void init_team(core_team *team, size_t wanted, core_task *task, void *con
     team->joined = 0;
     team->task = task;
     team->context = context;
+    team->mode = core_fpmode_now();
     atomic_init(&team->closed.is, 0);
     atomic_init(&team->inside.is, 0);
     for (size_t i = 0; i <= wanted / 2; i++) {
@@ -313,20 +313,28 @@ static void end_job(core_team *team) {
     lock_give(&pool.lock);
 }
 
-void core_in_team(double multiply_adds, size_t at_most, core_task *task, void *context) {
+void core_in_same_mode(double multiply_adds, size_t at_most, core_task *task, void *context) {
     core_team team;
     const size_t worth = in_team ? 1 : core_worth(multiply_adds);
     const size_t wanted = worth < at_most ? worth : at_most;
     if (wanted <= 1 || !open_job(&team, wanted, task, context)) {
-        run_in_mode(task, context, (core_member){.parts = 1});
+        task(context, &(core_member){.parts = 1});
         return;
     }
     close_team(&team, multiply_adds);
     in_team = true;
-    run_in_mode(task, context, (core_member){.team = &team, .parts = team.parts});
+    task(context, &(core_member){.team = &team, .parts = team.parts});
     in_team = false;
     end_job(&team);
 }
+
+void core_in_team(double multiply_adds, size_t at_most, core_task *task, void *context) {
+    const core_fpmode caller = core_fpmode_enter(CORE_FLUSHING);
+    core_in_same_mode(multiply_adds, at_most, task, context);
+    core_fpmode_set(caller);
+}
+
+const core_member core_alone = {.parts = 1};
 
 core_member core_group_of(const core_member *me, size_t size) {
     return (core_member){me->team, me->part % size, size, 1 + me->part / size};

@@ -248,6 +248,45 @@ static void check_broken(void) {
     check_groups("nonsense", CRNN_NO_LIMIT);
 }
 
+/* ---- hyperthreads */
+
+static void place_siblings(size_t cpu, const char *list) {
+    char path[LONGEST_PATH];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list",
+             cpu);
+    place(path, list);
+}
+
+/* Eight processors, of which those in `mine` are the process's, share cores as `lists` tell. */
+static void check_distinct(const char *what, const char *const *lists, const size_t *mine,
+                           size_t count, size_t expected) {
+    for (size_t cpu = 0; cpu < 8; cpu++)
+        if (lists[cpu]) place_siblings(cpu, lists[cpu]);
+    const size_t cores = core_distinct_cores(root, mine, count);
+    CHECK(cores == expected, "%s: %zu", what, cores);
+    forget_files();
+}
+
+static void check_siblings(void) {
+    static const size_t all[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const char *const apart[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n",
+                                        "0,4\n", "1,5\n", "2,6\n", "3,7\n"};
+    static const char *const beside[] = {"0-1\n", "0-1\n", "2-3\n", "2-3\n",
+                                         "4-5\n", "4-5\n", "6-7\n", "6-7\n"};
+    static const char *const uneven[] = {"0-1\n", "0-1\n", "2\n", "3", "4-7", "4-7", "4-7", "4-7"};
+    static const char *const unknown[] = {"0-1\n",      "0-1\n", NULL, "\n",
+                                          "nonsense\n", "",      "6-", "-"};
+    check_distinct("siblings apart", apart, all, 8, 4);
+    check_distinct("side by side", beside, all, 8, 4);
+    check_distinct("cores of one, two and four", uneven, all, 8, 4);
+    check_distinct("not told", unknown, all, 8, 7);
+    check_distinct("within the affinity", apart, (const size_t[]){1, 2, 5}, 3, 2);
+    check_distinct("without the first sibling", beside, (const size_t[]){1, 3, 5}, 3, 3);
+    check_distinct("none", apart, all, 0, 0);
+    const size_t cores = core_physical_cores();
+    CHECK(cores >= 1 && cores <= core_usable_cores(), "%zu physical cores", cores);
+}
+
 /* ---- in the environment, which is looked at once */
 
 static bool wish_for_three(void) {
@@ -258,7 +297,7 @@ static bool wish_for_three(void) {
 
 static bool wish_for_none(void) {
     setenv("CRNN_NUM_THREADS", "-2", 1);
-    return crnn_threads() == core_default_threads(core_usable_cores(), NULL, NULL);
+    return crnn_threads() == core_default_threads(core_physical_cores(), NULL, NULL);
 }
 
 static bool one_for_openmp(void) {
@@ -268,7 +307,7 @@ static bool one_for_openmp(void) {
 
 static bool more_for_openmp(void) {
     setenv("OMP_NUM_THREADS", "200", 1);
-    return crnn_threads() == core_usable_cores();
+    return crnn_threads() == core_physical_cores();
 }
 
 static void check_environment(void) {
@@ -293,6 +332,7 @@ int main(void) {
     check_both_versions();
     check_places();
     check_broken();
+    check_siblings();
     rmdir(root);
     check_environment();
 #endif

@@ -12,7 +12,7 @@ static core_matrix matrix_of(const crnn_kernels *k, core_matrix_kind kind, size_
     const size_t padded = (columns + k->width - 1) / k->width * k->width;
     if (kind == CORE_DIRECT) return core_dense_matrix(k, kind, inner, columns, w);
     return core_pack_dense(k, kind, inner, columns, w,
-                           fenced(inner * padded * crnn_dtype_size(k->dtype)));
+                           fenced(inner * padded * crnn_dtype_size(k->dtype)), &core_alone);
 }
 
 static void check_product(const crnn_kernels *k, size_t n, size_t inner, size_t columns,

@@ -31,9 +31,9 @@ typedef enum crnn_activation {
     CRNN_IDENTITY = 6,
     CRNN_ACTIVATIONS = 7, /* How many a recurrent layer may have. */
     /* Others of rowwise operations, whose slope is no function of their value: */
-    CRNN_GELU = 7,       /* s logistic(2 sqrt(2 / pi) (s + 0.044715 s^3)) */
-    CRNN_GELU_EXACT = 8, /* s Phi(s), with the distribution function of the normal law */
-    CRNN_SILU = 9,       /* s logistic(s) */
+    CRNN_GELU = 7,                /* s logistic(2 sqrt(2 / pi) (s + 0.044715 s^3)) */
+    CRNN_GELU_EXACT = 8,          /* s Phi(s), with the distribution function of the normal law */
+    CRNN_SILU = 9,                /* s logistic(s) */
     CRNN_ROWWISE_ACTIVATIONS = 10 /* How many there are. */
 } crnn_activation;
 

@@ -79,9 +79,9 @@ typedef struct crnn_rowwise_call {
 } crnn_rowwise_call;
 
 CRNN_API void crnn_rowwise_forward(const crnn_rowwise *o, const crnn_cells *cells,
-                          const crnn_rowwise_call *call);
+                                   const crnn_rowwise_call *call);
 CRNN_API void crnn_rowwise_backward(const crnn_rowwise *o, const crnn_cells *cells,
-                           const crnn_rowwise_call *call);
+                                    const crnn_rowwise_call *call);
 
 typedef enum crnn_pool_how {
     CRNN_POOL_LAST = 0, /* The last step. */
@@ -103,7 +103,7 @@ CRNN_API void crnn_pool_forward(const crnn_pool *pool, const crnn_seq *x, void *
 /* dy: in [B][F]. taken: in, as forward wrote it. dx: out (B, T, F), zeros at steps that are not
  * there; with `add`, added to. */
 CRNN_API void crnn_pool_backward(const crnn_pool *pool, const void *dy, const int64_t *taken,
-                        const crnn_seq *dx, bool add);
+                                 const crnn_seq *dx, bool add);
 
 #ifdef __cplusplus
 }
