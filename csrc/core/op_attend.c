@@ -26,12 +26,6 @@ static double work(const core_node *n) {
            ((double)a->key_size * (a->v ? TANH_WORK : 1) + (double)a->value_size);
 }
 
-static void lay(core_node *n, core_arena *a, core_arena *packed) {
-    (void)n;
-    (void)a;
-    (void)packed;
-}
-
 static void open(core_node *n) {
     const crnn_steps *s = &n->plan->given->rows->given;
     memset(n->given->as.attend.weights, 0,
@@ -108,7 +102,6 @@ static void close_back(core_node *n) {
 
 const core_op core_op_attend = {.by_rows = true,
                                 .work = work,
-                                .lay = lay,
                                 .open = open,
                                 .cells = cells,
                                 .lay_back = lay_back,

@@ -61,23 +61,23 @@ static void lay(core_node *n, core_arena *a, core_arena *packed) {
         n->packed = core_take(packed, weights, 1, 1);
     const crnn_forward_args args = forward_args(n);
     size_t bytes = 0;
-    take_work(n, crnn_forward_workspace(&args, &bytes), bytes, a);
+    const crnn_status status = crnn_forward_workspace(&args, &bytes);
+    take_work(n, status, bytes, a);
 }
 
 /* The initial h, row by row, for edges with a delay. */
-static void set_first(const core_node *n) {
-    const core_forward_run *run = &n->as.forward.run;
-    const core_shape *s = &n->as.forward.shape;
+static void set_first(const core_node *n, const core_shape *s, const void *h0) {
+    const crnn_rows *rows = n->given->as.recurrent.rows;
     const size_t item = core_item(n);
-    for (size_t i = 0; n->first && i < run->rows->places; i++)
-        memcpy(core_row_of(n->first, run->rows->order[i], s->h_wide, item),
-               core_row_of(run->h0, i, s->h_padded, item), s->h_wide * item);
+    for (size_t i = 0; n->first && i < rows->places; i++)
+        memcpy(core_row_of(n->first, rows->order[i], s->h_wide, item),
+               core_row_of(h0, i, s->h_padded, item), s->h_wide * item);
 }
 
 static void open(core_node *n) {
     const crnn_forward_args args = forward_args(n);
     core_forward_open(&n->as.forward, &args);
-    set_first(n);
+    set_first(n, &n->as.forward.shape, n->as.forward.run.h0);
 }
 
 static void pack(const core_node *n, const core_member *me) {
@@ -110,7 +110,7 @@ static crnn_backward_args backward_args(const core_node *n) {
                                 .dfinal = r->dfinal,
                                 .dinitial = r->dinitial,
                                 .grads = r->grads,
-                                .dx = floats < n->given->edges ? n->to[floats] : (crnn_seq){0},
+                                .dx = floats < n->given->edges ? core_target(n, floats) : (crnn_seq){0},
                                 .trace = r->trace,
                                 .workspace = n->work};
 }
@@ -118,12 +118,14 @@ static crnn_backward_args backward_args(const core_node *n) {
 static void lay_back(core_node *n, core_arena *a) {
     const crnn_backward_args args = backward_args(n);
     size_t bytes = 0;
-    take_work(n, crnn_backward_workspace(&args, &bytes), bytes, a);
+    const crnn_status status = crnn_backward_workspace(&args, &bytes);
+    take_work(n, status, bytes, a);
 }
 
 static void open_back(core_node *n) {
     const crnn_backward_args args = backward_args(n);
     core_backward_open(&n->as.backward, &args);
+    set_first(n, &n->as.backward.shape, n->as.backward.run.h0);
     if (n->dfirst)
         memset(n->dfirst, 0, n->plan->given->rows->given.batch * n->given->features * core_item(n));
 }

@@ -8,6 +8,7 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_RECURRENT] = &core_op_recurrent,
     [CRNN_OP_SUM] = &core_op_sum,
     [CRNN_OP_ATTEND] = &core_op_attend,
+    [CRNN_OP_ROWWISE] = &core_op_rowwise,
 };
 
 /* ---- cells */
@@ -23,24 +24,26 @@ static size_t count_cells(const crnn_rows *rows, core_order order) {
     return n;
 }
 
-static void add_cell(core_cells *cells, size_t row, size_t t) {
-    cells->row[cells->n] = row;
-    cells->time[cells->n++] = t;
+static void list_step(const crnn_rows *rows, size_t t, size_t *row, size_t *time) {
+    for (size_t i = 0; i < rows->active[t]; i++) {
+        row[i] = rows->order[i];
+        time[i] = crnn_rows_time(rows, i, t);
+    }
 }
 
-static void list_cells(const crnn_rows *rows, core_order order, core_cells *cells) {
+/* row, time [count_cells] */
+static void list_cells(const crnn_rows *rows, core_order order, size_t *row, size_t *time) {
     const crnn_steps *s = &rows->given;
-    cells->n = 0;
-    if (order == CORE_STEP_BY_STEP) {
-        for (size_t t = 0; t < s->steps; t++)
-            for (size_t i = 0; i < rows->active[t]; i++)
-                add_cell(cells, rows->order[i], crnn_rows_time(rows, i, t));
-        return;
+    size_t n = 0;
+    for (size_t t = 0; order == CORE_STEP_BY_STEP && t < s->steps; t++)
+        list_step(rows, t, row + rows->first[t], time + rows->first[t]);
+    for (size_t b = 0; order != CORE_STEP_BY_STEP && b < s->batch; b++) {
+        for (size_t t = 0; t < row_end(s, b); t++) {
+            if (order != CORE_FILLED && s->mask && !s->mask[b * s->steps + t]) continue;
+            row[n] = b;
+            time[n++] = t;
+        }
     }
-    for (size_t b = 0; b < s->batch; b++)
-        for (size_t t = 0; t < row_end(s, b); t++)
-            if (order == CORE_FILLED || !s->mask || s->mask[b * s->steps + t])
-                add_cell(cells, b, t);
 }
 
 static core_order order_of(const core_node *n) {
@@ -51,12 +54,12 @@ static core_order order_of(const core_node *n) {
 /* The list that a node uses, laid out once for all of them. */
 static void lay_cells(core_plan *p, const core_node *n, core_arena *a) {
     const core_order order = order_of(n);
-    core_cells *cells = &p->cells[order];
-    if (cells->row || cells->n) return;
-    cells->n = count_cells(p->given->rows, order);
-    cells->row = core_take(a, cells->n, 1, sizeof(size_t));
-    cells->time = core_take(a, cells->n, 1, sizeof(size_t));
-    if (a->base) list_cells(p->given->rows, order, cells);
+    const size_t count = count_cells(p->given->rows, order);
+    if (p->laid[order]) return;
+    size_t *row = core_take(a, count, 1, sizeof *row), *time = core_take(a, count, 1, sizeof *time);
+    if (a->base) list_cells(p->given->rows, order, row, time);
+    p->cells[order] = (crnn_cells){.n = count, .row = row, .time = time};
+    p->laid[order] = true;
 }
 
 bool core_is_full(const core_node *n) {
@@ -66,7 +69,7 @@ bool core_is_full(const core_node *n) {
 
 /* The first cell at or behind c where a share may begin. */
 static size_t share_border(const core_node *n, size_t c) {
-    const core_cells *cells = n->cells;
+    const crnn_cells *cells = n->cells;
     while (n->op->by_rows && c > 0 && c < cells->n && cells->row[c] == cells->row[c - 1]) c++;
     return c;
 }
@@ -144,12 +147,9 @@ static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool b
         n->first = core_take(a, batch, given->features, core_item(n));
         if (back) n->dfirst = core_take(a, batch, given->features, core_item(n));
     }
-    if (!back) {
-        n->op->lay(n, a, p->given->packed ? packed : NULL);
-        return;
-    }
-    core_lay_targets(n, a);
-    n->op->lay_back(n, a);
+    if (back) core_lay_targets(n, a);
+    if (back && n->op->lay_back) n->op->lay_back(n, a);
+    if (!back && n->op->lay) n->op->lay(n, a, p->given->packed ? packed : NULL);
 }
 
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a) {
@@ -163,6 +163,15 @@ void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *
             lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a, &packed);
         }
     }
+}
+
+crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
+    const crnn_node *node = &plan->node[i];
+    const size_t kept = node->op == CRNN_OP_ROWWISE ? crnn_rowwise_kept(&node->as.rowwise) : 0;
+    core_arena a = core_arena_at(NULL);
+    core_take(&a, count_cells(plan->rows, node->filled ? CORE_FILLED : CORE_ROW_BY_ROW), kept,
+              crnn_dtype_size(plan->kernels->dtype));
+    return core_arena_size(&a, bytes);
 }
 
 /* ---- packed weights */

@@ -4,12 +4,7 @@
 
 #include "run.h"
 
-/* Steps (row, time) of the caller's arrays, on which an operation without memory runs. */
-typedef struct core_cells {
-    size_t n;
-    size_t *row, *time; /* [n] */
-} core_cells;
-
+/* The steps on which an operation without memory runs. */
 typedef enum core_order {
     CORE_ROW_BY_ROW,   /* the steps that are read */
     CORE_FILLED,       /* the steps before the ends of rows, row by row */
@@ -25,7 +20,7 @@ typedef struct core_node {
     const crnn_node *given;
     const struct core_op *op; /* NULL: an input */
     bool cyclic;
-    const core_cells *cells;
+    const crnn_cells *cells;
     void *first;  /* [B][features] the value before step 0; NULL: zeros */
     void *dfirst; /* [B][features] of backward: its gradient; NULL: not wanted */
     /* Of backward, [edges]: where the gradient of what an edge reads is written; data NULL: it is
@@ -53,7 +48,8 @@ typedef struct core_node {
 typedef struct core_plan {
     const crnn_plan *given;
     core_node *nodes; /* [count] */
-    core_cells cells[CORE_ORDERS];
+    crnn_cells cells[CORE_ORDERS];
+    bool laid[CORE_ORDERS];
     size_t window; /* of backward, in a cycle: tape rows at a time */
 } core_plan;
 
@@ -92,7 +88,7 @@ typedef struct core_op {
     void (*close_back)(core_node *n);
 } core_op;
 
-extern const core_op core_op_recurrent, core_op_sum, core_op_attend;
+extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
@@ -126,7 +122,8 @@ bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t
 
 /* Whether the gradient of a node has content: given, or from nodes that read it. */
 bool core_has_gradient(const core_node *n);
-/* Where the gradients of what a node reads are written. */
+/* Where the gradient of what edge k reads is written; data NULL: it is not wanted. */
+crnn_seq core_target(const core_node *n, size_t k);
 void core_lay_targets(core_node *n, core_arena *a);
 
 #endif

@@ -32,6 +32,12 @@ static readers readers_of(const crnn_plan *given, size_t i) {
     return r;
 }
 
+/* Where nothing is laid out yet, it tells by its data whether there is a target. */
+crnn_seq core_target(const core_node *n, size_t k) {
+    if (n->to) return n->to[k];
+    return runs_back(n->given) ? core_read(n, k)->gradient : (crnn_seq){0};
+}
+
 void core_lay_targets(core_node *n, core_arena *a) {
     const crnn_plan *given = n->plan->given;
     const crnn_steps *s = &given->rows->given;

@@ -11,18 +11,22 @@ typedef struct rowwise_job {
 /* Multiply-adds that take as long as an element of an activation. */
 enum { ACTIVATION_WORK = 10 };
 
-static double rowwise_work(const rowwise_job *job) {
-    const double elements = (double)job->cells->n * (double)crnn_rowwise_features(job->o);
-    switch (job->o->kind) {
+double crnn_rowwise_work(const crnn_rowwise *o) {
+    switch (o->kind) {
     case CRNN_ROWWISE_DROP:
-        return elements * (job->o->noise.on ? CRNN_DRAW_WORK : 1);
+        return o->noise.on ? CRNN_DRAW_WORK : 1;
     case CRNN_ROWWISE_ACTIVATE:
-        return elements * ACTIVATION_WORK;
+        return ACTIVATION_WORK;
     case CRNN_ROWWISE_NORM:
-        return elements * 4;
+        return 4;
     default:
-        return elements;
+        return 1;
     }
+}
+
+static double rowwise_work(const rowwise_job *job) {
+    return (double)job->cells->n * (double)crnn_rowwise_features(job->o) *
+           crnn_rowwise_work(job->o);
 }
 
 static void forward_part(void *context, const core_member *me) {

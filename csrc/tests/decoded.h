@@ -52,11 +52,11 @@ static inline outcome new_outcome(const inputs *in, const outcome *onto, bool ba
     const crnn_attention *a = &in->attention;
     const size_t A = a->key_size, C = a->value_size;
     outcome o = {{[CONTEXT] = {"contexts", PER_STEP, C, NULL},
-                  [QUERIES] = {"queries", PER_STEP, A, NULL},
+                  [QUERIES] = {in->w_query ? "queries" : NULL, PER_STEP, A, NULL},
                   [WEIGHTS] = {"weights", PER_STEP, a->steps, NULL},
-                  [DX] = {"dx", PER_STEP, floats_of(in), NULL},
+                  [DX] = {in->p->own ? "dx" : NULL, PER_STEP, floats_of(in), NULL},
                   [DCONTEXT] = {"dcontext", PER_STEP, C, NULL},
-                  [DQUERIES] = {"dqueries", PER_STEP, A, NULL},
+                  [DQUERIES] = {in->w_query ? "dqueries" : NULL, PER_STEP, A, NULL},
                   [DKEYS] = {"dkeys", PER_SOURCE_STEP, A, NULL},
                   [DVALUES] = {"dvalues", PER_SOURCE_STEP, C, NULL},
                   [DV] = {a->v ? "dv" : NULL, SUM, A, NULL},
@@ -110,80 +110,152 @@ static inline void read_seq(const inputs *in, const crnn_seq *seq, size_t first,
                (char *)crnn_seq_at(seq, i / T, i % T, item) + first * item, to->wide * item);
 }
 
-/* ---- the library */
+/* ---- the library: a plan whose nodes from the query to the top layer are a cycle */
+
+enum { NODES = 5 + DEPTH, NODE_EDGES = 2, NONE = NODES };
 
 typedef struct call {
     const inputs *in;
     outcome *out;
     crnn_rows rows;
     crnn_tape tape[DEPTH];
-    crnn_decoder_level level[DEPTH];
-    crnn_decoder decoder;
+    crnn_node node[NODES];
+    crnn_edge from[NODES][NODE_EDGES];
+    size_t own, symbols, query, context, joined, level; /* nodes, NONE where there is none */
+    crnn_plan plan;
 } call;
 
-static inline void open_level(call *c, size_t l) {
+static inline crnn_node *add_node(call *c, crnn_op op, size_t features, crnn_seq value) {
+    crnn_node *node = &c->node[c->plan.count];
+    *node =
+        (crnn_node){.op = op, .from = c->from[c->plan.count], .features = features, .value = value};
+    c->plan.count++;
+    return node;
+}
+
+static inline void add_edge(call *c, size_t node, size_t from, size_t delay) {
+    c->from[node][c->node[node].edges++] = (crnn_edge){from, delay};
+}
+
+static inline crnn_seq dense_seq(const inputs *in, void *data, size_t wide) {
+    return (crnn_seq){data, (ptrdiff_t)(in->steps * wide), (ptrdiff_t)wide};
+}
+
+/* The indices of all nodes. */
+static inline void number_nodes(call *c) {
+    const inputs *in = c->in;
+    size_t next = 0;
+    c->own = in->p->own ? next++ : NONE;
+    c->symbols = in->symbols ? next++ : NONE;
+    c->query = in->w_query ? next++ : NONE;
+    c->context = next++;
+    c->joined = in->p->own ? next++ : NONE;
+    c->level = next;
+}
+
+static inline void add_inputs(call *c) {
+    const inputs *in = c->in;
+    if (c->own != NONE) {
+        crnn_node *own = add_node(c, CRNN_OP_INPUT, in->p->own, new_seq(in, in->p->own));
+        fill_seq(in, &own->value, in->p->own, in->x);
+    }
+    if (c->symbols != NONE) add_node(c, CRNN_OP_INPUT, 0, (crnn_seq){0})->symbols = in->symbols;
+}
+
+/* Query and context. */
+static inline void add_attention(call *c) {
+    const inputs *in = c->in;
+    const size_t A = in->attention.key_size, top = c->level + in->p->depth - 1;
+    if (c->query != NONE) {
+        crnn_node *query = add_node(c, CRNN_OP_SUM, A, dense_seq(in, c->out->at[QUERIES].data, A));
+        query->as.sum = (crnn_sum){.w = in->w_query, .dw = c->out->at[DW_QUERY].data};
+        add_edge(c, c->query, top, 1);
+    }
+    crnn_node *context =
+        add_node(c, CRNN_OP_ATTEND, in->attention.value_size,
+                 dense_seq(in, c->out->at[CONTEXT].data, in->attention.value_size));
+    context->as.attend =
+        (crnn_attend){.attention = in->attention, .weights = c->out->at[WEIGHTS].data};
+    add_edge(c, c->context, c->query == NONE ? top : c->query, c->query == NONE);
+    if (c->joined == NONE) return;
+    crnn_node *joined = add_node(c, CRNN_OP_ROWWISE, floats_of(in), new_seq(in, floats_of(in)));
+    joined->as.rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_CONCAT,
+                                        .kernels = in->kernels,
+                                        .inputs = 2,
+                                        .features = {in->p->own, in->attention.value_size}};
+    add_edge(c, c->joined, c->own, 0);
+    add_edge(c, c->joined, c->context, 0);
+}
+
+static inline void add_level(call *c, size_t l) {
     const inputs *in = c->in;
     const crnn_layer *layer = &in->layer[l];
     size_t bytes;
     CHECK(crnn_tape_size(layer, in->kernels, &c->rows, &bytes) == CRNN_OK, "tape");
     c->tape[l].memory = fenced(bytes);
-    c->level[l] = (crnn_decoder_level){
+    crnn_node *node =
+        add_node(c, CRNN_OP_RECURRENT, crnn_width(layer), new_seq(in, crnn_width(layer)));
+    node->as.recurrent = (crnn_recurrent){
         .layer = layer,
+        .rows = &c->rows,
         .params = in->params[l],
+        .table = l ? 0 : in->p->table,
         .noise = level_noise(in, l),
         .initial = in->initial[l],
         .final = {level_result(c->out, l, H_LAST)->data, level_result(c->out, l, C_LAST)->data},
-        .y = new_seq(in, crnn_width(layer)),
-        .tape = &c->tape[l]};
+        .tape = &c->tape[l],
+        .from_learned = !in->initial[l].h,
+        .dinitial = {level_result(c->out, l, DH_FIRST)->data,
+                     level_result(c->out, l, DC_FIRST)->data},
+        .grads = level_result(c->out, l, GRADS)->data};
+    const size_t lowest = c->joined == NONE ? c->context : c->joined;
+    add_edge(c, c->level + l, l ? c->level + l - 1 : lowest, 0);
+    if (l == 0 && c->symbols != NONE) add_edge(c, c->level, c->symbols, 0);
 }
 
 static inline void forward(call *c) {
     const inputs *in = c->in;
     size_t bytes;
-    for (size_t l = 0; l < in->p->depth; l++) open_level(c, l);
-    c->decoder = (crnn_decoder){.kernels = in->kernels,
-                                .rows = &c->rows,
-                                .depth = in->p->depth,
-                                .level = c->level,
-                                .in = {new_seq(in, floats_of(in)), in->symbols, in->p->table},
-                                .attention = &in->attention,
-                                .w_query = in->w_query,
-                                .queries = c->out->at[QUERIES].data,
-                                .weights = c->out->at[WEIGHTS].data};
-    fill_seq(in, &c->decoder.in.x, in->p->own, in->x);
-    CHECK(crnn_decoder_workspace(&c->decoder, &bytes) == CRNN_OK, "workspace");
-    c->decoder.workspace = fenced(bytes);
-    crnn_decoder_forward(&c->decoder);
-    read_seq(in, &c->decoder.in.x, in->p->own, &c->out->at[CONTEXT]);
+    c->plan = (crnn_plan){.kernels = in->kernels, .rows = &c->rows, .node = c->node};
+    number_nodes(c);
+    add_inputs(c);
+    add_attention(c);
+    for (size_t l = 0; l < in->p->depth; l++) add_level(c, l);
+    CHECK(crnn_plan_workspace(&c->plan, &bytes) == CRNN_OK, "workspace");
+    c->plan.workspace = fenced(bytes);
+    crnn_plan_forward(&c->plan);
     for (size_t l = 0; l < in->p->depth; l++)
-        read_seq(in, &c->level[l].y, 0, level_result(c->out, l, Y));
+        read_seq(in, &c->node[c->level + l].value, 0, level_result(c->out, l, Y));
+}
+
+static inline void set_gradient(crnn_node *node, crnn_seq gradient, bool given) {
+    node->gradient = gradient;
+    node->given = given;
 }
 
 static inline void backward(call *c) {
     const inputs *in = c->in;
     result *at = c->out->at;
-    crnn_decoder_level_grads level[DEPTH];
+    const size_t A = in->attention.key_size, C = in->attention.value_size, depth = in->p->depth;
     size_t bytes;
-    for (size_t l = 0; l < in->p->depth; l++)
-        level[l] = (crnn_decoder_level_grads){.dy = new_seq(in, crnn_width(&in->layer[l])),
-                                              .from_learned = !in->initial[l].h,
-                                              .dinitial = {level_result(c->out, l, DH_FIRST)->data,
-                                                           level_result(c->out, l, DC_FIRST)->data},
-                                              .grads = level_result(c->out, l, GRADS)->data};
-    fill_seq(in, &level[in->p->depth - 1].dy, top_width(in), in->dy);
+    for (size_t l = 0; l < depth; l++)
+        set_gradient(&c->node[c->level + l], new_seq(in, crnn_width(&in->layer[l])),
+                     l + 1 == depth);
+    fill_seq(in, &c->node[c->level + depth - 1].gradient, top_width(in), in->dy);
     memcpy(at[DCONTEXT].data, in->dcontext, count_of(in, &at[DCONTEXT]) * item_of(in));
-    crnn_decoder_grads g = {.level = level,
-                            .dx = new_seq(in, floats_of(in)),
-                            .dcontext = at[DCONTEXT].data,
-                            .dqueries = at[DQUERIES].data,
-                            .dkeys = at[DKEYS].data,
-                            .dvalues = at[DVALUES].data,
-                            .dv = at[DV].data,
-                            .dw_query = at[DW_QUERY].data};
-    CHECK(crnn_decoder_grads_workspace(&c->decoder, &g, &bytes) == CRNN_OK, "workspace");
-    g.workspace = fenced(bytes);
-    crnn_decoder_backward(&c->decoder, &g);
-    read_seq(in, &g.dx, 0, &at[DX]);
+    set_gradient(&c->node[c->context], dense_seq(in, at[DCONTEXT].data, C), true);
+    if (c->query != NONE)
+        set_gradient(&c->node[c->query], dense_seq(in, at[DQUERIES].data, A), false);
+    if (c->own != NONE) set_gradient(&c->node[c->own], new_seq(in, in->p->own), false);
+    if (c->joined != NONE) set_gradient(&c->node[c->joined], new_seq(in, floats_of(in)), false);
+    crnn_attend *attend = &c->node[c->context].as.attend;
+    attend->dkeys = at[DKEYS].data;
+    attend->dvalues = at[DVALUES].data;
+    attend->dv = at[DV].data;
+    CHECK(crnn_plan_backward_workspace(&c->plan, &bytes) == CRNN_OK, "workspace");
+    c->plan.workspace = fenced(bytes);
+    crnn_plan_backward(&c->plan);
+    if (c->joined != NONE) read_seq(in, &c->node[c->joined].gradient, 0, &at[DX]);
 }
 
 /* Forward, and so many times back. */
@@ -219,6 +291,8 @@ static inline outcome run_stepwise(const inputs *in) {
     progress s = begin(in);
     int64_t *there = fenced(B * sizeof *there), *symbols = fenced(B * sizeof *symbols);
     char *own = fenced(B * wide * item_of(in));
+    for (size_t i = CONTEXT; i <= QUERIES; i++) /* zeros past a row's end */
+        if (o.at[i].name) memset(o.at[i].data, 0, count_of(in, &o.at[i]) * item_of(in));
     for (size_t t = 0; t < T; t++) {
         for (size_t b = 0; b < B; b++) {
             there[b] = t < length_of(in, b);
@@ -228,7 +302,7 @@ static inline outcome run_stepwise(const inputs *in) {
         }
         step(in, t, there, own, in->symbols ? symbols : NULL, &s);
         put_step(in, t, false, s.context, &o.at[CONTEXT]);
-        put_step(in, t, false, s.query, &o.at[QUERIES]);
+        if (in->w_query) put_step(in, t, false, s.query, &o.at[QUERIES]);
         put_step(in, t, true, s.weights, &o.at[WEIGHTS]);
         for (size_t l = 0; l < in->p->depth; l++)
             put_step(in, t, true, s.y[l], level_result(&o, l, Y));
@@ -296,12 +370,12 @@ static inline void check_padding(const inputs *in, outcome *o) {
     const crnn_dtype dtype = in->kernels->dtype;
     const size_t T = in->steps, C = in->attention.value_size, floats = floats_of(in);
     check_zeros(in, &o->at[WEIGHTS], T);
-    check_zeros(in, &o->at[DX], T);
+    if (o->at[DX].name) check_zeros(in, &o->at[DX], T);
     check_zeros(in, &o->at[DKEYS], in->attention.steps);
     check_zeros(in, &o->at[DVALUES], in->attention.steps);
     for (size_t l = 0; l < in->p->depth; l++) check_zeros(in, level_result(o, l, Y), T);
     bool sums = true;
-    for (size_t i = 0; i < in->batch * T * C; i++) {
+    for (size_t i = 0; o->at[DX].name && i < in->batch * T * C; i++) {
         const double outside = real_at(dtype, in->dcontext, i);
         const double inside = real_at(dtype, o->at[DX].data, i / C * floats + in->p->own + i % C);
         const double sum = dtype == CRNN_F64 ? outside + inside : (float)outside + (float)inside;

@@ -12,6 +12,7 @@
 
 #include "attention.h"
 #include "recurrent.h"
+#include "rowwise.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -26,7 +27,8 @@ typedef enum crnn_op {
     CRNN_OP_RECURRENT = 1, /* a recurrent layer */
     CRNN_OP_SUM = 2,       /* a bias, and for each edge its value times a matrix */
     CRNN_OP_ATTEND = 3,    /* attention of queries to the steps of a source row */
-    CRNN_OPS = 4
+    CRNN_OP_ROWWISE = 4,   /* a function of one value, or of two, at each step */
+    CRNN_OPS = 5
 } crnn_op;
 
 typedef struct crnn_edge {
@@ -75,13 +77,17 @@ typedef struct crnn_node {
     size_t features;       /* of its value; 0: symbols */
     crnn_seq value; /* (B, T, features) out, of an input in; 0 at steps that it does not run */
     const int64_t *symbols; /* in [B][T], dense, of an input without features */
-    bool filled;            /* an operation without memory runs at masked steps, too */
+    void *kept;        /* [crnn_node_kept] bytes: out of forward, in of backward; NULL: there is
+                          no backward */
+    void *grads;       /* of backward, of a rowwise operation: [2][features], added to */
+    bool filled;       /* an operation without memory runs at masked steps, too */
     crnn_seq gradient; /* (B, T, features) of backward, out: dL/dvalue; data NULL: not wanted */
     bool given;        /* gradient holds, in, what comes from outside of the plan */
     union {
         crnn_recurrent recurrent;
         crnn_sum sum;
         crnn_attend attend;
+        crnn_rowwise rowwise; /* its kernels are those of the plan */
     } as;
 } crnn_node;
 
@@ -94,6 +100,9 @@ typedef struct crnn_plan {
                            of a plan that runs forward often; NULL: each call packs weights */
     void *workspace;    /* [crnn_plan_workspace] bytes, aligned to CRNN_ALIGN */
 } crnn_plan;
+
+/* What node i keeps for backward. */
+CRNN_API crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes);
 
 CRNN_API crnn_status crnn_plan_packed_size(const crnn_plan *plan, size_t *bytes);
 /* packed: out, aligned to CRNN_ALIGN. Of the nodes, what describes parameters and their values is

@@ -47,6 +47,9 @@ static inline size_t crnn_rowwise_features(const crnn_rowwise *o) {
     return o->kind == CRNN_ROWWISE_CONCAT ? o->features[0] + o->features[1] : o->features[0];
 }
 
+/* Returns about how many multiply-adds take as long as one element. */
+CRNN_API double crnn_rowwise_work(const crnn_rowwise *o);
+
 /* Returns how many elements forward keeps of a cell: the mean and 1 / sqrt(variance + eps) of NORM.
  */
 static inline size_t crnn_rowwise_kept(const crnn_rowwise *o) {
