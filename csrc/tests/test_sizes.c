@@ -240,7 +240,7 @@ typedef struct cell_line {
 } cell_line;
 
 static const cell_line lines[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, ...) \
     [CRNN_##id] = {#cell, gates, states, phases, {x0, x1}, {h0, h1}, raw, apart},
 #include "cells.def"
 #undef CRNN_CELL
