@@ -195,12 +195,12 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
     return CRNN_OK;
 }
 
-bool core_find_gate(const crnn_layer *layer, char letter, core_gate_place *place) {
+bool core_find_gate(const crnn_layer *layer, char letter, core_gate_slots *found) {
     const cell_row *cell = &cells[layer->cell];
     for (size_t i = 0; i < cell->phases; i++) {
         const char *x = strchr(cell->x[i], letter), *h = strchr(cell->h[i], letter);
         if (!x || !h) continue;
-        *place = (core_gate_place){.phase = i,
+        *found = (core_gate_slots){.phase = i,
                                    .slot = (size_t)(x - cell->x[i]),
                                    .slot_h = (size_t)(h - cell->h[i]),
                                    .raw = strchr(cell->raw, letter) != NULL};

@@ -276,7 +276,7 @@ static void check_facts(crnn_cell cell) {
     const cell_line *c = &lines[cell];
     const crnn_cell_facts *facts = crnn_cell_describe(cell);
     const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
-    core_gate_place at;
+    core_gate_slots at;
     CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
               facts->states == c->states,
           "%s", c->name);
