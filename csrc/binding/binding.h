@@ -328,7 +328,6 @@ void print_sizes(const crnn_layer *layer, char *to);
 bool options_read(crnn_layer *layer, const char *type_name, PyObject *given);
 /* dict of name -> value, of all that the cell has. */
 PyObject *options_show(const crnn_layer *layer);
-bool options_same(const crnn_layer *a, const crnn_layer *b);
 
 /* ---- types.c */
 

@@ -42,7 +42,7 @@ static bool back_layers(const module_state *module, const DecoderTape *d, PyObje
         if (!PyObject_TypeCheck(layer, module->recurrent)) return refuse_misfit("layers");
         held_layer *own = &out->layers[l];
         if (!layer_hold(own, (Recurrent *)layer)) return false;
-        if (!options_same(&own->layer, layer_at(d, l))) return refuse_misfit("layers");
+        if (!crnn_layer_same(&own->layer, layer_at(d, l))) return refuse_misfit("layers");
         out->facts[l] = d->facts[l];
         out->facts[l].params = held_params(own);
     }

@@ -6,20 +6,24 @@
 #include <math.h>
 #include <stddef.h>
 
-/* Traits of a cell, from its line in cells.def. A cell has an option whose traits include one of
- * its own. */
-enum {
-    ALL = 1,
-    HAS_C = 2,
-    ACTIVATED = 4,     /* its gates' activations can be chosen */
-    OF_FIRST_TYPE = 8, /* and a bit for each type: */
-};
-#define OF(type) ((unsigned)OF_FIRST_TYPE << TYPE_##type)
+/* What cells.def says about the type of a cell. */
+typedef struct cell_row {
+    layer_type type;
+    const char *option, *value; /* the option that selects the cell, "" for none */
+} cell_row;
 
-static const layer_type type_of[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, ...) [CRNN_##id] = TYPE_##type,
+static const cell_row cells[CRNN_CELLS] = {
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, option, \
+                  value) \
+    [CRNN_##id] = {TYPE_##type, option, value},
 #include "../core/cells.def"
 #undef CRNN_CELL
+};
+
+static const bool has_beta[LAYER_TYPES] = {
+#define CRNN_TYPE(NAME, cell, beta) [TYPE_##NAME] = (beta) != 0,
+#include "types.def"
+#undef CRNN_TYPE
 };
 
 /* The first cell of each type is one of its cells. */
@@ -42,11 +46,13 @@ typedef enum kind {
     BOUND,       /* above 0, or None */
     SIZE,        /* at least 1, or None */
     ZONEOUT,     /* a probability, with a c also a pair */
-    ACTIVATION,
-    RNN_ACTIVATION, /* of a layer whose cell it may be */
-    RESET,          /* the cell by a word, */
-    COUPLED,        /* or by a bool */
+    ACTIVATION,  /* by its name, which may also select a cell */
+    CELL_BY_WORD,
+    CELL_BY_BOOL,
 } kind;
+
+/* Which layers have an option: those with one of these traits. */
+enum { NONE = 0, ALL = 1, HAS_C = 2, ACTIVATED = 4, HAS_BETA = 8 };
 
 typedef struct option {
     const char *name;
@@ -58,24 +64,8 @@ typedef struct option {
 #define AT(field) offsetof(crnn_layer, field)
 
 static const option options[] = {
-    {"bias", ALL, BOOL, AT(bias)},
-    {"reverse", ALL, BOOL, AT(reverse)},
-    {"dtype", ALL, DTYPE, AT(dtype)},
-    {"beta", OF(JANET), NUMBER, AT(beta)},
-    {"reset", OF(GRU), RESET, 0},
-    {"recurrent_activation", ACTIVATED, ACTIVATION, AT(gate)},
-    {"activation", ACTIVATED, ACTIVATION, AT(candidate)},
-    {"activation", OF(RNN), RNN_ACTIVATION, AT(candidate)},
-    {"output_activation", HAS_C, ACTIVATION, AT(output)},
-    {"peepholes", HAS_C, BOOL, AT(peepholes)},
-    {"coupled", OF(LSTM), COUPLED, 0},
-    {"proj_size", HAS_C, SIZE, AT(projected)},
-    {"layer_norm", ALL, BOOL, AT(layer_norm)},
-    {"clip", ALL, BOUND, AT(clip)},
-    {"learn_state", ALL, BOOL, AT(learns_state)},
-    {"recurrent_dropout", ALL, PROBABILITY, AT(recurrent_dropout)},
-    {"zoneout", ALL, ZONEOUT, 0},
-    {"weight_drop", ALL, PROBABILITY, AT(weight_drop)},
+#define CRNN_OPTION(name, of, kind, field) {#name, of, kind, AT(field)},
+#include "../core/options.def"
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
@@ -87,7 +77,7 @@ const char *layer_type_name(const crnn_layer *layer) {
 #include "types.def"
 #undef CRNN_TYPE
     };
-    return names[type_of[layer->cell]];
+    return names[cells[layer->cell].type];
 }
 
 void print_sizes(const crnn_layer *layer, char *to) {
@@ -100,7 +90,18 @@ void print_sizes(const crnn_layer *layer, char *to) {
 static unsigned traits_of(const crnn_layer *layer) {
     const bool activated = crnn_cell_describe(layer->cell)->activated;
     return ALL | (has_c(layer) ? HAS_C : 0) | (activated ? ACTIVATED : 0) |
-           (unsigned)OF_FIRST_TYPE << type_of[layer->cell];
+           (has_beta[cells[layer->cell].type] ? HAS_BETA : 0);
+}
+
+/* Whether an option selects `cell` for layers of this type. */
+static bool selects(const option *o, const crnn_layer *layer, int cell) {
+    return cells[cell].type == cells[layer->cell].type && strcmp(cells[cell].option, o->name) == 0;
+}
+
+static bool has_option(const crnn_layer *layer, const option *o) {
+    bool has = o->traits & traits_of(layer);
+    for (int cell = 0; cell < CRNN_CELLS; cell++) has = has || selects(o, layer, cell);
+    return has;
 }
 
 static void *field(crnn_layer *layer, const option *o) { return (char *)layer + o->at; }
@@ -144,37 +145,55 @@ const char *const activation_names[CRNN_ROWWISE_ACTIVATIONS] = {[CRNN_USUAL] = "
                                                                 [CRNN_GELU_EXACT] = "gelu_exact",
                                                                 [CRNN_SILU] = "silu"};
 
-static bool read_activation(const char *name, PyObject *given, crnn_activation usual,
-                            crnn_activation *activation) {
-    for (int i = CRNN_TANH; i < CRNN_ACTIVATIONS && PyUnicode_Check(given); i++) {
-        if (PyUnicode_CompareWithASCIIString(given, activation_names[i]) != 0) continue;
-        *activation = i == (int)usual ? CRNN_USUAL : (crnn_activation)i;
-        return true;
-    }
-    return refuse(name, "'tanh', 'sigmoid', 'hard_sigmoid', 'relu', 'softsign' or 'identity'",
-                  given, PyExc_ValueError);
-}
-
 /* What an activation is where nothing else is said. */
 static crnn_activation usual_at(size_t at) { return at == AT(gate) ? CRNN_LOGISTIC : CRNN_TANH; }
 
-static bool read_reset(PyObject *given, crnn_cell *cell) {
-    static const char *const words[] = {"after", "before"};
-    static const crnn_cell cells[] = {CRNN_GRU_AFTER, CRNN_GRU_BEFORE};
-    for (int i = 0; i < 2 && PyUnicode_Check(given); i++) {
-        *cell = cells[i];
-        if (PyUnicode_CompareWithASCIIString(given, words[i]) == 0) return true;
-    }
-    return refuse("reset", "'after' or 'before'", given, PyExc_ValueError);
+static bool refuse_word(const char *name, size_t count, const char *const *words, PyObject *given) {
+    char expected[120] = "";
+    for (size_t i = 0, at = 0; i < count; i++)
+        at += (size_t)PyOS_snprintf(expected + at, sizeof expected - at, "%s'%s'",
+                                    i == 0 ? "" : (i + 1 < count ? ", " : " or "), words[i]);
+    return refuse(name, expected, given, PyExc_ValueError);
 }
 
-static bool read_rnn_activation(PyObject *given, crnn_layer *layer) {
-    if (!read_activation("activation", given, CRNN_TANH, &layer->candidate)) return false;
-    if (layer->candidate == CRNN_RELU) {
-        layer->cell = CRNN_RNN_RELU;
-        layer->candidate = CRNN_USUAL;
+static bool is_word(PyObject *given, const char *word) {
+    return PyUnicode_Check(given) && PyUnicode_CompareWithASCIIString(given, word) == 0;
+}
+
+/* Selects the cell whose value is `given`; false, without an exception, if there is none. */
+static bool select_cell(const option *o, PyObject *given, crnn_layer *layer) {
+    int cell = 0;
+    while (cell < CRNN_CELLS && !(selects(o, layer, cell) && is_word(given, cells[cell].value)))
+        cell++;
+    if (cell < CRNN_CELLS) layer->cell = (crnn_cell)cell;
+    return cell < CRNN_CELLS;
+}
+
+static bool read_activation(const option *o, PyObject *given, crnn_layer *layer) {
+    crnn_activation *to = field(layer, o);
+    if (select_cell(o, given, layer)) return true;
+    for (int i = CRNN_TANH; i < CRNN_ACTIVATIONS; i++) {
+        if (!is_word(given, activation_names[i])) continue;
+        *to = i == (int)usual_at(o->at) ? CRNN_USUAL : (crnn_activation)i;
+        return true;
     }
-    return true;
+    return refuse_word(o->name, CRNN_ACTIVATIONS - CRNN_TANH, activation_names + CRNN_TANH, given);
+}
+
+static bool read_cell(const option *o, PyObject *given, crnn_layer *layer) {
+    const char *words[CRNN_CELLS];
+    size_t count = 0;
+    if (select_cell(o, given, layer)) return true;
+    for (int cell = 0; cell < CRNN_CELLS; cell++)
+        if (selects(o, layer, cell)) words[count++] = cells[cell].value;
+    return refuse_word(o->name, count, words, given);
+}
+
+static bool read_cell_by_bool(const option *o, bool truth, crnn_layer *layer) {
+    PyObject *value = PyObject_Str(truth ? Py_True : Py_False);
+    const bool selected = value && read_cell(o, value, layer);
+    drop(value);
+    return selected;
 }
 
 static bool read_truth(PyObject *given, bool *truth) {
@@ -185,7 +204,7 @@ static bool read_truth(PyObject *given, bool *truth) {
 
 static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     void *to = field(layer, o);
-    bool coupled;
+    bool truth;
     switch (o->kind) {
     case DTYPE:
         return parse_dtype(given, to);
@@ -203,32 +222,25 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     case ZONEOUT:
         return read_zoneout(layer, given);
     case ACTIVATION:
-        return read_activation(o->name, given, usual_at(o->at), to);
-    case RNN_ACTIVATION:
-        return read_rnn_activation(given, layer);
-    case RESET:
-        return read_reset(given, &layer->cell);
+        return read_activation(o, given, layer);
+    case CELL_BY_WORD:
+        return read_cell(o, given, layer);
     default:
-        if (!read_truth(given, &coupled)) return false;
-        if (coupled) layer->cell = CRNN_LSTM_COUPLED;
-        return true;
+        return read_truth(given, &truth) && read_cell_by_bool(o, truth, layer);
     }
 }
 
-static const option *find_option(unsigned traits, PyObject *name) {
+static const option *find_option(const crnn_layer *layer, PyObject *name) {
     for (size_t i = 0; i < OPTIONS; i++)
-        if (options[i].traits & traits &&
-            PyUnicode_CompareWithASCIIString(name, options[i].name) == 0)
-            return &options[i];
+        if (is_word(name, options[i].name) && has_option(layer, &options[i])) return &options[i];
     return NULL;
 }
 
 bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
-    const unsigned traits = traits_of(layer);
     while (given && PyDict_Next(given, &at, &name, &value)) {
-        const option *o = find_option(traits, name);
+        const option *o = find_option(layer, name);
         if (!o) {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", type_name,
                          name);
@@ -247,6 +259,8 @@ bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
 
 static PyObject *show_activation(const crnn_layer *layer, const option *o) {
     const crnn_activation *given = (const crnn_activation *)((const char *)layer + o->at);
+    if (!*given && selects(o, layer, layer->cell))
+        return PyUnicode_FromString(cells[layer->cell].value);
     return PyUnicode_FromString(activation_names[*given ? *given : usual_at(o->at)]);
 }
 
@@ -275,35 +289,20 @@ static PyObject *show_option(const crnn_layer *layer, const option *o) {
         return show_zoneout(layer);
     case ACTIVATION:
         return show_activation(layer, o);
-    case RNN_ACTIVATION:
-        return layer->cell == CRNN_RNN_RELU ? PyUnicode_FromString("relu")
-                                            : show_activation(layer, o);
-    case RESET:
-        return PyUnicode_FromString(layer->cell == CRNN_GRU_BEFORE ? "before" : "after");
+    case CELL_BY_WORD:
+        return PyUnicode_FromString(cells[layer->cell].value);
     default:
-        return PyBool_FromLong(layer->cell == CRNN_LSTM_COUPLED);
+        return PyBool_FromLong(strcmp(cells[layer->cell].value, "True") == 0);
     }
 }
 
 PyObject *options_show(const crnn_layer *layer) {
     PyObject *dict = PyDict_New();
-    const unsigned traits = traits_of(layer);
     for (size_t i = 0; dict && i < OPTIONS; i++) {
-        if (!(options[i].traits & traits)) continue;
+        if (!has_option(layer, &options[i])) continue;
         PyObject *value = show_option(layer, &options[i]);
         if (!value || PyDict_SetItemString(dict, options[i].name, value) < 0) Py_CLEAR(dict);
         drop(value);
     }
     return dict;
-}
-
-bool options_same(const crnn_layer *a, const crnn_layer *b) {
-    return a->cell == b->cell && a->dtype == b->dtype && a->inputs == b->inputs &&
-           a->hidden == b->hidden && a->projected == b->projected && a->bias == b->bias &&
-           a->reverse == b->reverse && a->learns_state == b->learns_state &&
-           a->layer_norm == b->layer_norm && a->peepholes == b->peepholes && a->gate == b->gate &&
-           a->candidate == b->candidate && a->output == b->output && a->beta == b->beta &&
-           a->clip == b->clip && a->recurrent_dropout == b->recurrent_dropout &&
-           a->weight_drop == b->weight_drop && a->zoneout_h == b->zoneout_h &&
-           a->zoneout_c == b->zoneout_c;
 }

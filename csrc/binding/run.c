@@ -128,7 +128,7 @@ static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyO
         return NULL;
     }
     Tape *tape = (Tape *)object;
-    if (options_same(&tape->layer, layer)) return tape;
+    if (crnn_layer_same(&tape->layer, layer)) return tape;
     PyErr_Format(
         PyExc_ValueError,
         "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of a layer with "

@@ -2,9 +2,30 @@
  * functions that each number type and instruction set fills (isa/). V is the vector width of the
  * table, in elements.
  *
- * Units are handled V at a time. A phase of a cell has `slots` sums for each unit; a panel is the
- * slots of `units` vectors of units side by side: slots * units <= TILE_VECS, so that a tile of
- * some rows times one panel lives in registers. The last panel may have fewer units. */
+ * Words of the core:
+ *   piece        steps of a row between two resets; the core treats each piece as a row of its own
+ *   place        number of a piece in the order of length, longest first
+ *   tape row     the row of a buffer that belongs to one step of one piece: first[t] + place
+ *   slot         one of the sums of a phase, for every unit: it has x W_x of a gate, h W_h, or both
+ *   phase        sums that are computed together; a second phase reads results of the first
+ *   panel        columns that a product computes together, at most TILE_VECS vectors: the slots of
+ *                some vectors of units, or (in a dense result) neighbouring columns
+ *   tile         some rows of a panel; its sums stay in registers, then pass to the cell
+ *   operand      the vector that a phase multiplies by W_h: h, or (in a second phase) r o h
+ *   packed       weights in the order in which a product reads them, panel by panel
+ *   turned       the same for the transpose of a matrix, which backward multiplies by
+ *   direct       weights in the caller's order, not packed; also the share of dL/dh of the step
+ *                before that does not pass through W_h (run->direct, dh_direct)
+ *   ahead        x W_x is computed for many steps by one product, before these steps run
+ *   begun        such sums, to which a step adds h W_h
+ *   rich, plain  the two versions of the functions of a cell: with options, without
+ *   staged       a step whose operations need whole rows: it normalises or projects
+ *   apart        gates that normalisation takes as a group of their own; sums of x and h that are
+ *                not added to each other, because each is normalised
+ *   hat, spread  normalised sums, and 1 / standard deviation of each of their groups
+ *   made         the output of the cell, where h is its projection
+ *   window       steps whose gradients are in memory at the same time, some hundred tape rows
+ *   span         the rows and panels that one member of a team computes in every step */
 #ifndef CRNN_KERNELS_H
 #define CRNN_KERNELS_H
 
@@ -459,13 +480,13 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
-typedef struct core_gate_place {
+typedef struct core_gate_slots {
     size_t phase, slot, slot_h;
     bool raw;
-} core_gate_place;
+} core_gate_slots;
 
 /* False: no such gate. */
-bool core_find_gate(const crnn_layer *layer, char letter, core_gate_place *place);
+bool core_find_gate(const crnn_layer *layer, char letter, core_gate_slots *found);
 
 /* ---- sizes.c */
 

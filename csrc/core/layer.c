@@ -11,7 +11,7 @@ typedef struct cell_row {
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, ...) \
     [CRNN_##id] = {{#cell, gates, states, sizeof(raw) == 1 && sizeof(gates) > 2}, \
                    phases, \
                    {x0, x1}, \
@@ -145,11 +145,19 @@ static void phase_init(core_shape *s, size_t i) {
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+bool crnn_layer_same(const crnn_layer *a, const crnn_layer *b) {
+    return true
+#define CRNN_FIELD(name, rich) &&a->name == b->name
+#include "options.def"
+        ;
+}
+
 /* Whether the cell itself computes anything but its plain equations. */
-static bool has_options(const crnn_layer *layer) {
-    return layer->gate || layer->candidate || layer->output || layer->clip != 0 ||
-           layer->peepholes || layer->layer_norm || layer->projected ||
-           layer->recurrent_dropout != 0 || layer->zoneout_h != 0 || layer->zoneout_c != 0;
+static bool is_rich(const crnn_layer *layer) {
+    return false
+#define CRNN_FIELD(name, rich) || (rich && layer->name != 0)
+#include "options.def"
+        ;
 }
 
 crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
@@ -169,7 +177,7 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
     for (size_t i = 0; i < cell->phases; i++)
         if (strlen(cell->x[i]) > slots) slots = strlen(cell->x[i]);
     s.states = cell->facts.states;
-    s.rich = has_options(layer);
+    s.rich = is_rich(layer);
     s.staged = layer->layer_norm || layer->projected;
     s.keeps_gates = cell->facts.gates[0] != 'h' || s.rich;
     s.phases = cell->phases;
@@ -187,12 +195,12 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
     return CRNN_OK;
 }
 
-bool core_find_gate(const crnn_layer *layer, char letter, core_gate_place *place) {
+bool core_find_gate(const crnn_layer *layer, char letter, core_gate_slots *found) {
     const cell_row *cell = &cells[layer->cell];
     for (size_t i = 0; i < cell->phases; i++) {
         const char *x = strchr(cell->x[i], letter), *h = strchr(cell->h[i], letter);
         if (!x || !h) continue;
-        *place = (core_gate_place){.phase = i,
+        *found = (core_gate_slots){.phase = i,
                                    .slot = (size_t)(x - cell->x[i]),
                                    .slot_h = (size_t)(h - cell->h[i]),
                                    .raw = strchr(cell->raw, letter) != NULL};

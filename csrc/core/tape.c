@@ -36,14 +36,14 @@ void core_view_gate(const core_shape *s, const crnn_rows *rows, const void *gate
 void crnn_tape_gate(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,
                     char gate, void *out) {
     core_shape s;
-    core_gate_place place;
+    core_gate_slots found;
     core_arena memory = core_arena_at(tape->memory);
     core_shape_init(&s, layer, tape->kernels);
     const core_tape_parts kept = core_lay_tape(&s, rows, &memory);
     if (!s.keeps_gates) /* the one there is is h */
         core_view_rows(&s, rows, layer->hidden, kept.h, out);
-    else if (core_find_gate(layer, gate, &place))
-        core_view_gate(&s, rows, kept.gates, place.phase, place.slot, place.raw, out);
+    else if (core_find_gate(layer, gate, &found))
+        core_view_gate(&s, rows, kept.gates, found.phase, found.slot, found.raw, out);
 }
 
 void crnn_tape_state(const crnn_layer *layer, const crnn_rows *rows, const crnn_tape *tape,

@@ -38,7 +38,7 @@ void crnn_trace_state(const crnn_traced *t, bool cell_state, void *out) {
 
 static void view_gradient(const crnn_traced *t, char gate, bool of_product, void *out) {
     core_shape s;
-    core_gate_place at;
+    core_gate_slots at;
     const core_trace_parts parts = parts_of(t, &s);
     if (!core_find_gate(t->layer, gate, &at)) return;
     core_view_gate(&s, t->rows, of_product ? parts.dgates_h : parts.dgates, at.phase,
@@ -55,7 +55,7 @@ void crnn_trace_product(const crnn_traced *t, char gate, void *out) {
 
 void crnn_trace_read(const crnn_traced *t, char gate, void *out) {
     core_shape s;
-    core_gate_place at;
+    core_gate_slots at;
     const core_trace_parts parts = parts_of(t, &s);
     const size_t item = crnn_dtype_size(t->layer->dtype);
     if (core_find_gate(t->layer, gate, &at))

@@ -382,7 +382,7 @@ static void check_states(const outcome *a) {
 static void check_raw_gates(const outcome *a) {
     const problem *p = a->p;
     const char *gates = crnn_cell_describe(p->layer.cell)->gates;
-    core_gate_place at;
+    core_gate_slots at;
     for (int i = 0; gates[i]; i++) {
         bool inside = true;
         CHECK(core_find_gate(&p->layer, gates[i], &at), ABOUT "%c", WHO(p), gates[i]);

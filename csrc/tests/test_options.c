@@ -88,22 +88,21 @@ static bool has_noise(const crnn_layer *l) {
            l->zoneout_c != 0;
 }
 
-static bool has_options(const crnn_layer *l) {
-    return has_noise(l) || l->layer_norm || l->clip != 0 || l->gate || l->candidate || l->output ||
-           l->peepholes || l->projected || l->learns_state;
-}
-
 /* A set and a form for a cell; false where nothing of the set remains. */
 static bool combine(problem *p, crnn_cell cell, int set, int form, bool training) {
     static char name[100];
     const bool has_c = crnn_cell_describe(cell)->states == 2;
+    const crnn_layer bare = {.cell = cell,
+                             .beta = 0.7,
+                             .bias = forms[form].layer.bias,
+                             .reverse = forms[form].layer.reverse};
     crnn_layer *l = &p->layer;
     *p = forms[form];
     *l = sets[set].layer;
     l->cell = cell;
-    l->beta = 0.7;
-    l->bias = forms[form].layer.bias;
-    l->reverse = forms[form].layer.reverse;
+    l->beta = bare.beta;
+    l->bias = bare.bias;
+    l->reverse = bare.reverse;
     if (!has_c) {
         l->peepholes = false;
         l->projected = 0;
@@ -116,7 +115,7 @@ static bool combine(problem *p, crnn_cell cell, int set, int form, bool training
     snprintf(name, sizeof name, "%s, %s%s", sets[set].name, forms[form].name,
              training ? ", training" : "");
     p->name = name;
-    return (set == 0 || has_options(l)) && (!training || has_noise(l));
+    return (set == 0 || !crnn_layer_same(l, &bare)) && (!training || has_noise(l));
 }
 
 /* Around the tiles; few rows and steps; and more tape rows than backward has gradients of at a
@@ -142,6 +141,69 @@ static void set_shape(problem *p, const crnn_kernels *k, int i) {
         lengths[b] = (int64_t)((0.5 + 0.5 * sample(S_LENGTHS, b)) * (double)(p->steps + 1));
     lengths[p->batch / 2] = (int64_t)p->steps;
     if (p->ragged) p->lengths = lengths;
+}
+
+/* ---- the fields of crnn_layer, as options.def lists them */
+
+/* Every field is 1: one that options.def forgets has no value here. */
+#pragma GCC diagnostic error "-Wmissing-field-initializers"
+static const crnn_layer ones = {
+#define CRNN_FIELD(name, rich) 1,
+#include "options.def"
+};
+
+typedef struct field {
+    const char *name;
+    crnn_layer layer; /* with this field alone */
+    bool is_option;   /* else it is the cell, the type or a size */
+} field;
+
+static const field fields[] = {
+#define CRNN_FIELD(name, rich) \
+    {#name, \
+     {.name = _Generic(ones.name, double: 0.4, crnn_activation: CRNN_RELU, default: 1)}, \
+     offsetof(crnn_layer, name) > offsetof(crnn_layer, hidden)},
+#include "options.def"
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+static void check_comparison(void) {
+    const crnn_layer zeros = {0};
+    CHECK(crnn_layer_same(&zeros, &zeros) && crnn_layer_same(&ones, &ones), "the same layer");
+    for (size_t i = 0; i < FIELDS; i++) {
+        const crnn_layer copy = fields[i].layer;
+        CHECK(crnn_layer_same(&fields[i].layer, &copy), "%s", fields[i].name);
+        CHECK(!crnn_layer_same(&fields[i].layer, &zeros), "%s", fields[i].name);
+    }
+}
+
+/* Whether an option changes y, in training. */
+static bool has_effect(const field *f, crnn_cell cell, const crnn_kernels *k) {
+    problem p = {.name = f->name, .layer = f->layer, .training = true, .no_tape = true};
+    const size_t mark = fences_used;
+    p.layer.cell = cell;
+    set_shape(&p, k, 2);
+    const outcome with = run(&p);
+    p.layer = (crnn_layer){.cell = cell};
+    set_shape(&p, k, 2);
+    const outcome without = run(&p);
+    const bool same = with.count[Y] == without.count[Y] &&
+                      memcmp(with.at[Y], without.at[Y], with.count[Y] * item_of(&p)) == 0;
+    fences_release(mark);
+    return !same;
+}
+
+/* An option of the rich functions has none in a layer that runs the plain ones. Cells that have c
+ * have all options but beta. */
+static void check_effects(const crnn_kernels *k) {
+    for (size_t i = 0; i < FIELDS; i++) {
+        const field *f = &fields[i];
+        bool found = !f->is_option;
+        for (int cell = 0; cell < CRNN_CELLS; cell++)
+            if (f->layer.beta != 0 || crnn_cell_describe((crnn_cell)cell)->states == 2)
+                found = found || has_effect(f, (crnn_cell)cell, k);
+        CHECK(found, "%s changes nothing", f->name);
+    }
 }
 
 /* ---- gradients */
@@ -346,6 +408,8 @@ static void check_table(const crnn_kernels *k, crnn_cell cell, size_t table) {
 int main(void) {
     check_deadline(300);
     crnn_set_threads(1);
+    check_comparison();
+    check_effects(core_kernels_for("scalar", CRNN_F64));
     for (int cell = 0; cell < CRNN_CELLS; cell++) {
         if (!slow_runner()) check_all_gradients((crnn_cell)cell); /* in scalar code */
         for (int d = 0; d < CRNN_DTYPES; d++) {

@@ -240,7 +240,7 @@ typedef struct cell_line {
 } cell_line;
 
 static const cell_line lines[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart) \
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, ...) \
     [CRNN_##id] = {#cell, gates, states, phases, {x0, x1}, {h0, h1}, raw, apart},
 #include "cells.def"
 #undef CRNN_CELL
@@ -276,7 +276,7 @@ static void check_facts(crnn_cell cell) {
     const cell_line *c = &lines[cell];
     const crnn_cell_facts *facts = crnn_cell_describe(cell);
     const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
-    core_gate_place at;
+    core_gate_slots at;
     CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
               facts->states == c->states,
           "%s", c->name);

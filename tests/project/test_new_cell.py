@@ -1,5 +1,6 @@
 """The steps of CONTRIBUTING.md that add a cell, applied to a copy of the source tree."""
 
+import ast
 import re
 import shutil
 import struct
@@ -89,6 +90,49 @@ def test_the_steps_add_a_cell(tmp_path):
     choice = ("-p", "no:cacheprovider", "-k", "ugrnn or tables or UGRNN")
     passed = re.search(r"(\d+) passed", run(tree, "-m", "pytest", "-q", *choice, *modules))
     assert int(passed[1]) > 100
+
+
+def code_of(path):
+    """Return the text of a file without comments and docstrings."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix not in (".py", ".pyi"):
+        return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [part for part in node.body if not is_string(part)]
+    return ast.unparse(tree)
+
+
+def is_string(statement):
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def files(folder, *suffixes):
+    paths = (ROOT / folder).rglob("*")
+    return {path.relative_to(ROOT) for path in paths if path.suffix in suffixes}
+
+
+def test_the_steps_name_every_place_that_knows_a_cell():
+    """A JANET is in the code of these files and of no others."""
+    code = files("csrc/core", ".c", ".h", ".inc", ".def") | files(
+        "csrc/binding", ".c", ".h", ".def"
+    )
+    named = {step.path.replace("ugrnn", "janet") for step in steps()}
+    found = {
+        str(path)
+        for path in code | files("crnn", ".py", ".pyi")
+        if re.search(r"janet", code_of(ROOT / path), re.IGNORECASE)
+    }
+    assert found == {path for path in named if path.startswith(("csrc/", "crnn/"))}
+
+
+def test_no_code_in_c_asks_which_cell_a_layer_has():
+    cells = (ROOT / "csrc" / "core" / "cells.def").read_text(encoding="utf-8")
+    names = "|".join(re.findall(r"^CRNN_CELL\((\w+)", cells, re.MULTILINE))
+    for path in files("csrc/core", ".c", ".h", ".inc") | files("csrc/binding", ".c", ".h"):
+        found = set(re.findall(rf"\bCRNN_(?:{names})\b", code_of(ROOT / path)))
+        assert not found or path.name == "layer.h", f"{path}: {found}"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="calls the compiler by itself")

@@ -61,6 +61,9 @@ typedef struct crnn_layer {
     double zoneout_c;          /* Probability that a unit of c keeps its value. */
 } crnn_layer;
 
+/* Returns whether two layers are the same in every field. */
+CRNN_API bool crnn_layer_same(const crnn_layer *a, const crnn_layer *b);
+
 /* Returns P, the width of h. */
 static inline size_t crnn_width(const crnn_layer *layer) {
     return layer->projected ? layer->projected : layer->hidden;
