@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.compose.pooling import Pool
     from crnn.layers.compose.residual import Residual
     from crnn.layers.compose.sequential import Sequential
+    from crnn.layers.pointwise.activation import Activation
     from crnn.layers.pointwise.dense import Dense
     from crnn.layers.pointwise.dropout import Dropout
     from crnn.layers.pointwise.embedding import Embedding
@@ -64,6 +65,7 @@ __all__ = [
     "JANET",
     "LSTM",
     "RNN",
+    "Activation",
     "Bidirectional",
     "Checkpointed",
     "Conditioned",
@@ -118,6 +120,7 @@ _MODULES = {
     "layers.compose.pooling": ("Pool",),
     "layers.compose.residual": ("Residual",),
     "layers.compose.sequential": ("Sequential",),
+    "layers.pointwise.activation": ("Activation",),
     "layers.pointwise.dense": ("Dense",),
     "layers.pointwise.dropout": ("Dropout",),
     "layers.pointwise.embedding": ("Embedding",),

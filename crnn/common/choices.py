@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 #: Activation functions of recurrent layers.
 Activation: TypeAlias = Literal["tanh", "sigmoid", "hard_sigmoid", "relu", "softsign", "identity"]
+#: Activation functions of the layer Activation.
+PointwiseActivation: TypeAlias = Literal[Activation, "gelu", "gelu_exact", "silu"]
 #: Where the reset gate of a GRU is applied.
 Reset: TypeAlias = Literal["after", "before"]
 #: How the outputs of both directions become one.

@@ -3,7 +3,8 @@
 Begin with `cells`: the recurrent cells, forward and backward. `sums` computes the sums of the gates
 (with layer normalisation), `activations` the functions that are applied to them. `recurrence` is
 the loop over time with the options that all cells share, `reading` the order of the steps (lengths,
-masks, resets), `drops` the random numbers. `training` has the dense layer, the losses and the
+masks, resets), `drops` the random numbers. `pointwise` has the layers that
+treat every step alike. `training` has the dense layer, the losses and the
 optimizers. `seq2seq` is a model of an encoder and a decoder, `attention` its attention mechanism.
 """
 
@@ -12,6 +13,12 @@ from crnn.reference.arrays import one_hot
 from crnn.reference.attention import attention_backward, attention_forward
 from crnn.reference.cells import GRU, JANET, LSTM, RNN
 from crnn.reference.drops import Draws, philox
+from crnn.reference.pointwise import (
+    activate,
+    activate_backward,
+    layer_norm,
+    layer_norm_backward,
+)
 from crnn.reference.recurrence import Cell
 from crnn.reference.seq2seq import seq2seq_forward
 from crnn.reference.training import (
@@ -34,6 +41,8 @@ __all__ = [
     "RNN",
     "Cell",
     "Draws",
+    "activate",
+    "activate_backward",
     "adam",
     "adamw",
     "attention_backward",
@@ -41,6 +50,8 @@ __all__ = [
     "clip_norm",
     "dense",
     "dense_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "mse",
     "one_hot",
     "philox",

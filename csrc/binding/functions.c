@@ -453,8 +453,8 @@ PyMethodDef module_functions[] = {
              "Return dqueries, dkeys and dvalues; add to dv."),
     FUNCTION(rowwise_forward, METH_VARARGS,
              "(operation, flat_params, inputs, valid, keep, rest, /)",
-             "Return y (..., F) of an operation on each step, and the numbers that its backward "
-             "needs, or None.\n\n"
+             "Return y (..., F) of an operation on each step, and the numbers kept, or None.\n\n"
+             "These are needed by backward. "
              "operation is (\"norm\", eps), (\"drop\", p, variational, (seed, call, first_row, "
              "first_step, layer)), (\"activate\", name), (\"sum\",), (\"mean\",), (\"mul\",) or "
              "(\"concat\",). inputs is a tuple of one or two arrays (B, T, F) or (B, F). valid "
@@ -464,9 +464,11 @@ PyMethodDef module_functions[] = {
              "(operation, flat_params, inputs, y, kept, valid, dy, flat_grads, /)",
              "Return the gradients of the inputs as a tuple; add to flat_grads.\n\n"
              "y, kept and all inputs are None if the operation does not need them."),
-    FUNCTION(pool_forward, METH_VARARGS, "(how, x, valid, /)",
-             "Return y (B, F) for x (B, T, F), valid (B, T) and how \"last\", \"mean\" or "
-             "\"max\"; and the steps (B, F) that y is taken from, None for \"mean\"."),
+    FUNCTION(
+        pool_forward, METH_VARARGS, "(how, x, valid, /)",
+        "Return y (B, F) for x (B, T, F), and the steps (B, F) that it is taken from.\n\n"
+        "how is \"last\", \"max\" or \"mean\"; for the latter, the steps are None. valid (B, T) "
+        "has the steps that are read."),
     FUNCTION(pool_backward, METH_VARARGS, "(how, shape, valid, taken, dy, /)",
              "Return dx (B, T, F), whose shape is given."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",

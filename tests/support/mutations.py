@@ -23,10 +23,31 @@ FLOATS = [0.0, -0.0, 0.5, -1.5, 1e-300, 1e300, float("nan"), float("inf"), -floa
 WORDS = ["", "x", "tanh", "relu", "float16", "float64", "after", "concat", "additive", "0", "\0é"]
 OTHERS = [None, True, False, [], {}, [[]], {"$tuple": []}, {"$array": "x"}, {"class": "LSTM"}]
 CLASSES = [
-    *("RNN", "LSTM", "GRU", "JANET", "Dense", "Embedding", "Dropout", "LayerNorm", "Pool"),
+    *(
+        "RNN",
+        "LSTM",
+        "GRU",
+        "JANET",
+        "Dense",
+        "Embedding",
+        "Dropout",
+        "LayerNorm",
+        "Pool",
+        "Activation",
+    ),
     *("Sequential", "Residual", "Bidirectional", "Checkpointed", "Conditioned", "TiedDense"),
     *("Seq2Seq", "TeacherForcing", "SequenceAutoencoder", "LastState", "Attention"),
-    *("Layer", "Composition", "Pointwise", "WithParameters", "Recurrent", "RunsParts", "Wrapper"),
+    *(
+        "Layer",
+        "Composition",
+        "Pointwise",
+        "Rowwise",
+        "Gathered",
+        "WithParameters",
+        "Recurrent",
+        "RunsParts",
+        "Wrapper",
+    ),
     *("InOneBuffer", "EncoderDecoder", "Seq2SeqParts", "os:system", ":", "crnn.layers:LSTM", ""),
 ]
 

@@ -7,12 +7,14 @@ in them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import crnn
 from crnn import reference
+from crnn.common import choices
 from support.running import fill
 
 DTYPES = ("float32", "float64")
@@ -170,6 +172,10 @@ LAYERS |= {
     "sequential-bidirectional": Subject(_stacked, I, I),
 }
 
+LAYERS |= {
+    f"activation-{name}": Subject(lambda dtype, name=name: crnn.Activation(name))
+    for name in get_args(choices.PointwiseActivation)
+}
 LAYERS |= {
     f"pool-{how}": Subject(lambda dtype, how=how: _pooled(how, dtype), I, I) for how in POOLS
 }
