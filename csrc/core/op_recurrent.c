@@ -71,7 +71,7 @@ static void set_first(const core_node *n) {
     const size_t item = core_item(n);
     for (size_t i = 0; n->first && i < run->rows->places; i++)
         memcpy(core_row_of(n->first, run->rows->order[i], s->h_wide, item),
-               core_row_of(run->h0, i, s->h_padded, item), s->h_wide * item);
+               core_row_of(run->tape.h0, i, s->h_padded, item), s->h_wide * item);
 }
 
 static void open(core_node *n) {
