@@ -183,7 +183,6 @@ void core_backward_close(core_backward_call *call) {
 /* The run of a call before its workspace is laid out. */
 static core_backward_run run_of(const core_shape *s, const crnn_backward_args *args) {
     core_arena memory = core_arena_at(args->tape->memory), traces = core_arena_at(args->trace);
-    const core_tape_parts kept = core_lay_tape(s, args->rows, &memory);
     const core_trace_parts nothing = {0};
     return (core_backward_run){
         .shape = s,
@@ -194,15 +193,7 @@ static core_backward_run run_of(const core_shape *s, const crnn_backward_args *a
         .dy = args->dy,
         .dx = args->dx,
         .add_dx = args->add_dx,
-        .gates = kept.gates,
-        .hat_x = kept.hat_x,
-        .hat_h = kept.hat_h,
-        .hat_c = kept.hat_c,
-        .spread = kept.spread,
-        .h = kept.h,
-        .c = kept.c,
-        .h0 = kept.h0,
-        .c0 = kept.c0,
+        .tape = core_lay_tape(s, args->rows, &memory),
         .trace = args->trace ? core_lay_trace(s, args->rows, &traces) : nothing,
         .grads = args->grads,
         .grads_h = (char *)args->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype)};

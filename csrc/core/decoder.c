@@ -112,7 +112,7 @@ static void attend_step(const decoder_forward *f, size_t t, size_t from, size_t 
     const core_forward_run *run = &f->calls[d->depth - 1].run;
     const size_t item = crnn_dtype_size(d->kernels->dtype), A = att->key_size;
     const size_t own = crnn_floats(d->level[0].layer, &d->in) - att->value_size;
-    core_gather_h(top, d->rows, run->h, run->h0, t, from, to, f->h_rows);
+    core_gather_h(top, d->rows, run->tape.h, run->tape.h0, t, from, to, f->h_rows);
     make_queries(f, from, to);
     for (size_t i = from; i < to; i++) {
         const size_t row = d->rows->order[i], at = core_dense_row(d->rows, i, t);

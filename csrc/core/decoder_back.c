@@ -120,7 +120,7 @@ static void queries_back(const decoder_backward *b, size_t t, size_t row, size_t
                core_row_of(b->query_rows, row + from, A, item), (to - from) * P * item);
         return;
     }
-    core_gather_h(&top->shape, d->rows, top->run.h, top->run.h0, t, from, to,
+    core_gather_h(&top->shape, d->rows, top->run.tape.h, top->run.tape.h0, t, from, to,
                   core_row_of(b->h_rows, row, P, item));
     const core_matrix turned = core_dense_matrix(d->kernels, CORE_TURNED, A, P, b->turned_query);
     core_multiply(d->kernels, &turned, core_row_of(b->query_rows, row, A, item), NULL, b->dh_rows,

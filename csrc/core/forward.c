@@ -1,5 +1,8 @@
 /* Forward of a recurrent layer: lays out the caller's buffers, packs weights, and shares rows and
  * panels out among the threads. The loops are in kernels/. */
+#include <math.h>
+#include <string.h>
+
 #include "run.h"
 
 /* ---- packed weights */
@@ -7,20 +10,75 @@
 static void lay_packed(core_forward_run *run, bool x, core_arena *a) {
     const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    run->bias = core_take(a, s->packed_bias, 1, item);
     run->packed_x = x ? core_take(a, s->packed_x, 1, item) : NULL;
     run->packed_h = core_take(a, s->packed_h, 1, item);
-    if (s->layer.projected) run->packed_p = core_take(a, s->layer.hidden, s->h_padded, item);
 }
 
 /* Apart from the rest, because they are there where nothing else is packed. */
 static void lay_extras(core_forward_run *run, core_arena *a) {
+    const core_shape *s = run->shape;
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    run->bias = core_take(a, s->packed_bias, 1, item);
+    if (s->layer.projected) run->packed_p = core_take(a, s->layer.hidden, s->h_padded, item);
     core_lay_extras(run->shape, &run->vectors, &run->gain_x, &run->gain_h, a);
+}
+
+/* Bias of every slot, to [padded]: b of its gate, b_h where x does not feed it, else zeros. */
+static void pack_bias(const core_forward_run *run) {
+    const core_shape *s = run->shape;
+    const size_t item = crnn_dtype_size(s->layer.dtype), wide = s->layer.hidden * item;
+    memset(run->bias, 0, s->packed_bias * item);
+    for (size_t i = 0; s->layer.bias && i < s->phases; i++) {
+        const core_phase *ph = &s->phase[i];
+        for (size_t slot = 0; slot < ph->slots; slot++) {
+            const size_t gate = ph->x_gate[slot];
+            const size_t from =
+                gate == NO_GATE ? s->at.extra[CRNN_B_H] : s->at.b + gate * s->layer.hidden;
+            memcpy(core_row_of(run->bias, ph->bias + slot * s->padded, 1, item),
+                   core_row_of(run->params, from, 1, item), wide);
+        }
+    }
 }
 
 static void pack_extras(const core_forward_run *run) {
     const core_shape *s = run->shape;
+    pack_bias(run);
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
+}
+
+/* `rows` rows of W_x or of W_h of one phase: packed, `at` elements behind the beginning, or as they
+ * lie from w on. */
+static core_matrix phase_matrix(const core_forward_run *run, const core_blocks *blocks,
+                                size_t first, size_t rows, const void *packed, size_t at,
+                                const void *w) {
+    const size_t item = crnn_dtype_size(run->shape->layer.dtype);
+    core_matrix m =
+        packed ? core_matrix_of(CORE_PACKED, rows, blocks, core_row_of(packed, at, 1, item))
+               : core_matrix_of(CORE_DIRECT, rows, blocks, w);
+    m.first = first;
+    return m;
+}
+
+/* The matrices of a call whose buffers are laid out. */
+static void describe_matrices(core_forward_run *run) {
+    const core_shape *s = run->shape;
+    const size_t item = crnn_dtype_size(s->layer.dtype), I = s->layer.inputs;
+    const size_t floats = crnn_floats(&s->layer, &run->in), table = I - floats;
+    const void *w_x = core_row_of(run->params, s->at.w_x, 1, item);
+    const void *w_h = core_row_of(run->params, s->at.w_h, 1, item);
+    for (size_t i = 0; i < s->phases; i++) {
+        const core_phase *ph = &s->phase[i];
+        const void *of_table = run->unpacked ? NULL : run->packed_x;
+        run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, of_table, ph->x, w_x);
+        run->x[i] = phase_matrix(run, &ph->of_x, ph->x_first, I - run->unpacked, run->packed_x,
+                                 ph->x, core_row_of(w_x, run->unpacked, s->at.columns, item));
+        run->x[i].skip = table - run->unpacked;
+        run->x[i].inner = floats;
+        run->h[i] = phase_matrix(run, &ph->of_h, ph->h_first, s->h_wide, run->packed_h, ph->h, w_h);
+    }
+    if (run->packed_p)
+        run->w_p =
+            core_dense_matrix(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide, run->packed_p);
 }
 
 crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernels, size_t *bytes) {
@@ -36,9 +94,19 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
 /* A member's share of the panels. */
 static void pack_part(const core_forward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
-    const core_range panels = core_share(s->panels, me);
-    for (size_t phase = 0; phase < s->phases; phase++)
-        s->kernels->pack_panels(run, phase, panels.from, panels.to);
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    const core_range own = core_share(s->panels, me);
+    for (size_t i = 0; i < s->phases; i++) {
+        core_matrix x = run->x[i];
+        x.inner = x.rows;
+        x.skip = 0;
+        if (run->packed_x)
+            s->kernels->pack(
+                &x, core_row_of(run->params, s->at.w_x + run->unpacked * s->at.columns, 1, item),
+                own.from, own.to);
+        s->kernels->pack(&run->h[i], core_row_of(run->params, s->at.w_h, 1, item), own.from,
+                         own.to);
+    }
     if (run->packed_p)
         core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
                         core_w_p(s, run->params), run->packed_p, me);
@@ -52,6 +120,7 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     core_arena a = core_arena_at(packed);
     lay_packed(&run, true, &a);
     lay_extras(&run, &a);
+    describe_matrices(&run);
     pack_part(&run, &(core_member){.parts = 1});
     pack_extras(&run);
 }
@@ -60,27 +129,54 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Weights that are read for many steps are packed. Few rows find W_x where it lies, many steps by
- * one product; a table of symbols' vectors is never packed. */
+/* What it costs to begin the sum of a unit's gate ahead of its step, in the units of core_costs: it
+ * is stored and loaded once more. */
+static const double BEGUN_COST = 16;
+
+/* The time of a packed product for each weight: tiles of some rows. */
+static double packed_cost(const crnn_kernels *k, double rows) {
+    const double tiles = ceil(rows / (double)k->tile_rows);
+    const double each = rows / tiles;
+    return tiles * (each > k->costs.least ? each : k->costs.least);
+}
+
+core_way core_choose_way(const crnn_kernels *k, size_t inputs, size_t hidden, double rows,
+                         double steps) {
+    const core_costs *c = &k->costs;
+    const double I = (double)inputs, P = (double)hidden;
+    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = packed_cost(k, rows);
+    const double direct = (I + P) * steps * (c->direct_begin + rows * c->direct);
+    const double of_x = I * (c->pack + steps * (apart < fused ? apart : fused));
+    return (core_way){.direct = direct < of_x + P * (c->pack + steps * fused),
+                      .ahead = apart < fused};
+}
+
+/* How weights are read: a table of symbols' vectors is never packed; the rest is, where that is
+ * worth it. */
 static void lay_weights(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
     const core_shape *s = run->shape;
     const crnn_rows *rows = args->rows;
-    const bool few = rows->places <= FEW_ROWS, floats = crnn_floats(&s->layer, &args->in) > 0;
+    const size_t floats = crnn_floats(&s->layer, &args->in);
     if (args->packed) {
         core_arena packed = core_arena_at((void *)args->packed);
         lay_packed(run, true, &packed);
         lay_extras(run, &packed);
         return;
     }
-    if (few && rows->given.steps <= FEW_STEPS && !s->staged && !args->stepwise) {
+    lay_extras(run, work);
+    const double steps = (double)rows->given.steps, places = (double)rows->places;
+    const core_way way =
+        core_choose_way(s->kernels, floats, s->h_wide,
+                        rows->total > 0 ? (double)rows->total / steps : places, steps);
+    if (way.direct && !s->staged && !args->stepwise) {
         run->sums =
             core_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
-    } else {
-        run->ahead = few && !args->in.symbols && !s->layer.layer_norm && !args->stepwise;
-        run->table = args->in.symbols ? args->in.table : 0;
-        lay_packed(run, floats && !run->ahead, work);
+        return;
     }
-    lay_extras(run, work);
+    run->ahead = way.ahead && rows->places <= AHEAD_ROWS && !args->in.symbols &&
+                 !s->layer.layer_norm && !args->stepwise;
+    run->unpacked = args->in.symbols ? args->in.table : 0;
+    lay_packed(run, floats > 0, work);
 }
 
 static void lay_forward(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
@@ -101,27 +197,18 @@ static void lay_forward(const crnn_forward_args *args, core_forward_run *run, co
 }
 
 static void lay_states(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
-    core_tape_parts kept;
+    const core_shape *s = run->shape;
     if (run->keep) {
         core_arena memory = core_arena_at(args->tape->memory);
-        kept = core_lay_tape(run->shape, run->rows, &memory);
+        run->tape = core_lay_tape(s, run->rows, &memory);
         if (!run->keep_gates)
-            kept.gates = core_take(work, core_panel_rows(run->gate_rows), run->shape->row_gates,
-                                   crnn_dtype_size(run->shape->layer.dtype));
+            run->tape.gates = core_take(work, core_panel_rows(run->gate_rows), s->row_gates,
+                                        crnn_dtype_size(s->layer.dtype));
     } else {
-        kept = core_lay_states(run->shape, run->gate_rows, 2 * run->rows->places, run->rows->places,
-                               work);
+        run->tape =
+            core_lay_states(s, run->gate_rows, 2 * run->rows->places, run->rows->places, work);
     }
-    run->gates = kept.gates;
-    run->hat_x = kept.hat_x;
-    run->hat_h = kept.hat_h;
-    run->hat_c = kept.hat_c;
-    run->spread = kept.spread;
-    run->h = kept.h;
-    run->c = kept.c;
-    run->h0 = kept.h0;
-    run->c0 = kept.c0;
-    if (!run->operand) run->operand = run->h0;
+    if (!run->operand) run->operand = run->tape.h0;
 }
 
 /* Weights that come packed stay as they are. */
@@ -172,9 +259,10 @@ void core_forward_close(const core_forward_call *call) {
     const core_state_part h = core_state_h(s), c = core_state_c(s);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        core_state_out(s, run->rows, h, i, last_state(run, h, run->h, run->h0, i), call->final.h);
+        core_state_out(s, run->rows, h, i, last_state(run, h, run->tape.h, run->tape.h0, i),
+                       call->final.h);
         if (s->states == 2)
-            core_state_out(s, run->rows, c, i, last_state(run, c, run->c, run->c0, i),
+            core_state_out(s, run->rows, c, i, last_state(run, c, run->tape.c, run->tape.c0, i),
                            call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
@@ -196,11 +284,12 @@ void core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
     if (drops_weights(s, args))
         run->params = core_drop_weights(s, &args->noise, args->params, &work);
     if (args->tape) args->tape->kernels = s->kernels;
-    core_states_in(s, args->rows, core_state_h(s), args->initial.h, args->params, run->h0);
+    core_states_in(s, args->rows, core_state_h(s), args->initial.h, args->params, run->tape.h0);
     if (s->states == 2)
-        core_states_in(s, args->rows, core_state_c(s), args->initial.c, args->params, run->c0);
+        core_states_in(s, args->rows, core_state_c(s), args->initial.c, args->params, run->tape.c0);
     call->final = args->final;
     call->packs = run->packed_h && !args->packed;
+    describe_matrices(run);
     if (!args->packed) pack_extras(run);
 }
 
@@ -208,8 +297,7 @@ void core_forward_all(core_forward_call *call) {
     const core_shape *s = &call->shape;
     const crnn_rows *rows = call->run.rows;
     const double work = core_recurrence_work(s, rows);
-    core_in_team(work, call->run.sums ? 1 : core_seats(s, rows, s->panels, work), forward_part,
-                 call);
+    core_in_team(work, core_seats(s, rows, s->panels, work), forward_part, call);
 }
 
 void crnn_forward(const crnn_forward_args *args) {

@@ -103,7 +103,9 @@ typedef struct core_row_list {
     const void *const *list;
     const void *first;
     size_t step;
-    size_t panel_rows; /* 0: not in panels */
+    size_t panel_rows;  /* 0: not in panels; else row i is row `row` + i of each panel, */
+    size_t row;         /* or row pick[i] where pick is not NULL */
+    const size_t *pick; /* in [n] */
 } core_row_list;
 
 static inline core_row_list core_rows_at(const void *first, size_t step) {
@@ -124,8 +126,9 @@ typedef struct core_factor {
 /* Row i of the results = what it begins with + factor 0 + factor 1 + ... Either all factors that
  * have rows are CORE_DIRECT, or none is; then begin and to are not in panels. */
 typedef struct core_sum {
+    const core_columns *columns; /* of the results; NULL: those of factor[0]'s matrix */
     size_t factors;
-    const core_factor *factor;  /* in [factors], at least 1 */
+    const core_factor *factor;  /* in [factors] */
     const void *init;           /* in [slots * place]: what every row begins with; NULL: */
     const core_row_list *begin; /* in [n] what each row begins with; NULL: zeros */
     core_row_list to;           /* out [n][slots * place]; may be the rows of begin */
@@ -261,43 +264,51 @@ typedef struct core_factors {
     void *zone_h, *zone_c; /* [padded] share of the state before the step: 0 or 1, or p */
 } core_factors;
 
+/* A tape, or what forward has in its place. */
+typedef struct core_tape_parts {
+    void *gates;         /* [phases][panels][gate rows][slots * units * V] */
+    void *hat_x, *hat_h; /* where normalised: the sums of x and of h, in the same places, */
+    void *hat_c;         /* [gate rows][padded] and c'; */
+    void *spread;        /* [gate rows][SPREADS] */
+    void *h, *c;         /* [state rows][h_padded], [state rows][padded] */
+    void *h0, *c0;       /* [places] likewise: the initial state, in place order */
+} core_tape_parts;
+
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
 typedef struct core_forward_run {
     const core_shape *shape;
     const crnn_rows *rows;
-    const void *params;               /* flat */
-    void *bias, *packed_x, *packed_h; /* packed; x NULL: it is read from params as it lies */
-    size_t table;                     /* rows of W_x that are not packed, for symbols */
-    void *packed_p;                   /* projection, as pack_dense gives it; or NULL */
-    void *vectors;                    /* [VECTORS][padded], where rich */
-    void *gain_x, *gain_h;            /* packed like the bias, where normalised */
+    const void *params; /* flat */
     crnn_input in;
     crnn_noise noise;
-    core_factors factors;
     crnn_seq y;
-    bool keep;           /* a tape */
-    bool keep_gates;     /* on it */
-    bool ahead;          /* x is multiplied for many steps at once, not with h: */
-    size_t steps_ahead;  /* for so many; else 1 */
-    size_t gate_rows;    /* rows of each gate panel: N when kept, else those of some steps */
-    void *gates;         /* [phases][panels][gate_rows][slots * units * V] */
-    void *hat_x, *hat_h; /* where normalised: the sums of x and of h, in the same places, */
-    void *hat_c;         /* [gate_rows][padded] and c' */
-    void *spread;        /* [gate_rows][SPREADS] */
-    void *h, *c;         /* kept: [N][h_padded], [N][padded]; else two buffers [places] in turn */
-    void *h0, *c0;       /* [places] initial state, in place order */
-    void *h_in;          /* [places][h_padded] what products read in place of h; NULL: h itself */
-    void *operand;       /* [places][padded], where there are two phases */
-    void *made;          /* [places][padded] the cell's output, where h is projected */
-    void *sums;          /* [places][slots][padded] where so little is to be done that no weights
-                            are packed; else NULL */
+
+    core_tape_parts tape; /* state rows: N where kept, else two buffers [places] in turn */
+    bool keep;            /* it is the caller's tape, */
+    bool keep_gates;      /* the gates too */
+    size_t gate_rows;     /* N where gates are kept, else those of some steps */
+
+    /* matrices and vectors of parameters */
+    void *bias;                /* [phases][slots][padded] */
+    void *packed_x, *packed_h; /* packed panels; NULL: W_x, or W_h, is read as it lies */
+    size_t unpacked;           /* rows of W_x that are not packed though others are: of symbols */
+    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES]; /* for symbols, floats and h */
+    void *packed_p; /* the projection, packed; or NULL */
+    core_matrix w_p;
+    void *vectors;         /* [VECTORS][padded], where rich */
+    void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
+
+    /* scratch */
+    void *sums; /* [places][slots][padded] where all matrices are read as they lie; else NULL */
+    bool ahead; /* x is multiplied for many steps at once, not with h: */
+    size_t steps_ahead; /* for so many; else 1 */
+    core_factors factors;
+    void *h_in;    /* [places][h_padded] what products read in place of h; NULL: h itself */
+    void *operand; /* [places][padded], where there are two phases */
+    void *made;    /* [places][padded] the cell's output, where h is projected */
 } core_forward_run;
 
-enum {
-    FEW_ROWS = 6,    /* up to so many, a product is bound by the speed at which weights come */
-    FEW_STEPS = 2,   /* of few rows: up to so many, no weights are packed */
-    AHEAD_ROWS = 128 /* of a batch over all steps, that are projected ahead at a time */
-};
+enum { AHEAD_ROWS = 128 /* of a batch over all steps, that are projected ahead at a time */ };
 
 /* What backward keeps of every step where that is wanted. */
 typedef struct core_trace_parts {
@@ -318,7 +329,7 @@ typedef struct core_backward_run {
     core_factors factors;
     crnn_seq dy, dx;
     bool add_dx;
-    const void *gates, *hat_x, *hat_h, *hat_c, *spread, *h, *c, *h0, *c0; /* the tape */
+    core_tape_parts tape;
     size_t window; /* tape rows whose gradients are there at a time: those of some steps */
     void *dgates;  /* [phases][panels][window][...] like gates: the gradient of each sum; */
     void *dgates_x, *dgates_h; /* of what x and h gave to it, the same where not normalised */
@@ -362,6 +373,15 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
+/* Measured times for one weight, in units of a multiply-add by a row of a full tile: what chooses
+ * between packing a matrix and reading it as it lies (see core_choose_way). */
+typedef struct core_costs {
+    double pack;         /* to pack it; */
+    double least;        /* to read it packed, for however few rows; */
+    double direct;       /* to read it as it lies, for each row, */
+    double direct_begin; /* and once more for all rows */
+} core_costs;
+
 struct crnn_kernels {
     const char *isa;
     crnn_dtype dtype;
@@ -369,9 +389,8 @@ struct crnn_kernels {
     size_t tile_rows;  /* rows of a tile */
     size_t block_rows; /* rows that a product over rows takes at a time: tape rows whose gradients
                           are there at once */
+    core_costs costs;
 
-    /* forward: bias, x where it is to be packed, and h, of panels from..to-1 of one phase */
-    void (*pack_panels)(const core_forward_run *run, size_t phase, size_t from, size_t to);
     /* params to [VECTORS][padded] */
     void (*pack_vectors)(const core_shape *shape, const void *params, void *vectors);
     /* gain_x or gain_h, which: CRNN_GAIN_X or CRNN_GAIN_H */

@@ -134,7 +134,7 @@ static void phase_init(core_shape *s, size_t i) {
     ph->x = s->packed_x;
     ph->h = s->packed_h;
     ph->turned_h = s->turned_h;
-    s->packed_bias += ph->slots * units;
+    s->packed_bias += ph->slots * s->padded;
     s->packed_x += s->layer.inputs * ph->x_count * units;
     s->packed_h += s->h_wide * ph->h_count * units;
     s->turned_h += ph->h_count * s->padded * s->h_padded;

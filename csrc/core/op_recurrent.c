@@ -77,7 +77,7 @@ static void set_first(const core_node *n, const core_shape *s, const void *h0) {
 static void open(core_node *n) {
     const crnn_forward_args args = forward_args(n);
     core_forward_open(&n->as.forward, &args);
-    set_first(n, &n->as.forward.shape, n->as.forward.run.h0);
+    set_first(n, &n->as.forward.shape, n->as.forward.run.tape.h0);
 }
 
 static void pack(const core_node *n, const core_member *me) {
@@ -125,7 +125,7 @@ static void lay_back(core_node *n, core_arena *a) {
 static void open_back(core_node *n) {
     const crnn_backward_args args = backward_args(n);
     core_backward_open(&n->as.backward, &args);
-    set_first(n, &n->as.backward.shape, n->as.backward.run.h0);
+    set_first(n, &n->as.backward.shape, n->as.backward.run.tape.h0);
     if (n->dfirst)
         memset(n->dfirst, 0, n->plan->given->rows->given.batch * n->given->features * core_item(n));
 }

@@ -57,7 +57,10 @@ core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, 
 void core_multiply(const crnn_kernels *kernels, const core_matrix *matrix, const void *a,
                    const void *init, void *c, size_t from, size_t to) {
     const core_factor factor = {.matrix = matrix, .rows = core_rows_at(a, matrix->inner)};
-    const core_sum sum = {
-        .factors = 1, .factor = &factor, .init = init, .to = core_rows_at(c, matrix->columns.wide)};
+    const core_sum sum = {.columns = &matrix->columns,
+                          .factors = 1,
+                          .factor = &factor,
+                          .init = init,
+                          .to = core_rows_at(c, matrix->columns.wide)};
     kernels->sum(&sum, from, to);
 }

@@ -18,13 +18,6 @@ static inline core_arena core_arena_at(void *base) { return (core_arena){base, {
 void *core_take(core_arena *a, size_t count, size_t each, size_t item);
 crnn_status core_arena_size(const core_arena *a, size_t *bytes);
 
-typedef struct core_tape_parts {
-    void *gates;                          /* [gate rows][row_gates] in panels */
-    void *hat_x, *hat_h, *hat_c, *spread; /* [gate rows][...] where normalised, else NULL */
-    void *h, *c;                          /* [state rows][h_padded], [state rows][padded] */
-    void *h0, *c0;                        /* [places][...] likewise */
-} core_tape_parts;
-
 core_tape_parts core_lay_states(const core_shape *s, size_t gate_rows, size_t state_rows,
                                 size_t places, core_arena *a);
 core_tape_parts core_lay_tape(const core_shape *s, const crnn_rows *rows, core_arena *a);
@@ -71,6 +64,19 @@ void *core_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns
 static inline char *core_row_of(const void *base, size_t row, size_t wide, size_t item) {
     return (char *)base + row * wide * item;
 }
+
+/* ---- how weights are read */
+
+/* direct: as they lie, with the sums in memory; else packed. ahead: x is then multiplied for many
+ * steps at once. */
+typedef struct core_way {
+    bool direct, ahead;
+} core_way;
+
+/* The cheapest way for `rows` rows over some steps, by the costs of the kernels. A pure function;
+ * the bits of the results are the same in every way. */
+core_way core_choose_way(const crnn_kernels *kernels, size_t inputs, size_t hidden, double rows,
+                         double steps);
 
 /* ---- shares */
 

@@ -106,8 +106,11 @@ static void check_look_up(const crnn_kernels *k, size_t n, size_t columns, core_
     for (size_t i = 0; i < n; i++) index[i] = (int64_t)(i * i % (SYMBOLS + 1)) - 1;
     const core_matrix table = matrix_of(k, kind, SYMBOLS, columns, w);
     const core_factor factor = {.matrix = &table, .index = index};
-    const core_sum sum = {
-        .factors = 1, .factor = &factor, .init = b, .to = core_rows_at(y, columns)};
+    const core_sum sum = {.columns = &table.columns,
+                          .factors = 1,
+                          .factor = &factor,
+                          .init = b,
+                          .to = core_rows_at(y, columns)};
     k->sum(&sum, 0, n);
     bool right = true;
     for (size_t i = 0; i < n * columns; i++) {
@@ -155,7 +158,7 @@ typedef struct convolution {
 static convolution convolution_of(const crnn_kernels *k, size_t inputs, size_t outputs) {
     const crnn_dtype d = k->dtype;
     const size_t item = crnn_dtype_size(d), weights = TAPS * inputs * outputs;
-    convolution c = {k, inputs, outputs};
+    convolution c = {.k = k, .inputs = inputs, .outputs = outputs};
     c.x = sampled(d, 1, CONV_ROWS * inputs);
     c.w = sampled(d, 2, weights);
     c.b = sampled(d, 3, outputs);
@@ -197,7 +200,8 @@ static void sum_taps(const convolution *c, bool back, core_matrix_kind kind) {
         matrix[tap] = matrix_of(k, kind, back ? H : I, back ? I : H, w);
         factor[tap] = (core_factor){.matrix = &matrix[tap], .rows = {.list = list[tap]}};
     }
-    const core_sum sum = {.factors = TAPS,
+    const core_sum sum = {.columns = &matrix->columns,
+                          .factors = TAPS,
                           .factor = factor,
                           .init = back ? NULL : c->b,
                           .to = core_rows_at(back ? c->dx : c->y, back ? I : H)};
@@ -289,12 +293,18 @@ static void check_begun(const crnn_kernels *k, core_matrix_kind kind) {
     void *c = fenced(ROWS * COLUMNS * crnn_dtype_size(d)), *to[ROWS];
     for (size_t i = 0; i < ROWS; i++)
         to[i] = (char *)c + (ROWS - 1 - i) * COLUMNS * crnn_dtype_size(d);
-    core_sum sum = {.factors = 1, .factor = twice, .to = {.list = (const void *const *)to}};
+    core_sum sum = {.columns = &matrix.columns,
+                    .factors = 1,
+                    .factor = twice,
+                    .to = {.list = (const void *const *)to}};
     k->sum(&sum, 0, ROWS); /* one factor after the other, */
     sum.begin = &sum.to;
     k->sum(&sum, 0, ROWS);
     void *whole = fenced(ROWS * COLUMNS * crnn_dtype_size(d));
-    k->sum(&(core_sum){.factors = 2, .factor = twice, .to = core_rows_at(whole, COLUMNS)}, 0, ROWS);
+    sum.factors = 2;
+    sum.begin = NULL;
+    sum.to = core_rows_at(whole, COLUMNS);
+    k->sum(&sum, 0, ROWS);
     bool same = true; /* or both in one sum */
     for (size_t i = 0; i < ROWS * COLUMNS; i++)
         same = same && real_at(d, to[i / COLUMNS], i % COLUMNS) == real_at(d, whole, i);
