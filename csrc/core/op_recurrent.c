@@ -9,8 +9,9 @@ static crnn_input input_of(const core_node *n) {
     for (size_t k = 0; k < n->given->edges; k++) {
         const crnn_node *from = core_read(n, k);
         if (from->features == 0) {
-            in.symbols = from->symbols;
+            in.symbols = n->embedded.index ? n->embedded.index : from->symbols;
             in.table = n->given->as.recurrent.table;
+            in.products = n->products ? n->products : n->embedded.product;
         } else {
             in.x = from->value;
         }
@@ -39,6 +40,25 @@ static crnn_forward_args forward_args(const core_node *n) {
 
 static double work(const core_node *n) { return core_step_work(n->given->as.recurrent.layer); }
 
+/* Symbols with vectors. Backward, and a forward before it, take each symbol once; others do not
+ * where a table of all symbols would be far larger than the batch. */
+static void describe_embedded(core_node *n) {
+    enum { LARGE_TABLE = 16 /* times the steps of a batch */ };
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    crnn_layout at;
+    crnn_layer_layout(r->layer, &at); /* fits: there are parameters */
+    n->embedded = (core_embedded){.kernels = n->plan->given->kernels,
+                                  .rows = r->rows,
+                                  .vectors = r->vectors,
+                                  .w = core_row_of(r->params, at.w_x, 1, core_item(n)),
+                                  .count = r->symbols,
+                                  .size = r->table,
+                                  .columns = at.columns};
+    for (size_t k = 0; k < n->given->edges; k++)
+        if (core_read(n, k)->features == 0) n->embedded.symbols = core_read(n, k)->symbols;
+    n->embedded.distinct = r->tape || (r->rows && r->symbols / LARGE_TABLE <= r->rows->total);
+}
+
 static void take_work(core_node *n, crnn_status status, size_t bytes, core_arena *a) {
     if (status != CRNN_OK) a->used.fits = false;
     n->work = core_take(a, status == CRNN_OK ? bytes : 0, 1, 1);
@@ -52,15 +72,31 @@ static void packed(core_node *n, core_arena *a) {
     if (crnn_packed_size(r->layer, kernels, &bytes) != CRNN_OK) a->used.fits = false;
     n->packed = core_take(a, a->used.fits ? bytes : 0, 1, 1);
     if (n->packed) crnn_pack(r->layer, kernels, r->params, n->packed);
+    if (!r->vectors) return;
+    describe_embedded(n);
+    core_pack_embedded(&n->embedded, a);
+}
+
+/* Finds the weights that `packed` has packed. */
+static void find_packed(core_node *n, core_arena *packed) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    core_embedded *e = &n->embedded;
+    size_t bytes = 0;
+    if (crnn_packed_size(r->layer, n->plan->given->kernels, &bytes) != CRNN_OK) return;
+    n->packed = core_take(packed, bytes, 1, 1);
+    if (!r->vectors) return;
+    if (core_has_few_symbols(e))
+        n->products = core_take(packed, e->count, e->columns, core_item(n));
+    else
+        e->ready = core_take_packed(e->kernels, e->size, e->columns, packed);
 }
 
 static void lay(core_node *n, core_arena *a, core_arena *packed) {
-    size_t weights = 0;
-    if (packed && crnn_packed_size(n->given->as.recurrent.layer, n->plan->given->kernels,
-                                   &weights) == CRNN_OK)
-        n->packed = core_take(packed, weights, 1, 1);
-    const crnn_forward_args args = forward_args(n);
     size_t bytes = 0;
+    if (n->given->as.recurrent.vectors) describe_embedded(n);
+    if (packed) find_packed(n, packed);
+    if (n->given->as.recurrent.vectors && !n->products) core_lay_embedded(&n->embedded, false, a);
+    const crnn_forward_args args = forward_args(n);
     const crnn_status status = crnn_forward_workspace(&args, &bytes);
     take_work(n, status, bytes, a);
 }
@@ -74,17 +110,29 @@ static void set_first(const core_node *n, const core_shape *s, const void *h0) {
                core_row_of(h0, i, s->h_padded, item), s->h_wide * item);
 }
 
+static bool makes_products(const core_node *n) {
+    return n->given->as.recurrent.vectors && !n->products;
+}
+
 static void open(core_node *n) {
+    if (makes_products(n)) core_open_embedded(&n->embedded, false);
     const crnn_forward_args args = forward_args(n);
     core_forward_open(&n->as.forward, &args);
     set_first(n, &n->as.forward.shape, n->as.forward.run.tape.h0);
 }
 
 static void pack(const core_node *n, const core_member *me) {
+    if (makes_products(n)) core_run_embedded(&n->embedded, me);
     core_forward_pack(&n->as.forward, me);
 }
 
-static void alone(core_node *n) { core_forward_all(&n->as.forward); }
+static void make_products(void *context, const core_member *me) { core_run_embedded(context, me); }
+
+static void alone(core_node *n) {
+    core_embedded *e = &n->embedded;
+    if (makes_products(n)) core_in_team(core_embedded_work(e), e->products, make_products, e);
+    core_forward_all(&n->as.forward);
+}
 
 static void step(const core_node *n, const core_span *rows, size_t t) {
     core_span span = *rows;
@@ -99,23 +147,30 @@ static void close(core_node *n) { core_forward_close(&n->as.forward); }
 static crnn_backward_args backward_args(const core_node *n) {
     const crnn_recurrent *r = &n->given->as.recurrent;
     const size_t floats = edge_of_floats(n);
+    crnn_input in = input_of(n);
+    in.dproducts = n->embedded.product;
     return (crnn_backward_args){.layer = r->layer,
                                 .rows = r->rows,
                                 .tape = r->tape,
                                 .params = r->params,
-                                .in = input_of(n),
+                                .in = in,
                                 .noise = r->noise,
                                 .from_learned = r->from_learned,
                                 .dy = core_has_gradient(n) ? n->given->gradient : (crnn_seq){0},
                                 .dfinal = r->dfinal,
                                 .dinitial = r->dinitial,
                                 .grads = r->grads,
-                                .dx = floats < n->given->edges ? core_target(n, floats) : (crnn_seq){0},
+                                .dx = floats < n->given->edges ? core_target(n, floats)
+                                                               : (crnn_seq){0},
                                 .trace = r->trace,
                                 .workspace = n->work};
 }
 
 static void lay_back(core_node *n, core_arena *a) {
+    if (n->given->as.recurrent.vectors) {
+        describe_embedded(n);
+        core_lay_embedded(&n->embedded, true, a);
+    }
     const crnn_backward_args args = backward_args(n);
     size_t bytes = 0;
     const crnn_status status = crnn_backward_workspace(&args, &bytes);
@@ -123,6 +178,7 @@ static void lay_back(core_node *n, core_arena *a) {
 }
 
 static void open_back(core_node *n) {
+    if (n->given->as.recurrent.vectors) core_open_embedded(&n->embedded, true);
     const crnn_backward_args args = backward_args(n);
     core_backward_open(&n->as.backward, &args);
     set_first(n, &n->as.backward.shape, n->as.backward.run.tape.h0);
@@ -134,7 +190,21 @@ static void pack_back(const core_node *n, const core_member *me) {
     core_backward_turn(&n->as.backward, me);
 }
 
-static void alone_back(core_node *n) { core_backward_all(&n->as.backward); }
+static void end_back(const core_node *n, const core_member *me) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    const core_shape *s = &n->as.backward.shape;
+    if (r->vectors)
+        core_embedded_back(&n->embedded, core_row_of(r->grads, s->at.w_x, 1, core_item(n)),
+                           r->dvectors, me);
+}
+
+static void embedded_back(void *context, const core_member *me) { end_back(context, me); }
+
+static void alone_back(core_node *n) {
+    core_backward_all(&n->as.backward);
+    if (n->given->as.recurrent.vectors)
+        core_in_team(2 * core_embedded_work(&n->embedded), n->embedded.products, embedded_back, n);
+}
 
 static size_t window(const core_node *n) { return n->as.backward.run.window; }
 
@@ -197,5 +267,6 @@ const core_op core_op_recurrent = {.work = work,
                                    .step_back = step_back,
                                    .finish = finish,
                                    .grads = grads,
+                                   .end_back = end_back,
                                    .alone_back = alone_back,
                                    .close_back = close_back};

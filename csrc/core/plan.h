@@ -2,7 +2,7 @@
 #ifndef CORE_PLAN_H
 #define CORE_PLAN_H
 
-#include "run.h"
+#include "embedded.h"
 
 /* The steps on which an operation without memory runs. */
 typedef enum core_order {
@@ -27,7 +27,9 @@ typedef struct core_node {
      * not wanted. Where `apart`, it is then added to the gradient of the node that is read. */
     crnn_seq *to;
     bool *apart;
-    void *work, *packed; /* of a layer: workspace; packed weights or NULL */
+    void *work, *packed;    /* of a layer: workspace; packed weights or NULL */
+    core_embedded embedded; /* of a layer that reads symbols with vectors */
+    const void *products;   /* of all symbols, or NULL */
     union {
         core_forward_call forward;
         core_backward_call backward;

@@ -43,7 +43,10 @@ typedef struct crnn_recurrent {
     const crnn_layer *layer;
     const crnn_rows *rows; /* of the steps of the plan; in a cycle the rows of the plan itself */
     const void *params;
-    size_t table; /* where it reads symbols */
+    size_t table;        /* where it reads symbols: the inputs that they stand for */
+    size_t symbols;      /* K, where they have vectors */
+    const void *vectors; /* in (K, table), or NULL: symbol k is row k of W_x */
+    void *dvectors;      /* of backward: added to */
     crnn_noise noise;
     crnn_state initial, final;
     crnn_tape *tape;

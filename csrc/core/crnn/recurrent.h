@@ -78,13 +78,16 @@ CRNN_API void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t 
 CRNN_API crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t features,
                                  crnn_dtype dtype, void *folded);
 
-/* What a layer reads. Without symbols: x (B, T, I). With symbols: symbol k selects row k of W_x
- * transposed, and x (B, T, I - table), if it has any features, multiplies the rows behind `table`.
- */
+/* What a layer reads. Without symbols: x (B, T, I). With symbols: symbol k adds row k of a table to
+ * the sums of the gates, and x (B, T, I - table), if it has any features, multiplies the rows of
+ * W_x transposed behind the first `table`. These first rows are the table, or `products` is. */
 typedef struct crnn_input {
     crnn_seq x;             /* in. */
-    const int64_t *symbols; /* in [B][T], each 0 ... table - 1. NULL: floats alone. */
-    size_t table;           /* The number of symbols, at most I; ignored without symbols. */
+    const int64_t *symbols; /* in [B][T], rows of the table. NULL: floats alone. */
+    size_t table; /* The inputs that symbols stand for, at most I; ignored without symbols. */
+    const void *products; /* in [symbols][G*H]: what each symbol gives to the sums. NULL: row k of
+                             W_x transposed. */
+    void *dproducts;      /* Of backward: the gradient of products, added to. */
 } crnn_input;
 
 /* Returns the number of features of x. */
