@@ -63,10 +63,13 @@ static bool bidirectional_ready(const Bidirectional *self) {
 
 /* The layers as they are when a call begins: __init__ may run meanwhile, in another thread or in a
  * method of a subclass. */
-static bool hold_layers(const Bidirectional *self, both *layers) {
-    if (!bidirectional_ready(self)) return false;
-    *layers = (both){Py_NewRef(self->forward_layer), Py_NewRef(self->backward_layer)};
-    return true;
+static bool hold_layers(Bidirectional *self, both *layers) {
+    *layers = (both){0};
+    LOCK(self);
+    if (bidirectional_ready(self))
+        *layers = (both){Py_NewRef(self->forward_layer), Py_NewRef(self->backward_layer)};
+    UNLOCK();
+    return layers->f != NULL;
 }
 
 static PyObject *run_layer(PyObject *layer, bool keep, PyObject *x, PyObject *state,
@@ -389,10 +392,14 @@ static int bidirectional_init(Bidirectional *self, PyObject *args, PyObject *kwa
                      one->inputs, crnn_width(one), b);
         return -1;
     }
-    PyObject *old_f = self->forward_layer, *old_b = self->backward_layer;
+    PyObject *old_f, *old_b;
+    LOCK(self);
+    old_f = self->forward_layer;
+    old_b = self->backward_layer;
     self->forward_layer = Py_NewRef(f);
     self->backward_layer = Py_NewRef(b);
     self->merge = how;
+    UNLOCK();
     drop(old_f);
     drop(old_b);
     return 0;
@@ -421,8 +428,12 @@ static void bidirectional_dealloc(Bidirectional *self) {
 }
 
 static PyObject *get_part(Bidirectional *self, void *second) {
-    if (!bidirectional_ready(self)) return NULL;
-    return Py_NewRef(second ? self->backward_layer : self->forward_layer);
+    PyObject *part = NULL;
+    LOCK(self);
+    if (bidirectional_ready(self))
+        part = Py_NewRef(second ? self->backward_layer : self->forward_layer);
+    UNLOCK();
+    return part;
 }
 
 static PyObject *get_merge(Bidirectional *self, void *unused) {

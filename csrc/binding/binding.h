@@ -8,6 +8,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,19 @@
  * alone. */
 static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 
+/* Around code that the GIL protects: other threads that LOCK the same object wait until UNLOCK, or
+ * until this one waits for something else. Without the GIL these are critical sections of the
+ * object. */
+#if defined(Py_GIL_DISABLED)
+#define LOCK(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define UNLOCK() Py_END_CRITICAL_SECTION()
+#else
+#define LOCK(object) \
+    { \
+        (void)(object)
+#define UNLOCK() }
+#endif
+
 /* ---- module.c */
 
 struct writer;
@@ -31,7 +45,8 @@ struct writer;
 typedef struct module_state {
     PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
         *search;
-    struct writer *writers; /* of writers.c */
+    PyObject *self;         /* the module, borrowed */
+    struct writer *writers; /* of writers.c, under LOCK(self) */
 } module_state;
 
 /* The module's state, from one of its types or a subclass of one; NULL with an exception otherwise.
@@ -182,7 +197,7 @@ typedef struct held_layer {
 } held_layer;
 
 /* False, with an exception, where __init__ was never called. */
-bool layer_hold(held_layer *held, const Recurrent *self);
+bool layer_hold(held_layer *held, Recurrent *self);
 void layer_release(held_layer *held);
 /* Of the layer's dtype. */
 void *held_params(const held_layer *held);
@@ -263,17 +278,17 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs);
 PyObject *recurrent_check(Recurrent *self, PyObject *args);
 
 /* Whether backward would take these; an exception otherwise. */
-bool recurrent_check_backward(const Recurrent *self, PyObject *tape, PyObject *dstate);
+bool recurrent_check_backward(Recurrent *self, PyObject *tape, PyObject *dstate);
 
 /* ---- tape.c, stream.c, search.c, bidirectional.c */
 
 typedef struct Tape {
     PyObject_HEAD
     crnn_layer layer;
-    call call;      /* owned */
-    crnn_tape tape; /* memory owned */
-    bool traced;    /* the next walk back is to leave a trace: */
-    void *trace;    /* owned, of the last such walk; or NULL */
+    call call;          /* owned */
+    crnn_tape tape;     /* memory owned */
+    atomic_bool traced; /* the next walk back is to leave a trace: */
+    void *trace;        /* owned, of the last such walk; or NULL. Under LOCK(tape) */
 } Tape;
 
 Tape *tape_new(module_state *module, const crnn_layer *layer);
@@ -295,11 +310,12 @@ typedef struct Search {
     int64_t *symbols;
     size_t *parents;
     PyArrayObject *forced; /* or NULL: what the options point into */
-    bool busy;             /* a generation is using it, maybe in another thread */
+    atomic_bool busy;      /* a call is using it, maybe in another thread */
 } Search;
 
-/* False, with RuntimeError, where a generation is using it. */
-bool search_ready(const Search *self);
+/* False, with RuntimeError, where another call is using it; else this one has it until `busy` is
+ * false again. */
+bool search_claim(Search *self);
 
 /* Steps that the history has room for: at least one more, or 0 with an exception. */
 size_t search_room(Search *self);

@@ -183,12 +183,11 @@ static bool searches_parse(generation *g, const module_state *module, PyObject *
         if (!PyObject_TypeCheck(item, module->search)) return refuse_misfit("searches");
         Search *own = (Search *)item;
         const crnn_search_options *o = &own->search.options;
-        if (!search_ready(own)) return false;
+        if (!search_claim(own)) return false;
+        g->searches[i] = (Search *)Py_NewRef(item);
         if (own->search.steps != 0 || o->first_group != next || o->symbols != g->generator.symbols)
             return refuse_misfit("searches");
         next += o->groups;
-        g->searches[i] = (Search *)Py_NewRef(item);
-        own->busy = true;
         g->parts[i].search = &own->search;
         if (!check_status(crnn_generation_size(&g->generator, &own->search, &bytes), "beam") ||
             !(g->parts[i].memory = alloc_aligned(bytes)))

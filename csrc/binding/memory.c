@@ -17,8 +17,6 @@
 
 #include "binding.h"
 
-#include <stdatomic.h>
-
 enum {
     SHELF_BLOCKS = 16,
     BLOCK_UNIT = 1 << 16, /* sizes are multiples of it, so that they meet again */
@@ -172,7 +170,7 @@ void free_aligned(void *memory) {
 typedef struct Buffer {
     PyObject_HEAD
     void *memory;
-    bool sealed; /* no array can write to the memory any more */
+    atomic_bool sealed; /* no array can write to the memory any more */
 } Buffer;
 
 static void buffer_dealloc(Buffer *self) {

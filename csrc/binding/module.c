@@ -88,6 +88,7 @@ static bool read_threads(void) {
 
 static int core_exec(PyObject *module) {
     if (PyArray_ImportNumPyAPI() < 0) return -1;
+    ((module_state *)PyModule_GetState(module))->self = module;
     return read_isa() && read_threads() && add_types(module) && writers_watch_forks(module) ? 0
                                                                                             : -1;
 }
@@ -122,6 +123,9 @@ static void core_free(void *module) { core_clear(module); }
 
 static PyModuleDef_Slot core_slots[] = {
     {Py_mod_exec, core_exec},
+#if defined(Py_GIL_DISABLED)
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 

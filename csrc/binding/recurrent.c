@@ -82,26 +82,31 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
         recurrent_clear(&made);
         return -1;
     }
-    Recurrent old = *self;
+    Recurrent old;
+    LOCK(self);
+    old = *self;
     self->layer = made.layer;
     self->at = made.at;
     self->flat_params = made.flat_params;
     self->flat_grads = made.flat_grads;
     self->params = made.params;
     self->grads = made.grads;
+    UNLOCK();
     recurrent_clear(&old); /* last: what ends may run code that looks at the layer */
     return 0;
 }
 
-bool layer_hold(held_layer *held, const Recurrent *self) {
+bool layer_hold(held_layer *held, Recurrent *self) {
     *held = (held_layer){0};
-    if (!recurrent_ready(self)) return false;
-    *held = (held_layer){.layer = self->layer,
-                         .at = self->at,
-                         .seed = self->seed,
-                         .flat_params = Py_NewRef(self->flat_params),
-                         .flat_grads = Py_NewRef(self->flat_grads)};
-    return true;
+    LOCK(self);
+    if (recurrent_ready(self))
+        *held = (held_layer){.layer = self->layer,
+                             .at = self->at,
+                             .seed = self->seed,
+                             .flat_params = Py_NewRef(self->flat_params),
+                             .flat_grads = Py_NewRef(self->flat_grads)};
+    UNLOCK();
+    return held->flat_params != NULL;
 }
 
 void layer_release(held_layer *held) {

@@ -210,7 +210,7 @@ static PyObject *backward_tuple(const backward_result *out) {
     return tuple;
 }
 
-bool recurrent_check_backward(const Recurrent *self, PyObject *tape_object, PyObject *dstate) {
+bool recurrent_check_backward(Recurrent *self, PyObject *tape_object, PyObject *dstate) {
     held_layer held;
     state_arrays parsed = {0};
     if (!layer_hold(&held, self)) return false;

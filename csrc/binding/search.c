@@ -182,41 +182,30 @@ void search_refuse_nan(const Search *self) {
                  self->search.steps);
 }
 
-bool search_ready(const Search *self) {
-    if (!self->busy) return true;
+bool search_claim(Search *self) {
+    if (!atomic_exchange(&self->busy, true)) return true;
     PyErr_SetString(
         PyExc_RuntimeError,
         "search: expected one that is not in use, got one that another call is running");
     return false;
 }
 
-/* Whether there is a step to do; an exception otherwise. */
-static bool may_step(const Search *self) {
-    if (!search_ready(self)) return false;
-    if (!search_is_done(self)) return true;
+/* logits (live, K), as float32 where they are that, else as float64. */
+static PyArrayObject *logits_array(const Search *self, PyArrayObject *given, crnn_dtype *dtype) {
+    const crnn_search *s = &self->search;
+    const dims shape = {2, {(npy_intp)s->live, (npy_intp)s->options.symbols}, {"live", "K"}};
+    *dtype = PyArray_TYPE(given) == NPY_FLOAT32 ? CRNN_F32 : CRNN_F64;
+    if (!search_is_done(self))
+        return float_array("logits", (PyObject *)given, *dtype, &shape, true);
     PyErr_SetString(PyExc_ValueError,
                     "logits: expected no further step, because the search has ended");
-    return false;
+    return NULL;
 }
 
-/* logits (live, K), as float32 where they are that, else as float64. Whether there is a step to do
- * is looked at once no code of the caller's runs any more. */
-static PyArrayObject *logits_array(const Search *self, PyObject *object, crnn_dtype *dtype) {
-    const crnn_search *s = &self->search;
-    PyArrayObject *given = as_array("logits", object), *logits = NULL;
-    if (given && may_step(self)) {
-        const dims shape = {2, {(npy_intp)s->live, (npy_intp)s->options.symbols}, {"live", "K"}};
-        *dtype = PyArray_TYPE(given) == NPY_FLOAT32 ? CRNN_F32 : CRNN_F64;
-        logits = float_array("logits", (PyObject *)given, *dtype, &shape, true);
-    }
-    drop(given);
-    return logits;
-}
-
-static PyObject *search_step(Search *self, PyObject *object) {
+static PyObject *claimed_step(Search *self, PyArrayObject *given) {
     crnn_search *s = &self->search;
     crnn_dtype dtype;
-    PyArrayObject *logits = logits_array(self, object, &dtype);
+    PyArrayObject *logits = logits_array(self, given, &dtype);
     if (!logits) return NULL;
     const bool ready = search_room(self) > 0;
     const bool fine =
@@ -229,19 +218,20 @@ static PyObject *search_step(Search *self, PyObject *object) {
     return NULL;
 }
 
-static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"n_best", NULL};
-    const crnn_search *s = &self->search;
-    PyObject *given = NULL;
-    size_t n_best = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:result", names, &given) ||
-        (given && !parse_size("n_best", given, &n_best)) || !search_ready(self))
-        return NULL;
-    if (n_best > s->options.width) {
-        PyErr_Format(PyExc_ValueError, "n_best: expected at most width=%zu, got %zu",
-                     s->options.width, n_best);
-        return NULL;
+/* Claimed when no code of the caller's runs any more. */
+static PyObject *search_step(Search *self, PyObject *object) {
+    PyArrayObject *given = as_array("logits", object);
+    PyObject *result = NULL;
+    if (given && search_claim(self)) {
+        result = claimed_step(self, given);
+        self->busy = false;
     }
+    drop(given);
+    return result;
+}
+
+static PyObject *claimed_result(const Search *self, size_t n_best) {
+    const crnn_search *s = &self->search;
     npy_intp shape[3] = {(npy_intp)s->options.groups, (npy_intp)n_best, (npy_intp)s->steps};
     PyObject *tokens = new_plain_array(3, shape, NPY_INT64);
     PyObject *scores = tokens ? new_plain_array(2, shape, NPY_FLOAT64) : NULL;
@@ -249,6 +239,23 @@ static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
         crnn_search_result(s, n_best, s->steps, PyArray_DATA((PyArrayObject *)tokens),
                            PyArray_DATA((PyArrayObject *)scores));
     return pair_of(tokens, scores);
+}
+
+static PyObject *search_result(Search *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n_best", NULL};
+    const size_t width = self->search.options.width;
+    PyObject *given = NULL, *result = NULL;
+    size_t n_best = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:result", names, &given) ||
+        (given && !parse_size("n_best", given, &n_best)) || !search_claim(self))
+        return NULL;
+    if (n_best > width)
+        PyErr_Format(PyExc_ValueError, "n_best: expected at most width=%zu, got %zu", width,
+                     n_best);
+    else
+        result = claimed_result(self, n_best);
+    self->busy = false;
+    return result;
 }
 
 static PyObject *search_done(Search *self, void *unused) {

@@ -42,12 +42,14 @@ static void reset_all(Stream *self) {
 static bool set_state(Stream *self, PyObject *given) {
     state_arrays initial;
     if (!state_parse(&initial, "state", &self->layer, self->batch, given)) return false;
+    LOCK(self);
     if (initial.h) {
         copy_part(self->state.h, initial.h);
         copy_part(self->state.c, initial.c);
     } else {
         reset_all(self);
     }
+    UNLOCK();
     state_clear(&initial);
     return true;
 }
@@ -161,7 +163,9 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
     if (y) {
         crnn_forward_args args = step_args(self, in);
         args.y = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)shape[1], 0};
-        crnn_forward(&args); /* with the GIL: a step is short, and the state is written in place */
+        LOCK(self); /* and with the GIL: a step is short, and the state is written in place */
+        crnn_forward(&args);
+        UNLOCK();
     }
     drop(x);
     return (PyObject *)y;
@@ -171,8 +175,10 @@ static PyObject *stream_get_state(Stream *self, void *unused) {
     (void)unused;
     state_arrays copy;
     if (!state_new(&copy, &self->layer, self->batch)) return NULL;
+    LOCK(self);
     copy_part(copy.h, self->state.h);
     copy_part(copy.c, self->state.c);
+    UNLOCK();
     PyObject *result = state_object(&copy);
     state_clear(&copy);
     return result;
@@ -192,18 +198,22 @@ static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
     PyObject *given = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:reset", names, &given)) return NULL;
     if (given == Py_None) {
+        LOCK(self);
         reset_all(self);
+        UNLOCK();
         return Py_NewRef(Py_None);
     }
     const dims any = {1, {-1}, {"rows"}};
     PyArrayObject *rows = integer_array("rows", given, &any);
     if (!rows) return NULL;
     const bool within = integers_within("rows", rows, 0, (npy_int64)self->batch - 1);
+    LOCK(self);
     for (npy_intp i = 0; within && i < PyArray_SIZE(rows); i++) {
         const npy_int64 row = ((const npy_int64 *)PyArray_DATA(rows))[i];
         reset_row(self->state.h, self->start.h, row);
         reset_row(self->state.c, self->start.c, row);
     }
+    UNLOCK();
     drop(rows);
     return within ? Py_NewRef(Py_None) : NULL;
 }

@@ -29,11 +29,13 @@ void *trace_new(const Tape *tape) {
 }
 
 void tape_take_trace(Tape *tape, void **trace) {
-    void *old = tape->trace;
     tape->traced = false;
     if (!*trace) return;
+    LOCK(tape);
+    void *old = tape->trace;
     tape->trace = *trace;
     *trace = old;
+    UNLOCK();
 }
 
 static PyObject *get_traced(Tape *self, void *unused) {
@@ -65,6 +67,8 @@ static PyObject *tape_repr(Tape *self) {
                                 gates);
 }
 
+/* Ask for it when all memory is there that it is to be copied to: another walk back may replace the
+ * trace meanwhile. */
 static crnn_traced traced(const Tape *self) {
     return (crnn_traced){&self->layer, &self->call.rows, &self->tape, self->trace};
 }
@@ -83,7 +87,10 @@ static PyObject *by_gate(Tape *self, PyObject *(*show)(const Tape *self, char ga
     PyObject *dict = PyDict_New();
     for (const char *gate = crnn_cell_describe(self->layer.cell)->gates; dict && *gate; gate++) {
         const char name[2] = {*gate, 0};
-        PyObject *shown = show(self, *gate);
+        PyObject *shown;
+        LOCK(self);
+        shown = show(self, *gate);
+        UNLOCK();
         if (!shown || PyDict_SetItemString(dict, name, shown) < 0) Py_CLEAR(dict);
         drop(shown);
     }
@@ -103,8 +110,8 @@ static PyObject *get_gates(Tape *self, void *unused) {
 }
 
 static PyObject *show_sum(const Tape *self, char gate) {
-    const crnn_traced t = traced(self);
     PyArrayObject *array = new_view(self, self->layer.hidden);
+    const crnn_traced t = traced(self);
     if (array) crnn_trace_sum(&t, gate, PyArray_DATA(array));
     return (PyObject *)array;
 }
@@ -116,10 +123,10 @@ static PyObject *get_dgates(Tape *self, void *unused) {
 
 /* (d, h) */
 static PyObject *show_terms(const Tape *self, char gate) {
-    const crnn_traced t = traced(self);
     PyArrayObject *d = new_view(self, self->layer.hidden);
     PyArrayObject *h = d ? new_view(self, crnn_width(&self->layer)) : NULL;
     PyObject *pair = h ? PyTuple_Pack(2, d, h) : NULL;
+    const crnn_traced t = traced(self);
     if (pair) {
         crnn_trace_product(&t, gate, PyArray_DATA(d));
         crnn_trace_read(&t, gate, PyArray_DATA(h));
@@ -192,9 +199,11 @@ static PyObject *get_state(Tape *self, void *c) {
 static PyObject *get_trace(Tape *self, void *c) {
     if (c && !has_c(self, "dc")) return NULL;
     if (!has_trace(self, c ? "dc" : "dh")) return NULL;
-    const crnn_traced t = traced(self);
     PyArrayObject *array = new_view(self, width_of(self, c != NULL));
+    LOCK(self);
+    const crnn_traced t = traced(self);
     if (array) crnn_trace_state(&t, c != NULL, PyArray_DATA(array));
+    UNLOCK();
     return (PyObject *)array;
 }
 

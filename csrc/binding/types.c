@@ -23,7 +23,11 @@ static PyObject *get_gate_order(Recurrent *self, void *unused) {
 
 static PyObject *get_seed(Recurrent *self, void *unused) {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(self->seed);
+    uint64_t seed;
+    LOCK(self);
+    seed = self->seed;
+    UNLOCK();
+    return PyLong_FromUnsignedLongLong(seed);
 }
 
 static int set_seed(Recurrent *self, PyObject *value, void *unused) {
@@ -32,7 +36,12 @@ static int set_seed(Recurrent *self, PyObject *value, void *unused) {
         PyErr_SetString(PyExc_AttributeError, "seed: cannot be deleted");
         return -1;
     }
-    return parse_count("seed", value, &self->seed) ? 0 : -1;
+    uint64_t seed;
+    if (!parse_count("seed", value, &seed)) return -1;
+    LOCK(self);
+    self->seed = seed;
+    UNLOCK();
+    return 0;
 }
 
 /* The attributes that need a layer that is ready; `what` says which. */
@@ -85,7 +94,7 @@ static int set_flat(Recurrent *self, PyObject *value, void *what) {
     return result;
 }
 
-static PyObject *get_attribute(Recurrent *self, void *what) {
+static PyObject *locked_attribute(const Recurrent *self, void *what) {
     if (!recurrent_ready(self)) return NULL;
     switch ((int)(intptr_t)what) {
     case INPUT_SIZE:
@@ -109,6 +118,14 @@ static PyObject *get_attribute(Recurrent *self, void *what) {
     default:
         return Py_NewRef(self->flat_grads);
     }
+}
+
+static PyObject *get_attribute(Recurrent *self, void *what) {
+    PyObject *value;
+    LOCK(self);
+    value = locked_attribute(self, what);
+    UNLOCK();
+    return value;
 }
 
 #define ATTRIBUTE(name, what, doc) \

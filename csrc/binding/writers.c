@@ -5,7 +5,7 @@
  * a thread speaks for all the layers inside it, so that a model refuses as a whole, before any part
  * of it has changed. As long as one thread alone is in a backward, entering looks at nothing but
  * this list; gradients are compared, by their addresses, only where two threads meet. The list is
- * read and written with the GIL held. */
+ * read and written with the GIL held, or in a critical section of the module. */
 #include "binding.h"
 
 static void forget_places(places *p) {
@@ -90,7 +90,7 @@ static void forget_writer(writer *w) {
     forget_places(&w->places);
 }
 
-bool writer_enter(module_state *module, writer *w, PyObject *layer) {
+static bool enter(module_state *module, writer *w, PyObject *layer) {
     *w = (writer){.thread = PyThread_get_thread_ident()};
     for (const writer *other = module->writers; other; other = other->next)
         if (other->thread == w->thread) return true;
@@ -105,11 +105,21 @@ bool writer_enter(module_state *module, writer *w, PyObject *layer) {
     return true;
 }
 
+bool writer_enter(module_state *module, writer *w, PyObject *layer) {
+    bool entered;
+    LOCK(module->self);
+    entered = enter(module, w, layer);
+    UNLOCK();
+    return entered;
+}
+
 void writer_leave(module_state *module, writer *w) {
-    writer **at = &module->writers;
     if (!w->listed) return;
+    LOCK(module->self);
+    writer **at = &module->writers;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
+    UNLOCK();
     forget_writer(w);
 }
 

@@ -82,9 +82,9 @@ static void add_part(void *context, const core_member *me) {
                                job->d + own.from * item, job->table + own.from * item);
 }
 
-/* Multiply-adds that take as long as one addition in memory, one exponential, and one element of an
- * optimizer step. */
-static const double ADD_WORK = 4, EXP_WORK = 16, OPTIM_WORK = 16;
+/* Multiply-adds that take as long as one addition in memory, one exponential, and one element of a
+ * step of SGD and of the other optimizers. */
+static const double ADD_WORK = 2, EXP_WORK = 16, SGD_WORK = 2, OPTIM_WORK = 6;
 
 static void add_rows(add_job job) {
     core_in_same_mode(ADD_WORK * (double)job.n * (double)job.columns, job.columns, add_part, &job);
@@ -197,22 +197,23 @@ static void adam_part(void *context, const core_member *me) {
                        job->rates[1], job->eps, job->step, job->memory[0], job->memory[1]);
 }
 
-static void optimize(core_task *part, optim_job job) {
+static void optimize(core_task *part, double work, optim_job job) {
     job.kernels = crnn_kernels_now(job.s->dtype);
-    core_in_same_mode(OPTIM_WORK * (double)job.s->n, job.s->n, part, &job);
+    core_in_same_mode(work * (double)job.s->n, job.s->n, part, &job);
 }
 
 void crnn_sgd(const crnn_optim_step *s, double momentum, void *velocity) {
-    optimize(sgd_part, (optim_job){.s = s, .rates = {momentum}, .memory = {velocity}});
+    optimize(sgd_part, SGD_WORK, (optim_job){.s = s, .rates = {momentum}, .memory = {velocity}});
 }
 
 void crnn_rmsprop(const crnn_optim_step *s, double alpha, double eps, void *square) {
-    optimize(rmsprop_part, (optim_job){.s = s, .rates = {alpha}, .eps = eps, .memory = {square}});
+    optimize(rmsprop_part, OPTIM_WORK,
+             (optim_job){.s = s, .rates = {alpha}, .eps = eps, .memory = {square}});
 }
 
 void crnn_adam(const crnn_optim_step *s, double beta1, double beta2, double eps, uint64_t step,
                void *m, void *v) {
     optimize(
-        adam_part,
+        adam_part, OPTIM_WORK,
         (optim_job){.s = s, .rates = {beta1, beta2}, .eps = eps, .step = step, .memory = {m, v}});
 }

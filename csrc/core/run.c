@@ -119,8 +119,9 @@ double core_recurrence_work(const core_shape *s, const crnn_rows *rows) {
     return (double)rows->total * (double)s->at.columns * (double)(s->layer.inputs + s->h_wide);
 }
 
-/* Multiply-adds that take as long as a meeting, and what each member adds to its time. */
-static const double MEETING = 60e3, ARRIVAL = 2e3;
+/* Multiply-adds that take as long as a meeting, and what each member adds to its time; the share of
+ * its work that a member waits for a slower one. */
+static const double MEETING = 60e3, ARRIVAL = 2e3, WAITING = 0.05;
 
 static size_t divide_up(size_t n, size_t by) { return n / by + (n % by != 0); }
 
@@ -131,9 +132,10 @@ double core_grid_cost(const core_step_size *step, core_grid grid) {
     const double panels = (double)divide_up(step->panels, grid.panel_groups);
     const double tiles = (double)divide_up((size_t)rows, step->tile_rows);
     const double half_full = 0.5 * tiles * (double)step->tile_rows;
-    const double work = (rows > half_full ? rows : half_full) * step->row_work;
-    const double meeting = MEETING + ARRIVAL * (double)grid.panel_groups;
-    return work * panels / (double)step->panels + (grid.panel_groups > 1 ? meeting : 0);
+    const double work =
+        (rows > half_full ? rows : half_full) * step->row_work * panels / (double)step->panels;
+    if (grid.panel_groups == 1) return work;
+    return (1 + WAITING) * work + MEETING + ARRIVAL * (double)grid.panel_groups;
 }
 
 /* Of equally fast ones the one with more groups of rows, which share the other work of a call. */

@@ -1,4 +1,5 @@
-/* The pool of threads: teams, jobs inside jobs and side by side, forks, signals, how many wake. */
+/* The pool of threads: teams and their groups, jobs inside jobs and side by side, long waits,
+ * forks, signals, how many wake. */
 #include "children.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 #if CHECK_HAS_PAGES
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #endif
 
 #if defined(__linux__)
@@ -99,6 +101,44 @@ static void check_worth(void) {
               "too large a team");
 }
 
+/* ---- groups of a team meet on their own */
+
+typedef struct group_tally {
+    atomic_uint arrivals[2]; /* of each group of two */
+    atomic_bool first_done, early;
+    bool whole; /* four members came */
+} group_tally;
+
+/* The second group begins when the first has done. */
+static void meet_in_groups(void *context, const core_member *me) {
+    group_tally *t = context;
+    const core_member own = core_group_of(me, 2);
+    const size_t group = me->part / 2;
+    if (me->part == 0) t->whole = me->parts == 4;
+    if (me->parts < 4) return;
+    while (group == 1 && !atomic_load(&t->first_done)) usleep(10);
+    for (size_t i = 1; i <= MEETINGS; i++) {
+        atomic_fetch_add(&t->arrivals[group], 1);
+        core_meet(&own);
+        if (atomic_load(&t->arrivals[group]) != 2 * i) atomic_store(&t->early, true);
+        core_meet(&own);
+    }
+    if (me->part == 0) atomic_store(&t->first_done, true);
+    core_meet(me);
+}
+
+static void check_groups(void) {
+    bool whole = false;
+    crnn_set_threads(4);
+    for (int i = 0; i < 1000 && !whole; i++) {
+        group_tally t = {.whole = false};
+        core_in_team(MUCH_WORK, 4, meet_in_groups, &t);
+        CHECK(!t.early, "a group went on before its members were there");
+        whole = t.whole;
+    }
+    CHECK(whole, "never a team of four");
+}
+
 static void job_inside(void *context, const core_member *me) {
     bool *right = context;
     size_t inner = 0;
@@ -146,6 +186,68 @@ static void check_callers(void) {
         pthread_join(callers[i], NULL);
         CHECK(done[i], "jobs of caller %d", i);
     }
+}
+
+/* ---- two callers at a time */
+
+typedef struct two_teams {
+    atomic_size_t teams; /* of two members, at work */
+    atomic_bool met;     /* both at a time */
+} two_teams;
+
+static void wait_for_other_team(void *context, const core_member *me) {
+    two_teams *t = context;
+    if (me->parts < 2) return;
+    if (me->part == 0) atomic_fetch_add(&t->teams, 1);
+    for (int i = 0; i < 1000 && !atomic_load(&t->met); i++) {
+        if (atomic_load(&t->teams) == 2) atomic_store(&t->met, true);
+        usleep(10);
+    }
+    core_meet(me);
+    if (me->part == 0) atomic_fetch_sub(&t->teams, 1);
+}
+
+static void *call_until_met(void *context) {
+    two_teams *t = context;
+    for (int i = 0; i < 1000 && !atomic_load(&t->met); i++)
+        core_in_team(MUCH_WORK, 2, wait_for_other_team, t);
+    return NULL;
+}
+
+static void check_two_teams(void) {
+    two_teams t = {.teams = 0};
+    pthread_t other;
+    crnn_set_threads(4);
+    CHECK(pthread_create(&other, NULL, call_until_met, &t) == 0, "a caller");
+    call_until_met(&t);
+    pthread_join(other, NULL);
+    CHECK(t.met, "two callers never had a team each");
+}
+
+/* ---- a long wait sleeps */
+
+enum { LATE = 200 /* milliseconds */ };
+
+static double thread_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void come_late(void *context, const core_member *me) {
+    double *spent = context;
+    if (me->parts < 2) return;
+    const double before = thread_seconds();
+    if (me->part == 1) usleep(LATE * 1000);
+    core_meet(me);
+    if (me->part == 0) *spent = thread_seconds() - before;
+}
+
+static void check_long_wait(void) {
+    double spent = -1;
+    crnn_set_threads(2);
+    for (int i = 0; i < 1000 && spent < 0; i++) core_in_team(MUCH_WORK, 2, come_late, &spent);
+    CHECK(spent >= 0 && spent < 0.25e-3 * LATE, "%.3f s of a wait of %d ms", spent, LATE);
 }
 
 static bool child_of_child(void) { return two_come() && in_child(two_come); }
@@ -282,9 +384,12 @@ int main(void) {
 #endif
     check_threads();
     check_worth();
+    check_groups();
     check_nested();
     check_crowd();
 #if CHECK_HAS_PAGES
+    check_two_teams();
+    check_long_wait();
     if (forks) {
         check_forks();
         check_callers();
