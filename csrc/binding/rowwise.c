@@ -25,7 +25,7 @@ static int place_of(const char *what, const char *name, const char *const *names
 
 /* ("norm", eps), ("drop", p, variational, (seed, call, first_row, first_step, layer)),
  * ("activate", name), or ("sum",) and the like. */
-static bool operation_parse(crnn_rowwise *o, PyObject *given) {
+bool rowwise_parse(crnn_rowwise *o, PyObject *given) {
     const char *kind, *name;
     unsigned long long seed, call, first_row;
     int variational;
@@ -178,7 +178,7 @@ static PyArrayObject *steps_array(const char *name, PyObject *object, const roww
 static bool inputs_parse(rowwise_args *a, PyObject *operation, PyObject *params, PyObject *tuple,
                          PyObject *like, PyObject *valid) {
     PyObject *given[2] = {NULL, NULL};
-    if (!operation_parse(&a->o, operation)) return false;
+    if (!rowwise_parse(&a->o, operation)) return false;
     if (a->o.kind == CRNN_ROWWISE_NORM && !(a->params = buffer_array("params", params)))
         return false;
     if ((size_t)PyTuple_Size(tuple) != a->o.inputs) return refuse_misfit("inputs");
