@@ -155,7 +155,7 @@ static void state_back(const core_backward_run *run, core_state_part part, bool 
     const size_t wide = part.padded * crnn_dtype_size(run->shape->layer.dtype);
     for (size_t i = 0; i < run->rows->places; i++)
         if (run->rows->ends[i] & CRNN_READ_FIRST)
-            core_state_out(run->shape, run->rows, part, i, (const char *)states + i * wide,
+            core_state_out(run->shape, run->rows, part, i, false, (const char *)states + i * wide,
                            dinitial);
     add_learned(run, part, from_learned, states);
 }

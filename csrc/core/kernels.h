@@ -299,7 +299,7 @@ typedef struct core_forward_run {
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
 
     /* scratch */
-    void *sums; /* [places][slots][padded] where all matrices are read as they lie; else NULL */
+    void *sums; /* [places][MAX_SLOTS][padded] where all matrices are read as they lie; else NULL */
     bool ahead; /* x is multiplied for many steps at once, not with h: */
     size_t steps_ahead; /* for so many; else 1 */
     core_factors factors;
@@ -497,6 +497,11 @@ static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t colum
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
 crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
+
+/* ---- rows.c */
+
+/* The row, of B * d, of the state that a place begins with, or ends with. */
+size_t core_state_row(const crnn_rows *rows, size_t place, bool final);
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
 typedef struct core_gate_slots {
