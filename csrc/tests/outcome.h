@@ -247,7 +247,7 @@ static outcome run(const problem *p) {
     call c = {.p = p, .out = &o};
     size_t words;
     const crnn_steps steps = {p->batch,           p->steps,          p->lengths,
-                              marks_of(p, false), marks_of(p, true), p->layer.reverse};
+                              marks_of(p, false), marks_of(p, true), p->layer.reverse, 0};
     CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "%s", p->name);
     crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
     c.params = params_of(p);
