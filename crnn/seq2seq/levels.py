@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from crnn.layers.base.arguments import first_part_number
 from crnn.layers.compose.base import methods_key
-from crnn.layers.compose.lowering import is_core_layer
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
+from crnn.layers.recurrent.cells import is_core_layer
 
 
 class Level(NamedTuple):

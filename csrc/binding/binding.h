@@ -44,7 +44,7 @@ struct writer;
 
 typedef struct module_state {
     PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
-        *search;
+        *search, *plan_tape;
     PyObject *self;         /* the module, borrowed */
     struct writer *writers; /* of writers.c, under LOCK(self) */
 } module_state;
@@ -299,7 +299,7 @@ void *trace_new(const Tape *tape);
 void tape_take_trace(Tape *tape, void **trace);
 
 extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;
-extern PyType_Spec decoder_tape_spec, seq2seq_spec;
+extern PyType_Spec decoder_tape_spec, seq2seq_spec, plan_spec, plan_tape_spec;
 extern PyStructSequence_Desc pair_state_desc;
 
 typedef struct Search {
@@ -357,6 +357,11 @@ typedef enum layer_type {
 extern PyType_Spec recurrent_spec;
 extern PyType_Spec layer_specs[LAYER_TYPES]; /* each inherits from the recurrent one */
 extern const char *const layer_type_names;   /* all of them, with commas between them */
+
+/* ---- rowwise.c */
+
+/* An operation on each step alone, from the tuple that crnn's own Python code gives. */
+bool rowwise_parse(crnn_rowwise *o, PyObject *given);
 
 /* ---- functions.c */
 

@@ -25,7 +25,7 @@ static int place_of(const char *what, const char *name, const char *const *names
 
 /* ("norm", eps), ("drop", p, variational, (seed, call, first_row, first_step, layer)),
  * ("activate", name), or ("sum",) and the like. */
-static bool operation_parse(crnn_rowwise *o, PyObject *given) {
+bool rowwise_parse(crnn_rowwise *o, PyObject *given) {
     const char *kind, *name;
     unsigned long long seed, call, first_row;
     int variational;
@@ -178,12 +178,13 @@ static PyArrayObject *steps_array(const char *name, PyObject *object, const roww
 static bool inputs_parse(rowwise_args *a, PyObject *operation, PyObject *params, PyObject *tuple,
                          PyObject *like, PyObject *valid) {
     PyObject *given[2] = {NULL, NULL};
-    if (!operation_parse(&a->o, operation)) return false;
+    if (!rowwise_parse(&a->o, operation)) return false;
     if (a->o.kind == CRNN_ROWWISE_NORM && !(a->params = buffer_array("params", params)))
         return false;
     if ((size_t)PyTuple_Size(tuple) != a->o.inputs) return refuse_misfit("inputs");
     for (size_t i = 0; i < a->o.inputs; i++) given[i] = PyTuple_GetItem(tuple, (Py_ssize_t)i);
-    const bool there = given[0] != Py_None;
+    const bool there = given[0] != Py_None, any = a->o.kind == CRNN_ROWWISE_CONCAT;
+    if (!there && (any || crnn_rowwise_reads_x(&a->o))) return refuse_misfit("inputs");
     PyObject *const *typed = there ? given : &like;
     if (!computed_dtype(typed, there ? a->o.inputs : 1, &a->dtype)) return false;
     PyArrayObject *first = (PyArrayObject *)typed[0];
@@ -192,7 +193,6 @@ static bool inputs_parse(rowwise_args *a, PyObject *operation, PyObject *params,
     if (PyArray_NDIM(first) < 2 || PyArray_NDIM(first) > 3) return refuse_misfit("inputs");
     if (!steps_init(&a->steps, first, valid, &a->cells)) return false;
     for (size_t i = 0; i < a->o.inputs; i++) {
-        const bool any = a->o.kind == CRNN_ROWWISE_CONCAT;
         const npy_intp features = any ? -1 : a->steps.shape[a->steps.axes - 1];
         a->o.features[i] = (size_t)features;
         if (!there) continue;

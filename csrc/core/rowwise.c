@@ -8,19 +8,20 @@ typedef struct rowwise_job {
     const crnn_rowwise_call *call;
 } rowwise_job;
 
-/* Multiply-adds that take as long as an element of an activation. */
-enum { ACTIVATION_WORK = 10 };
+/* Multiply-adds of a product that take as long as an element: one that is read and written, one
+ * that is normalised, and one of an activation. */
+enum { ELEMENT_WORK = 8, NORM_WORK = 16, ACTIVATION_WORK = 20 };
 
 double crnn_rowwise_work(const crnn_rowwise *o) {
     switch (o->kind) {
     case CRNN_ROWWISE_DROP:
-        return o->noise.on ? CRNN_DRAW_WORK : 1;
+        return o->noise.on ? CRNN_DRAW_WORK : ELEMENT_WORK;
     case CRNN_ROWWISE_ACTIVATE:
         return ACTIVATION_WORK;
     case CRNN_ROWWISE_NORM:
-        return 4;
+        return NORM_WORK;
     default:
-        return 1;
+        return ELEMENT_WORK;
     }
 }
 
@@ -65,8 +66,9 @@ typedef struct pool_job {
     bool add;
 } pool_job;
 
-static double pool_work(const crnn_pool *p) {
-    return (double)p->steps->batch * (double)p->steps->steps * (double)p->features;
+/* Of so many steps of each row. */
+static double pool_work(const crnn_pool *p, size_t steps) {
+    return ELEMENT_WORK * (double)p->steps->batch * (double)steps * (double)p->features;
 }
 
 static void pool_part(void *context, const core_member *me) {
@@ -81,11 +83,12 @@ static void pool_part(void *context, const core_member *me) {
 
 void crnn_pool_forward(const crnn_pool *pool, const crnn_seq *x, void *y, int64_t *taken) {
     pool_job job = {.pool = pool, .seq = *x, .y = y, .taken = taken};
-    core_in_team(pool_work(pool), pool->steps->batch, pool_part, &job);
+    const size_t steps = pool->how == CRNN_POOL_LAST ? 1 : pool->steps->steps;
+    core_in_team(pool_work(pool, steps), pool->steps->batch, pool_part, &job);
 }
 
 void crnn_pool_backward(const crnn_pool *pool, const void *dy, const int64_t *taken,
                         const crnn_seq *dx, bool add) {
     pool_job job = {.pool = pool, .seq = *dx, .dy = dy, .at = taken, .add = add};
-    core_in_team(pool_work(pool), pool->steps->batch, pool_part, &job);
+    core_in_team(pool_work(pool, pool->steps->steps), pool->steps->batch, pool_part, &job);
 }

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from ctypes import POINTER, byref, c_bool, c_double, c_int, c_size_t, c_ssize_t, c_void_p
+from ctypes import byref, c_size_t, c_void_p
 
 import numpy as np
 import pytest
@@ -207,89 +207,66 @@ def test_uninstall_removes_every_file(build, tmp_path):
 # -------------------------------------------------------------------------------------- by ctypes
 
 
-def struct(name, **fields):
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+SIMPLE = {
+    "bool": ctypes.c_bool,
+    "double": ctypes.c_double,
+    "ptrdiff_t": ctypes.c_ssize_t,
+    "size_t": ctypes.c_size_t,
+    "uint32_t": ctypes.c_uint32,
+    "uint64_t": ctypes.c_uint64,
+}
 
 
-Layer = struct(
-    "Layer",
-    **dict.fromkeys(("cell", "dtype"), c_int),
-    **dict.fromkeys(("inputs", "hidden", "projected"), c_size_t),
-    **dict.fromkeys(("bias", "reverse", "learns_state", "layer_norm", "peepholes"), c_bool),
-    **dict.fromkeys(("gate", "candidate", "output"), c_int),
-    **dict.fromkeys(("beta", "clip", "recurrent_dropout", "weight_drop"), c_double),
-    **dict.fromkeys(("zoneout_h", "zoneout_c"), c_double),
-)
-Steps = struct(
-    "Steps",
-    batch=c_size_t,
-    steps=c_size_t,
-    **dict.fromkeys(("lengths", "mask", "resets"), c_void_p),
-    reverse=c_bool,
-)
-Rows = struct(
-    "Rows",
-    given=Steps,
-    **dict.fromkeys(("places", "total"), c_size_t),
-    **dict.fromkeys(("order", "length", "begin", "ends", "active", "first", "times"), c_void_p),
-)
-Seq = struct("Seq", data=c_void_p, row=c_ssize_t, step=c_ssize_t)
-Input = struct("Input", x=Seq, symbols=c_void_p, table=c_size_t)
-State = struct("State", h=c_void_p, c=c_void_p)
-Tape = struct("Tape", kernels=c_void_p, memory=c_void_p)
-Noise = struct(
-    "Noise",
-    on=c_bool,
-    **dict.fromkeys(("seed", "call", "first_row"), ctypes.c_uint64),
-    **dict.fromkeys(("first_step", "layer"), ctypes.c_uint32),
-)
-Forward = struct(
-    "Forward",
-    layer=POINTER(Layer),
-    kernels=c_void_p,
-    rows=POINTER(Rows),
-    params=c_void_p,
-    packed=c_void_p,
-    **{"in": Input},
-    stepwise=c_bool,
-    noise=Noise,
-    initial=State,
-    y=Seq,
-    final=State,
-    tape=POINTER(Tape),
-    workspace=c_void_p,
-)
-Backward = struct(
-    "Backward",
-    layer=POINTER(Layer),
-    rows=POINTER(Rows),
-    tape=POINTER(Tape),
-    params=c_void_p,
-    **{"in": Input},
-    noise=Noise,
-    from_learned=c_bool,
-    dy=Seq,
-    dfinal=State,
-    dinitial=State,
-    grads=c_void_p,
-    dx=Seq,
-    add_dx=c_bool,
-    trace=c_void_p,
-    workspace=c_void_p,
-)
-CRNN_GRU_AFTER, CRNN_F32, CRNN_F64 = 4, 0, 1
+def field_of(declarator, type_name, types):
+    """Return the name and the type of a field, from the C declaration of it."""
+    name, array = re.fullmatch(r"\**(\w+)(?:\[(\w+)\])?", declarator.strip()).groups()
+    kind = ctypes.c_void_p if "*" in declarator else types[type_name]
+    return name, kind * types[array] if array else kind
+
+
+def read_types():
+    """Return the structs of the headers as classes, the numbers of the enumerators, and c_int for
+    each enum.
+    """
+    types = dict(SIMPLE)
+    for part in ("base.h", "layer.h", "recurrent.h"):
+        text = re.sub(r"/\*.*?\*/", "", (CORE / "crnn" / part).read_text("utf-8"), flags=re.DOTALL)
+        types |= {name: int(number) for name, number in re.findall(r"\b(CRNN_\w+) = (\d+)", text)}
+        types |= dict.fromkeys(re.findall(r"typedef enum (\w+)", text), ctypes.c_int)
+        for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\}", text, re.DOTALL):
+            fields = []
+            for declaration in filter(None, map(str.strip, body.split(";"))):
+                first, *others = declaration.removeprefix("const ").split(",")
+                type_name, pointer, last = re.fullmatch(r"(\w+)\s*(\**)(.*)", first).groups()
+                declarators = (pointer + last, *others)
+                fields += [field_of(each, type_name, types) for each in declarators]
+            types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
+    return types
 
 
 class Library:
-    """The shared library, with memory for its calls."""
+    """The shared library, its types as attributes, and memory for its calls."""
 
     def __init__(self, prefix):
         (path,) = (prefix / "lib").glob(f"libcrnn*.{crnn.__version__}*")
         self.functions = ctypes.CDLL(str(path))
         self.functions.crnn_kernels_now.restype = c_void_p
-        self.functions.crnn_version.restype = ctypes.c_char_p
-        self.functions.crnn_isa_name.restype = ctypes.c_char_p
+        for name in ("crnn_version", "crnn_isa_name"):
+            getattr(self.functions, name).restype = ctypes.c_char_p
+        self.types = read_types()
         self.memory = []
+
+    def make(self, name, **fields):
+        """Return a struct; fields that are structs are given by address, for pointers."""
+        return self.types[name](
+            **{
+                field: ctypes.addressof(value)
+                if dict(self.types[name]._fields_)[field] is c_void_p
+                and isinstance(value, ctypes.Structure)
+                else value
+                for field, value in fields.items()
+            }
+        )
 
     def sized(self, name, *arguments, item=1):
         """Return the address of a buffer as large as a function of the library says."""
@@ -298,10 +275,19 @@ class Library:
         self.memory.append(np.zeros(size.value * item + 64, np.uint8))
         return -(-self.memory[-1].ctypes.data // 64) * 64
 
+    def seq(self, array):
+        row, step, _ = (stride // array.itemsize for stride in array.strides)
+        return self.make("crnn_seq", data=array.ctypes.data, row=row, step=step)
 
-def seq_of(array):
-    row, step, _ = (stride // array.itemsize for stride in array.strides)
-    return Seq(array.ctypes.data, row, step)
+    def state(self, h):
+        return self.make("crnn_state", h=h.ctypes.data)
+
+    def rows(self, batch, steps, lengths):
+        given = self.make("crnn_steps", batch=batch, steps=steps, lengths=lengths.ctypes.data)
+        rows = self.make("crnn_rows")
+        words = self.sized("crnn_rows_size", byref(given), item=ctypes.sizeof(c_size_t))
+        self.functions.crnn_rows_init(byref(rows), c_void_p(words), byref(given))
+        return rows
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -314,59 +300,62 @@ def test_a_gru_through_ctypes_has_the_bits_of_crnn(dtype, prefix):
         rng.normal(size=shape).astype(dtype) for shape in ((B, T, I), (B, T, H), (B, H), (B, H))
     )
     lengths = np.array([7, 3, 0, 5], np.int64)
+    expected = {}
     before = _core.isa()
     _core.select_isa("scalar")
     try:
-        y, h1, tape = layer.forward(x, h0, lengths=lengths)
-        dx, dh0 = layer.backward(tape, dy, dh1)
+        expected["y"], expected["h1"], tape = layer.forward(x, h0, lengths=lengths)
+        expected["dx"], expected["dh0"] = layer.backward(tape, dy, dh1)
     finally:
         _core.select_isa(before)
 
     lib = Library(prefix)
     assert lib.functions.crnn_version().decode() == crnn.__version__
     assert lib.functions.crnn_isa_name() == b"scalar"
-    own = Layer(CRNN_GRU_AFTER, CRNN_F64 if dtype == "float64" else CRNN_F32, I, H, bias=True)
-    kernels = c_void_p(lib.functions.crnn_kernels_now(own.dtype))
-    steps = Steps(B, T, lengths.ctypes.data)
-    rows = Rows()
-    words = lib.sized("crnn_rows_size", byref(steps), item=ctypes.sizeof(c_size_t))
-    lib.functions.crnn_rows_init(byref(rows), c_void_p(words), byref(steps))
-    memory = lib.sized("crnn_tape_size", byref(own), kernels, byref(rows))
-    taped = Tape(kernels, memory)
-    found = {
-        name: np.full_like(value, np.nan)
-        for name, value in {"y": y, "h1": h1, "dx": dx, "dh0": dh0}.items()
-    }
+    found = {name: np.full_like(value, np.nan) for name, value in expected.items()}
     grads, params = np.zeros_like(layer.flat_grads), np.array(layer.flat_params)
-    forward = Forward(
-        layer=ctypes.pointer(own),
+    own = lib.make(
+        "crnn_layer",
+        cell=lib.types["CRNN_GRU_AFTER"],
+        dtype=lib.types["CRNN_F64" if dtype == "float64" else "CRNN_F32"],
+        inputs=I,
+        hidden=H,
+        bias=True,
+    )
+    kernels = lib.functions.crnn_kernels_now(own.dtype)
+    rows = lib.rows(B, T, lengths)
+    memory = lib.sized("crnn_tape_size", byref(own), c_void_p(kernels), byref(rows))
+    tape = lib.make("crnn_tape", kernels=kernels, memory=memory)
+    common = {
+        "layer": own,
+        "rows": rows,
+        "tape": tape,
+        "params": params.ctypes.data,
+        "in": lib.make("crnn_input", x=lib.seq(x)),
+    }
+    forward = lib.make(
+        "crnn_forward_args",
+        **common,
         kernels=kernels,
-        rows=ctypes.pointer(rows),
-        params=params.ctypes.data,
-        initial=State(h0.ctypes.data),
-        y=seq_of(found["y"]),
-        final=State(found["h1"].ctypes.data),
-        tape=ctypes.pointer(taped),
-        **{"in": Input(seq_of(x))},
+        initial=lib.state(h0),
+        y=lib.seq(found["y"]),
+        final=lib.state(found["h1"]),
     )
     forward.workspace = lib.sized("crnn_forward_workspace", byref(forward))
     lib.functions.crnn_forward(byref(forward))
-    backward = Backward(
-        layer=ctypes.pointer(own),
-        rows=ctypes.pointer(rows),
-        tape=ctypes.pointer(taped),
-        params=params.ctypes.data,
-        dy=seq_of(dy),
-        dfinal=State(dh1.ctypes.data),
-        dinitial=State(found["dh0"].ctypes.data),
+    backward = lib.make(
+        "crnn_backward_args",
+        **common,
+        dy=lib.seq(dy),
+        dfinal=lib.state(dh1),
+        dinitial=lib.state(found["dh0"]),
         grads=grads.ctypes.data,
-        dx=seq_of(found["dx"]),
-        **{"in": Input(seq_of(x))},
+        dx=lib.seq(found["dx"]),
     )
     backward.workspace = lib.sized("crnn_backward_workspace", byref(backward))
     lib.functions.crnn_backward(byref(backward))
 
-    for name, value in {"y": y, "h1": h1, "dx": dx, "dh0": dh0}.items():
+    for name, value in expected.items():
         assert found[name].tobytes() == value.tobytes(), name
     assert grads.tobytes() == layer.flat_grads.tobytes()
     assert np.abs(grads).min() > 0

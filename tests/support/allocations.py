@@ -96,12 +96,23 @@ def bidirectional(merge):
 
 def functions():
     rows, W, dW = FLOATS.reshape(-1, I), np.ones((I, H)), np.zeros((I, H))
-    dy, b, db, n = np.ones((B * T, H)), np.ones(H), np.zeros(H), B * T
+    dy, b, db = np.ones((B * T, H)), np.ones(H), np.zeros(H)
     yield Operation(lambda: _core.dense_forward(rows, W, b))
     yield Operation(lambda: _core.dense_backward(rows, W, dy, dW, db), dW, db)
     yield Operation(lambda: _core.cross_entropy(rows, SYMBOLS.ravel(), 1.0))
     yield Operation(lambda: _core.squared_error(rows.astype("float32"), rows, 1.0))
-    yield Operation(lambda: _core.dropout(rows, 0.5, np.arange(n), np.arange(n), 1, 0, 0, 0))
+    drop, norm, valid = ("drop", 0.5, False, (1, 0, 0, 0, 0)), ("norm", 1e-5), STEPS["mask"]
+    pair, gains, dgains = (FLOATS, FLOATS.astype("float32")), np.ones(2 * I), np.zeros(2 * I)
+    yield Operation(lambda: _core.rowwise_forward(drop, None, (rows,), None, False, False))
+    yield Operation(lambda: _core.rowwise_forward(norm, gains, (FLOATS,), valid, True, True))
+    _, statistics = _core.rowwise_forward(norm, gains, (FLOATS,), valid, True, True)
+    back = norm, gains, (FLOATS,), None, statistics, valid, FLOATS, dgains
+    yield Operation(lambda: _core.rowwise_backward(*back), dgains)
+    products = ("mul",), None, pair, None, None, valid, FLOATS, None
+    yield Operation(lambda: _core.rowwise_backward(*products))
+    yield Operation(lambda: _core.pool_forward("max", FLOATS, valid))
+    taken = np.zeros((B, I), int)
+    yield Operation(lambda: _core.pool_backward("max", FLOATS.shape, valid, taken, FLOATS[:, 0]))
     yield Operation(lambda: _core.embedding_backward(SYMBOLS.ravel(), dy, dW), dW)
     yield Operation(lambda: _core.random_uniform(1, 2, 3, 10))
     yield Operation(lambda: _core.kept(FLOATS))

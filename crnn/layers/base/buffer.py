@@ -80,6 +80,9 @@ class InOneBuffer(Layer):
         """
         return {}
 
+    def nodes_key(self) -> Any:
+        return self._flat
+
     @property
     def config(self) -> dict[str, Any]:
         return super().config | {"dtype": self.dtype.name}

@@ -21,6 +21,7 @@ from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.calls import Counting
 from crnn.layers.base.description import Widths
 from crnn.layers.base.hints import attribute_hint
+from crnn.layers.base.nodes import WithNodes
 from crnn.layers.base.parameters import Parameters, writable
 from crnn.layers.base.streams import CalledStream
 from crnn.layers.base.summary import Summary, summarize
@@ -68,7 +69,7 @@ def _forbid_instances(cls: Any) -> None:
     abc.update_abstractmethods(cls)
 
 
-class Layer(Counting):
+class Layer(WithNodes, Counting):
     """Base of all layers.
 
     A subclass defines two methods, and the layer can then be used wherever a layer of crnn can:

@@ -21,27 +21,12 @@ from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.compose.base import Runner
 from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.recurrent.cells import Recurrent
-
-#: Names that an instance may have set in place of the methods of its class.
-_OVERRIDDEN = {"forward", "backward", "__call__"}
-
-
-def is_core_layer(layer: Any) -> bool:
-    """Return whether a layer is a recurrent layer of crnn, and overrides no method that runs it."""
-    cls, core = type(layer), _core.Recurrent
-    return (
-        isinstance(layer, Recurrent)
-        and cls.__call__ is core.__call__
-        and cls.forward is core.forward
-        and cls.backward is core.backward
-        and not _OVERRIDDEN & vars(layer).keys()
-    )
+from crnn.layers.recurrent.cells import OVERRIDDEN, Recurrent, is_core_layer
 
 
 def may_run_as_one(first: Any, second: Any) -> bool:
     """Return whether two layers are an Embedding and a recurrent layer that override no method."""
-    plain = type(first) is Embedding and not _OVERRIDDEN & vars(first).keys()
+    plain = type(first) is Embedding and not OVERRIDDEN & vars(first).keys()
     return plain and is_core_layer(second)
 
 

@@ -20,12 +20,14 @@ from crnn.layers.base.arguments import (
 )
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
 from crnn.layers.compose import lowering
 from crnn.layers.compose.base import Runner, RunsParts, methods_key
 from crnn.layers.compose.lowering import EmbeddedTape, Pair
+from crnn.layers.compose.planned import Planned, PlannedTape, planned_model
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
@@ -50,11 +52,27 @@ class Stage(Runner):
 class Plan:
     """Runners of the layers of a Sequential. They are valid while `methods` does not change."""
 
-    def __init__(self, layers: list[Any], methods: list[Any]) -> None:
-        self.methods = methods
+    def __init__(self, layers: list[Any], key: list[Any]) -> None:
+        self.key = key
         self.stages = list(map(Stage, layers, [*layers[1:], None]))
         self.layers = list(map(layer_of, layers))
         self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
+        self._planned: dict[int, Planned | None] = {}
+
+    def planned(self, model: Sequential, number: int) -> Planned | None:
+        """Return the model as one call of the core; None if a layer has no nodes.
+
+        Parameters
+        ----------
+        model : Sequential
+        number : int
+            Number of the model in a larger one.
+        """
+        try:
+            return self._planned[number]
+        except KeyError:
+            planned = self._planned[number] = planned_model(model, number)
+            return planned
 
     def __reduce__(self) -> Any:
         return Plan, ([], [])  # a copy has other layers, so it makes a new plan
@@ -297,20 +315,46 @@ class Sequential(RunsParts):
     def _planned(self) -> Plan:
         """Return the plan; make a new one if a layer or its methods have changed."""
         try:
-            methods = list(map(methods_key, self.layers))
+            key = [
+                (methods_key(layer), isinstance(layer, Layer) and layer.nodes_key())
+                for layer in self.layers
+            ]
         except AttributeError:  # the list contains an object that is no layer
             for i, layer in enumerate(self.layers):
                 check_layer(f"layers[{i}]", layer)
             raise
         plan = self.__dict__.get("_plan")
-        if plan is None or plan.methods != methods:
-            plan = self._plan = Plan(self.layers, methods)
+        if plan is None or plan.key != key:
+            plan = self._plan = Plan(self.layers, key)
         return plan
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Sequential):
+            return None
+        first, nodes = first_part_number(number), list[Nodes]()
+        for i, layer in enumerate(self.layers):
+            part_number = (first + i) % 2**32
+            added = layer.add_nodes(graph, x, part_number) if isinstance(layer, Layer) else None
+            if added is None:
+                return None
+            nodes.append(added)
+            x = added.value
+        forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
+        return Nodes(x, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
+
+    def nodes_key(self) -> Any:
+        return self._planned().key
 
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
     ) -> tuple[Any, list[Any], SequentialTape]:
-        stages, layer = self._planned().stages, options.layer
+        plan, layer = self._planned(), options.layer
+        planned = plan.planned(self, layer) if type(layer) is int and layer >= 0 else None
+        if planned is not None:
+            result = planned.run(x, state, options, keep)
+            if result is not None:
+                return result
+        stages = plan.stages
         first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part_number(layer)
         states = [None] * len(stages) if state is None else self._states("state", state)
         tapes: list[Any] = [None] * len(stages)
@@ -397,6 +441,11 @@ class Sequential(RunsParts):
         return SequentialStream(self, batch_size, self._states("state", state))
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
+        if type(tape) is PlannedTape:
+            planned = self._planned().planned(self, tape.options.layer)
+            if planned and planned.core.check(tape.core, dstate):
+                return
+            tape = tape.layers
         if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):
             raise TypeError(
                 f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
@@ -458,7 +507,13 @@ class Sequential(RunsParts):
         RuntimeError
             If another thread is adding to the same gradients.
         """
+        if type(tape) is PlannedTape:
+            planned = self._planned().planned(self, tape.options.layer)
+            result = planned and planned.backward(self, tape, dy, dstate, trace)
+            if result is not None:
+                return result
         self.check_backward(tape, dstate)
+        tape = tape.layers if type(tape) is PlannedTape else tape
         dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
         layers = reversed(range(len(self.layers)))
         with _core.Writing(self):

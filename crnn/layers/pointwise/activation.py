@@ -8,6 +8,7 @@ from typing import Any, get_args
 from crnn.common import choices
 from crnn.common.arrays import Array
 from crnn.layers.base.description import Widths
+from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.pointwise.rows import RowIndex, Rowwise, check_floats
 
@@ -67,6 +68,15 @@ class Activation(Rowwise):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, None)
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Activation):
+            return None
+        operation = "activate", self.name
+        return add_pointwise(self, graph, x, number, "rowwise", operation, None, None)
+
+    def nodes_key(self) -> Any:
+        return self.name
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")

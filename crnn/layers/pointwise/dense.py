@@ -14,6 +14,7 @@ from crnn.common.checks import check_dtype, check_product, check_seed, check_siz
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
+from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
 
 
@@ -92,6 +93,13 @@ class Dense(WithParameters, Gathered):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(config["input_size"], config["output_size"])
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Dense) or not graph.matches(self.dtype):
+            return None
+        params, grads = self._flat.param_views, self._flat.grad_views
+        arrays = params["W"].T, params.get("b"), grads["W"].T, grads.get("b")
+        return add_pointwise(self, graph, x, number, "sum", *arrays)
 
     _keeps_rows = True
 

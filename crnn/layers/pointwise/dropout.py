@@ -10,6 +10,7 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
 from crnn.layers.base.description import Widths
+from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.pointwise.rows import RowIndex, Rowwise, check_floats
 
@@ -83,6 +84,15 @@ class Dropout(Rowwise):
 
     def repeats_masked(self, repeated: bool, training: bool) -> bool:
         return repeated and (self.variational or not training or self.p == 0)
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Dropout):
+            return None
+        operation = "drop", self.p, self.variational, (self.seed, 0, 0, 0, number)
+        return add_pointwise(self, graph, x, number, "rowwise", operation, None, None)
+
+    def nodes_key(self) -> Any:
+        return self.p, self.variational, self.seed
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")

@@ -12,6 +12,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_positive, check_product, check_size
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
+from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.pointwise.rows import RowIndex, Rowwise, WithParameters, check_floats
 
 
@@ -73,6 +74,15 @@ class LayerNorm(WithParameters, Rowwise):
 
     input_size = property(lambda self: self.size)
     output_size = property(lambda self: self.size)
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, LayerNorm) or not graph.matches(self.dtype):
+            return None
+        arrays = self._flat.params, self._flat.grads
+        return add_pointwise(self, graph, x, number, "rowwise", ("norm", self.eps), *arrays)
+
+    def nodes_key(self) -> Any:
+        return self._flat, self.eps
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")

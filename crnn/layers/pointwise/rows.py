@@ -249,7 +249,10 @@ class Pointwise(Layer):
 
 def _copied(steps: Array, valid: NDArray[np.bool_] | None) -> Array:
     """Return a copy, with 0 at steps that are not valid."""
-    return steps.copy() if valid is None else np.where(valid[..., None], steps, steps.dtype.type())
+    copy = steps.copy()
+    if valid is not None:
+        copy[~valid] = 0
+    return copy
 
 
 def _scattered(rows: Array, leading: tuple[int, ...], valid: NDArray[np.bool_] | None) -> Array:

@@ -24,6 +24,7 @@ from crnn.layers.base import weights
 from crnn.layers.base.description import Widths, is_crnn_class
 from crnn.layers.base.hints import check_option_names
 from crnn.layers.base.layer import Layer, Temporal
+from crnn.layers.base.nodes import Graph, Nodes
 from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import Option
 
@@ -118,6 +119,22 @@ class CellSignature:
             for name in names
         ]
         return inspect.Signature([*first, *keywords, seed])
+
+
+#: Names that an instance may have set in place of the methods of its class.
+OVERRIDDEN = {"forward", "backward", "__call__"}
+
+
+def is_core_layer(layer: Any) -> bool:
+    """Return whether a layer is a recurrent layer of crnn, and overrides no method that runs it."""
+    cls, core = type(layer), _core.Recurrent
+    return (
+        isinstance(layer, Recurrent)
+        and cls.__call__ is core.__call__
+        and cls.forward is core.forward
+        and cls.backward is core.backward
+        and not OVERRIDDEN & vars(layer).keys()
+    )
 
 
 class Recurrent(Temporal):
@@ -224,6 +241,12 @@ class Recurrent(Temporal):
         values = weights.chrono(self.seed, self.hidden_size, chrono)
         for gate, sign in gates:
             self._set_bias(gate, sign * values)
+
+    def add_nodes(self: Any, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not is_core_layer(self) or not graph.matches(self.dtype):
+            return None
+        node, embedding = graph.add_recurrent(self, x, number)
+        return Nodes(node, node, lambda call: call.recurrent(node, embedding))
 
     def _core_arguments(self: Any) -> dict[str, Any]:
         """Return the arguments of the constructor of the core."""

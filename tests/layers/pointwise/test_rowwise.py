@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import crnn
+import crnn._core as _core
 from crnn import reference
 from crnn.common import choices
 from support.comparing import assert_same_bits
@@ -234,6 +235,62 @@ def test_any_number_of_threads_in_pool(how, dtype, isa, threads):
         y, _, tape = layer.forward(x, lengths=ragged(40, 100))
         found[n] = [y, layer.backward(tape, y)]
         assert_same_bits(found[n], found[1])
+
+
+# --------------------------------------------------------------------------- functions of the core
+
+STEPS = np.ones((2, 3, 4))
+NORM = (("norm", 1e-5), np.ones(8))
+MISFITS = {
+    "an unknown operation": (("none",), None, (STEPS,), None, True, False),
+    "no operation": ((), None, (STEPS,), None, True, False),
+    "an unknown activation": (("activate", "none"), None, (STEPS,), None, True, False),
+    "one input of two": (("sum",), None, (STEPS,), None, True, False),
+    "two inputs of one": (("activate", "tanh"), None, (STEPS, STEPS), None, True, False),
+    "another shape": (("sum",), None, (STEPS, STEPS[:, 1:]), None, True, False),
+    "no input": (("concat",), None, (None, None), None, True, False),
+    "integers": (("sum",), None, (STEPS, STEPS.astype(int)), None, True, False),
+    "one axis": (("activate", "tanh"), None, (STEPS[0, 0],), None, True, False),
+    "four axes": (("activate", "tanh"), None, (STEPS[None],), None, True, False),
+    "other steps": (("activate", "tanh"), None, (STEPS,), np.ones((3, 2), bool), True, False),
+    "other gains": (NORM[0], np.ones(7), (STEPS,), None, True, False),
+    "no gains": (NORM[0], None, (STEPS,), None, True, False),
+}
+BACK_MISFITS = {
+    "no x": (*NORM, (None,), None, np.ones((6, 2)), None, STEPS, np.ones(8)),
+    "nothing kept": (*NORM, (STEPS,), None, None, None, STEPS, np.ones(8)),
+    "fewer kept": (*NORM, (STEPS,), None, np.ones((5, 2)), None, STEPS, np.ones(8)),
+    "no gradients": (*NORM, (STEPS,), None, np.ones((6, 2)), None, STEPS, None),
+    "fewer gradients": (*NORM, (STEPS,), None, np.ones((6, 2)), None, STEPS, np.ones(7)),
+    "no y": (("activate", "tanh"), None, (None,), None, None, None, STEPS, None),
+    "no factors": (("mul",), None, (None, None), None, None, None, STEPS, None),
+    "no parts": (("concat",), None, (None, None), None, None, None, STEPS, None),
+    "another dy": (("mul",), None, (STEPS, STEPS), None, None, None, STEPS[:1], None),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_forward_refuses(name):
+    with pytest.raises((ValueError, TypeError, IndexError)):
+        _core.rowwise_forward(*MISFITS[name])
+
+
+@pytest.mark.parametrize("name", BACK_MISFITS)
+def test_backward_refuses(name):
+    with pytest.raises((ValueError, TypeError)):
+        _core.rowwise_backward(*BACK_MISFITS[name])
+
+
+def test_pool_refuses():
+    valid, taken, dy = np.ones((2, 3), bool), np.zeros((2, 4), int), np.ones((2, 4))
+    for args in (("none", STEPS, valid), ("max", STEPS, valid[1:]), ("max", STEPS[0], valid)):
+        with pytest.raises(ValueError, match=r"expected|unknown"):
+            _core.pool_forward(*args)
+    for taken_ in (taken + 3, taken - 1, taken[1:]):
+        with pytest.raises(ValueError, match="taken"):
+            _core.pool_backward("max", STEPS.shape, valid, taken_, dy)
+    with pytest.raises(ValueError, match="dy"):
+        _core.pool_backward("mean", STEPS.shape, valid, None, dy[1:])
 
 
 # ---------------------------------------------------------------------------------------- PyTorch

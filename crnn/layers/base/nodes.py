@@ -1,0 +1,123 @@
+"""Operations of the core that layers are made of: the nodes of a plan.
+
+A layer of crnn adds its own nodes to a `Graph` in its method `add_nodes`. A model whose layers all
+do so, and override nothing, runs in one call of the core (`crnn.layers.compose.planned`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+#: Methods that run a layer. A layer that replaces one of them has no nodes.
+_METHODS = ("forward", "backward", "__call__")
+
+
+class Nodes(NamedTuple):
+    """What a layer has added to a graph.
+
+    Attributes
+    ----------
+    value : int
+        The node whose value is the output of the layer.
+    form : form of a state
+        None without a state; an integer is a recurrent node; a tuple stands for a list.
+    tape : function
+        Returns the tape of the layer, from the `Expansion` of a call.
+    """
+
+    value: int
+    form: Any
+    tape: Callable[[Any], Any]
+
+
+class Graph:
+    """Nodes of a plan, in order. Node 0 is the input.
+
+    Parameters
+    ----------
+    features : int or None
+        Number of features of x; None if the model reads symbols alone.
+    symbols : int or None
+        Number of symbols K; None if the model reads floats alone.
+    """
+
+    def __init__(self, features: int | None, symbols: int | None) -> None:
+        self.nodes: list[tuple[Any, ...]] = [("input", (), False, (features or 0, symbols or 0))]
+        self.filled = False  # masked steps are answered by a recurrent layer before
+        self.dtype: Any = None
+        self.embedding: Any = None  # of the last node, where that looks up vectors
+        self.takes_mask = True
+
+    def add(self, operation: str, sources: tuple[int, ...], *rest: Any) -> int:
+        """Add a node that reads the values of other nodes, and return its number."""
+        edges = tuple((source, 0) for source in sources)
+        self.nodes.append((operation, edges, self.filled, rest))
+        self.embedding = None
+        return len(self.nodes) - 1
+
+    def matches(self, dtype: Any) -> bool:
+        """Return whether a layer of this type fits the others."""
+        if self.dtype is None:
+            self.dtype = dtype
+        return bool(self.dtype == dtype)
+
+    def add_embedding(self, embedding: Any, x: int) -> int:
+        """Add the look-up of the vectors of an Embedding."""
+        flat = embedding._flat
+        node = self.add("sum", (x,), flat.param_views["W"], None, flat.grad_views["W"], None)
+        self.embedding = embedding
+        return node
+
+    def add_recurrent(self, layer: Any, x: int, number: int) -> tuple[int, Any]:
+        """Add a recurrent layer; return the node, and the Embedding that it reads itself.
+
+        The look-up of an Embedding right before becomes part of the layer: what a vector gives to
+        the sums of the gates is computed once for each symbol.
+        """
+        embedding, vectors = self.embedding, (None, None)
+        if embedding is not None and x == len(self.nodes) - 1:
+            _, edges, _, (W, _, dW, _) = self.nodes.pop()
+            ((x, _),), vectors = edges, (W, dW)
+        node = self.add("recurrent", (x,), layer, number, *vectors)
+        self.filled = True
+        return node, embedding
+
+
+class WithNodes:
+    """Part of `Layer` that describes a layer as nodes."""
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        """Add the nodes of the layer to a graph; None if it has none: it runs by its methods.
+
+        Parameters
+        ----------
+        graph : Graph
+        x : int
+            The node whose value the layer reads.
+        number : int
+            Number of the layer in the model, see `ForwardOptions.for_part`.
+        """
+        return None
+
+    def nodes_key(self) -> Any:
+        """Return a value that changes when `add_nodes` would add other nodes."""
+        return None
+
+
+def runs_unchanged(layer: Any, cls: type[Any]) -> bool:
+    """Return whether a layer is of this class of crnn, with the methods that run it."""
+    return (
+        type(layer) is cls
+        and not any(name in vars(layer) for name in _METHODS)
+        and all(getattr(cls, name).__module__.startswith("crnn.") for name in _METHODS)
+    )
+
+
+def add_pointwise(
+    layer: Any, graph: Graph, x: int, number: int, operation: str, *rest: Any
+) -> Nodes:
+    """Add the only node of a layer without memory."""
+    filled = graph.filled
+    node = graph.add(operation, (x,), *rest)
+    return Nodes(node, None, lambda call: call.pointwise(layer, x, number, filled))

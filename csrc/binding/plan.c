@@ -1,0 +1,405 @@
+/* The type Plan: a model whose layers the core runs in one call. */
+#include "plan.h"
+
+/* ---- description: nodes as tuples (operation, edges, filled, ...) */
+
+static bool read_edges(plan_node *nodes, size_t index, PyObject *given) {
+    plan_node *node = &nodes[index];
+    if (!PyTuple_Check(given)) return refuse_misfit("edges");
+    const size_t count = (size_t)PyTuple_Size(given);
+    node->from = PyMem_Calloc(count ? count : 1, sizeof *node->from);
+    if (!node->from) return PyErr_NoMemory() != NULL;
+    node->edges = count;
+    for (size_t k = 0; k < count; k++) {
+        PyObject *edge = PyTuple_GetItem(given, (Py_ssize_t)k);
+        Py_ssize_t from, delay;
+        if (!PyTuple_Check(edge)) return refuse_misfit("edges");
+        if (!PyArg_ParseTuple(edge, "nn", &from, &delay)) return false;
+        if (from < 0 || delay < 0 || (size_t)from >= index) return refuse_misfit("edges");
+        node->from[k] = (crnn_edge){(size_t)from, (size_t)delay};
+        nodes[from].last = index;
+    }
+    return true;
+}
+
+/* An array of parameters, or None. */
+static bool read_parameter(const Plan *plan, const char *name, PyObject *given, int axes,
+                           PyArrayObject **to) {
+    if (given == Py_None) return true;
+    PyArrayObject *array = buffer_array(name, given);
+    if (!array) return false;
+    if (PyArray_NDIM(array) != axes || !PyArray_IS_C_CONTIGUOUS(array) ||
+        PyArray_TYPE(array) != typenum_of(plan->dtype))
+        return refuse_misfit(name);
+    *to = (PyArrayObject *)Py_NewRef(given);
+    return true;
+}
+
+/* Parameters and their gradients. */
+static bool read_pair(const Plan *plan, PyObject *given, PyObject *gradient, int axes,
+                      PyArrayObject **to, PyArrayObject **d) {
+    if (!read_parameter(plan, "W", given, axes, to) ||
+        !read_parameter(plan, "dW", gradient, axes, d))
+        return false;
+    return !*to == !*d && (!*to || PyArray_SAMESHAPE(*to, *d)) ? true : refuse_misfit("dW");
+}
+
+/* (I, K): floats of so many features, or symbols; 0: none. */
+static bool read_input(Plan *plan, plan_node *node, PyObject *rest) {
+    Py_ssize_t features, symbols;
+    (void)plan;
+    if (!PyArg_ParseTuple(rest, "nn", &features, &symbols)) return false;
+    if (features < 0 || symbols < 0) return refuse_misfit("input");
+    node->features = (size_t)features;
+    node->symbols = (size_t)symbols;
+    return true;
+}
+
+/* (layer, number, vectors, dvectors): the last two are those of an embedding in front, or None. */
+static bool read_recurrent(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *layer, *w, *dw;
+    if (!PyArg_ParseTuple(rest, "OIOO", &layer, &node->number, &w, &dw) ||
+        !read_pair(plan, w, dw, 2, &node->w, &node->dw))
+        return false;
+    if (!PyObject_TypeCheck(layer, plan->module->recurrent)) return refuse_misfit("layer");
+    node->layer = Py_NewRef(layer);
+    if (!recurrent_ready((Recurrent *)layer)) return false;
+    const crnn_layer *own = &((Recurrent *)layer)->layer;
+    node->features = crnn_width(own);
+    if (node->w) node->symbols = (size_t)PyArray_DIM(node->w, 0);
+    return own->dtype == plan->dtype && (!node->w || (size_t)PyArray_DIM(node->w, 1) == own->inputs)
+               ? true
+               : refuse_misfit("layer");
+}
+
+/* (W, b, dW, db): W (inputs, features); the others, in the shape of W and (features,), or None. */
+static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *w, *b, *dw, *db;
+    if (!PyArg_ParseTuple(rest, "OOOO", &w, &b, &dw, &db) ||
+        !read_pair(plan, w, dw, 2, &node->w, &node->dw) ||
+        !read_pair(plan, b, db, 1, &node->b, &node->db))
+        return false;
+    if (!node->w || (node->b && PyArray_SIZE(node->b) != PyArray_DIM(node->w, 1)))
+        return refuse_misfit("W");
+    node->features = (size_t)PyArray_DIM(node->w, 1);
+    return true;
+}
+
+/* (operation, params, dparams): as rowwise_parse reads it; gain and bias in one array, or None. */
+static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *operation, *w, *dw;
+    if (!PyArg_ParseTuple(rest, "OOO", &operation, &w, &dw) || !PyTuple_Check(operation) ||
+        !rowwise_parse(&node->rowwise, operation) ||
+        !read_pair(plan, w, dw, 1, &node->w, &node->dw))
+        return PyErr_Occurred() ? false : refuse_misfit("operation");
+    if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
+    for (size_t k = 0; k < node->edges; k++)
+        node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
+    node->features = crnn_rowwise_features(&node->rowwise);
+    const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
+    const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
+    return (fits && !is_norm == !node->w) || refuse_misfit("operation");
+}
+
+static const struct {
+    const char *name;
+    crnn_op op;
+    bool (*read)(Plan *plan, plan_node *node, PyObject *rest);
+} readers[] = {{"input", CRNN_OP_INPUT, read_input},
+               {"recurrent", CRNN_OP_RECURRENT, read_recurrent},
+               {"sum", CRNN_OP_SUM, read_sum},
+               {"rowwise", CRNN_OP_ROWWISE, read_rowwise}};
+enum { READERS = sizeof readers / sizeof *readers };
+
+/* Whether a node reads values of the widths that its parameters have. */
+static bool widths_fit(const Plan *plan, const plan_node *node) {
+    size_t features = 0;
+    for (size_t k = 0; k < node->edges; k++) {
+        const plan_node *from = &plan->nodes[node->from[k].node];
+        features += from->features ? from->features : from->symbols;
+    }
+    if (node->op == CRNN_OP_INPUT) return node->edges == 0;
+    if (node->op == CRNN_OP_ROWWISE) return true;
+    if (node->op == CRNN_OP_SUM) return (size_t)PyArray_DIM(node->w, 0) == features;
+    const size_t inputs = ((const Recurrent *)node->layer)->layer.inputs;
+    return node->edges == 1 && (node->w ? node->symbols : inputs) == features;
+}
+
+static bool wants_gradient(const Plan *plan, const plan_node *node) {
+    bool wants = node->dw || node->layer || (node->op == CRNN_OP_INPUT && node->features > 0);
+    for (size_t k = 0; k < node->edges; k++) wants |= plan->nodes[node->from[k].node].wants;
+    return wants;
+}
+
+static bool read_node(Plan *plan, size_t index, PyObject *given) {
+    plan_node *node = &plan->nodes[index];
+    const char *name;
+    PyObject *edges, *rest;
+    int filled;
+    size_t i = 0;
+    if (!PyTuple_Check(given)) return refuse_misfit("nodes");
+    if (!PyArg_ParseTuple(given, "sOpO", &name, &edges, &filled, &rest)) return false;
+    if (!PyTuple_Check(rest) || !read_edges(plan->nodes, index, edges))
+        return refuse_misfit("nodes");
+    while (i < READERS && strcmp(readers[i].name, name) != 0) i++;
+    if (i == READERS || (i == 0) != (index == 0)) return refuse_misfit("operation");
+    node->op = readers[i].op;
+    node->filled = filled;
+    if (!readers[i].read(plan, node, rest)) return false;
+    node->wants = wants_gradient(plan, node);
+    return widths_fit(plan, node) || refuse_misfit("nodes");
+}
+
+/* ---- states */
+
+static bool check_form(const Plan *plan, PyObject *form) {
+    if (form == Py_None) return true;
+    if (PyLong_Check(form)) {
+        const size_t i = PyLong_AsSize_t(form);
+        return !PyErr_Occurred() && i < plan->count && plan->nodes[i].layer;
+    }
+    for (Py_ssize_t k = 0; PyTuple_Check(form) && k < PyTuple_Size(form); k++)
+        if (!check_form(plan, PyTuple_GetItem(form, k))) return false;
+    return PyTuple_Check(form);
+}
+
+static node_call *call_at(node_call *calls, PyObject *form) {
+    return &calls[PyLong_AsSize_t(form)];
+}
+
+state_arrays *initial_of(node_call *call) { return &call->initial; }
+state_arrays *final_of(node_call *call) { return &call->final; }
+
+/* Reads states in a form; false where they do not fit, perhaps with an exception. */
+static bool read_states(PyObject *form, node_call *calls, const char *name, size_t batch,
+                        PyObject *state, state_arrays *(*of)(node_call *call)) {
+    if (state == Py_None || form == Py_None) return state == Py_None;
+    if (PyLong_Check(form)) {
+        node_call *call = call_at(calls, form);
+        return state_parse(of(call), name, &call->held.layer, batch, state);
+    }
+    const Py_ssize_t count = PyTuple_Size(form);
+    if ((!PyList_Check(state) && !PyTuple_Check(state)) || PySequence_Size(state) != count)
+        return false;
+    for (Py_ssize_t k = 0; k < count; k++) {
+        PyObject *part = PySequence_GetItem(state, k);
+        const bool fine =
+            part && read_states(PyTuple_GetItem(form, k), calls, name, batch, part, of);
+        drop(part);
+        if (!fine) return false;
+    }
+    return true;
+}
+
+bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
+                      PyObject *state, state_arrays *(*of)(node_call *call)) {
+    return read_states(plan->states, calls, name, batch, state, of);
+}
+
+static PyObject *show_states(PyObject *form, node_call *calls,
+                             state_arrays *(*of)(node_call *call)) {
+    if (form == Py_None) return Py_NewRef(Py_None);
+    if (PyLong_Check(form)) return state_object(of(call_at(calls, form)));
+    const Py_ssize_t count = PyTuple_Size(form);
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t k = 0; list && k < count; k++) {
+        PyObject *part = show_states(PyTuple_GetItem(form, k), calls, of);
+        if (!part || PyList_SetItem(list, k, part) < 0) Py_CLEAR(list);
+    }
+    return list;
+}
+
+PyObject *plan_show_states(const Plan *plan, node_call *calls,
+                           state_arrays *(*of)(node_call *call)) {
+    return show_states(plan->states, calls, of);
+}
+
+/* ---- what the passes share */
+
+/* Whether a layer has the sizes that it had when the plan was made: __init__ may have run again. */
+static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
+    const plan_node *from = &plan->nodes[node->from[0].node];
+    const size_t inputs = node->w          ? (size_t)PyArray_DIM(node->w, 1)
+                          : from->features ? from->features
+                                           : from->symbols;
+    return (layer->dtype == plan->dtype && layer->inputs == inputs &&
+            crnn_width(layer) == node->features) ||
+           refuse_misfit("layer");
+}
+
+node_call *plan_hold(const Plan *plan) {
+    node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
+    bool fine = calls || PyErr_NoMemory() != NULL;
+    for (size_t i = 0; fine && i < plan->count; i++)
+        if (plan->nodes[i].layer)
+            fine = layer_hold(&calls[i].held, (Recurrent *)plan->nodes[i].layer) &&
+                   is_as_described(plan, &plan->nodes[i], &calls[i].held.layer);
+    if (fine) return calls;
+    plan_release(plan, calls);
+    return NULL;
+}
+
+void plan_release(const Plan *plan, node_call *calls) {
+    for (size_t i = 0; calls && i < plan->count; i++) {
+        layer_release(&calls[i].held);
+        state_clear(&calls[i].initial);
+        state_clear(&calls[i].final);
+    }
+    PyMem_Free(calls);
+}
+
+PyObject *plan_refuse(void) {
+    if (!PyErr_Occurred()) return Py_NewRef(Py_None);
+    if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_TypeError))
+        return NULL;
+    PyErr_Clear();
+    return Py_NewRef(Py_None);
+}
+
+static void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
+
+/* What a recurrent node adds. */
+static crnn_recurrent recurrent_of(const PlanTape *tape, size_t i, const node_call *call,
+                                   const crnn_rows *rows) {
+    const plan_node *node = &tape->plan->nodes[i];
+    Tape *own = tape->tapes[i];
+    crnn_noise noise = tape->call.noise;
+    noise.seed = call->held.seed;
+    noise.layer = node->number;
+    return (crnn_recurrent){.layer = &call->held.layer,
+                            .rows = own ? &own->call.rows : rows,
+                            .params = held_params(&call->held),
+                            .table = call->held.layer.inputs,
+                            .symbols = node->symbols,
+                            .vectors = data_of(node->w),
+                            .dvectors = data_of(node->dw),
+                            .noise = noise,
+                            .initial = state_pointers(&call->initial),
+                            .final = state_pointers(&call->final),
+                            .tape = own ? &own->tape : NULL};
+}
+
+crnn_node plan_core_node(const PlanTape *tape, size_t i, const node_call *call,
+                         const crnn_kernels *kernels, const crnn_rows *rows) {
+    const plan_node *node = &tape->plan->nodes[i];
+    const bool symbols = i == 0 && tape->call.in.symbols;
+    crnn_node core = {.op = node->op,
+                      .edges = node->edges,
+                      .from = node->from,
+                      .features = symbols ? 0 : node->features,
+                      .value = plan_value(tape, i),
+                      .symbols = symbols ? tape->call.in.symbols : NULL,
+                      .filled = node->filled || tape->filled,
+                      .kept = tape->kept[i],
+                      .grads = data_of(node->dw)};
+    if (node->op == CRNN_OP_RECURRENT) {
+        core.as.recurrent = recurrent_of(tape, i, call, rows);
+    } else if (node->op == CRNN_OP_SUM) {
+        core.as.sum = (crnn_sum){.w = data_of(node->w),
+                                 .symbols = (size_t)PyArray_DIM(node->w, 0),
+                                 .b = data_of(node->b),
+                                 .dw = data_of(node->dw),
+                                 .db = data_of(node->db)};
+    } else if (node->op == CRNN_OP_ROWWISE) {
+        crnn_noise noise = tape->call.noise;
+        noise.seed = node->rowwise.noise.seed;
+        noise.layer = node->rowwise.noise.layer;
+        core.as.rowwise = node->rowwise;
+        core.as.rowwise.kernels = kernels;
+        core.as.rowwise.params = data_of(node->w);
+        core.as.rowwise.noise = noise;
+    }
+    return core;
+}
+
+/* ---- the type */
+
+static void clear_nodes(Plan *self) {
+    for (size_t i = 0; self->nodes && i < self->count; i++) {
+        plan_node *node = &self->nodes[i];
+        PyMem_Free(node->from);
+        drop(node->layer);
+        drop(node->w);
+        drop(node->b);
+        drop(node->dw);
+        drop(node->db);
+    }
+    PyMem_Free(self->nodes);
+    self->nodes = NULL;
+    self->count = 0;
+}
+
+static int plan_clear(Plan *self) {
+    clear_nodes(self);
+    Py_CLEAR(self->states);
+    return 0;
+}
+
+static int plan_traverse(Plan *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    for (size_t i = 0; i < self->count; i++) Py_VISIT(self->nodes[i].layer);
+    return 0;
+}
+
+static void plan_dealloc(Plan *self) {
+    PyObject_GC_UnTrack(self);
+    plan_clear(self);
+    object_free(self);
+}
+
+static bool plan_init(Plan *self, PyObject *nodes, PyObject *states) {
+    if (!PyTuple_Check(nodes) || PyTuple_Size(nodes) < 2) return refuse_misfit("nodes");
+    const size_t count = (size_t)PyTuple_Size(nodes);
+    self->nodes = PyMem_Calloc(count, sizeof *self->nodes);
+    if (!self->nodes) return PyErr_NoMemory() != NULL;
+    self->count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!read_node(self, i, PyTuple_GetItem(nodes, (Py_ssize_t)i))) return false;
+    self->states = Py_NewRef(states);
+    return check_form(self, states) || refuse_misfit("states");
+}
+
+static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"dtype", "nodes", "states", NULL};
+    PyObject *dtype, *nodes, *states;
+    module_state *module = state_of_type(type);
+    if (!module ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:Plan", names, &dtype, &nodes, &states))
+        return NULL;
+    Plan *self = object_new(type);
+    if (!self) return NULL;
+    self->module = module;
+    if (!parse_dtype(dtype, &self->dtype) || !plan_init(self, nodes, states)) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyMethodDef plan_methods[] = {
+    {"forward", (PyCFunction)(void (*)(void))plan_forward, METH_FASTCALL,
+     PyDoc_STR("forward($self, x, state, lengths, mask, resets, training, call, first_row, "
+               "first_step, filled, keep, /)\n--\n\n"
+               "Return (y, state), with `keep` (y, state, tape); None if an argument does not "
+               "fit.")},
+    {"backward", (PyCFunction)(void (*)(void))plan_backward, METH_FASTCALL,
+     PyDoc_STR("backward($self, owner, tape, dy, dstate, trace, /)\n--\n\n"
+               "Add to the gradients of all layers, and return (dx, dstate); None if an argument "
+               "does not fit.\n\n"
+               "`owner` is the layer whose gradients these are.")},
+    {"check", (PyCFunction)plan_check, METH_VARARGS,
+     PyDoc_STR("check($self, tape, dstate, /)\n--\n\nReturn whether backward would take these.")},
+    {0},
+};
+
+static PyType_Slot plan_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("Plan(dtype, nodes, states)\n--\n\n"
+                                  "A model that the core runs in one call.\n\n"
+                                  "`nodes` has a tuple (operation, edges, filled, rest) for each "
+                                  "operation; an edge is a pair (node, delay).")},
+    {Py_tp_new, plan_new},
+    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_traverse, plan_traverse},
+    {Py_tp_clear, plan_clear},
+    {Py_tp_methods, plan_methods},
+    {0, NULL},
+};
+PyType_Spec plan_spec = {"crnn._core.Plan", sizeof(Plan), 0,
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, plan_slots};

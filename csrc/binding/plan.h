@@ -1,0 +1,84 @@
+/* Plans: what the files plan*.c share. A plan is made by crnn's own Python code from a model whose
+ * layers are all known to the core. Its methods take the arguments of the model as a user gives
+ * them, and return None where one does not fit: the model then runs layer by layer, and the layer
+ * that refuses the argument says why. */
+#ifndef CRNN_BINDING_PLAN_H
+#define CRNN_BINDING_PLAN_H
+
+#include "binding.h"
+
+/* One operation, as Python described it. */
+typedef struct plan_node {
+    crnn_op op;
+    size_t edges;
+    crnn_edge *from; /* owned [edges] */
+    size_t features; /* of an input: I, 0 where it takes no floats */
+    size_t symbols;  /* of an input, and of a layer that reads vectors: K, else 0 */
+    size_t last;     /* the last node that reads its value */
+    bool filled;     /* an operation without memory runs at masked steps that are answered */
+    bool wants;      /* a gradient with respect to its value */
+    PyObject *layer; /* owned: a recurrent layer, or NULL, */
+    uint32_t number; /* and its number in the model */
+    crnn_rowwise rowwise;
+    PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients: of a sum; of
+                                       layer normalisation w [2 * features]; vectors w (K, size) */
+} plan_node;
+
+typedef struct Plan {
+    PyObject_HEAD
+    module_state *module;
+    crnn_dtype dtype;
+    size_t count;
+    plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
+    PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list; an
+                         integer is a recurrent node; None has no state */
+} Plan;
+
+/* A node during a call. */
+typedef struct node_call {
+    held_layer held;
+    state_arrays initial, final;
+} node_call;
+
+/* Of all nodes [count], owned, with their layers held; NULL: an exception. */
+node_call *plan_hold(const Plan *plan);
+void plan_release(const Plan *plan, node_call *calls);
+
+/* Everything that one forward was given and made. */
+typedef struct PlanTape {
+    PyObject_HEAD
+    Plan *plan;                /* owned */
+    call call;                 /* owned: of the input */
+    bool filled;               /* the input has answers at masked steps */
+    PyArrayObject *values, *y; /* owned: the values of nodes between, in one block; of the last */
+    size_t *place;             /* owned [count]: where a value begins in the block, in elements */
+    Tape **tapes;              /* owned [count] of owned: of recurrent nodes, else NULL */
+    void **kept;               /* owned [count] of owned memory, or NULL */
+} PlanTape;
+
+/* Where the value of a node lies; of all steps. */
+crnn_seq plan_value(const PlanTape *tape, size_t i);
+/* Node i as the core wants it, but for its gradients. The rows of a recurrent node are those of its
+ * tape, where it has one, else `rows`. */
+crnn_node plan_core_node(const PlanTape *tape, size_t i, const node_call *call,
+                         const crnn_kernels *kernels, const crnn_rows *rows);
+
+/* States in the form of the plan: false where they do not fit, perhaps with an exception. */
+bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
+                      PyObject *state, state_arrays *(*of)(node_call *call));
+/* A new reference, or NULL with an exception. */
+PyObject *plan_show_states(const Plan *plan, node_call *calls,
+                           state_arrays *(*of)(node_call *call));
+state_arrays *initial_of(node_call *call);
+state_arrays *final_of(node_call *call);
+/* None where the exception, if there is one, tells of an argument; else NULL. */
+PyObject *plan_refuse(void);
+
+PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count);
+/* Whether backward would take these. */
+PyObject *plan_check(Plan *self, PyObject *args);
+PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count);
+
+extern PyType_Spec plan_spec, plan_tape_spec;
+
+#endif

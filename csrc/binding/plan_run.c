@@ -1,0 +1,547 @@
+/* A plan, forward and backward. Buffers, and the objects that are returned, are made before the
+ * core is called, so that nothing has changed where one cannot be made. */
+#include "plan.h"
+
+/* ---- the tape */
+
+static void plan_tape_dealloc(PlanTape *self) {
+    const size_t count = self->plan ? self->plan->count : 0;
+    PyObject_GC_UnTrack(self);
+    for (size_t i = 0; i < count; i++) {
+        if (self->tapes) drop(self->tapes[i]);
+        if (self->kept) free_aligned(self->kept[i]);
+    }
+    PyMem_Free(self->tapes);
+    PyMem_Free(self->kept);
+    PyMem_Free(self->place);
+    drop(self->values);
+    drop(self->y);
+    call_clear(&self->call);
+    drop(self->plan);
+    object_free(self);
+}
+
+static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->plan);
+    return 0;
+}
+
+static PlanTape *plan_tape_new(Plan *plan) {
+    PlanTape *tape = object_new(plan->module->plan_tape);
+    if (!tape) return NULL;
+    tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
+    tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
+    tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
+    tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
+    if (tape->place && tape->tapes && tape->kept) return tape;
+    PyErr_NoMemory();
+    drop(tape);
+    return NULL;
+}
+
+crnn_seq plan_value(const PlanTape *tape, size_t i) {
+    const plan_node *node = &tape->plan->nodes[i];
+    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
+    if (i == 0) return tape->call.in.x;
+    if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
+    return (crnn_seq){block + tape->place[i] * item, (ptrdiff_t)(steps * node->features),
+                      (ptrdiff_t)node->features};
+}
+
+/* ---- forward: arguments */
+
+typedef struct forward_arguments {
+    call_arguments given;
+    bool filled, keep;
+} forward_arguments;
+
+static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssize_t count) {
+    enum { ARGUMENTS = 11 };
+    *a = (forward_arguments){0};
+    if (count != ARGUMENTS) return refuse_misfit("arguments");
+    PyObject *own[ARGUMENTS];
+    for (Py_ssize_t i = 0; i < count; i++) own[i] = values[i] == Py_None ? NULL : values[i];
+    a->given = (call_arguments){.x = values[0],
+                                .state = values[1],
+                                .lengths = own[2],
+                                .mask = own[3],
+                                .resets = own[4],
+                                .training = own[5],
+                                .call = own[6],
+                                .first_row = own[7],
+                                .first_step = own[8]};
+    a->filled = values[9] == Py_True;
+    a->keep = values[10] == Py_True;
+    return true;
+}
+
+/* The input of the model, as the one of a layer of its width. */
+static bool read_call(PlanTape *tape, const forward_arguments *a) {
+    const plan_node *input = &tape->plan->nodes[0];
+    PyArrayObject *x = as_array("x", a->given.x);
+    if (!x) return false;
+    const size_t wide = PyArray_ISINTEGER(x) ? input->symbols : input->features;
+    const held_layer as_layer = {.layer = {.dtype = tape->plan->dtype, .inputs = wide}};
+    call_arguments given = a->given;
+    given.x = (PyObject *)x;
+    tape->filled = a->filled;
+    const bool fine =
+        wide > 0 && call_init(&tape->call, tape->plan->module, &as_layer, &given, a->keep);
+    drop(x);
+    return fine;
+}
+
+/* ---- forward: buffers */
+
+/* A part of the block of values. */
+typedef struct slot {
+    size_t begin, size, free_from; /* the first node that does not need it any more */
+} slot;
+
+/* A place for `size` elements of node i: a part that nobody needs any more, or a new one. */
+static bool take_slot(slot *slots, size_t *used, size_t i, size_t size, size_t last, size_t *total,
+                      size_t *place) {
+    size_t s = 0;
+    while (s < *used && (slots[s].free_from > i || slots[s].size < size)) s++;
+    if (s == *used) {
+        slots[(*used)++] = (slot){*total, size, 0};
+        if (!crnn_size_add(*total, size, total)) return false;
+    }
+    slots[s].free_from = last + 1;
+    *place = slots[s].begin;
+    return true;
+}
+
+/* Where the values between input and output lie, and the block for them. In evaluation a value is
+ * overwritten once no node reads it any more. */
+static bool new_values(PlanTape *tape, bool keep) {
+    const Plan *plan = tape->plan;
+    const crnn_steps *s = &tape->call.rows.given;
+    slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
+    size_t used = 0, total = 0;
+    bool fits = slots != NULL;
+    for (size_t i = 1; fits && i + 1 < plan->count; i++) {
+        const size_t last = keep ? plan->count : plan->nodes[i].last;
+        size_t size;
+        fits = crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) &&
+               take_slot(slots, &used, i, size, last, &total, &tape->place[i]);
+    }
+    PyMem_Free(slots);
+    npy_intp length = (npy_intp)total;
+    if (!fits || total > NPY_MAX_INTP) return PyErr_NoMemory() != NULL;
+    tape->values = (PyArrayObject *)new_array(plan->module, 1, &length, plan->dtype);
+    return tape->values != NULL;
+}
+
+static PyArrayObject *new_sequence(const PlanTape *tape, size_t features) {
+    const crnn_steps *s = &tape->call.rows.given;
+    npy_intp shape[3] = {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features};
+    return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
+}
+
+/* The array that a node reads, which its tape keeps alive. */
+static PyArrayObject *read_array(const PlanTape *tape, size_t i) {
+    const size_t from = tape->plan->nodes[i].from[0].node;
+    return from == 0 ? tape->call.x : tape->values;
+}
+
+static PyArrayObject *new_reference(PyArrayObject *array) {
+    return (PyArrayObject *)Py_XNewRef((PyObject *)array);
+}
+
+/* The tape of a layer, as its own forward would make it, but that it reads symbols as they are
+ * where they have vectors. */
+static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
+                           const crnn_kernels *kernels) {
+    const crnn_layer *layer = &call->held.layer;
+    const plan_node *node = &tape->plan->nodes[i];
+    Tape *own = tape_new(tape->plan->module, layer);
+    crnn_steps steps = tape->call.rows.given;
+    size_t bytes;
+    if (!own) return false;
+    tape->tapes[i] = own;
+    steps.reverse = layer->reverse;
+    own->call.x = new_reference(read_array(tape, i));
+    own->call.lengths = new_reference(tape->call.lengths);
+    own->call.mask = new_reference(tape->call.mask);
+    own->call.resets = new_reference(tape->call.resets);
+    own->call.in.x = plan_value(tape, node->from[0].node);
+    if (node->from[0].node == 0 && !node->w) own->call.in = tape->call.in;
+    if (node->w) own->call.in.x = (crnn_seq){0}; /* see plan_tape_layer */
+    own->call.noise = tape->call.noise;
+    own->call.noise.seed = call->held.seed;
+    own->call.noise.layer = node->number;
+    own->call.from_learned = layer->learns_state && !call->initial.h;
+    return call_rows(&own->call, &steps) &&
+           check_status(crnn_tape_size(layer, kernels, &own->call.rows, &bytes), "x") &&
+           (own->tape.memory = alloc_aligned(bytes));
+}
+
+static bool new_kept(PlanTape *tape, size_t i, const crnn_plan *core) {
+    size_t bytes;
+    if (!check_status(crnn_node_kept(core, i, &bytes), "x")) return false;
+    return bytes == 0 || (tape->kept[i] = alloc_aligned(bytes));
+}
+
+/* All that forward writes to. */
+static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels *kernels,
+                            bool keep) {
+    const Plan *plan = tape->plan;
+    const size_t batch = tape->call.rows.given.batch;
+    if (!new_values(tape, keep) ||
+        !(tape->y = new_sequence(tape, plan->nodes[plan->count - 1].features)))
+        return false;
+    for (size_t i = 1; i < plan->count; i++) {
+        if (!plan->nodes[i].layer) continue;
+        if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
+            (keep && !new_layer_tape(tape, i, &calls[i], kernels)))
+            return false;
+    }
+    return true;
+}
+
+/* ---- forward: the call */
+
+/* The plan as the core wants it. */
+typedef struct core_call {
+    crnn_node *nodes; /* owned [count] */
+    crnn_rows reversed;
+    size_t *words;   /* owned: of `reversed`, or NULL */
+    void *workspace; /* owned */
+    crnn_plan plan;
+} core_call;
+
+static void core_clear_call(core_call *c) {
+    PyMem_Free(c->nodes);
+    free_aligned(c->words);
+    free_aligned(c->workspace);
+}
+
+/* The rows in reverse, for layers that have no tape of their own. */
+static bool reverse_rows(core_call *c, const PlanTape *tape) {
+    crnn_steps steps = tape->call.rows.given;
+    size_t words;
+    if (c->words) return true;
+    steps.reverse = true;
+    if (!check_status(crnn_rows_size(&steps, &words), "x")) return false;
+    c->words = alloc_aligned(words * sizeof(size_t));
+    if (!c->words) return false;
+    crnn_rows_init(&c->reversed, c->words, &steps);
+    return true;
+}
+
+static bool core_open_call(core_call *c, PlanTape *tape, node_call *calls,
+                           const crnn_kernels *kernels) {
+    const Plan *plan = tape->plan;
+    c->nodes = PyMem_Calloc(plan->count, sizeof *c->nodes);
+    if (!c->nodes) return PyErr_NoMemory() != NULL;
+    for (size_t i = 0; i < plan->count; i++) {
+        const bool reverse = plan->nodes[i].layer && calls[i].held.layer.reverse;
+        if (reverse && !tape->tapes[i] && !reverse_rows(c, tape)) return false;
+        c->nodes[i] =
+            plan_core_node(tape, i, &calls[i], kernels, reverse ? &c->reversed : &tape->call.rows);
+    }
+    c->plan = (crnn_plan){
+        .kernels = kernels, .rows = &tape->call.rows, .count = plan->count, .node = c->nodes};
+    return true;
+}
+
+static bool core_workspace(core_call *c,
+                           crnn_status (*size)(const crnn_plan *plan, size_t *bytes)) {
+    size_t bytes;
+    if (!check_status(size(&c->plan, &bytes), "x")) return false;
+    c->workspace = c->plan.workspace = alloc_aligned(bytes);
+    return c->workspace != NULL;
+}
+
+static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
+    const crnn_kernels *kernels = crnn_kernels_now(tape->plan->dtype);
+    core_call c = {0};
+    bool fine =
+        forward_buffers(tape, calls, kernels, keep) && core_open_call(&c, tape, calls, kernels);
+    for (size_t i = 0; fine && keep && i < tape->plan->count; i++) {
+        fine = new_kept(tape, i, &c.plan);
+        if (fine) c.nodes[i].kept = tape->kept[i];
+    }
+    fine = fine && core_workspace(&c, crnn_plan_workspace);
+    if (fine) {
+        Py_BEGIN_ALLOW_THREADS crnn_plan_forward(&c.plan);
+        Py_END_ALLOW_THREADS
+    }
+    core_clear_call(&c);
+    return fine;
+}
+
+PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
+    forward_arguments a;
+    if (!parse_forward(&a, values, count)) return NULL;
+    PlanTape *tape = plan_tape_new(self);
+    node_call *calls = tape ? plan_hold(self) : NULL;
+    PyObject *states = NULL, *result = NULL;
+    if (!calls)
+        result = plan_refuse();
+    else if (calls && (!read_call(tape, &a) ||
+                       !plan_read_states(self, calls, "state", tape->call.rows.given.batch,
+                                         a.given.state, initial_of)))
+        result = plan_refuse();
+    else if (calls && run_forward(tape, calls, a.keep) &&
+             (states = plan_show_states(self, calls, final_of)))
+        result = a.keep ? PyTuple_Pack(3, tape->y, states, tape) : PyTuple_Pack(2, tape->y, states);
+    drop(states);
+    plan_release(self, calls);
+    drop(tape);
+    return result;
+}
+
+/* ---- backward */
+
+typedef struct backward_buffers {
+    PyArrayObject *dy, *dx; /* owned, or NULL: none is given, none is wanted */
+    crnn_seq dy_seq;
+    void *gradients; /* owned: of the values between, and of y where none is given */
+    void **traces;   /* owned [count] of owned */
+} backward_buffers;
+
+static void backward_clear(const Plan *plan, backward_buffers *b) {
+    drop(b->dy);
+    drop(b->dx);
+    free_aligned(b->gradients);
+    for (size_t i = 0; b->traces && i < plan->count; i++) free_aligned(b->traces[i]);
+    PyMem_Free(b->traces);
+}
+
+/* Whether a tape is one of a plan like this; the layers whose gradients are added to are held. */
+static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *calls) {
+    const Plan *other = tape->plan;
+    if (other->count != plan->count || other->dtype != plan->dtype || !tape->y) return false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
+        if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
+            a->symbols != b->symbols || a->filled != b->filled ||
+            memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
+            return false;
+        if (a->layer &&
+            (!tape->tapes[i] || !crnn_layer_same(&tape->tapes[i]->layer, &calls[i].held.layer)))
+            return false;
+        if (a->op == CRNN_OP_ROWWISE &&
+            (a->rowwise.kind != b->rowwise.kind || a->rowwise.p != b->rowwise.p ||
+             a->rowwise.noise.seed != b->rowwise.noise.seed ||
+             a->rowwise.activation != b->rowwise.activation))
+            return false;
+    }
+    return true;
+}
+
+/* dy; false where it does not fit. */
+static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) {
+    const crnn_steps *s = &tape->call.rows.given;
+    const size_t features = tape->plan->nodes[tape->plan->count - 1].features;
+    dims shape = {
+        3, {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features}, {"B", "T", "features"}};
+    if (given == Py_None) return true;
+    b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
+    return b->dy != NULL;
+}
+
+/* Gradients of values between, and of y where none is given, one behind the other; `begin` [count]
+ * is where each begins, in elements. */
+static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *begin) {
+    const Plan *plan = tape->plan;
+    const crnn_steps *s = &tape->call.rows.given;
+    size_t total = 0, size, bytes;
+    for (size_t i = 1; i < plan->count; i++) {
+        begin[i] = total;
+        if ((i + 1 == plan->count && b->dy) || !plan->nodes[i].wants) continue;
+        if (!crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) ||
+            !crnn_size_add(total, size, &total))
+            return PyErr_NoMemory() != NULL;
+    }
+    if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
+        return PyErr_NoMemory() != NULL;
+    b->gradients = alloc_aligned(bytes);
+    return b->gradients != NULL;
+}
+
+static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t i, size_t begin,
+                         crnn_node *node) {
+    const plan_node *own = &tape->plan->nodes[i];
+    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const bool is_last = i + 1 == tape->plan->count;
+    if (i == 0) {
+        node->gradient = b->dx ? seq_of(b->dx) : (crnn_seq){0};
+    } else if (is_last && b->dy) {
+        node->gradient = b->dy_seq;
+        node->given = true;
+    } else if (own->wants && !(is_last && own->layer)) { /* a layer takes no dy as zeros */
+        node->gradient = (crnn_seq){(char *)b->gradients + begin * item,
+                                    (ptrdiff_t)(steps * own->features), (ptrdiff_t)own->features};
+    }
+}
+
+/* The rest of a recurrent node of backward. */
+static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i, node_call *call,
+                            bool trace, crnn_node *node) {
+    crnn_recurrent *r = &node->as.recurrent;
+    const Tape *own = tape->tapes[i];
+    if (!state_new(&call->initial, &call->held.layer, tape->call.rows.given.batch)) return false;
+    if ((trace || own->traced) && !(b->traces[i] = trace_new(own))) return false;
+    r->from_learned = own->call.from_learned;
+    r->dfinal = state_pointers(&call->final);
+    r->dinitial = state_pointers(&call->initial);
+    r->grads = held_grads(&call->held);
+    r->trace = b->traces[i];
+    return true;
+}
+
+static bool open_back(core_call *c, PlanTape *tape, node_call *calls, backward_buffers *b,
+                      bool trace) {
+    const Plan *plan = tape->plan;
+    const crnn_kernels *kernels = crnn_kernels_now(plan->dtype);
+    size_t *begin = PyMem_Calloc(plan->count, sizeof *begin);
+    b->traces = PyMem_Calloc(plan->count, sizeof *b->traces);
+    bool fine = begin && b->traces ? new_gradients(tape, b, begin) : PyErr_NoMemory() != NULL;
+    for (size_t i = 0; i < plan->count; i++)
+        if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
+    if (fine && tape->call.in.x.data)
+        fine = (b->dx = new_sequence(tape, plan->nodes[0].features)) != NULL;
+    fine = fine && core_open_call(c, tape, calls, kernels);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        set_gradient(tape, b, i, begin[i], &c->nodes[i]);
+        if (plan->nodes[i].layer)
+            fine = open_layer_back(tape, b, i, &calls[i], trace, &c->nodes[i]);
+    }
+    PyMem_Free(begin);
+    return fine && core_workspace(c, crnn_plan_backward_workspace);
+}
+
+/* With all arguments checked: (dx, dstates). */
+static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_call *calls,
+                              backward_buffers *b, bool trace) {
+    core_call c = {0};
+    writer writer;
+    PyObject *states = NULL, *result = NULL;
+    bool done = false;
+    if (open_back(&c, tape, calls, b, trace) &&
+        (states = plan_show_states(self, calls, initial_of)) &&
+        (result = PyTuple_Pack(2, b->dx ? (PyObject *)b->dx : Py_None, states)) &&
+        writer_enter(self->module, &writer, owner)) {
+        Py_BEGIN_ALLOW_THREADS crnn_plan_backward(&c.plan);
+        Py_END_ALLOW_THREADS done = true;
+        for (size_t i = 0; i < self->count; i++)
+            if (tape->tapes[i]) tape_take_trace(tape->tapes[i], &b->traces[i]);
+        writer_leave(self->module, &writer);
+    }
+    if (!done) Py_CLEAR(result);
+    drop(states);
+    core_clear_call(&c);
+    return result;
+}
+
+PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
+    backward_buffers b = {0};
+    PyObject *result = NULL;
+    if (count != 5) return refuse_misfit("arguments") ? NULL : NULL;
+    if (Py_TYPE(values[1]) != self->module->plan_tape) return Py_NewRef(Py_None);
+    PlanTape *tape = (PlanTape *)values[1];
+    node_call *calls = plan_hold(self);
+    if (!calls) return plan_refuse();
+    if (!fits_tape(self, tape, calls) || !read_dy(tape, values[2], &b) ||
+        !plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, values[3], final_of))
+        result = plan_refuse();
+    else
+        result = run_backward(self, values[0], tape, calls, &b, values[4] == Py_True);
+    backward_clear(self, &b);
+    plan_release(self, calls);
+    return result;
+}
+
+PyObject *plan_check(Plan *self, PyObject *args) {
+    PyObject *object, *dstate;
+    if (!PyArg_ParseTuple(args, "OO:check", &object, &dstate)) return NULL;
+    node_call *calls = plan_hold(self);
+    bool fits = calls && Py_TYPE(object) == self->module->plan_tape;
+    if (fits) {
+        const PlanTape *tape = (PlanTape *)object;
+        fits =
+            fits_tape(self, tape, calls) &&
+            plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, dstate, final_of);
+    }
+    plan_release(self, calls);
+    PyObject *refused = plan_refuse();
+    drop(refused);
+    return refused ? PyBool_FromLong(fits) : NULL;
+}
+
+/* ---- the type of the tape */
+
+/* The value of a node (B, T, features), a copy; x where it is the input. */
+static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count) return refuse_misfit("index") ? NULL : NULL;
+    if (i == 0) return Py_NewRef((PyObject *)self->call.x);
+    if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
+    const size_t features = self->plan->nodes[i].features;
+    PyArrayObject *copy = new_sequence(self, features);
+    if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
+    return (PyObject *)copy;
+}
+
+/* The value that a node reads with its first edge. */
+static PyObject *plan_tape_read(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count || self->plan->nodes[i].edges == 0)
+        return refuse_misfit("index") ? NULL : NULL;
+    PyObject *from = PyLong_FromSize_t(self->plan->nodes[i].from[0].node);
+    PyObject *value = from ? plan_tape_value(self, from) : NULL;
+    drop(from);
+    return value;
+}
+
+/* The tape of a recurrent node. One that has read symbols with vectors is given these, (B, T, E),
+ * and from then on is the tape of a layer that has read them. */
+static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
+    PyObject *vectors;
+    Py_ssize_t i;
+    if (!PyArg_ParseTuple(args, "nO:layer", &i, &vectors)) return NULL;
+    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i])
+        return refuse_misfit("index") ? NULL : NULL;
+    call *own = &self->tapes[i]->call;
+    if (self->plan->nodes[i].w && !own->in.x.data) {
+        dims shape = {3,
+                      {(npy_intp)own->rows.given.batch, (npy_intp)own->rows.given.steps,
+                       (npy_intp)self->tapes[i]->layer.inputs},
+                      {"B", "T", "E"}};
+        PyArrayObject *x = sequence_array(self->plan->module, "vectors", vectors, self->plan->dtype,
+                                          &shape, &own->in.x);
+        if (!x) return NULL;
+        drop(own->x);
+        own->x = x;
+    }
+    return Py_NewRef((PyObject *)self->tapes[i]);
+}
+
+static PyMethodDef plan_tape_methods[] = {
+    {"value", (PyCFunction)plan_tape_value, METH_O,
+     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features).")},
+    {"read", (PyCFunction)plan_tape_read, METH_O,
+     PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
+    {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,
+     PyDoc_STR("layer($self, node, vectors, /)\n--\n\nReturn the tape of a recurrent node, which "
+               "reads these vectors if it has an embedding.")},
+    {0},
+};
+
+static PyType_Slot plan_tape_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("Tape of a model that the core ran in one call.")},
+    {Py_tp_dealloc, plan_tape_dealloc},
+    {Py_tp_traverse, plan_tape_traverse},
+    {Py_tp_methods, plan_tape_methods},
+    {0, NULL},
+};
+PyType_Spec plan_tape_spec = {
+    "crnn._core.PlanTape", sizeof(PlanTape), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, plan_tape_slots};
