@@ -233,8 +233,8 @@ class Seq2Seq:
     def _decode(
         self,
         levels: tuple[tuple[Any, Any, int, tuple[float, int, int, bool] | None], ...],
-        x: _Array,
-        symbols: NDArray[np.int64] | None,
+        target_in: _Array,
+        vectors: _Array | None,
         target_lengths: NDArray[np.int64] | None,
         keys: _Array,
         values: _Array,
@@ -250,12 +250,14 @@ class Seq2Seq:
         self,
         tape: DecoderTape,
         layers: tuple[Any, ...],
+        vectors: _Array | None,
         dy: _Array,
         dcontext: _Array,
+        dvectors: _Array | None,
         dW_query_t: _Array | None,
         dv: _Array | None,
         /,
-    ) -> tuple[_Array, _Array, _Array, list[Any]]: ...
+    ) -> tuple[_Array | None, _Array, _Array, list[Any]]: ...
     def _generate(
         self,
         levels: tuple[tuple[Any, Any], ...],

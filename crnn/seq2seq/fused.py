@@ -1,16 +1,15 @@
 """Decoders of crnn's own recurrent layers: the core runs all steps, with attention, in one call.
 
 The results equal those of `crnn.seq2seq.stepwise`, which runs any decoder through its public
-methods, up to rounding. An embedding is combined with the lowest layer as in
-`crnn.layers.compose.lowering`: W_x e is computed once for each symbol, and each step reads the
-result for its symbol; the context is the rest of the layer's input.
+methods, up to rounding. The product W_x e of the lowest layer and the vector of a symbol is
+computed once for each symbol that occurs, and each step reads the result for its symbol; the
+context is the rest of the layer's input.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
-from crnn.common.checks import valid_steps
 from crnn.layers.attention.alignment import MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions, first_part_number
-from crnn.layers.compose.lowering import SymbolTable, signature_text, table_layer, tape_signature
+from crnn.layers.compose.lowering import signature_text, table_layer, tape_signature
 from crnn.layers.compose.sequential import Sequential, SequentialTape
 from crnn.layers.pointwise.dropout import Dropout
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
@@ -43,7 +41,6 @@ class FusedTape(NamedTuple):
     """Tape of a decoder that the core ran in one call."""
 
     core: Any
-    table: SymbolTable | None  # the symbols of the target, None for vectors
     signatures: list[Any]  # the `tape_signature` of each layer of the decoder
 
     def check_backward(self, model: Seq2SeqParts) -> None:
@@ -56,15 +53,11 @@ class FusedTape(NamedTuple):
 
     def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
         assert dcontext is not None
-        lowest, *others = (level.layer for level in _existing_levels(model))
-        lowest_manager: Any = nullcontext(lowest)
-        if self.table is not None:
-            assert model.target_embedding is not None
-            lowest_manager = self.table.adding_gradients(model.target_embedding, lowest)
-        with lowest_manager as lowest_layer:
-            arguments = (lowest_layer, *others), dy, dcontext, *_query_arrays(model, "grad_views")
-            dx, dkeys, dvalues, dstates = model._decode_back(self.core, *arguments)
-        dinputs = None if self.table is not None else dx[:, :, : model.target_width]
+        layers = tuple(level.layer for level in _existing_levels(model))
+        grads = _vectors(model, "grad_views"), *_query_arrays(model, "grad_views")
+        dinputs, dkeys, dvalues, dstates = model._decode_back(
+            self.core, layers, _vectors(model, "param_views"), dy, dcontext, *grads
+        )
         dstart = _nested(model.decoder, iter(dstates))
         return DecodedGradient(dinputs, MemoryGradient(dvalues, dkeys), dstart)
 
@@ -128,6 +121,15 @@ def _query_arrays(model: Seq2SeqParts, attribute: str) -> tuple[Any, Any]:
     return None if W_query is None else W_query.T, arrays.get("v")
 
 
+def _vectors(model: Seq2SeqParts, attribute: str) -> Any:
+    """Return the vectors of the symbols of the target, or their gradients; None without symbols.
+
+    `attribute` is "param_views" or "grad_views".
+    """
+    embedding = model.target_embedding
+    return None if embedding is None else getattr(embedding, attribute)["W"]
+
+
 def decode(
     model: Seq2SeqParts,
     target: Array,
@@ -142,29 +144,19 @@ def decode(
     levels, memory = levels_of(model, options.layer), encoding.memory
     assert levels is not None
     assert memory is not None
-    table, symbols, C = None, None, memory.values.shape[2]
-    E = model.target_width if model.target_embedding is None else 0
-    x = np.zeros((*target.shape[:2], E + C), model.dtype)  # the core fills in the contexts
-    core_levels: list[Any] = []
-    signatures: list[Any] = []
-    valid = None if lengths is None else valid_steps(lengths, target.shape)
-    if model.target_embedding is None:
-        x[:, :, :E] = target if valid is None else np.where(valid[:, :, None], target, 0)
-    else:
-        table = SymbolTable(model.target_embedding, levels[0].layer, target, valid)
-        symbols = table.rows
     stacked = type(model.decoder) is Sequential
     states = _flat_states(model.decoder, encoding.state) if stacked else [encoding.state]
-    for level, state in zip(levels, states, strict=True):
-        layer = level.layer if core_levels or table is None else table.layer
-        core_levels.append((layer, state, level.number, level.dropout and level.drops))
-        signatures.append(tape_signature(level.layer))
+    core_levels = tuple(
+        (level.layer, state, level.number, level.drops)
+        for level, state in zip(levels, states, strict=True)
+    )
     attention = memory.keys, memory.values, memory.lengths, *_query_arrays(model, "param_views")
     dropout_options = options.training, options.call or 0, options.first_row
     y, _, tape = model._decode(
-        tuple(core_levels), x, symbols, lengths, *attention, *dropout_options
+        core_levels, target, _vectors(model, "param_views"), lengths, *attention, *dropout_options
     )
-    return Decoded(y, tape.contexts, tape.weights, target, FusedTape(tape, table, signatures))
+    signatures = [tape_signature(level.layer) for level in levels]
+    return Decoded(y, tape.contexts, tape.weights, target, FusedTape(tape, signatures))
 
 
 # --------------------------------------------------------------------------------------------------

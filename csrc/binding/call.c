@@ -227,7 +227,6 @@ bool call_init(call *c, module_state *module, const held_layer *held, const call
 
 void call_clear(call *c) {
     Py_CLEAR(c->x);
-    Py_CLEAR(c->symbols);
     Py_CLEAR(c->lengths);
     Py_CLEAR(c->mask);
     Py_CLEAR(c->resets);

@@ -1,77 +1,84 @@
-/* The decoder of a Seq2Seq with input feeding: recurrent layers and attention, all steps in one
- * call of the core. The arrays come from crnn's own Python code (crnn/seq2seq/), which has looked
- * at what a user can give wrongly; what memory depends on is checked here all the same. */
+/* The decoder of a Seq2Seq with input feeding: recurrent layers and attention as one plan of the
+ * core. The arrays come from crnn's own Python code (crnn/seq2seq/), which has checked the
+ * arguments of the user; the sizes on which memory depends are checked here all the same. */
 #include "decoder_tape.h"
 
 /* ---- arguments */
 
 typedef struct decode_arguments {
-    PyObject *levels, *x, *symbols, *lengths, *keys, *values, *source_lengths, *w_query, *v;
+    PyObject *levels, *target, *vectors, *lengths, *keys, *values, *source_lengths, *w_query, *v;
     int training;
     unsigned long long call, first_row;
 } decode_arguments;
 
-/* What is dropped before a level: (p, seed, number of the Dropout in its model, variational), or
- * None. */
+/* The random numbers of a part of the model. */
+static crnn_noise noise_of(const decode_arguments *given, uint64_t seed, unsigned int number) {
+    return (crnn_noise){.on = given->training,
+                        .seed = seed,
+                        .call = given->call,
+                        .first_row = given->first_row,
+                        .layer = number};
+}
+
+/* Dropout before a level: (p, seed, number of the Dropout in its model, variational), or None. */
 static bool dropout_parse(level *to, size_t l, PyObject *given, const decode_arguments *all) {
     unsigned long long seed;
     unsigned int number;
+    int variational;
+    double p;
     if (given == Py_None) return true;
     if (!PyTuple_Check(given)) return refuse_misfit("levels");
-    if (!PyArg_ParseTuple(given, "dKIp", &to->dropout, &seed, &number, &to->variational))
-        return false;
-    if (l == 0 || !(to->dropout >= 0 && to->dropout < 1)) return refuse_misfit("levels");
-    to->dropout_noise = (crnn_noise){.on = all->training,
-                                     .seed = seed,
-                                     .call = all->call,
-                                     .first_row = all->first_row,
-                                     .layer = number};
+    if (!PyArg_ParseTuple(given, "dKIp", &p, &seed, &number, &variational)) return false;
+    if (l == 0 || !(p >= 0 && p < 1)) return refuse_misfit("levels");
+    if (p > 0 && all->training)
+        to->drop = (crnn_rowwise){.kind = CRNN_ROWWISE_DROP,
+                                  .inputs = 1,
+                                  .features = {to->held.layer.inputs},
+                                  .p = p,
+                                  .noise = noise_of(all, seed, number),
+                                  .variational = variational};
     return true;
 }
 
 /* One entry of levels: (layer, state or None, number of the layer in its model, dropout). */
-static bool level_parse(DecoderTape *d, size_t l, const module_state *module, PyObject *entry,
+static bool level_parse(DecoderTape *d, size_t l, module_state *module, PyObject *entry,
                         const decode_arguments *given) {
-    PyObject *layer, *state, *dropout;
+    PyObject *layer, *dropout;
     unsigned int number;
     level *to = &d->levels[l];
     if (!PyTuple_Check(entry)) return refuse_misfit("levels");
-    if (!PyArg_ParseTuple(entry, "OOIO", &layer, &state, &number, &dropout) ||
-        !dropout_parse(to, l, dropout, given))
-        return false;
+    if (!PyArg_ParseTuple(entry, "OOIO", &layer, &to->state, &number, &dropout)) return false;
     if (!PyObject_TypeCheck(layer, module->recurrent)) {
         PyErr_Format(PyExc_TypeError, "levels[%zu]: expected a recurrent layer, got %.100R", l,
                      layer);
         return false;
     }
-    if (!layer_hold(&to->held, (Recurrent *)layer)) return false;
-    to->noise = (crnn_noise){.on = given->training,
-                             .seed = to->held.seed,
-                             .call = given->call,
-                             .first_row = given->first_row,
-                             .layer = number};
-    const crnn_layer *own = layer_at(d, l);
-    if (own->reverse || own->dtype != dtype_of_levels(d) ||
-        (l > 0 && own->inputs != width_at(d, l - 1))) {
-        PyErr_Format(PyExc_ValueError,
-                     "levels[%zu]: expected a layer with reverse=False, the dtype of levels[0] and "
-                     "the output_size of the layer below as input_size, got %.200R",
-                     l, layer);
+    if (!layer_hold(&to->held, (Recurrent *)layer) || !dropout_parse(to, l, dropout, given) ||
+        !(to->tape = tape_new(module, &to->held.layer)))
         return false;
-    }
-    return state_parse(&to->initial, "state", own, d->batch, state);
+    to->tape->call.noise = noise_of(given, to->held.seed, number);
+    const crnn_layer *own = layer_at(d, l);
+    if (!own->reverse && own->dtype == dtype_of_levels(d) &&
+        (l == 0 || own->inputs == crnn_width(layer_at(d, l - 1))))
+        return true;
+    PyErr_Format(PyExc_ValueError,
+                 "levels[%zu]: expected a layer with reverse=False, the dtype of levels[0] and the "
+                 "output_size of the layer below as input_size, got %.200R",
+                 l, layer);
+    return false;
 }
 
-static bool levels_parse(DecoderTape *d, const module_state *module,
-                         const decode_arguments *given) {
+static bool levels_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
     if (!PyTuple_Check(given->levels) || PyTuple_Size(given->levels) < 1) {
         PyErr_SetString(PyExc_TypeError, "levels: expected a tuple of at least one layer");
         return false;
     }
     const size_t depth = (size_t)PyTuple_Size(given->levels);
+    const size_t most = 4 + 2 * depth; /* nodes: target, query, context, both, levels, dropouts */
     d->levels = PyMem_Calloc(depth, sizeof *d->levels);
-    d->facts = PyMem_Calloc(depth, sizeof *d->facts);
-    if (!d->levels || !d->facts) return PyErr_NoMemory() != NULL;
+    d->nodes = PyMem_Calloc(most, sizeof *d->nodes);
+    d->memory = PyMem_Calloc(most, sizeof *d->memory);
+    if (!d->levels || !d->nodes || !d->memory) return PyErr_NoMemory() != NULL;
     d->depth = depth;
     for (size_t l = 0; l < depth; l++)
         if (!level_parse(d, l, module, PyTuple_GetItem(given->levels, (Py_ssize_t)l), given))
@@ -79,11 +86,12 @@ static bool levels_parse(DecoderTape *d, const module_state *module,
     return true;
 }
 
-/* An array of the decoder's type, dense; none for None. */
-static bool floats_parse(const DecoderTape *d, const char *name, PyObject *given, dims shape,
+/* An array of the decoder's type, dense, and in shape the sizes that were -1; none for None. */
+static bool floats_parse(const DecoderTape *d, const char *name, PyObject *given, dims *shape,
                          PyArrayObject **to) {
     if (given == Py_None) return true;
-    *to = float_array(name, given, dtype_of_levels(d), &shape, true);
+    *to = float_array(name, given, dtype_of_levels(d), shape, true);
+    for (int i = 0; *to && i < shape->count; i++) shape->size[i] = PyArray_DIM(*to, i);
     return *to != NULL;
 }
 
@@ -95,196 +103,227 @@ static bool lengths_parse(const char *name, PyObject *given, size_t batch, size_
     return *to && integers_within(name, *to, 0, (npy_int64)most);
 }
 
-static bool rows_parse(DecoderTape *d, PyObject *lengths) {
-    size_t words;
-    if (!lengths_parse("target_lengths", lengths, d->batch, d->steps, &d->lengths)) return false;
-    const crnn_steps steps = {.batch = d->batch,
-                              .steps = d->steps,
-                              .lengths = d->lengths ? PyArray_DATA(d->lengths) : NULL};
-    if (!check_status(crnn_rows_size(&steps, &words), "target_in")) return false;
-    d->words = alloc_aligned(words * sizeof(size_t));
-    if (!d->words) return false;
-    crnn_rows_init(&d->rows, d->words, &steps);
-    return true;
-}
-
-/* Symbols beside x, where there are some. */
-static bool input_parse(DecoderTape *d, PyObject *symbols) {
-    const crnn_layer *lowest = layer_at(d, 0);
-    const size_t floats = d->features;
-    const dims shape = {2, {(npy_intp)d->batch, (npy_intp)d->steps}, {"B", "T"}};
-    d->in.x = seq_of(d->x);
-    if (symbols != Py_None) {
-        d->symbols = integer_array("target_in", symbols, &shape);
-        if (!d->symbols) return false;
-        d->in.symbols = PyArray_DATA(d->symbols);
-        d->in.table = floats < lowest->inputs ? lowest->inputs - floats : 0;
+/* Node 0: symbols (B, T) where there are vectors (K, E), else floats (B, T, E). */
+static bool target_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
+    const bool floats = given->vectors == Py_None;
+    dims shape = {floats ? 3 : 2, {-1, -1, -1}, {"B", "T", "E"}};
+    dims table = {2, {-1, -1}, {"K", "E"}};
+    crnn_node *node = &d->nodes[d->plan.count++];
+    *node = (crnn_node){.op = CRNN_OP_INPUT};
+    d->target = floats ? sequence_array(module, "target_in", given->target, dtype_of_levels(d),
+                                        &shape, &node->value)
+                       : integer_array("target_in", given->target, &shape);
+    if (!d->target || !floats_parse(d, "vectors", given->vectors, &table, &d->vectors))
+        return false;
+    d->batch = (size_t)PyArray_DIM(d->target, 0);
+    d->steps = (size_t)PyArray_DIM(d->target, 1);
+    d->features = (size_t)(floats ? shape.size[2] : table.size[1]);
+    if (floats) {
+        node->features = d->features;
+    } else {
+        d->symbols = (size_t)table.size[0];
+        node->symbols = PyArray_DATA(d->target);
+        if (!integers_within("target_in", d->target, 0, table.size[0] - 1)) return false;
     }
-    if (floats + d->in.table == lowest->inputs)
-        return !d->symbols ||
-               integers_within("target_in", d->symbols, 0, (npy_intp)d->in.table - 1);
-    PyErr_Format(PyExc_ValueError, "x: expected %zu features, got %zu", lowest->inputs, floats);
-    return false;
+    return d->features > 0 || refuse_misfit("target_in");
 }
 
 /* Keys and values (B, T, features): private, because backward reads them again. */
 static bool memory_parse(const DecoderTape *d, module_state *module, const char *name,
                          PyObject *given, dims *shape, PyArrayObject **to) {
     if (given == Py_None) return refuse_misfit("keys, values");
-    *to = float_array(name, given, dtype_of_levels(d), shape, true);
-    if (*to) *to = kept_array(module, *to);
+    if (!floats_parse(d, name, given, shape, to)) return false;
+    *to = kept_array(module, *to);
     for (int i = 0; *to && i < 3; i++) shape->size[i] = PyArray_DIM(*to, i);
     return *to != NULL;
 }
 
-static bool attention_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
-    const npy_intp B = (npy_intp)d->batch, P = (npy_intp)width_at(d, d->depth - 1);
+static bool attention_parse(DecoderTape *d, module_state *module, const decode_arguments *given,
+                            crnn_attention *to) {
+    const npy_intp B = (npy_intp)d->batch, P = (npy_intp)crnn_width(layer_at(d, d->depth - 1));
     dims keys = {3, {B, -1, -1}, {"B", "T", "A"}};
     if (!memory_parse(d, module, "keys", given->keys, &keys, &d->keys)) return false;
     const npy_intp T = keys.size[1], A = keys.size[2];
-    dims values = {3, {B, T, -1}, {"B", "T", "C"}};
-    if (!memory_parse(d, module, "values", given->values, &values, &d->values)) return false;
-    const npy_intp C = values.size[2];
-    if (!floats_parse(d, "W_query", given->w_query, (dims){2, {P, A}, {"P", "A"}}, &d->w_query) ||
-        !floats_parse(d, "v", given->v, (dims){1, {A}, {"A"}}, &d->v) ||
+    dims values = {3, {B, T, -1}, {"B", "T", "C"}}, query = {2, {P, A}, {"P", "A"}};
+    dims each = {1, {A}, {"A"}};
+    if (!memory_parse(d, module, "values", given->values, &values, &d->values) ||
+        !floats_parse(d, "W_query", given->w_query, &query, &d->w_query) ||
+        !floats_parse(d, "v", given->v, &each, &d->v) ||
         !lengths_parse("source_lengths", given->source_lengths, d->batch, (size_t)T,
                        &d->source_lengths))
         return false;
-    if ((!d->w_query && A != P) || A < 1 || C < 1 || (size_t)C > d->features)
-        return refuse_misfit("keys, values");
-    d->attention =
-        (crnn_attention){.dtype = dtype_of_levels(d),
-                         .batch = d->batch,
-                         .queries = d->steps,
-                         .steps = (size_t)T,
-                         .key_size = (size_t)A,
-                         .value_size = (size_t)C,
-                         .lengths = d->source_lengths ? PyArray_DATA(d->source_lengths) : NULL,
-                         .query_lengths = d->lengths ? PyArray_DATA(d->lengths) : NULL,
-                         .keys = PyArray_DATA(d->keys),
-                         .values = PyArray_DATA(d->values),
-                         .v = d->v ? PyArray_DATA(d->v) : NULL};
+    *to = (crnn_attention){.dtype = dtype_of_levels(d),
+                           .batch = d->batch,
+                           .steps = (size_t)T,
+                           .key_size = (size_t)A,
+                           .value_size = (size_t)values.size[2],
+                           .lengths = d->source_lengths ? PyArray_DATA(d->source_lengths) : NULL,
+                           .keys = PyArray_DATA(d->keys),
+                           .values = PyArray_DATA(d->values),
+                           .v = d->v ? PyArray_DATA(d->v) : NULL};
+    return (d->w_query || A == P) && A > 0 && to->value_size > 0 ? true
+                                                                 : refuse_misfit("keys, values");
+}
+
+/* ---- the plan */
+
+/* The next node, with a new array for its value; NULL with an exception. */
+static crnn_node *add_node(module_state *module, DecoderTape *d, crnn_op op, size_t features) {
+    node_memory *memory = &d->memory[d->plan.count];
+    crnn_node *node = &d->nodes[d->plan.count];
+    memory->value = new_steps(module, d, features);
+    if (!memory->value) return NULL;
+    *node = (crnn_node){
+        .op = op, .from = memory->from, .features = features, .value = seq_of(memory->value)};
+    d->plan.count++;
+    return node;
+}
+
+/* The last node reads another. */
+static void add_edge(DecoderTape *d, size_t node, size_t delay) {
+    const size_t last = d->plan.count - 1;
+    d->memory[last].from[d->nodes[last].edges++] = (crnn_edge){node, delay};
+}
+
+/* Query and attention; their first edge is set when the top layer has its number. */
+static bool add_attention(module_state *module, DecoderTape *d, const crnn_attention *attention) {
+    crnn_node *node;
+    if (!(d->weights = new_steps(module, d, attention->steps))) return false;
+    if (d->w_query) {
+        if (!(node = add_node(module, d, CRNN_OP_SUM, attention->key_size))) return false;
+        node->as.sum.w = PyArray_DATA(d->w_query);
+        add_edge(d, 0, 1);
+    }
+    if (!(node = add_node(module, d, CRNN_OP_ATTEND, attention->value_size))) return false;
+    node->as.attend = (crnn_attend){.attention = *attention, .weights = PyArray_DATA(d->weights)};
+    d->context = d->plan.count - 1;
+    add_edge(d, d->w_query ? d->context - 1 : 0, !d->w_query);
     return true;
 }
 
-/* x (B, T, features), a copy: contexts are written into it, and backward reads it. */
-static bool x_parse(DecoderTape *d, module_state *module, PyObject *given) {
-    PyArrayObject *x = as_array("x", given), *copy;
-    if (!x) return false;
-    const int type = PyArray_TYPE(x);
-    if (PyArray_NDIM(x) != 3 || (type != NPY_FLOAT32 && type != NPY_FLOAT64)) {
-        set_array_error(PyExc_ValueError, "x", "floats of shape (B, T, I)", x);
-        drop(x);
-        return false;
-    }
-    copy = array_copy(module, x);
-    drop(x);
-    if (!copy) return false;
-    d->x = copy;
-    d->batch = (size_t)PyArray_DIM(copy, 0);
-    d->steps = (size_t)PyArray_DIM(copy, 1);
-    d->features = (size_t)PyArray_DIM(copy, 2);
+static bool add_rowwise(module_state *module, DecoderTape *d, const crnn_rowwise *operation) {
+    crnn_node *node = add_node(module, d, CRNN_OP_ROWWISE, crnn_rowwise_features(operation));
+    if (!node) return false;
+    node->as.rowwise = *operation;
+    node->as.rowwise.kernels = d->plan.kernels;
     return true;
 }
 
-static bool decode_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
-    if (!x_parse(d, module, given->x) || !levels_parse(d, module, given)) return false;
-    if (PyArray_TYPE(d->x) != typenum_of(dtype_of_levels(d))) {
-        set_array_error(PyExc_TypeError, "x", "floats of the decoder's dtype", d->x);
+/* The floats of the target, with the context behind them. */
+static bool add_joined(module_state *module, DecoderTape *d) {
+    const crnn_rowwise join = {.kind = CRNN_ROWWISE_CONCAT,
+                               .inputs = 2,
+                               .features = {d->nodes[0].features, d->nodes[d->context].features}};
+    if (!d->nodes[0].features) return true;
+    if (!add_rowwise(module, d, &join)) return false;
+    add_edge(d, 0, 0);
+    add_edge(d, d->context, 0);
+    return true;
+}
+
+/* The tape of a layer. It has no input of its own: backward of the layer alone refuses it. */
+static bool level_tape(const DecoderTape *d, level *own) {
+    call *c = &own->tape->call;
+    size_t bytes;
+    c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
+    c->from_learned = own->tape->layer.learns_state && !own->initial.h;
+    const crnn_steps steps = {.batch = d->batch,
+                              .steps = d->steps,
+                              .lengths = c->lengths ? PyArray_DATA(c->lengths) : NULL};
+    return call_rows(c, &steps) &&
+           check_status(crnn_tape_size(&own->tape->layer, d->plan.kernels, &c->rows, &bytes),
+                        "target_in") &&
+           (own->tape->tape.memory = alloc_aligned(bytes));
+}
+
+static crnn_recurrent recurrent_of(const DecoderTape *d, size_t l) {
+    const level *own = &d->levels[l];
+    crnn_recurrent r = {.layer = &own->tape->layer,
+                        .rows = &own->tape->call.rows,
+                        .params = held_params(&own->held),
+                        .noise = own->tape->call.noise,
+                        .initial = state_pointers(&own->initial),
+                        .final = state_pointers(&own->final),
+                        .tape = &own->tape->tape,
+                        .from_learned = own->tape->call.from_learned};
+    if (l == 0 && d->vectors) {
+        r.vectors = PyArray_DATA(d->vectors);
+        r.symbols = d->symbols;
+        r.table = d->features;
+    }
+    return r;
+}
+
+/* Dropout and a layer, which reads the node before it. */
+static bool add_level(module_state *module, DecoderTape *d, size_t l) {
+    level *own = &d->levels[l];
+    const crnn_layer *layer = layer_at(d, l);
+    if (!state_parse(&own->initial, "state", layer, d->batch, own->state) ||
+        !state_new(&own->final, layer, d->batch) || !level_tape(d, own))
+        return false;
+    if (own->drop.inputs) {
+        if (!add_rowwise(module, d, &own->drop)) return false;
+        add_edge(d, d->plan.count - 2, 0);
+    }
+    crnn_node *node = add_node(module, d, CRNN_OP_RECURRENT, crnn_width(layer));
+    if (!node) return false;
+    node->as.recurrent = recurrent_of(d, l);
+    own->node = d->plan.count - 1;
+    add_edge(d, own->node - 1, 0);
+    if (l == 0 && d->vectors) add_edge(d, 0, 0);
+    return true;
+}
+
+static bool plan_build(DecoderTape *d, module_state *module, const decode_arguments *given) {
+    crnn_attention attention;
+    if (!levels_parse(d, module, given) || !target_parse(d, module, given) ||
+        !lengths_parse("target_lengths", given->lengths, d->batch, d->steps, &d->lengths) ||
+        !attention_parse(d, module, given, &attention))
+        return false;
+    if (d->features + attention.value_size != layer_at(d, 0)->inputs) {
+        PyErr_Format(PyExc_ValueError, "target_in: expected %zu features with the context, got %zu",
+                     layer_at(d, 0)->inputs, d->features + attention.value_size);
         return false;
     }
-    return rows_parse(d, given->lengths) && input_parse(d, given->symbols) &&
-           attention_parse(d, module, given);
+    d->plan.kernels = crnn_kernels_now(dtype_of_levels(d));
+    if (!add_attention(module, d, &attention) || !add_joined(module, d)) return false;
+    for (size_t l = 0; l < d->depth; l++)
+        if (!add_level(module, d, l)) return false;
+    d->memory[1].from[0].node = d->plan.count - 1;
+    d->plan.rows = &d->levels[0].tape->call.rows;
+    d->plan.node = d->nodes;
+    return true;
 }
 
 /* ---- forward */
 
-/* The tape of a layer, as its own forward would make it. */
-static Tape *level_tape(module_state *module, const DecoderTape *d, size_t l,
-                        const crnn_kernels *kernels) {
-    const crnn_layer *layer = layer_at(d, l);
-    Tape *tape = tape_new(module, layer);
+static bool plan_forward(const DecoderTape *d) {
+    crnn_plan plan = d->plan;
     size_t bytes;
-    if (!tape) return NULL;
-    call *c = &tape->call;
-    c->x = l == 0 ? d->x : d->levels[l].dropped ? d->levels[l].dropped : d->levels[l - 1].y;
-    Py_INCREF((PyObject *)c->x);
-    c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
-    if (l == 0) c->symbols = (PyArrayObject *)Py_XNewRef((PyObject *)d->symbols);
-    c->in = l ? (crnn_input){.x = seq_of(c->x)} : d->in;
-    c->noise = d->levels[l].noise;
-    c->from_learned = layer->learns_state && !d->levels[l].initial.h;
-    if (!call_rows(c, &d->rows.given) ||
-        !check_status(crnn_tape_size(layer, kernels, &c->rows, &bytes), "target_in") ||
-        !(tape->tape.memory = alloc_aligned(bytes)))
-        Py_CLEAR(tape);
-    return tape;
-}
-
-static bool level_buffers(module_state *module, DecoderTape *d, size_t l,
-                          const crnn_kernels *kernels) {
-    level *own = &d->levels[l];
-    const crnn_layer *layer = layer_at(d, l);
-    const bool drops = own->dropout > 0 && own->dropout_noise.on;
-    if (drops && !(own->dropped = new_steps(module, d, layer->inputs))) return false;
-    if (!(own->y = new_steps(module, d, crnn_width(layer))) ||
-        !(own->tape = level_tape(module, d, l, kernels)) ||
-        !state_new(&own->final, layer, d->rows.given.batch))
-        return false;
-    d->facts[l] = (crnn_decoder_level){.layer = layer,
-                                       .params = held_params(&own->held),
-                                       .noise = own->noise,
-                                       .initial = state_pointers(&own->initial),
-                                       .final = state_pointers(&own->final),
-                                       .y = seq_of(own->y),
-                                       .tape = &own->tape->tape,
-                                       .dropped = drops ? seq_of(own->dropped) : (crnn_seq){0},
-                                       .dropout = own->dropout,
-                                       .variational = own->variational,
-                                       .dropout_noise = own->dropout_noise};
+    if (!check_status(crnn_plan_workspace(&plan, &bytes), "target_in")) return false;
+    plan.workspace = alloc_aligned(bytes);
+    if (!plan.workspace) return false;
+    Py_BEGIN_ALLOW_THREADS crnn_plan_forward(&plan);
+    Py_END_ALLOW_THREADS free_aligned(plan.workspace);
     return true;
-}
-
-static bool decode_run(module_state *module, DecoderTape *d) {
-    const crnn_kernels *kernels = crnn_kernels_now(dtype_of_levels(d));
-    size_t bytes;
-    if (!(d->queries = new_steps(module, d, d->attention.key_size)) ||
-        !(d->weights = new_steps(module, d, d->attention.steps)))
-        return false;
-    for (size_t l = 0; l < d->depth; l++)
-        if (!level_buffers(module, d, l, kernels)) return false;
-    crnn_decoder decoder = decoder_of(d, kernels);
-    if (!check_status(crnn_decoder_workspace(&decoder, &bytes), "target_in")) return false;
-    decoder.workspace = alloc_aligned(bytes);
-    if (!decoder.workspace) return false;
-    Py_BEGIN_ALLOW_THREADS crnn_decoder_forward(&decoder);
-    Py_END_ALLOW_THREADS free_aligned(decoder.workspace);
-    return true;
-}
-
-static PyObject *states_of(const DecoderTape *d) {
-    PyObject *states = PyList_New((Py_ssize_t)d->depth);
-    for (size_t l = 0; states && l < d->depth; l++) {
-        PyObject *state = state_object(&d->levels[l].final);
-        if (!state || PyList_SetItem(states, (Py_ssize_t)l, state) < 0) Py_CLEAR(states);
-    }
-    return states;
 }
 
 static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
     decode_arguments given;
     module_state *state = state_of_type(Py_TYPE(self));
     PyObject *states = NULL, *result = NULL;
-    if (!state ||
-        !PyArg_ParseTuple(args, "OOOOOOOOOpKK:_decode", &given.levels, &given.x, &given.symbols,
-                          &given.lengths, &given.keys, &given.values, &given.source_lengths,
-                          &given.w_query, &given.v, &given.training, &given.call, &given.first_row))
+    if (!state || !PyArg_ParseTuple(args, "OOOOOOOOOpKK:_decode", &given.levels, &given.target,
+                                    &given.vectors, &given.lengths, &given.keys, &given.values,
+                                    &given.source_lengths, &given.w_query, &given.v,
+                                    &given.training, &given.call, &given.first_row))
         return NULL;
     DecoderTape *tape = object_new(state->decoder_tape);
     if (!tape) return NULL;
-    if (decode_parse(tape, state, &given) && decode_run(state, tape) && (states = states_of(tape)))
-        result = PyTuple_Pack(3, tape->levels[tape->depth - 1].y, states, tape);
+    if (plan_build(tape, state, &given) && plan_forward(tape) &&
+        (states = states_of_levels(tape, &tape->levels[0].final, sizeof(level))))
+        result = PyTuple_Pack(3, tape->memory[tape->plan.count - 1].value, states, tape);
     for (size_t l = 0; l < tape->depth; l++) layer_release(&tape->levels[l].held);
+    Py_CLEAR(tape->vectors);
     drop(states);
     drop(tape);
     return result;
@@ -294,17 +333,19 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
 
 static PyMethodDef seq2seq_methods[] = {
     {"_decode", seq2seq_decode, METH_VARARGS,
-     PyDoc_STR("_decode($self, levels, x, symbols, target_lengths, keys, values, source_lengths, "
-               "W_query_t, v, training, call, first_row, /)\n--\n\n"
+     PyDoc_STR("_decode($self, levels, target_in, vectors, target_lengths, keys, values, "
+               "source_lengths, W_query_t, v, training, call, first_row, /)\n--\n\n"
                "Return (y, states, tape) of a decoder with input feeding.\n\n"
                "`levels` has a tuple (layer, state, number of the layer, dropout) for each layer. "
-               "The last C features of x (B, T, I) are replaced by the contexts. y (B, T, P) is "
-               "the output of the top layer, `states` the list of the last states.")},
+               "target_in is floats (B, T, E), or symbols (B, T) whose vectors (K, E) are given. "
+               "y (B, T, P) is the output of the top layer, `states` the list of the last "
+               "states.")},
     {"_decode_back", seq2seq_decode_back, METH_VARARGS,
-     PyDoc_STR("_decode_back($self, tape, layers, dy, dcontext, dW_query_t, dv, /)\n--\n\n"
+     PyDoc_STR("_decode_back($self, tape, layers, vectors, dy, dcontext, dvectors, dW_query_t, dv, "
+               "/)\n--\n\n"
                "Return (dx, dkeys, dvalues, dstates) of a decoder with input feeding.\n\n"
-               "Adds to dW_query_t, to dv and to the gradients of `layers`: the layers that made "
-               "the tape, or layers with the same options.")},
+               "Adds to dvectors, dW_query_t, dv and to the gradients of `layers`: the layers that "
+               "made the tape, or layers with the same options. dx is None for symbols.")},
     {"_generate", seq2seq_generate, METH_VARARGS,
      PyDoc_STR("_generate($self, levels, embedding, feeds, keys, values, source_lengths, "
                "W_query_t, v, W_out_t, b_out, start, searches, /)\n--\n\n"

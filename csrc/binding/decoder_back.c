@@ -1,112 +1,68 @@
-/* A decoder with input feeding, back through all its steps in one call of the core. */
+/* A decoder with input feeding, back through all its steps: the plan of its tape, with gradients.
+ */
 #include "decoder_tape.h"
 
-typedef struct decode_back_result {
-    held_layer *layers;        /* owned [depth] */
-    crnn_decoder_level *facts; /* owned [depth]: with their params */
-    PyArrayObject *dx, *dcontext, *dqueries, *dkeys, *dvalues; /* owned */
-    PyArrayObject **dy, **ddropped;                            /* owned [depth] of owned */
-    state_arrays *dinitial;                                    /* owned [depth] of owned */
-    crnn_decoder_level_grads *level; /* owned [depth], with the traces in it */
-} decode_back_result;
+typedef struct level_back {
+    held_layer held;       /* whose gradients are added to: of the tape, or another like it */
+    state_arrays dinitial; /* owned */
+    void *trace;           /* owned, or NULL: not wanted */
+} level_back;
 
-static void back_clear(decode_back_result *out, size_t depth) {
-    drop(out->dx);
-    drop(out->dcontext);
-    drop(out->dqueries);
-    drop(out->dkeys);
-    drop(out->dvalues);
-    for (size_t l = 0; out->layers && l < depth; l++) layer_release(&out->layers[l]);
-    for (size_t l = 0; out->dy && l < depth; l++) drop(out->dy[l]);
-    for (size_t l = 0; out->ddropped && l < depth; l++) drop(out->ddropped[l]);
-    for (size_t l = 0; out->dinitial && l < depth; l++) state_clear(&out->dinitial[l]);
-    for (size_t l = 0; out->level && l < depth; l++) free_aligned(out->level[l].trace);
-    PyMem_Free(out->layers);
-    PyMem_Free(out->facts);
-    PyMem_Free(out->dy);
-    PyMem_Free(out->ddropped);
-    PyMem_Free(out->dinitial);
-    PyMem_Free(out->level);
+typedef struct decode_back_arguments {
+    PyObject *layers, *vectors, *dy, *dcontext, *dvectors, *dw_query, *dv;
+} decode_back_arguments;
+
+typedef struct decode_back {
+    level_back *levels;                       /* owned [depth] */
+    crnn_node *nodes;                         /* owned [count]: those of the tape, completed */
+    PyArrayObject **gradients;                /* owned [count] of owned (B, T, features) */
+    PyArrayObject *vectors, *dkeys, *dvalues; /* owned */
+} decode_back;
+
+static void back_clear(decode_back *b, const DecoderTape *d) {
+    for (size_t l = 0; b->levels && l < d->depth; l++) {
+        layer_release(&b->levels[l].held);
+        state_clear(&b->levels[l].dinitial);
+        free_aligned(b->levels[l].trace);
+    }
+    for (size_t i = 0; b->gradients && i < d->plan.count; i++) drop(b->gradients[i]);
+    drop(b->vectors);
+    drop(b->dkeys);
+    drop(b->dvalues);
+    PyMem_Free(b->levels);
+    PyMem_Free(b->nodes);
+    PyMem_Free(b->gradients);
 }
 
-/* The layers whose gradients are added to: those of the tape, or others like them. */
-static bool back_layers(const module_state *module, const DecoderTape *d, PyObject *given,
-                        decode_back_result *out) {
-    out->layers = PyMem_Calloc(d->depth, sizeof *out->layers);
-    out->facts = PyMem_Calloc(d->depth, sizeof *out->facts);
-    if (!out->layers || !out->facts) return PyErr_NoMemory() != NULL;
-    if (!PyTuple_Check(given) || (size_t)PyTuple_Size(given) != d->depth)
-        return refuse_misfit("layers");
-    for (size_t l = 0; l < d->depth; l++) {
-        PyObject *layer = PyTuple_GetItem(given, (Py_ssize_t)l);
-        if (!PyObject_TypeCheck(layer, module->recurrent)) return refuse_misfit("layers");
-        held_layer *own = &out->layers[l];
-        if (!layer_hold(own, (Recurrent *)layer)) return false;
-        if (!crnn_layer_same(&own->layer, layer_at(d, l))) return refuse_misfit("layers");
-        out->facts[l] = d->facts[l];
-        out->facts[l].params = held_params(own);
-    }
+static bool level_begin(const module_state *module, const DecoderTape *d, size_t l, PyObject *given,
+                        decode_back *b) {
+    const level *own = &d->levels[l];
+    level_back *to = &b->levels[l];
+    crnn_recurrent *r = &b->nodes[own->node].as.recurrent;
+    if (!PyObject_TypeCheck(given, module->recurrent)) return refuse_misfit("layers");
+    if (!layer_hold(&to->held, (Recurrent *)given)) return false;
+    if (!crnn_layer_same(&to->held.layer, layer_at(d, l))) return refuse_misfit("layers");
+    if (!state_new(&to->dinitial, layer_at(d, l), d->batch) ||
+        (own->tape->traced && !(to->trace = trace_new(own->tape))))
+        return false;
+    r->params = held_params(&to->held);
+    r->grads = held_grads(&to->held);
+    r->dinitial = state_pointers(&to->dinitial);
+    r->trace = to->trace;
     return true;
 }
 
-/* A copy of floats (B, T, features): it is going to be changed. */
-static PyArrayObject *copied_steps(const DecoderTape *d, const char *name, PyObject *given,
-                                   size_t features) {
-    const dims shape = {
-        3, {(npy_intp)d->batch, (npy_intp)d->steps, (npy_intp)features}, {"B", "T", "features"}};
-    PyArrayObject *array = float_array(name, given, dtype_of_levels(d), &shape, true);
-    PyArrayObject *copy =
-        array ? converted(array, PyArray_TYPE(array), NPY_ARRAY_CARRAY | NPY_ARRAY_ENSURECOPY)
-              : NULL;
-    drop(array);
-    return copy;
-}
-
-static bool level_back_buffers(module_state *module, const DecoderTape *d, size_t l,
-                               decode_back_result *out) {
-    const level *own = &d->levels[l];
-    if (!out->dy[l]) out->dy[l] = new_steps(module, d, width_at(d, l));
-    if (own->dropped && !(out->ddropped[l] = new_steps(module, d, layer_at(d, l)->inputs)))
-        return false;
-    if (!out->dy[l] || !state_new(&out->dinitial[l], layer_at(d, l), d->rows.given.batch))
-        return false;
-    out->level[l] = (crnn_decoder_level_grads){.dy = seq_of(out->dy[l]),
-                                               .ddropped = own->dropped ? seq_of(out->ddropped[l])
-                                                                        : (crnn_seq){0},
-                                               .from_learned = own->tape->call.from_learned,
-                                               .dinitial = state_pointers(&out->dinitial[l]),
-                                               .grads = held_grads(&out->layers[l])};
-    return !own->tape->traced || (out->level[l].trace = trace_new(own->tape));
-}
-
-/* (B, T_source, features) */
-static PyArrayObject *new_memory(module_state *module, const crnn_attention *a, size_t features) {
-    npy_intp shape[3] = {(npy_intp)a->batch, (npy_intp)a->steps, (npy_intp)features};
-    return (PyArrayObject *)new_array(module, 3, shape, a->dtype);
-}
-
-static bool back_buffers(module_state *module, const DecoderTape *d, PyObject *dy,
-                         PyObject *dcontext, decode_back_result *out) {
-    const size_t top = d->depth - 1;
-    out->dy = PyMem_Calloc(d->depth, sizeof *out->dy);
-    out->ddropped = PyMem_Calloc(d->depth, sizeof *out->ddropped);
-    out->dinitial = PyMem_Calloc(d->depth, sizeof *out->dinitial);
-    out->level = PyMem_Calloc(d->depth, sizeof *out->level);
-    if (!out->dy || !out->ddropped || !out->dinitial || !out->level)
-        return PyErr_NoMemory() != NULL;
-    if (!(out->dy[top] = copied_steps(d, "dy", dy, width_at(d, top))) ||
-        !(out->dcontext = copied_steps(d, "dcontext", dcontext, d->attention.value_size)))
-        return false;
+static bool levels_begin(const module_state *module, const DecoderTape *d, PyObject *given,
+                         decode_back *b) {
+    if (!PyTuple_Check(given) || (size_t)PyTuple_Size(given) != d->depth)
+        return refuse_misfit("layers");
     for (size_t l = 0; l < d->depth; l++)
-        if (!level_back_buffers(module, d, l, out)) return false;
-    const crnn_attention *a = &d->attention;
-    return (out->dx = new_steps(module, d, d->features)) &&
-           (out->dqueries = new_steps(module, d, a->key_size)) &&
-           (out->dkeys = new_memory(module, a, a->key_size)) &&
-           (out->dvalues = new_memory(module, a, a->value_size));
+        if (!level_begin(module, d, l, PyTuple_GetItem(given, (Py_ssize_t)l), b)) return false;
+    return true;
 }
 
-/* A gradient that is added to, of as many elements as what it is of; NULL for None. */
+/* A gradient that is added to, of as many elements as its parameter; NULL for None, where there is
+ * no such parameter. */
 static bool added_to(const DecoderTape *d, const char *name, PyObject *given, bool wanted,
                      size_t elements, void **to) {
     PyArrayObject *array = (PyArrayObject *)given;
@@ -123,65 +79,118 @@ static bool added_to(const DecoderTape *d, const char *name, PyObject *given, bo
     return false;
 }
 
-static bool back_run(const DecoderTape *d, const decode_back_result *out, crnn_decoder_grads *g) {
-    crnn_decoder decoder = decoder_of(d, d->levels[0].tape->tape.kernels);
-    size_t bytes;
-    decoder.level = out->facts;
-    if (!check_status(crnn_decoder_grads_workspace(&decoder, g, &bytes), "tape")) return false;
-    g->workspace = alloc_aligned(bytes);
-    if (!g->workspace) return false;
-    Py_BEGIN_ALLOW_THREADS crnn_decoder_backward(&decoder, g);
-    Py_END_ALLOW_THREADS free_aligned(g->workspace);
+static bool parameters_begin(const DecoderTape *d, const decode_back_arguments *given,
+                             decode_back *b) {
+    const size_t K = d->symbols, E = d->features, A = attention_of(d)->key_size;
+    const size_t P = d->nodes[d->plan.count - 1].features;
+    const dims table = {2, {(npy_intp)K, (npy_intp)E}, {"K", "E"}};
+    crnn_recurrent *lowest = &b->nodes[d->levels[0].node].as.recurrent;
+    void *dw_query;
+    if (!added_to(d, "dvectors", given->dvectors, K > 0, K * E, &lowest->dvectors) ||
+        !added_to(d, "dW_query", given->dw_query, d->w_query, P * A, &dw_query) ||
+        !added_to(d, "dv", given->dv, d->v, A, &b->nodes[d->context].as.attend.dv))
+        return false;
+    if (d->w_query) b->nodes[d->context - 1].as.sum.dw = dw_query;
+    if (K == 0) return true;
+    b->vectors = float_array("vectors", given->vectors, dtype_of_levels(d), &table, true);
+    lowest->vectors = b->vectors ? PyArray_DATA(b->vectors) : NULL;
+    return b->vectors != NULL;
+}
+
+/* A copy of floats (B, T, features): it is going to be changed. */
+static PyArrayObject *copied_steps(const DecoderTape *d, const char *name, PyObject *given,
+                                   size_t features) {
+    const dims shape = {
+        3, {(npy_intp)d->batch, (npy_intp)d->steps, (npy_intp)features}, {"B", "T", "features"}};
+    PyArrayObject *array = float_array(name, given, dtype_of_levels(d), &shape, true);
+    PyArrayObject *copy =
+        array ? converted(array, PyArray_TYPE(array), NPY_ARRAY_CARRAY | NPY_ARRAY_ENSURECOPY)
+              : NULL;
+    drop(array);
+    return copy;
+}
+
+/* (B, T_source, features) */
+static PyArrayObject *new_memory(module_state *module, const crnn_attention *a, size_t features) {
+    npy_intp shape[3] = {(npy_intp)a->batch, (npy_intp)a->steps, (npy_intp)features};
+    return (PyArrayObject *)new_array(module, 3, shape, a->dtype);
+}
+
+static bool gradients_begin(module_state *module, const DecoderTape *d,
+                            const decode_back_arguments *given, decode_back *b) {
+    const crnn_attention *a = attention_of(d);
+    crnn_attend *attend = &b->nodes[d->context].as.attend;
+    for (size_t i = 0; i < d->plan.count; i++) {
+        const bool is_context = i == d->context, is_top = i + 1 == d->plan.count;
+        crnn_node *node = &b->nodes[i];
+        if (node->features == 0) continue;
+        b->gradients[i] = is_context ? copied_steps(d, "dcontext", given->dcontext, node->features)
+                          : is_top   ? copied_steps(d, "dy", given->dy, node->features)
+                                     : new_steps(module, d, node->features);
+        if (!b->gradients[i]) return false;
+        node->gradient = seq_of(b->gradients[i]);
+        node->given = is_context || is_top;
+    }
+    if (!(b->dkeys = new_memory(module, a, a->key_size)) ||
+        !(b->dvalues = new_memory(module, a, a->value_size)))
+        return false;
+    attend->dkeys = PyArray_DATA(b->dkeys);
+    attend->dvalues = PyArray_DATA(b->dvalues);
     return true;
 }
 
-/* The tapes of the layers keep the traces; `out` gets what an earlier walk left there. */
-static void hand_over_traces(const DecoderTape *d, decode_back_result *out) {
-    for (size_t l = 0; l < d->depth; l++) tape_take_trace(d->levels[l].tape, &out->level[l].trace);
+static bool back_begin(module_state *module, const DecoderTape *d,
+                       const decode_back_arguments *given, decode_back *b) {
+    const size_t count = d->plan.count;
+    b->levels = PyMem_Calloc(d->depth, sizeof *b->levels);
+    b->nodes = PyMem_Calloc(count, sizeof *b->nodes);
+    b->gradients = PyMem_Calloc(count, sizeof *b->gradients);
+    if (!b->levels || !b->nodes || !b->gradients) return PyErr_NoMemory() != NULL;
+    memcpy(b->nodes, d->nodes, count * sizeof *b->nodes);
+    return levels_begin(module, d, given->layers, b) && parameters_begin(d, given, b) &&
+           gradients_begin(module, d, given, b);
+}
+
+static bool plan_backward(const DecoderTape *d, const decode_back *b) {
+    crnn_plan plan = d->plan;
+    size_t bytes;
+    plan.node = b->nodes;
+    if (!check_status(crnn_plan_backward_workspace(&plan, &bytes), "tape")) return false;
+    plan.workspace = alloc_aligned(bytes);
+    if (!plan.workspace) return false;
+    Py_BEGIN_ALLOW_THREADS crnn_plan_backward(&plan);
+    Py_END_ALLOW_THREADS free_aligned(plan.workspace);
+    return true;
 }
 
 /* (dx, dkeys, dvalues, [dstate of each layer]) */
-static PyObject *back_tuple(const DecoderTape *d, const decode_back_result *out) {
-    PyObject *states = PyList_New((Py_ssize_t)d->depth);
-    for (size_t l = 0; states && l < d->depth; l++) {
-        PyObject *state = state_object(&out->dinitial[l]);
-        if (!state || PyList_SetItem(states, (Py_ssize_t)l, state) < 0) Py_CLEAR(states);
-    }
-    PyObject *result = states ? PyTuple_Pack(4, out->dx, out->dkeys, out->dvalues, states) : NULL;
+static PyObject *back_tuple(const DecoderTape *d, const decode_back *b) {
+    PyObject *dx = b->gradients[0] ? (PyObject *)b->gradients[0] : Py_None;
+    PyObject *states = states_of_levels(d, &b->levels[0].dinitial, sizeof(level_back));
+    PyObject *result = states ? PyTuple_Pack(4, dx, b->dkeys, b->dvalues, states) : NULL;
     drop(states);
     return result;
 }
 
 PyObject *seq2seq_decode_back(PyObject *self, PyObject *args) {
-    PyObject *object, *layers, *dy, *dcontext, *dw_query, *dv, *result = NULL;
-    module_state *state = state_of_type(Py_TYPE(self));
-    if (!state || !PyArg_ParseTuple(args, "OOOOOO:_decode_back", &object, &layers, &dy, &dcontext,
-                                    &dw_query, &dv))
+    decode_back_arguments given;
+    decode_back b = {0};
+    PyObject *object, *result = NULL;
+    module_state *module = state_of_type(Py_TYPE(self));
+    if (!module ||
+        !PyArg_ParseTuple(args, "OOOOOOOO:_decode_back", &object, &given.layers, &given.vectors,
+                          &given.dy, &given.dcontext, &given.dvectors, &given.dw_query, &given.dv))
         return NULL;
-    if (!PyObject_TypeCheck(object, state->decoder_tape)) {
+    if (!PyObject_TypeCheck(object, module->decoder_tape)) {
         PyErr_Format(PyExc_TypeError,
                      "tape: expected the DecoderTape that _decode returned, got %.200R", object);
         return NULL;
     }
     const DecoderTape *d = (DecoderTape *)object;
-    const size_t A = d->attention.key_size;
-    decode_back_result out = {0};
-    crnn_decoder_grads g = {0};
-    if (added_to(d, "dW_query", dw_query, d->w_query, width_at(d, d->depth - 1) * A, &g.dw_query) &&
-        added_to(d, "dv", dv, d->v, A, &g.dv) && back_layers(state, d, layers, &out) &&
-        back_buffers(state, d, dy, dcontext, &out)) {
-        g.level = out.level;
-        g.dx = seq_of(out.dx);
-        g.dcontext = PyArray_DATA(out.dcontext);
-        g.dqueries = PyArray_DATA(out.dqueries);
-        g.dkeys = PyArray_DATA(out.dkeys);
-        g.dvalues = PyArray_DATA(out.dvalues);
-        result = back_tuple(d, &out);
-        if (result && back_run(d, &out, &g))
-            hand_over_traces(d, &out);
-        else
-            Py_CLEAR(result);
-    }
-    back_clear(&out, d->depth);
+    if (back_begin(module, d, &given, &b) && (result = back_tuple(d, &b)) && !plan_backward(d, &b))
+        Py_CLEAR(result);
+    for (size_t l = 0; result && l < d->depth; l++) /* the tapes of the layers keep the traces */
+        tape_take_trace(d->levels[l].tape, &b.levels[l].trace);
+    back_clear(&b, d);
     return result;
 }

@@ -6,36 +6,32 @@ PyArrayObject *new_steps(module_state *module, const DecoderTape *d, size_t feat
     return (PyArrayObject *)new_array(module, 3, shape, dtype_of_levels(d));
 }
 
-crnn_decoder decoder_of(const DecoderTape *d, const crnn_kernels *kernels) {
-    return (crnn_decoder){.kernels = kernels,
-                          .rows = &d->rows,
-                          .depth = d->depth,
-                          .level = d->facts,
-                          .in = d->in,
-                          .attention = &d->attention,
-                          .w_query = d->w_query ? PyArray_DATA(d->w_query) : NULL,
-                          .queries = PyArray_DATA(d->queries),
-                          .weights = PyArray_DATA(d->weights)};
+PyObject *states_of_levels(const DecoderTape *d, const state_arrays *state, size_t each) {
+    PyObject *states = PyList_New((Py_ssize_t)d->depth);
+    for (size_t l = 0; states && l < d->depth; l++) {
+        PyObject *object = state_object((const state_arrays *)((const char *)state + l * each));
+        if (!object || PyList_SetItem(states, (Py_ssize_t)l, object) < 0) Py_CLEAR(states);
+    }
+    return states;
 }
 
 static void level_clear(level *l) {
     layer_release(&l->held);
     state_clear(&l->initial);
     state_clear(&l->final);
-    drop(l->y);
-    drop(l->dropped);
     drop(l->tape);
 }
 
 static void decoder_tape_dealloc(DecoderTape *self) {
-    PyArrayObject *const arrays[] = {self->x,       self->symbols,        self->lengths, self->keys,
-                                     self->values,  self->source_lengths, self->w_query, self->v,
-                                     self->queries, self->weights};
-    for (size_t l = 0; self->levels && l < self->depth; l++) level_clear(&self->levels[l]);
+    PyArrayObject *const arrays[] = {self->target,  self->vectors, self->lengths,
+                                     self->keys,    self->values,  self->source_lengths,
+                                     self->w_query, self->v,       self->weights};
+    for (size_t l = 0; l < self->depth; l++) level_clear(&self->levels[l]);
+    for (size_t i = 0; i < self->plan.count; i++) drop(self->memory[i].value);
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) drop(arrays[i]);
     PyMem_Free(self->levels);
-    PyMem_Free(self->facts);
-    free_aligned(self->words);
+    PyMem_Free(self->nodes);
+    PyMem_Free(self->memory);
     object_free(self);
 }
 
@@ -44,17 +40,9 @@ static PyObject *get_weights(DecoderTape *self, void *unused) {
     return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
 }
 
-/* The last C features of x. */
 static PyObject *get_contexts(DecoderTape *self, void *unused) {
     (void)unused;
-    const npy_intp item = PyArray_ITEMSIZE(self->x), C = (npy_intp)self->attention.value_size;
-    const npy_intp width = (npy_intp)self->features;
-    npy_intp shape[3] = {(npy_intp)self->batch, (npy_intp)self->steps, C};
-    npy_intp strides[3] = {item * width * shape[1], item * width, item};
-    PyObject *view = array_view(self->x, 3, shape, strides, item * (width - C), 0);
-    PyObject *copy = view ? PyArray_NewCopy((PyArrayObject *)view, NPY_CORDER) : NULL;
-    drop(view);
-    return copy;
+    return PyArray_NewCopy(self->memory[self->context].value, NPY_CORDER);
 }
 
 static PyObject *get_levels(DecoderTape *self, void *unused) {
@@ -70,7 +58,7 @@ static PyObject *get_levels(DecoderTape *self, void *unused) {
  */
 static PyObject *names_of_levels(const DecoderTape *self) {
     PyObject *names = PyUnicode_FromString("");
-    for (size_t l = 0; names && self->levels && l < self->depth; l++) {
+    for (size_t l = 0; names && l < self->depth; l++) {
         PyObject *more = PyUnicode_FromFormat("%U%s%s", names, l ? ", " : "",
                                               layer_type_name(layer_at(self, l)));
         drop(names);
@@ -84,7 +72,7 @@ static PyObject *decoder_tape_repr(DecoderTape *self) {
     PyObject *names = names_of_levels(self), *text = NULL;
     if (names)
         text = PyUnicode_FromFormat("<DecoderTape of %U: B=%zu, T=%zu, T_source=%zu>", names,
-                                    self->batch, self->steps, self->attention.steps);
+                                    self->batch, self->steps, attention_of(self)->steps);
     drop(names);
     return text;
 }

@@ -128,6 +128,12 @@ static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyO
         return NULL;
     }
     Tape *tape = (Tape *)object;
+    if (!tape->call.x) {
+        PyErr_SetString(PyExc_ValueError,
+                        "tape: expected the Tape that forward returned, got that of a layer inside "
+                        "the decoder of a Seq2Seq, whose backward is that of the model");
+        return NULL;
+    }
     if (crnn_layer_same(&tape->layer, layer)) return tape;
     PyErr_Format(
         PyExc_ValueError,

@@ -228,12 +228,25 @@ def test_junk_in_padding_changes_nothing():
 # ------------------------------------------------------------------ checks of arguments in the core
 
 
-def test_the_core_refuses_wrong_arguments():
+def refuse_each(method, right, wrong):
+    """Check that a method accepts the right arguments, and none of the (place, value) in wrong."""
+    result = method(*right)
+    for place, value in wrong:
+        arguments = list(right)
+        arguments[place] = value
+        with pytest.raises((TypeError, ValueError)):
+            method(*arguments)
+    return result
+
+
+@pytest.mark.parametrize("vectors", [None, np.zeros((7, 1), "float32")])
+def test_the_core_refuses_wrong_arguments(vectors):
     """Its methods are private, but wrong arguments must raise."""
     core, gru = crnn._core.Seq2Seq(), crnn.GRU(5, 4, seed=1)
-    x, keys = np.zeros((2, 3, 5), "float32"), np.zeros((2, 6, 4), "float32")
-    right = [((gru, None, 1, None),), x, None, None, keys, keys, None, None, None, True, 0, 0]
-    core._decode(*right)
+    x, keys = np.zeros((2, 3, 1), "float32"), np.zeros((2, 6, 4), "float32")
+    symbols = np.full((2, 3), 6)
+    target = x if vectors is None else symbols
+    right = [((gru, None, 1, None),), target, vectors, None, keys, keys, None, None, None]
     wrong = [
         (0, ()),
         (0, ((gru, None),)),
@@ -242,28 +255,30 @@ def test_the_core_refuses_wrong_arguments():
         (0, ((crnn.GRU(5, 4, reverse=True), None, 1, None),)),
         (0, ((gru, None, 1, None), (gru, None, 2, None))),
         (0, ((gru, None, 1, (0.5, 1, 2, False)),)),
-        (1, x[:, :, :4]),
-        (1, x.astype("float64")),
-        (1, x[0]),
-        (2, np.zeros((2, 3), int)),
+        (1, np.zeros((2, 3, 2), "float32")),
+        (1, np.zeros((2, 3, 0), "float32")),
+        (1, target[0]),
+        (1, symbols if vectors is None else x),
+        (1, symbols + 1),
+        (1, -symbols),
+        (2, np.zeros((7, 2), "float32")),
+        (2, np.zeros((0, 1), "float32")),
+        (2, np.zeros((7, 0), "float32")),
+        (2, np.zeros(7, "float32")),
         (3, [4, 0]),
         (4, keys[:1]),
         (4, None),
         (4, np.zeros((2, 6, 3), "float32")),
         (5, np.zeros((2, 6, 9), "float32")),
+        (5, np.zeros((2, 6, 0), "float32")),
         (6, [7, 0]),
         (7, np.zeros((3, 3), "float32")),
         (8, np.zeros(3, "float32")),
     ]
-    for place, value in wrong:
-        arguments = list(right)
-        arguments[place] = value
-        with pytest.raises((TypeError, ValueError)):
-            core._decode(*arguments)
-    _, _, tape = core._decode(*right)
+    _, _, tape = refuse_each(core._decode, [*right, True, 0, 0], wrong)
     y = context = np.zeros((2, 3, 4), "float32")
-    right = [tape, (gru,), y, context, None, None]
-    core._decode_back(*right)
+    dvectors = None if vectors is None else np.zeros_like(vectors)
+    right = [tape, (gru,), vectors, y, context, dvectors, None, None]
     wrong = [
         (0, None),
         (1, gru),
@@ -272,16 +287,25 @@ def test_the_core_refuses_wrong_arguments():
         (1, (crnn.Dense(5, 4),)),
         (1, (crnn.GRU(5, 5),)),
         (1, (crnn.GRU(5, 4, activation="relu"),)),
-        (2, y[:1]),
-        (3, context[:, :, :2]),
-        (4, np.zeros((4, 4), "float32")),
-        (5, np.zeros(4, "float32")),
+        (3, y[:1]),
+        (4, context[:, :, :2]),
+        (5, np.zeros((7, 2), "float32")),
+        (6, np.zeros((4, 4), "float32")),
+        (7, np.zeros(4, "float32")),
     ]
-    for place, value in wrong:
-        arguments = list(right)
-        arguments[place] = value
-        with pytest.raises((TypeError, ValueError)):
-            core._decode_back(*arguments)
+    if vectors is not None:
+        wrong += [(2, None), (2, np.zeros((8, 1), "float32")), (5, None)]
+    dx = refuse_each(core._decode_back, right, wrong)[0]
+    assert dx is None if vectors is not None else dx.shape == x.shape
+
+
+def test_the_tape_of_a_layer_is_not_one_of_the_layer_alone():
+    """Its input belongs to the decoder."""
+    model = stacked_model("gru_after")
+    _, tape = gradients(model, symbols_of(B, S, T))
+    layer = model.decoder.layers[0]
+    with pytest.raises(ValueError, match=r"^tape: .* inside the decoder of a Seq2Seq"):
+        layer.backward(tape.decoder[0], np.zeros((B, T, layer.output_size)))
 
 
 def gradients_of_tape(model, tape):

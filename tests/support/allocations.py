@@ -174,7 +174,7 @@ def sequence_to_sequence():
     model.backward(tape, logits)
     model.generate(SYMBOLS, start=0, stop=1, max_steps=20, beam=2)
     core, calls = _core.Seq2Seq(), model.calls
-    grads = [array for array in calls["back"][4:] if array is not None]
+    grads = [array for array in calls["back"][5:] if array is not None]
     grads += [layer.flat_grads for layer in calls["back"][1]]
     yield Operation(lambda: core._decode(*calls["decode"])[:2])
     yield Operation(lambda: core._decode_back(*calls["back"]), *grads)
