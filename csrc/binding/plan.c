@@ -259,9 +259,9 @@ PyObject *plan_refuse(void) {
 static void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
 
 /* What a recurrent node adds. */
-static crnn_recurrent recurrent_of(const PlanTape *tape, size_t i, const node_call *call,
-                                   const crnn_rows *rows) {
-    const plan_node *node = &tape->plan->nodes[i];
+static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_t i,
+                                   const node_call *call, const crnn_rows *rows) {
+    const plan_node *node = &plan->nodes[i];
     Tape *own = tape->tapes[i];
     crnn_noise noise = tape->call.noise;
     noise.seed = call->held.seed;
@@ -279,9 +279,9 @@ static crnn_recurrent recurrent_of(const PlanTape *tape, size_t i, const node_ca
                             .tape = own ? &own->tape : NULL};
 }
 
-crnn_node plan_core_node(const PlanTape *tape, size_t i, const node_call *call,
+crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows) {
-    const plan_node *node = &tape->plan->nodes[i];
+    const plan_node *node = &plan->nodes[i];
     const bool symbols = i == 0 && tape->call.in.symbols;
     crnn_node core = {.op = node->op,
                       .edges = node->edges,
@@ -293,7 +293,7 @@ crnn_node plan_core_node(const PlanTape *tape, size_t i, const node_call *call,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};
     if (node->op == CRNN_OP_RECURRENT) {
-        core.as.recurrent = recurrent_of(tape, i, call, rows);
+        core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
                                  .symbols = (size_t)PyArray_DIM(node->w, 0),

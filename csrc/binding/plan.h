@@ -58,9 +58,9 @@ typedef struct PlanTape {
 
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
-/* Node i as the core wants it, but for its gradients. The rows of a recurrent node are those of its
- * tape, where it has one, else `rows`. */
-crnn_node plan_core_node(const PlanTape *tape, size_t i, const node_call *call,
+/* Node i of the plan of the tape, or of one like it, as the core wants it, but for its gradients.
+ * The rows of a recurrent node are those of its tape, where it has one, else `rows`. */
+crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */

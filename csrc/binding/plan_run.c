@@ -232,16 +232,16 @@ static bool reverse_rows(core_call *c, const PlanTape *tape) {
     return true;
 }
 
-static bool core_open_call(core_call *c, PlanTape *tape, node_call *calls,
+/* The plan is that of the tape, or one like it. */
+static bool core_open_call(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
                            const crnn_kernels *kernels) {
-    const Plan *plan = tape->plan;
     c->nodes = PyMem_Calloc(plan->count, sizeof *c->nodes);
     if (!c->nodes) return PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++) {
         const bool reverse = plan->nodes[i].layer && calls[i].held.layer.reverse;
         if (reverse && !tape->tapes[i] && !reverse_rows(c, tape)) return false;
-        c->nodes[i] =
-            plan_core_node(tape, i, &calls[i], kernels, reverse ? &c->reversed : &tape->call.rows);
+        c->nodes[i] = plan_core_node(plan, tape, i, &calls[i], kernels,
+                                     reverse ? &c->reversed : &tape->call.rows);
     }
     c->plan = (crnn_plan){
         .kernels = kernels, .rows = &tape->call.rows, .count = plan->count, .node = c->nodes};
@@ -259,8 +259,8 @@ static bool core_workspace(core_call *c,
 static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
     const crnn_kernels *kernels = crnn_kernels_now(tape->plan->dtype);
     core_call c = {0};
-    bool fine =
-        forward_buffers(tape, calls, kernels, keep) && core_open_call(&c, tape, calls, kernels);
+    bool fine = forward_buffers(tape, calls, kernels, keep) &&
+                core_open_call(&c, tape->plan, tape, calls, kernels);
     for (size_t i = 0; fine && keep && i < tape->plan->count; i++) {
         fine = new_kept(tape, i, &c.plan);
         if (fine) c.nodes[i].kept = tape->kept[i];
@@ -395,9 +395,8 @@ static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i,
     return true;
 }
 
-static bool open_back(core_call *c, PlanTape *tape, node_call *calls, backward_buffers *b,
-                      bool trace) {
-    const Plan *plan = tape->plan;
+static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
+                      backward_buffers *b, bool trace) {
     const crnn_kernels *kernels = crnn_kernels_now(plan->dtype);
     size_t *begin = PyMem_Calloc(plan->count, sizeof *begin);
     b->traces = PyMem_Calloc(plan->count, sizeof *b->traces);
@@ -406,7 +405,7 @@ static bool open_back(core_call *c, PlanTape *tape, node_call *calls, backward_b
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
     if (fine && tape->call.in.x.data)
         fine = (b->dx = new_sequence(tape, plan->nodes[0].features)) != NULL;
-    fine = fine && core_open_call(c, tape, calls, kernels);
+    fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
         set_gradient(tape, b, i, begin[i], &c->nodes[i]);
         if (plan->nodes[i].layer)
@@ -423,7 +422,7 @@ static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_
     writer writer;
     PyObject *states = NULL, *result = NULL;
     bool done = false;
-    if (open_back(&c, tape, calls, b, trace) &&
+    if (open_back(&c, self, tape, calls, b, trace) &&
         (states = plan_show_states(self, calls, initial_of)) &&
         (result = PyTuple_Pack(2, b->dx ? (PyObject *)b->dx : Py_None, states)) &&
         writer_enter(self->module, &writer, owner)) {

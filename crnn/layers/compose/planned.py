@@ -39,7 +39,10 @@ class Expansion:
 
     def recurrent(self, node: int, embedding: Any) -> Any:
         """Return the tape of a recurrent layer; with an Embedding, it has read its vectors."""
-        vectors = None if embedding is None else embedding(self._tape.read(node))[0]
+        vectors = None
+        if embedding is not None:
+            lengths, mask, *_ = self._options
+            vectors, _ = embedding(self._tape.read(node), lengths=lengths, mask=mask)
         return self._tape.layer(node, vectors)
 
     def pointwise(self, layer: Any, x: int, number: int, filled: bool) -> Any:
