@@ -1,4 +1,4 @@
-"""Cost of idle threads: CPU time of the whole process, as ratios in one run.
+"""Cost of idle threads, as CPU time of the whole process, and two callers at a time.
 
     python benchmarks/threads.py [--calls 200]
 
@@ -12,6 +12,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -71,6 +72,27 @@ def more_threads_than_cores(calls: int) -> None:
         report(f"32 threads on one core, training, {name}", alone, cpu_time(step, calls))
 
 
+def two_callers(calls: int) -> None:
+    """Measure the wall time of two training loops, one after the other and side by side."""
+    crnn.set_num_threads(len(os.sched_getaffinity(0)))
+    for name, shape, hidden in (("64 rows", (64, 50, 128), 128), ("one row", (1, 100, 256), 256)):
+        layers = [crnn.LSTM(shape[2], hidden, seed=seed) for seed in range(2)]
+        x, dy = floats(*shape), floats(*shape[:2], hidden)
+
+        def train(layer: crnn.LSTM, x: np.ndarray = x, dy: np.ndarray = dy) -> None:
+            for _ in range(calls):
+                layer.backward(layer.forward(x)[2], dy)
+
+        times = []
+        with ThreadPoolExecutor(2) as pool:
+            for run in (map, pool.map):
+                list(run(train, layers))
+                start = time.perf_counter()
+                list(run(train, layers))
+                times.append((time.perf_counter() - start) / calls)
+        report(f"two callers side by side, training, {name}", *times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=200)
@@ -81,6 +103,7 @@ def main() -> None:
         os._exit(0)
     os.wait()
     idle_workers(calls)
+    two_callers(max(1, calls // 10))
 
 
 if __name__ == "__main__":

@@ -54,9 +54,10 @@ def set_num_threads(n: int) -> None:
     """Set the largest number of threads of each call.
 
     Results are bit-identical for every number of threads. The default is the number of cores that
-    this process may use: the minimum of its CPU affinity, the CPU quota of its control groups
-    (versions 1 and 2, rounded up) and, if set, the environment variable OMP_NUM_THREADS. The
-    environment variable CRNN_NUM_THREADS replaces this default.
+    this process may use: the minimum of its CPU affinity (on Linux, hyperthreads of one core count
+    once), the CPU quota of its control groups (versions 1 and 2, rounded up) and, if set, the
+    environment variable OMP_NUM_THREADS. The environment variable CRNN_NUM_THREADS replaces this
+    default.
 
     Parameters
     ----------

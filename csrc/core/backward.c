@@ -21,7 +21,8 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
         run->made = core_take(a, rows, s->padded, item);
         run->dh_made = core_take(a, rows, s->h_padded, item);
         run->spare = core_take(a, places, s->padded, item);
-        run->turned_p = core_take(a, s->h_wide, s->padded, item);
+        run->w_p = core_dense_matrix(s->kernels, CORE_TURNED, s->h_wide, layer->hidden,
+                                     core_take(a, s->h_wide, s->padded, item));
     }
     if (!layer->layer_norm) return;
     run->dgates_x = core_take(a, core_panel_rows(rows), s->row_gates, item);
@@ -30,6 +31,17 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
     run->d_norm = core_take(a, rows, s->padded, item);
     run->squashed = core_take(a, places, s->padded, item);
     run->dc_norm = core_take(a, places, s->padded, item);
+}
+
+/* The transpose of a phase's W_x or W_h, as two matrices: of full panels of gates, and of the last
+ * one where it is narrower. */
+static void lay_turned(const core_shape *s, const core_blocks *blocks, size_t columns,
+                       core_matrix turned[2], core_arena *a) {
+    core_matrix all = core_turned_matrix(s->kernels, columns, blocks, true, NULL);
+    all.data = core_take(a, all.rows, all.columns.vecs * s->width, crnn_dtype_size(s->layer.dtype));
+    turned[0] = turned[1] = all;
+    turned[0].inner = turned[1].skip = s->vecs / s->units * blocks->count * s->units * s->width;
+    turned[1].inner = all.rows - turned[0].inner;
 }
 
 static void lay_backward(const crnn_backward_args *args, core_backward_run *run, core_arena *a) {
@@ -47,8 +59,12 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     run->operand = s->phases > 1 ? core_take(a, rows, s->padded, item) : run->dgates;
     run->direct = run->dc = core_take(a, B, s->h_padded, item);
     if (s->states == 2) run->dc = core_take(a, B, s->padded, item);
-    run->turned_h = core_take(a, s->turned_h, 1, item);
-    run->turned_x = args->dx.data ? core_take(a, s->turned_x, 1, item) : NULL;
+    const size_t floats = crnn_floats(&s->layer, &args->in);
+    for (size_t i = 0; i < s->phases; i++) {
+        const core_phase *ph = &s->phase[i];
+        lay_turned(s, &ph->of_h, s->h_wide, run->turned_h[i], a);
+        if (args->dx.data) lay_turned(s, &ph->of_x, floats, run->turned_x[i], a);
+    }
     run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
     run->x_rows = core_take(a, rows, 1, sizeof(void *));
     run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
@@ -78,22 +94,28 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     return core_arena_size(&a, bytes);
 }
 
-/* A member's share of the panels: those of each phase's W_h, then those of W_x, then of W_p. */
+/* A member's share of the panels of a turned matrix; w: element 0 of the matrix. */
+static void turn(const core_backward_run *run, const core_matrix turned[2], size_t w,
+                 const core_member *me) {
+    const core_shape *s = run->shape;
+    const core_range own = core_share(turned->columns.panels, me);
+    core_matrix all = turned[0];
+    all.inner = all.rows;
+    s->kernels->pack(&all, core_row_of(run->params, w, 1, crnn_dtype_size(s->layer.dtype)),
+                     own.from, own.to);
+}
+
+/* A member's share of each phase's W_h and W_x, and of W_p, which is stored transposed, (H, P). */
 static void turn_part(const core_backward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
-    const crnn_kernels *k = s->kernels;
-    const size_t to_h = core_dense_panels(k, s->h_wide), all_h = s->phases * to_h;
-    const size_t to_x = run->dx.data ? core_dense_panels(k, crnn_floats(&s->layer, &run->in)) : 0;
-    const core_range own = core_share(all_h + to_x, me);
-    for (size_t i = own.from; i < own.to; i++) {
-        if (i < all_h)
-            k->turn_h(run, i / to_h, i % to_h);
-        else
-            k->turn_x(run, i - all_h);
+    const size_t table = s->layer.inputs - crnn_floats(&s->layer, &run->in);
+    for (size_t i = 0; i < s->phases; i++) {
+        turn(run, run->turned_h[i], s->at.w_h, me);
+        if (run->dx.data) turn(run, run->turned_x[i], s->at.w_x + table * s->at.columns, me);
     }
-    if (run->turned_p) /* W_p is stored transposed, (H, P) */
-        core_pack_dense(k, CORE_TURNED, s->h_wide, s->layer.hidden, core_w_p(s, run->params),
-                        run->turned_p, me);
+    if (s->layer.projected)
+        core_pack_dense(s->kernels, CORE_TURNED, s->h_wide, s->layer.hidden,
+                        core_w_p(s, run->params), (void *)run->w_p.data, me);
 }
 
 core_window core_window_before(const crnn_rows *rows, size_t most, size_t end) {
@@ -155,7 +177,7 @@ static void state_back(const core_backward_run *run, core_state_part part, bool 
     const size_t wide = part.padded * crnn_dtype_size(run->shape->layer.dtype);
     for (size_t i = 0; i < run->rows->places; i++)
         if (run->rows->ends[i] & CRNN_READ_FIRST)
-            core_state_out(run->shape, run->rows, part, i, (const char *)states + i * wide,
+            core_state_out(run->shape, run->rows, part, i, false, (const char *)states + i * wide,
                            dinitial);
     add_learned(run, part, from_learned, states);
 }

@@ -69,8 +69,9 @@ static void describe_matrices(core_forward_run *run) {
     for (size_t i = 0; i < s->phases; i++) {
         const core_phase *ph = &s->phase[i];
         const void *products = run->in.products, *of_table = run->unpacked ? NULL : run->packed_x;
-        run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
-                                     ph->x, products ? products : w_x);
+        if (table)
+            run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
+                                         ph->x, products ? products : w_x);
         run->x[i] = phase_matrix(run, &ph->of_x, ph->x_first, I - run->unpacked, run->packed_x,
                                  ph->x, core_row_of(w_x, run->unpacked, s->at.columns, item));
         run->x[i].skip = table - run->unpacked;
@@ -165,7 +166,8 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
         return;
     }
     lay_extras(run, work);
-    const double steps = (double)rows->given.steps, places = (double)rows->places;
+    const size_t d = crnn_strands(&rows->given);
+    const double steps = (double)((rows->given.steps + d - 1) / d), places = (double)rows->places;
     const core_way way =
         core_choose_way(s->kernels, floats, s->h_wide,
                         rows->total > 0 ? (double)rows->total / steps : places, steps);
@@ -260,11 +262,11 @@ void core_forward_close(const core_forward_call *call) {
     const core_state_part h = core_state_h(s), c = core_state_c(s);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        core_state_out(s, run->rows, h, i, last_state(run, h, run->tape.h, run->tape.h0, i),
+        core_state_out(s, run->rows, h, i, true, last_state(run, h, run->tape.h, run->tape.h0, i),
                        call->final.h);
         if (s->states == 2)
-            core_state_out(s, run->rows, c, i, last_state(run, c, run->tape.c, run->tape.c0, i),
-                           call->final.c);
+            core_state_out(s, run->rows, c, i, true,
+                           last_state(run, c, run->tape.c, run->tape.c0, i), call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }

@@ -10,6 +10,9 @@
  *   phase        sums that are computed together; a second phase reads results of the first
  *   panel        columns that a product computes together, at most TILE_VECS vectors: the slots of
  *                some vectors of units, or (in a dense result) neighbouring columns
+ *   strip        a panel of units or of h in backward: TILE_VECS vectors, one or more panels of
+ * gates factor       rows times a matrix, or rows of a matrix that are looked up: a term of a sum
+ *   strand       the steps of a row that lie d apart, where a step goes on from d steps before
  *   tile         some rows of a panel; its sums stay in registers, then pass to the cell
  *   operand      the vector that a phase multiplies by W_h: h, or (in a second phase) r o h
  *   packed       weights in the order in which a product reads them, panel by panel
@@ -161,7 +164,6 @@ typedef struct core_phase {
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
     core_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
-    size_t turned_h;   /* where its packed recurrent weights for backward begin */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
 } core_phase;
 
@@ -192,9 +194,7 @@ typedef struct core_shape {
     size_t panels;
     size_t states, phases;
     core_phase phase[MAX_PHASES];
-    size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward, */
-    size_t turned_h, turned_x;              /* and of backward: to h, to x */
-    size_t x_slots;                         /* slots fed by x, in all phases */
+    size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward */
     size_t row_gates;                       /* elements of the gates in one row of them */
     size_t output_slot;                     /* of the gate o, in phase 0 */
     bool rich;                              /* the cell has options */
@@ -251,7 +251,7 @@ static inline core_range core_share_blocks(size_t n, size_t block, const core_me
  * all steps; its members share the panels and meet after every step. */
 typedef struct core_span {
     size_t from, to;             /* places */
-    size_t panel_from, panel_to; /* of gates in forward, of output in backward */
+    size_t panel_from, panel_to; /* panels of gates in forward, strips in backward */
     core_member group;           /* with the same rows */
 } core_span;
 
@@ -299,7 +299,7 @@ typedef struct core_forward_run {
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
 
     /* scratch */
-    void *sums; /* [places][slots][padded] where all matrices are read as they lie; else NULL */
+    void *sums; /* [places][MAX_SLOTS][padded] where all matrices are read as they lie; else NULL */
     bool ahead; /* x is multiplied for many steps at once, not with h: */
     size_t steps_ahead; /* for so many; else 1 */
     core_factors factors;
@@ -346,17 +346,18 @@ typedef struct core_backward_run {
     void *direct;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
-    core_trace_parts trace;    /* where all of it is wanted, else NULL each */
-    void *turned_h, *turned_x; /* weights for the products to h and to x, */
-    void *turned_p;            /* to the cell's output, as pack_dense_transposed gives them */
-    void *grads;               /* flat */
-    void *grads_h;             /* (P, G*H) in it, or apart, where weights are dropped */
-    void *block;               /* [I + H + P + 3 tile_rows][block_rows] scratch */
-    const void **x_rows;       /* [window] the row of x at each tape row, */
-    int64_t *symbol_of;        /* [window] or its symbol */
-    const void **h_rows;       /* [phases][window] what the product reads of h, or the operand */
-    const void **c_rows;       /* [window] the row of c before the step */
-    void **dx_rows;            /* [window] */
+    core_trace_parts trace;              /* where all of it is wanted, else NULL each */
+    core_matrix turned_h[MAX_PHASES][2]; /* W_h turned, of full panels of gates and of a narrower */
+    core_matrix turned_x[MAX_PHASES][2]; /* last one; W_x likewise; */
+    core_matrix w_p;                     /* W_p turned, where h is projected */
+    void *grads;                         /* flat */
+    void *grads_h;                       /* (P, G*H) in it, or apart, where weights are dropped */
+    void *block;                         /* [I + H + P + 3 tile_rows][block_rows] scratch */
+    const void **x_rows;                 /* [window] the row of x at each tape row, */
+    int64_t *symbol_of;                  /* [window] or its symbol */
+    const void **h_rows; /* [phases][window] what the product reads of h, or the operand */
+    const void **c_rows; /* [window] the row of c before the step */
+    void **dx_rows;      /* [window] */
 } core_backward_run;
 
 /* Some steps of backward, and where their tape rows begin and end. */
@@ -401,9 +402,6 @@ struct crnn_kernels {
                          const void *w_h, void *dropped);
     void (*add_dropped)(const core_shape *shape, const crnn_noise *noise, size_t from, size_t to,
                         const void *apart, void *grads_h);
-    /* backward: one panel of the products to h, of one phase, and to x */
-    void (*turn_h)(const core_backward_run *run, size_t phase, size_t panel);
-    void (*turn_x)(const core_backward_run *run, size_t panel);
     /* steps from..to-1 */
     void (*forward)(const core_forward_run *run, const core_span *span, size_t from, size_t to);
     /* backward: what it needs before the first window; then window by window, last to first: what
@@ -497,6 +495,11 @@ static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t colum
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
 crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
                             const crnn_kernels *kernels);
+
+/* ---- rows.c */
+
+/* The row, of B * d, of the state that a place begins with, or ends with. */
+size_t core_state_row(const crnn_rows *rows, size_t place, bool final);
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
 typedef struct core_gate_slots {

@@ -133,14 +133,11 @@ static void phase_init(core_shape *s, size_t i) {
     ph->bias = s->packed_bias;
     ph->x = s->packed_x;
     ph->h = s->packed_h;
-    ph->turned_h = s->turned_h;
     s->packed_bias += ph->slots * s->padded;
     s->packed_x += s->layer.inputs * ph->x_count * units;
     s->packed_h += s->h_wide * ph->h_count * units;
-    s->turned_h += ph->h_count * s->padded * s->h_padded;
     ph->gates = s->row_gates;
     s->row_gates += ph->slots * s->padded;
-    s->x_slots += ph->x_count;
 }
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -190,7 +187,6 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
     s.panels = (s.vecs + s.units - 1) / s.units;
     for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);
     s.output_slot = has_gate(layer, 'o') ? (size_t)(strchr(cell->x[0], 'o') - cell->x[0]) : NO_GATE;
-    s.turned_x = s.x_slots * s.padded * round_up(layer->inputs, s.width);
     *shape = s;
     return CRNN_OK;
 }

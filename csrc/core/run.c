@@ -223,7 +223,7 @@ static void states_to_places(const core_shape *s, const crnn_rows *rows, core_st
     memset(to, 0, rows->places * part.padded * item);
     for (size_t i = 0; i < rows->places; i++, to += part.padded * item) {
         if (given && rows->ends[i] & end)
-            memcpy(to, given + rows->order[i] * wide, wide);
+            memcpy(to, given + core_state_row(rows, i, end == CRNN_READ_LAST) * wide, wide);
         else if (other)
             memcpy(to, other, wide);
     }
@@ -243,7 +243,7 @@ void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part
 }
 
 void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part part, size_t place,
-                    const void *row, void *to) {
+                    bool final, const void *row, void *to) {
     const size_t wide = part.wide * crnn_dtype_size(s->layer.dtype);
-    if (to) memcpy((char *)to + rows->order[place] * wide, row, wide);
+    if (to) memcpy((char *)to + core_state_row(rows, place, final) * wide, row, wide);
 }

@@ -135,7 +135,7 @@ void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part
                      const void *given, void *to);
 /* Row [padded] of one place to its row of (B, wide), where that is wanted. */
 void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part part, size_t place,
-                    const void *row, void *to);
+                    bool final, const void *row, void *to);
 
 /* ---- a call in pieces: forward and backward are made of these, and so is whoever runs layers side
  * by side, step by step. Between open and close a team runs the kernels. */

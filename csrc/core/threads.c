@@ -53,7 +53,7 @@ struct core_team {
     size_t wanted, parts;                  /* members; parts is set before `closed` */
     lone_number closed;                    /* 1: no worker may join any more */
     lone_number inside;                    /* workers that may touch the team */
-    barrier barriers[1 + MAX_THREADS / 2]; /* of the team, then of its groups: see core_split */
+    barrier barriers[1 + MAX_THREADS / 2]; /* of the team, then of its groups: see core_group_of */
 };
 
 static struct {
@@ -65,7 +65,7 @@ static struct {
     size_t asleep;         /* workers that sleep and have not been called */
     size_t calls;          /* of sleepers that have not woken yet */
     size_t busy;           /* workers in a team */
-    size_t teams, members; /* at work, and what they want together */
+    size_t teams, members; /* at work, teams of one included; what they want together */
     core_team *open;       /* teams that workers may still join */
     atomic_size_t seats;   /* of open teams, together */
     atomic_size_t spins;   /* turns of a wait before it yields its core, or sleeps */
@@ -240,19 +240,16 @@ static size_t count_calls(void) {
     return missing < pool.asleep ? missing : pool.asleep;
 }
 
-/* Under the lock: what the teams at work leave of the members that are allowed together. */
+/* Under the lock: what the jobs at work leave of the members that are allowed together. */
 static size_t members_left(void) {
     const size_t threads = crnn_threads(), most = pool.cores > threads ? pool.cores : threads;
-    return most > pool.members ? most - pool.members : 0;
+    return most > pool.members + 1 ? most - pool.members : 1;
 }
 
 /* Under the lock. Returns how many sleepers are to be called. */
 static size_t open_team(core_team *team) {
-    pool.teams++;
-    pool.members += team->wanted;
+    if (team->wanted == 1) return 0;
     start_workers(pool.members - pool.teams);
-    /* A thread that spins on a core that others need makes them wait for the end of its slice. */
-    atomic_store(&pool.spins, pool.members > pool.cores ? 0 : SPINS);
     team->seats = team->wanted - 1;
     team->next = pool.open;
     pool.open = team;
@@ -265,7 +262,7 @@ static size_t open_team(core_team *team) {
 
 static void init_team(core_team *team, size_t wanted, core_task *task, void *context) {
     team->wanted = wanted;
-    team->joined = 0;
+    team->joined = team->seats = 0;
     team->task = task;
     team->context = context;
     team->mode = core_fpmode_now();
@@ -277,18 +274,20 @@ static void init_team(core_team *team, size_t wanted, core_task *task, void *con
     }
 }
 
-/* False: no worker is left for a team. */
-static bool open_job(core_team *team, size_t wanted, core_task *task, void *context) {
+/* A caller for whom no worker is left is a team of its own. */
+static void open_job(core_team *team, size_t wanted, core_task *task, void *context) {
     lock_take(&pool.lock);
     const size_t left = members_left();
     init_team(team, wanted < left ? wanted : left, task, context);
-    const bool opens = team->wanted > 1;
-    const size_t calls = opens ? open_team(team) : 0;
+    pool.teams++;
+    pool.members += team->wanted;
+    const size_t calls = open_team(team);
+    /* A thread that spins on a core that others need makes them wait for the end of its slice. */
+    atomic_store(&pool.spins, pool.members > pool.cores ? 0 : SPINS);
     const bool all = pool.asleep == 0;
     lock_give(&pool.lock);
     if (all && calls > 0) condition_wake_all(&pool.called);
     for (size_t i = 0; i < calls && !all; i++) condition_wake_one(&pool.called);
-    return opens;
 }
 
 /* Waits for those who are to join, though not for long; then nobody may. */
@@ -317,10 +316,11 @@ void core_in_same_mode(double multiply_adds, size_t at_most, core_task *task, vo
     core_team team;
     const size_t worth = in_team ? 1 : core_worth(multiply_adds);
     const size_t wanted = worth < at_most ? worth : at_most;
-    if (wanted <= 1 || !open_job(&team, wanted, task, context)) {
+    if (wanted <= 1) {
         task(context, &(core_member){.parts = 1});
         return;
     }
+    open_job(&team, wanted, task, context);
     close_team(&team, multiply_adds);
     in_team = true;
     task(context, &(core_member){.team = &team, .parts = team.parts});

@@ -20,7 +20,15 @@ typedef struct crnn_steps {
     const uint8_t *mask;    /* in [B][T], not 0 at steps that are read. NULL: all are. */
     const uint8_t *resets;  /* in [B][T], not 0 at steps before which the row is cut. NULL: none. */
     bool reverse;           /* Pieces are read from their last step to their first. */
+    size_t stride;          /* d > 1: step t goes on from step t - d. 0 is 1. */
 } crnn_steps;
+
+/* Returns d >= 1. A row is then cut into d strands whose steps lie d apart, and has d rows of every
+ * state: states are [B][d][...], the oldest first. Step i that is read begins with state i < d; the
+ * final states are those of the last d steps. A reset cuts every strand. */
+static inline size_t crnn_strands(const crnn_steps *steps) {
+    return steps->stride > 1 ? steps->stride : 1;
+}
 
 /* Bits of crnn_rows.ends: which piece of its row is read first, and which is read last. */
 enum { CRNN_READ_FIRST = 1, CRNN_READ_LAST = 2 };
@@ -38,6 +46,7 @@ typedef struct crnn_rows {
     size_t *ends;   /* [places] CRNN_READ_FIRST and CRNN_READ_LAST, or 0. */
     size_t *active; /* [T] the number of places that have step t. */
     size_t *first;  /* [T + 1] the tape row of step t and place 0. */
+    size_t *strand; /* [places] the one of d that it is part of, by the first step that is read. */
     size_t *times;  /* [N] the steps that are read, piece by piece. NULL: there are no holes. */
 } crnn_rows;
 
@@ -50,8 +59,8 @@ CRNN_API void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *s
 /* Returns the caller's step that the piece at a place reads as its step t. */
 static inline size_t crnn_rows_time(const crnn_rows *rows, size_t place, size_t t) {
     const size_t nth = rows->given.reverse ? rows->length[place] - 1 - t : t;
-    const size_t at = rows->begin[place] + nth;
-    return rows->times ? rows->times[at] : at;
+    if (rows->times) return rows->times[rows->begin[place] + nth];
+    return rows->begin[place] + nth * crnn_strands(&rows->given);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------ */

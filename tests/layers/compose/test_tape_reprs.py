@@ -57,7 +57,7 @@ TAPES = {
     ),
     "embedded": (
         lambda: crnn.Sequential([crnn.Embedding(5, 3), crnn.LSTM(3, 2)]).forward(SYMBOLS),
-        f"(None, <EmbeddedTape: tape {LSTM}>)",
+        f"(<PointwiseTape of Embedding: shape (2, 4, 3), memory int64 (8,)>, {LSTM})",
     ),
 }
 
@@ -71,7 +71,7 @@ def test_every_tape(name):
 def test_tapes_of_models():
     model = seq2seq(attention="dot", input_feeding=False)
     _, tape = model.forward(SYMBOLS, SYMBOLS)
-    assert repr(tape).startswith("<Seq2SeqTape: target_in int64 (2, 4), encoder <EmbeddedTape:")
+    assert repr(tape).startswith("<Seq2SeqTape: target_in int64 (2, 4), encoder <Tape of GRU:")
     tape = crnn.TeacherForcing(seq2seq()).forward((SYMBOLS, SYMBOLS))[2]
     assert repr(tape).startswith("<TeacherForcingTape: model <Seq2SeqTape:")
     model = crnn.models.SequenceAutoencoder(crnn.GRU(3, 4), crnn.GRU(3, 4), 2, seed=0)
