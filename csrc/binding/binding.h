@@ -217,8 +217,7 @@ bool layer_draws(const crnn_layer *layer);
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */
 
 typedef struct call {
-    PyArrayObject
-        *x; /* owned: what `in` points into; NULL on a tape that DecoderTape.levels gives */
+    PyArrayObject *x; /* owned: what `in` points into; NULL on a tape of symbols with vectors */
     PyArrayObject *lengths, *mask, *resets; /* owned, or NULL: what rows.given points into */
     crnn_input in;
     size_t *words; /* owned: what `rows` points into */

@@ -221,10 +221,17 @@ static bool add_joined(module_state *module, DecoderTape *d) {
     return true;
 }
 
-/* The tape of a layer. It has no input of its own: backward of the layer alone refuses it. */
-static bool level_tape(const DecoderTape *d, level *own) {
+/* The tape of layer l, which reads the last node. Symbols with vectors are no input that the layer
+ * could read alone: its own backward refuses such a tape. */
+static bool level_tape(const DecoderTape *d, size_t l) {
+    const size_t below = d->plan.count - 1;
+    const level *own = &d->levels[l];
     call *c = &own->tape->call;
     size_t bytes;
+    if (l > 0 || !d->vectors) {
+        c->x = (PyArrayObject *)Py_NewRef((PyObject *)d->memory[below].value);
+        c->in.x = d->nodes[below].value;
+    }
     c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
     c->from_learned = own->tape->layer.learns_state && !own->initial.h;
     const crnn_steps steps = {.batch = d->batch,
@@ -258,13 +265,13 @@ static crnn_recurrent recurrent_of(const DecoderTape *d, size_t l) {
 static bool add_level(module_state *module, DecoderTape *d, size_t l) {
     level *own = &d->levels[l];
     const crnn_layer *layer = layer_at(d, l);
-    if (!state_parse(&own->initial, "state", layer, d->batch, own->state) ||
-        !state_new(&own->final, layer, d->batch) || !level_tape(d, own))
-        return false;
     if (own->drop.inputs) {
         if (!add_rowwise(module, d, &own->drop)) return false;
         add_edge(d, d->plan.count - 2, 0);
     }
+    if (!state_parse(&own->initial, "state", layer, d->batch, own->state) ||
+        !state_new(&own->final, layer, d->batch) || !level_tape(d, l))
+        return false;
     crnn_node *node = add_node(module, d, CRNN_OP_RECURRENT, crnn_width(layer));
     if (!node) return false;
     node->as.recurrent = recurrent_of(d, l);

@@ -130,8 +130,8 @@ static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyO
     Tape *tape = (Tape *)object;
     if (!tape->call.x) {
         PyErr_SetString(PyExc_ValueError,
-                        "tape: expected the Tape that forward returned, got that of a layer inside "
-                        "the decoder of a Seq2Seq, whose backward is that of the model");
+                        "tape: expected the Tape that forward returned, got that of a layer which "
+                        "read symbols inside the decoder of a Seq2Seq");
         return NULL;
     }
     if (crnn_layer_same(&tape->layer, layer)) return tape;

@@ -30,7 +30,7 @@
 #include "crnn/rowwise.h"
 #include "crnn/attention.h"
 #include "crnn/search.h"
-#include "crnn/decoder.h"
+#include "crnn/generator.h"
 #include "crnn/plan.h"
 
 #endif

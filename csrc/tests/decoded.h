@@ -8,7 +8,20 @@
 /* ---- all that a call gives */
 
 enum { PER_STEP, PER_SOURCE_STEP, PER_ROW, SUM /* over the batch, added to what is there */ };
-enum { CONTEXT, QUERIES, WEIGHTS, DX, DCONTEXT, DQUERIES, DKEYS, DVALUES, DV, DW_QUERY, LEVELS };
+enum {
+    CONTEXT,
+    QUERIES,
+    WEIGHTS,
+    DX,
+    DCONTEXT,
+    DQUERIES,
+    DKEYS,
+    DVALUES,
+    DV,
+    DW_QUERY,
+    DVECTORS,
+    LEVELS
+};
 enum { Y, H_LAST, C_LAST, DH_FIRST, DC_FIRST, GRADS, OF_LEVEL }; /* of each level */
 enum { RESULTS = LEVELS + DEPTH * OF_LEVEL };
 
@@ -60,7 +73,9 @@ static inline outcome new_outcome(const inputs *in, const outcome *onto, bool ba
                   [DKEYS] = {"dkeys", PER_SOURCE_STEP, A, NULL},
                   [DVALUES] = {"dvalues", PER_SOURCE_STEP, C, NULL},
                   [DV] = {a->v ? "dv" : NULL, SUM, A, NULL},
-                  [DW_QUERY] = {in->w_query ? "dW_query" : NULL, SUM, top_width(in) * A, NULL}}};
+                  [DW_QUERY] = {in->w_query ? "dW_query" : NULL, SUM, top_width(in) * A, NULL},
+                  [DVECTORS] = {in->vectors ? "dvectors" : NULL, SUM,
+                                in->p->table * in->p->embedded, NULL}}};
     for (size_t l = 0; l < in->p->depth; l++) {
         const crnn_layer *layer = &in->layer[l];
         crnn_layout at;
@@ -112,7 +127,7 @@ static inline void read_seq(const inputs *in, const crnn_seq *seq, size_t first,
 
 /* ---- the library: a plan whose nodes from the query to the top layer are a cycle */
 
-enum { NODES = 5 + DEPTH, NODE_EDGES = 2, NONE = NODES };
+enum { NODES = 4 + 2 * DEPTH, NODE_EDGES = 2, NONE = NODES };
 
 typedef struct call {
     const inputs *in;
@@ -121,7 +136,7 @@ typedef struct call {
     crnn_tape tape[DEPTH];
     crnn_node node[NODES];
     crnn_edge from[NODES][NODE_EDGES];
-    size_t own, symbols, query, context, joined, level; /* nodes, NONE where there is none */
+    size_t own, symbols, query, context, joined, level[DEPTH]; /* nodes; NONE: there is none */
     crnn_plan plan;
 } call;
 
@@ -150,7 +165,10 @@ static inline void number_nodes(call *c) {
     c->query = in->w_query ? next++ : NONE;
     c->context = next++;
     c->joined = in->p->own ? next++ : NONE;
-    c->level = next;
+    for (size_t l = 0; l < in->p->depth; l++) {
+        next += l > 0 && drops(in); /* a node before the layer */
+        c->level[l] = next++;
+    }
 }
 
 static inline void add_inputs(call *c) {
@@ -165,7 +183,7 @@ static inline void add_inputs(call *c) {
 /* Query and context. */
 static inline void add_attention(call *c) {
     const inputs *in = c->in;
-    const size_t A = in->attention.key_size, top = c->level + in->p->depth - 1;
+    const size_t A = in->attention.key_size, top = c->level[in->p->depth - 1];
     if (c->query != NONE) {
         crnn_node *query = add_node(c, CRNN_OP_SUM, A, dense_seq(in, c->out->at[QUERIES].data, A));
         query->as.sum = (crnn_sum){.w = in->w_query, .dw = c->out->at[DW_QUERY].data};
@@ -187,10 +205,17 @@ static inline void add_attention(call *c) {
     add_edge(c, c->joined, c->context, 0);
 }
 
-static inline void add_level(call *c, size_t l) {
+/* Level l reads node `below`. */
+static inline void add_level(call *c, size_t l, size_t below) {
     const inputs *in = c->in;
     const crnn_layer *layer = &in->layer[l];
     size_t bytes;
+    if (l > 0 && drops(in)) {
+        add_node(c, CRNN_OP_ROWWISE, layer->inputs, new_seq(in, layer->inputs))->as.rowwise =
+            drop_of(in, l);
+        add_edge(c, c->level[l] - 1, below, 0);
+        below = c->level[l] - 1;
+    }
     CHECK(crnn_tape_size(layer, in->kernels, &c->rows, &bytes) == CRNN_OK, "tape");
     c->tape[l].memory = fenced(bytes);
     crnn_node *node =
@@ -199,7 +224,10 @@ static inline void add_level(call *c, size_t l) {
         .layer = layer,
         .rows = &c->rows,
         .params = in->params[l],
-        .table = l ? 0 : in->p->table,
+        .table = l ? 0 : symbol_inputs(in),
+        .symbols = l ? 0 : in->p->table,
+        .vectors = l ? NULL : in->vectors,
+        .dvectors = l ? NULL : c->out->at[DVECTORS].data,
         .noise = level_noise(in, l),
         .initial = in->initial[l],
         .final = {level_result(c->out, l, H_LAST)->data, level_result(c->out, l, C_LAST)->data},
@@ -208,24 +236,29 @@ static inline void add_level(call *c, size_t l) {
         .dinitial = {level_result(c->out, l, DH_FIRST)->data,
                      level_result(c->out, l, DC_FIRST)->data},
         .grads = level_result(c->out, l, GRADS)->data};
-    const size_t lowest = c->joined == NONE ? c->context : c->joined;
-    add_edge(c, c->level + l, l ? c->level + l - 1 : lowest, 0);
-    if (l == 0 && c->symbols != NONE) add_edge(c, c->level, c->symbols, 0);
+    add_edge(c, c->level[l], below, 0);
+    if (l == 0 && c->symbols != NONE) add_edge(c, c->level[0], c->symbols, 0);
+}
+
+static inline void build(call *c) {
+    const inputs *in = c->in;
+    c->plan = (crnn_plan){.kernels = in->kernels, .rows = &c->rows, .node = c->node};
+    number_nodes(c);
+    add_inputs(c);
+    add_attention(c);
+    for (size_t l = 0; l < in->p->depth; l++)
+        add_level(c, l, l ? c->level[l - 1] : c->level[0] - 1);
 }
 
 static inline void forward(call *c) {
     const inputs *in = c->in;
     size_t bytes;
-    c->plan = (crnn_plan){.kernels = in->kernels, .rows = &c->rows, .node = c->node};
-    number_nodes(c);
-    add_inputs(c);
-    add_attention(c);
-    for (size_t l = 0; l < in->p->depth; l++) add_level(c, l);
+    build(c);
     CHECK(crnn_plan_workspace(&c->plan, &bytes) == CRNN_OK, "workspace");
     c->plan.workspace = fenced(bytes);
     crnn_plan_forward(&c->plan);
     for (size_t l = 0; l < in->p->depth; l++)
-        read_seq(in, &c->node[c->level + l].value, 0, level_result(c->out, l, Y));
+        read_seq(in, &c->node[c->level[l]].value, 0, level_result(c->out, l, Y));
 }
 
 static inline void set_gradient(crnn_node *node, crnn_seq gradient, bool given) {
@@ -233,15 +266,14 @@ static inline void set_gradient(crnn_node *node, crnn_seq gradient, bool given) 
     node->given = given;
 }
 
-static inline void backward(call *c) {
+/* Where the gradients of all values go. */
+static inline void set_gradients(call *c) {
     const inputs *in = c->in;
     result *at = c->out->at;
     const size_t A = in->attention.key_size, C = in->attention.value_size, depth = in->p->depth;
-    size_t bytes;
-    for (size_t l = 0; l < depth; l++)
-        set_gradient(&c->node[c->level + l], new_seq(in, crnn_width(&in->layer[l])),
-                     l + 1 == depth);
-    fill_seq(in, &c->node[c->level + depth - 1].gradient, top_width(in), in->dy);
+    for (size_t i = c->level[0]; i < c->plan.count; i++)
+        set_gradient(&c->node[i], new_seq(in, c->node[i].features), i == c->level[depth - 1]);
+    fill_seq(in, &c->node[c->level[depth - 1]].gradient, top_width(in), in->dy);
     memcpy(at[DCONTEXT].data, in->dcontext, count_of(in, &at[DCONTEXT]) * item_of(in));
     set_gradient(&c->node[c->context], dense_seq(in, at[DCONTEXT].data, C), true);
     if (c->query != NONE)
@@ -252,21 +284,31 @@ static inline void backward(call *c) {
     attend->dkeys = at[DKEYS].data;
     attend->dvalues = at[DVALUES].data;
     attend->dv = at[DV].data;
+}
+
+static inline void backward(call *c) {
+    size_t bytes;
+    set_gradients(c);
     CHECK(crnn_plan_backward_workspace(&c->plan, &bytes) == CRNN_OK, "workspace");
     c->plan.workspace = fenced(bytes);
     crnn_plan_backward(&c->plan);
-    if (c->joined != NONE) read_seq(in, &c->node[c->joined].gradient, 0, &at[DX]);
+    if (c->joined != NONE) read_seq(c->in, &c->node[c->joined].gradient, 0, &c->out->at[DX]);
+}
+
+static inline call begin_call(const inputs *in, outcome *o) {
+    const crnn_steps steps = {.batch = in->batch, .steps = in->steps, .lengths = in->lengths};
+    call c = {.in = in, .out = o};
+    size_t words;
+    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
+    crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
+    return c;
 }
 
 /* Forward, and so many times back. */
 static inline outcome run(const inputs *in, const outcome *onto, int times) {
     outcome o = new_outcome(in, onto, times > 0);
     const size_t mark = fences_used;
-    const crnn_steps steps = {.batch = in->batch, .steps = in->steps, .lengths = in->lengths};
-    call c = {.in = in, .out = &o};
-    size_t words;
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
+    call c = begin_call(in, &o);
     forward(&c);
     for (int i = 0; i < times; i++) backward(&c);
     fences_release(mark);

@@ -12,12 +12,14 @@ typedef struct problem {
     const char *name;
     crnn_layer layer;                    /* of each level; the one above has a unit more */
     size_t depth, batch, steps, sources; /* B, T, T_s */
-    size_t table,
-        own; /* what the lowest layer reads: symbols, 0 where there are none, and floats */
+    size_t table, own; /* what the lowest layer reads: K symbols, 0 where there are none; floats */
+    size_t embedded;   /* E: symbols have vectors; 0: they have rows of W_x */
     size_t key_size, value_size;         /* A, which is P where the query is h; C */
     bool attends, feeds, additive, asks; /* attention; read beside the input; v; w_query */
     bool given;                          /* initial states */
     bool training;                       /* there is noise */
+    double dropout;                      /* between the layers, in training, */
+    bool variational;                    /* of the same elements at all steps */
     bool time_major;
 } problem;
 
@@ -33,7 +35,7 @@ typedef struct inputs {
     const int64_t *symbols;  /* (B, T), or NULL; like all below dense, and no number past an end */
     void *x, *dy, *dcontext; /* (B, T, own), (B, T, P), (B, T, C) */
     crnn_attention attention;
-    void *w_query;
+    void *w_query, *vectors; /* (P, A), (K, E) */
 } inputs;
 
 #define ABOUT "%s %s %s, %s (%zu, %zu, %zu), depth %zu: "
@@ -44,7 +46,19 @@ typedef struct inputs {
 
 /* ---- numbers */
 
-enum { S_X, S_SYMBOLS, S_DY, S_DCONTEXT, S_KEYS, S_VALUES, S_V, S_QUERY, S_SUMS, S_LEVELS };
+enum {
+    S_X,
+    S_SYMBOLS,
+    S_DY,
+    S_DCONTEXT,
+    S_KEYS,
+    S_VALUES,
+    S_V,
+    S_QUERY,
+    S_SUMS,
+    S_VECTORS,
+    S_LEVELS
+};
 enum { S_PARAMS = S_LEVELS, S_H = S_PARAMS + DEPTH, S_C = S_H + DEPTH, STREAMS = S_C + DEPTH };
 
 static inline void *place(const void *base, size_t row, size_t wide, size_t item) {
@@ -66,6 +80,11 @@ static inline size_t length_of(const inputs *in, size_t b) { return (size_t)in->
 /* Floats that the lowest layer reads. */
 static inline size_t floats_of(const inputs *in) {
     return in->p->own + (in->p->feeds ? in->p->value_size : 0);
+}
+
+/* Inputs of the lowest layer that symbols stand for. */
+static inline size_t symbol_inputs(const inputs *in) {
+    return in->p->embedded ? in->p->embedded : in->p->table;
 }
 
 static inline void *scaled(crnn_dtype dtype, size_t stream, size_t n, double scale) {
@@ -100,7 +119,7 @@ static inline void make_level(inputs *in, size_t l) {
     *layer = in->p->layer;
     layer->dtype = dtype;
     layer->hidden += l;
-    layer->inputs = l ? crnn_width(layer - 1) : in->p->table + floats_of(in);
+    layer->inputs = l ? crnn_width(layer - 1) : symbol_inputs(in) + floats_of(in);
     CHECK(crnn_layer_layout(layer, &at) == CRNN_OK, "layout");
     in->params[l] =
         scaled(dtype, S_PARAMS + l, at.total, 2 / sqrt((double)(layer->inputs + layer->hidden)));
@@ -141,6 +160,7 @@ static inline inputs new_inputs(const problem *p, const crnn_kernels *kernels) {
     in.noise = (crnn_noise){.on = p->training, .seed = 7, .call = 5, .first_row = 0xfffffffe};
     in.lengths = made_lengths(p->batch, p->steps, 2);
     if (p->table) in.symbols = made_symbols(&in);
+    if (p->embedded) in.vectors = sampled(kernels->dtype, S_VECTORS, p->table * p->embedded);
     in.x = ragged(&in, S_X, p->steps, in.lengths, p->own);
     for (size_t l = 0; l < p->depth; l++) make_level(&in, l);
     in.dy = ragged(&in, S_DY, p->steps, in.lengths, top_width(&in));
@@ -154,6 +174,19 @@ static inline crnn_noise level_noise(const inputs *in, size_t l) {
     crnn_noise noise = in->noise;
     noise.layer = (uint32_t)l;
     return noise;
+}
+
+/* What is dropped before level l > 0. */
+static inline bool drops(const inputs *in) { return in->p->dropout > 0 && in->p->training; }
+
+static inline crnn_rowwise drop_of(const inputs *in, size_t l) {
+    return (crnn_rowwise){.kind = CRNN_ROWWISE_DROP,
+                          .kernels = in->kernels,
+                          .inputs = 1,
+                          .features = {in->layer[l].inputs},
+                          .p = in->p->dropout,
+                          .noise = level_noise(in, DEPTH + l),
+                          .variational = in->p->variational};
 }
 
 /* One row of them, without padding on either side. */
@@ -266,6 +299,33 @@ static inline void step_level(const inputs *in, size_t l, size_t t, const int64_
     crnn_forward(&args);
 }
 
+/* [K][G*H]: the vectors times their rows of W_x, for symbols of the lowest layer. */
+static inline void *products_of(const inputs *in) {
+    crnn_layout at;
+    size_t bytes;
+    CHECK(crnn_layer_layout(&in->layer[0], &at) == CRNN_OK, "layout");
+    const crnn_dense dense = {in->kernels, in->p->table, in->p->embedded, at.columns};
+    void *products = fenced(in->p->table * at.columns * item_of(in));
+    CHECK(crnn_dense_workspace(&dense, &bytes) == CRNN_OK, "workspace");
+    crnn_dense_forward(&dense, in->vectors, place(in->params[0], at.w_x, 1, item_of(in)), NULL,
+                       products, fenced(bytes));
+    return products;
+}
+
+/* Step t of y [B][features], some of it dropped before level l reads it. */
+static inline void *dropped(const inputs *in, size_t l, size_t t, const int64_t *there,
+                            const crnn_seq *y) {
+    const crnn_rowwise drop = drop_of(in, l);
+    const size_t features = drop.features[0];
+    void *to = fenced(in->batch * features * item_of(in));
+    const crnn_rowwise_call call = {.x = {*y}, .y = {to, (ptrdiff_t)features, 0}};
+    for (size_t b = 0; b < in->batch; b++) {
+        const crnn_cells cell = {.n = (size_t)there[b], .row = &b, .time = &t};
+        crnn_rowwise_forward(&drop, &cell, &call);
+    }
+    return to;
+}
+
 /* Step t of all rows, which read own [B][own] and symbols [B]. Where contexts are not read, they
  * are asked for with what the step made. */
 static inline void step(const inputs *in, size_t t, const int64_t *there, const void *own,
@@ -281,8 +341,12 @@ static inline void step(const inputs *in, size_t t, const int64_t *there, const 
             memcpy(row + p->own * item, place(s->context, b, p->value_size, item),
                    p->value_size * item);
     }
-    crnn_input read = {{floats ? x : NULL, (ptrdiff_t)floats, 0}, symbols, p->table};
+    crnn_input read = {.x = {floats ? x : NULL, (ptrdiff_t)floats, 0},
+                       .symbols = symbols,
+                       .table = symbol_inputs(in),
+                       .products = p->embedded ? products_of(in) : NULL};
     for (size_t l = 0; l < p->depth; l++) {
+        if (l > 0 && drops(in)) read.x.data = dropped(in, l, t, there, &read.x);
         step_level(in, l, t, there, read, s);
         read = (crnn_input){.x = {s->y[l], (ptrdiff_t)crnn_width(&in->layer[l]), 0}};
     }

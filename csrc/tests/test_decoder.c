@@ -74,6 +74,8 @@ static void check_gradients(const inputs *in, size_t every) {
     if (a->v) check_slopes(in, "dv", at[DV].wide, every, a->v, added(&at[DV]));
     if (in->w_query)
         check_slopes(in, "dW_query", at[DW_QUERY].wide, every, in->w_query, added(&at[DW_QUERY]));
+    if (in->vectors)
+        check_slopes(in, "dvectors", at[DVECTORS].wide, every, in->vectors, added(&at[DVECTORS]));
     for (size_t l = 0; l < in->p->depth; l++) check_level(in, &o, l, every);
     fences_release(mark);
 }
@@ -190,6 +192,21 @@ static const problem forms[] = {
      .table = 3,
      .own = 1,
      .asks = true},
+    {.name = "dropout",
+     .layer = {.zoneout_h = 0.2},
+     .own = 2,
+     .asks = true,
+     .training = true,
+     .dropout = 0.4},
+    {.name = "vectors", .table = 7, .embedded = 3, .additive = true, .asks = true, .given = true},
+    {.name = "vectors, floats, dropout",
+     .table = 4,
+     .embedded = 5,
+     .own = 2,
+     .training = true,
+     .dropout = 0.3,
+     .variational = true,
+     .time_major = true},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -282,24 +299,21 @@ static void check_overflow(const crnn_kernels *k) {
         const crnn_rows rows = {.given = {.batch = sizes[i].rows, .steps = 1},
                                 .places = sizes[i].rows,
                                 .total = sizes[i].rows};
-        in.attention.steps = sizes[i].sources;
-        in.attention.key_size = sizes[i].key_size;
-        in.layer[0].hidden = sizes[i].hidden;
-        crnn_tape tape = {.kernels = k};
-        const crnn_decoder_level level = {.layer = &in.layer[0], .tape = &tape};
-        const crnn_decoder d = {.kernels = k,
-                                .rows = &rows,
-                                .depth = 1,
-                                .level = &level,
-                                .in = {{0}, in.symbols, p.table},
-                                .attention = &in.attention,
-                                .w_query = in.w_query};
-        const crnn_decoder_level_grads grads = {0};
-        const crnn_decoder_grads g = {.level = &grads};
+        outcome o = new_outcome(&in, NULL, true);
+        call c = begin_call(&in, &o);
+        build(&c);
+        set_gradients(&c);
+        c.rows = rows;
+        c.tape[0].kernels = k; /* as forward sets it */
+        c.node[c.context].as.attend.attention.batch = sizes[i].rows;
+        c.node[c.context].as.attend.attention.steps = sizes[i].sources;
+        c.node[c.context].as.attend.attention.key_size = sizes[i].key_size;
+        c.node[c.query].features = sizes[i].key_size;
+        c.node[c.level[0]].features = in.layer[0].hidden = sizes[i].hidden;
         size_t bytes;
-        CHECK((crnn_decoder_workspace(&d, &bytes) == CRNN_OVERFLOW) == sizes[i].forward,
+        CHECK((crnn_plan_workspace(&c.plan, &bytes) == CRNN_OVERFLOW) == sizes[i].forward,
               "forward %zu", i);
-        CHECK(crnn_decoder_grads_workspace(&d, &g, &bytes) == CRNN_OVERFLOW, "backward %zu", i);
+        CHECK(crnn_plan_backward_workspace(&c.plan, &bytes) == CRNN_OVERFLOW, "backward %zu", i);
     }
     fences_release(mark);
 }

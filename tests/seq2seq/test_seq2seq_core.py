@@ -299,13 +299,17 @@ def test_the_core_refuses_wrong_arguments(vectors):
     assert dx is None if vectors is not None else dx.shape == x.shape
 
 
-def test_the_tape_of_a_layer_is_not_one_of_the_layer_alone():
-    """Its input belongs to the decoder."""
+def test_tapes_of_the_layers_alone():
+    """A layer runs backward on its own tape, except one that has read symbols with vectors."""
     model = stacked_model("gru_after")
     _, tape = gradients(model, symbols_of(B, S, T))
-    layer = model.decoder.layers[0]
-    with pytest.raises(ValueError, match=r"^tape: .* inside the decoder of a Seq2Seq"):
-        layer.backward(tape.decoder[0], np.zeros((B, T, layer.output_size)))
+    lowest, upper = model.decoder.layers[0], model.decoder.layers[1].layers[-1]
+    with pytest.raises(ValueError, match=r"^tape: .* read symbols inside the decoder"):
+        lowest.backward(tape.decoder[0], np.zeros((B, T, lowest.output_size)))
+    before = copied(upper.grads)
+    dx, _ = upper.backward(tape.decoder[1][-1], np.zeros((B, T, upper.output_size)))
+    assert_same_bits(dx, np.zeros((B, T, upper.input_size)))
+    assert_same_bits(copied(upper.grads), before)
 
 
 def gradients_of_tape(model, tape):
