@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from crnn.common.arrays import Array
@@ -36,11 +37,23 @@ class Seq2SeqTape:
     def __init__(
         self, model: Seq2SeqParts, encoding: EncodingTape, decoded: Decoded, output: Any
     ) -> None:
-        self._owner = model.identity
+        self._owner, self._model = model.identity, model
         self._encoding, self._decoded, self._output = encoding, decoded, output
         self.target_in = decoded.inputs
-        self.encoder = model.source_reader.layer_tape(encoding.encoder)
-        self.decoder = decoded.tape.decoder_tape(model)
+
+    @functools.cached_property
+    def encoder(self) -> Any:
+        """The tape of the encoder."""
+        return self._model.source_reader.layer_tape(self._encoding.encoder)
+
+    @functools.cached_property
+    def decoder(self) -> Any:
+        """The tape of the decoder."""
+        return self._decoded.tape.decoder_tape(self._model)
+
+    def _asdict(self) -> dict[str, Any]:
+        """What the repr shows."""
+        return {"target_in": self.target_in, "encoder": self.encoder, "decoder": self.decoder}
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def test_attributes_of_a_tape():
     _, tape = model_of("two-directions").forward(source, target)
     assert tape.encoder.backward.h.shape == (B, S, 2)
     assert [type(part).__name__ for part in tape.decoder] == [
-        "EmbeddedTape",
+        "Tape",
         "PointwiseTape",
         "Tape",
     ]
