@@ -8,6 +8,7 @@ by more than 5 %, nor slower than its share by more than 15 %. The table has the
 alternating rounds in microseconds; a size that breaks the rule is marked with its ratio.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -38,7 +39,7 @@ def fastest(layer: crnn.LSTM, inputs: list[np.ndarray]) -> list[float]:
 def show(name: str, times: list[float]) -> int:
     """Print a series, and return how many sizes break the rule."""
     cells, broken = [f"{1e6 * times[0]:.0f}"], 0
-    for n, (before, after) in enumerate(zip(times, times[1:], strict=False), start=1):
+    for n, (before, after) in enumerate(itertools.pairwise(times), start=1):
         ratio = after / before
         bad = ratio < 0.95 or ratio > 1.15 * (n + 1) / n
         broken += bad

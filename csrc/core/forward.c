@@ -69,8 +69,9 @@ static void describe_matrices(core_forward_run *run) {
     for (size_t i = 0; i < s->phases; i++) {
         const core_phase *ph = &s->phase[i];
         const void *products = run->in.products, *of_table = run->unpacked ? NULL : run->packed_x;
-        run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
-                                     ph->x, products ? products : w_x);
+        if (table)
+            run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
+                                         ph->x, products ? products : w_x);
         run->x[i] = phase_matrix(run, &ph->of_x, ph->x_first, I - run->unpacked, run->packed_x,
                                  ph->x, core_row_of(w_x, run->unpacked, s->at.columns, item));
         run->x[i].skip = table - run->unpacked;

@@ -10,6 +10,9 @@
  *   phase        sums that are computed together; a second phase reads results of the first
  *   panel        columns that a product computes together, at most TILE_VECS vectors: the slots of
  *                some vectors of units, or (in a dense result) neighbouring columns
+ *   strip        a panel of units or of h in backward: TILE_VECS vectors, one or more panels of
+ * gates factor       rows times a matrix, or rows of a matrix that are looked up: a term of a sum
+ *   strand       the steps of a row that lie d apart, where a step goes on from d steps before
  *   tile         some rows of a panel; its sums stay in registers, then pass to the cell
  *   operand      the vector that a phase multiplies by W_h: h, or (in a second phase) r o h
  *   packed       weights in the order in which a product reads them, panel by panel
@@ -248,7 +251,7 @@ static inline core_range core_share_blocks(size_t n, size_t block, const core_me
  * all steps; its members share the panels and meet after every step. */
 typedef struct core_span {
     size_t from, to;             /* places */
-    size_t panel_from, panel_to; /* of gates in forward, of output in backward */
+    size_t panel_from, panel_to; /* panels of gates in forward, strips in backward */
     core_member group;           /* with the same rows */
 } core_span;
 

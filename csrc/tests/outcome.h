@@ -246,8 +246,8 @@ static outcome run(const problem *p) {
     const size_t mark = fences_used;
     call c = {.p = p, .out = &o};
     size_t words;
-    const crnn_steps steps = {p->batch,           p->steps,          p->lengths,
-                              marks_of(p, false), marks_of(p, true), p->layer.reverse, 0};
+    const crnn_steps steps = {p->batch,          p->steps,         p->lengths, marks_of(p, false),
+                              marks_of(p, true), p->layer.reverse, 0};
     CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "%s", p->name);
     crnn_rows_init(&c.rows, fenced(words * sizeof words), &steps);
     c.params = params_of(p);

@@ -1,6 +1,7 @@
 /* The product: sums of factors and gradients of matrices, each table of this machine against plain
  * loops, bit by bit, at the sizes around its tiles. */
 #include "chains.h"
+#include "run.h"
 
 /* ---- one dense factor, of every kind */
 
@@ -312,6 +313,30 @@ static void check_begun(const crnn_kernels *k, core_matrix_kind kind) {
     fences_release(mark);
 }
 
+/* ---- how weights are read: packing must pay, and pays for all later steps */
+
+static void check_ways(const crnn_kernels *k) {
+    static const size_t sizes[] = {1, 16, 100, 512};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t rows = 1; rows <= 40; rows++) {
+            bool packed = false;
+            for (size_t steps = 1; steps <= 64; steps++) {
+                const core_way way =
+                    core_choose_way(k, sizes[i], sizes[i], (double)rows, (double)steps);
+                CHECK(!(packed && way.direct), "%s %s: H %zu, %zu rows, %zu steps", WHERE(k),
+                      sizes[i], rows, steps);
+                packed = !way.direct;
+            }
+        }
+        CHECK(core_choose_way(k, sizes[i], sizes[i], 1, 1).direct, "%s %s: H %zu", WHERE(k),
+              sizes[i]);
+        CHECK(k->width == 1 || !core_choose_way(k, sizes[i], sizes[i], 40, 64).direct,
+              "%s %s: H %zu", WHERE(k), sizes[i]);
+    }
+    CHECK(core_choose_way(k, 512, 512, 1, 100).ahead, "%s %s", WHERE(k));
+    CHECK(!core_choose_way(k, 512, 512, 64 * (double)k->tile_rows, 100).ahead, "%s %s", WHERE(k));
+}
+
 int main(void) {
     check_deadline(120);
     for (int d = 0; d < CRNN_DTYPES; d++) {
@@ -323,6 +348,7 @@ int main(void) {
             check_convolutions(k);
             check_begun(k, CORE_PACKED);
             check_begun(k, CORE_DIRECT);
+            check_ways(k);
         }
     }
     return check_done();
