@@ -71,6 +71,12 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call));
 state_arrays *initial_of(node_call *call);
 state_arrays *final_of(node_call *call);
+/* NULL, with the exception of refuse_misfit. */
+static inline PyObject *refused(const char *name) {
+    refuse_misfit(name);
+    return NULL;
+}
+
 /* None where the exception, if there is one, tells of an argument; else NULL. */
 PyObject *plan_refuse(void);
 

@@ -73,13 +73,11 @@ class Planned:
 
     def __init__(self, graph: Graph, nodes: Nodes) -> None:
         self.core = _core.Plan(graph.dtype, tuple(graph.nodes), nodes.form)
-        self.tape, self._takes_mask = nodes.tape, graph.takes_mask
+        self.evaluate, self.tape = self.core.forward, nodes.tape
 
     def run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> Any:
         """Return y, state, tape; None if an argument does not fit."""
         lengths, mask, resets, training, call, row, step, _, filled = options
-        if mask is not None and not self._takes_mask:
-            return None
         result = self.core.forward(
             x, state, lengths, mask, resets, training, call, row, step, filled, keep
         )

@@ -20,7 +20,7 @@ from crnn.layers.base.arguments import (
 )
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
-from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged, witness
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
@@ -31,6 +31,9 @@ from crnn.layers.compose.planned import Planned, PlannedTape, planned_model
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
+
+
+_unchanged = _core.unchanged
 
 
 class Stage(Runner):
@@ -50,14 +53,16 @@ class Stage(Runner):
 
 
 class Plan:
-    """Runners of the layers of a Sequential. They are valid while `methods` does not change."""
+    """What a Sequential knows of its layers. It is valid while these do not change."""
 
-    def __init__(self, layers: list[Any], key: list[Any]) -> None:
-        self.key = key
+    def __init__(self, layers: list[Any], witness: tuple[Any, ...]) -> None:
+        self.witness = witness
         self.stages = list(map(Stage, layers, [*layers[1:], None]))
         self.layers = list(map(layer_of, layers))
         self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
         self._planned: dict[int, Planned | None] = {}
+        self.whole: Planned | None = None  # with the number 0, if `knows_whole`
+        self.knows_whole = False
 
     def planned(self, model: Sequential, number: int) -> Planned | None:
         """Return the model as one call of the core; None if a layer has no nodes.
@@ -72,10 +77,12 @@ class Plan:
             return self._planned[number]
         except KeyError:
             planned = self._planned[number] = planned_model(model, number)
+            if number == 0:
+                self.whole, self.knows_whole = planned, True
             return planned
 
     def __reduce__(self) -> Any:
-        return Plan, ([], [])  # a copy has other layers, so it makes a new plan
+        return Plan, ([], ())  # a copy has other layers, so it makes a new plan
 
 
 class SequentialTape(tuple[Any, ...]):
@@ -313,19 +320,16 @@ class Sequential(RunsParts):
         return False
 
     def _planned(self) -> Plan:
-        """Return the plan; make a new one if a layer or its methods have changed."""
+        """Return the plan; make a new one if a layer, or what its nodes depend on, has changed."""
+        plan: Plan | None = self.__dict__.get("_plan")
+        if plan is not None and _unchanged(self.layers, plan.witness):
+            return plan
         try:
-            key = [
-                (methods_key(layer), isinstance(layer, Layer) and layer.nodes_key())
-                for layer in self.layers
-            ]
+            plan = self._plan = Plan(self.layers, witness(self.layers))
         except AttributeError:  # the list contains an object that is no layer
             for i, layer in enumerate(self.layers):
                 check_layer(f"layers[{i}]", layer)
             raise
-        plan = self.__dict__.get("_plan")
-        if plan is None or plan.key != key:
-            plan = self._plan = Plan(self.layers, key)
         return plan
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
@@ -342,8 +346,23 @@ class Sequential(RunsParts):
         forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
         return Nodes(x, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
 
-    def nodes_key(self) -> Any:
-        return self._planned().key
+    #: The plan is another one after a change of a layer inside.
+    watched = ("_plan_now",)
+    _plan_now = property(lambda self: self._planned())
+
+    def _at_once(
+        self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any
+    ) -> tuple[Any, Any] | None:
+        plan: Plan | None = self.__dict__.get("_plan")
+        if plan is None or not _unchanged(self.layers, plan.witness):
+            plan = self._planned()
+        planned = plan.whole if plan.knows_whole else plan.planned(self, 0)
+        if planned is None:
+            return None
+        result: tuple[Any, Any] | None = planned.evaluate(
+            x, state, lengths, mask, resets, False, None, 0, 0, filled, False
+        )
+        return result
 
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
