@@ -421,6 +421,8 @@ static PyMethodDef plan_methods[] = {
                "Add to the gradients of all layers, and return (dx, dstate); None if an argument "
                "does not fit.\n\n"
                "`owner` is the layer whose gradients these are.")},
+    {"stream", (PyCFunction)plan_stream, METH_VARARGS,
+     PyDoc_STR("stream($self, batch_size, state, /)\n--\n\nReturn a stream of the model.")},
     {"check", (PyCFunction)plan_check, METH_VARARGS,
      PyDoc_STR("check($self, tape, dstate, /)\n--\n\nReturn whether backward would take these.")},
     {0},

@@ -27,7 +27,7 @@ static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static PlanTape *plan_tape_new(Plan *plan) {
+PlanTape *plan_tape_new(Plan *plan) {
     PlanTape *tape = object_new(plan->module->plan_tape);
     if (!tape) return NULL;
     tape->plan = (Plan *)Py_NewRef((PyObject *)plan);

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from crnn.common.arrays import Array
 
 
-#: Nodes of the smallest plan: the input, and one operation.
-SMALLEST = 2
-
-
 class Expansion:
     """One call of a plan, for the tapes of single layers.
 
@@ -102,7 +98,7 @@ def planned_model(model: Any, number: int) -> Planned | None:
     """
     graph = Graph(model.input_size, model.symbols)
     nodes = model.add_nodes(graph, 0, number)
-    if nodes is None or graph.dtype is None or len(graph.nodes) < SMALLEST:
+    if nodes is None or graph.dtype is None:
         return None
     try:
         return Planned(graph, nodes)

@@ -11,7 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.common.representation import never_raising
-from crnn.layers.base.adapted import layer_of, named_layers
+from crnn.layers.base.adapted import layer_of, named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import (
     ForwardOptions,
     first_part_number,
@@ -25,13 +25,12 @@ from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
 from crnn.layers.compose import lowering
-from crnn.layers.compose.base import Runner, RunsParts, methods_key
+from crnn.layers.compose.base import Runner, RunsParts
 from crnn.layers.compose.lowering import EmbeddedTape, Pair
 from crnn.layers.compose.planned import Planned, PlannedTape, planned_model
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
-
 
 _unchanged = _core.unchanged
 
@@ -366,11 +365,11 @@ class Sequential(RunsParts):
 
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
-    ) -> tuple[Any, list[Any], SequentialTape]:
+    ) -> tuple[Any, list[Any], Any]:
         plan, layer = self._planned(), options.layer
         planned = plan.planned(self, layer) if type(layer) is int and layer >= 0 else None
         if planned is not None:
-            result = planned.run(x, state, options, keep)
+            result: tuple[Any, list[Any], Any] | None = planned.run(x, state, options, keep)
             if result is not None:
                 return result
         stages = plan.stages
@@ -423,11 +422,12 @@ class Sequential(RunsParts):
             filled: bool = False,
         ) -> tuple[Array, list[Any], SequentialTape]: ...
 
-    def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
+    def stream(
+        self, batch_size: int = 1, state: Any = None
+    ) -> SequentialStream | _core.Stream[Any]:
         """Return a stream, which runs the layers one step at a time.
 
-        The stream has copies of the parameters of recurrent layers: it does not follow later
-        changes of them.
+        The stream has copies of the parameters: it does not follow later changes of them.
 
         Parameters
         ----------
@@ -438,7 +438,7 @@ class Sequential(RunsParts):
 
         Returns
         -------
-        stream : SequentialStream
+        stream : stream
             ``stream.step(x)`` takes floats (B, I) or integers (B,) and returns y (B, O).
             ``stream.state`` is the list of states, and ``stream.reset(rows)`` sets it to zeros.
 
@@ -457,7 +457,11 @@ class Sequential(RunsParts):
         >>> stream.step(np.ones((5, 3))).shape
         (5, 2)
         """
-        return SequentialStream(self, batch_size, self._states("state", state))
+        states = self._states("state", state)
+        planned = self._planned().planned(self, 0)
+        if planned is not None and stepwise_obstacle(self) is None:
+            return planned.core.stream(batch_size, state)
+        return SequentialStream(self, batch_size, states)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if type(tape) is PlannedTape:
@@ -528,7 +532,9 @@ class Sequential(RunsParts):
         """
         if type(tape) is PlannedTape:
             planned = self._planned().planned(self, tape.options.layer)
-            result = planned and planned.backward(self, tape, dy, dstate, trace)
+            result: tuple[Any, list[Any]] | None = None
+            if planned is not None:
+                result = planned.backward(self, tape, dy, dstate, trace)
             if result is not None:
                 return result
         self.check_backward(tape, dstate)
