@@ -271,7 +271,7 @@ void core_forward_close(const core_forward_call *call) {
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
 
-void core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
+size_t core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
     core_shape *s = &call->shape;
     core_forward_run *run = &call->run;
     core_shape_init(s, args->layer, args->kernels);
@@ -294,6 +294,7 @@ void core_forward_open(core_forward_call *call, const crnn_forward_args *args) {
     call->packs = run->packed_h && !args->packed;
     describe_matrices(run);
     if (!args->packed) pack_extras(run);
+    return work.used.bytes;
 }
 
 void core_forward_all(core_forward_call *call) {

@@ -59,46 +59,29 @@ static void describe_embedded(core_node *n) {
     n->embedded.distinct = r->tape || (r->rows && r->symbols / LARGE_TABLE <= r->rows->total);
 }
 
-static void take_work(core_node *n, crnn_status status, size_t bytes, core_arena *a) {
-    if (status != CRNN_OK) a->used.fits = false;
-    n->work = core_take(a, status == CRNN_OK ? bytes : 0, 1, 1);
-}
-
-/* The weights, packed for many calls. */
-static void packed(core_node *n, core_arena *a) {
+/* The weights, packed for many calls, and behind them what symbols with vectors need. */
+static void packed(core_node *n, core_arena *a, size_t *place) {
     const crnn_recurrent *r = &n->given->as.recurrent;
     const crnn_kernels *kernels = n->plan->given->kernels;
     size_t bytes = 0;
     if (crnn_packed_size(r->layer, kernels, &bytes) != CRNN_OK) a->used.fits = false;
-    n->packed = core_take(a, a->used.fits ? bytes : 0, 1, 1);
-    if (n->packed) crnn_pack(r->layer, kernels, r->params, n->packed);
+    place[0] = a->used.bytes;
+    void *weights = core_take(a, a->used.fits ? bytes : 0, 1, 1);
+    if (weights) crnn_pack(r->layer, kernels, r->params, weights);
+    place[1] = a->used.bytes;
     if (!r->vectors) return;
     describe_embedded(n);
     core_pack_embedded(&n->embedded, a);
 }
 
 /* Finds the weights that `packed` has packed. */
-static void find_packed(core_node *n, core_arena *packed) {
-    const crnn_recurrent *r = &n->given->as.recurrent;
-    core_embedded *e = &n->embedded;
-    size_t bytes = 0;
-    if (crnn_packed_size(r->layer, n->plan->given->kernels, &bytes) != CRNN_OK) return;
-    n->packed = core_take(packed, bytes, 1, 1);
-    if (!r->vectors) return;
-    if (core_has_few_symbols(e))
-        n->products = core_take(packed, e->count, e->columns, core_item(n));
+static void find_packed(core_node *n) {
+    char *base = (char *)n->plan->given->packed;
+    n->packed = base + n->packed_at[0];
+    if (n->given->as.recurrent.vectors && core_has_few_symbols(&n->embedded))
+        n->products = base + n->packed_at[1];
     else
-        e->ready = core_take_packed(e->kernels, e->size, e->columns, packed);
-}
-
-static void lay(core_node *n, core_arena *a, core_arena *packed) {
-    size_t bytes = 0;
-    if (n->given->as.recurrent.vectors) describe_embedded(n);
-    if (packed) find_packed(n, packed);
-    if (n->given->as.recurrent.vectors && !n->products) core_lay_embedded(&n->embedded, false, a);
-    const crnn_forward_args args = forward_args(n);
-    const crnn_status status = crnn_forward_workspace(&args, &bytes);
-    take_work(n, status, bytes, a);
+        n->embedded.ready = base + n->packed_at[1];
 }
 
 /* The initial h, row by row, for edges with a delay. */
@@ -114,10 +97,22 @@ static bool makes_products(const core_node *n) {
     return n->given->as.recurrent.vectors && !n->products;
 }
 
-static void open(core_node *n) {
+/* The layer is opened as it is laid out, so that its shape is computed once. */
+static void lay(core_node *n, core_arena *a) {
+    size_t bytes = 0;
+    if (n->given->as.recurrent.vectors) describe_embedded(n);
+    if (n->packed_at) find_packed(n);
+    if (makes_products(n)) core_lay_embedded(&n->embedded, false, a);
+    if (!a->base) {
+        const crnn_forward_args args = forward_args(n);
+        if (crnn_forward_workspace(&args, &bytes) != CRNN_OK) a->used.fits = false;
+        core_take(a, bytes, 1, 1);
+        return;
+    }
     if (makes_products(n)) core_open_embedded(&n->embedded, false);
+    n->work = a->base + a->used.bytes;
     const crnn_forward_args args = forward_args(n);
-    core_forward_open(&n->as.forward, &args);
+    core_take(a, core_forward_open(&n->as.forward, &args), 1, 1);
     set_first(n, &n->as.forward.shape, n->as.forward.run.tape.h0);
 }
 
@@ -173,8 +168,8 @@ static void lay_back(core_node *n, core_arena *a) {
     }
     const crnn_backward_args args = backward_args(n);
     size_t bytes = 0;
-    const crnn_status status = crnn_backward_workspace(&args, &bytes);
-    take_work(n, status, bytes, a);
+    if (crnn_backward_workspace(&args, &bytes) != CRNN_OK) a->used.fits = false;
+    n->work = core_take(a, a->used.fits ? bytes : 0, 1, 1);
 }
 
 static void open_back(core_node *n) {
@@ -254,7 +249,6 @@ static void close_back(core_node *n) { core_backward_close(&n->as.backward); }
 const core_op core_op_recurrent = {.work = work,
                                    .packed = packed,
                                    .lay = lay,
-                                   .open = open,
                                    .pack = pack,
                                    .alone = alone,
                                    .step = step,

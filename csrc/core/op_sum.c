@@ -40,7 +40,8 @@ static void *take_matrix(const core_node *n, size_t k, core_arena *a) {
     return core_take_packed(n->plan->given->kernels, inner_of(n, k), n->given->features, a);
 }
 
-static void packed(core_node *n, core_arena *a) {
+static void packed(core_node *n, core_arena *a, size_t *place) {
+    place[0] = a->used.bytes;
     for (size_t k = 0; k < n->given->edges; k++) {
         void *data = take_matrix(n, k, a);
         if (!data) continue;
@@ -62,10 +63,12 @@ static void lay_rows(core_node *n, core_arena *a) {
     n->as.sum.symbols = core_take(a, cells, 1, sizeof(int64_t));
 }
 
-static void lay(core_node *n, core_arena *a, core_arena *packed) {
+static void lay(core_node *n, core_arena *a) {
+    core_arena packed = core_arena_at((void *)n->plan->given->packed);
+    if (n->packed_at) packed.used.bytes = n->packed_at[0];
     lay_rows(n, a);
     for (size_t k = 0; k < n->given->edges; k++) {
-        void *data = take_matrix(n, k, packed ? packed : a);
+        void *data = take_matrix(n, k, n->packed_at ? &packed : a);
         if (n->as.sum.matrix) n->as.sum.matrix[k] = matrix_of(n, k, data);
     }
 }

@@ -128,39 +128,42 @@ static bool reads_itself(const crnn_plan *given, size_t i) {
     return false;
 }
 
-static core_node node_of(const core_plan *p, size_t i) {
-    const crnn_node *given = &p->given->node[i];
-    return (core_node){.plan = p, .given = given, .op = operations[given->op]};
+static void init_node(core_node *n, const core_plan *p, size_t i) {
+    memset(n, 0, offsetof(core_node, as));
+    n->plan = p;
+    n->given = &p->given->node[i];
+    n->op = operations[n->given->op];
 }
 
 /* Node i, its gradients and what its operation needs. */
-static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool back, core_arena *a,
-                     core_arena *packed) {
+static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool back,
+                     core_arena *a) {
     const crnn_node *given = &p->given->node[i];
     const size_t batch = p->given->rows->given.batch;
-    *n = node_of(p, i);
+    init_node(n, p, i);
     if (!n->op) return;
     n->cyclic = in_group || reads_itself(p->given, i);
     n->cells = &p->cells[order_of(n)];
-    lay_cells(p, n, a);
+    if (n->op->cells || back) lay_cells(p, n, a);
     if (given->op == CRNN_OP_RECURRENT && is_read_late(p->given, i)) {
         n->first = core_take(a, batch, given->features, core_item(n));
         if (back) n->dfirst = core_take(a, batch, given->features, core_item(n));
     }
     if (back) core_lay_targets(n, a);
     if (back && n->op->lay_back) n->op->lay_back(n, a);
-    if (!back && n->op->lay) n->op->lay(n, a, p->given->packed ? packed : NULL);
+    if (!back && p->given->packed)
+        n->packed_at = (const size_t *)p->given->packed + PACKED_PLACES * i;
+    if (!back && n->op->lay) n->op->lay(n, a);
 }
 
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a) {
     *p = (core_plan){.given = given};
-    core_arena packed = core_arena_at((void *)given->packed);
     p->nodes = core_take(a, given->count, 1, sizeof *p->nodes);
     for (size_t begin = 0, end; begin < given->count; begin = end) {
         end = core_group_end(given, begin);
         for (size_t i = begin; i < end; i++) {
             core_node measured;
-            lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a, &packed);
+            lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a);
         }
     }
 }
@@ -176,11 +179,16 @@ crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
 
 /* ---- packed weights */
 
+/* The places of the weights of each node, then the weights. */
 static void take_packed(const crnn_plan *plan, core_arena *a) {
     const core_plan p = {.given = plan};
+    size_t *places = core_take(a, plan->count, PACKED_PLACES, sizeof *places);
     for (size_t i = 0; i < plan->count; i++) {
-        core_node n = node_of(&p, i);
-        if (n.op && n.op->packed) n.op->packed(&n, a);
+        size_t measured[PACKED_PLACES];
+        core_node n;
+        init_node(&n, &p, i);
+        if (n.op && n.op->packed)
+            n.op->packed(&n, a, places ? places + PACKED_PLACES * i : measured);
     }
 }
 

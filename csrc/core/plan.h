@@ -12,6 +12,8 @@ typedef enum core_order {
     CORE_ORDERS
 } core_order;
 
+enum { PACKED_PLACES = 2 };
+
 struct core_plan;
 
 /* A node during a call. */
@@ -27,9 +29,10 @@ typedef struct core_node {
      * not wanted. Where `apart`, it is then added to the gradient of the node that is read. */
     crnn_seq *to;
     bool *apart;
-    void *work, *packed;    /* of a layer: workspace; packed weights or NULL */
-    core_embedded embedded; /* of a layer that reads symbols with vectors */
-    const void *products;   /* of all symbols, or NULL */
+    const size_t *packed_at; /* [PACKED_PLACES] in the packed weights of the plan; NULL: none */
+    void *work, *packed;     /* of a layer: workspace; packed weights or NULL */
+    core_embedded embedded;  /* of a layer that reads symbols with vectors */
+    const void *products;    /* of all symbols, or NULL */
     union {
         core_forward_call forward;
         core_backward_call backward;
@@ -63,10 +66,10 @@ typedef struct core_op {
     bool by_rows;                       /* members share cells by whole rows */
     double (*work)(const core_node *n); /* multiply-adds of a step of a row */
 
-    /* takes memory for packed weights; packs them where the arena has memory */
-    void (*packed)(core_node *n, core_arena *a);
-    /* `packed` is the arena of the weights that are packed already, or NULL */
-    void (*lay)(core_node *n, core_arena *a, core_arena *packed);
+    /* takes memory for packed weights, whose places it writes to `place` [PACKED_PLACES], in bytes;
+     * packs them where the arena has memory */
+    void (*packed)(core_node *n, core_arena *a, size_t *place);
+    void (*lay)(core_node *n, core_arena *a);
     void (*open)(core_node *n);
     void (*pack)(const core_node *n, const core_member *me);
     void (*cells)(const core_node *n, size_t from, size_t to);

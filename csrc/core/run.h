@@ -147,7 +147,8 @@ typedef struct core_forward_call {
     bool packs; /* weights */
 } core_forward_call;
 
-void core_forward_open(core_forward_call *call, const crnn_forward_args *args);
+/* Returns the bytes of the workspace that are in use. */
+size_t core_forward_open(core_forward_call *call, const crnn_forward_args *args);
 /* A member's share, after which the team meets. */
 void core_forward_pack(const core_forward_call *call, const core_member *me);
 /* Packs and runs all steps in a team. */

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class InOneBuffer(Layer):
         """
         return {}
 
-    watched = ("_flat",)
+    watched: ClassVar[tuple[str, ...]] = ("_flat",)
 
     @property
     def config(self) -> dict[str, Any]:
