@@ -1,6 +1,7 @@
 """Make the pictures of the documents.
 
 python docs/make_pictures.py                pictures of diagnostics.md, by running its code
+python docs/make_pictures.py plan           the picture of architecture.md
 python docs/make_pictures.py demo-output    pictures of the README, from the folder of `make demo`
 """
 
@@ -21,6 +22,23 @@ from crnn.plotting import gates_over_text
 
 IMAGES = Path(__file__).parent / "images"
 CHARACTERS = 320
+
+#: Nodes of a decoder with input feeding: value, operation, file of the operation, its kernels.
+NODES = (
+    ("target symbols", "INPUT", "", ""),
+    ("query", "SUM", "op_sum.c", "product.inc"),
+    ("context", "ATTEND", "op_attend.c", "attention.inc"),
+    ("h of layer 0", "RECURRENT", "op_recurrent.c", "forward.inc, backward.inc"),
+    ("dropout of h", "ROWWISE", "op_rowwise.c", "rowwise.inc"),
+    ("h of layer 1", "RECURRENT", "op_recurrent.c", "forward.inc, backward.inc"),
+)
+#: Files through which a call passes before the operations run: place, file, purpose.
+PASSED = (
+    (0.1, "crnn/seq2seq/fused.py", "arrays of the parts"),
+    (3.5, "binding/decoder.c", "makes the plan"),
+    (6.6, "core/plan.c, plan_back.c", "order of nodes and steps"),
+)
+HALF_WIDTH, HALF_HEIGHT = 1.2, 0.25  # of the box of a node
 
 
 def positions_in_lines(text):
@@ -65,8 +83,55 @@ def draw_demo(folder):
     print(f"validation: {float(last['val_loss']) / math.log(2):.3f} bits per character")
 
 
+def draw_arrow(axes, begin, end, bend=0.0, color="0.1", **options):
+    """Draw an arrow between two points; `bend` curves it."""
+    style = {"arrowstyle": "-|>", "connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, begin, arrowprops=style | {"color": color} | options)
+
+
+def draw_nodes(axes):
+    """Draw the nodes of the decoder, one below the other, and their edges."""
+    blue, last = "#2b5c9e", 1 - len(NODES)
+    axes.add_patch(plt.Rectangle((-3.2, last - 0.5), 5.4, 4.95, fc="#eaf1fa", ec="none"))
+    axes.text(-3.05, -0.68, "cycle: runs\nstep by step", color=blue, size=9, va="top")
+    for row, (value, operation, *files) in enumerate(NODES):
+        corner = -HALF_WIDTH, -row - HALF_HEIGHT
+        size = 2 * HALF_WIDTH, 2 * HALF_HEIGHT
+        axes.add_patch(plt.Rectangle(corner, *size, fc="white", ec="0.3"))
+        axes.text(0, -row, value, ha="center", va="center")
+        axes.text(2.5, -row, operation, va="center", size=9)
+        for place, file in zip((4.1, 6.1), files, strict=True):
+            axes.text(place, -row, file, va="center", size=9, family="monospace")
+        if row > 1:
+            draw_arrow(axes, (0, 1 - row - HALF_HEIGHT), (0, HALF_HEIGHT - row))
+    draw_arrow(axes, (HALF_WIDTH, 0), (HALF_WIDTH, -3), bend=-0.3)
+    draw_arrow(axes, (-HALF_WIDTH, last), (-HALF_WIDTH, -1), bend=-0.2, color=blue, lw=1.8)
+    axes.text(-3.05, -3, "delay 1:\nreads the\nstep before", color=blue, size=9, va="center")
+
+
+def draw_plan():
+    """Draw the plan of a decoder, and the files through which its call passes."""
+    figure, axes = plt.subplots(figsize=(10, 6))
+    for place, file, purpose in PASSED:
+        axes.text(place, 1.9, file, ha="center", size=9, family="monospace")
+        axes.text(place, 1.6, purpose, ha="center", size=9, color="0.35")
+    draw_arrow(axes, (1.6, 1.97), (2.3, 1.97))
+    draw_arrow(axes, (4.65, 1.97), (5.0, 1.97))
+    draw_arrow(axes, (6.6, 1.5), (6.6, 0.95))
+    for place, heading in ((2.5, "operation"), (4.1, "core/"), (6.1, "core/kernels/")):
+        axes.text(place, 0.6, heading, size=9, weight="bold")
+    axes.text(0, 0.6, "nodes of the plan", size=9, weight="bold", ha="center")
+    draw_nodes(axes)
+    axes.set(xlim=(-3.3, 8.9), ylim=(-5.6, 2.2))
+    axes.axis("off")
+    figure.savefig(IMAGES / "plan.png", dpi=150, bbox_inches="tight")
+    plt.close(figure)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:] == ["plan"]:
+        draw_plan()
+    elif sys.argv[1:]:
         draw_demo(sys.argv[1])
     else:
         run_document("diagnostics.md")

@@ -117,6 +117,49 @@ def test_every_file_of_the_core_has_a_line():
     assert named <= core | binding, f"files that do not exist: {named - core - binding}"
 
 
+def rows_of_contributing(section):
+    """Return file -> names in backticks of the table of a section of CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    table = re.search(rf"^## {section}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[0]
+    rows = re.findall(r"^\| `(csrc/.*?)` \| (.*) \|$", table, re.MULTILINE)
+    return {file: re.findall(r"`(\w+)`", what) for file, what in rows}
+
+
+def files_with(pattern, *folders):
+    """Return the files of the C code in which a pattern occurs."""
+    paths = (path for folder in folders for path in (ROOT / "csrc" / folder).rglob("*.*"))
+    return {
+        str(path.relative_to(ROOT))
+        for path in paths
+        if path.suffix in (".c", ".h", ".inc") and re.search(pattern, path.read_text("utf-8"))
+    }
+
+
+@pytest.mark.parametrize("section", ["Adding an operation", "Adding a kind of matrix"])
+def test_names_in_the_steps_of_contributing_exist(section):
+    rows = rows_of_contributing(section)
+    assert len(rows) >= 7
+    for file, names in rows.items():
+        code = "" if "NAME" in file else (ROOT / file).read_text("utf-8")
+        missing = [name for name in names if "NAME" not in name and name not in code]
+        assert "NAME" in file or not missing, f"{file}: {missing}"
+
+
+def test_contributing_lists_every_file_that_knows_an_operation():
+    operation = r"\b(CRNN_OP_|core_op_)(RECURRENT|SUM|ATTEND|ROWWISE)\b"
+    known = files_with(f"(?i:{operation})", "core", "binding")
+    listed = rows_of_contributing("Adding an operation").keys()
+    own = {name for name in known if re.fullmatch(r"csrc/core/op_\w+\.c", name)}
+    assert len(own) == 4
+    assert known - own - {"csrc/binding/decoder.c"} <= listed
+
+
+def test_contributing_lists_every_file_that_knows_all_kinds_of_matrix():
+    known = files_with(r"\b(CORE_MATRIX_KINDS|core_matrix_kind)\b", "core", "tests")
+    known -= {"csrc/core/ops.c"}  # passes a kind on
+    assert known <= rows_of_contributing("Adding a kind of matrix").keys()
+
+
 def test_make_targets_in_the_documents_exist():
     text = "\n".join(document.read_text("utf-8") for document in DOCUMENTS)
     makefile = (ROOT / "Makefile").read_text("utf-8")

@@ -1,12 +1,15 @@
-/* libcrnn: plans. A plan is a list of operations, its nodes, over the steps of the rows of a batch.
- * Each node computes a value, features for every step, from the values of other nodes. The letters,
- * and the rule that the caller owns all buffers, are those of crnn.h, which includes this file.
+/* Plans: lists of operations, called nodes, over the steps of the rows of a batch. Each node
+ * computes a value, that is features for every step, from the values of other nodes.
  *
- * An edge names the node whose value is read. With a delay, a step reads the value of an earlier
- * step; before the first step it reads the initial h of a recurrent layer, zeros of any other node.
- * A node may read a later node, or itself, only with a delay: all nodes from the one that reads to
- * the one that is read are then a cycle, and run step by step. Other nodes run all steps in one
- * call. No operation depends on its neighbours, so any graph of nodes has the bits of its nodes. */
+ * An edge names the node whose value is read. With a delay of d, step t reads the value of step
+ * t - d. Before the first step it reads the initial h of a recurrent layer, and zeros of any other
+ * node. An edge without a delay names an earlier node. An edge with a delay may name any node. If
+ * it names the node itself or a later one, all nodes from the one that reads to the one that is
+ * read form a cycle. The nodes of a cycle run step by step; a node outside of all cycles runs all
+ * steps in one call.
+ *
+ * No operation depends on its neighbours, so a value has the same bits in every plan that computes
+ * it from the same inputs by the same operations. */
 #ifndef CRNN_PLAN_H
 #define CRNN_PLAN_H
 
@@ -18,101 +21,131 @@
 extern "C" {
 #endif
 
+/* The operation of a node. */
 typedef enum crnn_op {
-    CRNN_OP_INPUT = 0,     /* a value that the caller gives */
-    CRNN_OP_RECURRENT = 1, /* a recurrent layer */
-    CRNN_OP_SUM = 2,       /* a bias, and for each edge its value times a matrix */
-    CRNN_OP_ATTEND = 3,    /* attention of queries to the steps of a source row */
-    CRNN_OP_ROWWISE = 4,   /* a function of one value, or of two, at each step */
-    CRNN_OPS = 5
+    CRNN_OP_INPUT = 0,     /* A value that the caller gives. */
+    CRNN_OP_RECURRENT = 1, /* A recurrent layer. */
+    CRNN_OP_SUM = 2,       /* A bias, and for each edge its value times a matrix. */
+    CRNN_OP_ATTEND = 3,    /* Attention of queries to the steps of a source row. */
+    CRNN_OP_ROWWISE = 4,   /* A function of one value, or of two, at each step. */
+    CRNN_OPS = 5           /* How many there are. */
 } crnn_op;
 
+/* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
+ * reads a recurrent layer. Edges of other nodes, and edges to symbols, have none. */
 typedef struct crnn_edge {
-    size_t node;  /* whose value is read */
-    size_t delay; /* steps: the value of step t - delay */
+    size_t node;  /* The number of the node whose value is read. */
+    size_t delay; /* d: step t reads the value of step t - d. */
 } crnn_edge;
 
-/* A recurrent layer. Its first edge has no delay; it is floats or symbols. A second edge to symbols
- * stands for crnn_input.symbols beside floats. Fields have the meaning that they have in
- * crnn_forward_args and crnn_backward_args. */
+/* A recurrent layer, h_t = layer(x_t, h_{t-1}). Its first edge is to x: floats or symbols. A second
+ * edge, to symbols beside floats, stands for the symbols of crnn_input. The caller owns all
+ * buffers. */
 typedef struct crnn_recurrent {
-    const crnn_layer *layer;
-    const crnn_rows *rows; /* of the steps of the plan; in a cycle the rows of the plan itself */
-    const void *params;
-    size_t table;        /* where it reads symbols: the inputs that they stand for */
-    size_t symbols;      /* K, where they have vectors */
-    const void *vectors; /* in (K, table), or NULL: symbol k is row k of W_x */
-    void *dvectors;      /* of backward: added to */
-    crnn_noise noise;
-    crnn_state initial, final;
-    crnn_tape *tape;
-    bool from_learned; /* of backward, and so are the others */
-    crnn_state dfinal, dinitial;
-    void *grads, *trace;
+    const crnn_layer *layer; /* in. */
+    const crnn_rows *rows;   /* in: the steps of the plan, for a layer that is reversed in reverse.
+                                In a cycle the same pointer as in the plan. */
+    const void *params;      /* in, flat (crnn_layout). */
+    size_t table;            /* The inputs that symbols stand for, as in crnn_input. */
+    size_t symbols;          /* K. Read if `vectors` is given. */
+    const void *vectors;     /* in (K, table): the vector of each symbol. NULL: symbol k is row k of
+                                W_x transposed. */
+    void *dvectors;          /* Of backward: [K][table], the gradient is added to it. */
+    crnn_noise noise;        /* in. */
+    crnn_state initial;      /* in: the state before the first step that is read. */
+    crnn_state final;        /* out: the state after the last step that is read. */
+    crnn_tape *tape;         /* out of forward, in of backward; the caller sets its memory. NULL: no
+                                tape, and no backward. */
+    bool from_learned;       /* Of backward: forward began with the learned state. */
+    crnn_state dfinal;       /* Of backward, in: the gradient of the final state. NULL: zeros. */
+    crnn_state dinitial;     /* Of backward, out: the gradient of the initial state. */
+    void *grads;             /* Of backward: flat like params, gradients are added to it. */
+    void *trace;             /* Of backward: out [crnn_trace_size] bytes, aligned to CRNN_ALIGN.
+                                NULL: not wanted. */
 } crnn_recurrent;
 
-/* y = b + x_0 W_0 + x_1 W_1 + ..., an x for each edge. Where an x is symbols, row x of its W is
- * added. */
+/* A sum y = b + x_0 W_0 + x_1 W_1 + ..., with an x for each edge. At most one x is symbols, which
+ * select rows of its matrix. The caller owns all buffers. */
 typedef struct crnn_sum {
-    const void *w;  /* in (rows, features), dense: W_0, then W_1, ... */
-    size_t symbols; /* rows of W_0 where x_0 is symbols; else the features of x_0 */
-    const void *b;  /* in [features], or NULL */
-    void *dw, *db;  /* of backward: added to, in the shape of w and b; NULL: not wanted */
+    const void *w;  /* in (rows, features): W_0, then W_1, and so on. */
+    size_t symbols; /* K, the rows of the matrix of the x that is symbols. */
+    const void *b;  /* in [features]. NULL: zeros. */
+    void *dw; /* Of backward: gradients are added to it, in the shape of w. NULL: not wanted. */
+    void *db; /* Of backward: the same in the shape of b. NULL: not wanted. */
 } crnn_sum;
 
-/* The value is the context; its first edge has the queries. */
+/* Attention. Its value is the context; its only edge is to the queries. The caller owns all
+ * buffers. */
 typedef struct crnn_attend {
-    crnn_attention attention; /* queries and query_lengths are not used */
-    const size_t *source;     /* in [B] the source row of each row; NULL: its own number */
-    void *weights;            /* out (B, T, T_s), dense; 0 at steps that a row does not have */
-    void *dkeys, *dvalues;    /* of backward: out, in the shape of keys and of values */
-    void *dv;                 /* of backward: [A] added to; NULL where there is no v */
+    crnn_attention attention; /* in. Its queries and query_lengths are not read. */
+    const size_t *source;     /* in [B]: the source row of each row. NULL, as backward needs it: row
+                                 b reads source row b. */
+    void *weights; /* out of forward, in of backward [B][T][T_s]: zeros at steps that do not run. */
+    void *dkeys;   /* Of backward: out [B][T_s][A]. */
+    void *dvalues; /* Of backward: out [B][T_s][C]. */
+    void *dv;      /* Of backward: [A], the gradient is added to it. NULL if v is NULL. */
 } crnn_attend;
 
+/* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
+ * between forward and backward. */
 typedef struct crnn_node {
     crnn_op op;
-    size_t edges;
-    const crnn_edge *from; /* [edges] */
-    size_t features;       /* of its value; 0: symbols */
-    crnn_seq value; /* (B, T, features) out, of an input in; 0 at steps that it does not run */
-    const int64_t *symbols; /* in [B][T], dense, of an input without features */
-    void *kept;        /* [crnn_node_kept] bytes: out of forward, in of backward; NULL: there is
-                          no backward */
-    void *grads;       /* of backward, of a rowwise operation: [2][features], added to */
-    bool filled;       /* an operation without memory runs at masked steps, too */
-    crnn_seq gradient; /* (B, T, features) of backward, out: dL/dvalue; data NULL: not wanted */
-    bool given;        /* gradient holds, in, what comes from outside of the plan */
+    size_t edges;          /* How many edges there are. */
+    const crnn_edge *from; /* in [edges]. */
+    size_t features;       /* The width of the value. 0: an input that is symbols. */
+    crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
+                              and from a recurrent layer the last output in holes. */
+    const int64_t *symbols; /* in [B][T]: the value of an input without features. */
+    void *kept;             /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there
+                               is no backward. */
+    void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
+                          parameters are added to it. NULL: not wanted. */
+    bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
+                          steps, too. */
+    crnn_seq gradient; /* Of backward: (B, T, features), out: the gradient of the value. data NULL:
+                          not wanted; a node other than a recurrent layer does not run back then. */
+    bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
+                          the plan. The shares of the nodes that read the value are added to it. */
     union {
         crnn_recurrent recurrent;
         crnn_sum sum;
         crnn_attend attend;
-        crnn_rowwise rowwise; /* its kernels are those of the plan */
-    } as;
+        crnn_rowwise rowwise; /* With the kernels of the plan. */
+    } as;                     /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
+/* A list of nodes, and the steps on which they run. */
 typedef struct crnn_plan {
-    const crnn_kernels *kernels; /* of the type of all values */
-    const crnn_rows *rows;       /* the steps, not in reverse */
-    size_t count;
-    const crnn_node *node; /* [count] */
-    const void *packed; /* in [crnn_plan_packed_size] bytes, by crnn_plan_pack with these kernels,
-                           of a plan that runs forward often; NULL: each call packs weights */
-    void *workspace;    /* [crnn_plan_workspace] bytes, aligned to CRNN_ALIGN */
+    const crnn_kernels *kernels; /* Of the type of all values. */
+    const crnn_rows *rows;       /* in: the steps, not in reverse. */
+    size_t count;                /* How many nodes there are. */
+    const crnn_node *node;       /* in [count]. */
+    const void *packed; /* in [crnn_plan_packed_size] bytes, from crnn_plan_pack with the same
+                           kernels. NULL: forward packs the weights. */
+    void *workspace;    /* scratch, aligned to CRNN_ALIGN: [crnn_plan_workspace] bytes for
+                           forward, [crnn_plan_backward_workspace] for backward. */
 } crnn_plan;
 
-/* What node i keeps for backward. */
+/* Writes the size of the memory that node i keeps for backward. */
 CRNN_API crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes);
 
+/* Writes the size of the packed weights of all nodes. */
 CRNN_API crnn_status crnn_plan_packed_size(const crnn_plan *plan, size_t *bytes);
-/* packed: out, aligned to CRNN_ALIGN. Of the nodes, what describes parameters and their values is
- * read. */
+/* Packs the weights of all nodes, for a plan that runs forward many times with the same parameters.
+ * packed: out [crnn_plan_packed_size] bytes, aligned to CRNN_ALIGN. Both functions read the kernels
+ * of the plan, and of its nodes the operations, edges, widths and parameters. */
 CRNN_API void crnn_plan_pack(const crnn_plan *plan, void *packed);
 
+/* Writes the size of the workspace of crnn_plan_forward. Which buffers of the nodes are NULL has to
+ * be final by then; no numbers in these buffers are read. */
 CRNN_API crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes);
+/* Computes the values of all nodes. */
 CRNN_API void crnn_plan_forward(const crnn_plan *plan);
 
-/* After forward, with the same nodes and values. */
+/* Writes the size of the workspace of crnn_plan_backward, as crnn_plan_workspace does. */
 CRNN_API crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes);
+/* Computes all gradients that are wanted, after a forward with the same nodes and values. It may
+ * run any number of times. */
 CRNN_API void crnn_plan_backward(const crnn_plan *plan);
 
 #ifdef __cplusplus
