@@ -291,9 +291,8 @@ static bool check_symbol(const Stream *self, int64_t symbol, size_t row) {
     const size_t K = self->plan->nodes[0].symbols;
     if (first->layer && !first->w) return symbol_within(&self->states[1].layer, symbol, row, 0);
     if (symbol >= 0 && (uint64_t)symbol < K) return true;
-    PyErr_Format(PyExc_ValueError,
-                 "x: expected integers from 0 to K-1=%zu, got %lld in row %zu", K - 1,
-                 (long long)symbol, row);
+    PyErr_Format(PyExc_ValueError, "x: expected integers from 0 to K-1=%zu, got %lld in row %zu",
+                 K - 1, (long long)symbol, row);
     return false;
 }
 
