@@ -363,6 +363,10 @@ extern PyType_Spec recurrent_spec;
 extern PyType_Spec layer_specs[LAYER_TYPES]; /* each inherits from the recurrent one */
 extern const char *const layer_type_names;   /* all of them, with commas between them */
 
+/* ---- plan.c: a function of the module */
+
+PyObject *unchanged(PyObject *module, PyObject *args);
+
 /* ---- rowwise.c */
 
 /* An operation on each step alone, from the tuple that crnn's own Python code gives. */

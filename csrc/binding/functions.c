@@ -418,6 +418,10 @@ static PyObject *set_num_threads(PyObject *module, PyObject *object) {
     {#name, (PyCFunction)name, how, PyDoc_STR(#name signature "\n--\n\n" doc)}
 
 PyMethodDef module_functions[] = {
+    FUNCTION(unchanged, METH_VARARGS, "(layers, witness, /)",
+             "Return whether layers are what they were when a witness of them was made.\n\n"
+             "`witness` has a tuple (layer, type, __call__ of the type, names of attributes, their "
+             "values) for each layer."),
     FUNCTION(sgd, METH_VARARGS, "(params, grads, velocity, scale, lr, momentum, /)",
              "Apply one step of SGD to params and velocity, in place.\n\n"
              "The gradients are grads * scale. All arrays have one shape; velocity is None without "

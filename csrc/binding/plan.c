@@ -310,6 +310,43 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
     return core;
 }
 
+/* ---- whether a plan is still that of its model */
+
+/* Whether an attribute is what it was: the same object, or an equal one. -1 with an exception. */
+static int is_same(PyObject *object, PyObject *name, PyObject *expected) {
+    PyObject *value = PyObject_GetAttr(object, name);
+    const int same = value ? PyObject_RichCompareBool(value, expected, Py_EQ) : -1;
+    drop(value);
+    return same;
+}
+
+/* entry: (layer, type, __call__ of the type, names of attributes, their values). */
+static int layer_unchanged(PyObject *layer, PyObject *entry, PyObject *call_name) {
+    PyObject *type = PyTuple_GetItem(entry, 1), *names = PyTuple_GetItem(entry, 3),
+             *values = PyTuple_GetItem(entry, 4);
+    if (layer != PyTuple_GetItem(entry, 0) || (PyObject *)Py_TYPE(layer) != type) return 0;
+    int same = is_same(type, call_name, PyTuple_GetItem(entry, 2));
+    for (Py_ssize_t k = 0; same > 0 && k < PyTuple_Size(names); k++)
+        same = is_same(layer, PyTuple_GetItem(names, k), PyTuple_GetItem(values, k));
+    return same;
+}
+
+PyObject *unchanged(PyObject *module, PyObject *args) {
+    PyObject *layers, *witness;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O!:unchanged", &PyList_Type, &layers, &PyTuple_Type, &witness))
+        return NULL;
+    PyObject *call_name = PyUnicode_InternFromString("__call__");
+    int same = call_name ? PyList_Size(layers) == PyTuple_Size(witness) : -1;
+    for (Py_ssize_t i = 0; same > 0 && i < PyTuple_Size(witness); i++) {
+        PyObject *layer = PySequence_GetItem(layers, i); /* its code may change the list */
+        same = layer ? layer_unchanged(layer, PyTuple_GetItem(witness, i), call_name) : -1;
+        drop(layer);
+    }
+    drop(call_name);
+    return same < 0 ? NULL : PyBool_FromLong(same);
+}
+
 /* ---- the type */
 
 static void clear_nodes(Plan *self) {
@@ -382,6 +419,8 @@ static PyMethodDef plan_methods[] = {
                "Add to the gradients of all layers, and return (dx, dstate); None if an argument "
                "does not fit.\n\n"
                "`owner` is the layer whose gradients these are.")},
+    {"stream", (PyCFunction)plan_stream, METH_VARARGS,
+     PyDoc_STR("stream($self, batch_size, state, /)\n--\n\nReturn a stream of the model.")},
     {"check", (PyCFunction)plan_check, METH_VARARGS,
      PyDoc_STR("check($self, tape, dstate, /)\n--\n\nReturn whether backward would take these.")},
     {0},

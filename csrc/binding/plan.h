@@ -56,6 +56,7 @@ typedef struct PlanTape {
     void **kept;               /* owned [count] of owned memory, or NULL */
 } PlanTape;
 
+PlanTape *plan_tape_new(Plan *plan);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
 /* Node i of the plan of the tape, or of one like it, as the core wants it, but for its gradients.
@@ -71,12 +72,19 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call));
 state_arrays *initial_of(node_call *call);
 state_arrays *final_of(node_call *call);
+/* NULL, with the exception of refuse_misfit. */
+static inline PyObject *refused(const char *name) {
+    refuse_misfit(name);
+    return NULL;
+}
+
 /* None where the exception, if there is one, tells of an argument; else NULL. */
 PyObject *plan_refuse(void);
 
 PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count);
 /* Whether backward would take these. */
 PyObject *plan_check(Plan *self, PyObject *args);
+PyObject *plan_stream(Plan *self, PyObject *args);
 PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count);
 
 extern PyType_Spec plan_spec, plan_tape_spec;

@@ -27,7 +27,7 @@ static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static PlanTape *plan_tape_new(Plan *plan) {
+PlanTape *plan_tape_new(Plan *plan) {
     PlanTape *tape = object_new(plan->module->plan_tape);
     if (!tape) return NULL;
     tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
@@ -441,7 +441,7 @@ static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_
 PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     backward_buffers b = {0};
     PyObject *result = NULL;
-    if (count != 5) return refuse_misfit("arguments") ? NULL : NULL;
+    if (count != 5) return refused("arguments");
     if (Py_TYPE(values[1]) != self->module->plan_tape) return Py_NewRef(Py_None);
     PlanTape *tape = (PlanTape *)values[1];
     node_call *calls = plan_hold(self);
@@ -479,7 +479,7 @@ PyObject *plan_check(Plan *self, PyObject *args) {
 static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count) return refuse_misfit("index") ? NULL : NULL;
+    if (i >= self->plan->count) return refused("index");
     if (i == 0) return Py_NewRef((PyObject *)self->call.x);
     if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
     const size_t features = self->plan->nodes[i].features;
@@ -492,8 +492,7 @@ static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
 static PyObject *plan_tape_read(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count || self->plan->nodes[i].edges == 0)
-        return refuse_misfit("index") ? NULL : NULL;
+    if (i >= self->plan->count || self->plan->nodes[i].edges == 0) return refused("index");
     PyObject *from = PyLong_FromSize_t(self->plan->nodes[i].from[0].node);
     PyObject *value = from ? plan_tape_value(self, from) : NULL;
     drop(from);
@@ -506,8 +505,7 @@ static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
     PyObject *vectors;
     Py_ssize_t i;
     if (!PyArg_ParseTuple(args, "nO:layer", &i, &vectors)) return NULL;
-    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i])
-        return refuse_misfit("index") ? NULL : NULL;
+    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i]) return refused("index");
     call *own = &self->tapes[i]->call;
     if (self->plan->nodes[i].w && !own->in.x.data) {
         dims shape = {3,

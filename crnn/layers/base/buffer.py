@@ -80,8 +80,7 @@ class InOneBuffer(Layer):
         """
         return {}
 
-    def nodes_key(self) -> Any:
-        return self._flat
+    watched = ("_flat",)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ do so, and override nothing, runs in one call of the core (`crnn.layers.compose.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 #: Methods that run a layer. A layer that replaces one of them has no nodes.
 _METHODS = ("forward", "backward", "__call__")
@@ -47,7 +47,6 @@ class Graph:
         self.filled = False  # masked steps are answered by a recurrent layer before
         self.dtype: Any = None
         self.embedding: Any = None  # of the last node, where that looks up vectors
-        self.takes_mask = True
 
     def add(self, operation: str, sources: tuple[int, ...], *rest: Any) -> int:
         """Add a node that reads the values of other nodes, and return its number."""
@@ -100,9 +99,24 @@ class WithNodes:
         """
         return None
 
-    def nodes_key(self) -> Any:
-        """Return a value that changes when `add_nodes` would add other nodes."""
-        return None
+    #: Names of attributes. If one has another value, `add_nodes` may add other nodes.
+    watched: ClassVar[tuple[str, ...]] = ()
+
+
+def witness(layers: list[Any]) -> tuple[Any, ...]:
+    """Return what `_core.unchanged` compares layers with.
+
+    Raises
+    ------
+    AttributeError
+        If an object is no layer.
+    """
+    entries = []
+    for layer in layers:
+        names = ("forward", "backward", *getattr(layer, "watched", ()))
+        values = tuple(getattr(layer, name) for name in names)
+        entries.append((layer, type(layer), type(layer).__call__, names, values))
+    return tuple(entries)
 
 
 def runs_unchanged(layer: Any, cls: type[Any]) -> bool:

@@ -252,6 +252,10 @@ class Composition(Layer):
 class RunsParts(Composition):
     """Base of compositions whose `_run` passes the options of forward to the parts."""
 
+    def _at_once(self, *arguments: Any) -> tuple[Any, Any] | None:
+        """Return y and state of an evaluation in one call of the core; None if there is none."""
+        return None
+
     @abstractmethod
     def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         """Run the parts; return y, state, tape. The tape is not used if `keep` is False."""
@@ -280,6 +284,9 @@ class RunsParts(Composition):
         state : state
             State after the last valid step of each row, in the form that the class documents.
         """
+        result = self._at_once(x, state, lengths, mask, resets, filled)
+        if result is not None:
+            return result
         options = ForwardOptions(lengths, mask, resets, training=False, filled=filled or None)
         y, after, _ = self._run(x, state, options, keep=False)
         return y, after

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from crnn.common.arrays import Array
 
 
-#: Nodes of the smallest plan: the input, and one operation.
-SMALLEST = 2
-
-
 class Expansion:
     """One call of a plan, for the tapes of single layers.
 
@@ -73,13 +69,11 @@ class Planned:
 
     def __init__(self, graph: Graph, nodes: Nodes) -> None:
         self.core = _core.Plan(graph.dtype, tuple(graph.nodes), nodes.form)
-        self.tape, self._takes_mask = nodes.tape, graph.takes_mask
+        self.evaluate, self.tape = self.core.forward, nodes.tape
 
     def run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> Any:
         """Return y, state, tape; None if an argument does not fit."""
         lengths, mask, resets, training, call, row, step, _, filled = options
-        if mask is not None and not self._takes_mask:
-            return None
         result = self.core.forward(
             x, state, lengths, mask, resets, training, call, row, step, filled, keep
         )
@@ -104,7 +98,7 @@ def planned_model(model: Any, number: int) -> Planned | None:
     """
     graph = Graph(model.input_size, model.symbols)
     nodes = model.add_nodes(graph, 0, number)
-    if nodes is None or graph.dtype is None or len(graph.nodes) < SMALLEST:
+    if nodes is None or graph.dtype is None:
         return None
     try:
         return Planned(graph, nodes)

@@ -11,7 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.common.representation import never_raising
-from crnn.layers.base.adapted import layer_of, named_layers
+from crnn.layers.base.adapted import layer_of, named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import (
     ForwardOptions,
     first_part_number,
@@ -20,17 +20,19 @@ from crnn.layers.base.arguments import (
 )
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer, check_no_state
-from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged, witness
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
 from crnn.layers.compose import lowering
-from crnn.layers.compose.base import Runner, RunsParts, methods_key
+from crnn.layers.compose.base import Runner, RunsParts
 from crnn.layers.compose.lowering import EmbeddedTape, Pair
 from crnn.layers.compose.planned import Planned, PlannedTape, planned_model
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
+
+_unchanged = _core.unchanged
 
 
 class Stage(Runner):
@@ -50,14 +52,16 @@ class Stage(Runner):
 
 
 class Plan:
-    """Runners of the layers of a Sequential. They are valid while `methods` does not change."""
+    """What a Sequential knows of its layers. It is valid while these do not change."""
 
-    def __init__(self, layers: list[Any], key: list[Any]) -> None:
-        self.key = key
+    def __init__(self, layers: list[Any], witness: tuple[Any, ...]) -> None:
+        self.witness = witness
         self.stages = list(map(Stage, layers, [*layers[1:], None]))
         self.layers = list(map(layer_of, layers))
         self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
         self._planned: dict[int, Planned | None] = {}
+        self.whole: Planned | None = None  # with the number 0, if `knows_whole`
+        self.knows_whole = False
 
     def planned(self, model: Sequential, number: int) -> Planned | None:
         """Return the model as one call of the core; None if a layer has no nodes.
@@ -72,10 +76,12 @@ class Plan:
             return self._planned[number]
         except KeyError:
             planned = self._planned[number] = planned_model(model, number)
+            if number == 0:
+                self.whole, self.knows_whole = planned, True
             return planned
 
     def __reduce__(self) -> Any:
-        return Plan, ([], [])  # a copy has other layers, so it makes a new plan
+        return Plan, ([], ())  # a copy has other layers, so it makes a new plan
 
 
 class SequentialTape(tuple[Any, ...]):
@@ -313,19 +319,16 @@ class Sequential(RunsParts):
         return False
 
     def _planned(self) -> Plan:
-        """Return the plan; make a new one if a layer or its methods have changed."""
+        """Return the plan; make a new one if a layer, or what its nodes depend on, has changed."""
+        plan: Plan | None = self.__dict__.get("_plan")
+        if plan is not None and _unchanged(self.layers, plan.witness):
+            return plan
         try:
-            key = [
-                (methods_key(layer), isinstance(layer, Layer) and layer.nodes_key())
-                for layer in self.layers
-            ]
+            plan = self._plan = Plan(self.layers, witness(self.layers))
         except AttributeError:  # the list contains an object that is no layer
             for i, layer in enumerate(self.layers):
                 check_layer(f"layers[{i}]", layer)
             raise
-        plan = self.__dict__.get("_plan")
-        if plan is None or plan.key != key:
-            plan = self._plan = Plan(self.layers, key)
         return plan
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
@@ -342,16 +345,31 @@ class Sequential(RunsParts):
         forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
         return Nodes(x, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
 
-    def nodes_key(self) -> Any:
-        return self._planned().key
+    #: The plan is another one after a change of a layer inside.
+    watched = ("_plan_now",)
+    _plan_now = property(lambda self: self._planned())
+
+    def _at_once(
+        self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any
+    ) -> tuple[Any, Any] | None:
+        plan: Plan | None = self.__dict__.get("_plan")
+        if plan is None or not _unchanged(self.layers, plan.witness):
+            plan = self._planned()
+        planned = plan.whole if plan.knows_whole else plan.planned(self, 0)
+        if planned is None:
+            return None
+        result: tuple[Any, Any] | None = planned.evaluate(
+            x, state, lengths, mask, resets, False, None, 0, 0, filled, False
+        )
+        return result
 
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
-    ) -> tuple[Any, list[Any], SequentialTape]:
+    ) -> tuple[Any, list[Any], Any]:
         plan, layer = self._planned(), options.layer
         planned = plan.planned(self, layer) if type(layer) is int and layer >= 0 else None
         if planned is not None:
-            result = planned.run(x, state, options, keep)
+            result: tuple[Any, list[Any], Any] | None = planned.run(x, state, options, keep)
             if result is not None:
                 return result
         stages = plan.stages
@@ -404,11 +422,12 @@ class Sequential(RunsParts):
             filled: bool = False,
         ) -> tuple[Array, list[Any], SequentialTape]: ...
 
-    def stream(self, batch_size: int = 1, state: Any = None) -> SequentialStream:
+    def stream(
+        self, batch_size: int = 1, state: Any = None
+    ) -> SequentialStream | _core.Stream[Any]:
         """Return a stream, which runs the layers one step at a time.
 
-        The stream has copies of the parameters of recurrent layers: it does not follow later
-        changes of them.
+        The stream has copies of the parameters: it does not follow later changes of them.
 
         Parameters
         ----------
@@ -419,7 +438,7 @@ class Sequential(RunsParts):
 
         Returns
         -------
-        stream : SequentialStream
+        stream : stream
             ``stream.step(x)`` takes floats (B, I) or integers (B,) and returns y (B, O).
             ``stream.state`` is the list of states, and ``stream.reset(rows)`` sets it to zeros.
 
@@ -438,7 +457,11 @@ class Sequential(RunsParts):
         >>> stream.step(np.ones((5, 3))).shape
         (5, 2)
         """
-        return SequentialStream(self, batch_size, self._states("state", state))
+        states = self._states("state", state)
+        planned = self._planned().planned(self, 0)
+        if planned is not None and stepwise_obstacle(self) is None:
+            return planned.core.stream(batch_size, state)
+        return SequentialStream(self, batch_size, states)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if type(tape) is PlannedTape:
@@ -509,7 +532,9 @@ class Sequential(RunsParts):
         """
         if type(tape) is PlannedTape:
             planned = self._planned().planned(self, tape.options.layer)
-            result = planned and planned.backward(self, tape, dy, dstate, trace)
+            result: tuple[Any, list[Any]] | None = None
+            if planned is not None:
+                result = planned.backward(self, tape, dy, dstate, trace)
             if result is not None:
                 return result
         self.check_backward(tape, dstate)

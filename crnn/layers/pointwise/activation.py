@@ -75,8 +75,7 @@ class Activation(Rowwise):
         operation = "activate", self.name
         return add_pointwise(self, graph, x, number, "rowwise", operation, None, None)
 
-    def nodes_key(self) -> Any:
-        return self.name
+    watched = ("name",)
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")

@@ -91,8 +91,7 @@ class Dropout(Rowwise):
         operation = "drop", self.p, self.variational, (self.seed, 0, 0, 0, number)
         return add_pointwise(self, graph, x, number, "rowwise", operation, None, None)
 
-    def nodes_key(self) -> Any:
-        return self.p, self.variational, self.seed
+    watched = ("p", "variational", "seed")
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, None, "I")

@@ -81,8 +81,7 @@ class LayerNorm(WithParameters, Rowwise):
         arrays = self._flat.params, self._flat.grads
         return add_pointwise(self, graph, x, number, "rowwise", ("norm", self.eps), *arrays)
 
-    def nodes_key(self) -> Any:
-        return self._flat, self.eps
+    watched = ("_flat", "eps")
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")

@@ -36,9 +36,10 @@ def test_streams_of_compositions():
     model = crnn.Sequential([gru, crnn.Sequential([crnn.Dense(3, 2), crnn.RNN(2, 1)])])
     assert repr(gru.stream(2)) == "<ResidualStream of <Stream of GRU: B=2, H=3>>"
     assert repr(model.stream(2)) == (
-        "<SequentialStream of <ResidualStream of <Stream of GRU: B=2, H=3>>, "
-        "<SequentialStream of <CalledStream of Dense: B=2>, <Stream of RNN: B=2, H=1>>>"
+        "<SequentialStream of <ResidualStream of <Stream of GRU: B=2, H=3>>, <Stream of RNN: B=2>>"
     )
+    both = crnn.Sequential([crnn.GRU(3, 3), crnn.Dropout(0.5), crnn.LSTM(3, 2)])
+    assert repr(both.stream(4)) == "<Stream of GRU, LSTM: B=4>"
 
 
 def test_a_stream_of_a_layer_of_another_maker():
@@ -52,7 +53,7 @@ def test_a_stream_of_a_layer_of_another_maker():
 
 
 def test_parts_that_cannot_be_shown():
-    stream = crnn.Sequential([crnn.GRU(3, 3)]).stream()
+    stream = crnn.Sequential([crnn.Residual(crnn.GRU(3, 3))]).stream()
     stream._streams[0] = Unshowable()
     assert "Unshowable object" in repr(stream)
 

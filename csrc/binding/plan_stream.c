@@ -1,0 +1,467 @@
+/* A model one step at a time: its weights are packed once, and its states are kept here. */
+#include "plan.h"
+
+/* A recurrent node of a stream. */
+typedef struct node_state {
+    crnn_layer layer;
+    state_arrays state; /* owned, never shown: copies are */
+    state_arrays start; /* owned: one row, what a state is after a reset */
+} node_state;
+
+typedef struct Stream {
+    PyObject_HEAD
+    module_state *module;
+    Plan *plan; /* owned */
+    size_t batch;
+    size_t *words; /* owned: the rows of a step */
+    crnn_rows rows;
+    node_state *states;     /* owned [count] */
+    crnn_node *nodes;       /* owned [count] */
+    PyArrayObject **copies; /* owned [2 * count] of owned, or NULL: parameters that are not
+                               packed */
+    void *values, *packed, *workspace; /* owned */
+    crnn_plan core;
+} Stream;
+
+static void stream_dealloc(Stream *self) {
+    PyObject_GC_UnTrack(self);
+    const size_t count = self->plan ? self->plan->count : 0;
+    for (size_t i = 0; self->states && i < count; i++) {
+        state_clear(&self->states[i].state);
+        state_clear(&self->states[i].start);
+    }
+    for (size_t i = 0; self->copies && i < 2 * count; i++) drop(self->copies[i]);
+    PyMem_Free(self->copies);
+    PyMem_Free(self->states);
+    PyMem_Free(self->nodes);
+    free_aligned(self->words);
+    free_aligned(self->values);
+    free_aligned(self->packed);
+    free_aligned(self->workspace);
+    drop(self->plan);
+    object_free(self);
+}
+
+static int stream_traverse(Stream *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->plan);
+    return 0;
+}
+
+/* ---- states */
+
+static void copy_part(PyArrayObject *to, PyArrayObject *from) {
+    if (to) memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
+}
+
+static void reset_part(PyArrayObject *state, PyArrayObject *start, npy_intp row) {
+    if (state)
+        memcpy(PyArray_GETPTR1(state, row), PyArray_DATA(start), (size_t)PyArray_NBYTES(start));
+}
+
+/* The states of one row, of all recurrent nodes. */
+static void reset_row(Stream *self, npy_intp row) {
+    for (size_t i = 0; i < self->plan->count; i++) {
+        node_state *n = &self->states[i];
+        reset_part(n->state.h, n->start.h, row);
+        reset_part(n->state.c, n->start.c, row);
+    }
+}
+
+/* The learned state, or zeros. */
+static bool start_init(node_state *n, const held_layer *layer) {
+    const size_t item = crnn_dtype_size(layer->layer.dtype);
+    if (!state_new(&n->start, &layer->layer, 1)) return false;
+    PyArrayObject *const parts[] = {n->start.h, n->start.c};
+    for (int i = 0; i < 2 && parts[i]; i++) {
+        const size_t extra = i == 0 ? CRNN_H0 : CRNN_C0, bytes = (size_t)PyArray_NBYTES(parts[i]);
+        memset(PyArray_DATA(parts[i]), 0, bytes);
+        if (layer->at.extra_size[extra])
+            memcpy(PyArray_DATA(parts[i]),
+                   (const char *)held_params(layer) + layer->at.extra[extra] * item, bytes);
+    }
+    return true;
+}
+
+/* The states become copies of what the user gave, those of a reset where that is None. Nothing has
+ * changed where one does not fit. */
+static bool set_states(Stream *self, PyObject *given) {
+    const Plan *plan = self->plan;
+    node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
+    bool fine = calls || PyErr_NoMemory() != NULL;
+    for (size_t i = 0; fine && i < plan->count; i++) calls[i].held.layer = self->states[i].layer;
+    fine = fine && plan_read_states(plan, calls, "state", self->batch, given, initial_of);
+    if (!fine && !PyErr_Occurred())
+        PyErr_Format(
+            PyExc_ValueError,
+            "state: expected None or a state like the one that forward returns, got %.200R", given);
+    LOCK(self);
+    for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        if (!calls[i].initial.h) continue;
+        copy_part(self->states[i].state.h, calls[i].initial.h);
+        copy_part(self->states[i].state.c, calls[i].initial.c);
+    }
+    UNLOCK();
+    plan_release(plan, calls);
+    return fine;
+}
+
+/* ---- making one */
+
+static bool new_rows(Stream *self) {
+    size_t words;
+    const crnn_steps step = {.batch = self->batch, .steps = 1};
+    if (!check_status(crnn_rows_size(&step, &words), "batch_size")) return false;
+    self->words = alloc_aligned(words * sizeof(size_t));
+    if (!self->words) return false;
+    crnn_rows_init(&self->rows, self->words, &step);
+    return true;
+}
+
+/* The values of nodes between input and output, one behind the other. */
+static bool new_values(Stream *self) {
+    const Plan *plan = self->plan;
+    size_t total = 0, size, bytes, begin = 0;
+    for (size_t i = 1; i + 1 < plan->count; i++)
+        if (!crnn_size_mul(self->batch, plan->nodes[i].features, &size) ||
+            !crnn_size_add(total, size, &total))
+            return PyErr_NoMemory() != NULL;
+    if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes) ||
+        !(self->values = alloc_aligned(bytes)))
+        return PyErr_Occurred() ? false : PyErr_NoMemory() != NULL;
+    for (size_t i = 1; i + 1 < plan->count; i++) {
+        const size_t wide = plan->nodes[i].features;
+        self->nodes[i].value = (crnn_seq){
+            (char *)self->values + begin * crnn_dtype_size(plan->dtype), (ptrdiff_t)wide, 0};
+        begin += self->batch * wide;
+    }
+    return true;
+}
+
+static bool new_states(Stream *self, node_call *calls) {
+    for (size_t i = 0; i < self->plan->count; i++) {
+        node_state *n = &self->states[i];
+        if (!self->plan->nodes[i].layer) continue;
+        n->layer = calls[i].held.layer;
+        if (!state_new(&n->state, &n->layer, self->batch) || !start_init(n, &calls[i].held))
+            return false;
+    }
+    return true;
+}
+
+/* Packs the weights; of parameters nothing else is read afterwards. */
+static bool pack(Stream *self) {
+    size_t bytes;
+    if (!check_status(crnn_plan_packed_size(&self->core, &bytes), "params")) return false;
+    self->packed = alloc_aligned(bytes);
+    if (!self->packed) return false;
+    crnn_plan_pack(&self->core, self->packed);
+    self->core.packed = self->packed;
+    return true;
+}
+
+/* Whether the plan's input is read as symbols or as floats changes from step to step; workspace for
+ * either. */
+static bool new_workspace(Stream *self) {
+    const plan_node *input = &self->plan->nodes[0];
+    const int64_t some = 0;
+    size_t most = 0, bytes;
+    for (int symbols = 0; symbols < 2; symbols++) {
+        if (!(symbols ? input->symbols : input->features)) continue;
+        self->nodes[0].features = symbols ? 0 : input->features;
+        self->nodes[0].symbols = symbols ? &some : NULL; /* that there are some counts alone */
+        if (!check_status(crnn_plan_workspace(&self->core, &bytes), "batch_size")) return false;
+        if (bytes > most) most = bytes;
+    }
+    self->workspace = self->core.workspace = alloc_aligned(most);
+    return self->workspace != NULL;
+}
+
+/* A copy of parameters that the core reads at every step; NULL for none. False: an exception. */
+static bool copy_parameters(Stream *self, size_t at, PyArrayObject *from, const void **to) {
+    if (!from) return true;
+    self->copies[at] = array_copy(self->module, (PyArrayObject *)Py_NewRef((PyObject *)from));
+    if (!self->copies[at]) return false;
+    *to = PyArray_DATA(self->copies[at]);
+    return true;
+}
+
+/* Later changes of the parameters do not reach the stream. */
+static bool new_copies(Stream *self) {
+    const Plan *plan = self->plan;
+    for (size_t i = 0; i < plan->count; i++) {
+        const plan_node *from = &plan->nodes[i];
+        crnn_node *to = &self->nodes[i];
+        bool fine = true;
+        if (from->op == CRNN_OP_RECURRENT)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.recurrent.vectors);
+        else if (from->op == CRNN_OP_ROWWISE)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.rowwise.params);
+        else if (from->op == CRNN_OP_SUM)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.sum.w) &&
+                   copy_parameters(self, 2 * i + 1, from->b, &to->as.sum.b);
+        if (!fine) return false;
+    }
+    return true;
+}
+
+/* A tape without steps lends its form to the nodes of the core. */
+static bool describe_nodes(Stream *self, node_call *calls, const crnn_kernels *kernels) {
+    const Plan *plan = self->plan;
+    PlanTape *none = plan_tape_new(self->plan);
+    for (size_t i = 0; none && i < plan->count; i++) {
+        self->nodes[i] = plan_core_node(plan, none, i, &calls[i], kernels, &self->rows);
+        if (!plan->nodes[i].layer) continue;
+        crnn_recurrent *r = &self->nodes[i].as.recurrent;
+        r->layer = &self->states[i].layer;
+        r->initial = r->final = state_pointers(&self->states[i].state);
+    }
+    drop(none);
+    self->core = (crnn_plan){
+        .kernels = kernels, .rows = &self->rows, .count = plan->count, .node = self->nodes};
+    return none != NULL;
+}
+
+static bool stream_init(Stream *self, node_call *calls, PyObject *state) {
+    self->states = PyMem_Calloc(self->plan->count, sizeof *self->states);
+    self->nodes = PyMem_Calloc(self->plan->count, sizeof *self->nodes);
+    self->copies = PyMem_Calloc(2 * self->plan->count, sizeof *self->copies);
+    if (!self->states || !self->nodes || !self->copies) return PyErr_NoMemory() != NULL;
+    return new_rows(self) && new_states(self, calls) &&
+           describe_nodes(self, calls, crnn_kernels_now(self->plan->dtype)) && new_copies(self) &&
+           new_values(self) && pack(self) && new_workspace(self) && set_states(self, state);
+}
+
+static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state) {
+    node_call *calls = plan_hold(plan);
+    Stream *stream = calls ? object_new(plan->module->stream) : NULL;
+    if (stream) {
+        stream->module = plan->module;
+        stream->plan = (Plan *)Py_NewRef((PyObject *)plan);
+        stream->batch = batch;
+        if (!stream_init(stream, calls, state)) Py_CLEAR(stream);
+    }
+    plan_release(plan, calls);
+    return (PyObject *)stream;
+}
+
+PyObject *plan_stream(Plan *self, PyObject *args) {
+    PyObject *given, *state;
+    size_t batch;
+    if (!PyArg_ParseTuple(args, "OO:stream", &given, &state) ||
+        !parse_size("batch_size", given, &batch))
+        return NULL;
+    return stream_new(self, batch, state);
+}
+
+/* The plan of a single layer. */
+static Plan *layer_plan(Recurrent *layer) {
+    const crnn_layer *own = &layer->layer;
+    const char *dtype = own->dtype == CRNN_F64 ? "float64" : "float32";
+    const Py_ssize_t inputs = (Py_ssize_t)own->inputs;
+    PyObject *type = PyObject_GetAttrString(layer->module->self, "Plan");
+    PyObject *plan =
+        type ? PyObject_CallFunction(type, "s((s()O(nn))(s((nn))O(OiOO)))i", dtype, "input",
+                                     Py_False, inputs, inputs, "recurrent", (Py_ssize_t)0,
+                                     (Py_ssize_t)0, Py_False, layer, 0, Py_None, Py_None, 1)
+             : NULL;
+    drop(type);
+    return (Plan *)plan;
+}
+
+PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"batch_size", "state", NULL};
+    PyObject *given = NULL, *state = Py_None;
+    size_t batch = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:stream", names, &given, &state) ||
+        (given && !parse_size("batch_size", given, &batch)) || !recurrent_ready(self))
+        return NULL;
+    Plan *plan = layer_plan(self);
+    PyObject *stream = plan ? stream_new(plan, batch, state) : NULL;
+    drop(plan);
+    return stream;
+}
+
+/* ---- a step */
+
+/* Symbols of an embedding are from 0 to K-1, those of a recurrent layer from 0 to I-1. */
+static bool check_symbol(const Stream *self, int64_t symbol, size_t row) {
+    const plan_node *first = &self->plan->nodes[1];
+    const size_t K = self->plan->nodes[0].symbols;
+    if (first->layer && !first->w) return symbol_within(&self->states[1].layer, symbol, row, 0);
+    if (symbol >= 0 && (uint64_t)symbol < K) return true;
+    PyErr_Format(PyExc_ValueError,
+                 "x: expected integers from 0 to K-1=%zu, got %lld in row %zu", K - 1,
+                 (long long)symbol, row);
+    return false;
+}
+
+/* x of one step: (B, I) floats or (B,) integers. A new reference to what the input of the core then
+ * points into, or NULL with an exception. */
+static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_node *input) {
+    const plan_node *own = &self->plan->nodes[0];
+    const npy_intp rows = (npy_intp)self->batch;
+    PyArrayObject *given = as_array("x", object), *x = NULL;
+    if (!given) return NULL;
+    if (PyArray_ISINTEGER(given) && PyArray_NDIM(given) == 1 && PyArray_DIM(given, 0) == rows &&
+        own->symbols) {
+        const dims symbols = {1, {rows}, {"B"}};
+        x = integer_array("x", (PyObject *)given, &symbols);
+        const int64_t *symbol = x ? PyArray_DATA(x) : NULL;
+        for (npy_intp row = 0; x && row < rows; row++)
+            if (!check_symbol(self, symbol[row], (size_t)row)) Py_CLEAR(x);
+        input->features = 0;
+        input->symbols = x ? PyArray_DATA(x) : NULL;
+    } else if (PyArray_ISINTEGER(given) || !own->features) {
+        char expected[60];
+        PyOS_snprintf(expected, sizeof expected,
+                      own->symbols ? "integers of shape (B=%lld,)" : "floats of shape (B=%lld, I)",
+                      (long long)rows);
+        set_input_error(expected, given);
+    } else {
+        const dims floats = {2, {rows, (npy_intp)own->features}, {"B", "I"}};
+        x = float_array("x", (PyObject *)given, self->plan->dtype, &floats, false);
+        input->features = own->features;
+        input->symbols = NULL;
+        if (x)
+            input->value =
+                (crnn_seq){PyArray_DATA(x), PyArray_STRIDE(x, 0) / PyArray_ITEMSIZE(x), 0};
+    }
+    drop(given);
+    return x;
+}
+
+static PyObject *stream_step(Stream *self, PyObject *object) {
+    const Plan *plan = self->plan;
+    const size_t last = plan->count - 1;
+    npy_intp shape[2] = {(npy_intp)self->batch, (npy_intp)plan->nodes[last].features};
+    crnn_node input = self->nodes[0];
+    PyArrayObject *x = step_input(self, object, &input);
+    PyArrayObject *y =
+        x ? (PyArrayObject *)new_plain_array(2, shape, typenum_of(plan->dtype)) : NULL;
+    if (y) {
+        LOCK(self); /* and with the GIL: a step is short, and the state is written in place */
+        self->nodes[0] = input;
+        self->nodes[last].value = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)shape[1], 0};
+        crnn_plan_forward(&self->core);
+        UNLOCK();
+    }
+    drop(x);
+    return (PyObject *)y;
+}
+
+/* ---- attributes */
+
+static PyObject *stream_get_state(Stream *self, void *unused) {
+    const Plan *plan = self->plan;
+    (void)unused;
+    node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
+    bool fine = calls || PyErr_NoMemory() != NULL;
+    for (size_t i = 0; fine && i < plan->count; i++)
+        if (plan->nodes[i].layer)
+            fine = state_new(&calls[i].final, &self->states[i].layer, self->batch);
+    LOCK(self);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        copy_part(calls[i].final.h, self->states[i].state.h);
+        copy_part(calls[i].final.c, self->states[i].state.c);
+    }
+    UNLOCK();
+    PyObject *result = fine ? plan_show_states(plan, calls, final_of) : NULL;
+    plan_release(plan, calls);
+    return result;
+}
+
+static int stream_set_state(Stream *self, PyObject *value, void *unused) {
+    (void)unused;
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "state: cannot be deleted; assign None to reset it");
+        return -1;
+    }
+    return set_states(self, value) ? 0 : -1;
+}
+
+static PyObject *stream_reset(Stream *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"rows", NULL};
+    PyObject *given = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:reset", names, &given)) return NULL;
+    if (given == Py_None) return set_states(self, Py_None) ? Py_NewRef(Py_None) : NULL;
+    const dims any = {1, {-1}, {"rows"}};
+    PyArrayObject *rows = integer_array("rows", given, &any);
+    if (!rows) return NULL;
+    const bool within = integers_within("rows", rows, 0, (npy_int64)self->batch - 1);
+    LOCK(self);
+    for (npy_intp i = 0; within && i < PyArray_SIZE(rows); i++)
+        reset_row(self, ((const npy_int64 *)PyArray_DATA(rows))[i]);
+    UNLOCK();
+    drop(rows);
+    return within ? Py_NewRef(Py_None) : NULL;
+}
+
+/* <Stream of GRU: B=1, H=4>; of several layers <Stream of GRU, LSTM: B=1> */
+static PyObject *stream_repr(Stream *self) {
+    PyObject *names = PyUnicode_FromString("");
+    char sizes[SIZES_TEXT] = "";
+    size_t layers = 0;
+    for (size_t i = 0; names && i < self->plan->count; i++) {
+        if (!self->plan->nodes[i].layer) continue;
+        const crnn_layer *layer = &self->states[i].layer;
+        PyObject *more =
+            PyUnicode_FromFormat("%U%s%s", names, layers ? ", " : "", layer_type_name(layer));
+        drop(names);
+        names = more;
+        if (layers++ == 0) print_sizes(layer, sizes);
+    }
+    if (!names) return NULL;
+    const bool is_layer = PyLong_Check(self->plan->states);
+    PyObject *text =
+        is_layer ? PyUnicode_FromFormat("<Stream of %U: B=%zu, %s>", names, self->batch, sizes)
+                 : PyUnicode_FromFormat("<Stream of %U: B=%zu>", names, self->batch);
+    drop(names);
+    return text;
+}
+
+static PyMethodDef stream_methods[] = {
+    {"step", (PyCFunction)stream_step, METH_O,
+     PyDoc_STR("step($self, x, /)\n--\n\n"
+               "Return the output of one step, and update the state.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "x : floats (B, I), or integers (B,)\n"
+               "    Input of the step. Integers are symbols from 0 to I - 1.\n\n"
+               "Returns\n"
+               "-------\n"
+               "y : array (B, P)\n"
+               "    Output h.\n")},
+    {"reset", (PyCFunction)(void (*)(void))stream_reset, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("reset($self, /, rows=None)\n--\n\n"
+               "Set the state of some rows to zeros, or to h0 and c0 with learn_state=True.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "rows : integers (N,), optional\n"
+               "    Numbers of the rows, from 0 to B - 1. None: all rows.\n")},
+    {0},
+};
+
+static PyGetSetDef stream_attributes[] = {
+    {"state", (getter)stream_get_state, (setter)stream_set_state,
+     PyDoc_STR("Copy of the state: array (B, P), or the pair (h, c) of (B, P) and (B, H).\n\n"
+               "May be assigned; None sets it as `reset()` does."),
+     NULL},
+    {0},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc,
+     (void *)PyDoc_STR("A layer, or a model, that runs one step at a time.\n\n"
+                       "It has its own copy of the parameters, and a state that `step` updates.")},
+    {Py_tp_repr, stream_repr},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_traverse, stream_traverse},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_getset, stream_attributes},
+    {0, NULL},
+};
+PyType_Spec stream_spec = {
+    "crnn._core.Stream", sizeof(Stream), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, stream_slots};
