@@ -65,6 +65,8 @@ void set_array_error(PyObject *type, const char *name, const char *expected, PyA
 
 /* Any object as an array (a new reference), or NULL. */
 PyArrayObject *as_array(const char *name, PyObject *object);
+/* The memory of an array; NULL for none. */
+static inline void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
 int typenum_of(crnn_dtype dtype);
 bool parse_dtype(PyObject *object, crnn_dtype *dtype);
 
@@ -87,6 +89,10 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
 /* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
  * reference to `array`; returns a new one, or NULL with an exception. */
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
+/* Floats of a shape, dense, and in shape the sizes that were -1; none for None. With `keep`, as
+ * kept_array has them. */
+bool floats_read(module_state *keep, const char *name, PyObject *object, crnn_dtype dtype,
+                 dims *shape, PyArrayObject **array);
 /* A copy, dense: of floats of either type on memory of alloc_aligned, of other types on NumPy's. A
  * new reference, or NULL with an exception. */
 PyArrayObject *array_copy(module_state *module, PyArrayObject *array);
@@ -384,7 +390,25 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
 
-/* ---- attention.c: functions of the module */
+/* ---- attention.c: functions of the module, and the attention of a decoder */
+
+/* Lengths (B,), each 0 ... most; none for None. */
+bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
+                  PyArrayObject **array, const int64_t **lengths);
+
+typedef struct attention_given {
+    PyObject *keys, *values, *lengths, *w_query, *v; /* None: no lengths, no W_query, no v */
+} attention_given;
+
+typedef struct attention_arrays {
+    PyArrayObject *keys, *values, *lengths, *w_query, *v; /* owned, or NULL */
+} attention_arrays;
+
+/* Reads an attention whose dtype and batch are set, which is asked by h of so many elements. With
+ * `keep`, keys and values are as kept_array has them. */
+bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
+                    const attention_given *given, size_t width);
+void attention_clear(attention_arrays *arrays);
 
 PyObject *attention_forward(PyObject *module, PyObject *args);
 PyObject *attention_backward(PyObject *module, PyObject *args);

@@ -80,8 +80,6 @@ static bool steps_init(call *c, const call_arguments *given, npy_intp B, npy_int
     return !is_given(given->resets) || (c->resets = bool_array("resets", given->resets, &per_step));
 }
 
-static const void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
-
 bool call_rows(call *c, const crnn_steps *steps) {
     size_t words;
     if (!check_status(crnn_rows_size(steps, &words), "x")) return false;

@@ -6,7 +6,8 @@
 /* ---- arguments */
 
 typedef struct decode_arguments {
-    PyObject *levels, *target, *vectors, *lengths, *keys, *values, *source_lengths, *w_query, *v;
+    PyObject *levels, *target, *vectors, *lengths;
+    attention_given attention;
     int training;
     unsigned long long call, first_row;
 } decode_arguments;
@@ -86,83 +87,29 @@ static bool levels_parse(DecoderTape *d, module_state *module, const decode_argu
     return true;
 }
 
-/* An array of the decoder's type, dense, and in shape the sizes that were -1; none for None. */
-static bool floats_parse(const DecoderTape *d, const char *name, PyObject *given, dims *shape,
-                         PyArrayObject **to) {
-    if (given == Py_None) return true;
-    *to = float_array(name, given, dtype_of_levels(d), shape, true);
-    for (int i = 0; *to && i < shape->count; i++) shape->size[i] = PyArray_DIM(*to, i);
-    return *to != NULL;
-}
-
-static bool lengths_parse(const char *name, PyObject *given, size_t batch, size_t most,
-                          PyArrayObject **to) {
-    const dims shape = {1, {(npy_intp)batch}, {"B"}};
-    if (given == Py_None) return true;
-    *to = integer_array(name, given, &shape);
-    return *to && integers_within(name, *to, 0, (npy_int64)most);
-}
-
 /* Node 0: symbols (B, T) where there are vectors (K, E), else floats (B, T, E). */
 static bool target_parse(DecoderTape *d, module_state *module, const decode_arguments *given) {
-    const bool floats = given->vectors == Py_None;
-    dims shape = {floats ? 3 : 2, {-1, -1, -1}, {"B", "T", "E"}};
-    dims table = {2, {-1, -1}, {"K", "E"}};
+    const crnn_dtype dtype = dtype_of_levels(d);
+    dims shape = {3, {-1, -1, -1}, {"B", "T", "E"}}, table = {2, {-1, -1}, {"K", "E"}};
     crnn_node *node = &d->nodes[d->plan.count++];
     *node = (crnn_node){.op = CRNN_OP_INPUT};
-    d->target = floats ? sequence_array(module, "target_in", given->target, dtype_of_levels(d),
-                                        &shape, &node->value)
-                       : integer_array("target_in", given->target, &shape);
-    if (!d->target || !floats_parse(d, "vectors", given->vectors, &table, &d->vectors))
-        return false;
+    if (!floats_read(NULL, "vectors", given->vectors, dtype, &table, &d->vectors)) return false;
+    if (d->vectors) {
+        shape.count = 2;
+        d->target = integer_array("target_in", given->target, &shape);
+        if (!d->target || !integers_within("target_in", d->target, 0, table.size[0] - 1))
+            return false;
+        node->symbols = PyArray_DATA(d->target);
+        d->symbols = (size_t)table.size[0];
+        d->features = (size_t)table.size[1];
+    } else {
+        d->target = sequence_array(module, "target_in", given->target, dtype, &shape, &node->value);
+        if (!d->target) return false;
+        d->features = node->features = (size_t)shape.size[2];
+    }
     d->batch = (size_t)PyArray_DIM(d->target, 0);
     d->steps = (size_t)PyArray_DIM(d->target, 1);
-    d->features = (size_t)(floats ? shape.size[2] : table.size[1]);
-    if (floats) {
-        node->features = d->features;
-    } else {
-        d->symbols = (size_t)table.size[0];
-        node->symbols = PyArray_DATA(d->target);
-        if (!integers_within("target_in", d->target, 0, table.size[0] - 1)) return false;
-    }
     return d->features > 0 || refuse_misfit("target_in");
-}
-
-/* Keys and values (B, T, features): private, because backward reads them again. */
-static bool memory_parse(const DecoderTape *d, module_state *module, const char *name,
-                         PyObject *given, dims *shape, PyArrayObject **to) {
-    if (given == Py_None) return refuse_misfit("keys, values");
-    if (!floats_parse(d, name, given, shape, to)) return false;
-    *to = kept_array(module, *to);
-    for (int i = 0; *to && i < 3; i++) shape->size[i] = PyArray_DIM(*to, i);
-    return *to != NULL;
-}
-
-static bool attention_parse(DecoderTape *d, module_state *module, const decode_arguments *given,
-                            crnn_attention *to) {
-    const npy_intp B = (npy_intp)d->batch, P = (npy_intp)crnn_width(layer_at(d, d->depth - 1));
-    dims keys = {3, {B, -1, -1}, {"B", "T", "A"}};
-    if (!memory_parse(d, module, "keys", given->keys, &keys, &d->keys)) return false;
-    const npy_intp T = keys.size[1], A = keys.size[2];
-    dims values = {3, {B, T, -1}, {"B", "T", "C"}}, query = {2, {P, A}, {"P", "A"}};
-    dims each = {1, {A}, {"A"}};
-    if (!memory_parse(d, module, "values", given->values, &values, &d->values) ||
-        !floats_parse(d, "W_query", given->w_query, &query, &d->w_query) ||
-        !floats_parse(d, "v", given->v, &each, &d->v) ||
-        !lengths_parse("source_lengths", given->source_lengths, d->batch, (size_t)T,
-                       &d->source_lengths))
-        return false;
-    *to = (crnn_attention){.dtype = dtype_of_levels(d),
-                           .batch = d->batch,
-                           .steps = (size_t)T,
-                           .key_size = (size_t)A,
-                           .value_size = (size_t)values.size[2],
-                           .lengths = d->source_lengths ? PyArray_DATA(d->source_lengths) : NULL,
-                           .keys = PyArray_DATA(d->keys),
-                           .values = PyArray_DATA(d->values),
-                           .v = d->v ? PyArray_DATA(d->v) : NULL};
-    return (d->w_query || A == P) && A > 0 && to->value_size > 0 ? true
-                                                                 : refuse_misfit("keys, values");
 }
 
 /* ---- the plan */
@@ -189,15 +136,15 @@ static void add_edge(DecoderTape *d, size_t node, size_t delay) {
 static bool add_attention(module_state *module, DecoderTape *d, const crnn_attention *attention) {
     crnn_node *node;
     if (!(d->weights = new_steps(module, d, attention->steps))) return false;
-    if (d->w_query) {
+    if (d->arrays.w_query) {
         if (!(node = add_node(module, d, CRNN_OP_SUM, attention->key_size))) return false;
-        node->as.sum.w = PyArray_DATA(d->w_query);
+        node->as.sum.w = PyArray_DATA(d->arrays.w_query);
         add_edge(d, 0, 1);
     }
     if (!(node = add_node(module, d, CRNN_OP_ATTEND, attention->value_size))) return false;
     node->as.attend = (crnn_attend){.attention = *attention, .weights = PyArray_DATA(d->weights)};
     d->context = d->plan.count - 1;
-    add_edge(d, d->w_query ? d->context - 1 : 0, !d->w_query);
+    add_edge(d, d->arrays.w_query ? d->context - 1 : 0, !d->arrays.w_query);
     return true;
 }
 
@@ -223,7 +170,7 @@ static bool add_joined(module_state *module, DecoderTape *d) {
 
 /* The tape of layer l, which reads the last node. Symbols with vectors are no input that the layer
  * could read alone: its own backward refuses such a tape. */
-static bool level_tape(const DecoderTape *d, size_t l) {
+static bool level_tape(const DecoderTape *d, size_t l, const int64_t *lengths) {
     const size_t below = d->plan.count - 1;
     const level *own = &d->levels[l];
     call *c = &own->tape->call;
@@ -234,9 +181,7 @@ static bool level_tape(const DecoderTape *d, size_t l) {
     }
     c->lengths = (PyArrayObject *)Py_XNewRef((PyObject *)d->lengths);
     c->from_learned = own->tape->layer.learns_state && !own->initial.h;
-    const crnn_steps steps = {.batch = d->batch,
-                              .steps = d->steps,
-                              .lengths = c->lengths ? PyArray_DATA(c->lengths) : NULL};
+    const crnn_steps steps = {.batch = d->batch, .steps = d->steps, .lengths = lengths};
     return call_rows(c, &steps) &&
            check_status(crnn_tape_size(&own->tape->layer, d->plan.kernels, &c->rows, &bytes),
                         "target_in") &&
@@ -262,7 +207,7 @@ static crnn_recurrent recurrent_of(const DecoderTape *d, size_t l) {
 }
 
 /* Dropout and a layer, which reads the node before it. */
-static bool add_level(module_state *module, DecoderTape *d, size_t l) {
+static bool add_level(module_state *module, DecoderTape *d, size_t l, const int64_t *lengths) {
     level *own = &d->levels[l];
     const crnn_layer *layer = layer_at(d, l);
     if (own->drop.inputs) {
@@ -270,7 +215,7 @@ static bool add_level(module_state *module, DecoderTape *d, size_t l) {
         add_edge(d, d->plan.count - 2, 0);
     }
     if (!state_parse(&own->initial, "state", layer, d->batch, own->state) ||
-        !state_new(&own->final, layer, d->batch) || !level_tape(d, l))
+        !state_new(&own->final, layer, d->batch) || !level_tape(d, l, lengths))
         return false;
     crnn_node *node = add_node(module, d, CRNN_OP_RECURRENT, crnn_width(layer));
     if (!node) return false;
@@ -282,10 +227,13 @@ static bool add_level(module_state *module, DecoderTape *d, size_t l) {
 }
 
 static bool plan_build(DecoderTape *d, module_state *module, const decode_arguments *given) {
-    crnn_attention attention;
+    const int64_t *lengths = NULL;
     if (!levels_parse(d, module, given) || !target_parse(d, module, given) ||
-        !lengths_parse("target_lengths", given->lengths, d->batch, d->steps, &d->lengths) ||
-        !attention_parse(d, module, given, &attention))
+        !lengths_read("target_lengths", given->lengths, d->batch, d->steps, &d->lengths, &lengths))
+        return false;
+    crnn_attention attention = {.dtype = dtype_of_levels(d), .batch = d->batch};
+    if (!attention_read(&attention, &d->arrays, module, &given->attention,
+                        crnn_width(layer_at(d, d->depth - 1))))
         return false;
     if (d->features + attention.value_size != layer_at(d, 0)->inputs) {
         PyErr_Format(PyExc_ValueError, "target_in: expected %zu features with the context, got %zu",
@@ -295,7 +243,7 @@ static bool plan_build(DecoderTape *d, module_state *module, const decode_argume
     d->plan.kernels = crnn_kernels_now(dtype_of_levels(d));
     if (!add_attention(module, d, &attention) || !add_joined(module, d)) return false;
     for (size_t l = 0; l < d->depth; l++)
-        if (!add_level(module, d, l)) return false;
+        if (!add_level(module, d, l, lengths)) return false;
     d->memory[1].from[0].node = d->plan.count - 1;
     d->plan.rows = &d->levels[0].tape->call.rows;
     d->plan.node = d->nodes;
@@ -320,9 +268,10 @@ static PyObject *seq2seq_decode(PyObject *self, PyObject *args) {
     module_state *state = state_of_type(Py_TYPE(self));
     PyObject *states = NULL, *result = NULL;
     if (!state || !PyArg_ParseTuple(args, "OOOOOOOOOpKK:_decode", &given.levels, &given.target,
-                                    &given.vectors, &given.lengths, &given.keys, &given.values,
-                                    &given.source_lengths, &given.w_query, &given.v,
-                                    &given.training, &given.call, &given.first_row))
+                                    &given.vectors, &given.lengths, &given.attention.keys,
+                                    &given.attention.values, &given.attention.lengths,
+                                    &given.attention.w_query, &given.attention.v, &given.training,
+                                    &given.call, &given.first_row))
         return NULL;
     DecoderTape *tape = object_new(state->decoder_tape);
     if (!tape) return NULL;

@@ -87,13 +87,13 @@ static bool parameters_begin(const DecoderTape *d, const decode_back_arguments *
     crnn_recurrent *lowest = &b->nodes[d->levels[0].node].as.recurrent;
     void *dw_query;
     if (!added_to(d, "dvectors", given->dvectors, K > 0, K * E, &lowest->dvectors) ||
-        !added_to(d, "dW_query", given->dw_query, d->w_query, P * A, &dw_query) ||
-        !added_to(d, "dv", given->dv, d->v, A, &b->nodes[d->context].as.attend.dv))
+        !added_to(d, "dW_query", given->dw_query, d->arrays.w_query, P * A, &dw_query) ||
+        !added_to(d, "dv", given->dv, d->arrays.v, A, &b->nodes[d->context].as.attend.dv))
         return false;
-    if (d->w_query) b->nodes[d->context - 1].as.sum.dw = dw_query;
+    if (d->arrays.w_query) b->nodes[d->context - 1].as.sum.dw = dw_query;
     if (K == 0) return true;
     b->vectors = float_array("vectors", given->vectors, dtype_of_levels(d), &table, true);
-    lowest->vectors = b->vectors ? PyArray_DATA(b->vectors) : NULL;
+    lowest->vectors = data_of(b->vectors);
     return b->vectors != NULL;
 }
 

@@ -23,12 +23,13 @@ static void level_clear(level *l) {
 }
 
 static void decoder_tape_dealloc(DecoderTape *self) {
-    PyArrayObject *const arrays[] = {self->target,  self->vectors, self->lengths,
-                                     self->keys,    self->values,  self->source_lengths,
-                                     self->w_query, self->v,       self->weights};
     for (size_t l = 0; l < self->depth; l++) level_clear(&self->levels[l]);
     for (size_t i = 0; i < self->plan.count; i++) drop(self->memory[i].value);
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) drop(arrays[i]);
+    attention_clear(&self->arrays);
+    drop(self->target);
+    drop(self->vectors);
+    drop(self->lengths);
+    drop(self->weights);
     PyMem_Free(self->levels);
     PyMem_Free(self->nodes);
     PyMem_Free(self->memory);

@@ -27,13 +27,13 @@ typedef struct DecoderTape {
     size_t batch, steps;      /* B, T */
     size_t symbols, features; /* K of the target, 0 where it is floats; E */
     size_t depth;
-    level *levels;                             /* owned [depth], lowest first */
-    crnn_plan plan;                            /* without a workspace */
-    crnn_node *nodes;                          /* owned [plan.count] */
-    node_memory *memory;                       /* owned [plan.count] */
-    size_t context;                            /* the number of the attention in the plan */
-    PyArrayObject *target, *vectors, *lengths; /* owned, or NULL */
-    PyArrayObject *keys, *values, *source_lengths, *w_query, *v, *weights; /* owned, or NULL */
+    level *levels;       /* owned [depth], lowest first */
+    crnn_plan plan;      /* without a workspace */
+    crnn_node *nodes;    /* owned [plan.count] */
+    node_memory *memory; /* owned [plan.count] */
+    size_t context;      /* the number of the attention in the plan */
+    PyArrayObject *target, *vectors, *lengths, *weights; /* owned, or NULL */
+    attention_arrays arrays;
 } DecoderTape;
 
 static inline const crnn_layer *layer_at(const DecoderTape *d, size_t l) {

@@ -10,15 +10,13 @@ typedef struct generation {
     held_layer *layers;          /* and what it points into */
     state_arrays *states;
     void **packed;
-    PyArrayObject *embedding, *keys, *values, *source_lengths, *w_query, *v, *w_out, *b_out, *start;
+    attention_arrays arrays;
+    PyArrayObject *embedding, *w_out, *b_out, *start;
     crnn_generation *parts; /* owned [count], with their memory */
     Search **searches;      /* owned [count] */
 } generation;
 
 static void generation_clear(generation *g) {
-    PyArrayObject *const arrays[] = {g->embedding,      g->keys,    g->values,
-                                     g->source_lengths, g->w_query, g->v,
-                                     g->w_out,          g->b_out,   g->start};
     for (size_t l = 0; l < g->depth; l++) {
         layer_release(&g->layers[l]);
         state_clear(&g->states[l]);
@@ -29,7 +27,11 @@ static void generation_clear(generation *g) {
         if (g->searches[i]) g->searches[i]->busy = false;
         drop(g->searches[i]);
     }
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) drop(arrays[i]);
+    attention_clear(&g->arrays);
+    drop(g->embedding);
+    drop(g->w_out);
+    drop(g->b_out);
+    drop(g->start);
     free_aligned(g->generator.packed);
     PyMem_Free(g->level);
     PyMem_Free(g->layers);
@@ -42,8 +44,8 @@ static void generation_clear(generation *g) {
 /* ---- arguments */
 
 typedef struct generate_arguments {
-    PyObject *levels, *embedding, *keys, *values, *source_lengths, *w_query, *v, *w_out, *b_out,
-        *start, *searches;
+    PyObject *levels, *embedding, *w_out, *b_out, *start, *searches;
+    attention_given attention;
     int feeds;
 } generate_arguments;
 
@@ -104,63 +106,36 @@ static bool levels_parse(generation *g, const module_state *module, PyObject *gi
     return true;
 }
 
-/* Floats of the decoder's type, dense, where they lie, and in shape the sizes that were -1; nothing
- * for None. */
-static bool floats_parse(const generation *g, const char *name, PyObject *given, dims *shape,
-                         PyArrayObject **array, const void **data) {
-    *data = NULL;
-    if (given == Py_None) return true;
-    *array = float_array(name, given, dtype_of_levels(g), shape, true);
-    for (int i = 0; *array && i < shape->count; i++) shape->size[i] = PyArray_DIM(*array, i);
-    if (*array) *data = PyArray_DATA(*array);
-    return *array != NULL;
-}
-
 static bool attention_parse(generation *g, const generate_arguments *given) {
-    const npy_intp B = (npy_intp)g->batch, P = (npy_intp)width_at(g, g->depth - 1);
     crnn_attention *a = &g->attention;
-    dims keys = {3, {B, -1, -1}, {"B", "T", "A"}};
-    if (given->keys == Py_None) return !given->feeds || refuse_misfit("keys");
-    if (given->values == Py_None) return refuse_misfit("values");
-    if (!floats_parse(g, "keys", given->keys, &keys, &g->keys, &a->keys)) return false;
-    const npy_intp T = keys.size[1], A = keys.size[2];
-    dims values = {3, {B, T, -1}, {"B", "T", "C"}}, query = {2, {P, A}, {"P", "A"}};
-    dims each = {1, {A}, {"A"}};
-    const dims per_row = {1, {B}, {"B"}};
-    if (!floats_parse(g, "values", given->values, &values, &g->values, &a->values) ||
-        !floats_parse(g, "W_query", given->w_query, &query, &g->w_query, &g->generator.w_query) ||
-        !floats_parse(g, "v", given->v, &each, &g->v, &a->v))
-        return false;
-    if (given->source_lengths != Py_None &&
-        (!(g->source_lengths = integer_array("source_lengths", given->source_lengths, &per_row)) ||
-         !integers_within("source_lengths", g->source_lengths, 0, T)))
-        return false;
-    a->dtype = dtype_of_levels(g);
-    a->batch = g->batch;
-    a->queries = 1;
-    a->steps = (size_t)T;
-    a->key_size = (size_t)A;
-    a->value_size = (size_t)values.size[2];
-    a->lengths = g->source_lengths ? PyArray_DATA(g->source_lengths) : NULL;
+    if (given->attention.keys == Py_None) return !given->feeds || refuse_misfit("keys");
+    *a = (crnn_attention){.dtype = dtype_of_levels(g), .batch = g->batch, .queries = 1};
     g->generator.attention = a;
-    return (g->w_query || A == P) && A > 0 && a->value_size > 0 ? true : refuse_misfit("keys");
+    if (!attention_read(a, &g->arrays, NULL, &given->attention, width_at(g, g->depth - 1)))
+        return false;
+    g->generator.w_query = data_of(g->arrays.w_query);
+    return true;
 }
 
 /* Embedding and output layer. */
 static bool ends_parse(generation *g, const generate_arguments *given) {
     crnn_generator *to = &g->generator;
+    const crnn_dtype dtype = dtype_of_levels(g);
     const size_t context = to->attention ? to->attention->value_size : 0;
     const npy_intp joined = (npy_intp)(width_at(g, g->depth - 1) + context);
     dims out = {2, {joined, -1}, {"P + C", "K"}};
     if (given->w_out == Py_None) return refuse_misfit("W_out");
-    if (!floats_parse(g, "W_out", given->w_out, &out, &g->w_out, &to->w_out)) return false;
+    if (!floats_read(NULL, "W_out", given->w_out, dtype, &out, &g->w_out)) return false;
     const npy_intp K = out.size[1];
     dims bias = {1, {K}, {"K"}}, embedding = {2, {K, -1}, {"K", "E"}};
     to->symbols = (size_t)K;
     to->feeds = given->feeds;
-    if (!floats_parse(g, "b_out", given->b_out, &bias, &g->b_out, &to->b_out) ||
-        !floats_parse(g, "embedding", given->embedding, &embedding, &g->embedding, &to->embedding))
+    if (!floats_read(NULL, "b_out", given->b_out, dtype, &bias, &g->b_out) ||
+        !floats_read(NULL, "embedding", given->embedding, dtype, &embedding, &g->embedding))
         return false;
+    to->w_out = data_of(g->w_out);
+    to->b_out = data_of(g->b_out);
+    to->embedding = data_of(g->embedding);
     to->embedded = g->embedding ? (size_t)embedding.size[1] : 0;
     const size_t floats = to->embedded + (to->feeds ? context : 0);
     const size_t table = g->embedding ? 0 : (size_t)K;
@@ -247,10 +222,11 @@ PyObject *seq2seq_generate(PyObject *self, PyObject *args) {
     generation g = {0};
     PyObject *result = NULL;
     module_state *module = state_of_type(Py_TYPE(self));
-    if (!module || !PyArg_ParseTuple(args, "OOpOOOOOOOOO:_generate", &given.levels,
-                                     &given.embedding, &given.feeds, &given.keys, &given.values,
-                                     &given.source_lengths, &given.w_query, &given.v, &given.w_out,
-                                     &given.b_out, &given.start, &given.searches))
+    if (!module ||
+        !PyArg_ParseTuple(args, "OOpOOOOOOOOO:_generate", &given.levels, &given.embedding,
+                          &given.feeds, &given.attention.keys, &given.attention.values,
+                          &given.attention.lengths, &given.attention.w_query, &given.attention.v,
+                          &given.w_out, &given.b_out, &given.start, &given.searches))
         return NULL;
     if (generation_parse(&g, module, &given) && generation_run(&g)) result = Py_NewRef(Py_None);
     generation_clear(&g);

@@ -256,8 +256,6 @@ PyObject *plan_refuse(void) {
     return Py_NewRef(Py_None);
 }
 
-static void *data_of(PyArrayObject *array) { return array ? PyArray_DATA(array) : NULL; }
-
 /* What a recurrent node adds. */
 static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_t i,
                                    const node_call *call, const crnn_rows *rows) {
