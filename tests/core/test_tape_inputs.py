@@ -161,10 +161,10 @@ def test_losses_read_their_sizes_once():
     loss, d = _core.cross_entropy(logits, Reshapes(targets, logits), 1.0)
     assert loss == pytest.approx(4 * np.log(3))
     assert d.shape == (4, 3)
-    rows = np.ones((6, 2))
-    other = Reshapes(np.ones((6, 2)), rows)
-    found, _ = _core.rowwise_forward(("sum",), None, (rows, other), None, False, False)
-    assert found.shape == (6, 2)
+    dy, grads = np.ones((6, 2)), np.zeros((4, 2))
+    with pytest.raises(ValueError, match=r"^dy: expected floats of shape \(rows=6, size=2\)"):
+        _core.embedding_backward(Reshapes(np.arange(6) % 4, dy), dy, grads)
+    assert not grads.any()
 
 
 # -------------------------------------------------------------------------- which inputs are copied
