@@ -1,0 +1,291 @@
+"""Models that the core runs in one call: the bits, errors and tapes of a call layer by layer."""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn.layers.compose.planned import PlannedTape
+from support.comparing import assert_close, assert_same_bits
+
+B, T, I, K = 4, 7, 5, 6
+
+
+class LayerByLayer(crnn.Sequential):
+    """A Sequential that has no plan, because its class is not one of crnn."""
+
+
+def layers_of(name, dtype="float64"):
+    """Return the layers of a model; the same at each call."""
+    options = {"dtype": dtype}
+    return {
+        "stack": lambda: [
+            crnn.LSTM(I, 8, seed=1, **options),
+            crnn.Dropout(0.3, seed=2),
+            crnn.GRU(8, 7, seed=3, zoneout=0.2, **options),
+            crnn.Dense(7, K, seed=4, **options),
+        ],
+        "embedded": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.GRU(5, 8, seed=2, **options),
+            crnn.Dropout(0.4, variational=True, seed=5),
+            crnn.LSTM(8, 7, seed=3, recurrent_dropout=0.3, **options),
+            crnn.Dense(7, K, seed=4, **options),
+        ],
+        "pointwise": lambda: [
+            crnn.Dense(I, 9, seed=1, **options),
+            crnn.Activation("gelu"),
+            crnn.LayerNorm(9, **options),
+            crnn.JANET(9, 8, seed=2, reverse=True, learn_state=True, **options),
+            crnn.LayerNorm(8, **options),
+            crnn.Activation("tanh"),
+        ],
+        "nested": lambda: [
+            crnn.Sequential([crnn.RNN(I, 6, seed=1, **options), crnn.Dropout(0.2, seed=7)]),
+            crnn.Sequential([crnn.LSTM(6, 8, proj_size=3, seed=2, **options)]),
+        ],
+        "looked up": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.LayerNorm(5, **options),
+            crnn.GRU(5, 8, seed=2, **options),
+        ],
+    }[name]()
+
+
+MODELS = ["stack", "embedded", "pointwise", "nested", "looked up"]
+
+
+def input_of(name):
+    rng = np.random.default_rng(3)
+    if name in ("embedded", "looked up"):
+        return rng.integers(0, K, (B, T))
+    return rng.standard_normal((B, T, I))
+
+
+def steps_of(kind):
+    rng = np.random.default_rng(5)
+    lengths = [T, 3, 0, 5]
+    return {
+        "all": {},
+        "lengths": {"lengths": lengths},
+        "holes": {
+            "lengths": lengths,
+            "mask": rng.random((B, T)) < 0.7,
+            "resets": rng.random((B, T)) < 0.2,
+        },
+    }[kind]
+
+
+def leaves(value):
+    if isinstance(value, (list, tuple)):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [] if value is None else [value]
+
+
+def pair_of(name, dtype="float64"):
+    """Return a model with a plan, and the same model without."""
+    planned, plain = crnn.Sequential(layers_of(name, dtype)), LayerByLayer(layers_of(name, dtype))
+    assert planned._planned().planned(planned, 0) is not None
+    assert plain._planned().planned(plain, 0) is None
+    return planned, plain
+
+
+def grads_of(model):
+    return {name: grad.copy() for name, grad in model.grads.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", ["all", "lengths", "holes"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bits_of_a_call_layer_by_layer(name, steps, dtype):
+    models, results = pair_of(name, dtype), []
+    for model in models:
+        x, options = input_of(name), steps_of(steps)
+        y, state = model(x, **options)
+        begun = model(x)[1]
+        kept, after, tape = model.forward(x, begun, call=4, first_row=2, first_step=1, **options)
+        dx, dbefore = model.backward(tape, np.cos(kept), after)
+        results.append(leaves([y, state, kept, after, dx, dbefore, list(grads_of(model).values())]))
+    assert len(results[0]) == len(results[1])
+    for one, other in zip(*results, strict=True):
+        assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients(name, count, threads):
+    threads(count)
+    model = crnn.Sequential(layers_of(name))
+    report = crnn.gradcheck(model, input_of(name), lengths=[T, 3, 0, 5])
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tapes_of_single_layers(name):
+    model, _ = pair_of(name)
+    x = input_of(name)
+    y, _, tape = model.forward(x, lengths=[T, 3, 0, 5], call=1)
+    assert type(tape) is PlannedTape
+    assert len(tape) == len(model.layers)
+    model.backward(tape, np.cos(y))
+    at_once = grads_of(model)
+    model.zero_grad()
+    model.backward(tape.layers, np.cos(y))  # layer by layer
+    for key, grad in grads_of(model).items():
+        assert_close(grad, at_once[key], 1e-12, key)
+
+
+@pytest.mark.parametrize("name", ["stack", "embedded", "looked up"])
+def test_a_stream_is_the_whole(name):
+    model, _ = pair_of(name)
+    x = input_of(name)
+    y, after = model(x)
+    stream = model.stream(B)
+    assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(T)], axis=1), y)
+    for one, other in zip(leaves(stream.state), leaves(after), strict=True):
+        assert_same_bits(one, other)
+    stream.reset([1])
+    first = model(x[1:2])[0][:, 0]
+    assert_same_bits(stream.step(x[:, 0])[1:2], first)
+
+
+def test_a_stream_has_copies_of_the_parameters():
+    model, _ = pair_of("embedded")
+    x = input_of("embedded")
+    stream, y = model.stream(B), model(x)[0]
+    for param in model.params.values():
+        param[...] = 7
+    assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(T)], axis=1), y)
+
+
+def calls_of(function):
+    """Return the number of calls of Python functions of crnn."""
+    count = 0
+
+    def note(frame, event, _):
+        nonlocal count
+        count += event == "call" and "/crnn/" in frame.f_code.co_filename
+
+    function()
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_few_python_calls():
+    model, _ = pair_of("embedded")
+    x = input_of("embedded")
+    y, _, tape = model.forward(x)
+    stream = model.stream(B)
+    operations = {
+        "call": lambda: model(x),
+        "forward": lambda: model.forward(x),
+        "backward": lambda: model.backward(tape, y),
+        "step": lambda: stream.step(x[:, 0]),
+    }
+    assert {name: calls_of(f) for name, f in operations.items() if calls_of(f) > 12} == {}
+    short, long = (calls_of(lambda n=n: crnn.generate(model, [0, 1], n)) for n in (2, 20))
+    assert short == long
+
+
+# ------------------------------------------------------------------------- changes of the model
+
+
+def test_replaced_methods_are_noticed():
+    model, _ = pair_of("stack")
+    x = input_of("stack")
+    y, _ = model(x)
+    model.layers[3].forward = lambda *args, **kwargs: crnn.Dense.forward(
+        model.layers[3], *args, **kwargs
+    )
+    assert model._planned().planned(model, 0) is None
+    assert_same_bits(model(x)[0], y)
+    del model.layers[3].forward
+    assert model._planned().planned(model, 0) is not None
+
+
+def test_other_layers_and_options_are_noticed():
+    model, _ = pair_of("stack")
+    x = input_of("stack")
+    model(x)
+    model.layers[1].p = 0.0
+    y, _, _ = model.forward(x, call=1)
+    model.layers[1].p = 0.9
+    other, _, _ = model.forward(x, call=1)
+    assert (y != other).any()
+    model.layers[3] = crnn.Dense(7, 2, dtype="float64", seed=1)
+    assert model(x)[0].shape == (B, T, 2)
+    model.layers[0].__init__(I, 8, dtype="float64", seed=9)
+    assert_same_bits(model(x)[0], LayerByLayer(model.layers)(x)[0])
+
+
+def test_a_layer_that_is_made_anew_with_other_sizes_is_an_error():
+    model, _ = pair_of("stack")
+    x = input_of("stack")
+    y, _, tape = model.forward(x)
+    model.layers[0].__init__(I, 3, dtype="float64")
+    with pytest.raises(ValueError, match=r"^x: expected floats of shape \(B, T, I=8\)"):
+        model(x)
+    with pytest.raises(ValueError, match=r"^tape: expected one of a layer like this"):
+        model.backward(tape, y)
+
+
+def test_backward_of_a_copy_adds_to_the_copy():
+    model, _ = pair_of("embedded")
+    y, _, tape = model.forward(input_of("embedded"), call=0)
+    other = copy.deepcopy(model)
+    other.backward(tape, y)
+    assert not any(grad.any() for grad in model.grads.values())
+    model.backward(tape, y)
+    for key, grad in model.grads.items():
+        assert_same_bits(grad, other.grads[key])
+
+
+# ----------------------------------------------------------------------------------- arguments
+
+
+def arguments():
+    x = input_of("stack")
+    yield "x of another width", lambda m: m(x[..., :2])
+    yield "x without steps", lambda m: m(x[0])
+    yield "x of words", lambda m: m([["a"]])
+    yield "state of another length", lambda m: m(x, [None])
+    yield "state of another shape", lambda m: m(x, [np.ones((B, 3)), None, None, None])
+    yield "a state of Dropout", lambda m: m(x, [None, 1, None, None])
+    yield "lengths", lambda m: m(x, lengths=[1, 2])
+    yield "long lengths", lambda m: m(x, lengths=[T + 1] * B)
+    yield "mask", lambda m: m(x, mask=np.full((B, T), 2))
+    yield "call", lambda m: m.forward(x, call=-1)
+    yield "first_row", lambda m: m.forward(x, first_row=-1)
+    yield "dy", lambda m: m.backward(m.forward(x)[2], np.ones((B, T, K + 1)))
+    yield "dstate", lambda m: m.backward(m.forward(x)[2], None, [np.ones(3), None, None, None])
+    yield "tape", lambda m: m.backward(5, None)
+
+
+@pytest.mark.parametrize(
+    "use", [use for _, use in arguments()], ids=[name for name, _ in arguments()]
+)
+def test_errors_are_those_of_a_call_layer_by_layer(use):
+    errors = []
+    for model in pair_of("stack"):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            use(model)
+        assert not any(grad.any() for grad in model.grads.values())
+        errors.append((type(caught.value), str(caught.value)))
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize("x", [[[0, 1], [2, 3]], np.ones((2, 0), np.int64), np.ones((0, 3), int)])
+def test_lists_and_empty_batches(x):
+    planned, plain = pair_of("embedded")
+    y, state = planned(x)
+    assert_same_bits(y, plain(x)[0])
+    y, _, tape = planned.forward(x)
+    dx, _ = planned.backward(tape, y)
+    assert dx is None
+    assert state[0] is None
