@@ -222,7 +222,7 @@ void core_in_same_mode(double multiply_adds, size_t at_most, core_task *task, vo
 /* How many members a job is worth. */
 size_t core_worth(double multiply_adds);
 /* Multiply-adds that take as long as drawing one number. */
-enum { CRNN_DRAW_WORK = 20 };
+enum { CORE_DRAW_WORK = 20 };
 /* The group of a member where the whole team is cut into groups of `size` >= 1: parts 0..size-1,
  * then size..2*size-1, and so on. Only members of full groups may meet in them. */
 core_member core_group_of(const core_member *me, size_t size);

@@ -9,11 +9,6 @@ static const crnn_attention *attention_of(const core_node *n) {
     return &n->given->as.attend.attention;
 }
 
-static size_t source_of(const core_node *n, size_t row) {
-    const size_t *source = n->given->as.attend.source;
-    return source ? source[row] : row;
-}
-
 /* Row (row, t) of the weights. */
 static void *weights_at(const core_node *n, size_t row, size_t t) {
     const size_t at = row * n->plan->given->rows->given.steps + t;
@@ -35,8 +30,8 @@ static void open(core_node *n) {
 static void cells(const core_node *n, size_t from, size_t to) {
     for (size_t c = from; c < to; c++) {
         const size_t row = n->cells->row[c], t = n->cells->time[c];
-        n->plan->given->kernels->attend(attention_of(n), source_of(n, row),
-                                        core_input_row(n, 0, row, t), weights_at(n, row, t),
+        n->plan->given->kernels->attend(attention_of(n), row, core_input_row(n, 0, row, t),
+                                        weights_at(n, row, t),
                                         crnn_seq_at(&n->given->value, row, t, core_item(n)));
     }
 }
@@ -64,14 +59,14 @@ static void cells_back(const core_node *n, size_t k, size_t from, size_t to) {
     const crnn_attend *given = &n->given->as.attend;
     const size_t item = core_item(n), A = a->key_size;
     for (size_t c = to; c-- > from;) {
-        const size_t row = n->cells->row[c], t = n->cells->time[c], source = source_of(n, row);
+        const size_t row = n->cells->row[c], t = n->cells->time[c];
         const core_attend_grads grads = {
             .dscores = core_row_of(n->as.attend.dscores, row, a->steps, item),
             .dquery = crnn_seq_at(&n->to[k], row, t, item),
-            .dkeys = core_row_of(given->dkeys, source, a->steps * A, item),
+            .dkeys = core_row_of(given->dkeys, row, a->steps * A, item),
             .dv = a->v ? core_row_of(n->as.attend.dv, row, A, item) : NULL};
         n->plan->given->kernels->attend_back(
-            a, source, core_input_row(n, k, row, t), weights_at(n, row, t),
+            a, row, core_input_row(n, k, row, t), weights_at(n, row, t),
             crnn_seq_at(&n->given->gradient, row, t, item), &grads);
     }
 }

@@ -15,7 +15,7 @@ enum { ELEMENT_WORK = 8, NORM_WORK = 16, ACTIVATION_WORK = 20 };
 double crnn_rowwise_work(const crnn_rowwise *o) {
     switch (o->kind) {
     case CRNN_ROWWISE_DROP:
-        return o->noise.on ? CRNN_DRAW_WORK : ELEMENT_WORK;
+        return o->noise.on ? CORE_DRAW_WORK : ELEMENT_WORK;
     case CRNN_ROWWISE_ACTIVATE:
         return ACTIVATION_WORK;
     case CRNN_ROWWISE_NORM:

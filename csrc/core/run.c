@@ -90,7 +90,7 @@ static void drop_part(void *context, const core_member *me) {
 }
 
 double core_drop_work(const core_shape *s) {
-    return CRNN_DRAW_WORK * (double)s->at.columns * (double)s->h_wide;
+    return CORE_DRAW_WORK * (double)s->at.columns * (double)s->h_wide;
 }
 
 const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, const void *params,

@@ -78,8 +78,6 @@ typedef struct crnn_sum {
  * buffers. */
 typedef struct crnn_attend {
     crnn_attention attention; /* in. Its queries and query_lengths are not read. */
-    const size_t *source;     /* in [B]: the source row of each row. NULL, as backward needs it: row
-                                 b reads source row b. */
     void *weights; /* out of forward, in of backward [B][T][T_s]: zeros at steps that do not run. */
     void *dkeys;   /* Of backward: out [B][T_s][A]. */
     void *dvalues; /* Of backward: out [B][T_s][C]. */
