@@ -116,8 +116,22 @@ def _symbols(
     stream: Any, first: Array, steps: int, stop: int | None, sampling: dict[str, Any]
 ) -> NDArray[np.int64]:
     """Return the symbols (B, steps) that follow the first ones (B,)."""
-    logits = stream.step(first)
-    search = _core.Search(len(first), logits.shape[1], steps, stop=stop, **sampling)
+    K = stream._symbols if type(stream) is _core.Stream else 0
+    if K:  # the core runs all steps
+        search = _core.Search(len(first), K, steps, stop=stop, **sampling)
+        stream._generate(first, (search,))
+    else:
+        logits = stream.step(first)
+        search = _core.Search(len(first), logits.shape[1], steps, stop=stop, **sampling)
+        _search(stream, first, logits, search)
+    tokens = search.result()[0][:, 0]
+    symbols = np.full((len(first), steps), -1 if stop is None else stop, np.int64)
+    symbols[:, : tokens.shape[1]] = tokens
+    return symbols
+
+
+def _search(stream: Any, first: Array, logits: Array, search: _core.Search) -> None:
+    """Run a search to its end, from the logits (B, K) of the first step."""
     x, rows = first.astype(np.int64), np.arange(len(first))
     while not search.done:
         symbols, parents = search.step(logits[rows])
@@ -125,10 +139,6 @@ def _symbols(
         x[rows] = symbols  # finished rows read their last symbol again; their output is ignored
         if not search.done:
             logits = stream.step(x)
-    tokens = search.result()[0][:, 0]
-    symbols = np.full((len(first), steps), -1 if stop is None else stop, np.int64)
-    symbols[:, : tokens.shape[1]] = tokens
-    return symbols
 
 
 def _vectors(

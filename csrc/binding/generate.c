@@ -12,7 +12,7 @@ typedef struct generation {
     void **packed;
     attention_arrays arrays;
     PyArrayObject *embedding, *w_out, *b_out, *start;
-    crnn_generation *parts; /* owned [count], with their memory */
+    crnn_part *parts; /* owned [count], with their memory */
     Search **searches;      /* owned [count] */
 } generation;
 
@@ -210,7 +210,7 @@ static bool generation_run(generation *g) {
     for (size_t i = 0; i < g->count; i++) crnn_generation_begin(&g->generator, &g->parts[i]);
     Py_END_ALLOW_THREADS while (next_steps(g, &steps)) {
         if (steps == 0) return true;
-        Py_BEGIN_ALLOW_THREADS crnn_generate(&g->generator, g->parts, g->count,
+        Py_BEGIN_ALLOW_THREADS crnn_generate_parts(&g->generator, g->parts, g->count,
                                              steps < STEPS ? steps : STEPS);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }

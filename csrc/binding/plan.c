@@ -286,7 +286,7 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .from = node->from,
                       .features = symbols ? 0 : node->features,
                       .value = plan_value(tape, i),
-                      .symbols = symbols ? tape->call.in.symbols : NULL,
+                      .symbols = symbols ? (int64_t *)tape->call.in.symbols : NULL,
                       .filled = node->filled || tape->filled,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};

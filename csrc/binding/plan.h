@@ -64,6 +64,42 @@ crnn_seq plan_value(const PlanTape *tape, size_t i);
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 
+/* A recurrent node of a stream. */
+typedef struct node_state {
+    crnn_layer layer;
+    state_arrays state; /* owned, never shown: copies are */
+    state_arrays start; /* owned: one row, what a state is after a reset */
+} node_state;
+
+/* A plan of one step, with its weights packed. */
+typedef struct Stream {
+    PyObject_HEAD
+    module_state *module;
+    Plan *plan; /* owned */
+    size_t batch;
+    size_t *words; /* owned: the rows of a step */
+    crnn_rows rows;
+    node_state *states;     /* owned [count] */
+    crnn_node *nodes;       /* owned [count] */
+    PyArrayObject **copies; /* owned [2 * count] of owned, or NULL: parameters that are not
+                               packed */
+    void *values, *packed, *workspace; /* owned */
+    crnn_plan core;
+} Stream;
+
+/* What a plan of one step needs: its rows, with the words that they refer to; a block with the
+ * values of all nodes but the input, which it tells these; a workspace. Each returns memory that
+ * the caller owns, or NULL with an exception. */
+size_t *step_rows(crnn_rows *rows, size_t batch);
+void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
+void *step_workspace(const crnn_plan *core);
+/* Whether a symbol, that of a row, is one that the plan reads; else an exception. */
+bool stream_check_symbol(const Stream *self, int64_t symbol, size_t row);
+
+/* Stream._generate and Stream._symbols: see plan_generate.c. */
+PyObject *stream_generate(Stream *self, PyObject *args);
+PyObject *stream_get_symbols(Stream *self, void *unused);
+
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */
 bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
                       PyObject *state, state_arrays *(*of)(node_call *call));

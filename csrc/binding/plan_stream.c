@@ -1,28 +1,6 @@
 /* A model one step at a time: its weights are packed once, and its states are kept here. */
 #include "plan.h"
 
-/* A recurrent node of a stream. */
-typedef struct node_state {
-    crnn_layer layer;
-    state_arrays state; /* owned, never shown: copies are */
-    state_arrays start; /* owned: one row, what a state is after a reset */
-} node_state;
-
-typedef struct Stream {
-    PyObject_HEAD
-    module_state *module;
-    Plan *plan; /* owned */
-    size_t batch;
-    size_t *words; /* owned: the rows of a step */
-    crnn_rows rows;
-    node_state *states;     /* owned [count] */
-    crnn_node *nodes;       /* owned [count] */
-    PyArrayObject **copies; /* owned [2 * count] of owned, or NULL: parameters that are not
-                               packed */
-    void *values, *packed, *workspace; /* owned */
-    crnn_plan core;
-} Stream;
-
 static void stream_dealloc(Stream *self) {
     PyObject_GC_UnTrack(self);
     const size_t count = self->plan ? self->plan->count : 0;
@@ -109,34 +87,35 @@ static bool set_states(Stream *self, PyObject *given) {
 
 /* ---- making one */
 
-static bool new_rows(Stream *self) {
-    size_t words;
-    const crnn_steps step = {.batch = self->batch, .steps = 1};
-    if (!check_status(crnn_rows_size(&step, &words), "batch_size")) return false;
-    self->words = alloc_aligned(words * sizeof(size_t));
-    if (!self->words) return false;
-    crnn_rows_init(&self->rows, self->words, &step);
-    return true;
+size_t *step_rows(crnn_rows *rows, size_t batch) {
+    size_t count;
+    const crnn_steps step = {.batch = batch, .steps = 1};
+    if (!check_status(crnn_rows_size(&step, &count), "batch_size")) return NULL;
+    size_t *words = alloc_aligned(count * sizeof *words);
+    if (words) crnn_rows_init(rows, words, &step);
+    return words;
 }
 
-/* The values of nodes between input and output, one behind the other. */
-static bool new_values(Stream *self) {
-    const Plan *plan = self->plan;
-    size_t total = 0, size, bytes, begin = 0;
-    for (size_t i = 1; i + 1 < plan->count; i++)
-        if (!crnn_size_mul(self->batch, plan->nodes[i].features, &size) ||
-            !crnn_size_add(total, size, &total))
-            return PyErr_NoMemory() != NULL;
-    if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes) ||
-        !(self->values = alloc_aligned(bytes)))
-        return PyErr_Occurred() ? false : PyErr_NoMemory() != NULL;
-    for (size_t i = 1; i + 1 < plan->count; i++) {
+void *step_values(const Plan *plan, crnn_node *nodes, size_t batch) {
+    size_t total = 0, bytes;
+    for (size_t i = 1; i < plan->count; i++)
+        if (!crnn_size_add(total, plan->nodes[i].features, &total)) return PyErr_NoMemory();
+    if (!crnn_size_mul(total, batch, &total) ||
+        !crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
+        return PyErr_NoMemory();
+    char *block = alloc_aligned(bytes), *next = block;
+    for (size_t i = 1; block && i < plan->count; i++) {
         const size_t wide = plan->nodes[i].features;
-        self->nodes[i].value = (crnn_seq){
-            (char *)self->values + begin * crnn_dtype_size(plan->dtype), (ptrdiff_t)wide, 0};
-        begin += self->batch * wide;
+        nodes[i].value = (crnn_seq){next, (ptrdiff_t)wide, 0};
+        next += batch * wide * crnn_dtype_size(plan->dtype);
     }
-    return true;
+    return block;
+}
+
+void *step_workspace(const crnn_plan *core) {
+    size_t bytes;
+    return check_status(crnn_plan_workspace(core, &bytes), "batch_size") ? alloc_aligned(bytes)
+                                                                         : NULL;
 }
 
 static bool new_states(Stream *self, node_call *calls) {
@@ -165,7 +144,7 @@ static bool pack(Stream *self) {
  * either. */
 static bool new_workspace(Stream *self) {
     const plan_node *input = &self->plan->nodes[0];
-    const int64_t some = 0;
+    int64_t some = 0;
     size_t most = 0, bytes;
     for (int symbols = 0; symbols < 2; symbols++) {
         if (!(symbols ? input->symbols : input->features)) continue;
@@ -228,9 +207,10 @@ static bool stream_init(Stream *self, node_call *calls, PyObject *state) {
     self->nodes = PyMem_Calloc(self->plan->count, sizeof *self->nodes);
     self->copies = PyMem_Calloc(2 * self->plan->count, sizeof *self->copies);
     if (!self->states || !self->nodes || !self->copies) return PyErr_NoMemory() != NULL;
-    return new_rows(self) && new_states(self, calls) &&
+    return (self->words = step_rows(&self->rows, self->batch)) && new_states(self, calls) &&
            describe_nodes(self, calls, crnn_kernels_now(self->plan->dtype)) && new_copies(self) &&
-           new_values(self) && pack(self) && new_workspace(self) && set_states(self, state);
+           (self->values = step_values(self->plan, self->nodes, self->batch)) && pack(self) &&
+           new_workspace(self) && set_states(self, state);
 }
 
 static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state) {
@@ -246,12 +226,20 @@ static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state) {
     return (PyObject *)stream;
 }
 
+/* Whether a layer reads its steps in reverse, so that there is no next step for it. */
+static bool has_reversed(const Plan *plan) {
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->nodes[i].layer && ((const Recurrent *)plan->nodes[i].layer)->layer.reverse)
+            return true;
+    return false;
+}
+
 PyObject *plan_stream(Plan *self, PyObject *args) {
     PyObject *given, *state;
     size_t batch;
-    if (!PyArg_ParseTuple(args, "OO:stream", &given, &state) ||
-        !parse_size("batch_size", given, &batch))
-        return NULL;
+    if (!PyArg_ParseTuple(args, "OO:stream", &given, &state)) return NULL;
+    if (has_reversed(self)) return Py_NewRef(Py_None);
+    if (!parse_size("batch_size", given, &batch)) return NULL;
     return stream_new(self, batch, state);
 }
 
@@ -286,7 +274,7 @@ PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
 /* ---- a step */
 
 /* Symbols of an embedding are from 0 to K-1, those of a recurrent layer from 0 to I-1. */
-static bool check_symbol(const Stream *self, int64_t symbol, size_t row) {
+bool stream_check_symbol(const Stream *self, int64_t symbol, size_t row) {
     const plan_node *first = &self->plan->nodes[1];
     const size_t K = self->plan->nodes[0].symbols;
     if (first->layer && !first->w) return symbol_within(&self->states[1].layer, symbol, row, 0);
@@ -309,7 +297,7 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_node
         x = integer_array("x", (PyObject *)given, &symbols);
         const int64_t *symbol = x ? PyArray_DATA(x) : NULL;
         for (npy_intp row = 0; x && row < rows; row++)
-            if (!check_symbol(self, symbol[row], (size_t)row)) Py_CLEAR(x);
+            if (!stream_check_symbol(self, symbol[row], (size_t)row)) Py_CLEAR(x);
         input->features = 0;
         input->symbols = x ? PyArray_DATA(x) : NULL;
     } else if (PyArray_ISINTEGER(given) || !own->features) {
@@ -439,6 +427,11 @@ static PyMethodDef stream_methods[] = {
                "----------\n"
                "rows : integers (N,), optional\n"
                "    Numbers of the rows, from 0 to B - 1. None: all rows.\n")},
+    {"_generate", (PyCFunction)stream_generate, METH_VARARGS,
+     PyDoc_STR("_generate($self, start, searches, /)\n--\n\n"
+               "Run every search to its end, from the state and the symbols `start` (B,).\n\n"
+               "Each search reads the rows that follow those of the search before it. The state of "
+               "the stream does not change.")},
     {0},
 };
 
@@ -447,6 +440,8 @@ static PyGetSetDef stream_attributes[] = {
      PyDoc_STR("Copy of the state: array (B, P), or the pair (h, c) of (B, P) and (B, H).\n\n"
                "May be assigned; None sets it as `reset()` does."),
      NULL},
+    {"_symbols", (getter)stream_get_symbols, NULL,
+     PyDoc_STR("K where the model reads K symbols and has K outputs, else 0."), NULL},
     {0},
 };
 

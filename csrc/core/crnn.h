@@ -14,8 +14,8 @@
  *
  * Memory: the caller owns every buffer and every struct, and has checked every size. A function
  * only reads through a pointer to const. No function keeps a pointer after it has returned, except
- * those that fill a struct which refers to a buffer: crnn_rows, crnn_tape, crnn_search and
- * crnn_generation. Such a buffer must live as long as the struct.
+ * those that fill a struct which refers to a buffer: crnn_rows, crnn_tape and crnn_search. Such a
+ * buffer must live as long as the struct.
  *
  * Threads: any number of threads may call any function at the same time, as long as no two of them
  * write to the same buffer. A call may use more threads than the one that called it (crnn_threads).

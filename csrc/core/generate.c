@@ -165,7 +165,7 @@ static void begin_rows(kept_rows *rows, const void *initial, size_t first, size_
         memcpy(rows->now, (const char *)initial + first * rows->wide, count * rows->wide);
 }
 
-void crnn_generation_begin(const crnn_generator *g, crnn_generation *part) {
+void crnn_generation_begin(const crnn_generator *g, crnn_part *part) {
     const crnn_search_options *o = &part->search->options;
     part_memory *m = part->memory;
     core_arena a = core_arena_at(part->memory);
@@ -277,7 +277,7 @@ static void move_rows(const crnn_generator *g, part_memory *m, size_t count) {
     follow(&m->source, m->parents, count);
 }
 
-static void generate_step(const crnn_generator *g, crnn_generation *part) {
+static void generate_step(const crnn_generator *g, crnn_part *part) {
     part_memory *m = part->memory;
     const step st = {g, m, part->search->live, crnn_dtype_size(g->kernels->dtype)};
     if (g->feeds) attend_rows(&st);
@@ -293,28 +293,28 @@ static void generate_step(const crnn_generator *g, crnn_generation *part) {
 
 typedef struct generate_job {
     const crnn_generator *g;
-    crnn_generation *parts;
+    crnn_part *parts;
     size_t count, steps;
 } generate_job;
 
 static void generate_part(void *context, const core_member *me) {
     const generate_job *job = context;
     for (size_t i = me->part; i < job->count; i += me->parts) {
-        crnn_generation *part = &job->parts[i];
+        crnn_part *part = &job->parts[i];
         for (size_t t = 0; t < job->steps && part->finite && part->search->live > 0; t++)
             generate_step(job->g, part);
     }
 }
 
 /* Multiply-adds of a step of all rows. */
-static double step_work(const crnn_generator *g, const crnn_generation *parts, size_t count) {
+static double step_work(const crnn_generator *g, const crnn_part *parts, size_t count) {
     double rows = 0, each = (double)joined_width(g) * (double)g->symbols;
     for (size_t i = 0; i < count; i++) rows += (double)parts[i].search->live;
     for (size_t l = 0; l < g->depth; l++) each += core_step_work(g->level[l].layer);
     return rows * each;
 }
 
-void crnn_generate(const crnn_generator *g, crnn_generation *parts, size_t count, size_t steps) {
+void crnn_generate_parts(const crnn_generator *g, crnn_part *parts, size_t count, size_t steps) {
     generate_job job = {g, parts, count, steps};
     core_in_team((double)steps * step_work(g, parts, count), count, generate_part, &job);
 }

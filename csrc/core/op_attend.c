@@ -9,6 +9,10 @@ static const crnn_attention *attention_of(const core_node *n) {
     return &n->given->as.attend.attention;
 }
 
+static size_t source_of(const core_node *n, size_t row) {
+    return n->as.attend.source ? n->as.attend.source[row] : row;
+}
+
 /* Row (row, t) of the weights. */
 static void *weights_at(const core_node *n, size_t row, size_t t) {
     const size_t at = row * n->plan->given->rows->given.steps + t;
@@ -21,6 +25,12 @@ static double work(const core_node *n) {
            ((double)a->key_size * (a->v ? TANH_WORK : 1) + (double)a->value_size);
 }
 
+static void lay(core_node *n, core_arena *a) {
+    const size_t batch = n->plan->given->rows->given.batch, *source = n->given->as.attend.source;
+    n->as.attend.source = source ? core_take(a, batch, 1, sizeof *source) : NULL;
+    if (n->as.attend.source) memcpy(n->as.attend.source, source, batch * sizeof *source);
+}
+
 static void open(core_node *n) {
     const crnn_steps *s = &n->plan->given->rows->given;
     memset(n->given->as.attend.weights, 0,
@@ -30,10 +40,15 @@ static void open(core_node *n) {
 static void cells(const core_node *n, size_t from, size_t to) {
     for (size_t c = from; c < to; c++) {
         const size_t row = n->cells->row[c], t = n->cells->time[c];
-        n->plan->given->kernels->attend(attention_of(n), row, core_input_row(n, 0, row, t),
-                                        weights_at(n, row, t),
+        n->plan->given->kernels->attend(attention_of(n), source_of(n, row),
+                                        core_input_row(n, 0, row, t), weights_at(n, row, t),
                                         crnn_seq_at(&n->given->value, row, t, core_item(n)));
     }
+}
+
+static void follow(const core_node *n, const size_t *parents, size_t count) {
+    for (size_t i = 0; n->as.attend.source && i < count; i++)
+        n->given->as.attend.source[i] = n->as.attend.source[parents[i]];
 }
 
 /* ---- backward */
@@ -97,8 +112,10 @@ static void close_back(core_node *n) {
 
 const core_op core_op_attend = {.by_rows = true,
                                 .work = work,
+                                .lay = lay,
                                 .open = open,
                                 .cells = cells,
+                                .follow = follow,
                                 .lay_back = lay_back,
                                 .open_back = open_back,
                                 .cells_back = cells_back,

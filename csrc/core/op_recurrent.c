@@ -137,6 +137,20 @@ static void step(const core_node *n, const core_span *rows, size_t t) {
 
 static void close(core_node *n) { core_forward_close(&n->as.forward); }
 
+/* Row i of `to` becomes row parents[i] of `from`, where there is such a state. */
+static void copy_rows(const size_t *parents, size_t count, size_t bytes, const char *from,
+                      char *to) {
+    for (size_t i = 0; to && i < count; i++)
+        memcpy(to + i * bytes, from + parents[i] * bytes, bytes);
+}
+
+static void follow(const core_node *n, const size_t *parents, size_t count) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    const size_t item = core_item(n);
+    copy_rows(parents, count, n->given->features * item, r->final.h, r->initial.h);
+    copy_rows(parents, count, r->layer->hidden * item, r->final.c, r->initial.c);
+}
+
 /* ---- backward */
 
 static crnn_backward_args backward_args(const core_node *n) {
@@ -253,6 +267,7 @@ const core_op core_op_recurrent = {.work = work,
                                    .alone = alone,
                                    .step = step,
                                    .close = close,
+                                   .follow = follow,
                                    .lay_back = lay_back,
                                    .open_back = open_back,
                                    .pack_back = pack_back,

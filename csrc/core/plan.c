@@ -1,14 +1,14 @@
 /* Plans, forward: nodes run in their order; those of a cycle step by step, each member of the team
- * with rows of its own. */
+ * with rows of its own. Where there is one step, an edge with a delay reads what was there before,
+ * so nodes of a cycle run one by one, too. */
 #include "plan.h"
 
 #include <string.h>
 
 static const core_op *const operations[CRNN_OPS] = {
-    [CRNN_OP_RECURRENT] = &core_op_recurrent,
-    [CRNN_OP_SUM] = &core_op_sum,
-    [CRNN_OP_ATTEND] = &core_op_attend,
-    [CRNN_OP_ROWWISE] = &core_op_rowwise,
+    [CRNN_OP_RECURRENT] = &core_op_recurrent, [CRNN_OP_SUM] = &core_op_sum,
+    [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
+    [CRNN_OP_CHOOSE] = &core_op_choose,
 };
 
 /* ---- cells */
@@ -219,6 +219,17 @@ double core_work_of(const core_plan *p, size_t begin, size_t end) {
     return work * (double)p->given->rows->total;
 }
 
+double core_work_of_step(const crnn_plan *given) {
+    const core_plan p = {.given = given};
+    double work = 0;
+    for (size_t i = 0; i < given->count; i++) {
+        core_node n;
+        init_node(&n, &p, i);
+        if (n.op) work += n.op->work(&n);
+    }
+    return work;
+}
+
 static void run_cells(void *context, const core_member *me) {
     const core_node *n = context;
     const core_range own = core_share_of_cells(n, me);
@@ -254,15 +265,32 @@ static void run_cycle(void *context, const core_member *me) {
         for (size_t i = c->begin; i < c->end; i++) run_step(&c->p->nodes[i], &span, t);
 }
 
-static void run_group(core_plan *p, size_t begin, size_t end) {
-    core_node *n = &p->nodes[begin];
-    if (n->cyclic) {
-        cycle c = {p, begin, end};
-        core_in_team(core_work_of(p, begin, end), p->given->rows->places, run_cycle, &c);
-    } else if (n->op && n->op->alone) {
+static void run_node(core_plan *p, size_t i) {
+    core_node *n = &p->nodes[i];
+    if (n->op && n->op->alone)
         n->op->alone(n);
-    } else if (n->op) {
-        core_in_team(core_work_of(p, begin, end), n->cells->n, run_cells, n);
+    else if (n->op)
+        core_in_team(core_work_of(p, i, i + 1), n->cells->n, run_cells, n);
+}
+
+static void run_group(core_plan *p, size_t begin, size_t end) {
+    const crnn_rows *rows = p->given->rows;
+    if (p->nodes[begin].cyclic && rows->given.steps > 1) {
+        cycle c = {p, begin, end};
+        core_in_team(core_work_of(p, begin, end), rows->places, run_cycle, &c);
+    } else {
+        for (size_t i = begin; i < end; i++) run_node(p, i);
+    }
+}
+
+/* After a choice. */
+static void follow_parents(const core_plan *p) {
+    const core_node *last = &p->nodes[p->given->count - 1];
+    if (last->given->op != CRNN_OP_CHOOSE) return;
+    for (size_t i = 0; i < p->given->count; i++) {
+        const core_node *n = &p->nodes[i];
+        if (n->op && n->op->follow)
+            n->op->follow(n, last->as.choose.parents, last->as.choose.count);
     }
 }
 
@@ -283,4 +311,5 @@ void crnn_plan_forward(const crnn_plan *plan) {
         for (size_t i = begin; i < end; i++)
             if (p.nodes[i].op && p.nodes[i].op->close) p.nodes[i].op->close(&p.nodes[i]);
     }
+    follow_parents(&p);
 }

@@ -44,9 +44,14 @@ typedef struct core_node {
             void *scratch;                 /* of the product to W */
         } sum;
         struct {
+            size_t *source;     /* [B] of the step, or NULL */
             void *dscores, *dv; /* [B][T_s], [B][A]: of each row, because the order of a sum is
                                    fixed */
         } attend;
+        struct {
+            size_t *parents; /* [count]: where each row of the next step comes from */
+            size_t count;    /* 0: there is no next step */
+        } choose;
     } as;
 } core_node;
 
@@ -76,6 +81,8 @@ typedef struct core_op {
     void (*alone)(core_node *n);
     void (*step)(const core_node *n, const core_span *span, size_t t);
     void (*close)(core_node *n);
+    /* after a choice: what row i < count begins the next step with is that of row parents[i] */
+    void (*follow)(const core_node *n, const size_t *parents, size_t count);
 
     void (*lay_back)(core_node *n, core_arena *a);
     void (*open_back)(core_node *n);
@@ -93,7 +100,8 @@ typedef struct core_op {
     void (*close_back)(core_node *n);
 } core_op;
 
-extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise;
+extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise,
+    core_op_choose;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
@@ -120,6 +128,8 @@ bool core_is_full(const core_node *n);
 /* A member's share of the cells. */
 core_range core_share_of_cells(const core_node *n, const core_member *me);
 double core_work_of(const core_plan *p, size_t begin, size_t end);
+/* Multiply-adds of a step of one row. */
+double core_work_of_step(const crnn_plan *given);
 /* Cells from..to-1 of the span's rows at step t, in the order of a tape. False: there are none. */
 bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from, size_t *to);
 

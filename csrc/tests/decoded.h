@@ -177,7 +177,8 @@ static inline void add_inputs(call *c) {
         crnn_node *own = add_node(c, CRNN_OP_INPUT, in->p->own, new_seq(in, in->p->own));
         fill_seq(in, &own->value, in->p->own, in->x);
     }
-    if (c->symbols != NONE) add_node(c, CRNN_OP_INPUT, 0, (crnn_seq){0})->symbols = in->symbols;
+    if (c->symbols != NONE)
+        add_node(c, CRNN_OP_INPUT, 0, (crnn_seq){0})->symbols = (int64_t *)in->symbols;
 }
 
 /* Query and context. */

@@ -96,20 +96,14 @@ static void check_threads(const problem *p, const crnn_kernels *k) {
 
 static inputs fed_inputs(const model *m, const problem *p, const found *f) {
     inputs in = new_inputs(p, m->in.kernels);
-    const size_t E = p->own, item = item_of(&in);
     int64_t *lengths = fenced(in.batch * sizeof *lengths);
     int64_t *symbols = fenced(in.batch * STEPS * sizeof *symbols);
-    char *x = fenced(in.batch * STEPS * E * item);
     for (size_t i = 0; i < in.batch * STEPS; i++) {
         lengths[i / STEPS] = STEPS;
-        symbols[i] = i % STEPS ? f->tokens[i - 1] : m->generator.start[i / STEPS];
-        if (E)
-            memcpy(place(x, i, E, item), place(m->embedding, (size_t)symbols[i], E, item),
-                   E * item);
+        symbols[i] = i % STEPS ? f->tokens[i - 1] : m->start[i / STEPS];
     }
     in.lengths = in.attention.query_lengths = lengths;
-    in.symbols = E ? NULL : symbols;
-    in.x = x;
+    in.symbols = symbols;
     return in;
 }
 
@@ -171,7 +165,7 @@ static void check_ending(const problem *p, const crnn_kernels *k, const crnn_sea
     open(&r, &m, o, 1);
     for (size_t t = 1; t <= STEPS; t++) {
         size_t live = 0;
-        crnn_generate(&m.generator, r.part, 1, 1);
+        crnn_generate(r.part, 1, 1);
         for (size_t b = 0; b < m.in.batch; b++) {
             size_t own = 0;
             for (size_t i = b * o->width; i < (b + 1) * o->width; i++)
@@ -197,14 +191,14 @@ static void check_nan(const problem *p, const crnn_kernels *k) {
     make_model(&m, p, k);
     const found f = generate(&m, &o, 1, STEPS);
     open(&r, &m, &o, m.in.batch);
-    crnn_generate(&m.generator, r.part, r.count, 1);
+    crnn_generate(r.part, r.count, 1);
     const size_t bytes =
         m.in.batch * m.in.attention.steps * m.in.attention.value_size * item_of(&m.in);
     const void *values = copied(m.in.attention.values, bytes);
     spoil(&m, bad);
-    crnn_generate(&m.generator, r.part, r.count, STEPS - 1);
+    crnn_generate(r.part, r.count, STEPS - 1);
     memcpy((void *)m.in.attention.values, values, bytes);
-    crnn_generate(&m.generator, &r.part[bad], 1, 1); /* nothing any more */
+    crnn_generate(&r.part[bad], 1, 1); /* nothing any more */
     CHECK(!r.part[bad].finite && r.search[bad].steps == 1 && r.search[bad].live == 1,
           ABOUT "a NaN: %zu steps", WHO(&m.in), r.search[bad].steps);
     for (size_t b = 0; b < r.count; b++) {
@@ -229,17 +223,18 @@ static const problem forms[] = {
      .feeds = true,
      .additive = true,
      .asks = true},
-    {.name = "dot, vectors", .own = 3, .attends = true, .feeds = true},
-    {.name = "dot, afterwards", .own = 4, .attends = true},
+    {.name = "dot, vectors", .table = K, .embedded = 3, .attends = true, .feeds = true},
+    {.name = "dot, afterwards", .table = K, .embedded = 4, .attends = true},
     {.name = "general, afterwards", .table = K, .attends = true, .asks = true},
-    {.name = "vectors", .own = 2},
+    {.name = "vectors", .table = K, .embedded = 2},
     {.name = "options",
      .layer = {.projected = 3,
                .layer_norm = true,
                .zoneout_h = 0.2,
                .zoneout_c = 0.3,
                .peepholes = true},
-     .own = 2,
+     .table = K,
+     .embedded = 2,
      .attends = true,
      .feeds = true,
      .asks = true},
@@ -302,30 +297,30 @@ static void check_table(const crnn_kernels *k, crnn_cell cell) {
 static void check_overflow(const crnn_kernels *k) {
     const size_t most = SIZE_MAX, mark = fences_used;
     const struct {
-        size_t groups, width, symbols, key_size, value_size, hidden;
+        size_t groups, width, symbols, key_size, hidden;
         bool matrices; /* these do not fit either */
     } sizes[] = {
-        {most / 8, 1, K, 2, 2, 3, false},     {3, most / 8, K, 2, 2, 3, false},
-        {most / 2 + 1, 2, K, 2, 2, 3, false}, {most / 4, 8, K, 2, 2, 3, false},
-        {3, 2, most / 8, 2, 2, 3, true},      {3, 2, most, 2, 2, 3, true},
-        {3, 2, K, most / 8, 2, 3, true},      {3, 2, K, most, 2, 3, true},
-        {3, 2, K, 2, most / 8, 3, true},      {3, 2, K, 2, most, 3, true},
-        {3, 2, K, 2, 2, most / 64, true},
+        {most / 8, 1, K, 2, 3, false},     {3, most / 8, K, 2, 3, false},
+        {most / 2 + 1, 2, K, 2, 3, false}, {most / 4, 8, K, 2, 3, false},
+        {3, 2, most / 8, 2, 3, true},      {3, 2, most, 2, 3, true},
+        {3, 2, K, most / 8, 3, true},      {3, 2, K, most, 3, true},
+        {3, 2, K, 2, most / 64, true},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        const problem p = posed(4, CRNN_LSTM, 1, (size_t[]){3, 2, 3, 2, 2});
+        const problem posed_one = posed(4, CRNN_LSTM, 1, (size_t[]){3, 2, 3, 2, 2});
         model m;
-        make_model(&m, &p, k);
-        const crnn_search search = {
-            .options = {.groups = sizes[i].groups, .width = sizes[i].width}};
+        planned p;
+        make_model(&m, &posed_one, k);
+        crnn_search search = {.options = {.groups = sizes[i].groups, .width = sizes[i].width}};
+        make_plan(&p, &m, 6, &search);
         size_t bytes;
-        m.generator.symbols = sizes[i].symbols;
-        m.in.attention.key_size = sizes[i].key_size;
-        m.in.attention.value_size = sizes[i].value_size;
-        m.in.layer[0].hidden = sizes[i].hidden;
-        CHECK((crnn_generator_size(&m.generator, &bytes) == CRNN_OVERFLOW) == sizes[i].matrices,
-              "generator %zu", i);
-        CHECK(crnn_generation_size(&m.generator, &search, &bytes) == CRNN_OVERFLOW, "part %zu", i);
+        p.plan.packed = NULL;
+        p.node[m.logits].features = sizes[i].symbols;
+        p.node[m.query].features = sizes[i].key_size;
+        m.in.layer[0].hidden = p.node[m.level[0]].features = sizes[i].hidden;
+        CHECK((crnn_plan_packed_size(&p.plan, &bytes) == CRNN_OVERFLOW) == sizes[i].matrices,
+              "matrices %zu", i);
+        CHECK(crnn_plan_workspace(&p.plan, &bytes) == CRNN_OVERFLOW, "workspace %zu", i);
     }
     fences_release(mark);
 }

@@ -409,6 +409,10 @@ class Layer(WithNodes, Counting):
         self.check_steps_forward()
         return CalledStream(self, batch_size, state)
 
+    def _core_stream(self, batch_size: int, state: Any) -> Any:
+        """Return a stream that runs all layers in one call of the core; None if there is none."""
+        return None
+
     def check_steps_forward(self) -> None:
         """Raise ValueError unless the layer can run step by step."""
         if self.reads_backwards or not self.keeps_time or self.sequence_input is not None:

@@ -11,7 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.common.representation import never_raising
-from crnn.layers.base.adapted import layer_of, named_layers, stepwise_obstacle
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.base.arguments import (
     ForwardOptions,
     first_part_number,
@@ -457,11 +457,16 @@ class Sequential(RunsParts):
         >>> stream.step(np.ones((5, 3))).shape
         (5, 2)
         """
-        states = self._states("state", state)
+        stream: _core.Stream[Any] | None = self._core_stream(batch_size, state)
+        if stream is not None:
+            return stream
+        return SequentialStream(self, batch_size, self._states("state", state))
+
+    def _core_stream(self, batch_size: int, state: Any) -> Any:
         planned = self._planned().planned(self, 0)
-        if planned is not None and stepwise_obstacle(self) is None:
-            return planned.core.stream(batch_size, state)
-        return SequentialStream(self, batch_size, states)
+        if state is not None:
+            self._states("state", state)  # an error for another number of states
+        return None if planned is None else planned.core.stream(batch_size, state)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if type(tape) is PlannedTape:

@@ -26,8 +26,11 @@ def stream_of(layer: Any, batch_size: int, state: Any) -> Any:
         The layer cannot run step by step: it reads backwards, or removes the time axis.
     """
     adapted = layer_of(layer)
-    adapted.check_steps_forward()
-    return adapted.stream(batch_size, state)
+    stream = adapted._core_stream(batch_size, state)
+    if stream is None:
+        adapted.check_steps_forward()
+        stream = adapted.stream(batch_size, state)
+    return stream
 
 
 class SequentialStream:

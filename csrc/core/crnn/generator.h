@@ -44,19 +44,19 @@ CRNN_API void crnn_generator_pack(const crnn_generator *g);
 
 /* Some source rows, from search->options.first_group on. Each part may run on a thread of its own.
  */
-typedef struct crnn_generation {
+typedef struct crnn_part {
     crnn_search *search; /* in and out: begun; its history has room for the steps to come. */
     void *memory;        /* [crnn_generation_size] bytes, aligned to CRNN_ALIGN. */
     bool finite;         /* out: false after a logit was NaN, which ends the generation. */
-} crnn_generation;
+} crnn_part;
 
 /* Writes the size of the memory of a part. */
 CRNN_API crnn_status crnn_generation_size(const crnn_generator *g, const crnn_search *search,
                                           size_t *bytes);
 /* Begins a part. Its memory is used until the generation is over. */
-CRNN_API void crnn_generation_begin(const crnn_generator *g, crnn_generation *part);
+CRNN_API void crnn_generation_begin(const crnn_generator *g, crnn_part *part);
 /* Runs every part for at most so many more steps. parts: in and out [count]. */
-CRNN_API void crnn_generate(const crnn_generator *g, crnn_generation *parts, size_t count,
+CRNN_API void crnn_generate_parts(const crnn_generator *g, crnn_part *parts, size_t count,
                             size_t steps);
 
 #ifdef __cplusplus

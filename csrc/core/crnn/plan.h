@@ -16,6 +16,7 @@
 #include "attention.h"
 #include "recurrent.h"
 #include "rowwise.h"
+#include "search.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,7 +29,8 @@ typedef enum crnn_op {
     CRNN_OP_SUM = 2,       /* A bias, and for each edge its value times a matrix. */
     CRNN_OP_ATTEND = 3,    /* Attention of queries to the steps of a source row. */
     CRNN_OP_ROWWISE = 4,   /* A function of one value, or of two, at each step. */
-    CRNN_OPS = 5           /* How many there are. */
+    CRNN_OP_CHOOSE = 5,    /* The choice of symbols from logits. */
+    CRNN_OPS = 6           /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -52,7 +54,8 @@ typedef struct crnn_recurrent {
                                 W_x transposed. */
     void *dvectors;          /* Of backward: [K][table], the gradient is added to it. */
     crnn_noise noise;        /* in. */
-    crnn_state initial;      /* in: the state before the first step that is read. */
+    crnn_state initial;      /* in: the state before the first step that is read. In a plan that
+                                chooses, out: see crnn_choose. */
     crnn_state final;        /* out: the state after the last step that is read. */
     crnn_tape *tape;         /* out of forward, in of backward; the caller sets its memory. NULL: no
                                 tape, and no backward. */
@@ -78,11 +81,26 @@ typedef struct crnn_sum {
  * buffers. */
 typedef struct crnn_attend {
     crnn_attention attention; /* in. Its queries and query_lengths are not read. */
+    size_t *source; /* in [B]: the source row of each row; out in a plan that chooses. NULL, as
+                       backward needs it: row b reads source row b. */
     void *weights; /* out of forward, in of backward [B][T][T_s]: zeros at steps that do not run. */
     void *dkeys;   /* Of backward: out [B][T_s][A]. */
     void *dvalues; /* Of backward: out [B][T_s][C]. */
     void *dv;      /* Of backward: [A], the gradient is added to it. NULL if v is NULL. */
 } crnn_attend;
+
+/* The choice of symbols. Its only edge is to the logits, whose rows lie one behind the other. It is
+ * the last node of a plan of one step, whose rows are those of the search that live. Its value are
+ * the symbols that rows read in the next step: nodes that read them with a delay, and an input in
+ * the same memory, read those of the step before.
+ *
+ * After the step, each row goes on from its parent (crnn_search_step): `initial` of each recurrent
+ * layer becomes the rows of `final` that belong to the parents, and `source` of attention likewise.
+ * Therefore `initial` and `final` are different buffers, and all of these have room for groups *
+ * width rows. After logits that are not numbers, nothing has changed but `final` and the values. */
+typedef struct crnn_choose {
+    crnn_search *search; /* in and out: begun. Its history has room for the step. */
+} crnn_choose;
 
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
@@ -90,12 +108,13 @@ typedef struct crnn_node {
     crnn_op op;
     size_t edges;          /* How many edges there are. */
     const crnn_edge *from; /* in [edges]. */
-    size_t features;       /* The width of the value. 0: an input that is symbols. */
+    size_t features;       /* The width of the value. 0: the value is symbols. */
     crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
                               and from a recurrent layer the last output in holes. */
-    const int64_t *symbols; /* in [B][T]: the value of an input without features. */
-    void *kept;             /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there
-                               is no backward. */
+    int64_t *symbols;  /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
+                          and out [groups * width]. */
+    void *kept;        /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there
+                                is no backward. */
     void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
                           parameters are added to it. NULL: not wanted. */
     bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
@@ -109,7 +128,8 @@ typedef struct crnn_node {
         crnn_sum sum;
         crnn_attend attend;
         crnn_rowwise rowwise; /* With the kernels of the plan. */
-    } as;                     /* The description of the operation; nothing for CRNN_OP_INPUT. */
+        crnn_choose choose;
+    } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
 /* A list of nodes, and the steps on which they run. */
@@ -139,6 +159,20 @@ CRNN_API void crnn_plan_pack(const crnn_plan *plan, void *packed);
 CRNN_API crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes);
 /* Computes the values of all nodes. */
 CRNN_API void crnn_plan_forward(const crnn_plan *plan);
+
+/* A plan that chooses, to be run again and again. */
+typedef struct crnn_generation {
+    const crnn_plan *plan; /* in: its last node is of CRNN_OP_CHOOSE. It and its workspace suit all
+                              rows that there may be. */
+    crnn_rows *rows;       /* in and out: the rows of the plan and of its layers. Before each step,
+                              they become the rows of the search that live. */
+    size_t *words;         /* scratch: the words of the rows, for all that there may be. */
+    bool finite;           /* in and out: false ends the generation; a logit was NaN. */
+} crnn_generation;
+
+/* Runs each of the plans until its search has no rows that live, for at most so many steps. Each of
+ * them may run on a thread of its own; they may share packed weights. parts: in and out [count]. */
+CRNN_API void crnn_generate(crnn_generation *parts, size_t count, size_t steps);
 
 /* Writes the size of the workspace of crnn_plan_backward, as crnn_plan_workspace does. */
 CRNN_API crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes);

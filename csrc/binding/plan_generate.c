@@ -1,0 +1,198 @@
+/* Generation: a stream whose plan has a choice at its end and reads what it chose. All steps are
+ * done in the core, some at a time so that Ctrl-C is noticed. */
+#include "plan.h"
+
+/* One search: its rows, and the plan for them. */
+typedef struct part {
+    Search *search;                /* owned, claimed */
+    state_arrays *initial, *final; /* owned [count] of owned */
+    crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
+    crnn_edge logits;              /* its edge */
+    int64_t *symbols;              /* owned [rows] */
+    size_t *words;                 /* owned */
+    void *values, *workspace;      /* owned */
+    crnn_rows rows;
+    crnn_plan plan;
+} part;
+
+typedef struct generation {
+    const Stream *stream;
+    size_t count;
+    part *parts;            /* owned [count] */
+    crnn_generation *given; /* owned [count]: these parts, as the core wants them */
+} generation;
+
+static void part_clear(part *p, size_t nodes) {
+    for (size_t i = 0; i < nodes; i++) {
+        if (p->initial) state_clear(&p->initial[i]);
+        if (p->final) state_clear(&p->final[i]);
+    }
+    PyMem_Free(p->initial);
+    PyMem_Free(p->final);
+    PyMem_Free(p->nodes);
+    free_aligned(p->symbols);
+    free_aligned(p->words);
+    free_aligned(p->values);
+    free_aligned(p->workspace);
+    if (p->search) p->search->busy = false;
+    drop(p->search);
+}
+
+static void generation_clear(generation *g) {
+    for (size_t i = 0; g->parts && i < g->count; i++)
+        part_clear(&g->parts[i], g->stream->plan->count);
+    PyMem_Free(g->parts);
+    PyMem_Free(g->given);
+}
+
+/* ---- a part */
+
+/* The first rows of `to` are those of a stream's state from row `first` on. */
+static void copy_first(PyArrayObject *to, PyArrayObject *from, size_t first, size_t rows) {
+    if (!to) return;
+    const size_t bytes = (size_t)PyArray_STRIDE(from, 0);
+    memcpy(PyArray_DATA(to), PyArray_BYTES(from) + first * bytes, rows * bytes);
+}
+
+static bool new_state(const Stream *stream, part *p, size_t i, size_t rows) {
+    const node_state *n = &stream->states[i];
+    const crnn_search_options *o = &p->search->search.options;
+    crnn_recurrent *r = &p->nodes[i].as.recurrent;
+    if (!state_new(&p->initial[i], &n->layer, rows) || !state_new(&p->final[i], &n->layer, rows))
+        return false;
+    copy_first(p->initial[i].h, n->state.h, o->first_group, o->groups);
+    copy_first(p->initial[i].c, n->state.c, o->first_group, o->groups);
+    r->initial = state_pointers(&p->initial[i]);
+    r->final = state_pointers(&p->final[i]);
+    r->rows = &p->rows;
+    return true;
+}
+
+/* Copies of the stream's nodes, with memory of their own, and the choice. */
+static bool new_nodes(const Stream *stream, part *p, size_t rows) {
+    const Plan *plan = stream->plan;
+    p->initial = PyMem_Calloc(plan->count, sizeof *p->initial);
+    p->final = PyMem_Calloc(plan->count, sizeof *p->final);
+    p->nodes = PyMem_Calloc(plan->count + 1, sizeof *p->nodes);
+    if (!p->initial || !p->final || !p->nodes) return PyErr_NoMemory() != NULL;
+    memcpy(p->nodes, stream->nodes, plan->count * sizeof *p->nodes);
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->nodes[i].layer && !new_state(stream, p, i, rows)) return false;
+    p->logits = (crnn_edge){plan->count - 1, 0};
+    p->nodes[0].features = 0;
+    p->nodes[0].symbols = p->symbols;
+    p->nodes[plan->count] =
+        (crnn_node){.op = CRNN_OP_CHOOSE, .edges = 1, .from = &p->logits, .symbols = p->symbols};
+    p->nodes[plan->count].as.choose.search = &p->search->search;
+    return (p->values = step_values(plan, p->nodes, rows)) != NULL;
+}
+
+/* A search of the rows from `first` on, which read the symbols `start`. */
+static bool part_init(const Stream *stream, part *p, PyObject *search, size_t first,
+                      const int64_t *start) {
+    size_t rows, bytes;
+    if (!PyObject_TypeCheck(search, stream->module->search)) return refuse_misfit("searches");
+    if (!search_claim((Search *)search)) return false;
+    p->search = (Search *)Py_NewRef(search);
+    const crnn_search_options *o = &p->search->search.options;
+    if (p->search->search.steps != 0 || o->first_group != first ||
+        o->groups > stream->batch - first || o->symbols != stream->plan->nodes[0].symbols)
+        return refuse_misfit("searches");
+    if (!crnn_size_mul(o->groups, o->width, &rows) ||
+        !crnn_size_mul(rows, sizeof *p->symbols, &bytes))
+        return PyErr_NoMemory() != NULL;
+    p->symbols = alloc_aligned(bytes);
+    p->words = p->symbols ? step_rows(&p->rows, rows) : NULL;
+    if (!p->words || !new_nodes(stream, p, rows)) return false;
+    memcpy(p->symbols, start + first, o->groups * sizeof *start);
+    p->plan = stream->core;
+    p->plan.rows = &p->rows;
+    p->plan.count++;
+    p->plan.node = p->nodes;
+    p->workspace = p->plan.workspace = step_workspace(&p->plan);
+    return p->workspace != NULL;
+}
+
+static bool generation_init(generation *g, PyObject *searches, const int64_t *start) {
+    size_t next = 0;
+    g->count = (size_t)PyTuple_Size(searches);
+    g->parts = PyMem_Calloc(g->count ? g->count : 1, sizeof *g->parts);
+    g->given = PyMem_Calloc(g->count ? g->count : 1, sizeof *g->given);
+    if (!g->parts || !g->given) return PyErr_NoMemory() != NULL;
+    for (size_t i = 0; i < g->count; i++) {
+        part *p = &g->parts[i];
+        if (!part_init(g->stream, p, PyTuple_GetItem(searches, (Py_ssize_t)i), next, start))
+            return false;
+        next += p->search->search.options.groups;
+        g->given[i] = (crnn_generation){&p->plan, &p->rows, p->words, true};
+    }
+    return next == g->stream->batch || refuse_misfit("searches");
+}
+
+/* ---- the run */
+
+/* Steps that all searches have room for, 0 once all have ended; false: an exception. */
+static bool next_steps(const generation *g, size_t *steps) {
+    *steps = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        Search *search = g->parts[i].search;
+        if (!g->given[i].finite) {
+            search_refuse_nan(search);
+            return false;
+        }
+        if (search_is_done(search)) continue;
+        const size_t room = search_room(search);
+        if (room == 0) return false;
+        if (*steps == 0 || room < *steps) *steps = room;
+    }
+    return true;
+}
+
+static bool generation_run(generation *g) {
+    enum { STEPS = 64 /* between two looks for Ctrl-C */ };
+    size_t steps;
+    while (next_steps(g, &steps)) {
+        if (steps == 0) return true;
+        Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps < STEPS ? steps : STEPS);
+        Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
+    }
+    return false;
+}
+
+/* ---- methods of Stream */
+
+PyObject *stream_get_symbols(Stream *self, void *unused) {
+    const plan_node *nodes = self->plan->nodes;
+    const bool fits = nodes[self->plan->count - 1].features == nodes[0].symbols;
+    (void)unused;
+    return PyLong_FromSize_t(fits ? nodes[0].symbols : 0);
+}
+
+/* (B,) integers, all of which the plan reads; a new reference, or NULL. */
+static PyArrayObject *start_array(const Stream *self, PyObject *object) {
+    const dims shape = {1, {(npy_intp)self->batch}, {"B"}};
+    PyArrayObject *start = integer_array("x", object, &shape);
+    const int64_t *symbol = start ? PyArray_DATA(start) : NULL;
+    for (size_t row = 0; start && row < self->batch; row++)
+        if (!stream_check_symbol(self, symbol[row], row)) Py_CLEAR(start);
+    return start;
+}
+
+PyObject *stream_generate(Stream *self, PyObject *args) {
+    generation g = {.stream = self};
+    PyObject *given, *searches, *result = NULL;
+    const plan_node *nodes = self->plan->nodes;
+    if (!PyArg_ParseTuple(args, "OO!:_generate", &given, &PyTuple_Type, &searches)) return NULL;
+    if (nodes[0].symbols == 0 || nodes[self->plan->count - 1].features != nodes[0].symbols)
+        return refused("searches");
+    PyArrayObject *start = start_array(self, given);
+    if (!start) return NULL;
+    bool ready;
+    LOCK(self);
+    ready = generation_init(&g, searches, PyArray_DATA(start));
+    UNLOCK();
+    if (ready && generation_run(&g)) result = Py_NewRef(Py_None);
+    generation_clear(&g);
+    drop(start);
+    return result;
+}

@@ -1,0 +1,59 @@
+/* The choice of symbols as a node of a plan, and generation: a plan that ends with a choice, run
+ * again and again. */
+#include "plan.h"
+
+static crnn_search *search_of(const core_node *n) { return n->given->as.choose.search; }
+
+static double work(const core_node *n) { return (double)search_of(n)->options.symbols; }
+
+static void lay(core_node *n, core_arena *a) {
+    const crnn_search_options *o = &search_of(n)->options;
+    n->as.choose.parents = core_take(a, o->groups, o->width, sizeof *n->as.choose.parents);
+}
+
+static void alone(core_node *n) {
+    const bool finite =
+        crnn_search_step(search_of(n), n->plan->given->kernels->dtype, core_read(n, 0)->value.data,
+                         n->given->symbols, n->as.choose.parents);
+    n->as.choose.count = finite ? search_of(n)->live : 0;
+}
+
+const core_op core_op_choose = {.work = work, .lay = lay, .alone = alone};
+
+/* ---- generation */
+
+static crnn_search *search_of_plan(const crnn_plan *plan) {
+    return plan->node[plan->count - 1].as.choose.search;
+}
+
+static void generate_step(crnn_generation *part) {
+    const crnn_search *search = search_of_plan(part->plan);
+    const crnn_steps step = {.batch = search->live, .steps = 1};
+    const size_t before = search->steps;
+    if (part->rows->given.batch != search->live) crnn_rows_init(part->rows, part->words, &step);
+    crnn_plan_forward(part->plan);
+    part->finite = search->steps > before;
+}
+
+typedef struct generate_job {
+    crnn_generation *parts;
+    size_t count, steps;
+} generate_job;
+
+static void generate_parts(void *context, const core_member *me) {
+    const generate_job *job = context;
+    for (size_t i = me->part; i < job->count; i += me->parts) {
+        crnn_generation *part = &job->parts[i];
+        const crnn_search *search = search_of_plan(part->plan);
+        for (size_t t = 0; t < job->steps && part->finite && search->live > 0; t++)
+            generate_step(part);
+    }
+}
+
+void crnn_generate(crnn_generation *parts, size_t count, size_t steps) {
+    generate_job job = {parts, count, steps};
+    double work = 0;
+    for (size_t i = 0; i < count; i++)
+        work += (double)search_of_plan(parts[i].plan)->live * core_work_of_step(parts[i].plan);
+    core_in_team((double)steps * work, count, generate_parts, &job);
+}
