@@ -219,6 +219,8 @@ class Stream(Generic[_State_co]):
 
 @final
 class PlanTape:
+    @property
+    def weights(self) -> _Array | None: ...
     def value(self, node: int, /) -> _Array: ...
     def read(self, node: int, /) -> _Array: ...
     def layer(self, node: int, vectors: _Array | None, /) -> Tape: ...
@@ -239,11 +241,10 @@ class Plan:
         first_step: int,
         filled: bool | None,
         keep: bool,
+        memory: tuple[_Array, _Array, NDArray[np.int64] | None] | None = None,
         /,
     ) -> Any: ...
-    def backward(
-        self, owner: Any, tape: PlanTape, dy: Any, dstate: Any, trace: bool, /
-    ) -> tuple[_Array | None, Any] | None: ...
+    def backward(self, owner: Any, tape: PlanTape, dy: Any, dstate: Any, trace: bool, /) -> Any: ...
     def check(self, tape: PlanTape, dstate: Any, /) -> bool: ...
     def stream(self, batch_size: int, state: Any, /) -> Stream[Any]: ...
 
@@ -252,61 +253,6 @@ class Writing:
     def __new__(cls, layer: Any, /) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
-
-@final
-class DecoderTape:
-    @property
-    def levels(self) -> tuple[Tape, ...]: ...
-    @property
-    def weights(self) -> _Array: ...
-    @property
-    def contexts(self) -> _Array: ...
-
-class Seq2Seq:
-    def _decode(
-        self,
-        levels: tuple[tuple[Any, Any, int, tuple[float, int, int, bool] | None], ...],
-        target_in: _Array,
-        vectors: _Array | None,
-        target_lengths: NDArray[np.int64] | None,
-        keys: _Array,
-        values: _Array,
-        source_lengths: NDArray[np.int64] | None,
-        W_query_t: _Array | None,
-        v: _Array | None,
-        training: bool,
-        call: int,
-        first_row: int,
-        /,
-    ) -> tuple[_Array, list[Any], DecoderTape]: ...
-    def _decode_back(
-        self,
-        tape: DecoderTape,
-        layers: tuple[Any, ...],
-        vectors: _Array | None,
-        dy: _Array,
-        dcontext: _Array,
-        dvectors: _Array | None,
-        dW_query_t: _Array | None,
-        dv: _Array | None,
-        /,
-    ) -> tuple[_Array | None, _Array, _Array, list[Any]]: ...
-    def _generate(
-        self,
-        levels: tuple[tuple[Any, Any], ...],
-        embedding: _Array | None,
-        feeds: bool,
-        keys: _Array | None,
-        values: _Array | None,
-        source_lengths: NDArray[np.int64] | None,
-        W_query_t: _Array | None,
-        v: _Array | None,
-        W_out_t: _Array,
-        b_out: _Array | None,
-        start: NDArray[np.int64],
-        searches: tuple[Search, ...],
-        /,
-    ) -> None: ...
 
 @final
 class Search:
@@ -382,6 +328,21 @@ def attention_forward(
     target_lengths: ArrayLike | None,
     /,
 ) -> tuple[_Array, _Array]: ...
+def seq2seq_generate(
+    levels: tuple[tuple[Any, Any], ...],
+    embedding: _Array | None,
+    feeds: bool,
+    keys: _Array | None,
+    values: _Array | None,
+    source_lengths: NDArray[np.int64] | None,
+    W_query_t: _Array | None,
+    v: _Array | None,
+    W_out_t: _Array,
+    b_out: _Array | None,
+    start: NDArray[np.int64],
+    searches: tuple[Search, ...],
+    /,
+) -> None: ...
 def attention_backward(
     additive: bool,
     queries: _Array,

@@ -64,6 +64,17 @@ bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
     return true;
 }
 
+bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *keep,
+                      PyObject *memory) {
+    PyObject *keys, *values, *lengths;
+    const size_t value_size = a->value_size;
+    if (!PyTuple_Check(memory)) return refuse_misfit("memory");
+    return PyArg_ParseTuple(memory, "OOO", &keys, &values, &lengths) &&
+           read_source(a, keep, keys, values, (npy_intp)a->key_size, &to->keys, &to->values) &&
+           (a->value_size == value_size || refuse_misfit("memory")) &&
+           lengths_read("source_lengths", lengths, a->batch, a->steps, &to->lengths, &a->lengths);
+}
+
 bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
                     const attention_given *given, size_t width) {
     if (!read_source(a, keep, given->keys, given->values, -1, &to->keys, &to->values) ||

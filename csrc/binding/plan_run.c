@@ -2,66 +2,19 @@
  * core is called, so that nothing has changed where one cannot be made. */
 #include "plan.h"
 
-/* ---- the tape */
-
-static void plan_tape_dealloc(PlanTape *self) {
-    const size_t count = self->plan ? self->plan->count : 0;
-    PyObject_GC_UnTrack(self);
-    for (size_t i = 0; i < count; i++) {
-        if (self->tapes) drop(self->tapes[i]);
-        if (self->kept) free_aligned(self->kept[i]);
-    }
-    PyMem_Free(self->tapes);
-    PyMem_Free(self->kept);
-    PyMem_Free(self->place);
-    drop(self->values);
-    drop(self->y);
-    call_clear(&self->call);
-    drop(self->plan);
-    object_free(self);
-}
-
-static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->plan);
-    return 0;
-}
-
-PlanTape *plan_tape_new(Plan *plan) {
-    PlanTape *tape = object_new(plan->module->plan_tape);
-    if (!tape) return NULL;
-    tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
-    tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
-    tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
-    tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
-    if (tape->place && tape->tapes && tape->kept) return tape;
-    PyErr_NoMemory();
-    drop(tape);
-    return NULL;
-}
-
-crnn_seq plan_value(const PlanTape *tape, size_t i) {
-    const plan_node *node = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
-    char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
-    if (i == 0) return tape->call.in.x;
-    if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
-    return (crnn_seq){block + tape->place[i] * item, (ptrdiff_t)(steps * node->features),
-                      (ptrdiff_t)node->features};
-}
-
 /* ---- forward: arguments */
 
 typedef struct forward_arguments {
     call_arguments given;
     bool filled, keep;
+    PyObject *memory; /* borrowed, or NULL */
 } forward_arguments;
 
 static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssize_t count) {
-    enum { ARGUMENTS = 11 };
+    enum { ARGUMENTS = 12, FEWEST = ARGUMENTS - 1 /* without a memory */ };
     *a = (forward_arguments){0};
-    if (count != ARGUMENTS) return refuse_misfit("arguments");
-    PyObject *own[ARGUMENTS];
+    if (count < FEWEST || count > ARGUMENTS) return refuse_misfit("arguments");
+    PyObject *own[ARGUMENTS] = {NULL};
     for (Py_ssize_t i = 0; i < count; i++) own[i] = values[i] == Py_None ? NULL : values[i];
     a->given = (call_arguments){.x = values[0],
                                 .state = values[1],
@@ -74,7 +27,27 @@ static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssiz
                                 .first_step = own[8]};
     a->filled = values[9] == Py_True;
     a->keep = values[10] == Py_True;
+    a->memory = own[11];
     return true;
+}
+
+/* The memory, and room for the weights; none for a plan without attention. */
+static bool read_memory(PlanTape *tape, PyObject *given, bool keep) {
+    const Plan *plan = tape->plan;
+    if (!plan->attend || !given) return !plan->attend && !given;
+    const plan_node *node = &plan->nodes[plan->attend];
+    tape->attention = (crnn_attention){.dtype = plan->dtype,
+                                       .batch = tape->call.rows.given.batch,
+                                       .key_size = plan->nodes[node->from[0].node].features,
+                                       .value_size = node->features};
+    return attention_memory(&tape->attention, &tape->memory, keep ? plan->module : NULL, given) &&
+           (tape->weights = plan_sequence(tape, tape->attention.steps));
+}
+
+/* Cycles and attention run every step of a row, one after the other. */
+static bool steps_fit(const PlanTape *tape) {
+    const bool in_order = tape->plan->cyclic || tape->plan->attend;
+    return !in_order || (!tape->call.mask && !tape->call.resets);
 }
 
 /* The input of the model, as the one of a layer of its width. */
@@ -135,12 +108,6 @@ static bool new_values(PlanTape *tape, bool keep) {
     return tape->values != NULL;
 }
 
-static PyArrayObject *new_sequence(const PlanTape *tape, size_t features) {
-    const crnn_steps *s = &tape->call.rows.given;
-    npy_intp shape[3] = {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features};
-    return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
-}
-
 /* The array that a node reads, which its tape keeps alive. */
 static PyArrayObject *read_array(const PlanTape *tape, size_t i) {
     const size_t from = tape->plan->nodes[i].from[0].node;
@@ -152,7 +119,7 @@ static PyArrayObject *new_reference(PyArrayObject *array) {
 }
 
 /* The tape of a layer, as its own forward would make it, but that it reads symbols as they are
- * where they have vectors. */
+ * where they have vectors. One that has read symbols beside floats has no x. */
 static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
                            const crnn_kernels *kernels) {
     const crnn_layer *layer = &call->held.layer;
@@ -163,13 +130,13 @@ static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
     if (!own) return false;
     tape->tapes[i] = own;
     steps.reverse = layer->reverse;
-    own->call.x = new_reference(read_array(tape, i));
+    if (node->edges == 1) own->call.x = new_reference(read_array(tape, i));
     own->call.lengths = new_reference(tape->call.lengths);
     own->call.mask = new_reference(tape->call.mask);
     own->call.resets = new_reference(tape->call.resets);
     own->call.in.x = plan_value(tape, node->from[0].node);
     if (node->from[0].node == 0 && !node->w) own->call.in = tape->call.in;
-    if (node->w) own->call.in.x = (crnn_seq){0}; /* see plan_tape_layer */
+    if (node->w || node->edges > 1) own->call.in.x = (crnn_seq){0}; /* see plan_tape_layer */
     own->call.noise = tape->call.noise;
     own->call.noise.seed = call->held.seed;
     own->call.noise.layer = node->number;
@@ -191,7 +158,7 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
     const Plan *plan = tape->plan;
     const size_t batch = tape->call.rows.given.batch;
     if (!new_values(tape, keep) ||
-        !(tape->y = new_sequence(tape, plan->nodes[plan->count - 1].features)))
+        !(tape->y = plan_sequence(tape, plan->nodes[plan->count - 1].features)))
         return false;
     for (size_t i = 1; i < plan->count; i++) {
         if (!plan->nodes[i].layer) continue;
@@ -282,12 +249,11 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     PyObject *states = NULL, *result = NULL;
     if (!calls)
         result = plan_refuse();
-    else if (calls && (!read_call(tape, &a) ||
-                       !plan_read_states(self, calls, "state", tape->call.rows.given.batch,
-                                         a.given.state, initial_of)))
+    else if (!read_call(tape, &a) || !steps_fit(tape) || !read_memory(tape, a.memory, a.keep) ||
+             !plan_read_states(self, calls, "state", tape->call.rows.given.batch, a.given.state,
+                               initial_of))
         result = plan_refuse();
-    else if (calls && run_forward(tape, calls, a.keep) &&
-             (states = plan_show_states(self, calls, final_of)))
+    else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
         result = a.keep ? PyTuple_Pack(3, tape->y, states, tape) : PyTuple_Pack(2, tape->y, states);
     drop(states);
     plan_release(self, calls);
@@ -298,7 +264,8 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
 /* ---- backward */
 
 typedef struct backward_buffers {
-    PyArrayObject *dy, *dx; /* owned, or NULL: none is given, none is wanted */
+    PyArrayObject *dy, *dx;         /* owned, or NULL: none is given, none is wanted */
+    PyArrayObject *dkeys, *dvalues; /* owned, or NULL: there is no memory */
     crnn_seq dy_seq;
     void *gradients; /* owned: of the values between, and of y where none is given */
     void **traces;   /* owned [count] of owned */
@@ -307,6 +274,8 @@ typedef struct backward_buffers {
 static void backward_clear(const Plan *plan, backward_buffers *b) {
     drop(b->dy);
     drop(b->dx);
+    drop(b->dkeys);
+    drop(b->dvalues);
     free_aligned(b->gradients);
     for (size_t i = 0; b->traces && i < plan->count; i++) free_aligned(b->traces[i]);
     PyMem_Free(b->traces);
@@ -319,7 +288,7 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
-            a->symbols != b->symbols || a->filled != b->filled ||
+            a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer &&
@@ -395,6 +364,16 @@ static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i,
     return true;
 }
 
+/* The gradients of the memory. */
+static bool open_memory_back(const PlanTape *tape, backward_buffers *b, crnn_attend *attend) {
+    const crnn_attention *a = &tape->attention;
+    b->dkeys = plan_rows(tape, a->steps, a->key_size);
+    b->dvalues = b->dkeys ? plan_rows(tape, a->steps, a->value_size) : NULL;
+    attend->dkeys = data_of(b->dkeys);
+    attend->dvalues = data_of(b->dvalues);
+    return b->dvalues != NULL;
+}
+
 static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
                       backward_buffers *b, bool trace) {
     const crnn_kernels *kernels = crnn_kernels_now(plan->dtype);
@@ -404,18 +383,25 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
     for (size_t i = 0; i < plan->count; i++)
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
     if (fine && tape->call.in.x.data)
-        fine = (b->dx = new_sequence(tape, plan->nodes[0].features)) != NULL;
+        fine = (b->dx = plan_sequence(tape, plan->nodes[0].features)) != NULL;
     fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
         set_gradient(tape, b, i, begin[i], &c->nodes[i]);
         if (plan->nodes[i].layer)
             fine = open_layer_back(tape, b, i, &calls[i], trace, &c->nodes[i]);
     }
+    if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);
     return fine && core_workspace(c, crnn_plan_backward_workspace);
 }
 
-/* With all arguments checked: (dx, dstates). */
+static PyObject *gradients(const backward_buffers *b, PyObject *states) {
+    PyObject *dx = b->dx ? (PyObject *)b->dx : Py_None;
+    if (b->dkeys) return PyTuple_Pack(4, dx, states, b->dkeys, b->dvalues);
+    return PyTuple_Pack(2, dx, states);
+}
+
+/* With all arguments checked. */
 static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_call *calls,
                               backward_buffers *b, bool trace) {
     core_call c = {0};
@@ -423,8 +409,7 @@ static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_
     PyObject *states = NULL, *result = NULL;
     bool done = false;
     if (open_back(&c, self, tape, calls, b, trace) &&
-        (states = plan_show_states(self, calls, initial_of)) &&
-        (result = PyTuple_Pack(2, b->dx ? (PyObject *)b->dx : Py_None, states)) &&
+        (states = plan_show_states(self, calls, initial_of)) && (result = gradients(b, states)) &&
         writer_enter(self->module, &writer, owner)) {
         Py_BEGIN_ALLOW_THREADS crnn_plan_backward(&c.plan);
         Py_END_ALLOW_THREADS done = true;
@@ -472,73 +457,3 @@ PyObject *plan_check(Plan *self, PyObject *args) {
     drop(refused);
     return refused ? PyBool_FromLong(fits) : NULL;
 }
-
-/* ---- the type of the tape */
-
-/* The value of a node (B, T, features), a copy; x where it is the input. */
-static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
-    const size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count) return refused("index");
-    if (i == 0) return Py_NewRef((PyObject *)self->call.x);
-    if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
-    const size_t features = self->plan->nodes[i].features;
-    PyArrayObject *copy = new_sequence(self, features);
-    if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
-    return (PyObject *)copy;
-}
-
-/* The value that a node reads with its first edge. */
-static PyObject *plan_tape_read(PlanTape *self, PyObject *index) {
-    const size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count || self->plan->nodes[i].edges == 0) return refused("index");
-    PyObject *from = PyLong_FromSize_t(self->plan->nodes[i].from[0].node);
-    PyObject *value = from ? plan_tape_value(self, from) : NULL;
-    drop(from);
-    return value;
-}
-
-/* The tape of a recurrent node. One that has read symbols with vectors is given these, (B, T, E),
- * and from then on is the tape of a layer that has read them. */
-static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
-    PyObject *vectors;
-    Py_ssize_t i;
-    if (!PyArg_ParseTuple(args, "nO:layer", &i, &vectors)) return NULL;
-    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i]) return refused("index");
-    call *own = &self->tapes[i]->call;
-    if (self->plan->nodes[i].w && !own->in.x.data) {
-        dims shape = {3,
-                      {(npy_intp)own->rows.given.batch, (npy_intp)own->rows.given.steps,
-                       (npy_intp)self->tapes[i]->layer.inputs},
-                      {"B", "T", "E"}};
-        PyArrayObject *x = sequence_array(self->plan->module, "vectors", vectors, self->plan->dtype,
-                                          &shape, &own->in.x);
-        if (!x) return NULL;
-        drop(own->x);
-        own->x = x;
-    }
-    return Py_NewRef((PyObject *)self->tapes[i]);
-}
-
-static PyMethodDef plan_tape_methods[] = {
-    {"value", (PyCFunction)plan_tape_value, METH_O,
-     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features).")},
-    {"read", (PyCFunction)plan_tape_read, METH_O,
-     PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
-    {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,
-     PyDoc_STR("layer($self, node, vectors, /)\n--\n\nReturn the tape of a recurrent node, which "
-               "reads these vectors if it has an embedding.")},
-    {0},
-};
-
-static PyType_Slot plan_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Tape of a model that the core ran in one call.")},
-    {Py_tp_dealloc, plan_tape_dealloc},
-    {Py_tp_traverse, plan_tape_traverse},
-    {Py_tp_methods, plan_tape_methods},
-    {0, NULL},
-};
-PyType_Spec plan_tape_spec = {
-    "crnn._core.PlanTape", sizeof(PlanTape), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, plan_tape_slots};

@@ -17,6 +17,7 @@ from crnn.common.checks import check_dtype, check_product, check_seed, check_siz
 from crnn.common.choices import AttentionScore
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import InOneBuffer, Shapes
+from crnn.layers.base.nodes import Graph, runs_unchanged
 
 KINDS = get_args(AttentionScore)
 
@@ -252,6 +253,32 @@ class Attention(InOneBuffer):
         if not self._additive:
             return dqueries
         return _mapped_back(tape.h, self.params["W_query"], dqueries, self.grads["W_query"])
+
+    def add_query(self, graph: Graph, sources: tuple[int, ...]) -> tuple[int, int] | None:
+        """Add the nodes of the attention to a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+        sources : tuple of int
+            The node of h. Empty if h is added later, see `Graph.add_delayed`.
+
+        Returns
+        -------
+        tuple of int, or None
+            The node that reads h, and the node of the context. None if a method is overridden, or
+            the dtype is not that of the other nodes.
+        """
+        if not runs_unchanged(self, Attention) or not graph.matches(self.dtype):
+            return None
+        params, grads = self._flat.param_views, self._flat.grad_views
+        query = None
+        if self._additive:
+            query = graph.add("sum", sources, params["W_query"].T, None, grads["W_query"].T, None)
+            sources = (query,)
+        vectors = params.get("v"), grads.get("v")
+        context = graph.add("attend", sources, self.value_size, *vectors)
+        return context if query is None else query, context
 
     def _core_arguments(self, queries: Array, memory: Memory, lengths: Any) -> tuple[Any, ...]:
         v = self.params.get("v")
