@@ -223,6 +223,17 @@ static bool core_workspace(core_call *c,
     return c->workspace != NULL;
 }
 
+/* (y, states), with `keep` (y, states, tape), which does not share its y with the user where
+ * backward reads it. */
+static PyObject *forward_result(PlanTape *tape, PyObject *states, bool keep) {
+    if (!keep) return PyTuple_Pack(2, tape->y, states);
+    const bool is_read = tape->plan->nodes[tape->plan->count - 1].cyclic;
+    PyObject *y = is_read ? PyArray_NewCopy(tape->y, NPY_CORDER) : Py_NewRef((PyObject *)tape->y);
+    PyObject *result = y ? PyTuple_Pack(3, y, states, tape) : NULL;
+    drop(y);
+    return result;
+}
+
 static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
     const crnn_kernels *kernels = crnn_kernels_now(tape->plan->dtype);
     core_call c = {0};
@@ -254,7 +265,7 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
                                initial_of))
         result = plan_refuse();
     else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
-        result = a.keep ? PyTuple_Pack(3, tape->y, states, tape) : PyTuple_Pack(2, tape->y, states);
+        result = forward_result(tape, states, a.keep);
     drop(states);
     plan_release(self, calls);
     drop(tape);
@@ -303,15 +314,21 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
     return true;
 }
 
-/* dy; false where it does not fit. */
+/* dy; false where it does not fit. The core adds to a copy where nodes read the last value. */
 static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) {
     const crnn_steps *s = &tape->call.rows.given;
-    const size_t features = tape->plan->nodes[tape->plan->count - 1].features;
-    dims shape = {
-        3, {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features}, {"B", "T", "features"}};
+    const plan_node *last = &tape->plan->nodes[tape->plan->count - 1];
+    dims shape = {3,
+                  {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)last->features},
+                  {"B", "T", "features"}};
     if (given == Py_None) return true;
     b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
-    return b->dy != NULL;
+    if (!b->dy || !last->cyclic) return b->dy != NULL;
+    PyArrayObject *copy = array_copy(tape->plan->module, b->dy);
+    drop(b->dy);
+    b->dy = copy;
+    if (copy) b->dy_seq = seq_of(copy);
+    return copy != NULL;
 }
 
 /* Gradients of values between, and of y where none is given, one behind the other; `begin` [count]
@@ -343,7 +360,8 @@ static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t
     } else if (is_last && b->dy) {
         node->gradient = b->dy_seq;
         node->given = true;
-    } else if (own->wants && !(is_last && own->layer)) { /* a layer takes no dy as zeros */
+    } else if (own->wants && !(is_last && own->layer && !own->cyclic)) {
+        /* a layer takes no dy as zeros */
         node->gradient = (crnn_seq){(char *)b->gradients + begin * item,
                                     (ptrdiff_t)(steps * own->features), (ptrdiff_t)own->features};
     }

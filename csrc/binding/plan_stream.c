@@ -160,7 +160,7 @@ static bool new_workspace(Stream *self) {
 /* A copy of parameters that the core reads at every step; NULL for none. False: an exception. */
 static bool copy_parameters(Stream *self, size_t at, PyArrayObject *from, const void **to) {
     if (!from) return true;
-    self->copies[at] = array_copy(self->module, (PyArrayObject *)Py_NewRef((PyObject *)from));
+    self->copies[at] = array_copy(self->module, from);
     if (!self->copies[at]) return false;
     *to = PyArray_DATA(self->copies[at]);
     return true;

@@ -89,7 +89,7 @@ class Graph:
         """
         embedding, vectors, sources = self.embedding, (None, None), (x,)
         if embedding is not None and x == len(self.nodes) - 1:
-            floats = ()
+            floats: tuple[int, ...] = ()
             if self.nodes[x][0] == "rowwise":
                 _, (_, (other, _)), _, _ = self.nodes.pop()
                 floats, embedding = (other,), None
