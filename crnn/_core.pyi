@@ -246,7 +246,13 @@ class Plan:
     ) -> Any: ...
     def backward(self, owner: Any, tape: PlanTape, dy: Any, dstate: Any, trace: bool, /) -> Any: ...
     def check(self, tape: PlanTape, dstate: Any, /) -> bool: ...
-    def stream(self, batch_size: int, state: Any, /) -> Stream[Any]: ...
+    def stream(
+        self,
+        batch_size: int,
+        state: Any,
+        memory: tuple[_Array, _Array, NDArray[np.int64] | None] | None = None,
+        /,
+    ) -> Stream[Any] | None: ...
 
 @final
 class Writing:
@@ -328,21 +334,6 @@ def attention_forward(
     target_lengths: ArrayLike | None,
     /,
 ) -> tuple[_Array, _Array]: ...
-def seq2seq_generate(
-    levels: tuple[tuple[Any, Any], ...],
-    embedding: _Array | None,
-    feeds: bool,
-    keys: _Array | None,
-    values: _Array | None,
-    source_lengths: NDArray[np.int64] | None,
-    W_query_t: _Array | None,
-    v: _Array | None,
-    W_out_t: _Array,
-    b_out: _Array | None,
-    start: NDArray[np.int64],
-    searches: tuple[Search, ...],
-    /,
-) -> None: ...
 def attention_backward(
     additive: bool,
     queries: _Array,

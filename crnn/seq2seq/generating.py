@@ -11,7 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_product, check_seed, check_size
 from crnn.layers.base.arguments import EVALUATION
-from crnn.seq2seq import fused
+from crnn.seq2seq import planned
 from crnn.seq2seq.decoding import joined, prediction
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.stepwise import StepwisePass
@@ -97,11 +97,11 @@ def generate_symbols(
     """
     B, K = encoding.batch, model.target_symbols
     assert K is not None
-    in_core = fused.levels_of(model) is not None
-    shares = fused.shares(model, B) if in_core else [(0, B)]
+    plan = planned.generation_plan(model)
+    shares = planned.shares(model, B) if plan else [(0, B)]
     searches = choosing.searches(shares, K, stop, max_steps)
-    if in_core:
-        fused.generate_symbols(model, encoding, start, searches)
+    if plan:
+        planned.generate_symbols(plan, encoding, start, searches)
     else:
         _search_step_by_step(model, encoding, start, searches[0])
     return _concatenated([search.result(choosing.n_best) for search in searches], stop)
@@ -137,7 +137,11 @@ def _concatenated(
 
 
 def with_feedback(
-    model: Seq2SeqParts, target: Array, encoding: Encoding, feedback: NDArray[np.bool_]
+    model: Seq2SeqParts,
+    plan: planned.DecoderPlan,
+    target: Array,
+    encoding: Encoding,
+    feedback: NDArray[np.bool_],
 ) -> Array:
     """Return the target, where `feedback` is True replaced by the model's prediction.
 
@@ -146,7 +150,9 @@ def with_feedback(
     Parameters
     ----------
     model : Seq2Seq
-        A model of symbols whose decoder `fused` can run.
+        A model of symbols.
+    plan : DecoderPlan
+        The `generation_plan` of the model.
     target : array (B, T) of integers
         The target.
     encoding : Encoding
@@ -161,9 +167,9 @@ def with_feedback(
     forced = np.where(feedback, -1, target)[:, 1:]
     searches = [
         _core.Search(end - begin, K, T - 1, first_group=begin, forced=forced[begin:end])
-        for begin, end in fused.shares(model, B)
+        for begin, end in planned.shares(model, B)
     ]
-    fused.generate_symbols(model, encoding, target[:, 0].astype(np.int64), searches)
+    planned.generate_symbols(plan, encoding, target[:, 0].astype(np.int64), searches)
     predicted, _ = _concatenated([search.result() for search in searches], None)
     inputs = target.copy()
     inputs[:, 1:] = np.where(feedback[:, 1:], predicted[:, 0], target[:, 1:])

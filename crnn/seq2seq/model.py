@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_array, check_count, check_size
-from crnn.layers.base.arguments import EVALUATION, ForwardOptions
+from crnn.layers.base.arguments import EVALUATION, ForwardOptions, is_stochastic
 from crnn.layers.base.tapes import check_tape, request_trace
-from crnn.seq2seq import checks, decoding, fused, planned, stepwise
+from crnn.seq2seq import checks, decoding, planned, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_backward
 from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, with_feedback
 from crnn.seq2seq.parts import Seq2SeqParts
@@ -301,9 +301,9 @@ class Seq2Seq(Seq2SeqParts):
     ) -> decoding.Decoded:
         """Return the result of the decoder, from the fastest implementation that can run it."""
         if feedback is not None and self.target_symbols:
-            levels = fused.levels_of(self)
-            if levels and not fused.draws(levels):
-                target, feedback = with_feedback(self, target, encoding, feedback), None
+            plan = planned.generation_plan(self)
+            if plan and not is_stochastic(self.decoder):
+                target, feedback = with_feedback(self, plan, target, encoding, feedback), None
         decoded = None
         if feedback is None:
             decode = planned.decode if self.feeds_context else decoding.decode

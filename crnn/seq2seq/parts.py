@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-import crnn._core as _core
 from crnn.common.checks import check_dtype, check_seed
 from crnn.common.choices import AttentionScore
 from crnn.common.nested import arrays_of
@@ -31,7 +30,6 @@ from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
-from crnn.seq2seq.levels import Levels
 from crnn.seq2seq.planned import DecoderPlans
 from crnn.seq2seq.reader import Reader, Readers
 
@@ -97,8 +95,6 @@ class Seq2SeqParts(EncoderDecoder):
     bridge: Dense | None = None
     attention: Attention | None = None
 
-    _generate = staticmethod(_core.seq2seq_generate)
-
     def __init__(
         self,
         encoder: LayerLike,
@@ -121,7 +117,7 @@ class Seq2SeqParts(EncoderDecoder):
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
         parts_dtype = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, parts_dtype), as_dtype(decoder, parts_dtype)
-        self._readers, self._levels, self._plans = Readers(), Levels(), DecoderPlans()
+        self._readers, self._plans = Readers(), DecoderPlans()
         self._make_parts(attention, parts_dtype)
 
     def _make_parts(self, score: AttentionScore | None, dtype: np.dtype[Any]) -> None:

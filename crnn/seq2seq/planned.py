@@ -6,7 +6,12 @@ methods, up to rounding.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
@@ -93,11 +98,13 @@ class DecoderPlan:
 
     Parameters
     ----------
-    made : DecoderGraph
+    graph : Graph
+    nodes : Nodes
+        Those of the decoder alone.
     """
 
-    def __init__(self, made: DecoderGraph) -> None:
-        graph, self.nodes, _ = made
+    def __init__(self, graph: Graph, nodes: Nodes) -> None:
+        self.nodes = nodes
         self.core = _core.Plan(graph.dtype, tuple(graph.nodes), self.nodes.form)
 
 
@@ -110,28 +117,33 @@ class DecoderPlans:
     def __reduce__(self) -> Any:
         return DecoderPlans, ()  # a copy of the model has other layers
 
-    def of(self, model: Seq2SeqParts, layer: int) -> DecoderPlan | None:
-        """Return the plan of the decoder of a model with the number `layer`; None without one."""
+    def of(self, model: Seq2SeqParts, layer: int, logits: bool) -> DecoderPlan | None:
+        """Return the plan of the decoder of a model with the number `layer`; None without one.
+
+        With `logits` it ends with the output layer.
+        """
         if not isinstance(model.decoder, Layer):
             return None
-        parts = [model.decoder, model.target_embedding, model.attention]
+        parts = [model.decoder, model.target_embedding, model.attention, model.output]
         present = [part for part in parts if part is not None]
         seen, plans = self._cache
         if not _core.unchanged(present, seen):
             seen, plans = self._cache = witness(present), {}
-        key = layer, model.feeds_context
+        key = layer, model.feeds_context, logits
         if key not in plans:
-            plans[key] = _new_plan(model, layer)
+            plans[key] = _new_plan(model, layer, logits)
         return plans[key]
 
 
-def _new_plan(model: Seq2SeqParts, layer: int) -> DecoderPlan | None:
+def _new_plan(model: Seq2SeqParts, layer: int, logits: bool) -> DecoderPlan | None:
     number = (first_part_number(layer) + 1) % 2**32
     if type(model.decoder) is not Sequential:
         number = first_part_number(number) % 2**32
     made = decoder_graph(model, number)
+    if made is None or (logits and model.output.add_nodes(made.graph, made.outputs, 0) is None):
+        return None
     try:
-        return None if made is None else DecoderPlan(made)
+        return DecoderPlan(made.graph, made.decoder)
     except (TypeError, ValueError):  # layers that do not fit each other
         return None
 
@@ -141,7 +153,15 @@ def decoder_plan(model: Seq2SeqParts, layer: int = 0) -> DecoderPlan | None:
 
     None where the core cannot run the decoder in one call.
     """
-    return model._plans.of(model, layer)
+    return model._plans.of(model, layer, False)
+
+
+def generation_plan(model: Seq2SeqParts) -> DecoderPlan | None:
+    """Return the plan of the decoder and the output layer of a model of symbols.
+
+    None where the core cannot run both in one call.
+    """
+    return model._plans.of(model, 0, True)
 
 
 class PlannedDecoderTape(NamedTuple):
@@ -196,3 +216,45 @@ def decode(
     outputs, _, tape = result
     made = PlannedDecoderTape(tape, plan, options._replace(lengths=lengths))
     return Decoded(outputs, tape.weights, target, made)
+
+
+# --------------------------------------------------------------------------------------------------
+# Generation
+# --------------------------------------------------------------------------------------------------
+
+#: Number of multiply-adds per step of one layer from which the rows are divided among threads.
+SHARED_WORK = 1e5
+
+
+def shares(model: Seq2SeqParts, rows: int) -> list[tuple[int, int]]:
+    """Return how rows are divided among threads: the first row and the end of each share."""
+    threads = min(_core.num_threads(), rows)
+    if rows * model.decoder_output * model.decoder_output < SHARED_WORK:
+        threads = 1
+    ends = [rows * i // threads for i in range(threads + 1)] if threads else [0, 0]
+    return list(itertools.pairwise(ends))
+
+
+def generate_symbols(
+    plan: DecoderPlan, encoding: Encoding, start: NDArray[np.int64], searches: Sequence[Any]
+) -> None:
+    """Run searches to their ends; each row of the encoding is the source of one group.
+
+    Parameters
+    ----------
+    plan : DecoderPlan
+        A `generation_plan`.
+    encoding : Encoding
+        The encoding of the sources.
+    start : array (B,)
+        The first input symbol of each row.
+    searches : sequence of Search
+        Searches over consecutive groups of rows; each may run on its own thread.
+    """
+    if not len(start):
+        return
+    memory = encoding.memory
+    source = None if memory is None else (memory.keys, memory.values, memory.lengths)
+    stream = plan.core.stream(len(start), encoding.state, source)
+    assert stream is not None  # no part of a decoder reads backwards
+    stream._generate(start, tuple(searches))

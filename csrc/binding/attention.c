@@ -54,8 +54,9 @@ static bool read_source(crnn_attention *a, module_state *keep, PyObject *keys, P
     return true;
 }
 
-bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
-                  PyArrayObject **array, const int64_t **lengths) {
+/* Lengths (B,), each 0 ... most; none for None. */
+static bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
+                         PyArrayObject **array, const int64_t **lengths) {
     const dims per_row = {1, {(npy_intp)batch}, {"B"}};
     if (object == Py_None) return true;
     *array = integer_array(name, object, &per_row);
@@ -75,29 +76,10 @@ bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *kee
            lengths_read("source_lengths", lengths, a->batch, a->steps, &to->lengths, &a->lengths);
 }
 
-bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
-                    const attention_given *given, size_t width) {
-    if (!read_source(a, keep, given->keys, given->values, -1, &to->keys, &to->values) ||
-        !lengths_read("source_lengths", given->lengths, a->batch, a->steps, &to->lengths,
-                      &a->lengths))
-        return false;
-    dims query = {2, {(npy_intp)width, (npy_intp)a->key_size}, {"P", "A"}};
-    dims each = {1, {(npy_intp)a->key_size}, {"A"}};
-    if (!floats_read(NULL, "W_query", given->w_query, a->dtype, &query, &to->w_query) ||
-        !floats_read(NULL, "v", given->v, a->dtype, &each, &to->v))
-        return false;
-    a->v = data_of(to->v);
-    return (to->w_query || a->key_size == width) && a->key_size > 0 && a->value_size > 0
-               ? true
-               : refuse_misfit("keys, values");
-}
-
 void attention_clear(attention_arrays *arrays) {
     drop(arrays->keys);
     drop(arrays->values);
     drop(arrays->lengths);
-    drop(arrays->w_query);
-    drop(arrays->v);
 }
 
 /* What additive scores have and others have not. */

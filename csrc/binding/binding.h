@@ -329,10 +329,6 @@ void search_refuse_nan(const Search *self); /* sets the exception */
 /* The method layer.stream. */
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
 
-/* ---- generate.c: a function of the module */
-
-PyObject *seq2seq_generate(PyObject *module, PyObject *args);
-
 /* ---- options.c */
 
 /* The name of each activation. */
@@ -389,24 +385,12 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
 
-/* ---- attention.c: functions of the module, and the attention of a decoder */
-
-/* Lengths (B,), each 0 ... most; none for None. */
-bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
-                  PyArrayObject **array, const int64_t **lengths);
-
-typedef struct attention_given {
-    PyObject *keys, *values, *lengths, *w_query, *v; /* None: no lengths, no W_query, no v */
-} attention_given;
+/* ---- attention.c: functions of the module, and the memory of a plan */
 
 typedef struct attention_arrays {
-    PyArrayObject *keys, *values, *lengths, *w_query, *v; /* owned, or NULL */
+    PyArrayObject *keys, *values, *lengths; /* owned, or NULL */
 } attention_arrays;
 
-/* Reads an attention whose dtype and batch are set, which is asked by h of so many elements. With
- * `keep`, keys and values are as kept_array has them. */
-bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
-                    const attention_given *given, size_t width);
 /* Reads (keys, values, lengths or None) for an attention whose dtype, batch, key_size and
  * value_size are set. With `keep`, keys and values are as kept_array has them. */
 bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *keep,

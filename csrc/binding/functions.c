@@ -451,12 +451,6 @@ PyMethodDef module_functions[] = {
              "Return the contexts (B, T_q, C) and the weights (B, T_q, T_s).\n\n"
              "queries are (B, T_q, A), keys (B, T_s, A), values (B, T_s, C); v is (A,) of additive "
              "scores, else None."),
-    FUNCTION(seq2seq_generate, METH_VARARGS,
-             "(levels, embedding, feeds, keys, values, source_lengths, W_query_t, v, W_out_t, "
-             "b_out, start, searches, /)",
-             "Run every search to its end.\n\n"
-             "`levels` has a pair (layer, state) for each layer. Each search reads the source rows "
-             "that follow those of the search before it."),
     FUNCTION(attention_backward, METH_VARARGS,
              "(additive, queries, keys, values, v, source_lengths, target_lengths, weights, "
              "dcontext, dv, /)",

@@ -18,7 +18,6 @@ static bool read_edges(Plan *plan, size_t index, PyObject *given) {
         if (from < 0 || delay < 0 || (size_t)from >= (delay ? plan->count : index))
             return refuse_misfit("edges");
         node->from[k] = (crnn_edge){(size_t)from, (size_t)delay};
-        plan->delays |= delay > 0;
     }
     return true;
 }
@@ -241,6 +240,11 @@ static bool read_nodes(Plan *plan, PyObject *given) {
         const plan_node *node = &plan->nodes[i];
         const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
         if (!edges_fit(plan, node) || (node->cyclic && reverse)) return refuse_misfit("nodes");
+        for (size_t k = 0; k < node->edges; k++) {
+            const crnn_edge *edge = &node->from[k];
+            const bool is_state = plan->nodes[edge->node].op == CRNN_OP_RECURRENT;
+            plan->late |= edge->delay > (is_state ? 1 : 0);
+        }
     }
     for (bool news = true; news;) {
         news = false;
@@ -314,6 +318,17 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
 }
 
 /* ---- what the passes share */
+
+bool plan_read_memory(const Plan *plan, size_t batch, PyObject *given, bool keep, crnn_attention *a,
+                      attention_arrays *to) {
+    if (!plan->attend || !given) return !plan->attend && !given;
+    const plan_node *node = &plan->nodes[plan->attend];
+    *a = (crnn_attention){.dtype = plan->dtype,
+                          .batch = batch,
+                          .key_size = plan->nodes[node->from[0].node].features,
+                          .value_size = node->features};
+    return attention_memory(a, to, keep ? plan->module : NULL, given);
+}
 
 /* Whether a layer is one like that of which the plan was made: __init__ may have run again. */
 static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
@@ -516,7 +531,8 @@ static PyMethodDef plan_methods[] = {
                "(dx, dstate, dkeys, dvalues); None if an argument does not fit.\n\n"
                "`owner` is the layer whose gradients these are.")},
     {"stream", (PyCFunction)plan_stream, METH_VARARGS,
-     PyDoc_STR("stream($self, batch_size, state, /)\n--\n\nReturn a stream of the model.")},
+     PyDoc_STR("stream($self, batch_size, state, memory=None, /)\n--\n\n"
+               "Return a stream of the model; None if it does not run step by step.")},
     {"check", (PyCFunction)plan_check, METH_VARARGS,
      PyDoc_STR("check($self, tape, dstate, /)\n--\n\nReturn whether backward would take these.")},
     {0},

@@ -34,7 +34,7 @@ typedef struct Plan {
     size_t count;
     plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
     size_t attend;    /* the node that attends to the memory; 0: none */
-    bool delays;      /* an edge has a delay */
+    bool late;        /* an edge reads an earlier step that a stream does not keep */
     bool cyclic;      /* there is a cycle */
     PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list; an
                          integer is a recurrent node; None has no state */
@@ -94,16 +94,18 @@ typedef struct Stream {
     size_t batch;
     size_t *words; /* owned: the rows of a step */
     crnn_rows rows;
-    node_state *states;     /* owned [count] */
-    crnn_node *nodes;       /* owned [count] */
-    PyArrayObject **copies; /* owned [2 * count] of owned, or NULL: parameters that are not
-                               packed */
+    node_state *states;      /* owned [count] */
+    crnn_node *nodes;        /* owned [count] */
+    PyArrayObject **copies;  /* owned [2 * count] of owned, or NULL: parameters that are not
+                                packed */
+    attention_arrays memory; /* owned: what attention reads, if there is one */
     void *values, *packed, *workspace; /* owned */
     crnn_plan core;
 } Stream;
 
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
- * values of all nodes but the input, which it tells these; a workspace. Each returns memory that
+ * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
+ * workspace. Each returns memory that
  * the caller owns, or NULL with an exception. */
 size_t *step_rows(crnn_rows *rows, size_t batch);
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
@@ -128,6 +130,12 @@ static inline PyObject *refused(const char *name) {
     refuse_misfit(name);
     return NULL;
 }
+
+/* Reads the memory of a plan with attention, (keys, values, lengths), to `a` and the arrays that it
+ * points into; with `keep` these never change. False: it does not fit, perhaps with an exception.
+ * given: NULL for none. */
+bool plan_read_memory(const Plan *plan, size_t batch, PyObject *given, bool keep, crnn_attention *a,
+                      attention_arrays *to);
 
 /* None where the exception, if there is one, tells of an argument; else NULL. */
 PyObject *plan_refuse(void);

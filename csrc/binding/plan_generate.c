@@ -9,6 +9,7 @@ typedef struct part {
     crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
     crnn_edge logits;              /* its edge */
     int64_t *symbols;              /* owned [rows] */
+    size_t *source;                /* owned [rows], of attention; else NULL */
     size_t *words;                 /* owned */
     void *values, *workspace;      /* owned */
     crnn_rows rows;
@@ -31,6 +32,7 @@ static void part_clear(part *p, size_t nodes) {
     PyMem_Free(p->final);
     PyMem_Free(p->nodes);
     free_aligned(p->symbols);
+    free_aligned(p->source);
     free_aligned(p->words);
     free_aligned(p->values);
     free_aligned(p->workspace);
@@ -68,6 +70,14 @@ static bool new_state(const Stream *stream, part *p, size_t i, size_t rows) {
     return true;
 }
 
+/* Row i of attention reads its own group of the memory. */
+static bool new_source(part *p, crnn_attend *attend, size_t rows) {
+    const crnn_search_options *o = &p->search->search.options;
+    p->source = attend->source = alloc_aligned(rows * sizeof *p->source);
+    for (size_t i = 0; p->source && i < o->groups; i++) p->source[i] = o->first_group + i;
+    return p->source != NULL;
+}
+
 /* Copies of the stream's nodes, with memory of their own, and the choice. */
 static bool new_nodes(const Stream *stream, part *p, size_t rows) {
     const Plan *plan = stream->plan;
@@ -78,6 +88,7 @@ static bool new_nodes(const Stream *stream, part *p, size_t rows) {
     memcpy(p->nodes, stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++)
         if (plan->nodes[i].layer && !new_state(stream, p, i, rows)) return false;
+    if (plan->attend && !new_source(p, &p->nodes[plan->attend].as.attend, rows)) return false;
     p->logits = (crnn_edge){plan->count - 1, 0};
     p->nodes[0].features = 0;
     p->nodes[0].symbols = p->symbols;

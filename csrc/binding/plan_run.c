@@ -33,15 +33,10 @@ static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssiz
 
 /* The memory, and room for the weights; none for a plan without attention. */
 static bool read_memory(PlanTape *tape, PyObject *given, bool keep) {
-    const Plan *plan = tape->plan;
-    if (!plan->attend || !given) return !plan->attend && !given;
-    const plan_node *node = &plan->nodes[plan->attend];
-    tape->attention = (crnn_attention){.dtype = plan->dtype,
-                                       .batch = tape->call.rows.given.batch,
-                                       .key_size = plan->nodes[node->from[0].node].features,
-                                       .value_size = node->features};
-    return attention_memory(&tape->attention, &tape->memory, keep ? plan->module : NULL, given) &&
-           (tape->weights = plan_sequence(tape, tape->attention.steps));
+    const size_t batch = tape->call.rows.given.batch;
+    if (!plan_read_memory(tape->plan, batch, given, keep, &tape->attention, &tape->memory))
+        return false;
+    return !given || (tape->weights = plan_sequence(tape, tape->attention.steps));
 }
 
 /* Cycles and attention run every step of a row, one after the other. */

@@ -12,6 +12,7 @@ static void stream_dealloc(Stream *self) {
     PyMem_Free(self->copies);
     PyMem_Free(self->states);
     PyMem_Free(self->nodes);
+    attention_clear(&self->memory);
     free_aligned(self->words);
     free_aligned(self->values);
     free_aligned(self->packed);
@@ -97,18 +98,20 @@ size_t *step_rows(crnn_rows *rows, size_t batch) {
 }
 
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch) {
-    size_t total = 0, bytes;
+    crnn_attend *attend = plan->attend ? &nodes[plan->attend].as.attend : NULL;
+    size_t total = attend ? attend->attention.steps : 0, bytes;
+    const size_t item = crnn_dtype_size(plan->dtype);
     for (size_t i = 1; i < plan->count; i++)
         if (!crnn_size_add(total, plan->nodes[i].features, &total)) return PyErr_NoMemory();
-    if (!crnn_size_mul(total, batch, &total) ||
-        !crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
+    if (!crnn_size_mul(total, batch, &total) || !crnn_size_mul(total, item, &bytes))
         return PyErr_NoMemory();
     char *block = alloc_aligned(bytes), *next = block;
     for (size_t i = 1; block && i < plan->count; i++) {
         const size_t wide = plan->nodes[i].features;
         nodes[i].value = (crnn_seq){next, (ptrdiff_t)wide, 0};
-        next += batch * wide * crnn_dtype_size(plan->dtype);
+        next += batch * wide * item;
     }
+    if (attend) attend->weights = next;
     return block;
 }
 
@@ -177,6 +180,8 @@ static bool new_copies(Stream *self) {
             fine = copy_parameters(self, 2 * i, from->w, &to->as.recurrent.vectors);
         else if (from->op == CRNN_OP_ROWWISE)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.rowwise.params);
+        else if (from->op == CRNN_OP_ATTEND)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.attend.attention.v);
         else if (from->op == CRNN_OP_SUM)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.sum.w) &&
                    copy_parameters(self, 2 * i + 1, from->b, &to->as.sum.b);
@@ -186,10 +191,14 @@ static bool new_copies(Stream *self) {
 }
 
 /* A tape without steps lends its form to the nodes of the core. */
-static bool describe_nodes(Stream *self, node_call *calls, const crnn_kernels *kernels) {
+static bool describe_nodes(Stream *self, node_call *calls, PyObject *memory) {
     const Plan *plan = self->plan;
+    const crnn_kernels *kernels = crnn_kernels_now(plan->dtype);
     PlanTape *none = plan_tape_new(self->plan);
-    for (size_t i = 0; none && i < plan->count; i++) {
+    const bool fine =
+        none && plan_read_memory(plan, self->batch, memory, false, &none->attention, &self->memory);
+    if (!fine && !PyErr_Occurred()) refuse_misfit("memory");
+    for (size_t i = 0; fine && i < plan->count; i++) {
         self->nodes[i] = plan_core_node(plan, none, i, &calls[i], kernels, &self->rows);
         if (!plan->nodes[i].layer) continue;
         crnn_recurrent *r = &self->nodes[i].as.recurrent;
@@ -199,49 +208,48 @@ static bool describe_nodes(Stream *self, node_call *calls, const crnn_kernels *k
     drop(none);
     self->core = (crnn_plan){
         .kernels = kernels, .rows = &self->rows, .count = plan->count, .node = self->nodes};
-    return none != NULL;
+    return fine;
 }
 
-static bool stream_init(Stream *self, node_call *calls, PyObject *state) {
+static bool stream_init(Stream *self, node_call *calls, PyObject *state, PyObject *memory) {
     self->states = PyMem_Calloc(self->plan->count, sizeof *self->states);
     self->nodes = PyMem_Calloc(self->plan->count, sizeof *self->nodes);
     self->copies = PyMem_Calloc(2 * self->plan->count, sizeof *self->copies);
     if (!self->states || !self->nodes || !self->copies) return PyErr_NoMemory() != NULL;
     return (self->words = step_rows(&self->rows, self->batch)) && new_states(self, calls) &&
-           describe_nodes(self, calls, crnn_kernels_now(self->plan->dtype)) && new_copies(self) &&
+           describe_nodes(self, calls, memory) && new_copies(self) &&
            (self->values = step_values(self->plan, self->nodes, self->batch)) && pack(self) &&
            new_workspace(self) && set_states(self, state);
 }
 
-static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state) {
-    if (plan->delays || plan->attend) return refused("stream"); /* only one step is kept */
+static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject *memory) {
     node_call *calls = plan_hold(plan);
     Stream *stream = calls ? object_new(plan->module->stream) : NULL;
     if (stream) {
         stream->module = plan->module;
         stream->plan = (Plan *)Py_NewRef((PyObject *)plan);
         stream->batch = batch;
-        if (!stream_init(stream, calls, state)) Py_CLEAR(stream);
+        if (!stream_init(stream, calls, state, memory)) Py_CLEAR(stream);
     }
     plan_release(plan, calls);
     return (PyObject *)stream;
 }
 
-/* Whether a layer reads its steps in reverse, so that there is no next step for it. */
-static bool has_reversed(const Plan *plan) {
+/* Whether what a step reads of others is the state of the step before. */
+static bool runs_by_steps(const Plan *plan) {
     for (size_t i = 0; i < plan->count; i++)
         if (plan->nodes[i].layer && ((const Recurrent *)plan->nodes[i].layer)->layer.reverse)
-            return true;
-    return false;
+            return false;
+    return !plan->late;
 }
 
 PyObject *plan_stream(Plan *self, PyObject *args) {
-    PyObject *given, *state;
+    PyObject *given, *state, *memory = Py_None;
     size_t batch;
-    if (!PyArg_ParseTuple(args, "OO:stream", &given, &state)) return NULL;
-    if (has_reversed(self)) return Py_NewRef(Py_None);
+    if (!PyArg_ParseTuple(args, "OO|O:stream", &given, &state, &memory)) return NULL;
+    if (!runs_by_steps(self)) return Py_NewRef(Py_None);
     if (!parse_size("batch_size", given, &batch)) return NULL;
-    return stream_new(self, batch, state);
+    return stream_new(self, batch, state, memory == Py_None ? NULL : memory);
 }
 
 /* The plan of a single layer. */
@@ -267,7 +275,7 @@ PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
         (given && !parse_size("batch_size", given, &batch)) || !recurrent_ready(self))
         return NULL;
     Plan *plan = layer_plan(self);
-    PyObject *stream = plan ? stream_new(plan, batch, state) : NULL;
+    PyObject *stream = plan ? stream_new(plan, batch, state, NULL) : NULL;
     drop(plan);
     return stream;
 }

@@ -30,7 +30,6 @@
 #include "crnn/rowwise.h"
 #include "crnn/attention.h"
 #include "crnn/search.h"
-#include "crnn/generator.h"
 #include "crnn/plan.h"
 
 #endif

@@ -17,7 +17,7 @@ import pytest
 import crnn
 import crnn._core as _core
 from crnn.layers.base.arguments import ForwardOptions
-from crnn.seq2seq import fused
+from crnn.seq2seq import planned
 from crnn.seq2seq.encoding import encode
 from support.comparing import assert_same_bits
 from support.running import copied, fill
@@ -364,9 +364,11 @@ def test_a_search_that_a_generation_uses_is_not_used_twice():
     encoding = encode(model, source, None, ForwardOptions(training=False), False)
     search, start, refused = _core.Search(rows, K, 4000), np.zeros(rows, np.int64), []
 
+    plan = planned.generation_plan(model)
+
     def use():
         try:
-            fused.generate_symbols(model, encoding, start, [search])
+            planned.generate_symbols(plan, encoding, start, [search])
         except (RuntimeError, ValueError) as error:
             refused.append(str(error))
 

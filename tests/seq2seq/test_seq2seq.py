@@ -9,7 +9,7 @@ import pytest
 import crnn
 from crnn import reference
 from crnn.layers.base.arguments import ForwardOptions
-from crnn.seq2seq import fused
+from crnn.seq2seq import planned
 from support.comparing import assert_close, assert_same_bits
 from support.running import copied, fill
 from support.seq2seqs import KINDS, KS, KT, ends, forward_and_backward, model_of
@@ -249,7 +249,7 @@ def test_all_steps_at_once_equal_step_by_step(name, monkeypatch):
     options = ForwardOptions(call=5)
     inputs = model.checked_inputs(*KINDS[name].inputs(B, S, T), ends(B, S), ends(B, T, 9))
     whole, tape = model.run(*inputs, options)
-    monkeypatch.setattr(fused, "levels_of", lambda *_: None)
+    monkeypatch.setattr(planned, "generation_plan", lambda *_: None)
     steps, other = model.run(*inputs, options, np.zeros((B, T), bool))
     assert len(other.decoder) == T
     assert_close(steps, whole, 1e-12)

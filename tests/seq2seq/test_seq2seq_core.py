@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.seq2seq import fused, planned
+from crnn.seq2seq import planned
 from support.comparing import assert_close, assert_same_bits
 from support.running import copied, fill
 from support.seq2seqs import KINDS, ends, model_of
@@ -36,8 +36,8 @@ def step_by_step(monkeypatch):
     nothing = lambda *_: None  # noqa: E731
 
     def replace():
-        monkeypatch.setattr(fused, "levels_of", nothing)
         monkeypatch.setattr(planned, "decoder_plan", nothing)
+        monkeypatch.setattr(planned, "generation_plan", nothing)
 
     return replace
 
@@ -99,7 +99,7 @@ def symbols_of(B, S, T, seed=2):
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_with_every_kind_of_dropout(cell, option, step_by_step):
     model, inputs = stacked_model(cell, **OPTIONS[option]), symbols_of(B, S, T)
-    assert fused.draws(fused.levels_of(model)) == (option not in ("plain", "layer norm", "learned"))
+    assert model.decoder.stochastic == (option not in ("plain", "layer norm", "learned"))
     lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
     found, tape = gradients(model, inputs, call=2, **lengths)
     shapes = tape.decoder[0].h.shape, tape.decoder[1][-1].h.shape
@@ -274,50 +274,53 @@ def test_a_tape_from_before_a_layer_was_initialized_again():
     assert_same_bits(gradients_of_tape(twin, tape), expected)
 
 
-# -------------------------------------------------------------- calls of the core with wrong levels
+# ------------------------------------------------------------------------------------- generation
 
 
-class Recorded(crnn.Seq2Seq):
-    """A model that records the arguments of its calls of the core."""
+def generation_stream(memory, state=None, batch=B):
+    """Return the stream of a decoder with input feeding and its output layer."""
+    options = {"source_symbols": K, "target_symbols": K, "attention": "dot", "dtype": "float64"}
+    model = crnn.Seq2Seq(crnn.GRU(4, 3, seed=2), crnn.GRU(4 + 3, 3, seed=3), **options)
+    return planned.generation_plan(model).core.stream(batch, state, memory)
 
-    def _generate(self, *arguments):
-        self.generated = arguments
-        super()._generate(*arguments)
 
-
-def recorded():
-    options = {"source_symbols": K, "target_symbols": K, "attention": "dot", "seed": 1}
-    model = Recorded(crnn.GRU(4, 3, seed=2), crnn.GRU(4 + 3, 3, seed=3), **options)
-    source = np.zeros((B, S), int)
-    model.forward(source, source)
-    model.generate(source, start=0, stop=1, max_steps=3)
-    return model
+def test_a_stream_with_a_memory_steps_as_the_core_generates():
+    rng = np.random.default_rng(3)
+    keys, state = rng.normal(size=(B, S, 3)), rng.normal(size=(B, 3))
+    memory = keys, rng.normal(size=(B, S, 3)), np.array(ends(B, S))
+    stream, search = generation_stream(memory, state), crnn._core.Search(B, K, T)
+    x, chosen = np.zeros(B, int), []
+    stream._generate(x, (search,))
+    for _ in range(T):
+        x = stream.step(x).argmax(axis=1)
+        chosen.append(x)
+    assert_same_bits(search.result()[0][:, 0], np.stack(chosen, axis=1))
+    assert len(np.unique(chosen)) > 2
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "memory",
     [
-        lambda layer, state: layer,
-        lambda layer, state: [layer, state],
-        lambda layer, state: (),
-        lambda layer, state: (layer,),
-        lambda layer, state: (layer, state, state, state, state),
-        lambda layer, state: (crnn.Dense(7, 3), state),
-        lambda layer, state: (type(layer).__new__(type(layer)), state),
-        lambda layer, state: (crnn.GRU(7, 3, reverse=True), state),
-        lambda layer, state: (layer, (state, state)),
-        lambda layer, state: (layer, state[:1]),
-        lambda layer, state: None,
+        None,
+        5,
+        (),
+        (np.zeros((B, S, 3)),) * 2,
+        (np.zeros((B, S, 3)), None, None),
+        (np.zeros((B, S, 3)), np.zeros((B, S, 2)), None),
+        (np.zeros((B, S, 2)), np.zeros((B, S, 3)), None),
+        (np.zeros((B, S, 3)), np.zeros((B, S + 1, 3)), None),
+        (np.zeros((B + 1, S, 3)), np.zeros((B, S, 3)), None),
+        (np.zeros((B, S, 3)), np.zeros((B, S, 3)), [S + 1] * B),
+        (np.zeros((B, S, 3)), np.zeros((B, S, 3)), [1]),
     ],
 )
-def test_wrong_levels_are_refused(wrong):
-    """The error is one for wrong arguments, never SystemError or a crash."""
-    model = recorded()
-    levels, *others = model.generated
-    made = wrong(*levels[0])
-    with pytest.raises((TypeError, ValueError, RuntimeError)):
-        model._generate((made,), *others)
+def test_a_stream_refuses_a_wrong_memory(memory):
     with pytest.raises((TypeError, ValueError)):
-        model._generate((), *others)
-    with pytest.raises((TypeError, ValueError, RuntimeError)):
-        model._generate((levels[0], made), *others)
+        generation_stream(memory)
+
+
+def test_a_stream_without_attention_refuses_a_memory():
+    model = crnn.Sequential([crnn.GRU(3, 4), crnn.Dense(4, 2)])
+    memory = (np.zeros((B, S, 3), "float32"),) * 2 + (None,)
+    with pytest.raises(ValueError, match=r"^memory: expected sizes"):
+        model._planned().planned(model, 0).core.stream(B, None, memory)
