@@ -389,7 +389,7 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
 
-/* ---- attention.c: functions of the module, and the attention of a decoder */
+/* ---- attention.c */
 
 /* Lengths (B,), each 0 ... most; none for None. */
 bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
@@ -412,8 +412,5 @@ bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
 bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *keep,
                       PyObject *memory);
 void attention_clear(attention_arrays *arrays);
-
-PyObject *attention_forward(PyObject *module, PyObject *args);
-PyObject *attention_backward(PyObject *module, PyObject *args);
 
 #endif

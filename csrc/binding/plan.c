@@ -512,8 +512,8 @@ static PyMethodDef plan_methods[] = {
                "`memory`, of a plan with attention: (keys, values, lengths).")},
     {"backward", (PyCFunction)(void (*)(void))plan_backward, METH_FASTCALL,
      PyDoc_STR("backward($self, owner, tape, dy, dstate, trace, /)\n--\n\n"
-               "Add to the gradients of all layers, and return (dx, dstate), with attention "
-               "(dx, dstate, dkeys, dvalues); None if an argument does not fit.\n\n"
+               "Add to the gradients of all layers, and return (dx, dstate).\n\n"
+               "With attention (dx, dstate, dkeys, dvalues). None if an argument does not fit. "
                "`owner` is the layer whose gradients these are.")},
     {"stream", (PyCFunction)plan_stream, METH_VARARGS,
      PyDoc_STR("stream($self, batch_size, state, /)\n--\n\nReturn a stream of the model.")},

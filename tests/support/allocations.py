@@ -119,12 +119,6 @@ def functions():
     yield Operation(lambda: _core.embedding_backward(SYMBOLS.ravel(), dy, dW), dW)
     yield Operation(lambda: _core.random_uniform(1, 2, 3, 10))
     yield Operation(lambda: _core.kept(FLOATS))
-    attended = True, np.ones((B, 2, H)), np.ones((B, T, H)), FLOATS, b, [4, 2, 1], [2, 1, 0]
-    context, weights = _core.attention_forward(*attended)
-    dv = np.zeros(H)
-    back = (*attended, weights, context, dv)
-    yield Operation(lambda: _core.attention_forward(*attended))
-    yield Operation(lambda: _core.attention_backward(*back), dv)
 
 
 def searches():
