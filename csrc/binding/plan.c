@@ -91,7 +91,7 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
     if (!PyArg_ParseTuple(rest, "OOO", &operation, &w, &dw) || !PyTuple_Check(operation) ||
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
-        return PyErr_Occurred() ? false : refuse_misfit("operation");
+        return refuse_misfit("operation");
     if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
     for (size_t k = 0; k < node->edges; k++)
         node->rowwise.features[k] = plan->nodes[node->from[k].node].features;

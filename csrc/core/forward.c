@@ -135,18 +135,11 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
  * is stored and loaded once more. */
 static const double BEGUN_COST = 16;
 
-/* The time of a packed product for each weight: tiles of some rows. */
-static double packed_cost(const crnn_kernels *k, double rows) {
-    const double tiles = ceil(rows / (double)k->tile_rows);
-    const double each = rows / tiles;
-    return tiles * (each > k->costs.least ? each : k->costs.least);
-}
-
 core_way core_choose_way(const crnn_kernels *k, size_t inputs, size_t hidden, double rows,
                          double steps) {
     const core_costs *c = &k->costs;
     const double I = (double)inputs, P = (double)hidden;
-    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = packed_cost(k, rows);
+    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
     const double direct = (I + P) * steps * (c->direct_begin + rows * c->direct);
     const double of_x = I * (c->pack + steps * (apart < fused ? apart : fused));
     return (core_way){.direct = direct < of_x + P * (c->pack + steps * fused),

@@ -375,7 +375,8 @@ typedef struct core_attend_grads {
 } core_attend_grads;
 
 /* Measured times for one weight, in units of a multiply-add by a row of a full tile: what chooses
- * between packing a matrix and reading it as it lies (see core_choose_way). */
+ * between packing a matrix and reading it as it lies (see core_choose_way and
+ * core_choose_kind). */
 typedef struct core_costs {
     double pack;         /* to pack it; */
     double least;        /* to read it packed, for however few rows; */
@@ -472,8 +473,16 @@ struct crnn_kernels {
     void (*logistic)(size_t n, const void *x, void *y);
 };
 
+/* The time of a product of so many rows with a packed matrix, for each weight, in the units of
+ * core_costs: in tiles. */
+double core_packed_cost(const crnn_kernels *kernels, double rows);
+/* The cheapest kind for a dense matrix of so many columns, at least 1, that multiplies `rows` rows
+ * at each of some steps: CORE_PACKED or CORE_DIRECT. The bits of the results are the same. */
+core_matrix_kind core_choose_kind(const crnn_kernels *kernels, size_t columns, double rows,
+                                  double steps);
+
 /* Packs a member's share of the panels of w (inner, columns), dense; for CORE_TURNED w is (columns,
- * inner). Gives the matrix. */
+ * inner), and for CORE_DIRECT nothing is packed. Gives the matrix. */
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
                             size_t columns, const void *w, void *packed, const core_member *me);
 /* Rows from..to-1 of c = init + a times the matrix: a [n][inner], c [n][columns], all dense. */
