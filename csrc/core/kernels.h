@@ -162,7 +162,7 @@ typedef struct core_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
-    core_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
+    core_slots x_group[GROUPS], h_group[GROUPS]; /* normalised together, where sums are */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
 } core_phase;
@@ -196,7 +196,7 @@ typedef struct core_shape {
     core_phase phase[MAX_PHASES];
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward */
     size_t row_gates;                       /* elements of the gates in one row of them */
-    size_t output_slot;                     /* of the gate o, in phase 0 */
+    size_t output_slot;                     /* of the gate o, in phase 0, where rich */
     bool rich;                              /* the cell has options */
     bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
@@ -493,8 +493,7 @@ static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t colum
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
-crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
-                            const crnn_kernels *kernels);
+crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_kernels *kernels);
 
 /* ---- rows.c */
 
