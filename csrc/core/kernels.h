@@ -87,8 +87,9 @@ typedef struct core_matrix {
 } core_matrix;
 
 /* All rows of (inner, blocks); `kind` is CORE_PACKED or CORE_DIRECT. */
-core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
-                           const void *data);
+void core_matrix_init(core_matrix *m, core_matrix_kind kind, size_t inner,
+                      const core_blocks *blocks, const void *data);
+
 /* The transpose of (columns, blocks): its rows are the columns of the blocks, panel by panel, slot
  * by slot, the last vector of each slot padded to V lanes where there is more than one slot, or
  * `padded` says so. */
@@ -274,6 +275,12 @@ typedef struct core_tape_parts {
     void *h0, *c0;       /* [places] likewise: the initial state, in place order */
 } core_tape_parts;
 
+/* The matrices of a forward: those of each phase for symbols, floats and h, and the projection. Of
+ * the first and the last only those that a call has are set. */
+typedef struct core_weights {
+    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES], p;
+} core_weights;
+
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
 typedef struct core_forward_run {
     const core_shape *shape;
@@ -292,9 +299,8 @@ typedef struct core_forward_run {
     void *bias;                /* [phases][slots][padded] */
     void *packed_x, *packed_h; /* packed panels; NULL: W_x, or W_h, is read as it lies */
     size_t unpacked;           /* rows of W_x that are not packed though others are: of symbols */
-    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES]; /* for symbols, floats and h */
-    void *packed_p; /* the projection, packed; or NULL */
-    core_matrix w_p;
+    void *packed_p;            /* the projection, packed; or NULL */
+    const core_weights *weights;
     void *vectors;         /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
 

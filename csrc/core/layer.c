@@ -124,14 +124,14 @@ static void phase_init(core_shape *s, size_t i) {
     const cell_row *cell = &cells[s->layer.cell];
     core_phase *ph = &s->phase[i];
     ph->slots = cell->slots[i];
-    read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
-    read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
     ph->columns = (core_columns){.wide = s->layer.hidden,
                                  .place = s->padded,
                                  .slots = ph->slots,
                                  .vecs = s->vecs,
                                  .units = s->units,
                                  .panels = s->panels};
+    read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
+    read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
     blocks_init(&ph->of_x, s, &ph->columns, ph->x_gate + ph->x_first, ph->x_count);
     blocks_init(&ph->of_h, s, &ph->columns, ph->h_gate + ph->h_first, ph->h_count);
     if (s->layer.layer_norm) {
