@@ -18,15 +18,16 @@ core_blocks core_dense_blocks(const crnn_kernels *kernels, size_t columns) {
         .columns = core_dense_columns(kernels, columns), .count = 1, .step = columns};
 }
 
-core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
-                           const void *data) {
-    return (core_matrix){.kind = kind,
-                         .columns = blocks->columns,
-                         .count = blocks->count,
-                         .inner = inner,
-                         .rows = inner,
-                         .data = data,
-                         .source = *blocks};
+/* Field by field: a copy of a struct waits until the smaller stores that made it are done. */
+void core_matrix_init(core_matrix *m, core_matrix_kind kind, size_t inner,
+                      const core_blocks *blocks, const void *data) {
+    m->kind = kind;
+    m->columns = blocks->columns;
+    m->first = m->skip = 0;
+    m->count = blocks->count;
+    m->inner = m->rows = inner;
+    m->data = data;
+    m->source = *blocks;
 }
 
 core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
@@ -44,8 +45,10 @@ core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
 core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
                               size_t columns, const void *data) {
     const core_blocks blocks = core_dense_blocks(kernels, kind == CORE_TURNED ? inner : columns);
+    core_matrix m;
     if (kind == CORE_TURNED) return core_turned_matrix(kernels, columns, &blocks, false, data);
-    return core_matrix_of(kind, inner, &blocks, data);
+    core_matrix_init(&m, kind, inner, &blocks, data);
+    return m;
 }
 
 double core_packed_cost(const crnn_kernels *k, double rows) {
