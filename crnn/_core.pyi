@@ -324,29 +324,6 @@ def dense_forward(x: _Array, W_t: _Array, b: _Array | None, /) -> _Array: ...
 def dense_backward(
     x: _Array, W_t: _Array, dy: _Array, dW_t: _Array, db: _Array | None, /
 ) -> _Array: ...
-def attention_forward(
-    additive: bool,
-    queries: _Array,
-    keys: _Array,
-    values: _Array,
-    v: _Array | None,
-    source_lengths: ArrayLike | None,
-    target_lengths: ArrayLike | None,
-    /,
-) -> tuple[_Array, _Array]: ...
-def attention_backward(
-    additive: bool,
-    queries: _Array,
-    keys: _Array,
-    values: _Array,
-    v: _Array | None,
-    source_lengths: ArrayLike | None,
-    target_lengths: ArrayLike | None,
-    weights: _Array,
-    dcontext: _Array,
-    dv: _Array | None,
-    /,
-) -> tuple[_Array, _Array, _Array]: ...
 def rowwise_forward(
     operation: tuple[Any, ...],
     flat_params: _Array | None,

@@ -124,7 +124,6 @@ def decode(
     if model.attention is not None:
         assert encoding.memory is not None
         context, weights, attention_tape = model.attention.forward(y, encoding.memory, lengths)
-        weights = weights.copy()  # users may edit the weights in the tape
     whole = WholeTape(tape, attention_tape, encoding.state)
     return Decoded(joined(y, context), weights, target, whole)
 

@@ -62,14 +62,16 @@ def decoder_graph(model: Seq2SeqParts, number: int) -> DecoderGraph | None:
     if x is None or (feeds and asked is None) or not isinstance(model.decoder, Layer):
         return None
     nodes = model.decoder.add_nodes(graph, x, number)
-    if nodes is None or model.attention is None:
-        return None if nodes is None else DecoderGraph(graph, nodes, nodes.value)
+    if nodes is None:
+        return None
+    if model.attention is None:
+        return DecoderGraph(graph, nodes, nodes.value)
     if asked is None:
         asked = _add_query(model, graph, (nodes.value,))
     elif graph.nodes[nodes.value][0] == "recurrent":
-        graph.add_delayed(asked[0], nodes.value)  # at the first step h of its initial state
+        graph.add_delayed(asked[0], nodes.value)
     else:
-        return None
+        asked = None  # the first query is h of an initial state, which only a recurrent layer has
     if asked is None:
         return None
     return DecoderGraph(graph, nodes, graph.add_joined(nodes.value, asked[1]))

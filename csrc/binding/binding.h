@@ -124,7 +124,7 @@ bool parse_count(const char *name, PyObject *object, uint64_t *count);
 bool parse_number(const char *name, const char *expected, PyObject *object, double low,
                   double below, double *number);
 
-/* False, with ValueError: for what crnn's own Python code gives. */
+/* False, with ValueError unless there is an exception: for what crnn's own Python code gives. */
 bool refuse_misfit(const char *name);
 /* False, with ValueError, unless OK. */
 bool check_status(crnn_status status, const char *what);
@@ -384,20 +384,5 @@ PyObject *rowwise_forward(PyObject *module, PyObject *args);
 PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
-
-/* ---- attention.c: functions of the module, and the memory of a plan */
-
-typedef struct attention_arrays {
-    PyArrayObject *keys, *values, *lengths; /* owned, or NULL */
-} attention_arrays;
-
-/* Reads (keys, values, lengths or None) for an attention whose dtype, batch, key_size and
- * value_size are set. With `keep`, keys and values are as kept_array has them. */
-bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *keep,
-                      PyObject *memory);
-void attention_clear(attention_arrays *arrays);
-
-PyObject *attention_forward(PyObject *module, PyObject *args);
-PyObject *attention_backward(PyObject *module, PyObject *args);
 
 #endif

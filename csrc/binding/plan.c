@@ -104,7 +104,7 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
     if (!PyArg_ParseTuple(rest, "OOO", &operation, &w, &dw) || !PyTuple_Check(operation) ||
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
-        return PyErr_Occurred() ? false : refuse_misfit("operation");
+        return refuse_misfit("operation");
     if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
     for (size_t k = 0; k < node->edges; k++)
         node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
@@ -319,17 +319,6 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
 
 /* ---- what the passes share */
 
-bool plan_read_memory(const Plan *plan, size_t batch, PyObject *given, bool keep, crnn_attention *a,
-                      attention_arrays *to) {
-    if (!plan->attend || !given) return !plan->attend && !given;
-    const plan_node *node = &plan->nodes[plan->attend];
-    *a = (crnn_attention){.dtype = plan->dtype,
-                          .batch = batch,
-                          .key_size = plan->nodes[node->from[0].node].features,
-                          .value_size = node->features};
-    return attention_memory(a, to, keep ? plan->module : NULL, given);
-}
-
 /* Whether a layer is one like that of which the plan was made: __init__ may have run again. */
 static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
     return (layer->dtype == plan->dtype && layer->inputs == node->inputs &&
@@ -372,9 +361,11 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
                                    const node_call *call, const crnn_rows *rows) {
     const plan_node *node = &plan->nodes[i];
     Tape *own = tape->tapes[i];
-    crnn_noise noise = tape->call.noise;
-    noise.seed = call->held.seed;
-    noise.layer = node->number;
+    crnn_noise noise = own ? own->call.noise : tape->call.noise;
+    if (!own) {
+        noise.seed = call->held.seed;
+        noise.layer = node->number;
+    }
     return (crnn_recurrent){.layer = &call->held.layer,
                             .rows = own && own->layer.reverse ? &own->call.rows : rows,
                             .params = held_params(&call->held),
@@ -415,10 +406,11 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                                        .dv = data_of(node->dw)};
         core.as.attend.attention.v = data_of(node->w);
     } else if (node->op == CRNN_OP_ROWWISE) {
+        const crnn_rowwise *run = &tape->plan->nodes[i].rowwise; /* what forward ran */
         crnn_noise noise = tape->call.noise;
-        noise.seed = node->rowwise.noise.seed;
-        noise.layer = node->rowwise.noise.layer;
-        core.as.rowwise = node->rowwise;
+        noise.seed = run->noise.seed;
+        noise.layer = run->noise.layer;
+        core.as.rowwise = *run;
         core.as.rowwise.kernels = kernels;
         core.as.rowwise.params = data_of(node->w);
         core.as.rowwise.noise = noise;
@@ -527,8 +519,8 @@ static PyMethodDef plan_methods[] = {
                "`memory`, of a plan with attention: (keys, values, lengths).")},
     {"backward", (PyCFunction)(void (*)(void))plan_backward, METH_FASTCALL,
      PyDoc_STR("backward($self, owner, tape, dy, dstate, trace, /)\n--\n\n"
-               "Add to the gradients of all layers, and return (dx, dstate), with attention "
-               "(dx, dstate, dkeys, dvalues); None if an argument does not fit.\n\n"
+               "Add to the gradients of all layers, and return (dx, dstate).\n\n"
+               "With attention (dx, dstate, dkeys, dvalues). None if an argument does not fit. "
                "`owner` is the layer whose gradients these are.")},
     {"stream", (PyCFunction)plan_stream, METH_VARARGS,
      PyDoc_STR("stream($self, batch_size, state, memory=None, /)\n--\n\n"

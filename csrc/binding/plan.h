@@ -7,6 +7,11 @@
 
 #include "binding.h"
 
+/* What attention reads. */
+typedef struct attention_arrays {
+    PyArrayObject *keys, *values, *lengths; /* owned, or NULL */
+} attention_arrays;
+
 /* One operation, as Python described it. */
 typedef struct plan_node {
     crnn_op op;
@@ -136,6 +141,7 @@ static inline PyObject *refused(const char *name) {
  * given: NULL for none. */
 bool plan_read_memory(const Plan *plan, size_t batch, PyObject *given, bool keep, crnn_attention *a,
                       attention_arrays *to);
+void attention_clear(attention_arrays *arrays);
 
 /* None where the exception, if there is one, tells of an argument; else NULL. */
 PyObject *plan_refuse(void);

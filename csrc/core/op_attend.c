@@ -26,15 +26,17 @@ static double work(const core_node *n) {
 }
 
 static void lay(core_node *n, core_arena *a) {
-    const size_t batch = n->plan->given->rows->given.batch, *source = n->given->as.attend.source;
-    n->as.attend.source = source ? core_take(a, batch, 1, sizeof *source) : NULL;
-    if (n->as.attend.source) memcpy(n->as.attend.source, source, batch * sizeof *source);
+    const size_t batch = n->plan->given->rows->given.batch;
+    n->as.attend.source =
+        n->given->as.attend.source ? core_take(a, batch, 1, sizeof(size_t)) : NULL;
 }
 
 static void open(core_node *n) {
     const crnn_steps *s = &n->plan->given->rows->given;
     memset(n->given->as.attend.weights, 0,
            s->batch * s->steps * attention_of(n)->steps * core_item(n));
+    if (n->as.attend.source)
+        memcpy(n->as.attend.source, n->given->as.attend.source, s->batch * sizeof(size_t));
 }
 
 static void cells(const core_node *n, size_t from, size_t to) {

@@ -26,13 +26,21 @@ static crnn_search *search_of_plan(const crnn_plan *plan) {
     return plan->node[plan->count - 1].as.choose.search;
 }
 
-static void generate_step(crnn_generation *part) {
+/* The plan is laid out again where other rows live. */
+static void generate_part(crnn_generation *part, size_t steps) {
     const crnn_search *search = search_of_plan(part->plan);
-    const crnn_steps step = {.batch = search->live, .steps = 1};
-    const size_t before = search->steps;
-    if (part->rows->given.batch != search->live) crnn_rows_init(part->rows, part->words, &step);
-    crnn_plan_forward(part->plan);
-    part->finite = search->steps > before;
+    core_plan p;
+    for (size_t t = 0, rows = 0; t < steps && part->finite && search->live > 0; t++) {
+        const size_t before = search->steps;
+        if (rows != search->live) {
+            core_arena a = core_arena_at(part->plan->workspace);
+            rows = search->live;
+            crnn_rows_init(part->rows, part->words, &(crnn_steps){.batch = rows, .steps = 1});
+            core_lay_plan(&p, part->plan, false, &a);
+        }
+        core_run_plan(&p);
+        part->finite = search->steps > before;
+    }
 }
 
 typedef struct generate_job {
@@ -42,12 +50,8 @@ typedef struct generate_job {
 
 static void generate_parts(void *context, const core_member *me) {
     const generate_job *job = context;
-    for (size_t i = me->part; i < job->count; i += me->parts) {
-        crnn_generation *part = &job->parts[i];
-        const crnn_search *search = search_of_plan(part->plan);
-        for (size_t t = 0; t < job->steps && part->finite && search->live > 0; t++)
-            generate_step(part);
-    }
+    for (size_t i = me->part; i < job->count; i += me->parts)
+        generate_part(&job->parts[i], job->steps);
 }
 
 void crnn_generate(crnn_generation *parts, size_t count, size_t steps) {

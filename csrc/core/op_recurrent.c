@@ -97,7 +97,6 @@ static bool makes_products(const core_node *n) {
     return n->given->as.recurrent.vectors && !n->products;
 }
 
-/* The layer is opened as it is laid out, so that its shape is computed once. */
 static void lay(core_node *n, core_arena *a) {
     size_t bytes = 0;
     if (n->given->as.recurrent.vectors) describe_embedded(n);
@@ -109,10 +108,14 @@ static void lay(core_node *n, core_arena *a) {
         core_take(a, bytes, 1, 1);
         return;
     }
-    if (makes_products(n)) core_open_embedded(&n->embedded, false);
     n->work = a->base + a->used.bytes;
     const crnn_forward_args args = forward_args(n);
-    core_take(a, core_forward_open(&n->as.forward, &args), 1, 1);
+    core_take(a, core_forward_lay(&n->as.forward, &args), 1, 1);
+}
+
+static void open(core_node *n) {
+    if (makes_products(n)) core_open_embedded(&n->embedded, false);
+    core_forward_begin(&n->as.forward);
     set_first(n, &n->as.forward.shape, n->as.forward.run.tape.h0);
 }
 
@@ -263,6 +266,7 @@ static void close_back(core_node *n) { core_backward_close(&n->as.backward); }
 const core_op core_op_recurrent = {.work = work,
                                    .packed = packed,
                                    .lay = lay,
+                                   .open = open,
                                    .pack = pack,
                                    .alone = alone,
                                    .step = step,

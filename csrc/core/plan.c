@@ -294,22 +294,28 @@ static void follow_parents(const core_plan *p) {
     }
 }
 
+/* All nodes are opened first: an edge with a delay may read the initial value of a later one. */
+void core_run_plan(core_plan *p) {
+    const crnn_plan *given = p->given;
+    for (size_t i = 0; i < given->count; i++)
+        if (p->nodes[i].op && p->nodes[i].op->open) p->nodes[i].op->open(&p->nodes[i]);
+    for (size_t begin = 0, end; begin < given->count; begin = end) {
+        end = core_group_end(given, begin);
+        for (size_t i = begin; i < end; i++) {
+            const core_node *n = &p->nodes[i];
+            if (n->op && n->op->cells && !core_is_full(n))
+                core_clear(given, &n->given->value, n->given->features);
+        }
+        run_group(p, begin, end);
+        for (size_t i = begin; i < end; i++)
+            if (p->nodes[i].op && p->nodes[i].op->close) p->nodes[i].op->close(&p->nodes[i]);
+    }
+    follow_parents(p);
+}
+
 void crnn_plan_forward(const crnn_plan *plan) {
     core_arena a = core_arena_at(plan->workspace);
     core_plan p;
     core_lay_plan(&p, plan, false, &a);
-    for (size_t begin = 0, end; begin < plan->count; begin = end) {
-        end = core_group_end(plan, begin);
-        for (size_t i = begin; i < end; i++) {
-            core_node *n = &p.nodes[i];
-            if (!n->op) continue;
-            if (n->op->cells && !core_is_full(n))
-                core_clear(plan, &n->given->value, n->given->features);
-            if (n->op->open) n->op->open(n);
-        }
-        run_group(&p, begin, end);
-        for (size_t i = begin; i < end; i++)
-            if (p.nodes[i].op && p.nodes[i].op->close) p.nodes[i].op->close(&p.nodes[i]);
-    }
-    follow_parents(&p);
+    core_run_plan(&p);
 }

@@ -75,7 +75,7 @@ typedef struct core_op {
      * packs them where the arena has memory */
     void (*packed)(core_node *n, core_arena *a, size_t *place);
     void (*lay)(core_node *n, core_arena *a);
-    void (*open)(core_node *n);
+    void (*open)(core_node *n); /* before any node runs */
     void (*pack)(const core_node *n, const core_member *me);
     void (*cells)(const core_node *n, size_t from, size_t to);
     void (*alone)(core_node *n);
@@ -121,6 +121,9 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
 size_t core_group_end(const crnn_plan *given, size_t begin);
 /* Lays out a call, or measures it where the arena has no base. */
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
+/* Computes the values of all nodes. What was laid out may run again, with other numbers in the
+ * buffers of the nodes. */
+void core_run_plan(core_plan *p);
 /* Zeros at all steps. */
 void core_clear(const crnn_plan *given, const crnn_seq *seq, size_t features);
 /* Whether a node's cells are all steps. */

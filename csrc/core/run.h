@@ -138,17 +138,20 @@ void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part 
                     bool final, const void *row, void *to);
 
 /* ---- a call in pieces: forward and backward are made of these, and so is whoever runs layers side
- * by side, step by step. Between open and close a team runs the kernels. */
+ * by side, step by step. Between begin, or open, and close a team runs the kernels. */
 
 typedef struct core_forward_call {
     core_shape shape;
-    core_forward_run run; /* refers to shape: a call is not to be moved */
-    crnn_state final;
+    core_weights weights;
+    core_forward_run run; /* refers to shape and weights: a call is not to be moved */
+    crnn_state initial, final;
     bool packs; /* weights */
 } core_forward_call;
 
-/* Returns the bytes of the workspace that are in use. */
-size_t core_forward_open(core_forward_call *call, const crnn_forward_args *args);
+/* Lays out the workspace; returns the bytes of it that are in use. */
+size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args);
+/* Reads the initial state. A call that was laid out may run again from here. */
+void core_forward_begin(const core_forward_call *call);
 /* A member's share, after which the team meets. */
 void core_forward_pack(const core_forward_call *call, const core_member *me);
 /* Packs and runs all steps in a team. */

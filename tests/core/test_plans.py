@@ -321,10 +321,12 @@ def test_other_arguments_that_are_refused():
         assert run(other, X, memory=given) is not None
         for name in ("mask", "resets"):
             assert run(other, X, memory=given, **{name: np.ones((B, T), bool)}) is None
-        with pytest.raises(ValueError, match="stream"):
-            other.stream(1, None)
+    with pytest.raises(ValueError, match="memory"):
+        plan.stream(1, None)
+    assert plain.stream(1, None) is None  # it reads steps that a stream does not keep
     layer.__init__(I + C, H, reverse=True, dtype="float64")
     assert run(plan, X, memory=memory) is None
+    assert plan.stream(B, None, memory) is None
 
 
 def test_gradients_of_a_memory():

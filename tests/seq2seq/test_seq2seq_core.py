@@ -111,6 +111,50 @@ def test_every_cell_with_every_kind_of_dropout(cell, option, step_by_step):
         assert_close(tape.decoder[0].h[:, t : t + 1], step[0].h, 1e-12)
 
 
+@pytest.mark.parametrize("symbols", [K, None])
+def test_layers_without_memory_in_a_decoder(symbols, step_by_step):
+    """Each layer with nodes may stand below the top layer, also in front of the first one."""
+    options = {"dtype": "float64"}
+    decoder = [
+        crnn.LayerNorm(2 + 4, **options),
+        crnn.Dropout(0.2, seed=9),
+        crnn.Dense(2 + 4, 5, seed=5, **options),
+        crnn.Activation("gelu"),
+        crnn.LSTM(5, 5, seed=1, **options),
+        crnn.LayerNorm(5, **options),
+        crnn.GRU(5, 4, seed=2, **options),
+    ]
+    model = crnn.Seq2Seq(
+        crnn.GRU(3, 4, seed=3, **options),
+        crnn.Sequential(decoder),
+        source_symbols=K,
+        target_symbols=symbols,
+        attention="additive",
+        seed=4,
+    )
+    source, target = symbols_of(B, S, T)
+    if symbols is None:
+        target = np.random.default_rng(1).normal(size=(B, T, 2))
+    assert planned.decoder_plan(fill(model, 1)) is not None
+    lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
+    found, tape = gradients(model, (source, target), call=2, **lengths)
+    assert len(tape.decoder) == len(decoder)
+    step_by_step()
+    expected, _ = gradients(model, (source, target), call=2, **lengths)
+    assert_like(found, expected)
+
+
+def test_the_top_layer_of_a_decoder_with_a_plan_is_recurrent():
+    """The first query is h of an initial state."""
+    decoder = crnn.Sequential([crnn.GRU(2 + 4, 4, seed=1), crnn.Dense(4, 4, seed=2)])
+    model = crnn.Seq2Seq(crnn.GRU(3, 4), decoder, source_symbols=K, attention="dot")
+    assert planned.decoder_plan(model) is None
+    model = crnn.Seq2Seq(
+        crnn.GRU(3, 4), decoder, source_symbols=K, attention="dot", input_feeding=False
+    )
+    assert planned.decoder_plan(model) is not None
+
+
 @pytest.mark.parametrize("name", [name for name in LOWERED if KINDS[name].target_symbols])
 def test_generation_equals_step_by_step(name, step_by_step):
     model, (source, _) = model_of(name), KINDS[name].inputs(B, S, T)

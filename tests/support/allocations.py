@@ -8,7 +8,6 @@ An operation must raise MemoryError or return its normal result, and must not ch
 import _testcapi
 import gc
 import sys
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +15,7 @@ import crnn
 import crnn._core as _core
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.seq2seq.encoding import encode
-from crnn.seq2seq.planned import decoder_plan
+from crnn.seq2seq.planned import decoder_plan, generation_plan
 from support.comparing import assert_same_bits
 from support.running import copied, fill
 from support.tables import CELLS
@@ -119,12 +118,6 @@ def functions():
     yield Operation(lambda: _core.embedding_backward(SYMBOLS.ravel(), dy, dW), dW)
     yield Operation(lambda: _core.random_uniform(1, 2, 3, 10))
     yield Operation(lambda: _core.kept(FLOATS))
-    attended = True, np.ones((B, 2, H)), np.ones((B, T, H)), FLOATS, b, [4, 2, 1], [2, 1, 0]
-    context, weights = _core.attention_forward(*attended)
-    dv = np.zeros(H)
-    back = (*attended, weights, context, dv)
-    yield Operation(lambda: _core.attention_forward(*attended))
-    yield Operation(lambda: _core.attention_backward(*back), dv)
 
 
 def searches():
@@ -145,19 +138,9 @@ def made(layer):
     return layer._core_type(I, H, **layer.options).param_views
 
 
-class Recorded(crnn.Seq2Seq):
-    """A model that records its calls of the core, to repeat them without Python code."""
-
-    calls: ClassVar[dict] = {}
-
-    def _generate(self, *arguments):
-        self.calls["generate"] = arguments[:-1]
-        super()._generate(*arguments)
-
-
 def sequence_to_sequence():
     decoder = [crnn.LSTM(4 + H, H, seed=2), crnn.Dropout(0.3, seed=3), crnn.GRU(H, H, seed=5)]
-    model = Recorded(
+    model = crnn.Seq2Seq(
         crnn.GRU(4, H, seed=1),
         crnn.Sequential(decoder),
         source_symbols=K,
@@ -165,9 +148,7 @@ def sequence_to_sequence():
         attention="additive",
         seed=4,
     )
-    model.generate(SYMBOLS, start=0, stop=1, max_steps=20, beam=2)
     yield from decoding(model, encode(model, SYMBOLS, None, ForwardOptions(), False))
-    yield Operation(lambda: generated(model.calls["generate"]))
 
 
 def decoding(model, encoding):
@@ -181,12 +162,21 @@ def decoding(model, encoding):
     yield Operation(lambda: plan.forward(*given)[:2])
     yield Operation(lambda: plan.backward(model, tape, dy, encoding.state, True), *grads)
     yield Operation(lambda: (tape.weights, repr(tape)))
+    source = memory.keys, memory.values, np.array([4, 2, 0])
+    logits = generation_plan(model).core
+    yield Operation(lambda: generated(logits.stream(B, encoding.state, source), {"width": 2}))
 
 
-def generated(arguments):
-    search = _core.Search(B, K, 40, width=2, beam=True, stop=1)
-    _core.seq2seq_generate(*arguments, (search,))
-    return search.result()
+def generated(stream, options):
+    start, searches = (
+        np.array([0, 2, 1]),
+        [
+            _core.Search(groups, K, 40, first_group=first, beam=True, stop=1, **options)
+            for first, groups in ((0, 1), (1, B - 1))
+        ],
+    )
+    stream._generate(start, tuple(searches))
+    return [search.result() for search in searches]
 
 
 def groups():
