@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.compose.planned import PlannedTape
+from crnn.layers.compose.planned import PlannedTape, planned_runs
 from support.comparing import assert_close, assert_same_bits
 
 B, T, I, K = 4, 7, 5, 6
 
 
 class LayerByLayer(crnn.Sequential):
-    """A Sequential that has no plan, because its class is not one of crnn."""
+    """A Sequential without runs, but that of an Embedding and the recurrent layer behind it."""
+
+    def _planned(self):
+        plan = super()._planned()
+        first, second, *_ = [*map(type, plan.layers), None]
+        looked_up = first is crnn.Embedding and second in (crnn.GRU, crnn.LSTM)
+        plan.runs = lambda number: planned_runs(plan.layers[:2], number) if looked_up else {}
+        return plan
 
 
 def layers_of(name, dtype="float64"):
@@ -87,8 +94,8 @@ def leaves(value):
 def pair_of(name, dtype="float64"):
     """Return a model with a plan, and the same model without."""
     planned, plain = crnn.Sequential(layers_of(name, dtype)), LayerByLayer(layers_of(name, dtype))
-    assert planned._planned().planned(planned, 0) is not None
-    assert plain._planned().planned(plain, 0) is None
+    assert planned._planned().planned(0) is not None
+    assert plain._planned().planned(0) is None
     return planned, plain
 
 
@@ -203,10 +210,10 @@ def test_replaced_methods_are_noticed():
     model.layers[3].forward = lambda *args, **kwargs: crnn.Dense.forward(
         model.layers[3], *args, **kwargs
     )
-    assert model._planned().planned(model, 0) is None
+    assert model._planned().planned(0) is None
     assert_same_bits(model(x)[0], y)
     del model.layers[3].forward
-    assert model._planned().planned(model, 0) is not None
+    assert model._planned().planned(0) is not None
 
 
 def test_other_layers_and_options_are_noticed():
