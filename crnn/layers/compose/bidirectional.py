@@ -302,7 +302,7 @@ class Bidirectional(RunsPlanned):
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if type(tape) is PlannedTape:
-            planned = self._plan_of(self._planned(), tape.options.layer)
+            planned = self._plan_of(self._planned(), tape.planned.number)
             if planned is not None and planned.core.check(tape.core, dstate):
                 return
             tape = tape.layers
@@ -321,7 +321,7 @@ class Bidirectional(RunsPlanned):
         self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, Any]:
         if type(tape) is PlannedTape:
-            planned = self._plan_of(self._planned(), tape.options.layer)
+            planned = self._plan_of(self._planned(), tape.planned.number)
             result: tuple[Any, Any] | None = None
             if planned is not None:
                 result = planned.backward(self, tape, dy, dstate, trace)
