@@ -41,8 +41,9 @@ typedef struct Plan {
     size_t attend;    /* the node that attends to the memory; 0: none */
     bool late;        /* an edge reads an earlier step that a stream does not keep */
     bool cyclic;      /* there is a cycle */
-    PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list; an
-                         integer is a recurrent node; None has no state */
+    PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
+                         PairState of two for a PairState; an integer is a recurrent node; None has
+                         no state */
 } Plan;
 
 /* A node during a call. */

@@ -93,7 +93,7 @@ def test_unfinished_objects_that_gc_get_objects_returns():
     def show():
         while not done.is_set():
             for one in gc.get_objects():
-                if type(one) is _core.PairTape:
+                if type(one) is PlannedTape:
                     try:
                         repr(one)
                     except Exception as error:

@@ -367,4 +367,4 @@ def test_a_stream_without_attention_refuses_a_memory():
     model = crnn.Sequential([crnn.GRU(3, 4), crnn.Dense(4, 2)])
     memory = (np.zeros((B, S, 3), "float32"),) * 2 + (None,)
     with pytest.raises(ValueError, match=r"^memory: expected sizes"):
-        model._planned().planned(model, 0).core.stream(B, None, memory)
+        model._planned().planned(0).core.stream(B, None, memory)

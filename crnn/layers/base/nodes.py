@@ -6,8 +6,8 @@ do so, and override nothing, runs in one call of the core (`crnn.layers.compose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 #: Methods that run a layer. A layer that replaces one of them has no nodes.
 _METHODS = ("forward", "backward", "__call__")
@@ -21,7 +21,8 @@ class Nodes(NamedTuple):
     value : int
         The node whose value is the output of the layer.
     form : form of a state
-        None without a state; an integer is a recurrent node; a tuple stands for a list.
+        None without a state; an integer is a recurrent node; a tuple stands for a list, and a
+        PairState for a PairState.
     tape : function
         Returns the tape of the layer, from the `Expansion` of a call.
     """
@@ -66,6 +67,14 @@ class Graph:
         node = self.add("rowwise", (x, other), ("concat",), None, None)
         self.embedding = embedding
         return node
+
+    def add_layer(self, layer: Any, x: int, number: int) -> Nodes | None:
+        """Add the nodes of a layer that reads node x; None, without any node, if it has none."""
+        before = list(self.nodes), self.filled, self.dtype, self.embedding
+        added: Nodes | None = layer.add_nodes(self, x, number)
+        if added is None:  # a part of a composition may have added nodes
+            self.nodes, self.filled, self.dtype, self.embedding = before
+        return added
 
     def matches(self, dtype: Any) -> bool:
         """Return whether a layer of this type fits the others."""
@@ -116,8 +125,14 @@ class WithNodes:
         """
         return None
 
-    #: Names of attributes. If one has another value, `add_nodes` may add other nodes.
+    #: Names of attributes. If one has another value, `add_nodes` may add other nodes. The layers
+    #: inside, `parts`, are watched, too; the attributes tell which ones these are.
     watched: ClassVar[tuple[str, ...]] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def parts(self) -> Mapping[str, Any]: ...
 
 
 def witness(layers: list[Any]) -> tuple[Any, ...]:
@@ -131,8 +146,10 @@ def witness(layers: list[Any]) -> tuple[Any, ...]:
     entries = []
     for layer in layers:
         names = ("forward", "backward", *getattr(layer, "watched", ()))
-        values = tuple(getattr(layer, name) for name in names)
-        entries.append((layer, type(layer), type(layer).__call__, names, values))
+        values = [getattr(layer, name) for name in names]
+        copies = tuple(list(value) if type(value) is list else value for value in values)
+        inside = witness(list(layer.parts.values())) if isinstance(layer, WithNodes) else ()
+        entries.append((layer, type(layer), type(layer).__call__, names, copies, inside))
     return tuple(entries)
 
 

@@ -1,7 +1,6 @@
 """Models that the core runs in one call: the bits, errors and tapes of a call layer by layer."""
 
 import copy
-import sys
 
 import numpy as np
 import pytest
@@ -9,12 +8,10 @@ import pytest
 import crnn
 from crnn.layers.compose.planned import PlannedTape
 from support.comparing import assert_close, assert_same_bits
+from support.planning import B, LayerByLayer, T, calls_of, results_of, steps_of
+from support.running import leaves
 
-B, T, I, K = 4, 7, 5, 6
-
-
-class LayerByLayer(crnn.Sequential):
-    """A Sequential that has no plan, because its class is not one of crnn."""
+I, K = 5, 6
 
 
 def layers_of(name, dtype="float64"):
@@ -46,6 +43,14 @@ def layers_of(name, dtype="float64"):
             crnn.Sequential([crnn.RNN(I, 6, seed=1, **options), crnn.Dropout(0.2, seed=7)]),
             crnn.Sequential([crnn.LSTM(6, 8, proj_size=3, seed=2, **options)]),
         ],
+        "both ways": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.Bidirectional(crnn.LSTM(5, 4, seed=2, recurrent_dropout=0.3, **options)),
+            crnn.Dropout(0.4, seed=5),
+            crnn.Bidirectional(crnn.GRU(8, 7, seed=3, zoneout=0.2, **options), "mul"),
+            crnn.Sequential([crnn.Bidirectional(crnn.RNN(7, 3, seed=4, **options), "mean")]),
+            crnn.Dense(3, K, seed=4, **options),
+        ],
         "looked up": lambda: [
             crnn.Embedding(K, 5, seed=1, **options),
             crnn.LayerNorm(5, **options),
@@ -54,41 +59,22 @@ def layers_of(name, dtype="float64"):
     }[name]()
 
 
-MODELS = ["stack", "embedded", "pointwise", "nested", "looked up"]
+MODELS = ["stack", "embedded", "pointwise", "nested", "both ways", "looked up"]
+SYMBOLS = {"embedded", "both ways", "looked up"}
 
 
 def input_of(name):
     rng = np.random.default_rng(3)
-    if name in ("embedded", "looked up"):
+    if name in SYMBOLS:
         return rng.integers(0, K, (B, T))
     return rng.standard_normal((B, T, I))
-
-
-def steps_of(kind):
-    rng = np.random.default_rng(5)
-    lengths = [T, 3, 0, 5]
-    return {
-        "all": {},
-        "lengths": {"lengths": lengths},
-        "holes": {
-            "lengths": lengths,
-            "mask": rng.random((B, T)) < 0.7,
-            "resets": rng.random((B, T)) < 0.2,
-        },
-    }[kind]
-
-
-def leaves(value):
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in leaves(part)]
-    return [] if value is None else [value]
 
 
 def pair_of(name, dtype="float64"):
     """Return a model with a plan, and the same model without."""
     planned, plain = crnn.Sequential(layers_of(name, dtype)), LayerByLayer(layers_of(name, dtype))
-    assert planned._planned().planned(planned, 0) is not None
-    assert plain._planned().planned(plain, 0) is None
+    assert planned._planned().planned(0) is not None
+    assert plain._planned().planned(0) is None
     return planned, plain
 
 
@@ -100,17 +86,10 @@ def grads_of(model):
 @pytest.mark.parametrize("steps", ["all", "lengths", "holes"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_a_call_layer_by_layer(name, steps, dtype):
-    models, results = pair_of(name, dtype), []
-    for model in models:
-        x, options = input_of(name), steps_of(steps)
-        y, state = model(x, **options)
-        begun = model(x)[1]
-        kept, after, tape = model.forward(x, begun, call=4, first_row=2, first_step=1, **options)
-        dx, dbefore = model.backward(tape, np.cos(kept), after)
-        results.append(leaves([y, state, kept, after, dx, dbefore, list(grads_of(model).values())]))
-    assert len(results[0]) == len(results[1])
-    for one, other in zip(*results, strict=True):
-        assert_same_bits(one, other)
+    planned, plain = pair_of(name, dtype)
+    x, options = input_of(name), steps_of(steps)
+    found, expected = results_of(planned, x, **options), results_of(plain, x, **options)
+    assert_same_bits(leaves(found), leaves(expected))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -144,8 +123,7 @@ def test_a_stream_is_the_whole(name):
     y, after = model(x)
     stream = model.stream(B)
     assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(T)], axis=1), y)
-    for one, other in zip(leaves(stream.state), leaves(after), strict=True):
-        assert_same_bits(one, other)
+    assert_same_bits(leaves(stream.state), leaves(after))
     stream.reset([1])
     first = model(x[1:2])[0][:, 0]
     assert_same_bits(stream.step(x[:, 0])[1:2], first)
@@ -230,34 +208,22 @@ def test_a_logit_that_is_nan_ends_the_generation():
         crnn.generate(model, [0, 1], 5)
 
 
-def calls_of(function):
-    """Return the number of calls of Python functions of crnn."""
-    count = 0
-
-    def note(frame, event, _):
-        nonlocal count
-        count += event == "call" and "/crnn/" in frame.f_code.co_filename
-
-    function()
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 def test_few_python_calls():
-    model, _ = pair_of("embedded")
+    three = [crnn.Embedding(K, 5), crnn.Bidirectional(crnn.LSTM(5, 4)), crnn.Dense(8, K)]
     x = input_of("embedded")
-    y, _, tape = model.forward(x)
+    for model in (pair_of("embedded")[0], crnn.Sequential(three)):
+        y, _, tape = model.forward(x)
+        operations = {
+            "call": lambda m=model: m(x),
+            "forward": lambda m=model: m.forward(x),
+            "backward": lambda m=model, t=tape, dy=y: m.backward(t, dy),
+        }
+        assert {name: calls_of(f) for name, f in operations.items() if calls_of(f) > 12} == {}
+    model, _ = pair_of("embedded")
     stream = model.stream(B)
     drawn = {"temperature": 0.9, "top_k": 4, "top_p": 0.9, "seed": 2, "stop": 1}
     operations = {
         "generate": lambda: crnn.generate(model, [0, 1], 20, **drawn),
-        "call": lambda: model(x),
-        "forward": lambda: model.forward(x),
-        "backward": lambda: model.backward(tape, y),
         "step": lambda: stream.step(x[:, 0]),
     }
     assert {name: calls_of(f) for name, f in operations.items() if calls_of(f) > 12} == {}
@@ -273,10 +239,10 @@ def test_replaced_methods_are_noticed():
     model.layers[3].forward = lambda *args, **kwargs: crnn.Dense.forward(
         model.layers[3], *args, **kwargs
     )
-    assert model._planned().planned(model, 0) is None
+    assert model._planned().planned(0) is None
     assert_same_bits(model(x)[0], y)
     del model.layers[3].forward
-    assert model._planned().planned(model, 0) is not None
+    assert model._planned().planned(0) is not None
 
 
 def test_other_layers_and_options_are_noticed():
