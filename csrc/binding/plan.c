@@ -85,6 +85,17 @@ static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
     return true;
 }
 
+/* The widths of what a function of steps reads. */
+static bool read_inputs(const Plan *plan, plan_node *node) {
+    crnn_rowwise *o = &node->rowwise;
+    if (node->edges != o->inputs) return refuse_misfit("edges");
+    for (size_t k = 0; k < node->edges; k++)
+        o->features[k] = plan->nodes[node->from[k].node].features;
+    node->features = crnn_rowwise_features(o);
+    return o->inputs == 1 || o->kind == CRNN_ROWWISE_CONCAT || o->features[0] == o->features[1] ||
+           refuse_misfit("edges");
+}
+
 /* (operation, params, dparams): as rowwise_parse reads it; gain and bias in one array, or None. */
 static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
     PyObject *operation, *w, *dw;
@@ -92,13 +103,43 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
         return PyErr_Occurred() ? false : refuse_misfit("operation");
-    if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
-    for (size_t k = 0; k < node->edges; k++)
-        node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
-    node->features = crnn_rowwise_features(&node->rowwise);
+    if (!read_inputs(plan, node)) return false;
     const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
     const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
     return (fits && !is_norm == !node->w) || refuse_misfit("operation");
+}
+
+/* (): the sum of a layer's output and its input, which is left out at steps that do not run. */
+static bool read_residual(Plan *plan, plan_node *node, PyObject *rest) {
+    node->rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_SUM, .inputs = 2};
+    node->rest = true;
+    return PyArg_ParseTuple(rest, "") && read_inputs(plan, node);
+}
+
+/* (how,) */
+static bool read_pool(Plan *plan, plan_node *node, PyObject *rest) {
+    const char *how;
+    if (!PyArg_ParseTuple(rest, "s", &how) || !pool_how_parse(&node->how, how)) return false;
+    if (node->edges != 1) return refuse_misfit("edges");
+    node->features = plan->nodes[node->from[0].node].features;
+    return true;
+}
+
+/* The width of a part of a state; 0 where there is no such part. */
+static size_t state_width(const crnn_layer *layer, bool cell) {
+    if (!cell) return crnn_width(layer);
+    return state_count(layer) == 2 ? layer->hidden : 0;
+}
+
+/* (cell,): c, or h, of the recurrent node that the edge names. */
+static bool read_state(Plan *plan, plan_node *node, PyObject *rest) {
+    int cell;
+    if (!PyArg_ParseTuple(rest, "p", &cell)) return false;
+    const plan_node *from = node->edges == 1 ? &plan->nodes[node->from[0].node] : NULL;
+    if (!from || !from->layer) return refuse_misfit("edges");
+    node->cell = cell;
+    node->features = state_width(&((const Recurrent *)from->layer)->layer, cell);
+    return node->features > 0 || refuse_misfit("state");
 }
 
 static const struct {
@@ -108,8 +149,31 @@ static const struct {
 } readers[] = {{"input", CRNN_OP_INPUT, read_input},
                {"recurrent", CRNN_OP_RECURRENT, read_recurrent},
                {"sum", CRNN_OP_SUM, read_sum},
-               {"rowwise", CRNN_OP_ROWWISE, read_rowwise}};
+               {"rowwise", CRNN_OP_ROWWISE, read_rowwise},
+               {"residual", CRNN_OP_ROWWISE, read_residual},
+               {"pool", CRNN_OP_POOL, read_pool},
+               {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
+
+/* Whether a node can read no symbols. */
+static bool reads_floats(const Plan *plan, const plan_node *node) {
+    for (size_t k = 0; k < node->edges; k++)
+        if (node->from[k].node == 0 && plan->nodes[0].symbols) return false;
+    return true;
+}
+
+/* Whether values of one step for each row are read by nodes that run once for each row. */
+static bool steps_fit(const Plan *plan, plan_node *node) {
+    size_t once = 0;
+    for (size_t k = 0; k < node->edges; k++) {
+        const bool is_once = plan->nodes[node->from[k].node].once;
+        if (is_once && node->from[k].delay) return false;
+        once += is_once;
+    }
+    node->once = once > 0 || node->op == CRNN_OP_POOL || node->op == CRNN_OP_STATE;
+    const bool may_be = node->op == CRNN_OP_SUM || node->op == CRNN_OP_ROWWISE;
+    return once == 0 || (may_be && once == node->edges);
+}
 
 /* Whether a node reads values of the widths that its parameters have. */
 static bool widths_fit(const Plan *plan, const plan_node *node) {
@@ -119,7 +183,8 @@ static bool widths_fit(const Plan *plan, const plan_node *node) {
         features += from->features ? from->features : from->symbols;
     }
     if (node->op == CRNN_OP_INPUT) return node->edges == 0;
-    if (node->op == CRNN_OP_ROWWISE) return true;
+    if (node->op == CRNN_OP_ROWWISE || node->op == CRNN_OP_POOL) return reads_floats(plan, node);
+    if (node->op == CRNN_OP_STATE) return true;
     if (node->op == CRNN_OP_SUM) return (size_t)PyArray_DIM(node->w, 0) == features;
     const size_t inputs = ((const Recurrent *)node->layer)->layer.inputs;
     return node->edges == 1 && (node->w ? node->symbols : inputs) == features;
@@ -147,7 +212,7 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
     node->filled = filled;
     if (!readers[i].read(plan, node, rest)) return false;
     node->wants = wants_gradient(plan, node);
-    return widths_fit(plan, node) || refuse_misfit("nodes");
+    return (steps_fit(plan, node) && widths_fit(plan, node)) || refuse_misfit("nodes");
 }
 
 /* ---- states */
@@ -217,8 +282,12 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
 /* ---- what the passes share */
 
 /* Whether a layer has the sizes that it had when the plan was made: __init__ may have run again. */
-static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
+static bool is_as_described(const Plan *plan, const plan_node *node, const node_call *calls) {
     const plan_node *from = &plan->nodes[node->from[0].node];
+    if (node->op == CRNN_OP_STATE)
+        return state_width(&calls[node->from[0].node].held.layer, node->cell) == node->features ||
+               refuse_misfit("layer");
+    const crnn_layer *layer = &calls[node - plan->nodes].held.layer;
     const size_t inputs = node->w          ? (size_t)PyArray_DIM(node->w, 1)
                           : from->features ? from->features
                                            : from->symbols;
@@ -230,10 +299,12 @@ static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_
 node_call *plan_hold(const Plan *plan) {
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
-    for (size_t i = 0; fine && i < plan->count; i++)
-        if (plan->nodes[i].layer)
-            fine = layer_hold(&calls[i].held, (Recurrent *)plan->nodes[i].layer) &&
-                   is_as_described(plan, &plan->nodes[i], &calls[i].held.layer);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        if (node->layer) fine = layer_hold(&calls[i].held, (Recurrent *)node->layer);
+        if (fine && (node->layer || node->op == CRNN_OP_STATE))
+            fine = is_as_described(plan, node, calls);
+    }
     if (fine) return calls;
     plan_release(plan, calls);
     return NULL;
@@ -288,6 +359,8 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .value = plan_value(tape, i),
                       .symbols = symbols ? tape->call.in.symbols : NULL,
                       .filled = node->filled || tape->filled,
+                      .rest = node->rest,
+                      .once = node->once,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};
     if (node->op == CRNN_OP_RECURRENT) {
@@ -306,6 +379,11 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.rowwise.kernels = kernels;
         core.as.rowwise.params = data_of(node->w);
         core.as.rowwise.noise = noise;
+    } else if (node->op == CRNN_OP_POOL) {
+        core.as.pool = node->how;
+    } else if (node->op == CRNN_OP_STATE) {
+        core.edges = 0;
+        core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
     return core;
 }
@@ -320,14 +398,19 @@ static int is_same(PyObject *object, PyObject *name, PyObject *expected) {
     return same;
 }
 
-/* entry: (layer, type, __call__ of the type, names of attributes, their values). */
+/* entry: (layer, type, __call__ of the type, names of attributes, their values, entries of the
+ * layers inside, which the attributes tell). */
 static int layer_unchanged(PyObject *layer, PyObject *entry, PyObject *call_name) {
     PyObject *type = PyTuple_GetItem(entry, 1), *names = PyTuple_GetItem(entry, 3),
-             *values = PyTuple_GetItem(entry, 4);
+             *values = PyTuple_GetItem(entry, 4), *inside = PyTuple_GetItem(entry, 5);
     if (layer != PyTuple_GetItem(entry, 0) || (PyObject *)Py_TYPE(layer) != type) return 0;
     int same = is_same(type, call_name, PyTuple_GetItem(entry, 2));
     for (Py_ssize_t k = 0; same > 0 && k < PyTuple_Size(names); k++)
         same = is_same(layer, PyTuple_GetItem(names, k), PyTuple_GetItem(values, k));
+    for (Py_ssize_t k = 0; same > 0 && k < PyTuple_Size(inside); k++) {
+        PyObject *part = PyTuple_GetItem(inside, k);
+        same = layer_unchanged(PyTuple_GetItem(part, 0), part, call_name);
+    }
     return same;
 }
 
@@ -408,6 +491,23 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
+static PyObject *plan_draws(Plan *self, void *unused) {
+    bool draws = false;
+    (void)unused;
+    for (size_t i = 0; i < self->count; i++) {
+        const plan_node *node = &self->nodes[i];
+        draws |= node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0;
+        draws |= node->layer && layer_draws(&((Recurrent *)node->layer)->layer);
+    }
+    return PyBool_FromLong(draws);
+}
+
+static PyGetSetDef plan_attributes[] = {
+    {"stochastic", (getter)plan_draws, NULL,
+     PyDoc_STR("Whether `forward` draws random numbers in training."), NULL},
+    {0},
+};
+
 static PyMethodDef plan_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))plan_forward, METH_FASTCALL,
      PyDoc_STR("forward($self, x, state, lengths, mask, resets, training, call, first_row, "
@@ -436,6 +536,7 @@ static PyType_Slot plan_slots[] = {
     {Py_tp_traverse, plan_traverse},
     {Py_tp_clear, plan_clear},
     {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_attributes},
     {0, NULL},
 };
 PyType_Spec plan_spec = {"crnn._core.Plan", sizeof(Plan), 0,

@@ -17,6 +17,9 @@ typedef struct plan_node {
     size_t last;     /* the last node that reads its value */
     bool filled;     /* an operation without memory runs at masked steps that are answered */
     bool wants;      /* a gradient with respect to its value */
+    bool rest, once; /* as in crnn_node */
+    bool cell;       /* of a final state: c instead of h */
+    crnn_pool_how how;
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
@@ -57,6 +60,8 @@ typedef struct PlanTape {
 } PlanTape;
 
 PlanTape *plan_tape_new(Plan *plan);
+/* Steps of the value of a node. */
+size_t plan_steps(const PlanTape *tape, size_t i);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
 /* Node i of the plan of the tape, or of one like it, as the core wants it, but for its gradients.

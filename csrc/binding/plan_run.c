@@ -40,9 +40,19 @@ PlanTape *plan_tape_new(Plan *plan) {
     return NULL;
 }
 
+size_t plan_steps(const PlanTape *tape, size_t i) {
+    return tape->plan->nodes[i].once ? 1 : tape->call.rows.given.steps;
+}
+
+/* Elements of the value of a node; false where they are too many. */
+static bool value_size(const PlanTape *tape, size_t i, size_t *size) {
+    return crnn_size_mul(tape->call.rows.given.batch * plan_steps(tape, i),
+                         tape->plan->nodes[i].features, size);
+}
+
 crnn_seq plan_value(const PlanTape *tape, size_t i) {
     const plan_node *node = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
     char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
     if (i == 0) return tape->call.in.x;
     if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
@@ -118,14 +128,13 @@ static bool take_slot(slot *slots, size_t *used, size_t i, size_t size, size_t l
  * overwritten once no node reads it any more. */
 static bool new_values(PlanTape *tape, bool keep) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
     size_t used = 0, total = 0;
     bool fits = slots != NULL;
     for (size_t i = 1; fits && i + 1 < plan->count; i++) {
         const size_t last = keep ? plan->count : plan->nodes[i].last;
         size_t size;
-        fits = crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) &&
+        fits = value_size(tape, i, &size) &&
                take_slot(slots, &used, i, size, last, &total, &tape->place[i]);
     }
     PyMem_Free(slots);
@@ -135,10 +144,14 @@ static bool new_values(PlanTape *tape, bool keep) {
     return tape->values != NULL;
 }
 
-static PyArrayObject *new_sequence(const PlanTape *tape, size_t features) {
+/* An array like the value of a node: (B, T, features), or (B, features). */
+static PyArrayObject *new_sequence(const PlanTape *tape, size_t i) {
     const crnn_steps *s = &tape->call.rows.given;
-    npy_intp shape[3] = {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features};
-    return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
+    const npy_intp features = (npy_intp)tape->plan->nodes[i].features;
+    npy_intp shape[3] = {(npy_intp)s->batch, (npy_intp)s->steps, features};
+    const bool once = tape->plan->nodes[i].once;
+    if (once) shape[1] = features;
+    return (PyArrayObject *)new_array(tape->plan->module, once ? 2 : 3, shape, tape->plan->dtype);
 }
 
 /* The array that a node reads, which its tape keeps alive. */
@@ -190,9 +203,7 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
                             bool keep) {
     const Plan *plan = tape->plan;
     const size_t batch = tape->call.rows.given.batch;
-    if (!new_values(tape, keep) ||
-        !(tape->y = new_sequence(tape, plan->nodes[plan->count - 1].features)))
-        return false;
+    if (!new_values(tape, keep) || !(tape->y = new_sequence(tape, plan->count - 1))) return false;
     for (size_t i = 1; i < plan->count; i++) {
         if (!plan->nodes[i].layer) continue;
         if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
@@ -319,7 +330,8 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
-            a->symbols != b->symbols || a->filled != b->filled ||
+            a->symbols != b->symbols || a->filled != b->filled || a->rest != b->rest ||
+            a->how != b->how || a->cell != b->cell ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer &&
@@ -341,6 +353,12 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
     dims shape = {
         3, {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features}, {"B", "T", "features"}};
     if (given == Py_None) return true;
+    if (tape->plan->nodes[tape->plan->count - 1].once) {
+        shape = (dims){2, {(npy_intp)s->batch, (npy_intp)features}, {"B", "features"}};
+        b->dy = float_array("dy", given, tape->plan->dtype, &shape, true);
+        if (b->dy) b->dy_seq = seq_of(b->dy);
+        return b->dy != NULL;
+    }
     b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
     return b->dy != NULL;
 }
@@ -349,13 +367,11 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
  * is where each begins, in elements. */
 static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *begin) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     size_t total = 0, size, bytes;
     for (size_t i = 1; i < plan->count; i++) {
         begin[i] = total;
         if ((i + 1 == plan->count && b->dy) || !plan->nodes[i].wants) continue;
-        if (!crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) ||
-            !crnn_size_add(total, size, &total))
+        if (!value_size(tape, i, &size) || !crnn_size_add(total, size, &total))
             return PyErr_NoMemory() != NULL;
     }
     if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
@@ -367,7 +383,7 @@ static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *beg
 static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t i, size_t begin,
                          crnn_node *node) {
     const plan_node *own = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
     const bool is_last = i + 1 == tape->plan->count;
     if (i == 0) {
         node->gradient = b->dx ? seq_of(b->dx) : (crnn_seq){0};
@@ -380,12 +396,22 @@ static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t
     }
 }
 
+/* Whether a node reads the final state of node i. */
+static bool is_state_read(const Plan *plan, size_t i) {
+    for (size_t k = i + 1; k < plan->count; k++)
+        if (plan->nodes[k].op == CRNN_OP_STATE && plan->nodes[k].from[0].node == i) return true;
+    return false;
+}
+
 /* The rest of a recurrent node of backward. */
 static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i, node_call *call,
                             bool trace, crnn_node *node) {
     crnn_recurrent *r = &node->as.recurrent;
     const Tape *own = tape->tapes[i];
-    if (!state_new(&call->initial, &call->held.layer, tape->call.rows.given.batch)) return false;
+    const size_t batch = tape->call.rows.given.batch;
+    if (!state_new(&call->initial, &call->held.layer, batch) ||
+        (is_state_read(tape->plan, i) && !state_own(&call->final, &call->held.layer, batch)))
+        return false;
     if ((trace || own->traced) && !(b->traces[i] = trace_new(own))) return false;
     r->from_learned = own->call.from_learned;
     r->dfinal = state_pointers(&call->final);
@@ -403,8 +429,7 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
     bool fine = begin && b->traces ? new_gradients(tape, b, begin) : PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++)
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
-    if (fine && tape->call.in.x.data)
-        fine = (b->dx = new_sequence(tape, plan->nodes[0].features)) != NULL;
+    if (fine && tape->call.in.x.data) fine = (b->dx = new_sequence(tape, 0)) != NULL;
     fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
         set_gradient(tape, b, i, begin[i], &c->nodes[i]);
@@ -475,15 +500,14 @@ PyObject *plan_check(Plan *self, PyObject *args) {
 
 /* ---- the type of the tape */
 
-/* The value of a node (B, T, features), a copy; x where it is the input. */
+/* The value of a node (B, T, features) or (B, features), a copy; x where it is the input. */
 static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     if (PyErr_Occurred()) return NULL;
     if (i >= self->plan->count) return refused("index");
     if (i == 0) return Py_NewRef((PyObject *)self->call.x);
     if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
-    const size_t features = self->plan->nodes[i].features;
-    PyArrayObject *copy = new_sequence(self, features);
+    PyArrayObject *copy = new_sequence(self, i);
     if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
     return (PyObject *)copy;
 }
@@ -523,7 +547,8 @@ static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
 
 static PyMethodDef plan_tape_methods[] = {
     {"value", (PyCFunction)plan_tape_value, METH_O,
-     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features).")},
+     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features) or "
+               "(B, features).")},
     {"read", (PyCFunction)plan_tape_read, METH_O,
      PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
     {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,

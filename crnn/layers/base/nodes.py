@@ -6,8 +6,8 @@ do so, and override nothing, runs in one call of the core (`crnn.layers.compose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 #: Methods that run a layer. A layer that replaces one of them has no nodes.
 _METHODS = ("forward", "backward", "__call__")
@@ -48,10 +48,13 @@ class Graph:
         self.dtype: Any = None
         self.embedding: Any = None  # of the last node, where that looks up vectors
 
-    def add(self, operation: str, sources: tuple[int, ...], *rest: Any) -> int:
+    def add(
+        self, operation: str, sources: tuple[int, ...], *rest: Any, filled: bool | None = None
+    ) -> int:
         """Add a node that reads the values of other nodes, and return its number."""
         edges = tuple((source, 0) for source in sources)
-        self.nodes.append((operation, edges, self.filled, rest))
+        filled = self.filled if filled is None else filled
+        self.nodes.append((operation, edges, filled, rest))
         self.embedding = None
         return len(self.nodes) - 1
 
@@ -82,6 +85,19 @@ class Graph:
         self.filled = True
         return node, embedding
 
+    def parts_of_state(self, node: int) -> int | tuple[int, int]:
+        """Return a number that stands for the state h of a recurrent node, or two for (h, c)."""
+        layer = self.nodes[node][3][0]
+        return 2 * node if len(layer.state_sizes) == 1 else (2 * node, 2 * node + 1)
+
+    def add_state(self, part: int) -> int:
+        """Add a part of the final state of a recurrent node, see `parts_of_state`."""
+        return self.add("state", (part // 2,), part % 2 == 1)
+
+    def readers(self, node: int, begin: int) -> int:
+        """Return how many edges of the nodes from `begin` on read a node."""
+        return sum(source == node for _, edges, *_ in self.nodes[begin:] for source, _ in edges)
+
 
 class WithNodes:
     """Part of `Layer` that describes a layer as nodes."""
@@ -99,8 +115,14 @@ class WithNodes:
         """
         return None
 
-    #: Names of attributes. If one has another value, `add_nodes` may add other nodes.
+    #: Names of attributes. If one has another value, `add_nodes` may add other nodes. The layers
+    #: inside, `parts`, are watched, too; the attributes tell which ones these are.
     watched: ClassVar[tuple[str, ...]] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def parts(self) -> Mapping[str, Any]: ...
 
 
 def witness(layers: list[Any]) -> tuple[Any, ...]:
@@ -114,8 +136,10 @@ def witness(layers: list[Any]) -> tuple[Any, ...]:
     entries = []
     for layer in layers:
         names = ("forward", "backward", *getattr(layer, "watched", ()))
-        values = tuple(getattr(layer, name) for name in names)
-        entries.append((layer, type(layer), type(layer).__call__, names, values))
+        values = [getattr(layer, name) for name in names]
+        copies = tuple(list(value) if type(value) is list else value for value in values)
+        inside = witness(list(layer.parts.values())) if isinstance(layer, WithNodes) else ()
+        entries.append((layer, type(layer), type(layer).__call__, names, copies, inside))
     return tuple(entries)
 
 

@@ -313,7 +313,11 @@ class Sequential(RunsParts):
     @property
     def stochastic(self) -> bool:
         """Whether any layer draws random numbers in training that depend on `call`."""
-        for stage in self._planned().stages:  # a generator would add a function call for each layer
+        plan = self._planned()
+        planned = plan.whole if plan.knows_whole else plan.planned(self, 0)
+        if planned is not None:
+            return planned.core.stochastic
+        for stage in plan.stages:  # a generator would add a function call for each layer
             if stage.takes_call and (stage.from_outside or stage.layer.stochastic):
                 return True
         return False
@@ -345,9 +349,7 @@ class Sequential(RunsParts):
         forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
         return Nodes(x, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
 
-    #: The plan is another one after a change of a layer inside.
-    watched = ("_plan_now",)
-    _plan_now = property(lambda self: self._planned())
+    watched = ("layers",)
 
     def _at_once(
         self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any
