@@ -401,7 +401,8 @@ bool check_status(crnn_status status, const char *what) {
 }
 
 bool refuse_misfit(const char *name) {
-    PyErr_Format(PyExc_ValueError,
-                 "%s: expected sizes and types that fit the other arguments, got others", name);
+    if (!PyErr_Occurred()) /* else it says more, such as that there is no memory */
+        PyErr_Format(PyExc_ValueError,
+                     "%s: expected sizes and types that fit the other arguments, got others", name);
     return false;
 }

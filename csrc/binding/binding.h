@@ -125,7 +125,7 @@ bool parse_count(const char *name, PyObject *object, uint64_t *count);
 bool parse_number(const char *name, const char *expected, PyObject *object, double low,
                   double below, double *number);
 
-/* False, with ValueError: for what crnn's own Python code gives. */
+/* False, with ValueError unless there is an exception: for what crnn's own Python code gives. */
 bool refuse_misfit(const char *name);
 /* False, with ValueError, unless OK. */
 bool check_status(crnn_status status, const char *what);

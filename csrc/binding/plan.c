@@ -102,7 +102,7 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
     if (!PyArg_ParseTuple(rest, "OOO", &operation, &w, &dw) || !PyTuple_Check(operation) ||
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
-        return PyErr_Occurred() ? false : refuse_misfit("operation");
+        return refuse_misfit("operation");
     if (!read_inputs(plan, node)) return false;
     const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
     const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
@@ -332,9 +332,11 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
                                    const node_call *call, const crnn_rows *rows) {
     const plan_node *node = &plan->nodes[i];
     Tape *own = tape->tapes[i];
-    crnn_noise noise = tape->call.noise;
-    noise.seed = call->held.seed;
-    noise.layer = node->number;
+    crnn_noise noise = own ? own->call.noise : tape->call.noise;
+    if (!own) {
+        noise.seed = call->held.seed;
+        noise.layer = node->number;
+    }
     return (crnn_recurrent){.layer = &call->held.layer,
                             .rows = own ? &own->call.rows : rows,
                             .params = held_params(&call->held),
@@ -372,10 +374,11 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                                  .dw = data_of(node->dw),
                                  .db = data_of(node->db)};
     } else if (node->op == CRNN_OP_ROWWISE) {
+        const crnn_rowwise *run = &tape->plan->nodes[i].rowwise; /* what forward ran */
         crnn_noise noise = tape->call.noise;
-        noise.seed = node->rowwise.noise.seed;
-        noise.layer = node->rowwise.noise.layer;
-        core.as.rowwise = node->rowwise;
+        noise.seed = run->noise.seed;
+        noise.layer = run->noise.layer;
+        core.as.rowwise = *run;
         core.as.rowwise.kernels = kernels;
         core.as.rowwise.params = data_of(node->w);
         core.as.rowwise.noise = noise;

@@ -100,7 +100,8 @@ static bool read_call(PlanTape *tape, const forward_arguments *a) {
     const bool fine =
         wide > 0 && call_init(&tape->call, tape->plan->module, &as_layer, &given, a->keep);
     drop(x);
-    return fine;
+    /* of answered steps that the mask leaves out, symbols are read but have not been checked */
+    return fine && !(a->filled && tape->call.mask && tape->call.in.symbols);
 }
 
 /* ---- forward: buffers */
@@ -337,11 +338,7 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         if (a->layer &&
             (!tape->tapes[i] || !crnn_layer_same(&tape->tapes[i]->layer, &calls[i].held.layer)))
             return false;
-        if (a->op == CRNN_OP_ROWWISE &&
-            (a->rowwise.kind != b->rowwise.kind || a->rowwise.p != b->rowwise.p ||
-             a->rowwise.noise.seed != b->rowwise.noise.seed ||
-             a->rowwise.activation != b->rowwise.activation))
-            return false;
+        if (a->op == CRNN_OP_ROWWISE && a->rowwise.kind != b->rowwise.kind) return false;
     }
     return true;
 }

@@ -48,38 +48,35 @@ static void pack_extras(const core_forward_run *run) {
 
 /* `rows` rows of W_x or of W_h of one phase: packed, `at` elements behind the beginning, or as they
  * lie from w on. */
-static core_matrix phase_matrix(const core_forward_run *run, const core_blocks *blocks,
-                                size_t first, size_t rows, const void *packed, size_t at,
-                                const void *w) {
-    const size_t item = crnn_dtype_size(run->shape->layer.dtype);
-    core_matrix m =
-        packed ? core_matrix_of(CORE_PACKED, rows, blocks, core_row_of(packed, at, 1, item))
-               : core_matrix_of(CORE_DIRECT, rows, blocks, w);
-    m.first = first;
-    return m;
+static void set_matrix(core_matrix *m, const core_shape *s, const core_blocks *blocks, size_t first,
+                       size_t rows, const void *packed, size_t at, const void *w) {
+    if (packed) w = core_row_of(packed, at, 1, crnn_dtype_size(s->layer.dtype));
+    core_matrix_init(m, packed ? CORE_PACKED : CORE_DIRECT, rows, blocks, w);
+    m->first = first;
 }
 
 /* The matrices of a call whose buffers are laid out. */
-static void describe_matrices(core_forward_run *run) {
+static void describe_matrices(core_forward_run *run, core_weights *to) {
     const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype), I = s->layer.inputs;
     const size_t floats = crnn_floats(&s->layer, &run->in), table = I - floats;
     const void *w_x = core_row_of(run->params, s->at.w_x, 1, item);
     const void *w_h = core_row_of(run->params, s->at.w_h, 1, item);
+    run->weights = to;
     for (size_t i = 0; i < s->phases; i++) {
         const core_phase *ph = &s->phase[i];
         const void *products = run->in.products, *of_table = run->unpacked ? NULL : run->packed_x;
         if (table)
-            run->table[i] = phase_matrix(run, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
-                                         ph->x, products ? products : w_x);
-        run->x[i] = phase_matrix(run, &ph->of_x, ph->x_first, I - run->unpacked, run->packed_x,
-                                 ph->x, core_row_of(w_x, run->unpacked, s->at.columns, item));
-        run->x[i].skip = table - run->unpacked;
-        run->x[i].inner = floats;
-        run->h[i] = phase_matrix(run, &ph->of_h, ph->h_first, s->h_wide, run->packed_h, ph->h, w_h);
+            set_matrix(&to->table[i], s, &ph->of_x, ph->x_first, I, products ? NULL : of_table,
+                       ph->x, products ? products : w_x);
+        set_matrix(&to->x[i], s, &ph->of_x, ph->x_first, I - run->unpacked, run->packed_x, ph->x,
+                   core_row_of(w_x, run->unpacked, s->at.columns, item));
+        to->x[i].skip = table - run->unpacked;
+        to->x[i].inner = floats;
+        set_matrix(&to->h[i], s, &ph->of_h, ph->h_first, s->h_wide, run->packed_h, ph->h, w_h);
     }
     if (run->packed_p)
-        run->w_p =
+        to->p =
             core_dense_matrix(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide, run->packed_p);
 }
 
@@ -99,15 +96,15 @@ static void pack_part(const core_forward_run *run, const core_member *me) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
     const core_range own = core_share(s->panels, me);
     for (size_t i = 0; i < s->phases; i++) {
-        core_matrix x = run->x[i];
+        core_matrix x = run->weights->x[i];
         x.inner = x.rows;
         x.skip = 0;
         if (run->packed_x)
             s->kernels->pack(
                 &x, core_row_of(run->params, s->at.w_x + run->unpacked * s->at.columns, 1, item),
                 own.from, own.to);
-        s->kernels->pack(&run->h[i], core_row_of(run->params, s->at.w_h, 1, item), own.from,
-                         own.to);
+        s->kernels->pack(&run->weights->h[i], core_row_of(run->params, s->at.w_h, 1, item),
+                         own.from, own.to);
     }
     if (run->packed_p)
         core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
@@ -122,7 +119,8 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     core_arena a = core_arena_at(packed);
     lay_packed(&run, true, &a);
     lay_extras(&run, &a);
-    describe_matrices(&run);
+    core_weights weights;
+    describe_matrices(&run, &weights);
     pack_part(&run, &(core_member){.parts = 1});
     pack_extras(&run);
 }
@@ -135,18 +133,11 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
  * is stored and loaded once more. */
 static const double BEGUN_COST = 16;
 
-/* The time of a packed product for each weight: tiles of some rows. */
-static double packed_cost(const crnn_kernels *k, double rows) {
-    const double tiles = ceil(rows / (double)k->tile_rows);
-    const double each = rows / tiles;
-    return tiles * (each > k->costs.least ? each : k->costs.least);
-}
-
 core_way core_choose_way(const crnn_kernels *k, size_t inputs, size_t hidden, double rows,
                          double steps) {
     const core_costs *c = &k->costs;
     const double I = (double)inputs, P = (double)hidden;
-    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = packed_cost(k, rows);
+    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
     const double direct = (I + P) * steps * (c->direct_begin + rows * c->direct);
     const double of_x = I * (c->pack + steps * (apart < fused ? apart : fused));
     return (core_way){.direct = direct < of_x + P * (c->pack + steps * fused),
@@ -292,7 +283,7 @@ size_t core_forward_open(core_forward_call *call, const crnn_forward_args *args)
         core_states_in(s, args->rows, core_state_c(s), args->initial.c, args->params, run->tape.c0);
     call->final = args->final;
     call->packs = run->packed_h && !args->packed;
-    describe_matrices(run);
+    describe_matrices(run, &call->weights);
     if (!args->packed) pack_extras(run);
     return work.used.bytes;
 }

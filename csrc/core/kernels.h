@@ -87,8 +87,9 @@ typedef struct core_matrix {
 } core_matrix;
 
 /* All rows of (inner, blocks); `kind` is CORE_PACKED or CORE_DIRECT. */
-core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
-                           const void *data);
+void core_matrix_init(core_matrix *m, core_matrix_kind kind, size_t inner,
+                      const core_blocks *blocks, const void *data);
+
 /* The transpose of (columns, blocks): its rows are the columns of the blocks, panel by panel, slot
  * by slot, the last vector of each slot padded to V lanes where there is more than one slot, or
  * `padded` says so. */
@@ -162,7 +163,7 @@ typedef struct core_phase {
     size_t slots;
     size_t x_first, x_count, h_first, h_count;
     size_t x_gate[MAX_SLOTS], h_gate[MAX_SLOTS]; /* gate that feeds the slot; NO_GATE: none does */
-    core_slots x_group[GROUPS], h_group[GROUPS]; /* whose sums are normalised together */
+    core_slots x_group[GROUPS], h_group[GROUPS]; /* normalised together, where sums are */
     size_t bias, x, h; /* where its packed forward weights begin, in each region */
     size_t gates; /* elements a tape row has before this phase: where its gates begin, per row */
 } core_phase;
@@ -196,7 +197,7 @@ typedef struct core_shape {
     core_phase phase[MAX_PHASES];
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward */
     size_t row_gates;                       /* elements of the gates in one row of them */
-    size_t output_slot;                     /* of the gate o, in phase 0 */
+    size_t output_slot;                     /* of the gate o, in phase 0, where rich */
     bool rich;                              /* the cell has options */
     bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
@@ -274,6 +275,12 @@ typedef struct core_tape_parts {
     void *h0, *c0;       /* [places] likewise: the initial state, in place order */
 } core_tape_parts;
 
+/* The matrices of a forward: those of each phase for symbols, floats and h, and the projection. Of
+ * the first and the last only those that a call has are set. */
+typedef struct core_weights {
+    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES], p;
+} core_weights;
+
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
 typedef struct core_forward_run {
     const core_shape *shape;
@@ -292,9 +299,8 @@ typedef struct core_forward_run {
     void *bias;                /* [phases][slots][padded] */
     void *packed_x, *packed_h; /* packed panels; NULL: W_x, or W_h, is read as it lies */
     size_t unpacked;           /* rows of W_x that are not packed though others are: of symbols */
-    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES]; /* for symbols, floats and h */
-    void *packed_p; /* the projection, packed; or NULL */
-    core_matrix w_p;
+    void *packed_p;            /* the projection, packed; or NULL */
+    const core_weights *weights;
     void *vectors;         /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
 
@@ -375,7 +381,8 @@ typedef struct core_attend_grads {
 } core_attend_grads;
 
 /* Measured times for one weight, in units of a multiply-add by a row of a full tile: what chooses
- * between packing a matrix and reading it as it lies (see core_choose_way). */
+ * between packing a matrix and reading it as it lies (see core_choose_way and
+ * core_choose_kind). */
 typedef struct core_costs {
     double pack;         /* to pack it; */
     double least;        /* to read it packed, for however few rows; */
@@ -472,8 +479,16 @@ struct crnn_kernels {
     void (*logistic)(size_t n, const void *x, void *y);
 };
 
+/* The time of a product of so many rows with a packed matrix, for each weight, in the units of
+ * core_costs: in tiles. */
+double core_packed_cost(const crnn_kernels *kernels, double rows);
+/* The cheapest kind for a dense matrix of so many columns, at least 1, that multiplies `rows` rows
+ * at each of some steps: CORE_PACKED or CORE_DIRECT. The bits of the results are the same. */
+core_matrix_kind core_choose_kind(const crnn_kernels *kernels, size_t columns, double rows,
+                                  double steps);
+
 /* Packs a member's share of the panels of w (inner, columns), dense; for CORE_TURNED w is (columns,
- * inner). Gives the matrix. */
+ * inner), and for CORE_DIRECT nothing is packed. Gives the matrix. */
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
                             size_t columns, const void *w, void *packed, const core_member *me);
 /* Rows from..to-1 of c = init + a times the matrix: a [n][inner], c [n][columns], all dense. */
@@ -493,8 +508,7 @@ static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t colum
 
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
-crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
-                            const crnn_kernels *kernels);
+crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_kernels *kernels);
 
 /* ---- rows.c */
 

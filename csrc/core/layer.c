@@ -6,14 +6,16 @@
 
 typedef struct cell_row {
     crnn_cell_facts facts;
-    size_t phases;
+    size_t gates, phases, slots[MAX_PHASES]; /* how many */
     const char *x[MAX_PHASES], *h[MAX_PHASES], *raw, *apart;
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
 #define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, ...) \
     [CRNN_##id] = {{#cell, gates, states, sizeof(raw) == 1 && sizeof(gates) > 2}, \
+                   sizeof(gates) - 1, \
                    phases, \
+                   {sizeof(x0) - 1, sizeof(x1) - 1}, \
                    {x0, x1}, \
                    {h0, h1}, \
                    raw, \
@@ -48,12 +50,12 @@ static bool has_gate(const crnn_layer *layer, char letter) {
 
 /* Elements of each parameter beyond the matrix. Their products fit: the matrix is larger. */
 static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
-    const size_t H = layer->hidden, peep = layer->peepholes ? H : 0;
-    const bool has_c = cells[layer->cell].facts.states == 2;
+    const size_t H = layer->hidden;
+    const bool has_c = cells[layer->cell].facts.states == 2, peep = layer->peepholes;
     size[CRNN_B_H] = layer->bias && crnn_cell_b_h(layer->cell) ? H : 0;
-    size[CRNN_P_I] = has_gate(layer, 'i') ? peep : 0;
-    size[CRNN_P_F] = has_gate(layer, 'f') ? peep : 0;
-    size[CRNN_P_O] = has_gate(layer, 'o') ? peep : 0;
+    size[CRNN_P_I] = peep && has_gate(layer, 'i') ? H : 0;
+    size[CRNN_P_F] = peep && has_gate(layer, 'f') ? H : 0;
+    size[CRNN_P_O] = peep && has_gate(layer, 'o') ? H : 0;
     size[CRNN_GAIN_X] = size[CRNN_GAIN_H] = layer->layer_norm ? columns : 0;
     size[CRNN_GAIN_C] = layer->layer_norm && has_c ? H : 0;
     size[CRNN_B_C] = layer->bias ? size[CRNN_GAIN_C] : 0;
@@ -63,41 +65,45 @@ static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
 }
 
 crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
-    const size_t gates = strlen(cells[layer->cell].facts.gates), H = layer->hidden;
+    const size_t gates = cells[layer->cell].gates, H = layer->hidden;
     const size_t P = crnn_width(layer);
-    crnn_layout new = {0};
-    size_t rows, matrix, most, bytes;
+    size_t columns, rows, matrix, most, bytes;
     /* The extras are at most 16 rows of G*H + P, besides the (H, P) of a projection. */
-    if (!crnn_size_mul(gates, H, &new.columns) || !crnn_size_add(layer->inputs, P, &rows) ||
-        !crnn_size_add(rows, 17, &rows) || !crnn_size_add(new.columns, P, &most) ||
+    if (!crnn_size_mul(gates, H, &columns) || !crnn_size_add(layer->inputs, P, &rows) ||
+        !crnn_size_add(rows, 17, &rows) || !crnn_size_add(columns, P, &most) ||
         !crnn_size_add(rows, H, &rows) || !crnn_size_mul(rows, most, &matrix) ||
         !crnn_size_mul(matrix, sizeof(double), &bytes))
         return CRNN_OVERFLOW;
-    new.b_size = layer->bias ? new.columns : 0;
-    new.w_x = new.b_size;
-    new.w_h = new.w_x + layer->inputs * new.columns;
-    new.total = new.w_h + P * new.columns;
-    size_extras(layer, new.columns, new.extra_size);
+    at->b = 0;
+    at->columns = columns;
+    at->b_size = at->w_x = layer->bias ? columns : 0;
+    at->w_h = at->w_x + layer->inputs * columns;
+    at->total = at->w_h + P * columns;
+    size_extras(layer, columns, at->extra_size);
     for (size_t e = 0; e < CRNN_EXTRAS; e++) {
-        new.extra[e] = new.total;
-        new.total += new.extra_size[e];
+        at->extra[e] = at->total;
+        at->total += at->extra_size[e];
     }
-    *at = new;
     return CRNN_OK;
 }
 
-/* Which slots a string of letters feeds: they lie side by side. */
+/* Which of the slots a string of letters feeds: they lie side by side. */
 static void read_slots(const char *letters, const char *gates, size_t *first, size_t *count,
                        size_t *gate) {
-    *first = strspn(letters, ".");
-    *count = strlen(letters) - *first - (strchr(letters + *first, '.') ? 1 : 0);
-    for (size_t s = 0; letters[s]; s++)
-        gate[s] = letters[s] == '.' ? NO_GATE : (size_t)(strchr(gates, letters[s]) - gates);
+    *first = *count = 0;
+    for (size_t s = 0; letters[s]; s++) {
+        const bool feeds = letters[s] != '.';
+        *count += feeds;
+        *first += !feeds && *count == 0;
+        gate[s] = feeds ? 0 : NO_GATE;
+        while (feeds && gates[gate[s]] != letters[s]) gate[s]++;
+    }
 }
 
 /* Which sums are normalised together, of those that a factor feeds: slots of a group lie side by
  * side. */
 static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, core_slots *group) {
+    memset(group, 0, GROUPS * sizeof *group);
     for (size_t slot = 0; slot < slots; slot++) {
         if (gate[slot] == NO_GATE) continue;
         core_slots *own = &group[strchr(cell->apart, cell->facts.gates[gate[slot]]) ? 1 : 0];
@@ -106,29 +112,32 @@ static void group_slots(const cell_row *cell, size_t slots, const size_t *gate, 
 }
 
 /* Where the slots that a factor feeds lie in a row of its weights. */
-static core_blocks blocks_of(const core_shape *s, const core_phase *ph, const size_t *gate,
-                             size_t first, size_t count) {
-    core_blocks b = {.columns = ph->columns, .count = count, .step = s->at.columns};
-    for (size_t i = 0; i < count; i++) b.block[i] = gate[first + i];
-    return b;
+static void blocks_init(core_blocks *b, const core_shape *s, const core_columns *columns,
+                        const size_t *gate, size_t count) {
+    b->columns = *columns;
+    b->count = count;
+    b->step = s->at.columns;
+    for (size_t i = 0; i < count; i++) b->block[i] = gate[i];
 }
 
 static void phase_init(core_shape *s, size_t i) {
     const cell_row *cell = &cells[s->layer.cell];
     core_phase *ph = &s->phase[i];
-    ph->slots = strlen(cell->x[i]);
-    read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
-    read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
+    ph->slots = cell->slots[i];
     ph->columns = (core_columns){.wide = s->layer.hidden,
                                  .place = s->padded,
                                  .slots = ph->slots,
                                  .vecs = s->vecs,
                                  .units = s->units,
                                  .panels = s->panels};
-    ph->of_x = blocks_of(s, ph, ph->x_gate, ph->x_first, ph->x_count);
-    ph->of_h = blocks_of(s, ph, ph->h_gate, ph->h_first, ph->h_count);
-    group_slots(cell, ph->slots, ph->x_gate, ph->x_group);
-    group_slots(cell, ph->slots, ph->h_gate, ph->h_group);
+    read_slots(cell->x[i], cell->facts.gates, &ph->x_first, &ph->x_count, ph->x_gate);
+    read_slots(cell->h[i], cell->facts.gates, &ph->h_first, &ph->h_count, ph->h_gate);
+    blocks_init(&ph->of_x, s, &ph->columns, ph->x_gate + ph->x_first, ph->x_count);
+    blocks_init(&ph->of_h, s, &ph->columns, ph->h_gate + ph->h_first, ph->h_count);
+    if (s->layer.layer_norm) {
+        group_slots(cell, ph->slots, ph->x_gate, ph->x_group);
+        group_slots(cell, ph->slots, ph->h_gate, ph->h_group);
+    }
     const size_t units = s->panels * s->units * s->width; /* with room for a full last panel */
     ph->bias = s->packed_bias;
     ph->x = s->packed_x;
@@ -157,12 +166,11 @@ static bool is_rich(const crnn_layer *layer) {
         ;
 }
 
-crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
-                            const crnn_kernels *kernels) {
+/* Field by field: most calls of one step would spend more time on zeros than on their product. */
+crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_kernels *kernels) {
     const cell_row *cell = &cells[layer->cell];
-    core_shape s = {.layer = *layer, .kernels = kernels, .width = kernels->width};
     size_t rows, columns, most;
-    if (crnn_layer_layout(layer, &s.at) != CRNN_OK) return CRNN_OVERFLOW;
+    if (crnn_layer_layout(layer, &s->at) != CRNN_OK) return CRNN_OVERFLOW;
     /* All that is derived below is at most 8 gates of (I + P + H + 192) x (H + P + 64), doubles:
      * check that once. */
     if (!crnn_size_add(layer->hidden, crnn_width(layer), &columns) ||
@@ -170,24 +178,27 @@ crnn_status core_shape_init(core_shape *shape, const crnn_layer *layer,
         !crnn_size_add(rows, 128, &rows) || !crnn_size_mul(rows, columns, &most) ||
         !crnn_size_mul(most, 8 * sizeof(double), &most))
         return CRNN_OVERFLOW;
-    size_t slots = 0;
-    for (size_t i = 0; i < cell->phases; i++)
-        if (strlen(cell->x[i]) > slots) slots = strlen(cell->x[i]);
-    s.states = cell->facts.states;
-    s.rich = is_rich(layer);
-    s.staged = layer->layer_norm || layer->projected;
-    s.keeps_gates = cell->facts.gates[0] != 'h' || s.rich;
-    s.phases = cell->phases;
-    s.padded = round_up(layer->hidden, s.width);
-    s.h_wide = crnn_width(layer);
-    s.h_padded = round_up(s.h_wide, s.width);
-    s.vecs = s.padded / s.width;
-    s.last_lanes = layer->hidden - (s.vecs - 1) * s.width;
-    s.units = TILE_VECS / slots < s.vecs ? TILE_VECS / slots : s.vecs;
-    s.panels = (s.vecs + s.units - 1) / s.units;
-    for (size_t i = 0; i < s.phases; i++) phase_init(&s, i);
-    s.output_slot = has_gate(layer, 'o') ? (size_t)(strchr(cell->x[0], 'o') - cell->x[0]) : NO_GATE;
-    *shape = s;
+    const size_t *per_phase = cell->slots,
+                 slots = per_phase[0] > per_phase[1] ? per_phase[0] : per_phase[1];
+    s->layer = *layer;
+    s->kernels = kernels;
+    s->width = kernels->width;
+    s->states = cell->facts.states;
+    s->rich = is_rich(layer);
+    s->staged = layer->layer_norm || layer->projected;
+    s->keeps_gates = cell->facts.gates[0] != 'h' || s->rich;
+    s->phases = cell->phases;
+    s->padded = round_up(layer->hidden, s->width);
+    s->h_wide = crnn_width(layer);
+    s->h_padded = round_up(s->h_wide, s->width);
+    s->vecs = s->padded / s->width;
+    s->last_lanes = layer->hidden - (s->vecs - 1) * s->width;
+    s->units = TILE_VECS / slots < s->vecs ? TILE_VECS / slots : s->vecs;
+    s->panels = (s->vecs + s->units - 1) / s->units;
+    s->packed_bias = s->packed_x = s->packed_h = s->row_gates = 0;
+    for (size_t i = 0; i < s->phases; i++) phase_init(s, i);
+    const char *output = s->rich ? strchr(cell->x[0], 'o') : NULL;
+    s->output_slot = output ? (size_t)(output - cell->x[0]) : NO_GATE;
     return CRNN_OK;
 }
 

@@ -34,7 +34,15 @@ static core_matrix matrix_of(const core_node *n, size_t k, void *data) {
                              inner_of(n, k), n->given->features, w);
 }
 
-/* Memory for the packed matrix of edge k; NULL where it is read as it lies. */
+/* How a call reads the matrices whose rows are not looked up: all of them in one way. */
+static core_matrix_kind kind_of(const core_node *n) {
+    const crnn_rows *rows = n->plan->given->rows;
+    const double steps = n->cyclic ? (double)rows->given.steps : 1;
+    return core_choose_kind(n->plan->given->kernels, n->given->features,
+                            (double)n->cells->n / steps, steps);
+}
+
+/* Memory for the packed matrix of edge k; NULL where its rows are looked up. */
 static void *take_matrix(const core_node *n, size_t k, core_arena *a) {
     if (is_lookup(n, k)) return NULL;
     return core_take_packed(n->plan->given->kernels, inner_of(n, k), n->given->features, a);
@@ -67,8 +75,9 @@ static void lay(core_node *n, core_arena *a) {
     core_arena packed = core_arena_at((void *)n->plan->given->packed);
     if (n->packed_at) packed.used.bytes = n->packed_at[0];
     lay_rows(n, a);
+    const bool direct = !n->packed_at && kind_of(n) == CORE_DIRECT;
     for (size_t k = 0; k < n->given->edges; k++) {
-        void *data = take_matrix(n, k, n->packed_at ? &packed : a);
+        void *data = direct ? NULL : take_matrix(n, k, n->packed_at ? &packed : a);
         if (n->as.sum.matrix) n->as.sum.matrix[k] = matrix_of(n, k, data);
     }
 }

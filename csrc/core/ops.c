@@ -28,7 +28,8 @@ static double dense_work(const crnn_dense *d) {
     return (double)d->n * (double)d->inputs * (double)d->outputs;
 }
 
-/* ---- dense maps: members share the panels of W to pack them, then the rows of the product */
+/* ---- dense maps: members share the panels of W to pack them, where it is not read as it lies,
+ * then the rows of the product */
 
 typedef struct dense_job {
     const crnn_dense *dense;
@@ -49,7 +50,9 @@ static void multiply_part(const dense_job *job, core_matrix_kind kind, size_t in
 
 static void forward_part(void *context, const core_member *me) {
     const dense_job *job = context;
-    multiply_part(job, CORE_PACKED, job->dense->inputs, job->dense->outputs, me);
+    const core_matrix_kind kind =
+        core_choose_kind(job->dense->kernels, job->dense->outputs, (double)job->dense->n, 1);
+    multiply_part(job, kind, job->dense->inputs, job->dense->outputs, me);
 }
 
 void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, const void *b,

@@ -1,6 +1,8 @@
 /* Descriptions of matrices for the product of kernels/product.inc. */
 #include "kernels.h"
 
+#include <math.h>
+
 core_columns core_dense_columns(const crnn_kernels *kernels, size_t columns) {
     const size_t vecs = columns / kernels->width + (columns % kernels->width != 0);
     return (core_columns){.wide = columns,
@@ -16,15 +18,16 @@ core_blocks core_dense_blocks(const crnn_kernels *kernels, size_t columns) {
         .columns = core_dense_columns(kernels, columns), .count = 1, .step = columns};
 }
 
-core_matrix core_matrix_of(core_matrix_kind kind, size_t inner, const core_blocks *blocks,
-                           const void *data) {
-    return (core_matrix){.kind = kind,
-                         .columns = blocks->columns,
-                         .count = blocks->count,
-                         .inner = inner,
-                         .rows = inner,
-                         .data = data,
-                         .source = *blocks};
+/* Field by field: a copy of a struct waits until the smaller stores that made it are done. */
+void core_matrix_init(core_matrix *m, core_matrix_kind kind, size_t inner,
+                      const core_blocks *blocks, const void *data) {
+    m->kind = kind;
+    m->columns = blocks->columns;
+    m->first = m->skip = 0;
+    m->count = blocks->count;
+    m->inner = m->rows = inner;
+    m->data = data;
+    m->source = *blocks;
 }
 
 core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
@@ -42,15 +45,37 @@ core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,
 core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
                               size_t columns, const void *data) {
     const core_blocks blocks = core_dense_blocks(kernels, kind == CORE_TURNED ? inner : columns);
+    core_matrix m;
     if (kind == CORE_TURNED) return core_turned_matrix(kernels, columns, &blocks, false, data);
-    return core_matrix_of(kind, inner, &blocks, data);
+    core_matrix_init(&m, kind, inner, &blocks, data);
+    return m;
+}
+
+double core_packed_cost(const crnn_kernels *k, double rows) {
+    const double tiles = ceil(rows / (double)k->tile_rows);
+    const double each = rows / tiles;
+    return tiles * (each > k->costs.least ? each : k->costs.least);
+}
+
+/* A dense matrix is packed in a fraction of the time that the gates of a cell take, and a narrow
+ * one is slow to read as it lies: each row of x is broadcast for a few vectors alone. */
+static const double DENSE_PACK = 0.6, NARROW = 4;
+
+core_matrix_kind core_choose_kind(const crnn_kernels *k, size_t columns, double rows,
+                                  double steps) {
+    const core_costs *c = &k->costs;
+    const double narrow = 1 + NARROW * (double)k->width / (double)columns;
+    const double direct = c->direct_begin + rows * c->direct * narrow;
+    return steps * direct < DENSE_PACK * c->pack + steps * core_packed_cost(k, rows) ? CORE_DIRECT
+                                                                                     : CORE_PACKED;
 }
 
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,
                             size_t columns, const void *w, void *packed, const core_member *me) {
-    const core_matrix m = core_dense_matrix(kernels, kind, inner, columns, packed);
+    const bool direct = kind == CORE_DIRECT;
+    const core_matrix m = core_dense_matrix(kernels, kind, inner, columns, direct ? w : packed);
     const core_range own = core_share(m.columns.panels, me);
-    kernels->pack(&m, w, own.from, own.to);
+    if (!direct) kernels->pack(&m, w, own.from, own.to);
     return m;
 }
 

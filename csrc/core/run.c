@@ -156,6 +156,7 @@ core_grid core_grid_of(const core_step_size *step, size_t parts) {
 
 /* Rows count as those that a step has on average. A step that has stages needs whole rows. */
 static core_grid grid_of(const core_shape *s, const crnn_rows *rows, size_t panels, size_t parts) {
+    if (parts == 1) return (core_grid){1, 1};
     const size_t longest = rows->places > 0 ? rows->length[0] : 0;
     const core_step_size step = {.rows = longest > 0 ? divide_up(rows->total, longest) : 1,
                                  .panels = s->staged ? 1 : panels,
@@ -174,12 +175,13 @@ static size_t clamp(size_t n, size_t from, size_t to) { return n < from ? from :
 /* First place of a share: shares have about as many steps each, and one place at least where there
  * are enough. */
 static size_t share_of_rows(const crnn_rows *rows, size_t part, size_t parts) {
+    if (part == 0) return 0;
+    if (part == parts) return rows->places;
     const double wanted = (double)rows->total * (double)part / (double)parts;
     double steps = 0;
     size_t place = 0;
     while (place < rows->places && steps + 0.5 * (double)rows->length[place] < wanted)
         steps += (double)rows->length[place++];
-    if (part == parts) return rows->places;
     return rows->places < parts ? place : clamp(place, part, rows->places - (parts - part));
 }
 

@@ -142,7 +142,8 @@ void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part 
 
 typedef struct core_forward_call {
     core_shape shape;
-    core_forward_run run; /* refers to shape: a call is not to be moved */
+    core_weights weights;
+    core_forward_run run; /* refers to shape and weights: a call is not to be moved */
     crnn_state final;
     bool packs; /* weights */
 } core_forward_call;

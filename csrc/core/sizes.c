@@ -1,8 +1,12 @@
 /* Sizes that cannot wrap. */
 #include "kernels.h"
 
+/* Numbers below this have a product that fits, without a division. */
+#define SMALL ((size_t)1 << (4 * sizeof(size_t) - 1))
+
 bool crnn_size_mul(size_t a, size_t b, size_t *out) {
-    if (b != 0 && a > SIZE_MAX / 2 / b) return false; /* half: differences of pointers fit too */
+    /* half: differences of pointers fit too */
+    if ((a | b) >= SMALL && b != 0 && a > SIZE_MAX / 2 / b) return false;
     *out = a * b;
     return true;
 }

@@ -286,11 +286,13 @@ static void check_overflow(const crnn_kernels *k) {
     const size_t most = SIZE_MAX, mark = fences_used;
     const struct {
         size_t rows, sources, key_size, hidden; /* N is B */
-        bool forward; /* else what grows with them is the caller's, or backward's alone */
+        bool forward; /* else what grows with them is the caller's, or backward's alone, */
+        bool packed;  /* or that of packed weights: few rows read the queries' as they lie */
     } sizes[] = {
-        {most / 8, 3, 2, 3, true}, {most / 256, 3, 2, 9, false}, {4, 3, most / 8, 3, true},
-        {4, 3, most, 3, true},     {4, most / 4, 2, 3, false},   {4, 3, 2, most / 64, true},
-        {4, 3, 2, most, true},
+        {most / 8, 3, 2, 3, true, false},  {most / 256, 3, 2, 9, false, false},
+        {4, 3, most / 8, 3, false, true},  {4, 3, most, 3, false, true},
+        {4, most / 4, 2, 3, false, false}, {4, 3, 2, most / 64, true, true},
+        {4, 3, 2, most, true, true},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         problem p = posed(0, CRNN_LSTM, 1);
@@ -313,6 +315,8 @@ static void check_overflow(const crnn_kernels *k) {
         size_t bytes;
         CHECK((crnn_plan_workspace(&c.plan, &bytes) == CRNN_OVERFLOW) == sizes[i].forward,
               "forward %zu", i);
+        CHECK((crnn_plan_packed_size(&c.plan, &bytes) == CRNN_OVERFLOW) == sizes[i].packed,
+              "packed %zu", i);
         CHECK(crnn_plan_backward_workspace(&c.plan, &bytes) == CRNN_OVERFLOW, "backward %zu", i);
     }
     fences_release(mark);

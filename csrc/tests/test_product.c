@@ -313,7 +313,7 @@ static void check_begun(const crnn_kernels *k, core_matrix_kind kind) {
     fences_release(mark);
 }
 
-/* ---- how weights are read: packing must pay, and pays for all later steps */
+/* ---- how weights are read: packing must be worth it, and then it is for all later steps */
 
 static void check_ways(const crnn_kernels *k) {
     static const size_t sizes[] = {1, 16, 100, 512};
@@ -337,6 +337,24 @@ static void check_ways(const crnn_kernels *k) {
     CHECK(!core_choose_way(k, 512, 512, 64 * (double)k->tile_rows, 100).ahead, "%s %s", WHERE(k));
 }
 
+/* Dense maps: one row never pays for packing, and more steps of the same rows always do. */
+static void check_kinds(const crnn_kernels *k) {
+    static const size_t columns[] = {1, 50, 256, 10000};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        for (size_t rows = 1; rows <= 64; rows++) {
+            bool packed = false;
+            for (size_t steps = 1; steps <= 64; steps++) {
+                const core_matrix_kind kind =
+                    core_choose_kind(k, columns[i], (double)rows, (double)steps);
+                CHECK(kind == CORE_PACKED || (kind == CORE_DIRECT && !packed),
+                      "%s %s: %zu columns, %zu rows, %zu steps", WHERE(k), columns[i], rows, steps);
+                packed = kind == CORE_PACKED;
+            }
+        }
+    CHECK(core_choose_kind(k, 256, 1, 1) == CORE_DIRECT, "%s %s", WHERE(k));
+    CHECK(k->width == 1 || core_choose_kind(k, 256, 64, 64) == CORE_PACKED, "%s %s", WHERE(k));
+}
+
 int main(void) {
     check_deadline(120);
     for (int d = 0; d < CRNN_DTYPES; d++) {
@@ -349,6 +367,7 @@ int main(void) {
             check_begun(k, CORE_PACKED);
             check_begun(k, CORE_DIRECT);
             check_ways(k);
+            check_kinds(k);
         }
     }
     return check_done();

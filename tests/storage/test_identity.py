@@ -300,7 +300,7 @@ def test_a_layer_says_which_methods_it_lacks():
         def _check(self, x):
             return x
 
-    with pytest.raises(TypeError, match="_rows"):
+    with pytest.raises(TypeError, match="_steps"):
         Row()
 
 

@@ -157,5 +157,16 @@ def add_pointwise(
 ) -> Nodes:
     """Add the only node of a layer without memory."""
     filled = graph.filled
-    node = graph.add(operation, (x,), *rest)
-    return Nodes(node, None, lambda call: call.pointwise(layer, x, number, filled))
+    return pointwise_nodes(layer, x, number, filled, graph.add(operation, (x,), *rest))
+
+
+def pointwise_nodes(layer: Any, x: int, number: int, filled: bool, node: int) -> Nodes:
+    """Return the nodes of a layer without memory.
+
+    The tape is made when it is asked for. Its key is the one that the layer has now, so that a
+    layer of other sizes refuses it.
+    """
+    key = layer._tape_key
+    return Nodes(
+        node, None, lambda call: call.pointwise(layer, x, number, filled)._replace(key=key)
+    )

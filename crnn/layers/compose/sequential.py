@@ -383,6 +383,7 @@ class Sequential(RunsParts):
             stage, number = stages[i], (first + i) % 2**32
             try:
                 if stage.may_pair and lowering.run_as_one(self.layers[i], self.layers[i + 1], x):
+                    check_no_state(type(stage.layer).__name__, "state", states[i])
                     pair, i = Pair(self.layers[i], self.layers[i + 1], x, options), next(indices)
                     stage, number = stages[i], (first + i) % 2**32
                     x, states[i], tapes[i] = pair.run(stage, states[i], options, number, keep)

@@ -14,7 +14,7 @@ from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
-from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
+from crnn.layers.base.nodes import Graph, Nodes, pointwise_nodes, runs_unchanged
 from crnn.layers.pointwise.dropout import Dropout
 from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters
 
@@ -91,8 +91,7 @@ class Embedding(WithParameters, Gathered):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, Embedding) or not graph.matches(self.dtype):
             return None
-        filled, node = graph.filled, graph.add_embedding(self, x)
-        return Nodes(node, None, lambda call: call.pointwise(self, x, number, filled))
+        return pointwise_nodes(self, x, number, graph.filled, graph.add_embedding(self, x))
 
     _feature_axes = 0
     _keeps_rows = True

@@ -177,9 +177,9 @@ class Pointwise(Layer):
         if {type(first_row), type(first_step), type(layer)} != _INT or not (
             0 <= first_row < 2**64 and 0 <= first_step < 2**32 and 0 <= layer < 2**32
         ):
-            check_count("first_row", first_row, 64)
-            check_count("first_step", first_step, 32)
-            check_count("layer", layer, 32)
+            first_row = check_count("first_row", first_row, 64)
+            first_step = check_count("first_step", first_step, 32)
+            layer = check_count("layer", layer, 32)
         steps, valid = self._check(x), None
         leading = steps.shape[: steps.ndim - self._feature_axes]
         if lengths is not None or (mask is not None and not filled):
@@ -187,7 +187,7 @@ class Pointwise(Layer):
         if call is None and training and self.stochastic:
             call = self.next_call()
         if call is not None and not (type(call) is int and 0 <= call < 2**64):
-            check_count("call", call, 64)
+            call = check_count("call", call, 64)
         draw = RowIndex(training, call or 0, first_row, first_step, layer)
         y, memory = self._steps(steps, valid, draw, True)
         return y, None, PointwiseTape(self._tape_key, y.shape, valid, memory)

@@ -291,6 +291,35 @@ def test_other_layers_and_options_are_noticed():
     assert_same_bits(model(x)[0], LayerByLayer(model.layers)(x)[0])
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_backward_draws_what_forward_drew(replaced):
+    results = []
+    for model in pair_of("stack"):
+        x = input_of("stack")
+        _, _, tape = model.forward(x, call=1)
+        params = model.layers[2].flat_params.copy()
+        options = {"zoneout": 0.2, "dtype": "float64", "seed": 8}
+        if replaced:
+            model.layers[2] = crnn.GRU(8, 7, **options)
+        else:
+            model.layers[2].__init__(8, 7, **options)
+        model.layers[2].flat_params = params
+        model.layers[1].variational = True
+        dx, _ = model.backward(tape, np.ones((B, T, K)))
+        results.append([dx, *grads_of(model).values()])
+    for one, other in zip(*results, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_a_layer_that_is_made_anew_changes_no_gradient_of_others():
+    for model in pair_of("looked up"):
+        y, _, tape = model.forward(input_of("looked up"))
+        model.layers[0].__init__(K, 6, dtype="float64")
+        with pytest.raises(ValueError, match=r"^tape: expected one of a layer like this"):
+            model.backward(tape, y)
+        assert not any(grad.any() for grad in model.grads.values())
+
+
 def test_a_layer_that_is_made_anew_with_other_sizes_is_an_error():
     model, _ = pair_of("stack")
     x = input_of("stack")
@@ -387,6 +416,7 @@ def arguments():
     yield "long lengths", lambda m: m(x, lengths=[T + 1] * B)
     yield "mask", lambda m: m(x, mask=np.full((B, T), 2))
     yield "call", lambda m: m.forward(x, call=-1)
+    yield "a state of another layer", lambda m: m(x, [None, None, None, np.ones((B, K))])
     yield "first_row", lambda m: m.forward(x, first_row=-1)
     yield "dy", lambda m: m.backward(m.forward(x)[2], np.ones((B, T, K + 1)))
     yield "dstate", lambda m: m.backward(m.forward(x)[2], None, [np.ones(3), None, None, None])
@@ -415,3 +445,32 @@ def test_lists_and_empty_batches(x):
     dx, _ = planned.backward(tape, y)
     assert dx is None
     assert state[0] is None
+
+
+@pytest.mark.parametrize("symbol", [-1, K, -(2**62), 2**62])
+def test_symbols_at_steps_that_the_mask_leaves_out(symbol):
+    """An Embedding reads all steps where they are answered: they are symbols, or an error."""
+    x, mask = input_of("looked up"), np.ones((B, T), bool)
+    x[1, 2], mask[1, 2] = symbol, False
+    planned, plain = pair_of("looked up")
+    assert_same_bits(planned(x, mask=mask)[0], plain(x, mask=mask)[0])
+    for model in (planned, plain):
+        with pytest.raises(ValueError, match=r"^x: expected integers from 0 to K-1=5, got"):
+            model(x, mask=mask, filled=True)
+    x[1, 2] = 0
+    assert_same_bits(planned(x, mask=mask, filled=True)[0], plain(x, mask=mask, filled=True)[0])
+
+
+def test_an_embedding_has_no_state():
+    for model in pair_of("embedded"):
+        with pytest.raises(ValueError, match=r"^state: Embedding has no state, expected None"):
+            model(input_of("embedded"), [1, None, None, None, None])
+
+
+def test_numbers_of_numpy():
+    planned, plain = pair_of("stack")
+    options = {"call": np.int64(3), "first_row": np.int8(2), "first_step": np.uint32(1)}
+    x = input_of("stack")
+    y = planned.forward(x, call=3, first_row=2, first_step=1)[0]
+    assert_same_bits(planned.forward(x, **options)[0], y)
+    assert_same_bits(plain.forward(x, **options)[0], y)
