@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import TypeVar, disjoint_base
 
-from crnn.common.choices import Merge
-
 _Array = NDArray[Any]
 
 # The state as callers pass it, and as the layer returns it.
@@ -115,50 +113,6 @@ class JANET(_WithH):
         cls, input_size: int, hidden_size: int, **options: Any
     ) -> tuple[int, int, int]: ...
 
-@disjoint_base
-class Bidirectional:
-    def __init__(
-        self, forward_layer: Recurrent, backward_layer: Recurrent, merge: Merge = "concat"
-    ) -> None: ...
-    def __call__(
-        self,
-        x: ArrayLike,
-        state: Sequence[Any] | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-        mask: ArrayLike | None = None,
-        resets: ArrayLike | None = None,
-    ) -> tuple[_Array, PairState]: ...
-    def forward(
-        self,
-        x: ArrayLike,
-        state: Sequence[Any] | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-        mask: ArrayLike | None = None,
-        resets: ArrayLike | None = None,
-        training: bool = True,
-        call: int | None = None,
-        first_row: int = 0,
-        first_step: int = 0,
-        layer: int = 0,
-    ) -> tuple[_Array, PairState, PairTape]: ...
-    def backward(
-        self,
-        tape: PairTape,
-        dy: ArrayLike | None,
-        dstate: Sequence[Any] | None = None,
-        *,
-        trace: bool = False,
-    ) -> tuple[_Array | None, PairState]: ...
-    def check_backward(self, tape: Any, dstate: Any, /) -> None: ...
-    @property
-    def forward_layer(self) -> Any: ...
-    @property
-    def backward_layer(self) -> Any: ...
-    @property
-    def merge(self) -> Merge: ...
-
 @final
 class Buffer: ...
 
@@ -186,13 +140,6 @@ class Tape:
     def W_h_terms(self) -> Mapping[str, tuple[_Array, _Array]]: ...
     @property
     def W_h_kept(self) -> _Array | None: ...
-
-@final
-class PairTape:
-    @property
-    def forward(self) -> Tape: ...
-    @property
-    def backward(self) -> Tape: ...
 
 @final
 class PairState(tuple[Any, Any]):

@@ -202,6 +202,7 @@ def _gates(tape: Any) -> dict[str, Floats]:
     """Return the gates of a tape, (B, T, H) each, or raise."""
     gates = getattr(tape, "gates", None)
     if not isinstance(gates, Mapping) or not gates:
+        tape = getattr(tape, "layers", tape)  # of a model that the core ran in one call
         raise ValueError(
             "tape: expected the tape of a recurrent layer with gates (one of the tapes of a "
             "Sequential, tape.forward or tape.backward of a Bidirectional), "

@@ -19,9 +19,10 @@ import crnn._core as _core
 from crnn.common.arrays import Array, Lengths
 from crnn.layers.attention.alignment import MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions, first_part_number
-from crnn.layers.compose.lowering import signature_text, table_layer, tape_signature
-from crnn.layers.compose.sequential import Sequential, SequentialTape
+from crnn.layers.compose.planned import SequentialTape
+from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
+from crnn.layers.recurrent.cells import Recurrent
 from crnn.seq2seq.decoding import Decoded, DecodedGradient
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.levels import Level
@@ -35,6 +36,25 @@ TABLE_SYMBOLS = 256
 
 #: Number of multiply-adds per step of one layer from which the rows are divided among threads.
 SHARED_WORK = 1e5
+
+
+def tape_signature(layer: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return the class and the options of a recurrent layer; None for any other layer.
+
+    Layers with equal signatures can use each other's tapes.
+    """
+    if not isinstance(layer, Recurrent):
+        return None
+    core: Any = layer
+    return core._core_type.__name__, core._core_arguments()
+
+
+def signature_text(signature: tuple[str, dict[str, Any]] | None) -> str:
+    """Return the text of a `tape_signature` for an error."""
+    if signature is None:
+        return "another layer"
+    options = ", ".join(f"{name}={value!r}" for name, value in signature[1].items())
+    return f"{signature[0]}({options})"
 
 
 class FusedTape(NamedTuple):
@@ -196,6 +216,22 @@ def generate_symbols(
     model._generate(
         core_levels, embedding, model.feeds_context, *attention, *output, start, tuple(searches)
     )
+
+
+def table_layer(layer: Any, vectors: Array) -> Any:
+    """Return a layer like `layer` with one input for each vector, in place of its elements."""
+    S, E = vectors.shape
+    arguments = layer._core_arguments() | {"input_size": S + layer.input_size - E}
+    made = layer._core_type(**arguments)
+    made.seed = layer.seed
+    views = layer.param_views
+    for name, view in made.param_views.items():
+        if name == "W_x":
+            view.T[:S] = _core.dense_forward(vectors, views[name].T[:E], None)
+            view.T[S:] = views[name].T[E:]
+        else:
+            view[...] = views[name]
+    return made
 
 
 def shares(model: Seq2SeqParts, rows: int) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """An embedding, if any, and the layer that reads its vectors, run as one Sequential.
 
-A Sequential runs an Embedding and a recurrent layer in one call (`crnn.layers.compose.lowering`),
+A Sequential runs an Embedding and a recurrent layer in one call (`crnn.layers.compose.planned`),
 and numbers its layers, so that dropout draws the same numbers wherever the two layers are run.
 """
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.compose.base import Runner
-from crnn.layers.compose.sequential import Sequential, SequentialTape
+from crnn.layers.compose.planned import SequentialTape
+from crnn.layers.compose.sequential import Sequential
 
 
 class Readers:

@@ -43,8 +43,8 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 struct writer;
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_tape, *pair_state, *buffer, *decoder_tape,
-        *search, *plan_tape;
+    PyTypeObject *recurrent, *tape, *stream, *pair_state, *buffer, *decoder_tape, *search,
+        *plan_tape;
     PyObject *self;         /* the module, borrowed */
     struct writer *writers; /* of writers.c, under LOCK(self) */
 } module_state;
@@ -289,7 +289,7 @@ PyObject *recurrent_check(Recurrent *self, PyObject *args);
 /* Whether backward would take these; an exception otherwise. */
 bool recurrent_check_backward(Recurrent *self, PyObject *tape, PyObject *dstate);
 
-/* ---- tape.c, stream.c, search.c, bidirectional.c */
+/* ---- tape.c, stream.c, search.c */
 
 typedef struct Tape {
     PyObject_HEAD
@@ -307,7 +307,7 @@ void *trace_new(const Tape *tape);
  * walk. */
 void tape_take_trace(Tape *tape, void **trace);
 
-extern PyType_Spec tape_spec, stream_spec, search_spec, bidirectional_spec, pair_tape_spec;
+extern PyType_Spec tape_spec, stream_spec, search_spec;
 extern PyType_Spec decoder_tape_spec, seq2seq_spec, plan_spec, plan_tape_spec;
 extern PyStructSequence_Desc pair_state_desc;
 

@@ -1,4 +1,4 @@
-/* Docstrings of the recurrent layers and of Bidirectional, with their signatures. `help` shows
+/* Docstrings of the recurrent layers, with their signatures. `help` shows
  * them, and tests/core/test_docstrings.py runs their examples. Letters: B rows, T steps, I inputs,
  * H hidden units, P units of the output (H, or proj_size). */
 #ifndef CRNN_BINDING_DOCS_H
@@ -17,11 +17,6 @@
     "state : array (B, P), or for the LSTM the pair (h, c) of (B, P) and (B, H); optional\n" \
     "    Initial state. None stands for zeros, or for h0 and c0 with learn_state=True.\n"
 
-#define DOC_OF_PAIR_STATE \
-    "state : pair (forward, backward) of states, optional\n" \
-    "    Initial states of both layers, each an array (B, P), or the pair (h, c) for the\n" \
-    "    LSTM; None stands for zeros, or for h0 and c0 with learn_state=True.\n"
-
 #define DOC_OF_LENGTHS \
     "lengths : integers (B,), optional\n" \
     "    Number of valid steps of each row, from 0 to T. The steps after them are padding:\n" \
@@ -35,11 +30,6 @@
     "resets : booleans or integers 0 and 1 (B, T), optional\n" \
     "    True at steps before which the state of a row is set to zeros, or to h0 and c0 with\n" \
     "    learn_state=True. A layer with reverse=True sets it before it reads step t - 1.\n"
-
-#define DOC_OF_PAIR_RESETS \
-    "resets : booleans or integers 0 and 1 (B, T), optional\n" \
-    "    True at steps t where a row is cut: forward_layer starts from zeros, or from h0 and\n" \
-    "    c0 with learn_state=True, at step t, and backward_layer at step t - 1.\n"
 
 #define DOC_OF_TRAINING \
     "training : bool, default True\n" \
@@ -61,7 +51,7 @@
     "TypeError, ValueError\n" \
     "    If an argument has another type or shape, or a value out of range.\n"
 
-/* ---- recurrent layers; Bidirectional has the same check_backward */
+/* ---- recurrent layers */
 
 #define DOC_CALL \
     "__call__($self, /, x, state=None, *, lengths=None, mask=None, resets=None)\n--\n\n" \
@@ -191,94 +181,5 @@
     "...     y = stream.step(x[:, t])\n" \
     ">>> bool((y == layer(x)[0][:, -1]).all())\n" \
     "True\n"
-
-/* ---- Bidirectional */
-
-#define DOC_PAIR_CALL \
-    "__call__($self, /, x, state=None, *, lengths=None, mask=None, resets=None)\n--\n\n" \
-    "Run both layers in evaluation and merge their outputs; nothing is kept for backward.\n" \
-    "\n" DOC_OF_X DOC_OF_PAIR_STATE DOC_OF_LENGTHS DOC_OF_PAIR_RESETS "\n" \
-    "Returns\n" \
-    "-------\n" \
-    "y : array (B, T, 2P) for merge=\"concat\", else (B, T, P)\n" \
-    "    Merged outputs of every step.\n" \
-    "state : PairState\n" \
-    "    The pair (forward, backward) of states: after the last valid step of each row, and\n" \
-    "    after step 0.\n" \
-    "\n" DOC_OF_RAISES "\n" \
-    "Examples\n" \
-    "--------\n" \
-    ">>> import crnn\n" \
-    ">>> import numpy as np\n" \
-    ">>> layer = crnn.Bidirectional(crnn.GRU(3, 4, seed=0))\n" \
-    ">>> y, state = layer(np.ones((2, 5, 3)), lengths=[5, 2])\n" \
-    ">>> y.shape, state.forward.shape, state.backward.shape\n" \
-    "((2, 5, 8), (2, 4), (2, 4))\n"
-
-#define DOC_PAIR_FORWARD \
-    "forward($self, /, x, state=None, *, lengths=None, mask=None, resets=None, " \
-    "training=True, call=None, first_row=0, first_step=0, layer=0)\n--\n\n" \
-    "Run both layers and merge their outputs; return a tape with all that `backward` needs.\n" \
-    "\n" DOC_OF_X DOC_OF_PAIR_STATE DOC_OF_LENGTHS DOC_OF_PAIR_RESETS DOC_OF_TRAINING "\n" \
-    "Returns\n" \
-    "-------\n" \
-    "y : array (B, T, 2P) for merge=\"concat\", else (B, T, P)\n" \
-    "    Merged outputs of every step.\n" \
-    "state : PairState\n" \
-    "    The pair (forward, backward) of states: after the last valid step of each row, and\n" \
-    "    after step 0.\n" \
-    "tape : PairTape\n" \
-    "    The tapes of both layers, ``tape.forward`` and ``tape.backward``.\n" \
-    "\n" DOC_OF_RAISES "\n" \
-    "Examples\n" \
-    "--------\n" \
-    ">>> import crnn\n" \
-    ">>> import numpy as np\n" \
-    ">>> layer = crnn.Bidirectional(crnn.GRU(3, 4, seed=0), merge=\"sum\")\n" \
-    ">>> y, state, tape = layer.forward(np.ones((2, 5, 3)))\n" \
-    ">>> y.shape, tape.backward.h.shape\n" \
-    "((2, 5, 4), (2, 5, 4))\n"
-
-#define DOC_PAIR_BACKWARD \
-    "backward($self, /, tape, dy, dstate=None, *, trace=False)\n--\n\n" \
-    "Backpropagate through both layers: add to `grads`, return the gradients of x and state.\n" \
-    "\n" \
-    "Parameters\n" \
-    "----------\n" \
-    "tape : PairTape\n" \
-    "    Returned by `forward` of this layer, or of one with the same sizes and options.\n" \
-    "dy : array (B, T, 2P) for merge=\"concat\", else (B, T, P); or None\n" \
-    "    Gradient of the loss with respect to y. None stands for zeros.\n" \
-    "dstate : pair (forward, backward) of gradients, optional\n" \
-    "    Gradients with respect to the states that `forward` returned. None stands for zeros.\n" \
-    "trace : bool, default False\n" \
-    "    Keep the gradients of every step on both tapes, for\n" \
-    "    `crnn.diagnostics.gradient_flow`.\n" \
-    "\n" \
-    "Returns\n" \
-    "-------\n" \
-    "dx : array (B, T, I), or None\n" \
-    "    Gradient with respect to x, the sum of both layers; None where x was integers.\n" \
-    "dstate : PairState\n" \
-    "    The pair (forward, backward) of gradients with respect to the initial states.\n" \
-    "\n" \
-    "Raises\n" \
-    "------\n" \
-    "TypeError, ValueError\n" \
-    "    If an argument has another type or shape, or the tape is one of a different layer.\n" \
-    "    The gradients have not changed then.\n" \
-    "RuntimeError\n" \
-    "    If another thread is adding to the same gradients.\n" \
-    "\n" \
-    "Examples\n" \
-    "--------\n" \
-    ">>> import crnn\n" \
-    ">>> import numpy as np\n" \
-    ">>> layer = crnn.Bidirectional(crnn.GRU(3, 4, seed=0))\n" \
-    ">>> y, state, tape = layer.forward(np.ones((2, 5, 3)))\n" \
-    ">>> layer.zero_grad()\n" \
-    ">>> dx, dstate = layer.backward(tape, np.ones_like(y))\n" \
-    ">>> dx.shape, dstate.forward.shape\n" \
-    "((2, 5, 3), (2, 4))\n"
 
 #endif

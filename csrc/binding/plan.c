@@ -217,6 +217,15 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
 
 /* ---- states */
 
+static PyStructSequence_Field pair_state_fields[] = {
+    {"forward", "State of forward_layer, after the last valid step of each row."},
+    {"backward", "State of backward_layer, after step 0, which it reads last."},
+    {0},
+};
+PyStructSequence_Desc pair_state_desc = {
+    "crnn._core.PairState", "Pair (forward, backward) of the states of a Bidirectional.",
+    pair_state_fields, 2};
+
 static bool check_form(const Plan *plan, PyObject *form) {
     if (form == Py_None) return true;
     if (PyLong_Check(form)) {
@@ -261,22 +270,29 @@ bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size
     return read_states(plan->states, calls, name, batch, state, of);
 }
 
-static PyObject *show_states(PyObject *form, node_call *calls,
+static PyObject *show_states(const Plan *plan, PyObject *form, node_call *calls,
                              state_arrays *(*of)(node_call *call)) {
     if (form == Py_None) return Py_NewRef(Py_None);
     if (PyLong_Check(form)) return state_object(of(call_at(calls, form)));
+    PyTypeObject *pair = plan->module->pair_state;
     const Py_ssize_t count = PyTuple_Size(form);
-    PyObject *list = PyList_New(count);
-    for (Py_ssize_t k = 0; list && k < count; k++) {
-        PyObject *part = show_states(PyTuple_GetItem(form, k), calls, of);
-        if (!part || PyList_SetItem(list, k, part) < 0) Py_CLEAR(list);
+    const bool is_pair = Py_TYPE(form) == pair;
+    PyObject *states = is_pair ? PyStructSequence_New(pair) : PyList_New(count);
+    for (Py_ssize_t k = 0; states && k < count; k++) {
+        PyObject *part = show_states(plan, PyTuple_GetItem(form, k), calls, of);
+        if (!part)
+            Py_CLEAR(states);
+        else if (is_pair)
+            PyStructSequence_SetItem(states, k, part);
+        else
+            PyList_SetItem(states, k, part);
     }
-    return list;
+    return states;
 }
 
 PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call)) {
-    return show_states(plan->states, calls, of);
+    return show_states(plan, plan->states, calls, of);
 }
 
 /* ---- what the passes share */

@@ -33,8 +33,9 @@ typedef struct Plan {
     crnn_dtype dtype;
     size_t count;
     plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
-    PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list; an
-                         integer is a recurrent node; None has no state */
+    PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
+                         PairState of two for a PairState; an integer is a recurrent node; None has
+                         no state */
 } Plan;
 
 /* A node during a call. */

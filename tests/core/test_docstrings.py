@@ -26,7 +26,7 @@ GETTERS = {
 }
 FUNCTIONS = {name: value for name, value in vars(_core).items() if inspect.isbuiltin(value)}
 RUN = ("__call__", "forward", "backward", "check_backward")
-SHOWN = [f"Recurrent.{name}" for name in (*RUN, "stream")] + [f"Bidirectional.{n}" for n in RUN]
+SHOWN = [f"Recurrent.{name}" for name in (*RUN, "stream")]
 
 
 @pytest.mark.parametrize("name", [*TYPES, *METHODS, *GETTERS, *FUNCTIONS])
@@ -72,12 +72,11 @@ def test_examples(name):
     assert result.attempted >= 5 or name.endswith("check_backward")
 
 
-@pytest.mark.parametrize("layer", [crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET, crnn.Bidirectional])
+@pytest.mark.parametrize("layer", [crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET])
 def test_layers_show_them(layer):
     """The docstring of __call__ is not the default of Python, "Call self as a function."."""
-    own = _core.Bidirectional if layer is crnn.Bidirectional else _core.Recurrent
     for name in RUN:
-        assert getattr(layer, name) is getattr(own, name)
+        assert getattr(layer, name) is getattr(_core.Recurrent, name)
     assert list(inspect.signature(layer.__call__).parameters) == [
         "self", "x", "state", "lengths", "mask", "resets",
     ]  # fmt: skip

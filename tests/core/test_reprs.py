@@ -8,6 +8,7 @@ import pytest
 
 import crnn
 import crnn._core as _core
+from crnn.layers.compose.planned import PlannedTape
 from support.tables import CELLS, every_cell
 
 X = np.ones((2, 7, 3))
@@ -92,7 +93,7 @@ def test_unfinished_objects_that_gc_get_objects_returns():
     def show():
         while not done.is_set():
             for one in gc.get_objects():
-                if type(one) is _core.PairTape:
+                if type(one) is PlannedTape:
                     try:
                         repr(one)
                     except Exception as error:

@@ -17,6 +17,7 @@ import pytest
 import crnn
 import crnn._core as _core
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.compose.bidirectional import Pair
 from crnn.seq2seq import fused
 from crnn.seq2seq.encoding import encode
 from support.comparing import assert_same_bits
@@ -314,7 +315,7 @@ def test_bidirectional_made_anew_while_it_is_in_use():
     def change():
         while not stop.is_set():
             for twin in twins:
-                _core.Bidirectional.__init__(layer, twin.forward_layer, twin.backward_layer)
+                layer._pair = Pair(twin.forward_layer, twin.backward_layer, "concat")
 
     together(use, change)
 

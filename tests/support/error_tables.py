@@ -436,7 +436,6 @@ both.backward(summed_tape, z((3, 4, 4)))
 crnn._core.Recurrent(2, 2)
     TypeError .*has no cell: use one of RNN, LSTM, GRU, JANET
 crnn._core.Tape()
-crnn._core.PairTape()
 crnn._core.Stream()
     TypeError cannot create
 """

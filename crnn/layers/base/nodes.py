@@ -21,7 +21,8 @@ class Nodes(NamedTuple):
     value : int
         The node whose value is the output of the layer.
     form : form of a state
-        None without a state; an integer is a recurrent node; a tuple stands for a list.
+        None without a state; an integer is a recurrent node; a tuple stands for a list, and a
+        PairState for a PairState.
     tape : function
         Returns the tape of the layer, from the `Expansion` of a call.
     """
@@ -57,6 +58,14 @@ class Graph:
         self.nodes.append((operation, edges, filled, rest))
         self.embedding = None
         return len(self.nodes) - 1
+
+    def add_layer(self, layer: Any, x: int, number: int) -> Nodes | None:
+        """Add the nodes of a layer that reads node x; None, without any node, if it has none."""
+        before = list(self.nodes), self.filled, self.dtype, self.embedding
+        added: Nodes | None = layer.add_nodes(self, x, number)
+        if added is None:  # a part of a composition may have added nodes
+            self.nodes, self.filled, self.dtype, self.embedding = before
+        return added
 
     def matches(self, dtype: Any) -> bool:
         """Return whether a layer of this type fits the others."""

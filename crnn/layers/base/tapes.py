@@ -39,8 +39,6 @@ def tape_parts(tape: Any) -> Mapping[str, Any]:
 
     A tape that is None has no content. Tapes of Python classes have an attribute ``parts``.
     """
-    if isinstance(tape, _core.PairTape):
-        return {"forward": tape.forward, "backward": tape.backward}
     parts = getattr(tape, "parts", None)
     return parts if isinstance(parts, Mapping) else {}
 

@@ -88,7 +88,6 @@ class Runner:
         options: ForwardOptions,
         number: int,
         keep: bool,
-        substitute: Any = None,
     ) -> tuple[Any, Any, Any]:
         """Run the layer with the options that its forward takes; return y, state, tape.
 
@@ -102,10 +101,8 @@ class Runner:
             Number of the layer in the composition, see `ForwardOptions.for_part`.
         keep : bool
             True: call forward. False: evaluate, and return None as the tape.
-        substitute : layer, optional
-            Run this layer instead. It takes the same arguments.
         """
-        layer = self.layer if substitute is None else substitute
+        layer = self.layer
         if options.mask is not None and not options.filled and "mask" not in self.option_names:
             x = _without_masked(x, options.mask)
         names, values = self._getters[keep]

@@ -3,33 +3,100 @@
 from __future__ import annotations
 
 import copy
-import copyreg
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast, get_args
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import crnn._core as _core
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, underflows
+from crnn.common.checks import check_array
 from crnn.common.choices import Merge
-from crnn.common.nested import check_like, states_of
-from crnn.common.representation import never_raising, tape_text
+from crnn.common.representation import never_raising
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths, build, describe, parameter_count, widths_of
 from crnn.layers.base.layer import Layer, Temporal, check_layer
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, check_part, run_part
-from crnn.layers.base.tapes import check_tape
-from crnn.layers.compose.base import Composition, RunsParts
 from crnn.layers.compose.merging import merged, split
 from crnn.layers.compose.mirrored import Mirrored
+from crnn.layers.compose.planned import Planned, PlannedTape, RunsPlanned, Stages, planned_model
 from crnn.layers.recurrent.cells import Recurrent, cell_classes
 
 MERGES = get_args(Merge)
 
+_unchanged = _core.unchanged
 
-class Bidirectional(_core.Bidirectional, Composition):
+
+class Pair:
+    """What a Bidirectional is made of. It is replaced as a whole, and copied without its plans.
+
+    Parameters
+    ----------
+    forward, backward : layers
+    merge : str
+    """
+
+    def __init__(self, forward: Any, backward: Any, merge: Merge) -> None:
+        self.forward, self.backward, self.merge = forward, backward, merge
+        self.plans: Plans | None = None
+
+    def __reduce__(self) -> Any:
+        return Pair, (self.forward, self.backward, self.merge)
+
+
+class Plans(Stages):
+    """The plans of a Bidirectional, by its number in a model; None: it has none."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__([pair.forward, pair.backward])
+        self.pair, self.made = pair, dict[int, Planned | None]()
+
+
+class PairTape:
+    """Tapes of both layers of a Bidirectional.
+
+    Parameters
+    ----------
+    pair : Pair
+        What the Bidirectional is made of.
+    tapes : list
+        The tapes of the forward and the backward layer.
+    outputs : list of arrays
+        Their outputs, which nobody else can change.
+    """
+
+    def __init__(self, pair: Pair, tapes: list[Any], outputs: list[Array]) -> None:
+        self.forward, self.backward = tapes
+        self.outputs, self.merge = outputs, pair.merge
+        self._of = ""
+        if all(isinstance(tape, _core.Tape) for tape in tapes):
+            cells = pair.forward._core_type, pair.backward._core_type
+            self._of = f" of {cells[0].__name__} and {cells[1].__name__}"
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The tapes of both layers, by name."""
+        return {"forward": self.forward, "backward": self.backward}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of y."""
+        sizes = [y.shape[-1] for y in self.outputs]
+        return *self.outputs[0].shape[:-1], sum(sizes) if self.merge == "concat" else sizes[0]
+
+    @never_raising
+    def __repr__(self) -> str:
+        B, T, F = self.shape
+        return f"<PairTape{self._of}: B={B}, T={T}, F={F}, merge {self.merge!r}>"
+
+
+class Bidirectional(RunsPlanned):
     """Bidirectional layer: one layer reads each row forwards, another one backwards.
 
     Schuster and Paliwal, "Bidirectional recurrent neural networks" (1997).
@@ -81,23 +148,33 @@ class Bidirectional(_core.Bidirectional, Composition):
     _leading = ("layer",)
 
     def __init__(self, layer: Temporal, merge: Merge = "concat") -> None:
-        if type(self) is Bidirectional and isinstance(layer, Temporal) and not is_of_core(layer):
-            self.__class__ = AnyBidirectional
-            AnyBidirectional.__init__(cast(Any, self), layer, merge)
-            return
-        if not isinstance(layer, Recurrent):
+        if isinstance(layer, Recurrent):
+            backward_layer = _reversed(layer)
+        elif isinstance(layer, Temporal) and not isinstance(layer, _core.Recurrent):
+            check_layer("layer", layer)
+            if layer.reads_backwards or not layer.keeps_time:
+                raise ValueError(
+                    "layer: expected one that reads forwards and keeps the time axis; the backward "
+                    f"layer is made from it, got {layer!r:.200}"
+                )
+            backward_layer = Mirrored(_second(layer))
+        else:
             raise TypeError(
                 f"layer: expected a recurrent layer ({', '.join(cell_classes())}), or another "
-                f"crnn.Temporal in a Bidirectional itself, got {layer!r:.200}"
+                f"crnn.Temporal, got {layer!r:.200}"
             )
-        config = layer.config
-        if config["reverse"]:
-            raise ValueError(
-                "layer: expected one with reverse=False; the backward layer is made from it"
-            )
-        seed = weights.seed_of_part(config["seed"], weights.MIRROR_STREAM)
-        backward_layer = type(layer).from_config(config | {"reverse": True, "seed": seed})
-        super().__init__(cast(Any, layer), cast(Any, backward_layer), merge)
+        if merge not in MERGES:
+            names = ", ".join(map(repr, MERGES[:-1]))
+            raise ValueError(f"merge: expected {names} or {MERGES[-1]!r}, got {merge!r:.60}")
+        self._pair = Pair(layer, backward_layer, merge)
+
+    @cached_property  # which __init__ sets
+    def _pair(self) -> Pair:
+        raise RuntimeError("the layer has no parts: its __init__ was not called")
+
+    forward_layer = property(attrgetter("_pair.forward"))
+    backward_layer = property(attrgetter("_pair.backward"))
+    merge = property(attrgetter("_pair.merge"))
 
     directions = property(lambda self: self.parts)
     input_size = property(lambda self: layer_of(self.forward_layer).input_size)
@@ -147,92 +224,169 @@ class Bidirectional(_core.Bidirectional, Composition):
         merge = "" if self.merge == "concat" else f", merge={self.merge!r}"
         return f"{type(self).__name__}({self.forward_layer!r}{merge})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.forward_layer, self.backward_layer, self.merge, self.__dict__)
-        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_pair": self._pair, **self.__dict__}
 
-    def __setstate__(self, state: tuple[Any, Any, Merge, dict[str, Any]]) -> None:
-        forward_layer, backward_layer, merge, attributes = state
-        _core.Bidirectional.__init__(self, forward_layer, backward_layer, merge)
-        super().__setstate__(attributes)
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) == 4:  # of a pickle with a layer of the core
+            state = {"_pair": Pair(*state[:3]), **state[3]}
+        elif isinstance(state, dict) and "_pair" not in state:  # or with another layer
+            names = "forward_layer", "backward_layer", "merge"
+            state = {"_pair": Pair(*(state.pop(name) for name in names)), **state}
+        super().__setstate__(state)
 
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Bidirectional):
+            return None
+        pair = self._pair
+        graph.embedding = None  # both layers read its vectors
+        first = pair.forward.add_nodes(graph, x, number)
+        second = pair.backward.add_nodes(graph, x, number)
+        if first is None or second is None:
+            return None
+        sources = first.value, second.value
+        node = graph.add("rowwise", sources, (pair.merge,), None, None)
+        return Nodes(
+            node,
+            _core.PairState((first.form, second.form)),
+            lambda call: PairTape(
+                pair, [first.tape(call), second.tape(call)], list(map(call.value, sources))
+            ),
+        )
 
-def is_of_core(layer: Any) -> bool:
-    """Return whether a layer is an instance of a class of the core, or of a subclass."""
-    return isinstance(layer, _core.Recurrent)
+    watched = ("_pair",)
 
+    def _planned(self) -> Plans:
+        pair = self._pair
+        plans, layers = pair.plans, [pair.forward, pair.backward]
+        if plans is None or not _unchanged(layers, plans.witness):
+            plans = pair.plans = Plans(pair)
+        return plans
 
-class BidirectionalTape(NamedTuple):
-    """Tapes of both layers, and copies of their outputs."""
+    def _plan_of(self, plans: Plans, number: Any) -> Planned | None:
+        """Return the plan with a number."""
+        if type(number) is not int or not 0 <= number < 2**32:
+            return None
+        if number not in plans.made:
+            plans.made[number] = planned_model(self, number)
+        return plans.made[number]
 
-    forward: Any
-    backward: Any
-    outputs: list[Array]
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """The tapes of both layers, by name."""
-        return {"forward": self.forward, "backward": self.backward}
-
-    @never_raising
-    def __repr__(self) -> str:
-        return tape_text(self)
-
-
-class AnyBidirectional(RunsParts, Bidirectional):
-    """Bidirectional layer around a layer that is not of the core. `Bidirectional` makes it."""
-
-    forward_layer: Any = None
-    backward_layer: Any = None
-    merge: Any = "concat"
-
-    def __init__(self, layer: Temporal, merge: Merge = "concat") -> None:
-        check_layer("layer", layer)
-        if layer.reads_backwards or not layer.keeps_time:
-            raise ValueError(
-                "layer: expected one that reads forwards and keeps the time axis; the backward "
-                f"layer is made from it, got {layer!r:.200}"
-            )
-        if merge not in MERGES:
-            raise ValueError(f"merge: expected {', '.join(map(repr, MERGES))}, got {merge!r:.60}")
-        self.forward_layer, self.merge = layer, merge
-        self.backward_layer = Mirrored(_second(layer))
-
-    @never_raising
-    def __repr__(self) -> str:
-        return super().__repr__().replace(type(self).__name__, "Bidirectional", 1)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
-
-    __setstate__ = Layer.__setstate__
+    def _at_once(
+        self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any
+    ) -> tuple[Any, Any] | None:
+        plans = self._planned()
+        planned = plans.made.get(0) or self._plan_of(plans, 0)
+        if planned is None:
+            return None
+        result: tuple[Any, Any] | None = planned.evaluate(
+            x, state, lengths, mask, resets, False, None, 0, 0, filled, False
+        )
+        return result
 
     def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
-        starts = states_of("state", state, 2)
-        both = [
-            run_part(self, key, options.for_part(i), x, starts[i], keep)
-            for i, key in enumerate(("forward_layer", "backward_layer"))
-        ]
-        outputs = [np.array(y) if keep else y for y, _, _ in both]
-        (_, forward, forward_tape), (_, backward, backward_tape) = both
-        tape = BidirectionalTape(forward_tape, backward_tape, outputs)
-        return merged(outputs, self.merge), _core.PairState((forward, backward)), tape
+        plans = self._planned()
+        planned, pair = self._plan_of(plans, options.layer), plans.pair
+        if planned is not None:
+            result: tuple[Any, Any, Any] | None = planned.run(x, state, options, keep)
+            if result is not None:
+                return result
+        if keep and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            x = _core.kept(x)  # one copy for both layers
+        starts, both = _both("state", state), list[Any]()
+        for i, key in enumerate(("forward_layer", "backward_layer")):
+            own = options if isinstance(pair.forward, Recurrent) else options.for_part(i)
+            both.append(run_part(self, key, own, x, starts[i], keep))
+        (y, forward, forward_tape), (y2, backward, backward_tape) = both
+        outputs = _floats([y, y2], getattr(pair.forward, "dtype", np.float32), pair.merge, keep)
+        tape = PairTape(pair, [forward_tape, backward_tape], outputs)
+        return merged(outputs, pair.merge), _core.PairState((forward, backward)), tape
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        check_tape(tape, BidirectionalTape)
-        forward, backward = states_of("dstate", dstate, 2)
+        if type(tape) is PlannedTape:
+            planned = self._plan_of(self._planned(), tape.options.layer)
+            if planned is not None and planned.core.check(tape.core, dstate):
+                return
+            tape = tape.layers
+        merge = self.merge
+        if not isinstance(tape, PairTape):
+            raise TypeError(f"tape: expected the PairTape that forward returned, got {tape!r:.200}")
+        if tape.merge != merge:
+            raise ValueError(
+                f"tape: expected one of a layer with merge {merge!r}, got merge {tape.merge!r}"
+            )
+        forward, backward = _both("dstate", dstate)
         check_part(self, "forward_layer", tape.forward, forward)
         check_part(self, "backward_layer", tape.backward, backward)
 
+    def backward(
+        self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
+    ) -> tuple[Any, Any]:
+        if type(tape) is PlannedTape:
+            planned = self._plan_of(self._planned(), tape.options.layer)
+            result: tuple[Any, Any] | None = None
+            if planned is not None:
+                result = planned.backward(self, tape, dy, dstate, trace)
+            if result is not None:
+                return result
+            tape = tape.layers
+        return super().backward(tape, dy, dstate, trace=trace)
+
+    def _checked_dy(self, tape: Any, dy: Any) -> list[Any]:
+        """Return the gradients of the outputs of both layers."""
+        if dy is None:
+            return [None, None]
+        dy = check_array("dy", dy, "floats", tape.shape)
+        return split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, tape.merge)
+
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
-        dends = states_of("dstate", dstate, 2)
-        dys: list[Any] = [None, None]
-        if dy is not None:
-            check_like("dy", dy, merged(tape.outputs, self.merge))
-            dys = split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, self.merge)
-        dx, forward = backward_part(self, "forward_layer", tape.forward, dys[0], dends[0])
-        dx2, backward = backward_part(self, "backward_layer", tape.backward, dys[1], dends[1])
+        dends = _both("dstate", dstate)
+        dx, forward = backward_part(self, "forward_layer", tape.forward, dy[0], dends[0])
+        dx2, backward = backward_part(self, "backward_layer", tape.backward, dy[1], dends[1])
         return None if dx is None else dx + dx2, _core.PairState((forward, backward))
+
+
+#: The class of layers around layers that are not of the core, in pickles of earlier versions.
+AnyBidirectional = Bidirectional
+
+
+def _both(name: str, given: Any) -> tuple[Any, Any]:
+    """Return the states of both layers."""
+    if given is None:
+        return None, None
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        raise TypeError(
+            f"{name}: expected None or the pair (forward, backward) of states, got {given!r:.200}"
+        )
+    return given[0], given[1]
+
+
+@underflows
+def _floats(outputs: list[Any], dtype: Any, merge: Merge, copy: bool) -> list[Array]:
+    """Return outputs as floats of one type, float64 if one of them is."""
+    arrays = list(map(np.asarray, outputs))
+    for array in arrays:
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"y: expected real numbers from both layers, got {array.dtype}")
+    axes = slice(2 if merge == "concat" else None)
+    if arrays[0].shape[axes] != arrays[1].shape[axes]:
+        raise ValueError(
+            f"y: expected the same shape from both layers for merge {merge!r}, got shapes "
+            f"{arrays[0].shape} and {arrays[1].shape}"
+        )
+    if any(array.dtype == np.float64 for array in arrays):
+        dtype = np.float64
+    return [array.astype(dtype, copy=copy) for array in arrays]
+
+
+def _reversed(layer: Any) -> Any:
+    """Return a recurrent layer with the same options that reads backwards, with another seed."""
+    config = layer.config
+    if config["reverse"]:
+        raise ValueError(
+            "layer: expected one with reverse=False; the backward layer is made from it"
+        )
+    seed = weights.seed_of_part(config["seed"], weights.MIRROR_STREAM)
+    return type(layer).from_config(config | {"reverse": True, "seed": seed})
 
 
 def _second(layer: Any) -> Any:

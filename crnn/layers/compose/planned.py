@@ -1,4 +1,4 @@
-"""Models that the core runs in one call.
+"""Models, and runs of the layers of a Sequential, that the core runs in one call.
 
 A plan takes the arguments of a model as a user gives them, and returns None for an argument that
 does not fit: the model then runs layer by layer, and the layer that refuses the argument raises the
@@ -7,16 +7,20 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import crnn._core as _core
-from crnn.layers.base.arguments import ForwardOptions
-from crnn.layers.base.nodes import Graph, Nodes
+from crnn.common.representation import never_raising
+from crnn.layers.base.arguments import ForwardOptions, first_part_number
+from crnn.layers.base.nodes import Graph, Nodes, witness
 from crnn.layers.base.tapes import recurrent_tapes
+from crnn.layers.compose.base import Runner, RunsParts
 
 if TYPE_CHECKING:
     from crnn.common.arrays import Array
+    from crnn.layers.base.layer import Layer
 
 
 class Expansion:
@@ -62,7 +66,7 @@ class Expansion:
 
 
 class Planned:
-    """A model and its plan.
+    """A model, or a run of layers, and its plan.
 
     Parameters
     ----------
@@ -74,6 +78,8 @@ class Planned:
     def __init__(self, graph: Graph, nodes: Nodes) -> None:
         self.core = _core.Plan(graph.dtype, tuple(graph.nodes), nodes.form)
         self.evaluate, self.tape = self.core.forward, nodes.tape
+        self.is_sequence = type(nodes.form) is tuple
+        self.count = len(nodes.form) if isinstance(nodes.form, tuple) else 1
 
     def run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> Any:
         """Return y, state, tape; None if an argument does not fit."""
@@ -91,6 +97,14 @@ class Planned:
         return self.core.backward(owner, tape.core, dy, dstate, trace)
 
 
+def _planned(graph: Graph, nodes: Nodes) -> Planned | None:
+    """Return the plan of a graph; None if its layers have no type, or do not fit each other."""
+    try:
+        return None if graph.dtype is None else Planned(graph, nodes)
+    except (TypeError, ValueError):
+        return None
+
+
 def planned_model(model: Any, number: int) -> Planned | None:
     """Return a model as one call of the core; None if a part has no nodes or does not fit.
 
@@ -101,44 +115,154 @@ def planned_model(model: Any, number: int) -> Planned | None:
         Number of the model in a larger one.
     """
     graph = Graph(model.input_size, model.symbols)
-    nodes = model.add_nodes(graph, 0, number)
-    if nodes is None or graph.dtype is None:
-        return None
-    try:
-        return Planned(graph, nodes)
-    except (TypeError, ValueError):  # layers that do not fit each other
-        return None
+    nodes = graph.add_layer(model, 0, number)
+    return None if nodes is None else _planned(graph, nodes)
 
 
-class PlannedTape:
-    """Tape of a model that the core ran in one call. The tapes of its layers are made when asked.
+class Stages:
+    """What a composition knows of its layers. It is valid while these do not change.
 
     Parameters
     ----------
-    planned : Planned
-    core : _core.PlanTape
-    options : ForwardOptions
-        Options of the call.
+    layers : list of layers
     """
 
-    __slots__ = ("_parts", "core", "options", "planned")
+    def __init__(self, layers: list[Any]) -> None:
+        self.witness = witness(layers)
+        self.stages = list(map(Runner, layers))
 
-    def __init__(self, planned: Planned, core: Any, options: ForwardOptions) -> None:
-        self.planned, self.core, self.options = planned, core, options
-        self._parts: Any = None
+
+class RunsPlanned(RunsParts):
+    """Base of compositions that the core may run in one call."""
+
+    @abstractmethod
+    def _planned(self) -> Stages:
+        """Return what is known of the layers; make it anew if a layer has changed."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether any layer draws random numbers in training that depend on `call`."""
+        for stage in self._planned().stages:  # a generator would add a function call for each layer
+            if stage.takes_call and (stage.from_outside or stage.layer.stochastic):
+                return True
+        return False
+
+
+class Run(NamedTuple):
+    """Consecutive layers of a Sequential that the core runs in one call."""
+
+    begin: int
+    end: int
+    planned: Planned
+
+
+def planned_runs(layers: Sequence[Layer], number: int) -> dict[int, Run]:
+    """Return the longest runs of layers with nodes, by the index of the first layer.
+
+    A run has at least two layers, or all. Layers behind one that removes the time axis, and is in
+    no run itself, are in none.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The layers of a Sequential.
+    number : int
+        Number of the Sequential in a larger model.
+    """
+    runs, begin, has_time = dict[int, Run](), 0, True
+    while begin < len(layers) and has_time:
+        run, end = _run_from(layers, begin, first_part_number(number)), begin + 1
+        if run is not None and run.end - begin >= min(2, len(layers)):
+            runs[begin], end = run, run.end
+        has_time = all(layer.keeps_time for layer in layers[begin:end])
+        begin = end
+    return runs
+
+
+def _run_from(layers: Sequence[Layer], begin: int, first: int) -> Run | None:
+    """Return the longest run that begins with this layer; `first` is the number of layer 0."""
+    graph = Graph(width_read(layers[begin:]), layers[begin].symbols)
+    nodes = joined_nodes(graph, layers[begin:], 0, first + begin)
+    if not nodes:
+        return None
+    planned = _planned(graph, sequence_of(nodes))
+    return None if planned is None else Run(begin, begin + len(nodes), planned)
+
+
+def width_read(layers: Sequence[Layer]) -> int | None:
+    """Return the features of x: those of the first layer that does not keep their number."""
+    for layer in layers:
+        if layer.input_size is not None or not layer.keeps_features:
+            return layer.input_size
+    return None
+
+
+def joined_nodes(graph: Graph, layers: Sequence[Layer], x: int, first: int) -> list[Nodes]:
+    """Add layers, each of which reads the one before, up to the first that has no nodes.
+
+    Parameters
+    ----------
+    graph : Graph
+    layers : sequence of Layer
+    x : int
+        The node whose value the first layer reads.
+    first : int
+        Number of the first layer.
+    """
+    nodes = list[Nodes]()
+    for i, layer in enumerate(layers):
+        added = graph.add_layer(layer, x, (first + i) % 2**32)
+        if added is None:
+            break
+        nodes.append(added)
+        x = added.value
+    return nodes
+
+
+def sequence_of(nodes: list[Nodes]) -> Nodes:
+    """Return the nodes of a sequence of layers, from those of each layer."""
+    forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
+    return Nodes(nodes[-1].value, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
+
+
+class SequentialTape(tuple[Any, ...]):
+    """Tapes of all layers of one forward, as a tuple."""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The tapes by the names of the layers, "0", "1", ..."""
+        return {str(i): tape for i, tape in enumerate(self)}
+
+
+class LazyTape:
+    """Base of tapes whose content, the tapes of all layers, is made when it is asked for."""
+
+    __slots__ = ("_layers",)
+
+    _layers: Any
+
+    def _expanded(self) -> Any:
+        """Return the tapes of all layers, as a call layer by layer returns them."""
+        raise NotImplementedError
 
     @property
     def layers(self) -> Any:
         """The tapes of all layers, as a call layer by layer returns them."""
-        if self._parts is None:
-            self._parts = self.planned.tape(Expansion(self.core, self.options))
-        return self._parts
+        if self._layers is None:
+            self._layers = self._expanded()
+        return self._layers
 
     @property
     def parts(self) -> dict[str, Any]:
         """The tapes by the names of the layers."""
         parts: dict[str, Any] = self.layers.parts
         return parts
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the tapes of all layers, such as those of a Bidirectional."""
+        if name.startswith("_") or name == "layers":
+            raise AttributeError(name)
+        return getattr(self.layers, name)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -155,5 +279,61 @@ class PlannedTape:
             for tape in tapes:
                 tape.traced = True
 
+    @never_raising
     def __repr__(self) -> str:
         return repr(self.layers)
+
+
+class PlannedTape(LazyTape):
+    """Tape of a model, or of a run of layers, that the core ran in one call.
+
+    Parameters
+    ----------
+    planned : Planned
+    core : _core.PlanTape
+    options : ForwardOptions
+        Options of the call.
+    """
+
+    __slots__ = ("core", "options", "planned")
+
+    def __init__(self, planned: Planned, core: Any, options: ForwardOptions) -> None:
+        self.planned, self.core, self.options = planned, core, options
+        self._layers = None
+
+    def __len__(self) -> int:
+        return self.planned.count
+
+    def _expanded(self) -> Any:
+        return self.planned.tape(Expansion(self.core, self.options))
+
+
+class MixedTape(LazyTape):
+    """Tape of a Sequential of which the core ran some layers in one call.
+
+    Parameters
+    ----------
+    pieces : list
+        The tapes of consecutive layers: the PlannedTape of a run, or a SequentialTape.
+    """
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: list[Any]) -> None:
+        self.pieces = pieces
+        self._layers = None
+
+    def _expanded(self) -> SequentialTape:
+        return SequentialTape(tape for piece in self.pieces for tape in piece)
+
+
+def joined_tapes(pieces: list[Any]) -> Any:
+    """Return the tape of a Sequential.
+
+    Parameters
+    ----------
+    pieces : list
+        The tapes of consecutive layers: the PlannedTape of a run, or a list of tapes.
+    """
+    tapes = [SequentialTape(piece) if type(piece) is list else piece for piece in pieces]
+    return tapes[0] if len(tapes) == 1 else MixedTape(tapes)

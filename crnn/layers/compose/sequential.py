@@ -11,7 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.nested import no_state, states_of
 from crnn.common.representation import never_raising
-from crnn.layers.base.adapted import layer_of, named_layers, stepwise_obstacle
+from crnn.layers.base.adapted import named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import (
     ForwardOptions,
     first_part_number,
@@ -19,15 +19,25 @@ from crnn.layers.base.arguments import (
     reliable_widths,
 )
 from crnn.layers.base.description import Widths, build, describe, widths_of
-from crnn.layers.base.layer import Layer, check_layer, check_no_state
-from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged, witness
+from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import add_place, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
-from crnn.layers.compose import lowering
-from crnn.layers.compose.base import Runner, RunsParts
-from crnn.layers.compose.lowering import EmbeddedTape, Pair
-from crnn.layers.compose.planned import Planned, PlannedTape, planned_model
+from crnn.layers.compose.planned import (
+    MixedTape,
+    Planned,
+    PlannedTape,
+    Run,
+    RunsPlanned,
+    SequentialTape,
+    Stages,
+    joined_nodes,
+    joined_tapes,
+    planned_runs,
+    sequence_of,
+    width_read,
+)
 from crnn.layers.compose.pooling import warn_of_reversed
 from crnn.layers.compose.streams import SequentialStream
 from crnn.layers.pointwise.tied import built, counting, describing
@@ -35,65 +45,44 @@ from crnn.layers.pointwise.tied import built, counting, describing
 _unchanged = _core.unchanged
 
 
-class Stage(Runner):
-    """Runner of one layer of a Sequential.
+class Plan(Stages):
+    """What a Sequential knows of its layers: the runs of the core, by the number of the model."""
 
-    Attributes
-    ----------
-    may_pair : bool
-        Whether the layer may run as one with the next layer, if x is symbols.
-    """
-
-    __slots__ = ("may_pair",)
-
-    def __init__(self, layer: Any, following: Any) -> None:
-        super().__init__(layer)
-        self.may_pair = lowering.may_run_as_one(layer, following)
-
-
-class Plan:
-    """What a Sequential knows of its layers. It is valid while these do not change."""
-
-    def __init__(self, layers: list[Any], witness: tuple[Any, ...]) -> None:
-        self.witness = witness
-        self.stages = list(map(Stage, layers, [*layers[1:], None]))
-        self.layers = list(map(layer_of, layers))
+    def __init__(self, layers: list[Any]) -> None:
+        super().__init__(layers)
+        self.layers = [stage.adapted for stage in self.stages]
         self.parts = dict(zip(map(str, range(len(layers))), self.layers, strict=True))
-        self._planned: dict[int, Planned | None] = {}
+        self._runs: dict[int, dict[int, Run]] = {}
         self.whole: Planned | None = None  # with the number 0, if `knows_whole`
         self.knows_whole = False
 
-    def planned(self, model: Sequential, number: int) -> Planned | None:
-        """Return the model as one call of the core; None if a layer has no nodes.
+    def runs(self, number: int) -> dict[int, Run]:
+        """Return the runs of layers that the core runs in one call, by their first layers.
 
         Parameters
         ----------
-        model : Sequential
         number : int
             Number of the model in a larger one.
         """
         try:
-            return self._planned[number]
+            return self._runs[number]
         except KeyError:
-            planned = self._planned[number] = planned_model(model, number)
-            if number == 0:
-                self.whole, self.knows_whole = planned, True
-            return planned
+            runs = self._runs[number] = planned_runs(self.layers, number)
+            return runs
+
+    def planned(self, number: int) -> Planned | None:
+        """Return the whole model as one call of the core; None if a layer has no nodes."""
+        run = self.runs(number).get(0)
+        planned = run.planned if run is not None and run.end == len(self.layers) else None
+        if number == 0:
+            self.whole, self.knows_whole = planned, True
+        return planned
 
     def __reduce__(self) -> Any:
-        return Plan, ([], ())  # a copy has other layers, so it makes a new plan
+        return Plan, ([],)  # a copy has other layers, so it makes a new plan
 
 
-class SequentialTape(tuple[Any, ...]):
-    """Tapes of all layers of one forward, as a tuple."""
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """The tapes by the names of the layers, "0", "1", ..."""
-        return {str(i): tape for i, tape in enumerate(self)}
-
-
-class Sequential(RunsParts):
+class Sequential(RunsPlanned):
     """Layers in sequence: each layer reads the output of the layer before it.
 
     Parameters
@@ -232,10 +221,7 @@ class Sequential(RunsParts):
     @property
     def input_size(self) -> int | None:
         """Features of x: those of the first layer that does not keep the number of features."""
-        for layer in self.stages:
-            if layer.input_size is not None or not layer.keeps_features:
-                return layer.input_size
-        return None
+        return width_read(self.stages)
 
     @property
     def output_size(self) -> int | None:
@@ -314,13 +300,8 @@ class Sequential(RunsParts):
     def stochastic(self) -> bool:
         """Whether any layer draws random numbers in training that depend on `call`."""
         plan = self._planned()
-        planned = plan.whole if plan.knows_whole else plan.planned(self, 0)
-        if planned is not None:
-            return planned.core.stochastic
-        for stage in plan.stages:  # a generator would add a function call for each layer
-            if stage.takes_call and (stage.from_outside or stage.layer.stochastic):
-                return True
-        return False
+        planned = plan.whole if plan.knows_whole else plan.planned(0)
+        return super().stochastic if planned is None else planned.core.stochastic
 
     def _planned(self) -> Plan:
         """Return the plan; make a new one if a layer, or what its nodes depend on, has changed."""
@@ -328,7 +309,7 @@ class Sequential(RunsParts):
         if plan is not None and _unchanged(self.layers, plan.witness):
             return plan
         try:
-            plan = self._plan = Plan(self.layers, witness(self.layers))
+            plan = self._plan = Plan(self.layers)
         except AttributeError:  # the list contains an object that is no layer
             for i, layer in enumerate(self.layers):
                 check_layer(f"layers[{i}]", layer)
@@ -338,16 +319,9 @@ class Sequential(RunsParts):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, Sequential):
             return None
-        first, nodes = first_part_number(number), list[Nodes]()
-        for i, layer in enumerate(self.layers):
-            part_number = (first + i) % 2**32
-            added = layer.add_nodes(graph, x, part_number) if isinstance(layer, Layer) else None
-            if added is None:
-                return None
-            nodes.append(added)
-            x = added.value
-        forms, tapes = tuple(part.form for part in nodes), [part.tape for part in nodes]
-        return Nodes(x, forms, lambda call: SequentialTape(tape(call) for tape in tapes))
+        layers = self._planned().layers
+        nodes = joined_nodes(graph, layers, x, first_part_number(number))
+        return sequence_of(nodes) if len(nodes) == len(layers) else None
 
     watched = ("layers",)
 
@@ -357,7 +331,7 @@ class Sequential(RunsParts):
         plan: Plan | None = self.__dict__.get("_plan")
         if plan is None or not _unchanged(self.layers, plan.witness):
             plan = self._planned()
-        planned = plan.whole if plan.knows_whole else plan.planned(self, 0)
+        planned = plan.whole if plan.knows_whole else plan.planned(0)
         if planned is None:
             return None
         result: tuple[Any, Any] | None = planned.evaluate(
@@ -368,33 +342,37 @@ class Sequential(RunsParts):
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
     ) -> tuple[Any, list[Any], Any]:
-        plan, layer = self._planned(), options.layer
-        planned = plan.planned(self, layer) if type(layer) is int and layer >= 0 else None
-        if planned is not None:
-            result: tuple[Any, list[Any], Any] | None = planned.run(x, state, options, keep)
-            if result is not None:
-                return result
-        stages = plan.stages
-        first = 64 * layer + 1 if type(layer) is int and layer >= 0 else first_part_number(layer)
+        plan, first = self._planned(), first_part_number(options.layer)
+        runs, stages, i = plan.runs(first // 64), plan.stages, 0
         states = [None] * len(stages) if state is None else self._states("state", state)
-        tapes: list[Any] = [None] * len(stages)
-        indices = iter(range(len(stages)))
-        for i in indices:
-            stage, number = stages[i], (first + i) % 2**32
-            try:
-                if stage.may_pair and lowering.run_as_one(self.layers[i], self.layers[i + 1], x):
-                    check_no_state(type(stage.layer).__name__, "state", states[i])
-                    pair, i = Pair(self.layers[i], self.layers[i + 1], x, options), next(indices)
-                    stage, number = stages[i], (first + i) % 2**32
-                    x, states[i], tapes[i] = pair.run(stage, states[i], options, number, keep)
-                else:
-                    x, states[i], tapes[i] = stage.run(x, states[i], options, number, keep)
-            except Exception as error:
-                add_place(error, self, i)
-                raise
-            if options.mask is not None or not stage.adapted.keeps_time:
-                options = stage.options_after(options)
-        return x, states, SequentialTape(tapes)
+        pieces = list[Any]()  # the tape of a run, or a list of tapes of layers
+        while i < len(stages):
+            run, end = runs.get(i), i + 1
+            result = run and run.planned.run(x, states[i : run.end], options, keep)
+            if run and result:
+                end = run.end
+                x, states[i:end], tape = result
+                pieces.append(tape)
+            else:
+                if not pieces or type(pieces[-1]) is not list:
+                    pieces.append([])
+                number = (first + i) % 2**32
+                x, states[i], tape = self._run_layer(plan, i, x, states[i], options, number, keep)
+                pieces[-1].append(tape)
+            for stage in stages[i:end] if end < len(stages) else ():
+                if options.mask is not None or not stage.adapted.keeps_time:
+                    options = stage.options_after(options)
+            i = end
+        whole = len(pieces) == 1 and type(pieces[0]) is PlannedTape
+        return x, states, pieces[0] if whole else joined_tapes(pieces)
+
+    def _run_layer(self, plan: Plan, i: int, *arguments: Any) -> tuple[Any, Any, Any]:
+        """Run layer i by its methods; the arguments are those of `Runner.run`."""
+        try:
+            return plan.stages[i].run(*arguments)
+        except Exception as error:
+            add_place(error, self, i)
+            raise
 
     if TYPE_CHECKING:
 
@@ -461,34 +439,42 @@ class Sequential(RunsParts):
         (5, 2)
         """
         states = self._states("state", state)
-        planned = self._planned().planned(self, 0)
+        planned = self._planned().planned(0)
         if planned is not None and stepwise_obstacle(self) is None:
             return planned.core.stream(batch_size, state)
         return SequentialStream(self, batch_size, states)
 
-    def check_backward(self, tape: Any, dstate: Any) -> None:
-        if type(tape) is PlannedTape:
-            planned = self._planned().planned(self, tape.options.layer)
-            if planned and planned.core.check(tape.core, dstate):
-                return
-            tape = tape.layers
-        if not isinstance(tape, SequentialTape) or len(tape) != len(self.layers):
+    def _pieces(self, tape: Any) -> list[tuple[int, int, Any, Run | None]]:
+        """Return the pieces of a tape: the ranges of their layers, and the runs that made them."""
+        pieces, begin = list[Any](), 0
+        for piece in tape.pieces if type(tape) is MixedTape else [tape]:
+            run, end = None, begin
+            is_run = type(piece) is PlannedTape and piece.planned.is_sequence
+            if is_run or isinstance(piece, SequentialTape):
+                end += len(piece)
+            if is_run:
+                run = self._planned().runs(first_part_number(piece.options.layer) // 64).get(begin)
+            pieces.append((begin, end, piece, run if run and run.end == end else None))
+            begin = end
+        if begin != len(self.layers):
             raise TypeError(
                 f"tape: expected the list of {len(self.layers)} tapes that forward returned, "
                 f"got {type(tape).__name__}"
             )
-        dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
-        for i, layer in enumerate(self._planned().layers):
-            try:
-                if isinstance(tape[i], EmbeddedTape):
-                    lowering.check_pair_backward(self.layers[i - 1], layer, tape[i], dstates[i])
-                elif tape[i] is None:  # an Embedding that ran as one with the next layer
-                    check_no_state(type(layer).__name__, "dstate", dstates[i])
-                else:
-                    layer.check_backward(tape[i], dstates[i])
-            except Exception as error:
-                add_place(error, self, i)
-                raise
+        return pieces
+
+    def check_backward(self, tape: Any, dstate: Any) -> None:
+        pieces, layers = self._pieces(tape), self._planned().layers
+        dstates = self._states("dstate", dstate)
+        for begin, end, piece, run in pieces:
+            if run and run.planned.core.check(piece.core, dstates[begin:end]):
+                continue
+            for i, layer_tape in enumerate(piece, begin):
+                try:
+                    layers[i].check_backward(layer_tape, dstates[i])
+                except Exception as error:
+                    add_place(error, self, i)
+                    raise
 
     def head_backward(self, tape: Any, state: Any, dy: Any) -> None:
         for i, layer in reversed(list(enumerate(self.stages))):
@@ -533,30 +519,29 @@ class Sequential(RunsParts):
         RuntimeError
             If another thread is adding to the same gradients.
         """
-        if type(tape) is PlannedTape:
-            planned = self._planned().planned(self, tape.options.layer)
-            result: tuple[Any, list[Any]] | None = None
-            if planned is not None:
-                result = planned.backward(self, tape, dy, dstate, trace)
-            if result is not None:
-                return result
-        self.check_backward(tape, dstate)
-        tape = tape.layers if type(tape) is PlannedTape else tape
-        dstates = [None] * len(tape) if dstate is None else self._states("dstate", dstate)
-        layers = reversed(range(len(self.layers)))
+        pieces, dstates = self._pieces(tape), self._states("dstate", dstate)
+        if len(pieces) > 1:
+            self.check_backward(tape, dstate)
         with _core.Writing(self):
-            if trace:
-                request_trace(tape)
-            for i in layers:
-                try:
-                    if isinstance(tape[i], EmbeddedTape):
-                        pair = self.layers[i - 1], self.layers[i]
-                        dstates[i] = lowering.pair_backward(*pair, tape[i], dy, dstates[i])
-                        dy = None  # symbols have no gradient
-                        next(layers)
-                    else:
-                        dy, dstates[i] = self.layers[i].backward(tape[i], dy, dstates[i])
-                except Exception as error:
-                    add_place(error, self, i)
-                    raise
+            for begin, end, piece, run in reversed(pieces):
+                part = dstates[begin:end]
+                result = run and run.planned.backward(self, piece, dy, part, trace)
+                if result:
+                    dy, dstates[begin:end] = result
+                else:
+                    if len(pieces) == 1:  # the core has not taken it, or has not checked it
+                        self.check_backward(tape, dstate)
+                    if trace:
+                        request_trace(piece)
+                    dy = self._layers_back(begin, piece, dy, dstates)
         return dy, dstates
+
+    def _layers_back(self, begin: int, tapes: Any, dy: Any, dstates: list[Any]) -> Any:
+        """Run layers back by their methods, from the last one to layer `begin`; return dx."""
+        for i, tape in reversed(list(enumerate(tapes, begin))):
+            try:
+                dy, dstates[i] = self.layers[i].backward(tape, dy, dstates[i])
+            except Exception as error:
+                add_place(error, self, i)
+                raise
+        return dy

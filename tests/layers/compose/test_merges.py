@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import crnn
+from crnn.layers.compose.bidirectional import Pair
 from support.comparing import assert_close
 from support.tables import MERGES
 
@@ -66,7 +67,7 @@ def test_outputs_of_different_shapes_are_refused(merge, change):
     """Only the number of features may differ, and only for "concat"."""
     first, second = crnn.GRU(I, H, seed=1), returning(change)(I, H, reverse=True, seed=2)
     layer = crnn.Bidirectional(first, merge)
-    crnn._core.Bidirectional.__init__(layer, first, second, merge)
+    layer._pair = Pair(first, second, merge)
     x = np.ones((B, T, I), "float32")
     if merge == "concat" and change(np.ones((B, T, H))).shape[:2] == (B, T):
         y, _, tape = layer.forward(x)

@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.compose.planned import PlannedTape
+from crnn.layers.compose.planned import PlannedTape, planned_runs
 from support.comparing import assert_close, assert_same_bits
 
 B, T, I, K = 4, 7, 5, 6
 
 
 class LayerByLayer(crnn.Sequential):
-    """A Sequential that has no plan, because its class is not one of crnn."""
+    """A Sequential without runs, but that of an Embedding and the recurrent layer behind it."""
+
+    def _planned(self):
+        plan = super()._planned()
+        first, second, *_ = [*map(type, plan.layers), None]
+        looked_up = first is crnn.Embedding and second in (crnn.GRU, crnn.LSTM)
+        plan.runs = lambda number: planned_runs(plan.layers[:2], number) if looked_up else {}
+        return plan
 
 
 def layers_of(name, dtype="float64"):
@@ -84,6 +91,15 @@ def layers_of(name, dtype="float64"):
             ),
             crnn.Dropout(0.2, variational=True, seed=3),
         ],
+        "both last states": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.LastState(crnn.Bidirectional(crnn.LSTM(5, 6, seed=2, **options))),
+            crnn.Dense(12, 3, seed=3, **options),
+        ],
+        "merged last states": lambda: [
+            crnn.Residual(crnn.Bidirectional(crnn.GRU(I, I, seed=1, **options), "mean")),
+            crnn.LastState(crnn.Bidirectional(crnn.GRU(I, 6, seed=2, **options), "mul")),
+        ],
         "residual": lambda: [
             crnn.Embedding(K, 8, seed=1, **options),
             crnn.Residual(crnn.LSTM(8, 8, seed=2, **options)),
@@ -106,9 +122,10 @@ def layers_of(name, dtype="float64"):
     }[name]()
 
 
-SYMBOLS = ["embedded", "looked up", "pooled", "last state", "residual"]
+SYMBOLS = ["embedded", "looked up", "pooled", "last state", "both last states", "residual"]
 WITHOUT_TIME = ["pooled", "pooled steps", "last step"]
 WITHOUT_TIME += ["last state", "last cell state", "all last states"]
+WITHOUT_TIME += ["both last states", "merged last states"]
 MODELS = ["stack", "embedded", "pointwise", "nested", "looked up", *WITHOUT_TIME]
 MODELS += ["residual", "residual of steps"]
 
@@ -144,8 +161,8 @@ def leaves(value):
 def pair_of(name, dtype="float64"):
     """Return a model with a plan, and the same model without."""
     planned, plain = crnn.Sequential(layers_of(name, dtype)), LayerByLayer(layers_of(name, dtype))
-    assert planned._planned().planned(planned, 0) is not None
-    assert plain._planned().planned(plain, 0) is None
+    assert planned._planned().planned(0) is not None
+    assert plain._planned().planned(0) is None
     return planned, plain
 
 
@@ -270,10 +287,10 @@ def test_replaced_methods_are_noticed():
     model.layers[3].forward = lambda *args, **kwargs: crnn.Dense.forward(
         model.layers[3], *args, **kwargs
     )
-    assert model._planned().planned(model, 0) is None
+    assert model._planned().planned(0) is None
     assert_same_bits(model(x)[0], y)
     del model.layers[3].forward
-    assert model._planned().planned(model, 0) is not None
+    assert model._planned().planned(0) is not None
 
 
 def test_other_layers_and_options_are_noticed():
@@ -361,7 +378,7 @@ def test_changes_inside_of_a_residual_and_a_last_state_are_noticed():
     assert (y != other).any()
     inner = model.layers[1].layer
     inner.forward = lambda *args, **kwargs: crnn.LSTM.forward(inner, *args, **kwargs)
-    assert model._planned().planned(model, 0) is None
+    assert model._planned().planned(0) is None
     model = crnn.Sequential([crnn.LastState(crnn.LSTM(I, 4, seed=1))])
     x = input_of("stack")
     h, state = model(x)
