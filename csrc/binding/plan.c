@@ -111,6 +111,9 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
         node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
     node->features = crnn_rowwise_features(&node->rowwise);
     const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
+    const bool may_differ = node->edges == 1 || node->rowwise.kind == CRNN_ROWWISE_CONCAT;
+    if (!may_differ && node->rowwise.features[0] != node->rowwise.features[1])
+        return refuse_misfit("edges");
     const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
     return (fits && !is_norm == !node->w) || refuse_misfit("operation");
 }
@@ -392,7 +395,7 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
-                                 .symbols = (size_t)PyArray_DIM(node->w, 0),
+                                 .symbols = plan->nodes[0].symbols,
                                  .b = data_of(node->b),
                                  .dw = data_of(node->dw),
                                  .db = data_of(node->db)};

@@ -48,7 +48,7 @@ static void list_cells(const crnn_rows *rows, core_order order, size_t *row, siz
 
 static core_order order_of(const core_node *n) {
     if (n->cyclic) return CORE_STEP_BY_STEP;
-    return n->given->filled ? CORE_FILLED : CORE_ROW_BY_ROW;
+    return n->given->filled && n->op->cells ? CORE_FILLED : CORE_ROW_BY_ROW;
 }
 
 /* The list that a node uses, laid out once for all of them. */
