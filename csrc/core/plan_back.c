@@ -260,10 +260,21 @@ crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes) {
     return core_arena_size(&a, bytes);
 }
 
+/* The gradient of an input that no node reads. */
+static void clear_unread(const crnn_plan *plan) {
+    for (size_t i = 0; i < plan->count; i++) {
+        const crnn_node *node = &plan->node[i];
+        if (node->op == CRNN_OP_INPUT && node->gradient.data && !node->given &&
+            readers_of(plan, i).count == 0)
+            core_fill(plan, node, &node->gradient, NULL);
+    }
+}
+
 void crnn_plan_backward(const crnn_plan *plan) {
     core_arena a = core_arena_at(plan->workspace);
     core_plan p;
     core_lay_plan(&p, plan, true, &a);
+    clear_unread(plan);
     for (size_t end = plan->count; end > 0;) {
         size_t begin = end - 1;
         for (size_t i = 0; i < end; i = core_group_end(plan, i)) begin = i;

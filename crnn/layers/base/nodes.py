@@ -67,6 +67,18 @@ class Graph:
             self.nodes, self.filled, self.dtype, self.embedding = before
         return added
 
+    def add_delayed(self, node: int, source: int) -> None:
+        """Let a node read another one, which may be a later one, at the step before."""
+        operation, edges, filled, rest = self.nodes[node]
+        self.nodes[node] = operation, (*edges, (source, 1)), filled, rest
+
+    def add_joined(self, x: int, other: int) -> int:
+        """Add the concatenation of two values, which a recurrent layer may read apart."""
+        embedding = self.embedding if x == len(self.nodes) - 1 else None
+        node = self.add("rowwise", (x, other), ("concat",), None, None)
+        self.embedding = embedding
+        return node
+
     def matches(self, dtype: Any) -> bool:
         """Return whether a layer of this type fits the others."""
         if self.dtype is None:
@@ -84,13 +96,18 @@ class Graph:
         """Add a recurrent layer; return the node, and the Embedding that it reads itself.
 
         The look-up of an Embedding right before becomes part of the layer: what a vector gives to
-        the sums of the gates is computed once for each symbol.
+        the sums of the gates is computed once for each symbol. If the vectors are joined with other
+        floats, the layer reads symbols beside floats; the Embedding is None then.
         """
-        embedding, vectors = self.embedding, (None, None)
+        embedding, vectors, sources = self.embedding, (None, None), (x,)
         if embedding is not None and x == len(self.nodes) - 1:
-            _, edges, _, (W, _, dW, _) = self.nodes.pop()
-            ((x, _),), vectors = edges, (W, dW)
-        node = self.add("recurrent", (x,), layer, number, *vectors)
+            floats: tuple[int, ...] = ()
+            if self.nodes[x][0] == "rowwise":
+                _, (_, (other, _)), _, _ = self.nodes.pop()
+                floats, embedding = (other,), None
+            _, ((symbols, _),), _, (W, _, dW, _) = self.nodes.pop()
+            vectors, sources = (W, dW), (*floats, symbols)
+        node = self.add("recurrent", sources, layer, number, *vectors)
         self.filled = True
         return node, embedding
 
