@@ -263,7 +263,6 @@ static void find_cycles(Plan *plan) {
                 plan->nodes[node->from[k].node].last = end - 1;
                 node->cyclic |= node->from[k].node == i;
             }
-            plan->cyclic |= node->cyclic;
         }
     }
 }

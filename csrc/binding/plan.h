@@ -38,7 +38,6 @@ typedef struct Plan {
     plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
     size_t attend;    /* the node that attends to the memory; 0: none */
     bool delays;      /* an edge has a delay */
-    bool cyclic;      /* there is a cycle */
     PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
                          PairState of two for a PairState; an integer is a recurrent node; None has
                          no state */

@@ -44,9 +44,9 @@ static bool read_memory(PlanTape *tape, PyObject *given, bool keep) {
            (tape->weights = plan_rows(tape, tape->call.rows.given.steps, tape->attention.steps));
 }
 
-/* Cycles and attention run every step of a row, one after the other. */
+/* Edges with a delay and attention read every step of a row, one after the other. */
 static bool steps_fit(const PlanTape *tape) {
-    const bool in_order = tape->plan->cyclic || tape->plan->attend;
+    const bool in_order = tape->plan->delays || tape->plan->attend;
     return !in_order || (!tape->call.mask && !tape->call.resets);
 }
 

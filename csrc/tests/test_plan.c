@@ -1,6 +1,6 @@
-/* Plans: a causal convolution is a sum with an edge for each tap, without a loop of its own; values
- * with one step for each row, and sums whose other steps are those of an input; sizes that do not
- * fit. Decoders, in test_decoder.c, are plans with a cycle. */
+/* Plans: a causal convolution is a sum with an edge for each tap, without a loop of its own; a
+ * layer that is read late; values with one step for each row, and sums whose other steps are those
+ * of an input; sizes that do not fit. Decoders, in test_decoder.c, are plans with a cycle. */
 #include <float.h>
 
 #include "support.h"
@@ -355,6 +355,93 @@ static void check_pooled_bits(const crnn_kernels *kernels, crnn_pool_how how) {
     fences_release(mark);
 }
 
+/* ---- a sum reads h_t and h_{t-2} of a layer, at first its initial h; no node reads node 1 */
+
+typedef struct late {
+    batch *b;
+    crnn_layer layer;
+    void *params, *grads, *h0, *dh0, *last, *w;
+    const void *weights; /* [B][T][H]: the gradient of y */
+    crnn_tape tape;
+    crnn_edge from[3];
+    crnn_node node[4];
+} late;
+
+static late new_late(batch *b) {
+    late l = {.b = b, .from = {{0, 0}, {2, 0}, {2, 2}}};
+    crnn_layout at;
+    l.layer =
+        (crnn_layer){.cell = CRNN_GRU_AFTER, .dtype = b->kernels->dtype, .inputs = I, .hidden = H};
+    CHECK(crnn_layer_layout(&l.layer, &at) == CRNN_OK, "layout");
+    l.params = sampled(l.layer.dtype, 7, at.total);
+    l.grads = copied(sampled(l.layer.dtype, 8, at.total), at.total * b->item);
+    l.h0 = sampled(l.layer.dtype, 9, B * H);
+    l.dh0 = fenced(B * H * b->item);
+    l.last = fenced(B * H * b->item);
+    l.w = sampled(l.layer.dtype, 10, 2 * H * H);
+    l.weights = sampled(l.layer.dtype, 6, B * T * H);
+    return l;
+}
+
+static void run_late(late *l) {
+    const batch *b = l->b;
+    const crnn_seq x = {b->x, T * I, I};
+    size_t bytes;
+    CHECK(crnn_tape_size(&l->layer, b->kernels, &b->rows, &bytes) == CRNN_OK, "tape");
+    l->tape.memory = fenced(bytes);
+    l->node[0] = l->node[1] = (crnn_node){.op = CRNN_OP_INPUT, .features = I, .value = x};
+    l->node[2] = (crnn_node){.op = CRNN_OP_RECURRENT,
+                             .edges = 1,
+                             .from = l->from,
+                             .features = H,
+                             .value = new_seq(b, H),
+                             .as.recurrent = {.layer = &l->layer,
+                                              .rows = &b->rows,
+                                              .params = l->params,
+                                              .initial.h = l->h0,
+                                              .final.h = l->last,
+                                              .tape = &l->tape,
+                                              .dinitial.h = l->dh0,
+                                              .grads = l->grads}};
+    l->node[3] = (crnn_node){.op = CRNN_OP_SUM,
+                             .edges = 2,
+                             .from = l->from + 1,
+                             .features = H,
+                             .value = new_seq(b, H),
+                             .as.sum.w = l->w};
+    run(b->kernels, &b->rows, l->node, 4, false);
+}
+
+/* Sum of y o weights over all steps. */
+static double late_loss(const void *problem) {
+    const size_t mark = fences_used;
+    late l = *(const late *)problem;
+    double loss = 0;
+    run_late(&l);
+    const double *y = l.node[3].value.data, *weights = l.weights;
+    for (size_t i = 0; i < B * T * H; i++) loss += y[i] * weights[i];
+    fences_release(mark);
+    return loss;
+}
+
+static void check_late_reads(void) {
+    const size_t mark = fences_used;
+    batch b = new_batch(core_kernels_for("scalar", CRNN_F64));
+    set_rows(&b, false);
+    late l = new_late(&b);
+    run_late(&l);
+    for (size_t i = 0; i < 3; i++) l.node[i].gradient = new_seq(&b, i < 2 ? I : H);
+    l.node[3].gradient = (crnn_seq){(void *)l.weights, T * H, H};
+    l.node[3].given = true;
+    run(b.kernels, &b.rows, l.node, 4, true);
+    const double *dx = l.node[0].gradient.data, *unread = l.node[1].gradient.data;
+    for (size_t i = 0; i < B * T * I; i++) CHECK(unread[i] == 0, "unread %zu: %g", i, unread[i]);
+    const double *dh0 = copied(l.dh0, B * H * b.item);
+    check_slopes(late_loss, &l, "dx", B * T * I, b.x, dx, NULL);
+    check_slopes(late_loss, &l, "dh0", B * H, l.h0, dh0, NULL);
+    fences_release(mark);
+}
+
 /* ---- sizes that do not fit */
 
 static void check_overflow(const crnn_kernels *kernels) {
@@ -384,6 +471,7 @@ int main(void) {
     check_deadline(100);
     crnn_set_threads(1);
     check_convolution_gradients();
+    check_late_reads();
     for (int how = 0; how < 6; how++) check_pooled_gradients((crnn_pool_how)(how % 3), how >= 3);
     for (int d = 0; d < CRNN_DTYPES; d++) {
         const crnn_kernels *k;
