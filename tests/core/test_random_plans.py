@@ -20,6 +20,8 @@ ROWWISE = (
     ("sum",),
     ("concat",),
 )
+OPERATIONS = ("sum", "sum", "recurrent", "recurrent", "rowwise", "residual")
+OPERATIONS += ("attend", "pool", "final")
 STEP = 1e-6
 
 
@@ -37,11 +39,7 @@ class Drawn:
         self.nodes = [("input", (), False, (self.features, self.symbols))]
         self.layers, self.pairs, self.attends = [], [], []
         for _ in range(self.count):
-            name = self.rng.choice(
-                ["sum", "sum", "recurrent", "recurrent", "rowwise", "attend", "residual"]
-                + ["pool", "final"]
-            )
-            getattr(self, f"add_{name}")()
+            getattr(self, f"add_{self.rng.choice(OPERATIONS)}")()
 
     def normal(self, *shape):
         return self.rng.normal(size=shape) * 0.7
