@@ -1,6 +1,7 @@
 /* Plans: a causal convolution is a sum with an edge for each tap, without a loop of its own; a
- * layer that is read late; values with one step for each row, and sums whose other steps are those
- * of an input; sizes that do not fit. Decoders, in test_decoder.c, are plans with a cycle. */
+ * layer that is read late; two layers that read one value; values with one step for each row, and
+ * sums whose other steps are those of an input; sizes that do not fit. Decoders, in test_decoder.c,
+ * are plans with a cycle. */
 #include <float.h>
 
 #include "support.h"
@@ -442,6 +443,96 @@ static void check_late_reads(void) {
     fences_release(mark);
 }
 
+/* ---- two layers that read one value, in opposite directions */
+
+enum { READER_NODES = 5 };
+
+/* x twice, a layer, a layer that reads backwards, the sum of both. */
+typedef struct readers {
+    crnn_layer layer[2];
+    crnn_rows rows[2];
+    crnn_tape tape[2];
+    crnn_node node[READER_NODES];
+} readers;
+
+static const crnn_edge reads_x[] = {{0, 0}, {1, 0}}, reads_layers[] = {{2, 0}, {3, 0}};
+
+static crnn_recurrent described(readers *r, const batch *b, size_t k, const crnn_steps *steps) {
+    crnn_steps own = *steps;
+    crnn_layout at;
+    size_t words, bytes;
+    own.reverse = k == 1;
+    r->layer[k] = (crnn_layer){
+        .cell = CRNN_GRU_AFTER, .dtype = b->kernels->dtype, .inputs = I, .hidden = H, .bias = true};
+    CHECK(crnn_layer_layout(&r->layer[k], &at) == CRNN_OK, "layout");
+    CHECK(crnn_rows_size(&own, &words) == CRNN_OK, "rows");
+    crnn_rows_init(&r->rows[k], fenced(words * sizeof words), &own);
+    CHECK(crnn_tape_size(&r->layer[k], b->kernels, &r->rows[k], &bytes) == CRNN_OK, "tape");
+    r->tape[k].memory = fenced(bytes);
+    return (crnn_recurrent){.layer = &r->layer[k],
+                            .rows = &r->rows[k],
+                            .params = sampled(b->kernels->dtype, 7 + (uint32_t)k, at.total),
+                            .final = {.h = fenced(B * H * b->item)},
+                            .tape = &r->tape[k],
+                            .dinitial = {.h = fenced(B * H * b->item)},
+                            .grads = memset(fenced(at.total * b->item), 0, at.total * b->item)};
+}
+
+/* Both layers read node 0, or each of them a node of its own. */
+static void describe_readers(readers *r, const batch *b, const crnn_steps *steps, bool filled,
+                             bool together) {
+    crnn_node *sum = &r->node[4];
+    for (size_t k = 0; k < 2; k++) {
+        r->node[k] = (crnn_node){.op = CRNN_OP_INPUT, .features = I, .value = {b->x, T * I, I}};
+        r->node[2 + k] = (crnn_node){.op = CRNN_OP_RECURRENT,
+                                     .edges = 1,
+                                     .from = &reads_x[together ? 0 : k],
+                                     .features = H,
+                                     .value = new_seq(b, H),
+                                     .filled = filled};
+        r->node[2 + k].as.recurrent = described(r, b, k, steps);
+    }
+    *sum = (crnn_node){.op = CRNN_OP_ROWWISE,
+                       .edges = 2,
+                       .from = reads_layers,
+                       .features = H,
+                       .value = new_seq(b, H),
+                       .filled = true};
+    sum->as.rowwise = (crnn_rowwise){
+        .kind = CRNN_ROWWISE_SUM, .kernels = b->kernels, .inputs = 2, .features = {H, H}};
+}
+
+static void run_readers(readers *r, const batch *b, const void *dy, bool together) {
+    run(b->kernels, &r->rows[0], r->node, READER_NODES, false);
+    r->node[4].gradient = (crnn_seq){(void *)dy, T * H, H};
+    r->node[4].given = true;
+    for (size_t k = 0; k < 2; k++) {
+        r->node[2 + k].gradient = new_seq(b, H);
+        if (k == 0 || !together) r->node[k].gradient = new_seq(b, I);
+    }
+    run(b->kernels, &r->rows[0], r->node, READER_NODES, true);
+}
+
+/* The gradient of x is the sum of those of both layers, also where masked steps are answered. */
+static void check_readers(const crnn_kernels *kernels, bool filled) {
+    const size_t mark = fences_used;
+    batch b = new_batch(kernels);
+    uint8_t mask[B * T];
+    readers apart, both;
+    const void *dy = sampled(kernels->dtype, 6, B * T * H);
+    set_rows(&b, false);
+    for (size_t i = 0; i < B * T; i++) mask[i] = i % 3 != 1;
+    const crnn_steps steps = {.batch = B, .steps = T, .lengths = b.lengths, .mask = mask};
+    describe_readers(&apart, &b, &steps, filled, false);
+    describe_readers(&both, &b, &steps, filled, true);
+    run_readers(&apart, &b, dy, false);
+    run_readers(&both, &b, dy, true);
+    void *sum = apart.node[1].gradient.data;
+    kernels->add_rows(1, B * T * I, B * T * I, NULL, apart.node[0].gradient.data, sum);
+    CHECK(memcmp(sum, both.node[0].gradient.data, B * T * I * b.item) == 0, "dx of two layers");
+    fences_release(mark);
+}
+
 /* ---- sizes that do not fit */
 
 static void check_overflow(const crnn_kernels *kernels) {
@@ -477,6 +568,8 @@ int main(void) {
         const crnn_kernels *k;
         for (size_t i = 0; (k = table_at(i, (crnn_dtype)d)); i++) {
             check_convolution_bits(k);
+            check_readers(k, false);
+            check_readers(k, true);
             for (int how = 0; how < 3; how++) check_pooled_bits(k, (crnn_pool_how)how);
             check_overflow(k);
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, get_args
@@ -67,13 +67,16 @@ class PairTape:
         What the Bidirectional is made of.
     tapes : list
         The tapes of the forward and the backward layer.
-    outputs : list of arrays
-        Their outputs, which nobody else can change.
+    outputs : function
+        Returns their outputs.
     """
 
-    def __init__(self, pair: Pair, tapes: list[Any], outputs: list[Array]) -> None:
+    def __init__(self, pair: Pair, tapes: list[Any], outputs: Callable[[], list[Array]]) -> None:
         self.forward, self.backward = tapes
         self.outputs, self.merge = outputs, pair.merge
+        first, second = [y.shape for y in outputs()]
+        #: The shape of y.
+        self.shape = *first[:-1], first[-1] + (second[-1] if pair.merge == "concat" else 0)
         self._of = ""
         if all(isinstance(tape, _core.Tape) for tape in tapes):
             cells = pair.forward._core_type, pair.backward._core_type
@@ -83,12 +86,6 @@ class PairTape:
     def parts(self) -> dict[str, Any]:
         """The tapes of both layers, by name."""
         return {"forward": self.forward, "backward": self.backward}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of y."""
-        sizes = [y.shape[-1] for y in self.outputs]
-        return *self.outputs[0].shape[:-1], sum(sizes) if self.merge == "concat" else sizes[0]
 
     @never_raising
     def __repr__(self) -> str:
@@ -250,7 +247,9 @@ class Bidirectional(RunsPlanned):
             node,
             _core.PairState((first.form, second.form)),
             lambda call: PairTape(
-                pair, [first.tape(call), second.tape(call)], list(map(call.value, sources))
+                pair,
+                [first.tape(call), second.tape(call)],
+                lambda: list(map(call.value, sources)),
             ),
         )
 
@@ -298,12 +297,12 @@ class Bidirectional(RunsPlanned):
             both.append(run_part(self, key, own, x, starts[i], keep))
         (y, forward, forward_tape), (y2, backward, backward_tape) = both
         outputs = _floats([y, y2], getattr(pair.forward, "dtype", np.float32), pair.merge, keep)
-        tape = PairTape(pair, [forward_tape, backward_tape], outputs)
+        tape = PairTape(pair, [forward_tape, backward_tape], lambda: outputs)
         return merged(outputs, pair.merge), _core.PairState((forward, backward)), tape
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         if type(tape) is PlannedTape:
-            planned = self._plan_of(self._planned(), tape.options.layer)
+            planned = self._plan_of(self._planned(), tape.planned.number)
             if planned is not None and planned.core.check(tape.core, dstate):
                 return
             tape = tape.layers
@@ -322,7 +321,7 @@ class Bidirectional(RunsPlanned):
         self, tape: Any, dy: ArrayLike | None, dstate: Any = None, *, trace: bool = False
     ) -> tuple[Any, Any]:
         if type(tape) is PlannedTape:
-            planned = self._plan_of(self._planned(), tape.options.layer)
+            planned = self._plan_of(self._planned(), tape.planned.number)
             result: tuple[Any, Any] | None = None
             if planned is not None:
                 result = planned.backward(self, tape, dy, dstate, trace)
@@ -336,7 +335,8 @@ class Bidirectional(RunsPlanned):
         if dy is None:
             return [None, None]
         dy = check_array("dy", dy, "floats", tape.shape)
-        return split(np.asarray(dy, tape.outputs[0].dtype), tape.outputs, tape.merge)
+        outputs = tape.outputs()
+        return split(np.asarray(dy, outputs[0].dtype), outputs, tape.merge)
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         dends = _both("dstate", dstate)

@@ -73,9 +73,12 @@ class Planned:
     graph : Graph
     nodes : Nodes
         What the whole model has added.
+    number : int
+        Number of the model in a larger one; of a run, that of its Sequential.
     """
 
-    def __init__(self, graph: Graph, nodes: Nodes) -> None:
+    def __init__(self, graph: Graph, nodes: Nodes, number: int) -> None:
+        self.number = number
         self.core = _core.Plan(graph.dtype, tuple(graph.nodes), nodes.form)
         self.evaluate, self.tape = self.core.forward, nodes.tape
         self.is_sequence = type(nodes.form) is tuple
@@ -97,10 +100,10 @@ class Planned:
         return self.core.backward(owner, tape.core, dy, dstate, trace)
 
 
-def _planned(graph: Graph, nodes: Nodes) -> Planned | None:
+def _planned(graph: Graph, nodes: Nodes, number: int) -> Planned | None:
     """Return the plan of a graph; None if its layers have no type, or do not fit each other."""
     try:
-        return None if graph.dtype is None else Planned(graph, nodes)
+        return None if graph.dtype is None else Planned(graph, nodes, number)
     except (TypeError, ValueError):
         return None
 
@@ -116,7 +119,7 @@ def planned_model(model: Any, number: int) -> Planned | None:
     """
     graph = Graph(model.input_size, model.symbols)
     nodes = graph.add_layer(model, 0, number)
-    return None if nodes is None else _planned(graph, nodes)
+    return None if nodes is None else _planned(graph, nodes, number)
 
 
 class Stages:
@@ -171,7 +174,7 @@ def planned_runs(layers: Sequence[Layer], number: int) -> dict[int, Run]:
     """
     runs, begin, has_time = dict[int, Run](), 0, True
     while begin < len(layers) and has_time:
-        run, end = _run_from(layers, begin, first_part_number(number)), begin + 1
+        run, end = _run_from(layers, begin, number), begin + 1
         if run is not None and run.end - begin >= min(2, len(layers)):
             runs[begin], end = run, run.end
         has_time = all(layer.keeps_time for layer in layers[begin:end])
@@ -179,13 +182,13 @@ def planned_runs(layers: Sequence[Layer], number: int) -> dict[int, Run]:
     return runs
 
 
-def _run_from(layers: Sequence[Layer], begin: int, first: int) -> Run | None:
-    """Return the longest run that begins with this layer; `first` is the number of layer 0."""
+def _run_from(layers: Sequence[Layer], begin: int, number: int) -> Run | None:
+    """Return the longest run of a Sequential that begins with this layer."""
     graph = Graph(width_read(layers[begin:]), layers[begin].symbols)
-    nodes = joined_nodes(graph, layers[begin:], 0, first + begin)
+    nodes = joined_nodes(graph, layers[begin:], 0, first_part_number(number) + begin)
     if not nodes:
         return None
-    planned = _planned(graph, sequence_of(nodes))
+    planned = _planned(graph, sequence_of(nodes), number)
     return None if planned is None else Run(begin, begin + len(nodes), planned)
 
 

@@ -446,14 +446,14 @@ class Sequential(RunsPlanned):
 
     def _pieces(self, tape: Any) -> list[tuple[int, int, Any, Run | None]]:
         """Return the pieces of a tape: the ranges of their layers, and the runs that made them."""
-        pieces, begin = list[Any](), 0
+        plan, pieces, begin = self._planned(), list[Any](), 0
         for piece in tape.pieces if type(tape) is MixedTape else [tape]:
             run, end = None, begin
             is_run = type(piece) is PlannedTape and piece.planned.is_sequence
             if is_run or isinstance(piece, SequentialTape):
                 end += len(piece)
             if is_run:
-                run = self._planned().runs(first_part_number(piece.options.layer) // 64).get(begin)
+                run = plan.runs(piece.planned.number).get(begin)
             pieces.append((begin, end, piece, run if run and run.end == end else None))
             begin = end
         if begin != len(self.layers):
@@ -464,8 +464,11 @@ class Sequential(RunsPlanned):
         return pieces
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
-        pieces, layers = self._pieces(tape), self._planned().layers
-        dstates = self._states("dstate", dstate)
+        self._check_pieces(self._pieces(tape), self._states("dstate", dstate))
+
+    def _check_pieces(self, pieces: list[Any], dstates: list[Any]) -> None:
+        """Raise an error unless backward takes these pieces of a tape and gradients of states."""
+        layers = self._planned().layers
         for begin, end, piece, run in pieces:
             if run and run.planned.core.check(piece.core, dstates[begin:end]):
                 continue
@@ -521,7 +524,7 @@ class Sequential(RunsPlanned):
         """
         pieces, dstates = self._pieces(tape), self._states("dstate", dstate)
         if len(pieces) > 1:
-            self.check_backward(tape, dstate)
+            self._check_pieces(pieces, dstates)
         with _core.Writing(self):
             for begin, end, piece, run in reversed(pieces):
                 part = dstates[begin:end]
@@ -530,7 +533,7 @@ class Sequential(RunsPlanned):
                     dy, dstates[begin:end] = result
                 else:
                     if len(pieces) == 1:  # the core has not taken it, or has not checked it
-                        self.check_backward(tape, dstate)
+                        self._check_pieces(pieces, dstates)
                     if trace:
                         request_trace(piece)
                     dy = self._layers_back(begin, piece, dy, dstates)

@@ -1,27 +1,17 @@
 """Models that the core runs in one call: the bits, errors and tapes of a call layer by layer."""
 
 import copy
-import sys
 
 import numpy as np
 import pytest
 
 import crnn
-from crnn.layers.compose.planned import PlannedTape, planned_runs
+from crnn.layers.compose.planned import PlannedTape
 from support.comparing import assert_close, assert_same_bits
+from support.planning import B, LayerByLayer, T, calls_of, results_of, steps_of
+from support.running import leaves
 
-B, T, I, K = 4, 7, 5, 6
-
-
-class LayerByLayer(crnn.Sequential):
-    """A Sequential without runs, but that of an Embedding and the recurrent layer behind it."""
-
-    def _planned(self):
-        plan = super()._planned()
-        first, second, *_ = [*map(type, plan.layers), None]
-        looked_up = first is crnn.Embedding and second in (crnn.GRU, crnn.LSTM)
-        plan.runs = lambda number: planned_runs(plan.layers[:2], number) if looked_up else {}
-        return plan
+I, K = 5, 6
 
 
 def layers_of(name, dtype="float64"):
@@ -52,6 +42,14 @@ def layers_of(name, dtype="float64"):
         "nested": lambda: [
             crnn.Sequential([crnn.RNN(I, 6, seed=1, **options), crnn.Dropout(0.2, seed=7)]),
             crnn.Sequential([crnn.LSTM(6, 8, proj_size=3, seed=2, **options)]),
+        ],
+        "both ways": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.Bidirectional(crnn.LSTM(5, 4, seed=2, recurrent_dropout=0.3, **options)),
+            crnn.Dropout(0.4, seed=5),
+            crnn.Bidirectional(crnn.GRU(8, 7, seed=3, zoneout=0.2, **options), "mul"),
+            crnn.Sequential([crnn.Bidirectional(crnn.RNN(7, 3, seed=4, **options), "mean")]),
+            crnn.Dense(3, K, seed=4, **options),
         ],
         "looked up": lambda: [
             crnn.Embedding(K, 5, seed=1, **options),
@@ -122,12 +120,12 @@ def layers_of(name, dtype="float64"):
     }[name]()
 
 
-SYMBOLS = ["embedded", "looked up", "pooled", "last state", "both last states", "residual"]
-WITHOUT_TIME = ["pooled", "pooled steps", "last step"]
-WITHOUT_TIME += ["last state", "last cell state", "all last states"]
-WITHOUT_TIME += ["both last states", "merged last states"]
-MODELS = ["stack", "embedded", "pointwise", "nested", "looked up", *WITHOUT_TIME]
-MODELS += ["residual", "residual of steps"]
+WITHOUT_TIME = ["pooled", "pooled steps", "last step", "last state", "last cell state"]
+WITHOUT_TIME += ["all last states", "both last states", "merged last states"]
+MODELS = ["stack", "embedded", "pointwise", "nested", "both ways", "looked up", "residual"]
+MODELS += ["residual of steps", *WITHOUT_TIME]
+SYMBOLS = {"embedded", "both ways", "looked up", "pooled", "last state", "both last states"}
+SYMBOLS |= {"residual"}
 
 
 def input_of(name):
@@ -135,27 +133,6 @@ def input_of(name):
     if name in SYMBOLS:
         return rng.integers(0, K, (B, T))
     return rng.standard_normal((B, T, I))
-
-
-def steps_of(kind):
-    rng = np.random.default_rng(5)
-    lengths = [T, 3, 0, 5]
-    return {
-        "all": {},
-        "lengths": {"lengths": lengths},
-        "holes": {
-            "lengths": lengths,
-            "mask": rng.random((B, T)) < 0.7,
-            "resets": rng.random((B, T)) < 0.2,
-        },
-        "answered": {"mask": np.arange(B * T).reshape(B, T) % 4 > B - 2, "filled": True},
-    }[kind]
-
-
-def leaves(value):
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in leaves(part)]
-    return [] if value is None else [value]
 
 
 def pair_of(name, dtype="float64"):
@@ -174,19 +151,10 @@ def grads_of(model):
 @pytest.mark.parametrize("steps", ["all", "lengths", "holes", "answered"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_a_call_layer_by_layer(name, steps, dtype):
-    models, results = pair_of(name, dtype), []
-    for model in models:
-        x, options = input_of(name), steps_of(steps)
-        y, state = model(x, **options)
-        begun = model(x)[1]
-        kept, after, tape = model.forward(x, begun, call=4, first_row=2, first_step=1, **options)
-        results.append(leaves([y, state, kept, after]))
-        for dy, dstate in ((np.cos(kept), after), (np.cos(kept), None), (None, after)):
-            model.zero_grad()
-            results[-1] += leaves([model.backward(tape, dy, dstate), *grads_of(model).values()])
-    assert len(results[0]) == len(results[1])
-    for one, other in zip(*results, strict=True):
-        assert_same_bits(one, other)
+    planned, plain = pair_of(name, dtype)
+    x, options = input_of(name), steps_of(steps)
+    found, expected = results_of(planned, x, **options), results_of(plain, x, **options)
+    assert_same_bits(leaves(found), leaves(expected))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -222,8 +190,7 @@ def test_a_stream_is_the_whole(name):
     y, after = model(x)
     stream = model.stream(B)
     assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(T)], axis=1), y)
-    for one, other in zip(leaves(stream.state), leaves(after), strict=True):
-        assert_same_bits(one, other)
+    assert_same_bits(leaves(stream.state), leaves(after))
     stream.reset([1])
     first = model(x[1:2])[0][:, 0]
     assert_same_bits(stream.step(x[:, 0])[1:2], first)
@@ -238,41 +205,21 @@ def test_a_stream_has_copies_of_the_parameters():
     assert_same_bits(np.stack([stream.step(x[:, t]) for t in range(T)], axis=1), y)
 
 
-def calls_of(function):
-    """Return the number of calls of Python functions of crnn."""
-    count = 0
-
-    def note(frame, event, _):
-        nonlocal count
-        count += event == "call" and "/crnn/" in frame.f_code.co_filename
-
-    function()
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
-@pytest.mark.parametrize("name", ["embedded", "pooled", "last state", "residual"])
-def test_few_python_calls(name):
-    model, _ = pair_of(name)
-    x = input_of(name)
-    y, _, tape = model.forward(x)
-    operations = {
-        "call": lambda: model(x),
-        "forward": lambda: model.forward(x),
-        "backward": lambda: model.backward(tape, y),
-    }
-    if name not in WITHOUT_TIME:
-        stream = model.stream(B)
-        operations["step"] = lambda: stream.step(x[:, 0])
-    assert {name: calls_of(f) for name, f in operations.items() if calls_of(f) > 12} == {}
-
-
-def test_calls_of_a_generation():
+def test_few_python_calls():
+    three = [crnn.Embedding(K, 5), crnn.Bidirectional(crnn.LSTM(5, 4)), crnn.Dense(8, K)]
+    x = input_of("embedded")
+    others = [pair_of(name)[0] for name in ("embedded", "pooled", "last state", "residual")]
+    for model in (*others, crnn.Sequential(three)):
+        y, _, tape = model.forward(x)
+        operations = {
+            "call": lambda m=model: m(x),
+            "forward": lambda m=model: m.forward(x),
+            "backward": lambda m=model, t=tape, dy=y: m.backward(t, dy),
+        }
+        assert {name: calls_of(f) for name, f in operations.items() if calls_of(f) > 12} == {}
     model, _ = pair_of("embedded")
+    stream = model.stream(B)
+    assert calls_of(lambda: stream.step(x[:, 0])) <= 12
     short, long = (calls_of(lambda n=n: crnn.generate(model, [0, 1], n)) for n in (2, 20))
     assert short == long
 
