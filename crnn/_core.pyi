@@ -175,6 +175,8 @@ class PlanTape:
 @final
 class Plan:
     def __new__(cls, dtype: Any, nodes: tuple[Any, ...], states: Any) -> Self: ...
+    @property
+    def stochastic(self) -> bool: ...
     def forward(
         self,
         x: Any,

@@ -261,10 +261,14 @@ typedef struct state_arrays {
     PyArrayObject *h, *c;
 } state_arrays;
 
+/* How many arrays a state has: h, or h and c. */
+size_t state_count(const crnn_layer *layer);
 bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, size_t batch,
                  PyObject *object);
 /* New arrays for a state to be written. */
 bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch);
+/* Makes new arrays of those of a gradient, with zeros where there are none. */
+bool state_own(state_arrays *s, const crnn_layer *layer, size_t batch);
 crnn_state state_pointers(const state_arrays *s);
 /* The arrays as the user sees them: h, or (h, c). A new reference; s keeps its own. */
 PyObject *state_object(const state_arrays *s);
@@ -365,6 +369,8 @@ PyObject *unchanged(PyObject *module, PyObject *args);
 
 /* An operation on each step alone, from the tuple that crnn's own Python code gives. */
 bool rowwise_parse(crnn_rowwise *o, PyObject *given);
+/* How to pool, from its name; false with an exception. */
+bool pool_how_parse(crnn_pool_how *how, const char *name);
 
 /* ---- functions.c */
 

@@ -85,6 +85,17 @@ static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
     return true;
 }
 
+/* The widths of what a function of steps reads. */
+static bool read_inputs(const Plan *plan, plan_node *node) {
+    crnn_rowwise *o = &node->rowwise;
+    if (node->edges != o->inputs) return refuse_misfit("edges");
+    for (size_t k = 0; k < node->edges; k++)
+        o->features[k] = plan->nodes[node->from[k].node].features;
+    node->features = crnn_rowwise_features(o);
+    return o->inputs == 1 || o->kind == CRNN_ROWWISE_CONCAT || o->features[0] == o->features[1] ||
+           refuse_misfit("edges");
+}
+
 /* (C, v, dv): the width of the values of the memory, and v (A,), or None. */
 static bool read_attend(Plan *plan, plan_node *node, PyObject *rest) {
     PyObject *v, *dv;
@@ -105,13 +116,43 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
         return refuse_misfit("operation");
-    if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
-    for (size_t k = 0; k < node->edges; k++)
-        node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
-    node->features = crnn_rowwise_features(&node->rowwise);
+    if (!read_inputs(plan, node)) return false;
     const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
     const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
     return (fits && !is_norm == !node->w) || refuse_misfit("operation");
+}
+
+/* (): the sum of a layer's output and its input, which is left out at steps that do not run. */
+static bool read_residual(Plan *plan, plan_node *node, PyObject *rest) {
+    node->rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_SUM, .inputs = 2};
+    node->rest = true;
+    return PyArg_ParseTuple(rest, "") && read_inputs(plan, node);
+}
+
+/* (how,) */
+static bool read_pool(Plan *plan, plan_node *node, PyObject *rest) {
+    const char *how;
+    if (!PyArg_ParseTuple(rest, "s", &how) || !pool_how_parse(&node->how, how)) return false;
+    if (node->edges != 1) return refuse_misfit("edges");
+    node->features = plan->nodes[node->from[0].node].features;
+    return true;
+}
+
+/* The width of a part of a state; 0 where there is no such part. */
+static size_t state_width(const crnn_layer *layer, bool cell) {
+    if (!cell) return crnn_width(layer);
+    return state_count(layer) == 2 ? layer->hidden : 0;
+}
+
+/* (cell,): c, or h, of the recurrent node that the edge names. */
+static bool read_state(Plan *plan, plan_node *node, PyObject *rest) {
+    int cell;
+    if (!PyArg_ParseTuple(rest, "p", &cell)) return false;
+    const plan_node *from = node->edges == 1 ? &plan->nodes[node->from[0].node] : NULL;
+    if (!from || !from->layer) return refuse_misfit("edges");
+    node->cell = cell;
+    node->features = state_width(&((const Recurrent *)from->layer)->layer, cell);
+    return node->features > 0 || refuse_misfit("state");
 }
 
 static const struct {
@@ -122,7 +163,10 @@ static const struct {
                {"recurrent", CRNN_OP_RECURRENT, read_recurrent},
                {"sum", CRNN_OP_SUM, read_sum},
                {"attend", CRNN_OP_ATTEND, read_attend},
-               {"rowwise", CRNN_OP_ROWWISE, read_rowwise}};
+               {"rowwise", CRNN_OP_ROWWISE, read_rowwise},
+               {"residual", CRNN_OP_ROWWISE, read_residual},
+               {"pool", CRNN_OP_POOL, read_pool},
+               {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
 
 /* ---- what nodes may read, as crnn/plan.h says */
@@ -153,8 +197,28 @@ static bool recurrent_fits(const Plan *plan, const plan_node *node) {
            (!node->w || node->symbols == last->symbols);
 }
 
+/* Whether a value has one step for each row: that of a pool or of a final state, and of nodes
+ * behind them. */
+static bool makes_steps_one(const plan_node *node) {
+    return node->op == CRNN_OP_POOL || node->op == CRNN_OP_STATE;
+}
+
+static void find_once(const Plan *plan, plan_node *node) {
+    node->once = makes_steps_one(node);
+    for (size_t k = 0; k < node->edges; k++)
+        if (node->from[k].delay == 0) node->once |= plan->nodes[node->from[k].node].once;
+}
+
+/* Such values are read by nodes that run once for each row, and these read no others. */
+static bool steps_fit(const plan_node *node, const plan_node *from, size_t delay) {
+    const bool may_read = node->op == CRNN_OP_SUM || node->op == CRNN_OP_ROWWISE;
+    if (from->once) return may_read && delay == 0;
+    return !node->once || makes_steps_one(node);
+}
+
 static bool edge_fits(const Plan *plan, const plan_node *node, const crnn_edge *edge) {
     const plan_node *from = &plan->nodes[edge->node];
+    if (!steps_fit(node, from, edge->delay)) return false;
     const bool may_delay =
         node->op == CRNN_OP_SUM || (node->op == CRNN_OP_ATTEND && from->op == CRNN_OP_RECURRENT);
     if (edge->delay > 0 && (!may_delay || may_be_symbols(from))) return false;
@@ -171,7 +235,7 @@ static bool edges_fit(const Plan *plan, const plan_node *node) {
     }
     if (node->op == CRNN_OP_INPUT) return node->edges == 0;
     if (node->op == CRNN_OP_RECURRENT) return recurrent_fits(plan, node);
-    if (node->op == CRNN_OP_ROWWISE) return symbols == 0;
+    if (node->op == CRNN_OP_ROWWISE || makes_steps_one(node)) return symbols == 0;
     if (node->op == CRNN_OP_SUM && symbols > 1) return false;
     if (node->op == CRNN_OP_ATTEND && (node->edges != 1 || symbols > 0)) return false;
     return node->edges > 0 && (!node->w || (size_t)PyArray_DIM(node->w, 0) == width);
@@ -198,7 +262,6 @@ static void find_cycles(Plan *plan) {
                 plan->nodes[node->from[k].node].last = end - 1;
                 node->cyclic |= node->from[k].node == i;
             }
-            plan->cyclic |= node->cyclic;
         }
     }
 }
@@ -236,10 +299,12 @@ static bool read_nodes(Plan *plan, PyObject *given) {
     for (size_t i = 0; i < plan->count; i++)
         if (!read_node(plan, i, PyTuple_GetItem(given, (Py_ssize_t)i))) return false;
     find_cycles(plan);
+    for (size_t i = 0; i < plan->count; i++) find_once(plan, &plan->nodes[i]);
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *node = &plan->nodes[i];
         const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
-        if (!edges_fit(plan, node) || (node->cyclic && reverse)) return refuse_misfit("nodes");
+        const bool alone = reverse || node->once || node->rest; /* outside of cycles */
+        if (!edges_fit(plan, node) || (node->cyclic && alone)) return refuse_misfit("nodes");
         for (size_t k = 0; k < node->edges; k++) {
             const crnn_edge *edge = &node->from[k];
             const bool is_state = plan->nodes[edge->node].op == CRNN_OP_RECURRENT;
@@ -336,7 +401,11 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
 /* ---- what the passes share */
 
 /* Whether a layer is one like that of which the plan was made: __init__ may have run again. */
-static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
+static bool is_as_described(const Plan *plan, const plan_node *node, const node_call *calls) {
+    if (node->op == CRNN_OP_STATE)
+        return state_width(&calls[node->from[0].node].held.layer, node->cell) == node->features ||
+               refuse_misfit("layer");
+    const crnn_layer *layer = &calls[node - plan->nodes].held.layer;
     return (layer->dtype == plan->dtype && layer->inputs == node->inputs &&
             crnn_width(layer) == node->features && !(node->cyclic && layer->reverse)) ||
            refuse_misfit("layer");
@@ -345,11 +414,13 @@ static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_
 node_call *plan_hold(const Plan *plan) {
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
-    for (size_t i = 0; fine && i < plan->count; i++)
-        if (plan->nodes[i].op == CRNN_OP_RECURRENT)
-            fine = plan->nodes[i].layer &&
-                   layer_hold(&calls[i].held, (Recurrent *)plan->nodes[i].layer) &&
-                   is_as_described(plan, &plan->nodes[i], &calls[i].held.layer);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        if (node->op == CRNN_OP_RECURRENT)
+            fine = node->layer && layer_hold(&calls[i].held, (Recurrent *)node->layer);
+        if (fine && (node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_STATE))
+            fine = is_as_described(plan, node, calls);
+    }
     if (fine) return calls;
     plan_release(plan, calls);
     return NULL;
@@ -406,13 +477,15 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .value = plan_value(tape, i),
                       .symbols = symbols ? (int64_t *)tape->call.in.symbols : NULL,
                       .filled = node->filled || tape->filled,
+                      .rest = node->rest,
+                      .once = node->once,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};
     if (node->op == CRNN_OP_RECURRENT) {
         core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
-                                 .symbols = (size_t)PyArray_DIM(node->w, 0),
+                                 .symbols = plan->nodes[0].symbols,
                                  .b = data_of(node->b),
                                  .dw = data_of(node->dw),
                                  .db = data_of(node->db)};
@@ -430,6 +503,11 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.rowwise.kernels = kernels;
         core.as.rowwise.params = data_of(node->w);
         core.as.rowwise.noise = noise;
+    } else if (node->op == CRNN_OP_POOL) {
+        core.as.pool = node->how;
+    } else if (node->op == CRNN_OP_STATE) {
+        core.edges = 0;
+        core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
     return core;
 }
@@ -531,6 +609,23 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
+static PyObject *plan_draws(Plan *self, void *unused) {
+    bool draws = false;
+    (void)unused;
+    for (size_t i = 0; i < self->count; i++) {
+        const plan_node *node = &self->nodes[i];
+        draws |= node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0;
+        draws |= node->layer && layer_draws(&((Recurrent *)node->layer)->layer);
+    }
+    return PyBool_FromLong(draws);
+}
+
+static PyGetSetDef plan_attributes[] = {
+    {"stochastic", (getter)plan_draws, NULL,
+     PyDoc_STR("Whether `forward` draws random numbers in training."), NULL},
+    {0},
+};
+
 static PyMethodDef plan_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))plan_forward, METH_FASTCALL,
      PyDoc_STR("forward($self, x, state, lengths, mask, resets, training, call, first_row, "
@@ -561,6 +656,7 @@ static PyType_Slot plan_slots[] = {
     {Py_tp_traverse, plan_traverse},
     {Py_tp_clear, plan_clear},
     {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_attributes},
     {0, NULL},
 };
 PyType_Spec plan_spec = {"crnn._core.Plan", sizeof(Plan), 0,

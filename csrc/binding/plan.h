@@ -24,6 +24,9 @@ typedef struct plan_node {
     bool filled;     /* an operation without memory runs at masked steps that are answered */
     bool cyclic;     /* it is part of a cycle */
     bool wants;      /* a gradient with respect to its value */
+    bool rest, once; /* as in crnn_node */
+    bool cell;       /* of a final state: c instead of h */
+    crnn_pool_how how;
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
@@ -39,8 +42,8 @@ typedef struct Plan {
     size_t count;
     plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
     size_t attend;    /* the node that attends to the memory; 0: none */
-    bool late;        /* an edge reads an earlier step that a stream does not keep */
-    bool cyclic;      /* there is a cycle */
+    bool delays;      /* an edge has a delay, */
+    bool late;        /* and reads an earlier step that a stream does not keep */
     PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
                          PairState of two for a PairState; an integer is a recurrent node; None has
                          no state */
@@ -72,9 +75,14 @@ typedef struct PlanTape {
 } PlanTape;
 
 PlanTape *plan_tape_new(Plan *plan);
-/* A new array (B, steps, features); (B, T, features). */
+/* Steps of the value of a node, and how many elements it has; false where these are too many. */
+size_t plan_steps(const PlanTape *tape, size_t i);
+bool plan_value_size(const PlanTape *tape, size_t i, size_t *size);
+/* A new array (B, steps, features); one like the value of a node, (B, T, features) or (B,
+ * features).
+ */
 PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features);
-PyArrayObject *plan_sequence(const PlanTape *tape, size_t features);
+PyArrayObject *plan_array(const PlanTape *tape, size_t i);
 /* "LSTM, GRU" from "LSTM"; the first is "". Takes the reference to `names`, which may be NULL with
  * an exception, and returns a new one, or NULL. */
 PyObject *plan_add_name(PyObject *names, const crnn_layer *layer);

@@ -33,15 +33,15 @@ static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssiz
 
 /* The memory, and room for the weights; none for a plan without attention. */
 static bool read_memory(PlanTape *tape, PyObject *given, bool keep) {
-    const size_t batch = tape->call.rows.given.batch;
-    if (!plan_read_memory(tape->plan, batch, given, keep, &tape->attention, &tape->memory))
+    const crnn_steps *s = &tape->call.rows.given;
+    if (!plan_read_memory(tape->plan, s->batch, given, keep, &tape->attention, &tape->memory))
         return false;
-    return !given || (tape->weights = plan_sequence(tape, tape->attention.steps));
+    return !given || (tape->weights = plan_rows(tape, s->steps, tape->attention.steps));
 }
 
-/* Cycles and attention run every step of a row, one after the other. */
+/* Edges with a delay and attention read every step of a row, one after the other. */
 static bool steps_fit(const PlanTape *tape) {
-    const bool in_order = tape->plan->cyclic || tape->plan->attend;
+    const bool in_order = tape->plan->delays || tape->plan->attend;
     return !in_order || (!tape->call.mask && !tape->call.resets);
 }
 
@@ -87,14 +87,13 @@ static bool take_slot(slot *slots, size_t *used, size_t i, size_t size, size_t l
  * overwritten once no node reads it any more. */
 static bool new_values(PlanTape *tape, bool keep) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
     size_t used = 0, total = 0;
     bool fits = slots != NULL;
     for (size_t i = 1; fits && i + 1 < plan->count; i++) {
         const size_t last = keep ? plan->count : plan->nodes[i].last;
         size_t size;
-        fits = crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) &&
+        fits = plan_value_size(tape, i, &size) &&
                take_slot(slots, &used, i, size, last, &total, &tape->place[i]);
     }
     PyMem_Free(slots);
@@ -153,9 +152,7 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
                             bool keep) {
     const Plan *plan = tape->plan;
     const size_t batch = tape->call.rows.given.batch;
-    if (!new_values(tape, keep) ||
-        !(tape->y = plan_sequence(tape, plan->nodes[plan->count - 1].features)))
-        return false;
+    if (!new_values(tape, keep) || !(tape->y = plan_array(tape, plan->count - 1))) return false;
     for (size_t i = 1; i < plan->count; i++) {
         if (!plan->nodes[i].layer) continue;
         if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
@@ -296,6 +293,7 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
             a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
+            a->rest != b->rest || a->how != b->how || a->cell != b->cell ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer &&
@@ -314,6 +312,12 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
                   {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)last->features},
                   {"B", "T", "features"}};
     if (given == Py_None) return true;
+    if (last->once) {
+        shape = (dims){2, {(npy_intp)s->batch, (npy_intp)last->features}, {"B", "features"}};
+        b->dy = float_array("dy", given, tape->plan->dtype, &shape, true);
+        if (b->dy) b->dy_seq = seq_of(b->dy);
+        return b->dy != NULL;
+    }
     b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
     if (!b->dy || !last->cyclic) return b->dy != NULL;
     PyArrayObject *copy = array_copy(tape->plan->module, b->dy);
@@ -327,13 +331,11 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
  * is where each begins, in elements. */
 static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *begin) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     size_t total = 0, size, bytes;
     for (size_t i = 1; i < plan->count; i++) {
         begin[i] = total;
         if ((i + 1 == plan->count && b->dy) || !plan->nodes[i].wants) continue;
-        if (!crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) ||
-            !crnn_size_add(total, size, &total))
+        if (!plan_value_size(tape, i, &size) || !crnn_size_add(total, size, &total))
             return PyErr_NoMemory() != NULL;
     }
     if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
@@ -345,7 +347,7 @@ static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *beg
 static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t i, size_t begin,
                          crnn_node *node) {
     const plan_node *own = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
     const bool is_last = i + 1 == tape->plan->count;
     if (i == 0) {
         node->gradient = b->dx ? seq_of(b->dx) : (crnn_seq){0};
@@ -359,12 +361,22 @@ static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t
     }
 }
 
+/* Whether a node reads the final state of node i. */
+static bool is_state_read(const Plan *plan, size_t i) {
+    for (size_t k = i + 1; k < plan->count; k++)
+        if (plan->nodes[k].op == CRNN_OP_STATE && plan->nodes[k].from[0].node == i) return true;
+    return false;
+}
+
 /* The rest of a recurrent node of backward. */
 static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i, node_call *call,
                             bool trace, crnn_node *node) {
     crnn_recurrent *r = &node->as.recurrent;
     const Tape *own = tape->tapes[i];
-    if (!state_new(&call->initial, &call->held.layer, tape->call.rows.given.batch)) return false;
+    const size_t batch = tape->call.rows.given.batch;
+    if (!state_new(&call->initial, &call->held.layer, batch) ||
+        (is_state_read(tape->plan, i) && !state_own(&call->final, &call->held.layer, batch)))
+        return false;
     if ((trace || own->traced) && !(b->traces[i] = trace_new(own))) return false;
     r->from_learned = own->call.from_learned;
     r->dfinal = state_pointers(&call->final);
@@ -392,8 +404,7 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
     bool fine = begin && b->traces ? new_gradients(tape, b, begin) : PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++)
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
-    if (fine && tape->call.in.x.data)
-        fine = (b->dx = plan_sequence(tape, plan->nodes[0].features)) != NULL;
+    if (fine && tape->call.in.x.data) fine = (b->dx = plan_array(tape, 0)) != NULL;
     fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
         set_gradient(tape, b, i, begin[i], &c->nodes[i]);

@@ -235,11 +235,12 @@ static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject 
     return (PyObject *)stream;
 }
 
-/* Whether what a step reads of others is the state of the step before. */
+/* Whether a step of each node reads no other step, but for the state of the step before. */
 static bool runs_by_steps(const Plan *plan) {
-    for (size_t i = 0; i < plan->count; i++)
-        if (plan->nodes[i].layer && ((const Recurrent *)plan->nodes[i].layer)->layer.reverse)
-            return false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const Recurrent *layer = (const Recurrent *)plan->nodes[i].layer;
+        if (plan->nodes[i].once || (layer && layer->layer.reverse)) return false;
+    }
     return !plan->late;
 }
 

@@ -39,9 +39,18 @@ PlanTape *plan_tape_new(Plan *plan) {
     return NULL;
 }
 
+size_t plan_steps(const PlanTape *tape, size_t i) {
+    return tape->plan->nodes[i].once ? 1 : tape->call.rows.given.steps;
+}
+
+bool plan_value_size(const PlanTape *tape, size_t i, size_t *size) {
+    return crnn_size_mul(tape->call.rows.given.batch * plan_steps(tape, i),
+                         tape->plan->nodes[i].features, size);
+}
+
 crnn_seq plan_value(const PlanTape *tape, size_t i) {
     const plan_node *node = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
     char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
     if (i == 0) return tape->call.in.x;
     if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
@@ -55,21 +64,23 @@ PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features) {
     return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
 }
 
-PyArrayObject *plan_sequence(const PlanTape *tape, size_t features) {
-    return plan_rows(tape, tape->call.rows.given.steps, features);
+PyArrayObject *plan_array(const PlanTape *tape, size_t i) {
+    const plan_node *node = &tape->plan->nodes[i];
+    npy_intp shape[2] = {(npy_intp)tape->call.rows.given.batch, (npy_intp)node->features};
+    if (!node->once) return plan_rows(tape, plan_steps(tape, i), node->features);
+    return (PyArrayObject *)new_array(tape->plan->module, 2, shape, tape->plan->dtype);
 }
 
 /* ---- the type */
 
-/* The value of a node (B, T, features), a copy; x where it is the input. */
+/* The value of a node (B, T, features) or (B, features), a copy; x where it is the input. */
 static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     if (PyErr_Occurred()) return NULL;
     if (i >= self->plan->count) return refused("index");
     if (i == 0) return Py_NewRef((PyObject *)self->call.x);
     if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
-    const size_t features = self->plan->nodes[i].features;
-    PyArrayObject *copy = plan_sequence(self, features);
+    PyArrayObject *copy = plan_array(self, i);
     if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
     return (PyObject *)copy;
 }
@@ -146,7 +157,8 @@ static PyGetSetDef plan_tape_attributes[] = {
 
 static PyMethodDef plan_tape_methods[] = {
     {"value", (PyCFunction)plan_tape_value, METH_O,
-     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features).")},
+     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features) or "
+               "(B, features).")},
     {"read", (PyCFunction)plan_tape_read, METH_O,
      PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
     {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,

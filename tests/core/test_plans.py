@@ -36,6 +36,18 @@ def attend(*edges, width=C, v=None, dv=None):
     return "attend", edges, False, (width, v, dv)
 
 
+def residual(*edges):
+    return "residual", edges, False, ()
+
+
+def pool(*edges, how="mean"):
+    return "pool", edges, False, (how,)
+
+
+def final(*edges, cell=False):
+    return "state", edges, False, (cell,)
+
+
 def gru(inputs=I, **options):
     return fill(crnn.GRU(inputs, H, dtype="float64", seed=1, **options), 2)
 
@@ -202,12 +214,40 @@ REFUSED = {
     "v of another length": [attend((0, 0), v=np.ones(I + 1), dv=np.ones(I + 1))],
     "v without a gradient": [attend((0, 0), v=V)],
     "v of another type": [attend((0, 0), v=V.astype("float32"), dv=V.astype("float32"))],
+    "a residual of one value": [residual((0, 0))],
+    "a residual of other widths": [sum_of(np.ones((I, 2)), (0, 0)), residual((1, 0), (0, 0))],
+    "a residual with a delay": [residual((0, 0), (0, 1))],
+    "a residual in a cycle": [sum_of(W, (2, 1)), residual((1, 0), (0, 0))],
+    "a merge of other widths": [sum_of(np.ones((I, 2)), (0, 0)), rowwise(("mul",), (1, 0), (0, 0))],
+    "a pool without an edge": [pool()],
+    "a pool of two values": [pool((0, 0), (0, 0))],
+    "a pool with a delay": [pool((0, 1))],
+    "a pool of a pool": [pool((0, 0)), pool((1, 0))],
+    "a pool in a cycle": [sum_of(W, (3, 1)), pool((1, 0)), sum_of(W, (1, 0))],
+    "a layer behind a pool": [pool((0, 0)), recurrent(gru(), (1, 0))],
+    "attention behind a pool": [pool((0, 0)), attend((1, 0))],
+    "a sum of steps and a pool": [pool((0, 0)), sum_of(np.ones((2 * I, I)), (0, 0), (1, 0))],
+    "a residual of steps and a pool": [pool((0, 0)), residual((1, 0), (0, 0))],
+    "a pool with a delay behind it": [pool((0, 0)), sum_of(W, (1, 1))],
+    "a state of the input": [final((0, 0))],
+    "a state of a sum": [sum_of(W, (0, 0)), final((1, 0))],
+    "a state of a later layer": [final((2, 1)), recurrent(gru(), (0, 0))],
+    "a state of two layers": [recurrent(gru(), (0, 0)), final((1, 0), (1, 0))],
+    "a state without an edge": [recurrent(gru(), (0, 0)), final()],
+    "c of a layer without c": [recurrent(gru(), (0, 0)), final((1, 0), cell=True)],
+    "a layer behind a state": [
+        recurrent(gru(), (0, 0)),
+        final((1, 0)),
+        recurrent(gru(), (2, 0)),
+    ],
     "a reversed layer in a cycle": [
         sum_of(W, (2, 1)),
         recurrent(REVERSED, (1, 0)),
     ],
 }
 REFUSED_SYMBOLS = {
+    "a pool": [pool((0, 0))],
+    "a residual": [sum_of(np.ones((K, K)), (0, 0)), residual((1, 0), (0, 0))],
     "a sum with a delay": [sum_of(np.ones((K, I)), (0, 1))],
     "a sum of symbols twice": [sum_of(np.ones((2 * K, I)), (0, 0), (0, 0))],
     "an activation": [rowwise(("activate", "tanh"), (0, 0))],
@@ -262,6 +302,9 @@ def test_similar_descriptions_are_accepted():
     plan_of(FLOATS, sum_of(W, (2, 1)), recurrent(gru(), (1, 0)))
     plan_of(FLOATS, attend((0, 0), v=V, dv=V))
     plan_of(EITHER, sum_of(W, (0, 0)), sum_of(np.ones((2 * I, I)), (1, 1), (0, 0)))
+    plan_of(FLOATS, sum_of(W, (0, 0)), residual((1, 0), (0, 0)))
+    plan_of(FLOATS, pool((0, 0)), sum_of(W, (1, 0)), residual((2, 0), (1, 0)))
+    plan_of(FLOATS, recurrent(gru(), (0, 0)), final((1, 0)), rowwise(("activate", "tanh"), (2, 0)))
     plan_of(SYMBOLS, recurrent(gru(K), (0, 0)))
     plan_of(SYMBOLS, recurrent(gru(C), (0, 0), vectors=(np.ones((K, C)),) * 2))
 
@@ -272,6 +315,13 @@ def test_inputs_that_are_refused():
             plan_of(("input", (), False, sizes), sum_of(np.ones((3, I)), (0, 0)))
     with pytest.raises(ValueError, match="expected sizes and types that fit"):  # floats or symbols
         plan_of(("input", (), False, (3, 5)), sum_of(np.ones((3, I)), (0, 0)))
+
+
+def test_operations_that_are_not_there():
+    with pytest.raises(ValueError, match=r"^how: unknown name 'median'"):
+        plan_of(FLOATS, pool((0, 0), how="median"))
+    with pytest.raises(TypeError, match="0 arguments"):
+        plan_of(FLOATS, ("residual", ((0, 0), (0, 0)), False, (("sum",),)))
 
 
 # --------------------------------------------------------------------------------- refused calls

@@ -49,12 +49,23 @@ class Graph:
         self.dtype: Any = None
         self.embedding: Any = None  # of the last node, where that looks up vectors
 
-    def add(self, operation: str, sources: tuple[int, ...], *rest: Any) -> int:
+    def add(
+        self, operation: str, sources: tuple[int, ...], *rest: Any, filled: bool | None = None
+    ) -> int:
         """Add a node that reads the values of other nodes, and return its number."""
         edges = tuple((source, 0) for source in sources)
-        self.nodes.append((operation, edges, self.filled, rest))
+        filled = self.filled if filled is None else filled
+        self.nodes.append((operation, edges, filled, rest))
         self.embedding = None
         return len(self.nodes) - 1
+
+    def add_layer(self, layer: Any, x: int, number: int) -> Nodes | None:
+        """Add the nodes of a layer that reads node x; None, without any node, if it has none."""
+        before = list(self.nodes), self.filled, self.dtype, self.embedding
+        added: Nodes | None = layer.add_nodes(self, x, number)
+        if added is None:  # a part of a composition may have added nodes
+            self.nodes, self.filled, self.dtype, self.embedding = before
+        return added
 
     def add_delayed(self, node: int, source: int) -> None:
         """Let a node read another one, which may be a later one, at the step before."""
@@ -67,14 +78,6 @@ class Graph:
         node = self.add("rowwise", (x, other), ("concat",), None, None)
         self.embedding = embedding
         return node
-
-    def add_layer(self, layer: Any, x: int, number: int) -> Nodes | None:
-        """Add the nodes of a layer that reads node x; None, without any node, if it has none."""
-        before = list(self.nodes), self.filled, self.dtype, self.embedding
-        added: Nodes | None = layer.add_nodes(self, x, number)
-        if added is None:  # a part of a composition may have added nodes
-            self.nodes, self.filled, self.dtype, self.embedding = before
-        return added
 
     def matches(self, dtype: Any) -> bool:
         """Return whether a layer of this type fits the others."""
@@ -107,6 +110,19 @@ class Graph:
         node = self.add("recurrent", sources, layer, number, *vectors)
         self.filled = True
         return node, embedding
+
+    def parts_of_state(self, node: int) -> int | tuple[int, int]:
+        """Return a number that stands for the state h of a recurrent node, or two for (h, c)."""
+        layer = self.nodes[node][3][0]
+        return 2 * node if len(layer.state_sizes) == 1 else (2 * node, 2 * node + 1)
+
+    def add_state(self, part: int) -> int:
+        """Add a part of the final state of a recurrent node, see `parts_of_state`."""
+        return self.add("state", (part // 2,), part % 2 == 1)
+
+    def readers(self, node: int, begin: int) -> int:
+        """Return how many edges of the nodes from `begin` on read a node."""
+        return sum(source == node for _, edges, *_ in self.nodes[begin:] for source, _ in edges)
 
 
 class WithNodes:
