@@ -163,6 +163,8 @@ class Stream(Generic[_State_co]):
 
 @final
 class PlanTape:
+    @property
+    def weights(self) -> _Array | None: ...
     def value(self, node: int, /) -> _Array: ...
     def read(self, node: int, /) -> _Array: ...
     def layer(self, node: int, vectors: _Array | None, /) -> Tape: ...
@@ -170,6 +172,8 @@ class PlanTape:
 @final
 class Plan:
     def __new__(cls, dtype: Any, nodes: tuple[Any, ...], states: Any) -> Self: ...
+    @property
+    def stochastic(self) -> bool: ...
     def forward(
         self,
         x: Any,
@@ -183,11 +187,10 @@ class Plan:
         first_step: int,
         filled: bool | None,
         keep: bool,
+        memory: tuple[_Array, _Array, NDArray[np.int64] | None] | None = None,
         /,
     ) -> Any: ...
-    def backward(
-        self, owner: Any, tape: PlanTape, dy: Any, dstate: Any, trace: bool, /
-    ) -> tuple[_Array | None, Any] | None: ...
+    def backward(self, owner: Any, tape: PlanTape, dy: Any, dstate: Any, trace: bool, /) -> Any: ...
     def check(self, tape: PlanTape, dstate: Any, /) -> bool: ...
     def stream(self, batch_size: int, state: Any, /) -> Stream[Any]: ...
 
@@ -196,61 +199,6 @@ class Writing:
     def __new__(cls, layer: Any, /) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
-
-@final
-class DecoderTape:
-    @property
-    def levels(self) -> tuple[Tape, ...]: ...
-    @property
-    def weights(self) -> _Array: ...
-    @property
-    def contexts(self) -> _Array: ...
-
-class Seq2Seq:
-    def _decode(
-        self,
-        levels: tuple[tuple[Any, Any, int, tuple[float, int, int, bool] | None], ...],
-        target_in: _Array,
-        vectors: _Array | None,
-        target_lengths: NDArray[np.int64] | None,
-        keys: _Array,
-        values: _Array,
-        source_lengths: NDArray[np.int64] | None,
-        W_query_t: _Array | None,
-        v: _Array | None,
-        training: bool,
-        call: int,
-        first_row: int,
-        /,
-    ) -> tuple[_Array, list[Any], DecoderTape]: ...
-    def _decode_back(
-        self,
-        tape: DecoderTape,
-        layers: tuple[Any, ...],
-        vectors: _Array | None,
-        dy: _Array,
-        dcontext: _Array,
-        dvectors: _Array | None,
-        dW_query_t: _Array | None,
-        dv: _Array | None,
-        /,
-    ) -> tuple[_Array | None, _Array, _Array, list[Any]]: ...
-    def _generate(
-        self,
-        levels: tuple[tuple[Any, Any], ...],
-        embedding: _Array | None,
-        feeds: bool,
-        keys: _Array | None,
-        values: _Array | None,
-        source_lengths: NDArray[np.int64] | None,
-        W_query_t: _Array | None,
-        v: _Array | None,
-        W_out_t: _Array,
-        b_out: _Array | None,
-        start: NDArray[np.int64],
-        searches: tuple[Search, ...],
-        /,
-    ) -> None: ...
 
 @final
 class Search:
@@ -316,29 +264,21 @@ def dense_forward(x: _Array, W_t: _Array, b: _Array | None, /) -> _Array: ...
 def dense_backward(
     x: _Array, W_t: _Array, dy: _Array, dW_t: _Array, db: _Array | None, /
 ) -> _Array: ...
-def attention_forward(
-    additive: bool,
-    queries: _Array,
-    keys: _Array,
-    values: _Array,
+def seq2seq_generate(
+    levels: tuple[tuple[Any, Any], ...],
+    embedding: _Array | None,
+    feeds: bool,
+    keys: _Array | None,
+    values: _Array | None,
+    source_lengths: NDArray[np.int64] | None,
+    W_query_t: _Array | None,
     v: _Array | None,
-    source_lengths: ArrayLike | None,
-    target_lengths: ArrayLike | None,
+    W_out_t: _Array,
+    b_out: _Array | None,
+    start: NDArray[np.int64],
+    searches: tuple[Search, ...],
     /,
-) -> tuple[_Array, _Array]: ...
-def attention_backward(
-    additive: bool,
-    queries: _Array,
-    keys: _Array,
-    values: _Array,
-    v: _Array | None,
-    source_lengths: ArrayLike | None,
-    target_lengths: ArrayLike | None,
-    weights: _Array,
-    dcontext: _Array,
-    dv: _Array | None,
-    /,
-) -> tuple[_Array, _Array, _Array]: ...
+) -> None: ...
 def rowwise_forward(
     operation: tuple[Any, ...],
     flat_params: _Array | None,

@@ -34,8 +34,8 @@ NODES = (
 )
 #: Files through which a call passes before the operations run: place, file, purpose.
 PASSED = (
-    (0.1, "crnn/seq2seq/fused.py", "arrays of the parts"),
-    (3.5, "binding/decoder.c", "makes the plan"),
+    (0.1, "crnn/seq2seq/planned.py", "describes the nodes"),
+    (3.5, "binding/plan*.c", "checks and allocates"),
     (6.6, "core/plan.c, plan_back.c", "order of nodes and steps"),
 )
 HALF_WIDTH, HALF_HEIGHT = 1.2, 0.25  # of the box of a node

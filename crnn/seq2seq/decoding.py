@@ -19,16 +19,10 @@ if TYPE_CHECKING:
 class Decoded(NamedTuple):
     """The result of a decoder's forward pass over the steps of a target."""
 
-    y: Array  # (B, T, P), the decoder's output
-    context: Array | None  # (B, T, C), None without attention
+    outputs: Array  # (B, T, P), with attention (B, T, P + C): the input of the output layer
     weights: Array | None  # (B, T, T_s), None without attention
     inputs: Array  # the decoder's inputs: the target, or in part the model's own output
     tape: DecodedTape
-
-    @property
-    def outputs(self) -> Array:
-        """Input of the output layer: the decoder's output, concatenated with the context."""
-        return joined(self.y, self.context)
 
 
 class DecodedTape(Protocol):
@@ -37,7 +31,7 @@ class DecodedTape(Protocol):
     def check_backward(self, model: Seq2SeqParts) -> None:
         """Raise the errors of `backward` before a gradient changes."""
 
-    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
+    def backward(self, model: Seq2SeqParts, doutputs: Array) -> DecodedGradient:
         """Return the gradients; add to those of the embedding, the decoder and the attention."""
 
     def decoder_tape(self, model: Seq2SeqParts) -> Any:
@@ -55,6 +49,12 @@ class DecodedGradient(NamedTuple):
 def joined(y: Array, context: Array | None) -> Array:
     """Return the decoder's output concatenated with the context, if any."""
     return y if context is None else np.concatenate([y, context], axis=2)
+
+
+def split(model: Seq2SeqParts, doutputs: Array) -> tuple[Array, Array | None]:
+    """Return the gradients at the decoder's output and at the context, None without attention."""
+    P = model.decoder_output
+    return doutputs[..., :P], None if model.attention is None else doutputs[..., P:]
 
 
 def prediction(model: Seq2SeqParts, y: Array, context: Array | None) -> Array:
@@ -82,8 +82,8 @@ class WholeTape(NamedTuple):
     def check_backward(self, model: Seq2SeqParts) -> None:
         model.target_reader.check_backward(self.decoder)
 
-    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
-        dmemory = None
+    def backward(self, model: Seq2SeqParts, doutputs: Array) -> DecodedGradient:
+        dmemory, (dy, dcontext) = None, split(model, doutputs)
         if model.attention is not None:
             assert self.attention is not None
             assert dcontext is not None
@@ -124,8 +124,8 @@ def decode(
     if model.attention is not None:
         assert encoding.memory is not None
         context, weights, attention_tape = model.attention.forward(y, encoding.memory, lengths)
-        weights = weights.copy()  # users may edit the weights in the tape
-    return Decoded(y, context, weights, target, WholeTape(tape, attention_tape, encoding.state))
+    whole = WholeTape(tape, attention_tape, encoding.state)
+    return Decoded(joined(y, context), weights, target, whole)
 
 
 def zeros_if_none(dstate: Any, like: Any) -> Any:

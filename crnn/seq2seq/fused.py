@@ -9,21 +9,17 @@ context is the rest of the layer's input.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array, Lengths
-from crnn.layers.attention.alignment import MemoryGradient
-from crnn.layers.base.arguments import ForwardOptions, first_part_number
-from crnn.layers.compose.planned import SequentialTape
+from crnn.common.arrays import Array
+from crnn.layers.base.arguments import first_part_number
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
-from crnn.layers.recurrent.cells import Recurrent
-from crnn.seq2seq.decoding import Decoded, DecodedGradient
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.levels import Level
 
@@ -36,55 +32,6 @@ TABLE_SYMBOLS = 256
 
 #: Number of multiply-adds per step of one layer from which the rows are divided among threads.
 SHARED_WORK = 1e5
-
-
-def tape_signature(layer: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the class and the options of a recurrent layer; None for any other layer.
-
-    Layers with equal signatures can use each other's tapes.
-    """
-    if not isinstance(layer, Recurrent):
-        return None
-    core: Any = layer
-    return core._core_type.__name__, core._core_arguments()
-
-
-def signature_text(signature: tuple[str, dict[str, Any]] | None) -> str:
-    """Return the text of a `tape_signature` for an error."""
-    if signature is None:
-        return "another layer"
-    options = ", ".join(f"{name}={value!r}" for name, value in signature[1].items())
-    return f"{signature[0]}({options})"
-
-
-class FusedTape(NamedTuple):
-    """Tape of a decoder that the core ran in one call."""
-
-    core: Any
-    signatures: list[Any]  # the `tape_signature` of each layer of the decoder
-
-    def check_backward(self, model: Seq2SeqParts) -> None:
-        levels = levels_of(model)
-        if levels is None or [tape_signature(level.layer) for level in levels] != self.signatures:
-            raise ValueError(
-                f"tape: expected one of a decoder like {model.decoder!r:.200}, "
-                f"got one of {', '.join(map(signature_text, self.signatures))}"
-            )
-
-    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
-        assert dcontext is not None
-        layers = tuple(level.layer for level in _existing_levels(model))
-        grads = _vectors(model, "grad_views"), *_query_arrays(model, "grad_views")
-        dinputs, dkeys, dvalues, dstates = model._decode_back(
-            self.core, layers, _vectors(model, "param_views"), dy, dcontext, *grads
-        )
-        dstart = _nested(model.decoder, iter(dstates))
-        return DecodedGradient(dinputs, MemoryGradient(dvalues, dkeys), dstart)
-
-    def decoder_tape(self, model: Seq2SeqParts) -> Any:
-        if type(model.decoder) is not Sequential:
-            return self.core.levels[0]
-        return _nested(model.decoder, iter(self.core.levels), SequentialTape)
 
 
 def levels_of(model: Seq2SeqParts, layer: int = 0) -> list[Level] | None:
@@ -121,16 +68,6 @@ def _flat_states(decoder: Any, state: Any) -> list[Any]:
     return [flat for part, part_state in pairs for flat in _flat_states(part, part_state)]
 
 
-def _nested(decoder: Any, values: Iterator[Any], collect: Callable[..., Any] = list) -> Any:
-    """Return the states or tapes of the levels in the structure of the decoder.
-
-    `collect` makes one value of those of the layers of a Sequential.
-    """
-    if type(decoder) is not Sequential:
-        return None if type(decoder) is Dropout else next(values)
-    return collect([_nested(part, values, collect) for part in decoder.layers])
-
-
 def _query_arrays(model: Seq2SeqParts, attribute: str) -> tuple[Any, Any]:
     """Return W_query, transposed as in memory, and v of the attention; None where it has none.
 
@@ -148,40 +85,6 @@ def _vectors(model: Seq2SeqParts, attribute: str) -> Any:
     """
     embedding = model.target_embedding
     return None if embedding is None else getattr(embedding, attribute)["W"]
-
-
-def decode(
-    model: Seq2SeqParts,
-    target: Array,
-    encoding: Encoding,
-    lengths: Lengths,
-    options: ForwardOptions,
-) -> Decoded:
-    """Run a decoder with input feeding over the steps of a target.
-
-    The parameters are those of `crnn.seq2seq.decoding.decode`; the decoder must have levels.
-    """
-    levels, memory = levels_of(model, options.layer), encoding.memory
-    assert levels is not None
-    assert memory is not None
-    stacked = type(model.decoder) is Sequential
-    states = _flat_states(model.decoder, encoding.state) if stacked else [encoding.state]
-    core_levels = tuple(
-        (level.layer, state, level.number, level.drops)
-        for level, state in zip(levels, states, strict=True)
-    )
-    attention = memory.keys, memory.values, memory.lengths, *_query_arrays(model, "param_views")
-    dropout_options = options.training, options.call or 0, options.first_row
-    y, _, tape = model._decode(
-        core_levels, target, _vectors(model, "param_views"), lengths, *attention, *dropout_options
-    )
-    signatures = [tape_signature(level.layer) for level in levels]
-    return Decoded(y, tape.contexts, tape.weights, target, FusedTape(tape, signatures))
-
-
-# --------------------------------------------------------------------------------------------------
-# Generation
-# --------------------------------------------------------------------------------------------------
 
 
 def generate_symbols(

@@ -17,7 +17,7 @@ from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_array, check_count, check_size
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.tapes import check_tape, request_trace
-from crnn.seq2seq import checks, decoding, fused, stepwise
+from crnn.seq2seq import checks, decoding, fused, planned, stepwise
 from crnn.seq2seq.encoding import Encoding, encode, encode_backward
 from crnn.seq2seq.generating import Choosing, generate_symbols, generate_vectors, with_feedback
 from crnn.seq2seq.parts import Seq2SeqParts
@@ -300,15 +300,17 @@ class Seq2Seq(Seq2SeqParts):
         feedback: Array | None,
     ) -> decoding.Decoded:
         """Return the result of the decoder, from the fastest implementation that can run it."""
-        levels = None
-        if feedback is not None or self.feeds_context:
+        if feedback is not None and self.target_symbols:
             levels = fused.levels_of(self)
-        if feedback is not None and levels and self.target_symbols and not fused.draws(levels):
-            target, feedback = with_feedback(self, target, encoding, feedback), None
-        if feedback is not None or (self.feeds_context and levels is None):
-            return stepwise.decode(self, target, encoding, lengths, options, feedback)
-        decode = fused.decode if self.feeds_context else decoding.decode
-        return decode(self, target, encoding, lengths, options)
+            if levels and not fused.draws(levels):
+                target, feedback = with_feedback(self, target, encoding, feedback), None
+        decoded = None
+        if feedback is None:
+            decode = planned.decode if self.feeds_context else decoding.decode
+            decoded = decode(self, target, encoding, lengths, options)
+        if decoded is None:
+            decoded = stepwise.decode(self, target, encoding, lengths, options, feedback)
+        return decoded
 
     def backward(  # type: ignore[override]
         self, tape: Seq2SeqTape, dlogits: ArrayLike | None, *, trace: bool = False
@@ -362,10 +364,7 @@ class Seq2Seq(Seq2SeqParts):
                 request_trace(tape)
             doutputs, _ = self.output.backward(tape._output, dlogits)
             assert doutputs is not None
-            dy, dcontext = doutputs[..., : self.decoder_output], None
-            if self.attention is not None:
-                dcontext = doutputs[..., self.decoder_output :]
-            gradient = decoded.tape.backward(self, dy, dcontext)
+            gradient = decoded.tape.backward(self, doutputs)
             dsource = encode_backward(self, encoding, gradient.dmemory, gradient.dstart)
             return dsource, gradient.dinputs
 
@@ -382,7 +381,7 @@ class Seq2Seq(Seq2SeqParts):
         tape._decoded.tape.check_backward(self)
         if dlogits is None:
             return
-        shape = (*tape._decoded.y.shape[:2], self.output_size)
+        shape = (*tape._decoded.outputs.shape[:2], self.output_size)
         check_array(name, dlogits, "floats", shape)
 
     # ----------------------------------------------------------------------------- generation

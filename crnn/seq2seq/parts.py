@@ -32,6 +32,7 @@ from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
 from crnn.seq2seq.levels import Levels
+from crnn.seq2seq.planned import DecoderPlans
 from crnn.seq2seq.reader import Reader, Readers
 
 #: The parts that a model makes, in the order in which their seeds are numbered.
@@ -88,13 +89,15 @@ class PartsCache:
         return PartsCache, ((None,) * len(PARTS),)  # a copy of the model has other parts
 
 
-class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
+class Seq2SeqParts(EncoderDecoder):
     """Base of `Seq2Seq`: makes and describes its parts. `Seq2Seq` documents the arguments."""
 
     source_embedding: Embedding | None = None
     target_embedding: Embedding | None = None
     bridge: Dense | None = None
     attention: Attention | None = None
+
+    _generate = staticmethod(_core.seq2seq_generate)
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class Seq2SeqParts(_core.Seq2Seq, EncoderDecoder):
         self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
         parts_dtype = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, parts_dtype), as_dtype(decoder, parts_dtype)
-        self._readers, self._levels = Readers(), Levels()
+        self._readers, self._levels, self._plans = Readers(), Levels(), DecoderPlans()
         self._make_parts(attention, parts_dtype)
 
     def _make_parts(self, score: AttentionScore | None, dtype: np.dtype[Any]) -> None:

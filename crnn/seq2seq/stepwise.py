@@ -19,7 +19,14 @@ from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.tapes import TapeSequence
 from crnn.layers.compose.base import Runner
 from crnn.seq2seq.bridge import last_h
-from crnn.seq2seq.decoding import Decoded, DecodedGradient, joined, prediction, zeros_if_none
+from crnn.seq2seq.decoding import (
+    Decoded,
+    DecodedGradient,
+    joined,
+    prediction,
+    split,
+    zeros_if_none,
+)
 from crnn.seq2seq.encoding import Encoding
 from crnn.seq2seq.reader import Reader
 
@@ -51,8 +58,8 @@ class StepsTape(NamedTuple):
             if embedding is not None:
                 embedding.check_backward(step.embedding, None)
 
-    def backward(self, model: Seq2SeqParts, dy: Array, dcontext: Array | None) -> DecodedGradient:
-        backward_pass = _BackwardPass(model, self)
+    def backward(self, model: Seq2SeqParts, doutputs: Array) -> DecodedGradient:
+        backward_pass, (dy, dcontext) = _BackwardPass(model, self), split(model, doutputs)
         dinputs = None
         if self.inputs.dtype.kind not in "iu":
             dinputs = np.zeros_like(self.inputs, model.dtype)
@@ -191,7 +198,7 @@ def decode(
             predicted = prediction(model, step.y, step.context)
             inputs[:, t + 1][feedback[:, t + 1]] = predicted[feedback[:, t + 1]]
     tape = StepsTape(tuple(tapes), encoding.state, encoding.memory, inputs, feedback)
-    return Decoded(outputs.y, outputs.context, outputs.weights, inputs, tape)
+    return Decoded(joined(outputs.y, outputs.context), outputs.weights, inputs, tape)
 
 
 class _Outputs:

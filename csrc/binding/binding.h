@@ -43,8 +43,7 @@ static inline void drop(void *object) { Py_XDECREF((PyObject *)object); }
 struct writer;
 
 typedef struct module_state {
-    PyTypeObject *recurrent, *tape, *stream, *pair_state, *buffer, *decoder_tape, *search,
-        *plan_tape;
+    PyTypeObject *recurrent, *tape, *stream, *pair_state, *buffer, *search, *plan_tape;
     PyObject *self;         /* the module, borrowed */
     struct writer *writers; /* of writers.c, under LOCK(self) */
 } module_state;
@@ -262,10 +261,14 @@ typedef struct state_arrays {
     PyArrayObject *h, *c;
 } state_arrays;
 
+/* How many arrays a state has: h, or h and c. */
+size_t state_count(const crnn_layer *layer);
 bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, size_t batch,
                  PyObject *object);
 /* New arrays for a state to be written. */
 bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch);
+/* Makes new arrays of those of a gradient, with zeros where there are none. */
+bool state_own(state_arrays *s, const crnn_layer *layer, size_t batch);
 crnn_state state_pointers(const state_arrays *s);
 /* The arrays as the user sees them: h, or (h, c). A new reference; s keeps its own. */
 PyObject *state_object(const state_arrays *s);
@@ -303,8 +306,7 @@ void *trace_new(const Tape *tape);
  * walk. */
 void tape_take_trace(Tape *tape, void **trace);
 
-extern PyType_Spec tape_spec, stream_spec, search_spec;
-extern PyType_Spec decoder_tape_spec, seq2seq_spec, plan_spec, plan_tape_spec;
+extern PyType_Spec tape_spec, stream_spec, search_spec, plan_spec, plan_tape_spec;
 extern PyStructSequence_Desc pair_state_desc;
 
 typedef struct Search {
@@ -330,9 +332,9 @@ void search_refuse_nan(const Search *self); /* sets the exception */
 /* The method layer.stream. */
 PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs);
 
-/* ---- generate.c: a method of Seq2Seq */
+/* ---- generate.c: a function of the module */
 
-PyObject *seq2seq_generate(PyObject *self, PyObject *args);
+PyObject *seq2seq_generate(PyObject *module, PyObject *args);
 
 /* ---- options.c */
 
@@ -371,6 +373,8 @@ PyObject *unchanged(PyObject *module, PyObject *args);
 
 /* An operation on each step alone, from the tuple that crnn's own Python code gives. */
 bool rowwise_parse(crnn_rowwise *o, PyObject *given);
+/* How to pool, from its name; false with an exception. */
+bool pool_how_parse(crnn_pool_how *how, const char *name);
 
 /* ---- functions.c */
 
@@ -390,7 +394,7 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
 
-/* ---- attention.c: functions of the module, and the attention of a decoder */
+/* ---- attention.c */
 
 /* Lengths (B,), each 0 ... most; none for None. */
 bool lengths_read(const char *name, PyObject *object, size_t batch, size_t most,
@@ -408,9 +412,10 @@ typedef struct attention_arrays {
  * `keep`, keys and values are as kept_array has them. */
 bool attention_read(crnn_attention *a, attention_arrays *to, module_state *keep,
                     const attention_given *given, size_t width);
+/* Reads (keys, values, lengths or None) for an attention whose dtype, batch, key_size and
+ * value_size are set. With `keep`, keys and values are as kept_array has them. */
+bool attention_memory(crnn_attention *a, attention_arrays *to, module_state *keep,
+                      PyObject *memory);
 void attention_clear(attention_arrays *arrays);
-
-PyObject *attention_forward(PyObject *module, PyObject *args);
-PyObject *attention_backward(PyObject *module, PyObject *args);
 
 #endif

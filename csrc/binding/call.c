@@ -234,9 +234,7 @@ void call_clear(call *c) {
 
 /* ---- states */
 
-static size_t state_count(const crnn_layer *layer) {
-    return crnn_cell_describe(layer->cell)->states;
-}
+size_t state_count(const crnn_layer *layer) { return crnn_cell_describe(layer->cell)->states; }
 
 static PyArrayObject *state_part(const char *name, const crnn_layer *layer, bool of_c, size_t batch,
                                  PyObject *object) {
@@ -286,6 +284,23 @@ bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch) {
     if (s->h && (s->c || state_count(layer) == 1)) return true;
     state_clear(s);
     return false;
+}
+
+static void own_part(PyArrayObject *to, PyArrayObject *from) {
+    if (to && from)
+        memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
+    else if (to)
+        memset(PyArray_DATA(to), 0, (size_t)PyArray_NBYTES(to));
+}
+
+bool state_own(state_arrays *s, const crnn_layer *layer, size_t batch) {
+    state_arrays own;
+    if (!state_new(&own, layer, batch)) return false;
+    own_part(own.h, s->h);
+    own_part(own.c, s->c);
+    state_clear(s);
+    *s = own;
+    return true;
 }
 
 crnn_state state_pointers(const state_arrays *s) {

@@ -446,15 +446,12 @@ PyMethodDef module_functions[] = {
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)",
              "Return dx (N, I); add to dW_t (I, O) and to db (O,), which may be None.\n\n"
              "x is (N, I), W_t (I, O), dy (N, O)."),
-    FUNCTION(attention_forward, METH_VARARGS,
-             "(additive, queries, keys, values, v, source_lengths, target_lengths, /)",
-             "Return the contexts (B, T_q, C) and the weights (B, T_q, T_s).\n\n"
-             "queries are (B, T_q, A), keys (B, T_s, A), values (B, T_s, C); v is (A,) of additive "
-             "scores, else None."),
-    FUNCTION(attention_backward, METH_VARARGS,
-             "(additive, queries, keys, values, v, source_lengths, target_lengths, weights, "
-             "dcontext, dv, /)",
-             "Return dqueries, dkeys and dvalues; add to dv."),
+    FUNCTION(seq2seq_generate, METH_VARARGS,
+             "(levels, embedding, feeds, keys, values, source_lengths, W_query_t, v, W_out_t, "
+             "b_out, start, searches, /)",
+             "Run every search to its end.\n\n"
+             "`levels` has a pair (layer, state) for each layer. Each search reads the source rows "
+             "that follow those of the search before it."),
     FUNCTION(rowwise_forward, METH_VARARGS,
              "(operation, flat_params, inputs, valid, keep, rest, /)",
              "Return y (..., F) of an operation on each step, and the numbers kept, or None.\n\n"

@@ -1,5 +1,5 @@
-/* Generation of a Seq2Seq: all steps in the core, some at a time so that Ctrl-C is heard. Like
- * decoder.c, it is called by crnn's own Python code. */
+/* Generation of a Seq2Seq: all steps in the core, some at a time so that Ctrl-C is heard. It is
+ * called by crnn's own Python code. */
 #include "binding.h"
 
 typedef struct generation {
@@ -221,9 +221,8 @@ PyObject *seq2seq_generate(PyObject *self, PyObject *args) {
     generate_arguments given;
     generation g = {0};
     PyObject *result = NULL;
-    module_state *module = state_of_type(Py_TYPE(self));
-    if (!module ||
-        !PyArg_ParseTuple(args, "OOpOOOOOOOOO:_generate", &given.levels, &given.embedding,
+    module_state *module = PyModule_GetState(self);
+    if (!PyArg_ParseTuple(args, "OOpOOOOOOOOO:seq2seq_generate", &given.levels, &given.embedding,
                           &given.feeds, &given.attention.keys, &given.attention.values,
                           &given.attention.lengths, &given.attention.w_query, &given.attention.v,
                           &given.w_out, &given.b_out, &given.start, &given.searches))

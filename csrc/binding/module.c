@@ -42,17 +42,16 @@ static bool add_alone(PyObject *module, PyType_Spec *spec, PyTypeObject *base) {
 
 static bool add_types(PyObject *module) {
     module_state *state = PyModule_GetState(module);
-    PyType_Spec *const alone[] = {&seq2seq_spec, &writing_spec, &plan_spec};
+    PyType_Spec *const alone[] = {&writing_spec, &plan_spec};
     state->tape = add_type(module, &tape_spec, NULL);
     state->stream = add_type(module, &stream_spec, NULL);
     state->pair_state = PyStructSequence_NewType(&pair_state_desc);
     state->buffer = add_type(module, &buffer_spec, NULL);
-    state->decoder_tape = add_type(module, &decoder_tape_spec, NULL);
     state->search = add_type(module, &search_spec, NULL);
     state->plan_tape = add_type(module, &plan_tape_spec, NULL);
     state->recurrent = add_type(module, &recurrent_spec, NULL);
-    if (!state->tape || !state->stream || !state->buffer || !state->recurrent ||
-        !state->decoder_tape || !state->search || !state->plan_tape || !state->pair_state || PyModule_AddType(module, state->pair_state) < 0)
+    if (!state->tape || !state->stream || !state->buffer || !state->recurrent || !state->search ||
+        !state->plan_tape || !state->pair_state || PyModule_AddType(module, state->pair_state) < 0)
         return false;
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
         if (!add_alone(module, alone[i], NULL)) return false;
@@ -99,7 +98,6 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->stream);
     Py_VISIT(state->pair_state);
     Py_VISIT(state->buffer);
-    Py_VISIT(state->decoder_tape);
     Py_VISIT(state->search);
     Py_VISIT(state->plan_tape);
     return 0;
@@ -112,7 +110,6 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->stream);
     Py_CLEAR(state->pair_state);
     Py_CLEAR(state->buffer);
-    Py_CLEAR(state->decoder_tape);
     Py_CLEAR(state->search);
     Py_CLEAR(state->plan_tape);
     return 0;

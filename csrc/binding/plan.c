@@ -3,8 +3,8 @@
 
 /* ---- description: nodes as tuples (operation, edges, filled, ...) */
 
-static bool read_edges(plan_node *nodes, size_t index, PyObject *given) {
-    plan_node *node = &nodes[index];
+static bool read_edges(Plan *plan, size_t index, PyObject *given) {
+    plan_node *node = &plan->nodes[index];
     if (!PyTuple_Check(given)) return refuse_misfit("edges");
     const size_t count = (size_t)PyTuple_Size(given);
     node->from = PyMem_Calloc(count ? count : 1, sizeof *node->from);
@@ -15,9 +15,10 @@ static bool read_edges(plan_node *nodes, size_t index, PyObject *given) {
         Py_ssize_t from, delay;
         if (!PyTuple_Check(edge)) return refuse_misfit("edges");
         if (!PyArg_ParseTuple(edge, "nn", &from, &delay)) return false;
-        if (from < 0 || delay < 0 || (size_t)from >= index) return refuse_misfit("edges");
+        if (from < 0 || delay < 0 || (size_t)from >= (delay ? plan->count : index))
+            return refuse_misfit("edges");
         node->from[k] = (crnn_edge){(size_t)from, (size_t)delay};
-        nodes[from].last = index;
+        plan->delays |= delay > 0;
     }
     return true;
 }
@@ -49,7 +50,8 @@ static bool read_input(Plan *plan, plan_node *node, PyObject *rest) {
     Py_ssize_t features, symbols;
     (void)plan;
     if (!PyArg_ParseTuple(rest, "nn", &features, &symbols)) return false;
-    if (features < 0 || symbols < 0) return refuse_misfit("input");
+    if (features < 0 || symbols < 0 || (features == 0 && symbols == 0))
+        return refuse_misfit("input");
     node->features = (size_t)features;
     node->symbols = (size_t)symbols;
     return true;
@@ -66,10 +68,9 @@ static bool read_recurrent(Plan *plan, plan_node *node, PyObject *rest) {
     if (!recurrent_ready((Recurrent *)layer)) return false;
     const crnn_layer *own = &((Recurrent *)layer)->layer;
     node->features = crnn_width(own);
+    node->inputs = own->inputs;
     if (node->w) node->symbols = (size_t)PyArray_DIM(node->w, 0);
-    return own->dtype == plan->dtype && (!node->w || (size_t)PyArray_DIM(node->w, 1) == own->inputs)
-               ? true
-               : refuse_misfit("layer");
+    return own->dtype == plan->dtype || refuse_misfit("layer");
 }
 
 /* (W, b, dW, db): W (inputs, features); the others, in the shape of W and (features,), or None. */
@@ -85,6 +86,30 @@ static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
     return true;
 }
 
+/* The widths of what a function of steps reads. */
+static bool read_inputs(const Plan *plan, plan_node *node) {
+    crnn_rowwise *o = &node->rowwise;
+    if (node->edges != o->inputs) return refuse_misfit("edges");
+    for (size_t k = 0; k < node->edges; k++)
+        o->features[k] = plan->nodes[node->from[k].node].features;
+    node->features = crnn_rowwise_features(o);
+    return o->inputs == 1 || o->kind == CRNN_ROWWISE_CONCAT || o->features[0] == o->features[1] ||
+           refuse_misfit("edges");
+}
+
+/* (C, v, dv): the width of the values of the memory, and v (A,), or None. */
+static bool read_attend(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *v, *dv;
+    Py_ssize_t width;
+    if (!PyArg_ParseTuple(rest, "nOO", &width, &v, &dv) ||
+        !read_pair(plan, v, dv, 1, &node->w, &node->dw))
+        return false;
+    if (width < 1 || plan->attend) return refuse_misfit("attend");
+    node->features = (size_t)width;
+    plan->attend = (size_t)(node - plan->nodes);
+    return true;
+}
+
 /* (operation, params, dparams): as rowwise_parse reads it; gain and bias in one array, or None. */
 static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
     PyObject *operation, *w, *dw;
@@ -92,13 +117,43 @@ static bool read_rowwise(Plan *plan, plan_node *node, PyObject *rest) {
         !rowwise_parse(&node->rowwise, operation) ||
         !read_pair(plan, w, dw, 1, &node->w, &node->dw))
         return refuse_misfit("operation");
-    if (node->edges != node->rowwise.inputs) return refuse_misfit("edges");
-    for (size_t k = 0; k < node->edges; k++)
-        node->rowwise.features[k] = plan->nodes[node->from[k].node].features;
-    node->features = crnn_rowwise_features(&node->rowwise);
+    if (!read_inputs(plan, node)) return false;
     const bool is_norm = node->rowwise.kind == CRNN_ROWWISE_NORM;
     const bool fits = !is_norm || (node->w && (size_t)PyArray_SIZE(node->w) == 2 * node->features);
     return (fits && !is_norm == !node->w) || refuse_misfit("operation");
+}
+
+/* (): the sum of a layer's output and its input, which is left out at steps that do not run. */
+static bool read_residual(Plan *plan, plan_node *node, PyObject *rest) {
+    node->rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_SUM, .inputs = 2};
+    node->rest = true;
+    return PyArg_ParseTuple(rest, "") && read_inputs(plan, node);
+}
+
+/* (how,) */
+static bool read_pool(Plan *plan, plan_node *node, PyObject *rest) {
+    const char *how;
+    if (!PyArg_ParseTuple(rest, "s", &how) || !pool_how_parse(&node->how, how)) return false;
+    if (node->edges != 1) return refuse_misfit("edges");
+    node->features = plan->nodes[node->from[0].node].features;
+    return true;
+}
+
+/* The width of a part of a state; 0 where there is no such part. */
+static size_t state_width(const crnn_layer *layer, bool cell) {
+    if (!cell) return crnn_width(layer);
+    return state_count(layer) == 2 ? layer->hidden : 0;
+}
+
+/* (cell,): c, or h, of the recurrent node that the edge names. */
+static bool read_state(Plan *plan, plan_node *node, PyObject *rest) {
+    int cell;
+    if (!PyArg_ParseTuple(rest, "p", &cell)) return false;
+    const plan_node *from = node->edges == 1 ? &plan->nodes[node->from[0].node] : NULL;
+    if (!from || !from->layer) return refuse_misfit("edges");
+    node->cell = cell;
+    node->features = state_width(&((const Recurrent *)from->layer)->layer, cell);
+    return node->features > 0 || refuse_misfit("state");
 }
 
 static const struct {
@@ -108,27 +163,119 @@ static const struct {
 } readers[] = {{"input", CRNN_OP_INPUT, read_input},
                {"recurrent", CRNN_OP_RECURRENT, read_recurrent},
                {"sum", CRNN_OP_SUM, read_sum},
-               {"rowwise", CRNN_OP_ROWWISE, read_rowwise}};
+               {"attend", CRNN_OP_ATTEND, read_attend},
+               {"rowwise", CRNN_OP_ROWWISE, read_rowwise},
+               {"residual", CRNN_OP_ROWWISE, read_residual},
+               {"pool", CRNN_OP_POOL, read_pool},
+               {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
 
-/* Whether a node reads values of the widths that its parameters have. */
-static bool widths_fit(const Plan *plan, const plan_node *node) {
-    size_t features = 0;
-    for (size_t k = 0; k < node->edges; k++) {
-        const plan_node *from = &plan->nodes[node->from[k].node];
-        features += from->features ? from->features : from->symbols;
-    }
-    if (node->op == CRNN_OP_INPUT) return node->edges == 0;
-    if (node->op == CRNN_OP_ROWWISE) return true;
-    if (node->op == CRNN_OP_SUM) return (size_t)PyArray_DIM(node->w, 0) == features;
-    const size_t inputs = ((const Recurrent *)node->layer)->layer.inputs;
-    return node->edges == 1 && (node->w ? node->symbols : inputs) == features;
+/* ---- what nodes may read, as crnn/plan.h says */
+
+static size_t width_of(const plan_node *node) {
+    return node->features ? node->features : node->symbols;
 }
 
-static bool wants_gradient(const Plan *plan, const plan_node *node) {
-    bool wants = node->dw || node->layer || (node->op == CRNN_OP_INPUT && node->features > 0);
+/* An input may be read as floats or as symbols where it takes both. */
+static bool may_be_symbols(const plan_node *node) {
+    return node->op == CRNN_OP_INPUT && node->symbols > 0;
+}
+
+/* The floats that a layer reads beside symbols. */
+static size_t floats_of(const Plan *plan, const plan_node *node) {
+    return node->edges == 2 ? plan->nodes[node->from[0].node].features : 0;
+}
+
+/* Whether a layer may read floats, symbols or, with two edges, floats and symbols. */
+static bool recurrent_fits(const Plan *plan, const plan_node *node) {
+    const size_t floats = floats_of(plan, node);
+    if (node->edges < 1 || node->edges > 2 || (node->edges == 2 && floats == 0)) return false;
+    const plan_node *last = &plan->nodes[node->from[node->edges - 1].node];
+    const bool looks_up = node->w || node->edges == 2;
+    if (looks_up && !(may_be_symbols(last) && last->features == 0)) return false;
+    const size_t table = node->w ? (size_t)PyArray_DIM(node->w, 1) : width_of(last);
+    return node->inputs >= floats && node->inputs - floats == table &&
+           (!node->w || node->symbols == last->symbols);
+}
+
+/* Whether a value has one step for each row: that of a pool or of a final state, and of nodes
+ * behind them. */
+static bool makes_steps_one(const plan_node *node) {
+    return node->op == CRNN_OP_POOL || node->op == CRNN_OP_STATE;
+}
+
+static void find_once(const Plan *plan, plan_node *node) {
+    node->once = makes_steps_one(node);
+    for (size_t k = 0; k < node->edges; k++)
+        if (node->from[k].delay == 0) node->once |= plan->nodes[node->from[k].node].once;
+}
+
+/* Such values are read by nodes that run once for each row, and these read no others. */
+static bool steps_fit(const plan_node *node, const plan_node *from, size_t delay) {
+    const bool may_read = node->op == CRNN_OP_SUM || node->op == CRNN_OP_ROWWISE;
+    if (from->once) return may_read && delay == 0;
+    return !node->once || makes_steps_one(node);
+}
+
+static bool edge_fits(const Plan *plan, const plan_node *node, const crnn_edge *edge) {
+    const plan_node *from = &plan->nodes[edge->node];
+    if (!steps_fit(node, from, edge->delay)) return false;
+    const bool may_delay =
+        node->op == CRNN_OP_SUM || (node->op == CRNN_OP_ATTEND && from->op == CRNN_OP_RECURRENT);
+    if (edge->delay > 0 && (!may_delay || may_be_symbols(from))) return false;
+    return !may_be_symbols(from) || from->features == 0 || from->features == from->symbols;
+}
+
+static bool edges_fit(const Plan *plan, const plan_node *node) {
+    size_t width = 0, symbols = 0;
+    for (size_t k = 0; k < node->edges; k++) {
+        const plan_node *from = &plan->nodes[node->from[k].node];
+        if (!edge_fits(plan, node, &node->from[k])) return false;
+        if (!crnn_size_add(width, width_of(from), &width)) return false;
+        symbols += may_be_symbols(from);
+    }
+    if (node->op == CRNN_OP_INPUT) return node->edges == 0;
+    if (node->op == CRNN_OP_RECURRENT) return recurrent_fits(plan, node);
+    if (node->op == CRNN_OP_ROWWISE || makes_steps_one(node)) return symbols == 0;
+    if (node->op == CRNN_OP_SUM && symbols > 1) return false;
+    if (node->op == CRNN_OP_ATTEND && (node->edges != 1 || symbols > 0)) return false;
+    return node->edges > 0 && (!node->w || (size_t)PyArray_DIM(node->w, 0) == width);
+}
+
+/* The end of the cycle that begins with a node; the next node where it is in none. */
+static size_t group_end(const Plan *plan, size_t begin) {
+    size_t end = begin + 1;
+    for (size_t i = begin; i < end; i++)
+        for (size_t k = 0; k < plan->nodes[i].edges; k++)
+            if (plan->nodes[i].from[k].node >= end) end = plan->nodes[i].from[k].node + 1;
+    return end;
+}
+
+/* A node of a cycle runs until the end of the cycle, and reads what it reads until then. */
+static void find_cycles(Plan *plan) {
+    for (size_t begin = 0, end; begin < plan->count; begin = end) {
+        end = group_end(plan, begin);
+        for (size_t i = begin; i < end; i++) {
+            plan_node *node = &plan->nodes[i];
+            node->cyclic = end > begin + 1;
+            if (node->last < end - 1) node->last = end - 1;
+            for (size_t k = 0; k < node->edges; k++) {
+                plan->nodes[node->from[k].node].last = end - 1;
+                node->cyclic |= node->from[k].node == i;
+            }
+        }
+    }
+}
+
+/* Whether the gradient of a value is wanted: of floats of the input, of a memory, for parameters,
+ * or for another node. True if that is news. */
+static bool find_wanted(const Plan *plan, plan_node *node) {
+    bool wants = node->dw || node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_ATTEND ||
+                 (node->op == CRNN_OP_INPUT && node->features > 0);
     for (size_t k = 0; k < node->edges; k++) wants |= plan->nodes[node->from[k].node].wants;
-    return wants;
+    const bool is_news = wants && !node->wants;
+    node->wants |= wants;
+    return is_news;
 }
 
 static bool read_node(Plan *plan, size_t index, PyObject *given) {
@@ -139,15 +286,32 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
     size_t i = 0;
     if (!PyTuple_Check(given)) return refuse_misfit("nodes");
     if (!PyArg_ParseTuple(given, "sOpO", &name, &edges, &filled, &rest)) return false;
-    if (!PyTuple_Check(rest) || !read_edges(plan->nodes, index, edges))
-        return refuse_misfit("nodes");
+    if (!PyTuple_Check(rest) || !read_edges(plan, index, edges)) return refuse_misfit("nodes");
     while (i < READERS && strcmp(readers[i].name, name) != 0) i++;
     if (i == READERS || (i == 0) != (index == 0)) return refuse_misfit("operation");
     node->op = readers[i].op;
     node->filled = filled;
     if (!readers[i].read(plan, node, rest)) return false;
-    node->wants = wants_gradient(plan, node);
-    return widths_fit(plan, node) || refuse_misfit("nodes");
+    return node->features > 0 || index == 0 || refuse_misfit("nodes");
+}
+
+/* Reads all nodes, then checks what they read, which may be later nodes. */
+static bool read_nodes(Plan *plan, PyObject *given) {
+    for (size_t i = 0; i < plan->count; i++)
+        if (!read_node(plan, i, PyTuple_GetItem(given, (Py_ssize_t)i))) return false;
+    find_cycles(plan);
+    for (size_t i = 0; i < plan->count; i++) find_once(plan, &plan->nodes[i]);
+    for (size_t i = 0; i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
+        const bool alone = reverse || node->once || node->rest; /* outside of cycles */
+        if (!edges_fit(plan, node) || (node->cyclic && alone)) return refuse_misfit("nodes");
+    }
+    for (bool news = true; news;) {
+        news = false;
+        for (size_t i = 0; i < plan->count; i++) news |= find_wanted(plan, &plan->nodes[i]);
+    }
+    return true;
 }
 
 /* ---- states */
@@ -232,24 +396,27 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
 
 /* ---- what the passes share */
 
-/* Whether a layer has the sizes that it had when the plan was made: __init__ may have run again. */
-static bool is_as_described(const Plan *plan, const plan_node *node, const crnn_layer *layer) {
-    const plan_node *from = &plan->nodes[node->from[0].node];
-    const size_t inputs = node->w          ? (size_t)PyArray_DIM(node->w, 1)
-                          : from->features ? from->features
-                                           : from->symbols;
-    return (layer->dtype == plan->dtype && layer->inputs == inputs &&
-            crnn_width(layer) == node->features) ||
+/* Whether a layer is one like that of which the plan was made: __init__ may have run again. */
+static bool is_as_described(const Plan *plan, const plan_node *node, const node_call *calls) {
+    if (node->op == CRNN_OP_STATE)
+        return state_width(&calls[node->from[0].node].held.layer, node->cell) == node->features ||
+               refuse_misfit("layer");
+    const crnn_layer *layer = &calls[node - plan->nodes].held.layer;
+    return (layer->dtype == plan->dtype && layer->inputs == node->inputs &&
+            crnn_width(layer) == node->features && !(node->cyclic && layer->reverse)) ||
            refuse_misfit("layer");
 }
 
 node_call *plan_hold(const Plan *plan) {
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
-    for (size_t i = 0; fine && i < plan->count; i++)
-        if (plan->nodes[i].layer)
-            fine = layer_hold(&calls[i].held, (Recurrent *)plan->nodes[i].layer) &&
-                   is_as_described(plan, &plan->nodes[i], &calls[i].held.layer);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        if (node->op == CRNN_OP_RECURRENT)
+            fine = node->layer && layer_hold(&calls[i].held, (Recurrent *)node->layer);
+        if (fine && (node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_STATE))
+            fine = is_as_described(plan, node, calls);
+    }
     if (fine) return calls;
     plan_release(plan, calls);
     return NULL;
@@ -283,9 +450,9 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
         noise.layer = node->number;
     }
     return (crnn_recurrent){.layer = &call->held.layer,
-                            .rows = own ? &own->call.rows : rows,
+                            .rows = own && own->layer.reverse ? &own->call.rows : rows,
                             .params = held_params(&call->held),
-                            .table = call->held.layer.inputs,
+                            .table = node->inputs - floats_of(plan, node),
                             .symbols = node->symbols,
                             .vectors = data_of(node->w),
                             .dvectors = data_of(node->dw),
@@ -306,16 +473,23 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .value = plan_value(tape, i),
                       .symbols = symbols ? tape->call.in.symbols : NULL,
                       .filled = node->filled || tape->filled,
+                      .rest = node->rest,
+                      .once = node->once,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};
     if (node->op == CRNN_OP_RECURRENT) {
         core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
-                                 .symbols = (size_t)PyArray_DIM(node->w, 0),
+                                 .symbols = plan->nodes[0].symbols,
                                  .b = data_of(node->b),
                                  .dw = data_of(node->dw),
                                  .db = data_of(node->db)};
+    } else if (node->op == CRNN_OP_ATTEND) {
+        core.as.attend = (crnn_attend){.attention = tape->attention,
+                                       .weights = data_of(tape->weights),
+                                       .dv = data_of(node->dw)};
+        core.as.attend.attention.v = data_of(node->w);
     } else if (node->op == CRNN_OP_ROWWISE) {
         const crnn_rowwise *run = &tape->plan->nodes[i].rowwise; /* what forward ran */
         crnn_noise noise = tape->call.noise;
@@ -325,6 +499,11 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.rowwise.kernels = kernels;
         core.as.rowwise.params = data_of(node->w);
         core.as.rowwise.noise = noise;
+    } else if (node->op == CRNN_OP_POOL) {
+        core.as.pool = node->how;
+    } else if (node->op == CRNN_OP_STATE) {
+        core.edges = 0;
+        core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
     return core;
 }
@@ -373,36 +552,31 @@ PyObject *unchanged(PyObject *module, PyObject *args) {
 
 /* ---- the type */
 
-static void clear_nodes(Plan *self) {
-    for (size_t i = 0; self->nodes && i < self->count; i++) {
-        plan_node *node = &self->nodes[i];
-        PyMem_Free(node->from);
-        drop(node->layer);
-        drop(node->w);
-        drop(node->b);
-        drop(node->dw);
-        drop(node->db);
-    }
-    PyMem_Free(self->nodes);
-    self->nodes = NULL;
-    self->count = 0;
-}
-
+/* Other objects may still refer to it: arrays of numbers, which are part of no cycle, remain. */
 static int plan_clear(Plan *self) {
-    clear_nodes(self);
-    Py_CLEAR(self->states);
+    for (size_t i = 0; self->nodes && i < self->count; i++) Py_CLEAR(self->nodes[i].layer);
     return 0;
 }
 
 static int plan_traverse(Plan *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE((PyObject *)self));
-    for (size_t i = 0; i < self->count; i++) Py_VISIT(self->nodes[i].layer);
+    for (size_t i = 0; self->nodes && i < self->count; i++) Py_VISIT(self->nodes[i].layer);
     return 0;
 }
 
 static void plan_dealloc(Plan *self) {
     PyObject_GC_UnTrack(self);
     plan_clear(self);
+    for (size_t i = 0; self->nodes && i < self->count; i++) {
+        plan_node *node = &self->nodes[i];
+        PyMem_Free(node->from);
+        drop(node->w);
+        drop(node->b);
+        drop(node->dw);
+        drop(node->db);
+    }
+    PyMem_Free(self->nodes);
+    drop(self->states);
     object_free(self);
 }
 
@@ -412,8 +586,7 @@ static bool plan_init(Plan *self, PyObject *nodes, PyObject *states) {
     self->nodes = PyMem_Calloc(count, sizeof *self->nodes);
     if (!self->nodes) return PyErr_NoMemory() != NULL;
     self->count = count;
-    for (size_t i = 0; i < count; i++)
-        if (!read_node(self, i, PyTuple_GetItem(nodes, (Py_ssize_t)i))) return false;
+    if (!read_nodes(self, nodes)) return false;
     self->states = Py_NewRef(states);
     return check_form(self, states) || refuse_misfit("states");
 }
@@ -432,16 +605,34 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
+static PyObject *plan_draws(Plan *self, void *unused) {
+    bool draws = false;
+    (void)unused;
+    for (size_t i = 0; i < self->count; i++) {
+        const plan_node *node = &self->nodes[i];
+        draws |= node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0;
+        draws |= node->layer && layer_draws(&((Recurrent *)node->layer)->layer);
+    }
+    return PyBool_FromLong(draws);
+}
+
+static PyGetSetDef plan_attributes[] = {
+    {"stochastic", (getter)plan_draws, NULL,
+     PyDoc_STR("Whether `forward` draws random numbers in training."), NULL},
+    {0},
+};
+
 static PyMethodDef plan_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))plan_forward, METH_FASTCALL,
      PyDoc_STR("forward($self, x, state, lengths, mask, resets, training, call, first_row, "
-               "first_step, filled, keep, /)\n--\n\n"
+               "first_step, filled, keep, memory=None, /)\n--\n\n"
                "Return (y, state), with `keep` (y, state, tape); None if an argument does not "
-               "fit.")},
+               "fit.\n\n"
+               "`memory`, of a plan with attention: (keys, values, lengths).")},
     {"backward", (PyCFunction)(void (*)(void))plan_backward, METH_FASTCALL,
      PyDoc_STR("backward($self, owner, tape, dy, dstate, trace, /)\n--\n\n"
-               "Add to the gradients of all layers, and return (dx, dstate); None if an argument "
-               "does not fit.\n\n"
+               "Add to the gradients of all layers, and return (dx, dstate).\n\n"
+               "With attention (dx, dstate, dkeys, dvalues). None if an argument does not fit. "
                "`owner` is the layer whose gradients these are.")},
     {"stream", (PyCFunction)plan_stream, METH_VARARGS,
      PyDoc_STR("stream($self, batch_size, state, /)\n--\n\nReturn a stream of the model.")},
@@ -460,6 +651,7 @@ static PyType_Slot plan_slots[] = {
     {Py_tp_traverse, plan_traverse},
     {Py_tp_clear, plan_clear},
     {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_attributes},
     {0, NULL},
 };
 PyType_Spec plan_spec = {"crnn._core.Plan", sizeof(Plan), 0,

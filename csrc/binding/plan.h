@@ -14,14 +14,20 @@ typedef struct plan_node {
     crnn_edge *from; /* owned [edges] */
     size_t features; /* of an input: I, 0 where it takes no floats */
     size_t symbols;  /* of an input, and of a layer that reads vectors: K, else 0 */
-    size_t last;     /* the last node that reads its value */
+    size_t inputs;   /* of a recurrent layer */
+    size_t last;     /* the last node that runs before its value may be overwritten */
     bool filled;     /* an operation without memory runs at masked steps that are answered */
+    bool cyclic;     /* it is part of a cycle */
     bool wants;      /* a gradient with respect to its value */
+    bool rest, once; /* as in crnn_node */
+    bool cell;       /* of a final state: c instead of h */
+    crnn_pool_how how;
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
     PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients: of a sum; of
-                                       layer normalisation w [2 * features]; vectors w (K, size) */
+                                       layer normalisation w [2 * features]; vectors w (K, size);
+                                       of additive attention w [A] */
 } plan_node;
 
 typedef struct Plan {
@@ -30,6 +36,8 @@ typedef struct Plan {
     crnn_dtype dtype;
     size_t count;
     plan_node *nodes; /* owned [count]; the first one is the input, the last one makes y */
+    size_t attend;    /* the node that attends to the memory; 0: none */
+    bool delays;      /* an edge has a delay */
     PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
                          PairState of two for a PairState; an integer is a recurrent node; None has
                          no state */
@@ -51,6 +59,9 @@ typedef struct PlanTape {
     Plan *plan;                /* owned */
     call call;                 /* owned: of the input */
     bool filled;               /* the input has answers at masked steps */
+    crnn_attention attention;  /* without v */
+    attention_arrays memory;   /* owned: what it points into */
+    PyArrayObject *weights;    /* owned (B, T, T_s): of attention, or NULL */
     PyArrayObject *values, *y; /* owned: the values of nodes between, in one block; of the last */
     size_t *place;             /* owned [count]: where a value begins in the block, in elements */
     Tape **tapes;              /* owned [count] of owned: of recurrent nodes, else NULL */
@@ -58,10 +69,21 @@ typedef struct PlanTape {
 } PlanTape;
 
 PlanTape *plan_tape_new(Plan *plan);
+/* Steps of the value of a node, and how many elements it has; false where these are too many. */
+size_t plan_steps(const PlanTape *tape, size_t i);
+bool plan_value_size(const PlanTape *tape, size_t i, size_t *size);
+/* A new array (B, steps, features); one like the value of a node, (B, T, features) or (B,
+ * features).
+ */
+PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features);
+PyArrayObject *plan_array(const PlanTape *tape, size_t i);
+/* "LSTM, GRU" from "LSTM"; the first is "". Takes the reference to `names`, which may be NULL with
+ * an exception, and returns a new one, or NULL. */
+PyObject *plan_add_name(PyObject *names, const crnn_layer *layer);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
 /* Node i of the plan of the tape, or of one like it, as the core wants it, but for its gradients.
- * The rows of a recurrent node are those of its tape, where it has one, else `rows`. */
+ * The rows of a reversed node are those of its tape, where it has one, else `rows`. */
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 

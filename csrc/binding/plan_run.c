@@ -2,66 +2,19 @@
  * core is called, so that nothing has changed where one cannot be made. */
 #include "plan.h"
 
-/* ---- the tape */
-
-static void plan_tape_dealloc(PlanTape *self) {
-    const size_t count = self->plan ? self->plan->count : 0;
-    PyObject_GC_UnTrack(self);
-    for (size_t i = 0; i < count; i++) {
-        if (self->tapes) drop(self->tapes[i]);
-        if (self->kept) free_aligned(self->kept[i]);
-    }
-    PyMem_Free(self->tapes);
-    PyMem_Free(self->kept);
-    PyMem_Free(self->place);
-    drop(self->values);
-    drop(self->y);
-    call_clear(&self->call);
-    drop(self->plan);
-    object_free(self);
-}
-
-static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->plan);
-    return 0;
-}
-
-PlanTape *plan_tape_new(Plan *plan) {
-    PlanTape *tape = object_new(plan->module->plan_tape);
-    if (!tape) return NULL;
-    tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
-    tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
-    tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
-    tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
-    if (tape->place && tape->tapes && tape->kept) return tape;
-    PyErr_NoMemory();
-    drop(tape);
-    return NULL;
-}
-
-crnn_seq plan_value(const PlanTape *tape, size_t i) {
-    const plan_node *node = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
-    char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
-    if (i == 0) return tape->call.in.x;
-    if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
-    return (crnn_seq){block + tape->place[i] * item, (ptrdiff_t)(steps * node->features),
-                      (ptrdiff_t)node->features};
-}
-
 /* ---- forward: arguments */
 
 typedef struct forward_arguments {
     call_arguments given;
     bool filled, keep;
+    PyObject *memory; /* borrowed, or NULL */
 } forward_arguments;
 
 static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssize_t count) {
-    enum { ARGUMENTS = 11 };
+    enum { ARGUMENTS = 12, FEWEST = ARGUMENTS - 1 /* without a memory */ };
     *a = (forward_arguments){0};
-    if (count != ARGUMENTS) return refuse_misfit("arguments");
-    PyObject *own[ARGUMENTS];
+    if (count < FEWEST || count > ARGUMENTS) return refuse_misfit("arguments");
+    PyObject *own[ARGUMENTS] = {NULL};
     for (Py_ssize_t i = 0; i < count; i++) own[i] = values[i] == Py_None ? NULL : values[i];
     a->given = (call_arguments){.x = values[0],
                                 .state = values[1],
@@ -74,7 +27,27 @@ static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssiz
                                 .first_step = own[8]};
     a->filled = values[9] == Py_True;
     a->keep = values[10] == Py_True;
+    a->memory = own[11];
     return true;
+}
+
+/* The memory, and room for the weights; none for a plan without attention. */
+static bool read_memory(PlanTape *tape, PyObject *given, bool keep) {
+    const Plan *plan = tape->plan;
+    if (!plan->attend || !given) return !plan->attend && !given;
+    const plan_node *node = &plan->nodes[plan->attend];
+    tape->attention = (crnn_attention){.dtype = plan->dtype,
+                                       .batch = tape->call.rows.given.batch,
+                                       .key_size = plan->nodes[node->from[0].node].features,
+                                       .value_size = node->features};
+    return attention_memory(&tape->attention, &tape->memory, keep ? plan->module : NULL, given) &&
+           (tape->weights = plan_rows(tape, tape->call.rows.given.steps, tape->attention.steps));
+}
+
+/* Edges with a delay and attention read every step of a row, one after the other. */
+static bool steps_fit(const PlanTape *tape) {
+    const bool in_order = tape->plan->delays || tape->plan->attend;
+    return !in_order || (!tape->call.mask && !tape->call.resets);
 }
 
 /* The input of the model, as the one of a layer of its width. */
@@ -119,14 +92,13 @@ static bool take_slot(slot *slots, size_t *used, size_t i, size_t size, size_t l
  * overwritten once no node reads it any more. */
 static bool new_values(PlanTape *tape, bool keep) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
     size_t used = 0, total = 0;
     bool fits = slots != NULL;
     for (size_t i = 1; fits && i + 1 < plan->count; i++) {
         const size_t last = keep ? plan->count : plan->nodes[i].last;
         size_t size;
-        fits = crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) &&
+        fits = plan_value_size(tape, i, &size) &&
                take_slot(slots, &used, i, size, last, &total, &tape->place[i]);
     }
     PyMem_Free(slots);
@@ -134,12 +106,6 @@ static bool new_values(PlanTape *tape, bool keep) {
     if (!fits || total > NPY_MAX_INTP) return PyErr_NoMemory() != NULL;
     tape->values = (PyArrayObject *)new_array(plan->module, 1, &length, plan->dtype);
     return tape->values != NULL;
-}
-
-static PyArrayObject *new_sequence(const PlanTape *tape, size_t features) {
-    const crnn_steps *s = &tape->call.rows.given;
-    npy_intp shape[3] = {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features};
-    return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
 }
 
 /* The array that a node reads, which its tape keeps alive. */
@@ -153,7 +119,7 @@ static PyArrayObject *new_reference(PyArrayObject *array) {
 }
 
 /* The tape of a layer, as its own forward would make it, but that it reads symbols as they are
- * where they have vectors. */
+ * where they have vectors. One that has read symbols beside floats has no x. */
 static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
                            const crnn_kernels *kernels) {
     const crnn_layer *layer = &call->held.layer;
@@ -164,13 +130,13 @@ static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
     if (!own) return false;
     tape->tapes[i] = own;
     steps.reverse = layer->reverse;
-    own->call.x = new_reference(read_array(tape, i));
+    if (node->edges == 1) own->call.x = new_reference(read_array(tape, i));
     own->call.lengths = new_reference(tape->call.lengths);
     own->call.mask = new_reference(tape->call.mask);
     own->call.resets = new_reference(tape->call.resets);
     own->call.in.x = plan_value(tape, node->from[0].node);
     if (node->from[0].node == 0 && !node->w) own->call.in = tape->call.in;
-    if (node->w) own->call.in.x = (crnn_seq){0}; /* see plan_tape_layer */
+    if (node->w || node->edges > 1) own->call.in.x = (crnn_seq){0}; /* see plan_tape_layer */
     own->call.noise = tape->call.noise;
     own->call.noise.seed = call->held.seed;
     own->call.noise.layer = node->number;
@@ -191,9 +157,7 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
                             bool keep) {
     const Plan *plan = tape->plan;
     const size_t batch = tape->call.rows.given.batch;
-    if (!new_values(tape, keep) ||
-        !(tape->y = new_sequence(tape, plan->nodes[plan->count - 1].features)))
-        return false;
+    if (!new_values(tape, keep) || !(tape->y = plan_array(tape, plan->count - 1))) return false;
     for (size_t i = 1; i < plan->count; i++) {
         if (!plan->nodes[i].layer) continue;
         if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
@@ -257,6 +221,17 @@ static bool core_workspace(core_call *c,
     return c->workspace != NULL;
 }
 
+/* (y, states), with `keep` (y, states, tape), which does not share its y with the user where
+ * backward reads it. */
+static PyObject *forward_result(PlanTape *tape, PyObject *states, bool keep) {
+    if (!keep) return PyTuple_Pack(2, tape->y, states);
+    const bool is_read = tape->plan->nodes[tape->plan->count - 1].cyclic;
+    PyObject *y = is_read ? PyArray_NewCopy(tape->y, NPY_CORDER) : Py_NewRef((PyObject *)tape->y);
+    PyObject *result = y ? PyTuple_Pack(3, y, states, tape) : NULL;
+    drop(y);
+    return result;
+}
+
 static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
     const crnn_kernels *kernels = crnn_kernels_now(tape->plan->dtype);
     core_call c = {0};
@@ -283,13 +258,12 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     PyObject *states = NULL, *result = NULL;
     if (!calls)
         result = plan_refuse();
-    else if (calls && (!read_call(tape, &a) ||
-                       !plan_read_states(self, calls, "state", tape->call.rows.given.batch,
-                                         a.given.state, initial_of)))
+    else if (!read_call(tape, &a) || !steps_fit(tape) || !read_memory(tape, a.memory, a.keep) ||
+             !plan_read_states(self, calls, "state", tape->call.rows.given.batch, a.given.state,
+                               initial_of))
         result = plan_refuse();
-    else if (calls && run_forward(tape, calls, a.keep) &&
-             (states = plan_show_states(self, calls, final_of)))
-        result = a.keep ? PyTuple_Pack(3, tape->y, states, tape) : PyTuple_Pack(2, tape->y, states);
+    else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
+        result = forward_result(tape, states, a.keep);
     drop(states);
     plan_release(self, calls);
     drop(tape);
@@ -299,7 +273,8 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
 /* ---- backward */
 
 typedef struct backward_buffers {
-    PyArrayObject *dy, *dx; /* owned, or NULL: none is given, none is wanted */
+    PyArrayObject *dy, *dx;         /* owned, or NULL: none is given, none is wanted */
+    PyArrayObject *dkeys, *dvalues; /* owned, or NULL: there is no memory */
     crnn_seq dy_seq;
     void *gradients; /* owned: of the values between, and of y where none is given */
     void **traces;   /* owned [count] of owned */
@@ -308,6 +283,8 @@ typedef struct backward_buffers {
 static void backward_clear(const Plan *plan, backward_buffers *b) {
     drop(b->dy);
     drop(b->dx);
+    drop(b->dkeys);
+    drop(b->dvalues);
     free_aligned(b->gradients);
     for (size_t i = 0; b->traces && i < plan->count; i++) free_aligned(b->traces[i]);
     PyMem_Free(b->traces);
@@ -320,7 +297,8 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
-            a->symbols != b->symbols || a->filled != b->filled ||
+            a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
+            a->rest != b->rest || a->how != b->how || a->cell != b->cell ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer &&
@@ -331,28 +309,38 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
     return true;
 }
 
-/* dy; false where it does not fit. */
+/* dy; false where it does not fit. The core adds to a copy where nodes read the last value. */
 static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) {
     const crnn_steps *s = &tape->call.rows.given;
-    const size_t features = tape->plan->nodes[tape->plan->count - 1].features;
-    dims shape = {
-        3, {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)features}, {"B", "T", "features"}};
+    const plan_node *last = &tape->plan->nodes[tape->plan->count - 1];
+    dims shape = {3,
+                  {(npy_intp)s->batch, (npy_intp)s->steps, (npy_intp)last->features},
+                  {"B", "T", "features"}};
     if (given == Py_None) return true;
+    if (last->once) {
+        shape = (dims){2, {(npy_intp)s->batch, (npy_intp)last->features}, {"B", "features"}};
+        b->dy = float_array("dy", given, tape->plan->dtype, &shape, true);
+        if (b->dy) b->dy_seq = seq_of(b->dy);
+        return b->dy != NULL;
+    }
     b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
-    return b->dy != NULL;
+    if (!b->dy || !last->cyclic) return b->dy != NULL;
+    PyArrayObject *copy = array_copy(tape->plan->module, b->dy);
+    drop(b->dy);
+    b->dy = copy;
+    if (copy) b->dy_seq = seq_of(copy);
+    return copy != NULL;
 }
 
 /* Gradients of values between, and of y where none is given, one behind the other; `begin` [count]
  * is where each begins, in elements. */
 static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *begin) {
     const Plan *plan = tape->plan;
-    const crnn_steps *s = &tape->call.rows.given;
     size_t total = 0, size, bytes;
     for (size_t i = 1; i < plan->count; i++) {
         begin[i] = total;
         if ((i + 1 == plan->count && b->dy) || !plan->nodes[i].wants) continue;
-        if (!crnn_size_mul(s->batch * s->steps, plan->nodes[i].features, &size) ||
-            !crnn_size_add(total, size, &total))
+        if (!plan_value_size(tape, i, &size) || !crnn_size_add(total, size, &total))
             return PyErr_NoMemory() != NULL;
     }
     if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
@@ -364,17 +352,25 @@ static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *beg
 static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t i, size_t begin,
                          crnn_node *node) {
     const plan_node *own = &tape->plan->nodes[i];
-    const size_t steps = tape->call.rows.given.steps, item = crnn_dtype_size(tape->plan->dtype);
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
     const bool is_last = i + 1 == tape->plan->count;
     if (i == 0) {
         node->gradient = b->dx ? seq_of(b->dx) : (crnn_seq){0};
     } else if (is_last && b->dy) {
         node->gradient = b->dy_seq;
         node->given = true;
-    } else if (own->wants && !(is_last && own->layer)) { /* a layer takes no dy as zeros */
+    } else if (own->wants && !(is_last && own->layer && !own->cyclic)) {
+        /* a layer takes no dy as zeros */
         node->gradient = (crnn_seq){(char *)b->gradients + begin * item,
                                     (ptrdiff_t)(steps * own->features), (ptrdiff_t)own->features};
     }
+}
+
+/* Whether a node reads the final state of node i. */
+static bool is_state_read(const Plan *plan, size_t i) {
+    for (size_t k = i + 1; k < plan->count; k++)
+        if (plan->nodes[k].op == CRNN_OP_STATE && plan->nodes[k].from[0].node == i) return true;
+    return false;
 }
 
 /* The rest of a recurrent node of backward. */
@@ -382,7 +378,10 @@ static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i,
                             bool trace, crnn_node *node) {
     crnn_recurrent *r = &node->as.recurrent;
     const Tape *own = tape->tapes[i];
-    if (!state_new(&call->initial, &call->held.layer, tape->call.rows.given.batch)) return false;
+    const size_t batch = tape->call.rows.given.batch;
+    if (!state_new(&call->initial, &call->held.layer, batch) ||
+        (is_state_read(tape->plan, i) && !state_own(&call->final, &call->held.layer, batch)))
+        return false;
     if ((trace || own->traced) && !(b->traces[i] = trace_new(own))) return false;
     r->from_learned = own->call.from_learned;
     r->dfinal = state_pointers(&call->final);
@@ -390,6 +389,16 @@ static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i,
     r->grads = held_grads(&call->held);
     r->trace = b->traces[i];
     return true;
+}
+
+/* The gradients of the memory. */
+static bool open_memory_back(const PlanTape *tape, backward_buffers *b, crnn_attend *attend) {
+    const crnn_attention *a = &tape->attention;
+    b->dkeys = plan_rows(tape, a->steps, a->key_size);
+    b->dvalues = b->dkeys ? plan_rows(tape, a->steps, a->value_size) : NULL;
+    attend->dkeys = data_of(b->dkeys);
+    attend->dvalues = data_of(b->dvalues);
+    return b->dvalues != NULL;
 }
 
 static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
@@ -400,19 +409,25 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
     bool fine = begin && b->traces ? new_gradients(tape, b, begin) : PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++)
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
-    if (fine && tape->call.in.x.data)
-        fine = (b->dx = new_sequence(tape, plan->nodes[0].features)) != NULL;
+    if (fine && tape->call.in.x.data) fine = (b->dx = plan_array(tape, 0)) != NULL;
     fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
         set_gradient(tape, b, i, begin[i], &c->nodes[i]);
         if (plan->nodes[i].layer)
             fine = open_layer_back(tape, b, i, &calls[i], trace, &c->nodes[i]);
     }
+    if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);
     return fine && core_workspace(c, crnn_plan_backward_workspace);
 }
 
-/* With all arguments checked: (dx, dstates). */
+static PyObject *gradients(const backward_buffers *b, PyObject *states) {
+    PyObject *dx = b->dx ? (PyObject *)b->dx : Py_None;
+    if (b->dkeys) return PyTuple_Pack(4, dx, states, b->dkeys, b->dvalues);
+    return PyTuple_Pack(2, dx, states);
+}
+
+/* With all arguments checked. */
 static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_call *calls,
                               backward_buffers *b, bool trace) {
     core_call c = {0};
@@ -420,8 +435,7 @@ static PyObject *run_backward(Plan *self, PyObject *owner, PlanTape *tape, node_
     PyObject *states = NULL, *result = NULL;
     bool done = false;
     if (open_back(&c, self, tape, calls, b, trace) &&
-        (states = plan_show_states(self, calls, initial_of)) &&
-        (result = PyTuple_Pack(2, b->dx ? (PyObject *)b->dx : Py_None, states)) &&
+        (states = plan_show_states(self, calls, initial_of)) && (result = gradients(b, states)) &&
         writer_enter(self->module, &writer, owner)) {
         Py_BEGIN_ALLOW_THREADS crnn_plan_backward(&c.plan);
         Py_END_ALLOW_THREADS done = true;
@@ -469,73 +483,3 @@ PyObject *plan_check(Plan *self, PyObject *args) {
     drop(refused);
     return refused ? PyBool_FromLong(fits) : NULL;
 }
-
-/* ---- the type of the tape */
-
-/* The value of a node (B, T, features), a copy; x where it is the input. */
-static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
-    const size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count) return refused("index");
-    if (i == 0) return Py_NewRef((PyObject *)self->call.x);
-    if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
-    const size_t features = self->plan->nodes[i].features;
-    PyArrayObject *copy = new_sequence(self, features);
-    if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
-    return (PyObject *)copy;
-}
-
-/* The value that a node reads with its first edge. */
-static PyObject *plan_tape_read(PlanTape *self, PyObject *index) {
-    const size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred()) return NULL;
-    if (i >= self->plan->count || self->plan->nodes[i].edges == 0) return refused("index");
-    PyObject *from = PyLong_FromSize_t(self->plan->nodes[i].from[0].node);
-    PyObject *value = from ? plan_tape_value(self, from) : NULL;
-    drop(from);
-    return value;
-}
-
-/* The tape of a recurrent node. One that has read symbols with vectors is given these, (B, T, E),
- * and from then on is the tape of a layer that has read them. */
-static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
-    PyObject *vectors;
-    Py_ssize_t i;
-    if (!PyArg_ParseTuple(args, "nO:layer", &i, &vectors)) return NULL;
-    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i]) return refused("index");
-    call *own = &self->tapes[i]->call;
-    if (self->plan->nodes[i].w && !own->in.x.data) {
-        dims shape = {3,
-                      {(npy_intp)own->rows.given.batch, (npy_intp)own->rows.given.steps,
-                       (npy_intp)self->tapes[i]->layer.inputs},
-                      {"B", "T", "E"}};
-        PyArrayObject *x = sequence_array(self->plan->module, "vectors", vectors, self->plan->dtype,
-                                          &shape, &own->in.x);
-        if (!x) return NULL;
-        drop(own->x);
-        own->x = x;
-    }
-    return Py_NewRef((PyObject *)self->tapes[i]);
-}
-
-static PyMethodDef plan_tape_methods[] = {
-    {"value", (PyCFunction)plan_tape_value, METH_O,
-     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features).")},
-    {"read", (PyCFunction)plan_tape_read, METH_O,
-     PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
-    {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,
-     PyDoc_STR("layer($self, node, vectors, /)\n--\n\nReturn the tape of a recurrent node, which "
-               "reads these vectors if it has an embedding.")},
-    {0},
-};
-
-static PyType_Slot plan_tape_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Tape of a model that the core ran in one call.")},
-    {Py_tp_dealloc, plan_tape_dealloc},
-    {Py_tp_traverse, plan_tape_traverse},
-    {Py_tp_methods, plan_tape_methods},
-    {0, NULL},
-};
-PyType_Spec plan_tape_spec = {
-    "crnn._core.PlanTape", sizeof(PlanTape), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, plan_tape_slots};

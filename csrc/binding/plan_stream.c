@@ -181,7 +181,7 @@ static bool new_workspace(Stream *self) {
 /* A copy of parameters that the core reads at every step; NULL for none. False: an exception. */
 static bool copy_parameters(Stream *self, size_t at, PyArrayObject *from, const void **to) {
     if (!from) return true;
-    self->copies[at] = array_copy(self->module, (PyArrayObject *)Py_NewRef((PyObject *)from));
+    self->copies[at] = array_copy(self->module, from);
     if (!self->copies[at]) return false;
     *to = PyArray_DATA(self->copies[at]);
     return true;
@@ -234,6 +234,7 @@ static bool stream_init(Stream *self, node_call *calls, PyObject *state) {
 }
 
 static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state) {
+    if (plan->delays || plan->attend) return refused("stream"); /* only one step is kept */
     node_call *calls = plan_hold(plan);
     Stream *stream = calls ? object_new(plan->module->stream) : NULL;
     if (stream) {
@@ -405,10 +406,7 @@ static PyObject *stream_repr(Stream *self) {
     for (size_t i = 0; names && i < self->plan->count; i++) {
         if (!self->plan->nodes[i].layer) continue;
         const crnn_layer *layer = &self->states[i].layer;
-        PyObject *more =
-            PyUnicode_FromFormat("%U%s%s", names, layers ? ", " : "", layer_type_name(layer));
-        drop(names);
-        names = more;
+        names = plan_add_name(names, layer);
         if (layers++ == 0) print_sizes(layer, sizes);
     }
     if (!names) return NULL;

@@ -23,6 +23,12 @@ static int place_of(const char *what, const char *name, const char *const *names
     return i;
 }
 
+bool pool_how_parse(crnn_pool_how *how, const char *name) {
+    const int place = place_of("how", name, how_names, HOWS);
+    *how = (crnn_pool_how)place;
+    return place < HOWS;
+}
+
 /* ("norm", eps), ("drop", p, variational, (seed, call, first_row, first_step, layer)),
  * ("activate", name), or ("sum",) and the like. */
 bool rowwise_parse(crnn_rowwise *o, PyObject *given) {
@@ -290,15 +296,12 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args) {
 /* A pool over steps (B, T) of which some are valid: false, with an exception, for a misfit. */
 static bool pool_parse(crnn_pool *pool, crnn_steps *steps, const char *how, const npy_intp *shape,
                        PyArrayObject *valid, crnn_dtype dtype) {
-    const int place = place_of("how", how, how_names, HOWS);
     *steps = (crnn_steps){.batch = (size_t)shape[0],
                           .steps = (size_t)shape[1],
                           .mask = valid ? PyArray_DATA(valid) : NULL};
-    *pool = (crnn_pool){.how = (crnn_pool_how)place,
-                        .kernels = crnn_kernels_now(dtype),
-                        .steps = steps,
-                        .features = (size_t)shape[2]};
-    return valid && place < HOWS;
+    *pool = (crnn_pool){
+        .kernels = crnn_kernels_now(dtype), .steps = steps, .features = (size_t)shape[2]};
+    return valid && pool_how_parse(&pool->how, how);
 }
 
 static PyArrayObject *valid_array(PyObject *object, const npy_intp *shape) {

@@ -161,6 +161,16 @@ static crnn_backward_args backward_args(const core_node *n) {
                                 .workspace = n->work};
 }
 
+/* Nodes that run back before the layer read its initial h, and add to its gradient. */
+static void begin_first(core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    core_arena tape = core_arena_at(r->tape->memory);
+    core_shape s;
+    core_shape_init(&s, r->layer, r->tape->kernels);
+    set_first(n, &s, core_lay_tape(&s, r->rows, &tape).h0);
+    memset(n->dfirst, 0, n->plan->given->rows->given.batch * n->given->features * core_item(n));
+}
+
 static void lay_back(core_node *n, core_arena *a) {
     if (n->given->as.recurrent.vectors) {
         describe_embedded(n);
@@ -170,15 +180,13 @@ static void lay_back(core_node *n, core_arena *a) {
     size_t bytes = 0;
     if (crnn_backward_workspace(&args, &bytes) != CRNN_OK) a->used.fits = false;
     n->work = core_take(a, a->used.fits ? bytes : 0, 1, 1);
+    if (a->base && n->first) begin_first(n);
 }
 
 static void open_back(core_node *n) {
     if (n->given->as.recurrent.vectors) core_open_embedded(&n->embedded, true);
     const crnn_backward_args args = backward_args(n);
     core_backward_open(&n->as.backward, &args);
-    set_first(n, &n->as.backward.shape, n->as.backward.run.tape.h0);
-    if (n->dfirst)
-        memset(n->dfirst, 0, n->plan->given->rows->given.batch * n->given->features * core_item(n));
 }
 
 static void pack_back(const core_node *n, const core_member *me) {
@@ -195,8 +203,21 @@ static void end_back(const core_node *n, const core_member *me) {
 
 static void embedded_back(void *context, const core_member *me) { end_back(context, me); }
 
+/* The initial h was read by edges with a delay, too. */
+static void add_first(const core_node *n, const core_span *span) {
+    const core_backward_run *run = &n->as.backward.run;
+    const size_t wide = n->given->features, item = core_item(n);
+    const size_t to = span->to < run->rows->active[0] ? span->to : run->rows->active[0];
+    for (size_t i = span->from; i < to; i++)
+        n->plan->given->kernels->add_rows(
+            1, wide, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
+            core_row_of(run->direct, i, n->as.backward.shape.h_padded, item));
+}
+
 static void alone_back(core_node *n) {
+    const core_span all = {.to = n->given->as.recurrent.rows->places};
     core_backward_all(&n->as.backward);
+    if (n->dfirst) add_first(n, &all);
     if (n->given->as.recurrent.vectors)
         core_in_team(2 * core_embedded_work(&n->embedded), n->embedded.products, embedded_back, n);
 }
@@ -221,17 +242,6 @@ static void step_back(const core_node *n, const core_span *rows, const core_wind
     n->plan->given->kernels->step_back(run, &span, w, t);
     if (run->dx.data && core_step_cells(n->plan, rows, t, &from, &to))
         n->plan->given->kernels->input_grad(run, from - w->row, to - w->row);
-}
-
-/* The initial h was read by edges with a delay, too. */
-static void add_first(const core_node *n, const core_span *span) {
-    const core_backward_run *run = &n->as.backward.run;
-    const size_t wide = n->given->features, item = core_item(n);
-    const size_t to = span->to < run->rows->active[0] ? span->to : run->rows->active[0];
-    for (size_t i = span->from; i < to; i++)
-        n->plan->given->kernels->add_rows(
-            1, wide, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
-            core_row_of(run->direct, i, n->as.backward.shape.h_padded, item));
 }
 
 static void finish(const core_node *n, const core_span *rows, const core_window *w) {

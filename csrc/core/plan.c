@@ -5,10 +5,9 @@
 #include <string.h>
 
 static const core_op *const operations[CRNN_OPS] = {
-    [CRNN_OP_RECURRENT] = &core_op_recurrent,
-    [CRNN_OP_SUM] = &core_op_sum,
-    [CRNN_OP_ATTEND] = &core_op_attend,
-    [CRNN_OP_ROWWISE] = &core_op_rowwise,
+    [CRNN_OP_RECURRENT] = &core_op_recurrent, [CRNN_OP_SUM] = &core_op_sum,
+    [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
+    [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
 };
 
 /* ---- cells */
@@ -19,6 +18,7 @@ static size_t row_end(const crnn_steps *s, size_t row) {
 
 static size_t count_cells(const crnn_rows *rows, core_order order) {
     size_t n = 0;
+    if (order == CORE_ONCE) return rows->given.batch;
     if (order != CORE_FILLED) return rows->total;
     for (size_t b = 0; b < rows->given.batch; b++) n += row_end(&rows->given, b);
     return n;
@@ -38,22 +38,24 @@ static void list_cells(const crnn_rows *rows, core_order order, size_t *row, siz
     for (size_t t = 0; order == CORE_STEP_BY_STEP && t < s->steps; t++)
         list_step(rows, t, row + rows->first[t], time + rows->first[t]);
     for (size_t b = 0; order != CORE_STEP_BY_STEP && b < s->batch; b++) {
-        for (size_t t = 0; t < row_end(s, b); t++) {
-            if (order != CORE_FILLED && s->mask && !s->mask[b * s->steps + t]) continue;
+        for (size_t t = 0; t < (order == CORE_ONCE ? 1 : row_end(s, b)); t++) {
+            if (order == CORE_ROW_BY_ROW && s->mask && !s->mask[b * s->steps + t]) continue;
             row[n] = b;
             time[n++] = t;
         }
     }
 }
 
-static core_order order_of(const core_node *n) {
-    if (n->cyclic) return CORE_STEP_BY_STEP;
-    return n->given->filled && n->op->cells ? CORE_FILLED : CORE_ROW_BY_ROW;
+/* A node without an operation for single cells lists the steps that it reads. */
+static core_order order_of(const crnn_node *node, bool cyclic) {
+    if (cyclic) return CORE_STEP_BY_STEP;
+    if (!operations[node->op]->cells) return CORE_ROW_BY_ROW;
+    return node->once ? CORE_ONCE : node->filled ? CORE_FILLED : CORE_ROW_BY_ROW;
 }
 
 /* The list that a node uses, laid out once for all of them. */
 static void lay_cells(core_plan *p, const core_node *n, core_arena *a) {
-    const core_order order = order_of(n);
+    const core_order order = order_of(n->given, n->cyclic);
     const size_t count = count_cells(p->given->rows, order);
     if (p->laid[order]) return;
     size_t *row = core_take(a, count, 1, sizeof *row), *time = core_take(a, count, 1, sizeof *time);
@@ -62,9 +64,13 @@ static void lay_cells(core_plan *p, const core_node *n, core_arena *a) {
     p->laid[order] = true;
 }
 
+size_t core_steps_of(const crnn_plan *given, const crnn_node *node) {
+    return node->once ? 1 : given->rows->given.steps;
+}
+
 bool core_is_full(const core_node *n) {
-    const crnn_steps *s = &n->plan->given->rows->given;
-    return n->cells->n == s->batch * s->steps;
+    const crnn_plan *given = n->plan->given;
+    return n->cells->n == given->rows->given.batch * core_steps_of(given, n->given);
 }
 
 /* The first cell at or behind c where a share may begin. */
@@ -96,12 +102,17 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t) {
     return from->first ? core_row_of(from->first, row, from->given->features, item) : NULL;
 }
 
-void core_clear(const crnn_plan *given, const crnn_seq *seq, size_t features) {
-    const size_t item = crnn_dtype_size(given->kernels->dtype);
-    const crnn_steps *s = &given->rows->given;
-    for (size_t b = 0; b < s->batch; b++)
-        for (size_t t = 0; t < s->steps; t++)
-            memset(crnn_seq_at(seq, b, t, item), 0, features * item);
+void core_fill(const crnn_plan *given, const crnn_node *node, const crnn_seq *to,
+               const crnn_seq *from) {
+    const size_t item = crnn_dtype_size(given->kernels->dtype), wide = node->features * item;
+    for (size_t b = 0; b < given->rows->given.batch; b++) {
+        for (size_t t = 0; t < core_steps_of(given, node); t++) {
+            if (from)
+                memcpy(crnn_seq_at(to, b, t, item), crnn_seq_at(from, b, t, item), wide);
+            else
+                memset(crnn_seq_at(to, b, t, item), 0, wide);
+        }
+    }
 }
 
 /* ---- layout */
@@ -143,7 +154,7 @@ static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool b
     init_node(n, p, i);
     if (!n->op) return;
     n->cyclic = in_group || reads_itself(p->given, i);
-    n->cells = &p->cells[order_of(n)];
+    n->cells = &p->cells[order_of(given, n->cyclic)];
     if (n->op->cells || back) lay_cells(p, n, a);
     if (given->op == CRNN_OP_RECURRENT && is_read_late(p->given, i)) {
         n->first = core_take(a, batch, given->features, core_item(n));
@@ -170,10 +181,12 @@ void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *
 
 crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
     const crnn_node *node = &plan->node[i];
-    const size_t kept = node->op == CRNN_OP_ROWWISE ? crnn_rowwise_kept(&node->as.rowwise) : 0;
     core_arena a = core_arena_at(NULL);
-    core_take(&a, count_cells(plan->rows, node->filled ? CORE_FILLED : CORE_ROW_BY_ROW), kept,
-              crnn_dtype_size(plan->kernels->dtype));
+    if (node->op == CRNN_OP_ROWWISE)
+        core_take(&a, count_cells(plan->rows, order_of(node, false)),
+                  crnn_rowwise_kept(&node->as.rowwise), crnn_dtype_size(plan->kernels->dtype));
+    else if (node->op == CRNN_OP_POOL)
+        core_take_steps(plan, node, &a);
     return core_arena_size(&a, bytes);
 }
 
@@ -213,10 +226,14 @@ crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes) {
 /* ---- running */
 
 double core_work_of(const core_plan *p, size_t begin, size_t end) {
+    const crnn_rows *rows = p->given->rows;
     double work = 0;
-    for (size_t i = begin; i < end; i++)
-        if (p->nodes[i].op) work += p->nodes[i].op->work(&p->nodes[i]);
-    return work * (double)p->given->rows->total;
+    for (size_t i = begin; i < end; i++) {
+        const core_node *n = &p->nodes[i];
+        const size_t steps = n->given->once ? rows->given.batch : rows->total;
+        if (n->op) work += n->op->work(n) * (double)steps;
+    }
+    return work;
 }
 
 static void run_cells(void *context, const core_member *me) {
@@ -276,7 +293,8 @@ void crnn_plan_forward(const crnn_plan *plan) {
             core_node *n = &p.nodes[i];
             if (!n->op) continue;
             if (n->op->cells && !core_is_full(n))
-                core_clear(plan, &n->given->value, n->given->features);
+                core_fill(plan, n->given, &n->given->value,
+                          n->given->rest ? &core_read(n, 0)->value : NULL);
             if (n->op->open) n->op->open(n);
         }
         run_group(&p, begin, end);

@@ -9,6 +9,7 @@ typedef enum core_order {
     CORE_ROW_BY_ROW,   /* the steps that are read */
     CORE_FILLED,       /* the steps before the ends of rows, row by row */
     CORE_STEP_BY_STEP, /* the steps that are read, in the order of a tape */
+    CORE_ONCE,         /* one for each row */
     CORE_ORDERS
 } core_order;
 
@@ -47,6 +48,7 @@ typedef struct core_node {
             void *dscores, *dv; /* [B][T_s], [B][A]: of each row, because the order of a sum is
                                    fixed */
         } attend;
+        int64_t *taken; /* [B][features] of a pool, where a tape keeps none */
     } as;
 } core_node;
 
@@ -93,7 +95,8 @@ typedef struct core_op {
     void (*close_back)(core_node *n);
 } core_op;
 
-extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise;
+extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
+    core_op_state;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
@@ -113,8 +116,11 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
 size_t core_group_end(const crnn_plan *given, size_t begin);
 /* Lays out a call, or measures it where the arena has no base. */
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
-/* Zeros at all steps. */
-void core_clear(const crnn_plan *given, const crnn_seq *seq, size_t features);
+/* The steps of a node's value: T, or 1. */
+size_t core_steps_of(const crnn_plan *given, const crnn_node *node);
+/* Writes all steps of `to`, the value of the node or its gradient: those of `from`; NULL: zeros. */
+void core_fill(const crnn_plan *given, const crnn_node *node, const crnn_seq *to,
+               const crnn_seq *from);
 /* Whether a node's cells are all steps. */
 bool core_is_full(const core_node *n);
 /* A member's share of the cells. */
@@ -130,5 +136,9 @@ bool core_has_gradient(const core_node *n);
 /* Where the gradient of what edge k reads is written; data NULL: it is not wanted. */
 crnn_seq core_target(const core_node *n, size_t k);
 void core_lay_targets(core_node *n, core_arena *a);
+
+/* ---- op_pool.c: takes memory for the steps that a pool selects */
+
+int64_t *core_take_steps(const crnn_plan *given, const crnn_node *node, core_arena *a);
 
 #endif

@@ -48,7 +48,7 @@ void core_lay_targets(core_node *n, core_arena *a) {
         const crnn_edge *edge = &n->given->from[k];
         const crnn_node *from = &given->node[edge->node];
         const readers r = readers_of(given, edge->node);
-        const size_t steps = n->cyclic ? 1 : s->steps; /* that are there at a time */
+        const size_t steps = n->cyclic ? 1 : core_steps_of(given, from); /* at a time */
         const bool wanted = runs_back(n->given) && from->gradient.data;
         const bool direct = !from->given && edge->delay == 0 && r.node == own && r.edge == k &&
                             (!n->cyclic || r.count == 1);
@@ -71,20 +71,43 @@ bool core_has_gradient(const core_node *n) {
            (n->given->given || readers_of(given, (size_t)(n->given - given->node)).count > 0);
 }
 
+/* The gradient at steps that do not run goes to edge 0. */
+static void add_rest(const core_node *n, bool is_first) {
+    const crnn_plan *given = n->plan->given;
+    const crnn_node *from = core_read(n, 0);
+    const crnn_cells *cells = n->cells;
+    const size_t features = from->features, item = core_item(n);
+    size_t c = 0;
+    if (is_first) core_fill(given, from, &from->gradient, &n->given->gradient);
+    for (size_t b = 0; !is_first && b < given->rows->given.batch; b++) {
+        for (size_t t = 0; t < core_steps_of(given, from); t++) {
+            if (c < cells->n && cells->row[c] == b && cells->time[c] == t)
+                c++;
+            else
+                given->kernels->add_rows(1, features, features, NULL,
+                                         crnn_seq_at(&n->given->gradient, b, t, item),
+                                         crnn_seq_at(&from->gradient, b, t, item));
+        }
+    }
+}
+
 /* Before a group runs back: its gradients that nobody has written yet, and where it writes itself.
  */
 static void begin_gradients(core_node *n) {
     const crnn_plan *given = n->plan->given;
     const size_t own = (size_t)(n->given - given->node);
-    if (n->op->cells && !core_has_gradient(n))
-        core_clear(given, &n->given->gradient, n->given->features);
+    if (n->given->op != CRNN_OP_RECURRENT && !core_has_gradient(n))
+        core_fill(given, n->given, &n->given->gradient, NULL);
     for (size_t k = 0; k < n->given->edges; k++) {
         const crnn_node *from = core_read(n, k);
         const readers r = readers_of(given, n->given->from[k].node);
         const bool is_first = r.node == own && r.edge == k && !from->given;
-        const bool is_partial = n->apart[k] || n->cyclic || (n->op->cells && !core_is_full(n));
-        if (n->to[k].data && is_first && is_partial)
-            core_clear(given, &from->gradient, from->features);
+        const bool is_short = n->op->cells && !core_is_full(n);
+        if (!n->to[k].data) continue;
+        if (k == 0 && is_short && n->given->rest)
+            add_rest(n, is_first);
+        else if (is_first && (n->apart[k] || n->cyclic || is_short))
+            core_fill(given, from, &from->gradient, NULL);
     }
 }
 
@@ -126,6 +149,24 @@ static void run_cells_back(void *context, const core_member *me) {
     }
     if (n->op->grads) n->op->grads(n, &all, me);
     if (n->op->end_back) n->op->end_back(n, me);
+}
+
+static void hand_down_part(void *context, const core_member *me) {
+    const core_node *n = context;
+    const core_range own = core_share_of_cells(n, me);
+    for (size_t k = 0; k < n->given->edges; k++) {
+        hand_down(n, k, own.from, own.to);
+        core_meet(me); /* edges may add to the same rows */
+    }
+}
+
+/* Multiply-adds that take as long as hand_down. */
+static double hand_down_work(const core_node *n) {
+    enum { ELEMENT_WORK = 8 };
+    double features = 0;
+    for (size_t k = 0; k < n->given->edges; k++)
+        if (n->apart[k]) features += (double)core_read(n, k)->features;
+    return ELEMENT_WORK * features * (double)n->cells->n;
 }
 
 /* ---- a cycle */
@@ -191,7 +232,7 @@ static void run_group_back(core_plan *p, size_t begin, size_t end) {
         core_in_team(work, p->given->rows->places, run_cycle_back, &c);
     } else if (n->op->alone_back) {
         n->op->alone_back(n);
-        for (size_t k = 0; k < n->given->edges; k++) hand_down(n, k, 0, n->cells->n);
+        if (hand_down_work(n) > 0) core_in_team(hand_down_work(n), n->cells->n, hand_down_part, n);
     } else {
         core_in_team(work, n->cells->n, run_cells_back, n);
     }
@@ -219,10 +260,21 @@ crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes) {
     return core_arena_size(&a, bytes);
 }
 
+/* The gradient of an input that no node reads. */
+static void clear_unread(const crnn_plan *plan) {
+    for (size_t i = 0; i < plan->count; i++) {
+        const crnn_node *node = &plan->node[i];
+        if (node->op == CRNN_OP_INPUT && node->gradient.data && !node->given &&
+            readers_of(plan, i).count == 0)
+            core_fill(plan, node, &node->gradient, NULL);
+    }
+}
+
 void crnn_plan_backward(const crnn_plan *plan) {
     core_arena a = core_arena_at(plan->workspace);
     core_plan p;
     core_lay_plan(&p, plan, true, &a);
+    clear_unread(plan);
     for (size_t end = plan->count; end > 0;) {
         size_t begin = end - 1;
         for (size_t i = 0; i < end; i = core_group_end(plan, i)) begin = i;

@@ -1,9 +1,12 @@
 """Attention in the core: comparison with NumPy, PyTorch and finite differences; bits; errors."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import crnn._core as _core
+from crnn.layers.attention.alignment import Attention, MemoryGradient
 from support.comparing import assert_close, assert_same_bits
 
 B, TQ, TS, A, C = 4, 3, 6, 5, 7
@@ -24,15 +27,30 @@ def sample(dtype="float64", shape=(B, TQ, TS, A, C), seed=0):
     return arrays, rng.normal(size=(batch, queries, value_size)).astype(dtype)
 
 
+def plan_of(arrays, v, dv):
+    """Return the plan of attention to keys and values; its input is the queries."""
+    queries, _, values = arrays
+    rest = values.shape[2], v, dv
+    nodes = ("input", (), False, (queries.shape[2], 0)), ("attend", ((0, 0),), False, rest)
+    return _core.Plan(queries.dtype, nodes, None)
+
+
+def forward(plan, arrays, source, target, keep=True):
+    queries, keys, values = arrays
+    options = None, None, False, 0, 0, 0, False, keep
+    return plan.forward(queries, None, target, *options, (keys, values, source))
+
+
 def run(additive, arrays, dcontext, lengths):
     """Return the results of forward and backward by name; dv starts at 0."""
     *given, v = arrays
-    dv = np.zeros_like(v) if additive else None
-    rest = (v if additive else None, *lengths)
-    context, weights = _core.attention_forward(additive, *given, *rest)
-    grads = _core.attention_backward(additive, *given, *rest, weights, dcontext, dv)
+    dv = np.zeros(v.shape, v.dtype) if additive else None
+    plan = plan_of(given, np.ascontiguousarray(v) if additive else None, dv)
+    context, _, tape = forward(plan, given, *lengths)
+    dqueries, _, *grads = plan.backward(object(), tape, dcontext, None, False)
     names = ["context", "weights", "dqueries", "dkeys", "dvalues"]
-    return dict(zip(names, [context, weights, *grads], strict=True)) | {"dv": dv}
+    found = [context, tape.weights, dqueries, *grads]
+    return dict(zip(names, found, strict=True)) | {"dv": dv}
 
 
 def plain_scores(additive, queries, keys, v):
@@ -132,18 +150,14 @@ def test_padding_has_no_weight_and_no_gradient(additive, dtype):
     assert_close(sums[valid.any(-1)], np.ones(valid.any(-1).sum(), dtype), TOLERANCE[dtype])
 
 
-@every_kind
-def test_gradient_of_v_is_added(additive, dtype):
+def test_gradient_of_v_is_added(dtype):
     arrays, dcontext = sample(dtype)
     *given, v = arrays
-    if additive:
-        fresh = run(True, arrays, dcontext, (None, None))["dv"]
-        weights = _core.attention_forward(True, *given, v, None, None)[1]
-        dv = fresh.copy()
-        _core.attention_backward(True, *given, v, None, None, weights, dcontext, dv)
-        assert_close(dv, 2 * fresh, TOLERANCE[dtype])
-    else:
-        assert run(False, arrays, dcontext, (None, None))["dv"] is None
+    fresh = run(True, arrays, dcontext, (None, None))["dv"]
+    dv = fresh.copy()
+    plan = plan_of(given, v, dv)
+    plan.backward(object(), forward(plan, given, None, None)[2], dcontext, None, False)
+    assert_close(dv, 2 * fresh, TOLERANCE[dtype])
 
 
 @every_kind
@@ -160,23 +174,20 @@ def test_number_of_threads_changes_no_bit(additive, dtype, threads):
 @every_kind
 def test_a_row_and_a_query_alone_have_the_same_bits(additive, dtype, isa):
     (*given, v), _ = sample(dtype, (3, 5, 19, 21, 18))
-    v = v if additive else None
+    plan = plan_of(given, *((v, np.zeros_like(v)) if additive else (None, None)))
     lengths = [19, 7, 12]
-    context, weights = _core.attention_forward(additive, *given, v, lengths, None)
+    context, _, tape = forward(plan, given, lengths, None)
     queries, keys, values = given
     for row, length in enumerate(lengths):
         for t in range(5):
-            one = _core.attention_forward(
-                additive,
+            one = [
                 queries[row : row + 1, t : t + 1],
                 keys[row : row + 1, :length],
                 values[row : row + 1, :length],
-                v,
-                None,
-                None,
-            )
-            assert_same_bits(one[0][0, 0], context[row, t])
-            assert_same_bits(one[1][0, 0], weights[row, t, :length])
+            ]
+            found, _, own = forward(plan, one, None, None)
+            assert_same_bits(found[0, 0], context[row, t])
+            assert_same_bits(own.weights[0, 0], tape.weights[row, t, :length])
 
 
 def test_arrays_of_any_memory_layout(isa):
@@ -186,58 +197,36 @@ def test_arrays_of_any_memory_layout(isa):
     assert_same_bits(run(True, turned, np.asfortranarray(dcontext), (SOURCE, TARGET)), expected)
 
 
-# name of an argument: (its wrong value, the exception, the beginning of the message)
-ERRORS = [
-    ("queries", np.ones((B, TQ)), ValueError, r"queries: expected floats of shape \(B, T_q, A\), "),
-    ("queries", np.ones((B, TQ, A), int), TypeError, "queries: expected floats, got int64"),
-    ("keys", np.ones((B, TS, A + 1)), ValueError, r"keys: expected .*\(B=4, T_s, A=5\), got"),
-    ("keys", np.ones((B + 1, TS, A)), ValueError, r"keys: expected .*\(B=4, T_s, A=5\), got"),
-    ("values", np.ones((B, TS + 1, C)), ValueError, r"values: expected .*\(B=4, T_s=6, C\), got"),
-    ("v", None, TypeError, r"v: expected floats of shape \(A=5,\), got object"),
-    ("v", np.ones(A + 1), ValueError, r"v: expected floats of shape \(A=5,\), got .*\(6,\)"),
-    ("additive", False, ValueError, "v: expected None, because the scores are not additive, got"),
-    ("source", [0, 1, 2, 7], ValueError, "source_lengths: expected integers from 0 to 6, got 7"),
-    ("source", [0, 1], ValueError, r"source_lengths: expected integers of shape \(B=4,\), got"),
-    ("source", [0.0] * 4, TypeError, r"source_lengths: expected integers .*, got float64"),
-    ("target", [-1, 1, 2, 3], ValueError, "target_lengths: expected integers from 0 to 3, got -1"),
-    ("weights", np.ones((B, TQ, TQ)), ValueError, r"weights: expected .*\(B=4, T_q=3, T_s=6\)"),
-    ("dcontext", np.ones((B, TQ, A)), ValueError, r"dcontext: expected .*\(B=4, T_q=3, C=7\)"),
-    ("dv", None, TypeError, "dv: expected a writeable float32 or float64 array .*, got None"),
-    ("dv", np.zeros(A, "f4"), ValueError, "dv: expected the shape of v .*, got float32"),
-    ("dv", np.zeros(A - 1), ValueError, r"dv: expected the shape of v .*, got .*\(4,\)"),
-]
-
-
-@pytest.mark.parametrize(("name", "value", "error", "message"), ERRORS)
-def test_wrong_arguments_are_named_and_change_nothing(name, value, error, message):
-    (queries, keys, values, v), dcontext = sample()
-    dv = np.zeros(A)
-    arguments = {
-        "additive": True,
-        "queries": queries,
-        "keys": keys,
-        "values": values,
-        "v": v,
-        "source": SOURCE,
-        "target": TARGET,
-        "weights": np.ones((B, TQ, TS)),
-        "dcontext": dcontext,
-        "dv": dv,
-    } | {name: value}
-    with pytest.raises(error, match="^" + message):
-        _core.attention_backward(*arguments.values())
-    assert not dv.any()
-    if name not in ("weights", "dcontext", "dv"):
-        with pytest.raises(error, match="^" + message):
-            _core.attention_forward(*list(arguments.values())[:7])
-
-
-def test_no_gradient_of_v_without_v():
+def test_wrong_arguments_are_refused():
+    """Memories that do not fit are in test_plans.py; what a user gives is checked before."""
     arrays, dcontext = sample()
-    weights = np.ones((B, TQ, TS))
-    with pytest.raises(
-        ValueError, match=r"^dv: expected None, because the scores are not additive, got"
-    ):
-        _core.attention_backward(
-            False, *arrays[:3], None, None, None, weights, dcontext, np.zeros(A)
-        )
+    *given, v = arrays
+    dv = np.zeros(A)
+    plan = plan_of(given, v, dv)
+    assert forward(plan, [given[0][..., 1:], *given[1:]], None, None) is None
+    assert forward(plan, [given[0].astype(int), *given[1:]], None, None) is None
+    assert forward(plan, given, None, [-1, 1, 2, 3]) is None
+    tape = forward(plan, given, SOURCE, TARGET)[2]
+    for wrong in (dcontext[:, 1:], dcontext[..., 1:], "dcontext"):
+        assert plan.backward(object(), tape, wrong, None, False) is None
+    assert not dv.any()
+
+
+@pytest.mark.parametrize("kind", ["additive", "dot", "general"])
+def test_the_layer_refuses_arguments_that_do_not_fit(kind):
+    layer = Attention(kind, C, C, seed=1)
+    values, h = np.ones((B, TS, C), "float32"), np.ones((B, TQ, C), "float32")
+    memory = layer.memory(values, None)
+    context, _, tape = layer.forward(h, memory, TARGET)
+    gradient = MemoryGradient.zeros(memory)
+    with pytest.raises(ValueError, match=r"^h, memory: expected floats \(B, T_q, P=7\)"):
+        layer.forward(h[1:], memory)
+    with pytest.raises(ValueError, match=r"^tape, dcontext: expected a tape of an attention"):
+        layer.backward(tape, context[1:], gradient)
+    assert not any(array.any() for array in (*gradient, layer.flat_grads))
+    twin = copy.deepcopy(layer)
+    layer.backward(tape, context, gradient)
+    other = MemoryGradient.zeros(memory)
+    twin.backward(tape, context, other)
+    assert_same_bits(list(other), list(gradient))
+    assert_same_bits(twin.flat_grads, layer.flat_grads)

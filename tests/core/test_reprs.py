@@ -109,7 +109,7 @@ def test_unfinished_objects_that_gc_get_objects_returns():
     assert len({repr(one) for one in kept}) == 1
 
 
-def test_decoder_tapes():
+def test_plan_tapes():
     encoder = crnn.Sequential([crnn.GRU(4, 5), crnn.GRU(5, 5)])
     decoder = crnn.Sequential([crnn.GRU(4 + 5, 5), crnn.GRU(5, 5)])
     model = crnn.Seq2Seq(
@@ -118,16 +118,22 @@ def test_decoder_tapes():
     source, target = np.zeros((2, 6), int), np.zeros((2, 3), int)
     found = []
     _search(model.forward(source, target)[1], found)
-    assert [repr(one) for one in found] == ["<DecoderTape of GRU, GRU: B=2, T=3, T_source=6>"]
+    expected = [
+        "<PlanTape of GRU, GRU: B=2, T=6>",
+        "<PlanTape of GRU, GRU: B=2, T=3, T_source=6>",
+    ]
+    assert [repr(one) for one in found] == expected
 
 
 def _search(value, found):
-    """Return all DecoderTapes in a tape."""
-    if type(value) is _core.DecoderTape:
+    """Append all PlanTapes in a tape."""
+    if type(value) is _core.PlanTape:
         found.append(value)
     elif isinstance(value, list | tuple):
         for part in value:
             _search(part, found)
+    elif type(value) is PlannedTape:
+        found.append(value.core)
     elif hasattr(value, "__dict__"):
         _search(list(vars(value).values()), found)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import crnn
-from crnn.seq2seq import fused
+from crnn.seq2seq import fused, planned
 from support.comparing import assert_close, assert_same_bits
 from support.running import copied, fill
 from support.seq2seqs import KINDS, ends, model_of
 from support.tables import CELLS
 
 B, S, T, K = 7, 5, 6, 9
-LOWERED = [name for name in KINDS if fused.levels_of(model_of(name))]
+LOWERED = [name for name in KINDS if planned.decoder_plan(model_of(name))]
 OPTIONS = {
     "plain": {},
     "recurrent dropout": {"recurrent_dropout": 0.3},
@@ -33,7 +33,13 @@ OPTIONS = {
 @pytest.fixture
 def step_by_step(monkeypatch):
     """Return a function that makes models run their decoders step by step, not in the core."""
-    return lambda: monkeypatch.setattr(fused, "levels_of", lambda *_: None)
+    nothing = lambda *_: None  # noqa: E731
+
+    def replace():
+        monkeypatch.setattr(fused, "levels_of", nothing)
+        monkeypatch.setattr(planned, "decoder_plan", nothing)
+
+    return replace
 
 
 def gradients(model, inputs, **options):
@@ -103,6 +109,50 @@ def test_every_cell_with_every_kind_of_dropout(cell, option, step_by_step):
     assert_like(found, expected)
     for t, step in enumerate(steps.decoder):
         assert_close(tape.decoder[0].h[:, t : t + 1], step[0].h, 1e-12)
+
+
+@pytest.mark.parametrize("symbols", [K, None])
+def test_layers_without_memory_in_a_decoder(symbols, step_by_step):
+    """Each layer with nodes may stand below the top layer, also in front of the first one."""
+    options = {"dtype": "float64"}
+    decoder = [
+        crnn.LayerNorm(2 + 4, **options),
+        crnn.Dropout(0.2, seed=9),
+        crnn.Dense(2 + 4, 5, seed=5, **options),
+        crnn.Activation("gelu"),
+        crnn.LSTM(5, 5, seed=1, **options),
+        crnn.LayerNorm(5, **options),
+        crnn.GRU(5, 4, seed=2, **options),
+    ]
+    model = crnn.Seq2Seq(
+        crnn.GRU(3, 4, seed=3, **options),
+        crnn.Sequential(decoder),
+        source_symbols=K,
+        target_symbols=symbols,
+        attention="additive",
+        seed=4,
+    )
+    source, target = symbols_of(B, S, T)
+    if symbols is None:
+        target = np.random.default_rng(1).normal(size=(B, T, 2))
+    assert planned.decoder_plan(fill(model, 1)) is not None
+    lengths = {"source_lengths": ends(B, S), "target_lengths": ends(B, T, 9)}
+    found, tape = gradients(model, (source, target), call=2, **lengths)
+    assert len(tape.decoder) == len(decoder)
+    step_by_step()
+    expected, _ = gradients(model, (source, target), call=2, **lengths)
+    assert_like(found, expected)
+
+
+def test_the_top_layer_of_a_decoder_with_a_plan_is_recurrent():
+    """The first query is h of an initial state."""
+    decoder = crnn.Sequential([crnn.GRU(2 + 4, 4, seed=1), crnn.Dense(4, 4, seed=2)])
+    model = crnn.Seq2Seq(crnn.GRU(3, 4), decoder, source_symbols=K, attention="dot")
+    assert planned.decoder_plan(model) is None
+    model = crnn.Seq2Seq(
+        crnn.GRU(3, 4), decoder, source_symbols=K, attention="dot", input_feeding=False
+    )
+    assert planned.decoder_plan(model) is not None
 
 
 @pytest.mark.parametrize("name", [name for name in LOWERED if KINDS[name].target_symbols])
@@ -225,78 +275,7 @@ def test_junk_in_padding_changes_nothing():
     assert_same_bits(found, expected)
 
 
-# ------------------------------------------------------------------ checks of arguments in the core
-
-
-def refuse_each(method, right, wrong):
-    """Check that a method accepts the right arguments, and none of the (place, value) in wrong."""
-    result = method(*right)
-    for place, value in wrong:
-        arguments = list(right)
-        arguments[place] = value
-        with pytest.raises((TypeError, ValueError)):
-            method(*arguments)
-    return result
-
-
-@pytest.mark.parametrize("vectors", [None, np.zeros((7, 1), "float32")])
-def test_the_core_refuses_wrong_arguments(vectors):
-    """Its methods are private, but wrong arguments must raise."""
-    core, gru = crnn._core.Seq2Seq(), crnn.GRU(5, 4, seed=1)
-    x, keys = np.zeros((2, 3, 1), "float32"), np.zeros((2, 6, 4), "float32")
-    symbols = np.full((2, 3), 6)
-    target = x if vectors is None else symbols
-    right = [((gru, None, 1, None),), target, vectors, None, keys, keys, None, None, None]
-    wrong = [
-        (0, ()),
-        (0, ((gru, None),)),
-        (0, ((crnn.Dense(5, 4), None, 1, None),)),
-        (0, ((gru, np.zeros((3, 4), "float32"), 1, None),)),
-        (0, ((crnn.GRU(5, 4, reverse=True), None, 1, None),)),
-        (0, ((gru, None, 1, None), (gru, None, 2, None))),
-        (0, ((gru, None, 1, (0.5, 1, 2, False)),)),
-        (1, np.zeros((2, 3, 2), "float32")),
-        (1, np.zeros((2, 3, 0), "float32")),
-        (1, target[0]),
-        (1, symbols if vectors is None else x),
-        (1, symbols + 1),
-        (1, -symbols),
-        (2, np.zeros((7, 2), "float32")),
-        (2, np.zeros((0, 1), "float32")),
-        (2, np.zeros((7, 0), "float32")),
-        (2, np.zeros(7, "float32")),
-        (3, [4, 0]),
-        (4, keys[:1]),
-        (4, None),
-        (4, np.zeros((2, 6, 3), "float32")),
-        (5, np.zeros((2, 6, 9), "float32")),
-        (5, np.zeros((2, 6, 0), "float32")),
-        (6, [7, 0]),
-        (7, np.zeros((3, 3), "float32")),
-        (8, np.zeros(3, "float32")),
-    ]
-    _, _, tape = refuse_each(core._decode, [*right, True, 0, 0], wrong)
-    y = context = np.zeros((2, 3, 4), "float32")
-    dvectors = None if vectors is None else np.zeros_like(vectors)
-    right = [tape, (gru,), vectors, y, context, dvectors, None, None]
-    wrong = [
-        (0, None),
-        (1, gru),
-        (1, ()),
-        (1, (gru, gru)),
-        (1, (crnn.Dense(5, 4),)),
-        (1, (crnn.GRU(5, 5),)),
-        (1, (crnn.GRU(5, 4, activation="relu"),)),
-        (3, y[:1]),
-        (4, context[:, :, :2]),
-        (5, np.zeros((7, 2), "float32")),
-        (6, np.zeros((4, 4), "float32")),
-        (7, np.zeros(4, "float32")),
-    ]
-    if vectors is not None:
-        wrong += [(2, None), (2, np.zeros((8, 1), "float32")), (5, None)]
-    dx = refuse_each(core._decode_back, right, wrong)[0]
-    assert dx is None if vectors is not None else dx.shape == x.shape
+# ------------------------------------------------------------------------------------------- tapes
 
 
 def test_tapes_of_the_layers_alone():
@@ -345,10 +324,6 @@ def test_a_tape_from_before_a_layer_was_initialized_again():
 class Recorded(crnn.Seq2Seq):
     """A model that records the arguments of its calls of the core."""
 
-    def _decode(self, *arguments):
-        self.decoded = arguments
-        return super()._decode(*arguments)
-
     def _generate(self, *arguments):
         self.generated = arguments
         super()._generate(*arguments)
@@ -379,18 +354,14 @@ def recorded():
         lambda layer, state: None,
     ],
 )
-@pytest.mark.parametrize("which", ["_decode", "_generate"])
-def test_wrong_levels_are_refused(which, wrong):
+def test_wrong_levels_are_refused(wrong):
     """The error is one for wrong arguments, never SystemError or a crash."""
     model = recorded()
-    levels, *others = model.decoded if which == "_decode" else model.generated
-    layer, state, *more = levels[0]
-    made = wrong(layer, state)
-    if which == "_decode" and isinstance(made, tuple) and len(made) == 2:
-        made = (*made, *more)
+    levels, *others = model.generated
+    made = wrong(*levels[0])
     with pytest.raises((TypeError, ValueError, RuntimeError)):
-        getattr(model, which)((made,), *others)
+        model._generate((made,), *others)
     with pytest.raises((TypeError, ValueError)):
-        getattr(model, which)((), *others)
+        model._generate((), *others)
     with pytest.raises((TypeError, ValueError, RuntimeError)):
-        getattr(model, which)((levels[0], made), *others)
+        model._generate((levels[0], made), *others)

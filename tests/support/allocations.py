@@ -14,6 +14,9 @@ import numpy as np
 
 import crnn
 import crnn._core as _core
+from crnn.layers.base.arguments import ForwardOptions
+from crnn.seq2seq.encoding import encode
+from crnn.seq2seq.planned import decoder_plan
 from support.comparing import assert_same_bits
 from support.running import copied, fill
 from support.tables import CELLS
@@ -116,12 +119,6 @@ def functions():
     yield Operation(lambda: _core.embedding_backward(SYMBOLS.ravel(), dy, dW), dW)
     yield Operation(lambda: _core.random_uniform(1, 2, 3, 10))
     yield Operation(lambda: _core.kept(FLOATS))
-    attended = True, np.ones((B, 2, H)), np.ones((B, T, H)), FLOATS, b, [4, 2, 1], [2, 1, 0]
-    context, weights = _core.attention_forward(*attended)
-    dv = np.zeros(H)
-    back = (*attended, weights, context, dv)
-    yield Operation(lambda: _core.attention_forward(*attended))
-    yield Operation(lambda: _core.attention_backward(*back), dv)
 
 
 def searches():
@@ -147,14 +144,6 @@ class Recorded(crnn.Seq2Seq):
 
     calls: ClassVar[dict] = {}
 
-    def _decode(self, *arguments):
-        self.calls["decode"] = arguments
-        return super()._decode(*arguments)
-
-    def _decode_back(self, *arguments):
-        self.calls["back"] = arguments
-        return super()._decode_back(*arguments)
-
     def _generate(self, *arguments):
         self.calls["generate"] = arguments[:-1]
         super()._generate(*arguments)
@@ -170,20 +159,27 @@ def sequence_to_sequence():
         attention="additive",
         seed=4,
     )
-    logits, tape = model.forward(SYMBOLS, SYMBOLS[:, :3], call=1)
-    model.backward(tape, logits)
     model.generate(SYMBOLS, start=0, stop=1, max_steps=20, beam=2)
-    core, calls = _core.Seq2Seq(), model.calls
-    grads = [array for array in calls["back"][5:] if array is not None]
-    grads += [layer.flat_grads for layer in calls["back"][1]]
-    yield Operation(lambda: core._decode(*calls["decode"])[:2])
-    yield Operation(lambda: core._decode_back(*calls["back"]), *grads)
-    yield Operation(lambda: generated(core, calls["generate"]))
+    yield from decoding(model, encode(model, SYMBOLS, None, ForwardOptions(), False))
+    yield Operation(lambda: generated(model.calls["generate"]))
 
 
-def generated(core, arguments):
+def decoding(model, encoding):
+    plan, memory = decoder_plan(model).core, encoding.memory
+    options = None, None, None, True, 1, 0, 0, False
+    given = SYMBOLS[:, :3], encoding.state, *options, True, (memory.keys, memory.values, [4, 2, 0])
+    y, _, tape = plan.forward(*given)
+    parts = model.target_embedding, model.attention, *model.decoder.layers[::2]
+    grads = [part.flat_grads for part in parts]
+    dy = np.ones_like(y)
+    yield Operation(lambda: plan.forward(*given)[:2])
+    yield Operation(lambda: plan.backward(model, tape, dy, encoding.state, True), *grads)
+    yield Operation(lambda: (tape.weights, repr(tape)))
+
+
+def generated(arguments):
     search = _core.Search(B, K, 40, width=2, beam=True, stop=1)
-    core._generate(*arguments, (search,))
+    _core.seq2seq_generate(*arguments, (search,))
     return search.result()
 
 

@@ -33,6 +33,7 @@ def steps_of(kind):
             "mask": rng.random((B, T)) < 0.7,
             "resets": rng.random((B, T)) < 0.2,
         },
+        "answered": {"mask": np.arange(B * T).reshape(B, T) % 4 > B - 2, "filled": True},
     }[kind]
 
 
@@ -40,10 +41,13 @@ def results_of(model, x, **options):
     """Return the arrays that all ways to run a model return, and its gradients, by name."""
     begun = model(x)[1]
     kept, after, tape = model.forward(x, begun, call=4, first_row=2, first_step=1, **options)
+    results = {"call": model(x, **options), "kept": kept, "after": after}
+    for given, arguments in {"y": (np.cos(kept),), "state": (None, after)}.items():
+        model.zero_grad()
+        results[given] = model.backward(tape, *arguments)
     model.zero_grad()
     back = model.backward(tape, np.cos(kept), after)
-    grads = {name: grad.copy() for name, grad in model.grads.items()}
-    return {"call": model(x, **options), "kept": kept, "after": after, "back": back} | grads
+    return results | {"back": back} | {name: grad.copy() for name, grad in model.grads.items()}
 
 
 def calls_of(function):

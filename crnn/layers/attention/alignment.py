@@ -17,6 +17,7 @@ from crnn.common.checks import check_dtype, check_product, check_seed, check_siz
 from crnn.common.choices import AttentionScore
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import InOneBuffer, Shapes
+from crnn.layers.base.nodes import Graph, runs_unchanged
 
 KINDS = get_args(AttentionScore)
 
@@ -68,11 +69,18 @@ class MemoryGradient(NamedTuple):
 class AttentionTape(NamedTuple):
     """Tape of `Attention.forward`."""
 
-    h: Array  # (B, T_q, P)
-    queries: Array  # (B, T_q, A)
+    core: _core.PlanTape
     memory: Memory
-    lengths: Any  # of the target
-    weights: Array  # (B, T_q, T_s)
+
+
+class OwnPlan(NamedTuple):
+    """The plan of an attention alone, valid while its parameters are in the same buffer."""
+
+    flat: Any
+    core: Any
+
+    def __reduce__(self) -> Any:
+        return OwnPlan, (None, None)  # a copy has other parameters
 
 
 class Attention(InOneBuffer):
@@ -170,10 +178,11 @@ class Attention(InOneBuffer):
         ):  # padding may be infinite, and infinity times a gradient of 0 is NaN
             valid = valid_steps(lengths, values.shape)[:, :, None]
             values = np.where(valid, values, values.dtype.type(0))
+        values = _core.kept(values)  # tapes use it without a copy
         if self.kind not in self._key_names:
             return Memory(values, values, lengths)
         W = self._flat.param_views[self._key_names[self.kind]]
-        return Memory(values, _core.dense_forward(values, W.T, None), lengths)
+        return Memory(values, _core.kept(_core.dense_forward(values, W.T, None)), lengths)
 
     def memory_backward(self, memory: Memory, gradient: MemoryGradient) -> Array:
         """Add to the gradient of the matrix of the keys, and return that of the encoder's output.
@@ -219,11 +228,17 @@ class Attention(InOneBuffer):
         tape : AttentionTape
             Argument of `backward`.
         """
-        queries = h
-        if self._additive:
-            queries = _core.dense_forward(h, self._flat.param_views["W_query"].T, None)
-        context, weights = _core.attention_forward(*self._core_arguments(queries, memory, lengths))
-        return context, weights, AttentionTape(h, queries, memory, lengths, weights)
+        source = memory.keys, memory.values, memory.lengths
+        result = self._plan().forward(
+            h, None, lengths, None, None, False, None, 0, 0, False, True, source
+        )
+        if result is None:
+            raise ValueError(
+                f"h, memory: expected floats (B, T_q, P={self.query_size}) and the memory of B "
+                f"sources, got {np.shape(h)} and {np.shape(memory.values)}"
+            )
+        context, _, tape = result
+        return context, tape.weights, AttentionTape(tape, memory)
 
     def backward(  # type: ignore[override] # it has two gradients of inputs
         self, tape: AttentionTape, dcontext: Array, gradient: MemoryGradient
@@ -244,18 +259,55 @@ class Attention(InOneBuffer):
         array (B, T_q, P)
             Gradient with respect to h.
         """
-        arguments = self._core_arguments(tape.queries, tape.memory, tape.lengths)
-        arguments += (tape.weights, dcontext, self.grads.get("v"))
-        dqueries, dkeys, dvalues = _core.attention_backward(*arguments)
+        result = self._plan().backward(self, tape.core, dcontext, None, False)
+        if result is None:
+            raise ValueError(
+                "tape, dcontext: expected a tape of an attention like this, and a gradient of its "
+                f"context, got {tape.core!r} and an array of shape {np.shape(dcontext)}"
+            )
+        dh, _, dkeys, dvalues = result
         gradient.dvalues[...] += dvalues
         gradient.dkeys[...] += dkeys
-        if not self._additive:
-            return dqueries
-        return _mapped_back(tape.h, self.params["W_query"], dqueries, self.grads["W_query"])
+        return np.asarray(dh)
 
-    def _core_arguments(self, queries: Array, memory: Memory, lengths: Any) -> tuple[Any, ...]:
-        v = self.params.get("v")
-        return self._additive, queries, memory.keys, memory.values, v, memory.lengths, lengths
+    def _plan(self) -> Any:
+        """Return the plan of the attention alone."""
+        own: OwnPlan | None = self.__dict__.get("_own_plan")
+        if own is None or own.flat is not self._flat:
+            graph = Graph(self.query_size, None)
+            self._add_query(graph, (0,))
+            core = _core.Plan(self.dtype, tuple(graph.nodes), None)
+            own = self._own_plan = OwnPlan(self._flat, core)
+        return own.core
+
+    def add_query(self, graph: Graph, sources: tuple[int, ...]) -> tuple[int, int] | None:
+        """Add the nodes of the attention to a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+        sources : tuple of int
+            The node of h. Empty if h is added later, see `Graph.add_delayed`.
+
+        Returns
+        -------
+        tuple of int, or None
+            The node that reads h, and the node of the context. None if a method is overridden, or
+            the dtype is not that of the other nodes.
+        """
+        if not runs_unchanged(self, Attention) or not graph.matches(self.dtype):
+            return None
+        return self._add_query(graph, sources)
+
+    def _add_query(self, graph: Graph, sources: tuple[int, ...]) -> tuple[int, int]:
+        params, grads = self._flat.param_views, self._flat.grad_views
+        query = None
+        if self._additive:
+            query = graph.add("sum", sources, params["W_query"].T, None, grads["W_query"].T, None)
+            sources = (query,)
+        vectors = params.get("v"), grads.get("v")
+        context = graph.add("attend", sources, self.value_size, *vectors)
+        return context if query is None else query, context
 
 
 def check_kind(kind: Any) -> AttentionScore:

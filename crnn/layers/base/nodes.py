@@ -49,10 +49,13 @@ class Graph:
         self.dtype: Any = None
         self.embedding: Any = None  # of the last node, where that looks up vectors
 
-    def add(self, operation: str, sources: tuple[int, ...], *rest: Any) -> int:
+    def add(
+        self, operation: str, sources: tuple[int, ...], *rest: Any, filled: bool | None = None
+    ) -> int:
         """Add a node that reads the values of other nodes, and return its number."""
         edges = tuple((source, 0) for source in sources)
-        self.nodes.append((operation, edges, self.filled, rest))
+        filled = self.filled if filled is None else filled
+        self.nodes.append((operation, edges, filled, rest))
         self.embedding = None
         return len(self.nodes) - 1
 
@@ -65,6 +68,18 @@ class Graph:
             self.nodes[count - 1 :] = [last]
             self.filled, self.dtype, self.embedding = before
         return added
+
+    def add_delayed(self, node: int, source: int) -> None:
+        """Let a node read another one, which may be a later one, at the step before."""
+        operation, edges, filled, rest = self.nodes[node]
+        self.nodes[node] = operation, (*edges, (source, 1)), filled, rest
+
+    def add_joined(self, x: int, other: int) -> int:
+        """Add the concatenation of two values, which a recurrent layer may read apart."""
+        embedding = self.embedding if x == len(self.nodes) - 1 else None
+        node = self.add("rowwise", (x, other), ("concat",), None, None)
+        self.embedding = embedding
+        return node
 
     def matches(self, dtype: Any) -> bool:
         """Return whether a layer of this type fits the others."""
@@ -83,15 +98,33 @@ class Graph:
         """Add a recurrent layer; return the node, and the Embedding that it reads itself.
 
         The look-up of an Embedding right before becomes part of the layer: what a vector gives to
-        the sums of the gates is computed once for each symbol.
+        the sums of the gates is computed once for each symbol. If the vectors are joined with other
+        floats, the layer reads symbols beside floats; the Embedding is None then.
         """
-        embedding, vectors = self.embedding, (None, None)
+        embedding, vectors, sources = self.embedding, (None, None), (x,)
         if embedding is not None and x == len(self.nodes) - 1:
-            _, edges, _, (W, _, dW, _) = self.nodes.pop()
-            ((x, _),), vectors = edges, (W, dW)
-        node = self.add("recurrent", (x,), layer, number, *vectors)
+            floats: tuple[int, ...] = ()
+            if self.nodes[x][0] == "rowwise":
+                _, (_, (other, _)), _, _ = self.nodes.pop()
+                floats, embedding = (other,), None
+            _, ((symbols, _),), _, (W, _, dW, _) = self.nodes.pop()
+            vectors, sources = (W, dW), (*floats, symbols)
+        node = self.add("recurrent", sources, layer, number, *vectors)
         self.filled = True
         return node, embedding
+
+    def parts_of_state(self, node: int) -> int | tuple[int, int]:
+        """Return a number that stands for the state h of a recurrent node, or two for (h, c)."""
+        layer = self.nodes[node][3][0]
+        return 2 * node if len(layer.state_sizes) == 1 else (2 * node, 2 * node + 1)
+
+    def add_state(self, part: int) -> int:
+        """Add a part of the final state of a recurrent node, see `parts_of_state`."""
+        return self.add("state", (part // 2,), part % 2 == 1)
+
+    def readers(self, node: int, begin: int) -> int:
+        """Return how many edges of the nodes from `begin` on read a node."""
+        return sum(source == node for _, edges, *_ in self.nodes[begin:] for source, _ in edges)
 
 
 class WithNodes:

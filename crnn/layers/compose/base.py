@@ -16,11 +16,18 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_steps
 from crnn.layers.base import arguments
 from crnn.layers.base.adapted import class_of, layer_of
-from crnn.layers.base.arguments import STEPS, ForwardOptions, forward_of, is_crnn_function
+from crnn.layers.base.arguments import (
+    STEPS,
+    ForwardOptions,
+    first_part_number,
+    forward_of,
+    is_crnn_function,
+)
 from crnn.layers.base.attributes import from_inner
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.nodes import Graph, Nodes
 from crnn.layers.base.parameters import WithoutBuffer
 from crnn.layers.base.places import check_part, shown
 from crnn.layers.base.protocol import Input, LayerLike, Part
@@ -438,6 +445,13 @@ class Wrapper(RunsParts):
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
         replaced = self.inner.with_vectors(symbols)
         return None if replaced is None else (self._with_layer(replaced[0]), replaced[1])
+
+    def _inner_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        """Add the nodes of the layer inside, where `number` is that of this layer."""
+        graph.embedding = None  # the layer inside reads vectors, as it does by its methods
+        return self.inner.add_nodes(graph, x, first_part_number(number) % 2**32)
+
+    watched: ClassVar[tuple[str, ...]] = ("layer",)
 
     def _with_layer(self, layer: Layer) -> Self:
         """Return a copy with another layer inside."""

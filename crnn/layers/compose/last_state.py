@@ -10,10 +10,11 @@ import numpy as np
 
 from crnn.common.arrays import Array
 from crnn.common.choices import Merge, StateArrays
-from crnn.common.nested import arrays_of, check_like, filled, filled_like
+from crnn.common.nested import arrays_of, check_like, filled, filled_like, map_state
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import Wrapper
@@ -134,15 +135,50 @@ class LastState(Wrapper):
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
     ) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
-        arrays = arrays_of(after)
-        if not arrays:
-            raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
-        if self.of == "all":
-            selection = Selection(list(range(len(arrays))))
-        else:
-            selection = _select(self.inner, after, self.of)
+        selection, arrays = self._selection(after), arrays_of(after)
         flat = [_flat(arrays[i]) for i in selection.arrays]
         return merged(flat, selection.merge), after, LastStateTape(tape, after, selection, flat)
+
+    def _selection(self, state: Any) -> Selection:
+        """Select arrays of a state of the layer."""
+        count = len(arrays_of(state))
+        if not count:
+            raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
+        return (
+            Selection(list(range(count)))
+            if self.of == "all"
+            else _select(self.inner, state, self.of)
+        )
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, LastState):
+            return None
+        inner = self._inner_nodes(graph, x, number)
+        if inner is None:
+            return None
+        state: Any = map_state(graph.parts_of_state, inner.form)
+        try:
+            selection = self._selection(state)
+        except ValueError:
+            return None
+        parts: list[Any] = arrays_of(state)
+        # the tape has the whole state; the last node is y
+        order = sorted(range(len(parts)), key=lambda i: i in selection.arrays)
+        nodes = {i: graph.add_state(parts[i]) for i in order}
+        selected = [nodes[i] for i in selection.arrays]
+        y = selected[0]
+        for node in selected[1:]:
+            y = graph.add("rowwise", (y, node), (selection.merge,), None, None)
+
+        def tape(call: Any) -> LastStateTape:
+            after = filled(state, [call.value(nodes[i]) for i in range(len(parts))])
+            return LastStateTape(
+                inner.tape(call), after, selection, list(map(call.value, selected))
+            )
+
+        return Nodes(y, inner.form, tape)
+
+    watched = (*Wrapper.watched, "of")
 
     def _checked_dy(self, tape: Any, dy: Any) -> Any:
         check_like("dy", dy, merged(tape.parts_of_y, tape.selection.merge))

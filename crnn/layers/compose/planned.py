@@ -45,20 +45,24 @@ class Expansion:
             vectors, _ = embedding(self._tape.read(node), lengths=lengths, mask=mask)
         return self._tape.layer(node, vectors)
 
+    def options(self, x: Array, number: int, filled: bool) -> ForwardOptions:
+        """Return the options of a layer that has read x, the value of a node."""
+        options = self._options._replace(layer=number)
+        if x.ndim == 2 and x.dtype.kind == "f":  # behind a layer that removes the time axis
+            return options.without_steps()
+        return options._replace(filled=bool(options.filled or filled))
+
     def pointwise(self, layer: Any, x: int, number: int, filled: bool) -> Any:
         """Return the tape of a layer without memory: it runs again on its input."""
+        value = self.value(x)
+        options = self.options(value, number, filled)._asdict()
+        del options["resets"]
+        return layer.forward(value, **options)[2]
+
+    def pool(self, layer: Any, x: int) -> Any:
+        """Return the tape of a Pool: it runs again on its input."""
         options = self._options
-        return layer.forward(
-            self.value(x),
-            lengths=options.lengths,
-            mask=options.mask,
-            training=options.training,
-            call=options.call,
-            first_row=options.first_row,
-            first_step=options.first_step,
-            layer=number,
-            filled=bool(options.filled or filled),
-        )[2]
+        return layer.forward(self.value(x), lengths=options.lengths, mask=options.mask)[2]
 
 
 class Planned:

@@ -17,6 +17,7 @@ from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import layer_of, reads_backwards_itself
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.base.tapes import check_tape
 
@@ -91,6 +92,13 @@ class Pool(Layer):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         return Widths(None, None, timeless=True)
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Pool):
+            return None
+        return Nodes(graph.add("pool", (x,), self.how), None, lambda call: call.pool(self, x))
+
+    watched = ("how",)
 
     def forward(
         self,

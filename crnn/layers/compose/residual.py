@@ -12,6 +12,7 @@ from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, steps_there
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import ResidualStream
@@ -103,10 +104,30 @@ class Residual(Wrapper):
 
     def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         y, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
-        mask, valid = None if options.filled else options.mask, None
-        if options.lengths is not None or mask is not None:
-            valid = steps_there(options.lengths, mask, np.shape(x))
+        valid = _steps_added(x, options)
         return self._add(x, y, valid), after, ResidualTape(tape, valid)
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        if not runs_unchanged(self, Residual):
+            return None
+        begin, filled, inner = len(graph.nodes), graph.filled, self._inner_nodes(graph, x, number)
+        if (
+            inner is not None and graph.readers(x, begin) > 1
+        ):  # dx is the gradient of a copy, plus dy
+            del graph.nodes[begin:]
+            graph.filled = filled
+            copy = graph.add("rowwise", (x,), ("activate", "identity"), None, None)
+            inner = self._inner_nodes(graph, copy, number)
+        if inner is None:
+            return None
+        node = graph.add("residual", (inner.value, x), filled=filled)
+
+        def tape(call: Any) -> ResidualTape:
+            given = call.value(x)
+            valid = _steps_added(given, call.options(given, number, filled))
+            return ResidualTape(inner.tape(call), valid)
+
+        return Nodes(node, inner.form, tape)
 
     def stream(self, batch_size: int = 1, state: Any = None) -> ResidualStream:
         """Return a stream, which runs the layer one step at a time.
@@ -136,6 +157,14 @@ class Residual(Wrapper):
         if dy is not None:
             dx = _sum_where(tape.valid, dx, dy)
         return dx, dbefore
+
+
+def _steps_added(x: Any, options: ForwardOptions) -> NDArray[np.bool_] | None:
+    """Return the steps (B, T) at which x is added; None for all of them."""
+    mask = None if options.filled else options.mask
+    if options.lengths is None and mask is None:
+        return None
+    return steps_there(options.lengths, mask, np.shape(x))
 
 
 @underflows  # the cast

@@ -296,6 +296,13 @@ class Sequential(RunsPlanned):
     def _states(self, name: str, state: Any) -> list[Any]:
         return states_of(name, state, len(self.layers))
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether any layer draws random numbers in training that depend on `call`."""
+        plan = self._planned()
+        planned = plan.whole if plan.knows_whole else plan.planned(0)
+        return super().stochastic if planned is None else planned.core.stochastic
+
     def _planned(self) -> Plan:
         """Return the plan; make a new one if a layer, or what its nodes depend on, has changed."""
         plan: Plan | None = self.__dict__.get("_plan")
@@ -352,7 +359,7 @@ class Sequential(RunsPlanned):
                 number = (first + i) % 2**32
                 x, states[i], tape = self._run_layer(plan, i, x, states[i], options, number, keep)
                 pieces[-1].append(tape)
-            for stage in stages[i:end]:
+            for stage in stages[i:end] if end < len(stages) else ():
                 if options.mask is not None or not stage.adapted.keeps_time:
                     options = stage.options_after(options)
             i = end

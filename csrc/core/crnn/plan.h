@@ -8,6 +8,9 @@
  * read form a cycle. The nodes of a cycle run step by step; a node outside of all cycles runs all
  * steps in one call.
  *
+ * The value of a pool and of a final state has one step for each row (`once`), and so have the
+ * values of all nodes that read such a value: they run once for each row of the batch.
+ *
  * No operation depends on its neighbours, so a value has the same bits in every plan that computes
  * it from the same inputs by the same operations. */
 #ifndef CRNN_PLAN_H
@@ -28,7 +31,9 @@ typedef enum crnn_op {
     CRNN_OP_SUM = 2,       /* A bias, and for each edge its value times a matrix. */
     CRNN_OP_ATTEND = 3,    /* Attention of queries to the steps of a source row. */
     CRNN_OP_ROWWISE = 4,   /* A function of one value, or of two, at each step. */
-    CRNN_OPS = 5           /* How many there are. */
+    CRNN_OP_POOL = 5,      /* The last, the mean or the maximum of the steps of each row. */
+    CRNN_OP_STATE = 6,     /* The final state of a recurrent layer. */
+    CRNN_OPS = 7           /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -57,7 +62,8 @@ typedef struct crnn_recurrent {
     crnn_tape *tape;         /* out of forward, in of backward; the caller sets its memory. NULL: no
                                 tape, and no backward. */
     bool from_learned;       /* Of backward: forward began with the learned state. */
-    crnn_state dfinal;       /* Of backward, in: the gradient of the final state. NULL: zeros. */
+    crnn_state dfinal;       /* Of backward, in: the gradient of the final state. NULL: zeros. Not
+                                NULL if a node of CRNN_OP_STATE adds to it. */
     crnn_state dinitial;     /* Of backward, out: the gradient of the initial state. */
     void *grads;             /* Of backward: flat like params, gradients are added to it. */
     void *trace;             /* Of backward: out [crnn_trace_size] bytes, aligned to CRNN_ALIGN.
@@ -84,6 +90,13 @@ typedef struct crnn_attend {
     void *dv;      /* Of backward: [A], the gradient is added to it. NULL if v is NULL. */
 } crnn_attend;
 
+/* The final state of a recurrent layer: of an earlier node, and not of one in the same cycle. A
+ * node of CRNN_OP_STATE has no edges. */
+typedef struct crnn_final {
+    size_t node; /* The layer. The part of its `final` that is read is not NULL. */
+    bool cell;   /* c instead of h. */
+} crnn_final;
+
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
 typedef struct crnn_node {
@@ -92,7 +105,8 @@ typedef struct crnn_node {
     const crnn_edge *from; /* in [edges]. */
     size_t features;       /* The width of the value. 0: an input that is symbols. */
     crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
-                              and from a recurrent layer the last output in holes. */
+                              and from a recurrent layer the last output in holes. With `once`
+                              (B, 1, features), and dense for CRNN_OP_POOL. */
     const int64_t *symbols; /* in [B][T]: the value of an input without features. */
     void *kept;             /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there
                                is no backward. */
@@ -100,8 +114,12 @@ typedef struct crnn_node {
                           parameters are added to it. NULL: not wanted. */
     bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
                           steps, too. */
-    crnn_seq gradient; /* Of backward: (B, T, features), out: the gradient of the value. data NULL:
-                          not wanted; a node other than a recurrent layer does not run back then. */
+    bool rest;         /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                          its value is that of edge 0, which has as many features. */
+    bool once;         /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                          CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
+                          node other than a recurrent layer does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
                           the plan. The shares of the nodes that read the value are added to it. */
     union {
@@ -109,7 +127,9 @@ typedef struct crnn_node {
         crnn_sum sum;
         crnn_attend attend;
         crnn_rowwise rowwise; /* With the kernels of the plan. */
-    } as;                     /* The description of the operation; nothing for CRNN_OP_INPUT. */
+        crnn_pool_how pool;
+        crnn_final final;
+    } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
 /* A list of nodes, and the steps on which they run. */

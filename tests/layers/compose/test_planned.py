@@ -56,11 +56,76 @@ def layers_of(name, dtype="float64"):
             crnn.LayerNorm(5, **options),
             crnn.GRU(5, 8, seed=2, **options),
         ],
+        "pooled": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.LSTM(5, 8, seed=2, **options),
+            crnn.Dropout(0.3, seed=3),
+            crnn.Pool("mean"),
+            crnn.Dropout(0.4, seed=4),
+            crnn.Dense(8, 3, seed=5, **options),
+        ],
+        "pooled steps": lambda: [
+            crnn.Dense(I, 8, seed=1, **options),
+            crnn.Pool("max"),
+            crnn.LayerNorm(8, **options),
+            crnn.Residual(crnn.Sequential([crnn.Dense(8, 8, seed=2, **options)])),
+            crnn.Activation("gelu"),
+        ],
+        "last step": lambda: [crnn.GRU(I, 8, seed=1, **options), crnn.Pool("last")],
+        "last state": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.LastState(crnn.LSTM(5, 8, seed=2, learn_state=True, **options)),
+            crnn.Dense(8, 3, seed=3, **options),
+        ],
+        "last cell state": lambda: [
+            crnn.LastState(crnn.LSTM(I, 8, proj_size=3, seed=2, reverse=True, **options), of="c")
+        ],
+        "all last states": lambda: [
+            crnn.LastState(
+                crnn.Sequential(
+                    [crnn.GRU(I, 6, seed=1, **options), crnn.LSTM(6, 4, seed=2, **options)]
+                ),
+                of="all",
+            ),
+            crnn.Dropout(0.2, variational=True, seed=3),
+        ],
+        "both last states": lambda: [
+            crnn.Embedding(K, 5, seed=1, **options),
+            crnn.LastState(crnn.Bidirectional(crnn.LSTM(5, 6, seed=2, **options))),
+            crnn.Dense(12, 3, seed=3, **options),
+        ],
+        "merged last states": lambda: [
+            crnn.Residual(crnn.Bidirectional(crnn.GRU(I, I, seed=1, **options), "mean")),
+            crnn.LastState(crnn.Bidirectional(crnn.GRU(I, 6, seed=2, **options), "mul")),
+        ],
+        "residual": lambda: [
+            crnn.Embedding(K, 8, seed=1, **options),
+            crnn.Residual(crnn.LSTM(8, 8, seed=2, **options)),
+            crnn.Residual(
+                crnn.Sequential(
+                    [
+                        crnn.GRU(8, 6, seed=3, **options),
+                        crnn.Dropout(0.2, seed=4),
+                        crnn.Dense(6, 8, seed=5, **options),
+                    ]
+                )
+            ),
+            crnn.Residual(crnn.Residual(crnn.Activation("tanh"))),
+            crnn.Dense(8, 3, seed=6, **options),
+        ],
+        "residual of steps": lambda: [
+            crnn.Residual(crnn.Dense(I, I, seed=1, **options)),
+            crnn.Residual(crnn.RNN(I, I, seed=2, **options)),
+        ],
     }[name]()
 
 
-MODELS = ["stack", "embedded", "pointwise", "nested", "both ways", "looked up"]
-SYMBOLS = {"embedded", "both ways", "looked up"}
+WITHOUT_TIME = ["pooled", "pooled steps", "last step", "last state", "last cell state"]
+WITHOUT_TIME += ["all last states", "both last states", "merged last states"]
+MODELS = ["stack", "embedded", "pointwise", "nested", "both ways", "looked up", "residual"]
+MODELS += ["residual of steps", *WITHOUT_TIME]
+SYMBOLS = {"embedded", "both ways", "looked up", "pooled", "last state", "both last states"}
+SYMBOLS |= {"residual"}
 
 
 def input_of(name):
@@ -83,7 +148,7 @@ def grads_of(model):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("steps", ["all", "lengths", "holes"])
+@pytest.mark.parametrize("steps", ["all", "lengths", "holes", "answered"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_a_call_layer_by_layer(name, steps, dtype):
     planned, plain = pair_of(name, dtype)
@@ -116,7 +181,9 @@ def test_tapes_of_single_layers(name):
         assert_close(grad, at_once[key], 1e-12, key)
 
 
-@pytest.mark.parametrize("name", ["stack", "embedded", "looked up"])
+@pytest.mark.parametrize(
+    "name", ["stack", "embedded", "looked up", "residual", "residual of steps"]
+)
 def test_a_stream_is_the_whole(name):
     model, _ = pair_of(name)
     x = input_of(name)
@@ -141,7 +208,8 @@ def test_a_stream_has_copies_of_the_parameters():
 def test_few_python_calls():
     three = [crnn.Embedding(K, 5), crnn.Bidirectional(crnn.LSTM(5, 4)), crnn.Dense(8, K)]
     x = input_of("embedded")
-    for model in (pair_of("embedded")[0], crnn.Sequential(three)):
+    others = [pair_of(name)[0] for name in ("embedded", "pooled", "last state", "residual")]
+    for model in (*others, crnn.Sequential(three)):
         y, _, tape = model.forward(x)
         operations = {
             "call": lambda m=model: m(x),
@@ -236,6 +304,65 @@ def test_backward_of_a_copy_adds_to_the_copy():
     model.backward(tape, y)
     for key, grad in model.grads.items():
         assert_same_bits(grad, other.grads[key])
+
+
+@pytest.mark.parametrize("name", WITHOUT_TIME)
+def test_no_stream_without_the_time_axis(name):
+    errors = []
+    for model in pair_of(name):
+        with pytest.raises(ValueError, match=r"step by step") as caught:
+            model.stream(B)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
+
+
+def test_changes_inside_of_a_residual_and_a_last_state_are_noticed():
+    model, _ = pair_of("residual")
+    x = input_of("residual")
+    y, _, _ = model.forward(x, call=0)
+    model.layers[2].layer.layers[1].p = 0.9
+    other, _, _ = model.forward(x, call=0)
+    assert (y != other).any()
+    inner = model.layers[1].layer
+    inner.forward = lambda *args, **kwargs: crnn.LSTM.forward(inner, *args, **kwargs)
+    assert model._planned().planned(0) is None
+    model = crnn.Sequential([crnn.LastState(crnn.LSTM(I, 4, seed=1))])
+    x = input_of("stack")
+    h, state = model(x)
+    model.layers[0].of = "c"
+    assert_same_bits(h, state[0][0])
+    assert_same_bits(model(x)[0], state[0][1])
+
+
+def test_a_state_of_another_width_is_an_error():
+    model = crnn.Sequential([crnn.LastState(crnn.LSTM(I, 8, proj_size=3), of="c")])
+    x = input_of("stack")
+    y, _, tape = model.forward(x)
+    model.layers[0].layer.__init__(I, 9, proj_size=3)
+    with pytest.raises(ValueError, match=r"^tape: expected one of a layer like this"):
+        model.backward(tape, y)
+    assert model(x)[0].shape == (B, 9)
+
+
+def test_a_row_without_steps_ends_with_its_initial_state():
+    model, _ = pair_of("last state")
+    begin = [None, (np.full((B, 8), 0.5), np.full((B, 8), 2.0)), None]
+    lengths, x = [T, 0, 3, 0], input_of("last state")
+    y, after, tape = model.forward(x, begin, lengths=lengths)
+    assert_same_bits(after[1][0][1], begin[1][0][1])
+    assert_same_bits(y, model[2](after[1][0])[0])
+    dh = np.ones((B, 3)) @ model.params["2.W"]
+    _, dbegin = model.backward(tape, np.ones((B, 3)))
+    assert_close(dbegin[1][0][[1, 3]], dh[[1, 3]], 1e-15)
+
+
+def test_dstate_is_not_changed():
+    model, _ = pair_of("last state")
+    y, after, tape = model.forward(input_of("last state"))
+    before = copy.deepcopy(after)
+    model.backward(tape, np.ones_like(y), after)
+    for one, other in zip(leaves(after), leaves(before), strict=True):
+        assert_same_bits(one, other)
 
 
 # ----------------------------------------------------------------------------------- arguments

@@ -31,11 +31,16 @@ class Unshowable:
         raise RuntimeError("not shown")
 
 
+class LayerByLayer(crnn.Sequential):
+    """A Sequential that the core does not run in one call."""
+
+
 def test_streams_of_compositions():
     gru = crnn.Residual(crnn.GRU(3, 3))
-    model = crnn.Sequential([gru, crnn.Sequential([crnn.Dense(3, 2), crnn.RNN(2, 1)])])
+    layers = [gru, crnn.Sequential([crnn.Dense(3, 2), crnn.RNN(2, 1)])]
     assert repr(gru.stream(2)) == "<ResidualStream of <Stream of GRU: B=2, H=3>>"
-    assert repr(model.stream(2)) == (
+    assert repr(crnn.Sequential(layers).stream(2)) == "<Stream of GRU, RNN: B=2>"
+    assert repr(LayerByLayer(layers).stream(2)) == (
         "<SequentialStream of <ResidualStream of <Stream of GRU: B=2, H=3>>, <Stream of RNN: B=2>>"
     )
     both = crnn.Sequential([crnn.GRU(3, 3), crnn.Dropout(0.5), crnn.LSTM(3, 2)])
@@ -53,7 +58,7 @@ def test_a_stream_of_a_layer_of_another_maker():
 
 
 def test_parts_that_cannot_be_shown():
-    stream = crnn.Sequential([crnn.Residual(crnn.GRU(3, 3))]).stream()
+    stream = LayerByLayer([crnn.Residual(crnn.GRU(3, 3))]).stream()
     stream._streams[0] = Unshowable()
     assert "Unshowable object" in repr(stream)
 

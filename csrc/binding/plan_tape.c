@@ -1,0 +1,181 @@
+/* The tape of a plan: all that one forward was given and made. */
+#include "plan.h"
+
+static void plan_tape_dealloc(PlanTape *self) {
+    const size_t count = self->plan ? self->plan->count : 0;
+    PyObject_GC_UnTrack(self);
+    for (size_t i = 0; i < count; i++) {
+        if (self->tapes) drop(self->tapes[i]);
+        if (self->kept) free_aligned(self->kept[i]);
+    }
+    PyMem_Free(self->tapes);
+    PyMem_Free(self->kept);
+    PyMem_Free(self->place);
+    attention_clear(&self->memory);
+    drop(self->weights);
+    drop(self->values);
+    drop(self->y);
+    call_clear(&self->call);
+    drop(self->plan);
+    object_free(self);
+}
+
+static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->plan);
+    return 0;
+}
+
+PlanTape *plan_tape_new(Plan *plan) {
+    PlanTape *tape = object_new(plan->module->plan_tape);
+    if (!tape) return NULL;
+    tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
+    tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
+    tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
+    tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
+    if (tape->place && tape->tapes && tape->kept) return tape;
+    PyErr_NoMemory();
+    drop(tape);
+    return NULL;
+}
+
+size_t plan_steps(const PlanTape *tape, size_t i) {
+    return tape->plan->nodes[i].once ? 1 : tape->call.rows.given.steps;
+}
+
+bool plan_value_size(const PlanTape *tape, size_t i, size_t *size) {
+    return crnn_size_mul(tape->call.rows.given.batch * plan_steps(tape, i),
+                         tape->plan->nodes[i].features, size);
+}
+
+crnn_seq plan_value(const PlanTape *tape, size_t i) {
+    const plan_node *node = &tape->plan->nodes[i];
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
+    char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
+    if (i == 0) return tape->call.in.x;
+    if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
+    return (crnn_seq){block + tape->place[i] * item, (ptrdiff_t)(steps * node->features),
+                      (ptrdiff_t)node->features};
+}
+
+PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features) {
+    npy_intp shape[3] = {(npy_intp)tape->call.rows.given.batch, (npy_intp)steps,
+                         (npy_intp)features};
+    return (PyArrayObject *)new_array(tape->plan->module, 3, shape, tape->plan->dtype);
+}
+
+PyArrayObject *plan_array(const PlanTape *tape, size_t i) {
+    const plan_node *node = &tape->plan->nodes[i];
+    npy_intp shape[2] = {(npy_intp)tape->call.rows.given.batch, (npy_intp)node->features};
+    if (!node->once) return plan_rows(tape, plan_steps(tape, i), node->features);
+    return (PyArrayObject *)new_array(tape->plan->module, 2, shape, tape->plan->dtype);
+}
+
+/* ---- the type */
+
+/* The value of a node (B, T, features) or (B, features), a copy; x where it is the input. */
+static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count) return refused("index");
+    if (i == 0) return Py_NewRef((PyObject *)self->call.x);
+    if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
+    PyArrayObject *copy = plan_array(self, i);
+    if (copy) memcpy(PyArray_DATA(copy), plan_value(self, i).data, (size_t)PyArray_NBYTES(copy));
+    return (PyObject *)copy;
+}
+
+/* The value that a node reads with its first edge. */
+static PyObject *plan_tape_read(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count || self->plan->nodes[i].edges == 0) return refused("index");
+    PyObject *from = PyLong_FromSize_t(self->plan->nodes[i].from[0].node);
+    PyObject *value = from ? plan_tape_value(self, from) : NULL;
+    drop(from);
+    return value;
+}
+
+/* The tape of a recurrent node. One that has read symbols with vectors is given these, (B, T, E),
+ * and from then on is the tape of a layer that has read them. */
+static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
+    PyObject *vectors;
+    Py_ssize_t i;
+    if (!PyArg_ParseTuple(args, "nO:layer", &i, &vectors)) return NULL;
+    if (i < 0 || (size_t)i >= self->plan->count || !self->tapes[i]) return refused("index");
+    call *own = &self->tapes[i]->call;
+    if (self->plan->nodes[i].w && self->plan->nodes[i].edges == 1 && !own->in.x.data) {
+        dims shape = {3,
+                      {(npy_intp)own->rows.given.batch, (npy_intp)own->rows.given.steps,
+                       (npy_intp)self->tapes[i]->layer.inputs},
+                      {"B", "T", "E"}};
+        PyArrayObject *x = sequence_array(self->plan->module, "vectors", vectors, self->plan->dtype,
+                                          &shape, &own->in.x);
+        if (!x) return NULL;
+        drop(own->x);
+        own->x = x;
+    }
+    return Py_NewRef((PyObject *)self->tapes[i]);
+}
+
+static PyObject *plan_tape_weights(PlanTape *self, void *unused) {
+    (void)unused;
+    if (!self->weights) return Py_NewRef(Py_None);
+    return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
+}
+
+PyObject *plan_add_name(PyObject *names, const crnn_layer *layer) {
+    if (!names) return NULL;
+    PyObject *more = PyUnicode_FromFormat("%U%s%s", names, PyUnicode_GetLength(names) ? ", " : "",
+                                          layer_type_name(layer));
+    drop(names);
+    return more;
+}
+
+/* <PlanTape of LSTM, LSTM: B=2, T=7, T_source=5>; without attention <PlanTape of LSTM: B=2, T=7> */
+static PyObject *plan_tape_repr(PlanTape *self) {
+    const crnn_steps *s = &self->call.rows.given;
+    const size_t count = self->plan && self->tapes ? self->plan->count : 0;
+    PyObject *names = PyUnicode_FromString(""), *text = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (self->tapes[i]) names = plan_add_name(names, &self->tapes[i]->layer);
+    if (names && self->weights)
+        text = PyUnicode_FromFormat("<PlanTape of %U: B=%zu, T=%zu, T_source=%zu>", names, s->batch,
+                                    s->steps, self->attention.steps);
+    else if (names)
+        text = PyUnicode_FromFormat("<PlanTape of %U: B=%zu, T=%zu>", names, s->batch, s->steps);
+    drop(names);
+    return text;
+}
+
+static PyGetSetDef plan_tape_attributes[] = {
+    {"weights", (getter)plan_tape_weights, NULL,
+     PyDoc_STR("Array (B, T, T_source): attention weights of each step; None without attention."),
+     NULL},
+    {0},
+};
+
+static PyMethodDef plan_tape_methods[] = {
+    {"value", (PyCFunction)plan_tape_value, METH_O,
+     PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features) or "
+               "(B, features).")},
+    {"read", (PyCFunction)plan_tape_read, METH_O,
+     PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
+    {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,
+     PyDoc_STR("layer($self, node, vectors, /)\n--\n\nReturn the tape of a recurrent node, which "
+               "reads these vectors if it has an embedding.")},
+    {0},
+};
+
+static PyType_Slot plan_tape_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("Tape of a model that the core ran in one call.")},
+    {Py_tp_repr, plan_tape_repr},
+    {Py_tp_dealloc, plan_tape_dealloc},
+    {Py_tp_traverse, plan_tape_traverse},
+    {Py_tp_methods, plan_tape_methods},
+    {Py_tp_getset, plan_tape_attributes},
+    {0, NULL},
+};
+PyType_Spec plan_tape_spec = {
+    "crnn._core.PlanTape", sizeof(PlanTape), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, plan_tape_slots};
