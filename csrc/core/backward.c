@@ -247,12 +247,23 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
     call->from_learned = args->from_learned;
 }
 
+/* Multiply-adds of the products over a window. */
+static double product_work(const core_backward_run *run) {
+    const core_shape *s = run->shape;
+    const size_t inner = s->h_wide + (run->dx.data ? 2 : 1) * crnn_floats(&s->layer, &run->in);
+    return (double)run->window * (double)s->at.columns * (double)inner;
+}
+
+/* As many members as have a share in every step, or in the products over a window, for which the
+ * others wait. */
 void core_backward_all(core_backward_call *call) {
     const core_shape *s = &call->shape;
     const crnn_rows *rows = call->run.rows;
     const double work = 2 * core_recurrence_work(s, rows);
     const size_t panels = core_dense_panels(s->kernels, s->layer.hidden);
-    core_in_team(work, core_seats(s, rows, panels, work), backward_part, call);
+    const size_t in_steps = core_seats(s, rows, panels, work),
+                 in_products = core_worth(product_work(&call->run));
+    core_in_team(work, max_size(in_steps, in_products), backward_part, call);
 }
 
 void crnn_backward(const crnn_backward_args *args) {

@@ -133,15 +133,16 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
  * is stored and loaded once more. */
 static const double BEGUN_COST = 16;
 
-core_way core_choose_way(const crnn_kernels *k, size_t inputs, size_t hidden, double rows,
-                         double steps) {
+/* All costs are those of one column. */
+core_way core_choose_way(const crnn_kernels *k, core_way_size size, double rows, double steps) {
     const core_costs *c = &k->costs;
-    const double I = (double)inputs, P = (double)hidden;
+    const double I = (double)size.inputs, P = (double)size.hidden, G = (double)size.columns;
     const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
-    const double direct = (I + P) * steps * (c->direct_begin + rows * c->direct);
-    const double of_x = I * (c->pack + steps * (apart < fused ? apart : fused));
-    return (core_way){.direct = direct < of_x + P * (c->pack + steps * fused),
-                      .ahead = apart < fused};
+    const double direct =
+        steps * (c->direct_call / G + (I + P) * (c->direct_begin + rows * c->direct));
+    const double packed = c->pack_call / G + (I + P) * c->pack +
+                          steps * (I * (apart < fused ? apart : fused) + P * fused);
+    return (core_way){.direct = direct < packed, .ahead = apart < fused};
 }
 
 /* How weights are read: a table of symbols' vectors is never packed; the rest is, where that is
@@ -159,9 +160,9 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
     lay_extras(run, work);
     const size_t d = crnn_strands(&rows->given);
     const double steps = (double)((rows->given.steps + d - 1) / d), places = (double)rows->places;
-    const core_way way =
-        core_choose_way(s->kernels, floats, s->h_wide,
-                        rows->total > 0 ? (double)rows->total / steps : places, steps);
+    const core_way_size size = {floats, s->h_wide, s->at.columns / s->phases};
+    const core_way way = core_choose_way(
+        s->kernels, size, rows->total > 0 ? (double)rows->total / steps : places, steps);
     if (way.direct && !s->staged && !args->stepwise) {
         run->sums =
             core_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));

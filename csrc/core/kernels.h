@@ -387,7 +387,9 @@ typedef struct core_costs {
     double pack;         /* to pack it; */
     double least;        /* to read it packed, for however few rows; */
     double direct;       /* to read it as it lies, for each row, */
-    double direct_begin; /* and once more for all rows */
+    double direct_begin; /* and once more for all rows. */
+    double pack_call;    /* For all weights: to pack them, besides, */
+    double direct_call;  /* and to read them as they lie once, more than packed */
 } core_costs;
 
 struct crnn_kernels {

@@ -57,17 +57,15 @@ double core_packed_cost(const crnn_kernels *k, double rows) {
     return tiles * (each > k->costs.least ? each : k->costs.least);
 }
 
-/* A dense matrix is packed in a fraction of the time that the gates of a cell take, and a narrow
- * one is slow to read as it lies: each row of x is broadcast for a few vectors alone. */
-static const double DENSE_PACK = 0.6, NARROW = 4;
+/* A narrow matrix is slow to read as it lies: each number of x is broadcast for few vectors. */
+static const double NARROW = 4;
 
 core_matrix_kind core_choose_kind(const crnn_kernels *k, size_t columns, double rows,
                                   double steps) {
     const core_costs *c = &k->costs;
     const double narrow = 1 + NARROW * (double)k->width / (double)columns;
     const double direct = c->direct_begin + rows * c->direct * narrow;
-    return steps * direct < DENSE_PACK * c->pack + steps * core_packed_cost(k, rows) ? CORE_DIRECT
-                                                                                     : CORE_PACKED;
+    return steps * direct < c->pack + steps * core_packed_cost(k, rows) ? CORE_DIRECT : CORE_PACKED;
 }
 
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,

@@ -73,9 +73,14 @@ typedef struct core_way {
     bool direct, ahead;
 } core_way;
 
+/* The matrices of a phase: (inputs, columns) and (hidden, columns). */
+typedef struct core_way_size {
+    size_t inputs, hidden, columns;
+} core_way_size;
+
 /* The cheapest way for `rows` rows over some steps, by the costs of the kernels. A pure function;
  * the bits of the results are the same in every way. */
-core_way core_choose_way(const crnn_kernels *kernels, size_t inputs, size_t hidden, double rows,
+core_way core_choose_way(const crnn_kernels *kernels, core_way_size size, double rows,
                          double steps);
 
 /* ---- shares */

@@ -318,23 +318,25 @@ static void check_begun(const crnn_kernels *k, core_matrix_kind kind) {
 static void check_ways(const crnn_kernels *k) {
     static const size_t sizes[] = {1, 16, 100, 512};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const core_way_size size = {sizes[i], sizes[i], 4 * sizes[i]};
         for (size_t rows = 1; rows <= 40; rows++) {
             bool packed = false;
             for (size_t steps = 1; steps <= 64; steps++) {
-                const core_way way =
-                    core_choose_way(k, sizes[i], sizes[i], (double)rows, (double)steps);
+                const core_way way = core_choose_way(k, size, (double)rows, (double)steps);
                 CHECK(!(packed && way.direct), "%s %s: H %zu, %zu rows, %zu steps", WHERE(k),
                       sizes[i], rows, steps);
                 packed = !way.direct;
             }
         }
-        CHECK(core_choose_way(k, sizes[i], sizes[i], 1, 1).direct, "%s %s: H %zu", WHERE(k),
+        CHECK(core_choose_way(k, size, 1, 1).direct, "%s %s: H %zu", WHERE(k), sizes[i]);
+        CHECK(k->width == 1 || !core_choose_way(k, size, 40, 64).direct, "%s %s: H %zu", WHERE(k),
               sizes[i]);
-        CHECK(k->width == 1 || !core_choose_way(k, sizes[i], sizes[i], 40, 64).direct,
-              "%s %s: H %zu", WHERE(k), sizes[i]);
     }
-    CHECK(core_choose_way(k, 512, 512, 1, 100).ahead, "%s %s", WHERE(k));
-    CHECK(!core_choose_way(k, 512, 512, 64 * (double)k->tile_rows, 100).ahead, "%s %s", WHERE(k));
+    const core_way_size large = {512, 512, 2048}, small = {3, 8, 32};
+    CHECK(core_choose_way(k, large, 1, 100).ahead, "%s %s", WHERE(k));
+    CHECK(!core_choose_way(k, large, 64 * (double)k->tile_rows, 100).ahead, "%s %s", WHERE(k));
+    CHECK(core_choose_way(k, large, 1, 5).direct, "%s %s", WHERE(k));
+    CHECK(k->width == 1 || !core_choose_way(k, small, 1, 8).direct, "%s %s", WHERE(k));
 }
 
 /* Dense maps: one row never pays for packing, and more steps of the same rows always do. */

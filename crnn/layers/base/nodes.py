@@ -61,10 +61,12 @@ class Graph:
 
     def add_layer(self, layer: Any, x: int, number: int) -> Nodes | None:
         """Add the nodes of a layer that reads node x; None, without any node, if it has none."""
-        before = list(self.nodes), self.filled, self.dtype, self.embedding
+        count, last = len(self.nodes), self.nodes[-1]
+        before = self.filled, self.dtype, self.embedding
         added: Nodes | None = layer.add_nodes(self, x, number)
-        if added is None:  # a part of a composition may have added nodes
-            self.nodes, self.filled, self.dtype, self.embedding = before
+        if added is None:  # a part of a composition may have added nodes, or replaced the last one
+            self.nodes[count - 1 :] = [last]
+            self.filled, self.dtype, self.embedding = before
         return added
 
     def add_delayed(self, node: int, source: int) -> None:

@@ -174,47 +174,46 @@ def planned_runs(layers: Sequence[Layer], number: int) -> dict[int, Run]:
     """
     runs, begin, has_time = dict[int, Run](), 0, True
     while begin < len(layers) and has_time:
-        run, end = _run_from(layers, begin, number), begin + 1
-        if run is not None and run.end - begin >= min(2, len(layers)):
-            runs[begin], end = run, run.end
+        graph = Graph(width_read(layers, begin), layers[begin].symbols)
+        nodes = joined_nodes(graph, layers, begin, 0, number)
+        end = begin + max(1, len(nodes))
+        if len(nodes) >= min(2, len(layers)):
+            planned = _planned(graph, sequence_of(nodes), number)
+            if planned is not None:
+                runs[begin] = Run(begin, end, planned)
         has_time = all(layer.keeps_time for layer in layers[begin:end])
         begin = end
     return runs
 
 
-def _run_from(layers: Sequence[Layer], begin: int, number: int) -> Run | None:
-    """Return the longest run of a Sequential that begins with this layer."""
-    graph = Graph(width_read(layers[begin:]), layers[begin].symbols)
-    nodes = joined_nodes(graph, layers[begin:], 0, first_part_number(number) + begin)
-    if not nodes:
-        return None
-    planned = _planned(graph, sequence_of(nodes), number)
-    return None if planned is None else Run(begin, begin + len(nodes), planned)
-
-
-def width_read(layers: Sequence[Layer]) -> int | None:
+def width_read(layers: Sequence[Layer], begin: int = 0) -> int | None:
     """Return the features of x: those of the first layer that does not keep their number."""
-    for layer in layers:
-        if layer.input_size is not None or not layer.keeps_features:
-            return layer.input_size
+    for i in range(begin, len(layers)):
+        if layers[i].input_size is not None or not layers[i].keeps_features:
+            return layers[i].input_size
     return None
 
 
-def joined_nodes(graph: Graph, layers: Sequence[Layer], x: int, first: int) -> list[Nodes]:
+def joined_nodes(
+    graph: Graph, layers: Sequence[Layer], begin: int, x: int, number: int
+) -> list[Nodes]:
     """Add layers, each of which reads the one before, up to the first that has no nodes.
 
     Parameters
     ----------
     graph : Graph
     layers : sequence of Layer
+        The layers of a Sequential.
+    begin : int
+        The first layer to add.
     x : int
-        The node whose value the first layer reads.
-    first : int
-        Number of the first layer.
+        The node whose value it reads.
+    number : int
+        Number of the Sequential in a larger model.
     """
-    nodes = list[Nodes]()
-    for i, layer in enumerate(layers):
-        added = graph.add_layer(layer, x, (first + i) % 2**32)
+    nodes, first = list[Nodes](), first_part_number(number)
+    for i in range(begin, len(layers)):
+        added = graph.add_layer(layers[i], x, (first + i) % 2**32)
         if added is None:
             break
         nodes.append(added)

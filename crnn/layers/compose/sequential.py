@@ -320,7 +320,7 @@ class Sequential(RunsPlanned):
         if not runs_unchanged(self, Sequential):
             return None
         layers = self._planned().layers
-        nodes = joined_nodes(graph, layers, x, first_part_number(number))
+        nodes = joined_nodes(graph, layers, 0, x, number)
         return sequence_of(nodes) if len(nodes) == len(layers) else None
 
     watched = ("layers",)
