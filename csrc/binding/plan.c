@@ -308,6 +308,7 @@ static bool read_nodes(Plan *plan, PyObject *given) {
         for (size_t k = 0; k < node->edges; k++) {
             const crnn_edge *edge = &node->from[k];
             const bool is_state = plan->nodes[edge->node].op == CRNN_OP_RECURRENT;
+            plan->delays |= edge->delay > 0;
             plan->late |= edge->delay > (is_state ? 1 : 0);
         }
     }

@@ -7,6 +7,7 @@ import crnn
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.streams import CalledStream
 from crnn.layers.compose.streams import ResidualStream, SequentialStream
+from support.planning import LayerByLayer
 
 
 class Plain:
@@ -29,10 +30,6 @@ class Unshowable:
 
     def __repr__(self):
         raise RuntimeError("not shown")
-
-
-class LayerByLayer(crnn.Sequential):
-    """A Sequential that the core does not run in one call."""
 
 
 def test_streams_of_compositions():
