@@ -34,7 +34,7 @@ NODES = (
 )
 #: Files through which a call passes before the operations run: place, file, purpose.
 PASSED = (
-    (0.1, "crnn/seq2seq/planned.py", "describes the nodes"),
+    (0.1, "crnn/seq2seq/plans.py", "describes the nodes"),
     (3.5, "binding/plan*.c", "checks and allocates"),
     (6.6, "core/plan.c, plan_back.c", "order of nodes and steps"),
 )

@@ -14,6 +14,7 @@ from crnn.layers.base.arguments import EVALUATION
 from crnn.seq2seq import planned
 from crnn.seq2seq.decoding import joined, prediction
 from crnn.seq2seq.encoding import Encoding
+from crnn.seq2seq.plans import DecoderPlan
 from crnn.seq2seq.stepwise import StepwisePass
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _concatenated(
 
 def with_feedback(
     model: Seq2SeqParts,
-    plan: planned.DecoderPlan,
+    plan: DecoderPlan,
     target: Array,
     encoding: Encoding,
     feedback: NDArray[np.bool_],

@@ -30,7 +30,7 @@ from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
-from crnn.seq2seq.planned import DecoderPlans
+from crnn.seq2seq.plans import DecoderPlans
 from crnn.seq2seq.reader import Reader, Readers
 
 #: The parts that a model makes, in the order in which their seeds are numbered.
