@@ -49,6 +49,18 @@ typedef struct Plan {
                          no state */
 } Plan;
 
+/* Reads all nodes to plan->nodes [count], then checks what they read, which may be later nodes.
+ * False: an exception. */
+bool plan_read_nodes(Plan *plan, PyObject *given);
+/* The floats that a recurrent node reads beside symbols. */
+size_t plan_floats_beside_symbols(const Plan *plan, const plan_node *node);
+
+/* The width of a part of a state; 0 where there is no such part. */
+static inline size_t plan_state_width(const crnn_layer *layer, bool cell) {
+    if (!cell) return crnn_width(layer);
+    return state_count(layer) == 2 ? layer->hidden : 0;
+}
+
 /* A node during a call. */
 typedef struct node_call {
     held_layer held;
@@ -78,9 +90,8 @@ PlanTape *plan_tape_new(Plan *plan);
 /* Steps of the value of a node, and how many elements it has; false where these are too many. */
 size_t plan_steps(const PlanTape *tape, size_t i);
 bool plan_value_size(const PlanTape *tape, size_t i, size_t *size);
-/* A new array (B, steps, features); one like the value of a node, (B, T, features) or (B,
- * features).
- */
+/* A new array (B, steps, features); one like the value of a node, (B, T, features) or
+ * (B, features). */
 PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features);
 PyArrayObject *plan_array(const PlanTape *tape, size_t i);
 /* "LSTM, GRU" from "LSTM"; the first is "". Takes the reference to `names`, which may be NULL with
@@ -119,8 +130,7 @@ typedef struct Stream {
 
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
  * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
- * workspace. Each returns memory that
- * the caller owns, or NULL with an exception. */
+ * workspace. Each returns memory that the caller owns, or NULL with an exception. */
 size_t *step_rows(crnn_rows *rows, size_t batch);
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
 void *step_workspace(const crnn_plan *core);
