@@ -235,7 +235,7 @@ static bool edges_fit(const Plan *plan, const plan_node *node) {
 }
 
 /* The end of the cycle that begins with a node; the next node where it is in none. */
-static size_t group_end(const Plan *plan, size_t begin) {
+static size_t cycle_end(const Plan *plan, size_t begin) {
     size_t end = begin + 1;
     for (size_t i = begin; i < end; i++)
         for (size_t k = 0; k < plan->nodes[i].edges; k++)
@@ -246,7 +246,7 @@ static size_t group_end(const Plan *plan, size_t begin) {
 /* A node of a cycle runs until the end of the cycle, and reads what it reads until then. */
 static void find_cycles(Plan *plan) {
     for (size_t begin = 0, end; begin < plan->count; begin = end) {
-        end = group_end(plan, begin);
+        end = cycle_end(plan, begin);
         for (size_t i = begin; i < end; i++) {
             plan_node *node = &plan->nodes[i];
             node->cyclic = end > begin + 1;

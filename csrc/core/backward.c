@@ -57,7 +57,7 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     run->dgates = run->dgates_x = run->dgates_h =
         core_take(a, core_panel_rows(rows), s->row_gates, item);
     run->operand = s->phases > 1 ? core_take(a, rows, s->padded, item) : run->dgates;
-    run->direct = run->dc = core_take(a, B, s->h_padded, item);
+    run->bypass = run->dc = core_take(a, B, s->h_padded, item);
     if (s->states == 2) run->dc = core_take(a, B, s->padded, item);
     const size_t floats = crnn_floats(&s->layer, &args->in);
     for (size_t i = 0; i < s->phases; i++) {
@@ -194,7 +194,7 @@ void core_backward_close(core_backward_call *call) {
     const core_shape *s = &call->shape;
     core_backward_run *run = &call->run;
     if (call->drops) core_in_same_mode(core_drop_work(s), s->h_wide, add_dropped_part, run);
-    state_back(run, core_state_h(s), call->from_learned, run->direct, call->dinitial.h);
+    state_back(run, core_state_h(s), call->from_learned, run->bypass, call->dinitial.h);
     if (s->states == 2)
         state_back(run, core_state_c(s), call->from_learned, run->dc, call->dinitial.c);
     if (!run->add_dx)
@@ -241,7 +241,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
         memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
     }
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
-    core_dstates_in(s, rows, core_state_h(s), args->dfinal.h, run->direct);
+    core_dstates_in(s, rows, core_state_h(s), args->dfinal.h, run->bypass);
     if (s->states == 2) core_dstates_in(s, rows, core_state_c(s), args->dfinal.c, run->dc);
     call->dinitial = args->dinitial;
     call->from_learned = args->from_learned;

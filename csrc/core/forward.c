@@ -137,12 +137,12 @@ static const double BEGUN_COST = 16;
 core_way core_choose_way(const crnn_kernels *k, core_way_size size, double rows, double steps) {
     const core_costs *c = &k->costs;
     const double I = (double)size.inputs, P = (double)size.hidden, G = (double)size.columns;
-    const double apart = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
+    const double ahead = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
     const double direct =
         steps * (c->direct_call / G + (I + P) * (c->direct_begin + rows * c->direct));
     const double packed = c->pack_call / G + (I + P) * c->pack +
-                          steps * (I * (apart < fused ? apart : fused) + P * fused);
-    return (core_way){.direct = direct < packed, .ahead = apart < fused};
+                          steps * (I * (ahead < fused ? ahead : fused) + P * fused);
+    return (core_way){.direct = direct < packed, .ahead = ahead < fused};
 }
 
 /* How weights are read: a table of symbols' vectors is never packed; the rest is, where that is

@@ -10,25 +10,28 @@
  *   phase        sums that are computed together; a second phase reads results of the first
  *   panel        columns that a product computes together, at most TILE_VECS vectors: the slots of
  *                some vectors of units, or (in a dense result) neighbouring columns
- *   strip        a panel of units or of h in backward: TILE_VECS vectors, one or more panels of
- * gates factor       rows times a matrix, or rows of a matrix that are looked up: a term of a sum
+ *   strip        in backward, a panel of units or of columns of h: TILE_VECS vectors, and so one or
+ *                more panels of gates
+ *   pitch        elements from one block of columns to the next in a row of results
+ *   factor       a term of a sum: rows times a matrix, or rows of a matrix that are looked up
  *   strand       the steps of a row that lie d apart, where a step goes on from d steps before
  *   tile         some rows of a panel; its sums stay in registers, then pass to the cell
  *   operand      the vector that a phase multiplies by W_h: h, or (in a second phase) r o h
  *   packed       weights in the order in which a product reads them, panel by panel
  *   turned       the same for the transpose of a matrix, which backward multiplies by
- *   direct       weights in the caller's order, not packed; also the share of dL/dh of the step
- *                before that does not pass through W_h (run->direct, dh_direct)
+ *   direct       weights in the caller's order, not packed
  *   ahead        x W_x is computed for many steps by one product, before these steps run
  *   begun        such sums, to which a step adds h W_h
  *   rich, plain  the two versions of the functions of a cell: with options, without
  *   staged       a step whose operations need whole rows: it normalises or projects
- *   apart        gates that normalisation takes as a group of their own; sums of x and h that are
- *                not added to each other, because each is normalised
+ *   apart        gates that normalisation takes as a group of their own
  *   hat, spread  normalised sums, and 1 / standard deviation of each of their groups
  *   made         the output of the cell, where h is its projection
+ *   bypass       the share of dL/dh of the step before that does not pass through W_h
  *   window       steps whose gradients are in memory at the same time, some hundred tape rows
- *   span         the rows and panels that one member of a team computes in every step */
+ *   span         the rows and panels that one member of a team computes in every step
+ *   group        members of a team with the same rows. (Groups of sums are normalised together;
+ *                the rows of a search that belong to one source are a group of the search.) */
 #ifndef CRNN_KERNELS_H
 #define CRNN_KERNELS_H
 
@@ -48,9 +51,9 @@ typedef struct core_team core_team;
  * one. A panel is `units` vectors of every block, side by side: slots * units <= TILE_VECS. Only
  * the last panel may be narrower. */
 typedef struct core_columns {
-    size_t wide; /* columns of a block */
-    size_t
-        place; /* elements that a block takes in a row of results: wide, or that rounded up to V */
+    size_t wide;  /* columns of a block */
+    size_t pitch; /* elements from a block to the next in a row of results: wide, or that rounded up
+                     to V */
     size_t slots;
     size_t vecs, units; /* vectors of a block, and how many of them a full panel has */
     size_t panels;
@@ -133,9 +136,9 @@ typedef struct core_sum {
     const core_columns *columns; /* of the results; NULL: those of factor[0]'s matrix */
     size_t factors;
     const core_factor *factor;  /* in [factors] */
-    const void *init;           /* in [slots * place]: what every row begins with; NULL: */
+    const void *init;           /* in [slots * pitch]: what every row begins with; NULL: */
     const core_row_list *begin; /* in [n] what each row begins with; NULL: zeros */
-    core_row_list to;           /* out [n][slots * place]; may be the rows of begin */
+    core_row_list to;           /* out [n][slots * pitch]; may be the rows of begin */
 } core_sum;
 
 /* The gradient of a factor's matrix: it gains A^T D, the chain of every element from the last row
@@ -143,7 +146,7 @@ typedef struct core_sum {
 typedef struct core_outer {
     size_t n;
     const core_factor *factor; /* rows A, all there where D lies in panels; or an index */
-    core_row_list d;           /* in [n][slots * place] */
+    core_row_list d;           /* in [n][slots * pitch] */
     void *scratch; /* [core_outer_rows][block_rows]; not that of a product at the same time */
 } core_outer;
 
@@ -348,8 +351,8 @@ typedef struct core_backward_run {
     void *d_units;  /* [places][padded] where steps have stages: dL/d(the cell's output), */
     void *squashed; /* [places][padded] phi of the normalised c', */
     void *dc_norm;  /* [places][padded] and the gradient of c' that comes through it */
-    void *spare;    /* [places][padded] that nobody reads, in place of `direct` where projected */
-    void *direct;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
+    void *spare;    /* [places][padded] that nobody reads, in place of `bypass` where projected */
+    void *bypass;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
     core_trace_parts trace;              /* where all of it is wanted, else NULL each */
@@ -405,12 +408,12 @@ struct crnn_kernels {
     void (*pack_vectors)(const core_shape *shape, const void *params, void *vectors);
     /* gain_x or gain_h, which: CRNN_GAIN_X or CRNN_GAIN_H */
     void (*pack_gains)(const core_shape *shape, crnn_extra which, const void *params, void *gains);
-    /* rows from..to-1 of W_h, some of its elements 0, the others larger; grads += the same of
-     * `apart` */
+    /* rows from..to-1 of W_h, some of its elements 0, the others larger; and backward: grads_h +=
+     * the gradient of what was dropped, times the same factors */
     void (*drop_weights)(const core_shape *shape, const crnn_noise *noise, size_t from, size_t to,
                          const void *w_h, void *dropped);
     void (*add_dropped)(const core_shape *shape, const crnn_noise *noise, size_t from, size_t to,
-                        const void *apart, void *grads_h);
+                        const void *ddropped, void *grads_h);
     /* steps from..to-1 */
     void (*forward)(const core_forward_run *run, const core_span *span, size_t from, size_t to);
     /* backward: what it needs before the first window; then window by window, last to first: what

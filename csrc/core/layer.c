@@ -125,7 +125,7 @@ static void phase_init(core_shape *s, size_t i) {
     core_phase *ph = &s->phase[i];
     ph->slots = cell->slots[i];
     ph->columns = (core_columns){.wide = s->layer.hidden,
-                                 .place = s->padded,
+                                 .pitch = s->padded,
                                  .slots = ph->slots,
                                  .vecs = s->vecs,
                                  .units = s->units,

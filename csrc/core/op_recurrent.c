@@ -228,7 +228,7 @@ static void add_first(const core_node *n, const core_span *span) {
     for (size_t i = span->from; i < to; i++)
         n->plan->given->kernels->add_rows(
             1, wide, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
-            core_row_of(run->direct, i, n->as.backward.shape.h_padded, item));
+            core_row_of(run->bypass, i, n->as.backward.shape.h_padded, item));
 }
 
 static void alone_back(core_node *n) {

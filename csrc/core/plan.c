@@ -119,7 +119,7 @@ void core_fill(const crnn_plan *given, const crnn_node *node, const crnn_seq *to
 
 /* ---- layout */
 
-size_t core_group_end(const crnn_plan *given, size_t begin) {
+size_t core_cycle_end(const crnn_plan *given, size_t begin) {
     size_t end = begin + 1;
     for (size_t i = begin; i < end; i++)
         for (size_t k = 0; k < given->node[i].edges; k++)
@@ -149,13 +149,13 @@ static void init_node(core_node *n, const core_plan *p, size_t i) {
 }
 
 /* Node i, its gradients and what its operation needs. */
-static void lay_node(core_plan *p, core_node *n, size_t i, bool in_group, bool back,
+static void lay_node(core_plan *p, core_node *n, size_t i, bool in_cycle, bool back,
                      core_arena *a) {
     const crnn_node *given = &p->given->node[i];
     const size_t batch = p->given->rows->given.batch;
     init_node(n, p, i);
     if (!n->op) return;
-    n->cyclic = in_group || reads_itself(p->given, i);
+    n->cyclic = in_cycle || reads_itself(p->given, i);
     n->cells = &p->cells[order_of(given, n->cyclic)];
     if (n->op->cells || back) lay_cells(p, n, a);
     if (given->op == CRNN_OP_RECURRENT && is_read_late(p->given, i)) {
@@ -173,7 +173,7 @@ void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *
     *p = (core_plan){.given = given};
     p->nodes = core_take(a, given->count, 1, sizeof *p->nodes);
     for (size_t begin = 0, end; begin < given->count; begin = end) {
-        end = core_group_end(given, begin);
+        end = core_cycle_end(given, begin);
         for (size_t i = begin; i < end; i++) {
             core_node measured;
             lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a);
@@ -292,7 +292,7 @@ static void run_node(core_plan *p, size_t i) {
         core_in_team(core_work_of(p, i, i + 1), n->cells->n, run_cells, n);
 }
 
-static void run_group(core_plan *p, size_t begin, size_t end) {
+static void run_nodes(core_plan *p, size_t begin, size_t end) {
     const crnn_rows *rows = p->given->rows;
     if (p->nodes[begin].cyclic && rows->given.steps > 1) {
         cycle c = {p, begin, end};
@@ -319,14 +319,14 @@ void core_run_plan(core_plan *p) {
     for (size_t i = 0; i < given->count; i++)
         if (p->nodes[i].op && p->nodes[i].op->open) p->nodes[i].op->open(&p->nodes[i]);
     for (size_t begin = 0, end; begin < given->count; begin = end) {
-        end = core_group_end(given, begin);
+        end = core_cycle_end(given, begin);
         for (size_t i = begin; i < end; i++) {
             const core_node *n = &p->nodes[i];
             if (n->op && n->op->cells && !core_is_full(n))
                 core_fill(given, n->given, &n->given->value,
                           n->given->rest ? &core_read(n, 0)->value : NULL);
         }
-        run_group(p, begin, end);
+        run_nodes(p, begin, end);
         for (size_t i = begin; i < end; i++)
             if (p->nodes[i].op && p->nodes[i].op->close) p->nodes[i].op->close(&p->nodes[i]);
     }

@@ -27,9 +27,9 @@ typedef struct core_node {
     void *first;  /* [B][features] the value before step 0; NULL: zeros */
     void *dfirst; /* [B][features] of backward: its gradient; NULL: not wanted */
     /* Of backward, [edges]: where the gradient of what an edge reads is written; data NULL: it is
-     * not wanted. Where `apart`, it is then added to the gradient of the node that is read. */
+     * not wanted. Where `in_scratch`, it is then added to the gradient of the node that is read. */
     crnn_seq *to;
-    bool *apart;
+    bool *in_scratch;
     const size_t *packed_at; /* [PACKED_PLACES] in the packed weights of the plan; NULL: none */
     void *work, *packed;     /* of a layer: workspace; packed weights or NULL */
     core_embedded embedded;  /* of a layer that reads symbols with vectors */
@@ -120,7 +120,7 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
 /* ---- plan.c: what forward and backward share */
 
 /* The end of the cycle that begins with node `begin`; begin + 1 where it is in none. */
-size_t core_group_end(const crnn_plan *given, size_t begin);
+size_t core_cycle_end(const crnn_plan *given, size_t begin);
 /* Lays out a call, or measures it where the arena has no base. */
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
 /* Computes the values of all nodes. What was laid out may run again, with other numbers in the

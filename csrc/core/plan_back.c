@@ -43,7 +43,7 @@ void core_lay_targets(core_node *n, core_arena *a) {
     const crnn_steps *s = &given->rows->given;
     const size_t own = (size_t)(n->given - given->node);
     crnn_seq *to = core_take(a, n->given->edges, 1, sizeof *to);
-    bool *apart = core_take(a, n->given->edges, 1, sizeof *apart);
+    bool *in_scratch = core_take(a, n->given->edges, 1, sizeof *in_scratch);
     for (size_t k = 0; k < n->given->edges; k++) {
         const crnn_edge *edge = &n->given->from[k];
         const crnn_node *from = &given->node[edge->node];
@@ -59,10 +59,10 @@ void core_lay_targets(core_node *n, core_arena *a) {
                                n->cyclic ? 0 : (ptrdiff_t)from->features};
         if (!a->base) continue;
         to[k] = there;
-        apart[k] = wanted && !direct;
+        in_scratch[k] = wanted && !direct;
     }
     n->to = to;
-    n->apart = apart;
+    n->in_scratch = in_scratch;
 }
 
 bool core_has_gradient(const core_node *n) {
@@ -91,8 +91,7 @@ static void add_rest(const core_node *n, bool is_first) {
     }
 }
 
-/* Before a group runs back: its gradients that nobody has written yet, and where it writes itself.
- */
+/* Before nodes run back: their gradients that nobody has written yet, and where they write. */
 static void begin_gradients(core_node *n) {
     const crnn_plan *given = n->plan->given;
     const size_t own = (size_t)(n->given - given->node);
@@ -106,18 +105,18 @@ static void begin_gradients(core_node *n) {
         if (!n->to[k].data) continue;
         if (k == 0 && is_short && n->given->rest)
             add_rest(n, is_first);
-        else if (is_first && (n->apart[k] || n->cyclic || is_short))
+        else if (is_first && (n->in_scratch[k] || n->cyclic || is_short))
             core_fill(given, from, &from->gradient, NULL);
     }
 }
 
-/* Adds what was written apart to the gradient of the node that edge k reads. */
+/* Adds what was written to scratch memory to the gradient of the node that edge k reads. */
 static void hand_down(const core_node *n, size_t k, size_t from, size_t to) {
     const crnn_edge *edge = &n->given->from[k];
     const core_node *other = &n->plan->nodes[edge->node];
     const crnn_kernels *kernels = n->plan->given->kernels;
     const size_t features = other->given->features, item = core_item(n);
-    for (size_t c = from; n->apart[k] && c < to; c++) {
+    for (size_t c = from; n->in_scratch[k] && c < to; c++) {
         const size_t row = n->cells->row[c], t = n->cells->time[c];
         void *sum = t >= edge->delay
                         ? crnn_seq_at(&other->given->gradient, row, t - edge->delay, item)
@@ -165,7 +164,7 @@ static double hand_down_work(const core_node *n) {
     enum { ELEMENT_WORK = 8 };
     double features = 0;
     for (size_t k = 0; k < n->given->edges; k++)
-        if (n->apart[k]) features += (double)core_read(n, k)->features;
+        if (n->in_scratch[k]) features += (double)core_read(n, k)->features;
     return ELEMENT_WORK * features * (double)n->cells->n;
 }
 
@@ -224,7 +223,7 @@ static void run_cycle_back(void *context, const core_member *me) {
 
 /* ---- the call */
 
-static void run_group_back(core_plan *p, size_t begin, size_t end) {
+static void run_nodes_back(core_plan *p, size_t begin, size_t end) {
     core_node *n = &p->nodes[begin];
     const double work = 2 * core_work_of(p, begin, end);
     if (n->cyclic) {
@@ -238,7 +237,7 @@ static void run_group_back(core_plan *p, size_t begin, size_t end) {
     }
 }
 
-static void group_back(core_plan *p, size_t begin, size_t end) {
+static void nodes_back(core_plan *p, size_t begin, size_t end) {
     p->window = p->given->rows->total;
     for (size_t i = begin; i < end; i++) {
         core_node *n = &p->nodes[i];
@@ -247,7 +246,7 @@ static void group_back(core_plan *p, size_t begin, size_t end) {
         if (n->op->open_back) n->op->open_back(n);
         if (n->op->window && n->op->window(n) < p->window) p->window = n->op->window(n);
     }
-    if (end > begin + 1 || is_running(&p->nodes[begin])) run_group_back(p, begin, end);
+    if (end > begin + 1 || is_running(&p->nodes[begin])) run_nodes_back(p, begin, end);
     for (size_t i = begin; i < end; i++)
         if (is_running(&p->nodes[i]) && p->nodes[i].op->close_back)
             p->nodes[i].op->close_back(&p->nodes[i]);
@@ -277,8 +276,8 @@ void crnn_plan_backward(const crnn_plan *plan) {
     clear_unread(plan);
     for (size_t end = plan->count; end > 0;) {
         size_t begin = end - 1;
-        for (size_t i = 0; i < end; i = core_group_end(plan, i)) begin = i;
-        group_back(&p, begin, end);
+        for (size_t i = 0; i < end; i = core_cycle_end(plan, i)) begin = i;
+        nodes_back(&p, begin, end);
         end = begin;
     }
 }

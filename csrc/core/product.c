@@ -6,7 +6,7 @@
 core_columns core_dense_columns(const crnn_kernels *kernels, size_t columns) {
     const size_t vecs = columns / kernels->width + (columns % kernels->width != 0);
     return (core_columns){.wide = columns,
-                          .place = columns,
+                          .pitch = columns,
                           .slots = 1,
                           .vecs = vecs,
                           .units = TILE_VECS,

@@ -36,7 +36,7 @@ typedef struct backward_unit {
     vec dc;             /* in: dL/dc_t as later steps gave it; out: the total */
     vec dc_prev;        /* out: dL/dc_{t-1} */
     vec squashed;       /* in, where it is made apart; dL/dc' through it is in dc already */
-    vec dh_direct;      /* in/out: the share of dL/dh_{t-1} that passes by the products */
+    vec dh_bypass;      /* in/out: the share of dL/dh_{t-1} that passes by the products */
     const vec *earlier; /* in, phase 1: what phase 0 kept */
     vec *d_earlier;     /* out, phase 1; in/out s of phase 0: gradients phase 1 knows already */
     vec operand;        /* out, phase 0 of two: the operand once more, for dL/dW_h */
