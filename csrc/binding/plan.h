@@ -126,6 +126,7 @@ typedef struct Stream {
     attention_arrays memory; /* owned: what attention reads, if there is one */
     void *values, *packed, *workspace; /* owned */
     crnn_plan core;
+    bool laid, symbols; /* the workspace is laid out, for an input of symbols */
 } Stream;
 
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the

@@ -329,6 +329,15 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_node
     return x;
 }
 
+/* The workspace is laid out again where symbols follow floats, or floats symbols. */
+static void run_step(Stream *self) {
+    const bool symbols = self->nodes[0].symbols != NULL;
+    if (!self->laid || self->symbols != symbols) crnn_plan_lay(&self->core);
+    self->laid = true;
+    self->symbols = symbols;
+    crnn_plan_run(&self->core);
+}
+
 static PyObject *stream_step(Stream *self, PyObject *object) {
     const Plan *plan = self->plan;
     const size_t last = plan->count - 1;
@@ -341,7 +350,7 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
         LOCK(self); /* and with the GIL: a step is short, and the state is written in place */
         self->nodes[0] = input;
         self->nodes[last].value = (crnn_seq){PyArray_DATA(y), (ptrdiff_t)shape[1], 0};
-        crnn_plan_forward(&self->core);
+        run_step(self);
         UNLOCK();
     }
     drop(x);

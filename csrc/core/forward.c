@@ -1,6 +1,5 @@
 /* Forward of a recurrent layer: lays out the caller's buffers, packs weights, and shares rows and
  * panels out among the threads. The loops are in kernels/. */
-#include <math.h>
 #include <string.h>
 
 #include "run.h"
@@ -131,18 +130,34 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* What it costs to begin the sum of a unit's gate ahead of its step, in the units of core_costs: it
  * is stored and loaded once more. */
-static const double BEGUN_COST = 16;
+static const double BEGUN_COST = 22;
 
 /* All costs are those of one column. */
 core_way core_choose_way(const crnn_kernels *k, core_way_size size, double rows, double steps) {
     const core_costs *c = &k->costs;
     const double I = (double)size.inputs, P = (double)size.hidden, G = (double)size.columns;
-    const double ahead = rows * (1 + BEGUN_COST / (I + 1)), fused = core_packed_cost(k, rows);
-    const double direct =
-        steps * (c->direct_call / G + (I + P) * (c->direct_begin + rows * c->direct));
-    const double packed = c->pack_call / G + (I + P) * c->pack +
-                          steps * (I * (ahead < fused ? ahead : fused) + P * fused);
+    const double each = core_packed_cost(k, rows);
+    const double ahead = I > 0 ? rows * (I + BEGUN_COST) : 0;
+    const double fused = I > 0 ? I * each + core_tiles(k, rows) * c->factor : 0;
+    const double direct = steps * (c->direct_call / G + (I + P) * core_direct_cost(k, rows));
+    const double packed =
+        c->pack_call / G + (I + P) * c->pack + steps * ((ahead < fused ? ahead : fused) + P * each);
     return (core_way){.direct = direct < packed, .ahead = ahead < fused};
+}
+
+/* Memory for sums beside weights that are read as they lie: the processor takes a load for that of
+ * a pending store where both addresses have the same low bits, and makes it wait. Each store is
+ * therefore some bytes behind the loads of its step. */
+static void lay_sums(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
+    enum { LOW_BITS = 4096, BEHIND = 512 };
+    const core_shape *s = run->shape;
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    char *sums = core_take(work, run->rows->places * MAX_SLOTS, s->padded, item);
+    core_take(work, LOW_BITS, 1, 1);
+    if (!sums) return;
+    const uintptr_t w_h = (uintptr_t)core_row_of(args->params, s->at.w_h, 1, item);
+    const size_t skip = (w_h - BEHIND - (uintptr_t)sums) % LOW_BITS;
+    run->sums = sums + skip / CRNN_ALIGN * CRNN_ALIGN;
 }
 
 /* How weights are read: a table of symbols' vectors is never packed; the rest is, where that is
@@ -164,8 +179,7 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
     const core_way way = core_choose_way(
         s->kernels, size, rows->total > 0 ? (double)rows->total / steps : places, steps);
     if (way.direct && !s->staged && !args->stepwise) {
-        run->sums =
-            core_take(work, rows->places * MAX_SLOTS, s->padded, crnn_dtype_size(s->layer.dtype));
+        lay_sums(args, run, work);
         return;
     }
     run->ahead = way.ahead && rows->places <= AHEAD_ROWS && !args->in.symbols &&

@@ -383,15 +383,18 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
-/* Measured times for one weight, in units of a multiply-add by a row of a full tile: what chooses
- * between packing a matrix and reading it as it lies (see core_choose_way and
- * core_choose_kind). */
+enum { DIRECT_ROWS = 3 /* that a matrix as it lies is read for together */ };
+
+/* Measured times, in units of a multiply-add by a row of a full tile: what chooses between packing
+ * a matrix and reading it as it lies (see core_choose_way and core_choose_kind). */
 typedef struct core_costs {
-    double pack;         /* to pack it; */
-    double least;        /* to read it packed, for however few rows; */
-    double direct;       /* to read it as it lies, for each row, */
-    double direct_begin; /* and once more for all rows. */
-    double pack_call;    /* For all weights: to pack them, besides, */
+    double pack;         /* of each weight: to pack it; */
+    double packed_begin; /* to read it packed, once for each tile */
+    double packed;       /* and for each row; */
+    double direct_begin; /* to read it as it lies, once for DIRECT_ROWS rows */
+    double direct;       /* and for each row */
+    double factor;       /* of each column: a further factor of a sum, for each tile */
+    double pack_call;    /* of each call: to pack all weights, */
     double direct_call;  /* and to read them as they lie once, more than packed */
 } core_costs;
 
@@ -484,13 +487,17 @@ struct crnn_kernels {
     void (*logistic)(size_t n, const void *x, void *y);
 };
 
+/* How many tiles so many rows fill. */
+double core_tiles(const crnn_kernels *kernels, double rows);
 /* The time of a product of so many rows with a packed matrix, for each weight, in the units of
- * core_costs: in tiles. */
+ * core_costs. */
 double core_packed_cost(const crnn_kernels *kernels, double rows);
+/* The same with a matrix that is read as it lies. */
+double core_direct_cost(const crnn_kernels *kernels, double rows);
 /* The cheapest kind for a dense matrix of so many columns, at least 1, that multiplies `rows` rows
  * at each of some steps: CORE_PACKED or CORE_DIRECT. The bits of the results are the same. */
-core_matrix_kind core_choose_kind(const crnn_kernels *kernels, size_t columns, double rows,
-                                  double steps);
+core_matrix_kind core_choose_kind(const crnn_kernels *kernels, size_t inner, size_t columns,
+                                  double rows, double steps);
 
 /* Packs a member's share of the panels of w (inner, columns), dense; for CORE_TURNED w is (columns,
  * inner), and for CORE_DIRECT nothing is packed. Gives the matrix. */

@@ -29,16 +29,14 @@ static crnn_search *search_of_plan(const crnn_plan *plan) {
 /* The plan is laid out again where other rows live. */
 static void generate_part(crnn_generation *part, size_t steps) {
     const crnn_search *search = search_of_plan(part->plan);
-    core_plan p;
     for (size_t t = 0, rows = 0; t < steps && part->finite && search->live > 0; t++) {
         const size_t before = search->steps;
         if (rows != search->live) {
-            core_arena a = core_arena_at(part->plan->workspace);
             rows = search->live;
             crnn_rows_init(part->rows, part->words, &(crnn_steps){.batch = rows, .steps = 1});
-            core_lay_plan(&p, part->plan, false, &a);
+            crnn_plan_lay(part->plan);
         }
-        core_run_plan(&p);
+        crnn_plan_run(part->plan);
         part->finite = search->steps > before;
     }
 }

@@ -54,8 +54,6 @@ static void describe_embedded(core_node *n) {
                                   .count = r->symbols,
                                   .size = r->table,
                                   .columns = at.columns};
-    for (size_t k = 0; k < n->given->edges; k++)
-        if (core_read(n, k)->features == 0) n->embedded.symbols = core_read(n, k)->symbols;
     n->embedded.distinct = r->tape || (r->rows && r->symbols / LARGE_TABLE <= r->rows->total);
 }
 
@@ -113,8 +111,18 @@ static void lay(core_node *n, core_arena *a) {
     core_take(a, core_forward_lay(&n->as.forward, &args), 1, 1);
 }
 
+/* Of symbols with vectors. */
+static void open_embedded(core_node *n, bool back) {
+    for (size_t k = 0; k < n->given->edges; k++)
+        if (core_read(n, k)->features == 0) n->embedded.symbols = core_read(n, k)->symbols;
+    core_open_embedded(&n->embedded, back);
+}
+
+/* Values may lie elsewhere in each run. */
 static void open(core_node *n) {
-    if (makes_products(n)) core_open_embedded(&n->embedded, false);
+    if (makes_products(n)) open_embedded(n, false);
+    n->as.forward.run.in = input_of(n);
+    n->as.forward.run.y = n->given->value;
     core_forward_begin(&n->as.forward);
     set_first(n, &n->as.forward.shape, n->as.forward.run.tape.h0);
 }
@@ -201,7 +209,7 @@ static void lay_back(core_node *n, core_arena *a) {
 }
 
 static void open_back(core_node *n) {
-    if (n->given->as.recurrent.vectors) core_open_embedded(&n->embedded, true);
+    if (n->given->as.recurrent.vectors) open_embedded(n, true);
     const crnn_backward_args args = backward_args(n);
     core_backward_open(&n->as.backward, &args);
 }

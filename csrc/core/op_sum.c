@@ -38,7 +38,9 @@ static core_matrix matrix_of(const core_node *n, size_t k, void *data) {
 static core_matrix_kind kind_of(const core_node *n) {
     const crnn_rows *rows = n->plan->given->rows;
     const double steps = n->cyclic ? (double)rows->given.steps : 1;
-    return core_choose_kind(n->plan->given->kernels, n->given->features,
+    size_t inner = 0;
+    for (size_t k = 0; k < n->given->edges; k++) inner += is_lookup(n, k) ? 0 : inner_of(n, k);
+    return core_choose_kind(n->plan->given->kernels, inner, n->given->features,
                             (double)n->cells->n / steps, steps);
 }
 

@@ -50,8 +50,8 @@ static void multiply_part(const dense_job *job, core_matrix_kind kind, size_t in
 
 static void forward_part(void *context, const core_member *me) {
     const dense_job *job = context;
-    const core_matrix_kind kind =
-        core_choose_kind(job->dense->kernels, job->dense->outputs, (double)job->dense->n, 1);
+    const core_matrix_kind kind = core_choose_kind(job->dense->kernels, job->dense->inputs,
+                                                   job->dense->outputs, (double)job->dense->n, 1);
     multiply_part(job, kind, job->dense->inputs, job->dense->outputs, me);
 }
 

@@ -218,11 +218,18 @@ void crnn_plan_pack(const crnn_plan *plan, void *packed) {
     take_packed(plan, &a);
 }
 
+/* The workspace of forward begins with the plan that is laid out. */
 crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes) {
     core_arena a = core_arena_at(NULL);
-    core_plan p;
-    core_lay_plan(&p, plan, false, &a);
+    core_plan measured;
+    core_take(&a, 1, 1, sizeof measured);
+    core_lay_plan(&measured, plan, false, &a);
     return core_arena_size(&a, bytes);
+}
+
+void crnn_plan_lay(const crnn_plan *plan) {
+    core_arena a = core_arena_at(plan->workspace);
+    core_lay_plan(core_take(&a, 1, 1, sizeof(core_plan)), plan, false, &a);
 }
 
 /* ---- running */
@@ -314,8 +321,8 @@ static void follow_parents(const core_plan *p) {
 }
 
 /* All nodes are opened first: an edge with a delay may read the initial value of a later one. */
-void core_run_plan(core_plan *p) {
-    const crnn_plan *given = p->given;
+void crnn_plan_run(const crnn_plan *given) {
+    core_plan *p = given->workspace;
     for (size_t i = 0; i < given->count; i++)
         if (p->nodes[i].op && p->nodes[i].op->open) p->nodes[i].op->open(&p->nodes[i]);
     for (size_t begin = 0, end; begin < given->count; begin = end) {
@@ -334,8 +341,6 @@ void core_run_plan(core_plan *p) {
 }
 
 void crnn_plan_forward(const crnn_plan *plan) {
-    core_arena a = core_arena_at(plan->workspace);
-    core_plan p;
-    core_lay_plan(&p, plan, false, &a);
-    core_run_plan(&p);
+    crnn_plan_lay(plan);
+    crnn_plan_run(plan);
 }

@@ -123,9 +123,6 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
 size_t core_cycle_end(const crnn_plan *given, size_t begin);
 /* Lays out a call, or measures it where the arena has no base. */
 void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
-/* Computes the values of all nodes. What was laid out may run again, with other numbers in the
- * buffers of the nodes. */
-void core_run_plan(core_plan *p);
 /* The steps of a node's value: T, or 1. */
 size_t core_steps_of(const crnn_plan *given, const crnn_node *node);
 /* Writes all steps of `to`, the value of the node or its gradient: those of `from`; NULL: zeros. */

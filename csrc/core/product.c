@@ -1,8 +1,6 @@
 /* Descriptions of matrices for the product of kernels/product.inc. */
 #include "kernels.h"
 
-#include <math.h>
-
 core_columns core_dense_columns(const crnn_kernels *kernels, size_t columns) {
     const size_t vecs = columns / kernels->width + (columns % kernels->width != 0);
     return (core_columns){.wide = columns,
@@ -51,21 +49,36 @@ core_matrix core_dense_matrix(const crnn_kernels *kernels, core_matrix_kind kind
     return m;
 }
 
-double core_packed_cost(const crnn_kernels *k, double rows) {
-    const double tiles = ceil(rows / (double)k->tile_rows);
-    const double each = rows / tiles;
-    return tiles * (each > k->costs.least ? each : k->costs.least);
+/* The least integer that is not below x >= 0. */
+static double whole(double x) {
+    const double below = (double)(size_t)x;
+    return below < x ? below + 1 : below;
 }
 
-/* A narrow matrix is slow to read as it lies: each number of x is broadcast for few vectors. */
-static const double NARROW = 4;
+double core_tiles(const crnn_kernels *k, double rows) { return whole(rows / (double)k->tile_rows); }
 
-core_matrix_kind core_choose_kind(const crnn_kernels *k, size_t columns, double rows,
+double core_packed_cost(const crnn_kernels *k, double rows) {
+    return core_tiles(k, rows) * k->costs.packed_begin + rows * k->costs.packed;
+}
+
+double core_direct_cost(const crnn_kernels *k, double rows) {
+    return whole(rows / DIRECT_ROWS) * k->costs.direct_begin + rows * k->costs.direct;
+}
+
+/* Measured. A narrow matrix is slow to read as it lies, because each number of x is broadcast for
+ * few vectors; and so is one whose results leave the L1 cache. A tile of results is begun and
+ * stored, which is a part of what a factor costs. */
+static const double NARROW = 1.5, NEAR_BYTES = 1 << 16, FAR = 1.2, TILE = 0.7;
+
+core_matrix_kind core_choose_kind(const crnn_kernels *k, size_t inner, size_t columns, double rows,
                                   double steps) {
     const core_costs *c = &k->costs;
-    const double narrow = 1 + NARROW * (double)k->width / (double)columns;
-    const double direct = c->direct_begin + rows * c->direct * narrow;
-    return steps * direct < c->pack + steps * core_packed_cost(k, rows) ? CORE_DIRECT : CORE_PACKED;
+    const double wide = (double)columns, bytes = rows * wide * (double)crnn_dtype_size(k->dtype);
+    const double direct = core_direct_cost(k, rows) * (1 + NARROW * (double)k->width / wide) *
+                          (bytes > NEAR_BYTES ? FAR : 1);
+    const double packed = core_packed_cost(k, rows) +
+                          TILE * c->factor * core_tiles(k, rows) / (double)(inner ? inner : 1);
+    return steps * direct < c->pack + steps * packed ? CORE_DIRECT : CORE_PACKED;
 }
 
 core_matrix core_pack_dense(const crnn_kernels *kernels, core_matrix_kind kind, size_t inner,

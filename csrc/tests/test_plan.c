@@ -66,7 +66,12 @@ static void run(const crnn_kernels *kernels, const crnn_rows *rows, const crnn_n
     CHECK((back ? crnn_plan_backward_workspace : crnn_plan_workspace)(&plan, &bytes) == CRNN_OK,
           "workspace");
     plan.workspace = fenced(bytes);
-    (back ? crnn_plan_backward : crnn_plan_forward)(&plan);
+    if (back) {
+        crnn_plan_backward(&plan);
+        return;
+    }
+    crnn_plan_lay(&plan);
+    for (int runs = 0; runs < 2; runs++) crnn_plan_run(&plan); /* it may run any number of times */
 }
 
 /* The sum of y o weights over all steps, of a plain loop in double. */

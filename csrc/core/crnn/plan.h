@@ -177,8 +177,14 @@ CRNN_API void crnn_plan_pack(const crnn_plan *plan, void *packed);
 /* Writes the size of the workspace of crnn_plan_forward. Which buffers of the nodes are NULL has to
  * be final by then; no numbers in these buffers are read. */
 CRNN_API crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes);
-/* Computes the values of all nodes. */
+/* Computes the values of all nodes: crnn_plan_lay, then crnn_plan_run. */
 CRNN_API void crnn_plan_forward(const crnn_plan *plan);
+/* Lays out the workspace; reads no values. */
+CRNN_API void crnn_plan_lay(const crnn_plan *plan);
+/* Computes the values of all nodes of a plan that was laid out. It may run any number of times.
+ * Between two runs nothing may change but the numbers in buffers, the states included and the
+ * parameters not, and the `value` and `symbols` of nodes, which may lie elsewhere. */
+CRNN_API void crnn_plan_run(const crnn_plan *plan);
 
 /* A plan that chooses, to be run again and again. */
 typedef struct crnn_generation {

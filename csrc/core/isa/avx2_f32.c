@@ -2,7 +2,7 @@
 #define ISA_NAME "avx2"
 #define TABLE_NAME core_kernels_avx2_f32
 #define TILE_ROWS 3
-#define COSTS {5.5, 1.9, 1.2, 0.8, 4300, 1700}
+#define COSTS {5.4, 2.25, 0.25, 1.1, 1, 28, 3100, 3100}
 
 #include "../simd/avx2.h"
 

@@ -2,7 +2,7 @@
 #define ISA_NAME "neon"
 #define TABLE_NAME core_kernels_neon_f64
 #define TILE_ROWS 6
-#define COSTS {6, 2, 1.4, 1, 2100, 850}
+#define COSTS {6, 1.56, 0.74, 1.3, 0.9, 36, 2500, 3000}
 
 #include "../simd/neon.h"
 

@@ -227,6 +227,15 @@ def test_a_stream_is_a_call(name, batch, dtype, isa):
     assert_same_bits(stream.step(x[:, 0])[:1], again[:, 0])
 
 
+@pytest.mark.parametrize("cls", [crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET])
+def test_steps_of_a_stream_may_be_symbols_or_floats(cls):
+    layer, symbols = cls(5, 7, seed=1), np.random.default_rng(2).integers(0, 5, (3, 8))
+    vectors = np.eye(5, dtype=np.float32)[symbols]
+    stream = layer.stream(3)
+    steps = [stream.step((symbols if t % 3 else vectors)[:, t]) for t in range(8)]
+    np.testing.assert_allclose(np.stack(steps, 1), layer(symbols)[0], rtol=1e-6, atol=1e-7)
+
+
 # --------------------------------------------------------------------------------- what is drawn
 
 NOISY = [
