@@ -223,7 +223,7 @@ static void run_cross_entropy(void *context) {
 
 static void run_add_rows(void *context) {
     const elements *e = context;
-    e->k->add_rows(e->rows, e->columns, e->columns, NULL, e->buffer[0], e->buffer[1], &core_alone);
+    e->k->add_rows(e->rows, e->columns, e->columns, NULL, e->buffer[0], e->buffer[1]);
 }
 
 static void run_pack(void *context) {
