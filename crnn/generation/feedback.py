@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_seed, check_size
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.streams import stream_of
 
@@ -99,7 +100,8 @@ def generate(
         sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         if temperature is not None:
             sampling["seed"] = check_seed(seed)
-        return _symbols(stream_of(model, len(first), state), first, steps, stop, sampling)
+        stream = stream_of(model, len(first), state)
+        return _symbols(model, stream, first, steps, stop, sampling)
     if first.dtype.kind != "f" or first.ndim != 2:
         raise (TypeError if first.dtype.kind not in "iuf" else ValueError)(
             "start: expected integers of shape (B,) or floats of shape (B, F), "
@@ -109,19 +111,57 @@ def generate(
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name}: expected None for vectors, got {value!r}")
+    _check_start(model, first)
     return _vectors(stream_of(model, len(first), state), first, steps, feedback)
 
 
+def _check_start(model: LayerLike, first: Array) -> int | None:
+    """Return the number of symbols that a model reads, None if it is not known.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The model does not read these symbols (B,), or floats (B, F).
+    """
+    layer = layer_of(model)
+    K, width, B = layer.symbols, layer.input_size, len(first)
+    if first.ndim == 1:
+        if K is not None and first.size and not 0 <= first.min() <= first.max() < K:
+            row = int(np.flatnonzero((first < 0) | (first >= K))[0])
+            raise ValueError(
+                f"start: expected integers from 0 to K-1={K - 1}, got {first[row]} in row {row}"
+            )
+    elif width is not None and first.shape[1] != width:
+        raise ValueError(
+            f"start: expected floats of shape (B={B}, F={width}), got shape {first.shape}"
+        )
+    elif width is None and K is not None:
+        raise TypeError(
+            f"start: expected integers of shape (B={B},), got {first.dtype} of shape {first.shape}"
+        )
+    return K
+
+
 def _symbols(
-    stream: Any, first: Array, steps: int, stop: int | None, sampling: dict[str, Any]
+    model: LayerLike,
+    stream: Any,
+    first: Array,
+    steps: int,
+    stop: int | None,
+    sampling: dict[str, Any],
 ) -> NDArray[np.int64]:
     """Return the symbols (B, steps) that follow the first ones (B,)."""
-    K = stream._symbols if type(stream) is _core.Stream else 0
-    if K:  # the core runs all steps
-        search = _core.Search(len(first), K, steps, stop=stop, **sampling)
+    if type(stream) is _core.Stream and stream._symbols:  # the core runs all steps
+        search = _core.Search(len(first), stream._symbols, steps, stop=stop, **sampling)
         stream._generate(first, (search,))
     else:
+        K = _check_start(model, first)
         logits = stream.step(first)
+        if K is not None and logits.shape[1] > K:
+            raise ValueError(
+                f"model: expected at most as many outputs as the K={K} symbols that it reads, "
+                f"got {logits.shape[1]}"
+            )
         search = _core.Search(len(first), logits.shape[1], steps, stop=stop, **sampling)
         _search(stream, first, logits, search)
     tokens = search.result()[0][:, 0]

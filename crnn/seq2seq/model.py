@@ -7,6 +7,7 @@ encoder's output, P units of the decoder's output.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,8 @@ class Seq2Seq(Seq2SeqParts):
         if feedback is not None and self.target_symbols:
             plan = planned.generation_plan(self)
             if plan and not is_stochastic(self.decoder):
-                target, feedback = with_feedback(self, plan, target, encoding, feedback), None
+                with suppress(FloatingPointError):  # a logit is NaN: the logits will show it
+                    target, feedback = with_feedback(self, plan, target, encoding, feedback), None
         decoded = None
         if feedback is None:
             decode = planned.decode if self.feeds_context else decoding.decode

@@ -135,8 +135,6 @@ typedef struct Stream {
 size_t *step_rows(crnn_rows *rows, size_t batch);
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
 void *step_workspace(const crnn_plan *core);
-/* Whether a symbol, that of a row, is one that the plan reads; else an exception. */
-bool stream_check_symbol(const Stream *self, int64_t symbol, size_t row);
 
 /* Stream._generate and Stream._symbols: see plan_generate.c. */
 PyObject *stream_generate(Stream *self, PyObject *args);

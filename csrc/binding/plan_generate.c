@@ -182,10 +182,16 @@ PyObject *stream_get_symbols(Stream *self, void *unused) {
 /* (B,) integers, all of which the plan reads; a new reference, or NULL. */
 static PyArrayObject *start_array(const Stream *self, PyObject *object) {
     const dims shape = {1, {(npy_intp)self->batch}, {"B"}};
-    PyArrayObject *start = integer_array("x", object, &shape);
+    const size_t K = self->plan->nodes[0].symbols;
+    PyArrayObject *start = integer_array("start", object, &shape);
     const int64_t *symbol = start ? PyArray_DATA(start) : NULL;
-    for (size_t row = 0; start && row < self->batch; row++)
-        if (!stream_check_symbol(self, symbol[row], row)) Py_CLEAR(start);
+    for (size_t row = 0; start && row < self->batch; row++) {
+        if (symbol[row] >= 0 && (uint64_t)symbol[row] < K) continue;
+        PyErr_Format(PyExc_ValueError,
+                     "start: expected integers from 0 to K-1=%zu, got %lld in row %zu", K - 1,
+                     (long long)symbol[row], row);
+        Py_CLEAR(start);
+    }
     return start;
 }
 

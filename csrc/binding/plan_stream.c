@@ -284,7 +284,7 @@ PyObject *recurrent_stream(Recurrent *self, PyObject *args, PyObject *kwargs) {
 /* ---- a step */
 
 /* Symbols of an embedding are from 0 to K-1, those of a recurrent layer from 0 to I-1. */
-bool stream_check_symbol(const Stream *self, int64_t symbol, size_t row) {
+static bool check_symbol(const Stream *self, int64_t symbol, size_t row) {
     const plan_node *first = &self->plan->nodes[1];
     const size_t K = self->plan->nodes[0].symbols;
     if (first->layer && !first->w) return symbol_within(&self->states[1].layer, symbol, row, 0);
@@ -307,7 +307,7 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_node
         x = integer_array("x", (PyObject *)given, &symbols);
         const int64_t *symbol = x ? PyArray_DATA(x) : NULL;
         for (npy_intp row = 0; x && row < rows; row++)
-            if (!stream_check_symbol(self, symbol[row], (size_t)row)) Py_CLEAR(x);
+            if (!check_symbol(self, symbol[row], (size_t)row)) Py_CLEAR(x);
         input->features = 0;
         input->symbols = x ? PyArray_DATA(x) : NULL;
     } else if (PyArray_ISINTEGER(given) || !own->features) {
@@ -315,7 +315,11 @@ static PyArrayObject *step_input(const Stream *self, PyObject *object, crnn_node
         PyOS_snprintf(expected, sizeof expected,
                       own->symbols ? "integers of shape (B=%lld,)" : "floats of shape (B=%lld, I)",
                       (long long)rows);
-        set_input_error(expected, given);
+        if (own->features)
+            set_input_error(expected, given);
+        else
+            set_array_error(PyArray_ISINTEGER(given) ? PyExc_ValueError : PyExc_TypeError, "x",
+                            expected, given);
     } else {
         const dims floats = {2, {rows, (npy_intp)own->features}, {"B", "I"}};
         x = float_array("x", (PyObject *)given, self->plan->dtype, &floats, false);

@@ -164,7 +164,8 @@ def test_a_recurrent_layer_alone_and_a_conditioned_one():
         ({"start": 0}, r"start: expected integers .*, got int64 of shape \(\)"),
         ({"start": [0.5]}, r"start: expected .*, got float64 of shape \(1,\)"),
         ({"start": [True]}, r"start: expected .*, got bool of shape \(1,\)"),
-        ({"start": [K]}, r"x: expected integers from 0 to K-1=5, got 6"),
+        ({"start": [0, K]}, r"start: expected integers from 0 to K-1=5, got 6 in row 1"),
+        ({"start": [-1]}, r"start: expected integers from 0 to K-1=5, got -1 in row 0"),
         ({"start": np.zeros((B, F)), "stop": 1}, r"stop: expected None for vectors, got 1"),
         (
             {"start": np.zeros((B, F)), "temperature": 1.0},
@@ -189,6 +190,26 @@ def test_errors(model, options, message):
     options = {"start": START, "steps": T} | options
     with pytest.raises((TypeError, ValueError), match="^" + message):
         crnn.generate(model, **options)
+
+
+def test_a_start_that_the_model_does_not_read():
+    with pytest.raises(
+        ValueError, match=r"^start: expected floats of shape \(B=2, F=3\), got shape"
+    ):
+        crnn.generate(crnn.GRU(3, 3), np.zeros((2, 4)), T)
+    symbols = crnn.Sequential([crnn.Embedding(K, F), crnn.GRU(F, K)])
+    with pytest.raises(
+        TypeError, match=r"^start: expected integers of shape \(B=2,\), got float64"
+    ):
+        crnn.generate(symbols, np.zeros((2, F)), T)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 0}])
+def test_outputs_that_the_model_does_not_read(options):
+    with pytest.raises(ValueError, match=r"^model: expected at most as many outputs as the K=3"):
+        crnn.generate(crnn.GRU(3, 4), [0], T, **options)
+    few = crnn.generate(crnn.GRU(4, 3, seed=0), [3], T, **options)
+    assert few.max() < 3
 
 
 def test_models_that_do_not_run_step_by_step_raise():

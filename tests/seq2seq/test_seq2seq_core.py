@@ -199,6 +199,27 @@ def test_scheduled_sampling_equals_step_by_step(feeds, step_by_step):
     assert (tape.target_in != target)[valid].any()
 
 
+@pytest.mark.parametrize(
+    "decoder", [crnn.GRU(4, 8, seed=1), crnn.Sequential([crnn.GRU(4, 8, seed=1)])]
+)
+def test_scheduled_sampling_passes_nan_on_to_the_loss(decoder):
+    model = crnn.Seq2Seq(crnn.GRU(4, 8, seed=0), decoder, source_symbols=5, target_symbols=6)
+    model.params["output.b"][0] = np.nan
+    teacher = crnn.TeacherForcing(model, 0.5, seed=0)
+    source, target = np.array([[1, 2, 3]] * 4), np.array([[0, 1, 2, 3]] * 4)
+    logits, _ = teacher.forward((source, target))[::2]
+    assert np.isnan(logits).any()
+    with pytest.raises(FloatingPointError, match=r"parameter output\.b of the model"):
+        crnn.fit(
+            teacher,
+            [((source, target), target)],
+            loss=crnn.losses.cross_entropy,
+            optimizer=crnn.optim.SGD(teacher, 0.01),
+            epochs=1,
+            progress=False,
+        )
+
+
 @pytest.mark.parametrize("in_core", [False, True])
 def test_predictions_outside_of_the_dtype_of_the_target(in_core, step_by_step):
     options = {"source_symbols": K, "target_symbols": 1000, "attention": "dot", "seed": 3}
