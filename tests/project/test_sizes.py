@@ -38,6 +38,6 @@ def test_sizes(path):
 def test_functions_are_found():
     text = (ROOT / "csrc" / "core" / "plan.c").read_text("utf-8")
     found = dict(functions(text))
-    place = text.splitlines().index("void core_run_plan(core_plan *p) {") + 1
+    place = text.splitlines().index("void crnn_plan_run(const crnn_plan *given) {") + 1
     assert found[place] > 5
     assert dict(functions("int f(int a,\n      int b) {\n" + "    a++;\n" * 60 + "}\n")) == {1: 63}
