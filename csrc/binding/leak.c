@@ -23,14 +23,15 @@ static bool in_bounds(const bounds *b, double a) {
 }
 
 static void refuse_number(const bounds *b, double a, const char *where, npy_intp unit) {
-    char number[40], at[40] = "";
-    PyOS_snprintf(number, sizeof number, "%.9g", a);
+    PyObject *number = PyFloat_FromDouble(a); /* printed with all digits: 1 + 1e-15 is not 1 */
+    char at[40] = "";
     if (*where) PyOS_snprintf(at, sizeof at, "%s%lld", where, (long long)unit);
     const char *expected = b->below_1 ? OPEN : "0 < leak <= 1";
     if (a > 0 && a < b->low)
         expected = b->low > DBL_MIN ? "at least 1.2e-38, the smallest float32 with all its digits"
                                     : "at least 2.3e-308, the smallest float64 with all its digits";
-    PyErr_Format(PyExc_ValueError, "leak: expected %s, got %s%s", expected, number, at);
+    if (number) PyErr_Format(PyExc_ValueError, "leak: expected %s, got %R%s", expected, number, at);
+    drop(number);
 }
 
 /* Real numbers () or (H,), float64, as a new reference. */

@@ -340,8 +340,9 @@ def test_options_cannot_be_set():
 
 
 WRONG = {
-    "0": (0, ValueError, "expected 0 < leak <= 1, got 0$"),
-    "large": (1.5, ValueError, "expected 0 < leak <= 1, got 1.5$"),
+    "0": (0, ValueError, r"expected 0 < leak <= 1, got 0\.0$"),
+    "large": (1.5, ValueError, r"expected 0 < leak <= 1, got 1\.5$"),
+    "just-large": (1 + 1e-15, ValueError, r"expected 0 < leak <= 1, got 1\.0+1[0-9]*$"),
     "nan": (np.nan, ValueError, "expected 0 < leak <= 1, got nan$"),
     "unit": ([0.5, np.nan, 0.5], ValueError, "expected 0 < leak <= 1, got nan for unit 1$"),
     "shape": ([0.5, 0.5], ValueError, r"real numbers \(H=3,\), got float64 of shape \(2,\)$"),
