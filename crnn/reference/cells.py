@@ -29,6 +29,7 @@ layers do that.
     ((2, 4, 3), (20, 5))
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,14 +49,20 @@ from crnn.reference.sums import (
 
 @dataclass(eq=False)
 class RNN(Cell):
-    """The simple recurrent network, ``h' = φ(W_x x + W_h h + b)`` with φ = tanh by default.
+    """The simple recurrent network, ``h' = (1−a)∘h + a∘φ(W_x x + W_h h + b)`` with φ = tanh, a = 1.
 
-    J. L. Elman, Finding structure in time, Cognitive Science 14 (1990).
+    J. L. Elman, Finding structure in time, Cognitive Science 14 (1990); with a leak a < 1: H.
+    Jaeger, The echo state approach to analysing and training recurrent neural networks, GMD report
+    148 (2001). ``gates["h"]`` is φ(·).
 
     Parameters
     ----------
     activation : str, default "tanh"
         φ: "tanh", "sigmoid", "hard_sigmoid", "softsign", "relu" or "identity".
+    leak : float or sequence of H floats, optional
+        a, if it is fixed. None: 1.
+    learn_leak : bool, default False
+        Make the leak a parameter: a = σ(l), and l (H,) is the parameter "leak".
     layer_norm : bool, default False
         Normalise the sums of the gates: see `crnn.reference.sums`.
     clip : float, optional
@@ -80,6 +87,8 @@ class RNN(Cell):
     """
 
     activation: str = "tanh"
+    leak: float | Sequence[float] | None = None
+    learn_leak: bool = False
 
     gate_order = ("h",)
     state_names = ("h",)
@@ -87,19 +96,32 @@ class RNN(Cell):
     def __post_init__(self) -> None:
         self.phi = activation(self.activation, self.clip)
 
+    def sizes(self, input_size: int, hidden_size: int) -> Shapes:
+        leak: Shapes = {"leak": (hidden_size,)} if self.learn_leak else {}
+        return super().sizes(input_size, hidden_size) | leak
+
+    def rate(self, w: Blocks) -> Array:
+        """Return a: one number, or one for each unit."""
+        if self.learn_leak:
+            return sigmoid(w.leak)
+        return np.asarray(1.0 if self.leak is None else self.leak)
+
     def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
         """Apply the equation above."""
         (h,) = state
         s = sums(w, self.gate_order, x, m * h)
-        h_new = self.phi(s.h)
-        return Blocks(h=h_new), [h_new]
+        g, a = self.phi(s.h), self.rate(w)
+        return Blocks(h=g), [(1 - a) * h + a * g]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Differentiate the equation above."""
         x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
-        v.ds = {"h": dh * self.phi.slope(v.h)}
+        a = self.rate(w)
+        if self.learn_leak:
+            dw.leak += a * (1 - a) * (dh * (v.h - h)).sum(axis=0)
+        v.ds = {"h": a * dh * self.phi.slope(v.h)}
         dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
-        return dx, [m * dmh]
+        return dx, [(1 - a) * dh + m * dmh]
 
 
 @dataclass(eq=False)

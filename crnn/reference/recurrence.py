@@ -16,7 +16,7 @@ from crnn.reference.reading import Reading
 Back = tuple[Array, Arrays]  # dx (rows, I), and ∂L/∂ of each part of the state (rows, H)
 
 ORDER = ["W_x", "W_h", "b", "b_hn", "p_i", "p_f", "p_o", "gain_x", "gain_h", "gain_c", "b_c"]
-ORDER += ["W_p", "h0", "c0"]
+ORDER += ["W_p", "h0", "c0", "leak"]
 BY_GATE = {"W_x": "W_x", "W_h": "W_h", "b": "b_", "gain_x": "gain_x", "gain_h": "gain_h"}
 
 

@@ -187,8 +187,10 @@ typedef struct Recurrent {
     crnn_layer layer;
     crnn_layout at;
     uint64_t seed;                      /* of noise */
-    PyObject *flat_params, *flat_grads; /* arrays that own the parameters; NULL before __init__ */
+    PyObject *flat_params, *flat_grads; /* arrays of the parameters; NULL before __init__. A fixed
+                                           leak lies behind them in the same memory. */
     PyObject *params, *grads;           /* dicts of views of them */
+    PyObject *leak;                     /* the option leak, as options_read gives it */
 } Recurrent;
 
 /* A layer as it is when a call begins. While a call runs, other code may run __init__ on the layer
@@ -199,6 +201,7 @@ typedef struct held_layer {
     crnn_layout at;
     uint64_t seed;
     PyObject *flat_params, *flat_grads; /* owned */
+    PyObject *leak;                     /* owned */
 } held_layer;
 
 /* False, with an exception, where __init__ was never called. */
@@ -208,9 +211,9 @@ void layer_release(held_layer *held);
 void *held_params(const held_layer *held);
 void *held_grads(const held_layer *held);
 
-/* A new layer in place of what the object held: its parameters are zero. -1 with an exception, and
- * the object unchanged, where it cannot be made. */
-int recurrent_setup(Recurrent *self, const crnn_layer *layer);
+/* A new layer in place of what the object held: its parameters are zero. leak: as options_read
+ * gives it, borrowed. -1 with an exception, and the object unchanged, where it cannot be made. */
+int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak);
 
 /* False, with an exception, where __init__ was never called. */
 bool recurrent_ready(const Recurrent *self);
@@ -293,13 +296,16 @@ bool recurrent_check_backward(Recurrent *self, PyObject *tape, PyObject *dstate)
 typedef struct Tape {
     PyObject_HEAD
     crnn_layer layer;
+    PyObject *leak;     /* owned: the option of the layer */
     call call;          /* owned */
     crnn_tape tape;     /* memory owned */
     atomic_bool traced; /* the next walk back is to leave a trace: */
     void *trace;        /* owned, of the last such walk; or NULL. Under LOCK(tape) */
 } Tape;
 
-Tape *tape_new(module_state *module, const crnn_layer *layer);
+Tape *tape_new(module_state *module, const held_layer *held);
+/* Whether a layer has the sizes and the options of the one that made the tape. */
+bool tape_fits(const Tape *tape, const held_layer *held);
 /* Memory for a trace of the tape, or NULL with an exception. */
 void *trace_new(const Tape *tape);
 /* After a walk back: the tape keeps its trace, where there is one, and gives that of an earlier
@@ -343,10 +349,21 @@ const char *layer_type_name(const crnn_layer *layer);
 enum { SIZES_TEXT = 60 };
 void print_sizes(const crnn_layer *layer, char *to);
 
-/* Sets what the keyword arguments say, in a layer of some cell. */
-bool options_read(crnn_layer *layer, const char *type_name, PyObject *given);
+/* Sets what the keyword arguments say, in a layer of some cell whose sizes are set. *leak: a new
+ * reference to the option leak, None, a float or a tuple of H floats; NULL with an exception. */
+bool options_read(crnn_layer *layer, PyObject **leak, const char *type_name, PyObject *given);
 /* dict of name -> value, of all that the cell has. */
-PyObject *options_show(const crnn_layer *layer);
+PyObject *options_show(const crnn_layer *layer, PyObject *leak);
+
+/* ---- leak.c */
+
+/* The option leak as options_read gives it, of what the user gave. Sets whether the layer leaks;
+ * `learns_leak` and the sizes are set before. */
+PyObject *leak_read(crnn_layer *layer, PyObject *given);
+/* Whether two layers that are the same by crnn_layer_same have the same fixed leak, if any. */
+bool leak_same(const crnn_layer *layer, PyObject *a, PyObject *b);
+/* Writes a fixed leak where the layout has its place; `leak` is what leak_read gave. */
+void leak_write(const crnn_layer *layer, const crnn_layout *at, PyObject *leak, void *params);
 
 /* ---- types.c */
 

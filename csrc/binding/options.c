@@ -47,12 +47,13 @@ typedef enum kind {
     SIZE,        /* at least 1, or None */
     ZONEOUT,     /* a probability, with a c also a pair */
     ACTIVATION,  /* by its name, which may also select a cell */
+    LEAK,        /* a number, or one for each unit, or None: leak.c */
     CELL_BY_WORD,
     CELL_BY_BOOL,
 } kind;
 
 /* Which layers have an option: those with one of these traits. */
-enum { NONE = 0, ALL = 1, HAS_C = 2, ACTIVATED = 4, HAS_BETA = 8 };
+enum { NONE = 0, ALL = 1, HAS_C = 2, ACTIVATED = 4, HAS_BETA = 8, LEAKY = 16 };
 
 typedef struct option {
     const char *name;
@@ -90,7 +91,8 @@ void print_sizes(const crnn_layer *layer, char *to) {
 static unsigned traits_of(const crnn_layer *layer) {
     const bool activated = crnn_cell_describe(layer->cell)->activated;
     return ALL | (has_c(layer) ? HAS_C : 0) | (activated ? ACTIVATED : 0) |
-           (has_beta[cells[layer->cell].type] ? HAS_BETA : 0);
+           (has_beta[cells[layer->cell].type] ? HAS_BETA : 0) |
+           (crnn_cell_leaks(layer->cell) ? LEAKY : 0);
 }
 
 /* Whether an option selects `cell` for layers of this type. */
@@ -223,6 +225,8 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
         return read_zoneout(layer, given);
     case ACTIVATION:
         return read_activation(o, given, layer);
+    case LEAK: /* last of all: see options_read */
+        return true;
     case CELL_BY_WORD:
         return read_cell(o, given, layer);
     default:
@@ -236,7 +240,7 @@ static const option *find_option(const crnn_layer *layer, PyObject *name) {
     return NULL;
 }
 
-bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
+static bool read_all(crnn_layer *layer, const char *type_name, PyObject *given) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
     while (given && PyDict_Next(given, &at, &name, &value)) {
@@ -255,6 +259,16 @@ bool options_read(crnn_layer *layer, const char *type_name, PyObject *given) {
     return false;
 }
 
+/* A leak depends on other options, whatever their order. */
+bool options_read(crnn_layer *layer, PyObject **leak, const char *type_name, PyObject *given) {
+    *leak = NULL;
+    if (!read_all(layer, type_name, given)) return false;
+    PyObject *value =
+        given && crnn_cell_leaks(layer->cell) ? PyDict_GetItemString(given, "leak") : NULL;
+    *leak = leak_read(layer, value ? value : Py_None);
+    return *leak != NULL;
+}
+
 /* ---- showing */
 
 static PyObject *show_activation(const crnn_layer *layer, const option *o) {
@@ -270,7 +284,7 @@ static PyObject *show_zoneout(const crnn_layer *layer) {
     return Py_BuildValue("(dd)", layer->zoneout_h, layer->zoneout_c);
 }
 
-static PyObject *show_option(const crnn_layer *layer, const option *o) {
+static PyObject *show_option(const crnn_layer *layer, const option *o, PyObject *leak) {
     const void *from = (const char *)layer + o->at;
     const double *number = from;
     switch (o->kind) {
@@ -289,6 +303,8 @@ static PyObject *show_option(const crnn_layer *layer, const option *o) {
         return show_zoneout(layer);
     case ACTIVATION:
         return show_activation(layer, o);
+    case LEAK:
+        return Py_NewRef(leak);
     case CELL_BY_WORD:
         return PyUnicode_FromString(cells[layer->cell].value);
     default:
@@ -296,11 +312,11 @@ static PyObject *show_option(const crnn_layer *layer, const option *o) {
     }
 }
 
-PyObject *options_show(const crnn_layer *layer) {
+PyObject *options_show(const crnn_layer *layer, PyObject *leak) {
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict && i < OPTIONS; i++) {
         if (!has_option(layer, &options[i])) continue;
-        PyObject *value = show_option(layer, &options[i]);
+        PyObject *value = show_option(layer, &options[i], leak);
         if (!value || PyDict_SetItemString(dict, options[i].name, value) < 0) Py_CLEAR(dict);
         drop(value);
     }

@@ -119,7 +119,7 @@ static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
                            const crnn_kernels *kernels) {
     const crnn_layer *layer = &call->held.layer;
     const plan_node *node = &tape->plan->nodes[i];
-    Tape *own = tape_new(tape->plan->module, layer);
+    Tape *own = tape_new(tape->plan->module, &call->held);
     crnn_steps steps = tape->call.rows.given;
     size_t bytes;
     if (!own) return false;
@@ -296,8 +296,7 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
             a->rest != b->rest || a->how != b->how || a->cell != b->cell ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
-        if (a->layer &&
-            (!tape->tapes[i] || !crnn_layer_same(&tape->tapes[i]->layer, &calls[i].held.layer)))
+        if (a->layer && (!tape->tapes[i] || !tape_fits(tape->tapes[i], &calls[i].held)))
             return false;
         if (a->op == CRNN_OP_ROWWISE && a->rowwise.kind != b->rowwise.kind) return false;
     }

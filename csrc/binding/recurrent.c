@@ -30,9 +30,9 @@ static bool add_extras(const Recurrent *self, PyObject *dict, PyObject *flat) {
         [CRNN_B_H] = b_h,         [CRNN_P_I] = "p_i",       [CRNN_P_F] = "p_f",
         [CRNN_P_O] = "p_o",       [CRNN_GAIN_X] = "gain_x", [CRNN_GAIN_H] = "gain_h",
         [CRNN_GAIN_C] = "gain_c", [CRNN_B_C] = "b_c",       [CRNN_W_P] = "W_p",
-        [CRNN_H0] = "h0",         [CRNN_C0] = "c0"};
+        [CRNN_H0] = "h0",         [CRNN_C0] = "c0",         [CRNN_LEAK] = "leak"};
     const crnn_layout *at = &self->at;
-    for (int e = 0; e < CRNN_EXTRAS; e++) {
+    for (int e = 0; e < CRNN_EXTRAS && at->extra[e] < at->learned; e++) {
         const size_t size = at->extra_size[e], columns = e == CRNN_W_P ? self->layer.projected : 0;
         if (size &&
             !add_view(dict, names[e], flat, at->extra[e], columns ? size / columns : size, columns))
@@ -59,11 +59,22 @@ int recurrent_clear(Recurrent *self) {
     Py_CLEAR(self->flat_grads);
     Py_CLEAR(self->params);
     Py_CLEAR(self->grads);
+    Py_CLEAR(self->leak);
     return 0;
 }
 
+/* Zeros for a whole buffer, shown as far as there are parameters. */
+static PyObject *new_flat(const crnn_layout *at, crnn_dtype dtype) {
+    npy_intp total = (npy_intp)at->total;
+    PyObject *whole = new_zeros(1, &total, typenum_of(dtype));
+    if (!whole || at->learned == at->total) return whole;
+    PyObject *flat = parameter_view(whole, 0, at->learned, 0);
+    drop(whole);
+    return flat;
+}
+
 /* Sizes are checked and arrays made before anything of the object changes. */
-int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
+int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak) {
     Recurrent made = {.layer = *layer};
     crnn_rows none;
     size_t words[1], bytes;
@@ -72,16 +83,16 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
     if (!check_status(crnn_tape_size(layer, crnn_kernels_now(layer->dtype), &none, &bytes),
                       "input_size, hidden_size"))
         return -1;
-    npy_intp total = (npy_intp)made.at.total;
-    const int type = typenum_of(layer->dtype);
-    made.flat_params = new_zeros(1, &total, type);
-    made.flat_grads = made.flat_params ? new_zeros(1, &total, type) : NULL;
+    made.flat_params = new_flat(&made.at, layer->dtype);
+    made.flat_grads = made.flat_params ? new_flat(&made.at, layer->dtype) : NULL;
     made.params = made.flat_grads ? parameter_dict(&made, made.flat_params) : NULL;
     made.grads = made.params ? parameter_dict(&made, made.flat_grads) : NULL;
     if (!made.grads) {
         recurrent_clear(&made);
         return -1;
     }
+    leak_write(layer, &made.at, leak, PyArray_DATA((PyArrayObject *)made.flat_params));
+    made.leak = Py_NewRef(leak);
     Recurrent old;
     LOCK(self);
     old = *self;
@@ -91,6 +102,7 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer) {
     self->flat_grads = made.flat_grads;
     self->params = made.params;
     self->grads = made.grads;
+    self->leak = made.leak;
     UNLOCK();
     recurrent_clear(&old); /* last: what ends may run code that looks at the layer */
     return 0;
@@ -104,7 +116,8 @@ bool layer_hold(held_layer *held, Recurrent *self) {
                              .at = self->at,
                              .seed = self->seed,
                              .flat_params = Py_NewRef(self->flat_params),
-                             .flat_grads = Py_NewRef(self->flat_grads)};
+                             .flat_grads = Py_NewRef(self->flat_grads),
+                             .leak = Py_NewRef(self->leak)};
     UNLOCK();
     return held->flat_params != NULL;
 }
@@ -112,6 +125,7 @@ bool layer_hold(held_layer *held, Recurrent *self) {
 void layer_release(held_layer *held) {
     Py_CLEAR(held->flat_params);
     Py_CLEAR(held->flat_grads);
+    Py_CLEAR(held->leak);
 }
 
 void *held_params(const held_layer *held) {

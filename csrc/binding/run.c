@@ -89,7 +89,7 @@ static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool 
     call own = {0}, *c = &own;
     PyObject *result = NULL;
     if (!layer_hold(&held, self)) return NULL;
-    if (keep && (out.tape = tape_new(self->module, &held.layer))) c = &out.tape->call;
+    if (keep && (out.tape = tape_new(self->module, &held))) c = &out.tape->call;
     if ((!keep || out.tape) && call_init(c, self->module, &held, given, keep) &&
         state_parse(&initial, "state", &held.layer, c->rows.given.batch, given->state) &&
         number_call(self, &held, given, &c->noise) &&
@@ -121,7 +121,8 @@ PyObject *recurrent_forward(Recurrent *self, PyObject *args, PyObject *kwargs) {
 
 /* ---- backward */
 
-static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyObject *object) {
+static Tape *check_tape(const module_state *module, const held_layer *held, PyObject *object) {
+    const crnn_layer *layer = &held->layer;
     if (!PyObject_TypeCheck(object, module->tape)) {
         PyErr_Format(PyExc_TypeError, "tape: expected the Tape that forward returned, got %.200R",
                      object);
@@ -134,7 +135,7 @@ static Tape *check_tape(const module_state *module, const crnn_layer *layer, PyO
                         "read symbols inside the decoder of a Seq2Seq");
         return NULL;
     }
-    if (crnn_layer_same(&tape->layer, layer)) return tape;
+    if (tape_fits(tape, held)) return tape;
     PyErr_Format(
         PyExc_ValueError,
         "tape: expected one of a layer like this (cell %s, I=%zu, H=%zu), got one of a layer with "
@@ -220,7 +221,7 @@ bool recurrent_check_backward(Recurrent *self, PyObject *tape_object, PyObject *
     held_layer held;
     state_arrays parsed = {0};
     if (!layer_hold(&held, self)) return false;
-    const Tape *tape = check_tape(self->module, &held.layer, tape_object);
+    const Tape *tape = check_tape(self->module, &held, tape_object);
     const bool fine =
         tape && state_parse(&parsed, "dstate", &held.layer, tape->call.rows.given.batch, dstate);
     state_clear(&parsed);
@@ -263,7 +264,7 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
                                      &trace) ||
         !layer_hold(&held, self))
         return NULL;
-    Tape *tape = check_tape(self->module, &held.layer, object);
+    Tape *tape = check_tape(self->module, &held, object);
     if (tape) result = run_backward(self, &held, tape, dy, dstate, trace);
     layer_release(&held);
     return result;

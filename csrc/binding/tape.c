@@ -1,13 +1,21 @@
 /* The tape: what forward keeps for backward, with gates and states by name for the user. */
 #include "binding.h"
 
-Tape *tape_new(module_state *module, const crnn_layer *layer) {
+Tape *tape_new(module_state *module, const held_layer *held) {
     Tape *tape = object_new(module->tape);
-    if (tape) tape->layer = *layer;
+    if (!tape) return NULL;
+    tape->layer = held->layer;
+    tape->leak = Py_NewRef(held->leak);
     return tape;
 }
 
+bool tape_fits(const Tape *tape, const held_layer *held) {
+    return crnn_layer_same(&tape->layer, &held->layer) &&
+           leak_same(&tape->layer, tape->leak, held->leak);
+}
+
 static void tape_dealloc(Tape *self) {
+    drop(self->leak);
     call_clear(&self->call);
     free_aligned(self->tape.memory);
     free_aligned(self->trace);

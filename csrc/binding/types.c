@@ -104,7 +104,7 @@ static PyObject *locked_attribute(const Recurrent *self, void *what) {
     case WIDTH:
         return PyLong_FromSize_t(crnn_width(&self->layer));
     case NAMED:
-        return options_show(&self->layer);
+        return options_show(&self->layer, self->leak);
     case DRAWS:
         return PyBool_FromLong(layer_draws(&self->layer));
     case DTYPE:
@@ -217,8 +217,11 @@ PyType_Spec recurrent_spec = {"crnn._core.Recurrent", sizeof(Recurrent), 0,
 
 /* ---- the cells */
 
-/* input_size and hidden_size, by place or by name, and the options by name. */
-static bool cell_parse(crnn_layer *layer, PyObject *args, PyObject *kwargs, const char *name) {
+/* input_size and hidden_size, by place or by name, and the options by name. *leak: see
+ * options_read.
+ */
+static bool cell_parse(crnn_layer *layer, PyObject **leak, PyObject *args, PyObject *kwargs,
+                       const char *name) {
     static char *names[] = {"input_size", "hidden_size", NULL};
     PyObject *sizes = PyDict_New(), *rest = kwargs ? PyDict_Copy(kwargs) : PyDict_New();
     PyObject *inputs, *hidden;
@@ -229,10 +232,10 @@ static bool cell_parse(crnn_layer *layer, PyObject *args, PyObject *kwargs, cons
         if (PyDict_SetItemString(sizes, *size, value) < 0 || PyDict_DelItemString(rest, *size) < 0)
             goto done;
     }
-    parsed = sizes && rest &&
-             PyArg_ParseTupleAndKeywords(args, sizes, "OO", names, &inputs, &hidden) &&
-             parse_size("input_size", inputs, &layer->inputs) &&
-             parse_size("hidden_size", hidden, &layer->hidden) && options_read(layer, name, rest);
+    parsed =
+        sizes && rest && PyArg_ParseTupleAndKeywords(args, sizes, "OO", names, &inputs, &hidden) &&
+        parse_size("input_size", inputs, &layer->inputs) &&
+        parse_size("hidden_size", hidden, &layer->hidden) && options_read(layer, leak, name, rest);
 done:
     drop(sizes);
     drop(rest);
@@ -241,17 +244,23 @@ done:
 
 static int cell_init(Recurrent *self, PyObject *args, PyObject *kwargs, const char *name,
                      crnn_layer layer) {
-    return cell_parse(&layer, args, kwargs, name) ? recurrent_setup(self, &layer) : -1;
+    PyObject *leak = NULL;
+    const bool parsed = cell_parse(&layer, &leak, args, kwargs, name);
+    const int result = parsed ? recurrent_setup(self, &layer, leak) : -1;
+    drop(leak);
+    return result;
 }
 
 /* (parameters, P, states) of the layer that __init__ would make of these arguments. */
 static PyObject *cell_outline(PyObject *args, PyObject *kwargs, const char *name,
                               crnn_layer layer) {
+    PyObject *leak = NULL;
     crnn_layout at;
-    if (!cell_parse(&layer, args, kwargs, name) ||
-        !check_status(crnn_layer_layout(&layer, &at), "input_size, hidden_size"))
+    const bool parsed = cell_parse(&layer, &leak, args, kwargs, name);
+    drop(leak);
+    if (!parsed || !check_status(crnn_layer_layout(&layer, &at), "input_size, hidden_size"))
         return NULL;
-    return Py_BuildValue("(nnn)", (Py_ssize_t)at.total, (Py_ssize_t)crnn_width(&layer),
+    return Py_BuildValue("(nnn)", (Py_ssize_t)at.learned, (Py_ssize_t)crnn_width(&layer),
                          (Py_ssize_t)crnn_cell_describe(layer.cell)->states);
 }
 

@@ -16,6 +16,7 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
     run->factors = core_lay_factors(s, &run->noise, places, a);
     if (core_drops_h(s, &run->noise)) run->h_in = core_take(a, rows, s->h_padded, item);
     if (layer->peepholes) run->c_made = core_take(a, rows, s->padded, item);
+    if (s->leaks && layer->learns_leak) run->d_leak = core_take(a, rows, s->padded, item);
     if (s->staged) run->d_units = core_take(a, places, s->padded, item);
     if (layer->projected) {
         run->made = core_take(a, rows, s->padded, item);

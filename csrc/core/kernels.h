@@ -174,8 +174,8 @@ typedef struct core_phase {
 #define NO_GATE ((size_t)-1)
 
 /* Vectors (H,) of parameters that cells and normalisation look at, in one block of rows
- * [VECTORS][padded], zeros behind H. Gains of sums lie in panels, like the bias. */
-enum { VECTOR_P_I, VECTOR_P_F, VECTOR_P_O, VECTOR_GAIN_C, VECTOR_B_C, VECTORS };
+ * [VECTORS][padded], zeros behind H; of a leak, a. Gains of sums lie in panels, like the bias. */
+enum { VECTOR_P_I, VECTOR_P_F, VECTOR_P_O, VECTOR_GAIN_C, VECTOR_B_C, VECTOR_LEAK, VECTORS };
 
 /* What normalisation keeps of a row's step: 1 / standard deviation of each group of sums of each
  * phase, from x and from h, then that of c'. */
@@ -202,6 +202,7 @@ typedef struct core_shape {
     size_t row_gates;                       /* elements of the gates in one row of them */
     size_t output_slot;                     /* of the gate o, in phase 0, where rich */
     bool rich;                              /* the cell has options */
+    bool leaks;                             /* one of them is a leak */
     bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
 } core_shape;
@@ -345,6 +346,8 @@ typedef struct core_backward_run {
     void *operand;             /* [window][padded], where there are two phases */
     void *h_in;     /* [window][h_padded] what products read in place of h; NULL: h itself */
     void *c_made;   /* [window][padded] c' before zoneout, where peepholes look at it; or NULL */
+    void *d_leak;   /* [window][padded] what each step adds to dL/dl, where a leak is learned; or
+                       NULL */
     void *made;     /* [window][padded] the cell's output, where h is projected, */
     void *dh_made;  /* [window][h_padded] and the gradient of h there; or NULL */
     void *d_norm;   /* [window][padded] where c' is normalised: the gradient behind it; or NULL */

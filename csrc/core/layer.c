@@ -44,6 +44,8 @@ char crnn_cell_b_h(crnn_cell cell) {
     return apart ? cells[cell].h[0][apart - cells[cell].x[0]] : 0;
 }
 
+bool crnn_cell_leaks(crnn_cell cell) { return cells[cell].facts.gates[0] == 'h'; }
+
 static bool has_gate(const crnn_layer *layer, char letter) {
     return strchr(cells[layer->cell].facts.gates, letter) != NULL;
 }
@@ -62,6 +64,7 @@ static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
     size[CRNN_W_P] = layer->projected * H;
     size[CRNN_H0] = layer->learns_state ? crnn_width(layer) : 0;
     size[CRNN_C0] = layer->learns_state && has_c ? H : 0;
+    size[CRNN_LEAK] = layer->leaks && crnn_cell_leaks(layer->cell) ? H : 0;
 }
 
 crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
@@ -84,6 +87,7 @@ crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
         at->extra[e] = at->total;
         at->total += at->extra_size[e];
     }
+    at->learned = layer->learns_leak ? at->total : at->extra[CRNN_LEAK];
     return CRNN_OK;
 }
 
@@ -186,7 +190,8 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     s->states = cell->facts.states;
     s->rich = is_rich(layer);
     s->staged = layer->layer_norm || layer->projected;
-    s->keeps_gates = cell->facts.gates[0] != 'h' || s->rich;
+    s->leaks = s->at.extra_size[CRNN_LEAK] > 0;
+    s->keeps_gates = !crnn_cell_leaks(layer->cell) || s->rich;
     s->phases = cell->phases;
     s->padded = round_up(layer->hidden, s->width);
     s->h_wide = crnn_width(layer);

@@ -52,7 +52,7 @@ static void check_gradients(const problem *p, size_t every) {
     const size_t mark = fences_used, I = p->layer.inputs, T = p->steps;
     const outcome o = run(p);
     const double *grads = o.at[GRADS], *dx = o.at[DX], *dh = o.at[DH_FIRST], *dc = o.at[DC_FIRST];
-    for (size_t i = 0; i < o.count[GRADS]; i += every)
+    for (size_t i = 0, learned = layout_of(p).learned; i < learned; i += every)
         check_slope(p, S_WEIGHTS, i, grads[i] - sample(S_GRADS, i));
     for (size_t i = 0; dx && i < o.count[DX]; i += every)
         if (i / I % T < length_of(p, i / I / T)) check_slope(p, S_X, i, dx[i]);

@@ -237,12 +237,19 @@ static double unit_of(const core_shape *s, const void *params, crnn_extra extra,
 static bool vectors_are_right(const core_shape *s, const void *params, const void *vectors) {
     static const crnn_extra from[VECTORS] = {
         [VECTOR_P_I] = CRNN_P_I,       [VECTOR_P_F] = CRNN_P_F, [VECTOR_P_O] = CRNN_P_O,
-        [VECTOR_GAIN_C] = CRNN_GAIN_C, [VECTOR_B_C] = CRNN_B_C,
+        [VECTOR_GAIN_C] = CRNN_GAIN_C, [VECTOR_B_C] = CRNN_B_C, [VECTOR_LEAK] = CRNN_LEAK,
     };
+    const double near = s->layer.dtype == CRNN_F64 ? 1e-15 : 3e-7;
     bool right = true;
-    for (size_t i = 0; i < VECTORS * s->padded; i++)
-        right = right && real_at(s->layer.dtype, vectors, i) ==
-                             unit_of(s, params, from[i / s->padded], 0, i % s->padded);
+    for (size_t i = 0; i < VECTORS * s->padded; i++) {
+        const size_t vector = i / s->padded, unit = i % s->padded;
+        const double found = real_at(s->layer.dtype, vectors, i);
+        const double given = unit_of(s, params, from[vector], 0, unit);
+        if (vector == VECTOR_LEAK && s->leaks && s->layer.learns_leak && unit < s->layer.hidden)
+            right = right && fabs(found - 1 / (1 + exp(-given))) < near;
+        else
+            right = right && found == given;
+    }
     return right;
 }
 
@@ -289,14 +296,16 @@ static void check_all_vectors(const crnn_kernels *k) {
     column_sizes(k, units);
     for (int cell = 0; cell < CRNN_CELLS; cell++)
         for (size_t i = 0; i < COLUMN_SIZES; i++)
-            for (int bits = 0; bits < 8; bits++)
+            for (int bits = 0; bits < 32; bits++)
                 check_vectors(k, &(crnn_layer){.cell = (crnn_cell)cell,
                                                .dtype = k->dtype,
                                                .inputs = 3,
                                                .hidden = units[i],
                                                .bias = bits & 1,
                                                .layer_norm = bits & 2,
-                                               .peepholes = bits & 4});
+                                               .peepholes = bits & 4,
+                                               .leaks = bits & 8,
+                                               .learns_leak = bits & 16});
 }
 
 int main(void) {

@@ -28,10 +28,16 @@ static const problem sets[] = {
     {.name = "zoneout", .layer = {.zoneout_h = 0.3, .zoneout_c = 0.4}},
     {.name = "zoneout of c", .layer = {.zoneout_c = 0.4, .peepholes = true}},
     {.name = "weight drop", .layer = {.weight_drop = 0.4}},
+    {.name = "leak", .layer = {.leaks = true}},
+    {.name = "learned leak", .layer = {.leaks = true, .learns_leak = true}},
+    {.name = "leak, zoneout",
+     .layer = {.leaks = true, .learns_leak = true, .zoneout_h = 0.3, .candidate = CRNN_LOGISTIC}},
     {.name = "projected, dropped",
      .layer = {.projected = 1, .recurrent_dropout = 0.3, .weight_drop = 0.2, .layer_norm = true}},
     {.name = "all, cells alone",
      .layer = {.peepholes = true,
+               .leaks = true,
+               .learns_leak = true,
                .learns_state = true,
                .clip = 0.6,
                .candidate = CRNN_SOFTSIGN,
@@ -42,6 +48,7 @@ static const problem sets[] = {
     {.name = "all",
      .layer = {.layer_norm = true,
                .peepholes = true,
+               .leaks = true,
                .learns_state = true,
                .clip = 0.8,
                .output = CRNN_SOFTSIGN,
@@ -111,6 +118,7 @@ static bool combine(problem *p, crnn_cell cell, int set, int form, bool training
         if (!crnn_cell_describe(cell)->activated) l->gate = CRNN_USUAL;
         if (cell == CRNN_RNN_RELU) l->candidate = CRNN_USUAL;
     }
+    if (!crnn_cell_leaks(cell)) l->leaks = l->learns_leak = false;
     p->training = training;
     snprintf(name, sizeof name, "%s, %s%s", sets[set].name, forms[form].name,
              training ? ", training" : "");
@@ -177,14 +185,16 @@ static void check_comparison(void) {
     }
 }
 
-/* Whether an option changes y, in training. */
+/* Whether an option changes y, in training. Whether a leak is learned is an option of layers that
+ * leak. */
 static bool has_effect(const field *f, crnn_cell cell, const crnn_kernels *k) {
     problem p = {.name = f->name, .layer = f->layer, .training = true, .no_tape = true};
     const size_t mark = fences_used;
     p.layer.cell = cell;
+    p.layer.leaks = p.layer.leaks || p.layer.learns_leak;
     set_shape(&p, k, 2);
     const outcome with = run(&p);
-    p.layer = (crnn_layer){.cell = cell};
+    p.layer = (crnn_layer){.cell = cell, .leaks = f->layer.learns_leak};
     set_shape(&p, k, 2);
     const outcome without = run(&p);
     const bool same = with.count[Y] == without.count[Y] &&
@@ -194,13 +204,14 @@ static bool has_effect(const field *f, crnn_cell cell, const crnn_kernels *k) {
 }
 
 /* An option of the rich functions has none in a layer that runs the plain ones. Cells that have c
- * have all options but beta. */
+ * have all options but beta and those of a leak. */
 static void check_effects(const crnn_kernels *k) {
     for (size_t i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
         bool found = !f->is_option;
         for (int cell = 0; cell < CRNN_CELLS; cell++)
-            if (f->layer.beta != 0 || crnn_cell_describe((crnn_cell)cell)->states == 2)
+            if (f->layer.beta != 0 || f->layer.leaks || f->layer.learns_leak ||
+                crnn_cell_describe((crnn_cell)cell)->states == 2)
                 found = found || has_effect(f, (crnn_cell)cell, k);
         CHECK(found, "%s changes nothing", f->name);
     }

@@ -104,6 +104,8 @@ static void check_all_layer_sizes(void) {
                     layer.learns_state = (h + b) % 2;
                     layer.recurrent_dropout = layer.weight_drop = (i + h) % 2 ? 0.5 : 0;
                     layer.zoneout_h = has_c ? 0 : 0.5;
+                    layer.leaks = true;
+                    layer.learns_leak = (i + h + b) % 2;
                     check_layer_sizes(&layer, at);
                 }
 }
@@ -308,6 +310,7 @@ static void check_layout(const crnn_layer *layer) {
         [CRNN_W_P] = layer->projected * H,
         [CRNN_H0] = learned,
         [CRNN_C0] = learned && c->states == 2 ? H : 0,
+        [CRNN_LEAK] = layer->leaks && strcmp(c->gates, "h") == 0 ? H : 0,
     };
     crnn_layout at;
     CHECK(crnn_layer_layout(layer, &at) == CRNN_OK, "%s", c->name);
@@ -318,10 +321,12 @@ static void check_layout(const crnn_layer *layer) {
     for (size_t e = 0; e < CRNN_EXTRAS; end += sizes_of[e++])
         CHECK(at.extra[e] == end && at.extra_size[e] == sizes_of[e], "%s: extra %zu", c->name, e);
     CHECK(at.total == end, "%s: total", c->name);
+    const size_t fixed = layer->learns_leak ? 0 : sizes_of[CRNN_LEAK];
+    CHECK(at.learned == end - fixed, "%s: learned", c->name);
 }
 
 static void check_layouts(crnn_cell cell) {
-    for (int bits = 0; bits < 16; bits++) {
+    for (int bits = 0; bits < 64; bits++) {
         const bool has_c = lines[cell].states == 2;
         const crnn_layer layer = {.cell = cell,
                                   .inputs = 5,
@@ -330,7 +335,9 @@ static void check_layouts(crnn_cell cell) {
                                   .layer_norm = bits & 2,
                                   .learns_state = bits & 4,
                                   .peepholes = has_c && bits & 8,
-                                  .projected = has_c && bits & 8 ? 3 : 0};
+                                  .projected = has_c && bits & 8 ? 3 : 0,
+                                  .leaks = bits & 16,
+                                  .learns_leak = bits & 32};
         check_layout(&layer);
     }
 }

@@ -29,6 +29,8 @@ SIZED |= {"LayerNorm": ("size",)}
 # Wrong values of options; the message has the name of the argument before the place.
 OPTIONS = {
     "crnn.RNN(2, 2, activation={})": ("'sin'", "None", "np.tanh", "b'tanh'"),
+    "crnn.RNN(2, 2, leak={})": ("0", "-1", "1.5", "np.nan", "'a'", "True", "1j", "[0.1]", "[1, 0]"),
+    "crnn.RNN(2, 2, learn_leak=True, leak={})": ("None", "1", "0", "[0.5, 1]"),
     "crnn.GRU(2, 2, reset={})": ("'never'", "True"),
     "crnn.LSTM(2, 2, forget_bias={})": ("'a'", "None", "np.nan", "np.inf", "1j", "[1]"),
     "crnn.JANET(2, 2, beta={})": ("'a'", "None", "np.nan", "-np.inf", "1j"),

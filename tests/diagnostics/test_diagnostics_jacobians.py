@@ -134,7 +134,7 @@ def test_every_cell(kind, reverse):
 
 
 SAMPLE = ["layer_norm", "clip", "learn_state", "zoneout", "zoneouts", "peepholes", "projected"]
-SAMPLE += ["hard", "output", "common-zoneout", "all"]
+SAMPLE += ["leak", "learn_leak", "hard", "output", "common-zoneout", "all"]
 
 
 @pytest.mark.parametrize("name", [name for name in VARIED if name.partition("-")[2] in SAMPLE])

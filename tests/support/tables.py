@@ -62,6 +62,9 @@ OPTIONS = {
     "zoneout": {"zoneout": 0.3},
     "zoneouts": {"zoneout": (0.2, 0.5), "peepholes": True},
     "weight_drop": {"weight_drop": 0.3},
+    "leak": {"leak": 0.3},
+    "learn_leak": {"leak": 0.4, "learn_leak": True},
+    "leaky-softsign": {"leak": 0.6, "learn_leak": True, "activation": "softsign"},
     "sigmoid": {"activation": "sigmoid"},
     "identity": {"activation": "identity", "recurrent_activation": "identity"},
     "softsign": {"activation": "softsign", "recurrent_activation": "softsign"},
@@ -74,6 +77,7 @@ OPTIONS = {
 _COMMON = ("layer_norm", "clip", "learn_state", "recurrent_dropout", "weight_drop")
 OPTIONS["common"] = {key: value for name in _COMMON for key, value in OPTIONS[name].items()}
 OPTIONS["common-zoneout"] = OPTIONS["common"] | {"zoneout": 0.3}
+OPTIONS["leaky-common-zoneout"] = OPTIONS["common-zoneout"] | OPTIONS["learn_leak"]
 OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
 
 VARIED = {

@@ -33,7 +33,12 @@ ALL = {
     "weight_drop": {"weight_drop": 0.4},
 }
 SOME = {
-    "rnn": {name: {"activation": name} for name in reference.ACTIVATIONS},
+    "rnn": {name: {"activation": name} for name in reference.ACTIVATIONS}
+    | {
+        "leak": {"leak": (0.3, 0.8, 1.0)},
+        "learn_leak": {"learn_leak": True},
+        "leaky-activations": {"leak": 0.4, "activation": "softsign"},
+    },
     "lstm": {
         "peepholes": {"peepholes": True},
         "coupled": {"coupled": True},
@@ -51,6 +56,7 @@ TYPES = {type(make()) for make in CELLS.values()}
 CELLS |= {kind: type(twin) for kind, twin in TWINS.items() if type(twin) not in TYPES}
 SOME |= {kind: {} for kind in CELLS if kind not in SOME}
 EVERYTHING = functools.reduce(dict.__or__, ALL.values())
+SOME["rnn"]["everything"] = EVERYTHING | {"learn_leak": True, "activation": "softsign"}
 SOME["lstm"]["everything"] = EVERYTHING | {
     "peepholes": True, "coupled": True, "proj_size": P, "zoneout": (0.0, 0.4),
     "output_activation": "softsign",

@@ -29,6 +29,8 @@ x = np.zeros((4, 5, 3), np.float32)
 symbols = np.zeros((4, 5), np.int64)
 
 rnn = crnn.RNN(3, 8, activation="relu", clip=5.0, dtype=np.float64, seed=0)
+leaky = crnn.RNN(3, 8, leak=np.full(8, 0.5), learn_leak=True)
+assert_type(leaky.leak, float | tuple[float, ...] | None)
 lstm = crnn.LSTM(3, 8, forget_bias=0.0, peepholes=True, proj_size=4, zoneout=(0.1, 0.2))
 gru = crnn.GRU(3, 8, reset="before", recurrent_activation="hard_sigmoid", zoneout=0.1)
 janet = crnn.JANET(3, 8, beta=0.5, chrono=100, reverse=True, bias=False, dtype="float64")
@@ -299,6 +301,8 @@ crnn.LSTM(3, 8, True)  # error: call-arg
 crnn.RNN(3, 8, activation="tahn")  # error: arg-type
 crnn.GRU(3, 8, reset="befor")  # error: arg-type
 crnn.LSTM(3, 8, output_activation="softmax")  # error: arg-type
+crnn.RNN(3, 8, learn_leak="yes")  # error: arg-type
+crnn.GRU(3, 8, leak=0.5)  # error: call-arg
 crnn.GRU(3, 8, zoneout=(0.1, 0.2))  # error: arg-type
 crnn.JANET(3, 8, beta="1")  # error: arg-type
 crnn.Bidirectional(lstm, merge="add")  # error: arg-type

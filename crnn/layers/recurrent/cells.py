@@ -10,11 +10,12 @@ from __future__ import annotations
 import copyreg
 import inspect
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, cast, get_args, get_type_hints
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
@@ -52,6 +53,8 @@ class RNNOptions(Options, total=False):
     """Options of the RNN."""
 
     activation: Activation
+    leak: ArrayLike | None
+    learn_leak: bool
 
 
 class GatedOptions(Options, total=False):
@@ -312,10 +315,18 @@ def cell_classes() -> dict[str, type[Any]]:
     return {cls.__name__: cls for cls in Recurrent.__subclasses__() if cls.__module__ == __name__}
 
 
-class RNN(_core.RNN, Recurrent):
-    """Simple recurrent layer: h' = φ(W_x x + W_h h + b).
+class _Shortened(tuple[float, ...]):
+    """Numbers of which `repr` shows the first ones."""
 
-    Elman, "Finding structure in time" (1990).
+    def __repr__(self) -> str:
+        return reprlib.repr(tuple(self))
+
+
+class RNN(_core.RNN, Recurrent):
+    """Simple recurrent layer: h' = φ(W_x x + W_h h + b); leaky: h' = (1−a)∘h + a∘φ(·).
+
+    Elman, "Finding structure in time" (1990). Leaky units: Jaeger, "The echo state approach to
+    analysing and training recurrent neural networks" (2001), with the usual one number a.
 
     Parameters
     ----------
@@ -325,6 +336,12 @@ class RNN(_core.RNN, Recurrent):
         φ: "tanh", "sigmoid", "hard_sigmoid" (0.2 s + 0.5, limited to 0 ... 1), "relu", "softsign"
         (s / (1 + |s|)) or "identity". "tanh" keeps the state bounded. "relu" does not saturate, so
         the state may grow without bound.
+    leak : float or array_like (H,), optional
+        a, for all units or for each: 0 < a <= 1. A unit with a small a changes slowly; it forgets
+        with a time constant of 1/a steps. None: not leaky, as with 1, which has the same bits.
+    learn_leak : bool, default False
+        Make the leak a parameter l, with a = σ(l). l begins at log(leak / (1 - leak)), so `leak`
+        must be below 1. False: the leak is fixed. It is then no parameter, and has no gradient.
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
@@ -354,7 +371,7 @@ class RNN(_core.RNN, Recurrent):
     ----------
     params, grads : dict of str to ndarray
         W_x (H, I), W_h (H, H), b (H,). `layer_norm` adds gain_x and gain_h (H,), `learn_state` adds
-        h0 (H,).
+        h0 (H,), `learn_leak` adds leak (H,), which is l.
         The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
@@ -369,6 +386,9 @@ class RNN(_core.RNN, Recurrent):
     calls : int
         Number of training calls so far without a `call` argument, if the layer draws random
         numbers. The next such call gets this number.
+    leak : float, tuple of H floats, or None
+        As passed. With `learn_leak` these are the initial values; the present ones are
+        ``crnn.reference.sigmoid(layer.params["leak"])``.
     options : dict
         All options of the core by name. Each is an attribute, too; options cannot be changed.
 
@@ -379,7 +399,8 @@ class RNN(_core.RNN, Recurrent):
         or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
     forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
         Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
-        ``tape.h`` (B, T, H) are the gates and states of every step.
+        ``tape.h`` (B, T, H) are the gates and states of every step. The gate "h" is φ(·), which is
+        not the state if the layer is leaky.
     backward(tape, dy, dstate=None, *, trace=False)
         Backpropagate through time: add to `grads`, and return the gradients of x and of the initial
         state. With `trace`, the tape then has the gradients of every step, ``tape.dh`` and
@@ -392,8 +413,8 @@ class RNN(_core.RNN, Recurrent):
     Raises
     ------
     ValueError, TypeError
-        If a size is below 1 or too large for memory, an option is unknown or invalid, or the seed
-        is invalid.
+        If a size is below 1 or too large for memory, an option is unknown or invalid, the leak is
+        None or 1 with `learn_leak`, or the seed is invalid.
 
     See Also
     --------
@@ -405,6 +426,9 @@ class RNN(_core.RNN, Recurrent):
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). b is 0.
+
+    Gradients of a leak: with d = ∂L/∂h', ∂L/∂a is the sum of d∘(φ(·) − h) over all steps, and
+    ∂L/∂l = a∘(1−a)∘∂L/∂a. `clip` and `layer_norm` act on the sum inside of φ, `zoneout` on h'.
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
@@ -428,12 +452,21 @@ class RNN(_core.RNN, Recurrent):
     >>> dx, dh = layer.backward(tape, np.ones_like(y))
     >>> dx.shape, layer.grads["W_h"].shape
     ((2, 5, 3), (4, 4))
+
+    Units that forget with time constants from 2 to 100 steps:
+
+    >>> leak = 1 / np.geomspace(2, 100, 4)
+    >>> slow = crnn.RNN(3, 4, leak=leak, learn_leak=True, seed=0)
+    >>> bool(np.allclose(crnn.reference.sigmoid(slow.params["leak"]), leak))
+    True
     """
 
     _core_type = _core.RNN
     candidate = "h"
 
     activation: Option[Activation]
+    leak: Option[float | tuple[float, ...] | None]
+    learn_leak: Option[bool]
 
     def __init__(
         self,
@@ -447,6 +480,15 @@ class RNN(_core.RNN, Recurrent):
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
+        if self.learn_leak:
+            a = np.asarray(self.leak, np.float64)
+            self.params["leak"] = np.log(a) - np.log1p(-a)
+
+    def _shown(self) -> dict[str, Any]:
+        shown = super()._shown()
+        if isinstance(self.leak, tuple):
+            shown["leak"] = _Shortened(self.leak)
+        return shown
 
 
 def _check_chrono(chrono: float | None) -> float | None:

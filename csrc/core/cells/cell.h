@@ -7,10 +7,11 @@ enum { PEEP_I, PEEP_F, PEEP_O, PEEPS };
 /* What the options say, for one vector of units. Only looked at where rich. */
 typedef struct unit_options {
     crnn_activation gate, candidate, output;
-    bool clips, peeps;
+    bool clips, peeps, leaks;
     bool squashes_apart; /* h' = o o squashed, where c' is normalised in between */
     vec clip;
     vec peephole[PEEPS];
+    vec leak; /* a, where it leaks */
 } unit_options;
 
 /* Forward. s[slots]: in, the sums; out, what the tape keeps of them, if it does. */
@@ -37,6 +38,7 @@ typedef struct backward_unit {
     vec dc_prev;        /* out: dL/dc_{t-1} */
     vec squashed;       /* in, where it is made apart; dL/dc' through it is in dc already */
     vec dh_bypass;      /* in/out: the share of dL/dh_{t-1} that passes by the products */
+    vec d_leak;         /* out, where it leaks: dL/dl of a = logistic(l) */
     const vec *earlier; /* in, phase 1: what phase 0 kept */
     vec *d_earlier;     /* out, phase 1; in/out s of phase 0: gradients phase 1 knows already */
     vec operand;        /* out, phase 0 of two: the operand once more, for dL/dW_h */

@@ -59,6 +59,9 @@ typedef struct crnn_layer {
     double weight_drop;        /* Probability that an element of W_h is dropped in a call. */
     double zoneout_h;          /* Probability that a unit of h keeps its value. */
     double zoneout_c;          /* Probability that a unit of c keeps its value. */
+    bool leaks;       /* h' is a mean of h and the output of the cell: (1 - a) o h + a o output,
+                         with a of CRNN_LEAK. For CRNN_RNN_TANH and CRNN_RNN_RELU. */
+    bool learns_leak; /* CRNN_LEAK is a parameter. Only read where the layer leaks. */
 } crnn_layer;
 
 /* Returns whether two layers are the same in every field. */
@@ -69,7 +72,7 @@ static inline size_t crnn_width(const crnn_layer *layer) {
     return layer->projected ? layer->projected : layer->hidden;
 }
 
-/* Parameters other than the matrix of crnn_layout, in the order in which they follow it. */
+/* What follows the matrix of crnn_layout, in this order: other parameters, then a fixed leak. */
 typedef enum crnn_extra {
     CRNN_B_H = 0,    /* (H,) The bias of a recurrent sum that is kept separate. */
     CRNN_P_I = 1,    /* (H,) Peepholes of the input gate. */
@@ -82,12 +85,16 @@ typedef enum crnn_extra {
     CRNN_W_P = 8,    /* (H, P) The projection, transposed. */
     CRNN_H0 = 9,     /* (P,) The learned initial h. */
     CRNN_C0 = 10,    /* (H,) The learned initial c. */
-    CRNN_EXTRAS = 11 /* How many there are. */
+    CRNN_LEAK = 11,  /* (H,) The leak: a, 0 < a <= 1, which is no parameter; where it is learned, l,
+                        with a = logistic(l). */
+    CRNN_EXTRAS = 12 /* How many there are. */
 } crnn_extra;
 
 /* Where each parameter lies in the flat buffer of a layer, in elements. The buffer begins with one
  * matrix of G*H columns, gate after gate: row 0 is b (if the layer has biases), I rows are W_x
- * transposed, and P rows are W_h transposed. The extra parameters follow. */
+ * transposed, and P rows are W_h transposed. The extra parameters follow. A leak that is not
+ * learned lies behind all parameters. Backward does not write its place in a buffer of gradients,
+ * and an optimizer step must not change it. */
 typedef struct crnn_layout {
     size_t b;                       /* b (G*H,) begins here. */
     size_t w_x;                     /* W_x transposed (I, G*H) begins here. */
@@ -97,6 +104,7 @@ typedef struct crnn_layout {
     size_t extra[CRNN_EXTRAS];      /* Each extra parameter begins here. */
     size_t extra_size[CRNN_EXTRAS]; /* Its elements; 0 if the layer does not have it. */
     size_t total;                   /* Elements of the whole buffer. */
+    size_t learned;                 /* Elements of it that are parameters, the first ones. */
 } crnn_layout;
 
 /* Writes the layout of the parameters of a layer. */
@@ -114,6 +122,8 @@ typedef struct crnn_cell_facts {
 CRNN_API const crnn_cell_facts *crnn_cell_describe(crnn_cell cell);
 /* Returns the letter of the gate whose recurrent sum has a bias of its own (CRNN_B_H), or 0. */
 CRNN_API char crnn_cell_b_h(crnn_cell cell);
+/* Returns whether a layer of a cell can leak: whether its one gate is the new state. */
+CRNN_API bool crnn_cell_leaks(crnn_cell cell);
 
 #ifdef __cplusplus
 }
