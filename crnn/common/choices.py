@@ -25,6 +25,8 @@ CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet"]
 SplitBy: TypeAlias = Literal["time", "sequence"]
 #: How missing values of a table are handled.
 Missing: TypeAlias = Literal["error", "drop", "interpolate", "forward", "mask"]
+#: How the Mackey-Glass equation is solved.
+Integration: TypeAlias = Literal["euler", "rk4"]
 #: How the saliency of inputs is computed.
 SaliencyMethod: TypeAlias = Literal["gradient", "occlusion"]
 #: Arrays of a state of which gradients are shown.
