@@ -99,9 +99,7 @@ def test_larger_matrices(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "n"), [("normal", 600), ("half", 400), ("degree-3", 500), ("orthogonal", 320)]
-)
+@pytest.mark.parametrize(("kind", "n"), [("normal", 420), ("degree-3", 400), ("orthogonal", 320)])
 def test_large_matrices(kind, n):
     W = KINDS[kind](np.random.default_rng(2), n)
     assert crnn.spectral_radius(W) == pytest.approx(peer(W), rel=1e-11)
