@@ -161,6 +161,17 @@ def test_narma_is_its_equation(order):
     assert 0.49 < u.max() < 0.5
 
 
+def test_a_shift_register_has_the_error_of_the_literature():
+    """A linear filter of many inputs has an NMSE of 0.16 (Appeltant et al. 2011)."""
+    u, y = narma(6000, seed=0)
+    lags = np.stack([np.roll(u, k) for k in range(50)] + [np.ones(6000)], axis=1)
+    train, test = slice(100, 3100), slice(3100, None)
+    w = np.linalg.lstsq(lags[train], y[train], rcond=None)[0]
+    assert np.mean((lags[test] @ w - y[test]) ** 2) / y[test].var() == pytest.approx(
+        0.155, abs=0.02
+    )
+
+
 def test_narma_needs_fewer_steps_than_its_order():
     u, y = narma(3, order=10, seed=3)
     np.testing.assert_allclose(y, [0.1, 0.1305, 0.1 + 0.3 * 0.1305 + 0.05 * 0.1305 * 0.2305])
