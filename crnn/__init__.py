@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
         reference,
     )
     from crnn.common.configuration import release_memory, set_num_threads, show_config
+    from crnn.common.spectral import spectral_radius
     from crnn.diagnostics.gradcheck import gradcheck
     from crnn.diagnostics.watching import watch
     from crnn.generation.feedback import generate
@@ -103,12 +104,14 @@ __all__ = [
     "save",
     "set_num_threads",
     "show_config",
+    "spectral_radius",
     "watch",
 ]
 
 #: Public names that are not modules, by the module that defines them.
 _MODULES = {
     "common.configuration": ("release_memory", "set_num_threads", "show_config"),
+    "common.spectral": ("spectral_radius",),
     "diagnostics.gradcheck": ("gradcheck",),
     "diagnostics.watching": ("watch",),
     "generation.feedback": ("generate",),

@@ -25,6 +25,10 @@ CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet"]
 SplitBy: TypeAlias = Literal["time", "sequence"]
 #: How missing values of a table are handled.
 Missing: TypeAlias = Literal["error", "drop", "interpolate", "forward", "mask"]
+#: How the Mackey-Glass equation is solved.
+Integration: TypeAlias = Literal["euler", "rk4"]
+#: What a root mean square error is divided by.
+ErrorScale: TypeAlias = Literal["std", "mean"]
 #: How the saliency of inputs is computed.
 SaliencyMethod: TypeAlias = Literal["gradient", "occlusion"]
 #: Arrays of a state of which gradients are shown.

@@ -15,6 +15,7 @@ later targets             `delayed`
 files and data frames     `read_csv`, `from_frame`, `Table`
 held-out data, order      `split`, `hold_out`, `permutation`
 scaling                   `Standardizer`
+computed series           `mackey_glass`, `narma`
 ========================  ==========================================================================
 
 A series (N,) of floats has one feature and is read as (N, 1). A series (N,) of integers holds
@@ -35,6 +36,7 @@ a table, ``n`` sequences, ``F`` features.
 """
 
 from crnn.data.batches import Batches, pad
+from crnn.data.generated import mackey_glass, narma
 from crnn.data.order import hold_out, permutation, split
 from crnn.data.pairs import PairBatches, read_pairs
 from crnn.data.scaling import Standardizer
@@ -59,6 +61,8 @@ __all__ = [
     "from_frame",
     "hold_out",
     "lines_of",
+    "mackey_glass",
+    "narma",
     "pad",
     "permutation",
     "read_csv",

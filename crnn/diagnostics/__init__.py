@@ -6,6 +6,7 @@
 `gradient_flow`     dL/dh_t, dL/dc_t and each step's term of dL/dW_h, of a traced backward pass
 `gate_statistics`   how often each gate of each unit is shut or open
 `input_saliency`    how strongly one output depends on each input step
+`memory_capacity`   how many earlier inputs a linear readout recovers from the states
 `receptive_field`   which output steps depend on which input steps, measured
 `Watch`             a callback that records gradients during training and warns: `crnn.watch`
 =================== ===============================================================================
@@ -15,6 +16,7 @@ Each function returns an object with the numbers, a method ``plot(ax=None)``, an
 composition, and do not change the model.
 """
 
+from crnn.diagnostics.capacity import MemoryCapacity, memory_capacity
 from crnn.diagnostics.flow import GradientFlow, PartFlow, gradient_flow
 from crnn.diagnostics.gates import GateStatistics, GateValues, gate_statistics
 from crnn.diagnostics.jacobians import (
@@ -34,6 +36,7 @@ __all__ = [
     "GateValues",
     "GradientFlow",
     "InputSaliency",
+    "MemoryCapacity",
     "MemoryLength",
     "PartFlow",
     "ReceptiveField",
@@ -43,6 +46,7 @@ __all__ = [
     "gate_statistics",
     "gradient_flow",
     "input_saliency",
+    "memory_capacity",
     "memory_length",
     "receptive_field",
     "state_jacobians",

@@ -15,7 +15,7 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols, ``F`
 
 from crnn.metrics.base import Metric, Total
 from crnn.metrics.classes import accuracy, bits, confusion_matrix, exact_match, f1, perplexity
-from crnn.metrics.values import mae
+from crnn.metrics.values import mae, nrmse
 
 __all__ = [
     "Metric",
@@ -26,5 +26,6 @@ __all__ = [
     "exact_match",
     "f1",
     "mae",
+    "nrmse",
     "perplexity",
 ]

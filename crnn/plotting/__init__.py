@@ -7,6 +7,7 @@ Attention weights of a decoder     `plot_attention`
 Gradient norms over time           `gradient_against_distance`, `norms_by_step`
 Saturation of gates                `saturation`
 Dependence of y on the input       `saliency`, `influence`
+Memory of a reservoir              `memory_curve`
 Structure of a model               `unfolded`
 Time series and its prediction     `series`
 =================================  =================================================================
@@ -26,6 +27,7 @@ from crnn.plotting.flow import gradient_against_distance, norms_by_step
 from crnn.plotting.gates import saturation
 from crnn.plotting.graph import unfolded
 from crnn.plotting.inputs import influence, saliency
+from crnn.plotting.memory import memory_curve
 from crnn.plotting.prediction import series
 from crnn.plotting.surface import loss_surface
 from crnn.plotting.text import gates_over_text, unit_over_text
@@ -38,6 +40,7 @@ __all__ = [
     "influence",
     "loss_curve",
     "loss_surface",
+    "memory_curve",
     "norms_by_step",
     "plot_attention",
     "recorded",

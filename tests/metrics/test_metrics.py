@@ -127,6 +127,37 @@ def test_the_mean_absolute_error(sklearn):
     )
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_the_normalised_root_mean_square_error(sklearn, weights):
+    y, target = rng.normal(size=(2, B, T, 3)) + 2
+    by_step = None if weights is None else weights[VALID]
+    rmse = math.sqrt(sklearn.mean_squared_error(target[VALID], y[VALID], sample_weight=by_step))
+    each = np.repeat(np.ones(VALID.sum()) if by_step is None else by_step, 3)
+    flat = target[VALID].ravel()
+    mean = np.average(flat, weights=each)
+    std = math.sqrt(np.average((flat - mean) ** 2, weights=each))
+    size = np.average(np.abs(flat), weights=each)
+    for scale, divisor in (("std", std), ("mean", size), (0.25, 0.25), (np.float32(2), 2)):
+        ours = metrics.nrmse(y, target, LENGTHS, weights=weights, scale=scale)
+        assert ours == pytest.approx(rmse / divisor, rel=1e-12)
+    assert metrics.nrmse(y, target, LENGTHS, weights=weights) == pytest.approx(rmse / std)
+    by_row = metrics.nrmse(y[:, 0], target[:, 0], weights=WEIGHTS[:, 0])
+    assert by_row == pytest.approx(metrics.nrmse(y[:, :1], target[:, :1], weights=WEIGHTS[:, :1]))
+
+
+def test_a_scale_of_0():
+    assert metrics.nrmse(np.ones((2, 3)), np.zeros((2, 3))) == math.inf
+    assert math.isnan(metrics.nrmse(np.zeros((2, 3)), np.zeros((2, 3)), scale="mean"))
+    assert math.isnan(metrics.nrmse(np.ones((1, 3, 1)), np.ones((1, 3, 1)), [0]))
+    assert metrics.nrmse(np.ones((2, 3)), np.zeros((2, 3)), scale=0.5) == 2
+
+
+def test_a_large_mean_costs_digits_only():
+    target = 1e6 + rng.normal(size=(50, 40, 1))
+    error = metrics.nrmse(target + 0.5, target)
+    assert error == pytest.approx(0.5 / np.std(target - 1e6), rel=1e-3)
+
+
 # -------------------------------------------------------------------------------------- the class
 
 
@@ -175,6 +206,19 @@ def test_padding_of_values_is_not_read():
     y, target = np.where(VALID, Y[..., 0], np.nan), np.where(VALID, Y[..., 1], np.inf)
     clean = np.where(VALID, Y[..., 0], 0), np.where(VALID, Y[..., 1], 0)
     assert metrics.mae(y, target, LENGTHS) == metrics.mae(*clean, LENGTHS)
+
+
+@pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 4), (2, 0, 5)])
+@pytest.mark.parametrize("scale", ["std", "mean", 0.3])
+def test_nrmse_is_the_same_for_any_batches(scale, sizes):
+    metric = metrics.nrmse(scale=scale)
+    y, target = np.where(VALID, Y[..., 0], np.nan), np.where(VALID, Y[..., 1], np.inf)
+    for batch in split_into(sizes, y[..., None], target[..., None], LENGTHS, WEIGHTS):
+        metric.add(*batch)
+    clean = np.where(VALID, Y[..., 0], 0), np.where(VALID, Y[..., 1], 0)
+    whole = metric(*(part[..., None] for part in clean), LENGTHS, weights=WEIGHTS)
+    assert metric.value() == pytest.approx(whole, rel=1e-12)
+    assert repr(metric) == f"nrmse(scale={scale!r})"
 
 
 def test_an_object_starts_anew_and_two_do_not_share_anything():
@@ -238,10 +282,18 @@ def test_wrong_options():
         metrics.f1(avg="macro")
 
 
+@pytest.mark.parametrize("scale", ["var", None, True, 0, -1.0, math.nan, math.inf, [1], 1j])
+def test_wrong_scales(scale):
+    with pytest.raises(ValueError, match=r"scale: expected .*positive number, got"):
+        metrics.nrmse(scale=scale)
+
+
 def test_wrong_values():
     y = Y[..., :2]
     with pytest.raises(ValueError, match=r"target: expected real numbers of shape .*, that of y"):
         metrics.mae(y, y[:, :2])
+    with pytest.raises(ValueError, match=r"target: expected real numbers of shape .*, that of y"):
+        metrics.nrmse(y, y[:, :2])
     with pytest.raises(TypeError, match="y: expected floats"):
         metrics.mae(TARGET, TARGET)
     with pytest.raises(ValueError, match=r"y: expected shape \(B, T, ...\) or \(B, F\)"):

@@ -11,6 +11,7 @@ from crnn.diagnostics import (
     gate_statistics,
     gradient_flow,
     input_saliency,
+    memory_capacity,
     receptive_field,
     state_jacobians,
 )
@@ -373,6 +374,44 @@ def test_wrong_records_raise(columns, message):
         plotting.recorded(columns, ylabel="y")
 
 
+# --------------------------------------------------------------------------------- memory capacity
+
+
+def test_capacities_are_drawn_by_delay():
+    axes = plotting.memory_curve({"a": [1.0, 0.5], "b": [1.0, 1.0, 0.25]})
+    first, second = axes.lines
+    np.testing.assert_array_equal(first.get_xydata(), [[1, 1], [2, 0.5]])
+    np.testing.assert_array_equal(second.get_xydata(), [[1, 1], [2, 1], [3, 0.25]])
+    assert legend_of(axes) == ["a (1.50)", "b (2.25)"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("delay k, in steps", "squared correlation")
+    check_everything_is_inside(axes)
+
+
+def test_a_memory_capacity_plots_itself():
+    memory = memory_capacity(crnn.RNN(1, 4, seed=0), steps=200)
+    axes = memory.plot()
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), memory.capacities)
+    plain = plotting.memory_curve(memory)
+    np.testing.assert_array_equal(plain.lines[0].get_ydata(), memory.capacities)
+    assert plain.get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "curves: expected at least one, got an empty mapping"),
+        ({"a": []}, r"curves\['a'\]: expected capacities .* got shape \(0,\)"),
+        ({"a": [[0.5]]}, r"curves\['a'\]: expected capacities .* got shape \(1, 1\)"),
+        ([1.5, -0.1, 0.2], r"curves: expected capacities \(K,\) from 0 to 1, got 2 outside"),
+        ([np.nan], r"curves: .*finite, got 1 that are not"),
+        ("a", "curves: expected capacities .* got 'a'"),
+    ],
+)
+def test_wrong_capacities_raise(curves, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.memory_curve(curves)
+
+
 # ---------------------------------------------------------------------------------------- all of it
 
 
@@ -382,6 +421,7 @@ def test_wrong_records_raise(columns, message):
         lambda ax: plotting.norms_by_step({"h": [1.0]}, ax),
         lambda ax: plotting.saturation({"f": ([0.5], [0.5])}, ax),
         lambda ax: plotting.influence([[1.0, 0.0]], ax),
+        lambda ax: plotting.memory_curve({"a": [1.0, 0.0]}, ax),
         lambda ax: plotting.saliency([1.0, 2.0], ax),
         lambda ax: plotting.saliency([1.0, 2.0], ax, symbols="ab"),
         lambda ax: plotting.recorded({"a": ([1], [1.0])}, ax, ylabel="y"),

@@ -281,6 +281,10 @@ assert crnn.gradcheck(Foreign(), x)
 jacobians = crnn.diagnostics.state_jacobians(lstm, x)
 flow = crnn.diagnostics.gradient_flow(tape)
 saliency = crnn.diagnostics.input_saliency(model, symbols, method="occlusion")
+capacity: float = crnn.diagnostics.memory_capacity(lstm, delays=20).total
+radius: float = crnn.spectral_radius(lstm.params["W_h"][:8])
+series: Array = crnn.data.mackey_glass(100, tau=30, method="rk4", seed=0)
+inputs, targets = crnn.data.narma(100, order=10, seed=0)
 watched = crnn.watch(model, every=10)
 ax = watched.plot(what="reach")
 ax = crnn.plotting.loss_curve(history, ax, unit="bits")
@@ -314,6 +318,8 @@ CharModel.for_text("text", cell="lsmt")  # error: arg-type
 CharModel.for_text("text", hidden=8)  # error: call-arg
 Translator.for_pairs([("one", "1")], attention="luong")  # error: arg-type
 crnn.data.read_csv("sales.csv", missing="zero")  # error: arg-type
+crnn.data.mackey_glass(100, method="heun")  # error: arg-type
+crnn.metrics.nrmse(scale="var")  # error: arg-type
 split(train, by="random")  # error: arg-type
 crnn.diagnostics.input_saliency(model, x, method="lime")  # error: arg-type
 watched.plot(what="norm")  # error: arg-type

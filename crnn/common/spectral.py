@@ -1,0 +1,394 @@
+"""The spectral radius of a matrix, with the same bits on every machine.
+
+The sums of BLAS and LAPACK have an order that depends on the library, on the processor and on the
+number of threads, and they may use fused multiply-adds. This module uses neither of them (with the
+exception that `spectral_radius` documents). It multiplies, adds, divides and takes square roots of
+float64 arrays element by element, in a fixed order. IEEE 754 defines the result of each of these
+operations. Complex arrays are avoided, because NumPy fuses their products on some processors.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import crnn._core as _core
+from crnn.common.arrays import Floats, described, first_nonfinite, underflows
+from crnn.common.checks import check_array
+
+_EPS = 2.0**-52
+_DIRECT = 100  # a matrix of at most this size is reduced to Hessenberg form
+_DIRECT_AFTER = 300  # the same, where the Krylov space did not contain the radius
+_KRYLOV = (40, 56, 80, 112, 160, 240)  # dimensions at which the radius is computed
+_AGREEMENT = 1e-11  # relative difference of two radii in succession that ends the search
+_HOPELESS = 1e-5  # difference from 112 dimensions on that ends it without a radius
+_STREAM = int.from_bytes(b"krylov")  # of the random numbers of the first vector
+
+
+@underflows
+def spectral_radius(W: ArrayLike) -> float:
+    """Return the spectral radius of a square matrix: the largest modulus of its eigenvalues.
+
+    The linear recurrence h' = W h forgets its initial state if and only if the radius is below 1.
+    Units with tanh usually forget it, too; the radius times the largest slope of the activation is
+    a first measure of the memory of a reservoir.
+
+    Parameters
+    ----------
+    W : array (H, H) of real numbers
+        The matrix, H >= 1. It is not changed.
+
+    Returns
+    -------
+    float
+        max abs(λ) over the eigenvalues λ of W, computed in float64.
+
+    Raises
+    ------
+    TypeError
+        If W does not hold real numbers.
+    ValueError
+        If W is not square, is empty, or has an entry that is not finite; or if the radius is above
+        the range of float64.
+
+    Notes
+    -----
+    The matrix is divided into its strongly connected components, whose eigenvalues are those of W.
+    The radius of a triangular matrix is therefore exact, and that of a cycle is the geometric mean
+    of its weights, correctly rounded. Other components are balanced by powers of two. Up to
+    H = 100, they are reduced to Hessenberg form by reflections; larger ones are projected to a
+    Krylov space (Arnoldi's method, orthogonalised twice, without restarts, from a vector that
+    about 100 + H / 4 products with W have turned towards the leading eigenvectors). The space grows
+    until two radii in succession agree to 1e-11. The eigenvalues of the Hessenberg matrix are
+    those of the QR algorithm with double shifts.
+
+    The error is a few units of rounding times the condition number of the leading eigenvalue, as
+    that of ``numpy.linalg.eigvals``. A defective eigenvalue, such as the 0 of a nilpotent matrix
+    that is not triangular in any order of its rows, has no finite condition number: of a Jordan
+    block of size k, it is known to about 1e-16**(1/k).
+
+    The bits of the result are the same on every machine and for every version of BLAS, with one
+    exception. If a component has H > 300 and so many eigenvalues of about the largest modulus that
+    a Krylov space of up to 240 dimensions does not contain the radius, ``numpy.linalg.eigvals``
+    computes it, and the last digits depend on LAPACK. Large orthogonal matrices are of this kind.
+
+    References: Arnoldi, "The principle of minimized iterations in the solution of the matrix
+    eigenvalue problem" (1951); Francis, "The QR transformation" (1961, 1962); Tarjan, "Depth-first
+    search and linear graph algorithms" (1972).
+
+    Examples
+    --------
+    >>> import crnn
+    >>> crnn.spectral_radius([[0.5, 9.0], [0.0, -0.75]])
+    0.75
+    >>> crnn.spectral_radius([[0.0, 2.0], [-2.0, 0.0]])  # the eigenvalues are 2i and -2i
+    2.0
+    >>> W = crnn.RNN(1, 50, seed=0).params["W_h"]  # orthogonal at first
+    >>> round(crnn.spectral_radius(0.9 * W), 6)
+    0.9
+    """
+    matrix = check_array("W", W, "real numbers", ("H", "H"))
+    if matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(f"W: expected shape (H, H) with H >= 1, got {described(matrix)}")
+    matrix = np.array(matrix, np.float64, order="C")
+    if bad := first_nonfinite([("W", matrix)]):
+        raise ValueError(f"W: expected finite numbers, got {bad.number}")
+    return max(_radius_of_component(matrix, part) for part in _components(matrix != 0))
+
+
+# -------------------------------------------------------------------------- structure of the matrix
+
+
+def _components(edges: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
+    """Yield the nodes of each strongly connected component of a graph (n, n), in ascending order.
+
+    Tarjan's algorithm without recursion. `low` is the smallest number of a node of the stack that
+    a node reaches; the node itself, if it is the first of its component.
+    """
+    n, count = len(edges), 0
+    number, low = np.full(n, n), np.full(n, n)  # n: not visited
+    unvisited, on_stack = np.ones(n, bool), np.zeros(n, bool)
+    stack: list[int] = []
+    for root in range(n):
+        path = [root] if unvisited[root] else []
+        while path:
+            node = path[-1]
+            if unvisited[node]:
+                number[node] = low[node] = count
+                count += 1
+                unvisited[node], on_stack[node] = False, True
+                stack.append(node)
+            onward = edges[node] & unvisited
+            if (child := int(onward.argmax())) or onward[0]:
+                path.append(child)
+                continue
+            path.pop()
+            low[node] = min(low[node], low[edges[node] & on_stack].min(initial=n))
+            if low[node] == number[node]:
+                first = stack.index(int(node))
+                part = np.sort(stack[first:])
+                del stack[first:]
+                on_stack[part] = False
+                yield part
+
+
+def _radius_of_component(matrix: Floats, part: NDArray[np.intp]) -> float:
+    """Return the radius of the rows and columns `part` of a matrix."""
+    if len(part) == 1:
+        return abs(float(matrix[part[0], part[0]]))
+    block = matrix[np.ix_(part, part)]
+    if ((block != 0).sum(axis=1) == 1).all():  # connected, with one entry in each row: a cycle
+        return _geometric_mean(np.abs(block[block != 0]).tolist())
+    block = _balanced(block)
+    exponent = math.frexp(float(np.abs(block).max()))[1]
+    radius = _radius_of_block(np.ldexp(block, -exponent))
+    try:
+        return math.ldexp(radius, exponent)
+    except OverflowError:
+        raise ValueError(
+            f"W: expected a radius in the range of float64, got {radius:g} * 2**{exponent}"
+        ) from None
+
+
+def _radius_of_block(block: Floats) -> float:
+    """Return the radius of a balanced matrix with entries of at most 1."""
+    radius = _krylov_radius(block) if len(block) > _DIRECT else None
+    if radius is not None:
+        return radius
+    if len(block) <= _DIRECT_AFTER:
+        return _largest_of_hessenberg(_hessenberg(block))
+    return float(np.abs(np.linalg.eigvals(block)).max())
+
+
+def _geometric_mean(weights: Sequence[float]) -> float:
+    """Return the geometric mean of positive numbers, with 40 digits before it is rounded."""
+    with decimal.localcontext(decimal.Context(prec=40)):
+        total = sum((decimal.Decimal(weight).ln() for weight in weights), decimal.Decimal(0))
+        return float((total / len(weights)).exp())
+
+
+def _balanced(matrix: Floats, sweeps: int = 20) -> Floats:
+    """Return a similar matrix whose largest entries of row i and of column i are about equal.
+
+    Osborne, "On pre-conditioning of matrices" (1960), with maxima in place of norms. The factors
+    are powers of two, so that no entry is rounded.
+    """
+    balanced = matrix.copy()
+    for _ in range(sweeps):
+        changed = False
+        for i in range(len(balanced)):
+            row, column = np.abs(balanced[i]), np.abs(balanced[:, i])
+            row[i] = column[i] = 0
+            difference = math.frexp(float(row.max()))[1] - math.frexp(float(column.max()))[1]
+            if exponent := int(difference / 2):
+                balanced[i] = np.ldexp(balanced[i], -exponent)
+                balanced[:, i] = np.ldexp(balanced[:, i], exponent)
+                changed = True
+        if not changed:
+            break
+    return balanced
+
+
+# ------------------------------------------------------------------------ products in a fixed order
+
+
+def _combined(rows: Floats, factors: Floats) -> Floats:
+    """Return Σ_k factors[k] rows[k], added in the order of k."""
+    total, term = np.zeros(rows.shape[1]), np.empty(rows.shape[1])
+    for row, factor in zip(rows, factors.tolist(), strict=True):
+        np.multiply(row, factor, out=term)
+        np.add(total, term, out=total)
+    return total
+
+
+def _norm(vector: Floats) -> float:
+    """Return the Euclidean norm: fsum rounds the exact sum, in any order of its terms."""
+    return math.sqrt(math.fsum(np.square(vector).tolist()))
+
+
+def _of_length_1(vector: Floats) -> Floats:
+    """Return a vector divided by its norm, after a division that prevents underflow."""
+    scaled = vector / np.abs(vector).max()
+    return np.asarray(scaled / _norm(scaled))
+
+
+# ------------------------------------------------------------------------ the projection of Arnoldi
+
+
+def _krylov_radius(matrix: Floats) -> float | None:
+    """Return the radius from a Krylov space; None if it does not contain it."""
+    n, last = len(matrix), None
+    columns = np.ascontiguousarray(matrix.T)  # row k is column k, a term of the product
+    m = min(n, _KRYLOV[-1])
+    basis, across = np.zeros((m + 1, n)), np.zeros((n, m + 1))  # vectors in rows; in columns
+    projected = np.zeros((m + 1, m))
+    basis[0] = across[:, 0] = _first_vector(columns)
+    for j in range(m):
+        w = _combined(columns, basis[j])
+        before = _norm(w)
+        for _ in range(2):
+            h = _combined(across[:, : j + 1], w)
+            w -= _combined(basis[: j + 1], h)
+            projected[: j + 1, j] += h
+        norm = _norm(w)
+        if norm <= n * _EPS * before or j + 1 == n:  # the space contains its image
+            return _largest_of_hessenberg(projected[: j + 1, : j + 1])
+        projected[j + 1, j] = norm
+        basis[j + 1] = across[:, j + 1] = w / norm
+        if j + 1 in _KRYLOV:
+            radius = _largest_of_hessenberg(projected[: j + 1, : j + 1])
+            change = math.inf if last is None else abs(radius - last)
+            if change <= _AGREEMENT * radius:
+                return radius
+            if j + 1 >= 112 and change > _HOPELESS * radius:
+                return None
+            last = radius
+    return None
+
+
+def _first_vector(columns: Floats) -> Floats:
+    """Return a random vector, turned towards the leading eigenvectors by products with a matrix.
+
+    These products remove the directions of small eigenvalues, which would need dimensions of the
+    Krylov space.
+    """
+    n = len(columns)
+    vector = _of_length_1(_core.random_uniform(0, _STREAM, 0, n) - 0.5)
+    for _ in range(100 + n // 4):
+        product = _combined(columns, vector)
+        if not product.any():
+            break
+        vector = _of_length_1(product)
+    return vector
+
+
+# ---------------------------------------------------------------- the eigenvalues of small matrices
+
+
+def _hessenberg(matrix: Floats) -> Floats:
+    """Return a similar matrix of Hessenberg form, by Householder's reflections."""
+    a = matrix.copy()
+    for k in range(len(a) - 2):
+        below = a[k + 1 :, k]
+        if not below[1:].any():
+            continue
+        v = _of_length_1(below)
+        v[0] += math.copysign(1.0, float(v[0]))
+        factor = 1 / abs(float(v[0]))  # 2 / (v'v)
+        right = a[k + 1 :]
+        right -= np.multiply.outer(v * factor, _combined(right, v))
+        left = a[:, k + 1 :]
+        left -= np.multiply.outer(_combined(np.ascontiguousarray(left.T), v), v * factor)
+        a[k + 2 :, k] = 0
+    return a
+
+
+def _largest_of_hessenberg(matrix: Floats) -> float:
+    """Return the largest modulus of the eigenvalues of a Hessenberg matrix, by the QR algorithm.
+
+    With the double shifts of Francis; one or two eigenvalues at a time are split off at the end.
+    After Martin, Peters and Wilkinson, "The QR algorithm for real Hessenberg matrices" (1970).
+    """
+    a = matrix.copy()
+    scale, largest, high, count = float(np.abs(a).max()), 0.0, len(a) - 1, 0
+    while high >= 0:
+        low = _start_of_block(a, high, scale)
+        if high - low < 2:
+            block = a[low : high + 1, low : high + 1].ravel().tolist()
+            largest = max(largest, abs(block[0]) if low == high else _largest_of_2(*block))
+            high, count = low - 1, 0
+            continue
+        if count == 300:
+            raise np.linalg.LinAlgError(f"W: the QR algorithm made {count} steps in vain")
+        count += 1
+        _francis_step(a, low, high, exceptional=count % 10 == 0)
+    return largest
+
+
+def _start_of_block(a: Floats, high: int, scale: float) -> int:
+    """Return the first row of the last block, above which the subdiagonal entry is negligible."""
+    diagonal = np.abs(a.diagonal()[: high + 1])
+    size = diagonal[:-1] + diagonal[1:]
+    size[size == 0] = scale
+    small = np.flatnonzero(np.abs(a.diagonal(-1)[:high]) <= _EPS * size)
+    return int(small[-1]) + 1 if len(small) else 0
+
+
+def _largest_of_2(a: float, b: float, c: float, d: float) -> float:
+    """Return the largest modulus of the eigenvalues of [[a, b], [c, d]]."""
+    half = (a - d) / 2
+    square = half * half + b * c
+    if square < 0:  # a pair of conjugates
+        real = d + half
+        return math.sqrt(real * real - square)
+    root = half + math.copysign(math.sqrt(square), half)
+    other = d - b * c / root if root else d
+    return max(abs(d + root), abs(other))
+
+
+def _francis_step(a: Floats, low: int, high: int, exceptional: bool) -> None:
+    """Make one step of the QR algorithm with two shifts in rows and columns low ... high of a."""
+    if exceptional:  # other shifts, which end a cycle
+        size = abs(a.item(high, high - 1)) + abs(a.item(high - 1, high - 2))
+        x = y = a.item(high, high) + 0.75 * size
+        w = -0.4375 * size * size
+    else:
+        x, y = a.item(high, high), a.item(high - 1, high - 1)
+        w = a.item(high, high - 1) * a.item(high - 1, high)
+    start, p, q, r = _first_column(a, low, high, x, y, w)
+    for k in range(start, high):
+        three = k < high - 1
+        if k > start:
+            p, q = a.item(k, k - 1), a.item(k + 1, k - 1)
+            r = a.item(k + 2, k - 1) if three else 0.0
+            a[k + 1 : k + 3, k - 1] = 0
+        size = abs(p) + abs(q) + abs(r)
+        if not size:
+            continue
+        p, q, r = p / size, q / size, r / size
+        s = math.copysign(math.sqrt(p * p + q * q + r * r), p)
+        if k > start:
+            a[k, k - 1] = -s * size
+        elif start > low:
+            a[k, k - 1] = -a.item(k, k - 1)
+        p += s
+        left, right = (p / s, q / s, r / s), (1.0, q / p, r / p)
+        size_of_v = 3 if three else 2
+        _reflect(a[k : k + size_of_v, k : high + 1], right, left)
+        _reflect(a[low : min(k + 3, high) + 1, k : k + size_of_v].T, left, right)
+
+
+def _first_column(
+    a: Floats, low: int, high: int, x: float, y: float, w: float
+) -> tuple[int, float, float, float]:
+    """Return the row at which a step begins, and the first column of the shifted product there.
+
+    The step may begin below `low`, where two subdiagonal entries in succession are small.
+    """
+    for m in range(high - 2, low - 1, -1):
+        z = a.item(m, m)
+        r, s = x - z, y - z
+        p = (r * s - w) / a.item(m + 1, m) + a.item(m, m + 1)
+        q = a.item(m + 1, m + 1) - z - r - s
+        r = a.item(m + 2, m + 1)
+        size = abs(p) + abs(q) + abs(r)
+        p, q, r = p / size, q / size, r / size
+        if m > low:
+            near = abs(a.item(m - 1, m - 1)) + abs(z) + abs(a.item(m + 1, m + 1))
+            if abs(a.item(m, m - 1)) * (abs(q) + abs(r)) > _EPS * abs(p) * near:
+                continue
+        break
+    return m, p, q, r
+
+
+def _reflect(rows: Floats, read: Sequence[float], write: Sequence[float]) -> None:
+    """Subtract Σ_i read[i] rows[i], times write[i], from each of two or three rows."""
+    total = rows[0] * read[0] + rows[1] * read[1]
+    if len(rows) == 3:
+        total += rows[2] * read[2]
+    for row, factor in zip(rows, write, strict=False):
+        row -= total * factor
