@@ -477,11 +477,10 @@ PyMethodDef module_functions[] = {
     FUNCTION(ridge_solve, METH_VARARGS, "(features, outputs, factor, /)",
              "Return the weights (F, O) with the least squared error.\n\n"
              "No diagonal element of factor (F, pitch) is 0."),
-    FUNCTION(rls_step, METH_VARARGS, "(forgetting, z, s, gain, /)",
-             "Make a step of recursive least squares; return the divisor of gain, and the trace of "
-             "P.\n\n"
-             "z and gain are (n,), s (n (n + 1) / 2,) has the lower triangle of a root of P, all "
-             "float64. s and gain are written."),
+    FUNCTION(rls_step, METH_VARARGS, "(forgetting, z, error, s, trace, w, /)",
+             "Make a step of recursive least squares, in place.\n\n"
+             "z is (n,), error (K,), s (n (n + 1) / 2,), the lower triangle of a root of P, trace "
+             "(1,), that of P, and w (n K,), all float64. s, trace and w are written."),
     FUNCTION(
         kept, METH_O, "(x, /)",
         "Return the array itself if no code can write to its memory, else a read-only copy.\n\n"

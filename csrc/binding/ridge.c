@@ -82,19 +82,26 @@ PyObject *ridge_solve(PyObject *module, PyObject *args) {
 
 PyObject *rls_step(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *z, *s, *gain;
-    double forgetting;
-    if (!PyArg_ParseTuple(args, "dOOO:rls_step", &forgetting, &z, &s, &gain)) return NULL;
+    PyObject *z, *error, *s, *trace, *w;
+    crnn_rls rls = {.kernels = crnn_kernels_now(CRNN_F64)};
+    if (!PyArg_ParseTuple(args, "dOOOOO:rls_step", &rls.forgetting, &z, &error, &s, &trace, &w))
+        return NULL;
     PyArrayObject *features = buffer_array("z", z);
-    if (!features) return NULL;
-    const npy_intp n = PyArray_SIZE(features);
-    const dims of_z = {1, {n}, {"n"}}, of_s = {1, {n * (n + 1) / 2}, {"n (n + 1) / 2"}};
+    PyArrayObject *outputs = features ? buffer_array("error", error) : NULL;
+    if (!outputs) return NULL;
+    const npy_intp n = PyArray_SIZE(features), K = PyArray_SIZE(outputs);
+    const dims of_z = {1, {n}, {"n"}}, of_error = {1, {K}, {"K"}};
+    const dims of_s = {1, {n * (n + 1) / 2}, {"n (n + 1) / 2"}};
+    const dims of_trace = {1, {1}, {"1"}}, of_w = {1, {n * K}, {"n K"}};
     const double *from = doubles("z", z, &of_z);
-    double *root = from ? doubles("s", s, &of_s) : NULL;
-    double *to = root ? doubles("gain", gain, &of_z) : NULL;
-    if (!to) return NULL;
-    crnn_rls_result result;
-    Py_BEGIN_ALLOW_THREADS result =
-        crnn_rls_step(crnn_kernels_now(CRNN_F64), (size_t)n, forgetting, from, root, to);
-    Py_END_ALLOW_THREADS return Py_BuildValue("(dd)", result.scale, result.trace);
+    const double *step = from ? doubles("error", error, &of_error) : NULL;
+    double *root = step ? doubles("s", s, &of_s) : NULL;
+    double *sum = root ? doubles("trace", trace, &of_trace) : NULL;
+    double *weights = sum ? doubles("w", w, &of_w) : NULL, *gain;
+    rls.features = (size_t)n;
+    rls.outputs = (size_t)K;
+    if (!weights || !(gain = alloc_aligned((size_t)n * sizeof *gain))) return NULL;
+    Py_BEGIN_ALLOW_THREADS *sum = crnn_rls_step(&rls, from, step, root, weights, gain);
+    Py_END_ALLOW_THREADS free_aligned(gain);
+    return Py_NewRef(Py_None);
 }

@@ -476,7 +476,8 @@ struct crnn_kernels {
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
      * minus the transpose of T, where the product of all is I - [I; V] T [I; V]^T */
     void (*reflect)(size_t n, size_t columns, void *r, size_t r_step, void *v, void *t);
-    crnn_rls_result (*rls_step)(size_t n, double forgetting, const void *z, void *s, void *gain);
+    /* returns the trace of P after the step; s: in and out [n (n + 1) / 2]; gain: out [n] */
+    double (*rls_step)(size_t n, double forgetting, const void *z, void *s, void *gain);
 
     /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
      * for nothing. weights [T_s] and context [C] are written */

@@ -223,10 +223,12 @@ void crnn_ridge_solve(const crnn_ridge *ridge, const double *factor, double *w) 
 
 /* ---- recursive least squares */
 
-crnn_rls_result crnn_rls_step(const crnn_kernels *kernels, size_t n, double forgetting,
-                              const double *z, double *s, double *gain) {
+double crnn_rls_step(const crnn_rls *rls, const double *z, const double *error, double *s,
+                     double *w, double *gain) {
     const core_fpmode caller = core_fpmode_enter(CORE_FLUSHING);
-    const crnn_rls_result result = kernels->rls_step(n, forgetting, z, s, gain);
+    const double trace = rls->kernels->rls_step(rls->features, rls->forgetting, z, s, gain);
+    for (size_t i = 0; i < rls->features; i++, w += rls->outputs)
+        for (size_t k = 0; k < rls->outputs; k++) w[k] += gain[i] * error[k];
     core_fpmode_set(caller);
-    return result;
+    return trace;
 }

@@ -47,20 +47,23 @@ CRNN_API void crnn_ridge_solve(const crnn_ridge *ridge, const double *factor, do
 
 /* ---- recursive least squares ---------------------------------------------------------------- */
 
-/* The result of a step. */
-typedef struct crnn_rls_result {
-    double scale; /* The gain of the step is its vector divided by this number, at least 1. */
-    double trace; /* The trace of P after the step. */
-} crnn_rls_result;
+/* Makes one step of recursive least squares of O outputs on n features. P = S^T S is updated with
+ * the inverse QR algorithm of Alexander and Ghirnikar, "A method for recursive least squares
+ * filtering based upon an inverse QR decomposition" (1993): with the gain k = P z / (forgetting +
+ * z^T P z), P <- (P - k z^T P) / forgetting and W <- W + k error^T. P remains symmetric and
+ * positive definite, whatever the rounding errors. */
+typedef struct crnn_rls {
+    const crnn_kernels *kernels; /* The table of CRNN_F64. */
+    size_t features;             /* n, at least 1. */
+    size_t outputs;              /* O. */
+    double forgetting;           /* Above 0, at most 1. */
+} crnn_rls;
 
-/* Makes one step of recursive least squares on P = S^T S, with the inverse QR algorithm of
- * Alexander and Ghirnikar, "A method for recursive least squares filtering based upon an inverse QR
- * decomposition" (1993): P <- (P - k z^T P) / forgetting with the gain k = P z / (forgetting + z^T
- * P z). P remains symmetric and positive definite, whatever the rounding errors. kernels: the table
- * of CRNN_F64. z: in [n]. s: in and out [n (n + 1) / 2], the lower triangle of S row by row. gain:
- * out [n]. */
-CRNN_API crnn_rls_result crnn_rls_step(const crnn_kernels *kernels, size_t n, double forgetting,
-                                       const double *z, double *s, double *gain);
+/* Returns the trace of P after the step. z: in [n]. error: in [O], the target minus the output
+ * before the step. s: in and out [n (n + 1) / 2], the lower triangle of S row by row. w: in and out
+ * [n][O]. gain: scratch [n]. */
+CRNN_API double crnn_rls_step(const crnn_rls *rls, const double *z, const double *error, double *s,
+                              double *w, double *gain);
 
 #ifdef __cplusplus
 }
