@@ -189,12 +189,13 @@ class RLS(Dense):
     def _check_step(self, z: Floats, error: Floats) -> None:
         """Raise FloatingPointError if a step might overflow. No number of it exceeds these."""
         trace = self.trace_ / self.forgetting
-        largest = max(1.0, float((z * z).sum()), float((error * error).sum()))
-        if not (trace < _LARGEST and largest < _LARGEST and trace * largest < _LARGEST):
+        largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
+        squares = len(z) * largest * largest
+        if not (trace < _LARGEST and squares < _LARGEST and trace * squares < _LARGEST):
             raise FloatingPointError(
-                "RLS: expected a step without overflow, got a squared norm of "
-                f"{largest:.3g} of h or of the error, and a trace of {trace:.3g} of P, which grows "
-                "with forgetting in directions in which h does not change"
+                f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in "
+                f"h or in the error, and a trace of {trace:.3g} of P, which grows with forgetting "
+                "in directions in which h does not change"
             )
 
 
