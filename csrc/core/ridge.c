@@ -67,7 +67,7 @@ typedef struct ridge_job {
     const crnn_ridge *ridge;
     ridge_layout at;
     size_t n, first, pitch;
-    double *block, *factor;
+    double *block, *factor, *rest;
     char *workspace;
 } ridge_job;
 
@@ -142,6 +142,14 @@ static void reflect_strip(const ridge_job *job, size_t panel, size_t count, core
     multiply_strip(k, &spread, wide, sums, STRIP, own + job->at.packed);
 }
 
+/* The squares of the targets that are left of the rows, each sum in the order of the rows. */
+static void add_rest(const ridge_job *job) {
+    for (size_t i = 0; i < job->n; i++) {
+        const double *left = job->block + i * job->pitch + job->ridge->features;
+        for (size_t k = 0; k < job->ridge->outputs; k++) job->rest[k] += left[k] * left[k];
+    }
+}
+
 /* Members share the columns behind a panel; the first one makes its reflections. */
 static void add_part(void *context, const core_member *me) {
     const ridge_job *job = context;
@@ -158,6 +166,7 @@ static void add_part(void *context, const core_member *me) {
         }
         core_meet(me);
     }
+    if (me->part == 0) add_rest(job);
 }
 
 void crnn_ridge_add(const crnn_ridge *ridge, size_t n, size_t first, double *block, double *factor,
@@ -167,6 +176,7 @@ void crnn_ridge_add(const crnn_ridge *ridge, size_t n, size_t first, double *blo
                      .first = first,
                      .block = block,
                      .factor = factor,
+                     .rest = rest,
                      .workspace = workspace};
     const size_t features = ridge->features, strips = strips_of(ridge);
     const double wide = (double)(features - first);
@@ -175,11 +185,6 @@ void crnn_ridge_add(const crnn_ridge *ridge, size_t n, size_t first, double *blo
     crnn_ridge_pitch(ridge, &job.pitch);
     core_in_team(2 * (double)n * wide * (wide / 2 + (double)ridge->outputs),
                  strips < MEMBERS ? strips : MEMBERS, add_part, &job);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < ridge->outputs; k++) {
-            const double left = block[i * job.pitch + features + k];
-            rest[k] += left * left;
-        }
 }
 
 /* ---- solution: with X = -W, row i of R W = Y is X_i = -(Y_i + the sum of R_ij X_j) / R_ii */
