@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,9 @@ class RLS(Dense):
         super().__init__(input_size, output_size, dtype="float64", seed=0)
         self.params["W"] = 0
         self.alpha, self.forgetting = alpha, float(forgetting)
-        self._root = np.zeros(n * (n + 1) // 2)  # lower triangle of S, row by row; P = S'S
-        self._root[np.cumsum(np.arange(1, n + 1)) - 1] = 1 / np.sqrt(alpha)
+        # Lower triangle of S, row by row, where P = S'S. The first step makes it, because
+        # `crnn.load` has compared only the number of parameters with the size of the file.
+        self._root: Floats | None = None
         self._trace = np.array([n / alpha])
 
     def step(self, h: ArrayLike, target: ArrayLike | None = None) -> Array:
@@ -128,6 +130,8 @@ class RLS(Dense):
         ValueError, TypeError
             If an argument has a wrong type or shape, or a number is not finite. The layer has not
             changed then.
+        RuntimeError
+            If another thread is updating the layer, or is in its backward.
         FloatingPointError
             If a number would overflow, such as P after many steps with forgetting in which h has
             not changed in some direction. The layer has not changed then.
@@ -145,12 +149,28 @@ class RLS(Dense):
         rows = check_array("h", h, "real numbers", (("H", H),), ("B", ("H", H)))
         shape = (*rows.shape[:-1], K)
         rows = _floats("h", rows.reshape(-1, H))
-        y = self(rows)[0]
-        if target is not None:
-            sizes = tuple(zip("BK"[-len(shape) :], shape, strict=True))
-            targets = check_array("target", target, "real numbers", sizes)
-            self._update(rows, _floats("target", targets.reshape(-1, K)), y)
+        if target is None:
+            return self(rows)[0].reshape(shape)
+        sizes = tuple(zip("BK"[-len(shape) :], shape, strict=True))
+        targets = check_array("target", target, "real numbers", sizes)
+        targets = _floats("target", targets.reshape(-1, K))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_core.Writing(self))
+            except RuntimeError:
+                raise RuntimeError(
+                    "RLS: expected no other thread in step or backward of the layer, got one"
+                ) from None
+            y = self(rows)[0]
+            self._update(rows, targets, y)
         return y.reshape(shape)
+
+    def _first_root(self) -> Floats:
+        """Return the root of P before the first step."""
+        n = self.input_size + 1
+        root = np.zeros(n * (n + 1) // 2)
+        root[np.cumsum(np.arange(1, n + 1)) - 1] = 1 / np.sqrt(self.alpha)
+        return root
 
     @property
     def trace_(self) -> float:
@@ -172,6 +192,8 @@ class RLS(Dense):
 
     def _update(self, rows: Floats, targets: Floats, y: Floats) -> None:
         """Make a step of the recursion for each row, in order. Each is complete or not begun."""
+        if self._root is None:
+            self._root = self._first_root()
         state = self._root, self._trace, self._flat.params
         backup = [array.copy() for array in state] if len(rows) > 1 else None
         z = np.ones(self.input_size + 1)

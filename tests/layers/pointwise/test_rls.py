@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def trained(h, target, **options):
 
 
 def state(layer):
-    return [array.tobytes() for array in (layer.flat_params, layer._root, layer._trace)]
+    root = layer._first_root() if layer._root is None else layer._root
+    return [array.tobytes() for array in (layer.flat_params, root, layer._trace)]
 
 
 @pytest.mark.parametrize("forgetting", [1.0, 0.99, 0.8])
@@ -137,6 +139,31 @@ def test_copies_can_be_trained_further(copied):
         other.step(a, b)
     assert state(layer) == before
     assert state(other) == state(trained(h, target)[0])
+
+
+def test_a_second_thread_is_refused(monkeypatch):
+    h, target = data()
+    layer, step, inside, go = crnn.RLS(6, 2), crnn._core.rls_step, Event(), Event()
+
+    def slow(*args):
+        inside.set()
+        assert go.wait(30)
+        step(*args)
+
+    monkeypatch.setattr(crnn._core, "rls_step", slow)
+    thread = Thread(target=layer.step, args=(h[0], target[0]))
+    thread.start()
+    assert inside.wait(30)
+    with pytest.raises(RuntimeError, match=r"^RLS: expected no other thread in step"):
+        layer.step(h[1], target[1])
+    go.set()
+    thread.join(30)
+    assert state(layer) == state(trained(h[:1], target[:1])[0])
+
+
+def test_a_file_with_many_inputs_needs_no_more_memory_than_its_parameters(tmp_path):
+    crnn.save(tmp_path / "wide.npz", crnn.RLS(2**21, 1))  # P would have 2**42 elements
+    assert crnn.load(tmp_path / "wide.npz").input_size == 2**21
 
 
 H0, Y0 = data()
