@@ -91,7 +91,7 @@ class Ridge(Dense):
     The factor is R <- qr([R; rows]) by Householder reflections (Golub and Van Loan, "Matrix
     computations", chapter 5; Schreiber and Van Loan, 1989, for the blocks). It is more accurate
     than the normal equations, whose condition is the square of that of h. One step costs about
-    2 (H + 1) (H + 1 + 2 K) multiply-adds, and a solution (H + 1)^3 / 1.5.
+    (H + 1) (H + 1 + 2 K) multiply-adds, and a solution (H + 1)^3 / 3.
 
     The bits of the weights are a function of the rows and their order. They do not depend on how
     the rows are divided among calls of `partial_fit`, or on the number of threads. With several
@@ -298,15 +298,18 @@ class Ridge(Dense):
     ) -> Self:
         """Store factors, and for an alpha the weights, unless another thread changed the layer."""
         new: dict[str, Any] = {"_factors": factors}
-        params: dict[str, Array] = {}
+        params = self._flat.params.copy()
         if alpha is not None:
-            results, params = self._solution(factors, alpha)
+            results, solved = self._solution(factors, alpha)
             new |= results
+            views = self._flat._views(params)
+            for name, values in solved.items():
+                views[name][...] = values
         with _storing:
             if self._factors is not before:
                 raise RuntimeError("Ridge: expected no other thread that fits the layer, got one")
-            for name, values in params.items():
-                self._flat.param_views[name][...] = values
+            if alpha is not None:
+                self._flat.params[...] = params
             vars(self).update(new)
         return self
 

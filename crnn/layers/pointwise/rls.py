@@ -65,7 +65,7 @@ class RLS(Dense):
     and Ghirnikar, "A method for recursive least squares filtering based upon an inverse QR
     decomposition", 1993). P therefore remains symmetric and positive definite. The equations as
     written above lose this over many steps with forgetting. One step costs about
-    2.5 (H + 1)^2 multiply-adds. FORCE: Sussillo and Abbott, "Generating coherent patterns of
+    3 (H + 1)^2 multiply-adds. FORCE: Sussillo and Abbott, "Generating coherent patterns of
     activity from chaotic neural networks" (2009).
 
     Copies by `copy.deepcopy` and `pickle` have P, and can be trained further. `crnn.save` stores
