@@ -51,6 +51,8 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.dropout import Dropout
     from crnn.layers.pointwise.embedding import Embedding
     from crnn.layers.pointwise.normalisation import LayerNorm
+    from crnn.layers.pointwise.ridge import Ridge
+    from crnn.layers.pointwise.rls import RLS
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.seq2seq.model import Seq2Seq
@@ -65,6 +67,7 @@ __all__ = [
     "GRU",
     "JANET",
     "LSTM",
+    "RLS",
     "RNN",
     "Activation",
     "Bidirectional",
@@ -78,6 +81,7 @@ __all__ = [
     "LayerNorm",
     "Pool",
     "Residual",
+    "Ridge",
     "Seq2Seq",
     "Sequential",
     "TeacherForcing",
@@ -128,6 +132,8 @@ _MODULES = {
     "layers.pointwise.dropout": ("Dropout",),
     "layers.pointwise.embedding": ("Embedding",),
     "layers.pointwise.normalisation": ("LayerNorm",),
+    "layers.pointwise.ridge": ("Ridge",),
+    "layers.pointwise.rls": ("RLS",),
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "seq2seq.model": ("Seq2Seq",),

@@ -305,6 +305,29 @@ def pool_backward(
     /,
 ) -> _Array: ...
 def embedding_backward(symbols: _Array, dy: _Array, dW: _Array, /) -> None: ...
+def ridge_sizes(features: int, outputs: int, /) -> tuple[int, int]: ...
+def ridge_add(
+    features: int,
+    outputs: int,
+    factor: NDArray[np.float64],
+    rest: NDArray[np.float64],
+    block: NDArray[np.float64],
+    n: int,
+    first: int,
+    /,
+) -> None: ...
+def ridge_solve(
+    features: int, outputs: int, factor: NDArray[np.float64], /
+) -> NDArray[np.float64]: ...
+def rls_step(
+    forgetting: float,
+    z: NDArray[np.float64],
+    error: NDArray[np.float64],
+    s: NDArray[np.float64],
+    trace: NDArray[np.float64],
+    w: NDArray[np.float64],
+    /,
+) -> None: ...
 def kept(x: ArrayLike, /) -> _Array: ...
 def release_memory() -> int: ...
 def writers_after_fork() -> None: ...

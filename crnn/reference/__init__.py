@@ -5,7 +5,8 @@ Begin with `cells`: the recurrent cells, forward and backward. `sums` computes t
 the loop over time with the options that all cells share, `reading` the order of the steps (lengths,
 masks, resets), `drops` the random numbers. `pointwise` has the layers that
 treat every step alike. `training` has the dense layer, the losses and the
-optimizers. `seq2seq` is a model of an encoder and a decoder, `attention` its attention mechanism.
+optimizers, `readout` linear least squares. `seq2seq` is a model of an encoder and a decoder,
+`attention` its attention mechanism.
 """
 
 from crnn.reference.activations import ACTIVATIONS, sigmoid
@@ -19,6 +20,7 @@ from crnn.reference.pointwise import (
     layer_norm,
     layer_norm_backward,
 )
+from crnn.reference.readout import ridge, rls
 from crnn.reference.recurrence import Cell
 from crnn.reference.seq2seq import seq2seq_forward
 from crnn.reference.training import (
@@ -55,6 +57,8 @@ __all__ = [
     "mse",
     "one_hot",
     "philox",
+    "ridge",
+    "rls",
     "rmsprop",
     "seq2seq_forward",
     "sgd_momentum",

@@ -407,4 +407,11 @@ PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
 
+/* ---- ridge.c: functions of the module */
+
+PyObject *ridge_sizes(PyObject *module, PyObject *args);
+PyObject *ridge_add(PyObject *module, PyObject *args);
+PyObject *ridge_solve(PyObject *module, PyObject *args);
+PyObject *rls_step(PyObject *module, PyObject *args);
+
 #endif

@@ -468,6 +468,19 @@ PyMethodDef module_functions[] = {
              "Return dx (B, T, F), whose shape is given."),
     FUNCTION(embedding_backward, METH_VARARGS, "(symbols, dy, dW, /)",
              "Add row n of dy (N, F) to row symbols[n] of dW (K, F), for all n in order."),
+    FUNCTION(ridge_sizes, METH_VARARGS, "(features, outputs, /)",
+             "Return the number of rows of a block, and the pitch of factors and blocks."),
+    FUNCTION(ridge_add, METH_VARARGS, "(features, outputs, factor, rest, block, n, first, /)",
+             "Add the first n rows of a block to a factor of least squares, in place.\n\n"
+             "factor is (F, pitch), rest (O,), block (rows, pitch), which is overwritten, all "
+             "float64. Columns before `first` are zeros in the block."),
+    FUNCTION(ridge_solve, METH_VARARGS, "(features, outputs, factor, /)",
+             "Return the weights (F, O) with the least squared error.\n\n"
+             "No diagonal element of factor (F, pitch) is 0."),
+    FUNCTION(rls_step, METH_VARARGS, "(forgetting, z, error, s, trace, w, /)",
+             "Make a step of recursive least squares, in place.\n\n"
+             "z is (n,), error (K,), s (n (n + 1) / 2,), the lower triangle of a root of P, trace "
+             "(1,), that of P, and w (n K,), all float64. s, trace and w are written."),
     FUNCTION(
         kept, METH_O, "(x, /)",
         "Return the array itself if no code can write to its memory, else a read-only copy.\n\n"

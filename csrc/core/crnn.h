@@ -2,10 +2,10 @@
  *
  * The library computes forward and backward through time of recurrent layers, attention, dense
  * maps and operations on each step, alone or as the nodes of a plan. It also chooses symbols from
- * logits, and has losses and optimizer steps. It works on float and on double, with an instruction
- * set that is chosen at run time. It allocates no memory and checks no shapes. The functions that
- * return a crnn_status tell how large a buffer must be, and are the only ones that can fail. This
- * header includes all others; a program includes this one alone.
+ * logits, and has losses, optimizer steps and linear least squares. It works on float and on
+ * double, with an instruction set that is chosen at run time. It allocates no memory and checks no
+ * shapes. The functions that return a crnn_status tell how large a buffer must be, and are the only
+ * ones that can fail. This header includes all others; a program includes this one alone.
  *
  * Letters: B sequences in a batch, T steps, I inputs, H hidden units, P outputs of a step, G gates,
  * K classes or symbols, N = the sum of the lengths. [a][b] and (a, b) are the shape of an array
@@ -27,6 +27,7 @@
 #include "crnn/layer.h"
 #include "crnn/recurrent.h"
 #include "crnn/ops.h"
+#include "crnn/ridge.h"
 #include "crnn/rowwise.h"
 #include "crnn/attention.h"
 #include "crnn/search.h"

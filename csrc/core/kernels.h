@@ -386,6 +386,8 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
+enum { REFLECT_COLUMNS = 32 /* of a panel of crnn_ridge_add; whole vectors */ };
+
 enum { DIRECT_ROWS = 3 /* that a matrix as it lies is read for together */ };
 
 /* Measured times, in units of a multiply-add by a row of a full tile: what chooses between packing
@@ -472,6 +474,13 @@ struct crnn_kernels {
                     void *square);
     void (*adam)(const crnn_optim_step *s, core_range some, double beta1, double beta2, double eps,
                  uint64_t step, void *m, void *v);
+
+    /* reflections that make columns [n][REFLECT_COLUMNS] zero, of which v keeps their vectors; r
+     * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
+     * minus the transpose of T, where the product of all is I - [I; V] T [I; V]^T */
+    void (*reflect)(size_t n, size_t columns, void *r, size_t r_step, void *v, void *t);
+    /* returns the trace of P after the step; s: in and out [n (n + 1) / 2]; gain: out [n] */
+    double (*rls_step)(size_t n, double forgetting, const void *z, void *s, void *gain);
 
     /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
      * for nothing. weights [T_s] and context [C] are written */

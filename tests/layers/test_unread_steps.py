@@ -63,6 +63,7 @@ def seq(*layers):
 
 POINTWISE = {
     "dense": dense,
+    "ridge": lambda: crnn.Ridge(F, F, seed=5, **F64),
     "norm": norm,
     "dropout": lambda: crnn.Dropout(0.4, seed=3),
     "variational": lambda: crnn.Dropout(0.4, variational=True, seed=3),

@@ -34,6 +34,8 @@ CLASSES = [
         "LayerNorm",
         "Pool",
         "Activation",
+        "Ridge",
+        "RLS",
     ),
     *("Sequential", "Residual", "Bidirectional", "Checkpointed", "Conditioned", "TiedDense"),
     *("Seq2Seq", "TeacherForcing", "SequenceAutoencoder", "LastState", "Attention"),

@@ -73,6 +73,8 @@ def layers():
         "gru": (crnn.GRU(2, 3, reset="before", layer_norm=True, zoneout=0.1, seed=1), floats),
         "janet": (crnn.JANET(2, 3, learn_state=True, clip=3.0, dtype="float64", seed=1), floats),
         "dense": (crnn.Dense(2, 3, seed=1), floats),
+        "ridge": (crnn.Ridge(2, 3, alpha=(0.5, 1.0), seed=1), floats),
+        "rls": (crnn.RLS(2, 3, alpha=2.0, forgetting=0.9), floats.astype(np.float64)),
         "embedding": (embedding, symbols),
         "norm": (crnn.LayerNorm(2), floats),
         "pool": (crnn.Sequential([crnn.Dropout(0.5, seed=1), crnn.Pool("mean")]), floats),

@@ -1,0 +1,233 @@
+"""Recursive least squares: the weights of a readout, updated at every step."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import crnn._core as _core
+from crnn.common.arrays import Array, Floats
+from crnn.common.checks import check_array, check_positive, check_product, check_real, check_size
+from crnn.layers.pointwise.dense import Dense
+from crnn.layers.pointwise.factor import LARGEST
+
+#: Sums of squares up to this number do not overflow in a step.
+_LARGEST = 1e280
+
+
+class RLS(Dense):
+    """Dense layer that is fitted by recursive least squares, one step at a time.
+
+    With z = [h, 1] and an error e = target - W z, each step is
+
+        k = P z / (forgetting + z' P z);   W <- W + e k';   P <- (P - k z' P) / forgetting
+
+    from W = 0 and P = I / alpha. After T steps without forgetting, W is exactly the solution of
+    ridge regression with the penalty alpha, of the bias, too. Where the output is fed back to the
+    network, this is FORCE learning.
+
+    Parameters
+    ----------
+    input_size, output_size : int
+        Number of inputs H, and of outputs K.
+    alpha : float, default 1.0
+        Penalty of the squared weights, above 0. A small one makes the first steps large.
+    forgetting : float, default 1.0
+        Factor of the weights of earlier steps at each step, above 0 and at most 1. 1: all steps
+        count alike. Below 1, P grows in directions that h does not have.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        W (K, H) and b (K,), 0 at first. They may be set before the first step.
+    alpha, forgetting : float
+        As passed.
+    trace_ : float
+        The trace of P.
+    dtype : dtype
+        float64, the type of parameters and outputs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is below 1, or another argument is invalid.
+
+    See Also
+    --------
+    Ridge : The same weights from many steps at once, for any alpha.
+
+    Notes
+    -----
+    The layer has a triangular root of P, which rotations update (inverse QR algorithm: Alexander
+    and Ghirnikar, "A method for recursive least squares filtering based upon an inverse QR
+    decomposition", 1993). P therefore remains symmetric and positive definite. The equations as
+    written above lose this over many steps with forgetting. One step costs about
+    3 (H + 1)^2 multiply-adds. FORCE: Sussillo and Abbott, "Generating coherent patterns of
+    activity from chaotic neural networks" (2009).
+
+    Copies by `copy.deepcopy` and `pickle` have P, and can be trained further. `crnn.save` stores
+    the parameters alone.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> layer = crnn.RLS(3, 1, alpha=1e-6)
+    >>> for h in np.random.default_rng(0).normal(size=(50, 3)):
+    ...     y = layer.step(h, target=h[:1] + 2 * h[1:2] + 4)
+    >>> layer.params["W"].round(4)[0, :2], layer.params["b"].round(4)
+    (array([1., 2.]), array([4.]))
+    """
+
+    _arguments = (*Dense._leading, "alpha", "forgetting")
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        alpha: float = 1.0,
+        forgetting: float = 1.0,
+    ) -> None:
+        alpha = check_positive("alpha", alpha)
+        if not 0 < check_real("forgetting", forgetting) <= 1:
+            raise ValueError(
+                f"forgetting: expected a number above 0 and at most 1, got {forgetting!r:.60}"
+            )
+        n = check_size("input_size", input_size) + 1
+        check_product("input_size, input_size", n, n)
+        if not n / alpha < _LARGEST:
+            raise ValueError(f"alpha: expected a number above {n / _LARGEST:g}, got {alpha!r}")
+        super().__init__(input_size, output_size, dtype="float64", seed=0)
+        self.params["W"] = 0
+        self.alpha, self.forgetting = alpha, float(forgetting)
+        # Lower triangle of S, row by row, where P = S'S. The first step makes it, because
+        # `crnn.load` has compared only the number of parameters with the size of the file.
+        self._root: Floats | None = None
+        self._trace = np.array([n / alpha])
+
+    def step(self, h: ArrayLike, target: ArrayLike | None = None) -> Array:
+        """Return the prediction, then update the weights towards a target.
+
+        Parameters
+        ----------
+        h : real numbers (H,) or (B, H)
+            Input of the layer at one step.
+        target : real numbers (K,) or (B, K), optional
+            The right output. None: nothing is updated.
+
+        Returns
+        -------
+        y : array (K,) or (B, K)
+            Output of the layer before the update. B rows are predicted first; the update uses one
+            after the other, and forgets after each.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has a wrong type or shape, or a number is not finite. The layer has not
+            changed then.
+        RuntimeError
+            If another thread is updating the layer, or is in its backward.
+        FloatingPointError
+            If a number would overflow, such as P after many steps with forgetting in which h has
+            not changed in some direction. The layer has not changed then.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> layer = crnn.RLS(2, 1)
+        >>> layer.step([1.0, 2.0], target=[3.0])
+        array([0.])
+        >>> layer.step([1.0, 2.0]).round(2)
+        array([2.57])
+        """
+        H, K = self.input_size, self.output_size
+        rows = check_array("h", h, "real numbers", (("H", H),), ("B", ("H", H)))
+        shape = (*rows.shape[:-1], K)
+        rows = _floats("h", rows.reshape(-1, H))
+        if target is None:
+            return self(rows)[0].reshape(shape)
+        sizes = tuple(zip("BK"[-len(shape) :], shape, strict=True))
+        targets = check_array("target", target, "real numbers", sizes)
+        targets = _floats("target", targets.reshape(-1, K))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_core.Writing(self))
+            except RuntimeError:
+                raise RuntimeError(
+                    "RLS: expected no other thread in step or backward of the layer, got one"
+                ) from None
+            y = self(rows)[0]
+            self._update(rows, targets, y)
+        return y.reshape(shape)
+
+    def _first_root(self) -> Floats:
+        """Return the root of P before the first step."""
+        n = self.input_size + 1
+        root = np.zeros(n * (n + 1) // 2)
+        root[np.cumsum(np.arange(1, n + 1)) - 1] = 1 / np.sqrt(self.alpha)
+        return root
+
+    @property
+    def trace_(self) -> float:
+        """The trace of P, the matrix of the recursion."""
+        return float(self._trace[0])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor for a layer like this one, of types that JSON has."""
+        return {name: getattr(self, name) for name in self._arguments}
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        if dtype != np.float64:
+            raise ValueError(
+                f"dtype: expected 'float64', the type of an RLS, got {dtype.name!r}: copy W and b "
+                "to a crnn.Dense of that type"
+            )
+        super()._convert(dtype)
+
+    def _update(self, rows: Floats, targets: Floats, y: Floats) -> None:
+        """Make a step of the recursion for each row, in order. Each is complete or not begun."""
+        if self._root is None:
+            self._root = self._first_root()
+        state = self._root, self._trace, self._flat.params
+        backup = [array.copy() for array in state] if len(rows) > 1 else None
+        z = np.ones(self.input_size + 1)
+        try:
+            for i, (h, target) in enumerate(zip(rows, targets, strict=True)):
+                z[:-1] = h
+                error = target - (y[i] if i == 0 else self(h[None])[0][0])
+                self._check_step(z, error)
+                _core.rls_step(self.forgetting, z, error, *state)
+        except FloatingPointError:
+            for array, before in zip(state, backup or (), strict=False):
+                array[...] = before
+            raise
+
+    def _check_step(self, z: Floats, error: Floats) -> None:
+        """Raise FloatingPointError if a step might overflow. No number of it exceeds these."""
+        trace = self.trace_ / self.forgetting
+        largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
+        squares = len(z) * largest * largest
+        if not (trace < _LARGEST and squares < _LARGEST and trace * squares < _LARGEST):
+            raise FloatingPointError(
+                f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in "
+                f"h or in the error, and a trace of {trace:.3g} of P, which grows with forgetting "
+                "in directions in which h does not change"
+            )
+
+
+def _floats(name: str, values: Array) -> Floats:
+    """Return real numbers as finite float64, or raise."""
+    floats = values.astype(np.float64)
+    inside = np.abs(floats) <= LARGEST
+    if not inside.all():
+        raise ValueError(
+            f"{name}: expected finite numbers of magnitude at most {LARGEST:g}, "
+            f"got {floats[~inside][0]}"
+        )
+    return floats
