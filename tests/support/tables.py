@@ -163,6 +163,7 @@ LAYERS |= {
 LAYERS |= {
     "dense": Subject(lambda dtype: crnn.Dense(I, K, dtype=dtype)),
     "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
+    "ridge": Subject(lambda dtype: crnn.Ridge(I, K, dtype=dtype)),
     "embedding": Subject(lambda dtype: crnn.Embedding(K, H, dtype=dtype), None, K),
     "dropout": Subject(lambda dtype: crnn.Dropout(0.3, seed=2)),
     "dropout-variational": Subject(lambda dtype: crnn.Dropout(0.3, variational=True, seed=2)),
