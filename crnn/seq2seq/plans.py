@@ -48,7 +48,7 @@ class DecoderGraph(NamedTuple):
 
 
 def decoder_graph(model: DecoderParts, number: int) -> DecoderGraph | None:
-    """Return the graph of a decoder; None if a part has no nodes, or not those that are needed.
+    """Return the graph of a decoder; None if a part does not have the nodes that are needed.
 
     Parameters
     ----------

@@ -231,15 +231,6 @@ PyArrayObject *kept_array(module_state *module, PyArrayObject *array) {
     return copy;
 }
 
-bool floats_read(module_state *keep, const char *name, PyObject *object, crnn_dtype dtype,
-                 dims *shape, PyArrayObject **array) {
-    if (object == Py_None) return true;
-    *array = float_array(name, object, dtype, shape, true);
-    if (*array && keep) *array = kept_array(keep, *array);
-    for (int i = 0; *array && i < shape->count; i++) shape->size[i] = PyArray_DIM(*array, i);
-    return *array != NULL;
-}
-
 /* ---- integers and booleans */
 
 /* An array of integers, or of booleans where `type` is NPY_BOOL, as a dense copy of `type`. The

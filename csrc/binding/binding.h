@@ -88,10 +88,6 @@ PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *ob
 /* The array itself where nothing can write to its memory, else a copy, which is sealed. Takes the
  * reference to `array`; returns a new one, or NULL with an exception. */
 PyArrayObject *kept_array(module_state *module, PyArrayObject *array);
-/* Floats of a shape, dense, and in shape the sizes that were -1; none for None. With `keep`, as
- * kept_array has them. */
-bool floats_read(module_state *keep, const char *name, PyObject *object, crnn_dtype dtype,
-                 dims *shape, PyArrayObject **array);
 /* A copy, dense: of floats of either type on memory of alloc_aligned, of other types on NumPy's. A
  * new reference, or NULL with an exception. */
 PyArrayObject *array_copy(module_state *module, PyArrayObject *array);
@@ -291,7 +287,7 @@ PyObject *recurrent_check(Recurrent *self, PyObject *args);
 /* Whether backward would take these; an exception otherwise. */
 bool recurrent_check_backward(Recurrent *self, PyObject *tape, PyObject *dstate);
 
-/* ---- tape.c, stream.c, search.c */
+/* ---- tape.c, plan_stream.c, search.c */
 
 typedef struct Tape {
     PyObject_HEAD

@@ -354,7 +354,7 @@ typedef struct core_backward_run {
     void *d_units;  /* [places][padded] where steps have stages: dL/d(the cell's output), */
     void *squashed; /* [places][padded] phi of the normalised c', */
     void *dc_norm;  /* [places][padded] and the gradient of c' that comes through it */
-    void *spare;    /* [places][padded] that nobody reads, in place of `bypass` where projected */
+    void *spare;    /* [places][padded] that are not read, in place of `bypass` where projected */
     void *bypass;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */

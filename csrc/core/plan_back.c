@@ -91,7 +91,7 @@ static void add_rest(const core_node *n, bool is_first) {
     }
 }
 
-/* Before nodes run back: their gradients that nobody has written yet, and where they write. */
+/* Before nodes run back: their gradients that are not written yet, and where they write. */
 static void begin_gradients(core_node *n) {
     const crnn_plan *given = n->plan->given;
     const size_t own = (size_t)(n->given - given->node);

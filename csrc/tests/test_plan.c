@@ -314,7 +314,7 @@ static void check_pooled_gradients(crnn_pool_how how, bool more) {
     fences_release(mark);
 }
 
-/* Values of a sum, a pool and a final state, from those that they read. */
+/* Values of a sum, a pool and a final state, from the values that they read. */
 static void check_pooled_values(const pooled *p) {
     const crnn_dtype d = p->b->kernels->dtype;
     const void *h = p->node[LAYER].value.data, *sum = p->node[RESIDUAL].value.data;

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from crnn.layers.base.description import is_crnn_class
+
 #: Methods that run a layer. A layer that replaces one of them has no nodes.
 _METHODS = ("forward", "backward", "__call__")
 
@@ -172,10 +174,15 @@ def witness(layers: list[Any]) -> tuple[Any, ...]:
 
 
 def runs_unchanged(layer: Any, cls: type[Any]) -> bool:
-    """Return whether a layer is of this class of crnn, with the methods that run it."""
+    """Return whether a layer has the methods of this class of crnn that run it.
+
+    Its class is this one, or one of crnn that is derived from it.
+    """
+    own = type(layer)
     return (
-        type(layer) is cls
+        (own is cls or (issubclass(own, cls) and is_crnn_class(own)))
         and not any(name in vars(layer) for name in _METHODS)
+        and all(getattr(own, name) is getattr(cls, name) for name in _METHODS)
         and all(getattr(cls, name).__module__.startswith("crnn.") for name in _METHODS)
     )
 

@@ -13,7 +13,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes
-from crnn.layers.base.description import Widths, is_crnn_class
+from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
 
@@ -95,8 +95,7 @@ class Dense(WithParameters, Gathered):
         return Widths(config["input_size"], config["output_size"])
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
-        cls = type(self) if is_crnn_class(type(self)) else Dense
-        if not runs_unchanged(self, cls) or not graph.matches(self.dtype):
+        if not runs_unchanged(self, Dense) or not graph.matches(self.dtype):
             return None
         params, grads = self._flat.param_views, self._flat.grad_views
         arrays = params["W"].T, params.get("b"), grads["W"].T, grads.get("b")

@@ -152,6 +152,16 @@ class Factor:
         return np.asarray(self.rest + (errors * errors).sum(axis=0))
 
 
+def check_range(name: str, values: Floats, where: str = "") -> None:
+    """Raise ValueError unless sums of the squares of all values are finite."""
+    inside = np.abs(values) <= LARGEST
+    if not inside.all():
+        raise ValueError(
+            f"{name}: expected finite numbers of magnitude at most {LARGEST:g}{where}, "
+            f"got {values[~inside][0]}"
+        )
+
+
 def _rank(triangle: Floats, error: float) -> int:
     """Return the numerical rank. Columns are scaled: the units of a feature do not matter."""
     norms = np.sqrt((triangle * triangle).sum(axis=0))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Floats, as_array
 from crnn.common.checks import check_array, check_steps, steps_there
-from crnn.layers.pointwise.factor import LARGEST
+from crnn.layers.pointwise.factor import check_range
+
+_WHERE = " at the steps that are read"
 
 Places = tuple[NDArray[np.intp], ...]
 
@@ -87,22 +89,12 @@ class Steps:
         first, last = int(bias), int(bias) + h.shape[1]
         rows = np.ones((len(h), last + target.shape[1]))
         rows[:, first:last], rows[:, last:] = h, target
-        _check_range("h", rows[:, first:last])
-        _check_range("target", rows[:, last:])
+        check_range("h", rows[:, first:last], _WHERE)
+        check_range("target", rows[:, last:], _WHERE)
         if self.weights is not None:
             rows *= np.sqrt(self.weights)[:, None]
-            _check_range("weights", rows)
+            check_range("weights", rows, _WHERE)
         return rows
-
-
-def _check_range(name: str, values: Floats) -> None:
-    """Raise ValueError unless sums of the squares of all values are finite."""
-    inside = np.abs(values) <= LARGEST
-    if not inside.all():
-        raise ValueError(
-            f"{name}: expected finite numbers of magnitude at most {LARGEST:g} at the steps that "
-            f"are read, got {values[~inside][0]}"
-        )
 
 
 def _check_washout(washout: Any, shape: tuple[int, ...]) -> NDArray[Any]:

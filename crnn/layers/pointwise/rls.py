@@ -12,7 +12,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_positive, check_product, check_real, check_size
 from crnn.layers.pointwise.dense import Dense
-from crnn.layers.pointwise.factor import LARGEST
+from crnn.layers.pointwise.factor import check_range
 
 #: Sums of squares up to this number do not overflow in a step.
 _LARGEST = 1e280
@@ -224,10 +224,5 @@ class RLS(Dense):
 def _floats(name: str, values: Array) -> Floats:
     """Return real numbers as finite float64, or raise."""
     floats = values.astype(np.float64)
-    inside = np.abs(floats) <= LARGEST
-    if not inside.all():
-        raise ValueError(
-            f"{name}: expected finite numbers of magnitude at most {LARGEST:g}, "
-            f"got {floats[~inside][0]}"
-        )
+    check_range(name, floats)
     return floats
