@@ -48,6 +48,9 @@ static void lay_turned(const core_shape *s, const core_blocks *blocks, size_t co
     skips[0] = core_lay_skips(s->kernels, &all.columns, 1, turned[0].inner / run, run, a);
     skips[1] = core_lay_skips(s->kernels, &all.columns, 1, 1, turned[1].inner, a);
     for (size_t i = 0; i < 2; i++) turned[i].skips = &skips[i];
+    if (a->base) /* behind what the first one has room for */
+        turned[1].data = core_row_of(all.data, turned[0].inner, all.columns.vecs * s->width,
+                                     crnn_dtype_size(s->layer.dtype));
 }
 
 static void lay_backward(const crnn_backward_args *args, core_backward_run *run, core_arena *a) {

@@ -89,9 +89,10 @@ typedef struct core_block {
 } core_block;
 
 /* The blocks of a group of columns that are packed: how many, how many of BLOCK_UNITS rows the list
- * begins with, and their rows. */
+ * begins with, the rows of all; and where they begin, in elements of the packed data. */
 typedef struct core_kept {
     uint32_t count, whole, rows;
+    size_t at;
 } core_kept;
 
 /* What a packed matrix keeps. A group is some vectors of a slot of a panel. */

@@ -199,6 +199,18 @@ static void check_layers(const crnn_kernels *k, crnn_cell cell) {
         }
 }
 
+static void check_no_steps(const crnn_kernels *k, crnn_cell cell) {
+    static const int64_t none[MOST_ROWS];
+    problem p = {.name = "no steps",
+                 .kernels = k,
+                 .layer = {.cell = cell, .dtype = k->dtype, .inputs = 2, .hidden = 35},
+                 .batch = 3,
+                 .steps = 4,
+                 .zeros = 0.7,
+                 .kept = 0.3};
+    check_empty(p, none);
+}
+
 static void check_threads(const crnn_kernels *k, crnn_cell cell) {
     for (int shape = 0; shape < TEAM_SHAPES; shape++) {
         problem p = {.name = "threads",
@@ -258,6 +270,7 @@ int main(void) {
             for (int cell = 0; cell < CRNN_CELLS && !left_out(k); cell++) {
                 check_layers(k, (crnn_cell)cell);
                 check_threads(k, (crnn_cell)cell);
+                check_no_steps(k, (crnn_cell)cell);
             }
         }
     }
