@@ -122,6 +122,10 @@ class Reservoir(RNN):
     networks", 2012). W_h is scaled once, in float64, and then rounded to the dtype, which changes
     the radius by about 1e-7 in float32.
 
+    Products skip blocks of W_h that are 0, and their results have the bits of products with the
+    zeros. They pay from H = 64 on. A call packs the blocks first, which takes as long as some tens
+    of steps; a stream packs them once.
+
     Each block of 16 units reads the blocks ``c[i + s]``, where i is its place in a random order of
     the blocks, c another order, and s takes different random values, the same for all blocks. The
     groups do not depend on the width of vectors, so a seed has the same weights on every
