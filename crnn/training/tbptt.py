@@ -124,6 +124,9 @@ class WindowedModel:
     For k2 > k1 it holds the tapes of fewer than k2 steps before the window, otherwise none. With
     the tapes of each window it holds the parameters that were used. From these a resumed run
     computes bit-identical tapes.
+
+    The tapes are for the layers that are trainable during the forward pass. A layer that becomes
+    trainable later gets no gradients through the tapes of earlier windows.
     """
 
     def __init__(self, model: Any, tbptt: Tbptt, stateful: bool) -> None:
@@ -165,6 +168,8 @@ class WindowedModel:
         options = item.options
         for name in counts.keys() & self._option_names:
             options[name] = counts[name]
+        if "needs_dx" in self._option_names:
+            options["needs_dx"] = False
         if self._is_external:
             with numbered(counts["call"]):
                 y, after, tape = self.model.forward(item.x, state, **options)
