@@ -420,6 +420,7 @@ class Optimizer(ABC):
         elif is_own:
             layout = _layout_of(model)
             if layout[1] == self._layout:
+                self._check_trainable(model)
                 return
         known, current = _addresses(self._all_params), _addresses(model.params)
         shared = set(known.values()) & set(current.values())
@@ -597,14 +598,19 @@ class Optimizer(ABC):
             parameter whose layer was frozen for a time, also "updates.NAME", the number of its
             updates.
         """
-        arrays = {name: array.copy() for name, array in self._state.items()}
+        keys = (f"{part}.{name}" for part in self._memory for name in self._owners)
+        arrays = {key: self._state[key].copy() for key in keys if key in self._state}
         counts = dict[str, int]()
         if not hasattr(self, "_params"):  # a copy that was not used
             counts = self._counts if self._counted == self.steps else {}
         elif self._memory:
             self._count_updates()
             counts = self._counts
-        late = {_UPDATES + name: count for name, count in counts.items() if count != self.steps}
+        late = {
+            _UPDATES + name: counts[name]
+            for name in self._owners
+            if counts.get(name, self.steps) != self.steps
+        }
         return {"lr": self.lr, "steps": self.steps, "epochs": self.epochs, **arrays, **late}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -657,9 +663,12 @@ class Optimizer(ABC):
         A parameter whose layer is frozen may have memory, of the time when it was trained.
         """
         given = set(state) if isinstance(state, Mapping) else set()
-        if self._copied:
-            self._find_arrays()
         expected = {"lr": self.lr, "steps": self.steps, "epochs": self.epochs}
+        if self._copied:
+            try:
+                self._find_arrays()
+            except RuntimeError:  # there is no model: the state has to be one like this
+                return expected | self._state
         for name, param in self._all_params.items():
             keys = [f"{part}.{name}" for part in self._memory]
             if name not in self._frozen and (name in self._params or given.intersection(keys)):
