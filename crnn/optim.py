@@ -443,11 +443,19 @@ class Optimizer(ABC):
             self._follow_layers()
         self._check_trainable(model)
 
+    def _find_current(self) -> None:
+        """Set the arrays of a copy, and notice layers that were frozen or unfrozen."""
+        if self._copied:
+            self._find_arrays()
+        if self._has_changed_flags():
+            self._follow_layers()
+
     def _has_changed_flags(self) -> bool:
         """Return whether layers were frozen or unfrozen since the arrays were set."""
+        layers = ((name, owner.layer()) for name, owner in self._owners.items())
         return any(
-            owner.layer()._frozen is (name in self._all_grads)
-            for name, owner in self._owners.items()
+            layer is not None and layer._frozen is (name in self._all_grads)
+            for name, layer in layers
         )
 
     @property
@@ -495,8 +503,7 @@ class Optimizer(ABC):
         -------
         float
         """
-        if self._copied:
-            self._find_arrays()
+        self._find_current()
         return math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
 
     @underflows
@@ -507,7 +514,7 @@ class Optimizer(ABC):
         ----------
         factor : float
         """
-        self._find_arrays()
+        self._find_current()
         for grad in self._all_grads.values():
             grad *= factor
 
@@ -544,15 +551,15 @@ class Optimizer(ABC):
             if self._updates is None:
                 self._updates = list(map(self._arrays_of, self._params))
             self._update(self._updates, scale)
-        self.clear_grads()
+        self._fill_grads()
         return norm
 
     def clear_grads(self) -> None:
         """Set all gradients to zero, those of `freeze` included, but not those of frozen layers."""
-        if self._copied:
-            self._find_arrays()
-        if (model := self._model()) is not None and self._has_changed_flags():
-            self.check_model(model)
+        self._find_current()
+        self._fill_grads()
+
+    def _fill_grads(self) -> None:
         for grad in self._all_grads.values():
             grad.fill(0)
 
@@ -598,6 +605,8 @@ class Optimizer(ABC):
             parameter whose layer was frozen for a time, also "updates.NAME", the number of its
             updates.
         """
+        if hasattr(self, "_params"):
+            self._find_current()
         keys = (f"{part}.{name}" for part in self._memory for name in self._owners)
         arrays = {key: self._state[key].copy() for key in keys if key in self._state}
         counts = dict[str, int]()

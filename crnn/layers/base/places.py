@@ -70,7 +70,7 @@ def layer_backward(layer: Any, tape: Any, dy: Any, dstate: Any = None) -> tuple[
     """
     if tape is NO_TAPE:
         return None, None
-    if is_trainable(layer) or is_crnn_function(layer.backward):
+    if is_crnn_function(layer.backward) or is_trainable(layer):
         dx, dbefore = layer.backward(tape, dy, dstate)
         return dx, dbefore
     grads = [(array, array.copy()) for array in layer.grads.values()]

@@ -504,3 +504,7 @@ class WithoutPrefix(Wrapper):
     @property
     def grad_views(self) -> dict[str, Array]:
         return dict(self.layer.grads)
+
+    @property
+    def _trained_grads(self) -> dict[str, Array]:
+        return dict(self.inner._trained_grads)
