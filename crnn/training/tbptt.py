@@ -177,7 +177,7 @@ class WindowedModel:
         options = item.options
         for name in counts.keys() & self._option_names:
             options[name] = counts[name]
-        if "needs_dx" in self._option_names:
+        if "needs_dx" in self._option_names and not self._is_external:
             options["needs_dx"] = False
         if self._is_external:
             with numbered(counts["call"]):

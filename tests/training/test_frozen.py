@@ -231,3 +231,21 @@ def test_watch_and_gradient_flow_look_through_frozen_layers():
         flow = crnn.diagnostics.gradient_flow(tape)
         flows.append({place: part.h_norms for place, part in flow.parts.items()})
     assert_same_bits(*flows)
+
+
+def test_a_forward_of_a_user_is_not_asked_for_less():
+    """Its ``**options`` go to layers that have no argument `needs_dx`."""
+
+    class Scaled(crnn.Sequential):
+        def forward(self, x, state=None, **options):
+            y, after, tape = self.layers[0].forward(2 * x, state, **options)
+            return y, after, tape
+
+        def backward(self, tape, dy, dstate=None, *, trace=False):
+            dx, dbefore = self.layers[0].backward(tape, dy, dstate)
+            return 2 * dx, dbefore
+
+    layer = Scaled([crnn.GRU(I, 2, seed=0)])
+    before = copied(dict(layer.params))
+    fit(layer, data(1), epochs=1)
+    assert (layer.params["0.W_h"] != before["0.W_h"]).any()

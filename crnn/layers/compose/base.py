@@ -76,7 +76,9 @@ class Runner:
         self.layer, self.adapted = layer, layer_of(layer)
         self.option_names, self.from_outside = forward_of(layer)
         self.takes_call = "call" in self.option_names
-        names = [name for name in ForwardOptions._fields if name in self.option_names]
+        # a forward from outside may pass its ``**options`` on to layers that do not take needs_dx
+        own = self.option_names - ({"needs_dx"} if self.from_outside else set())
+        names = [name for name in ForwardOptions._fields if name in own]
         in_evaluation = [name for name in names if name in (*STEPS, "filled")]
         self._getters = {True: _getter(names), False: _getter(in_evaluation)}
         # methods of crnn take None for each option; others get only options that are not None
