@@ -218,11 +218,6 @@ class TiedDense(WithParameters, Gathered):
             self.embedding.grads["W"] = dW_t.T
         return dx
 
-    @property
-    def _trained_grads(self) -> Mapping[str, Array]:
-        shared = {"embedding.W": self.embedding.grads["W"]} if self.embedding.trainable else {}
-        return {**self._flat.trained_views(self._frozen), **shared}
-
 
 class Places:
     """The descriptions of layers in a configuration, by the dotted names of `named_layers`.
