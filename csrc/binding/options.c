@@ -209,10 +209,10 @@ static bool read_truth(PyObject *given, bool *truth) {
     return value >= 0;
 }
 
-/* One delay to *to; false where it is none, perhaps with an exception. */
+/* One delay to *to; false where it is none, perhaps with an exception that tells of its type. */
 static bool read_delay(PyObject *given, size_t *to) {
-    if (PyBool_Check(given)) return false;
-    PyObject *index = PyNumber_Index(given);
+    PyObject *index = PyBool_Check(given) ? NULL : PyNumber_Index(given);
+    if (PyBool_Check(given)) PyErr_SetNone(PyExc_TypeError);
     const Py_ssize_t delay = index ? PyLong_AsSsize_t(index) : -1;
     drop(index);
     *to = (size_t)delay;
@@ -246,8 +246,7 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
         memcpy(layer->delays, delays, sizeof delays);
         return true;
     }
-    const bool is_type =
-        PyErr_Occurred() ? !PyErr_ExceptionMatches(PyExc_OverflowError) : PyBool_Check(given);
+    const bool is_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
     char expected[120];
     PyOS_snprintf(expected, sizeof expected,

@@ -58,7 +58,7 @@ OPTIONS = {
     "layer_norm": {"layer_norm": True},
     "clip": {"clip": 0.7},
     "learn_state": {"learn_state": True},
-    "delay": {"delays": 3},
+    "delay": {"delays": 2},
     "delays": {"delays": (2, 5, 1)},
     "recurrent_dropout": {"recurrent_dropout": 0.4},
     "zoneout": {"zoneout": 0.3},

@@ -141,6 +141,11 @@ def is_core_layer(layer: Any) -> bool:
     )
 
 
+def _longest(delays: Any) -> int:
+    """Return the longest of the delays that the core accepted."""
+    return max(map(int, delays)) if isinstance(delays, (tuple, list)) else int(delays)
+
+
 class Recurrent(Temporal):
     """Base of the recurrent layers: initial weights, copies and configurations."""
 
@@ -201,8 +206,7 @@ class Recurrent(Temporal):
     @property
     def state_depth(self: Any) -> int:
         """D, the longest delay. Arrays of a state are (B, P) if D is 1, else (B, D, P)."""
-        delays = self.delays
-        return max(delays) if isinstance(delays, tuple) else int(delays)
+        return _longest(self.delays)
 
     @property
     def symbols(self: Any) -> int | None:
@@ -297,7 +301,8 @@ class Recurrent(Temporal):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         _, P, states = cls._outline_of(config)
         widths = (P, config["hidden_size"])[:states]
-        return Widths(config["input_size"], P, widths, last=widths)
+        D = _longest(config.get("delays", 1))
+        return Widths(config["input_size"], P, tuple(D * width for width in widths), last=widths)
 
     @property
     def _defaults(self) -> dict[str, Any]:
