@@ -267,17 +267,13 @@ def test_a_row_shorter_than_the_delays_shifts_its_state(kind, delays):
     layer, x = made(kind, delays), inputs()
     state, lengths = random_state(layer), [0, 1, 2, 13]
     D = layer.state_depth
-    y, end, tape = layer.forward(x, state, lengths=lengths)
+    _, end, tape = layer.forward(x, state, lengths=lengths)
     for name, start, last in zip(("h", "c"), parts(state), parts(end), strict=False):
         assert last.shape == (B, D, H)
-        made_here = vars_of(tape, name)
+        made_here = getattr(tape, name)
         for row, length in enumerate(lengths):
             history = np.concatenate([start[row], made_here[row, :length]])
             assert_same_bits(last[row], history[-D:])
-
-
-def vars_of(tape, name):
-    return getattr(tape, name)
 
 
 @every_cell
