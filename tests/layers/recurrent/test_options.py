@@ -50,7 +50,7 @@ def steps_of(shape, kind):
 
 # ------------------------------------------------------------------------------ of which type
 
-COMMON = {"bias", "reverse", "dtype", "layer_norm", "clip", "learn_state"}
+COMMON = {"bias", "reverse", "dtype", "layer_norm", "clip", "learn_state", "delays"}
 COMMON |= {"recurrent_dropout", "zoneout", "weight_drop"}
 GATES = {"activation", "recurrent_activation"}
 OWN = {
