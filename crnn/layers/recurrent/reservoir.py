@@ -66,7 +66,8 @@ class Reservoir(RNN):
     activation : str, default "tanh"
         φ, as for `RNN`. "identity" makes a linear reservoir.
     delays : int, default 1
-        Only 1 is supported: W_h reads the state of the step before.
+        d: the sum reads the state d steps before, as for `RNN`. Several delays are not supported,
+        because the spectral radius of W_h would not tell how long the memory is.
     reverse : bool, default False
         Read each row from its last valid step to its first, as for `RNN`.
     dtype : {"float32", "float64"}, default "float32"
@@ -84,12 +85,12 @@ class Reservoir(RNN):
         Of W_h and of (1−a)I + aW_h, as W_h is now. Each is computed when it is read, which takes
         about a second for H = 1000.
     input_scaling : float or tuple of I floats
-        As passed, like `bias_scaling`, `density`, `topology`, and `delays`.
+        As passed, like `bias_scaling`, `density` and `topology`.
     input_size, hidden_size, output_size : int
         I, H and H.
     dtype : dtype
         As passed.
-    leak, noise : float
+    leak, noise, delays : float, float, int
         As passed; a leak of each unit as a tuple of H floats.
     seed : int
         The seed that was used.
@@ -158,14 +159,12 @@ class Reservoir(RNN):
         "bias_scaling": 0.0,
         "density": 0.1,
         "topology": "random",
-        "delays": 1,
     }
 
     input_scaling: Option[float | tuple[float, ...]]
     bias_scaling: Option[float]
     density: Option[float]
     topology: Option[Topology]
-    delays: Option[int]
     _radius: float  # `spectral_radius` as passed
 
     def __init__(
@@ -188,7 +187,7 @@ class Reservoir(RNN):
     ) -> None:
         seed = check_seed(seed)
         options: dict[str, Any] = {"activation": activation, "leak": leak, "noise": noise}
-        options |= {"reverse": reverse, "dtype": dtype}
+        options |= {"reverse": reverse, "dtype": dtype, "delays": check_size("delays", delays)}
         _core.RNN._outline(input_size, hidden_size, **options)  # raises if one is invalid
         initial = {
             "spectral_radius": check_real("spectral_radius", spectral_radius, 0.0),
@@ -196,7 +195,6 @@ class Reservoir(RNN):
             "bias_scaling": check_real("bias_scaling", bias_scaling, 0.0),
             "density": _check_density(density),
             "topology": _check_topology(topology),
-            "delays": _check_delays(delays),
         }
         drawn = {}
         if weights.are_drawn():
@@ -290,9 +288,3 @@ def _check_topology(topology: Any) -> Topology:
     if not isinstance(topology, str) or topology not in names:
         raise ValueError(f"topology: expected one of {', '.join(names)}, got {topology!r:.60}")
     return cast(Topology, topology)
-
-
-def _check_delays(delays: Any) -> int:
-    if check_size("delays", delays) != 1:
-        raise ValueError(f"delays: expected 1, got {delays}")
-    return 1

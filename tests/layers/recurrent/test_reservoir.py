@@ -395,7 +395,7 @@ def test_threads_that_change_weights_do_no_harm():
         ({"topology": "ring"}, ValueError, "topology: expected one of random, orthogonal, cycle"),
         ({"topology": None}, ValueError, "topology: expected one of"),
         ({"activation": "sin"}, ValueError, "activation"),
-        ({"delays": 2}, ValueError, "delays: expected 1, got 2"),
+        ({"delays": (1, 2)}, TypeError, "delays: expected an integer of at least 1"),
         ({"delays": 0}, ValueError, "delays: expected an integer of at least 1"),
         ({"dtype": "float16"}, ValueError, "dtype: "),
         ({"seed": -1}, ValueError, "seed: "),
