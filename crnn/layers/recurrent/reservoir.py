@@ -80,7 +80,8 @@ class Reservoir(RNN):
     params, grads : dict of str to ndarray
         W_x (H, I), W_h (H, H), b (H,).
     trainable : bool
-        False: the weights are fixed.
+        False: the weights are fixed, and backward computes no gradients of them. True: the layer is
+        trained as an `RNN`, and zeros of W_h may change, too.
     spectral_radius, effective_radius : float
         Of W_h and of (1−a)I + aW_h, as W_h is now. Each is computed when it is read, which takes
         about a second for H = 1000.
@@ -201,8 +202,9 @@ class Reservoir(RNN):
             drawn = _drawn(initial, input_size, hidden_size, check_dtype(dtype), seed)
         _core.RNN.__init__(self, input_size, hidden_size, **options)
         self.params.update(drawn)
-        self.__dict__.update(initial, _radius=initial["spectral_radius"], trainable=False)
+        self.__dict__.update(initial, _radius=initial["spectral_radius"])
         self.seed = seed
+        self.trainable = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in {*self._initial, "effective_radius"}:
