@@ -8,13 +8,11 @@ memory.
 from __future__ import annotations
 
 import fnmatch
-import itertools
 import math
-import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,57 +20,21 @@ import crnn._core as _core
 from crnn.common.arrays import Array, first_nonfinite, underflows
 from crnn.common.checks import check_entry, check_fits, check_names, check_number
 from crnn.common.representation import arguments_of, value_text
-from crnn.layers.base.adapted import layer_of, named_layers
-from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.layer import check_layer
+from crnn.layers.base.owners import (
+    Owner,
+    addresses,
+    check_ties,
+    first_names,
+    layout_of,
+    owners_of,
+    strong_reference,
+    weak_reference,
+)
 from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import LayerLike
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
-
-
-def _memory_key(array: Array) -> tuple[int, tuple[int, ...]]:
-    """Return the address and the shape of an array: equal for two views of one parameter."""
-    return array.ctypes.data, array.shape
-
-
-def _first_names(params: Mapping[str, Array]) -> dict[str, str]:
-    """Return the first name of each parameter by any of its names.
-
-    A parameter has several names where a model uses one layer, or its weights, in two places.
-    """
-    first: dict[tuple[int, tuple[int, ...]], str] = {}
-    return {name: first.setdefault(_memory_key(array), name) for name, array in params.items()}
-
-
-class _Owner(NamedTuple):
-    """The layer that holds a parameter, and the name of the parameter in that layer."""
-
-    layer: Callable[[], Any]  # returns None after the layer was deleted
-    name: str
-
-
-def _owners_of(model: Any, params: Mapping[str, Array]) -> dict[str, _Owner]:
-    """Return the innermost layer that holds each of these parameters of a model."""
-    owners = {
-        _memory_key(array): _Owner(_strong_reference(model), name) for name, array in params.items()
-    }
-    for _, part in named_layers(model):
-        for name, array in part.params.items():
-            owners[_memory_key(array)] = _Owner(_strong_reference(part), name)
-    return {name: owners[_memory_key(array)] for name, array in params.items()}
-
-
-def _strong_reference(layer: Any) -> Callable[[], Any]:
-    """Return a function that returns a layer and keeps it alive."""
-    return itertools.repeat(layer).__next__
-
-
-def _weak_reference(layer: Any) -> Callable[[], Any]:
-    """Return a function that returns a layer, or None after the layer was deleted."""
-    try:
-        return weakref.ref(layer)
-    except TypeError:  # None, or a class that does not support weak references
-        return _strong_reference(layer)
 
 
 def _frozen_names(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[str]:
@@ -92,54 +54,10 @@ def _frozen_names(freeze: str | Sequence[str], names: Mapping[str, str]) -> set[
     return frozen
 
 
-def _check_ties(model: Any) -> None:
-    """Raise ValueError if a layer shares the weights of a layer outside of the model.
-
-    The shared weights would not be trained.
-    """
-    parts = [part for _, part in named_layers(model)]
-    for part in parts:
-        shared = part.shares_weights_of
-        if shared is not None and not any(shared is other for other in parts):
-            raise ValueError(
-                f"model: expected the embedding that {type(part).__name__} shares its weights with "
-                f"to be a layer of the model, got {shared!r} outside of it"
-            )
-
-
-def _addresses(params: Mapping[str, Array]) -> dict[str, int]:
-    """Return the memory address of each array that is not empty, by name."""
-    return {name: array.ctypes.data for name, array in params.items() if array.size}
-
-
 def _listed(names: Sequence[str]) -> str:
     """Return names as text: at most five, and the number of the others."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
-
-
-def _layout_of(model: Any) -> tuple[list[Any], list[Any]]:
-    """Return the layers of a model, and a list that changes whenever its parameters are replaced.
-
-    The list has the identities of the layers and of their parameter buffers, for layers of other
-    packages the addresses of their arrays, and whether each layer is frozen. The optimizer keeps
-    the layers alive, so that Python does not reuse an identity.
-    """
-    parts, remaining = [], [model if isinstance(model, Layer) else layer_of(model)]
-    marks: list[Any] = []
-    while remaining:
-        part = remaining.pop()
-        parts.append(part)
-        marks.append(part._frozen)
-        if inside := part.parts:
-            remaining += inside.values()
-        if (flat := part.__dict__.get("_flat")) is not None:
-            marks.append(id(flat.params))
-        elif isinstance(part, _core.Recurrent):
-            marks.append(id(part.flat_params))
-        if not type(part).__module__.startswith("crnn."):
-            marks.append(_addresses(part.params))
-    return parts, [*map(id, parts), *marks]
 
 
 def _check_limit(name: str, value: float | None) -> float | None:
@@ -253,13 +171,13 @@ class Optimizer(ABC):
                 f"crnn.optim.{type(self).__name__}(model), not of model.params"
             )
         check_layer("model", model)
-        _check_ties(model)
+        check_ties(model)
         params = dict(model.params)
-        names = _first_names(params)
+        names = first_names(params)
         first = dict.fromkeys(names.values())
         frozen = _frozen_names(freeze, names)
-        self._model = _strong_reference(model)
-        self._owners = _owners_of(model, {name: params[name] for name in first})
+        self._model = strong_reference(model)
+        self._owners = owners_of(model, {name: params[name] for name in first})
         self._frozen = frozen
         self._in_run = False
         self.steps = self.epochs = 0
@@ -301,7 +219,7 @@ class Optimizer(ABC):
                 self._state[key] = np.zeros_like(self._params[name])
                 self._counts.setdefault(name, 0)
         if not self._copied:  # a copy must not keep the layers alive
-            self._parts, self._layout = _layout_of(self._model())
+            self._parts, self._layout = layout_of(self._model())
 
     def _follow_layers(self) -> None:
         """Notice layers that were frozen or unfrozen, and set the gradients of the former to 0."""
@@ -359,9 +277,9 @@ class Optimizer(ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(writable(state), _updates=None)
-        self._model = _weak_reference(state["_model"])
+        self._model = weak_reference(state["_model"])
         self._owners = {
-            name: _Owner(_weak_reference(layer), local)
+            name: Owner(weak_reference(layer), local)
             for name, (layer, local) in state["_owners"].items()
         }
 
@@ -418,11 +336,11 @@ class Optimizer(ABC):
         if self._copied:
             self._find_arrays()
         elif is_own:
-            layout = _layout_of(model)
+            layout = layout_of(model)
             if layout[1] == self._layout:
                 self._check_trainable(model)
                 return
-        known, current = _addresses(self._all_params), _addresses(model.params)
+        known, current = addresses(self._all_params), addresses(model.params)
         shared = set(known.values()) & set(current.values())
         added = [name for name, address in current.items() if address not in shared]
         removed = [name for name, address in known.items() if address not in shared]

@@ -25,6 +25,11 @@ def as_array(name: str, value: Any) -> Array:
         ) from None
 
 
+def memory_key(array: Array) -> tuple[int, tuple[int, ...]]:
+    """Return the address and the shape of an array: equal for two views of one parameter."""
+    return array.ctypes.data, array.shape
+
+
 def described(value: Any) -> str:
     """Return the dtype and the shape of an array as a text for an error message."""
     array = np.asarray(value)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.common.arrays import as_array, underflows
+from crnn.common.arrays import as_array, memory_key, underflows
 from crnn.common.checks import check_number, check_positive
 from crnn.common.nested import arrays_of, filled_like, map_state, named_arrays
 from crnn.common.tables import aligned
@@ -286,7 +286,7 @@ class _Loss:
         params = [
             (name, array)
             for name, array in self.layer.params.items()
-            if (array.ctypes.data, array.shape) not in frozen
+            if memory_key(array) not in frozen
         ]
         return [*params, *floats]
 
@@ -361,7 +361,7 @@ def _frozen_keys(layer: Any) -> set[tuple[int, tuple[int, ...]]]:
     keys: dict[tuple[int, tuple[int, ...]], bool] = {}
     for _, part in named_layers(layer):  # the innermost layer that holds an array is the last one
         for array in part.params.values():
-            keys[array.ctypes.data, array.shape] = part._frozen
+            keys[memory_key(array)] = part._frozen
     return {key for key, is_frozen in keys.items() if is_frozen}
 
 

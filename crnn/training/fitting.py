@@ -40,7 +40,9 @@ def fit(
     Parameters
     ----------
     model : layer
-        The model that `optimizer` updates. Its gradients are set to zero at the start.
+        The model that `optimizer` updates. Its gradients are set to zero at the start. Layers with
+        ``trainable = False`` stay as they are; those before the first trainable layer cost no more
+        than in a prediction.
     data : iterable of (x, target), (x, target, lengths) or (x, target, lengths, extras)
         Read once per epoch: a list, or an object with ``__iter__`` (and with ``set_epoch`` if its
         order changes from epoch to epoch). x is (B, T, ...), or a tuple of arrays for a model that
@@ -116,8 +118,8 @@ def fit(
     ------
     ValueError, TypeError
         If items have another form, the data are empty (an exhausted iterator), options exclude each
-        other, the model has layers that the optimizer was made without, or the run in the file
-        cannot be resumed with these arguments.
+        other, the model has layers that the optimizer was made without, all layers are frozen, or
+        the run in the file cannot be resumed with these arguments.
     FloatingPointError
         If the loss or a gradient is not finite. The message names the update, the epoch and the
         layer in which it began. The model keeps the parameters of the update before, and its

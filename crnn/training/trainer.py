@@ -43,7 +43,9 @@ class Trainer(Snapshots):
     Parameters
     ----------
     model : layer
-        The model that `optimizer` updates. Its gradients are set to zero at the start.
+        The model that `optimizer` updates. Its gradients are set to zero at the start. Layers with
+        ``trainable = False`` stay as they are; those before the first trainable layer cost no more
+        than in a prediction.
     data : iterable of (x, target), (x, target, lengths) or (x, target, lengths, extras)
         Read once per epoch: a list, or an object with ``__iter__`` (and with ``set_epoch`` if its
         order changes from epoch to epoch). x is (B, T, ...), or a tuple of arrays for a model that

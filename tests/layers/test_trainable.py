@@ -403,6 +403,65 @@ def test_a_layer_of_a_user_is_left_as_it_is(make):
     assert all(grad.any() for grad in layer.grads.values())
 
 
+def test_an_object_that_does_not_take_the_attribute_changes_nothing():
+    class Closed(Foreign):
+        __slots__ = ()
+
+        def __setattr__(self, name, value):
+            if name == "trainable":
+                raise AttributeError("trainable cannot be set")
+            super().__setattr__(name, value)
+
+    first, second = crnn.Dense(3, 3, seed=0), crnn.Dense(3, 3, seed=1)
+    second.trainable = False
+    model = crnn.Sequential([first, second, Closed()])
+    with pytest.raises(AttributeError, match="trainable cannot be set"):
+        model.trainable = False
+    assert [first.trainable, second.trainable, model.trainable] == [True, False, True]
+
+
+class Mixed(crnn.Layer):
+    """A layer of a user with a parameter of its own, and a layer inside."""
+
+    def __init__(self):
+        self.inner, self.scale = crnn.Dense(3, 3, seed=0), Doubled(3)
+        self.own = {"scale": self.scale.scale}
+
+    parts = property(lambda self: {"inner": self.inner})
+    param_views = property(
+        lambda self: self.own | {f"inner.{k}": v for k, v in self.inner.params.items()}
+    )
+    grad_views = property(
+        lambda self: (
+            {"scale": self.scale.d_scale} | {f"inner.{k}": v for k, v in self.inner.grads.items()}
+        )
+    )
+
+    def forward(self, x, state=None, *, lengths=None, training=True):
+        y, _, inner = self.inner.forward(x)
+        z, _, outer = self.scale.forward(y)
+        return z, None, (inner, outer)
+
+    def backward(self, tape, dy, dstate=None):
+        dy, _ = self.scale.backward(tape[1], dy)
+        return self.inner.backward(tape[0], dy)
+
+
+def test_a_layer_with_parameters_of_its_own_and_a_part(tmp_path):
+    layer = Mixed()
+    layer.trainable = False
+    assert (layer.trainable, layer.inner.trainable, trains(layer)) == (False, False, False)
+    layer.inner.trainable = True
+    assert layer.trainable
+    optimizer = crnn.optim.SGD(layer, lr=1.0)
+    assert ", 3 frozen" in repr(optimizer)
+    crnn.save(tmp_path / "model", layer)
+    loaded = crnn.load(tmp_path / "model", classes={"Mixed": Mixed})
+    assert (loaded._frozen, loaded.inner.trainable) == (True, True)
+    layer.inner.trainable, layer._frozen = False, False
+    assert layer.trainable
+
+
 # ---- copies, files, tables
 
 

@@ -281,3 +281,17 @@ def test_folders_without_a_model(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot be read"):
         CharModel.load(tmp_path)
+
+
+def test_a_frozen_part_stays_in_training_and_in_a_folder(tmp_path):
+    model = CharModel.for_text(TEXT, hidden_size=8, embedding=4, seed=1)
+    model.network[0].trainable = model.network[1].trainable = False
+    before = model.network.state_dict()
+    model.train(TEXT, **QUICK | {"epochs": 1})
+    changed = {
+        name for name, array in model.network.params.items() if (array != before[name]).any()
+    }
+    assert changed == {"2.W", "2.b"}
+    model.save(tmp_path)
+    loaded = CharModel.load(tmp_path)
+    assert [layer.trainable for layer in loaded.network] == [False, False, True]

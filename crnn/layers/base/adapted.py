@@ -13,7 +13,7 @@ from crnn.common.representation import never_raising
 from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.layer import Layer, check_converted, check_layer
 from crnn.layers.base.protocol import LayerLike
-from crnn.layers.base.trainable import is_trainable
+from crnn.layers.base.trainable import is_trainable, set_flag
 
 
 class Adapted(Layer):
@@ -52,17 +52,12 @@ class Adapted(Layer):
         check_converted(self, dtype)
 
     @property
-    def trainable(self) -> bool:
-        """The attribute `trainable` of the wrapped object; True if it has none."""
-        return is_trainable(self.adapted)
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self.adapted.trainable = value
-
-    @property
     def _frozen(self) -> bool:  # type: ignore[override]
-        return not self.trainable
+        """Whether the attribute `trainable` of the wrapped object is False; it may have none."""
+        return not is_trainable(self.adapted)
+
+    def _set_own_flag(self, trainable: bool) -> None:
+        self.adapted.trainable = trainable
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         """Raise nothing: the form of the tapes of the wrapped object is not known."""
@@ -148,11 +143,8 @@ def freeze_named(model: LayerLike, names: Any) -> None:
     ):
         raise ValueError(f"frozen: expected names of layers of the model, got {names!r:.200}")
     for name, layer in layers.items():
-        if isinstance(layer, Adapted):
-            if layer.trainable is (name in names):
-                layer.trainable = name not in names
-        else:
-            layer._frozen = name in names
+        if layer._frozen is not (name in names):
+            set_flag(layer, name not in names)
 
 
 def dotted_name(place: str, name: str) -> str:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from crnn.common.arrays import memory_key
 from crnn.common.tables import aligned
 from crnn.layers.base.trainable import is_trainable
 
@@ -183,7 +184,7 @@ def _new_parameters(layer: Any, counted: set[Any]) -> tuple[int, int]:
     """Return the number of parameters that were not counted before, and their bytes."""
     count = size = 0
     for array in layer.params.values():
-        key = (array.ctypes.data, array.shape)
+        key = memory_key(array)
         if key not in counted:
             counted.add(key)
             count, size = count + array.size, size + array.nbytes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crnn.common.arrays import Array
+from crnn.common.arrays import Array, memory_key
 
 
 class Trainable:
@@ -53,16 +53,27 @@ class Trainable:
     def trainable(self, value: bool) -> None:
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"trainable: expected True or False, got {value!r:.60}")
-        for part in self.parts.values():
-            part.trainable = bool(value)
-        self._frozen = not value
+        changed = list[tuple[Any, bool]]()
+        try:
+            for layer in _inside(self):
+                is_frozen = getattr(layer, "_frozen", not is_trainable(layer))
+                changed.append((layer, not is_frozen))
+                set_flag(layer, bool(value))
+        except Exception:  # an object of a user that does not take the attribute
+            for layer, before in changed[:-1]:
+                set_flag(layer, before)
+            raise
+
+    def _set_own_flag(self, trainable: bool) -> None:
+        """Set the flag of this layer alone."""
+        self._frozen = not trainable
 
     def _holds_parameters(self) -> bool:
         """Return whether the layer has parameters that are not those of its parts."""
         inside = {
-            _memory_key(array) for part in self.parts.values() for array in part.params.values()
+            memory_key(array) for part in self.parts.values() for array in part.params.values()
         }
-        return any(_memory_key(array) not in inside for array in self.params.values())
+        return any(memory_key(array) not in inside for array in self.params.values())
 
     @property
     def _trained_grads(self) -> Mapping[str, Array]:
@@ -70,8 +81,21 @@ class Trainable:
         return self.grads if self.trainable else {}
 
 
-def _memory_key(array: Array) -> tuple[int, tuple[int, ...]]:
-    return array.ctypes.data, array.shape
+def _inside(layer: Any) -> Iterator[Any]:
+    """Yield the layers that have a flag of their own: all layers inside a layer, and itself."""
+    parts = getattr(layer, "parts", None)
+    for part in parts.values() if isinstance(parts, Mapping) else ():
+        yield from _inside(part)
+    if not (isinstance(layer, Trainable) and parts and not layer._holds_parameters()):
+        yield layer
+
+
+def set_flag(layer: Any, trainable: bool) -> None:
+    """Set the flag of one layer, and not those of layers inside."""
+    if isinstance(layer, Trainable):
+        layer._set_own_flag(trainable)
+    else:
+        layer.trainable = trainable
 
 
 def is_trainable(layer: Any) -> bool:
