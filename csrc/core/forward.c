@@ -292,12 +292,15 @@ static void forward_part(void *context, const core_member *me) {
     s->kernels->forward(&call->run, &span, 0, call->run.rows->given.steps);
 }
 
-/* The last states of a place to `to`, if that is wanted: see state_at in kernels/forward.inc. */
+/* The last states of a place to `to`, if that is wanted: see rows_at_step in kernels/forward.inc.
+ */
 static void last_states(const core_forward_run *run, core_state_part part, const void *states,
-                        const void *initial, size_t place, void *to) {
+                        const void *initial, size_t place, const void *given, void *to) {
     const crnn_rows *rows = run->rows;
     const size_t length = rows->length[place], item = crnn_dtype_size(run->shape->layer.dtype);
-    for (size_t nth = 0; to && nth < part.depth; nth++) {
+    if (!to) return;
+    size_t nth = core_state_keep(run->shape, rows, part, place, given, to);
+    for (; nth < part.depth; nth++) {
         const bool is_new = length + nth >= part.depth;
         const size_t t = length + nth - part.depth; /* of a new one */
         const size_t block = is_new ? t % (part.depth + 1) : length + nth;
@@ -313,8 +316,9 @@ void core_forward_close(const core_forward_call *call) {
     const core_state_part h = core_state_h(s, &run->reads), c = core_state_c(s, &run->reads);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        last_states(run, h, run->tape.h, run->tape.h0, i, call->final.h);
-        if (s->states == 2) last_states(run, c, run->tape.c, run->tape.c0, i, call->final.c);
+        last_states(run, h, run->tape.h, run->tape.h0, i, call->initial.h, call->final.h);
+        if (s->states == 2)
+            last_states(run, c, run->tape.c, run->tape.c0, i, call->initial.c, call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
@@ -349,11 +353,11 @@ size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args) 
 void core_forward_begin(const core_forward_call *call) {
     const core_shape *s = &call->shape;
     const core_forward_run *run = &call->run;
-    core_states_in(s, run->rows, core_state_h(s, &run->reads), call->initial.h, run->params,
-                   run->tape.h0);
+    core_states_in(s, run->rows, &run->reads, core_state_h(s, &run->reads), call->initial.h,
+                   run->params, run->tape.h0);
     if (s->states == 2)
-        core_states_in(s, run->rows, core_state_c(s, &run->reads), call->initial.c, run->params,
-                       run->tape.c0);
+        core_states_in(s, run->rows, &run->reads, core_state_c(s, &run->reads), call->initial.c,
+                       run->params, run->tape.c0);
 }
 
 void core_forward_all(core_forward_call *call) {

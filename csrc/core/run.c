@@ -313,14 +313,29 @@ static size_t state_row(const crnn_rows *rows, core_state_part part, size_t plac
     return core_state_row(rows, place, final) * part.depth + nth;
 }
 
-void core_states_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
-                    const void *given, const void *params, void *to) {
+/* Whether a step reads initial state `nth`, or an edge of a plan does: it reads the last one. */
+static bool is_read(const core_reads *reads, size_t nth, size_t steps) {
+    bool read = nth + 1 == reads->depth;
+    for (size_t k = 0; k < reads->count; k++) {
+        const size_t first = reads->depth - reads->delay[k];
+        read |= nth >= first && nth - first < steps;
+    }
+    return read;
+}
+
+/* States that no step reads are copied from what is given once more at the end: a stream with a
+ * long delay would spend its time on them. */
+void core_states_in(const core_shape *s, const crnn_rows *rows, const core_reads *reads,
+                    core_state_part part, const void *given, const void *params, void *to) {
+    const bool all_given = given && rows->places == rows->given.batch;
     const size_t item = crnn_dtype_size(s->layer.dtype), wide = part.wide * item;
     const char *learned =
         part.is_learned && params ? core_row_of(params, part.learned, 1, item) : NULL;
-    char *next = to;
-    memset(to, 0, part.depth * rows->places * part.padded * item);
+    const size_t block = rows->places * part.padded * item;
     for (size_t nth = 0; nth < part.depth; nth++) {
+        char *next = (char *)to + nth * block;
+        if (all_given && !is_read(reads, nth, rows->given.steps)) continue;
+        memset(next, 0, block);
         for (size_t i = 0; i < rows->places; i++, next += part.padded * item) {
             if (given && rows->ends[i] & CRNN_READ_FIRST)
                 memcpy(next, (const char *)given + state_row(rows, part, i, false, nth) * wide,
@@ -350,4 +365,14 @@ void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part 
                     bool final, size_t nth, const void *row, void *to) {
     const size_t wide = part.wide * crnn_dtype_size(s->layer.dtype);
     if (to) memcpy((char *)to + state_row(rows, part, place, final, nth) * wide, row, wide);
+}
+
+size_t core_state_keep(const core_shape *s, const crnn_rows *rows, core_state_part part,
+                       size_t place, const void *given, void *to) {
+    const size_t wide = part.wide * crnn_dtype_size(s->layer.dtype), length = rows->length[place];
+    const bool keeps = given && part.depth > 1 && rows->ends[place] & CRNN_READ_FIRST;
+    if (!keeps || length >= part.depth) return 0;
+    const size_t row = state_row(rows, part, place, true, 0), count = part.depth - length;
+    memmove((char *)to + row * wide, (const char *)given + (row + length) * wide, count * wide);
+    return count;
 }

@@ -157,9 +157,9 @@ core_state_part core_state_c(const core_shape *s, const core_reads *reads);
 
 /* The states that pieces begin with, to [depth][places][padded]: what is given (B, D, wide) for
  * those read first of their row, else the learned state, else zeros. params may be NULL where
- * nothing is learned. */
-void core_states_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
-                    const void *given, const void *params, void *to);
+ * nothing is learned. States that are given, and that no step reads, may be left out. */
+void core_states_in(const core_shape *s, const crnn_rows *rows, const core_reads *reads,
+                    core_state_part part, const void *given, const void *params, void *to);
 /* The gradients that pieces end with: `given` (B, D, wide) or zeros for those read last, else
  * zeros. To [places][padded]; where depth > 1 to a ring, whose other rows are zeros. */
 void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
@@ -168,6 +168,11 @@ void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part
  * states of the place, the oldest first. */
 void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part part, size_t place,
                     bool final, size_t nth, const void *row, void *to);
+
+/* Of a place whose row is shorter than D: the last ones of its given states, which are its first
+ * final ones. Returns how many. given, to: (B, D, wide), perhaps the same; given may be NULL. */
+size_t core_state_keep(const core_shape *s, const crnn_rows *rows, core_state_part part,
+                       size_t place, const void *given, void *to);
 
 /* ---- a call in pieces: forward and backward are made of these, and so is whoever runs layers side
  * by side, step by step. Between begin, or open, and close a team runs the kernels. */
