@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.training.evaluation import evaluate
     from crnn.training.fitting import fit
     from crnn.training.predicting import predict
+    from crnn.training.readouts import fit_readout
     from crnn.training.trainer import Trainer
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "diagnostics",
     "evaluate",
     "fit",
+    "fit_readout",
     "generate",
     "gradcheck",
     "load",
@@ -142,6 +144,7 @@ _MODULES = {
     "training.evaluation": ("evaluate",),
     "training.fitting": ("fit",),
     "training.predicting": ("predict",),
+    "training.readouts": ("fit_readout",),
     "training.trainer": ("Trainer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -233,7 +233,7 @@ def _outputs(layer: Layer, item: Item) -> Array:
     shape = item.shape
     # With a mask, y at masked steps at the start of a window would differ.
     is_long = len(shape) > 1 and shape[1] > _STEPS and item.mask is None
-    if not (is_long and _runs_by_windows(layer)):
+    if not (is_long and runs_by_windows(layer)):
         y, _ = layer(item.x, None, **item.options)
         return np.asarray(y)
     state, outputs = None, None
@@ -248,7 +248,7 @@ def _outputs(layer: Layer, item: Item) -> Array:
     return outputs
 
 
-def _runs_by_windows(layer: Layer) -> bool:
+def runs_by_windows(layer: Layer) -> bool:
     """Return whether a model gives the same outputs in windows, with the state carried on."""
     by_steps = layer.keeps_time and not layer.reads_backwards and layer.sequence_input is None
     return by_steps and all(_carries_state(part) for _, part in named_layers(layer))
