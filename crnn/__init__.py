@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
     from crnn.storage.models import load, save
@@ -66,6 +67,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.training.trainer import Trainer
 
 __all__ = [
+    "ESN",
     "GRU",
     "JANET",
     "LSTM",
@@ -141,6 +143,7 @@ _MODULES = {
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
     "storage.models": ("load", "save"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +184,23 @@ class Features:
         y, after, _ = self._layer.forward(item.x, state, training=True, **counts, **item.options)
         return np.asarray(y), after
 
+    def kept(
+        self, valid: NDArray[np.bool_], resets: NDArray[np.bool_] | None, washout: int, read: Any
+    ) -> tuple[NDArray[np.bool_], Any]:
+        """Return the steps (B, T) that the readout reads, and the counts for the next window.
+
+        Parameters
+        ----------
+        valid, resets, washout, read
+            As for `after_washout`.
+        """
+        kept = valid
+        if self.forwards:
+            kept, read = after_washout(valid, resets, np.array([[washout]]), read)
+        if self.backwards:
+            kept = kept & _before_washout(valid, resets, washout)
+        return kept, read
+
 
 def _reads_forwards(layer: LayerLike) -> bool:
     """Return whether a layer, or one inside, has a state and reads forwards."""
@@ -202,6 +219,15 @@ def _has_noise(layer: Layer) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- data
+
+
+class Items(Protocol):
+    """Items of data for `fit_states`, with the attributes of `Source`."""
+
+    once: bool
+    name: str
+
+    def __iter__(self) -> Iterator[Item]: ...
 
 
 class Source:
@@ -233,7 +259,12 @@ class Source:
         if not isinstance(data, tuple) or all(isinstance(entry, tuple) for entry in data):
             self._items = lambda: data
         elif len(data) in (2, 3, 4) and isinstance(data[0], list):
-            sequences = _Sequences(data, features)
+            if any(other is not None for other in data[2:]):
+                raise ValueError(
+                    "data: expected (x, target) without lengths and extras for lists of sequences, "
+                    f"got {len(data)} entries"
+                )
+            sequences = Sequences(data[0], data[1], features)
             self._items = lambda: sequences
         else:
             self._items = lambda: [data]
@@ -242,24 +273,39 @@ class Source:
         return items_of(self._items(), self.name, None, self._model)
 
 
-class _Sequences:
-    """Items of consecutive sequences of different lengths, padded."""
+def groups_of(lengths: Sequence[int], steps: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of consecutive sequences that have at most so many steps when padded."""
+    begin, longest = 0, 0
+    for end, length in enumerate(lengths):
+        longest = max(longest, length)
+        if end > begin and longest * (end + 1 - begin) > steps:
+            yield begin, end
+            begin, longest = end, length
+    if lengths:
+        yield begin, len(lengths)
 
-    def __init__(self, data: tuple[Any, ...], features: Features) -> None:
-        x, target, *others = data
-        if any(other is not None for other in others):
-            raise ValueError(
-                "data: expected (x, target) without lengths and extras for lists of sequences, got "
-                f"{len(data)} entries"
-            )
+
+class Sequences:
+    """Items of consecutive sequences of different lengths, padded.
+
+    Parameters
+    ----------
+    x, target : lists
+        The sequences, and for each a target.
+    features : Features
+    name : str
+        Name of the targets in errors.
+    """
+
+    def __init__(self, x: Any, target: Any, features: Features, name: str = "target") -> None:
         self._x = [as_array(f"x[{i}]", one) for i, one in enumerate(x)]
         count = len(target) if isinstance(target, list | tuple | np.ndarray) else -1
         if count != len(self._x):
             raise ValueError(
-                f"target: expected one for each of the {len(self._x)} sequences in x, got "
+                f"{name}: expected one for each of the {len(self._x)} sequences in x, got "
                 f"{count if count >= 0 else type(target).__name__}"
             )
-        self._target = [as_array(f"target[{i}]", one) for i, one in enumerate(target)]
+        self._target = [as_array(f"{name}[{i}]", one) for i, one in enumerate(target)]
         self._timeless, self._steps = not features.keeps_time, features.steps
         for i, (one, other) in enumerate(zip(self._x, self._target, strict=True)):
             if one.ndim not in (1, 2) or (one.ndim == 1 and one.dtype.kind == "f" and one.size):
@@ -269,23 +315,17 @@ class _Sequences:
                 )
             if not self._timeless and (other.ndim != 2 or len(other) != len(one)):
                 raise ValueError(
-                    f"target[{i}]: expected shape (T={len(one)}, K), got shape {other.shape}"
+                    f"{name}[{i}]: expected shape (T={len(one)}, K), got shape {other.shape}"
                 )
             if self._timeless and other.shape != self._target[0].shape:
                 raise ValueError(
-                    f"target[{i}]: expected shape (K,), as that of target[0], "
+                    f"{name}[{i}]: expected shape (K,), as that of {name}[0], "
                     f"{self._target[0].shape}, got shape {other.shape}"
                 )
 
     def __iter__(self) -> Iterator[tuple[Array, Array, Any]]:
-        begin, longest = 0, 0
-        for end, one in enumerate(self._x):
-            longest = max(longest, len(one))
-            if end > begin and longest * (end + 1 - begin) > self._steps:
-                yield self._item(begin, end)
-                begin, longest = end, len(one)
-        if self._x:
-            yield self._item(begin, len(self._x))
+        for begin, end in groups_of([len(one) for one in self._x], self._steps):
+            yield self._item(begin, end)
 
     def _item(self, begin: int, end: int) -> tuple[Array, Array, Any]:
         """Return the sequences from `begin` to before `end`."""
@@ -307,7 +347,7 @@ class _Window(NamedTuple):
     row: int  # number of the first row among all rows of the data
 
 
-def _windows(source: Source, features: Features, outputs: int, washout: int) -> Iterator[_Window]:
+def _windows(source: Items, features: Features, outputs: int, washout: int) -> Iterator[_Window]:
     """Yield the windows of all items in the order of rows and steps."""
     before = 0
     for number, item in enumerate(source):
@@ -349,11 +389,7 @@ def _steps_of(
         item, shape = window.item, window.item.shape[:2]
         valid = steps_there(item.lengths, item.mask, shape)
         resets = None if item.resets is None else check_steps("resets", item.resets, shape)
-        kept = valid
-        if features.forwards:
-            kept, read = after_washout(valid, resets, np.array([[washout]]), read)
-        if features.backwards:
-            kept = kept & _before_washout(valid, resets, washout)
+        kept, read = features.kept(valid, resets, washout, read)
         yield _Window(item, kept, (number, first, window.start), window.start == 0, row)
 
 
@@ -454,7 +490,7 @@ class _RLSFit:
 def fit_states(
     features: Features,
     readout: Ridge | RLS,
-    source: Source,
+    source: Items,
     washout: int,
     folds: int | None,
 ) -> Ridge | RLS:
@@ -488,7 +524,7 @@ def fit_states(
 
 
 def _new_fit(
-    features: Features, readout: Ridge | RLS, source: Source, washout: int, folds: int | None
+    features: Features, readout: Ridge | RLS, source: Items, washout: int, folds: int | None
 ) -> _RidgeFit | _RLSFit:
     """Return a fit without steps; count the steps that are kept if they are divided into folds."""
     if isinstance(readout, RLS):
