@@ -35,7 +35,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crnn.reference.activations import activation, sigmoid
-from crnn.reference.arrays import Array, Arrays, Blocks, Shapes
+from crnn.reference.arrays import Array, Arrays, Blocks, Integers, Shapes
+from crnn.reference.drops import NOISE, Draws
 from crnn.reference.recurrence import Back, Cell, Step
 from crnn.reference.sums import (
     normed,
@@ -63,6 +64,8 @@ class RNN(Cell):
         a, if it is fixed. None: 1.
     learn_leak : bool, default False
         Make the leak a parameter: a = σ(l), and l (H,) is the parameter "leak".
+    noise : float, default 0.0
+        In training, numbers that are uniform in (-noise, noise) are added to the sum inside φ.
     layer_norm : bool, default False
         Normalise the sums of the gates: see `crnn.reference.sums`.
     clip : float, optional
@@ -89,6 +92,7 @@ class RNN(Cell):
     activation: str = "tanh"
     leak: float | Sequence[float] | None = None
     learn_leak: bool = False
+    noise: float = 0.0
 
     gate_order = ("h",)
     state_names = ("h",)
@@ -106,11 +110,15 @@ class RNN(Cell):
             return sigmoid(w.leak)
         return np.asarray(1.0 if self.leak is None else self.leak)
 
+    def noise_of(self, draws: Draws, row: Integers, step: Integers, H: int) -> Array:
+        unit = np.arange(H)
+        return self.noise * draws.uniform(NOISE, row[:, None, None], np.c_[step], unit)
+
     def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
         """Apply the equation above."""
         (h,) = state
         s = sums(w, self.gate_order, x, m * h)
-        g, a = self.phi(s.h), self.rate(w)
+        g, a = self.phi(s.h + w.noise), self.rate(w)
         return Blocks(h=g), [(1 - a) * h + a * g]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:

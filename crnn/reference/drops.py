@@ -1,4 +1,4 @@
-"""The random numbers of dropout, zoneout and weight drop.
+"""The random numbers of dropout, zoneout, weight drop and noise.
 
 The generator is counter-based: each number is a function of (seed, call, layer, kind, row, step,
 unit) alone. The generator has no state. So any number can be computed without the others, and a
@@ -17,7 +17,7 @@ from crnn.reference.arrays import Array
 Words = NDArray[np.uint64]  # numbers of 32 bits, in 64 bits so that a product of two fits
 
 # The values of `kind`: the option that uses a random number.
-DROPOUT, RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP = range(5)
+DROPOUT, RECURRENT_DROPOUT, ZONEOUT_H, ZONEOUT_C, WEIGHT_DROP, NOISE = range(6)
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -82,12 +82,14 @@ class Draws:
         Booleans that are true with probability `p`.
     mask(p, kind, row, step, unit)
         Mask of dropout: 0 with probability `p`, else 1/(1-p).
+    uniform(kind, row, step, unit)
+        Numbers that are uniform in (-1, 1).
 
     Notes
     -----
     In all methods `kind` is the use of the numbers: 0 dropout, 1 recurrent dropout, 2 and 3 zoneout
-    of h and of c, 4 weight drop. `row`, `step` and `unit` are integers or integer arrays, which are
-    broadcast against each other.
+    of h and of c, 4 weight drop, 5 noise. `row`, `step` and `unit` are integers or integer arrays,
+    which are broadcast against each other.
 
     Examples
     --------
@@ -121,3 +123,7 @@ class Draws:
     def mask(self, p: float, kind: int, row: Any, step: Any, unit: Any) -> Array:
         """Return a mask of dropout: 0 with probability `p`, else 1/(1-p), so that its mean is 1."""
         return (1 - self.hits(p, kind, row, step, unit)) / (1 - p)
+
+    def uniform(self, kind: int, row: ArrayLike, step: ArrayLike, unit: ArrayLike) -> Array:
+        """Return numbers that are uniform in (-1, 1), for rows, steps and units (broadcast)."""
+        return (self.numbers(kind, row, step, unit) + 0.5) / 2**31 - 1

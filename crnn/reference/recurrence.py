@@ -121,6 +121,16 @@ class Cell(ABC):
         state : list of arrays (rows, H)
         """
 
+    def noise_of(self, draws: Draws, row: Integers, step: Integers, H: int) -> Array:
+        """Return the noise that a cell adds to its sums in training, for rows (B,) and steps (T,).
+
+        Returns
+        -------
+        array (B, T, H) or (B, T, 1)
+            `step` reads the part for its rows and its step as ``w.noise``.
+        """
+        return np.zeros((len(row), len(step), 1))
+
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Return dx and ∂L/∂state of one step, and add the gradients of the parameters to `dw`.
 
@@ -260,6 +270,7 @@ class Cell(ABC):
             pieces, rows, t = where
             before = [part[pieces] for part in states]
             m, d = tape.m[rows], [part[rows, t] for part in tape.d]
+            w.noise = tape.noise[rows, t]
             values, new = self.step(w, x[rows, t], before, m)
             after = [k * old + (1 - k) * n for k, old, n in zip(d, before, new, strict=True)]
             tape.steps.append(Step(where, x[rows, t], before, m, d, values))
@@ -346,15 +357,20 @@ class Cell(ABC):
     def _draw_masks(
         self, tape: SimpleNamespace, H: int, draws: Draws, first: tuple[int, int], training: bool
     ) -> None:
-        """Store the masks of this call on the tape: m (B, H), each d (B, T, H), and that of W_h."""
+        """Store the masks of this call on the tape: m (B, H), each d (B, T, H), and that of W_h.
+
+        And its noise (B, T, H), or (B, T, 1) if the cell has none.
+        """
         B, T, _ = tape.x.shape
         sizes = self.state_sizes(H)
+        tape.noise = np.zeros((B, T, 1))
         if not training:
             tape.m, tape.weight_mask = np.ones((B, sizes[0])), 1.0
             tape.d = [np.full((B, T, n), p) for n, p in zip(sizes, self.zoneouts, strict=True)]
             return
         row, step = first[0] + np.arange(B), first[1] + np.arange(T)
         column, gate_unit = np.arange(sizes[0]), np.arange(len(self.gate_order) * H)
+        tape.noise = self.noise_of(draws, row, step, H)
         tape.m = draws.mask(self.recurrent_dropout, RECURRENT_DROPOUT, np.c_[row], 0, column)
         tape.weight_mask = draws.mask(self.weight_drop, WEIGHT_DROP, column, 0, np.c_[gate_unit])
         tape.d = [
@@ -382,7 +398,8 @@ class Cell(ABC):
         """Return the blocks of rows of each gate by name: views, so they can be added to."""
         if tape:
             arrays = arrays | {"W_h": arrays["W_h"] * tape.weight_mask}
-        w = Blocks(**{name: array for name, array in arrays.items() if name not in BY_GATE})
+        others = {name: array for name, array in arrays.items() if name not in BY_GATE}
+        w = Blocks(noise=0.0, **others)
         for name in BY_GATE.keys() & arrays.keys():
             blocks = np.split(arrays[name], len(self.gate_order))
             for gate, block in zip(self.gate_order, blocks, strict=True):

@@ -215,7 +215,7 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak);
 bool recurrent_ready(const Recurrent *self);
 int recurrent_clear(Recurrent *self); /* tp_clear */
 
-/* Whether a layer draws random numbers in training: dropout of h, zoneout, weight drop. */
+/* Whether a layer draws random numbers in training: dropout of h, zoneout, weight drop, noise. */
 bool layer_draws(const crnn_layer *layer);
 
 /* ---- call.c: the arguments of one call of a recurrent layer, checked and converted */

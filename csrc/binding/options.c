@@ -42,6 +42,7 @@ typedef enum kind {
     DTYPE,
     BOOL,
     NUMBER,      /* finite */
+    AMOUNT,      /* at least 0, and a float32 */
     PROBABILITY, /* 0 <= p < 1 */
     BOUND,       /* above 0, or None */
     SIZE,        /* at least 1, or None */
@@ -214,6 +215,9 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
         return read_truth(given, to);
     case NUMBER:
         return parse_number(o->name, "a finite number", given, -HUGE_VAL, HUGE_VAL, to);
+    case AMOUNT:
+        return parse_number(o->name, "a finite float32 of at least 0", given, 0,
+                            nextafter(FLT_MAX, HUGE_VAL), to);
     case PROBABILITY:
         return read_probability(o->name, given, to);
     case BOUND:
@@ -293,6 +297,7 @@ static PyObject *show_option(const crnn_layer *layer, const option *o, PyObject 
     case BOOL:
         return PyBool_FromLong(*(const bool *)from);
     case NUMBER:
+    case AMOUNT:
     case PROBABILITY:
         return PyFloat_FromDouble(*number);
     case BOUND:

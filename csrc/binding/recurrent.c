@@ -142,5 +142,5 @@ bool recurrent_ready(const Recurrent *self) {
 
 bool layer_draws(const crnn_layer *layer) {
     return layer->recurrent_dropout != 0 || layer->weight_drop != 0 || layer->zoneout_h != 0 ||
-           layer->zoneout_c != 0;
+           layer->zoneout_c != 0 || layer->noise != 0;
 }

@@ -147,7 +147,7 @@ static PyGetSetDef recurrent_attributes[] = {
     FLAT("flat_grads", FLAT_GRADS,
          "All gradients as one array (N,); assigning copies the values into it."),
     {"seed", (getter)get_seed, (setter)set_seed,
-     PyDoc_STR("Seed of dropout, zoneout and weight drop, from 0 to 2**64 - 1."), NULL},
+     PyDoc_STR("Seed of dropout, zoneout, weight drop and noise, from 0 to 2**64 - 1."), NULL},
     {"gate_order", (getter)get_gate_order, NULL,
      PyDoc_STR("Letters of the gates, in the order of their H rows in W_x, W_h and b."), NULL},
     {0},

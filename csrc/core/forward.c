@@ -194,6 +194,8 @@ static void lay_forward(const crnn_forward_args *args, core_forward_run *run, co
     const size_t item = crnn_dtype_size(s->layer.dtype);
     lay_weights(args, run, work);
     run->factors = core_lay_factors(s, &args->noise, rows->places, work);
+    if (core_adds_noise(s, &args->noise))
+        run->factors.added = core_take(work, rows->places, s->padded, item);
     if (core_drops_h(s, &args->noise)) run->h_in = core_take(work, rows->places, s->h_padded, item);
     if (s->layer.projected) run->made = core_take(work, rows->places, s->padded, item);
     if (s->phases > 1) run->operand = core_take(work, rows->places, s->padded, item);

@@ -263,10 +263,11 @@ typedef struct core_span {
 static inline bool core_shares_panels(const core_span *span) { return span->group.parts > 1; }
 
 /* Where a step of a run has noise, or what stands for it in evaluation: NULL where it has none.
- * All [places][...], by place; the factors of zoneout are those of the step that is being run. */
+ * All [places][...], by place; those of zoneout and `added` are of the step that is being run. */
 typedef struct core_factors {
     void *recurrent;       /* [h_padded] of h where a product reads it: 0 or 1 / (1 - p) */
     void *zone_h, *zone_c; /* [padded] share of the state before the step: 0 or 1, or p */
+    void *added;           /* [padded] what is added to the sums, in forward alone */
 } core_factors;
 
 /* A tape, or what forward has in its place. */

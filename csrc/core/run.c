@@ -58,6 +58,10 @@ void core_pack_extras(const core_shape *s, const void *params, void *vectors, vo
     if (gain_h) s->kernels->pack_gains(s, CRNN_GAIN_H, params, gain_h);
 }
 
+bool core_adds_noise(const core_shape *s, const crnn_noise *noise) {
+    return noise->on && s->layer.noise != 0 && crnn_cell_leaks(s->layer.cell);
+}
+
 bool core_drops_h(const core_shape *s, const crnn_noise *noise) {
     return noise->on && s->layer.recurrent_dropout != 0;
 }

@@ -48,6 +48,8 @@ static inline const void *core_w_p(const core_shape *s, const void *params) {
 core_factors core_lay_factors(const core_shape *s, const crnn_noise *noise, size_t places,
                               core_arena *a);
 
+/* Whether a call adds noise to the sums. */
+bool core_adds_noise(const core_shape *s, const crnn_noise *noise);
 /* Whether a call drops units of h where products read it. */
 bool core_drops_h(const core_shape *s, const crnn_noise *noise);
 /* Whether it drops elements of W_h; multiply-adds that this takes; and the parameters with those

@@ -100,7 +100,8 @@ static bool drops_weights(const problem *p) { return p->training && p->layer.wei
 /* Noise that goes by time is another the other way round; and a row cut before its first step has
  * no counterpart: there, nothing is read before. */
 static bool can_turn(const problem *p) {
-    const bool by_time = p->training && (p->layer.zoneout_h != 0 || p->layer.zoneout_c != 0);
+    const bool by_time =
+        p->training && (p->layer.zoneout_h != 0 || p->layer.zoneout_c != 0 || p->layer.noise != 0);
     return !by_time && (p->cuts == 0 || p->layer.reverse);
 }
 

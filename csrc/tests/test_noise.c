@@ -18,7 +18,7 @@ static crnn_noise some_noise(void) {
 static void check_keys(void) {
     const crnn_noise noise = some_noise();
     const uint32_t seed[2] = {0x76543210, 0xfedcba98};
-    for (uint32_t kind = 0; kind <= CRNN_NOISE_WEIGHTS; kind++) {
+    for (uint32_t kind = 0; kind <= CRNN_NOISE_SUMS; kind++) {
         const uint32_t counter[4] = {7, 1, 2, kind};
         uint32_t key[2], words[4];
         crnn_noise_key(&noise, (crnn_noise_kind)kind, key);

@@ -30,6 +30,7 @@ static const problem sets[] = {
     {.name = "weight drop", .layer = {.weight_drop = 0.4}},
     {.name = "leak", .layer = {.leaks = true}},
     {.name = "learned leak", .layer = {.leaks = true, .learns_leak = true}},
+    {.name = "noise", .layer = {.noise = 0.3}},
     {.name = "leak, zoneout",
      .layer = {.leaks = true, .learns_leak = true, .zoneout_h = 0.3, .candidate = CRNN_LOGISTIC}},
     {.name = "projected, dropped",
@@ -38,6 +39,7 @@ static const problem sets[] = {
      .layer = {.peepholes = true,
                .leaks = true,
                .learns_leak = true,
+               .noise = 0.4,
                .learns_state = true,
                .clip = 0.6,
                .candidate = CRNN_SOFTSIGN,
@@ -49,6 +51,7 @@ static const problem sets[] = {
      .layer = {.layer_norm = true,
                .peepholes = true,
                .leaks = true,
+               .noise = 0.4,
                .learns_state = true,
                .clip = 0.8,
                .output = CRNN_SOFTSIGN,
@@ -92,7 +95,7 @@ enum { FORMS = sizeof forms / sizeof *forms };
 
 static bool has_noise(const crnn_layer *l) {
     return l->recurrent_dropout != 0 || l->weight_drop != 0 || l->zoneout_h != 0 ||
-           l->zoneout_c != 0;
+           l->zoneout_c != 0 || l->noise != 0;
 }
 
 /* A set and a form for a cell; false where nothing of the set remains. */
@@ -118,7 +121,10 @@ static bool combine(problem *p, crnn_cell cell, int set, int form, bool training
         if (!crnn_cell_describe(cell)->activated) l->gate = CRNN_USUAL;
         if (cell == CRNN_RNN_RELU) l->candidate = CRNN_USUAL;
     }
-    if (!crnn_cell_leaks(cell)) l->leaks = l->learns_leak = false;
+    if (!crnn_cell_leaks(cell)) {
+        l->leaks = l->learns_leak = false;
+        l->noise = 0;
+    }
     p->training = training;
     snprintf(name, sizeof name, "%s, %s%s", sets[set].name, forms[form].name,
              training ? ", training" : "");
@@ -204,14 +210,14 @@ static bool has_effect(const field *f, crnn_cell cell, const crnn_kernels *k) {
 }
 
 /* An option of the rich functions has none in a layer that runs the plain ones. Cells that have c
- * have all options but beta and those of a leak. */
+ * have all options but beta, those of a leak, and noise. */
 static void check_effects(const crnn_kernels *k) {
     for (size_t i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
         bool found = !f->is_option;
         for (int cell = 0; cell < CRNN_CELLS; cell++)
             if (f->layer.beta != 0 || f->layer.leaks || f->layer.learns_leak ||
-                crnn_cell_describe((crnn_cell)cell)->states == 2)
+                f->layer.noise != 0 || crnn_cell_describe((crnn_cell)cell)->states == 2)
                 found = found || has_effect(f, (crnn_cell)cell, k);
         CHECK(found, "%s changes nothing", f->name);
     }
@@ -351,8 +357,39 @@ static void check_dropped(const crnn_kernels *k, crnn_cell cell, bool weights, s
     fences_release(mark);
 }
 
+/* Where phi is the identity and nothing is read twice, y has what is added to the sums. */
+static void check_added(const crnn_kernels *k, bool reverse) {
+    problem p = {.name = "noise",
+                 .layer = {.cell = CRNN_RNN_TANH, .candidate = CRNN_IDENTITY, .reverse = reverse},
+                 .no_tape = true};
+    const size_t mark = fences_used;
+    const double amount = 0.7;
+    set_shape(&p, k, 1);
+    p.steps = 1;
+    const outcome without = run(&p);
+    p.layer.noise = amount;
+    const outcome off = run(&p);
+    p.training = true;
+    const outcome with = run(&p);
+    const crnn_noise noise = noise_of(&p);
+    bool right = true;
+    for (size_t b = 0; b < p.batch; b++) {
+        for (size_t f = 0; f < p.layer.hidden; f++) {
+            const uint32_t number = drawn(&noise, CRNN_NOISE_SUMS, noise.first_row + b, 0, f);
+            const double u = 2 * ((double)number + 0.5) / 0x1p32 - 1;
+            const double y = real_at(k->dtype, from_step(&without, Y, b, 0), f);
+            right = right && y == real_at(k->dtype, from_step(&off, Y, b, 0), f);
+            right = right &&
+                    fabs(real_at(k->dtype, from_step(&with, Y, b, 0), f) - y - amount * u) < 1e-6;
+        }
+    }
+    CHECK(right, ABOUT "reverse %d", WHO(&p), reverse);
+    fences_release(mark);
+}
+
 static void check_noise(const crnn_kernels *k, crnn_cell cell) {
     check_mean(k, cell);
+    for (int reverse = 0; cell == CRNN_RNN_TANH && reverse < 2; reverse++) check_added(k, reverse);
     for (int reverse = 0; reverse < 2; reverse++) check_zoneout(k, cell, reverse);
     for (size_t row = 0; row < 4; row++) {
         check_dropped(k, cell, false, row);

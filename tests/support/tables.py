@@ -64,6 +64,7 @@ OPTIONS = {
     "weight_drop": {"weight_drop": 0.3},
     "leak": {"leak": 0.3},
     "learn_leak": {"leak": 0.4, "learn_leak": True},
+    "noise": {"noise": 0.5},
     "leaky-softsign": {"leak": 0.6, "learn_leak": True, "activation": "softsign"},
     "sigmoid": {"activation": "sigmoid"},
     "identity": {"activation": "identity", "recurrent_activation": "identity"},
@@ -78,6 +79,7 @@ _COMMON = ("layer_norm", "clip", "learn_state", "recurrent_dropout", "weight_dro
 OPTIONS["common"] = {key: value for name in _COMMON for key, value in OPTIONS[name].items()}
 OPTIONS["common-zoneout"] = OPTIONS["common"] | {"zoneout": 0.3}
 OPTIONS["leaky-common-zoneout"] = OPTIONS["common-zoneout"] | OPTIONS["learn_leak"]
+OPTIONS["leaky-common-zoneout"] |= OPTIONS["noise"]
 OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
 
 VARIED = {

@@ -37,6 +37,7 @@ SOME = {
     | {
         "leak": {"leak": (0.3, 0.8, 1.0)},
         "learn_leak": {"learn_leak": True},
+        "noise": {"noise": 0.5},
         "leaky-activations": {"leak": 0.4, "activation": "softsign"},
     },
     "lstm": {
@@ -56,7 +57,11 @@ TYPES = {type(make()) for make in CELLS.values()}
 CELLS |= {kind: type(twin) for kind, twin in TWINS.items() if type(twin) not in TYPES}
 SOME |= {kind: {} for kind in CELLS if kind not in SOME}
 EVERYTHING = functools.reduce(dict.__or__, ALL.values())
-SOME["rnn"]["everything"] = EVERYTHING | {"learn_leak": True, "activation": "softsign"}
+SOME["rnn"]["everything"] = EVERYTHING | {
+    "learn_leak": True,
+    "noise": 0.3,
+    "activation": "softsign",
+}
 SOME["lstm"]["everything"] = EVERYTHING | {
     "peepholes": True, "coupled": True, "proj_size": P, "zoneout": (0.0, 0.4),
     "output_activation": "softsign",

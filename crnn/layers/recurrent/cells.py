@@ -55,6 +55,7 @@ class RNNOptions(Options, total=False):
     activation: Activation
     leak: ArrayLike | None
     learn_leak: bool
+    noise: float
 
 
 class GatedOptions(Options, total=False):
@@ -344,6 +345,10 @@ class RNN(_core.RNN, Recurrent):
     learn_leak : bool, default False
         Make the leak a parameter l, with a = σ(l). l begins at log(leak / (1 - leak)), so `leak`
         must be below 1. False: the leak is fixed. It is then no parameter, and has no gradient.
+    noise : float, default 0
+        In training, numbers that are uniform in (-noise, noise) are added to the sum inside of φ,
+        at every step (ν in Jaeger 2001). It makes a readout less dependent on small differences of
+        the states.
     bias : bool, default True
         Whether the sums of the gates have biases.
     reverse : bool, default False
@@ -469,6 +474,7 @@ class RNN(_core.RNN, Recurrent):
     activation: Option[Activation]
     leak: Option[float | tuple[float, ...] | None]
     learn_leak: Option[bool]
+    noise: Option[float]
 
     def __init__(
         self,

@@ -48,6 +48,10 @@ class Reservoir(RNN):
         inputs, and a readout cannot fit their squares; 0.2 is usual where it has to.
     leak : float or array_like (H,), default 1.0
         a, for all units or for each: 0 < a <= 1. A unit with a small a changes slowly.
+    noise : float, default 0
+        In training (``forward``, but not a call of the layer), numbers that are uniform in
+        (-noise, noise) are added to the sum inside of φ, at every step: ν of Jaeger, who uses 1e-8
+        to 1e-5. It makes a readout less dependent on small differences of the states.
     density : float, default 0.1
         Share of the entries of W_h that are not 0, above 0 and at most 1. Units are connected in
         blocks of 16 x 16, whose products are fast. The blocks are dealt so that each reads as many
@@ -85,8 +89,8 @@ class Reservoir(RNN):
         I, H and H.
     dtype : dtype
         As passed.
-    leak : float or tuple of H floats
-        As passed.
+    leak, noise : float
+        As passed; a leak of each unit as a tuple of H floats.
     seed : int
         The seed that was used.
 
@@ -169,6 +173,7 @@ class Reservoir(RNN):
         input_scaling: ArrayLike = 1.0,
         bias_scaling: float = 0.0,
         leak: ArrayLike = 1.0,
+        noise: float = 0.0,
         density: float = 0.1,
         topology: Topology = "random",
         activation: Activation = "tanh",
@@ -178,7 +183,8 @@ class Reservoir(RNN):
         seed: int | None = None,
     ) -> None:
         seed = check_seed(seed)
-        options = {"activation": activation, "leak": leak, "reverse": reverse, "dtype": dtype}
+        options: dict[str, Any] = {"activation": activation, "leak": leak, "noise": noise}
+        options |= {"reverse": reverse, "dtype": dtype}
         _core.RNN._outline(input_size, hidden_size, **options)  # raises if one is invalid
         initial = {
             "spectral_radius": check_real("spectral_radius", spectral_radius, 0.0),

@@ -139,8 +139,8 @@ def _rotated(seed: int, drawn: int, n: int) -> tuple[Floats, int]:
     """Return the product (n, n) of random rotations and signs, and the number of draws so far.
 
     Each round deals the rows into pairs, and rotates each pair: the random walk of Kac,
-    "Foundations of kinetic theory" (1956), n / 2 steps at a time. The number of rounds is a few times log2(n),
-    after which the entries have nearly the moments of uniform orthogonal matrices.
+    "Foundations of kinetic theory" (1956), n / 2 steps at a time. The number of rounds is a few
+    times log2(n), after which the entries have nearly the moments of uniform orthogonal matrices.
     """
     half, rounds = n // 2, 4 * n.bit_length() + 8
     matrix = np.eye(n)

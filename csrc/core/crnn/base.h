@@ -107,9 +107,9 @@ CRNN_API void crnn_random_uniform(uint64_t seed, uint64_t stream, uint64_t first
  * and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). */
 CRNN_API void crnn_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 
-/* The numbers from which a call draws its random masks (dropout, zoneout, weight drop). A mask is a
- * function of these numbers and of row, step and unit, so the same numbers give the same mask in
- * forward and in backward, alone and in a batch. */
+/* The numbers from which a call draws its random masks (dropout, zoneout, weight drop), and the
+ * noise that it adds to sums. A mask is a function of these numbers and of row, step and unit, so
+ * the same numbers give the same mask in forward and in backward, alone and in a batch. */
 typedef struct crnn_noise {
     bool on;             /* True in training. If false, nothing is drawn and nothing is dropped. */
     uint64_t seed;       /* Of the layer. */
@@ -125,7 +125,8 @@ typedef enum crnn_noise_kind {
     CRNN_NOISE_RECURRENT = 1, /* Of h, where a product reads it. */
     CRNN_NOISE_ZONEOUT_H = 2, /* Of h, which keeps its value. */
     CRNN_NOISE_ZONEOUT_C = 3, /* Of c, which keeps its value. */
-    CRNN_NOISE_WEIGHTS = 4    /* Of the elements of W_h. */
+    CRNN_NOISE_WEIGHTS = 4,   /* Of the elements of W_h. */
+    CRNN_NOISE_SUMS = 5       /* Added to the sums: no mask, but uniform numbers. */
 } crnn_noise_kind;
 
 /* Writes the key of a mask. The number of (row, step, unit) is word unit % 4 of crnn_philox with

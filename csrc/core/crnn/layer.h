@@ -62,6 +62,8 @@ typedef struct crnn_layer {
     bool leaks;       /* h' is a mean of h and the output of the cell: (1 - a) o h + a o output,
                          with a of CRNN_LEAK. For CRNN_RNN_TANH and CRNN_RNN_RELU. */
     bool learns_leak; /* CRNN_LEAK is a parameter. Only read where the layer leaks. */
+    double noise;     /* In training, numbers that are uniform in (-noise, noise) are added to the
+                         sums. For CRNN_RNN_TANH and CRNN_RNN_RELU. */
 } crnn_layer;
 
 /* Returns whether two layers are the same in every field. */

@@ -54,7 +54,7 @@ COMMON = {"bias", "reverse", "dtype", "layer_norm", "clip", "learn_state"}
 COMMON |= {"recurrent_dropout", "zoneout", "weight_drop"}
 GATES = {"activation", "recurrent_activation"}
 OWN = {
-    "RNN": {"activation", "leak", "learn_leak"},
+    "RNN": {"activation", "leak", "learn_leak", "noise"},
     "LSTM": GATES | {"output_activation", "peepholes", "coupled", "proj_size"},
     "GRU": GATES | {"reset"},
     "JANET": {"beta"},
