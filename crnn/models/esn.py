@@ -312,7 +312,7 @@ class ESN(Sequential):
         RuntimeError
             If another thread fits the readout. This call has changed nothing then.
         """
-        features = Features(self.layers[0])
+        features = Features(self[:1])
         fit_states(features, self.readout, Given(self, x, y, lengths, features), washout, folds)
         return self
 

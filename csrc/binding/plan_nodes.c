@@ -35,17 +35,13 @@ static bool read_parameter(const Plan *plan, const char *name, PyObject *given, 
     return true;
 }
 
-static bool has_shape_of(PyArrayObject *gradient, PyArrayObject *parameters) {
-    return !gradient || (parameters && PyArray_SAMESHAPE(parameters, gradient));
-}
-
-/* Parameters and their gradients. */
+/* Parameters and their gradients, which are None where the layer is frozen. */
 static bool read_pair(const Plan *plan, PyObject *given, PyObject *gradient, int axes,
                       PyArrayObject **to, PyArrayObject **d) {
     if (!read_parameter(plan, "W", given, axes, to) ||
         !read_parameter(plan, "dW", gradient, axes, d))
         return false;
-    return !*to == !*d && has_shape_of(*d, *to) ? true : refuse_misfit("dW");
+    return !*d || (*to && PyArray_SAMESHAPE(*to, *d)) || refuse_misfit("dW");
 }
 
 /* (I, K): floats of so many features, or symbols; 0: none. */
@@ -76,16 +72,13 @@ static bool read_recurrent(Plan *plan, plan_node *node, PyObject *rest) {
     return own->dtype == plan->dtype || refuse_misfit("layer");
 }
 
-/* (W, b, dW, db): W (inputs, features); the others, in the shape of W and (features,), or None. A W
- * without dW is a constant. */
+/* (W, b, dW, db): W (inputs, features); the others, in the shape of W and (features,), or None. */
 static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
     PyObject *w, *b, *dw, *db;
     if (!PyArg_ParseTuple(rest, "OOOO", &w, &b, &dw, &db) ||
-        !read_parameter(plan, "W", w, 2, &node->w) ||
-        !read_parameter(plan, "dW", dw, 2, &node->dw) ||
+        !read_pair(plan, w, dw, 2, &node->w, &node->dw) ||
         !read_pair(plan, b, db, 1, &node->b, &node->db))
         return false;
-    if (!has_shape_of(node->dw, node->w)) return refuse_misfit("dW");
     if (!node->w || (node->b && PyArray_SIZE(node->b) != PyArray_DIM(node->w, 1)))
         return refuse_misfit("W");
     node->features = (size_t)PyArray_DIM(node->w, 1);

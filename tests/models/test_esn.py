@@ -12,6 +12,7 @@ import pytest
 
 import crnn
 from crnn.layers.compose.joined import Joined
+from crnn.training import readouts
 from support.comparing import assert_close
 from support.running import fill
 
@@ -214,6 +215,22 @@ def test_an_rls_is_the_ridge_with_a_penalty_of_the_bias():
     assert_close(esn.readout.params["W"], W[:-1].T, 1e-9)
     assert_close(esn.readout.params["b"], W[-1], 1e-9)
     assert esn.fit(X, Y, washout=3).readout.trace_ > 0
+
+
+def test_the_noise_of_the_reservoir_is_for_fitting_alone(monkeypatch):
+    esn, plain = crnn.ESN(reservoir(noise=0.1), ridge()), network()
+    h, _, _ = esn.reservoir.forward(X, call=0, layer=1)
+    expected = ridge().fit(h, Y, washout=3)
+    esn.fit(X, Y, washout=3)
+    np.testing.assert_array_equal(esn.readout.params["W"], expected.params["W"])
+    assert np.abs(h - plain.reservoir(X)[0]).max() > 1e-3
+    monkeypatch.setattr(readouts, "_FEWEST", 16)
+    monkeypatch.setattr(readouts, "_MOST", 16)
+    again = esn.fit(X, Y, washout=3)  # in short windows, and a second time
+    np.testing.assert_array_equal(again.readout.params["W"], expected.params["W"])
+    plain.readout.params.update(expected.params)
+    np.testing.assert_array_equal(esn.predict(X), plain.predict(X))
+    assert esn.reservoir.calls == 0
 
 
 # ----------------------------------------------------------------------------------- closed loops
