@@ -357,6 +357,26 @@ def test_a_wrong_call_changes_nothing(options, kind, message):
         np.testing.assert_array_equal(model.params[name], array)
 
 
+@pytest.mark.usefixtures("windows")
+def test_a_bar_counts_the_steps_and_is_closed(monkeypatch):
+    class Bar:
+        steps, closed = 0, 0
+
+        def update(self, steps):
+            self.steps += steps
+
+        def close(self):
+            self.closed += 1
+
+    bar = Bar()
+    monkeypatch.setattr(readouts, "open_bar", lambda total, units: bar)
+    crnn.fit_readout(model_of(layers()), (X, Y))
+    assert (bar.steps, bar.closed) == (B * T, 1)
+    with pytest.raises(ValueError, match=r"^data: item 0: model: expected finite outputs"):
+        crnn.fit_readout(model_of(layers()), (X * np.nan, Y))
+    assert bar.closed == 2
+
+
 def test_a_rank_that_is_too_low():
     x = np.repeat(X[..., :1], 2, axis=2)
     with pytest.raises(ValueError, match=r"^alpha: expected a larger penalty, because the 3"):
