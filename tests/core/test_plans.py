@@ -212,7 +212,7 @@ REFUSED = {
     "attention without features": [attend((0, 0), width=0)],
     "two attentions": [attend((0, 0)), attend((0, 0))],
     "v of another length": [attend((0, 0), v=np.ones(I + 1), dv=np.ones(I + 1))],
-    "v without a gradient": [attend((0, 0), v=V)],
+    "a gradient without v": [attend((0, 0), dv=V)],
     "v of another type": [attend((0, 0), v=V.astype("float32"), dv=V.astype("float32"))],
     "a residual of one value": [residual((0, 0))],
     "a residual of other widths": [sum_of(np.ones((I, 2)), (0, 0)), residual((1, 0), (0, 0))],
