@@ -23,7 +23,7 @@ from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.ridge import Ridge
 from crnn.layers.pointwise.rls import RLS
 from crnn.models.esn_data import Given, determination, inputs_array, inputs_of
-from crnn.models.esn_params import clone_of, flat_params, is_fitted, set_params
+from crnn.models.esn_params import clone_of, flat_params, is_fitted, regressor_tags, set_params
 from crnn.models.esn_running import closed_loop, driven, force, predict_list, run_loop
 from crnn.training.predicting import outputs_of, predict
 from crnn.training.readouts import Features, fit_states
@@ -268,6 +268,10 @@ class ESN(Sequential):
         """Return a copy without a fit, for `sklearn.base.clone`."""
         copied: Self = clone_of(self)
         return copied
+
+    def __sklearn_tags__(self) -> Any:
+        """Return the tags of a regressor, for scikit-learn, which alone calls this."""
+        return regressor_tags()
 
     # ------------------------------------------------------------------------------ fitting
 

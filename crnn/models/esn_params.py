@@ -135,3 +135,15 @@ def is_fitted(readout: Any) -> bool:
     return any(
         not np.array_equal(array, fresh.params[name]) for name, array in readout.params.items()
     )
+
+
+def regressor_tags() -> Any:
+    """Return the tags of scikit-learn for a regressor of sequences."""
+    from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+    return Tags(
+        estimator_type="regressor",
+        target_tags=TargetTags(required=True, multi_output=True, two_d_labels=True),
+        regressor_tags=RegressorTags(),
+        input_tags=InputTags(two_d_array=True, three_d_array=True),
+    )

@@ -526,6 +526,16 @@ def test_clones_of_scikit_learn():
     np.testing.assert_array_equal(other.fit(X, Y).predict(X), esn.fit(X, Y).predict(X))
 
 
+def test_a_grid_search_of_scikit_learn():
+    selection = pytest.importorskip("sklearn.model_selection")
+    grid = {"reservoir__hidden_size": [5, 9], "readout__alpha": [1e-3, 1e9]}
+    x = np.concatenate([X, X[:, ::-1]])
+    search = selection.GridSearchCV(network(), grid, cv=3).fit(x, np.cumsum(x, axis=1))
+    assert search.best_params_ == {"readout__alpha": 1e-3, "reservoir__hidden_size": 9}
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_estimator_.readout.input_size == 9
+
+
 # ----------------------------------------------------------------------------------- errors
 
 
