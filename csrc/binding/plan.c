@@ -145,6 +145,7 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
                             .vectors = data_of(node->w),
                             .dvectors = data_of(node->dw),
                             .noise = noise,
+                            .kept = crnn_kept_share(&call->held.layer, held_params(&call->held)),
                             .initial = state_pointers(&call->initial),
                             .final = state_pointers(&call->final),
                             .tape = own ? &own->tape : NULL};

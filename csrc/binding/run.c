@@ -44,6 +44,7 @@ static bool forward_call(module_state *module, const held_layer *held, const cal
                               .rows = &c->rows,
                               .params = held_params(held),
                               .in = c->in,
+                              .kept = crnn_kept_share(layer, held_params(held)),
                               .noise = c->noise,
                               .initial = state_pointers(initial),
                               .tape = out->tape ? &out->tape->tape : NULL};
@@ -191,6 +192,7 @@ static bool backward_run(const held_layer *held, const Tape *tape, const backwar
         .tape = &tape->tape,
         .params = held_params(held),
         .in = c->in,
+        .kept = crnn_kept_share(&held->layer, held_params(held)),
         .noise = c->noise,
         .from_learned = c->from_learned,
         .dy = out->dy_seq,

@@ -35,14 +35,22 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
 }
 
 /* The transpose of a phase's W_x or W_h, as two matrices: of full panels of gates, and of the last
- * one where it is narrower. */
+ * one where it is narrower. skips: what is kept of them; NULL: all. */
 static void lay_turned(const core_shape *s, const core_blocks *blocks, size_t columns,
-                       core_matrix turned[2], core_arena *a) {
+                       core_matrix turned[2], core_skips skips[2], core_arena *a) {
     core_matrix all = core_turned_matrix(s->kernels, columns, blocks, true, NULL);
     all.data = core_take(a, all.rows, all.columns.vecs * s->width, crnn_dtype_size(s->layer.dtype));
     turned[0] = turned[1] = all;
     turned[0].inner = turned[1].skip = s->vecs / s->units * blocks->count * s->units * s->width;
     turned[1].inner = all.rows - turned[0].inner;
+    if (!skips) return;
+    const size_t run = blocks->count * s->units * s->width;
+    skips[0] = core_lay_skips(s->kernels, &all.columns, 1, turned[0].inner / run, run, a);
+    skips[1] = core_lay_skips(s->kernels, &all.columns, 1, 1, turned[1].inner, a);
+    for (size_t i = 0; i < 2; i++) turned[i].skips = &skips[i];
+    if (a->base) /* behind what the first one has room for */
+        turned[1].data = core_row_of(all.data, turned[0].inner, all.columns.vecs * s->width,
+                                     crnn_dtype_size(s->layer.dtype));
 }
 
 static void lay_backward(const crnn_backward_args *args, core_backward_run *run, core_arena *a) {
@@ -63,8 +71,9 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     const size_t floats = crnn_floats(&s->layer, &args->in);
     for (size_t i = 0; i < s->phases; i++) {
         const core_phase *ph = &s->phase[i];
-        lay_turned(s, &ph->of_h, s->h_wide, run->turned_h[i], a);
-        if (args->dx.data) lay_turned(s, &ph->of_x, floats, run->turned_x[i], a);
+        lay_turned(s, &ph->of_h, s->h_wide, run->turned_h[i],
+                   core_leaves_out(s) ? run->skips[i] : NULL, a);
+        if (args->dx.data) lay_turned(s, &ph->of_x, floats, run->turned_x[i], NULL, a);
     }
     run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
     run->x_rows = core_take(a, rows, 1, sizeof(void *));
@@ -83,6 +92,7 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     core_arena a = core_arena_at(NULL);
     core_shape s;
     if (core_shape_init(&s, args->layer, args->tape->kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_set_kept(&s, args->kept);
     const size_t item = crnn_dtype_size(s.layer.dtype);
     const crnn_steps *given = &args->rows->given;
     core_backward_run run = {.shape = &s, .rows = args->rows, .noise = args->noise};
@@ -100,10 +110,12 @@ static void turn(const core_backward_run *run, const core_matrix turned[2], size
                  const core_member *me) {
     const core_shape *s = run->shape;
     const core_range own = core_share(turned->columns.panels, me);
+    const void *from = core_row_of(run->params, w, 1, crnn_dtype_size(s->layer.dtype));
     core_matrix all = turned[0];
     all.inner = all.rows;
-    s->kernels->pack(&all, core_row_of(run->params, w, 1, crnn_dtype_size(s->layer.dtype)),
-                     own.from, own.to);
+    for (size_t i = 0; turned->skips && i < 2; i++)
+        s->kernels->pack(&turned[i], from, own.from, own.to);
+    if (!turned->skips) s->kernels->pack(&all, from, own.from, own.to);
 }
 
 /* A member's share of each phase's W_h and W_x, and of W_p, which is stored transposed, (H, P). */
@@ -226,6 +238,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
     core_shape *s = &call->shape;
     core_backward_run *run = &call->run;
     core_shape_init(s, args->layer, args->tape->kernels);
+    core_set_kept(s, args->kept);
     const crnn_rows *rows = args->rows;
     const size_t item = crnn_dtype_size(s->layer.dtype);
     core_arena work = core_arena_at(args->workspace);

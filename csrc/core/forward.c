@@ -6,11 +6,16 @@
 
 /* ---- packed weights */
 
-static void lay_packed(core_forward_run *run, bool x, core_arena *a) {
+/* zeros: with places for what is kept of W_h. */
+static void lay_packed(core_forward_run *run, bool x, bool zeros, core_arena *a) {
     const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
     run->packed_x = x ? core_take(a, s->packed_x, 1, item) : NULL;
     run->packed_h = core_take(a, s->packed_h, 1, item);
+    run->packed_kept = zeros ? core_take(a, 1, 1, sizeof(double)) : NULL;
+    for (size_t i = 0; zeros && i < s->phases; i++)
+        run->skips[i] =
+            core_lay_skips(s->kernels, &s->phase[i].columns, s->phase[i].h_count, 1, s->h_wide, a);
 }
 
 /* Apart from the rest, because they are there where nothing else is packed. */
@@ -73,6 +78,8 @@ static void describe_matrices(core_forward_run *run, core_weights *to) {
         to->x[i].skip = table - run->unpacked;
         to->x[i].inner = floats;
         set_matrix(&to->h[i], s, &ph->of_h, ph->h_first, s->h_wide, run->packed_h, ph->h, w_h);
+        to->skips[i] = run->skips[i];
+        if (run->packed_kept && core_leaves_out(s)) to->h[i].skips = &to->skips[i];
     }
     if (run->packed_p)
         to->p =
@@ -84,7 +91,7 @@ crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernels *kernel
     core_shape s;
     if (core_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
     core_forward_run run = {.shape = &s};
-    lay_packed(&run, true, &a);
+    lay_packed(&run, true, true, &a);
     lay_extras(&run, &a);
     return core_arena_size(&a, bytes);
 }
@@ -114,10 +121,12 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
                void *packed) {
     core_shape s;
     core_shape_init(&s, layer, kernels);
+    core_set_kept(&s, crnn_kept_share(layer, params));
     core_forward_run run = {.shape = &s, .params = params};
     core_arena a = core_arena_at(packed);
-    lay_packed(&run, true, &a);
+    lay_packed(&run, true, true, &a);
     lay_extras(&run, &a);
+    *run.packed_kept = s.kept;
     core_weights weights;
     describe_matrices(&run, &weights);
     pack_part(&run, &(core_member){.parts = 1});
@@ -127,6 +136,10 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
 /* ---- the buffers of a call */
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Where blocks of zeros are left out: what is read of a matrix to find them, in the share of the
+ * cost of packing; and how much longer a multiply-add takes, because a tile is narrower. */
+static const double FINDING = 0.3, NARROWER = 1.5;
 
 /* What it costs to begin the sum of a unit's gate ahead of its step, in the units of core_costs: it
  * is stored and loaded once more. */
@@ -139,9 +152,12 @@ core_way core_choose_way(const crnn_kernels *k, core_way_size size, double rows,
     const double each = core_packed_cost(k, rows);
     const double ahead = I > 0 ? rows * (I + BEGUN_COST) : 0;
     const double fused = I > 0 ? I * each + core_tiles(k, rows) * c->factor : 0;
+    const bool leaves_out = size.kept > 0 && size.kept <= CORE_MOST_KEPT;
+    const double of_h = leaves_out ? size.kept * NARROWER : 1;
+    const double pack = leaves_out ? I + P * (FINDING + size.kept) : I + P;
     const double direct = steps * (c->direct_call / G + (I + P) * core_direct_cost(k, rows));
-    const double packed =
-        c->pack_call / G + (I + P) * c->pack + steps * ((ahead < fused ? ahead : fused) + P * each);
+    const double packed = c->pack_call / G + pack * c->pack +
+                          steps * ((ahead < fused ? ahead : fused) + P * each * of_h);
     return (core_way){.direct = direct < packed, .ahead = ahead < fused};
 }
 
@@ -168,14 +184,14 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
     const size_t floats = crnn_floats(&s->layer, &args->in);
     if (args->packed) {
         core_arena packed = core_arena_at((void *)args->packed);
-        lay_packed(run, true, &packed);
+        lay_packed(run, true, true, &packed);
         lay_extras(run, &packed);
         return;
     }
     lay_extras(run, work);
     const size_t d = crnn_strands(&rows->given);
     const double steps = (double)((rows->given.steps + d - 1) / d), places = (double)rows->places;
-    const core_way_size size = {floats, s->h_wide, s->at.columns / s->phases};
+    const core_way_size size = {floats, s->h_wide, s->at.columns / s->phases, s->kept};
     const core_way way = core_choose_way(
         s->kernels, size, rows->total > 0 ? (double)rows->total / steps : places, steps);
     if (way.direct && !s->staged && !args->stepwise) {
@@ -185,7 +201,7 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
     run->ahead = way.ahead && rows->places <= AHEAD_ROWS && !args->in.symbols &&
                  !s->layer.layer_norm && !args->stepwise;
     run->unpacked = args->in.symbols ? args->in.table : 0;
-    lay_packed(run, floats > 0, work);
+    lay_packed(run, floats > 0, core_leaves_out(s), work);
 }
 
 static void lay_forward(const crnn_forward_args *args, core_forward_run *run, core_arena *work) {
@@ -231,6 +247,7 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
     core_arena work = core_arena_at(NULL);
     core_shape s;
     if (core_shape_init(&s, args->layer, args->kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    core_set_kept(&s, args->kept);
     core_forward_run run = {.shape = &s, .rows = args->rows};
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
@@ -283,6 +300,7 @@ size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args) 
     core_shape *s = &call->shape;
     core_forward_run *run = &call->run;
     core_shape_init(s, args->layer, args->kernels);
+    core_set_kept(s, args->kept);
     *run = (core_forward_run){.shape = s,
                               .rows = args->rows,
                               .params = args->params,
@@ -292,6 +310,7 @@ size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args) 
     core_arena work = core_arena_at(args->workspace);
     lay_forward(args, run, &work);
     lay_states(args, run, &work);
+    if (args->packed) s->kept = *run->packed_kept;
     if (drops_weights(s, args))
         run->params = core_drop_weights(s, &args->noise, args->params, &work);
     if (args->tape) args->tape->kernels = s->kernels;

@@ -78,6 +78,31 @@ typedef enum core_matrix_kind {
     CORE_MATRIX_KINDS
 } core_matrix_kind;
 
+/* Units of the blocks of a matrix that are left out where they are zero: see kernels/blocks.inc.
+ * The same for every table: what is left out does not depend on V, as long as a vector is narrower.
+ */
+enum { BLOCK_UNITS = 16 };
+
+/* Rows of a matrix: `rows` from `at` of run `run`, as a factor reads them. */
+typedef struct core_block {
+    uint32_t run, at, rows;
+} core_block;
+
+/* The blocks of a group of columns that are packed: how many, how many of BLOCK_UNITS rows the list
+ * begins with, the rows of all; and where they begin, in elements of the packed data. */
+typedef struct core_kept {
+    uint32_t count, whole, rows;
+    size_t at;
+} core_kept;
+
+/* What a packed matrix keeps. A group is some vectors of a slot of a panel. */
+typedef struct core_skips {
+    size_t runs, run;    /* the rows of the matrix: so many runs of so many */
+    size_t groups, most; /* groups of a panel; blocks of a group */
+    core_kept *kept;     /* [panels][groups]; written by `pack` alone, like */
+    core_block *block;   /* [panels][groups][most] */
+} core_skips;
+
 /* A matrix for a sum with such columns. It adds to slots first..first+count-1 of them. A factor
  * reads rows skip..skip+inner-1 of all its rows. */
 typedef struct core_matrix {
@@ -85,8 +110,9 @@ typedef struct core_matrix {
     core_columns columns;
     size_t first, count;
     size_t inner, skip, rows;
-    const void *data;   /* packed, or row 0 in memory; written by `pack` alone */
-    core_blocks source; /* how it lies in memory; where turned, how its transpose does */
+    const void *data;        /* packed, or row 0 in memory; written by `pack` alone */
+    core_blocks source;      /* how it lies in memory; where turned, how its transpose does */
+    const core_skips *skips; /* where blocks of zeros are left out; or NULL */
 } core_matrix;
 
 /* All rows of (inner, blocks); `kind` is CORE_PACKED or CORE_DIRECT. */
@@ -128,6 +154,7 @@ typedef struct core_factor {
     size_t runs, run, hop; /* side by side where runs is 0; else so many runs of `run` elements,
                               `hop` apart */
     const int64_t *index;  /* in [n], or NULL: the row of the matrix that is added; -1: none */
+    bool finite;           /* no row has numbers that are infinite or NaN. False: not known */
 } core_factor;
 
 /* Row i of the results = what it begins with + factor 0 + factor 1 + ... Either all factors that
@@ -205,6 +232,7 @@ typedef struct core_shape {
     bool leaks;                             /* one of them is a leak */
     bool staged;      /* a step has parts that need a whole row of what others made */
     bool keeps_gates; /* on the tape; else its one gate is h, which stands there already */
+    double kept;      /* about the share of blocks of W_h that are not 0; 1 unless a call says so */
 } core_shape;
 
 /* A member of a team, or of one of its groups: which of how many. */
@@ -284,6 +312,7 @@ typedef struct core_tape_parts {
  * the first and the last only those that a call has are set. */
 typedef struct core_weights {
     core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES], p;
+    core_skips skips[MAX_PHASES]; /* of h, if blocks of zeros are left out */
 } core_weights;
 
 /* One call of forward, as the kernels see it. Pointers are to elements of the table's type. */
@@ -304,7 +333,9 @@ typedef struct core_forward_run {
     void *bias;                /* [phases][slots][padded] */
     void *packed_x, *packed_h; /* packed panels; NULL: W_x, or W_h, is read as it lies */
     size_t unpacked;           /* rows of W_x that are not packed though others are: of symbols */
-    void *packed_p;            /* the projection, packed; or NULL */
+    double *packed_kept;       /* beside packed_h: `kept` of the shape; or NULL: */
+    core_skips skips[MAX_PHASES]; /* no place for what is left out */
+    void *packed_p;               /* the projection, packed; or NULL */
     const core_weights *weights;
     void *vectors;         /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */
@@ -360,6 +391,7 @@ typedef struct core_backward_run {
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
     core_trace_parts trace;              /* where all of it is wanted, else NULL each */
+    core_skips skips[MAX_PHASES][2];     /* of turned_h, if blocks of zeros are left out */
     core_matrix turned_h[MAX_PHASES][2]; /* W_h turned, of full panels of gates and of a narrower */
     core_matrix turned_x[MAX_PHASES][2]; /* last one; W_x likewise; */
     core_matrix w_p;                     /* W_p turned, where h is projected */

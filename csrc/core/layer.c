@@ -200,6 +200,7 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     s->last_lanes = layer->hidden - (s->vecs - 1) * s->width;
     s->units = TILE_VECS / slots < s->vecs ? TILE_VECS / slots : s->vecs;
     s->panels = (s->vecs + s->units - 1) / s->units;
+    s->kept = 1;
     s->packed_bias = s->packed_x = s->packed_h = s->row_gates = 0;
     for (size_t i = 0; i < s->phases; i++) phase_init(s, i);
     const char *output = s->rich ? strchr(cell->x[0], 'o') : NULL;

@@ -30,6 +30,7 @@ static crnn_forward_args forward_args(const core_node *n) {
                                .packed = n->packed,
                                .in = input_of(n),
                                .stepwise = n->cyclic,
+                               .kept = r->kept,
                                .noise = r->noise,
                                .initial = r->initial,
                                .y = n->given->value,
@@ -38,7 +39,10 @@ static crnn_forward_args forward_args(const core_node *n) {
                                .workspace = n->work};
 }
 
-static double work(const core_node *n) { return core_step_work(n->given->as.recurrent.layer); }
+static double work(const core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    return core_step_work(r->layer, r->kept);
+}
 
 /* Symbols with vectors. Backward, and a forward before it, take each symbol once; others do not
  * where a table of all symbols would be far larger than the batch. */
@@ -174,6 +178,7 @@ static crnn_backward_args backward_args(const core_node *n) {
                                 .tape = r->tape,
                                 .params = r->params,
                                 .in = in,
+                                .kept = r->kept,
                                 .noise = r->noise,
                                 .from_learned = r->from_learned,
                                 .dy = core_has_gradient(n) ? n->given->gradient : (crnn_seq){0},

@@ -26,6 +26,7 @@ void core_matrix_init(core_matrix *m, core_matrix_kind kind, size_t inner,
     m->inner = m->rows = inner;
     m->data = data;
     m->source = *blocks;
+    m->skips = NULL;
 }
 
 core_matrix core_turned_matrix(const crnn_kernels *kernels, size_t columns,

@@ -112,22 +112,83 @@ void *core_take_packed(const crnn_kernels *kernels, size_t inner, size_t columns
     return core_take(a, inner, core_dense_panels(kernels, columns), wide);
 }
 
+/* ---- blocks of zeros */
+
+static size_t divide_up(size_t n, size_t by) { return n / by + (n % by != 0); }
+
+static size_t clamp(size_t n, size_t from, size_t to) { return n < from ? from : n > to ? to : n; }
+
+bool core_leaves_out(const core_shape *s) { return s->kept <= CORE_MOST_KEPT; }
+
+void core_set_kept(core_shape *s, double kept) { s->kept = kept > 0 ? kept : 1; }
+
+double core_kept_rows(const core_shape *s) {
+    return (double)s->h_wide * (core_leaves_out(s) ? s->kept : 1);
+}
+
+core_skips core_lay_skips(const crnn_kernels *kernels, const core_columns *columns, size_t count,
+                          size_t runs, size_t run, core_arena *a) {
+    const size_t vecs = BLOCK_UNITS / kernels->width; /* GROUP_VECS in kernels/blocks.inc */
+    const size_t each = vecs < 1 ? 1 : vecs > TILE_VECS ? TILE_VECS : vecs;
+    core_skips z = {.runs = runs,
+                    .run = run,
+                    .groups = count * divide_up(columns->units, each),
+                    .most = runs * divide_up(run, BLOCK_UNITS)};
+    z.kept = core_take(a, columns->panels, z.groups, sizeof *z.kept);
+    z.block = core_take(a, columns->panels * z.groups, z.most, sizeof *z.block);
+    return z;
+}
+
+/* Blocks that are looked at. If the first of them are not 0, the others are not looked at. */
+enum { LOOKED_AT = 64, FIRST = 4, SMALLEST = 4 * BLOCK_UNITS };
+
+static bool is_zero(const crnn_layout *at, const crnn_layer *layer, const void *params,
+                    const size_t block[3]) {
+    static const char zeros[BLOCK_UNITS * sizeof(double)];
+    const size_t item = crnn_dtype_size(layer->dtype), column = block[2] * BLOCK_UNITS;
+    const size_t P = crnn_width(layer), row = block[0] * BLOCK_UNITS;
+    const size_t lanes = clamp(layer->hidden - column, 1, BLOCK_UNITS);
+    const char *from = core_row_of(
+        params, at->w_h + row * at->columns + block[1] * layer->hidden + column, 1, item);
+    for (size_t i = row; i < P && i < row + BLOCK_UNITS; i++, from += at->columns * item)
+        if (memcmp(from, zeros, lanes * item) != 0) return false;
+    return true;
+}
+
+double crnn_kept_share(const crnn_layer *layer, const void *params) {
+    crnn_layout at;
+    const size_t P = crnn_width(layer), H = layer->hidden;
+    if (P < SMALLEST || H < SMALLEST || crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
+    const size_t blocks[3] = {divide_up(P, BLOCK_UNITS), at.columns / H, divide_up(H, BLOCK_UNITS)};
+    size_t kept = 0;
+    for (uint32_t i = 0; i < LOOKED_AT; i++) {
+        const uint32_t key[2] = {0}, counter[4] = {i};
+        uint32_t words[4];
+        size_t block[3];
+        crnn_philox(key, counter, words);
+        for (size_t k = 0; k < 3; k++) block[k] = words[k] % blocks[k];
+        kept += !is_zero(&at, layer, params, block);
+        if (i + 1 == FIRST && kept == FIRST) return 1;
+    }
+    return (double)(kept > 0 ? kept : 1) / LOOKED_AT;
+}
+
 /* ---- shares */
 
-double core_step_work(const crnn_layer *layer) {
+double core_step_work(const crnn_layer *layer, double kept) {
     const double columns = (double)strlen(crnn_cell_describe(layer->cell)->gates);
-    return columns * (double)layer->hidden * (double)(layer->inputs + crnn_width(layer));
+    const double rows = (double)crnn_width(layer) * (kept > 0 && kept <= CORE_MOST_KEPT ? kept : 1);
+    return columns * (double)layer->hidden * ((double)layer->inputs + rows);
 }
 
 double core_recurrence_work(const core_shape *s, const crnn_rows *rows) {
-    return (double)rows->total * (double)s->at.columns * (double)(s->layer.inputs + s->h_wide);
+    const double inner = (double)s->layer.inputs + core_kept_rows(s);
+    return (double)rows->total * (double)s->at.columns * inner;
 }
 
 /* Multiply-adds that take as long as a meeting, and what each member adds to its time; the share of
  * its work that a member waits for a slower one. */
 static const double MEETING = 60e3, ARRIVAL = 2e3, WAITING = 0.05;
-
-static size_t divide_up(size_t n, size_t by) { return n / by + (n % by != 0); }
 
 /* A tile that is less than half full takes as long as one that is half full: reading the weights
  * limits its speed. */
@@ -165,7 +226,7 @@ static core_grid grid_of(const core_shape *s, const crnn_rows *rows, size_t pane
     const core_step_size step = {.rows = longest > 0 ? divide_up(rows->total, longest) : 1,
                                  .panels = s->staged ? 1 : panels,
                                  .tile_rows = s->kernels->tile_rows,
-                                 .row_work = (double)s->at.columns * (double)s->h_wide};
+                                 .row_work = (double)s->at.columns * core_kept_rows(s)};
     return core_grid_of(&step, parts);
 }
 
@@ -173,8 +234,6 @@ size_t core_seats(const core_shape *s, const crnn_rows *rows, size_t panels, dou
     const core_grid grid = grid_of(s, rows, panels, core_worth(multiply_adds));
     return grid.row_groups * grid.panel_groups;
 }
-
-static size_t clamp(size_t n, size_t from, size_t to) { return n < from ? from : n > to ? to : n; }
 
 /* First place of a share: shares have about as many steps each, and one place at least where there
  * are enough. */

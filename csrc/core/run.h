@@ -67,6 +67,21 @@ static inline char *core_row_of(const void *base, size_t row, size_t wide, size_
     return (char *)base + row * wide * item;
 }
 
+/* ---- blocks of zeros in W_h */
+
+/* The share of blocks up to which it is worth it to leave out the others. */
+#define CORE_MOST_KEPT 0.5
+
+/* Whether they are left out where W_h is packed. */
+bool core_leaves_out(const core_shape *s);
+/* Sets `kept` as a call says it; 0 says nothing. */
+void core_set_kept(core_shape *s, double kept);
+/* Rows of W_h, or as many as cost as much as what is kept of them. */
+double core_kept_rows(const core_shape *s);
+/* Places for what is kept of a packed matrix with so many runs of rows. */
+core_skips core_lay_skips(const crnn_kernels *kernels, const core_columns *columns, size_t count,
+                          size_t runs, size_t run, core_arena *a);
+
 /* ---- how weights are read */
 
 /* direct: as they lie, with the sums in memory; else packed. ahead: x is then multiplied for many
@@ -75,9 +90,11 @@ typedef struct core_way {
     bool direct, ahead;
 } core_way;
 
-/* The matrices of a phase: (inputs, columns) and (hidden, columns). */
+/* The matrices of a phase: (inputs, columns) and (hidden, columns); the share of the latter that is
+ * kept where it is packed; 0 stands for 1. */
 typedef struct core_way_size {
     size_t inputs, hidden, columns;
+    double kept;
 } core_way_size;
 
 /* The cheapest way for `rows` rows over some steps, by the costs of the kernels. A pure function;
@@ -87,8 +104,8 @@ core_way core_choose_way(const crnn_kernels *kernels, core_way_size size, double
 
 /* ---- shares */
 
-/* Multiply-adds of a step of one row. */
-double core_step_work(const crnn_layer *layer);
+/* Multiply-adds of a step of one row. kept: as in crnn_recurrent. */
+double core_step_work(const crnn_layer *layer, double kept);
 
 /* Multiply-adds of a pass over all steps. */
 double core_recurrence_work(const core_shape *s, const crnn_rows *rows);

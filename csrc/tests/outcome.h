@@ -110,10 +110,21 @@ static outcome new_outcome(const problem *p) {
     return o;
 }
 
+/* Whether element `at` of the parameters is in a block of W_h that is zero. */
+static bool is_zeroed(const problem *p, const crnn_layout *layout, size_t at) {
+    if (at < layout->w_h) return false;
+    const size_t row = (at - layout->w_h) / layout->columns, H = p->layer.hidden;
+    const size_t column = (at - layout->w_h) % layout->columns;
+    const size_t block = row / 16 * 1009 + column / H * 101 + column % H / 16;
+    return row < crnn_width(&p->layer) && 0.5 + 0.5 * sample(S_WEIGHTS, block) < p->zeros;
+}
+
 static const void *params_of(const problem *p) {
-    const size_t total = layout_of(p).total;
+    const crnn_layout layout = layout_of(p);
+    const size_t total = layout.total;
     void *params = fenced(total * item_of(p));
-    for (size_t i = 0; i < total; i++) real_put(p->layer.dtype, params, i, param_number(p, i));
+    for (size_t i = 0; i < total; i++)
+        real_put(p->layer.dtype, params, i, is_zeroed(p, &layout, i) ? 0 : param_number(p, i));
     apply_nudge(p, S_WEIGHTS, params);
     return params;
 }
@@ -171,6 +182,7 @@ static void forward(call *c) {
                               .params = p->packed ? params_besides(p, c->params) : c->params,
                               .packed = packed_of(c),
                               .in = c->in,
+                              .kept = p->kept,
                               .noise = noise_of(p),
                               .initial = {state_of(p, S_H0, p->h0), state_of(p, S_C0, p->c0)},
                               .y = y,
@@ -222,6 +234,7 @@ static void backward(call *c) {
                                .tape = &c->tape,
                                .params = c->params,
                                .in = c->in,
+                               .kept = p->kept,
                                .noise = noise_of(p),
                                .from_learned = c->from_learned,
                                .dy = p->no_dy ? none : filled_seq(p, S_DY, P),

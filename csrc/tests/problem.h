@@ -32,6 +32,8 @@ typedef struct problem {
     bool training;           /* there is noise */
     double holes;            /* share of the steps that are not read; 1: of all there are */
     double cuts;             /* share of the steps before which a row starts anew */
+    double zeros;            /* share of the blocks of W_h that are zero, */
+    double kept;             /* and what forward and backward are told of the others */
     const crnn_kernels *kernels;
     crnn_layer layer;
     size_t batch, steps;

@@ -318,7 +318,7 @@ static void check_begun(const crnn_kernels *k, core_matrix_kind kind) {
 static void check_ways(const crnn_kernels *k) {
     static const size_t sizes[] = {1, 16, 100, 512};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        const core_way_size size = {sizes[i], sizes[i], 4 * sizes[i]};
+        const core_way_size size = {sizes[i], sizes[i], 4 * sizes[i], 1};
         for (size_t rows = 1; rows <= 40; rows++) {
             bool packed = false;
             for (size_t steps = 1; steps <= 64; steps++) {
@@ -333,7 +333,7 @@ static void check_ways(const crnn_kernels *k) {
         CHECK(k->width == 1 || sizes[i] < 100 || !core_choose_way(k, size, 40, 64).direct,
               "%s %s: H %zu", WHERE(k), sizes[i]);
     }
-    const core_way_size large = {512, 512, 2048}, small = {3, 8, 32};
+    const core_way_size large = {512, 512, 2048, 1}, small = {3, 8, 32, 1};
     CHECK(core_choose_way(k, large, 1, 100).ahead, "%s %s", WHERE(k));
     CHECK(!core_choose_way(k, large, 64 * (double)k->tile_rows, 100).ahead, "%s %s", WHERE(k));
     CHECK(core_choose_way(k, large, 1, 5).direct, "%s %s", WHERE(k));

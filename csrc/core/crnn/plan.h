@@ -59,6 +59,7 @@ typedef struct crnn_recurrent {
                                 W_x transposed. */
     void *dvectors;          /* Of backward: [K][table], the gradient is added to it. */
     crnn_noise noise;        /* in. */
+    double kept;             /* in: of crnn_kept_share, the same in all functions. 0: as 1. */
     crnn_state initial;      /* in: the state before the first step that is read. In a plan that
                                 chooses, out: see crnn_choose. */
     crnn_state final;        /* out: the state after the last step that is read. */

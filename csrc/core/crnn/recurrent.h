@@ -121,6 +121,15 @@ typedef struct crnn_tape {
 CRNN_API crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
                                     const crnn_rows *rows, size_t *bytes);
 
+/* ---- blocks of zeros in W_h --------------------------------------------------------------------
+ */
+
+/* Returns an estimate of the share of the blocks of 16 x 16 units in W_h that are not 0, from some
+ * of them: 1 if the first ones are not, or if W_h is small. Where a call gets it, its products
+ * leave out blocks of zeros (in which every bit is 0), if that saves time. The bits of all results
+ * are the same. params: in, flat (crnn_layout). */
+CRNN_API double crnn_kept_share(const crnn_layer *layer, const void *params);
+
 /* ---- forward -------------------------------------------------------------------------------- */
 
 /* Writes the size of packed weights. */
@@ -141,6 +150,8 @@ typedef struct crnn_forward_args {
                                     forward packs the weights itself where this is worth it. */
     crnn_input in;               /* in. */
     bool stepwise;               /* The input of a step is known only after the step before it. */
+    double kept;                 /* in: of crnn_kept_share, the same as for the workspace; crnn_pack
+                                    finds it itself. 0: W_h is taken as a whole. */
     crnn_noise noise;            /* in. */
     crnn_state initial;          /* in: the state before the first step that is read. */
     crnn_seq y;       /* out (B, T, P): zeros behind the end of a row, the last output in holes.
@@ -165,6 +176,7 @@ typedef struct crnn_backward_args {
     const crnn_tape *tape;   /* in: as forward wrote it. */
     const void *params;      /* in, flat: as in forward. */
     crnn_input in;           /* in: as in forward. */
+    double kept;             /* in: of crnn_kept_share, the same as for the workspace. 0: as 1. */
     crnn_noise noise;        /* in: as in forward. */
     bool from_learned;       /* Forward began with the learned state. */
     crnn_seq dy;             /* in (B, T, P): the gradient of y. data NULL: zeros. */
@@ -179,7 +191,7 @@ typedef struct crnn_backward_args {
 } crnn_backward_args;
 
 /* Writes the size of the workspace of crnn_backward. It depends on layer, rows, tape->kernels,
- * noise and on whether dx.data and dy.data are NULL. */
+ * noise, kept, and on whether dx.data and dy.data are NULL. */
 CRNN_API crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes);
 /* Computes all gradients. A tape may be used any number of times. */
 CRNN_API void crnn_backward(const crnn_backward_args *args);
