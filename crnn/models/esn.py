@@ -22,7 +22,13 @@ from crnn.layers.compose.joined import Joined
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.ridge import Ridge
 from crnn.layers.pointwise.rls import RLS
-from crnn.models.esn_data import Given, determination, inputs_array, inputs_of
+from crnn.models.esn_data import (
+    Given,
+    TeacherForced,
+    determination,
+    inputs_array,
+    inputs_of,
+)
 from crnn.models.esn_params import clone_of, flat_params, is_fitted, regressor_tags, set_params
 from crnn.models.esn_running import closed_loop, driven, force, predict_list, run_loop
 from crnn.training.predicting import outputs_of, predict
@@ -316,7 +322,7 @@ class ESN(Sequential):
         RuntimeError
             If another thread fits the readout. This call has changed nothing then.
         """
-        features = Features(self[:1])
+        features = (TeacherForced if self.feedback else Features)(self[:1])
         fit_states(features, self.readout, Given(self, x, y, lengths, features), washout, folds)
         return self
 
@@ -380,7 +386,7 @@ class ESN(Sequential):
                 f"got {self!r:.200}"
             )
         washout, every = check_count("washout", washout, 62), check_size("every", every)
-        (item,) = Given(self, x, y, lengths, Features(self.layers[0]), teacher=False)
+        (item,) = Given(self, x, y, lengths, Features(self.layers[0]))
         if item.target.shape[1] <= washout:
             raise ValueError(
                 f"washout: expected fewer than the T={item.target.shape[1]} steps of y, got "
@@ -469,7 +475,7 @@ class ESN(Sequential):
         """
         washout, features = check_count("washout", washout, 62), Features(self.layers[0])
         errors, targets = [], []
-        for item in Given(self, x, y, lengths, features, teacher=False):
+        for item in Given(self, x, y, lengths, features):
             predicted = self.predict(item.x, item.lengths)
             kept = np.ones(predicted.shape[:-1], bool)
             if self.keeps_time:

@@ -1,4 +1,4 @@
-"""The data of an echo state network: forms of inputs and targets, and the score."""
+"""The data of an echo state network: forms of inputs and targets, teacher forcing, the score."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def inputs_array(esn: Any, x: Any) -> tuple[Array, bool]:
 
 
 class Given:
-    """The data of a fit as items, with targets that are fed back joined to the inputs.
+    """The data of a fit as items.
 
     Parameters
     ----------
@@ -58,8 +58,6 @@ class Given:
     x, y, lengths
         As for `ESN.fit`.
     features : Features
-    teacher : bool, default True
-        Whether to join the targets.
     """
 
     once, name = False, ""
@@ -71,10 +69,8 @@ class Given:
         y: Any,
         lengths: Any,
         features: Features,
-        *,
-        teacher: bool = True,
     ) -> None:
-        self._esn, self._teacher = esn, teacher and esn.feedback
+        self._esn = esn
         self._items: Iterable[Any]
         without = esn.feedback and esn._external == 0
         if without:
@@ -103,15 +99,23 @@ class Given:
         self._items = [(array, target, lengths)]
 
     def __iter__(self) -> Iterator[Item]:
-        for item in items_of(self._items, "data", None, self._esn):
-            yield self._with_targets(item) if self._teacher else item
+        return items_of(self._items, "data", None, self._esn)
 
-    def _with_targets(self, item: Item) -> Item:
-        """Return an item with the target of the step before behind each input."""
-        before = np.zeros(item.target.shape, np.float64)
+
+class TeacherForced(Features):
+    """The reservoir of a network with feedback: the targets of the step before are joined to x.
+
+    The state is that of the layers, and the last target.
+    """
+
+    def __call__(self, item: Item, state: Any, row: int, step: int) -> tuple[Array, Any]:
+        before = np.zeros(item.target.shape)
         before[:, 1:] = item.target[:, :-1]
-        dtype = item.x.dtype if item.x.shape[2] else np.float64
-        return item._replace(x=np.concatenate([item.x, before.astype(dtype)], axis=2))
+        if state is not None:
+            state, before[:, 0] = state
+        x = np.concatenate([item.x, before], axis=2)
+        z, after = super().__call__(item._replace(x=x), state, row, step)
+        return z, (after, item.target[:, -1])
 
 
 def _no_inputs(y: Any) -> Any:

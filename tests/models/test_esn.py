@@ -217,6 +217,16 @@ def test_an_rls_is_the_ridge_with_a_penalty_of_the_bias():
     assert esn.fit(X, Y, washout=3).readout.trace_ > 0
 
 
+@pytest.mark.parametrize("feedback", [False, True])
+def test_short_windows_have_the_same_bits(monkeypatch, feedback):
+    whole = network(feedback=feedback, join_input=True, alpha=(1e-3, 1.0)).fit(X, Y, LENGTHS)
+    monkeypatch.setattr(readouts, "_FEWEST", 16)
+    monkeypatch.setattr(readouts, "_MOST", 16)
+    cut = network(feedback=feedback, join_input=True, alpha=(1e-3, 1.0)).fit(X, Y, LENGTHS)
+    np.testing.assert_array_equal(cut.readout.params["W"], whole.readout.params["W"])
+    np.testing.assert_array_equal(cut.readout.cv_error_, whole.readout.cv_error_)
+
+
 def test_the_noise_of_the_reservoir_is_for_fitting_alone(monkeypatch):
     esn, plain = crnn.ESN(reservoir(noise=0.1), ridge()), network()
     h, _, _ = esn.reservoir.forward(X, call=0, layer=1)
