@@ -144,8 +144,8 @@ static found run_open(const model *m, const found *loop) {
 static void check_equal(const model *m, const char *what, const found *a, const found *b) {
     const size_t state = B * m->hidden * m->item;
     const bool has_c = crnn_cell_describe(m->layer.cell)->states == 2;
-    CHECK(memcmp(a->y, b->y, B * STEPS * OUTPUTS * m->item) == 0, "%s %s: y",
-          m->kernels->isa, what);
+    CHECK(memcmp(a->y, b->y, B * STEPS * OUTPUTS * m->item) == 0, "%s %s: y", m->kernels->isa,
+          what);
     CHECK(memcmp(a->h, b->h, state) == 0 && (!has_c || memcmp(a->c, b->c, state) == 0),
           "%s %s: state", m->kernels->isa, what);
 }
