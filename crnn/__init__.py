@@ -56,15 +56,18 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
     from crnn.storage.models import load, save
     from crnn.training.evaluation import evaluate
     from crnn.training.fitting import fit
     from crnn.training.predicting import predict
+    from crnn.training.readouts import fit_readout
     from crnn.training.trainer import Trainer
 
 __all__ = [
+    "ESN",
     "GRU",
     "JANET",
     "LSTM",
@@ -96,6 +99,7 @@ __all__ = [
     "diagnostics",
     "evaluate",
     "fit",
+    "fit_readout",
     "generate",
     "gradcheck",
     "load",
@@ -139,12 +143,14 @@ _MODULES = {
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
     "storage.models": ("load", "save"),
     "training.evaluation": ("evaluate",),
     "training.fitting": ("fit",),
     "training.predicting": ("predict",),
+    "training.readouts": ("fit_readout",),
     "training.trainer": ("Trainer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

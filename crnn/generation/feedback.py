@@ -79,6 +79,9 @@ def generate(
 
     Notes
     -----
+    All steps run in the core if all layers of the model are layers of crnn of one dtype and there is
+    no `feedback`. Ctrl-C ends them. Outputs have the bits of single steps of ``model.stream``.
+
     `top_p` is nucleus sampling: A. Holtzman et al., "The curious case of neural text degeneration"
     (2020).
 
@@ -112,7 +115,11 @@ def generate(
         if value is not None:
             raise ValueError(f"{name}: expected None for vectors, got {value!r}")
     _check_start(model, first)
-    return _vectors(stream_of(model, len(first), state), first, steps, feedback)
+    stream = stream_of(model, len(first), state)
+    fits = feedback is None and layer_of(model).output_size == first.shape[1]
+    if fits and type(stream) is _core.Stream:  # the core runs all steps
+        return stream._feed(first, steps, None)
+    return _vectors(stream, first, steps, feedback)
 
 
 def _check_start(model: LayerLike, first: Array) -> int | None:

@@ -158,7 +158,7 @@ class _TestRuns:
         form = _form_of(item)
         if form not in self._forms:
             if run and self._enabled:
-                with _named_errors(self._name, number):
+                with named_errors(self._name, number):
                     self._run(window.item)
             self._forms.add(form)
         for name, array, valid in _integers_of(item):
@@ -183,9 +183,9 @@ class _TestRuns:
         """Test the rows with the largest and the smallest integers."""
         for number, window, row in self._rows.values() if self._enabled else ():
             try:
-                self._run(_row_of(window.item, row))
+                self._run(window.item.rows(row, row + 1))
             except Exception:
-                with _named_errors(self._name, number):  # the model may need all rows
+                with named_errors(self._name, number):  # the model may need all rows
                     self._run(window.item)
 
     def _run(self, item: Item) -> None:
@@ -195,7 +195,7 @@ class _TestRuns:
 
 
 @contextmanager
-def _named_errors(name: str, number: int) -> Iterator[None]:
+def named_errors(name: str, number: int) -> Iterator[None]:
     """Add the names of data and item to the message of an error."""
     try:
         yield
@@ -275,15 +275,6 @@ def _extreme_of(
     flat = array.argmax() if largest else array.argmin()
     index = [int(axis) for axis in np.unravel_index(int(flat), array.shape)]
     return int(array.flat[flat]), index[0], index[1] if array.ndim > 1 else 0
-
-
-def _row_of(item: Item, row: int) -> Item:
-    """Return one row of an item."""
-    rows = slice(row, row + 1)
-    x = tuple(part[rows] for part in item.x) if isinstance(item.x, tuple) else item.x[rows]
-    names = ("lengths", "mask", "resets", "weights")
-    extras = {name: each[rows] for name in names if (each := getattr(item, name)) is not None}
-    return item._replace(x=x, target=item.target[rows], **extras)
 
 
 # ----------------------------------------------------------------------------------- checksums

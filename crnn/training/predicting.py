@@ -102,7 +102,7 @@ def predict(model: LayerLike, data: Any, *, batch_size: int | None = None) -> An
             f"batch_size: expected None for an iterable of items, which are the batches, got {size}"
         )
     items = items_of(_with_targets(data), "data", None, model)
-    return [_outputs(layer, item) for item in with_bar(items, "items", of=data)]
+    return [outputs_of(layer, item) for item in with_bar(items, "items", of=data)]
 
 
 # ------------------------------------------------------------------------------------ forms of data
@@ -156,7 +156,7 @@ def _of_rows(layer: Layer, x: Any, size: int | None) -> Array:
     rows, outputs = size or max(1, _STEPS // max(1, T)), None
     for first in with_bar(range(0, max(B, 1), rows), "batches"):
         chosen = tuple(None if part is None else part[first : first + rows] for part in parts)
-        y = _outputs(layer, _item(layer, chosen if isinstance(x, tuple) else chosen[0]))
+        y = outputs_of(layer, _item(layer, chosen if isinstance(x, tuple) else chosen[0]))
         if outputs is None:
             outputs = np.empty((B, *y.shape[1:]), y.dtype)
         outputs[first : first + rows] = y
@@ -187,7 +187,7 @@ def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array
     outputs: list[Any] = [None] * len(sequences)
     for numbers in with_bar(_batches([len(one) for one in sequences], size, layer), "batches"):
         x, lengths = pad([sequences[i] for i in numbers])
-        y = _outputs(layer, _item(layer, x, lengths if len(set(lengths)) > 1 else None))
+        y = outputs_of(layer, _item(layer, x, lengths if len(set(lengths)) > 1 else None))
         for i, row, length in zip(numbers, y, lengths, strict=True):
             outputs[i] = np.array(row[:length] if layer.keeps_time else row)
     return outputs
@@ -228,15 +228,23 @@ def _item(layer: Layer, x: Any, lengths: Any = None) -> Item:
 # ---------------------------------------------------------------------------------- computing them
 
 
-def _outputs(layer: Layer, item: Item) -> Array:
-    """Return y for one item; a long item is computed in windows along T if the model allows it."""
+def outputs_of(layer: Layer, item: Item, state: Any = None) -> Array:
+    """Return y for one item; a long item is computed in windows along T if the model allows it.
+
+    Parameters
+    ----------
+    layer : Layer
+    item : Item
+    state : state, default None
+        State before the first step.
+    """
     shape = item.shape
     # With a mask, y at masked steps at the start of a window would differ.
     is_long = len(shape) > 1 and shape[1] > _STEPS and item.mask is None
-    if not (is_long and _runs_by_windows(layer)):
-        y, _ = layer(item.x, None, **item.options)
+    if not (is_long and runs_by_windows(layer)):
+        y, _ = layer(item.x, state, **item.options)
         return np.asarray(y)
-    state, outputs = None, None
+    outputs = None
     for window in windows_of(item, (_STEPS, _STEPS)):
         y, state = layer(window.item.x, state, **window.item.options)
         if outputs is None:
@@ -248,7 +256,7 @@ def _outputs(layer: Layer, item: Item) -> Array:
     return outputs
 
 
-def _runs_by_windows(layer: Layer) -> bool:
+def runs_by_windows(layer: Layer) -> bool:
     """Return whether a model gives the same outputs in windows, with the state carried on."""
     by_steps = layer.keeps_time and not layer.reads_backwards and layer.sequence_input is None
     return by_steps and all(_carries_state(part) for _, part in named_layers(layer))

@@ -64,6 +64,14 @@ class Item(NamedTuple):
         options = {name: np.array(value) for name, value in self.options.items()}
         return Item(x, np.empty(0), **options, sequence_input=self.sequence_input)
 
+    def rows(self, start: int, stop: int) -> "Item":
+        """Return the rows from `start` to before `stop`."""
+        rows = slice(start, stop)
+        x = tuple(part[rows] for part in self.x) if isinstance(self.x, tuple) else self.x[rows]
+        names = ("lengths", *EXTRAS)
+        extras = {name: each[rows] for name in names if (each := getattr(self, name)) is not None}
+        return self._replace(x=x, target=self.target[rows], **extras)
+
     def cut(self, start: int, stop: int) -> "Item":
         """Return the steps from `start` to before `stop`."""
         steps = slice(start, stop)

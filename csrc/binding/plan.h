@@ -164,6 +164,8 @@ void *step_workspace(const crnn_plan *core);
 /* Stream._generate and Stream._symbols: see plan_generate.c. */
 PyObject *stream_generate(Stream *self, PyObject *args);
 PyObject *stream_get_symbols(Stream *self, void *unused);
+/* Stream._feed: see plan_feedback.c. */
+PyObject *stream_feed(Stream *self, PyObject *args);
 
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */
 bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,

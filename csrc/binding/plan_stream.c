@@ -452,6 +452,12 @@ static PyMethodDef stream_methods[] = {
                "Run every search to its end, from the state and the symbols `start` (B,).\n\n"
                "Each search reads the rows that follow those of the search before it. The state of "
                "the stream does not change.")},
+    {"_feed", (PyCFunction)stream_feed, METH_VARARGS,
+     PyDoc_STR("_feed($self, start, steps, x, /)\n--\n\n"
+               "Return the outputs (B, T, O) of `steps` steps, and update the state.\n\n"
+               "The input of a step is x (B, T, E) at that step, or nothing if x is None, and the "
+               "output of the step before, repeated to the features of the model; at first it is "
+               "`start` (B, O).")},
     {0},
 };
 

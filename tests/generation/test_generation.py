@@ -3,11 +3,14 @@
 Letters: B sequences, T steps, H hidden units, K symbols, F features.
 """
 
+import signal
+
 import numpy as np
 import pytest
 
 import crnn
 import crnn._core as _core
+from crnn.common.nested import map_state
 from crnn.layers.compose.streams import stream_of
 from support.comparing import assert_close
 from support.running import fill
@@ -140,6 +143,92 @@ def test_vectors_are_fed_back(vectors):
     rounded = crnn.generate(vectors, start, T, feedback=np.round)
     x = np.concatenate([start[:, None], np.round(rounded[:, :-1])], axis=1)
     assert_close(rounded, vectors(x)[0], 1e-13)
+
+
+def by_steps(model, start, steps, x=None, state=None):
+    """Return the outputs and the last state of a loop over single steps."""
+    stream, y, outputs = stream_of(model, len(start), state), start, []
+    for t in range(steps):
+        y = stream.step(y if x is None else np.concatenate([x[:, t], y], axis=1))
+        outputs.append(y)
+    return np.stack(outputs, axis=1), stream.state
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_closed_loop_of_the_core_has_the_bits_of_single_steps(dtype, rows, count, threads):
+    options = {"dtype": dtype}
+    layers = [crnn.RNN(F, 33, leak=0.3, **options), crnn.LSTM(33, 9, **options)]
+    model = fill(crnn.Sequential([*layers, crnn.Dense(9, F, **options)]))
+    start = np.random.default_rng(0).normal(size=(rows, F)).astype(dtype)
+    state = model(np.ones((rows, 2, F)))[1]
+    steps = 1100  # more than between two looks for Ctrl-C
+    threads(count)
+    y = crnn.generate(model, start, steps, state=state)
+    expected, _ = by_steps(model, start, steps, state=state)
+    np.testing.assert_array_equal(y, expected)
+    last = map_state(lambda part: part[-1:], state)
+    alone = crnn.generate(model, start[-1:], steps, state=last)
+    np.testing.assert_array_equal(y[-1:], alone)
+
+
+def test_a_stream_goes_on_behind_the_steps_that_the_core_ran():
+    model = fill(crnn.Sequential([crnn.GRU(5, H, **F64), crnn.Dense(H, 2, **F64)]))
+    rng = np.random.default_rng(0)
+    start, x = rng.normal(size=(B, 2)), rng.normal(size=(B, T, 6))[..., ::2]
+    stream = model.stream(B)
+    y = np.concatenate(
+        [stream._feed(start, 5, x[:, :5]), stream._feed(start * 0, T - 5, x[:, 5:])], axis=1
+    )
+    first, state = by_steps(model, start, 5, x)
+    rest, state = by_steps(model, start * 0, T - 5, x[:, 5:], state)
+    np.testing.assert_array_equal(y, np.concatenate([first, rest], axis=1))
+    np.testing.assert_array_equal(stream.state[0], state[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((B, 2)), 0, None), "steps: expected an integer of at least 1"),
+        ((np.zeros((B, 2)), T, np.zeros((B, T, 2))), "x: expected sizes and types that fit"),
+        ((np.zeros((B, 2)), T, np.zeros((B, T, 5))), "x: expected sizes and types that fit"),
+        (
+            (np.zeros((B, 2)), T, np.zeros((B, T - 1, 3))),
+            r"x: expected floats of shape \(B=4, T=12",
+        ),
+        ((np.zeros((B, 2)), T, np.zeros((B, T, 3), int)), "x: expected floats"),
+        ((np.zeros((B, 3)), T, np.zeros((B, T, 3))), r"start: expected floats of shape \(B=4, O=2"),
+        ((np.zeros((B, 2)), 2**62, np.zeros((B, T, 3))), "x: expected floats of shape"),
+    ],
+)
+def test_a_wrong_call_of_the_loop_changes_nothing(arguments, message):
+    stream = crnn.Sequential([crnn.GRU(5, H, seed=0), crnn.Dense(H, 2, seed=1)]).stream(B)
+    stream.step(np.ones((B, 5)))
+    before = stream.state[0]
+    with pytest.raises((TypeError, ValueError), match="^" + message):
+        stream._feed(*arguments)
+    np.testing.assert_array_equal(stream.state[0], before)
+
+
+def test_more_steps_than_memory_holds():
+    with pytest.raises((MemoryError, ValueError)):
+        crnn.generate(crnn.GRU(F, F), np.zeros((B, F)), 2**60)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timers")
+def test_ctrl_c_ends_a_closed_loop():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    model = crnn.RNN(500, 500, seed=0)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            crnn.generate(model, np.zeros((1, 500)), 2_000_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_recurrent_layer_alone_and_a_conditioned_one():

@@ -97,3 +97,14 @@ def test_captions():
 def test_autoencoder():
     pytest.importorskip("sklearn", reason="scikit-learn has the digits")
     assert main("autoencoder")(epochs=30, hidden_size=64) > 0.88
+
+
+def test_mackey_glass():
+    errors = main("mackey_glass")(units=150, steps=2000, alpha=1e-10, networks=2, runs=10)
+    assert max(errors) < 0.1
+
+
+def test_narma():
+    errors, shifted = main("narma")(units=150, steps=1500, networks=2)
+    assert max(errors) < 0.32
+    assert shifted > 0.37

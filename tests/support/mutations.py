@@ -37,6 +37,8 @@ CLASSES = [
         "Activation",
         "Ridge",
         "RLS",
+        "ESN",
+        "Joined",
     ),
     *("Sequential", "Residual", "Bidirectional", "Checkpointed", "Conditioned", "TiedDense"),
     *("Seq2Seq", "TeacherForcing", "SequenceAutoencoder", "LastState", "Attention"),

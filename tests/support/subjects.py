@@ -75,6 +75,15 @@ def layers():
         "janet": (crnn.JANET(2, 3, learn_state=True, clip=3.0, dtype="float64", seed=1), floats),
         "dense": (crnn.Dense(2, 3, seed=1), floats),
         "ridge": (crnn.Ridge(2, 3, alpha=(0.5, 1.0), seed=1), floats),
+        "esn": (
+            crnn.ESN(
+                crnn.Reservoir(2, 3, leak=0.5, seed=1),
+                crnn.Ridge(4, 1, seed=1),
+                feedback=True,
+                join_input=True,
+            ),
+            floats,
+        ),
         "rls": (crnn.RLS(2, 3, alpha=2.0, forgetting=0.9), floats.astype(np.float64)),
         "embedding": (embedding, symbols),
         "norm": (crnn.LayerNorm(2), floats),

@@ -186,6 +186,16 @@ LAYERS |= {
     "layernorm": Subject(lambda dtype: crnn.LayerNorm(20, dtype=dtype), 20),
     "residual": Subject(lambda dtype: crnn.Residual(crnn.JANET(I, I, dtype=dtype))),
     "residual-dense": Subject(lambda dtype: crnn.Residual(crnn.Dense(I, I, dtype=dtype))),
+    "esn": Subject(
+        lambda dtype: crnn.ESN(crnn.RNN(I, H, dtype=dtype), crnn.Ridge(H, K, dtype=dtype)), I, I
+    ),
+    "esn-joined": Subject(
+        lambda dtype: crnn.ESN(
+            crnn.Reservoir(I, H, leak=0.5, dtype=dtype, seed=0),
+            crnn.Ridge(H + I, K, dtype=dtype),
+            join_input=True,
+        )
+    ),
     "sequential": Subject(
         lambda dtype: _seq(crnn.LSTM(I, H, dtype=dtype), crnn.Dense(H, 2, dtype=dtype)), I, I
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 
 from numpy.typing import ArrayLike
 
@@ -133,7 +133,7 @@ class Sequential(RunsPlanned):
     (['0.W_x', '0.W_h', '0.b'], (2, 8))
     """
 
-    _leading = ("layers",)
+    _leading: ClassVar[tuple[str, ...]] = ("layers",)
 
     #: Names of the layers in errors, if they are not "layers[i]".
     _names: Sequence[str] = ()

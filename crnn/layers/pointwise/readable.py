@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Floats, as_array
 from crnn.common.checks import check_array, check_steps, steps_there
-from crnn.layers.pointwise.factor import check_range
+from crnn.layers.pointwise.factor import Factor, check_range
 
 _WHERE = " at the steps that are read"
 
@@ -95,6 +95,18 @@ class Steps:
             rows *= np.sqrt(self.weights)[:, None]
             check_range("weights", rows, _WHERE)
         return rows
+
+
+def add_steps(factor: Factor, steps: Steps, bias: bool) -> None:
+    """Add the rows of steps to a factor, in blocks.
+
+    If a row raises an error, the rows of the blocks before it have been added.
+    """
+    begin = 0
+    while begin < steps.count:
+        part = steps.part(begin, begin + factor.room())
+        factor.add(part.rows(bias), 1.0 if part.weights is None else part.weights)
+        begin += part.count
 
 
 def _check_washout(washout: Any, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -13,7 +14,12 @@ from crnn.common.arrays import Array, Floats, fitting
 from crnn.common.checks import check_count, check_real, check_size
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.factor import Factor, leave_one_out, merged
-from crnn.layers.pointwise.readable import Steps, check_left, readable_steps
+from crnn.layers.pointwise.readable import (
+    Steps,
+    add_steps,
+    check_left,
+    readable_steps,
+)
 
 #: Held while the results of a fit are stored.
 _storing = threading.Lock()
@@ -29,6 +35,37 @@ def check_alpha(alpha: Any) -> float | tuple[float, ...]:
     if not alphas or len(set(alphas)) < len(alphas):
         raise ValueError(f"alpha: expected a number, or different numbers, got {alpha!r:.100}")
     return alphas
+
+
+def folds_of(alpha: float | tuple[float, ...], folds: int | None) -> int:
+    """Return the number of folds of a fit: 5 by default if there are several alphas, else 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `folds` is no integer of at least 2, and not None.
+    """
+    if folds is None:
+        return _FOLDS if isinstance(alpha, tuple) else 1
+    if check_size("folds", folds) < 2:
+        raise ValueError(f"folds: expected None, or an integer of at least 2, got {folds}")
+    return int(folds)
+
+
+def fold_ends(count: int, folds: int) -> list[int]:
+    """Return the ends of folds of consecutive steps, equal but for one step.
+
+    Raises
+    ------
+    ValueError
+        There are fewer steps than folds.
+    """
+    if count < folds:
+        raise ValueError(
+            f"folds: expected at most one for each of the {count} steps that are read, got {folds}"
+        )
+    sizes = (count // folds + (fold < count % folds) for fold in range(folds))
+    return list(itertools.accumulate(sizes))
 
 
 class Ridge(Dense):
@@ -190,21 +227,11 @@ class Ridge(Dense):
             If another thread fits the layer. This call has changed nothing then.
         """
         before = self._factors
-        if folds is None:
-            folds = _FOLDS if isinstance(self.alpha, tuple) else 1
-        elif check_size("folds", folds) < 2:
-            raise ValueError(f"folds: expected None, or an integer of at least 2, got {folds}")
+        folds = folds_of(self.alpha, folds)
         sizes = self.input_size, self.output_size
         steps = readable_steps(sizes, h, target, lengths, mask, washout, resets, weights)
         check_left(steps)
-        if steps.count < folds:
-            raise ValueError(
-                f"folds: expected at most one for each of the {steps.count} steps that are read, "
-                f"got {folds}"
-            )
-        ends = [0]
-        for fold in range(folds):
-            ends.append(ends[-1] + steps.count // folds + (fold < steps.count % folds))
+        ends = [0, *fold_ends(steps.count, folds)]
         factors = {
             fold: self._added(None, steps.part(ends[fold], ends[fold + 1])) for fold in range(folds)
         }
@@ -283,11 +310,7 @@ class Ridge(Dense):
         """Return a factor with further rows."""
         features = self.input_size + self.bias
         new = Factor(features, self.output_size) if factor is None else factor.copy()
-        begin = 0
-        while begin < steps.count:
-            part = steps.part(begin, begin + new.room())
-            new.add(part.rows(self.bias), 1.0 if part.weights is None else part.weights)
-            begin += part.count
+        add_steps(new, steps, self.bias)
         return new
 
     def _store(

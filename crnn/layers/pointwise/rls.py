@@ -165,6 +165,13 @@ class RLS(Dense):
             self._update(rows, targets, y)
         return y.reshape(shape)
 
+    def _replace(self, other: RLS) -> None:
+        """Continue from where another layer of the same sizes is."""
+        with _core.Writing(self):
+            self._root = other._root
+            self._trace[...] = other._trace
+            self._flat.params[...] = other._flat.params
+
     def _first_root(self) -> Floats:
         """Return the root of P before the first step."""
         n = self.input_size + 1

@@ -204,6 +204,24 @@ typedef struct crnn_generation {
  * them may run on a thread of its own; they may share packed weights. parts: in and out [count]. */
 CRNN_API void crnn_generate(crnn_generation *parts, size_t count, size_t steps);
 
+/* A plan of one step whose output is part of its next input, to be run again and again: a closed
+ * loop. Node 0 is its input, the last node its output. */
+typedef struct crnn_feedback {
+    const crnn_plan *plan; /* in: `initial` and `final` of each layer are the same buffers. */
+    crnn_node *node;       /* in: the nodes of the plan; out: the `value` of the last one. The value
+                              of node 0 holds on entry what the next step reads of the output of the
+                              step before, and on return that of the step behind the last one. */
+    size_t given; /* E: the first features of the input that are those of x, at most all. The others
+                     are the output of the step before, once or several times. */
+    crnn_seq x;   /* in (B, T, E). Read if E is not 0. */
+    crnn_seq y;   /* out (B, T, features of the last node). */
+    size_t step;  /* in and out: the next step, of x and of y. */
+} crnn_feedback;
+
+/* Runs so many steps of each of the plans. Each of them may run on a thread of its own; they may
+ * share packed weights. parts: in and out [count]. */
+CRNN_API void crnn_feed_back(crnn_feedback *parts, size_t count, size_t steps);
+
 /* Writes the size of the workspace of crnn_plan_backward, as crnn_plan_workspace does. */
 CRNN_API crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes);
 /* Computes all gradients that are wanted, after a forward with the same nodes and values. It may

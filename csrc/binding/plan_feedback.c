@@ -1,0 +1,224 @@
+/* Vectors that are fed back: a stream that reads its own output. All steps are done in the core,
+ * some at a time so that Ctrl-C is noticed. */
+#include "plan.h"
+
+/* Some rows of the stream, and the plan for them. */
+typedef struct part {
+    crnn_node *nodes;         /* owned [count] */
+    size_t *words;            /* owned */
+    void *values, *workspace; /* owned */
+    crnn_rows rows;
+    crnn_plan plan;
+} part;
+
+typedef struct loop {
+    const Stream *stream;
+    size_t outputs, given;    /* O, and E: features of the input that are those of x */
+    PyArrayObject *start, *x; /* owned: (B, O); (B, T, E) or NULL */
+    PyArrayObject *input;     /* owned (B, F) */
+    PyArrayObject *y;         /* owned (B, T, O) */
+    state_arrays *states;     /* owned [nodes of the plan] of owned */
+    size_t count;
+    part *parts;             /* owned [count] */
+    crnn_feedback *feedback; /* owned [count]: the parts, as the core wants them */
+} loop;
+
+static void part_clear(part *p) {
+    PyMem_Free(p->nodes);
+    free_aligned(p->words);
+    free_aligned(p->values);
+    free_aligned(p->workspace);
+}
+
+static void loop_clear(loop *l) {
+    for (size_t i = 0; l->states && i < l->stream->plan->count; i++) state_clear(&l->states[i]);
+    for (size_t i = 0; l->parts && i < l->count; i++) part_clear(&l->parts[i]);
+    PyMem_Free(l->states);
+    PyMem_Free(l->parts);
+    PyMem_Free(l->feedback);
+    drop(l->start);
+    drop(l->x);
+    drop(l->input);
+    drop(l->y);
+}
+
+/* ---- states: the steps change copies */
+
+static void copy_array(PyArrayObject *to, PyArrayObject *from) {
+    if (to) memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
+}
+
+static bool new_states(loop *l) {
+    const Stream *stream = l->stream;
+    l->states = PyMem_Calloc(stream->plan->count, sizeof *l->states);
+    if (!l->states) return PyErr_NoMemory() != NULL;
+    for (size_t i = 0; i < stream->plan->count; i++) {
+        const node_state *n = &stream->states[i];
+        if (!stream->plan->nodes[i].layer) continue;
+        if (!state_new(&l->states[i], &n->layer, stream->batch)) return false;
+        copy_array(l->states[i].h, n->state.h);
+        copy_array(l->states[i].c, n->state.c);
+    }
+    return true;
+}
+
+/* The stream goes on behind the last step. */
+static void store_states(Stream *stream, const loop *l) {
+    for (size_t i = 0; i < stream->plan->count; i++) {
+        copy_array(stream->states[i].state.h, l->states[i].h);
+        copy_array(stream->states[i].state.c, l->states[i].c);
+    }
+}
+
+static void *row_of(PyArrayObject *array, size_t row) {
+    return array ? PyArray_BYTES(array) + (npy_intp)row * PyArray_STRIDE(array, 0) : NULL;
+}
+
+/* ---- a part */
+
+/* Copies of the stream's nodes for rows from `first` on, with memory of their own. */
+static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
+    const Plan *plan = l->stream->plan;
+    p->nodes = PyMem_Calloc(plan->count, sizeof *p->nodes);
+    if (!p->nodes) return PyErr_NoMemory() != NULL;
+    memcpy(p->nodes, l->stream->nodes, plan->count * sizeof *p->nodes);
+    for (size_t i = 0; i < plan->count; i++) {
+        crnn_recurrent *r = &p->nodes[i].as.recurrent;
+        if (!plan->nodes[i].layer) continue;
+        r->initial = r->final =
+            (crnn_state){row_of(l->states[i].h, first), row_of(l->states[i].c, first)};
+        r->rows = &p->rows;
+    }
+    p->nodes[0].features = plan->nodes[0].features;
+    p->nodes[0].symbols = NULL;
+    p->nodes[0].value = (crnn_seq){row_of(l->input, first), (ptrdiff_t)plan->nodes[0].features, 0};
+    p->values = step_values(plan, p->nodes, rows);
+    return p->values != NULL;
+}
+
+/* The steps of an array (B, T, features) from row `first` on. */
+static crnn_seq rows_of(PyArrayObject *array, size_t first) {
+    if (!array) return (crnn_seq){0};
+    const npy_intp item = PyArray_ITEMSIZE(array);
+    return (crnn_seq){row_of(array, first), PyArray_STRIDE(array, 0) / item,
+                      PyArray_STRIDE(array, 1) / item};
+}
+
+static bool part_init(const loop *l, size_t i, size_t first, size_t rows) {
+    part *p = &l->parts[i];
+    if (!(p->words = step_rows(&p->rows, rows)) || !new_nodes(l, p, first, rows)) return false;
+    p->plan = l->stream->core;
+    p->plan.rows = &p->rows;
+    p->plan.node = p->nodes;
+    p->workspace = p->plan.workspace = step_workspace(&p->plan);
+    l->feedback[i] = (crnn_feedback){.plan = &p->plan,
+                                     .node = p->nodes,
+                                     .given = l->given,
+                                     .x = rows_of(l->x, first),
+                                     .y = rows_of(l->y, first)};
+    return p->workspace != NULL;
+}
+
+/* Bytes of all weights: what a step takes. */
+static size_t weights_of(const loop *l) {
+    size_t bytes;
+    return crnn_plan_packed_size(&l->stream->core, &bytes) == CRNN_OK ? bytes : SIZE_MAX;
+}
+
+/* A part for each thread. With fewer rows than threads, large weights are shared by all threads at
+ * each step instead. */
+static size_t count_parts(const loop *l) {
+    enum { LARGE = 1 << 20 };
+    const size_t rows = l->stream->batch, threads = crnn_threads();
+    if (rows >= threads) return threads;
+    return weights_of(l) >= LARGE || rows == 0 ? 1 : rows;
+}
+
+static bool new_parts(loop *l) {
+    const size_t count = count_parts(l), rows = l->stream->batch;
+    l->parts = PyMem_Calloc(count, sizeof *l->parts);
+    l->feedback = PyMem_Calloc(count, sizeof *l->feedback);
+    if (!l->parts || !l->feedback) return PyErr_NoMemory() != NULL;
+    l->count = count;
+    for (size_t i = 0, first = 0; i < count; i++) {
+        const size_t own = rows / count + (i < rows % count);
+        if (!part_init(l, i, first, own)) return false;
+        first += own;
+    }
+    return true;
+}
+
+/* ---- the run */
+
+/* The first step reads `start` in place of an output. */
+static bool new_input(loop *l) {
+    const size_t features = l->stream->plan->nodes[0].features;
+    const npy_intp shape[2] = {(npy_intp)l->stream->batch, (npy_intp)features};
+    l->input = (PyArrayObject *)new_zeros(2, shape, typenum_of(l->stream->plan->dtype));
+    for (size_t row = 0; l->input && row < l->stream->batch; row++) {
+        const size_t item = (size_t)PyArray_ITEMSIZE(l->input);
+        char *to = row_of(l->input, row);
+        for (size_t i = l->given; i < features; i += l->outputs)
+            memcpy(to + i * item, row_of(l->start, row), l->outputs * item);
+    }
+    return l->input != NULL;
+}
+
+/* Steps between two looks for Ctrl-C. */
+static size_t steps_at_once(const loop *l) {
+    enum { MOST = 1024 };
+    const double bytes = (double)weights_of(l) * (double)l->stream->batch;
+    const double steps = (double)(1 << 28) / (bytes + 1);
+    return steps >= MOST ? MOST : steps <= 1 ? 1 : (size_t)steps;
+}
+
+static bool loop_run(loop *l, size_t steps) {
+    const size_t most = steps_at_once(l);
+    for (size_t done = 0, now; done < steps; done += now) {
+        now = steps - done < most ? steps - done : most;
+        Py_BEGIN_ALLOW_THREADS crnn_feed_back(l->feedback, l->count, now);
+        Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
+    }
+    return true;
+}
+
+/* ---- methods of Stream */
+
+/* Reads the arguments of one call, and allocates its output. */
+static bool loop_read(loop *l, size_t steps, PyObject *start, PyObject *x) {
+    const Plan *plan = l->stream->plan;
+    const npy_intp rows = (npy_intp)l->stream->batch;
+    const size_t features = plan->nodes[0].features;
+    l->outputs = plan->nodes[plan->count - 1].features;
+    const dims first = {2, {rows, (npy_intp)l->outputs}, {"B", "O"}};
+    const dims given = {3, {rows, (npy_intp)steps, -1}, {"B", "T", "E"}};
+    const npy_intp shape[3] = {rows, (npy_intp)steps, (npy_intp)l->outputs};
+    if (plan->attend) return refuse_misfit("stream");
+    if (x != Py_None && !(l->x = float_array("x", x, plan->dtype, &given, false))) return false;
+    l->given = l->x ? (size_t)PyArray_DIM(l->x, 2) : 0;
+    if (l->given >= features || (features - l->given) % l->outputs != 0) return refuse_misfit("x");
+    l->start = float_array("start", start, plan->dtype, &first, false);
+    l->y = l->start ? (PyArrayObject *)new_plain_array(3, shape, typenum_of(plan->dtype)) : NULL;
+    return l->y && new_input(l);
+}
+
+PyObject *stream_feed(Stream *self, PyObject *args) {
+    loop l = {.stream = self};
+    PyObject *start, *given, *x, *result = NULL;
+    size_t steps;
+    if (!PyArg_ParseTuple(args, "OOO:_feed", &start, &given, &x) ||
+        !parse_size("steps", given, &steps))
+        return NULL;
+    bool ready = loop_read(&l, steps, start, x);
+    LOCK(self);
+    ready = ready && new_states(&l);
+    UNLOCK();
+    if (ready && new_parts(&l) && loop_run(&l, steps)) {
+        LOCK(self);
+        store_states(self, &l);
+        UNLOCK();
+        result = Py_NewRef((PyObject *)l.y);
+    }
+    loop_clear(&l);
+    return result;
+}

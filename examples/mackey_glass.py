@@ -1,0 +1,66 @@
+"""Prediction of chaos: an echo state network continues the Mackey-Glass series by itself.
+
+python examples/mackey_glass.py
+python examples/mackey_glass.py --steps 21000 --alpha 1e-13 --networks 3
+
+The task is that of Jaeger, "The echo state approach to analysing and training recurrent neural
+networks" (2001). A network of 400 units is fitted to a series for one step ahead. It then reads
+1000 steps of 50 other series, and its own outputs for 84 steps. NRMSE84 is the root of the mean
+squared error of the last output, divided by the standard deviation of the series.
+"""
+
+import argparse
+
+import numpy as np
+
+import crnn
+from crnn.data import mackey_glass
+
+
+def series(steps, seed):
+    """Return tanh(y - 1) of a series of the delay 17 (steps, 1)."""
+    return np.tanh(mackey_glass(steps, seed=seed) - 1)[:, None]
+
+
+def network(units, alpha, seed):
+    """Return a network that reads the series and predicts its next value."""
+    reservoir = crnn.Reservoir(
+        1,
+        units,
+        spectral_radius=0.88,
+        leak=0.4,
+        input_scaling=0.56,
+        bias_scaling=0.03,
+        dtype="float64",
+        seed=seed,
+    )
+    return crnn.ESN(reservoir, crnn.Ridge(units, 1, alpha=alpha, dtype="float64"))
+
+
+def error(esn, runs, horizon=84, forced=1000):
+    """Return the NRMSE of the value after `horizon` steps of generation, over so many runs."""
+    tests = np.stack([series(forced + horizon, 1000 + run) for run in range(runs)])
+    last = esn.generate(horizon, prime=tests[:, :forced])[:, -1]
+    predicted, expected = np.arctanh(np.clip(last, -0.99, 0.99)), np.arctanh(tests[:, -1])
+    deviation = mackey_glass(20_000, seed=0).std()
+    return float(np.sqrt(np.mean((predicted - expected) ** 2)) / deviation)
+
+
+def main(units=400, steps=3000, alpha=1e-12, networks=8, runs=50):
+    """Fit some networks, and return the NRMSE84 of each."""
+    y, errors = series(steps + 1, 0), []
+    for seed in range(networks):
+        esn = network(units, alpha, seed).fit(y[:-1], y[1:], washout=min(1000, steps // 3))
+        errors.append(error(esn, runs))
+        print(f"network {seed}: NRMSE84 {errors[-1]:.2e}")
+    print(f"median {np.median(errors):.2e}, best {min(errors):.2e}")
+    return errors
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--units", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=3000, help="of the training series")
+    parser.add_argument("--alpha", type=float, default=1e-12, help="penalty of the readout")
+    parser.add_argument("--networks", type=int, default=8)
+    main(**vars(parser.parse_args()))
