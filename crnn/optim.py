@@ -121,15 +121,16 @@ def _listed(names: Sequence[str]) -> str:
 def _layout_of(model: Any) -> tuple[list[Any], list[Any]]:
     """Return the layers of a model, and a list that changes whenever its parameters are replaced.
 
-    The list has the identities of the layers and of their parameter buffers, and for layers of
-    other packages the addresses of their arrays. The optimizer keeps the layers alive, so that
-    Python does not reuse an identity.
+    The list has the identities of the layers and of their parameter buffers, for layers of other
+    packages the addresses of their arrays, and whether each layer is frozen. The optimizer keeps
+    the layers alive, so that Python does not reuse an identity.
     """
     parts, remaining = [], [model if isinstance(model, Layer) else layer_of(model)]
     marks: list[Any] = []
     while remaining:
         part = remaining.pop()
         parts.append(part)
+        marks.append(part._frozen)
         if inside := part.parts:
             remaining += inside.values()
         if (flat := part.__dict__.get("_flat")) is not None:
@@ -151,6 +152,9 @@ def _check_limit(name: str, value: float | None) -> float | None:
 #: Attributes that are not copied: a copy reads them from the copied model.
 _NOT_COPIED = {"_params", "_grads", "_all_params", "_all_grads", "_parts", "_layout", "_updates"}
 
+#: Entries of a state with this prefix have the number of updates of a parameter.
+_UPDATES = "updates."
+
 
 class Optimizer(ABC):
     """Base class of the optimizers: clipping, frozen parameters, saving, copies.
@@ -171,8 +175,9 @@ class Optimizer(ABC):
     clip_value : float, optional
         Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
     freeze : str or sequence of str, default ()
-        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
-        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+        Names of parameters that this optimizer does not update, or patterns such as ``"0.*"``.
+        Their gradients are computed, but excluded from all norms and not clipped; `step` sets them
+        to zero as well. ``layer.trainable = False`` freezes whole layers, and saves this work.
 
     Attributes
     ----------
@@ -202,6 +207,13 @@ class Optimizer(ABC):
 
     Notes
     -----
+    Layers with ``trainable = False`` are skipped: their gradients are neither read nor written, and
+    no memory is made for them. The argument `freeze` fixes parameters for this optimizer alone;
+    their gradients are computed all the same. Layers may be frozen and unfrozen between two steps:
+    each `step` updates those that are trainable. Gradients that a layer has when it is frozen are
+    set to zero once. Adam corrects the bias of each parameter's means by the number of its own
+    updates.
+
     A copy (`copy.deepcopy`, `pickle`) belongs to the model that is copied together with it, as in
     ``copy.deepcopy((model, optimizer))``, and does not keep that model alive. An optimizer that is
     copied without its model has its memory, for `state_dict`, but `step` raises RuntimeError.
@@ -242,7 +254,7 @@ class Optimizer(ABC):
             )
         check_layer("model", model)
         _check_ties(model)
-        params, grads = dict(model.params), dict(model.grads)
+        params = dict(model.params)
         names = _first_names(params)
         first = dict.fromkeys(names.values())
         frozen = _frozen_names(freeze, names)
@@ -250,27 +262,72 @@ class Optimizer(ABC):
         self._owners = _owners_of(model, {name: params[name] for name in first})
         self._frozen = frozen
         self._in_run = False
-        self._set_arrays(params, grads)
+        self.steps = self.epochs = 0
+        self._state: dict[str, Array] = {}
+        self._counts: dict[str, int] = {}  # updates of each parameter after `_counted` steps
+        self._counted = 0
+        self._set_arrays()
+        self._check_trainable(model)
         self.lr = lr
-        self._updates: list[tuple[Array, ...]] | None = None
         self.clip_norm = _check_limit("clip_norm", clip_norm)
         self.clip_value = _check_limit("clip_value", clip_value)
-        self.steps = self.epochs = 0
-        self._state = {
-            f"{memory}.{name}": np.zeros_like(array)
-            for memory in self._memory
-            for name, array in self._params.items()
-        }
 
-    def _set_arrays(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """Set the arrays to update: parameters and gradients of the model by their first names."""
-        self._all_params = {name: params[name] for name in self._owners}
-        self._all_grads = [grads[name] for name in self._owners]
-        trained = [name for name in self._owners if name not in self._frozen]
-        self._params = {name: params[name] for name in trained}
-        self._grads = {name: grads[name] for name in trained}
+    def _set_arrays(self) -> None:
+        """Set the arrays to update: parameters and gradients of the model by their first names.
+
+        Frozen layers are skipped. New memory is zero.
+        """
+        owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
+        layers = {id(layer): layer for layer, _ in owners.values()}
+        params = {key: layer.params for key, layer in layers.items()}
+        grads = {key: layer.grads for key, layer in layers.items() if not layer._frozen}
+        self._all_params = {
+            name: params[id(layer)][local] for name, (layer, local) in owners.items()
+        }
+        self._all_grads = {
+            name: grads[id(layer)][local]
+            for name, (layer, local) in owners.items()
+            if id(layer) in grads
+        }
+        self._grads = {
+            name: grad for name, grad in self._all_grads.items() if name not in self._frozen
+        }
+        self._params = {name: self._all_params[name] for name in self._grads}
+        self._updates: list[tuple[Array, ...]] | None = None
+        for key, name in (
+            (f"{part}.{name}", name) for part in self._memory for name in self._params
+        ):
+            if key not in self._state:
+                self._state[key] = np.zeros_like(self._params[name])
+                self._counts.setdefault(name, 0)
         if not self._copied:  # a copy must not keep the layers alive
             self._parts, self._layout = _layout_of(self._model())
+
+    def _follow_layers(self) -> None:
+        """Notice layers that were frozen or unfrozen, and set the gradients of the former to 0."""
+        before = self._all_grads
+        self._count_updates()
+        self._set_arrays()
+        for name in before.keys() - self._all_grads.keys():
+            before[name].fill(0)
+
+    def _count_updates(self) -> None:
+        """Add the steps since the last call to the updates of the parameters they have changed."""
+        for name in self._params:
+            self._counts[name] = self._counts.get(name, 0) + self.steps - self._counted
+        self._counted = self.steps
+
+    def _updates_of(self, name: str) -> int:
+        """Return the number of updates of a parameter that is trained."""
+        return self._counts.get(name, 0) + self.steps - self._counted
+
+    def _check_trainable(self, model: LayerLike) -> None:
+        """Raise ValueError if the model has parameters, and all of its layers are frozen."""
+        if self._owners and not self._all_grads:
+            raise ValueError(
+                "model: expected one with a layer that is trainable, got "
+                f"{type(model).__name__} in which all have trainable = False"
+            )
 
     def _find_arrays(self) -> None:
         """Set the arrays of a copy from the layers that were copied with it.
@@ -292,9 +349,7 @@ class Optimizer(ABC):
                 "one's state_dict() into it"
             )
         if not hasattr(self, "_params"):
-            params = {name: layer.params[local] for name, (layer, local) in owners.items()}
-            grads = {name: layer.grads[local] for name, (layer, local) in owners.items()}
-            self._set_arrays(params, grads)
+            self._set_arrays()
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
@@ -330,7 +385,11 @@ class Optimizer(ABC):
             sizes = {
                 name: owner.layer().params[owner.name].size for name, owner in self._owners.items()
             }
-            frozen = sum(sizes[name] for name in self._frozen)
+            frozen = sum(
+                sizes[name]
+                for name, owner in self._owners.items()
+                if name in self._frozen or owner.layer()._frozen
+            )
         except Exception:  # the model was deleted, or the optimizer is not complete
             return " without a model"
         count = f"{sum(sizes.values()):,} parameters"
@@ -338,6 +397,8 @@ class Optimizer(ABC):
 
     def check_model(self, model: LayerLike) -> None:
         """Check that this optimizer updates or freezes exactly the parameters of a model.
+
+        Layers that were frozen or unfrozen since are noticed.
 
         Parameters
         ----------
@@ -348,6 +409,7 @@ class Optimizer(ABC):
         ValueError
             If the model has parameters that the optimizer does not have, or lacks some: it is
             another model, or a layer was added, replaced or removed after the optimizer was made.
+            If all layers are frozen.
         RuntimeError
             If the optimizer was copied without its model.
         """
@@ -358,6 +420,7 @@ class Optimizer(ABC):
         elif is_own:
             layout = _layout_of(model)
             if layout[1] == self._layout:
+                self._check_trainable(model)
                 return
         known, current = _addresses(self._all_params), _addresses(model.params)
         shared = set(known.values()) & set(current.values())
@@ -376,8 +439,24 @@ class Optimizer(ABC):
                 f"optimizer: expected one of the parameters of the model, got one that also has "
                 f"{_listed(removed)}: make a new one after layers were removed"
             )
-        if layout is not None:  # layers without parameters were added or removed
-            self._parts, self._layout = layout
+        if layout is not None or self._has_changed_flags():
+            self._follow_layers()
+        self._check_trainable(model)
+
+    def _find_current(self) -> None:
+        """Set the arrays of a copy, and notice layers that were frozen or unfrozen."""
+        if self._copied:
+            self._find_arrays()
+        if self._has_changed_flags():
+            self._follow_layers()
+
+    def _has_changed_flags(self) -> bool:
+        """Return whether layers were frozen or unfrozen since the arrays were set."""
+        layers = ((name, owner.layer()) for name, owner in self._owners.items())
+        return any(
+            layer is not None and layer._frozen is (name in self._all_grads)
+            for name, layer in layers
+        )
 
     @property
     def lr(self) -> float:
@@ -424,8 +503,7 @@ class Optimizer(ABC):
         -------
         float
         """
-        if self._copied:
-            self._find_arrays()
+        self._find_current()
         return math.sqrt(math.fsum(map(_core.sum_squares, self._grads.values())))
 
     @underflows
@@ -436,8 +514,8 @@ class Optimizer(ABC):
         ----------
         factor : float
         """
-        self._find_arrays()
-        for grad in self._all_grads:
+        self._find_current()
+        for grad in self._all_grads.values():
             grad *= factor
 
     def step(self) -> float:
@@ -453,8 +531,8 @@ class Optimizer(ABC):
         FloatingPointError
             If a gradient is not finite. Nothing is changed then.
         ValueError
-            If a layer of the model was added, replaced or removed after the optimizer was made.
-            Nothing is changed then.
+            If a layer of the model was added, replaced or removed after the optimizer was made, or
+            all layers are frozen. Nothing is changed then.
         RuntimeError
             If the optimizer was copied without its model.
         """
@@ -473,14 +551,16 @@ class Optimizer(ABC):
             if self._updates is None:
                 self._updates = list(map(self._arrays_of, self._params))
             self._update(self._updates, scale)
-        self.clear_grads()
+        self._fill_grads()
         return norm
 
     def clear_grads(self) -> None:
-        """Set all gradients to zero, those of frozen parameters included."""
-        if self._copied:
-            self._find_arrays()
-        for grad in self._all_grads:
+        """Set all gradients to zero, those of `freeze` included, but not those of frozen layers."""
+        self._find_current()
+        self._fill_grads()
+
+    def _fill_grads(self) -> None:
+        for grad in self._all_grads.values():
             grad.fill(0)
 
     def _arrays_of(self, name: str) -> tuple[Array, ...]:
@@ -521,10 +601,26 @@ class Optimizer(ABC):
         Returns
         -------
         dict
-            The numbers "lr", "steps" and "epochs", and copies of the memory arrays by name.
+            The numbers "lr", "steps" and "epochs", and copies of the memory arrays by name. Of a
+            parameter whose layer was frozen for a time, also "updates.NAME", the number of its
+            updates.
         """
-        arrays = {name: array.copy() for name, array in self._state.items()}
-        return {"lr": self.lr, "steps": self.steps, "epochs": self.epochs, **arrays}
+        if hasattr(self, "_params"):
+            self._find_current()
+        keys = (f"{part}.{name}" for part in self._memory for name in self._owners)
+        arrays = {key: self._state[key].copy() for key in keys if key in self._state}
+        counts = dict[str, int]()
+        if not hasattr(self, "_params"):  # a copy that was not used
+            counts = self._counts if self._counted == self.steps else {}
+        elif self._memory:
+            self._count_updates()
+            counts = self._counts
+        late = {
+            _UPDATES + name: counts[name]
+            for name in self._owners
+            if counts.get(name, self.steps) != self.steps
+        }
+        return {"lr": self.lr, "steps": self.steps, "epochs": self.epochs, **arrays, **late}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state_dict` returned.
@@ -541,16 +637,53 @@ class Optimizer(ABC):
         """
         if isinstance(state, Mapping):
             state = {"epochs": 0, **state}  # states of earlier versions have no epochs
-        check_names("state_dict", self.state_dict(), state)
-        arrays = {name: check_fits(name, state[name], old) for name, old in self._state.items()}
-        counts = {name: check_entry(name, state[name], ()) for name in ("steps", "epochs")}
+        expected = self._expected_state(state)
+        check_names("state_dict", expected, state)
+        arrays = {
+            name: check_fits(name, state[name], old)
+            for name, old in expected.items()
+            if isinstance(old, np.ndarray)
+        }
+        counts = {
+            name: check_entry(name, state[name], ())
+            for name, old in expected.items()
+            if name in ("steps", "epochs") or name.startswith(_UPDATES)
+        }
         for name, count in counts.items():
             if count.dtype.kind not in "iu" or count < 0:
                 raise ValueError(f"{name}: expected an integer of at least 0, got {count}")
         lr = check_number("lr", float(check_entry("lr", state["lr"], ())), 0)
-        self._lr, self.steps, self.epochs = lr, int(counts["steps"]), int(counts["epochs"])
+        self._lr, self.steps, self.epochs = lr, int(counts.pop("steps")), int(counts.pop("epochs"))
+        self._state = {name: array for name, array in self._state.items() if name in arrays}
         for name, array in arrays.items():
-            self._state[name][...] = array
+            if name in self._state:
+                self._state[name][...] = array
+            else:
+                self._state[name] = np.array(array)
+        named = {name.partition(".")[2] for name in self._state}
+        self._counts = dict.fromkeys(named, self.steps)
+        self._counts |= {name[len(_UPDATES) :]: int(count) for name, count in counts.items()}
+        self._counted = self.steps
+        self._updates = None
+
+    def _expected_state(self, state: Any) -> dict[str, Any]:
+        """Return the entries that a state must have, with arrays of the right shapes.
+
+        A parameter whose layer is frozen may have memory, of the time when it was trained.
+        """
+        given = set(state) if isinstance(state, Mapping) else set()
+        expected = {"lr": self.lr, "steps": self.steps, "epochs": self.epochs}
+        if self._copied:
+            try:
+                self._find_arrays()
+            except RuntimeError:  # there is no model: the state has to be one like this
+                return expected | self._state
+        for name, param in self._all_params.items():
+            keys = [f"{part}.{name}" for part in self._memory]
+            if name not in self._frozen and (name in self._params or given.intersection(keys)):
+                expected |= dict.fromkeys(keys, param)
+                expected |= {key: 0 for key in (_UPDATES + name,) if key in given}
+        return expected
 
 
 class SGD(Optimizer):
@@ -572,8 +705,9 @@ class SGD(Optimizer):
     clip_value : float, optional
         Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
     freeze : str or sequence of str, default ()
-        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
-        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+        Names of parameters that this optimizer does not update, or patterns such as ``"0.*"``.
+        Their gradients are computed, but excluded from all norms and not clipped; `step` sets them
+        to zero as well. ``layer.trainable = False`` freezes whole layers, and saves this work.
 
     Examples
     --------
@@ -632,8 +766,9 @@ class RMSprop(Optimizer):
     clip_value : float, optional
         Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
     freeze : str or sequence of str, default ()
-        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
-        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+        Names of parameters that this optimizer does not update, or patterns such as ``"0.*"``.
+        Their gradients are computed, but excluded from all norms and not clipped; `step` sets them
+        to zero as well. ``layer.trainable = False`` freezes whole layers, and saves this work.
 
     Examples
     --------
@@ -686,8 +821,9 @@ class Adam(Optimizer):
     clip_value : float, optional
         Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
     freeze : str or sequence of str, default ()
-        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
-        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+        Names of parameters that this optimizer does not update, or patterns such as ``"0.*"``.
+        Their gradients are computed, but excluded from all norms and not clipped; `step` sets them
+        to zero as well. ``layer.trainable = False`` freezes whole layers, and saves this work.
 
     Examples
     --------
@@ -732,9 +868,9 @@ class Adam(Optimizer):
     decay_biases = True
 
     def _update(self, updates: Sequence[tuple[Array, ...]], scale: float) -> None:
-        settings = (*self.betas, self.eps, self.steps)
-        for param, grad, m, v in updates:
+        for name, (param, grad, m, v) in zip(self._params, updates, strict=True):
             decay = self._weight_decay if self.decay_biases or param.ndim > 1 else 0.0
+            settings = (*self.betas, self.eps, self._updates_of(name))
             _core.adam(param, grad, m, v, scale, self._lr, decay, *settings)
 
 
@@ -763,8 +899,9 @@ class AdamW(Adam):
     clip_value : float, optional
         Every entry of a gradient is clipped to [-clip_value, clip_value], before `clip_norm`.
     freeze : str or sequence of str, default ()
-        Names of parameters that are not updated, or patterns such as ``"0.*"``. Their gradients
-        are excluded from all norms and are not clipped; `step` sets them to zero as well.
+        Names of parameters that this optimizer does not update, or patterns such as ``"0.*"``.
+        Their gradients are computed, but excluded from all norms and not clipped; `step` sets them
+        to zero as well. ``layer.trainable = False`` freezes whole layers, and saves this work.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from crnn.common.checks import check_number, check_positive
 from crnn.common.nested import arrays_of, filled_like, map_state, named_arrays
 from crnn.common.tables import aligned
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
-from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.base.arguments import is_stochastic
 from crnn.layers.base.layer import as_dtype, check_layer
 from crnn.layers.base.protocol import Input, LayerLike
@@ -127,7 +127,9 @@ def gradcheck(
               \frac{L(p + \varepsilon) - L(p - \varepsilon)}{2 \varepsilon},
 
     and the result is compared with that of ``layer.backward``: for every entry of every parameter,
-    of the input if it is floats, and of the initial state.
+    of the input if it is floats, and of the initial state. Parameters of frozen layers
+    (``trainable = False``) have no gradients and are not checked; the gradients that pass through
+    these layers are.
 
     Parameters
     ----------
@@ -280,7 +282,13 @@ class _Loss:
         """Return the parameters and the input by name."""
         inputs = named_arrays(self.x, "x")
         floats = [(name, part) for name, part in inputs if part.dtype.kind == "f"]
-        return [*self.layer.params.items(), *floats]
+        frozen = _frozen_keys(self.layer)
+        params = [
+            (name, array)
+            for name, array in self.layer.params.items()
+            if (array.ctypes.data, array.shape) not in frozen
+        ]
+        return [*params, *floats]
 
     def states(self) -> list[tuple[str, Array]]:
         """Return the arrays of the initial state by name."""
@@ -346,6 +354,15 @@ class _Loss:
         allowed = tolerance * _scale(gradient, best)
         kinks = at_kinks(lambda: self.terms(start), array, gradient, best, epsilon, allowed)
         return _compare(name, gradient, best, resolution, kinks)
+
+
+def _frozen_keys(layer: Any) -> set[tuple[int, tuple[int, ...]]]:
+    """Return the addresses and shapes of the parameters of frozen layers."""
+    keys: dict[tuple[int, tuple[int, ...]], bool] = {}
+    for _, part in named_layers(layer):  # the innermost layer that holds an array is the last one
+        for array in part.params.values():
+            keys[array.ctypes.data, array.shape] = part._frozen
+    return {key for key, is_frozen in keys.items() if is_frozen}
 
 
 def _compare(

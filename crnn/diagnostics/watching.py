@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.gates import values_of
 from crnn.diagnostics.norms import norms as norms_of
 from crnn.diagnostics.subject import RecurrentPart, recurrent_parts
-from crnn.layers.base.adapted import named_layers
+from crnn.layers.base.adapted import layer_of, named_layers
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.calls import numbered
 from crnn.layers.base.layer import check_layer
@@ -76,12 +76,12 @@ class Watch(Display, Callback):
     records : list of dict
         One for each recorded update: "update" (counted from 1) and "norm", the norm of the whole
         gradient. For each recurrent layer, with its place in front, as in "0.gradient":
-        "gradient", the norm of its gradient; "reach", the number of steps that the gradient of a
-        row's last output reaches back; "steps", the number of steps of a row (both medians over the
-        rows); "growth", the norm of that gradient at the first step divided by that at the last.
-        For each gate "f.saturated", the fraction of its values near the ends of their range, and
-        "f.sigma", the largest singular value of its block of W_h; for a relu "h.off", the fraction
-        of units that are 0 at every step.
+        "gradient", the norm of its gradient, 0 if it is frozen; "reach", the number of steps that
+        the gradient of a row's last output reaches back; "steps", the number of steps of a row
+        (both medians over the rows); "growth", the norm of that gradient at the first step divided
+        by that at the last. For each gate "f.saturated", the fraction of its values near the ends
+        of their range, and "f.sigma", the largest singular value of its block of W_h; for a relu
+        "h.off", the fraction of units that are 0 at every step.
     messages : list of str
         The texts of all warnings.
     columns : dict of str to list
@@ -209,12 +209,12 @@ class Watch(Display, Callback):
 
     def _record(self, update_pass: UpdatePass, update: int) -> None:
         """Append the record of an update, and warn of problems."""
-        record = {"update": update, "norm": _norm(self._model.grads.values())}
+        record = {"update": update, "norm": _norm(_trained_grads(self._model))}
         problems: dict[str, str] = {}
         layers = dict(named_layers(self._model))
         for part, norms in _gradient_norms(self._model, update_pass):
             prefix = f"{part.place}." if part.place else ""
-            values = {"gradient": _norm(layers[part.place].grads.values())}
+            values = {"gradient": _norm(_trained_grads(layers[part.place]))}
             values |= self._quantities(part, norms)
             record |= {prefix + name: value for name, value in values.items()}
             problems |= {prefix + name: text for name, text in self._problems(part, values)}
@@ -329,6 +329,11 @@ def watch(
 def _norm(arrays: Any) -> float:
     """Return the common norm of arrays."""
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
+
+
+def _trained_grads(layer: LayerLike) -> Iterable[Array]:
+    """Return the gradients of a layer without those of frozen parts, which have no gradients."""
+    return layer_of(layer)._trained_grads.values()
 
 
 def _gradient_norms(model: Any, update_pass: UpdatePass) -> list[tuple[RecurrentPart, Array]]:

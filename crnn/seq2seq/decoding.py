@@ -10,6 +10,7 @@ from crnn.common.arrays import Array, Lengths
 from crnn.common.nested import map_state
 from crnn.layers.attention.alignment import AttentionTape, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.trainable import NO_TAPE
 from crnn.seq2seq.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class WholeTape(NamedTuple):
 
     def backward(self, model: Seq2SeqParts, doutputs: Array) -> DecodedGradient:
         dmemory, (dy, dcontext) = None, split(model, doutputs)
+        if self.decoder is NO_TAPE:
+            return DecodedGradient(None, None, None)
         if model.attention is not None:
             assert self.attention is not None
             assert dcontext is not None

@@ -12,6 +12,7 @@ from crnn.common.nested import arrays_of, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions, first_part_number
 from crnn.layers.base.places import backward_part, run_part
+from crnn.layers.base.trainable import NO_TAPE, trains
 from crnn.seq2seq.bridge import BridgeTape, bridge_backward, bridge_forward
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class EncodingTape(NamedTuple):
     memory: Memory | None
     bridge: BridgeTape | None  # None where the encoder has no state
     start: Any  # then the tape of the decoder's forward pass over no steps
+    is_read: bool = True  # False: no gradient is wanted of the source and of what reads it
 
 
 class Encoding(NamedTuple):
@@ -64,18 +66,26 @@ def encode(
         False: evaluation; the tape must not be used.
     """
     options = options._replace(lengths=lengths, layer=first_part_number(options.layer))
+    is_read = options.needs_dx is not False or trains_source(model)
     y, state, tape = model.source_reader.run(source, None, options, keep)
     if model.one_vector:
         state = y
     memory = None if model.attention is None else model.attention.memory(y, lengths)
     if not no_state(state):
         start, bridge_tape = bridge_forward(model.bridge, state, model.start_like)
-        return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None))
+        return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None, is_read))
     # The decoder, run over no steps, returns its own initial state, which may be learned.
     no_steps = np.zeros((len(source), 0, model.decoder_width), model.dtype)
     decoder_options = options._replace(lengths=None, layer=(options.layer + 1) % 2**32)
     _, start, start_tape = run_part(model, "decoder", decoder_options, no_steps, None, keep)
-    return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape))
+    is_read = is_read or start_tape is not NO_TAPE  # a start that is learned
+    return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape, is_read))
+
+
+def trains_source(model: Seq2SeqParts) -> bool:
+    """Return whether a layer is trained whose gradient passes through the decoder's start."""
+    between = [part for part in (model.bridge, model.attention) if part is not None]
+    return any(map(trains, [model.source_reader.layers, *between]))
 
 
 def encoding_of(model: Seq2SeqParts, vector: Array) -> Encoding:

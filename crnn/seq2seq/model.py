@@ -288,6 +288,8 @@ class Seq2Seq(Seq2SeqParts):
             True where the decoder reads its own output of the step before, not the target.
         """
         encoding = encode(self, source, source_lengths, options, True)
+        if encoding.tape.is_read:
+            options = options._replace(needs_dx=None)
         decoded = self._run_decoder(target, encoding, target_lengths, options, feedback)
         logits, _, tape = self.output.forward(decoded.outputs, lengths=target_lengths)
         return logits, Seq2SeqTape(self, encoding.tape, decoded, tape)
@@ -367,6 +369,8 @@ class Seq2Seq(Seq2SeqParts):
             doutputs, _ = self.output.backward(tape._output, dlogits)
             assert doutputs is not None
             gradient = decoded.tape.backward(self, doutputs)
+            if not encoding.is_read:
+                return None, gradient.dinputs
             dsource = encode_backward(self, encoding, gradient.dmemory, gradient.dstart)
             return dsource, gradient.dinputs
 

@@ -63,6 +63,8 @@ class PlannedDecoderTape(NamedTuple):
         gradients = plan.core.backward(model, self.core, doutputs, None, False)
         assert gradients is not None  # check_backward was called before
         dinputs, dstart, dkeys, dvalues = gradients
+        if dkeys is None:
+            return DecodedGradient(dinputs, None, dstart)
         return DecodedGradient(dinputs, MemoryGradient(dvalues, dkeys), dstart)
 
     def decoder_tape(self, model: Seq2SeqParts) -> Any:
@@ -87,7 +89,19 @@ def decode(
     training, call, row = options.training, options.call or 0, options.first_row
     source = memory.keys, memory.values, memory.lengths
     result = plan.core.forward(
-        target, encoding.state, lengths, None, None, training, call, row, 0, False, True, source
+        target,
+        encoding.state,
+        lengths,
+        None,  # mask
+        None,  # resets
+        training,
+        call,
+        row,
+        0,  # first_step
+        False,  # filled
+        True,  # keep
+        source,
+        options.needs_dx is not False,
     )
     if result is None:
         return None

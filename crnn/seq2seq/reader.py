@@ -10,6 +10,7 @@ from operator import is_
 from typing import Any
 
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.trainable import NO_TAPE
 from crnn.layers.compose.base import Runner
 from crnn.layers.compose.planned import SequentialTape
 from crnn.layers.compose.sequential import Sequential
@@ -68,16 +69,21 @@ class Reader:
 
     def check_backward(self, tape: Any) -> None:
         """Raise the errors of `backward` about a tape, before a gradient changes."""
-        self.layers.check_backward(tape, None)
+        if tape is not NO_TAPE:
+            self.layers.check_backward(tape, None)
 
     def backward(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         """Return dx and dstate; add to the gradients of both layers."""
+        if tape is NO_TAPE:
+            return None, None
         dstates = None if dstate is None else self._all_states(dstate)
         dx, dbefore = self.layers.backward(tape, dy, dstates)
         return dx, self._of_layer(dbefore)
 
     def layer_tape(self, tape: Any) -> Any:
         """Return the tape of the layer from the tape of both."""
+        if tape is NO_TAPE:
+            return NO_TAPE
         layer_tape = self._of_layer(list(tape))
         return SequentialTape(layer_tape) if self._stacked else layer_tape
 

@@ -186,6 +186,7 @@ def decode(
         no gradient passes through it. False in step 0.
     """
     inputs = target if feedback is None else target.copy()
+    options = options._replace(needs_dx=None)
     decoder = StepwisePass(model, encoding, options, True)
     outputs, tapes = _Outputs(model, target.shape, encoding), []
     longest = int(target.shape[1] if lengths is None else lengths.max(initial=0))

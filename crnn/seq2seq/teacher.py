@@ -181,6 +181,7 @@ class TeacherForcing(Composition):
         call: int | None = None,
         first_row: int = 0,
         layer: int = 0,
+        needs_dx: bool | None = True,
     ) -> tuple[Array, None, TeacherForcingTape]:
         """Return the logits of every step of the target, None for the state, and a tape.
 
@@ -197,6 +198,9 @@ class TeacherForcing(Composition):
             False: no dropout, and the decoder reads the correct symbol at every step.
         call, first_row, layer : int
             As for `crnn.Seq2Seq.forward`. A schedule is called with `call`.
+        needs_dx : bool, default True
+            False: the tape is for the gradients of the parameters that are trained now; `backward`
+            returns None for the gradients of x.
 
         Returns
         -------
@@ -217,7 +221,9 @@ class TeacherForcing(Composition):
         check_counts(call, first_row, layer)
         inputs = self.model.checked_inputs(*_triple(x), lengths, lengths_name="lengths")
         number = self.call_number(call, training)
-        options = ForwardOptions(None, None, None, training, number, first_row, 0, layer)
+        unwanted = None if needs_dx or needs_dx is None else False
+        counts = number, first_row, 0, layer, None
+        options = ForwardOptions(None, None, None, training, *counts, unwanted)
         feedback = self._feedback(inputs[1].shape, options) if training else None
         logits, tape = self.model.run(*inputs, options, feedback)
         return logits, None, TeacherForcingTape(tape, len(x))

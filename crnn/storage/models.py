@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crnn.layers.base import description
+from crnn.layers.base.adapted import freeze_named, frozen_names
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.weights import undrawn
 from crnn.storage.archive import blaming, entries, read, write
@@ -43,8 +44,8 @@ def save(path: Path, model: Layer) -> None:
 
     Notes
     -----
-    The file has the description of the layers and the parameters in the .npz format of NumPy; it
-    has no pickled objects. States, gradients and optimizers are not saved.
+    The file has the description of the layers, the parameters and the names of frozen layers in the
+    .npz format of NumPy; it has no pickled objects. States, gradients and optimizers are not saved.
 
     Examples
     --------
@@ -128,8 +129,9 @@ def check_classes(classes: Mapping[str, type[Layer]] | None) -> Mapping[str, typ
 
 
 def model_tree(model: Layer) -> dict[str, Any]:
-    """Return the description and the parameters of a model as a tree for `write`."""
-    return {"layer": description.describe(model), "params": model.state_dict()}
+    """Return the description, parameters and frozen layers of a model as a tree for `write`."""
+    described, frozen = description.describe(model), frozen_names(model)
+    return {"layer": described, "params": model.state_dict(), "frozen": frozen}
 
 
 def build_model(tree: Any) -> Layer:
@@ -162,4 +164,6 @@ def build_model(tree: Any) -> Layer:
     except (TypeError, KeyError) as error:
         raise ValueError(f"the options of a layer are invalid for its class: {error}") from error
     model.load_state_dict(params)
+    if "frozen" in tree:  # files of earlier versions do not have it
+        freeze_named(model, tree["frozen"])
     return model

@@ -43,7 +43,7 @@ def locate_nonfinite_forward(model: Any, item: Item, state: Any, options: Mappin
 
 def locate_nonfinite_backward(model: Any) -> str | None:
     """Return the first gradient of the backward pass that is not finite, as text, or None."""
-    first = first_nonfinite(reversed(list(model.grads.items())))
+    first = first_nonfinite(reversed(list(layer_of(model)._trained_grads.items())))
     if first is None:
         return None
     prefix, layer = "", layer_of(model)

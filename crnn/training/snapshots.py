@@ -15,6 +15,7 @@ from crnn.callbacks.history import History
 from crnn.callbacks.run import Position
 from crnn.callbacks.schedules import Schedule
 from crnn.common import notices
+from crnn.layers.base.adapted import freeze_named, frozen_names
 from crnn.optim import Optimizer
 from crnn.storage import archive
 from crnn.storage.files import Path
@@ -85,6 +86,7 @@ class Snapshots:
             "arguments": (self._arguments or self._describe_arguments()) | self._describe_model(),
             "history": {name: list(column) for name, column in self.history.columns.items()},
             "model": self.model.state_dict(),
+            "frozen": frozen_names(self.model),
             "optimizer": self.optimizer.state_dict(),
             "callbacks": states_of(self._callbacks),
             "tapes": self._windowed.state_dict(),
@@ -114,12 +116,14 @@ class Snapshots:
         """
         before = self.start, self.position, self.epochs, self.stopped, self._summaries
         model, optimizer = self.model.state_dict(), self.optimizer.state_dict()
+        frozen = frozen_names(self.model)
         backup = CallbackBackup(self._callbacks)
         try:
             changes = self._load(state)
         except BaseException as error:
             self.start, self.position, self.epochs, self.stopped, self._summaries = before
             self.model.load_state_dict(model)
+            self._freeze(frozen)
             self.optimizer.load_state_dict(optimizer)
             backup.restore()
             if isinstance(error, Exception) and not isinstance(error, ValueError):
@@ -145,6 +149,8 @@ class Snapshots:
         changes: list[str] = compare(saved, current | self._describe_model())
         self.position, self.epochs = position, self.start.epoch + self._added_epochs
         self.stopped = state["stopped"]
+        if "frozen" in state:  # files of earlier versions do not have it
+            changes += self._freeze(state["frozen"])
         window_passes = self._windowed.recomputed(state["tapes"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -161,6 +167,15 @@ class Snapshots:
             self.position = replace(position, metrics=self._meters.known(position.metrics))
         self.history, self._arguments, self._is_consistent = history, current, True
         return changes
+
+    def _freeze(self, names: Any) -> list[str]:
+        """Freeze the layers with these names, as in the saved run; return what changed as text."""
+        before = frozen_names(self.model)
+        freeze_named(self.model, names)
+        self.optimizer.check_model(self.model)
+        if before == names:
+            return []
+        return [f"frozen layers: {names!r:.100} as in the saved run, {before!r:.100} in the model"]
 
     def _update_rate(self, saved: Mapping[str, Any]) -> list[str]:
         """Use a learning rate that the user changed, unless a schedule sets it."""

@@ -18,7 +18,13 @@ import numpy as np
 
 from crnn.common.checks import check_size
 from crnn.common.nested import no_state
-from crnn.layers.base.adapted import layer_of, named_layers, reads_backwards_itself
+from crnn.layers.base.adapted import (
+    freeze_named,
+    frozen_names,
+    layer_of,
+    named_layers,
+    reads_backwards_itself,
+)
 from crnn.layers.base.arguments import forward_of
 from crnn.layers.base.calls import numbered
 from crnn.training.windows import Item, Tbptt, Window
@@ -82,6 +88,7 @@ class WindowPass(NamedTuple):
     pieces: list[Piece]
     y: Any
     params: Mapping[str, Any] | None  # None unless later windows need the tapes of this one
+    frozen: list[str] | None = None  # likewise: the names of the frozen layers
 
     @property
     def state(self) -> Any:
@@ -124,6 +131,9 @@ class WindowedModel:
     For k2 > k1 it holds the tapes of fewer than k2 steps before the window, otherwise none. With
     the tapes of each window it holds the parameters that were used. From these a resumed run
     computes bit-identical tapes.
+
+    The tapes are for the layers that are trainable during the forward pass. A layer that becomes
+    trainable later gets no gradients through the tapes of earlier windows.
     """
 
     def __init__(self, model: Any, tbptt: Tbptt, stateful: bool) -> None:
@@ -148,8 +158,10 @@ class WindowedModel:
             pieces.append(piece)
             ys.append(y)
             state = piece.after
-        params = self.model.state_dict() if self._steps_back else None
-        return WindowPass(pieces, ys[0] if len(ys) == 1 else np.concatenate(ys, axis=1), params)
+        y = ys[0] if len(ys) == 1 else np.concatenate(ys, axis=1)
+        if not self._steps_back:
+            return WindowPass(pieces, y, None)
+        return WindowPass(pieces, y, self.model.state_dict(), frozen_names(self.model))
 
     def _check_direction(self) -> None:
         """Raise ValueError if a layer reads backwards: it cannot continue from a state."""
@@ -165,6 +177,8 @@ class WindowedModel:
         options = item.options
         for name in counts.keys() & self._option_names:
             options[name] = counts[name]
+        if "needs_dx" in self._option_names and not self._is_external:
+            options["needs_dx"] = False
         if self._is_external:
             with numbered(counts["call"]):
                 y, after, tape = self.model.forward(item.x, state, **options)
@@ -224,6 +238,7 @@ class WindowedModel:
         return [
             {
                 "params": window_pass.params,
+                "frozen": window_pass.frozen,
                 "pieces": [
                     {
                         "x": piece.item.x,
@@ -239,16 +254,23 @@ class WindowedModel:
 
     def recomputed(self, state: Sequence[Mapping[str, Any]]) -> list[WindowPass]:
         """Return the windows of a `state_dict`; the parameters of the model are overwritten."""
-        passes = []
-        for saved in state:
-            self.model.load_state_dict(saved["params"])
-            pieces = []
-            for saved_piece in saved["pieces"]:
-                item = Item(saved_piece["x"], np.empty(0), **saved_piece["options"])
-                piece, _ = self._run_piece(item, saved_piece["state"], saved_piece["counts"])
-                pieces.append(piece)
-            passes.append(WindowPass(pieces, None, saved["params"]))
-        return passes
+        frozen = frozen_names(self.model)
+        try:
+            return [self._recomputed_window(saved, frozen) for saved in state]
+        finally:
+            freeze_named(self.model, frozen)
+
+    def _recomputed_window(self, saved: Mapping[str, Any], frozen: list[str]) -> WindowPass:
+        """Return a window of a `state_dict`. Files of earlier versions have no `frozen`."""
+        self.model.load_state_dict(saved["params"])
+        was_frozen = saved.get("frozen", frozen)
+        freeze_named(self.model, was_frozen)
+        pieces = []
+        for saved_piece in saved["pieces"]:
+            item = Item(saved_piece["x"], np.empty(0), **saved_piece["options"])
+            piece, _ = self._run_piece(item, saved_piece["state"], saved_piece["counts"])
+            pieces.append(piece)
+        return WindowPass(pieces, None, saved["params"], was_frozen)
 
     def replace_stored(self, passes: Sequence[WindowPass]) -> None:
         """Replace the stored windows."""

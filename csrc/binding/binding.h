@@ -165,8 +165,9 @@ typedef struct writer {
 } writer;
 
 /* False, with RuntimeError, where another thread is adding to gradients of `layer`. Within a
- * backward of the same thread it does nothing: the outermost one speaks for its parts. After true,
- * writer_leave must follow. Code of Python's may run. */
+ * backward of the same thread it does nothing: the outermost one speaks for its parts. It does
+ * nothing, too, for NULL, a layer whose gradients stay as they are. After true, writer_leave must
+ * follow. Code of Python's may run. */
 bool writer_enter(module_state *module, writer *w, PyObject *layer);
 void writer_leave(module_state *module, writer *w);
 /* A function of the module, and what has it called in the child of every fork. */
@@ -182,11 +183,13 @@ typedef struct Recurrent {
     module_state *module;
     crnn_layer layer;
     crnn_layout at;
-    uint64_t seed;                      /* of noise */
-    PyObject *flat_params, *flat_grads; /* arrays of the parameters; NULL before __init__. A fixed
-                                           leak lies behind them in the same memory. */
-    PyObject *params, *grads;           /* dicts of views of them */
-    PyObject *leak;                     /* the option leak, as options_read gives it */
+    uint64_t seed;            /* of noise */
+    PyObject *flat_params;    /* array of the parameters; NULL before __init__. A fixed leak lies
+                                 behind them in the same memory. */
+    PyObject *flat_grads;     /* array of the gradients; NULL until something reads it */
+    PyObject *params, *grads; /* dicts of views of them; NULL where there is no array */
+    bool frozen;              /* backward adds to no gradients */
+    PyObject *leak;           /* the option leak, as options_read gives it */
 } Recurrent;
 
 /* A layer as it is when a call begins. While a call runs, other code may run __init__ on the layer
@@ -196,16 +199,22 @@ typedef struct held_layer {
     crnn_layer layer;
     crnn_layout at;
     uint64_t seed;
-    PyObject *flat_params, *flat_grads; /* owned */
-    PyObject *leak;                     /* owned */
+    PyObject *flat_params; /* owned */
+    PyObject *flat_grads;  /* owned, or NULL: not asked for */
+    PyObject *leak;        /* owned */
 } held_layer;
 
-/* False, with an exception, where __init__ was never called. */
-bool layer_hold(held_layer *held, Recurrent *self);
+/* False, with an exception, where __init__ was never called. With `grads`, the gradients are held,
+ * too; they are made where nothing has read them before. */
+bool layer_hold(held_layer *held, Recurrent *self, bool grads);
 void layer_release(held_layer *held);
-/* Of the layer's dtype. */
+/* Of the layer's dtype. The gradients are NULL where they are not held. */
 void *held_params(const held_layer *held);
 void *held_grads(const held_layer *held);
+/* Makes the gradients, zeros, unless there are some. Under LOCK(self), of a layer that is ready;
+ * false with an exception. */
+bool recurrent_own_grads(Recurrent *self);
+bool recurrent_is_frozen(Recurrent *self);
 
 /* A new layer in place of what the object held: its parameters are zero. leak: as options_read
  * gives it, borrowed. -1 with an exception, and the object unchanged, where it cannot be made. */

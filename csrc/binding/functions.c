@@ -280,21 +280,22 @@ static PyObject *dense_forward(PyObject *module, PyObject *args) {
 
 static PyObject *dense_backward(PyObject *module, PyObject *args) {
     PyObject *x, *w_t, *dy_object, *dw_object, *db_object, *dx = NULL;
-    PyArrayObject *dy = NULL, *dw;
+    PyArrayObject *dy = NULL, *dw = NULL;
     dense_args a = {0};
     void *db;
     if (!PyArg_ParseTuple(args, "OOOOO:dense_backward", &x, &w_t, &dy_object, &dw_object,
                           &db_object))
         return NULL;
-    if (dense_parse(&a, x, w_t) && (dw = matching_array("dW", dw_object, a.w_t)) &&
+    if (dense_parse(&a, x, w_t) &&
+        (dw_object == Py_None || (dw = matching_array("dW", dw_object, a.w_t))) &&
         dense_bias(&a, "db", db_object, &db)) {
         const dims rows = {
             2, {(npy_intp)a.dense.n, (npy_intp)a.dense.outputs}, {"rows", "outputs"}};
         dy = float_array("dy", dy_object, a.dtype, &rows, true);
         if (dy && (dx = new_rows(module, &a, a.dense.inputs))) {
             Py_BEGIN_ALLOW_THREADS crnn_dense_backward(
-                &a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t), PyArray_DATA(dy),
-                PyArray_DATA(dw), db, PyArray_DATA((PyArrayObject *)dx), a.workspace);
+                &a.dense, PyArray_DATA(a.x), PyArray_DATA(a.w_t), PyArray_DATA(dy), data_of(dw), db,
+                PyArray_DATA((PyArrayObject *)dx), a.workspace);
             Py_END_ALLOW_THREADS
         }
     }
@@ -444,7 +445,7 @@ PyMethodDef module_functions[] = {
     FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)",
              "Return x W_t + b (..., O) for x (..., I), W_t (I, O) and b (O,) or None."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)",
-             "Return dx (N, I); add to dW_t (I, O) and to db (O,), which may be None.\n\n"
+             "Return dx (N, I); add to dW_t (I, O) and to db (O,), each of which may be None.\n\n"
              "x is (N, I), W_t (I, O), dy (N, O)."),
     FUNCTION(rowwise_forward, METH_VARARGS,
              "(operation, flat_params, inputs, valid, keep, rest, /)",
@@ -457,7 +458,7 @@ PyMethodDef module_functions[] = {
              "`rest` the first input."),
     FUNCTION(rowwise_backward, METH_VARARGS,
              "(operation, flat_params, inputs, y, kept, valid, dy, flat_grads, /)",
-             "Return the gradients of the inputs as a tuple; add to flat_grads.\n\n"
+             "Return the gradients of the inputs as a tuple; add to flat_grads, or None.\n\n"
              "y, kept and all inputs are None if the operation does not need them."),
     FUNCTION(
         pool_forward, METH_VARARGS, "(how, x, valid, /)",

@@ -59,7 +59,11 @@ bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size
 static PyObject *show_states(const Plan *plan, PyObject *form, node_call *calls,
                              state_arrays *(*of)(node_call *call)) {
     if (form == Py_None) return Py_NewRef(Py_None);
-    if (PyLong_Check(form)) return state_object(of(call_at(calls, form)));
+    if (PyLong_Check(form)) {
+        const state_arrays *arrays = of(call_at(calls, form));
+        return arrays->h ? state_object(arrays)
+                         : Py_NewRef(Py_None); /* a layer that did not run back */
+    }
     PyTypeObject *pair = plan->module->pair_state;
     const Py_ssize_t count = PyTuple_Size(form);
     const bool is_pair = Py_TYPE(form) == pair;
@@ -95,13 +99,14 @@ static bool is_as_described(const Plan *plan, const plan_node *node, const node_
            refuse_misfit("layer");
 }
 
-node_call *plan_hold(const Plan *plan) {
+node_call *plan_hold(const Plan *plan, bool grads) {
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
     for (size_t i = 0; fine && i < plan->count; i++) {
         const plan_node *node = &plan->nodes[i];
         if (node->op == CRNN_OP_RECURRENT)
-            fine = node->layer && layer_hold(&calls[i].held, (Recurrent *)node->layer);
+            fine = node->layer &&
+                   layer_hold(&calls[i].held, (Recurrent *)node->layer, grads && !node->frozen);
         if (fine && (node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_STATE))
             fine = is_as_described(plan, node, calls);
     }
@@ -313,11 +318,15 @@ static PyGetSetDef plan_attributes[] = {
 
 static PyMethodDef plan_methods[] = {
     {"forward", (PyCFunction)(void (*)(void))plan_forward, METH_FASTCALL,
-     PyDoc_STR("forward($self, x, state, lengths, mask, resets, training, call, first_row, "
-               "first_step, filled, keep, memory=None, /)\n--\n\n"
-               "Return (y, state), with `keep` (y, state, tape); None if an argument does not "
-               "fit.\n\n"
-               "`memory`, of a plan with attention: (keys, values, lengths).")},
+     PyDoc_STR(
+         "forward($self, x, state, lengths, mask, resets, training, call, first_row, "
+         "first_step, filled, keep, memory=None, needs_dx=True, /)\n--\n\n"
+         "Return (y, state), with `keep` (y, state, tape); None if an argument does not "
+         "fit.\n\n"
+         "`memory`, of a plan with attention: (keys, values, lengths). If `needs_dx` is False, "
+         "the tape has only what the gradients of parameters need that are not frozen: "
+         "backward returns None for x, for the memory, and for states of layers that it does "
+         "not run.")},
     {"backward", (PyCFunction)(void (*)(void))plan_backward, METH_FASTCALL,
      PyDoc_STR("backward($self, owner, tape, dy, dstate, trace, /)\n--\n\n"
                "Add to the gradients of all layers, and return (dx, dstate).\n\n"

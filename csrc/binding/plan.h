@@ -23,16 +23,20 @@ typedef struct plan_node {
     size_t last;     /* the last node that runs before its value may be overwritten */
     bool filled;     /* an operation without memory runs at masked steps that are answered */
     bool cyclic;     /* it is part of a cycle */
-    bool wants;      /* a gradient with respect to its value */
+    bool wants;      /* a gradient with respect to its value, where that of x is wanted; */
+    bool trains;     /* likewise, where the gradients of parameters alone are wanted */
+    bool is_read;    /* a node with `trains` reads it */
+    bool frozen;     /* of a recurrent layer: its gradients are not wanted */
     bool rest, once; /* as in crnn_node */
     bool cell;       /* of a final state: c instead of h */
     crnn_pool_how how;
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
-    PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients: of a sum; of
-                                       layer normalisation w [2 * features]; vectors w (K, size);
-                                       of additive attention w [A] */
+    PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients, which frozen
+                                       ones do not have: of a sum; of layer normalisation w
+                                       [2 * features]; vectors w (K, size); of additive attention w
+                                       [A] */
 } plan_node;
 
 typedef struct Plan {
@@ -67,26 +71,34 @@ typedef struct node_call {
     state_arrays initial, final;
 } node_call;
 
-/* Of all nodes [count], owned, with their layers held; NULL: an exception. */
-node_call *plan_hold(const Plan *plan);
+/* Of all nodes [count], owned, with their layers held, and with `grads` the gradients of those that
+ * are not frozen; NULL: an exception. */
+node_call *plan_hold(const Plan *plan, bool grads);
 void plan_release(const Plan *plan, node_call *calls);
 
 /* Everything that one forward was given and made. */
 typedef struct PlanTape {
     PyObject_HEAD
-    Plan *plan;                /* owned */
-    call call;                 /* owned: of the input */
-    bool filled;               /* the input has answers at masked steps */
-    crnn_attention attention;  /* without v */
-    attention_arrays memory;   /* owned: what it points into */
-    PyArrayObject *weights;    /* owned (B, T, T_s): of attention, or NULL */
+    Plan *plan;               /* owned */
+    call call;                /* owned: of the input */
+    bool filled;              /* the input has answers at masked steps */
+    bool needs_dx;            /* false: for the gradients of parameters alone, so that nodes without
+                                 `trains` keep nothing */
+    crnn_attention attention; /* without v */
+    attention_arrays memory;  /* owned: what it points into */
+    PyArrayObject *weights;   /* owned (B, T, T_s): of attention, or NULL */
     PyArrayObject *values, *y; /* owned: the values of nodes between, in one block; of the last */
-    size_t *place;             /* owned [count]: where a value begins in the block, in elements */
-    Tape **tapes;              /* owned [count] of owned: of recurrent nodes, else NULL */
-    void **kept;               /* owned [count] of owned memory, or NULL */
+    PyArrayObject *passing; /* owned, in forward: the block of values that are not kept; or NULL */
+    size_t *place;          /* owned [count]: where a value begins in its block, in elements */
+    Tape **tapes;           /* owned [count] of owned: of recurrent nodes, else NULL */
+    void **kept;            /* owned [count] of owned memory, or NULL */
 } PlanTape;
 
 PlanTape *plan_tape_new(Plan *plan);
+/* Whether backward may run node i, so that the tape has all that it reads; whether it has the value
+ * of node i. */
+bool plan_keeps(const PlanTape *tape, size_t i);
+bool plan_keeps_value(const PlanTape *tape, size_t i);
 /* Steps of the value of a node, and how many elements it has; false where these are too many. */
 size_t plan_steps(const PlanTape *tape, size_t i);
 bool plan_value_size(const PlanTape *tape, size_t i, size_t *size);

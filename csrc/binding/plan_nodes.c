@@ -64,6 +64,7 @@ static bool read_recurrent(Plan *plan, plan_node *node, PyObject *rest) {
         return false;
     if (!PyObject_TypeCheck(layer, plan->module->recurrent)) return refuse_misfit("layer");
     node->layer = Py_NewRef(layer);
+    node->frozen = recurrent_is_frozen((Recurrent *)layer);
     if (!recurrent_ready((Recurrent *)layer)) return false;
     const crnn_layer *own = &((Recurrent *)layer)->layer;
     node->features = crnn_width(own);
@@ -259,15 +260,30 @@ static void find_cycles(Plan *plan) {
     }
 }
 
-/* Whether the gradient of a value is wanted: of floats of the input, of a memory, for parameters,
- * or for another node. True if that is news. */
+/* Whether the gradient of a value is wanted: for parameters, of floats of the input, of a state, of
+ * a memory, or for another node. True if that is news. */
 static bool find_wanted(const Plan *plan, plan_node *node) {
-    bool wants = node->dw || node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_ATTEND ||
+    bool trains = node->dw || node->db || (node->op == CRNN_OP_RECURRENT && !node->frozen);
+    bool wants = trains || node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_ATTEND ||
                  (node->op == CRNN_OP_INPUT && node->features > 0);
-    for (size_t k = 0; k < node->edges; k++) wants |= plan->nodes[node->from[k].node].wants;
-    const bool is_news = wants && !node->wants;
+    for (size_t k = 0; k < node->edges; k++) {
+        wants |= plan->nodes[node->from[k].node].wants;
+        trains |= plan->nodes[node->from[k].node].trains;
+    }
+    const bool is_news = wants > node->wants || trains > node->trains;
     node->wants |= wants;
+    node->trains |= trains;
     return is_news;
+}
+
+static void find_gradients(const Plan *plan) {
+    for (bool news = true; news;) {
+        news = false;
+        for (size_t i = 0; i < plan->count; i++) news |= find_wanted(plan, &plan->nodes[i]);
+    }
+    for (size_t i = 0; i < plan->count; i++)
+        for (size_t k = 0; plan->nodes[i].trains && k < plan->nodes[i].edges; k++)
+            plan->nodes[plan->nodes[i].from[k].node].is_read = true;
 }
 
 static bool read_node(Plan *plan, size_t index, PyObject *given) {
@@ -304,9 +320,6 @@ bool plan_read_nodes(Plan *plan, PyObject *given) {
             plan->late |= edge->delay > (is_state ? 1 : 0);
         }
     }
-    for (bool news = true; news;) {
-        news = false;
-        for (size_t i = 0; i < plan->count; i++) news |= find_wanted(plan, &plan->nodes[i]);
-    }
+    find_gradients(plan);
     return true;
 }

@@ -6,12 +6,12 @@
 
 typedef struct forward_arguments {
     call_arguments given;
-    bool filled, keep;
+    bool filled, keep, needs_dx;
     PyObject *memory; /* borrowed, or NULL */
 } forward_arguments;
 
 static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssize_t count) {
-    enum { ARGUMENTS = 12, FEWEST = ARGUMENTS - 1 /* without a memory */ };
+    enum { ARGUMENTS = 13, FEWEST = ARGUMENTS - 2 /* without a memory and needs_dx */ };
     *a = (forward_arguments){0};
     if (count < FEWEST || count > ARGUMENTS) return refuse_misfit("arguments");
     PyObject *own[ARGUMENTS] = {NULL};
@@ -28,6 +28,7 @@ static bool parse_forward(forward_arguments *a, PyObject *const *values, Py_ssiz
     a->filled = values[9] == Py_True;
     a->keep = values[10] == Py_True;
     a->memory = own[11];
+    a->needs_dx = own[12] != Py_False;
     return true;
 }
 
@@ -55,8 +56,10 @@ static bool read_call(PlanTape *tape, const forward_arguments *a) {
     call_arguments given = a->given;
     given.x = (PyObject *)x;
     tape->filled = a->filled;
+    tape->needs_dx = a->needs_dx;
+    const bool keep = a->keep && plan_keeps_value(tape, 0);
     const bool fine =
-        wide > 0 && call_init(&tape->call, tape->plan->module, &as_layer, &given, a->keep);
+        wide > 0 && call_init(&tape->call, tape->plan->module, &as_layer, &given, keep);
     drop(x);
     /* of answered steps that the mask leaves out, symbols are read but have not been checked */
     return fine && !(a->filled && tape->call.mask && tape->call.in.symbols);
@@ -83,24 +86,43 @@ static bool take_slot(slot *slots, size_t *used, size_t i, size_t size, size_t l
     return true;
 }
 
-/* Where the values between input and output lie, and the block for them. In evaluation a value is
- * overwritten once no node reads it any more. */
-static bool new_values(PlanTape *tape, bool keep) {
+/* A block for the values between input and output that are kept, or for the others; of these, one
+ * is overwritten once no node reads it any more. NULL with an exception. */
+static PyArrayObject *new_block(PlanTape *tape, bool keep, bool kept) {
     const Plan *plan = tape->plan;
     slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
     size_t used = 0, total = 0;
     bool fits = slots != NULL;
     for (size_t i = 1; fits && i + 1 < plan->count; i++) {
-        const size_t last = keep ? plan->count : plan->nodes[i].last;
+        const size_t last = kept ? plan->count : plan->nodes[i].last;
         size_t size;
+        if ((keep && plan_keeps_value(tape, i)) != kept) continue;
         fits = plan_value_size(tape, i, &size) &&
                take_slot(slots, &used, i, size, last, &total, &tape->place[i]);
     }
     PyMem_Free(slots);
     npy_intp length = (npy_intp)total;
-    if (!fits || total > NPY_MAX_INTP) return PyErr_NoMemory() != NULL;
-    tape->values = (PyArrayObject *)new_array(plan->module, 1, &length, plan->dtype);
-    return tape->values != NULL;
+    if (fits && total <= NPY_MAX_INTP)
+        return (PyArrayObject *)new_array(plan->module, 1, &length, plan->dtype);
+    PyErr_NoMemory();
+    return NULL;
+}
+
+/* Where the values between input and output lie, and the blocks for them. */
+static bool new_values(PlanTape *tape, bool keep) {
+    tape->values = new_block(tape, keep, keep);
+    if (tape->values && keep && !tape->needs_dx) tape->passing = new_block(tape, keep, false);
+    return tape->values && (tape->passing || !keep || tape->needs_dx);
+}
+
+/* Frees what only forward reads. */
+static void forget_passing(PlanTape *tape) {
+    drop(tape->passing);
+    tape->passing = NULL;
+    if (plan_keeps_value(tape, 0)) return;
+    drop(tape->call.x);
+    tape->call.x = NULL;
+    tape->call.in = (crnn_input){0};
 }
 
 /* The array that a node reads, which its tape keeps alive. */
@@ -156,7 +178,7 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
     for (size_t i = 1; i < plan->count; i++) {
         if (!plan->nodes[i].layer) continue;
         if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
-            (keep && !new_layer_tape(tape, i, &calls[i], kernels)))
+            (keep && plan_keeps(tape, i) && !new_layer_tape(tape, i, &calls[i], kernels)))
             return false;
     }
     return true;
@@ -233,7 +255,7 @@ static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
     bool fine = forward_buffers(tape, calls, kernels, keep) &&
                 core_open_call(&c, tape->plan, tape, calls, kernels);
     for (size_t i = 0; fine && keep && i < tape->plan->count; i++) {
-        fine = new_kept(tape, i, &c.plan);
+        fine = !plan_keeps(tape, i) || new_kept(tape, i, &c.plan);
         if (fine) c.nodes[i].kept = tape->kept[i];
     }
     fine = fine && core_workspace(&c, crnn_plan_workspace);
@@ -241,6 +263,7 @@ static bool run_forward(PlanTape *tape, node_call *calls, bool keep) {
         Py_BEGIN_ALLOW_THREADS crnn_plan_forward(&c.plan);
         Py_END_ALLOW_THREADS
     }
+    if (fine && keep) forget_passing(tape);
     core_clear_call(&c);
     return fine;
 }
@@ -249,7 +272,7 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     forward_arguments a;
     if (!parse_forward(&a, values, count)) return NULL;
     PlanTape *tape = plan_tape_new(self);
-    node_call *calls = tape ? plan_hold(self) : NULL;
+    node_call *calls = tape ? plan_hold(self, false) : NULL;
     PyObject *states = NULL, *result = NULL;
     if (!calls)
         result = plan_refuse();
@@ -268,8 +291,9 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
 /* ---- backward */
 
 typedef struct backward_buffers {
-    PyArrayObject *dy, *dx;         /* owned, or NULL: none is given, none is wanted */
-    PyArrayObject *dkeys, *dvalues; /* owned, or NULL: there is no memory */
+    PyArrayObject *dy, *dx; /* owned, or NULL: none is given, none is wanted */
+    PyArrayObject *dkeys,
+        *dvalues; /* owned, or NULL: there is no memory; its gradient is not wanted */
     crnn_seq dy_seq;
     void *gradients; /* owned: of the values between, and of y where none is given */
     void **traces;   /* owned [count] of owned */
@@ -296,11 +320,17 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
             a->rest != b->rest || a->how != b->how || a->cell != b->cell ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
-        if (a->layer && (!tape->tapes[i] || !tape_fits(tape->tapes[i], &calls[i].held)))
-            return false;
+        if (a->layer && !tape->tapes[i] && plan_keeps(tape, i)) return false;
+        if (tape->tapes[i] && !tape_fits(tape->tapes[i], &calls[i].held)) return false;
         if (a->op == CRNN_OP_ROWWISE && a->rowwise.kind != b->rowwise.kind) return false;
     }
     return true;
+}
+
+/* Whether node i runs back: a plan of layers that were frozen, or are frozen now, needs less. */
+static bool runs_back(const Plan *plan, const PlanTape *tape, size_t i) {
+    const plan_node *node = &plan->nodes[i];
+    return plan_keeps(tape, i) && (tape->needs_dx ? node->wants : node->trains);
 }
 
 /* dy; false where it does not fit. The core adds to a copy where nodes read the last value. */
@@ -328,12 +358,12 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
 
 /* Gradients of values between, and of y where none is given, one behind the other; `begin` [count]
  * is where each begins, in elements. */
-static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *begin) {
-    const Plan *plan = tape->plan;
+static bool new_gradients(const Plan *plan, const PlanTape *tape, backward_buffers *b,
+                          size_t *begin) {
     size_t total = 0, size, bytes;
     for (size_t i = 1; i < plan->count; i++) {
         begin[i] = total;
-        if ((i + 1 == plan->count && b->dy) || !plan->nodes[i].wants) continue;
+        if ((i + 1 == plan->count && b->dy) || !runs_back(plan, tape, i)) continue;
         if (!plan_value_size(tape, i, &size) || !crnn_size_add(total, size, &total))
             return PyErr_NoMemory() != NULL;
     }
@@ -343,17 +373,19 @@ static bool new_gradients(const PlanTape *tape, backward_buffers *b, size_t *beg
     return b->gradients != NULL;
 }
 
-static void set_gradient(const PlanTape *tape, const backward_buffers *b, size_t i, size_t begin,
-                         crnn_node *node) {
-    const plan_node *own = &tape->plan->nodes[i];
-    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
-    const bool is_last = i + 1 == tape->plan->count;
+static void set_gradient(const Plan *plan, const PlanTape *tape, const backward_buffers *b,
+                         size_t i, size_t begin, crnn_node *node) {
+    const plan_node *own = &plan->nodes[i];
+    const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(plan->dtype);
+    const bool is_last = i + 1 == plan->count;
     if (i == 0) {
         node->gradient = b->dx ? seq_of(b->dx) : (crnn_seq){0};
+    } else if (!runs_back(plan, tape, i)) {
+        return;
     } else if (is_last && b->dy) {
         node->gradient = b->dy_seq;
         node->given = true;
-    } else if (own->wants && !(is_last && own->layer && !own->cyclic)) {
+    } else if (!(is_last && own->layer && !own->cyclic)) {
         /* a layer takes no dy as zeros */
         node->gradient = (crnn_seq){(char *)b->gradients + begin * item,
                                     (ptrdiff_t)(steps * own->features), (ptrdiff_t)own->features};
@@ -368,11 +400,15 @@ static bool is_state_read(const Plan *plan, size_t i) {
 }
 
 /* The rest of a recurrent node of backward. */
-static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i, node_call *call,
-                            bool trace, crnn_node *node) {
+static bool open_layer_back(const Plan *plan, const PlanTape *tape, backward_buffers *b, size_t i,
+                            node_call *call, bool trace, crnn_node *node) {
     crnn_recurrent *r = &node->as.recurrent;
     const Tape *own = tape->tapes[i];
     const size_t batch = tape->call.rows.given.batch;
+    if (!runs_back(plan, tape, i)) {
+        r->tape = NULL;
+        return true;
+    }
     if (!state_new(&call->initial, &call->held.layer, batch) ||
         (is_state_read(tape->plan, i) && !state_own(&call->final, &call->held.layer, batch)))
         return false;
@@ -389,10 +425,10 @@ static bool open_layer_back(const PlanTape *tape, backward_buffers *b, size_t i,
 static bool open_memory_back(const PlanTape *tape, backward_buffers *b, crnn_attend *attend) {
     const crnn_attention *a = &tape->attention;
     b->dkeys = plan_rows(tape, a->steps, a->key_size);
-    b->dvalues = b->dkeys ? plan_rows(tape, a->steps, a->value_size) : NULL;
+    if (b->dkeys && tape->needs_dx) b->dvalues = plan_rows(tape, a->steps, a->value_size);
     attend->dkeys = data_of(b->dkeys);
     attend->dvalues = data_of(b->dvalues);
-    return b->dvalues != NULL;
+    return b->dkeys && (b->dvalues || !tape->needs_dx);
 }
 
 static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
@@ -400,15 +436,16 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
     const crnn_kernels *kernels = crnn_kernels_now(plan->dtype);
     size_t *begin = PyMem_Calloc(plan->count, sizeof *begin);
     b->traces = PyMem_Calloc(plan->count, sizeof *b->traces);
-    bool fine = begin && b->traces ? new_gradients(tape, b, begin) : PyErr_NoMemory() != NULL;
+    bool fine = begin && b->traces ? new_gradients(plan, tape, b, begin) : PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++)
         if (tape->tapes[i]) kernels = tape->tapes[i]->tape.kernels;
-    if (fine && tape->call.in.x.data) fine = (b->dx = plan_array(tape, 0)) != NULL;
+    if (fine && tape->call.in.x.data && tape->needs_dx)
+        fine = (b->dx = plan_array(tape, 0)) != NULL;
     fine = fine && core_open_call(c, plan, tape, calls, kernels);
     for (size_t i = 0; fine && i < plan->count; i++) {
-        set_gradient(tape, b, i, begin[i], &c->nodes[i]);
+        set_gradient(plan, tape, b, i, begin[i], &c->nodes[i]);
         if (plan->nodes[i].layer)
-            fine = open_layer_back(tape, b, i, &calls[i], trace, &c->nodes[i]);
+            fine = open_layer_back(plan, tape, b, i, &calls[i], trace, &c->nodes[i]);
     }
     if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);
@@ -417,7 +454,8 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
 
 static PyObject *gradients(const backward_buffers *b, PyObject *states) {
     PyObject *dx = b->dx ? (PyObject *)b->dx : Py_None;
-    if (b->dkeys) return PyTuple_Pack(4, dx, states, b->dkeys, b->dvalues);
+    if (b->dvalues) return PyTuple_Pack(4, dx, states, b->dkeys, b->dvalues);
+    if (b->dkeys) return PyTuple_Pack(4, dx, states, Py_None, Py_None);
     return PyTuple_Pack(2, dx, states);
 }
 
@@ -449,7 +487,7 @@ PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     if (count != 5) return refused("arguments");
     if (Py_TYPE(values[1]) != self->module->plan_tape) return Py_NewRef(Py_None);
     PlanTape *tape = (PlanTape *)values[1];
-    node_call *calls = plan_hold(self);
+    node_call *calls = plan_hold(self, true);
     if (!calls) return plan_refuse();
     if (!fits_tape(self, tape, calls) || !read_dy(tape, values[2], &b) ||
         !plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, values[3], final_of))
@@ -464,7 +502,7 @@ PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
 PyObject *plan_check(Plan *self, PyObject *args) {
     PyObject *object, *dstate;
     if (!PyArg_ParseTuple(args, "OO:check", &object, &dstate)) return NULL;
-    node_call *calls = plan_hold(self);
+    node_call *calls = plan_hold(self, false);
     bool fits = calls && Py_TYPE(object) == self->module->plan_tape;
     if (fits) {
         const PlanTape *tape = (PlanTape *)object;

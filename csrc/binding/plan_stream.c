@@ -223,7 +223,7 @@ static bool stream_init(Stream *self, node_call *calls, PyObject *state, PyObjec
 }
 
 static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject *memory) {
-    node_call *calls = plan_hold(plan);
+    node_call *calls = plan_hold(plan, false);
     Stream *stream = calls ? object_new(plan->module->stream) : NULL;
     if (stream) {
         stream->module = plan->module;

@@ -14,6 +14,7 @@ static void plan_tape_dealloc(PlanTape *self) {
     attention_clear(&self->memory);
     drop(self->weights);
     drop(self->values);
+    drop(self->passing);
     drop(self->y);
     call_clear(&self->call);
     drop(self->plan);
@@ -26,10 +27,19 @@ static int plan_tape_traverse(PlanTape *self, visitproc visit, void *arg) {
     return 0;
 }
 
+bool plan_keeps(const PlanTape *tape, size_t i) {
+    return tape->needs_dx || tape->plan->nodes[i].trains;
+}
+
+bool plan_keeps_value(const PlanTape *tape, size_t i) {
+    return plan_keeps(tape, i) || tape->plan->nodes[i].is_read;
+}
+
 PlanTape *plan_tape_new(Plan *plan) {
     PlanTape *tape = object_new(plan->module->plan_tape);
     if (!tape) return NULL;
     tape->plan = (Plan *)Py_NewRef((PyObject *)plan);
+    tape->needs_dx = true;
     tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
     tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
     tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
@@ -51,7 +61,8 @@ bool plan_value_size(const PlanTape *tape, size_t i, size_t *size) {
 crnn_seq plan_value(const PlanTape *tape, size_t i) {
     const plan_node *node = &tape->plan->nodes[i];
     const size_t steps = plan_steps(tape, i), item = crnn_dtype_size(tape->plan->dtype);
-    char *block = tape->values ? PyArray_DATA(tape->values) : NULL;
+    const bool passes = tape->passing && !plan_keeps_value(tape, i);
+    char *block = data_of(passes ? tape->passing : tape->values);
     if (i == 0) return tape->call.in.x;
     if (i + 1 == tape->plan->count) return tape->y ? seq_of(tape->y) : (crnn_seq){0};
     return (crnn_seq){block + tape->place[i] * item, (ptrdiff_t)(steps * node->features),
@@ -73,11 +84,13 @@ PyArrayObject *plan_array(const PlanTape *tape, size_t i) {
 
 /* ---- the type */
 
-/* The value of a node (B, T, features) or (B, features), a copy; x where it is the input. */
+/* The value of a node (B, T, features) or (B, features), a copy; x where it is the input; None
+ * where the tape does not have it. */
 static PyObject *plan_tape_value(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     if (PyErr_Occurred()) return NULL;
     if (i >= self->plan->count) return refused("index");
+    if (!plan_keeps_value(self, i)) return Py_NewRef(Py_None);
     if (i == 0) return Py_NewRef((PyObject *)self->call.x);
     if (i + 1 == self->plan->count) return PyArray_NewCopy(self->y, NPY_CORDER);
     PyArrayObject *copy = plan_array(self, i);
@@ -116,6 +129,13 @@ static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
         own->x = x;
     }
     return Py_NewRef((PyObject *)self->tapes[i]);
+}
+
+/* Whether the tape has what backward of a node reads. */
+static PyObject *plan_tape_keeps(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    return i < self->plan->count ? PyBool_FromLong(plan_keeps(self, i)) : refused("index");
 }
 
 static PyObject *plan_tape_weights(PlanTape *self, void *unused) {
@@ -158,7 +178,9 @@ static PyGetSetDef plan_tape_attributes[] = {
 static PyMethodDef plan_tape_methods[] = {
     {"value", (PyCFunction)plan_tape_value, METH_O,
      PyDoc_STR("value($self, node, /)\n--\n\nReturn the value of a node, (B, T, features) or "
-               "(B, features).")},
+               "(B, features), or None if the tape does not have it.")},
+    {"keeps", (PyCFunction)plan_tape_keeps, METH_O,
+     PyDoc_STR("keeps($self, node, /)\n--\n\nReturn whether backward may run a node.")},
     {"read", (PyCFunction)plan_tape_read, METH_O,
      PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
     {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,

@@ -84,10 +84,8 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak) {
                       "input_size, hidden_size"))
         return -1;
     made.flat_params = new_flat(&made.at, layer->dtype);
-    made.flat_grads = made.flat_params ? new_flat(&made.at, layer->dtype) : NULL;
-    made.params = made.flat_grads ? parameter_dict(&made, made.flat_params) : NULL;
-    made.grads = made.params ? parameter_dict(&made, made.flat_grads) : NULL;
-    if (!made.grads) {
+    made.params = made.flat_params ? parameter_dict(&made, made.flat_params) : NULL;
+    if (!made.params) {
         recurrent_clear(&made);
         return -1;
     }
@@ -99,24 +97,45 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak) {
     self->layer = made.layer;
     self->at = made.at;
     self->flat_params = made.flat_params;
-    self->flat_grads = made.flat_grads;
+    self->flat_grads = NULL;
     self->params = made.params;
-    self->grads = made.grads;
+    self->grads = NULL;
     self->leak = made.leak;
     UNLOCK();
     recurrent_clear(&old); /* last: what ends may run code that looks at the layer */
     return 0;
 }
 
-bool layer_hold(held_layer *held, Recurrent *self) {
+bool recurrent_own_grads(Recurrent *self) {
+    if (self->grads) return true;
+    PyObject *flat = new_flat(&self->at, self->layer.dtype);
+    PyObject *views = flat ? parameter_dict(self, flat) : NULL;
+    if (views && !self->grads) { /* another thread may have made them meanwhile */
+        self->flat_grads = Py_NewRef(flat);
+        self->grads = Py_NewRef(views);
+    }
+    drop(flat);
+    drop(views);
+    return self->grads != NULL;
+}
+
+bool recurrent_is_frozen(Recurrent *self) {
+    bool frozen;
+    LOCK(self);
+    frozen = self->frozen;
+    UNLOCK();
+    return frozen;
+}
+
+bool layer_hold(held_layer *held, Recurrent *self, bool grads) {
     *held = (held_layer){0};
     LOCK(self);
-    if (recurrent_ready(self))
+    if (recurrent_ready(self) && (!grads || recurrent_own_grads(self)))
         *held = (held_layer){.layer = self->layer,
                              .at = self->at,
                              .seed = self->seed,
                              .flat_params = Py_NewRef(self->flat_params),
-                             .flat_grads = Py_NewRef(self->flat_grads),
+                             .flat_grads = grads ? Py_NewRef(self->flat_grads) : NULL,
                              .leak = Py_NewRef(self->leak)};
     UNLOCK();
     return held->flat_params != NULL;
@@ -132,7 +151,7 @@ void *held_params(const held_layer *held) {
     return PyArray_DATA((PyArrayObject *)held->flat_params);
 }
 
-void *held_grads(const held_layer *held) { return PyArray_DATA((PyArrayObject *)held->flat_grads); }
+void *held_grads(const held_layer *held) { return data_of((PyArrayObject *)held->flat_grads); }
 
 bool recurrent_ready(const Recurrent *self) {
     if (self->flat_params) return true;

@@ -252,7 +252,7 @@ static bool back_parse(rowwise_args *a, PyObject *y, PyObject *kept, PyObject *g
         if (!a->kept) return false;
         a->call.kept = PyArray_DATA(a->kept);
     }
-    if (!a->params) return true;
+    if (!a->params || grads == Py_None) return true;
     PyArrayObject *sums = buffer_array("grads", grads);
     if (!sums) return false;
     if (dtype_of(sums) != a->dtype || PyArray_SIZE(sums) != PyArray_SIZE(a->params))

@@ -89,7 +89,7 @@ static PyObject *run_forward(Recurrent *self, const call_arguments *given, bool 
     held_layer held;
     call own = {0}, *c = &own;
     PyObject *result = NULL;
-    if (!layer_hold(&held, self)) return NULL;
+    if (!layer_hold(&held, self, false)) return NULL;
     if (keep && (out.tape = tape_new(self->module, &held))) c = &out.tape->call;
     if ((!keep || out.tape) && call_init(c, self->module, &held, given, keep) &&
         state_parse(&initial, "state", &held.layer, c->rows.given.batch, given->state) &&
@@ -222,7 +222,7 @@ static PyObject *backward_tuple(const backward_result *out) {
 bool recurrent_check_backward(Recurrent *self, PyObject *tape_object, PyObject *dstate) {
     held_layer held;
     state_arrays parsed = {0};
-    if (!layer_hold(&held, self)) return false;
+    if (!layer_hold(&held, self, false)) return false;
     const Tape *tape = check_tape(self->module, &held, tape_object);
     const bool fine =
         tape && state_parse(&parsed, "dstate", &held.layer, tape->call.rows.given.batch, dstate);
@@ -247,7 +247,8 @@ static PyObject *run_backward(Recurrent *self, const held_layer *held, Tape *tap
     bool done = false;
     if (backward_parse(tape, dy, dstate, &out) &&
         backward_buffers(self->module, tape, trace || tape->traced, &out) &&
-        (result = backward_tuple(&out)) && writer_enter(self->module, &writer, (PyObject *)self)) {
+        (result = backward_tuple(&out)) &&
+        writer_enter(self->module, &writer, held->flat_grads ? (PyObject *)self : NULL)) {
         done = backward_run(held, tape, &out);
         if (done) tape_take_trace(tape, &out.trace);
         writer_leave(self->module, &writer);
@@ -264,7 +265,7 @@ PyObject *recurrent_backward(Recurrent *self, PyObject *args, PyObject *kwargs) 
     int trace = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$p:backward", names, &object, &dy, &dstate,
                                      &trace) ||
-        !layer_hold(&held, self))
+        !layer_hold(&held, self, !recurrent_is_frozen(self)))
         return NULL;
     Tape *tape = check_tape(self->module, &held, object);
     if (tape) result = run_backward(self, &held, tape, dy, dstate, trace);

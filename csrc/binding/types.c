@@ -44,6 +44,23 @@ static int set_seed(Recurrent *self, PyObject *value, void *unused) {
     return 0;
 }
 
+static PyObject *get_frozen(Recurrent *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(recurrent_is_frozen(self));
+}
+
+static int set_frozen(Recurrent *self, PyObject *value, void *unused) {
+    (void)unused;
+    if (!value || !PyBool_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_frozen: expected True or False");
+        return -1;
+    }
+    LOCK(self);
+    self->frozen = value == Py_True;
+    UNLOCK();
+    return 0;
+}
+
 /* The attributes that need a layer that is ready; `what` says which. */
 enum {
     INPUT_SIZE,
@@ -52,6 +69,7 @@ enum {
     DTYPE,
     PARAMS,
     GRADS,
+    HAS_GRADS,
     FLAT_PARAMS,
     FLAT_GRADS,
     NAMED,
@@ -69,7 +87,7 @@ static int set_flat(Recurrent *self, PyObject *value, void *what) {
     }
     PyArrayObject *from = as_array(flat_name(grads), value);
     held_layer held = {0};
-    if (!from || !layer_hold(&held, self)) {
+    if (!from || !layer_hold(&held, self, grads)) {
         drop(from);
         return -1;
     }
@@ -94,7 +112,7 @@ static int set_flat(Recurrent *self, PyObject *value, void *what) {
     return result;
 }
 
-static PyObject *locked_attribute(const Recurrent *self, void *what) {
+static PyObject *locked_attribute(Recurrent *self, void *what) {
     if (!recurrent_ready(self)) return NULL;
     switch ((int)(intptr_t)what) {
     case INPUT_SIZE:
@@ -112,11 +130,13 @@ static PyObject *locked_attribute(const Recurrent *self, void *what) {
     case PARAMS:
         return PyDict_Copy(self->params);
     case GRADS:
-        return PyDict_Copy(self->grads);
+        return recurrent_own_grads(self) ? PyDict_Copy(self->grads) : NULL;
+    case HAS_GRADS:
+        return PyBool_FromLong(self->flat_grads != NULL);
     case FLAT_PARAMS:
         return Py_NewRef(self->flat_params);
     default:
-        return Py_NewRef(self->flat_grads);
+        return recurrent_own_grads(self) ? Py_NewRef(self->flat_grads) : NULL;
     }
 }
 
@@ -148,6 +168,9 @@ static PyGetSetDef recurrent_attributes[] = {
          "All gradients as one array (N,); assigning copies the values into it."),
     {"seed", (getter)get_seed, (setter)set_seed,
      PyDoc_STR("Seed of dropout, zoneout, weight drop and noise, from 0 to 2**64 - 1."), NULL},
+    {"_frozen", (getter)get_frozen, (setter)set_frozen,
+     PyDoc_STR("Whether `backward` adds to no gradients: `not trainable`."), NULL},
+    ATTRIBUTE("_has_grads", HAS_GRADS, "Whether the layer has memory for gradients."),
     {"gate_order", (getter)get_gate_order, NULL,
      PyDoc_STR("Letters of the gates, in the order of their H rows in W_x, W_h and b."), NULL},
     {0},

@@ -26,9 +26,18 @@ static bool list_places(places *p, PyObject *arrays) {
     return true;
 }
 
-/* The addresses of all gradients of a layer. */
+/* The gradients to which backward of a layer may add, by name; those of an object that is no layer
+ * of crnn are all of its gradients. */
+static PyObject *gradients_of(PyObject *layer) {
+    PyObject *grads = PyObject_GetAttrString(layer, "_trained_grads");
+    if (grads || !PyErr_ExceptionMatches(PyExc_AttributeError)) return grads;
+    PyErr_Clear();
+    return PyObject_GetAttrString(layer, "grads");
+}
+
+/* The addresses of these gradients. */
 static bool find_places(places *p, PyObject *layer) {
-    PyObject *grads = PyObject_GetAttrString(layer, "grads");
+    PyObject *grads = gradients_of(layer);
     PyObject *arrays = grads ? PyMapping_Values(grads) : NULL;
     *p = (places){0};
     const bool found = arrays && list_places(p, arrays);
@@ -92,6 +101,7 @@ static void forget_writer(writer *w) {
 
 static bool enter(module_state *module, writer *w, PyObject *layer) {
     *w = (writer){.thread = PyThread_get_thread_ident()};
+    if (!layer) return true;
     for (const writer *other = module->writers; other; other = other->next)
         if (other->thread == w->thread) return true;
     w->layer = Py_NewRef(layer);

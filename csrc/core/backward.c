@@ -75,7 +75,8 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
                    core_leaves_out(s) ? run->skips[i] : NULL, a);
         if (args->dx.data) lay_turned(s, &ph->of_x, floats, run->turned_x[i], NULL, a);
     }
-    run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
+    if (args->grads || args->in.symbols)
+        run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
     run->x_rows = core_take(a, rows, 1, sizeof(void *));
     run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
     run->h_rows = core_take(a, rows, s->phases, sizeof(void *));
@@ -100,7 +101,7 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     if (has_folds(args)) core_take(&a, given->batch * given->steps, s.h_wide, item);
     if (core_drops_weights(&s, &args->noise)) {
         core_take(&a, s.at.total, 1, item);
-        core_take(&a, s.at.columns, s.h_wide, item);
+        core_take(&a, args->grads ? s.at.columns : 0, s.h_wide, item);
     }
     return core_arena_size(&a, bytes);
 }
@@ -178,9 +179,10 @@ static void add_learned(const core_backward_run *run, core_state_part part, bool
                         const void *states) {
     const core_shape *s = run->shape;
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    char *to = (char *)run->grads + part.learned * item;
     const char *row = states;
-    for (size_t i = 0; part.is_learned && i < run->rows->places; i++, row += part.padded * item)
+    if (!run->grads || !part.is_learned) return;
+    char *to = (char *)run->grads + part.learned * item;
+    for (size_t i = 0; i < run->rows->places; i++, row += part.padded * item)
         if (from_learned || !(run->rows->ends[i] & CRNN_READ_FIRST))
             s->kernels->add_rows(1, part.wide, part.wide, NULL, row, to);
 }
@@ -206,7 +208,8 @@ static void add_dropped_part(void *context, const core_member *me) {
 void core_backward_close(core_backward_call *call) {
     const core_shape *s = &call->shape;
     core_backward_run *run = &call->run;
-    if (call->drops) core_in_same_mode(core_drop_work(s), s->h_wide, add_dropped_part, run);
+    if (call->drops && run->grads)
+        core_in_same_mode(core_drop_work(s), s->h_wide, add_dropped_part, run);
     state_back(run, core_state_h(s), call->from_learned, run->bypass, call->dinitial.h);
     if (s->states == 2)
         state_back(run, core_state_c(s), call->from_learned, run->dc, call->dinitial.c);
@@ -231,7 +234,9 @@ static core_backward_run run_of(const core_shape *s, const crnn_backward_args *a
         .tape = core_lay_tape(s, args->rows, &memory),
         .trace = args->trace ? core_lay_trace(s, args->rows, &traces) : nothing,
         .grads = args->grads,
-        .grads_h = (char *)args->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype)};
+        .grads_h = args->grads
+                       ? core_row_of(args->grads, s->at.w_h, 1, crnn_dtype_size(s->layer.dtype))
+                       : NULL};
 }
 
 void core_backward_open(core_backward_call *call, const crnn_backward_args *args) {
@@ -251,6 +256,8 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
     call->drops = core_drops_weights(s, &args->noise);
     if (call->drops) {
         run->params = core_drop_weights(s, &args->noise, args->params, &work);
+    }
+    if (call->drops && run->grads) {
         run->grads_h = core_take(&work, s->at.columns, s->h_wide, item);
         memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
     }
@@ -264,7 +271,8 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
 /* Multiply-adds of the products over a window. */
 static double product_work(const core_backward_run *run) {
     const core_shape *s = run->shape;
-    const size_t inner = s->h_wide + (run->dx.data ? 2 : 1) * crnn_floats(&s->layer, &run->in);
+    const size_t floats = crnn_floats(&s->layer, &run->in);
+    const size_t inner = (run->grads ? s->h_wide + floats : 0) + (run->dx.data ? floats : 0);
     return (double)run->window * (double)s->at.columns * (double)inner;
 }
 

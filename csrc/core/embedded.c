@@ -96,9 +96,10 @@ void core_embedded_back(const core_embedded *e, void *dw, void *dvectors, const 
                               .factor = &rows,
                               .d = core_rows_at(e->product, e->columns),
                               .scratch = e->scratch};
+    if (dw) k->outer(&outer, me);
+    if (!dvectors) return;
     const core_matrix turned =
         core_pack_dense(k, CORE_TURNED, e->columns, e->size, e->w, e->packed, me);
-    k->outer(&outer, me);
     core_meet(me);
     core_multiply(k, &turned, e->product, NULL, e->dvectors, own.from, own.to);
     core_meet(me);

@@ -29,7 +29,8 @@ void core_lay_embedded(core_embedded *e, bool back, core_arena *a);
 void core_open_embedded(core_embedded *e, bool back);
 /* Products; a task of a team, which meets inside. */
 void core_run_embedded(const core_embedded *e, const core_member *me);
-/* From the gradient of the products to dw (E, G*H) and dvectors [K][E], both added to; likewise. */
+/* From the gradient of the products to dw (E, G*H) and dvectors [K][E], both added to, or NULL
+ * where it is not wanted; likewise. */
 void core_embedded_back(const core_embedded *e, void *dw, void *dvectors, const core_member *me);
 /* Memory on the arena for what many calls share, and, where it has memory, the content: products of
  * all symbols [K][G*H] where these are few, else W, packed. */

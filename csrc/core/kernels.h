@@ -395,11 +395,11 @@ typedef struct core_backward_run {
     core_matrix turned_h[MAX_PHASES][2]; /* W_h turned, of full panels of gates and of a narrower */
     core_matrix turned_x[MAX_PHASES][2]; /* last one; W_x likewise; */
     core_matrix w_p;                     /* W_p turned, where h is projected */
-    void *grads;                         /* flat */
-    void *grads_h;                       /* (P, G*H) in it, or apart, where weights are dropped */
-    void *block;                         /* [I + H + P + 3 tile_rows][block_rows] scratch */
-    const void **x_rows;                 /* [window] the row of x at each tape row, */
-    int64_t *symbol_of;                  /* [window] or its symbol */
+    void *grads;                         /* flat; NULL: not wanted, */
+    void *grads_h;       /* (P, G*H) in it, or apart, where weights are dropped, or NULL */
+    void *block;         /* [I + H + P + 3 tile_rows][block_rows] scratch */
+    const void **x_rows; /* [window] the row of x at each tape row, */
+    int64_t *symbol_of;  /* [window] or its symbol */
     const void **h_rows; /* [phases][window] what the product reads of h, or the operand */
     const void **c_rows; /* [window] the row of c before the step */
     void **dx_rows;      /* [window] */

@@ -67,7 +67,7 @@ static void open_back(core_node *n) {
     const crnn_attend *given = &n->given->as.attend;
     const size_t item = core_item(n), batch = n->plan->given->rows->given.batch;
     memset(given->dkeys, 0, a->batch * a->steps * a->key_size * item);
-    memset(given->dvalues, 0, a->batch * a->steps * a->value_size * item);
+    if (given->dvalues) memset(given->dvalues, 0, a->batch * a->steps * a->value_size * item);
     if (n->as.attend.dv) memset(n->as.attend.dv, 0, batch * a->key_size * item);
 }
 
@@ -95,7 +95,7 @@ static void end_back(const core_node *n, const core_member *me) {
     const crnn_attend *given = &n->given->as.attend;
     const size_t T = rows->given.steps, T_s = a->steps;
     const crnn_seq weights = {given->weights, (ptrdiff_t)(T * T_s), (ptrdiff_t)T_s};
-    for (size_t i = me->part; i < rows->places; i += me->parts) {
+    for (size_t i = me->part; given->dvalues && i < rows->places; i += me->parts) {
         const size_t row = rows->order[i];
         n->plan->given->kernels->attend_values_back(
             a, row, rows->length[i], &weights, &n->given->gradient,
@@ -106,7 +106,7 @@ static void end_back(const core_node *n, const core_member *me) {
 static void close_back(core_node *n) {
     const crnn_attention *a = attention_of(n);
     const size_t batch = n->plan->given->rows->given.batch;
-    for (size_t row = 0; n->as.attend.dv && row < batch; row++)
+    for (size_t row = 0; n->given->as.attend.dv && row < batch; row++)
         n->plan->given->kernels->add_rows(
             1, a->key_size, a->key_size, NULL,
             core_row_of(n->as.attend.dv, row, a->key_size, core_item(n)), n->given->as.attend.dv);

@@ -168,11 +168,17 @@ static void follow(const core_node *n, const size_t *parents, size_t count) {
 
 /* ---- backward */
 
+/* Whether the gradients of symbols with vectors are wanted: for the vectors, or for W_x. */
+static bool wants_products(const core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
+    return r->vectors && (r->dvectors || r->grads);
+}
+
 static crnn_backward_args backward_args(const core_node *n) {
     const crnn_recurrent *r = &n->given->as.recurrent;
     const size_t floats = edge_of_floats(n);
     crnn_input in = input_of(n);
-    in.dproducts = n->embedded.product;
+    in.dproducts = wants_products(n) ? n->embedded.product : NULL;
     return (crnn_backward_args){.layer = r->layer,
                                 .rows = r->rows,
                                 .tape = r->tape,
@@ -226,8 +232,9 @@ static void pack_back(const core_node *n, const core_member *me) {
 static void end_back(const core_node *n, const core_member *me) {
     const crnn_recurrent *r = &n->given->as.recurrent;
     const core_shape *s = &n->as.backward.shape;
-    if (r->vectors)
-        core_embedded_back(&n->embedded, core_row_of(r->grads, s->at.w_x, 1, core_item(n)),
+    if (wants_products(n))
+        core_embedded_back(&n->embedded,
+                           r->grads ? core_row_of(r->grads, s->at.w_x, 1, core_item(n)) : NULL,
                            r->dvectors, me);
 }
 
@@ -248,7 +255,7 @@ static void alone_back(core_node *n) {
     const core_span all = {.to = n->given->as.recurrent.rows->places};
     core_backward_all(&n->as.backward);
     if (n->dfirst) add_first(n, &all);
-    if (n->given->as.recurrent.vectors)
+    if (wants_products(n))
         core_in_team(2 * core_embedded_work(&n->embedded), n->embedded.products, embedded_back, n);
 }
 

@@ -151,8 +151,9 @@ static void lay_back(core_node *n, core_arena *a) {
                 data ? core_dense_matrix(kernels, CORE_TURNED, features, inner, data)
                      : matrix_of(n, k, NULL);
     }
-    n->as.sum.scratch =
-        core_take(a, core_outer_rows(kernels, most), kernels->block_rows, core_item(n));
+    if (n->given->as.sum.dw || n->given->as.sum.db)
+        n->as.sum.scratch =
+            core_take(a, core_outer_rows(kernels, most), kernels->block_rows, core_item(n));
 }
 
 static void pack_back(const core_node *n, const core_member *me) {

@@ -63,7 +63,7 @@ void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w, c
 
 static void backward_part(void *context, const core_member *me) {
     const dense_job *job = context;
-    job->dense->kernels->outer(&job->outer, me);
+    if (job->outer.factor->matrix->data) job->dense->kernels->outer(&job->outer, me);
     if (job->c) multiply_part(job, CORE_TURNED, job->dense->outputs, job->dense->inputs, me);
 }
 

@@ -162,8 +162,10 @@ static void lay_node(core_plan *p, core_node *n, size_t i, bool in_cycle, bool b
         n->first = core_take(a, batch, given->features, core_item(n));
         if (back) n->dfirst = core_take(a, batch, given->features, core_item(n));
     }
-    if (back) core_lay_targets(n, a);
-    if (back && n->op->lay_back) n->op->lay_back(n, a);
+    if (back && core_runs_back(given)) {
+        core_lay_targets(n, a);
+        if (n->op->lay_back) n->op->lay_back(n, a);
+    }
     if (!back && p->given->packed)
         n->packed_at = (const size_t *)p->given->packed + PACKED_PLACES * i;
     if (!back && n->op->lay) n->op->lay(n, a);

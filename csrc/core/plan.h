@@ -140,6 +140,9 @@ bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t
 
 /* ---- plan_back.c */
 
+/* Whether a node runs back: a recurrent layer with a tape does, because its last state may have a
+ * gradient. */
+bool core_runs_back(const crnn_node *node);
 /* Whether the gradient of a node has content: given, or from nodes that read it. */
 bool core_has_gradient(const core_node *n);
 /* Where the gradient of what edge k reads is written; data NULL: it is not wanted. */

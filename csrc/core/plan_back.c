@@ -7,14 +7,13 @@
 
 /* ---- where gradients go */
 
-/* Whether a node runs back: a recurrent layer always does, because its last state may have a
- * gradient. */
-static bool runs_back(const crnn_node *node) {
-    return node->op == CRNN_OP_RECURRENT || (node->op != CRNN_OP_INPUT && node->gradient.data);
+bool core_runs_back(const crnn_node *node) {
+    if (node->op == CRNN_OP_RECURRENT) return node->as.recurrent.tape;
+    return node->op != CRNN_OP_INPUT && node->gradient.data;
 }
 
 /* The same, of a node of a cycle. */
-static bool is_running(const core_node *n) { return n->op && runs_back(n->given); }
+static bool is_running(const core_node *n) { return n->op && core_runs_back(n->given); }
 
 /* Edges that read node i and run back, and the one of them that does so first: that of the last
  * node. */
@@ -26,7 +25,7 @@ static readers readers_of(const crnn_plan *given, size_t i) {
     readers r = {0};
     for (size_t j = given->count; j-- > 0;) {
         const crnn_node *node = &given->node[j];
-        for (size_t k = 0; runs_back(node) && k < node->edges; k++)
+        for (size_t k = 0; core_runs_back(node) && k < node->edges; k++)
             if (node->from[k].node == i && r.count++ == 0) r.node = j, r.edge = k;
     }
     return r;
@@ -35,7 +34,7 @@ static readers readers_of(const crnn_plan *given, size_t i) {
 /* Where nothing is laid out yet, it tells by its data whether there is a target. */
 crnn_seq core_target(const core_node *n, size_t k) {
     if (n->to) return n->to[k];
-    return runs_back(n->given) ? core_read(n, k)->gradient : (crnn_seq){0};
+    return core_runs_back(n->given) ? core_read(n, k)->gradient : (crnn_seq){0};
 }
 
 void core_lay_targets(core_node *n, core_arena *a) {
@@ -49,7 +48,7 @@ void core_lay_targets(core_node *n, core_arena *a) {
         const crnn_node *from = &given->node[edge->node];
         const readers r = readers_of(given, edge->node);
         const size_t steps = n->cyclic ? 1 : core_steps_of(given, from); /* at a time */
-        const bool wanted = runs_back(n->given) && from->gradient.data;
+        const bool wanted = core_runs_back(n->given) && from->gradient.data;
         const bool direct = !from->given && edge->delay == 0 && r.node == own && r.edge == k &&
                             (!n->cyclic || r.count == 1);
         crnn_seq there = wanted ? from->gradient : (crnn_seq){0};

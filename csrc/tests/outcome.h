@@ -219,6 +219,32 @@ static void look_into_tape(const call *c) {
         crnn_tape_gate(layer, &c->rows, &c->tape, gates[i], o->at[GATES + i]);
 }
 
+/* A layer whose gradients are not wanted has the same dx and the same gradient of the initial
+ * state. given: the arguments of a backward whose dx is in the outcome. */
+static void check_frozen(const call *c, const crnn_backward_args *given) {
+    const size_t mark = fences_used, item = item_of(c->p), I = c->p->layer.inputs;
+    const outcome *o = c->out;
+    crnn_backward_args args = *given;
+    size_t bytes;
+    args.grads = args.trace = NULL;
+    args.dinitial = (crnn_state){fenced(o->count[DH_FIRST] * item),
+                                 o->at[DC_FIRST] ? fenced(o->count[DC_FIRST] * item) : NULL};
+    if (args.dx.data) args.dx = args.add_dx ? filled_seq(c->p, S_DX, I) : new_seq(c->p, I);
+    CHECK(crnn_backward_workspace(&args, &bytes) == CRNN_OK, "%s", c->p->name);
+    args.workspace = fenced(bytes);
+    crnn_backward(&args);
+    void *dx = fenced(o->count[DX] * item);
+    if (args.dx.data) read_seq(c->p, &args.dx, I, dx);
+    CHECK(!args.dx.data || memcmp(dx, o->at[DX], o->count[DX] * item) == 0, "%s: frozen, dx",
+          c->p->name);
+    CHECK(memcmp(args.dinitial.h, o->at[DH_FIRST], o->count[DH_FIRST] * item) == 0,
+          "%s: frozen, dh", c->p->name);
+    CHECK(!args.dinitial.c ||
+              memcmp(args.dinitial.c, o->at[DC_FIRST], o->count[DC_FIRST] * item) == 0,
+          "%s: frozen, dc", c->p->name);
+    fences_release(mark);
+}
+
 static void backward(call *c) {
     const problem *p = c->p;
     outcome *o = c->out;
@@ -251,6 +277,7 @@ static void backward(call *c) {
     if (dx.data) read_seq(p, &dx, I, o->at[DX]);
     look_into_tape(c);
     if (args.trace) look_into_trace(c, args.trace);
+    check_frozen(c, &args);
 }
 
 /* The outcome stays fenced; the rest of the memory is given back. */

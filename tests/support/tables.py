@@ -145,6 +145,12 @@ def _tied(dtype):
     return _seq(embedding, crnn.GRU(H, H, dtype=dtype), crnn.TiedDense(embedding))
 
 
+def _reservoir(dtype):
+    layer = crnn.Reservoir(I, H, leak=0.4, dtype=dtype, seed=5)
+    layer.trainable = True  # for the tests of gradients
+    return layer
+
+
 def _pooled(how, dtype):
     return _seq(crnn.GRU(I, H, dtype=dtype), crnn.Pool(how), crnn.Dense(H, 2, dtype=dtype))
 
@@ -163,7 +169,7 @@ LAYERS |= {
     for merge in MERGES
 }
 LAYERS |= {
-    "reservoir": Subject(lambda dtype: crnn.Reservoir(I, H, leak=0.4, dtype=dtype, seed=5), I, I),
+    "reservoir": Subject(_reservoir, I, I),
     "dense": Subject(lambda dtype: crnn.Dense(I, K, dtype=dtype)),
     "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
     "ridge": Subject(lambda dtype: crnn.Ridge(I, K, dtype=dtype)),

@@ -16,7 +16,7 @@ from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size, valid_steps
 from crnn.common.choices import AttentionScore
 from crnn.layers.base import weights
-from crnn.layers.base.buffer import InOneBuffer, Shapes
+from crnn.layers.base.buffer import InOneBuffer, Shapes, transposed
 from crnn.layers.base.nodes import Graph, runs_unchanged
 
 KINDS = get_args(AttentionScore)
@@ -78,6 +78,7 @@ class OwnPlan(NamedTuple):
 
     flat: Any
     core: Any
+    frozen: bool = False
 
     def __reduce__(self) -> Any:
         return OwnPlan, (None, None)  # a copy has other parameters
@@ -202,7 +203,8 @@ class Attention(InOneBuffer):
         if self.kind not in self._key_names:
             return np.asarray(gradient.dvalues + gradient.dkeys)
         name = self._key_names[self.kind]
-        dvalues = _mapped_back(memory.values, self.params[name], gradient.dkeys, self.grads[name])
+        dW = self._flat.trained_views(self._frozen).get(name)
+        dvalues = _mapped_back(memory.values, self.params[name], gradient.dkeys, dW)
         return np.asarray(gradient.dvalues + dvalues)
 
     def forward(
@@ -273,11 +275,11 @@ class Attention(InOneBuffer):
     def _plan(self) -> Any:
         """Return the plan of the attention alone."""
         own: OwnPlan | None = self.__dict__.get("_own_plan")
-        if own is None or own.flat is not self._flat:
+        if own is None or own.flat is not self._flat or own.frozen is not self._frozen:
             graph = Graph(self.query_size, None)
             self._add_query(graph, (0,))
             core = _core.Plan(self.dtype, tuple(graph.nodes), None)
-            own = self._own_plan = OwnPlan(self._flat, core)
+            own = self._own_plan = OwnPlan(self._flat, core, self._frozen)
         return own.core
 
     def add_query(self, graph: Graph, sources: tuple[int, ...]) -> tuple[int, int] | None:
@@ -300,10 +302,11 @@ class Attention(InOneBuffer):
         return self._add_query(graph, sources)
 
     def _add_query(self, graph: Graph, sources: tuple[int, ...]) -> tuple[int, int]:
-        params, grads = self._flat.param_views, self._flat.grad_views
+        params, grads = self._flat.param_views, self._flat.trained_views(self._frozen)
         query = None
         if self._additive:
-            query = graph.add("sum", sources, params["W_query"].T, None, grads["W_query"].T, None)
+            dW = transposed(grads.get("W_query"))
+            query = graph.add("sum", sources, params["W_query"].T, None, dW, None)
             sources = (query,)
         vectors = params.get("v"), grads.get("v")
         context = graph.add("attend", sources, self.value_size, *vectors)
@@ -318,8 +321,8 @@ def check_kind(kind: Any) -> AttentionScore:
     return cast(AttentionScore, kind)
 
 
-def _mapped_back(steps: Array, W: Array, dy: Array, dW: Array) -> Array:
-    """Add to dW, and return the gradient of steps (B, T, ...), from that of the products W x."""
+def _mapped_back(steps: Array, W: Array, dy: Array, dW: Array | None) -> Array:
+    """Return the gradient of steps (B, T, ...) from that of W x; add to dW, unless it is None."""
     rows = np.ascontiguousarray(steps.reshape(-1, steps.shape[2]))
     drows = np.ascontiguousarray(dy.reshape(len(rows), len(W)))
-    return _core.dense_backward(rows, W.T, drows, dW.T, None).reshape(steps.shape)
+    return _core.dense_backward(rows, W.T, drows, transposed(dW), None).reshape(steps.shape)

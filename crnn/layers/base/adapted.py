@@ -13,6 +13,7 @@ from crnn.common.representation import never_raising
 from crnn.layers.base.attributes import DEFAULTS
 from crnn.layers.base.layer import Layer, check_converted, check_layer
 from crnn.layers.base.protocol import LayerLike
+from crnn.layers.base.trainable import is_trainable
 
 
 class Adapted(Layer):
@@ -49,6 +50,19 @@ class Adapted(Layer):
                 self.adapted.params[name] = array.astype(dtype)
                 self.adapted.grads[name] = np.zeros(array.shape, dtype)
         check_converted(self, dtype)
+
+    @property
+    def trainable(self) -> bool:
+        """The attribute `trainable` of the wrapped object; True if it has none."""
+        return is_trainable(self.adapted)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.adapted.trainable = value
+
+    @property
+    def _frozen(self) -> bool:  # type: ignore[override]
+        return not self.trainable
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         """Raise nothing: the form of the tapes of the wrapped object is not known."""
@@ -104,6 +118,41 @@ def named_layers(layer: LayerLike, place: str = "") -> Iterator[tuple[str, Layer
     yield place, whole
     for name, part in whole.parts.items():
         yield from named_layers(part, dotted_name(place, name))
+
+
+def _flagged_layers(model: LayerLike) -> dict[str, Layer]:
+    """Return the layers of a model that have a flag of their own, by their dotted names."""
+    return {
+        name: layer
+        for name, layer in named_layers(model)
+        if not layer.parts or layer._holds_parameters()
+    }
+
+
+def frozen_names(model: LayerLike) -> list[str]:
+    """Return the dotted names of the layers of a model that are frozen, without compositions."""
+    return [name for name, layer in _flagged_layers(model).items() if layer._frozen]
+
+
+def freeze_named(model: LayerLike, names: Any) -> None:
+    """Freeze the layers with these dotted names, and make the others trainable.
+
+    Raises
+    ------
+    ValueError
+        `names` is no list of names of layers that the model has. Nothing is changed then.
+    """
+    layers = _flagged_layers(model)
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name in layers for name in names
+    ):
+        raise ValueError(f"frozen: expected names of layers of the model, got {names!r:.200}")
+    for name, layer in layers.items():
+        if isinstance(layer, Adapted):
+            if layer.trainable is (name in names):
+                layer.trainable = name not in names
+        else:
+            layer._frozen = name in names
 
 
 def dotted_name(place: str, name: str) -> str:

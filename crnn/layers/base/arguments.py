@@ -42,6 +42,8 @@ class ForwardOptions(NamedTuple):
     layer: int = 0
     filled: bool | None = None
     """True: x at masked steps is the output of a previous layer, and is read. None: False."""
+    needs_dx: bool | None = None
+    """False: the gradient of x is not wanted. None: True."""
 
     def for_part(self, i: int) -> ForwardOptions:
         """Return the options for part i: the same with the number of the part as `layer`.

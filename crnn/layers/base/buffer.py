@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,14 +15,23 @@ from crnn.layers.base.parameters import assign, writable
 
 Shapes = dict[str, tuple[int, ...]]
 
+_lock = threading.Lock()
+
 
 def count_of(shapes: Shapes) -> int:
     """Return the number of elements of arrays of these shapes together."""
     return sum(map(math.prod, shapes.values()))
 
 
+def transposed(array: Array | None) -> Array | None:
+    """Return the transpose of an array; None for None."""
+    return None if array is None else array.T
+
+
 class ParameterBuffer:
     """One buffer for the parameters of a layer, one for its gradients, and views of both by name.
+
+    The gradients have no memory until they are read.
 
     Parameters
     ----------
@@ -33,23 +43,55 @@ class ParameterBuffer:
     """
 
     def __init__(self, shapes: Shapes, dtype: np.dtype[Any], transposed: bool = True) -> None:
-        count = count_of(shapes)
-        params, grads = np.zeros(count, dtype=dtype), np.zeros(count, dtype=dtype)
-        self.__setstate__((shapes, transposed, params, grads))
+        self.__setstate__((shapes, transposed, np.zeros(count_of(shapes), dtype=dtype), None))
 
     shapes: Shapes
     transposed: bool
     params: Array
-    grads: Array
+    _grads: tuple[Array, dict[str, Array]] | None  # the buffer and its views
 
     def __getstate__(self) -> Any:
-        return self.shapes, self.transposed, self.params, self.grads
+        return self.shapes, self.transposed, self.params, self.grads if self.has_grads else None
 
     def __setstate__(self, state: Any) -> None:
         self.shapes, self.transposed, params, grads = state
         buffers = writable({"params": params, "grads": grads})
-        self.params, self.grads = buffers["params"], buffers["grads"]
-        self.param_views, self.grad_views = self._views(self.params), self._views(self.grads)
+        self.params, grads = buffers["params"], buffers["grads"]
+        self.param_views = self._views(self.params)
+        self._grads = None if grads is None else (grads, self._views(grads))
+
+    @property
+    def has_grads(self) -> bool:
+        """Whether there is memory for gradients: something has read them."""
+        return self._grads is not None
+
+    def _with_grads(self) -> tuple[Array, dict[str, Array]]:
+        """Return the gradients and their views; make them, filled with zeros, if there are none."""
+        if self._grads is None:
+            with _lock:
+                if self._grads is None:
+                    grads = np.zeros_like(self.params)
+                    self._grads = grads, self._views(grads)
+        return self._grads
+
+    @property
+    def grads(self) -> Array:
+        """The gradients as one vector."""
+        return self._with_grads()[0]
+
+    @property
+    def grad_views(self) -> dict[str, Array]:
+        """The gradients by name."""
+        return self._with_grads()[1]
+
+    def trained_views(self, frozen: bool) -> Mapping[str, Array]:
+        """Return the gradients to which backward adds, by name: none of a frozen layer.
+
+        Parameters
+        ----------
+        frozen : bool
+        """
+        return {} if frozen else self.grad_views
 
     def _views(self, buffer: Array) -> dict[str, Array]:
         """Return the views of a buffer by name."""
@@ -120,6 +162,15 @@ class InOneBuffer(Layer):
     def dtype(self) -> np.dtype[Any]:
         """Float type of parameters and outputs."""
         return np.dtype(self._flat.params.dtype)
+
+    def zero_grad(self) -> None:
+        if self._flat.has_grads:
+            self._flat.grads.fill(0)
+
+    @property
+    def _has_grads(self) -> bool:
+        """Whether the layer has memory for gradients."""
+        return self._flat.has_grads
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         old = self._flat

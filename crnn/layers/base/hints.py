@@ -42,7 +42,7 @@ ATTRIBUTES = {
     "weight_hh_l0": "the recurrent weights are layer.params['W_h']",
     "bias_ih_l0": "the bias is layer.params['b']; there is one",
     "bias_hh_l0": "the bias is layer.params['b']; there is one",
-    "requires_grad_": "write freeze=[...] in the optimizer",
+    "requires_grad_": "write layer.trainable = False",
 }
 
 #: Arguments of recurrent layers in PyTorch and Keras.

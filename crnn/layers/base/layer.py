@@ -25,6 +25,7 @@ from crnn.layers.base.nodes import WithNodes
 from crnn.layers.base.parameters import Parameters, writable
 from crnn.layers.base.streams import CalledStream
 from crnn.layers.base.summary import Summary, summarize
+from crnn.layers.base.trainable import Trainable
 
 
 def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
@@ -69,7 +70,7 @@ def _forbid_instances(cls: Any) -> None:
     abc.update_abstractmethods(cls)
 
 
-class Layer(WithNodes, Counting):
+class Layer(WithNodes, Counting, Trainable):
     """Base of all layers.
 
     A subclass defines two methods, and the layer can then be used wherever a layer of crnn can:
@@ -140,6 +141,10 @@ class Layer(WithNodes, Counting):
         Another layer whose parameters this layer uses in addition to its own.
     trained_through : str or None, default None
         Name of the layer in which this one must be wrapped for training, if it needs one.
+    trainable : bool, default True
+        Whether the layer is trained; False freezes its parameters. A class whose layers are never
+        trained sets it in ``__init__``. A backward need not look at it: compositions and optimizers
+        leave frozen layers of any class as they are. It may return early if nothing else is wanted.
 
     Raises
     ------
@@ -222,6 +227,8 @@ class Layer(WithNodes, Counting):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if isinstance(vars(cls).get("trainable"), bool):
+            raise TypeError(f"trainable: set it in __init__, not on the class {cls.__name__}")
         Layer.registry[description.identity(cls)] = cls
         if _takes_other_arguments(cls):
             cls.parameter_count = Layer.parameter_count  # type: ignore[method-assign]

@@ -92,7 +92,8 @@ class Graph:
     def add_embedding(self, embedding: Any, x: int) -> int:
         """Add the look-up of the vectors of an Embedding."""
         flat = embedding._flat
-        node = self.add("sum", (x,), flat.param_views["W"], None, flat.grad_views["W"], None)
+        dW = flat.trained_views(embedding._frozen).get("W")
+        node = self.add("sum", (x,), flat.param_views["W"], None, dW, None)
         self.embedding = embedding
         return node
 
@@ -165,7 +166,9 @@ def witness(layers: list[Any]) -> tuple[Any, ...]:
     """
     entries = []
     for layer in layers:
-        names = ("forward", "backward", *getattr(layer, "watched", ()))
+        flag = "_frozen" if hasattr(layer, "_frozen") else "trainable"
+        flags = (flag,) if hasattr(layer, flag) else ()
+        names = ("forward", "backward", *flags, *getattr(layer, "watched", ()))
         values = [getattr(layer, name) for name in names]
         copies = tuple(list(value) if type(value) is list else value for value in values)
         inside = witness(list(layer.parts.values())) if isinstance(layer, WithNodes) else ()
@@ -202,6 +205,4 @@ def pointwise_nodes(layer: Any, x: int, number: int, filled: bool, node: int) ->
     layer of other sizes refuses it.
     """
     key = layer._tape_key
-    return Nodes(
-        node, None, lambda call: call.pointwise(layer, x, number, filled)._replace(key=key)
-    )
+    return Nodes(node, None, lambda call: call.pointwise(layer, x, number, filled, key))

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from crnn.layers.base.adapted import layer_of
-from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.arguments import ForwardOptions, is_crnn_function
+from crnn.layers.base.trainable import NO_TAPE, is_trainable
 
 _LONGEST = 120  # characters of a layer's repr
 
@@ -55,15 +56,36 @@ def run_part(
 def backward_part(owner: Any, key: str, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
     """Run backward of the part `key` of a composition; return dx, dstate."""
     try:
-        dx, dbefore = getattr(owner, key).backward(tape, dy, dstate)
-        return dx, dbefore
+        return layer_backward(getattr(owner, key), tape, dy, dstate)
     except Exception as error:
         add_place(error, owner, key)
         raise
 
 
+def layer_backward(layer: Any, tape: Any, dy: Any, dstate: Any = None) -> tuple[Any, Any]:
+    """Run backward of a layer inside a composition; return dx, dstate.
+
+    Without a tape both are None. The gradients of a frozen layer do not change, also if its
+    backward is defined outside of crnn and adds to them.
+    """
+    if tape is NO_TAPE:
+        return None, None
+    if is_crnn_function(layer.backward) or is_trainable(layer):
+        dx, dbefore = layer.backward(tape, dy, dstate)
+        return dx, dbefore
+    grads = [(array, array.copy()) for array in layer.grads.values()]
+    try:
+        dx, dbefore = layer.backward(tape, dy, dstate)
+    finally:
+        for array, before in grads:
+            array[...] = before
+    return dx, dbefore
+
+
 def check_part(owner: Any, key: str, tape: Any, dstate: Any) -> None:
     """Check the arguments of backward of the part `key` of a composition."""
+    if tape is NO_TAPE:
+        return
     try:
         layer_of(getattr(owner, key)).check_backward(tape, dstate)
     except Exception as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from crnn.common.tables import aligned
+from crnn.layers.base.trainable import is_trainable
 
 _UNKNOWN = "?"
 _NUMBERS = range(3, 6)  # columns of numbers, aligned to the right
@@ -27,6 +28,8 @@ class SummaryRow(NamedTuple):
     parameters, bytes, multiply_adds : int or None
         Number of its parameters, their bytes, and the multiply-adds of one step of one row. None
         for a composition: its parts have their own rows.
+    trainable : bool
+        Whether the layer is trained.
     """
 
     name: str
@@ -35,16 +38,21 @@ class SummaryRow(NamedTuple):
     parameters: int | None
     bytes: int | None
     multiply_adds: int | None
+    trainable: bool = True
 
 
 class Summary:
     """Table with one row for each layer and a row of totals. It has a text and an HTML form.
+
+    If layers are frozen, two more rows count the parameters of trainable and of frozen layers.
 
     Attributes
     ----------
     rows : list of SummaryRow
     parameters, bytes, multiply_adds : int
         Totals of the model. Parameters that several layers share count once.
+    trainable_parameters, frozen_parameters : int
+        Number of the parameters of trainable and of frozen layers; together `parameters`.
     """
 
     NAMES = ("name", "layer", "output", "parameters", "bytes", "multiply-adds/step")
@@ -54,17 +62,26 @@ class Summary:
         self.parameters = sum(row.parameters or 0 for row in rows)
         self.bytes = sum(row.bytes or 0 for row in rows)
         self.multiply_adds = sum(row.multiply_adds or 0 for row in rows)
+        self.frozen_parameters = sum(row.parameters or 0 for row in rows if not row.trainable)
+        self.trainable_parameters = self.parameters - self.frozen_parameters
 
     def _table(self) -> list[tuple[str, ...]]:
         """Return all cells as text: the header, the rows and the totals."""
-        total = SummaryRow("total", "", "", self.parameters, self.bytes, self.multiply_adds)
-        lines = [tuple(_cell(value) for value in row) for row in [*self.rows, total]]
+        lines = [tuple(map(_cell, row[: len(self.NAMES)])) for row in [*self.rows, *self._totals()]]
         return [self.NAMES, *lines]
 
+    def _totals(self) -> list[SummaryRow]:
+        """Return the rows of totals."""
+        totals = [SummaryRow("total", "", "", self.parameters, self.bytes, self.multiply_adds)]
+        if self.frozen_parameters:
+            counts = {"trainable": self.trainable_parameters, "frozen": self.frozen_parameters}
+            totals += [SummaryRow(name, "", "", n, None, None) for name, n in counts.items()]
+        return totals
+
     def __str__(self) -> str:
-        lines = aligned(self._table(), right=_NUMBERS)
+        lines, totals = aligned(self._table(), right=_NUMBERS), len(self._totals())
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return "\n".join([lines[0], rule, *lines[1:-totals], rule, *lines[-totals:]])
 
     __repr__ = __str__
 
@@ -82,10 +99,12 @@ class Summary:
             )
             return f"<tr>{''.join(parts)}</tr>"
 
-        body = "".join(line(row, "td") for row in rows[:-1])
+        totals = len(self._totals())
+        body = "".join(line(row, "td") for row in rows[:-totals])
+        foot = "".join(line(row, "th") for row in rows[-totals:])
         return (
             f"<table><thead>{line(names, 'th')}</thead><tbody>{body}</tbody>"
-            f"<tfoot>{line(rows[-1], 'th')}</tfoot></table>"
+            f"<tfoot>{foot}</tfoot></table>"
         )
 
 
@@ -138,7 +157,8 @@ def _rows(name: str, layer: Any, x: _Output, counted: set[Any]) -> Iterator[Summ
     if not layer.parts:
         count, size = _new_parameters(layer, counted)
         cost = layer.multiply_adds if x.time else 0
-        yield SummaryRow(name, repr(layer), str(_output(layer, x)), count, size, cost)
+        shape = str(_output(layer, x))
+        yield SummaryRow(name, repr(layer), shape, count, size, cost, is_trainable(layer))
         return
     if not layer.stages:
         label = f"{repr(layer).partition('(')[0]}({_options(layer)})"

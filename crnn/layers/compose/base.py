@@ -32,6 +32,7 @@ from crnn.layers.base.parameters import WithoutBuffer
 from crnn.layers.base.places import check_part, shown
 from crnn.layers.base.protocol import Input, LayerLike, Part
 from crnn.layers.base.tapes import check_tape, request_trace
+from crnn.layers.base.trainable import NO_TAPE, trains
 
 #: Returns the methods that run a layer. They are compared to notice when one of them is replaced.
 methods_key = attrgetter("forward", "backward", "__class__.__call__")
@@ -75,7 +76,9 @@ class Runner:
         self.layer, self.adapted = layer, layer_of(layer)
         self.option_names, self.from_outside = forward_of(layer)
         self.takes_call = "call" in self.option_names
-        names = [name for name in ForwardOptions._fields if name in self.option_names]
+        # a forward from outside may pass its ``**options`` on to layers that do not take needs_dx
+        own = self.option_names - ({"needs_dx"} if self.from_outside else set())
+        names = [name for name in ForwardOptions._fields if name in own]
         in_evaluation = [name for name in names if name in (*STEPS, "filled")]
         self._getters = {True: _getter(names), False: _getter(in_evaluation)}
         # methods of crnn take None for each option; others get only options that are not None
@@ -103,6 +106,8 @@ class Runner:
             True: call forward. False: evaluate, and return None as the tape.
         """
         layer = self.layer
+        if keep and options.needs_dx is False and not trains(layer):
+            return *self._without_tape(x, state, options, number), NO_TAPE
         if options.mask is not None and not options.filled and "mask" not in self.option_names:
             x = _without_masked(x, options.mask)
         names, values = self._getters[keep]
@@ -122,6 +127,14 @@ class Runner:
         else:
             y, after, tape = layer.forward(x, state, **keywords)
         return y, after, tape
+
+    def _without_tape(
+        self, x: Any, state: Any, options: ForwardOptions, number: int
+    ) -> tuple[Any, Any]:
+        """Return y and state of a layer that is not trained, as its forward computes them."""
+        draws = self.from_outside or (self.takes_call and self.layer.stochastic)
+        wanted = options._replace(needs_dx=None)
+        return self.run(x, state, wanted, number, bool(options.training and draws))[:2]
 
     def options_after(self, options: ForwardOptions) -> ForwardOptions:
         """Return the options for a layer that reads the output of this layer."""
@@ -252,6 +265,17 @@ class Composition(Layer):
         for part in self.parts.values():
             part._convert(dtype)
 
+    def zero_grad(self) -> None:
+        for part in self.parts.values():
+            part.zero_grad()
+
+    def _holds_parameters(self) -> bool:
+        return False
+
+    @property
+    def _trained_grads(self) -> dict[str, Array]:
+        return self._nested("_trained_grads")
+
 
 class RunsParts(Composition):
     """Base of compositions whose `_run` passes the options of forward to the parts."""
@@ -309,6 +333,7 @@ class RunsParts(Composition):
         first_step: int = 0,
         layer: int = 0,
         filled: bool = False,
+        needs_dx: bool | None = True,
     ) -> tuple[Array, Any, Any]:
         """Run the layer, and return a tape with all that `backward` needs.
 
@@ -341,6 +366,10 @@ class RunsParts(Composition):
         filled : bool, default False
             True: x at masked steps is the output of a previous layer, and pointwise layers read it.
             Compositions pass it.
+        needs_dx : bool, default True
+            False: the tape is for the gradients of the parameters that are trained now, as
+            `crnn.fit` needs them. Layers on which no such parameter depends keep no tape, and
+            `backward` returns None for the gradients of x and of their states.
 
         Returns
         -------
@@ -354,7 +383,10 @@ class RunsParts(Composition):
         if call is None and training and self.stochastic:
             call = self.next_call()
         numbers = call, first_row, first_step, layer
-        options = ForwardOptions(lengths, mask, resets, training, *numbers, filled or None)
+        unwanted = None if needs_dx or needs_dx is None else False
+        options = ForwardOptions(
+            lengths, mask, resets, training, *numbers, filled or None, unwanted
+        )
         return self._run(x, state, options, keep=True)
 
     def backward(
@@ -474,3 +506,7 @@ class WithoutPrefix(Wrapper):
     @property
     def grad_views(self) -> dict[str, Array]:
         return dict(self.layer.grads)
+
+    @property
+    def _trained_grads(self) -> dict[str, Array]:
+        return dict(self.inner._trained_grads)

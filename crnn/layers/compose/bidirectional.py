@@ -101,7 +101,8 @@ class Bidirectional(RunsPlanned):
     Parameters
     ----------
     layer : RNN, LSTM, GRU, JANET, or another `Temporal` layer
-        The layer that reads forwards. The backward layer is a second layer with the same options.
+        The layer that reads forwards. The backward layer is a second layer with the same options,
+        which is frozen if this one is.
         Its initial weights are drawn from a seed that is computed from the seed of `layer`. A class
         of your own needs no option for the direction: its copy gets each row in reverse order.
     merge : {"concat", "sum", "mean", "mul"}, default "concat"
@@ -163,6 +164,7 @@ class Bidirectional(RunsPlanned):
         if merge not in MERGES:
             names = ", ".join(map(repr, MERGES[:-1]))
             raise ValueError(f"merge: expected {names} or {MERGES[-1]!r}, got {merge!r:.60}")
+        backward_layer.trainable = layer.trainable
         self._pair = Pair(layer, backward_layer, merge)
 
     @cached_property  # which __init__ sets
@@ -342,7 +344,7 @@ class Bidirectional(RunsPlanned):
         dends = _both("dstate", dstate)
         dx, forward = backward_part(self, "forward_layer", tape.forward, dy[0], dends[0])
         dx2, backward = backward_part(self, "backward_layer", tape.backward, dy[1], dends[1])
-        return None if dx is None else dx + dx2, _core.PairState((forward, backward))
+        return None if dx is None or dx2 is None else dx + dx2, _core.PairState((forward, backward))
 
 
 #: The class of layers around layers that are not of the core, in pickles of earlier versions.

@@ -15,6 +15,7 @@ from crnn.layers.base.arguments import EVALUATION, ForwardOptions
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.places import backward_part, check_part, run_part
 from crnn.layers.base.protocol import LayerLike, Part
+from crnn.layers.base.trainable import NO_TAPE
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import stream_of
 
@@ -103,7 +104,10 @@ class Conditioned(Wrapper):
         start, init_tape = state, None
         if state is None:
             start, init_tape = self._start(steps, fixed, options, keep)
-        y, after, tape = run_part(self, "layer", options.for_part(0), steps, start, keep)
+        inside = options.for_part(0)
+        if init_tape is not None and init_tape is not NO_TAPE:  # it needs the gradient of the state
+            inside = inside._replace(needs_dx=None)
+        y, after, tape = run_part(self, "layer", inside, steps, start, keep)
         return y, after, ConditionedTape(tape, init_tape, (fixed.shape, fixed.dtype))
 
     def _start(
@@ -134,6 +138,8 @@ class Conditioned(Wrapper):
         dx, dstart = backward_part(self, "layer", tape.layer, dy, dstate)
         if tape.init is None:
             return (dx, np.zeros(*tape.fixed)), dstart
+        if tape.init is NO_TAPE:
+            return (dx, None), None
         flat = [part.reshape(len(part), -1) for part in arrays_of(dstart)]
         dfixed, _ = backward_part(self, "init", tape.init, np.concatenate(flat, axis=1))
         return (dx, dfixed), dstart

@@ -16,6 +16,7 @@ from crnn.common.representation import never_raising
 from crnn.layers.base.arguments import ForwardOptions, first_part_number
 from crnn.layers.base.nodes import Graph, Nodes, witness
 from crnn.layers.base.tapes import recurrent_tapes
+from crnn.layers.base.trainable import NO_TAPE
 from crnn.layers.compose.base import Runner, RunsParts
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ class Expansion:
 
     def __init__(self, tape: Any, options: ForwardOptions) -> None:
         self._tape, self._options = tape, options
-        self.value: Callable[[int], Array] = tape.value
+        self.value: Callable[[int], Array | None] = tape.value
 
     def recurrent(self, node: int, embedding: Any) -> Any:
         """Return the tape of a recurrent layer; with an Embedding, it has read its vectors."""
+        if not self._tape.keeps(node):
+            return NO_TAPE
         vectors = None
         if embedding is not None:
             lengths, mask, *_ = self._options
@@ -52,17 +55,24 @@ class Expansion:
             return options.without_steps()
         return options._replace(filled=bool(options.filled or filled))
 
-    def pointwise(self, layer: Any, x: int, number: int, filled: bool) -> Any:
-        """Return the tape of a layer without memory: it runs again on its input."""
+    def pointwise(self, layer: Any, x: int, number: int, filled: bool, key: Any) -> Any:
+        """Return the tape of a layer without memory: it runs again on its input.
+
+        The key of the tape is the one that the layer had during the call.
+        """
         value = self.value(x)
+        if value is None:
+            return NO_TAPE
         options = self.options(value, number, filled)._asdict()
-        del options["resets"]
-        return layer.forward(value, **options)[2]
+        del options["resets"], options["needs_dx"]
+        return layer.forward(value, **options)[2]._replace(key=key)
 
     def pool(self, layer: Any, x: int) -> Any:
         """Return the tape of a Pool: it runs again on its input."""
-        options = self._options
-        return layer.forward(self.value(x), lengths=options.lengths, mask=options.mask)[2]
+        options, value = self._options, self.value(x)
+        if value is None:
+            return NO_TAPE
+        return layer.forward(value, lengths=options.lengths, mask=options.mask)[2]
 
 
 class Planned:
@@ -86,9 +96,10 @@ class Planned:
 
     def run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> Any:
         """Return y, state, tape; None if an argument does not fit."""
-        lengths, mask, resets, training, call, row, step, _, filled = options
+        lengths, mask, resets, training, call, row, step, _, filled, needs_dx = options
+        whole = None, needs_dx is not False  # no memory
         result = self.core.forward(
-            x, state, lengths, mask, resets, training, call, row, step, filled, keep
+            x, state, lengths, mask, resets, training, call, row, step, filled, keep, *whole
         )
         if result is None or not keep:
             return result if result is None else (*result, None)

@@ -14,6 +14,7 @@ from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
+from crnn.layers.base.trainable import NO_TAPE
 from crnn.layers.compose.base import Wrapper
 from crnn.layers.compose.streams import ResidualStream
 
@@ -122,8 +123,10 @@ class Residual(Wrapper):
             return None
         node = graph.add("residual", (inner.value, x), filled=filled)
 
-        def tape(call: Any) -> ResidualTape:
+        def tape(call: Any) -> Any:
             given = call.value(x)
+            if given is None:
+                return NO_TAPE
             valid = _steps_added(given, call.options(given, number, filled))
             return ResidualTape(inner.tape(call), valid)
 
@@ -154,7 +157,7 @@ class Residual(Wrapper):
 
     def _back(self, tape: Any, dy: Any, dstate: Any) -> tuple[Any, Any]:
         dx, dbefore = backward_part(self, "layer", tape.layer, dy, dstate)
-        if dy is not None:
+        if dy is not None and dx is not None:
             dx = _sum_where(tape.valid, dx, dy)
         return dx, dbefore
 

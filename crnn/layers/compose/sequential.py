@@ -21,9 +21,10 @@ from crnn.layers.base.arguments import (
 from crnn.layers.base.description import Widths, build, describe, widths_of
 from crnn.layers.base.layer import Layer, check_layer
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
-from crnn.layers.base.places import add_place, shown
+from crnn.layers.base.places import add_place, layer_backward, shown
 from crnn.layers.base.protocol import Input, LayerLike
 from crnn.layers.base.tapes import request_trace
+from crnn.layers.base.trainable import NO_TAPE, trains
 from crnn.layers.compose.planned import (
     MixedTape,
     Planned,
@@ -55,6 +56,13 @@ class Plan(Stages):
         self._runs: dict[int, dict[int, Run]] = {}
         self.whole: Planned | None = None  # with the number 0, if `knows_whole`
         self.knows_whole = False
+        self._trains: list[bool] | None = None
+
+    def trains(self, i: int) -> bool:
+        """Return whether backward of layer i computes gradients of parameters."""
+        if self._trains is None:
+            self._trains = list(map(trains, self.layers))
+        return self._trains[i]
 
     def runs(self, number: int) -> dict[int, Run]:
         """Return the runs of layers that the core runs in one call, by their first layers.
@@ -359,6 +367,8 @@ class Sequential(RunsPlanned):
                 number = (first + i) % 2**32
                 x, states[i], tape = self._run_layer(plan, i, x, states[i], options, number, keep)
                 pieces[-1].append(tape)
+            if options.needs_dx is False and any(plan.trains(k) for k in range(i, end)):
+                options = options._replace(needs_dx=None)
             for stage in stages[i:end] if end < len(stages) else ():
                 if options.mask is not None or not stage.adapted.keeps_time:
                     options = stage.options_after(options)
@@ -401,6 +411,7 @@ class Sequential(RunsPlanned):
             first_step: int = 0,
             layer: int = 0,
             filled: bool = False,
+            needs_dx: bool | None = True,
         ) -> tuple[Array, list[Any], SequentialTape]: ...
 
     def stream(
@@ -478,6 +489,8 @@ class Sequential(RunsPlanned):
             if run and run.planned.core.check(piece.core, dstates[begin:end]):
                 continue
             for i, layer_tape in enumerate(piece, begin):
+                if layer_tape is NO_TAPE:
+                    continue
                 try:
                     layers[i].check_backward(layer_tape, dstates[i])
                 except Exception as error:
@@ -487,10 +500,12 @@ class Sequential(RunsPlanned):
     def head_backward(self, tape: Any, state: Any, dy: Any) -> None:
         for i, layer in reversed(list(enumerate(self.stages))):
             try:
+                if tape[i] is NO_TAPE:
+                    return
                 if not no_state(state[i]):
                     layer.head_backward(tape[i], state[i], dy)
                     return
-                dy, _ = layer.backward(tape[i], dy)
+                dy, _ = layer_backward(layer, tape[i], dy)
             except Exception as error:
                 add_place(error, self, i)
                 raise
@@ -548,7 +563,7 @@ class Sequential(RunsPlanned):
         """Run layers back by their methods, from the last one to layer `begin`; return dx."""
         for i, tape in reversed(list(enumerate(tapes, begin))):
             try:
-                dy, dstates[i] = self.layers[i].backward(tape, dy, dstates[i])
+                dy, dstates[i] = layer_backward(self.layers[i], tape, dy, dstates[i])
             except Exception as error:
                 add_place(error, self, i)
                 raise

@@ -12,7 +12,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size
 from crnn.layers.base import weights
-from crnn.layers.base.buffer import Shapes
+from crnn.layers.base.buffer import Shapes, transposed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
@@ -97,8 +97,8 @@ class Dense(WithParameters, Gathered):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, Dense) or not graph.matches(self.dtype):
             return None
-        params, grads = self._flat.param_views, self._flat.grad_views
-        arrays = params["W"].T, params.get("b"), grads["W"].T, grads.get("b")
+        params, grads = self._flat.param_views, self._flat.trained_views(self._frozen)
+        arrays = params["W"].T, params.get("b"), transposed(grads.get("W")), grads.get("b")
         return add_pointwise(self, graph, x, number, "sum", *arrays)
 
     _keeps_rows = True
@@ -148,5 +148,6 @@ class Dense(WithParameters, Gathered):
         return _core.dense_forward(rows, params["W"].T, params.get("b")), rows
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        params, grads = self._flat.param_views, self._flat.grad_views
-        return _core.dense_backward(memory, params["W"].T, dy, grads["W"].T, grads.get("b"))
+        params, grads = self._flat.param_views, self._flat.trained_views(self._frozen)
+        dW_t, db = transposed(grads.get("W")), grads.get("b")
+        return _core.dense_backward(memory, params["W"].T, dy, dW_t, db)

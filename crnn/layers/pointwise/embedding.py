@@ -125,4 +125,5 @@ class Embedding(WithParameters, Gathered):
         return self._flat.param_views["W"][self.check_symbols(rows)], rows
 
     def _rows_back(self, memory: Any, dy: Array) -> None:
-        _core.embedding_backward(memory, dy, self.grads["W"])
+        if not self._frozen:
+            _core.embedding_backward(memory, dy, self.grads["W"])

@@ -78,7 +78,7 @@ class LayerNorm(WithParameters, Rowwise):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, LayerNorm) or not graph.matches(self.dtype):
             return None
-        arrays = self._flat.params, self._flat.grads
+        arrays = self._flat.params, None if self._frozen else self._flat.grads
         return add_pointwise(self, graph, x, number, "rowwise", ("norm", self.eps), *arrays)
 
     watched = ("_flat", "eps")

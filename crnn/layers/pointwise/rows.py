@@ -301,7 +301,7 @@ class Rowwise(Pointwise):
         if memory is None:
             return _copied(dy, valid)
         operation, x, y, kept = memory
-        params, grads = self.flat_params, self.flat_grads
+        params, grads = self.flat_params, None if self._frozen else self.flat_grads
         (dx,) = _core.rowwise_backward(operation, params, (x,), y, kept, valid, dy, grads)
         return dx
 

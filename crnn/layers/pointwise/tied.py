@@ -63,6 +63,9 @@ class TiedDense(WithParameters, Gathered):
     at any depth; the file has the dotted name of the embedding. The `repr` shows a new embedding: a
     layer that is made from it does not share W.
 
+    ``trainable = False`` of this layer freezes b alone. W is trained by both layers unless the
+    embedding is frozen, and then by none.
+
     Examples
     --------
     >>> import crnn
@@ -207,10 +210,12 @@ class TiedDense(WithParameters, Gathered):
         return _core.dense_forward(rows, self._transposed("params"), self.params.get("b")), rows
 
     def _rows_back(self, memory: Any, dy: Array) -> Array:
-        dW_t = self._transposed("grads")  # the core adds to the present gradient
-        db = self.grads.get("b")
+        is_trained = self.embedding.trainable
+        dW_t = self._transposed("grads") if is_trained else None  # the core adds to the present one
+        db = self._flat.trained_views(self._frozen).get("b")
         dx = _core.dense_backward(memory, self._transposed("params"), dy, dW_t, db)
-        self.embedding.grads["W"] = dW_t.T
+        if dW_t is not None:
+            self.embedding.grads["W"] = dW_t.T
         return dx
 
 

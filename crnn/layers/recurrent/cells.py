@@ -288,7 +288,8 @@ class Recurrent(Temporal):
         return self._initial | self._core_type(1, 1).options
 
     def zero_grad(self: Any) -> None:
-        self.flat_grads.fill(0)
+        if self._has_grads:
+            self.flat_grads.fill(0)
 
     def _convert(self: Any, dtype: np.dtype[Any]) -> None:
         self._remake(self._core_arguments() | {"dtype": dtype.name}, self.flat_params)
@@ -299,18 +300,22 @@ class Recurrent(Temporal):
         self.flat_params[...] = flat_params
 
     def __reduce__(self: Any) -> tuple[Any, ...]:
-        arrays = self.flat_params, self.flat_grads
-        state = (self._core_arguments(), *arrays, self.seed, self.__dict__)
+        arrays = self.flat_params, self.flat_grads if self._has_grads else None
+        attributes = self.__dict__ | ({"_frozen": True} if self._frozen else {})
+        state = (self._core_arguments(), *arrays, self.seed, attributes)
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __setstate__(
-        self: Any, state: tuple[dict[str, Any], Array, Array, int, dict[str, Any]]
+        self: Any, state: tuple[dict[str, Any], Array, Array | None, int, dict[str, Any]]
     ) -> None:
         arguments, flat_params, flat_grads, seed, attributes = state
         self._remake(arguments, flat_params)
-        self.flat_grads[...] = flat_grads
+        if flat_grads is not None:
+            self.flat_grads[...] = flat_grads
         self.seed = seed
-        self.__dict__.update(writable(attributes))
+        attributes = writable(attributes)
+        self._frozen = attributes.pop("_frozen", False)
+        self.__dict__.update(attributes)
 
 
 def cell_classes() -> dict[str, type[Any]]:

@@ -79,7 +79,8 @@ class Reservoir(RNN):
     params, grads : dict of str to ndarray
         W_x (H, I), W_h (H, H), b (H,).
     trainable : bool
-        False: the weights are fixed.
+        False: the weights are fixed, and backward computes no gradients of them. True: the layer is
+        trained as an `RNN`, and zeros of W_h may change, too.
     spectral_radius, effective_radius : float
         Of W_h and of (1−a)I + aW_h, as W_h is now. Each is computed when it is read, which takes
         about a second for H = 1000.
@@ -121,6 +122,10 @@ class Reservoir(RNN):
     spectral radius of about 1 is used (Lukoševičius, "A practical guide to applying echo state
     networks", 2012). W_h is scaled once, in float64, and then rounded to the dtype, which changes
     the radius by about 1e-7 in float32.
+
+    Products skip blocks of W_h that are 0, and their results have the bits of products with the
+    zeros. They pay from H = 64 on. A call packs the blocks first, which takes as long as some tens
+    of steps; a stream packs them once.
 
     Each block of 16 units reads the blocks ``c[i + s]``, where i is its place in a random order of
     the blocks, c another order, and s takes different random values, the same for all blocks. The
@@ -199,8 +204,9 @@ class Reservoir(RNN):
             drawn = _drawn(initial, input_size, hidden_size, check_dtype(dtype), seed)
         _core.RNN.__init__(self, input_size, hidden_size, **options)
         self.params.update(drawn)
-        self.__dict__.update(initial, _radius=initial["spectral_radius"], trainable=False)
+        self.__dict__.update(initial, _radius=initial["spectral_radius"])
         self.seed = seed
+        self.trainable = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in {*self._initial, "effective_radius"}:

@@ -25,7 +25,7 @@ CRNN_API crnn_status crnn_dense_workspace(const crnn_dense *dense, size_t *bytes
 CRNN_API void crnn_dense_forward(const crnn_dense *dense, const void *x, const void *w,
                                  const void *b, void *y, void *workspace);
 /* Computes the gradients. x, w: in, as in forward. dy: in [n][outputs]. dw: (inputs, outputs), the
- * gradient is added to it. db: [outputs], the gradient is added to it, or NULL. dx: out
+ * gradient is added to it, or NULL. db: [outputs], likewise. dx: out
  * [n][inputs], or NULL. workspace: scratch, as in forward. */
 CRNN_API void crnn_dense_backward(const crnn_dense *dense, const void *x, const void *w,
                                   const void *dy, void *dw, void *db, void *dx, void *workspace);

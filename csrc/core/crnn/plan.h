@@ -57,19 +57,22 @@ typedef struct crnn_recurrent {
     size_t symbols;          /* K. Read if `vectors` is given. */
     const void *vectors;     /* in (K, table): the vector of each symbol. NULL: symbol k is row k of
                                 W_x transposed. */
-    void *dvectors;          /* Of backward: [K][table], the gradient is added to it. */
+    void *dvectors;          /* Of backward: [K][table], the gradient is added to it. NULL: not
+                                wanted. */
     crnn_noise noise;        /* in. */
     double kept;             /* in: of crnn_kept_share, the same in all functions. 0: as 1. */
     crnn_state initial;      /* in: the state before the first step that is read. In a plan that
                                 chooses, out: see crnn_choose. */
     crnn_state final;        /* out: the state after the last step that is read. */
     crnn_tape *tape;         /* out of forward, in of backward; the caller sets its memory. NULL: no
-                                tape, and no backward. */
+                                tape, and the node does not run back. */
     bool from_learned;       /* Of backward: forward began with the learned state. */
     crnn_state dfinal;       /* Of backward, in: the gradient of the final state. NULL: zeros. Not
                                 NULL if a node of CRNN_OP_STATE adds to it. */
-    crnn_state dinitial;     /* Of backward, out: the gradient of the initial state. */
-    void *grads;             /* Of backward: flat like params, gradients are added to it. */
+    crnn_state dinitial;     /* Of backward, out: the gradient of the initial state. NULL: not
+                                wanted. */
+    void *grads;             /* Of backward: flat like params, gradients are added to it. NULL: not
+                                wanted. */
     void *trace;             /* Of backward: out [crnn_trace_size] bytes, aligned to CRNN_ALIGN.
                                 NULL: not wanted. */
 } crnn_recurrent;
@@ -92,8 +95,8 @@ typedef struct crnn_attend {
                        backward needs it: row b reads source row b. */
     void *weights; /* out of forward, in of backward [B][T][T_s]: zeros at steps that do not run. */
     void *dkeys;   /* Of backward: out [B][T_s][A]. */
-    void *dvalues; /* Of backward: out [B][T_s][C]. */
-    void *dv;      /* Of backward: [A], the gradient is added to it. NULL if v is NULL. */
+    void *dvalues; /* Of backward: out [B][T_s][C]. NULL: not wanted. */
+    void *dv;      /* Of backward: [A], the gradient is added to it. NULL: not wanted. */
 } crnn_attend;
 
 /* The final state of a recurrent layer: of an earlier node, and not of one in the same cycle. A
@@ -139,7 +142,7 @@ typedef struct crnn_node {
     bool once;         /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
                           CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
-                          node other than a recurrent layer does not run back then. */
+                          node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
                           the plan. The shares of the nodes that read the value are added to it. */
     union {

@@ -96,7 +96,7 @@ typedef struct crnn_input {
     size_t table; /* The inputs that symbols stand for, at most I; ignored without symbols. */
     const void *products; /* in [symbols][G*H]: what each symbol gives to the sums. NULL: row k of
                              W_x transposed. */
-    void *dproducts;      /* Of backward: the gradient of products, added to. */
+    void *dproducts;      /* Of backward: the gradient of products, added to. NULL: not wanted. */
 } crnn_input;
 
 /* Returns the number of features of x. */
@@ -182,7 +182,8 @@ typedef struct crnn_backward_args {
     crnn_seq dy;             /* in (B, T, P): the gradient of y. data NULL: zeros. */
     crnn_state dfinal;       /* in: the gradient of the final state. NULL: zeros. */
     crnn_state dinitial;     /* out: the gradient of the initial state. */
-    void *grads;             /* in and out, flat like params: gradients are added to it. */
+    void *grads;     /* in and out, flat like params: gradients are added to it. NULL: not wanted,
+                        as of a frozen layer. */
     crnn_seq dx;     /* out (B, T, crnn_floats): zeros at steps that were not read. data NULL: not
                         wanted. */
     bool add_dx;     /* Add to dx instead, and leave steps that were not read as they are. */
@@ -191,7 +192,7 @@ typedef struct crnn_backward_args {
 } crnn_backward_args;
 
 /* Writes the size of the workspace of crnn_backward. It depends on layer, rows, tape->kernels,
- * noise, kept, and on whether dx.data and dy.data are NULL. */
+ * noise, kept, and on whether grads, in.symbols, dx.data and dy.data are NULL. */
 CRNN_API crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *bytes);
 /* Computes all gradients. A tape may be used any number of times. */
 CRNN_API void crnn_backward(const crnn_backward_args *args);

@@ -4,10 +4,13 @@ The tables of support/tables.py contain a reservoir, so the tests of gradients, 
 copies and files run on it.
 """
 
+import copy
+import functools
 import hashlib
 import inspect
 import pickle
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -233,6 +236,129 @@ def test_noise_is_added_in_training_alone(dtype):
     assert abs(draws.mean()) < 0.02
     assert draws.std() == pytest.approx(3**-0.5, rel=0.02)
     assert np.abs(draws).max() < 1
+
+
+# ---------------------------------------------------------------------------------- blocks of zeros
+#
+# A zero of W_h with the sign bit set is no zero bit by bit, so blocks with such zeros are
+# multiplied like all others. They disable the skipping, and change no result that is not 0.
+
+SPARSE = {
+    "reservoir": (crnn.Reservoir, {"leak": 0.3, "bias_scaling": 0.2}),
+    "orthogonal": (crnn.Reservoir, {"topology": "orthogonal", "activation": "identity"}),
+    "cycle": (crnn.Reservoir, {"topology": "cycle", "reverse": True}),
+    "relu": (crnn.RNN, {"activation": "relu"}),
+    "lstm": (crnn.LSTM, {"peepholes": True}),
+    "gru": (crnn.GRU, {"reset": "before"}),
+    "layer-norm": (crnn.JANET, {"layer_norm": True}),
+}
+every_sparse = pytest.mark.parametrize("kind", SPARSE)
+
+
+@functools.cache
+def sparse(kind, H, dtype):
+    cls, options = SPARSE[kind]
+    sparse = cls(3, H, seed=1, dtype=dtype, **options)
+    if cls is not crnn.Reservoir:
+        blocks = np.random.default_rng(H).random((sparse.params["W_h"].shape[0] // H, H, H)) < 0.2
+        kept = blocks[:, ::16, ::16].repeat(16, 1).repeat(16, 2)[:, :H, :H].reshape(-1, H)
+        sparse.params["W_h"] *= kept
+        sparse.params["W_h"] += 0.0  # -0 becomes 0
+    return sparse
+
+
+def sparse_and_whole(kind, H, dtype="float32"):
+    """Return two layers with the same W_h, in blocks of 16 x 16: one whose zeros are skipped."""
+    layer = copy.deepcopy(sparse(kind, H, dtype))
+    whole = copy.deepcopy(layer)
+    W_h = whole.params["W_h"]
+    W_h[W_h == 0] = -0.0
+    return layer, whole
+
+
+def results(layer, x, **steps):
+    y, state, tape = layer.forward(x, **steps)
+    layer.zero_grad()
+    dx, dstate = layer.backward(tape, np.cos(np.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+    found = {"y": y, "call": layer(x, **steps)[0], "dx": dx}
+    found |= {name: grad.copy() for name, grad in layer.grads.items()}
+    parts = (state, dstate) if isinstance(state, np.ndarray) else (*state, *dstate)
+    return found | {f"state {place}": part for place, part in enumerate(parts)}
+
+
+@every_sparse
+def test_skipping_zeros_changes_no_bit(kind, dtype, isa):
+    sparse, whole = sparse_and_whole(kind, 130, dtype)
+    rng = np.random.default_rng(2)
+    for B in (1, 9):
+        x = rng.normal(size=(B, 20, 3)).astype(dtype)
+        steps = {"lengths": rng.integers(0, 21, B), "mask": rng.random((B, 20)) < 0.8}
+        for given in ({}, steps):
+            assert_same_bits(results(sparse, x, **given), results(whole, x, **given))
+
+
+@every_sparse
+def test_streams_and_plans_skip_zeros(kind, dtype):
+    sparse, whole = sparse_and_whole(kind, 130, dtype)
+    x = np.random.default_rng(3).normal(size=(4, 12, 3)).astype(dtype)
+    head = crnn.Dense(130, 2, dtype=dtype, seed=1)
+    models = [crnn.Sequential([layer, head]) for layer in (sparse, whole)]
+    assert_same_bits(*(results(model, x) for model in models))
+    if not sparse.reverse:
+        for some in ((sparse, whole), models):
+            streams = [layer.stream(4) for layer in some]
+            for t in range(12):
+                assert_same_bits(*(stream.step(x[:, t]) for stream in streams))
+
+
+@pytest.mark.parametrize("kind", ["reservoir", "orthogonal", "lstm"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_pass_through_zeros(kind, odd, dtype):
+    sparse, whole = sparse_and_whole(kind, 130, dtype)
+    x = np.random.default_rng(4).normal(size=(3, 6, 3)).astype(dtype)
+    x[1, 2, 0] = odd
+    state = np.zeros((3, 130), dtype)
+    state[2, 77] = odd
+    given = {"state": state if kind != "lstm" else (state, state)}
+    for name, array in results(sparse, x, **given).items():
+        np.testing.assert_array_equal(array, results(whole, x, **given)[name], err_msg=name)
+    y = sparse.forward(x, **given)[0]
+    assert np.isfinite(y[0]).all()
+    assert np.isnan(y[2, 2:]).all()  # 0 times a number that is not finite is NaN
+
+
+def test_steps_of_zeros():
+    sparse, whole = sparse_and_whole("reservoir", 130)
+    for layer in (sparse, whole):
+        layer.params["b"] = 0
+    x = np.zeros((2, 5, 3), np.float32)
+    x[1, 3] = 1e-44  # subnormal
+    assert_same_bits(results(sparse, x), results(whole, x))
+    sparse.params["b"] = -0.0
+    assert not sparse(x)[0][0].any()
+
+
+def test_threads_that_change_weights_do_no_harm():
+    layer, _ = sparse_and_whole("reservoir", 130)
+    W_h, x = layer.params["W_h"], np.ones((2, 40, 3), np.float32)
+    kept, stop = W_h.copy(), threading.Event()
+
+    def change():
+        while not stop.is_set():
+            W_h[...] = 0.01
+            W_h[...] = kept
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(60):
+            y, _, tape = layer.forward(x)
+            layer.backward(tape, np.ones_like(y))
+    finally:
+        stop.set()
+        thread.join()
+    W_h[...] = kept
+    assert np.isfinite(layer(x)[0]).all()
 
 
 # ------------------------------------------------------------------------------------------- errors
