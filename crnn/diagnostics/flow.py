@@ -40,7 +40,7 @@ class PartFlow:
         Norm of dc over the units; None where dc is.
     read : bool array (B, T)
         True at the steps that were read. At the other steps all gradients are 0.
-    shares : float64 array (T, G*H, P)
+    shares : float64 array (T, G*H, K*P)
         The term of each step in dL/dW_h. Their sum is the gradient of W_h.
     share_norms : float64 array (T,)
         Frobenius norm of the term of each step.
@@ -147,7 +147,7 @@ class PartFlow:
 
         Returns
         -------
-        float64 array (G*H, P)
+        float64 array (G*H, K*P)
 
         Raises
         ------
@@ -168,7 +168,7 @@ class PartFlow:
 
     @property
     def shares(self) -> Array:
-        """Terms of all steps (T, G*H, P); their sum is the gradient of W_h."""
+        """Terms of all steps (T, G*H, K*P); their sum is the gradient of W_h."""
         terms = self._terms[0][0].values()
         rows, columns = sum(d.shape[2] for d, _ in terms), next(h.shape[2] for _, h in terms)
         shares = np.zeros((self.read.shape[1], rows, columns))
@@ -349,8 +349,8 @@ def gradient_flow(tape: Any) -> GradientFlow:
     -------
     GradientFlow
         One part for each recurrent layer, with ``h_norms`` and ``c_norms`` (B, T), norms by step,
-        unit and row, and ``shares`` (T, G*H, P), whose sum is the gradient that this backward pass
-        added to ``grads["W_h"]``.
+        unit and row, and ``shares`` (T, G*H, K*P), whose sum is the gradient that this backward
+        pass added to ``grads["W_h"]``.
 
     Raises
     ------

@@ -233,7 +233,8 @@ def state_jacobians(
     explodes with the distance T - t (Bengio, Simard and Frasconi, "Learning long-term dependencies
     with gradient descent is difficult", 1994; Pascanu, Mikolov and Bengio, "On the difficulty of
     training recurrent neural networks", 2013). s is the whole state: h; for an LSTM h and c side by
-    side; for stacked layers the states of all layers.
+    side; for stacked layers the states of all layers; of a layer with delays those of its last D
+    steps.
 
     Parameters
     ----------

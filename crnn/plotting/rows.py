@@ -203,10 +203,11 @@ def _states(layer: Any) -> tuple[str, ...]:
 
 def _state_shapes(layer: Any, states: tuple[str, ...]) -> str:
     """Return the names and shapes of a layer's states as a text."""
-    sizes = layer.state_sizes[: len(states)]
+    sizes, depth = layer.state_sizes[: len(states)], layer.state_depth
+    rows = f"B, {depth}" if depth > 1 else "B"
     if len(set(sizes)) == 1:
-        return f"state {', '.join(states)} (B, {sizes[0]})"
-    return f"state h (B, {sizes[0]}), c (B, {sizes[1]})"
+        return f"state {', '.join(states)} ({rows}, {sizes[0]})"
+    return f"state h ({rows}, {sizes[0]}), c ({rows}, {sizes[1]})"
 
 
 def _lines(words: Iterator[str]) -> Iterator[str]:

@@ -12,8 +12,9 @@ W_xi x + W_hi h + b_i (sums.py). ``v`` holds the values of a step: ``v.i`` is th
 that begins with ``d`` is a derivative of the loss L: ``dh`` is ∂L/∂h; ``v.ds`` holds the
 derivatives of the sums, gate by gate.
 
-Without options ``m``, the mask of recurrent dropout, is 1; an absent parameter is 0 (a peephole
-``p_i``) or the identity (``W_p``); and ``normed`` returns its argument.
+``read`` is what W_h multiplies in place of h: ``m∘h`` with m, the mask of recurrent dropout; with
+`delays` those of the earlier steps side by side. Without options ``read`` is h; an absent parameter
+is 0 (a peephole ``p_i``) or the identity (``W_p``); and ``normed`` returns its argument.
 
 Everything is computed in float64, and nothing is optimised. Arguments are not checked here: the
 layers do that.
@@ -72,6 +73,8 @@ class RNN(Cell):
         Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
     learn_state : bool, default False
         Make the initial state a parameter, h0.
+    delays : int or tuple of int, default 1
+        Delays of the recurrent sum: see `crnn.reference.Cell`.
     recurrent_dropout : float, default 0.0
         Probability that a unit of h is 0 in products with W_h, for all steps of a row.
     zoneout : float, default 0.0
@@ -114,22 +117,22 @@ class RNN(Cell):
         unit = np.arange(H)
         return self.noise * draws.uniform(NOISE, row[:, None, None], np.c_[step], unit)
 
-    def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
+    def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
         """Apply the equation above."""
         (h,) = state
-        s = sums(w, self.gate_order, x, m * h)
+        s = sums(w, self.gate_order, x, read)
         g, a = self.phi(s.h + w.noise), self.rate(w)
         return Blocks(h=g), [(1 - a) * h + a * g]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Differentiate the equation above."""
-        x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
+        x, (h,), read, v, (dh,) = step.x, step.state, step.read, step.values, dstate
         a = self.rate(w)
         if self.learn_leak:
             dw.leak += a * (1 - a) * (dh * (v.h - h)).sum(axis=0)
         v.ds = {"h": a * dh * self.phi.slope(v.h)}
-        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
-        return dx, [(1 - a) * dh + m * dmh]
+        dx, dread = sums_backward(w, dw, v.ds, x, read)
+        return dx, [(1 - a) * dh], dread
 
 
 @dataclass(eq=False)
@@ -174,6 +177,8 @@ class LSTM(Cell):
         Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
     learn_state : bool, default False
         Make the initial state a parameter, h0 and c0.
+    delays : int or tuple of int, default 1
+        Delays of the recurrent sum: see `crnn.reference.Cell`.
     recurrent_dropout : float, default 0.0
         Probability that a unit of h is 0 in products with W_h, for all steps of a row.
     zoneout : float or (float, float), default 0.0
@@ -222,10 +227,10 @@ class LSTM(Cell):
         absent = super().absent(bias) | (set() if self.peepholes else set(self.peephole_names))
         return absent | (set() if self.layer_norm else {"b_c"})
 
-    def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
+    def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
         """Apply the equations above."""
-        h, c = state
-        s = sums(w, self.gate_order, x, m * h)
+        _, c = state
+        s = sums(w, self.gate_order, x, read)
         i = self.sigma(s.i + w.p_i * c)
         f = 1 - i if self.coupled else self.sigma(s.f + w.p_f * c)
         g = self.phi(s.g)
@@ -238,7 +243,8 @@ class LSTM(Cell):
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Differentiate the equations above."""
-        x, (h, c), m, v, (dh, dc) = step.x, step.state, step.m, step.values, dstate
+        x, (_, c), read, v, (dh, dc) = step.x, step.state, step.read, step.values, dstate
+        dh_new = dh
         if self.proj_size:
             dw.W_p += dh.T @ (v.o * v.squashed)
             dh = dh @ w.W_p
@@ -259,8 +265,8 @@ class LSTM(Cell):
             vars(dw)["p_" + gate] += (ds_gate * c).sum(axis=0)
         dw.p_o += (ds_o * v.c).sum(axis=0)
         v.ds = ds | {"g": dc * v.i * self.phi.slope(v.g), "o": ds_o}
-        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
-        return dx, [m * dmh, dc_old]
+        dx, dread = sums_backward(w, dw, v.ds, x, read)
+        return dx, [np.zeros_like(dh_new), dc_old], dread
 
 
 @dataclass(eq=False)
@@ -297,6 +303,8 @@ class GRU(Cell):
         Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
     learn_state : bool, default False
         Make the initial state a parameter, h0.
+    delays : int or tuple of int, default 1
+        Delays of the recurrent sum: see `crnn.reference.Cell`.
     recurrent_dropout : float, default 0.0
         Probability that a unit of h is 0 in products with W_h, for all steps of a row.
     zoneout : float, default 0.0
@@ -331,36 +339,43 @@ class GRU(Cell):
         b_hn: Shapes = {"b_hn": (hidden_size,)} if self.reset == "after" else {}
         return super().sizes(input_size, hidden_size) | b_hn
 
-    def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
+    def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
         """Apply the equations above."""
         (h,) = state
-        s = sums(w, ["r", "z"], x, m * h)
+        s = sums(w, ["r", "z"], x, read)
         r, z = self.sigma(s.r), self.sigma(s.z)
         if self.reset == "after":
-            u = product(w, "h", ["n"], m * h).n + w.b_hn
+            u = product(w, "h", ["n"], read).n + w.b_hn
             n = self.phi(product(w, "x", ["n"], x).n + w.b_n + r * u)
         else:
-            u = m * h  # u is the factor of r, also here
-            n = self.phi(sums(w, ["n"], x, r * u).n)
+            u = read  # u is the factor of r, also here
+            n = self.phi(sums(w, ["n"], x, self.repeated(r, u) * u).n)
         return Blocks(r=r, z=z, n=n, u=u), [(1 - z) * h + z * n]
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Differentiate the equations above."""
-        x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
+        x, (h,), read, v, (dh,) = step.x, step.state, step.read, step.values, dstate
         ds_n = dh * v.z * self.phi.slope(v.n)
         if self.reset == "after":
             dr, du = ds_n * v.u, ds_n * v.r
             dw.b_n += ds_n.sum(axis=0)
             dw.b_hn += du.sum(axis=0)
             dx_n = product_backward(w, dw, "x", {"n": ds_n}, x)
-            dmh_n = product_backward(w, dw, "h", {"n": du}, m * h)
+            dread_n = product_backward(w, dw, "h", {"n": du}, read)
         else:
-            dx_n, dru = sums_backward(w, dw, {"n": ds_n}, x, v.r * v.u)
-            dr, dmh_n = dru * v.u, dru * v.r
+            r = self.repeated(v.r, v.u)
+            dx_n, dru = sums_backward(w, dw, {"n": ds_n}, x, r * v.u)
+            dr = (dru * v.u).reshape(len(h), -1, h.shape[1]).sum(axis=1)
+            dread_n = dru * r
         ds = {"r": dr * self.sigma.slope(v.r), "z": dh * (v.n - h) * self.sigma.slope(v.z)}
-        dx_rz, dmh_rz = sums_backward(w, dw, ds, x, m * h)
+        dx_rz, dread_rz = sums_backward(w, dw, ds, x, read)
         v.ds = ds | {"n": ds_n}
-        return dx_n + dx_rz, [dh * (1 - v.z) + m * (dmh_n + dmh_rz)]
+        return dx_n + dx_rz, [dh * (1 - v.z)], dread_n + dread_rz
+
+    @staticmethod
+    def repeated(r: Array, read: Array) -> Array:
+        """Return r side by side as often as there are delays."""
+        return np.tile(r, (1, read.shape[1] // r.shape[1]))
 
 
 @dataclass(eq=False)
@@ -388,6 +403,8 @@ class JANET(Cell):
         Limit the sum of each gate to [-clip, clip] before the activation. None: no limit.
     learn_state : bool, default False
         Make the initial state a parameter, h0.
+    delays : int or tuple of int, default 1
+        Delays of the recurrent sum: see `crnn.reference.Cell`.
     recurrent_dropout : float, default 0.0
         Probability that a unit of h is 0 in products with W_h, for all steps of a row.
     zoneout : float, default 0.0
@@ -413,10 +430,10 @@ class JANET(Cell):
     def __post_init__(self) -> None:
         self.phi = activation("tanh", self.clip)
 
-    def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
+    def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
         """Apply the equations above."""
         (h,) = state
-        s = sums(w, self.gate_order, x, m * h)
+        s = sums(w, self.gate_order, x, read)
         s_f = s.f if self.clip is None else np.clip(s.f, -self.clip, self.clip)
         f, i = sigmoid(s_f), sigmoid(self.beta - s_f)  # i = 1 − σ(s−β)
         g = self.phi(s.g)
@@ -424,10 +441,10 @@ class JANET(Cell):
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
         """Differentiate the equations above."""
-        x, (h,), m, v, (dh,) = step.x, step.state, step.m, step.values, dstate
+        x, (h,), read, v, (dh,) = step.x, step.state, step.read, step.values, dstate
         ds_f = dh * (h * v.f * (1 - v.f) - v.g * v.i * (1 - v.i))
         if self.clip is not None:
             ds_f *= np.abs(v.s_f) < self.clip
         v.ds = {"f": ds_f, "g": dh * v.i * self.phi.slope(v.g)}
-        dx, dmh = sums_backward(w, dw, v.ds, x, m * h)
-        return dx, [dh * v.f + m * dmh]
+        dx, dread = sums_backward(w, dw, v.ds, x, read)
+        return dx, [dh * v.f], dread

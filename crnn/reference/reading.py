@@ -101,7 +101,7 @@ class Reading:
 
     def starts(self, state: Arrays, learned: Arrays) -> Arrays:
         """Return the initial state of each piece: `state` for a row's first, else `learned`."""
-        parts = [np.tile(part, (len(self.rows), 1)) for part in learned]
+        parts = [np.repeat(part[None], len(self.rows), axis=0) for part in learned]
         for part, passed in zip(parts, state, strict=False):
             part[self.first] = passed
         return parts

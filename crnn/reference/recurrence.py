@@ -13,7 +13,8 @@ from crnn.reference.arrays import Array, Arrays, Blocks, Integers, Named, Shapes
 from crnn.reference.drops import RECURRENT_DROPOUT, WEIGHT_DROP, ZONEOUT_C, ZONEOUT_H, Draws
 from crnn.reference.reading import Reading
 
-Back = tuple[Array, Arrays]  # dx (rows, I), and ∂L/∂ of each part of the state (rows, H)
+# dx (rows, I), ∂L/∂ of each part of the state (rows, H) and of what W_h read (rows, K*H)
+Back = tuple[Array, Arrays, Array]
 
 ORDER = ["W_x", "W_h", "b", "b_hn", "p_i", "p_f", "p_o", "gain_x", "gain_h", "gain_c", "b_c"]
 ORDER += ["W_p", "h0", "c0", "leak"]
@@ -25,7 +26,8 @@ class Step(NamedTuple):
 
     where: tuple[Integers, Integers, Integers]  # the pieces that have this step, their rows, times
     x: Array  # (rows, I)
-    state: Arrays  # before the step: h, or h and c (rows, H)
+    state: Arrays  # that the cell keeps: h, or h and c (rows, H)
+    read: Array  # h as W_h read it: m∘h, of each delay side by side (rows, K*H)
     m: Array  # the mask of recurrent dropout (rows, H)
     d: Arrays  # zoneout: the fraction of each part of the state that is kept (rows, H)
     values: Blocks  # the gates after the activation (rows, H), and other values of the cell
@@ -48,6 +50,13 @@ class Cell(ABC):
     learn_state : bool, default False
         Make the initial state a parameter, h0 (and c0). It is used where the caller passes no
         state, and after resets.
+    delays : int or tuple of int, default 1
+        Steps from an earlier state to the step that reads it: s = W_x x + Σ_k W_h,k h_{t−d_k} + b,
+        with the blocks W_h,k side by side in W_h. c, and h where it does not pass through W_h, are
+        those of the shortest delay. Only steps that are read count. With a longest delay D > 1 a
+        state has those of the last D steps, the oldest first. T. Lin et al., Learning long-term
+        dependencies in NARX recurrent neural networks, IEEE Trans. Neural Networks 7 (1996); one
+        delay: S. Chang et al., Dilated recurrent neural networks, arXiv:1710.02224 (2017).
     recurrent_dropout : float, default 0.0
         Probability p: ``W_h (m∘h)`` in place of ``W_h h``, with one m for all steps of a row that
         is 0 with probability p and else 1/(1-p). Y. Gal, Z. Ghahramani, arXiv:1512.05287 (2016).
@@ -93,6 +102,7 @@ class Cell(ABC):
     layer_norm: bool = False
     clip: float | None = None
     learn_state: bool = False
+    delays: int | tuple[int, ...] = 1
     recurrent_dropout: float = 0.0
     zoneout: float | tuple[float, ...] = 0.0
     weight_drop: float = 0.0
@@ -101,7 +111,7 @@ class Cell(ABC):
     state_names: tuple[str, ...] = field(init=False, repr=False)
 
     @abstractmethod
-    def step(self, w: Blocks, x: Array, state: Arrays, m: Array) -> tuple[Blocks, Arrays]:
+    def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
         """Return the values of one step and its new state.
 
         Parameters
@@ -110,9 +120,9 @@ class Cell(ABC):
             The parameters, by gate.
         x : array (rows, I)
         state : list of arrays (rows, H)
-            The state before the step: h, or h and c.
-        m : array (rows, H)
-            The mask of recurrent dropout: it multiplies h wherever W_h reads it.
+            The state that the cell keeps, of the shortest delay: h, or h and c.
+        read : array (rows, K*H)
+            h as W_h reads it: times the mask of recurrent dropout, of each delay side by side.
 
         Returns
         -------
@@ -132,7 +142,7 @@ class Cell(ABC):
         return np.zeros((len(row), len(step), 1))
 
     def step_backward(self, w: Blocks, dw: Blocks, step: Step, dstate: Arrays) -> Back:
-        """Return dx and ∂L/∂state of one step, and add the gradients of the parameters to `dw`.
+        """Return dx, ∂L/∂state and ∂L/∂read, and add the gradients of the parameters to `dw`.
 
         If the loss depends on one part of the new state through another (the LSTM's c' through h'),
         that derivative is added to `dstate` in place, which then holds the total derivatives.
@@ -151,7 +161,8 @@ class Cell(ABC):
         -------
         dx : array (rows, I)
         dstate : list of arrays (rows, H)
-            ∂L/∂state of the state before the step.
+            ∂L/∂state of the state that the cell keeps, but for the way through W_h.
+        dread : array (rows, K*H)
         """
         raise NotImplementedError
 
@@ -160,10 +171,12 @@ class Cell(ABC):
     def sizes(self, input_size: int, hidden_size: int) -> Shapes:
         """Return the shapes of all parameters of the equations; some may be `absent`, that is 0."""
         rows, width = len(self.gate_order) * hidden_size, self.state_sizes(hidden_size)
-        sizes: Shapes = {"W_x": (rows, input_size), "W_h": (rows, width[0]), "b": (rows,)}
+        reads = len(self.delay_list) * width[0]
+        sizes: Shapes = {"W_x": (rows, input_size), "W_h": (rows, reads), "b": (rows,)}
         if self.layer_norm:
             sizes |= {"gain_x": (rows,), "gain_h": (rows,)}
-        return sizes | {n + "0": (k,) for n, k in zip(self.state_names, width, strict=True)}
+        shapes = self.state_shapes(hidden_size)
+        return sizes | {n + "0": k for n, k in zip(self.state_names, shapes, strict=True)}
 
     def absent(self, bias: bool) -> set[str]:
         """Return the names in `sizes` that a layer with these options does not have."""
@@ -173,6 +186,21 @@ class Cell(ABC):
     def state_sizes(self, hidden_size: int) -> list[int]:
         """Return the width of each part of the state."""
         return [hidden_size for _ in self.state_names]
+
+    def state_shapes(self, hidden_size: int) -> list[tuple[int, ...]]:
+        """Return the shape of each part of the state of a row: (H,), or (D, H) if D > 1."""
+        D = self.depth
+        return [(D, k) if D > 1 else (k,) for k in self.state_sizes(hidden_size)]
+
+    @property
+    def delay_list(self) -> tuple[int, ...]:
+        """The delays, of the blocks of W_h in their order."""
+        return self.delays if isinstance(self.delays, tuple) else (self.delays,)
+
+    @property
+    def depth(self) -> int:
+        """D, the longest delay."""
+        return max(self.delay_list)
 
     def shapes(self, input_size: int, hidden_size: int, bias: bool = True) -> Shapes:
         """Return the shapes of the parameters of a layer.
@@ -221,7 +249,8 @@ class Cell(ABC):
         x : array (B, T, I) of floats, or (B, T) of integers
             Integers are symbols: they stand for one-hot vectors of width I.
         state : array (B, H), or the pair (h, c) for the LSTM; optional
-            The state before the first step. None: zeros, or h0 and c0 with `learn_state`.
+            The state before the first step; (B, D, H) with D > 1. None: zeros, or h0 and c0 with
+            `learn_state`.
         lengths : array (B,) of integers, optional
             Number of valid steps in each row, from 0 to T. Later values in `x` are never used.
             None: T.
@@ -261,23 +290,25 @@ class Cell(ABC):
         self._draw_masks(tape, H, Draws(seed, call, layer), (first_row, first_step), training)
         complete = self._complete(params)
         w = self._blocks(complete, tape)
-        learned = [complete[name + "0"] for name in self.state_names]
+        learned = [self._deep(complete[name + "0"][None])[0] for name in self.state_names]
         states = reading.starts(self._unpack(state), learned)
         tape.gates = {name: np.zeros((B, T, H)) for name in self.gate_order}
         history = [np.zeros((B, T, size)) for size in self.state_sizes(H)]
 
         for where in reading.steps():
             pieces, rows, t = where
-            before = [part[pieces] for part in states]
+            before = [part[pieces, -min(self.delay_list)] for part in states]
             m, d = tape.m[rows], [part[rows, t] for part in tape.d]
+            read = np.hstack([m * states[0][pieces, -delay] for delay in self.delay_list])
             w.noise = tape.noise[rows, t]
-            values, new = self.step(w, x[rows, t], before, m)
+            values, new = self.step(w, x[rows, t], before, read)
             after = [k * old + (1 - k) * n for k, old, n in zip(d, before, new, strict=True)]
-            tape.steps.append(Step(where, x[rows, t], before, m, d, values))
+            tape.steps.append(Step(where, x[rows, t], before, read, m, d, values))
             for name, gate in tape.gates.items():
                 gate[rows, t] = vars(values)[name]
             for current, sequence, part in zip(states, history, after, strict=True):
-                current[pieces] = sequence[rows, t] = part
+                current[pieces] = np.hstack([current[pieces, 1:], part[:, None]])
+                sequence[rows, t] = part
 
         shown = [reading.repeated(sequence) for sequence in history]
         vars(tape).update(zip(self.state_names, shown, strict=True))
@@ -321,7 +352,8 @@ class Cell(ABC):
         w, dw = self._blocks(complete, tape), self._blocks(grads)
         dx = np.zeros_like(tape.x)
         history = [np.zeros_like(vars(tape)[name]) for name in self.state_names]
-        dstates = [np.zeros((len(reading.rows), sequence.shape[2])) for sequence in history]
+        shape = len(reading.rows), self.depth
+        dstates = [np.zeros((*shape, sequence.shape[2])) for sequence in history]
         for part, passed in zip(dstates, self._unpack(dstate), strict=False):
             part[reading.last] = passed
         tape.dgates = {name: np.zeros_like(gate) for name, gate in tape.gates.items()}
@@ -329,15 +361,21 @@ class Cell(ABC):
 
         for step in reversed(tape.steps):
             pieces, rows, t = step.where
-            total = [part[pieces] for part in dstates]
+            total = [part[pieces, -1] for part in dstates]  # of the states after the step
             total[0] += dshown[rows, t]
+            for part in dstates:  # of the states before it
+                part[pieces] = np.roll(part[pieces], 1, axis=1)
+                part[pieces, 0] = 0
             dnew = [dpart * (1 - d) for dpart, d in zip(total, step.d, strict=True)]
-            dx[rows, t], dbefore = self.step_backward(w, dw, step, dnew)
+            dx[rows, t], dbefore, dread = self.step_backward(w, dw, step, dnew)
             for name, ds in step.values.ds.items():
                 tape.dgates[name][rows, t] = ds
             for k, (d, p) in enumerate(zip(step.d, self.zoneouts, strict=True)):
-                dstates[k][pieces] = dbefore[k] + total[k] * d
+                dstates[k][pieces, -min(self.delay_list)] += dbefore[k] + total[k] * d
                 history[k][rows, t] = total[k] if p else dnew[k]
+            blocks = np.split(dread, len(self.delay_list), axis=1)
+            for delay, block in zip(self.delay_list, blocks, strict=True):
+                dstates[0][pieces, -delay] += step.m * block
 
         self._add_learned(grads, dstates, tape)
         grads["W_h"] *= tape.weight_mask
@@ -369,9 +407,10 @@ class Cell(ABC):
             tape.d = [np.full((B, T, n), p) for n, p in zip(sizes, self.zoneouts, strict=True)]
             return
         row, step = first[0] + np.arange(B), first[1] + np.arange(T)
-        column, gate_unit = np.arange(sizes[0]), np.arange(len(self.gate_order) * H)
+        unit, gate_unit = np.arange(sizes[0]), np.arange(len(self.gate_order) * H)
+        column = np.arange(len(self.delay_list) * sizes[0])
         tape.noise = self.noise_of(draws, row, step, H)
-        tape.m = draws.mask(self.recurrent_dropout, RECURRENT_DROPOUT, np.c_[row], 0, column)
+        tape.m = draws.mask(self.recurrent_dropout, RECURRENT_DROPOUT, np.c_[row], 0, unit)
         tape.weight_mask = draws.mask(self.weight_drop, WEIGHT_DROP, column, 0, np.c_[gate_unit])
         tape.d = [
             1.0 * draws.hits(p, kind, row[:, None, None], np.c_[step], np.arange(n))
@@ -383,7 +422,7 @@ class Cell(ABC):
         learned = np.ones(len(tape.reading.rows), bool)
         learned[tape.reading.first] = not tape.state_passed
         for name, part in zip(self.state_names, dstates, strict=True):
-            grads[name + "0"] += part[learned].sum(axis=0)
+            grads[name + "0"] += part[learned].sum(axis=0).reshape(grads[name + "0"].shape)
 
     # ------------------------------------------------------------------------- parameters, states
 
@@ -407,12 +446,17 @@ class Cell(ABC):
         return w
 
     def _unpack(self, state: Any) -> Arrays:
-        """Return a state as a list of float64 arrays, the empty list for None."""
+        """Return a state as a list of float64 arrays (B, D, H), the empty list for None."""
         if state is None:
             return []
         parts = [state] if len(self.state_names) == 1 else state
-        return [np.asarray(part, np.float64) for part in parts]
+        return [self._deep(np.asarray(part, np.float64)) for part in parts]
+
+    def _deep(self, part: Array) -> Array:
+        """Return a part of a state as (B, D, H): it is (B, H) if D is 1."""
+        return part[:, None] if self.depth == 1 else part
 
     def _pack(self, parts: Arrays) -> Any:
-        """Return a list of arrays as a state: one array, or a tuple."""
+        """Return a list of arrays (B, D, H) as a state: one array, or a tuple."""
+        parts = [part[:, 0] if self.depth == 1 else part for part in parts]
         return parts[0] if len(parts) == 1 else tuple(parts)

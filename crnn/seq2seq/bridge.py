@@ -23,7 +23,7 @@ class BridgeTape(NamedTuple):
 
 
 def state_widths(state: Any) -> list[int]:
-    """Return the number of values per row of each array (B, ...) of a state."""
+    """Return the number of values per row of each array (B, ...) of a state: P, or D*P."""
     return [int(np.prod(part.shape[1:])) for part in arrays_of(state)]
 
 
@@ -81,7 +81,23 @@ def state_from_arrays(like: Any, arrays: list[Array]) -> Any:
 
 
 def last_h(state: Any) -> Array:
-    """Return h (B, P) of the last layer that has a state; of a state (h, c) the first array."""
+    """Return h (B, P) of the last layer that has a state; of a state (h, c) the first array.
+
+    Of a layer with delays, whose h is (B, D, P), it is that of the last step.
+    """
+    h = _array_of_h(state)
+    return h[:, -1] if h.ndim == 3 else h
+
+
+def add_to_last_h(dstate: Any, dh: Array) -> Any:
+    """Return a gradient of a state, to which that of `last_h` is added."""
+    h = _array_of_h(dstate)
+    total = h.copy()
+    last_h(total)[...] += dh
+    return filled(dstate, [total if part is h else part for part in arrays_of(dstate)])
+
+
+def _array_of_h(state: Any) -> Array:
     if isinstance(state, list):
-        return last_h([part for part in state if arrays_of(part)][-1])
+        return _array_of_h([part for part in state if arrays_of(part)][-1])
     return arrays_of(state)[0]

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Lengths
-from crnn.common.nested import arrays_of, filled, map_state
+from crnn.common.nested import map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.tapes import TapeSequence
 from crnn.layers.compose.base import Runner
-from crnn.seq2seq.bridge import last_h
+from crnn.seq2seq.bridge import add_to_last_h, last_h
 from crnn.seq2seq.decoding import (
     Decoded,
     DecodedGradient,
@@ -267,6 +267,4 @@ class _BackwardPass:
         dstart = zeros_if_none(self._dstate, start)
         if not self._model.feeds_context or self._dstate is None:
             return dstart
-        dlast_h, dquery = last_h(dstart), self._dh[:, 0]
-        parts = [part + dquery if part is dlast_h else part for part in arrays_of(dstart)]
-        return filled(dstart, parts)
+        return add_to_last_h(dstart, self._dh[:, 0])

@@ -263,8 +263,8 @@ bool symbol_within(const crnn_layer *layer, int64_t symbol, size_t row, size_t s
 /* Sets c->rows, for steps that point into what c owns. */
 bool call_rows(call *c, const crnn_steps *steps);
 
-/* A state given by the user: arrays (B, P) and (B, H), owned, or NULL for what a layer begins with.
- */
+/* A state given by the user: arrays (B, P) and (B, H), of a layer with delays (B, D, P) and
+ * (B, D, H), owned, or NULL for what a layer begins with. */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
 } state_arrays;
@@ -350,6 +350,8 @@ extern const char *const activation_names[CRNN_ROWWISE_ACTIVATIONS];
 
 /* "LSTM": the name of the type that a layer's cell belongs to. */
 const char *layer_type_name(const crnn_layer *layer);
+/* The arguments that set the sizes of a layer, for an error. */
+const char *size_names(const crnn_layer *layer);
 /* "H=5", or "H=5, P=3" with a projection. */
 enum { SIZES_TEXT = 60 };
 void print_sizes(const crnn_layer *layer, char *to);

@@ -97,7 +97,8 @@ static bool rows_init(call *c, const crnn_layer *layer, const call_arguments *gi
                               .lengths = data_of(c->lengths),
                               .mask = data_of(c->mask),
                               .resets = data_of(c->resets),
-                              .reverse = layer->reverse};
+                              .reverse = layer->reverse,
+                              .stride = crnn_stride(layer)};
     return call_rows(c, &steps);
 }
 
@@ -236,11 +237,19 @@ void call_clear(call *c) {
 
 size_t state_count(const crnn_layer *layer) { return crnn_cell_describe(layer->cell)->states; }
 
+/* (B, wide), or (B, D, wide) where a layer has states of several steps. */
+static dims state_dims(const crnn_layer *layer, bool of_c, size_t batch) {
+    const bool projected = layer->projected && !of_c;
+    const npy_intp wide = (npy_intp)(projected ? layer->projected : layer->hidden);
+    const npy_intp states = (npy_intp)crnn_longest_delay(layer), rows = (npy_intp)batch;
+    const char *letter = projected ? "P" : "H";
+    if (states == 1) return (dims){2, {rows, wide}, {"B", letter}};
+    return (dims){3, {rows, states, wide}, {"B", "D", letter}};
+}
+
 static PyArrayObject *state_part(const char *name, const crnn_layer *layer, bool of_c, size_t batch,
                                  PyObject *object) {
-    const bool projected = layer->projected && !of_c;
-    const size_t wide = projected ? layer->projected : layer->hidden;
-    const dims shape = {2, {(npy_intp)batch, (npy_intp)wide}, {"B", projected ? "P" : "H"}};
+    const dims shape = state_dims(layer, of_c, batch);
     return float_array(name, object, layer->dtype, &shape, true);
 }
 
@@ -250,9 +259,12 @@ static bool pair_parse(state_arrays *s, const char *name, const crnn_layer *laye
     const bool is_pair =
         (PyTuple_Check(object) || PyList_Check(object)) && PySequence_Size(object) == 2;
     if (!is_pair) {
+        char states[40] = "";
+        const size_t D = crnn_longest_delay(layer);
+        if (D > 1) PyOS_snprintf(states, sizeof states, "D=%zu, ", D);
         PyErr_Format(PyExc_TypeError,
-                     "%s: expected None or the pair (h, c) of arrays (B=%zu, H=%zu), got %.200R",
-                     name, batch, layer->hidden, object);
+                     "%s: expected None or the pair (h, c) of arrays (B=%zu, %sH=%zu), got %.200R",
+                     name, batch, states, layer->hidden, object);
         return false;
     }
     PyObject *h = PySequence_GetItem(object, 0), *c = PySequence_GetItem(object, 1);
@@ -275,12 +287,11 @@ bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, siz
 }
 
 bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch) {
-    npy_intp h[2] = {(npy_intp)batch, (npy_intp)crnn_width(layer)};
-    npy_intp c[2] = {(npy_intp)batch, (npy_intp)layer->hidden};
+    dims h = state_dims(layer, false, batch), c = state_dims(layer, true, batch);
     *s = (state_arrays){0};
-    s->h = (PyArrayObject *)new_plain_array(2, h, typenum_of(layer->dtype));
+    s->h = (PyArrayObject *)new_plain_array(h.count, h.size, typenum_of(layer->dtype));
     if (state_count(layer) == 2 && s->h)
-        s->c = (PyArrayObject *)new_plain_array(2, c, typenum_of(layer->dtype));
+        s->c = (PyArrayObject *)new_plain_array(c.count, c.size, typenum_of(layer->dtype));
     if (s->h && (s->c || state_count(layer) == 1)) return true;
     state_clear(s);
     return false;

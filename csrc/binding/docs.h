@@ -15,7 +15,8 @@
 
 #define DOC_OF_STATE \
     "state : array (B, P), or for the LSTM the pair (h, c) of (B, P) and (B, H); optional\n" \
-    "    Initial state. None stands for zeros, or for h0 and c0 with learn_state=True.\n"
+    "    Initial state. None stands for zeros, or for h0 and c0 with learn_state=True. With\n" \
+    "    delays, of which D > 1 is the longest, all states are (B, D, P) and (B, D, H).\n"
 
 #define DOC_OF_LENGTHS \
     "lengths : integers (B,), optional\n" \

@@ -49,6 +49,7 @@ typedef enum kind {
     ZONEOUT,     /* a probability, with a c also a pair */
     ACTIVATION,  /* by its name, which may also select a cell */
     LEAK,        /* a number, or one for each unit, or None: leak.c */
+    DELAYS,      /* a number of steps, or a tuple of different ones */
     CELL_BY_WORD,
     CELL_BY_BOOL,
 } kind;
@@ -80,6 +81,10 @@ const char *layer_type_name(const crnn_layer *layer) {
 #undef CRNN_TYPE
     };
     return names[cells[layer->cell].type];
+}
+
+const char *size_names(const crnn_layer *layer) {
+    return layer->delays[0] ? "input_size, hidden_size, delays" : "input_size, hidden_size";
 }
 
 void print_sizes(const crnn_layer *layer, char *to) {
@@ -205,6 +210,52 @@ static bool read_truth(PyObject *given, bool *truth) {
     return value >= 0;
 }
 
+/* One delay to *to; false where it is none, perhaps with an exception that tells of its type. */
+static bool read_delay(PyObject *given, size_t *to) {
+    PyObject *index = PyBool_Check(given) ? NULL : PyNumber_Index(given);
+    if (PyBool_Check(given)) PyErr_SetNone(PyExc_TypeError);
+    const Py_ssize_t delay = index ? PyLong_AsSsize_t(index) : -1;
+    drop(index);
+    *to = (size_t)delay;
+    return !PyErr_Occurred() && delay >= 1;
+}
+
+/* The delays of a tuple to `to`; false where one is none, or given twice. */
+static bool read_delay_list(PyObject *given, size_t *to, Py_ssize_t count) {
+    for (Py_ssize_t k = 0; k < count; k++) {
+        PyObject *delay = PySequence_GetItem(given, k);
+        const bool fine = delay && read_delay(delay, &to[k]);
+        drop(delay);
+        if (!fine) return false;
+        for (Py_ssize_t i = 0; i < k; i++)
+            if (to[i] == to[k]) return false;
+    }
+    return true;
+}
+
+/* Delays that are 1 alone are those of a layer without the option. A tuple that its code changes
+ * meanwhile fails. */
+static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
+    size_t delays[CRNN_DELAYS] = {0};
+    const bool several = PyTuple_Check(given) || PyList_Check(given);
+    const Py_ssize_t count = several ? PySequence_Size(given) : 1;
+    const bool fine =
+        several ? count >= 1 && count <= CRNN_DELAYS && read_delay_list(given, delays, count)
+                : read_delay(given, &delays[0]);
+    if (fine) {
+        if (count == 1 && delays[0] == 1) delays[0] = 0;
+        memcpy(layer->delays, delays, sizeof delays);
+        return true;
+    }
+    const bool is_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
+    PyErr_Clear();
+    char expected[120];
+    PyOS_snprintf(expected, sizeof expected,
+                  "a number of steps, an int of at least 1, or a tuple of 1 to %d different ones",
+                  CRNN_DELAYS);
+    return refuse(name, expected, given, is_type ? PyExc_TypeError : PyExc_ValueError);
+}
+
 static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     void *to = field(layer, o);
     bool truth;
@@ -231,6 +282,8 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
         return read_activation(o, given, layer);
     case LEAK: /* last of all: see options_read */
         return true;
+    case DELAYS:
+        return read_delays(o->name, given, layer);
     case CELL_BY_WORD:
         return read_cell(o, given, layer);
     default:
@@ -288,6 +341,18 @@ static PyObject *show_zoneout(const crnn_layer *layer) {
     return Py_BuildValue("(dd)", layer->zoneout_h, layer->zoneout_c);
 }
 
+/* An int, or a tuple of several. */
+static PyObject *show_delays(const crnn_layer *layer) {
+    const size_t count = crnn_delay_count(layer);
+    if (count == 1) return PyLong_FromSize_t(crnn_delay(layer, 0));
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    for (size_t k = 0; tuple && k < count; k++) {
+        PyObject *delay = PyLong_FromSize_t(layer->delays[k]);
+        if (!delay || PyTuple_SetItem(tuple, (Py_ssize_t)k, delay) < 0) Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
 static PyObject *show_option(const crnn_layer *layer, const option *o, PyObject *leak) {
     const void *from = (const char *)layer + o->at;
     const double *number = from;
@@ -310,6 +375,8 @@ static PyObject *show_option(const crnn_layer *layer, const option *o, PyObject 
         return show_activation(layer, o);
     case LEAK:
         return Py_NewRef(leak);
+    case DELAYS:
+        return show_delays(layer);
     case CELL_BY_WORD:
         return PyUnicode_FromString(cells[layer->cell].value);
     default:

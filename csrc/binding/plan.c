@@ -142,18 +142,19 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
         noise.seed = call->held.seed;
         noise.layer = node->number;
     }
-    return (crnn_recurrent){.layer = &call->held.layer,
-                            .rows = own && own->layer.reverse ? &own->call.rows : rows,
-                            .params = held_params(&call->held),
-                            .table = node->inputs - plan_floats_beside_symbols(plan, node),
-                            .symbols = node->symbols,
-                            .vectors = data_of(node->w),
-                            .dvectors = data_of(node->dw),
-                            .noise = noise,
-                            .kept = crnn_kept_share(&call->held.layer, held_params(&call->held)),
-                            .initial = state_pointers(&call->initial),
-                            .final = state_pointers(&call->final),
-                            .tape = own ? &own->tape : NULL};
+    return (crnn_recurrent){
+        .layer = &call->held.layer,
+        .rows = own && plan_has_own_rows(&own->call.rows.given) ? &own->call.rows : rows,
+        .params = held_params(&call->held),
+        .table = node->inputs - plan_floats_beside_symbols(plan, node),
+        .symbols = node->symbols,
+        .vectors = data_of(node->w),
+        .dvectors = data_of(node->dw),
+        .noise = noise,
+        .kept = crnn_kept_share(&call->held.layer, held_params(&call->held)),
+        .initial = state_pointers(&call->initial),
+        .final = state_pointers(&call->final),
+        .tape = own ? &own->tape : NULL};
 }
 
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,

@@ -111,8 +111,21 @@ PyArrayObject *plan_array(const PlanTape *tape, size_t i);
 PyObject *plan_add_name(PyObject *names, const crnn_layer *layer);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
+/* The rows of a recurrent node: those of the input, reversed or cut into strands. In a cycle,
+ * states of a layer with delays are in a ring. */
+static inline crnn_steps plan_layer_steps(const Plan *plan, size_t i, const crnn_layer *layer,
+                                          const crnn_steps *input) {
+    crnn_steps steps = *input;
+    steps.reverse = layer->reverse;
+    steps.stride = plan->nodes[i].cyclic ? 1 : crnn_stride(layer);
+    return steps;
+}
+/* Whether such rows are not those of the input. */
+static inline bool plan_has_own_rows(const crnn_steps *steps) {
+    return steps->reverse || crnn_strands(steps) > 1;
+}
 /* Node i of the plan of the tape, or of one like it, as the core wants it, but for its gradients.
- * The rows of a reversed node are those of its tape, where it has one, else `rows`. */
+ * Rows that are not those of the input are those of its tape, where it has one, else `rows`. */
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 

@@ -142,11 +142,10 @@ static bool new_layer_tape(PlanTape *tape, size_t i, const node_call *call,
     const crnn_layer *layer = &call->held.layer;
     const plan_node *node = &tape->plan->nodes[i];
     Tape *own = tape_new(tape->plan->module, &call->held);
-    crnn_steps steps = tape->call.rows.given;
+    const crnn_steps steps = plan_layer_steps(tape->plan, i, layer, &tape->call.rows.given);
     size_t bytes;
     if (!own) return false;
     tape->tapes[i] = own;
-    steps.reverse = layer->reverse;
     if (node->edges == 1) own->call.x = new_reference(read_array(tape, i));
     own->call.lengths = new_reference(tape->call.lengths);
     own->call.mask = new_reference(tape->call.mask);
@@ -186,44 +185,64 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
 
 /* ---- forward: the call */
 
+/* Rows of the input, reversed or cut into strands. */
+typedef struct own_rows {
+    crnn_rows rows;
+    size_t *words; /* owned */
+} own_rows;
+
 /* The plan as the core wants it. */
 typedef struct core_call {
     crnn_node *nodes; /* owned [count] */
-    crnn_rows reversed;
-    size_t *words;   /* owned: of `reversed`, or NULL */
+    own_rows *own;    /* owned [count], the first `owns` of which there are */
+    size_t owns;
     void *workspace; /* owned */
     crnn_plan plan;
 } core_call;
 
 static void core_clear_call(core_call *c) {
     PyMem_Free(c->nodes);
-    free_aligned(c->words);
+    for (size_t i = 0; i < c->owns; i++) free_aligned(c->own[i].words);
+    PyMem_Free(c->own);
     free_aligned(c->workspace);
 }
 
-/* The rows in reverse, for layers that have no tape of their own. */
-static bool reverse_rows(core_call *c, const PlanTape *tape) {
-    crnn_steps steps = tape->call.rows.given;
+/* Such rows for a layer that has no tape of its own; NULL with an exception. */
+static const crnn_rows *rows_for(core_call *c, const crnn_steps *steps) {
     size_t words;
-    if (c->words) return true;
-    steps.reverse = true;
-    if (!check_status(crnn_rows_size(&steps, &words), "x")) return false;
-    c->words = alloc_aligned(words * sizeof(size_t));
-    if (!c->words) return false;
-    crnn_rows_init(&c->reversed, c->words, &steps);
-    return true;
+    for (size_t i = 0; i < c->owns; i++) {
+        const crnn_steps *given = &c->own[i].rows.given;
+        if (given->reverse == steps->reverse && given->stride == steps->stride)
+            return &c->own[i].rows;
+    }
+    if (!check_status(crnn_rows_size(steps, &words), "x")) return NULL;
+    own_rows *own = &c->own[c->owns];
+    own->words = alloc_aligned(words * sizeof(size_t));
+    if (!own->words) return NULL;
+    c->owns++;
+    crnn_rows_init(&own->rows, own->words, steps);
+    return &own->rows;
+}
+
+/* The rows of node i: of a recurrent one without a tape they may be other ones than the input's. */
+static const crnn_rows *rows_of_node(core_call *c, const Plan *plan, const PlanTape *tape, size_t i,
+                                     const node_call *call) {
+    const crnn_rows *rows = &tape->call.rows;
+    if (!plan->nodes[i].layer || tape->tapes[i]) return rows;
+    const crnn_steps steps = plan_layer_steps(plan, i, &call->held.layer, &rows->given);
+    return plan_has_own_rows(&steps) ? rows_for(c, &steps) : rows;
 }
 
 /* The plan is that of the tape, or one like it. */
 static bool core_open_call(core_call *c, const Plan *plan, PlanTape *tape, node_call *calls,
                            const crnn_kernels *kernels) {
     c->nodes = PyMem_Calloc(plan->count, sizeof *c->nodes);
-    if (!c->nodes) return PyErr_NoMemory() != NULL;
+    c->own = PyMem_Calloc(plan->count, sizeof *c->own);
+    if (!c->nodes || !c->own) return PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < plan->count; i++) {
-        const bool reverse = plan->nodes[i].layer && calls[i].held.layer.reverse;
-        if (reverse && !tape->tapes[i] && !reverse_rows(c, tape)) return false;
-        c->nodes[i] = plan_core_node(plan, tape, i, &calls[i], kernels,
-                                     reverse ? &c->reversed : &tape->call.rows);
+        const crnn_rows *rows = rows_of_node(c, plan, tape, i, &calls[i]);
+        if (!rows) return false;
+        c->nodes[i] = plan_core_node(plan, tape, i, &calls[i], kernels, rows);
     }
     c->plan = (crnn_plan){
         .kernels = kernels, .rows = &tape->call.rows, .count = plan->count, .node = c->nodes};

@@ -15,6 +15,27 @@ static PyObject *parameter_view(PyObject *flat, size_t begin, size_t rows, size_
                       NPY_ARRAY_WRITEABLE);
 }
 
+/* The same as (rows, columns), as they lie. */
+static PyObject *rows_view(PyObject *flat, size_t begin, size_t rows, size_t columns) {
+    PyArrayObject *base = (PyArrayObject *)flat;
+    const npy_intp item = PyArray_ITEMSIZE(base);
+    npy_intp shape[2] = {(npy_intp)rows, (npy_intp)columns};
+    npy_intp strides[2] = {item * (npy_intp)columns, item};
+    return array_view(base, 2, shape, strides, (npy_intp)begin * item, NPY_ARRAY_WRITEABLE);
+}
+
+/* The learned initial h or c: (wide,), or (D, wide) where there are states of several steps. */
+static bool add_states(const Recurrent *self, PyObject *dict, const char *name, PyObject *flat,
+                       crnn_extra extra) {
+    const size_t states = crnn_longest_delay(&self->layer), begin = self->at.extra[extra];
+    const size_t size = self->at.extra_size[extra];
+    PyObject *view = states == 1 ? parameter_view(flat, begin, size, 0)
+                                 : rows_view(flat, begin, states, size / states);
+    const bool added = view && PyDict_SetItemString(dict, name, view) == 0;
+    drop(view);
+    return added;
+}
+
 static bool add_view(PyObject *dict, const char *name, PyObject *flat, size_t begin, size_t rows,
                      size_t columns) {
     PyObject *view = parameter_view(flat, begin, rows, columns);
@@ -34,7 +55,10 @@ static bool add_extras(const Recurrent *self, PyObject *dict, PyObject *flat) {
     const crnn_layout *at = &self->at;
     for (int e = 0; e < CRNN_EXTRAS && at->extra[e] < at->learned; e++) {
         const size_t size = at->extra_size[e], columns = e == CRNN_W_P ? self->layer.projected : 0;
-        if (size &&
+        const bool is_state = e == CRNN_H0 || e == CRNN_C0;
+        if (size && is_state && !add_states(self, dict, names[e], flat, (crnn_extra)e))
+            return false;
+        if (size && !is_state &&
             !add_view(dict, names[e], flat, at->extra[e], columns ? size / columns : size, columns))
             return false;
     }
@@ -44,9 +68,10 @@ static bool add_extras(const Recurrent *self, PyObject *dict, PyObject *flat) {
 /* name -> view of `flat`, in the order W_x, W_h, b, and what options add. */
 static PyObject *parameter_dict(const Recurrent *self, PyObject *flat) {
     const crnn_layout *at = &self->at;
+    const size_t reads = crnn_delay_count(&self->layer) * crnn_width(&self->layer);
     PyObject *dict = PyDict_New();
     if (dict && add_view(dict, "W_x", flat, at->w_x, self->layer.inputs, at->columns) &&
-        add_view(dict, "W_h", flat, at->w_h, crnn_width(&self->layer), at->columns) &&
+        add_view(dict, "W_h", flat, at->w_h, reads, at->columns) &&
         (!at->b_size || add_view(dict, "b", flat, at->b, at->b_size, 0)) &&
         add_extras(self, dict, flat))
         return dict;
@@ -78,10 +103,10 @@ int recurrent_setup(Recurrent *self, const crnn_layer *layer, PyObject *leak) {
     Recurrent made = {.layer = *layer};
     crnn_rows none;
     size_t words[1], bytes;
-    if (!check_status(crnn_layer_layout(layer, &made.at), "input_size, hidden_size")) return -1;
+    const char *sizes = size_names(layer);
+    if (!check_status(crnn_layer_layout(layer, &made.at), sizes)) return -1;
     crnn_rows_init(&none, words, &(crnn_steps){0});
-    if (!check_status(crnn_tape_size(layer, crnn_kernels_now(layer->dtype), &none, &bytes),
-                      "input_size, hidden_size"))
+    if (!check_status(crnn_tape_size(layer, crnn_kernels_now(layer->dtype), &none, &bytes), sizes))
         return -1;
     made.flat_params = new_flat(&made.at, layer->dtype);
     made.params = made.flat_params ? parameter_dict(&made, made.flat_params) : NULL;

@@ -281,8 +281,7 @@ static PyObject *cell_outline(PyObject *args, PyObject *kwargs, const char *name
     crnn_layout at;
     const bool parsed = cell_parse(&layer, &leak, args, kwargs, name);
     drop(leak);
-    if (!parsed || !check_status(crnn_layer_layout(&layer, &at), "input_size, hidden_size"))
-        return NULL;
+    if (!parsed || !check_status(crnn_layer_layout(&layer, &at), size_names(&layer))) return NULL;
     return Py_BuildValue("(nnn)", (Py_ssize_t)at.learned, (Py_ssize_t)crnn_width(&layer),
                          (Py_ssize_t)crnn_cell_describe(layer.cell)->states);
 }

@@ -14,7 +14,8 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
     if (!s->rich) return;
     core_lay_extras(s, &run->vectors, &run->gain_x, &run->gain_h, a);
     run->factors = core_lay_factors(s, &run->noise, places, a);
-    if (core_drops_h(s, &run->noise)) run->h_in = core_take(a, rows, s->h_padded, item);
+    if (core_drops_h(s, &run->noise))
+        run->h_in = core_take(a, run->reads.count * rows, s->h_padded, item);
     if (layer->peepholes) run->c_made = core_take(a, rows, s->padded, item);
     if (s->leaks && layer->learns_leak) run->d_leak = core_take(a, rows, s->padded, item);
     if (s->staged) run->d_units = core_take(a, places, s->padded, item);
@@ -32,6 +33,18 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
     run->d_norm = core_take(a, rows, s->padded, item);
     run->squashed = core_take(a, places, s->padded, item);
     run->dc_norm = core_take(a, places, s->padded, item);
+}
+
+/* Gradients of earlier states, where steps read other states than the last one. */
+static void lay_ring(core_backward_run *run, core_arena *a) {
+    const core_shape *s = run->shape;
+    const size_t item = crnn_dtype_size(s->layer.dtype), K = run->reads.count;
+    if (run->reads.depth == 1) return;
+    const size_t rows = core_rows_in(run->reads.depth + 1, run->rows, a);
+    run->ring_h = run->ring_c = core_take(a, rows, s->h_padded, item);
+    if (s->states == 2) run->ring_c = core_take(a, rows, s->padded, item);
+    if (s->phases > 1 && K > 1)
+        run->d_further = core_take(a, (K - 1) * run->rows->places, s->padded, item);
 }
 
 /* The transpose of a phase's W_x or W_h, as two matrices: of full panels of gates, and of the last
@@ -53,10 +66,25 @@ static void lay_turned(const core_shape *s, const core_blocks *blocks, size_t co
                                      crnn_dtype_size(s->layer.dtype));
 }
 
+/* The transposes of the blocks of W_h. */
+static void lay_turned_h(core_backward_run *run, core_arena *a) {
+    const core_shape *s = run->shape;
+    const size_t K = run->reads.count;
+    core_matrix measured[2];
+    run->turned_more = core_take(a, (K - 1) * MAX_PHASES, 2, sizeof *run->turned_more);
+    for (size_t i = 0; i < s->phases; i++) {
+        lay_turned(s, &s->phase[i].of_h, s->h_wide, run->turned_h[i],
+                   core_leaves_out(s) ? run->skips[i] : NULL, a);
+        for (size_t k = 1; k < K; k++)
+            lay_turned(s, &s->phase[i].of_h, s->h_wide,
+                       a->base ? core_turned_of(run, i, k) : measured, NULL, a);
+    }
+}
+
 static void lay_backward(const crnn_backward_args *args, core_backward_run *run, core_arena *a) {
     const core_shape *s = run->shape;
     const size_t B = run->rows->places, N = run->rows->total, I = s->layer.inputs,
-                 H = s->layer.hidden, P = s->h_wide;
+                 H = s->layer.hidden;
     const size_t item = crnn_dtype_size(s->layer.dtype), tile = s->kernels->tile_rows;
     /* Where sums are normalised there are three gradients of each: half as many rows fit a cache.
      */
@@ -65,21 +93,20 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     const size_t rows = run->window = most < N ? most : N;
     run->dgates = run->dgates_x = run->dgates_h =
         core_take(a, core_panel_rows(rows), s->row_gates, item);
-    run->operand = s->phases > 1 ? core_take(a, rows, s->padded, item) : run->dgates;
+    const size_t K = run->reads.count;
+    run->operand = s->phases > 1 ? core_take(a, K * rows, s->padded, item) : run->dgates;
     run->bypass = run->dc = core_take(a, B, s->h_padded, item);
     if (s->states == 2) run->dc = core_take(a, B, s->padded, item);
+    lay_ring(run, a);
     const size_t floats = crnn_floats(&s->layer, &args->in);
-    for (size_t i = 0; i < s->phases; i++) {
-        const core_phase *ph = &s->phase[i];
-        lay_turned(s, &ph->of_h, s->h_wide, run->turned_h[i],
-                   core_leaves_out(s) ? run->skips[i] : NULL, a);
-        if (args->dx.data) lay_turned(s, &ph->of_x, floats, run->turned_x[i], NULL, a);
-    }
+    lay_turned_h(run, a);
+    for (size_t i = 0; args->dx.data && i < s->phases; i++)
+        lay_turned(s, &s->phase[i].of_x, floats, run->turned_x[i], NULL, a);
     if (args->grads || args->in.symbols)
-        run->block = core_take(a, I + H + P + 3 * tile, s->kernels->block_rows, item);
+        run->block = core_take(a, I + H + s->h_rows + (K + 2) * tile, s->kernels->block_rows, item);
     run->x_rows = core_take(a, rows, 1, sizeof(void *));
     run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
-    run->h_rows = core_take(a, rows, s->phases, sizeof(void *));
+    run->h_rows = core_take(a, rows, s->phases * K, sizeof(void *));
     run->c_rows = core_take(a, rows, 1, sizeof(void *));
     run->dx_rows = core_take(a, rows, 1, sizeof(void *));
     lay_options(run, rows, a);
@@ -97,11 +124,12 @@ crnn_status crnn_backward_workspace(const crnn_backward_args *args, size_t *byte
     const size_t item = crnn_dtype_size(s.layer.dtype);
     const crnn_steps *given = &args->rows->given;
     core_backward_run run = {.shape = &s, .rows = args->rows, .noise = args->noise};
+    core_reads_init(&run.reads, args->layer, args->rows);
     lay_backward(args, &run, &a);
     if (has_folds(args)) core_take(&a, given->batch * given->steps, s.h_wide, item);
     if (core_drops_weights(&s, &args->noise)) {
         core_take(&a, s.at.total, 1, item);
-        core_take(&a, args->grads ? s.at.columns : 0, s.h_wide, item);
+        core_take(&a, args->grads ? s.at.columns : 0, s.h_rows, item);
     }
     return core_arena_size(&a, bytes);
 }
@@ -124,7 +152,8 @@ static void turn_part(const core_backward_run *run, const core_member *me) {
     const core_shape *s = run->shape;
     const size_t table = s->layer.inputs - crnn_floats(&s->layer, &run->in);
     for (size_t i = 0; i < s->phases; i++) {
-        turn(run, run->turned_h[i], s->at.w_h, me);
+        for (size_t k = 0; k < run->reads.count; k++)
+            turn(run, core_turned_of(run, i, k), s->at.w_h + k * s->h_wide * s->at.columns, me);
         if (run->dx.data) turn(run, run->turned_x[i], s->at.w_x + table * s->at.columns, me);
     }
     if (s->layer.projected)
@@ -173,34 +202,37 @@ static void backward_part(void *context, const core_member *me) {
     }
 }
 
-/* to (wide) += the gradient of the state that places began with which was learned, places
- * ascending. */
-static void add_learned(const core_backward_run *run, core_state_part part, bool from_learned,
-                        const void *states) {
+/* The gradients of initial state `nth` of each place, to their rows of dinitial, and where they
+ * were learned added to those of the parameter, places ascending. */
+static void state_back(const core_backward_run *run, core_state_part part, bool from_learned,
+                       const void *states, size_t nth, void *dinitial) {
     const core_shape *s = run->shape;
+    const crnn_rows *rows = run->rows;
     const size_t item = crnn_dtype_size(s->layer.dtype);
-    const char *row = states;
-    if (!run->grads || !part.is_learned) return;
-    char *to = (char *)run->grads + part.learned * item;
-    for (size_t i = 0; i < run->rows->places; i++, row += part.padded * item)
-        if (from_learned || !(run->rows->ends[i] & CRNN_READ_FIRST))
-            s->kernels->add_rows(1, part.wide, part.wide, NULL, row, to);
+    for (size_t i = 0; i < rows->places; i++) {
+        const bool reads_first = rows->ends[i] & CRNN_READ_FIRST;
+        const void *row = core_row_of(states, i, part.padded, item);
+        if (reads_first) core_state_out(s, rows, part, i, false, nth, row, dinitial);
+        if (run->grads && part.is_learned && (from_learned || !reads_first))
+            s->kernels->add_rows(1, part.wide, part.wide, NULL, row,
+                                 core_row_of(run->grads, part.learned, 1, item) +
+                                     (rows->strand[i] + nth) * part.wide * item);
+    }
 }
 
-static void state_back(const core_backward_run *run, core_state_part part, bool from_learned,
-                       const void *states, void *dinitial) {
-    const size_t wide = part.padded * crnn_dtype_size(run->shape->layer.dtype);
-    for (size_t i = 0; i < run->rows->places; i++)
-        if (run->rows->ends[i] & CRNN_READ_FIRST)
-            core_state_out(run->shape, run->rows, part, i, false, (const char *)states + i * wide,
-                           dinitial);
-    add_learned(run, part, from_learned, states);
+/* Where steps read other states than the last one, the gradients are in a ring. */
+static void states_back(const core_backward_run *run, core_state_part part, bool from_learned,
+                        const void *states, const void *ring, void *dinitial) {
+    const size_t block = run->rows->places * part.padded * crnn_dtype_size(run->shape->layer.dtype);
+    for (size_t nth = 0; nth < part.depth; nth++)
+        state_back(run, part, from_learned, ring ? (const char *)ring + (nth + 1) * block : states,
+                   nth, dinitial);
 }
 
 static void add_dropped_part(void *context, const core_member *me) {
     const core_backward_run *run = context;
     const core_shape *s = run->shape;
-    const core_range own = core_share(s->h_wide, me);
+    const core_range own = core_share(s->h_rows, me);
     s->kernels->add_dropped(s, &run->noise, own.from, own.to, run->grads_h,
                             (char *)run->grads + s->at.w_h * crnn_dtype_size(s->layer.dtype));
 }
@@ -209,10 +241,12 @@ void core_backward_close(core_backward_call *call) {
     const core_shape *s = &call->shape;
     core_backward_run *run = &call->run;
     if (call->drops && run->grads)
-        core_in_same_mode(core_drop_work(s), s->h_wide, add_dropped_part, run);
-    state_back(run, core_state_h(s), call->from_learned, run->bypass, call->dinitial.h);
+        core_in_same_mode(core_drop_work(s), s->h_rows, add_dropped_part, run);
+    states_back(run, core_state_h(s, &run->reads), call->from_learned, run->bypass, run->ring_h,
+                call->dinitial.h);
     if (s->states == 2)
-        state_back(run, core_state_c(s), call->from_learned, run->dc, call->dinitial.c);
+        states_back(run, core_state_c(s, &run->reads), call->from_learned, run->dc, run->ring_c,
+                    call->dinitial.c);
     if (!run->add_dx)
         crnn_fill_gaps(run->rows, &run->dx, crnn_floats(&s->layer, &run->in),
                        crnn_dtype_size(s->layer.dtype), false);
@@ -248,6 +282,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
     const size_t item = crnn_dtype_size(s->layer.dtype);
     core_arena work = core_arena_at(args->workspace);
     *run = run_of(s, args);
+    core_reads_init(&run->reads, args->layer, rows);
     lay_backward(args, run, &work);
     if (has_folds(args))
         run->dy = crnn_fold_gaps(
@@ -258,12 +293,16 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
         run->params = core_drop_weights(s, &args->noise, args->params, &work);
     }
     if (call->drops && run->grads) {
-        run->grads_h = core_take(&work, s->at.columns, s->h_wide, item);
-        memset(run->grads_h, 0, s->at.columns * s->h_wide * item);
+        run->grads_h = core_take(&work, s->at.columns, s->h_rows, item);
+        memset(run->grads_h, 0, s->at.columns * s->h_rows * item);
     }
     core_pack_extras(s, run->params, run->vectors, run->gain_x, run->gain_h);
-    core_dstates_in(s, rows, core_state_h(s), args->dfinal.h, run->bypass);
-    if (s->states == 2) core_dstates_in(s, rows, core_state_c(s), args->dfinal.c, run->dc);
+    const bool ring = run->ring_h != NULL;
+    core_dstates_in(s, rows, core_state_h(s, &run->reads), args->dfinal.h,
+                    ring ? run->ring_h : run->bypass);
+    if (s->states == 2)
+        core_dstates_in(s, rows, core_state_c(s, &run->reads), args->dfinal.c,
+                        ring ? run->ring_c : run->dc);
     call->dinitial = args->dinitial;
     call->from_learned = args->from_learned;
 }
@@ -272,7 +311,7 @@ void core_backward_open(core_backward_call *call, const crnn_backward_args *args
 static double product_work(const core_backward_run *run) {
     const core_shape *s = run->shape;
     const size_t floats = crnn_floats(&s->layer, &run->in);
-    const size_t inner = (run->grads ? s->h_wide + floats : 0) + (run->dx.data ? floats : 0);
+    const size_t inner = (run->grads ? s->h_rows + floats : 0) + (run->dx.data ? floats : 0);
     return (double)run->window * (double)s->at.columns * (double)inner;
 }
 

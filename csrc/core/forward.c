@@ -77,9 +77,14 @@ static void describe_matrices(core_forward_run *run, core_weights *to) {
                    core_row_of(w_x, run->unpacked, s->at.columns, item));
         to->x[i].skip = table - run->unpacked;
         to->x[i].inner = floats;
-        set_matrix(&to->h[i], s, &ph->of_h, ph->h_first, s->h_wide, run->packed_h, ph->h, w_h);
+        for (size_t k = 0; k < run->reads.count; k++) {
+            core_matrix *h = &to->h[i][k];
+            set_matrix(h, s, &ph->of_h, ph->h_first, s->h_rows, run->packed_h, ph->h, w_h);
+            h->skip = k * s->h_wide;
+            h->inner = s->h_wide;
+        }
         to->skips[i] = run->skips[i];
-        if (run->packed_kept && core_leaves_out(s)) to->h[i].skips = &to->skips[i];
+        if (run->packed_kept && core_leaves_out(s)) to->h[i][0].skips = &to->skips[i];
     }
     if (run->packed_p)
         to->p =
@@ -102,15 +107,15 @@ static void pack_part(const core_forward_run *run, const core_member *me) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
     const core_range own = core_share(s->panels, me);
     for (size_t i = 0; i < s->phases; i++) {
-        core_matrix x = run->weights->x[i];
+        core_matrix x = run->weights->x[i], h = run->weights->h[i][0];
         x.inner = x.rows;
         x.skip = 0;
+        h.inner = h.rows;
         if (run->packed_x)
             s->kernels->pack(
                 &x, core_row_of(run->params, s->at.w_x + run->unpacked * s->at.columns, 1, item),
                 own.from, own.to);
-        s->kernels->pack(&run->weights->h[i], core_row_of(run->params, s->at.w_h, 1, item),
-                         own.from, own.to);
+        s->kernels->pack(&h, core_row_of(run->params, s->at.w_h, 1, item), own.from, own.to);
     }
     if (run->packed_p)
         core_pack_dense(s->kernels, CORE_PACKED, s->layer.hidden, s->h_wide,
@@ -123,6 +128,7 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     core_shape_init(&s, layer, kernels);
     core_set_kept(&s, crnn_kept_share(layer, params));
     core_forward_run run = {.shape = &s, .params = params};
+    core_reads_init(&run.reads, layer, &(crnn_rows){0});
     core_arena a = core_arena_at(packed);
     lay_packed(&run, true, true, &a);
     lay_extras(&run, &a);
@@ -191,7 +197,7 @@ static void lay_weights(const crnn_forward_args *args, core_forward_run *run, co
     lay_extras(run, work);
     const size_t d = crnn_strands(&rows->given);
     const double steps = (double)((rows->given.steps + d - 1) / d), places = (double)rows->places;
-    const core_way_size size = {floats, s->h_wide, s->at.columns / s->phases, s->kept};
+    const core_way_size size = {floats, s->h_rows, s->at.columns / s->phases, s->kept};
     const core_way way = core_choose_way(
         s->kernels, size, rows->total > 0 ? (double)rows->total / steps : places, steps);
     if (way.direct && !s->staged && !args->stepwise) {
@@ -212,9 +218,10 @@ static void lay_forward(const crnn_forward_args *args, core_forward_run *run, co
     run->factors = core_lay_factors(s, &args->noise, rows->places, work);
     if (core_adds_noise(s, &args->noise))
         run->factors.added = core_take(work, rows->places, s->padded, item);
-    if (core_drops_h(s, &args->noise)) run->h_in = core_take(work, rows->places, s->h_padded, item);
+    const size_t reads = core_rows_in(run->reads.count, rows, work);
+    if (core_drops_h(s, &args->noise)) run->h_in = core_take(work, reads, s->h_padded, item);
     if (s->layer.projected) run->made = core_take(work, rows->places, s->padded, item);
-    if (s->phases > 1) run->operand = core_take(work, rows->places, s->padded, item);
+    if (s->phases > 1) run->operand = core_take(work, reads, s->padded, item);
     run->keep = args->tape != NULL;
     run->keep_gates = run->keep && s->keeps_gates;
     run->steps_ahead = 1;
@@ -232,8 +239,7 @@ static void lay_states(const crnn_forward_args *args, core_forward_run *run, cor
             run->tape.gates = core_take(work, core_panel_rows(run->gate_rows), s->row_gates,
                                         crnn_dtype_size(s->layer.dtype));
     } else {
-        run->tape =
-            core_lay_states(s, run->gate_rows, 2 * run->rows->places, run->rows->places, work);
+        run->tape = core_lay_states(s, run->rows, run->gate_rows, run->reads.depth + 1, work);
     }
     if (!run->operand) run->operand = run->tape.h0;
 }
@@ -249,6 +255,7 @@ crnn_status crnn_forward_workspace(const crnn_forward_args *args, size_t *bytes)
     if (core_shape_init(&s, args->layer, args->kernels) != CRNN_OK) return CRNN_OVERFLOW;
     core_set_kept(&s, args->kept);
     core_forward_run run = {.shape = &s, .rows = args->rows};
+    core_reads_init(&run.reads, args->layer, args->rows);
     lay_forward(args, &run, &work);
     lay_states(args, &run, &work);
     if (drops_weights(&s, args)) core_take(&work, s.at.total, 1, crnn_dtype_size(s.layer.dtype));
@@ -270,28 +277,29 @@ static void forward_part(void *context, const core_member *me) {
     s->kernels->forward(&call->run, &span, 0, call->run.rows->given.steps);
 }
 
-/* Where the last state of a place lies: see state_after in kernels/forward.inc. */
-static const char *last_state(const core_forward_run *run, core_state_part part, const void *states,
-                              const void *initial, size_t place) {
+/* The last states of a place to `to`, if that is wanted: see state_at in kernels/forward.inc. */
+static void last_states(const core_forward_run *run, core_state_part part, const void *states,
+                        const void *initial, size_t place, void *to) {
     const crnn_rows *rows = run->rows;
     const size_t length = rows->length[place], item = crnn_dtype_size(run->shape->layer.dtype);
-    const char *base = length == 0 ? initial : states;
-    size_t row = place;
-    if (length > 0) row += run->keep ? rows->first[length - 1] : length % 2 * rows->places;
-    return base + row * part.padded * item;
+    for (size_t nth = 0; to && nth < part.depth; nth++) {
+        const bool is_new = length + nth >= part.depth;
+        const size_t t = length + nth - part.depth; /* of a new one */
+        const size_t block = is_new ? t % (part.depth + 1) : length + nth;
+        const size_t row = is_new && run->keep ? rows->first[t] : block * rows->places;
+        core_state_out(run->shape, rows, part, place, true, nth,
+                       core_row_of(is_new ? states : initial, row + place, part.padded, item), to);
+    }
 }
 
 void core_forward_close(const core_forward_call *call) {
     const core_shape *s = &call->shape;
     const core_forward_run *run = &call->run;
-    const core_state_part h = core_state_h(s), c = core_state_c(s);
+    const core_state_part h = core_state_h(s, &run->reads), c = core_state_c(s, &run->reads);
     for (size_t i = 0; i < run->rows->places; i++) {
         if (!(run->rows->ends[i] & CRNN_READ_LAST)) continue;
-        core_state_out(s, run->rows, h, i, true, last_state(run, h, run->tape.h, run->tape.h0, i),
-                       call->final.h);
-        if (s->states == 2)
-            core_state_out(s, run->rows, c, i, true,
-                           last_state(run, c, run->tape.c, run->tape.c0, i), call->final.c);
+        last_states(run, h, run->tape.h, run->tape.h0, i, call->final.h);
+        if (s->states == 2) last_states(run, c, run->tape.c, run->tape.c0, i, call->final.c);
     }
     crnn_fill_gaps(run->rows, &run->y, s->h_wide, crnn_dtype_size(s->layer.dtype), true);
 }
@@ -307,6 +315,7 @@ size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args) 
                               .in = args->in,
                               .noise = args->noise,
                               .y = args->y};
+    core_reads_init(&run->reads, args->layer, args->rows);
     core_arena work = core_arena_at(args->workspace);
     lay_forward(args, run, &work);
     lay_states(args, run, &work);
@@ -325,9 +334,11 @@ size_t core_forward_lay(core_forward_call *call, const crnn_forward_args *args) 
 void core_forward_begin(const core_forward_call *call) {
     const core_shape *s = &call->shape;
     const core_forward_run *run = &call->run;
-    core_states_in(s, run->rows, core_state_h(s), call->initial.h, run->params, run->tape.h0);
+    core_states_in(s, run->rows, core_state_h(s, &run->reads), call->initial.h, run->params,
+                   run->tape.h0);
     if (s->states == 2)
-        core_states_in(s, run->rows, core_state_c(s), call->initial.c, run->params, run->tape.c0);
+        core_states_in(s, run->rows, core_state_c(s, &run->reads), call->initial.c, run->params,
+                       run->tape.c0);
 }
 
 void core_forward_all(core_forward_call *call) {

@@ -15,6 +15,8 @@
  *   pitch        elements from one block of columns to the next in a row of results
  *   factor       a term of a sum: rows times a matrix, or rows of a matrix that are looked up
  *   strand       the steps of a row that lie d apart, where a step goes on from d steps before
+ *   ring         states of as many steps as a layer with delays reads, where rows have no strands:
+ *                those of step t take the place of those of step t - ring
  *   tile         some rows of a panel; its sums stay in registers, then pass to the cell
  *   operand      the vector that a phase multiplies by W_h: h, or (in a second phase) r o h
  *   packed       weights in the order in which a product reads them, panel by panel
@@ -220,6 +222,7 @@ typedef struct core_shape {
     size_t vecs;             /* vectors of units: ceil(H / V) */
     size_t padded;           /* V * vecs: a row of c, */
     size_t h_wide, h_padded; /* P, and a row of h */
+    size_t h_rows;           /* K * P: rows of W_h transposed */
     size_t last_lanes;       /* units in the last vector */
     size_t units;            /* vectors of units in a full panel, the same in every phase */
     size_t panels;
@@ -298,6 +301,15 @@ typedef struct core_factors {
     void *added;           /* [padded] what is added to the sums, in forward alone */
 } core_factors;
 
+/* The earlier states that a step reads. Where rows have strands, that is the one before: h of the
+ * strand. */
+typedef struct core_reads {
+    size_t count; /* K: of states that are multiplied by W_h, by block of W_h */
+    size_t depth; /* D: the longest delay */
+    size_t kept;  /* the block of the shortest delay, whose c and h a cell keeps */
+    size_t delay[CRNN_DELAYS];
+} core_reads;
+
 /* A tape, or what forward has in its place. */
 typedef struct core_tape_parts {
     void *gates;         /* [phases][panels][gate rows][slots * units * V] */
@@ -305,13 +317,13 @@ typedef struct core_tape_parts {
     void *hat_c;         /* [gate rows][padded] and c'; */
     void *spread;        /* [gate rows][SPREADS] */
     void *h, *c;         /* [state rows][h_padded], [state rows][padded] */
-    void *h0, *c0;       /* [places] likewise: the initial state, in place order */
+    void *h0, *c0;       /* [D][places] likewise: the initial state, in place order */
 } core_tape_parts;
 
 /* The matrices of a forward: those of each phase for symbols, floats and h, and the projection. Of
  * the first and the last only those that a call has are set. */
 typedef struct core_weights {
-    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES], p;
+    core_matrix table[MAX_PHASES], x[MAX_PHASES], h[MAX_PHASES][CRNN_DELAYS], p;
     core_skips skips[MAX_PHASES]; /* of h, if blocks of zeros are left out */
 } core_weights;
 
@@ -324,7 +336,8 @@ typedef struct core_forward_run {
     crnn_noise noise;
     crnn_seq y;
 
-    core_tape_parts tape; /* state rows: N where kept, else two buffers [places] in turn */
+    core_reads reads;
+    core_tape_parts tape; /* state rows: N where kept, else D + 1 buffers [places] in turn */
     bool keep;            /* it is the caller's tape, */
     bool keep_gates;      /* the gates too */
     size_t gate_rows;     /* N where gates are kept, else those of some steps */
@@ -345,8 +358,8 @@ typedef struct core_forward_run {
     bool ahead; /* x is multiplied for many steps at once, not with h: */
     size_t steps_ahead; /* for so many; else 1 */
     core_factors factors;
-    void *h_in;    /* [places][h_padded] what products read in place of h; NULL: h itself */
-    void *operand; /* [places][padded], where there are two phases */
+    void *h_in;    /* [K][places][h_padded] what products read in place of h; NULL: h itself */
+    void *operand; /* [K][places][padded], where there are two phases */
     void *made;    /* [places][padded] the cell's output, where h is projected */
 } core_forward_run;
 
@@ -357,7 +370,7 @@ typedef struct core_trace_parts {
     void *dh, *dc;  /* [N][h_padded], [N][padded]: total derivatives */
     void *dgates;   /* [phases][panels][N][...] like gates: the gradient of each sum, */
     void *dgates_h; /* of what h gave to it, the same buffer where not normalised */
-    void *h_read;   /* [phases][N][h_padded] what products read of h, or the operand */
+    void *h_read;   /* [phases][K][N][h_padded] what products read of h, or the operand */
 } core_trace_parts;
 
 typedef struct core_backward_run {
@@ -371,12 +384,13 @@ typedef struct core_backward_run {
     core_factors factors;
     crnn_seq dy, dx;
     bool add_dx;
+    core_reads reads;
     core_tape_parts tape;
     size_t window; /* tape rows whose gradients are there at a time: those of some steps */
     void *dgates;  /* [phases][panels][window][...] like gates: the gradient of each sum; */
     void *dgates_x, *dgates_h; /* of what x and h gave to it, the same where not normalised */
-    void *operand;             /* [window][padded], where there are two phases */
-    void *h_in;     /* [window][h_padded] what products read in place of h; NULL: h itself */
+    void *operand;             /* [K][window][padded], where there are two phases */
+    void *h_in;     /* [K][window][h_padded] what products read in place of h; NULL: h itself */
     void *c_made;   /* [window][padded] c' before zoneout, where peepholes look at it; or NULL */
     void *d_leak;   /* [window][padded] what each step adds to dL/dl, where a leak is learned; or
                        NULL */
@@ -390,20 +404,32 @@ typedef struct core_backward_run {
     void *bypass;   /* [places][h_padded] share of dh_{t-1} past the products; at first the gradient
                        of the final h, at last of the initial h */
     void *dc;       /* [places][padded] likewise for c */
+    void *ring_h, *ring_c; /* [D + 1][places][h_padded], [D + 1][places][padded] where D > 1: the
+                              gradients of the states of the steps before the one that runs back, as
+                              far as later steps have given them; else NULL */
+    void *d_further; /* [K - 1][places][padded] where K > 1 and there are two phases: the gradients
+                        of the operands but the kept one; else NULL */
     core_trace_parts trace;              /* where all of it is wanted, else NULL each */
     core_skips skips[MAX_PHASES][2];     /* of turned_h, if blocks of zeros are left out */
     core_matrix turned_h[MAX_PHASES][2]; /* W_h turned, of full panels of gates and of a narrower */
     core_matrix turned_x[MAX_PHASES][2]; /* last one; W_x likewise; */
+    core_matrix *turned_more;            /* [K - 1][MAX_PHASES][2] the further blocks of W_h; */
     core_matrix w_p;                     /* W_p turned, where h is projected */
     void *grads;                         /* flat; NULL: not wanted, */
-    void *grads_h;       /* (P, G*H) in it, or apart, where weights are dropped, or NULL */
-    void *block;         /* [I + H + P + 3 tile_rows][block_rows] scratch */
+    void *grads_h;       /* (K*P, G*H) in it, or apart, where weights are dropped, or NULL */
+    void *block;         /* [I + H + K P + (K + 2) tile_rows][block_rows] scratch */
     const void **x_rows; /* [window] the row of x at each tape row, */
     int64_t *symbol_of;  /* [window] or its symbol */
-    const void **h_rows; /* [phases][window] what the product reads of h, or the operand */
+    const void **h_rows; /* [phases][K][window] what the product reads of h, or the operand */
     const void **c_rows; /* [window] the row of c before the step */
     void **dx_rows;      /* [window] */
 } core_backward_run;
+
+/* The transpose of block k of a phase's W_h, in its two parts. */
+static inline core_matrix *core_turned_of(const core_backward_run *run, size_t phase, size_t k) {
+    if (k == 0) return (core_matrix *)run->turned_h[phase];
+    return run->turned_more + ((k - 1) * MAX_PHASES + phase) * 2;
+}
 
 /* Some steps of backward, and where their tape rows begin and end. */
 typedef struct core_window {
@@ -571,6 +597,16 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
 
 /* The row, of B * d, of the state that a place begins with, or ends with. */
 size_t core_state_row(const crnn_rows *rows, size_t place, bool final);
+
+/* ---- run.c */
+
+/* What the steps of a layer read, in rows with strands or without. */
+void core_reads_init(core_reads *reads, const crnn_layer *layer, const crnn_rows *rows);
+
+/* The block [places] of a ring of depth + 1 that has the state of step t - delay. */
+static inline size_t core_ring_at(size_t depth, size_t t, size_t delay) {
+    return (t + depth + 1 - delay) % (depth + 1);
+}
 
 /* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
 typedef struct core_gate_slots {

@@ -50,7 +50,8 @@ static bool has_gate(const crnn_layer *layer, char letter) {
     return strchr(cells[layer->cell].facts.gates, letter) != NULL;
 }
 
-/* Elements of each parameter beyond the matrix. Their products fit: the matrix is larger. */
+/* Elements of each parameter beyond the matrix. Their products fit: crnn_layer_layout checks one
+ * that is larger. */
 static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
     const size_t H = layer->hidden;
     const bool has_c = cells[layer->cell].facts.states == 2, peep = layer->peepholes;
@@ -62,26 +63,29 @@ static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
     size[CRNN_GAIN_C] = layer->layer_norm && has_c ? H : 0;
     size[CRNN_B_C] = layer->bias ? size[CRNN_GAIN_C] : 0;
     size[CRNN_W_P] = layer->projected * H;
-    size[CRNN_H0] = layer->learns_state ? crnn_width(layer) : 0;
-    size[CRNN_C0] = layer->learns_state && has_c ? H : 0;
+    const size_t states = layer->learns_state ? crnn_longest_delay(layer) : 0;
+    size[CRNN_H0] = states * crnn_width(layer);
+    size[CRNN_C0] = has_c ? states * H : 0;
     size[CRNN_LEAK] = layer->leaks && crnn_cell_leaks(layer->cell) ? H : 0;
 }
 
 crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
     const size_t gates = cells[layer->cell].gates, H = layer->hidden;
-    const size_t P = crnn_width(layer);
-    size_t columns, rows, matrix, most, bytes;
-    /* The extras are at most 16 rows of G*H + P, besides the (H, P) of a projection. */
-    if (!crnn_size_mul(gates, H, &columns) || !crnn_size_add(layer->inputs, P, &rows) ||
-        !crnn_size_add(rows, 17, &rows) || !crnn_size_add(columns, P, &most) ||
-        !crnn_size_add(rows, H, &rows) || !crnn_size_mul(rows, most, &matrix) ||
+    const size_t P = crnn_width(layer), K = crnn_delay_count(layer), D = crnn_longest_delay(layer);
+    size_t columns, reads, rows, matrix, most, bytes;
+    /* The extras are at most 16 rows of G*H + P, besides the (H, P) of a projection and, for each
+     * state, another such row. */
+    if (!crnn_size_mul(gates, H, &columns) || !crnn_size_mul(K, P, &reads) ||
+        !crnn_size_add(layer->inputs, reads, &rows) || !crnn_size_add(rows, 17, &rows) ||
+        !crnn_size_add(columns, P, &most) || !crnn_size_add(rows, H, &rows) ||
+        !crnn_size_add(rows, D, &rows) || !crnn_size_mul(rows, most, &matrix) ||
         !crnn_size_mul(matrix, sizeof(double), &bytes))
         return CRNN_OVERFLOW;
     at->b = 0;
     at->columns = columns;
     at->b_size = at->w_x = layer->bias ? columns : 0;
     at->w_h = at->w_x + layer->inputs * columns;
-    at->total = at->w_h + P * columns;
+    at->total = at->w_h + reads * columns;
     size_extras(layer, columns, at->extra_size);
     for (size_t e = 0; e < CRNN_EXTRAS; e++) {
         at->extra[e] = at->total;
@@ -148,7 +152,7 @@ static void phase_init(core_shape *s, size_t i) {
     ph->h = s->packed_h;
     s->packed_bias += ph->slots * s->padded;
     s->packed_x += s->layer.inputs * ph->x_count * units;
-    s->packed_h += s->h_wide * ph->h_count * units;
+    s->packed_h += s->h_rows * ph->h_count * units;
     ph->gates = s->row_gates;
     s->row_gates += ph->slots * s->padded;
 }
@@ -156,7 +160,7 @@ static void phase_init(core_shape *s, size_t i) {
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 bool crnn_layer_same(const crnn_layer *a, const crnn_layer *b) {
-    return true
+    return memcmp(a->delays, b->delays, sizeof a->delays) == 0
 #define CRNN_FIELD(name, rich) &&a->name == b->name
 #include "options.def"
         ;
@@ -175,12 +179,13 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     const cell_row *cell = &cells[layer->cell];
     size_t rows, columns, most;
     if (crnn_layer_layout(layer, &s->at) != CRNN_OK) return CRNN_OVERFLOW;
-    /* All that is derived below is at most 8 gates of (I + P + H + 192) x (H + P + 64), doubles:
+    /* All that is derived below is at most 8 gates of (I + 16 P + H + 192) x (H + P + 64), doubles:
      * check that once. */
-    if (!crnn_size_add(layer->hidden, crnn_width(layer), &columns) ||
-        !crnn_size_add(columns, 64, &columns) || !crnn_size_add(layer->inputs, columns, &rows) ||
-        !crnn_size_add(rows, 128, &rows) || !crnn_size_mul(rows, columns, &most) ||
-        !crnn_size_mul(most, 8 * sizeof(double), &most))
+    if (!crnn_size_mul(CRNN_DELAYS, crnn_width(layer), &rows) ||
+        !crnn_size_add(layer->hidden, crnn_width(layer), &columns) ||
+        !crnn_size_add(columns, 64, &columns) || !crnn_size_add(rows, columns, &rows) ||
+        !crnn_size_add(rows, layer->inputs, &rows) || !crnn_size_add(rows, 128, &rows) ||
+        !crnn_size_mul(rows, columns, &most) || !crnn_size_mul(most, 8 * sizeof(double), &most))
         return CRNN_OVERFLOW;
     const size_t *per_phase = cell->slots,
                  slots = per_phase[0] > per_phase[1] ? per_phase[0] : per_phase[1];
@@ -195,6 +200,7 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     s->phases = cell->phases;
     s->padded = round_up(layer->hidden, s->width);
     s->h_wide = crnn_width(layer);
+    s->h_rows = crnn_delay_count(layer) * s->h_wide;
     s->h_padded = round_up(s->h_wide, s->width);
     s->vecs = s->padded / s->width;
     s->last_lanes = layer->hidden - (s->vecs - 1) * s->width;

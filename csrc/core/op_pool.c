@@ -44,10 +44,11 @@ static const crnn_recurrent *layer_of(const core_node *n) {
     return &n->plan->given->node[n->given->as.final.node].as.recurrent;
 }
 
-/* Row b of a state, or of its gradient. */
+/* Row b of a state, or of its gradient: the last of the states that a layer with delays has. */
 static void *state_row(const core_node *n, const crnn_state *state, size_t b) {
-    return core_row_of(n->given->as.final.cell ? state->c : state->h, b, n->given->features,
-                       core_item(n));
+    const size_t states = crnn_longest_delay(layer_of(n)->layer);
+    return core_row_of(n->given->as.final.cell ? state->c : state->h, b * states + states - 1,
+                       n->given->features, core_item(n));
 }
 
 static void state(core_node *n) {

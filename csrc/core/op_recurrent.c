@@ -86,13 +86,18 @@ static void find_packed(core_node *n) {
         n->embedded.ready = base + n->packed_at[1];
 }
 
-/* The initial h, row by row, for edges with a delay. */
+/* The initial h, row by row, for edges with a delay: the last one where there are several. */
 static void set_first(const core_node *n, const core_shape *s, const void *h0) {
     const crnn_rows *rows = n->given->as.recurrent.rows;
-    const size_t item = core_item(n);
-    for (size_t i = 0; n->first && i < rows->places; i++)
-        memcpy(core_row_of(n->first, rows->order[i], s->h_wide, item),
-               core_row_of(h0, i, s->h_padded, item), s->h_wide * item);
+    const size_t item = core_item(n), newest = crnn_strands(&rows->given) - 1;
+    core_reads reads;
+    if (!n->first) return;
+    core_reads_init(&reads, &s->layer, rows);
+    for (size_t i = 0; i < rows->places; i++)
+        if (rows->strand[i] == newest)
+            memcpy(core_row_of(n->first, rows->order[i], s->h_wide, item),
+                   core_row_of(h0, (reads.depth - 1) * rows->places + i, s->h_padded, item),
+                   s->h_wide * item);
 }
 
 static bool makes_products(const core_node *n) {
@@ -161,7 +166,7 @@ static void copy_rows(const size_t *parents, size_t count, size_t bytes, const c
 
 static void follow(const core_node *n, const size_t *parents, size_t count) {
     const crnn_recurrent *r = &n->given->as.recurrent;
-    const size_t item = core_item(n);
+    const size_t item = core_item(n) * crnn_longest_delay(r->layer);
     copy_rows(parents, count, n->given->features * item, r->final.h, r->initial.h);
     copy_rows(parents, count, r->layer->hidden * item, r->final.c, r->initial.c);
 }
@@ -243,12 +248,18 @@ static void embedded_back(void *context, const core_member *me) { end_back(conte
 /* The initial h was read by edges with a delay, too. */
 static void add_first(const core_node *n, const core_span *span) {
     const core_backward_run *run = &n->as.backward.run;
+    const crnn_rows *rows = run->rows;
     const size_t wide = n->given->features, item = core_item(n);
-    const size_t to = span->to < run->rows->active[0] ? span->to : run->rows->active[0];
-    for (size_t i = span->from; i < to; i++)
-        n->plan->given->kernels->add_rows(
-            1, wide, wide, NULL, core_row_of(n->dfirst, run->rows->order[i], wide, item),
-            core_row_of(run->bypass, i, n->as.backward.shape.h_padded, item));
+    const size_t newest = crnn_strands(&rows->given) - 1;
+    const size_t last = newest > 0 ? rows->places : rows->active[0];
+    const void *dh = run->ring_h ? core_row_of(run->ring_h, run->reads.depth * rows->places,
+                                               n->as.backward.shape.h_padded, item)
+                                 : run->bypass;
+    for (size_t i = span->from; i < span->to && i < last; i++)
+        if (rows->strand[i] == newest)
+            n->plan->given->kernels->add_rows(
+                1, wide, wide, NULL, core_row_of(n->dfirst, rows->order[i], wide, item),
+                core_row_of(dh, i, n->as.backward.shape.h_padded, item));
 }
 
 static void alone_back(core_node *n) {

@@ -4,13 +4,13 @@
 
 #include "kernels.h"
 
-/* A row is cut into strands, and a strand where a reset lies between two of its steps. A piece is
- * steps cut..end-1 of a strand, of which step i lies at time strand + i * d. */
-typedef struct piece {
-    size_t row, strand, cut, end;
-    size_t length;    /* steps of it that are really there */
-    bool first, last; /* of its strand, in time */
-} piece;
+/* A row is cut before each step that resets it: the steps cut..end-1 are a part, and each of its
+ * strands is a piece. */
+typedef struct part {
+    size_t row, cut, end;
+    size_t read;      /* steps of it that are really there */
+    bool first, last; /* of its row, in time */
+} part;
 
 static size_t row_end(const crnn_steps *s, size_t row) {
     return s->lengths ? (size_t)s->lengths[row] : s->steps;
@@ -20,59 +20,49 @@ static bool is_there(const crnn_steps *s, size_t row, size_t t) {
     return !s->mask || s->mask[row * s->steps + t] != 0;
 }
 
-/* How many steps a strand of a row has. */
-static size_t strand_steps(const crnn_steps *s, size_t row, size_t strand) {
-    const size_t d = crnn_strands(s), end = row_end(s, row);
-    return end > strand ? (end - 1 - strand) / d + 1 : 0;
+/* Whether a part begins at step t of a row: nothing is read before step 0 in reverse. */
+static bool is_cut(const crnn_steps *s, size_t row, size_t t) {
+    return s->resets && s->resets[row * s->steps + t] != 0 && !(s->reverse && t == 0);
 }
 
-/* Whether a strand is cut before its step i; behind the last one, i is their number. A reset at
- * step 0 cuts off the given state, so in reverse it cuts nothing. */
-static bool is_cut(const crnn_steps *s, size_t row, size_t strand, size_t i) {
-    const size_t d = crnn_strands(s), end = row_end(s, row), at = strand + i * d;
-    const size_t last = at < end ? at : end - 1;
-    size_t t = i > 0 ? at - d + 1 : s->reverse;
-    for (; s->resets && end > 0 && t <= last; t++)
-        if (s->resets[row * s->steps + t] != 0) return true;
-    return false;
-}
-
-/* The piece behind p, or the first one where p->end is not set; false behind the last one. */
-static bool next_piece(const crnn_steps *s, piece *p) {
-    const bool fresh = p->end == (size_t)-1;
-    if (!fresh && p->last && ++p->strand == crnn_strands(s)) {
-        p->strand = 0;
-        p->row++;
-    }
+/* The part behind p, or the first one where p->end is not set; false behind the last one. */
+static bool next_part(const crnn_steps *s, part *p) {
+    const bool fresh = p->row == 0 && p->end == (size_t)-1;
+    if (!fresh && p->last) p->row++;
     p->first = fresh || p->last;
     if (p->row >= s->batch) return false;
-    const size_t steps = strand_steps(s, p->row, p->strand);
+    const size_t end = row_end(s, p->row);
     p->cut = p->first ? 0 : p->end;
-    p->length = 0;
-    p->last = false;
-    for (p->end = p->cut; !p->last; p->end++) {
-        if ((p->end > p->cut || p->first) && is_cut(s, p->row, p->strand, p->end)) break;
-        p->last = p->end == steps;
-        if (p->last) break;
-        p->length += is_there(s, p->row, p->strand + p->end * crnn_strands(s));
+    p->read = 0;
+    for (p->end = p->cut; p->end < end; p->end++) {
+        if ((p->end > p->cut || p->first) && is_cut(s, p->row, p->end)) break;
+        p->read += is_there(s, p->row, p->end);
     }
+    p->last = p->end == end;
     return true;
 }
 
-static piece before_all(void) { return (piece){.end = (size_t)-1}; }
+static part before_all(void) { return (part){.end = (size_t)-1}; }
 
-/* Pieces that there are at most: a reset cuts every strand. */
-static bool most_pieces(const crnn_steps *s, size_t *count) {
-    size_t cuts = s->batch;
-    for (size_t i = 0; s->resets && i < s->batch * s->steps; i++) cuts += s->resets[i] != 0;
-    return crnn_size_mul(cuts, crnn_strands(s), count);
+/* Steps of a part that strand k of d has: k, k + d, k + 2d and so on, as they are read. */
+static size_t strand_steps(size_t read, size_t d, size_t k) {
+    return read > k ? (read - 1 - k) / d + 1 : 0;
 }
+
+/* Pieces that there are at most; B * T fits. */
+static bool most_pieces(const crnn_steps *s, size_t *count) {
+    size_t parts = s->batch;
+    for (size_t i = 0; s->resets && i < s->batch * s->steps; i++) parts += s->resets[i] != 0;
+    return crnn_size_mul(parts, crnn_strands(s), count);
+}
+
+enum { PIECE_WORDS = 6 };
 
 crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words) {
     size_t cells, times, bytes, pieces;
     /* N <= B * T must fit as well: tape rows are counted with it. */
     if (!crnn_size_mul(steps->batch, steps->steps, &cells)) return CRNN_OVERFLOW;
-    if (!most_pieces(steps, &pieces) || !crnn_size_mul(pieces, 5, words) ||
+    if (!most_pieces(steps, &pieces) || !crnn_size_mul(pieces, PIECE_WORDS, words) ||
         !crnn_size_mul(steps->steps, 2, &times) || !crnn_size_add(times, 1, &times) ||
         !crnn_size_add(*words, times, words) ||
         !crnn_size_add(*words, steps->mask ? cells : 0, words) ||
@@ -84,67 +74,83 @@ crnn_status crnn_rows_size(const crnn_steps *steps, size_t *words) {
 /* A counting sort: active[t] = pieces longer than t is at once the place where pieces of length t
  * begin. `next` [T + 1] is borrowed for the place of the next piece of each length. */
 static void count_lengths(crnn_rows *rows, size_t *next) {
-    const size_t T = rows->given.steps;
+    const size_t T = rows->given.steps, d = crnn_strands(&rows->given);
     memset(rows->active, 0, T * sizeof(size_t));
     rows->places = 0;
-    for (piece p = before_all(); next_piece(&rows->given, &p); rows->places++)
-        if (p.length > 0) rows->active[p.length - 1]++;
+    for (part p = before_all(); next_part(&rows->given, &p); rows->places += d)
+        for (size_t k = 0; k < d && k < p.read; k++) rows->active[strand_steps(p.read, d, k) - 1]++;
     for (size_t t = T; t-- > 1;) rows->active[t - 1] += rows->active[t];
     for (size_t t = 0; t < T; t++) next[t] = rows->active[t];
     next[T] = 0;
 }
 
-/* The times of a piece's steps that are there, listed from `from` on; returns the end. */
-static size_t list_times(const crnn_rows *rows, const piece *p, size_t from) {
-    for (size_t i = p->cut; i < p->end; i++) {
-        const size_t t = p->strand + i * crnn_strands(&rows->given);
-        if (is_there(&rows->given, p->row, t)) rows->times[from++] = t;
+/* Steps of the strands before strand k, of which the first ones are longer by one. */
+static size_t steps_before(size_t read, size_t d, size_t k) {
+    return k * (read / d) + (k < read % d ? k : read % d);
+}
+
+/* The times of a part's steps that are there, strand after strand, in the order of time. */
+static void list_times(const crnn_rows *rows, const part *p, size_t *times) {
+    const size_t d = crnn_strands(&rows->given);
+    for (size_t t = p->cut, i = 0; t < p->end; t++) {
+        if (!is_there(&rows->given, p->row, t)) continue;
+        const size_t nth = rows->given.reverse ? p->read - 1 - i : i, k = nth % d;
+        const size_t in_time =
+            rows->given.reverse ? strand_steps(p->read, d, k) - 1 - nth / d : nth / d;
+        times[steps_before(p->read, d, k) + in_time] = t;
+        i++;
     }
-    return from;
 }
 
-/* The strands of a row by the order in which their first steps are read. */
-static size_t strand_read(const crnn_steps *s, size_t row, size_t strand) {
-    const size_t d = crnn_strands(s);
-    return s->reverse ? (row_end(s, row) % d + 2 * d - 1 - strand) % d : strand;
+/* The first step, in time, of a strand that has some, where no steps are masked. */
+static size_t strand_begin(const crnn_rows *rows, const part *p, size_t k, size_t length) {
+    const size_t d = crnn_strands(&rows->given);
+    return rows->given.reverse && length > 0 ? p->end - 1 - k - (length - 1) * d : p->cut + k;
 }
 
-size_t core_state_row(const crnn_rows *rows, size_t place, bool final) {
-    const crnn_steps *s = &rows->given;
-    const size_t d = crnn_strands(s), row = rows->order[place], strand = rows->strand[place];
-    return row * d + (final ? strand + d - row_end(s, row) % d : strand) % d;
+static void place_part(crnn_rows *rows, size_t *next, const part *p, size_t listed) {
+    const size_t d = crnn_strands(&rows->given);
+    const bool reverse = rows->given.reverse;
+    const size_t ends = ((reverse ? p->last : p->first) ? CRNN_READ_FIRST : 0) |
+                        ((reverse ? p->first : p->last) ? CRNN_READ_LAST : 0);
+    for (size_t k = 0; k < d; k++) {
+        const size_t length = strand_steps(p->read, d, k), place = next[length]++;
+        rows->order[place] = p->row;
+        rows->length[place] = length;
+        rows->begin[place] =
+            rows->times ? listed + steps_before(p->read, d, k) : strand_begin(rows, p, k, length);
+        rows->ends[place] = ends;
+        rows->strand[place] = k;
+        rows->leaves[place] = (k + d - p->read % d) % d;
+    }
 }
 
-static void place_pieces(crnn_rows *rows, size_t *next) {
+static void place_parts(crnn_rows *rows, size_t *next) {
     size_t listed = 0;
-    for (piece p = before_all(); next_piece(&rows->given, &p);) {
-        const size_t place = next[p.length]++;
-        const bool reverse = rows->given.reverse;
-        rows->order[place] = p.row;
-        rows->length[place] = p.length;
-        rows->begin[place] = rows->times ? listed : p.strand + p.cut * crnn_strands(&rows->given);
-        rows->strand[place] = strand_read(&rows->given, p.row, p.strand);
-        rows->ends[place] = ((reverse ? p.last : p.first) ? CRNN_READ_FIRST : 0) |
-                            ((reverse ? p.first : p.last) ? CRNN_READ_LAST : 0);
-        if (rows->times) listed = list_times(rows, &p, listed);
+    for (part p = before_all(); next_part(&rows->given, &p);) {
+        place_part(rows, next, &p, listed);
+        if (!rows->times) continue;
+        list_times(rows, &p, rows->times + listed);
+        listed += p.read;
     }
 }
 
 void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps) {
     const size_t T = steps->steps;
-    size_t places = 0;
+    size_t places = 0, *pieces = words + 2 * T + 1;
     most_pieces(steps, &places);
     *rows = (crnn_rows){.given = *steps,
                         .active = words,
                         .first = words + T,
-                        .order = words + 2 * T + 1,
-                        .length = words + 2 * T + 1 + places,
-                        .begin = words + 2 * T + 1 + 2 * places,
-                        .ends = words + 2 * T + 1 + 3 * places,
-                        .strand = words + 2 * T + 1 + 4 * places,
-                        .times = steps->mask ? words + 2 * T + 1 + 5 * places : NULL};
+                        .order = pieces,
+                        .length = pieces + places,
+                        .begin = pieces + 2 * places,
+                        .ends = pieces + 3 * places,
+                        .strand = pieces + 4 * places,
+                        .leaves = pieces + 5 * places,
+                        .times = steps->mask ? pieces + PIECE_WORDS * places : NULL};
     count_lengths(rows, rows->first);
-    place_pieces(rows, rows->first);
+    place_parts(rows, rows->first);
     for (size_t t = 0; t < T; t++) {
         rows->first[t] = rows->total;
         rows->total += rows->active[t];
@@ -152,54 +158,43 @@ void crnn_rows_init(crnn_rows *rows, size_t *words, const crnn_steps *steps) {
     rows->first[T] = rows->total;
 }
 
-/* ---- steps that are not there */
-
-/* What a step of a strand that is masked has to do with: in the order of reading, `last` is the
- * step whose output is repeated at a step, NO_STEP where there is none. */
-#define NO_STEP ((size_t)-1)
-
-/* One strand of a row, in the order of reading: how many of its steps were read, the time of the
- * last one of these, and the step that stands for it. */
-typedef struct reading {
-    const crnn_steps *steps;
-    size_t row, strand, read, t, last;
-} reading;
-
-static bool read_next(reading *r) {
-    const crnn_steps *s = r->steps;
-    const size_t d = crnn_strands(s), count = strand_steps(s, r->row, r->strand);
-    if (r->read == count) return false;
-    const size_t i = s->reverse ? count - 1 - r->read : r->read;
-    const bool cut = r->read > 0 && is_cut(s, r->row, r->strand, s->reverse ? i + 1 : i);
-    r->t = r->strand + i * d;
-    r->read++;
-    if (is_there(s, r->row, r->t))
-        r->last = r->t;
-    else if (cut)
-        r->last = NO_STEP;
-    return true;
+size_t core_state_row(const crnn_rows *rows, size_t place, bool final) {
+    const size_t strand = final ? rows->leaves[place] : rows->strand[place];
+    return rows->order[place] * crnn_strands(&rows->given) + strand;
 }
 
-static reading read_strand(const crnn_steps *s, size_t row, size_t strand) {
-    return (reading){.steps = s, .row = row, .strand = strand, .last = NO_STEP};
+/* ---- steps that are not there */
+
+/* What a step of a row that is masked has to do with: in the order of reading, t runs over the
+ * steps before a row's end, `last` is the step whose output is repeated at t, NO_STEP where there
+ * is none. */
+#define NO_STEP ((size_t)-1)
+
+static size_t nth_read(const crnn_steps *s, size_t end, size_t i) {
+    return s->reverse ? end - 1 - i : i;
+}
+
+/* The step that stands for t, given the one that stood for the step read before it. */
+static size_t stand_in(const crnn_steps *s, size_t row, size_t t, size_t end, size_t before) {
+    const size_t cut = s->reverse ? t + 1 : t; /* where a cut parts t from the step read before */
+    if (is_there(s, row, t)) return t;
+    return cut < end && is_cut(s, row, cut) ? NO_STEP : before;
 }
 
 void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t features, size_t item,
                     bool repeat) {
     const crnn_steps *s = &rows->given;
-    const size_t wide = features * item;
     for (size_t b = 0; seq->data && b < s->batch; b++) {
-        for (size_t t = row_end(s, b); t < s->steps; t++)
-            memset(crnn_seq_at(seq, b, t, item), 0, wide);
-        for (size_t k = 0; s->mask && k < crnn_strands(s); k++) {
-            for (reading r = read_strand(s, b, k); read_next(&r);) {
-                void *to = crnn_seq_at(seq, b, r.t, item);
-                if (r.last == r.t) continue;
-                if (repeat && r.last != NO_STEP)
-                    memcpy(to, crnn_seq_at(seq, b, r.last, item), wide);
-                else
-                    memset(to, 0, wide);
-            }
+        const size_t end = row_end(s, b), wide = features * item;
+        for (size_t t = end; t < s->steps; t++) memset(crnn_seq_at(seq, b, t, item), 0, wide);
+        for (size_t i = 0, last = NO_STEP; s->mask && i < end; i++) {
+            const size_t t = nth_read(s, end, i);
+            last = stand_in(s, b, t, end, last);
+            if (last == t) continue;
+            if (repeat && last != NO_STEP)
+                memcpy(crnn_seq_at(seq, b, t, item), crnn_seq_at(seq, b, last, item), wide);
+            else
+                memset(crnn_seq_at(seq, b, t, item), 0, wide);
         }
     }
 }
@@ -219,14 +214,15 @@ crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t featur
     const size_t item = crnn_dtype_size(dtype);
     const crnn_seq to = {folded, (ptrdiff_t)(s->steps * features), (ptrdiff_t)features};
     for (size_t b = 0; b < s->batch; b++) {
-        for (size_t k = 0; k < crnn_strands(s); k++) {
-            for (reading r = read_strand(s, b, k); read_next(&r);) {
-                const void *from = crnn_seq_at(dy, b, r.t, item);
-                if (r.last == r.t)
-                    memcpy(crnn_seq_at(&to, b, r.t, item), from, features * item);
-                else if (r.last != NO_STEP)
-                    add_row(dtype, features, from, crnn_seq_at(&to, b, r.last, item));
-            }
+        const size_t end = row_end(s, b);
+        for (size_t i = 0, last = NO_STEP; i < end; i++) {
+            const size_t t = nth_read(s, end, i);
+            const void *from = crnn_seq_at(dy, b, t, item);
+            last = stand_in(s, b, t, end, last);
+            if (last == t)
+                memcpy(crnn_seq_at(&to, b, t, item), from, features * item);
+            else if (last != NO_STEP)
+                add_row(dtype, features, from, crnn_seq_at(&to, b, last, item));
         }
     }
     return to;

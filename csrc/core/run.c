@@ -16,12 +16,36 @@ crnn_status core_arena_size(const core_arena *a, size_t *bytes) {
     return a->used.fits ? CRNN_OK : CRNN_OVERFLOW;
 }
 
+void core_reads_init(core_reads *reads, const crnn_layer *layer, const crnn_rows *rows) {
+    const size_t count = crnn_delay_count(layer);
+    reads->count = count;
+    reads->kept = 0;
+    reads->depth = 1;
+    reads->delay[0] = 1;
+    if (crnn_strands(&rows->given) > 1) return;
+    for (size_t k = 0; k < count; k++) {
+        reads->delay[k] = crnn_delay(layer, k);
+        if (reads->delay[k] > reads->depth) reads->depth = reads->delay[k];
+        if (reads->delay[k] < reads->delay[reads->kept]) reads->kept = k;
+    }
+}
+
+size_t core_rows_in(size_t buffers, const crnn_rows *rows, core_arena *a) {
+    size_t count = 0;
+    if (!crnn_size_mul(buffers, rows->places, &count)) a->used.fits = false;
+    return count;
+}
+
 /* Where a cell has no c, its pointers are those of h: the kernels compute with them and never read.
  */
-core_tape_parts core_lay_states(const core_shape *s, size_t gate_rows, size_t state_rows,
-                                size_t places, core_arena *a) {
+core_tape_parts core_lay_states(const core_shape *s, const crnn_rows *rows, size_t gate_rows,
+                                size_t buffers, core_arena *a) {
     const size_t item = crnn_dtype_size(s->layer.dtype);
     const size_t panel_rows = core_panel_rows(gate_rows);
+    core_reads reads;
+    core_reads_init(&reads, &s->layer, rows);
+    const size_t state_rows = buffers ? core_rows_in(buffers, rows, a) : rows->total;
+    const size_t places = core_rows_in(reads.depth, rows, a);
     core_tape_parts t = {.gates = core_take(a, panel_rows, s->row_gates, item)};
     if (s->layer.layer_norm) {
         t.hat_x = core_take(a, panel_rows, s->row_gates, item);
@@ -39,7 +63,7 @@ core_tape_parts core_lay_states(const core_shape *s, size_t gate_rows, size_t st
 }
 
 core_tape_parts core_lay_tape(const core_shape *s, const crnn_rows *rows, core_arena *a) {
-    return core_lay_states(s, s->keeps_gates ? rows->total : 0, rows->total, rows->places, a);
+    return core_lay_states(s, rows, s->keeps_gates ? rows->total : 0, 0, a);
 }
 
 void core_lay_extras(const core_shape *s, void **vectors, void **gain_x, void **gain_h,
@@ -89,12 +113,12 @@ typedef struct drop_job {
 
 static void drop_part(void *context, const core_member *me) {
     const drop_job *job = context;
-    const core_range own = core_share(job->s->h_wide, me);
+    const core_range own = core_share(job->s->h_rows, me);
     job->s->kernels->drop_weights(job->s, job->noise, own.from, own.to, job->w_h, job->dropped);
 }
 
 double core_drop_work(const core_shape *s) {
-    return CORE_DRAW_WORK * (double)s->at.columns * (double)s->h_wide;
+    return CORE_DRAW_WORK * (double)s->at.columns * (double)s->h_rows;
 }
 
 const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, const void *params,
@@ -103,7 +127,7 @@ const void *core_drop_weights(const core_shape *s, const crnn_noise *noise, cons
     char *copy = core_take(a, s->at.total, 1, item);
     memcpy(copy, params, s->at.total * item);
     drop_job job = {s, noise, (const char *)params + w_h, copy + w_h};
-    core_in_team(core_drop_work(s), s->h_wide, drop_part, &job);
+    core_in_team(core_drop_work(s), s->h_rows, drop_part, &job);
     return copy;
 }
 
@@ -120,10 +144,12 @@ static size_t clamp(size_t n, size_t from, size_t to) { return n < from ? from :
 
 bool core_leaves_out(const core_shape *s) { return s->kept <= CORE_MOST_KEPT; }
 
-void core_set_kept(core_shape *s, double kept) { s->kept = kept > 0 ? kept : 1; }
+void core_set_kept(core_shape *s, double kept) {
+    s->kept = kept > 0 && s->h_rows == s->h_wide ? kept : 1; /* not with several delays */
+}
 
 double core_kept_rows(const core_shape *s) {
-    return (double)s->h_wide * (core_leaves_out(s) ? s->kept : 1);
+    return (double)s->h_rows * (core_leaves_out(s) ? s->kept : 1);
 }
 
 core_skips core_lay_skips(const crnn_kernels *kernels, const core_columns *columns, size_t count,
@@ -158,7 +184,8 @@ static bool is_zero(const crnn_layout *at, const crnn_layer *layer, const void *
 double crnn_kept_share(const crnn_layer *layer, const void *params) {
     crnn_layout at;
     const size_t P = crnn_width(layer), H = layer->hidden;
-    if (P < SMALLEST || H < SMALLEST || crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
+    if (P < SMALLEST || H < SMALLEST || crnn_delay_count(layer) > 1) return 1;
+    if (crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
     const size_t blocks[3] = {divide_up(P, BLOCK_UNITS), at.columns / H, divide_up(H, BLOCK_UNITS)};
     size_t kept = 0;
     for (uint32_t i = 0; i < LOOKED_AT; i++) {
@@ -177,7 +204,8 @@ double crnn_kept_share(const crnn_layer *layer, const void *params) {
 
 double core_step_work(const crnn_layer *layer, double kept) {
     const double columns = (double)strlen(crnn_cell_describe(layer->cell)->gates);
-    const double rows = (double)crnn_width(layer) * (kept > 0 && kept <= CORE_MOST_KEPT ? kept : 1);
+    const double reads = (double)crnn_delay_count(layer) * (double)crnn_width(layer);
+    const double rows = reads * (kept > 0 && kept <= CORE_MOST_KEPT ? kept : 1);
     return columns * (double)layer->hidden * ((double)layer->inputs + rows);
 }
 
@@ -271,44 +299,57 @@ core_span core_span_of(const core_shape *s, const crnn_rows *rows, size_t panels
 
 /* ---- states */
 
-core_state_part core_state_h(const core_shape *s) {
+core_state_part core_state_h(const core_shape *s, const core_reads *reads) {
     return (core_state_part){s->h_wide, s->h_padded, s->at.extra[CRNN_H0],
-                             s->at.extra_size[CRNN_H0]};
+                             s->at.extra_size[CRNN_H0], reads->depth};
 }
 
-core_state_part core_state_c(const core_shape *s) {
+core_state_part core_state_c(const core_shape *s, const core_reads *reads) {
     return (core_state_part){s->layer.hidden, s->padded, s->at.extra[CRNN_C0],
-                             s->at.extra_size[CRNN_C0]};
+                             s->at.extra_size[CRNN_C0], reads->depth};
 }
 
-/* Rows of `given` at the places that are an `end` of their row; of `other` (wide) elsewhere. */
-static void states_to_places(const core_shape *s, const crnn_rows *rows, core_state_part part,
-                             size_t end, const char *given, const char *other, char *to) {
-    const size_t item = crnn_dtype_size(s->layer.dtype), wide = part.wide * item;
-    memset(to, 0, rows->places * part.padded * item);
-    for (size_t i = 0; i < rows->places; i++, to += part.padded * item) {
-        if (given && rows->ends[i] & end)
-            memcpy(to, given + core_state_row(rows, i, end == CRNN_READ_LAST) * wide, wide);
-        else if (other)
-            memcpy(to, other, wide);
-    }
+/* The row of (B, D, wide) of state `nth` of a place. */
+static size_t state_row(const crnn_rows *rows, core_state_part part, size_t place, bool final,
+                        size_t nth) {
+    return core_state_row(rows, place, final) * part.depth + nth;
 }
 
 void core_states_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
                     const void *given, const void *params, void *to) {
-    const size_t item = crnn_dtype_size(s->layer.dtype);
-    const bool has_learned = part.is_learned && params;
-    const char *learned = has_learned ? (const char *)params + part.learned * item : NULL;
-    states_to_places(s, rows, part, CRNN_READ_FIRST, given, learned, to);
+    const size_t item = crnn_dtype_size(s->layer.dtype), wide = part.wide * item;
+    const char *learned =
+        part.is_learned && params ? core_row_of(params, part.learned, 1, item) : NULL;
+    char *next = to;
+    memset(to, 0, part.depth * rows->places * part.padded * item);
+    for (size_t nth = 0; nth < part.depth; nth++) {
+        for (size_t i = 0; i < rows->places; i++, next += part.padded * item) {
+            if (given && rows->ends[i] & CRNN_READ_FIRST)
+                memcpy(next, (const char *)given + state_row(rows, part, i, false, nth) * wide,
+                       wide);
+            else if (learned)
+                memcpy(next, learned + (rows->strand[i] + nth) * wide, wide);
+        }
+    }
 }
 
 void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
                      const void *given, void *to) {
-    states_to_places(s, rows, part, CRNN_READ_LAST, given, NULL, to);
+    const size_t item = crnn_dtype_size(s->layer.dtype), wide = part.wide * item;
+    const size_t blocks = part.depth > 1 ? part.depth + 1 : 1;
+    memset(to, 0, blocks * rows->places * part.padded * item);
+    for (size_t i = 0; given && i < rows->places; i++) {
+        for (size_t nth = 0; rows->ends[i] & CRNN_READ_LAST && nth < part.depth; nth++) {
+            const size_t block =
+                part.depth > 1 ? core_ring_at(part.depth, rows->length[i] + nth, part.depth) : 0;
+            memcpy(core_row_of(to, block * rows->places + i, part.padded, item),
+                   (const char *)given + state_row(rows, part, i, true, nth) * wide, wide);
+        }
+    }
 }
 
 void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part part, size_t place,
-                    bool final, const void *row, void *to) {
+                    bool final, size_t nth, const void *row, void *to) {
     const size_t wide = part.wide * crnn_dtype_size(s->layer.dtype);
-    if (to) memcpy((char *)to + core_state_row(rows, place, final) * wide, row, wide);
+    if (to) memcpy((char *)to + state_row(rows, part, place, final, nth) * wide, row, wide);
 }

@@ -18,15 +18,21 @@ static inline core_arena core_arena_at(void *base) { return (core_arena){base, {
 void *core_take(core_arena *a, size_t count, size_t each, size_t item);
 crnn_status core_arena_size(const core_arena *a, size_t *bytes);
 
-core_tape_parts core_lay_states(const core_shape *s, size_t gate_rows, size_t state_rows,
-                                size_t places, core_arena *a);
+/* buffers: of `places` states each; 0: all steps of the rows. */
+core_tape_parts core_lay_states(const core_shape *s, const crnn_rows *rows, size_t gate_rows,
+                                size_t buffers, core_arena *a);
 core_tape_parts core_lay_tape(const core_shape *s, const crnn_rows *rows, core_arena *a);
+/* Rows of so many buffers [places]. */
+size_t core_rows_in(size_t buffers, const crnn_rows *rows, core_arena *a);
 
 core_trace_parts core_lay_trace(const core_shape *s, const crnn_rows *rows, core_arena *a);
 
 /* ---- looking into a tape or a trace: out (B, T, ...), dense, zeros at steps not read */
 
-/* values [N][features rounded up to the width]. */
+/* values [N][features rounded up to the width]; rows of out are `pitch` elements apart, and zeros
+ * before. */
+void core_copy_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
+                    void *out, size_t pitch);
 void core_view_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
                     void *out);
 /* One slot of gates in panels; raw: through the logistic function. */
@@ -143,23 +149,25 @@ core_span core_span_of_rows(const crnn_rows *rows, size_t panels, const core_mem
 typedef struct core_state_part {
     size_t wide, padded;        /* P and h_padded, or H and padded */
     size_t learned, is_learned; /* where it lies in the parameters; whether it does */
+    size_t depth;               /* D, or 1 in rows with strands: states of a place */
 } core_state_part;
 
-core_state_part core_state_h(const core_shape *s);
-core_state_part core_state_c(const core_shape *s);
+core_state_part core_state_h(const core_shape *s, const core_reads *reads);
+core_state_part core_state_c(const core_shape *s, const core_reads *reads);
 
-/* The states that pieces begin with, to [places][padded]: what is given (B, wide) for those read
- * first of their row, else the learned state, else zeros. params may be NULL where nothing is
- * learned. */
+/* The states that pieces begin with, to [depth][places][padded]: what is given (B, D, wide) for
+ * those read first of their row, else the learned state, else zeros. params may be NULL where
+ * nothing is learned. */
 void core_states_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
                     const void *given, const void *params, void *to);
-/* The gradients that pieces end with: `given` (B, wide) or zeros for those read last, else zeros.
- */
+/* The gradients that pieces end with: `given` (B, D, wide) or zeros for those read last, else
+ * zeros. To [places][padded]; where depth > 1 to a ring, whose other rows are zeros. */
 void core_dstates_in(const core_shape *s, const crnn_rows *rows, core_state_part part,
                      const void *given, void *to);
-/* Row [padded] of one place to its row of (B, wide), where that is wanted. */
+/* Row [padded] of one place to its row of (B, D, wide), where that is wanted. nth < depth: of the
+ * states of the place, the oldest first. */
 void core_state_out(const core_shape *s, const crnn_rows *rows, core_state_part part, size_t place,
-                    bool final, const void *row, void *to);
+                    bool final, size_t nth, const void *row, void *to);
 
 /* ---- a call in pieces: forward and backward are made of these, and so is whoever runs layers side
  * by side, step by step. Between begin, or open, and close a team runs the kernels. */

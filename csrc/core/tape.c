@@ -12,18 +12,24 @@ crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels *kernels,
     return core_arena_size(&a, bytes);
 }
 
-void core_view_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
-                    void *out) {
+void core_copy_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
+                    void *out, size_t pitch) {
     const size_t item = crnn_dtype_size(s->layer.dtype), wide = features * item;
     const size_t padded = (features + s->width - 1) / s->width * s->width * item;
-    memset(out, 0, rows->given.batch * rows->given.steps * wide);
     for (size_t t = 0; t < rows->given.steps; t++) {
         for (size_t i = 0; i < rows->active[t]; i++) {
             const size_t at = rows->order[i] * rows->given.steps + crnn_rows_time(rows, i, t);
-            memcpy((char *)out + at * wide, (const char *)values + (rows->first[t] + i) * padded,
-                   wide);
+            memcpy((char *)out + at * pitch * item,
+                   (const char *)values + (rows->first[t] + i) * padded, wide);
         }
     }
+}
+
+void core_view_rows(const core_shape *s, const crnn_rows *rows, size_t features, const void *values,
+                    void *out) {
+    const size_t item = crnn_dtype_size(s->layer.dtype);
+    memset(out, 0, rows->given.batch * rows->given.steps * features * item);
+    core_copy_rows(s, rows, features, values, out, features);
 }
 
 void core_view_gate(const core_shape *s, const crnn_rows *rows, const void *gates, size_t phase,

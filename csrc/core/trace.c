@@ -1,4 +1,6 @@
 /* The trace of a walk back: its size, and looking into it. */
+#include <string.h>
+
 #include "run.h"
 
 core_trace_parts core_lay_trace(const core_shape *s, const crnn_rows *rows, core_arena *a) {
@@ -8,7 +10,8 @@ core_trace_parts core_lay_trace(const core_shape *s, const crnn_rows *rows, core
     if (s->states == 2) parts.dc = core_take(a, N, s->padded, item);
     parts.dgates = parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
     if (s->layer.layer_norm) parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
-    parts.h_read = core_take(a, s->phases * N, s->h_padded, item);
+    const size_t blocks = s->phases * crnn_delay_count(&s->layer);
+    parts.h_read = core_take(a, blocks * N, s->h_padded, item);
     return parts;
 }
 
@@ -58,9 +61,13 @@ void crnn_trace_read(const crnn_traced *t, char gate, void *out) {
     core_gate_slots at;
     const core_trace_parts parts = parts_of(t, &s);
     const size_t item = crnn_dtype_size(t->layer->dtype);
-    if (core_find_gate(t->layer, gate, &at))
-        core_view_rows(&s, t->rows, s.h_wide,
-                       core_row_of(parts.h_read, at.phase * t->rows->total, s.h_padded, item), out);
+    const size_t K = crnn_delay_count(t->layer), N = t->rows->total;
+    if (!core_find_gate(t->layer, gate, &at)) return;
+    memset(out, 0, t->rows->given.batch * t->rows->given.steps * s.h_rows * item);
+    for (size_t k = 0; k < K; k++)
+        core_copy_rows(&s, t->rows, s.h_wide,
+                       core_row_of(parts.h_read, (at.phase * K + k) * N, s.h_padded, item),
+                       core_row_of(out, k, s.h_wide, item), s.h_rows);
 }
 
 bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const void *w_h,
@@ -68,6 +75,6 @@ bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const voi
     core_shape s;
     core_shape_init(&s, t->layer, t->tape->kernels);
     if (!core_drops_weights(&s, noise)) return false;
-    s.kernels->drop_weights(&s, noise, 0, s.h_wide, w_h, dropped);
+    s.kernels->drop_weights(&s, noise, 0, s.h_rows, w_h, dropped);
     return true;
 }

@@ -164,6 +164,7 @@ static void set_shape(problem *p, const crnn_kernels *k, int i) {
 static const crnn_layer ones = {
 #define CRNN_FIELD(name, rich) 1,
 #include "options.def"
+    {1},
 };
 
 typedef struct field {
@@ -183,7 +184,9 @@ enum { FIELDS = sizeof fields / sizeof *fields };
 
 static void check_comparison(void) {
     const crnn_layer zeros = {0};
+    const crnn_layer delays = {.delays = {1, 4}}, others = {.delays = {1, 3}};
     CHECK(crnn_layer_same(&zeros, &zeros) && crnn_layer_same(&ones, &ones), "the same layer");
+    CHECK(crnn_layer_same(&delays, &delays) && !crnn_layer_same(&delays, &others), "delays");
     for (size_t i = 0; i < FIELDS; i++) {
         const crnn_layer copy = fields[i].layer;
         CHECK(crnn_layer_same(&fields[i].layer, &copy), "%s", fields[i].name);

@@ -1,8 +1,9 @@
 /* Rows whose steps go on from d steps before: whole calls, forward and backward, against calls in
- * which every strand is a row of its own. The same sums in the same order: equal bits. */
+ * which every strand is a row of its own, and against calls with a ring of states. The same sums in
+ * the same order: equal bits. */
 #include "support.h"
 
-enum { BATCH = 3, STEPS = 11, INPUTS = 5, HIDDEN = 9 };
+enum { BATCH = 3, STEPS = 11, INPUTS = 5, HIDDEN = 9, MOST_DELAY = 5 };
 
 typedef struct call {
     crnn_steps steps;
@@ -16,9 +17,8 @@ static void *zeros(const crnn_kernels *k, size_t n) {
     return memset(fenced(n * crnn_dtype_size(k->dtype)), 0, n * crnn_dtype_size(k->dtype));
 }
 
-static call new_call(const crnn_kernels *k, const crnn_steps *steps, size_t params) {
+static call new_call(const crnn_kernels *k, const crnn_steps *steps, size_t states, size_t params) {
     const size_t cells = steps->batch * steps->steps;
-    const size_t states = steps->batch * crnn_strands(steps) * HIDDEN;
     call c = {.steps = *steps};
     c.x = zeros(k, cells * INPUTS);
     c.dx = zeros(k, cells * INPUTS);
@@ -69,70 +69,64 @@ static void run(const crnn_kernels *k, const crnn_layer *layer, const void *para
 
 /* ---- strands as rows */
 
-typedef struct marks {
-    int64_t lengths[BATCH * STEPS];
-    uint8_t mask[BATCH * STEPS * STEPS], resets[BATCH * STEPS * STEPS];
-} marks;
-
 static size_t length_of(const crnn_steps *s, size_t b) {
     return s->lengths ? (size_t)s->lengths[b] : s->steps;
 }
 
-/* Whether there is a reset at one of the steps from..to-1 of row b. */
-static bool resets_in(const crnn_steps *s, size_t b, size_t from, size_t to) {
-    for (size_t t = from; s->resets && t < to; t++)
-        if (s->resets[b * s->steps + t]) return true;
-    return false;
-}
-
-/* Strand k of row b: its steps, and what lies before the first and behind the last of them. */
+/* Strand k of the steps of row b between two resets: the steps that are read, in the order of time,
+ * and the states, of d, with which it begins and ends. */
 typedef struct strand {
-    size_t b, k, d, count, first_state, last_state;
-    bool cut_before, cut_behind; /* resets there, that a row of its own cannot show */
+    size_t b, first_state, last_state, count, times[STEPS];
+    bool begins, ends; /* with the state of the caller, and with the one that is returned */
 } strand;
 
-static strand strand_of(const crnn_steps *s, size_t b, size_t k) {
-    const size_t d = crnn_strands(s), end = length_of(s, b);
-    strand r = {.b = b, .k = k, .d = d};
-    while (k + r.count * d < end) r.count++;
-    /* in the order of reading the strand's first step has number `read` */
-    const size_t read = s->reverse ? (end + d * STEPS - 1 - k) % d : k;
-    r.first_state = b * d + read;
-    r.last_state = b * d + (read + d * STEPS - end) % d;
-    const size_t behind = r.count ? k + (r.count - 1) * d + 1 : s->reverse;
-    r.cut_behind = resets_in(s, b, behind, end);
-    r.cut_before = s->reverse && r.count && resets_in(s, b, 1, k + 1);
-    return r;
+enum { MOST_STRANDS = BATCH * (STEPS + 1) * MOST_DELAY };
+
+/* The strands of the steps from..to-1 of row b; returns how many there are. */
+static size_t cut_part(const crnn_steps *s, size_t b, size_t from, size_t to, strand *out) {
+    const size_t d = crnn_strands(s);
+    size_t read = 0, nth = 0;
+    for (size_t t = from; t < to; t++) read += !s->mask || s->mask[b * s->steps + t];
+    for (size_t k = 0; k < d; k++)
+        out[k] = (strand){.b = b,
+                          .first_state = b * d + k,
+                          .last_state = b * d + (k + d * (STEPS + 1) - read) % d,
+                          .begins = s->reverse ? to == length_of(s, b) : from == 0,
+                          .ends = s->reverse ? from == 0 : to == length_of(s, b)};
+    for (size_t t = from; t < to; t++) {
+        if (s->mask && !s->mask[b * s->steps + t]) continue;
+        strand *own = &out[(s->reverse ? read - 1 - nth : nth) % d];
+        own->times[own->count++] = t;
+        nth++;
+    }
+    return d;
 }
 
-/* Whether a reset lies before the first step of a strand that is read, or behind the last one. */
-static bool starts_anew(const crnn_steps *s, const strand *r) {
-    return s->reverse && r->cut_behind;
-}
-
-static bool ends_anew(const crnn_steps *s, const strand *r) {
-    if (!s->reverse || r->count == 0) return r->cut_behind;
-    return r->cut_before;
+/* A reset at step 0 cuts off the state of the caller: an empty part has it. */
+static size_t cut_rows(const crnn_steps *s, strand *out) {
+    size_t count = 0;
+    for (size_t b = 0; b < s->batch; b++) {
+        size_t from = 0;
+        for (size_t t = 0; s->resets && t < length_of(s, b); t++) {
+            if (!s->resets[b * s->steps + t] || (t == 0 && s->reverse)) continue;
+            count += cut_part(s, b, from, t, out + count);
+            from = t;
+        }
+        const size_t first = count;
+        count += cut_part(s, b, from, length_of(s, b), out + count);
+        const bool cut =
+            s->resets && !s->reverse && length_of(s, b) > 0 && from == 0 && s->resets[b * s->steps];
+        for (size_t i = first; cut && i < count; i++) out[i].begins = false;
+    }
+    return count;
 }
 
 /* The steps of the strands, as rows. */
-static crnn_steps rows_of_strands(const crnn_steps *s, marks *m) {
-    const size_t d = crnn_strands(s), T = (s->steps + d - 1) / d;
-    for (size_t i = 0; i < s->batch * d; i++) {
-        const strand r = strand_of(s, i / d, i % d);
-        m->lengths[i] = (int64_t)r.count;
-        for (size_t j = 0; j < r.count; j++) {
-            const size_t t = r.k + j * d;
-            m->mask[i * T + j] = !s->mask || s->mask[r.b * s->steps + t];
-            m->resets[i * T + j] = resets_in(s, r.b, j ? t - d + 1 : 0, t + 1);
-        }
-    }
-    return (crnn_steps){.batch = s->batch * d,
-                        .steps = T,
-                        .lengths = m->lengths,
-                        .mask = s->mask ? m->mask : NULL,
-                        .resets = s->resets ? m->resets : NULL,
-                        .reverse = s->reverse};
+static crnn_steps rows_of_strands(const crnn_steps *s, const strand *strands, size_t count,
+                                  int64_t *lengths) {
+    for (size_t i = 0; i < count; i++) lengths[i] = (int64_t)strands[i].count;
+    return (crnn_steps){
+        .batch = count, .steps = s->steps, .lengths = lengths, .reverse = s->reverse};
 }
 
 /* Copies the elements of row `from` to row `to`. */
@@ -149,35 +143,32 @@ static bool same_row(const crnn_kernels *k, size_t wide, const void *a, size_t i
 }
 
 /* What goes into the call of rows is what goes into the call of strands. */
-static void share_inputs(const crnn_kernels *k, const call *whole, const call *rows) {
-    const size_t d = crnn_strands(&whole->steps), T = whole->steps.steps;
+static void share_inputs(const crnn_kernels *k, const call *whole, const call *rows,
+                         const strand *strands) {
     for (size_t i = 0; i < rows->steps.batch; i++) {
-        const strand r = strand_of(&whole->steps, i / d, i % d);
-        for (size_t j = 0; j < r.count; j++) {
-            const size_t at = r.b * T + r.k + j * d, to = i * rows->steps.steps + j;
+        const strand *r = &strands[i];
+        for (size_t j = 0; j < r->count; j++) {
+            const size_t at = r->b * STEPS + r->times[j], to = i * STEPS + j;
             copy_row(k, INPUTS, whole->x, at, rows->x, to);
             copy_row(k, HIDDEN, whole->dy, at, rows->dy, to);
         }
-        if (!starts_anew(&whole->steps, &r)) {
-            copy_row(k, HIDDEN, whole->initial.h, r.first_state, rows->initial.h, i);
-            copy_row(k, HIDDEN, whole->initial.c, r.first_state, rows->initial.c, i);
+        if (r->begins) {
+            copy_row(k, HIDDEN, whole->initial.h, r->first_state, rows->initial.h, i);
+            copy_row(k, HIDDEN, whole->initial.c, r->first_state, rows->initial.c, i);
         }
-        if (!ends_anew(&whole->steps, &r)) {
-            copy_row(k, HIDDEN, whole->dfinal.h, r.last_state, rows->dfinal.h, i);
-            copy_row(k, HIDDEN, whole->dfinal.c, r.last_state, rows->dfinal.c, i);
+        if (r->ends) {
+            copy_row(k, HIDDEN, whole->dfinal.h, r->last_state, rows->dfinal.h, i);
+            copy_row(k, HIDDEN, whole->dfinal.c, r->last_state, rows->dfinal.c, i);
         }
     }
 }
 
-static bool strand_agrees(const crnn_kernels *k, const call *whole, const call *rows, size_t i,
-                          bool has_c) {
-    const size_t d = crnn_strands(&whole->steps), T = whole->steps.steps;
-    const strand r = strand_of(&whole->steps, i / d, i % d);
-    const bool anew = starts_anew(&whole->steps, &r), ended = ends_anew(&whole->steps, &r);
-    const void *none = zeros(k, HIDDEN);
+static bool strand_agrees(const crnn_kernels *k, const call *whole, const call *rows,
+                          const strand *strands, size_t i, bool has_c) {
+    const strand *r = &strands[i];
     bool same = true;
-    for (size_t j = 0; j < r.count; j++) {
-        const size_t at = r.b * T + r.k + j * d, to = i * rows->steps.steps + j;
+    for (size_t j = 0; j < r->count; j++) {
+        const size_t at = r->b * STEPS + r->times[j], to = i * STEPS + j;
         same = same && same_row(k, HIDDEN, whole->y, at, rows->y, to);
         same = same && same_row(k, INPUTS, whole->dx, at, rows->dx, to);
     }
@@ -186,12 +177,17 @@ static bool strand_agrees(const crnn_kernels *k, const call *whole, const call *
         const void *dinitial = c ? whole->dinitial.c : whole->dinitial.h;
         const void *row_final = c ? rows->final.c : rows->final.h;
         const void *row_dinitial = c ? rows->dinitial.c : rows->dinitial.h;
-        same = same &&
-               same_row(k, HIDDEN, final, r.last_state, ended ? none : row_final, ended ? 0 : i);
-        same = same && same_row(k, HIDDEN, dinitial, r.first_state, anew ? none : row_dinitial,
-                                anew ? 0 : i);
+        same = same && (!r->ends || same_row(k, HIDDEN, final, r->last_state, row_final, i));
+        same =
+            same && (!r->begins || same_row(k, HIDDEN, dinitial, r->first_state, row_dinitial, i));
     }
     return same;
+}
+
+/* The gradient at a step that is not read belongs to the step whose output stands there: none. */
+static void clear_holes(const crnn_kernels *k, const call *c) {
+    for (size_t i = 0; c->steps.mask && i < BATCH * STEPS; i++)
+        if (!c->steps.mask[i]) copy_row(k, HIDDEN, zeros(k, HIDDEN), 0, c->dy, i);
 }
 
 /* ---- cases */
@@ -200,19 +196,54 @@ static void fill(const crnn_kernels *k, size_t stream, size_t n, void *to) {
     memcpy(to, sampled(k->dtype, stream, n), n * crnn_dtype_size(k->dtype));
 }
 
+static bool same_states(const crnn_kernels *k, size_t states, const crnn_state *a,
+                        const crnn_state *b) {
+    return same_row(k, states, a->h, 0, b->h, 0) && same_row(k, states, a->c, 0, b->c, 0);
+}
+
+/* The same call with states in a ring. Its tape is in another order, and the sums over it too. */
+static void check_ring(const crnn_kernels *k, const crnn_layer *layer, const void *params,
+                       const call *whole, size_t states, size_t total) {
+    crnn_steps steps = whole->steps;
+    steps.stride = 0;
+    call ring = new_call(k, &steps, states, total);
+    ring.x = whole->x;
+    ring.dy = whole->dy;
+    ring.initial = whole->initial;
+    ring.dfinal = whole->dfinal;
+    run(k, layer, params, &ring);
+    CHECK(same_row(k, BATCH * STEPS * HIDDEN, whole->y, 0, ring.y, 0) &&
+              same_row(k, BATCH * STEPS * INPUTS, whole->dx, 0, ring.dx, 0) &&
+              same_states(k, states, &whole->final, &ring.final) &&
+              same_states(k, states, &whole->dinitial, &ring.dinitial),
+          "%s %s, cell %d: a ring of %zu, lengths %d, mask %d, resets %d, reverse %d", k->isa,
+          type_name[k->dtype], (int)layer->cell, layer->delays[0], steps.lengths != NULL,
+          steps.mask != NULL, steps.resets != NULL, steps.reverse);
+    const double bound = k->dtype == CRNN_F64 ? 1e-12 : 1e-4;
+    double most = 0;
+    for (size_t i = 0; i < total; i++)
+        most =
+            fmax(most, fabs(real_at(k->dtype, whole->grads, i) - real_at(k->dtype, ring.grads, i)));
+    CHECK(most < bound, "%s %s, cell %d: gradients of a ring of %zu, off by %g", k->isa,
+          type_name[k->dtype], (int)layer->cell, layer->delays[0], most);
+}
+
 static void check_case(const crnn_kernels *k, crnn_cell cell, const crnn_steps *steps) {
     const crnn_layer layer = {.cell = cell,
                               .dtype = k->dtype,
                               .inputs = INPUTS,
                               .hidden = HIDDEN,
                               .bias = true,
-                              .reverse = steps->reverse};
+                              .reverse = steps->reverse,
+                              .delays = {steps->stride}};
     const size_t mark = fences_used, states = BATCH * crnn_strands(steps) * HIDDEN;
-    static marks m;
+    static strand strands[MOST_STRANDS];
+    static int64_t lengths[MOST_STRANDS];
     crnn_layout at;
     crnn_layer_layout(&layer, &at);
-    const crnn_steps as_rows = rows_of_strands(steps, &m);
-    const call whole = new_call(k, steps, at.total), rows = new_call(k, &as_rows, at.total);
+    const crnn_steps as_rows = rows_of_strands(steps, strands, cut_rows(steps, strands), lengths);
+    const call whole = new_call(k, steps, states, at.total),
+               rows = new_call(k, &as_rows, as_rows.batch * HIDDEN, at.total);
     const void *params = sampled(k->dtype, 3, at.total);
     fill(k, 1, BATCH * STEPS * INPUTS, whole.x);
     fill(k, 2, BATCH * STEPS * HIDDEN, whole.dy);
@@ -220,17 +251,21 @@ static void check_case(const crnn_kernels *k, crnn_cell cell, const crnn_steps *
     fill(k, 5, states, whole.initial.c);
     fill(k, 6, states, whole.dfinal.h);
     fill(k, 7, states, whole.dfinal.c);
-    share_inputs(k, &whole, &rows);
+    clear_holes(k, &whole);
+    share_inputs(k, &whole, &rows, strands);
     run(k, &layer, params, &whole);
-    run(k, &layer, params, &rows);
+    crnn_layer plain = layer;
+    plain.delays[0] = 0;
+    run(k, &plain, params, &rows);
     const bool has_c = crnn_cell_describe(cell)->states == 2;
     for (size_t i = 0; i < as_rows.batch; i++)
-        CHECK(strand_agrees(k, &whole, &rows, i, has_c),
+        CHECK(strand_agrees(k, &whole, &rows, strands, i, has_c),
               "%s %s, cell %d: strand %zu of %zu, lengths %d, mask %d, resets %d, reverse %d",
               k->isa, type_name[k->dtype], (int)cell, i, steps->stride, steps->lengths != NULL,
               steps->mask != NULL, steps->resets != NULL, steps->reverse);
     CHECK(same_row(k, at.total, whole.grads, 0, rows.grads, 0), "%s %s, cell %d: gradients, of %zu",
           k->isa, type_name[k->dtype], (int)cell, steps->stride);
+    check_ring(k, &layer, params, &whole, states, at.total);
     fences_release(mark);
 }
 
@@ -242,7 +277,7 @@ static void check_table(const crnn_kernels *k) {
         resets[i] = sample(12, i) > 0.7;
     }
     for (size_t choice = 0; choice < 16; choice++) {
-        for (size_t d = 1; d <= 3; d++) {
+        for (size_t d = 1; d <= MOST_DELAY; d += d > 2 ? 2 : 1) {
             const crnn_steps steps = {.batch = BATCH,
                                       .steps = STEPS,
                                       .lengths = choice & 1 ? lengths : NULL,

@@ -72,8 +72,8 @@ def by_hand(problem, lengths=None, mask=None, resets=None, reverse=False):
     resets = np.zeros((B, T), bool) if resets is None else resets
     sizes = cell.state_sizes(H)
     learned = [
-        params.get(name + "0", np.zeros(size))[None]
-        for name, size in zip(cell.state_names, sizes, strict=True)
+        params.get(name + "0", np.zeros(shape))[None]
+        for name, shape in zip(cell.state_names, cell.state_shapes(H), strict=True)
     ]
     tracks, ends = [np.zeros((B, T, size)) for size in sizes], []
     for row in range(B):
@@ -87,7 +87,7 @@ def by_hand(problem, lengths=None, mask=None, resets=None, reverse=False):
                 x = problem.x[[row], t : t + 1]
                 _, end, _ = cell.forward(params, x, packed(state), training=False)
                 state = unpacked(end)
-                shown = [part[0] for part in state]
+                shown = [np.atleast_2d(part[0])[-1] for part in state]
             for track, part in zip(tracks, shown, strict=True):
                 track[row, t] = part
         ends.append(state)
@@ -97,8 +97,9 @@ def by_hand(problem, lengths=None, mask=None, resets=None, reverse=False):
 @every_cell
 @every_run
 @pytest.mark.parametrize("given", [True, False], ids=["given", "learned"])
-def test_readings_are_what_a_plain_loop_does(kind, run, given):
-    problem = Problem(make(kind, "everything"), given=given)
+@pytest.mark.parametrize("name", ["everything", "everything-delays"])
+def test_readings_are_what_a_plain_loop_does(kind, name, run, given):
+    problem = Problem(make(kind, name), given=given)
     result = problem.solve(**RUNS[run], training=False)
     tracks, state = by_hand(problem, **RUNS[run])
     np.testing.assert_allclose(result.y, tracks[0], rtol=0, atol=1e-14)

@@ -92,6 +92,15 @@ def _own_table(dtype):
     return crnn.Sequential([crnn.Embedding(KS, 2, dtype=dtype, seed=1), _gru(dtype, 2)])
 
 
+def _delayed(make, delays):
+    return lambda dtype, width=I: make(dtype, width, delays=delays)
+
+
+def _delayed_stack(dtype, width=I):
+    layers = [_gru(dtype, width, delays=3), _lstm(dtype, 3, 2, delays=(2, 1), learn_state=True)]
+    return crnn.Sequential(layers)
+
+
 def _projected(dtype, width):
     return crnn.LSTM(width, 4, proj_size=3, dtype=dtype, seed=3)
 
@@ -116,6 +125,12 @@ KINDS = {
     "vectors": Kind(_gru, _gru, 0, None, None),
     "vectors-additive": Kind(_both, _lstm, 4, None, None, attention="additive"),
     "vectors-whole": Kind(_gru, _gru, 0, None, KT, attention="dot", input_feeding=False),
+    "delay": Kind(_delayed(_gru, 2), _delayed(_gru, 2), 3, attention="additive"),
+    "delays": Kind(_delayed(_lstm, (1, 3)), _delayed(_gru, (2, 1)), 3, attention="general"),
+    "delays-plain": Kind(_delayed(_lstm, 2), _delayed(_lstm, (1, 2))),
+    "delays-stacked": Kind(_delayed_stack, _delayed_stack, 2, attention="dot"),
+    "delays-whole": Kind(_delayed_stack, _delayed_stack, attention="dot", input_feeding=False),
+    "delays-vectors": Kind(_gru, _delayed(_lstm, 4), 3, None, None, attention="additive"),
     "symbols-to-vectors": Kind(_gru, _gru, 3, KS, None, attention="general"),
 }
 # The encoder of "own-table" has the embedding: symbols, although source_symbols is None.

@@ -58,6 +58,8 @@ OPTIONS = {
     "layer_norm": {"layer_norm": True},
     "clip": {"clip": 0.7},
     "learn_state": {"learn_state": True},
+    "delay": {"delays": 2},
+    "delays": {"delays": (2, 5, 1)},
     "recurrent_dropout": {"recurrent_dropout": 0.4},
     "zoneout": {"zoneout": 0.3},
     "zoneouts": {"zoneout": (0.2, 0.5), "peepholes": True},
@@ -78,6 +80,11 @@ OPTIONS = {
 _COMMON = ("layer_norm", "clip", "learn_state", "recurrent_dropout", "weight_drop")
 OPTIONS["common"] = {key: value for name in _COMMON for key, value in OPTIONS[name].items()}
 OPTIONS["common-zoneout"] = OPTIONS["common"] | {"zoneout": 0.3}
+OPTIONS["delay-common-zoneout"] = OPTIONS["common-zoneout"] | {"delays": 2}
+OPTIONS["delays-common-zoneout"] = OPTIONS["common-zoneout"] | {"delays": (4, 2)}
+OPTIONS["leaky-delays-common-zoneout"] = OPTIONS["delays-common-zoneout"] | OPTIONS["learn_leak"]
+OPTIONS["delay-all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | {"delays": 3}
+OPTIONS["delays-all"] = OPTIONS["delay-all"] | {"delays": (3, 1)}
 OPTIONS["leaky-common-zoneout"] = OPTIONS["common-zoneout"] | OPTIONS["learn_leak"]
 OPTIONS["leaky-common-zoneout"] |= OPTIONS["noise"]
 OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]

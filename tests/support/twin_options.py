@@ -31,6 +31,8 @@ ALL = {
     "recurrent_dropout": {"recurrent_dropout": 0.4},
     "zoneout": {"zoneout": 0.4},
     "weight_drop": {"weight_drop": 0.4},
+    "delay": {"delays": 2},
+    "delays": {"delays": (3, 1, 8)},
 }
 SOME = {
     "rnn": {name: {"activation": name} for name in reference.ACTIVATIONS}
@@ -57,6 +59,7 @@ TYPES = {type(make()) for make in CELLS.values()}
 CELLS |= {kind: type(twin) for kind, twin in TWINS.items() if type(twin) not in TYPES}
 SOME |= {kind: {} for kind in CELLS if kind not in SOME}
 EVERYTHING = functools.reduce(dict.__or__, ALL.values())
+del EVERYTHING["delays"]
 SOME["rnn"]["everything"] = EVERYTHING | {
     "learn_leak": True,
     "noise": 0.3,
@@ -68,6 +71,7 @@ SOME["lstm"]["everything"] = EVERYTHING | {
 }  # fmt: skip
 for kind in CELLS:
     SOME[kind].setdefault("everything", EVERYTHING | SOME[kind].get("activations", {}))
+    SOME[kind]["everything-delays"] = SOME[kind]["everything"] | {"delays": (2, 3)}
 CASES = [(kind, name) for kind in CELLS for name in (*ALL, *SOME[kind])]
 every_case = pytest.mark.parametrize(("kind", "name"), CASES, ids=["-".join(c) for c in CASES])
 every_cell = pytest.mark.parametrize("kind", CELLS)
@@ -103,8 +107,9 @@ class Problem:
         self.params = {name: rng.normal(0, 0.7, shape) for name, shape in shapes.items()}
         sizes = cell.state_sizes(H)
         self.x, self.dy = rng.normal(size=(B, T, I)), rng.normal(size=(B, T, sizes[0]))
-        self.state = tuple(rng.normal(size=(B, size)) for size in sizes) if given else None
-        self.dstate = tuple(rng.normal(size=(B, size)) for size in sizes)
+        states = [(B, *shape) for shape in cell.state_shapes(H)]
+        self.state = tuple(rng.normal(size=shape) for shape in states) if given else None
+        self.dstate = tuple(rng.normal(size=shape) for shape in states)
 
     def forward(self, cell=None, **options):
         state = self.state and packed(self.state)

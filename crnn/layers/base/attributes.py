@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "keeps_time": True,
     "has_state": False,
     "state_sizes": (),
+    "state_depth": 1,
     "reads_backwards": False,
     "receptive_field": math.inf,
     "sequence_input": None,

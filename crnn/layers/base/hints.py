@@ -55,6 +55,7 @@ OPTIONS = {
     "nonlinearity": "write activation=",
     "proj": "write proj_size=",
     "units": "write {name}(input_size, hidden_size)",
+    "dilation": "write delays=",
     "return_sequences": "leave it out: all steps are returned; put crnn.LastState around the layer "
     "for the last one",
     "return_state": "leave it out: the state is always returned, y, state = layer(x)",

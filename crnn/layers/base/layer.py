@@ -111,6 +111,10 @@ class Layer(WithNodes, Counting, Trainable):
         by step.
     state_sizes : tuple of int, default ()
         Widths of the arrays of the state of a layer that has no parts: (P, H) for an LSTM.
+    state_depth : int, default 1
+        Number of steps of which the arrays of the state of such a layer have values, D, for a
+        recurrent layer its longest delay. They are (B, width) if it is 1, else (B, D, width), the
+        oldest first.
     receptive_field : int or inf, default inf
         Number of steps of x on which a step of y depends. 1: only the same step.
     sequence_input : int or None, default None
@@ -192,6 +196,8 @@ class Layer(WithNodes, Counting, Trainable):
         def has_state(self) -> bool: ...
         @property
         def state_sizes(self) -> tuple[int, ...]: ...
+        @property
+        def state_depth(self) -> int: ...
         @property
         def reads_backwards(self) -> bool: ...
         @property

@@ -121,6 +121,10 @@ class Graph:
         layer = self.nodes[node][3][0]
         return 2 * node if len(layer.state_sizes) == 1 else (2 * node, 2 * node + 1)
 
+    def layer_of_state(self, part: int) -> Any:
+        """Return the layer of a part of the state of a recurrent node, see `parts_of_state`."""
+        return self.nodes[part // 2][3][0]
+
     def add_state(self, part: int) -> int:
         """Add a part of the final state of a recurrent node, see `parts_of_state`."""
         return self.add("state", (part // 2,), part % 2 == 1)

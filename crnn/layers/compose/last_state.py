@@ -28,6 +28,9 @@ class Selection(NamedTuple):
 
     arrays: list[int]
     merge: Merge = "concat"
+    newest: bool = (
+        False  # of arrays (B, D, P), which layers with delays have, those of the last step
+    )
 
 
 class LastStateTape(NamedTuple):
@@ -56,7 +59,8 @@ class LastState(Wrapper):
         Any layer with a state. Its parameters have the names "layer.W_x", ...
     of : {"h", "c", "all"}, default "h"
         "h" or "c": the last h (B, H) or c (B, H) of the recurrent layer. "all": all arrays of the
-        state side by side, in their order; for an LSTM h and c, (B, 2H).
+        state side by side, in their order; for an LSTM h and c, (B, 2H), and with delays those of
+        the last D steps, (B, 2*D*H).
 
     Attributes
     ----------
@@ -136,7 +140,7 @@ class LastState(Wrapper):
     ) -> tuple[Any, Any, LastStateTape]:
         _, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
         selection, arrays = self._selection(after), arrays_of(after)
-        flat = [_flat(arrays[i]) for i in selection.arrays]
+        flat = [_flat(_seen(arrays[i], selection)) for i in selection.arrays]
         return merged(flat, selection.merge), after, LastStateTape(tape, after, selection, flat)
 
     def _selection(self, state: Any) -> Selection:
@@ -162,6 +166,8 @@ class LastState(Wrapper):
         except ValueError:
             return None
         parts: list[Any] = arrays_of(state)
+        if any(graph.layer_of_state(part).state_depth > 1 for part in parts):
+            return None
         # the tape has the whole state; the last node is y
         order = sorted(range(len(parts)), key=lambda i: i in selection.arrays)
         nodes = {i: graph.add_state(parts[i]) for i in order}
@@ -190,7 +196,8 @@ class LastState(Wrapper):
         if dy is not None:
             dparts = split(np.asarray(dy, dtype), tape.parts_of_y, tape.selection.merge)
             for i, dpart in zip(tape.selection.arrays, dparts, strict=True):
-                total[i] += dpart.reshape(total[i].shape)
+                seen = _seen(total[i], tape.selection)
+                seen += dpart.reshape(seen.shape)
         return backward_part(self, "layer", tape.layer, None, filled(tape.state, total))
 
 
@@ -217,14 +224,20 @@ def _select(layer: Any, state: Any, of: str) -> Selection:
         selection = _select(last, state[-1], of)
         return selection._replace(arrays=[before + i for i in selection.arrays])
     if layer.directions:
-        first, *_ = layer.directions.values()
-        (i,) = _select(first, state[0], of).arrays
-        return Selection([i, len(arrays_of(state[0])) + i], layer.merge)
+        parts = zip(layer.directions.values(), state, strict=True)
+        first, second = (_select(part, part_state, of) for part, part_state in parts)
+        i = len(arrays_of(state[0])) + second.arrays[0]
+        return Selection([*first.arrays, i], layer.merge, first.newest or second.newest)
     if layer.inner is not None:
         return _select(layer.inner, state, of)
     if of == "c" and not (isinstance(state, tuple) and len(state) == 2):
         raise ValueError(f"of: expected 'h' or 'all' for a layer without c, {layer!r:.100}")
-    return Selection([OF.index(of)])
+    return Selection([OF.index(of)], newest=layer.state_depth > 1)
+
+
+def _seen(array: Array, selection: Selection) -> Array:
+    """Return the part of an array of a state that y has: of each step, or of the last one."""
+    return array[:, -1] if selection.newest and array.ndim == 3 else array
 
 
 def _flat(array: Array) -> Array:

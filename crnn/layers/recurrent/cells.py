@@ -35,6 +35,7 @@ class CommonOptions(TypedDict, total=False):
 
     bias: bool
     reverse: bool
+    delays: int | tuple[int, ...]
     layer_norm: bool
     clip: float | None
     learn_state: bool
@@ -143,6 +144,11 @@ def is_core_layer(layer: Any) -> bool:
     )
 
 
+def _longest(delays: Any) -> int:
+    """Return the longest of the delays that the core accepted."""
+    return max(map(int, delays)) if isinstance(delays, (tuple, list)) else int(delays)
+
+
 class Recurrent(Temporal):
     """Base of the recurrent layers: initial weights, copies and configurations."""
 
@@ -165,6 +171,7 @@ class Recurrent(Temporal):
     # Options of the core: `__getattr__` returns their values.
     bias: Option[bool]
     reverse: Option[bool]
+    delays: Option[int | tuple[int, ...]]
     layer_norm: Option[bool]
     clip: Option[float | None]
     learn_state: Option[bool]
@@ -200,6 +207,11 @@ class Recurrent(Temporal):
         return (self.output_size,)
 
     @property
+    def state_depth(self: Any) -> int:
+        """D, the longest delay. Arrays of a state are (B, P) if D is 1, else (B, D, P)."""
+        return _longest(self.delays)
+
+    @property
     def symbols(self: Any) -> int | None:
         """I: integers stand for one-hot vectors. None for a class without the core."""
         return int(self.input_size) if isinstance(self, _core.Recurrent) else None
@@ -223,12 +235,23 @@ class Recurrent(Temporal):
         params["W_x"] = weights.glorot_uniform(
             seed, weights.INPUT_STREAM, params["W_x"].shape, self.input_size, H
         )
-        params["W_h"] = weights.orthogonal(seed, weights.RECURRENT_STREAM, gates, H, P)
+        params["W_h"] = self._draw_recurrent(seed, gates, H, P)
         if "W_p" in params:
             params["W_p"] = weights.glorot_uniform(seed, weights.PROJECTION_STREAM, (P, H), H, P)
         for name in ("gain_x", "gain_h", "gain_c"):
             if name in params:
                 params[name] = 1.0
+
+    def _draw_recurrent(self: Any, seed: int, gates: int, H: int, P: int) -> Array:
+        """Return an orthogonal matrix for each gate and delay, with the delays side by side.
+
+        With K delays they are divided by the square root of K, so that the sum over uncorrelated
+        states has the size that it has with one delay.
+        """
+        K = len(self.delays) if isinstance(self.delays, tuple) else 1
+        drawn = weights.orthogonal(seed, weights.RECURRENT_STREAM, K * gates, H, P)
+        blocks = drawn.reshape(K, gates * H, P) / math.sqrt(K)
+        return np.hstack(list(blocks))
 
     def _set_bias(self: Any, gate: str, values: Any) -> None:
         """Set the bias of one gate, if the layer has biases."""
@@ -281,7 +304,8 @@ class Recurrent(Temporal):
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         _, P, states = cls._outline_of(config)
         widths = (P, config["hidden_size"])[:states]
-        return Widths(config["input_size"], P, widths, last=widths)
+        D = _longest(config.get("delays", 1))
+        return Widths(config["input_size"], P, tuple(D * width for width in widths), last=widths)
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -359,6 +383,12 @@ class RNN(_core.RNN, Recurrent):
     reverse : bool, default False
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
+    delays : int or tuple of int, default 1
+        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
+        to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. h of a leaky unit is
+        that of the shortest delay. Only steps that are read count. With D, the longest delay, above
+        1 a state has those of the last D steps.
     layer_norm : bool, default False
         Normalise W_x x and W_h h, each by itself, over all units.
     clip : float, optional
@@ -383,7 +413,8 @@ class RNN(_core.RNN, Recurrent):
     ----------
     params, grads : dict of str to ndarray
         W_x (H, I), W_h (H, H), b (H,). `layer_norm` adds gain_x and gain_h (H,), `learn_state` adds
-        h0 (H,), `learn_leak` adds leak (H,), which is l.
+        h0 (H,), `learn_leak` adds leak (H,), which is l. With K delays W_h is (H, K*H), in blocks
+        in the order of `delays`; with D above 1 h0 is (D, H), the oldest first.
         The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
@@ -408,7 +439,8 @@ class RNN(_core.RNN, Recurrent):
     -------
     __call__(x, state=None, *, lengths=None, mask=None, resets=None)
         Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
-        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H), with D above 1
+        (B, D, H), the oldest first.
     forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
         Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
         ``tape.h`` (B, T, H) are the gates and states of every step. The gate "h" is φ(·), which is
@@ -434,13 +466,21 @@ class RNN(_core.RNN, Recurrent):
 
     Notes
     -----
-    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    Initial weights: W_h is orthogonal for each gate, and with K delays for each of them, then
+    divided by √K (Saxe, McClelland and Ganguli, "Exact solutions
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). b is 0.
 
     Gradients of a leak: with d = ∂L/∂h', ∂L/∂a is the sum of d∘(φ(·) − h) over all steps, and
     ∂L/∂l = a∘(1−a)∘∂L/∂a. `clip` and `layer_norm` act on the sum inside of φ, `zoneout` on h'.
+
+    Sources of `delays`: El Hihi and Bengio, "Hierarchical recurrent neural networks for long-term
+    dependencies" (1995); Lin, Horne, Tiňo and Giles, "Learning long-term dependencies in NARX
+    recurrent neural networks" (1996); Zhang et al., "Architectural complexity measures of recurrent
+    neural networks" (2016), with the delays 1 and d; Chang et al., "Dilated recurrent neural
+    networks" (2017), with one delay for each layer. With one delay d, the d parts of a row run side
+    by side, so a layer is faster for few rows than without.
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
@@ -545,6 +585,12 @@ class LSTM(_core.LSTM, Recurrent):
     reverse : bool, default False
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
+    delays : int or tuple of int, default 1
+        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
+        to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. c is that of the
+        shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state
+        has those of the last D steps.
     layer_norm : bool, default False
         Normalise W_x x and W_h h, each by itself, over all units of all gates together, and c' in
         the equation of h'.
@@ -573,6 +619,8 @@ class LSTM(_core.LSTM, Recurrent):
         W_x (G*H, I), W_h (G*H, P), b (G*H,), in row blocks of H in the order of `gate_order`.
         `peepholes` adds p_i, p_f and p_o (H,); `layer_norm` adds gain_x and gain_h (G*H,), gain_c
         and b_c (H,); `proj_size` adds W_p (P, H); `learn_state` adds h0 (P,) and c0 (H,).
+        With K delays W_h is (G*H, K*P), in blocks in the order of `delays`; with D above 1 h0 is
+        (D, P) and c0 (D, H), the oldest first.
         The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
@@ -595,7 +643,7 @@ class LSTM(_core.LSTM, Recurrent):
     __call__(x, state=None, *, lengths=None, mask=None, resets=None)
         Run the layer in evaluation; return y (B, T, P) and the last state. x is (B, T, I) floats,
         or (B, T) integers, which stand for columns of W_x. The state is the pair (h, c),
-        (B, P) and (B, H).
+        (B, P) and (B, H), with D above 1 (B, D, P) and (B, D, H), the oldest first.
     forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
         Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
         ``tape.h``, ``tape.c`` are the gates and states of every step.
@@ -620,12 +668,20 @@ class LSTM(_core.LSTM, Recurrent):
 
     Notes
     -----
-    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    Initial weights: W_h is orthogonal for each gate, and with K delays for each of them, then
+    divided by √K (Saxe, McClelland and Ganguli, "Exact solutions
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). W_p is uniform in the same way. Biases other than that of the forget
     gate are 0; with `coupled`, that of i is -forget_bias. `chrono` is an option of Tallec and
     Ollivier, "Can recurrent neural networks warp time?" (2018).
+
+    Sources of `delays`: El Hihi and Bengio, "Hierarchical recurrent neural networks for long-term
+    dependencies" (1995); Lin, Horne, Tiňo and Giles, "Learning long-term dependencies in NARX
+    recurrent neural networks" (1996); Zhang et al., "Architectural complexity measures of recurrent
+    neural networks" (2016), with the delays 1 and d; Chang et al., "Dilated recurrent neural
+    networks" (2017), with one delay for each layer. With one delay d, the d parts of a row run side
+    by side, so a layer is faster for few rows than without.
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
@@ -722,6 +778,12 @@ class GRU(_core.GRU, Recurrent):
     reverse : bool, default False
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
+    delays : int or tuple of int, default 1
+        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
+        to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. (1−z)∘h has h of the
+        shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state
+        has those of the last D steps.
     layer_norm : bool, default False
         Normalise W_x x and W_h h, each by itself, over all units of r and z together, and over
         those of n by themselves.
@@ -748,7 +810,8 @@ class GRU(_core.GRU, Recurrent):
     params, grads : dict of str to ndarray
         W_x (3*H, I), W_h (3*H, H), b (3*H,), in row blocks of H in the order of `gate_order`, and
         for reset="after" b_hn (H,). `layer_norm` adds gain_x and gain_h (3*H,), `learn_state` adds
-        h0 (H,).
+        h0 (H,). With K delays W_h is (3*H, K*H), in blocks in the order of `delays`; with D above 1
+        h0 is (D, H), the oldest first.
         The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
@@ -770,7 +833,8 @@ class GRU(_core.GRU, Recurrent):
     -------
     __call__(x, state=None, *, lengths=None, mask=None, resets=None)
         Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
-        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H), with D above 1
+        (B, D, H), the oldest first.
     forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
         Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
         ``tape.h`` (B, T, H) are the gates and states of every step.
@@ -795,11 +859,19 @@ class GRU(_core.GRU, Recurrent):
 
     Notes
     -----
-    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    Initial weights: W_h is orthogonal for each gate, and with K delays for each of them, then
+    divided by √K (Saxe, McClelland and Ganguli, "Exact solutions
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). Biases are 0. `chrono` is an option of Tallec and
     Ollivier, "Can recurrent neural networks warp time?" (2018).
+
+    Sources of `delays`: El Hihi and Bengio, "Hierarchical recurrent neural networks for long-term
+    dependencies" (1995); Lin, Horne, Tiňo and Giles, "Learning long-term dependencies in NARX
+    recurrent neural networks" (1996); Zhang et al., "Architectural complexity measures of recurrent
+    neural networks" (2016), with the delays 1 and d; Chang et al., "Dilated recurrent neural
+    networks" (2017), with one delay for each layer. With one delay d, the d parts of a row run side
+    by side, so a layer is faster for few rows than without.
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,
@@ -870,6 +942,12 @@ class JANET(_core.JANET, Recurrent):
     reverse : bool, default False
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
+    delays : int or tuple of int, default 1
+        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
+        to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. σ(s)∘h has h of the
+        shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state
+        has those of the last D steps.
     layer_norm : bool, default False
         Normalise W_x x and W_h h, each by itself, over all units of both gates together.
     clip : float, optional
@@ -894,7 +972,9 @@ class JANET(_core.JANET, Recurrent):
     ----------
     params, grads : dict of str to ndarray
         W_x (2*H, I), W_h (2*H, H), b (2*H,), in row blocks of H in the order of `gate_order`.
-        `layer_norm` adds gain_x and gain_h (2*H,), `learn_state` adds h0 (H,).
+        `layer_norm` adds gain_x and gain_h (2*H,), `learn_state` adds h0 (H,). With K delays W_h is
+        (2*H, K*H), in blocks in the order of `delays`; with D above 1 h0 is (D, H), the oldest
+        first.
         The arrays can be changed in place, and outlive the layer; assigning copies into them.
     flat_params, flat_grads : ndarray
         The same numbers as one vector each; assigning copies into it.
@@ -916,7 +996,8 @@ class JANET(_core.JANET, Recurrent):
     -------
     __call__(x, state=None, *, lengths=None, mask=None, resets=None)
         Run the layer in evaluation; return y (B, T, H) and the last state. x is (B, T, I) floats,
-        or (B, T) integers, which stand for columns of W_x. The state is h (B, H).
+        or (B, T) integers, which stand for columns of W_x. The state is h (B, H), with D above 1
+        (B, D, H), the oldest first.
     forward(x, state=None, *, lengths=None, mask=None, resets=None, training=True, ...)
         Return also a tape, which has all that backward needs. ``tape.gates[letter]`` (B, T, H) and
         ``tape.h`` (B, T, H) are the gates and states of every step.
@@ -941,11 +1022,19 @@ class JANET(_core.JANET, Recurrent):
 
     Notes
     -----
-    Initial weights: W_h is orthogonal for each gate (Saxe, McClelland and Ganguli, "Exact solutions
+    Initial weights: W_h is orthogonal for each gate, and with K delays for each of them, then
+    divided by √K (Saxe, McClelland and Ganguli, "Exact solutions
     to the nonlinear dynamics of learning in deep linear neural networks", 2014). W_x is uniform
     with fans I and H (Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010). b is 0. `chrono` is an option of Tallec and Ollivier,
     "Can recurrent neural networks warp time?" (2018).
+
+    Sources of `delays`: El Hihi and Bengio, "Hierarchical recurrent neural networks for long-term
+    dependencies" (1995); Lin, Horne, Tiňo and Giles, "Learning long-term dependencies in NARX
+    recurrent neural networks" (1996); Zhang et al., "Architectural complexity measures of recurrent
+    neural networks" (2016), with the delays 1 and d; Chang et al., "Dilated recurrent neural
+    networks" (2017), with one delay for each layer. With one delay d, the d parts of a row run side
+    by side, so a layer is faster for few rows than without.
 
     The random numbers in training are a function of the seed, of the arguments `call` and `layer`
     of forward, and of the numbers of row and step. Sources of the options: Ba, Kiros and Hinton,

@@ -66,7 +66,8 @@ class Reservoir(RNN):
     activation : str, default "tanh"
         φ, as for `RNN`. "identity" makes a linear reservoir.
     delays : int, default 1
-        Only 1 is supported: W_h reads the state of the step before.
+        d: W_h reads the state of d steps before, as for `RNN`. The reservoir then consists of d
+        interleaved ones, and is as fast. Several delays are not supported.
     reverse : bool, default False
         Read each row from its last valid step to its first, as for `RNN`.
     dtype : {"float32", "float64"}, default "float32"
@@ -85,7 +86,7 @@ class Reservoir(RNN):
         Of W_h and of (1−a)I + aW_h, as W_h is now. Each is computed when it is read, which takes
         about a second for H = 1000.
     input_scaling : float or tuple of I floats
-        As passed, like `bias_scaling`, `density`, `topology`, and `delays`.
+        As passed, like `bias_scaling`, `density`, `topology` and `delays`.
     input_size, hidden_size, output_size : int
         I, H and H.
     dtype : dtype
@@ -159,14 +160,12 @@ class Reservoir(RNN):
         "bias_scaling": 0.0,
         "density": 0.1,
         "topology": "random",
-        "delays": 1,
     }
 
     input_scaling: Option[float | tuple[float, ...]]
     bias_scaling: Option[float]
     density: Option[float]
     topology: Option[Topology]
-    delays: Option[int]
     _radius: float  # `spectral_radius` as passed
 
     def __init__(
@@ -189,7 +188,7 @@ class Reservoir(RNN):
     ) -> None:
         seed = check_seed(seed)
         options: dict[str, Any] = {"activation": activation, "leak": leak, "noise": noise}
-        options |= {"reverse": reverse, "dtype": dtype}
+        options |= {"delays": _check_delays(delays), "reverse": reverse, "dtype": dtype}
         _core.RNN._outline(input_size, hidden_size, **options)  # raises if one is invalid
         initial = {
             "spectral_radius": check_real("spectral_radius", spectral_radius, 0.0),
@@ -197,7 +196,6 @@ class Reservoir(RNN):
             "bias_scaling": check_real("bias_scaling", bias_scaling, 0.0),
             "density": _check_density(density),
             "topology": _check_topology(topology),
-            "delays": _check_delays(delays),
         }
         drawn = {}
         if weights.are_drawn():
@@ -295,6 +293,6 @@ def _check_topology(topology: Any) -> Topology:
 
 
 def _check_delays(delays: Any) -> int:
-    if check_size("delays", delays) != 1:
-        raise ValueError(f"delays: expected 1, got {delays}")
-    return 1
+    if isinstance(delays, (tuple, list)):
+        raise ValueError(f"delays: expected one integer of at least 1, got {delays!r:.60}")
+    return check_size("delays", delays)

@@ -21,7 +21,7 @@ typedef struct forward_unit {
     vec h, c;           /* in: the state before the step */
     vec beta;           /* in: the cell's constant */
     const vec *earlier; /* in, phase 1: what phase 0 kept */
-    vec operand;        /* out, phase 0 of two: what the second product reads in place of h */
+    vec part;           /* out, phase 0 of two: the second product reads part o h in place of h */
     vec h_next, c_next; /* out, last phase: the state after the step */
 } forward_unit;
 
@@ -41,5 +41,5 @@ typedef struct backward_unit {
     vec d_leak;         /* out, where it leaks: dL/dl of a = logistic(l) */
     const vec *earlier; /* in, phase 1: what phase 0 kept */
     vec *d_earlier;     /* out, phase 1; in/out s of phase 0: gradients phase 1 knows already */
-    vec operand;        /* out, phase 0 of two: the operand once more, for dL/dW_h */
+    vec d_part, part;   /* in and out, phase 0 of two: dL/d(part), and the part once more */
 } backward_unit;

@@ -37,6 +37,8 @@ typedef enum crnn_activation {
     CRNN_ROWWISE_ACTIVATIONS = 10 /* How many there are. */
 } crnn_activation;
 
+enum { CRNN_DELAYS = 16 /* The most delays that a layer may have. */ };
+
 /* A layer: sizes and options, without parameters. A field that is 0 turns its option off, so a
  * program sets cell, dtype, inputs and hidden, and the options that it wants. */
 typedef struct crnn_layer {
@@ -64,7 +66,38 @@ typedef struct crnn_layer {
     bool learns_leak; /* CRNN_LEAK is a parameter. Only read where the layer leaks. */
     double noise;     /* In training, numbers that are uniform in (-noise, noise) are added to the
                          sums. For CRNN_RNN_TANH and CRNN_RNN_RELU. */
+    size_t delays[CRNN_DELAYS]; /* The earlier steps whose h is multiplied by W_h, as numbers of
+                                   steps: all different, the first 0 ends them. None: 1. The state
+                                   that a cell keeps, c and h beside the products, is that of the
+                                   shortest. */
 } crnn_layer;
+
+/* Returns K, the number of delays, at least 1. */
+static inline size_t crnn_delay_count(const crnn_layer *layer) {
+    size_t count = 0;
+    while (count < CRNN_DELAYS && layer->delays[count]) count++;
+    return count ? count : 1;
+}
+
+/* Returns delay k < K. */
+static inline size_t crnn_delay(const crnn_layer *layer, size_t k) {
+    return layer->delays[k] ? layer->delays[k] : 1;
+}
+
+/* Returns D, the longest delay: a state of the layer is that of its last D steps. */
+static inline size_t crnn_longest_delay(const crnn_layer *layer) {
+    size_t longest = crnn_delay(layer, 0);
+    for (size_t k = 1; k < CRNN_DELAYS && layer->delays[k]; k++)
+        if (layer->delays[k] > longest) longest = layer->delays[k];
+    return longest;
+}
+
+/* Returns the stride of rows (crnn_steps) that are cut into strands for a layer: its delay, or 1 if
+ * it has several. A layer also runs over rows without strands, with the same bits of all values but
+ * the gradients of parameters. */
+static inline size_t crnn_stride(const crnn_layer *layer) {
+    return layer->delays[1] ? 1 : crnn_delay(layer, 0);
+}
 
 /* Returns whether two layers are the same in every field. */
 CRNN_API bool crnn_layer_same(const crnn_layer *a, const crnn_layer *b);
@@ -85,8 +118,8 @@ typedef enum crnn_extra {
     CRNN_GAIN_C = 6, /* (H,) Gain of the normalised c'. */
     CRNN_B_C = 7,    /* (H,) Bias of the normalised c'. */
     CRNN_W_P = 8,    /* (H, P) The projection, transposed. */
-    CRNN_H0 = 9,     /* (P,) The learned initial h. */
-    CRNN_C0 = 10,    /* (H,) The learned initial c. */
+    CRNN_H0 = 9,     /* (D, P) The learned initial h, the oldest first. */
+    CRNN_C0 = 10,    /* (D, H) The learned initial c. */
     CRNN_LEAK = 11,  /* (H,) The leak: a, 0 < a <= 1, which is no parameter; where it is learned, l,
                         with a = logistic(l). */
     CRNN_EXTRAS = 12 /* How many there are. */
@@ -94,13 +127,13 @@ typedef enum crnn_extra {
 
 /* Where each parameter lies in the flat buffer of a layer, in elements. The buffer begins with one
  * matrix of G*H columns, gate after gate: row 0 is b (if the layer has biases), I rows are W_x
- * transposed, and P rows are W_h transposed. The extra parameters follow. A leak that is not
- * learned lies behind all parameters. Backward does not write its place in a buffer of gradients,
- * and an optimizer step must not change it. */
+ * transposed, and P rows for each delay are W_h transposed. The extra parameters follow. A leak
+ * that is not learned lies behind all parameters. Backward does not write its place in a buffer of
+ * gradients, and an optimizer step must not change it. */
 typedef struct crnn_layout {
     size_t b;                       /* b (G*H,) begins here. */
     size_t w_x;                     /* W_x transposed (I, G*H) begins here. */
-    size_t w_h;                     /* W_h transposed (P, G*H) begins here. */
+    size_t w_h;                     /* W_h transposed (K*P, G*H) begins here. */
     size_t b_size;                  /* G*H, or 0 without biases. */
     size_t columns;                 /* G*H. */
     size_t extra[CRNN_EXTRAS];      /* Each extra parameter begins here. */

@@ -24,8 +24,9 @@ typedef struct crnn_steps {
 } crnn_steps;
 
 /* Returns d >= 1. A row is then cut into d strands whose steps lie d apart, and has d rows of every
- * state: states are [B][d][...], the oldest first. Step i that is read begins with state i < d; the
- * final states are those of the last d steps. A reset cuts every strand. */
+ * state: states are [B][d][...], the oldest first. Only steps that are read count. After a reset,
+ * or from the beginning, step i < d goes on from state i; the final states are those of the last d
+ * steps. The stride is the only delay of the layer (crnn_layer.delays). */
 static inline size_t crnn_strands(const crnn_steps *steps) {
     return steps->stride > 1 ? steps->stride : 1;
 }
@@ -46,7 +47,8 @@ typedef struct crnn_rows {
     size_t *ends;   /* [places] CRNN_READ_FIRST and CRNN_READ_LAST, or 0. */
     size_t *active; /* [T] the number of places that have step t. */
     size_t *first;  /* [T + 1] the tape row of step t and place 0. */
-    size_t *strand; /* [places] the one of d that it is part of, by the first step that is read. */
+    size_t *strand; /* [places] the state, of d, that it begins with: the strand that it is, */
+    size_t *leaves; /* [places] and the one that it ends with. */
     size_t *times;  /* [N] the steps that are read, piece by piece. NULL: there are no holes. */
 } crnn_rows;
 
@@ -104,8 +106,9 @@ static inline size_t crnn_floats(const crnn_layer *layer, const crnn_input *in) 
     return in->symbols ? layer->inputs - in->table : layer->inputs;
 }
 
-/* A state or its gradient: h [B][P] and, for a cell with two states, c [B][H]. If it is read, NULL
- * stands for the learned state or for zeros. If it is written, NULL means that it is not wanted. */
+/* A state or its gradient: h [B][D][P] and, for a cell with two states, c [B][D][H], with D the
+ * longest delay of the layer, the oldest first. If it is read, NULL stands for the learned state or
+ * for zeros. If it is written, NULL means that it is not wanted. */
 typedef struct crnn_state {
     void *h;
     void *c;
@@ -125,9 +128,9 @@ CRNN_API crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels 
  */
 
 /* Returns an estimate of the share of the blocks of 16 x 16 units in W_h that are not 0, from some
- * of them: 1 if the first ones are not, or if W_h is small. Where a call gets it, its products
- * leave out blocks of zeros (in which every bit is 0), if that saves time. The bits of all results
- * are the same. params: in, flat (crnn_layout). */
+ * of them: 1 if the first ones are not, or if W_h is small or has several delays. Where a call gets
+ * it, its products leave out blocks of zeros (in which every bit is 0), if that saves time. The
+ * bits of all results are the same. params: in, flat (crnn_layout). */
 CRNN_API double crnn_kept_share(const crnn_layer *layer, const void *params);
 
 /* ---- forward -------------------------------------------------------------------------------- */
@@ -235,10 +238,10 @@ CRNN_API void crnn_trace_sum(const crnn_traced *t, char gate, void *out);
 CRNN_API void crnn_trace_product(const crnn_traced *t, char gate, void *out);
 /* Copies the vector that the columns of W_h that belong to a gate multiplied. The outer products of
  * this vector and crnn_trace_product, summed over rows and steps, are the gradient of these columns
- * if no elements were dropped (crnn_trace_dropped). out: [B][T][P], zeros at steps not read. */
+ * if no elements were dropped (crnn_trace_dropped). out: [B][T][K*P], zeros at steps not read. */
 CRNN_API void crnn_trace_read(const crnn_traced *t, char gate, void *out);
 /* Copies the matrix that forward used in place of W_h if elements of it were dropped: each element
- * times 0 or 1 / (1 - p). noise: as in forward. w_h: in (P, G*H). dropped: out (P, G*H). Returns
+ * times 0 or 1 / (1 - p). noise: as in forward. w_h: in (K*P, G*H). dropped: out, likewise. Returns
  * false, and writes nothing, if none were. */
 CRNN_API bool crnn_trace_dropped(const crnn_traced *t, const crnn_noise *noise, const void *w_h,
                                  void *dropped);
