@@ -79,8 +79,8 @@ def generate(
 
     Notes
     -----
-    All steps run in the core if all layers of the model are layers of crnn of one dtype and there is
-    no `feedback`. Ctrl-C ends them. Outputs have the bits of single steps of ``model.stream``.
+    All steps run in the core if all layers of the model are layers of crnn of one dtype and there
+    is no `feedback`. Ctrl-C ends them. Outputs have the bits of single steps of ``model.stream``.
 
     `top_p` is nucleus sampling: A. Holtzman et al., "The curious case of neural text degeneration"
     (2020).

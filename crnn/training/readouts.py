@@ -179,9 +179,9 @@ class Features:
         if not self._noisy:
             y, after = self._layer(item.x, state, **item.options)
             return np.asarray(y), after
-        counts = {"call": 0, "first_row": row, "first_step": step}
-        counts = {name: value for name, value in counts.items() if name in self._names}
-        y, after, _ = self._layer.forward(item.x, state, training=True, **counts, **item.options)
+        options = {"call": 0, "first_row": row, "first_step": step, "needs_dx": False}
+        options = {name: value for name, value in options.items() if name in self._names}
+        y, after, _ = self._layer.forward(item.x, state, training=True, **options, **item.options)
         return np.asarray(y), after
 
     def kept(

@@ -158,7 +158,8 @@ def by_steps(model, start, steps, x=None, state=None):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_closed_loop_of_the_core_has_the_bits_of_single_steps(dtype, rows, count, threads):
     options = {"dtype": dtype}
-    layers = [crnn.RNN(F, 33, leak=0.3, **options), crnn.LSTM(33, 9, **options)]
+    first = crnn.RNN(F, 33, leak=0.3, delays=(1, 4), **options)
+    layers = [first, crnn.LSTM(33, 9, delays=3, **options)]
     model = fill(crnn.Sequential([*layers, crnn.Dense(9, F, **options)]))
     start = np.random.default_rng(0).normal(size=(rows, F)).astype(dtype)
     state = model(np.ones((rows, 2, F)))[1]

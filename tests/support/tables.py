@@ -191,7 +191,7 @@ LAYERS |= {
     ),
     "esn-joined": Subject(
         lambda dtype: crnn.ESN(
-            crnn.Reservoir(I, H, leak=0.5, dtype=dtype, seed=0),
+            _reservoir(dtype),
             crnn.Ridge(H + I, K, dtype=dtype),
             join_input=True,
         )

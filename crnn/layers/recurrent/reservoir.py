@@ -66,8 +66,8 @@ class Reservoir(RNN):
     activation : str, default "tanh"
         φ, as for `RNN`. "identity" makes a linear reservoir.
     delays : int, default 1
-        d: the sum reads the state d steps before, as for `RNN`. Several delays are not supported,
-        because the spectral radius of W_h would not tell how long the memory is.
+        d: W_h reads the state of d steps before, as for `RNN`. The reservoir then consists of d
+        interleaved ones, and is as fast. Several delays are not supported.
     reverse : bool, default False
         Read each row from its last valid step to its first, as for `RNN`.
     dtype : {"float32", "float64"}, default "float32"
@@ -188,7 +188,7 @@ class Reservoir(RNN):
     ) -> None:
         seed = check_seed(seed)
         options: dict[str, Any] = {"activation": activation, "leak": leak, "noise": noise}
-        options |= {"reverse": reverse, "dtype": dtype, "delays": check_size("delays", delays)}
+        options |= {"delays": _check_delays(delays), "reverse": reverse, "dtype": dtype}
         _core.RNN._outline(input_size, hidden_size, **options)  # raises if one is invalid
         initial = {
             "spectral_radius": check_real("spectral_radius", spectral_radius, 0.0),
@@ -290,3 +290,9 @@ def _check_topology(topology: Any) -> Topology:
     if not isinstance(topology, str) or topology not in names:
         raise ValueError(f"topology: expected one of {', '.join(names)}, got {topology!r:.60}")
     return cast(Topology, topology)
+
+
+def _check_delays(delays: Any) -> int:
+    if isinstance(delays, (tuple, list)):
+        raise ValueError(f"delays: expected one integer of at least 1, got {delays!r:.60}")
+    return check_size("delays", delays)

@@ -297,6 +297,22 @@ def test_skipping_zeros_changes_no_bit(kind, dtype, isa):
             assert_same_bits(results(sparse, x, **given), results(whole, x, **given))
 
 
+def test_a_delay_runs_interleaved_reservoirs(dtype):
+    options = {"leak": 0.4, "bias_scaling": 0.2, "dtype": dtype, "seed": 3}
+    one, four = (crnn.Reservoir(3, 130, delays=delays, **options) for delays in (1, 4))
+    assert_same_bits(four.params, one.params)
+    x = np.random.default_rng(1).normal(size=(2, 22, 3)).astype(dtype)
+    y, _, tape = four.forward(x)
+    dx, _ = four.backward(tape, np.ones_like(y))
+    for phase in range(4):
+        part, _, tape = one.forward(x[:, phase::4])
+        assert_same_bits(y[:, phase::4], part)
+        assert_same_bits(dx[:, phase::4], one.backward(tape, np.ones_like(part))[0])
+    with pytest.raises(AttributeError, match="delays: cannot be set"):
+        four.delays = 1
+    assert eval(repr(four), vars(crnn)).delays == four.config["delays"] == 4
+
+
 @every_sparse
 def test_streams_and_plans_skip_zeros(kind, dtype):
     sparse, whole = sparse_and_whole(kind, 130, dtype)
@@ -395,7 +411,7 @@ def test_threads_that_change_weights_do_no_harm():
         ({"topology": "ring"}, ValueError, "topology: expected one of random, orthogonal, cycle"),
         ({"topology": None}, ValueError, "topology: expected one of"),
         ({"activation": "sin"}, ValueError, "activation"),
-        ({"delays": (1, 2)}, TypeError, "delays: expected an integer of at least 1"),
+        ({"delays": (1, 2)}, ValueError, "delays: expected one integer of at least 1"),
         ({"delays": 0}, ValueError, "delays: expected an integer of at least 1"),
         ({"dtype": "float16"}, ValueError, "dtype: "),
         ({"seed": -1}, ValueError, "seed: "),
