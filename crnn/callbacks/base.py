@@ -89,7 +89,7 @@ class Callback:
         """Run before each update, when the gradients are computed.
 
         ``run.model.grads`` has the gradients, ``run.update_pass`` the window and the tapes from
-        which they were computed.
+        which they were computed. Frozen layers before the first trainable one have no tapes.
         """
 
     def on_update(self, run: Run) -> None:
