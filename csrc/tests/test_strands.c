@@ -1,6 +1,6 @@
 /* Rows whose steps go on from d steps before: whole calls, forward and backward, against calls in
- * which every strand is a row of its own, and against calls with a ring of states. The same sums in
- * the same order: equal bits. */
+ * which every strand is a row of its own, and against calls with a ring of states, also with a
+ * further delay whose weights are zeros. The same sums in the same order: equal bits. */
 #include "support.h"
 
 enum { BATCH = 3, STEPS = 11, INPUTS = 5, HIDDEN = 9, MOST_DELAY = 5 };
@@ -228,6 +228,59 @@ static void check_ring(const crnn_kernels *k, const crnn_layer *layer, const voi
           type_name[k->dtype], (int)layer->cell, layer->delays[0], most);
 }
 
+/* The rows of states of d steps among those of more steps, the last ones of each row. */
+static void last_rows(const crnn_kernels *k, size_t d, const void *states, size_t more, void *to) {
+    for (size_t b = 0; b < BATCH; b++)
+        for (size_t i = 0; i < d; i++)
+            copy_row(k, HIDDEN, states, b * d + i, to, b * more + more - d + i);
+}
+
+/* Parameters of a layer with the delays (FAR, d), whose block for FAR is zeros. */
+static void *with_zeros(const crnn_kernels *k, const crnn_layout *at, const void *params,
+                        const crnn_layout *wide) {
+    const size_t item = crnn_dtype_size(k->dtype), block = HIDDEN * at->columns * item;
+    const size_t w_h = at->w_h * item;
+    char *to = zeros(k, wide->total);
+    memcpy(to, params, w_h);
+    memcpy(to + w_h + block, (const char *)params + w_h, at->total * item - w_h);
+    return to;
+}
+
+/* The same call with a further delay that reads nothing: its block of W_h is zeros. */
+static void check_further(const crnn_kernels *k, const crnn_layer *layer, const void *params,
+                          const call *whole) {
+    enum { FAR = 7 };
+    const size_t d = layer->delays[0], states = BATCH * FAR * HIDDEN;
+    crnn_layer wide = *layer;
+    crnn_steps steps = whole->steps;
+    crnn_layout at, at_wide;
+    wide.delays[0] = FAR;
+    wide.delays[1] = d;
+    steps.stride = 0;
+    crnn_layer_layout(layer, &at);
+    crnn_layer_layout(&wide, &at_wide);
+    call other = new_call(k, &steps, states, at_wide.total);
+    other.x = whole->x;
+    other.dy = whole->dy;
+    last_rows(k, d, whole->initial.h, FAR, other.initial.h);
+    last_rows(k, d, whole->initial.c, FAR, other.initial.c);
+    last_rows(k, d, whole->dfinal.h, FAR, other.dfinal.h);
+    last_rows(k, d, whole->dfinal.c, FAR, other.dfinal.c);
+    run(k, &wide, with_zeros(k, &at, params, &at_wide), &other);
+    bool same = same_row(k, BATCH * STEPS * HIDDEN, whole->y, 0, other.y, 0) &&
+                same_row(k, BATCH * STEPS * INPUTS, whole->dx, 0, other.dx, 0);
+    for (size_t i = 0; i < BATCH * d; i++) {
+        const size_t row = i / d * FAR + FAR - d + i % d;
+        same = same && same_row(k, HIDDEN, whole->final.h, i, other.final.h, row) &&
+               same_row(k, HIDDEN, whole->dinitial.h, i, other.dinitial.h, row) &&
+               same_row(k, HIDDEN, whole->final.c, i, other.final.c, row) &&
+               same_row(k, HIDDEN, whole->dinitial.c, i, other.dinitial.c, row);
+    }
+    CHECK(same, "%s %s, cell %d: delays %d and %zu, lengths %d, mask %d, resets %d, reverse %d",
+          k->isa, type_name[k->dtype], (int)layer->cell, FAR, d, steps.lengths != NULL,
+          steps.mask != NULL, steps.resets != NULL, steps.reverse);
+}
+
 static void check_case(const crnn_kernels *k, crnn_cell cell, const crnn_steps *steps) {
     const crnn_layer layer = {.cell = cell,
                               .dtype = k->dtype,
@@ -266,6 +319,7 @@ static void check_case(const crnn_kernels *k, crnn_cell cell, const crnn_steps *
     CHECK(same_row(k, at.total, whole.grads, 0, rows.grads, 0), "%s %s, cell %d: gradients, of %zu",
           k->isa, type_name[k->dtype], (int)cell, steps->stride);
     check_ring(k, &layer, params, &whole, states, at.total);
+    check_further(k, &layer, params, &whole);
     fences_release(mark);
 }
 
