@@ -9,8 +9,8 @@ parameters and to x). The peak is that of multiply-adds in registers, measured o
 with each row (benchmarks/core.c).
 
 Writes the tables to docs/benchmark.md and the chart to docs/images/benchmark.png. If every cell and
-shape was measured, it also writes the summary between two marks in README.md. The part of
-docs/benchmark.md that benchmarks/seq2seq.py writes is kept.
+shape was measured, it also writes the summary between two marks in README.md. The parts of
+docs/benchmark.md that benchmarks/seq2seq.py and benchmarks/reservoirs.py write are kept.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from measuring import (
     usable_cores,
 )
 
+OTHER_PARTS = ("seq2seq", "reservoirs")  # of the page; written by programs of these names
 PEAK_PROGRAM = ROOT / "csrc/build/bench"
 SHAPES = {  # B, T, I, H
     "tiny": (1, 100, 16, 32),
@@ -219,9 +220,9 @@ def digest(versions: dict[str, str], rows: list[Row]) -> str:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page, but keep the part that benchmarks/seq2seq.py writes."""
-    part = between_marks(path, "seq2seq")
-    path.write_text(f"{text}\n{part}" if part else text, encoding="utf-8")
+    """Write a page, but keep the parts that other programs write."""
+    parts = [part for name in OTHER_PARTS if (part := between_marks(path, name))]
+    path.write_text("\n".join([text, *parts]), encoding="utf-8")
 
 
 COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}
