@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.rls import RLS
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
+    from crnn.layers.recurrent.reservoir import Reservoir
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
     from crnn.storage.models import load, save
@@ -80,6 +81,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Pool",
+    "Reservoir",
     "Residual",
     "Ridge",
     "Seq2Seq",
@@ -136,6 +138,7 @@ _MODULES = {
     "layers.pointwise.rls": ("RLS",),
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
+    "layers.recurrent.reservoir": ("Reservoir",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
     "storage.models": ("load", "save"),

@@ -11,6 +11,8 @@ Activation: TypeAlias = Literal["tanh", "sigmoid", "hard_sigmoid", "relu", "soft
 PointwiseActivation: TypeAlias = Literal[Activation, "gelu", "gelu_exact", "silu"]
 #: Where the reset gate of a GRU is applied.
 Reset: TypeAlias = Literal["after", "before"]
+#: How the units of a reservoir are connected.
+Topology: TypeAlias = Literal["random", "orthogonal", "cycle"]
 #: How the outputs of both directions become one.
 Merge: TypeAlias = Literal["concat", "sum", "mean", "mul"]
 #: How `Pool` makes one vector of a sequence.

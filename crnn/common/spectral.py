@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import decimal
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,7 +97,17 @@ def spectral_radius(W: ArrayLike) -> float:
     matrix = np.array(matrix, np.float64, order="C")
     if bad := first_nonfinite([("W", matrix)]):
         raise ValueError(f"W: expected finite numbers, got {bad.number}")
-    return max(_radius_of_component(matrix, part) for part in _components(matrix != 0))
+    return _radius(matrix, _radius_by_lapack)
+
+
+@underflows
+def fixed_radius(matrix: Floats) -> float:
+    """Return the spectral radius of finite numbers (H, H) with the same bits on every machine.
+
+    Where `spectral_radius` uses LAPACK, this function reduces the matrix to Hessenberg form, which
+    takes some seconds for H = 1000. Random matrices with independent entries do not need it.
+    """
+    return _radius(matrix, _radius_by_reflections)
 
 
 # -------------------------------------------------------------------------- structure of the matrix
@@ -136,7 +146,15 @@ def _components(edges: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
                 yield part
 
 
-def _radius_of_component(matrix: Floats, part: NDArray[np.intp]) -> float:
+def _radius(matrix: Floats, otherwise: Callable[[Floats], float]) -> float:
+    """Return the radius of a matrix; `otherwise` gets large blocks that defeat Arnoldi's method."""
+    parts = _components(matrix != 0)
+    return max(_radius_of_component(matrix, part, otherwise) for part in parts)
+
+
+def _radius_of_component(
+    matrix: Floats, part: NDArray[np.intp], otherwise: Callable[[Floats], float]
+) -> float:
     """Return the radius of the rows and columns `part` of a matrix."""
     if len(part) == 1:
         return abs(float(matrix[part[0], part[0]]))
@@ -145,7 +163,7 @@ def _radius_of_component(matrix: Floats, part: NDArray[np.intp]) -> float:
         return _geometric_mean(np.abs(block[block != 0]).tolist())
     block = _balanced(block)
     exponent = math.frexp(float(np.abs(block).max()))[1]
-    radius = _radius_of_block(np.ldexp(block, -exponent))
+    radius = _radius_of_block(np.ldexp(block, -exponent), otherwise)
     try:
         return math.ldexp(radius, exponent)
     except OverflowError:
@@ -154,13 +172,19 @@ def _radius_of_component(matrix: Floats, part: NDArray[np.intp]) -> float:
         ) from None
 
 
-def _radius_of_block(block: Floats) -> float:
+def _radius_of_block(block: Floats, otherwise: Callable[[Floats], float]) -> float:
     """Return the radius of a balanced matrix with entries of at most 1."""
     radius = _krylov_radius(block) if len(block) > _DIRECT else None
     if radius is not None:
         return radius
-    if len(block) <= _DIRECT_AFTER:
-        return _largest_of_hessenberg(_hessenberg(block))
+    return (_radius_by_reflections if len(block) <= _DIRECT_AFTER else otherwise)(block)
+
+
+def _radius_by_reflections(block: Floats) -> float:
+    return _largest_of_hessenberg(_hessenberg(block))
+
+
+def _radius_by_lapack(block: Floats) -> float:
     return float(np.abs(np.linalg.eigvals(block)).max())
 
 

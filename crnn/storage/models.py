@@ -10,6 +10,7 @@ import numpy as np
 
 from crnn.layers.base import description
 from crnn.layers.base.layer import Layer, check_layer
+from crnn.layers.base.weights import undrawn
 from crnn.storage.archive import blaming, entries, read, write
 from crnn.storage.files import Path
 
@@ -155,7 +156,8 @@ def build_model(tree: Any) -> Layer:
                 f"expected {needed} parameters, as the sizes of the layers need, "
                 f"got {saved} in the file"
             )
-        model: Layer = description.build(layer)
+        with undrawn():
+            model: Layer = description.build(layer)
         description.check_options(layer, description.describe(model))
     except (TypeError, KeyError) as error:
         raise ValueError(f"the options of a layer are invalid for its class: {error}") from error

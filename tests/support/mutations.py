@@ -28,6 +28,7 @@ CLASSES = [
         "LSTM",
         "GRU",
         "JANET",
+        "Reservoir",
         "Dense",
         "Embedding",
         "Dropout",

@@ -69,6 +69,7 @@ def layers():
     return {
         "rnn": (crnn.RNN(2, 3, activation="relu", seed=1), floats),
         "leaky": (crnn.RNN(2, 3, leak=[0.5, 1.0, 0.1], seed=1), floats),
+        "reservoir": (crnn.Reservoir(2, 3, input_scaling=(0.5, 2.0), leak=0.5, seed=1), floats),
         "lstm": (crnn.LSTM(2, 3, proj_size=2, peepholes=True, chrono=8.0, seed=1), floats),
         "gru": (crnn.GRU(2, 3, reset="before", layer_norm=True, zoneout=0.1, seed=1), floats),
         "janet": (crnn.JANET(2, 3, learn_state=True, clip=3.0, dtype="float64", seed=1), floats),

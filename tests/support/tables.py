@@ -161,6 +161,7 @@ LAYERS |= {
     for merge in MERGES
 }
 LAYERS |= {
+    "reservoir": Subject(lambda dtype: crnn.Reservoir(I, H, leak=0.4, dtype=dtype, seed=5), I, I),
     "dense": Subject(lambda dtype: crnn.Dense(I, K, dtype=dtype)),
     "dense-no-bias": Subject(lambda dtype: crnn.Dense(I, K, bias=False, dtype=dtype)),
     "ridge": Subject(lambda dtype: crnn.Ridge(I, K, dtype=dtype)),

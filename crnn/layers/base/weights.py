@@ -5,6 +5,10 @@ Each array has its own stream of random numbers, so an additional array changes 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 
 import crnn._core as _core
@@ -13,6 +17,23 @@ from crnn.common.arrays import Array
 INPUT_STREAM, RECURRENT_STREAM, MIRROR_STREAM, PROJECTION_STREAM, CHRONO_STREAM = range(5)
 PARTS_STREAM = 5
 LAYER_STREAM = int.from_bytes(b"layer")
+
+_drawn: ContextVar[bool] = ContextVar("_drawn", default=True)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Let layers whose initial weights take long leave them out, because others replace them."""
+    token = _drawn.set(False)
+    try:
+        yield
+    finally:
+        _drawn.reset(token)
+
+
+def are_drawn() -> bool:
+    """Return whether layers draw initial weights that take long; see `undrawn`."""
+    return _drawn.get()
 
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:

@@ -108,6 +108,8 @@ class CellSignature:
         init: Any = cls.__init__
         _, *parameters = inspect.signature(init).parameters.values()
         *first, seed, options = parameters
+        if options.kind is not options.VAR_KEYWORD:  # the constructor names all of its options
+            raise AttributeError("__signature__")
         (typed_dict,) = get_args(get_type_hints(init)[options.name])
         types, defaults = typed_dict.__annotations__, cls._core_type(1, 1).options
         common = Options.__annotations__

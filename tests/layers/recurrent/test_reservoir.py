@@ -1,0 +1,258 @@
+"""Reservoirs: their weights as functions of the options, and errors of the constructor.
+
+The tables of support/tables.py contain a reservoir, so the tests of gradients, plans, streams,
+copies and files run on it.
+"""
+
+import hashlib
+import inspect
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import crnn
+from crnn.common import spectral
+from crnn.common.choices import Topology
+from crnn.layers.recurrent import topologies
+from support.comparing import assert_same_bits
+
+SIZES = (1, 2, 3, 16, 17, 47, 48, 50, 65, 100, 130, 200)
+every_topology = pytest.mark.parametrize("topology", Topology.__args__)
+
+
+def eigen_radius(matrix):
+    return np.abs(np.linalg.eigvals(matrix.astype(np.float64))).max()
+
+
+# ----------------------------------------------------------------------------------------- weights
+
+
+@every_topology
+@pytest.mark.parametrize("H", SIZES)
+def test_W_h_has_the_spectral_radius(topology, H, dtype):
+    layer = crnn.Reservoir(1, H, spectral_radius=0.8, topology=topology, dtype=dtype, seed=H)
+    tolerance = 1e-6 if dtype == "float32" else 1e-9
+    assert abs(eigen_radius(layer.params["W_h"]) - 0.8) < tolerance
+    assert abs(layer.spectral_radius - 0.8) < tolerance
+
+
+def test_radii_are_those_of_the_present_weights():
+    leak = np.linspace(0.1, 1, 60)
+    layer = crnn.Reservoir(1, 60, leak=leak, seed=0, dtype="float64")
+    W = layer.params["W_h"]
+    effective = np.diag(1 - leak) + leak[:, None] * W
+    assert layer.effective_radius == pytest.approx(eigen_radius(effective), rel=1e-10)
+    one = crnn.Reservoir(1, 60, seed=0)
+    assert one.effective_radius == one.spectral_radius
+    W *= 2
+    assert layer.spectral_radius == pytest.approx(1.8, rel=1e-10)
+    assert layer.config["spectral_radius"] == 0.9  # as passed
+    assert crnn.Reservoir(1, 60, spectral_radius=0, seed=0).spectral_radius == 0
+
+
+# SHA-256 of the weights in float64, the first digits: they are the same on every machine.
+BITS = {
+    "random": "cd3948890d7c",
+    "orthogonal": "3677e450a0e9",
+    "cycle": "f6ca48064fa0",
+}
+
+
+@every_topology
+def test_weights_have_the_same_bits_on_every_machine(topology, isa, monkeypatch):
+    for name in ("qr", "eigvals", "svd", "norm", "inv"):
+        monkeypatch.setattr(np.linalg, name, None)  # LAPACK is not used
+    layer = crnn.Reservoir(
+        2, 200, topology=topology, input_scaling=(0.5, 2), bias_scaling=0.3, dtype="float64", seed=1
+    )
+    little_endian = layer.flat_params.astype("<f8").tobytes()
+    assert hashlib.sha256(little_endian).hexdigest()[:12] == BITS[topology]
+    single = crnn.Reservoir(
+        2, 200, topology=topology, input_scaling=(0.5, 2), bias_scaling=0.3, seed=1
+    )
+    assert_same_bits(single.flat_params, layer.flat_params.astype(np.float32))
+
+
+def test_the_radius_of_hard_matrices_needs_no_lapack(monkeypatch):
+    hard = crnn.Reservoir(1, 320, topology="orthogonal", density=1, seed=0).params["W_h"]
+    expected = crnn.spectral_radius(hard)  # of a large orthogonal matrix, by LAPACK
+    monkeypatch.setattr(np.linalg, "eigvals", None)
+    with pytest.raises(TypeError):
+        crnn.spectral_radius(hard)
+    assert spectral.fixed_radius(hard.astype(np.float64)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("H", [50, 100, 200, 333])
+@pytest.mark.parametrize("density", [0.01, 0.3, 0.5, 0.9, 1])
+def test_blocks_are_dealt_evenly(H, density):
+    layer = crnn.Reservoir(1, H, density=density, seed=H)
+    nonzero = layer.params["W_h"] != 0
+    size = -(-H // 16)
+    padded = np.zeros((16 * size, 16 * size), bool)
+    padded[:H, :H] = nonzero
+    blocks = padded.reshape(size, 16, size, 16).any(axis=(1, 3))
+    assert (blocks.repeat(16, 0).repeat(16, 1)[:H, :H] == nonzero).all()  # no zero inside
+    (read,) = {*blocks.sum(axis=0), *blocks.sum(axis=1)}
+    assert read == min(size, max(3 if H % 16 == 0 else 4, np.ceil(density * size)))
+    assert nonzero.sum(axis=1).min() >= min(H, 48)
+    shown = re.search(r"density=([\d.]+)", repr(layer))
+    assert (float(shown[1]) if shown else 0.1) == pytest.approx(read / size)
+    assert layer.multiply_adds == H + nonzero.sum()
+
+
+@pytest.mark.parametrize("density", [0.1, 0.25, 1])
+@pytest.mark.parametrize("H", [40, 130, 333])
+def test_an_orthogonal_reservoir_is_orthogonal(H, density):
+    options = {"topology": "orthogonal", "density": density, "dtype": "float64", "seed": 2}
+    W = crnn.Reservoir(1, H, spectral_radius=0.5, **options).params["W_h"]
+    np.testing.assert_allclose(W @ W.T, 0.25 * np.eye(H), atol=1e-14)
+    if density == 1 and H > 100:  # its entries are nearly those of a uniform orthogonal matrix
+        kurtosis = (W**4).mean() / (W**2).mean() ** 2
+        assert kurtosis == pytest.approx(3 * H / (H + 2), rel=0.05)
+    again = eval(repr(crnn.Reservoir(1, H, **options)), vars(crnn))
+    assert_same_bits(again.params["W_h"], crnn.Reservoir(1, H, **options).params["W_h"])
+
+
+def test_a_cycle_is_a_ring():
+    W = crnn.Reservoir(1, 40, spectral_radius=0.75, topology="cycle", seed=0).params["W_h"]
+    np.testing.assert_array_equal(W, 0.75 * np.roll(np.eye(40), 1, axis=0))
+    layer = crnn.Reservoir(2, 40, input_scaling=[0.5, 3], topology="cycle", seed=0)
+    np.testing.assert_array_equal(np.abs(layer.params["W_x"]), [[0.5, 3]] * 40)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_linear_cycle_remembers_all_inputs(seed):
+    layer = crnn.Reservoir(1, 50, topology="cycle", activation="identity", seed=seed)
+    assert abs(crnn.diagnostics.memory_capacity(layer).total - 49) < 0.1
+
+
+@pytest.mark.parametrize("H", [1, 3, 4, 6, 7, 12, 50])
+def test_the_signs_of_a_cycle_make_a_regular_circulant(H):
+    drawn = np.random.default_rng(H).choice([-1, 1], (60, H))
+    for signs in drawn:
+        smallest = np.abs(np.fft.fft(signs)).min()
+        assert topologies._is_regular(signs) == (smallest > 1e-9)
+    for seed in range(20):
+        W_x = crnn.Reservoir(1, H, topology="cycle", seed=seed).params["W_x"]
+        assert np.abs(np.fft.fft(W_x[:, 0])).min() > 1e-9
+
+
+def test_weights_are_uniform_in_their_scalings():
+    layer = crnn.Reservoir(2, 2000, spectral_radius=0, input_scaling=[0.5, 0], bias_scaling=2)
+    W_x, b = layer.params["W_x"], layer.params["b"]
+    for array, scale in ((W_x[:, 0], 0.5), (b, 2)):
+        assert 0.99 * scale < array.max() <= scale
+        assert abs(array.mean()) < 0.1 * scale
+        assert array.std() == pytest.approx(scale / 3**0.5, rel=0.1)
+    assert not W_x[:, 1].any()
+
+
+# --------------------------------------------------------------------------------------- as a layer
+
+
+def test_it_equals_an_rnn_with_its_weights(dtype):
+    options = {"leak": 0.3, "activation": "softsign", "reverse": True, "dtype": dtype}
+    layer = crnn.Reservoir(3, 70, seed=4, **options)
+    rnn = crnn.RNN(3, 70, seed=4, **options)
+    rnn.load_state_dict(layer.state_dict())
+    x = np.random.default_rng(0).normal(size=(4, 9, 3)).astype(dtype)
+    for given in ({}, {"lengths": [9, 0, 4, 7]}):
+        assert_same_bits(layer(x, **given), rnn(x, **given))
+    model = crnn.Sequential([layer, crnn.Dense(70, 2, dtype=dtype, seed=1)])
+    other = crnn.Sequential([rnn, crnn.Dense(70, 2, dtype=dtype, seed=1)])
+    assert_same_bits(model(x), other(x))
+
+
+def test_states_follow_the_equation():
+    leak = np.linspace(0.2, 1, 130)
+    layer = crnn.Reservoir(2, 130, leak=leak, bias_scaling=0.5, dtype="float64", seed=0)
+    x, h = np.random.default_rng(1).normal(size=(1, 30, 2)), np.zeros(130)
+    y, _ = layer(x)
+    W_x, W_h, b = (layer.params[name] for name in ("W_x", "W_h", "b"))
+    for t in range(30):
+        h = (1 - leak) * h + leak * np.tanh(W_x @ x[0, t] + W_h @ h + b)
+        np.testing.assert_allclose(y[0, t], h, rtol=1e-12, atol=1e-14)
+
+
+def test_loading_does_not_draw_weights(tmp_path, monkeypatch):
+    layer = crnn.Reservoir(2, 100, seed=0)
+    layer.params["W_h"] *= 0.5
+    model = crnn.Sequential([layer, crnn.Ridge(100, 1)])
+    crnn.save(tmp_path / "model", model)
+    monkeypatch.setattr(topologies, "fixed_radius", None)
+    loaded = crnn.load(tmp_path / "model")
+    assert_same_bits(loaded.params, model.params)
+    assert loaded[0].config == layer.config
+    assert loaded[0].trainable is False
+    with pytest.raises(TypeError):
+        crnn.Reservoir(2, 100, seed=0)
+
+
+def test_copies():
+    layer = crnn.Reservoir(2, 20, input_scaling=[1, 2], topology="cycle", leak=0.5, seed=1)
+    for other in (pickle.loads(pickle.dumps(layer)), crnn.Reservoir.from_config(layer.config)):
+        assert_same_bits(other.flat_params, layer.flat_params)
+        assert other.config == layer.config
+        assert repr(other) == repr(layer)
+        assert other.trainable is False
+    wide = layer.astype("float64")
+    assert wide.config == layer.config | {"dtype": "float64"}
+    assert crnn.Reservoir.parameter_count(layer.config) == layer.flat_params.size
+    names = list(inspect.signature(crnn.Reservoir).parameters)
+    assert names == list(layer.config)
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"density": 0}, ValueError, "density: expected 0 < density <= 1, got 0"),
+        ({"density": 1.01}, ValueError, "density: expected 0 < density <= 1"),
+        ({"density": float("nan")}, ValueError, "density: expected a finite number"),
+        ({"density": "0.1"}, ValueError, "density: expected a number"),
+        ({"leak": 0}, ValueError, "leak: expected 0 < leak <= 1"),
+        ({"leak": 1.5}, ValueError, "leak: expected 0 < leak <= 1"),
+        ({"leak": [0.5, 0.5]}, ValueError, "leak: "),
+        ({"spectral_radius": -0.1}, ValueError, "spectral_radius: expected a finite number of at"),
+        ({"spectral_radius": float("nan")}, ValueError, "spectral_radius: expected a finite"),
+        ({"spectral_radius": 1e39}, ValueError, "spectral_radius: expected weights in the range"),
+        ({"input_scaling": -1}, ValueError, "input_scaling: expected a finite number of at least"),
+        ({"input_scaling": [1, 2]}, ValueError, r"input_scaling: .* \(\) or \(I=3,\)"),
+        ({"input_scaling": [1, 2, -1]}, ValueError, "input_scaling: expected a finite number of"),
+        ({"input_scaling": "a"}, TypeError, "input_scaling: expected real numbers"),
+        ({"input_scaling": 1e39}, ValueError, "input_scaling: expected weights in the range"),
+        ({"bias_scaling": -1}, ValueError, "bias_scaling: expected a finite number of at least 0"),
+        ({"bias_scaling": [1.0]}, ValueError, "bias_scaling: expected a number"),
+        ({"topology": "ring"}, ValueError, "topology: expected one of random, orthogonal, cycle"),
+        ({"topology": None}, ValueError, "topology: expected one of"),
+        ({"activation": "sin"}, ValueError, "activation"),
+        ({"delays": 2}, ValueError, "delays: expected 1, got 2"),
+        ({"delays": 0}, ValueError, "delays: expected an integer of at least 1"),
+        ({"dtype": "float16"}, ValueError, "dtype: "),
+        ({"seed": -1}, ValueError, "seed: "),
+        ({"hidden_size": 0}, ValueError, "hidden_size"),
+        ({"hidden_size": 2**40}, ValueError, "hidden_size"),
+        ({"clip": 1.0}, TypeError, "clip"),
+    ],
+)
+def test_bad_input(options, error, message):
+    arguments = {"input_size": 3, "hidden_size": 4}
+    with pytest.raises(error, match=message):
+        crnn.Reservoir(**arguments | options)
+    layer = crnn.Reservoir(3, 4, seed=0)
+    before, config = layer.flat_params, layer.config
+    with pytest.raises(error, match=message):
+        layer.__init__(**arguments | options)
+    assert layer.flat_params is before  # nothing has changed
+    assert layer.config == config
+
+
+def test_options_cannot_be_set():
+    layer = crnn.Reservoir(1, 2, seed=0)
+    for name in ("spectral_radius", "effective_radius", "density", "leak", "topology"):
+        with pytest.raises(AttributeError, match=f"{name}: cannot be set"):
+            setattr(layer, name, 0.5)
