@@ -97,3 +97,22 @@ def test_captions():
 def test_autoencoder():
     pytest.importorskip("sklearn", reason="scikit-learn has the digits")
     assert main("autoencoder")(epochs=30, hidden_size=64) > 0.88
+
+
+def test_speakers(tmp_path):
+    rng, example = np.random.default_rng(0), runpy.run_path(str(FOLDER / "speakers.py"))
+    for part, count in (("TRAIN", 60), ("TEST", 30)):
+        lines = ["@equallength false", "@data"]
+        for number in range(count):
+            speaker, steps = number % 3, int(rng.integers(7, 30))
+            wave = np.sin(np.arange(steps) * (0.5 + 0.4 * speaker) + rng.uniform(0, 6))
+            channels = (wave, np.roll(wave, 1), rng.normal(size=steps))
+            text = [",".join(f"{value:.4f}" for value in channel) for channel in channels]
+            lines.append(":".join([*text, str(speaker + 1)]))
+        (tmp_path / f"JapaneseVowels_{part}.ts").write_text("\n".join(lines), "utf-8")
+    recordings, speakers = example["read"](tmp_path / "JapaneseVowels_TEST.ts")
+    assert [recording.shape[1] for recording in recordings] == [3] * 30
+    assert speakers.tolist() == [0, 1, 2] * 10
+    assert max(example["main"](tmp_path, hidden_size=100)) <= 3
+    if example["find"]() is not None:
+        assert max(example["main"]()) <= 4
