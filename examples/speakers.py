@@ -1,4 +1,4 @@
-"""Many to one, without training a recurrence: which of nine people says a vowel?
+"""Many to one, with a fixed recurrence: the speaker of a vowel, one of nine people.
 
 python examples/speakers.py [folder]
 

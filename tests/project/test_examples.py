@@ -105,8 +105,8 @@ def test_speakers(tmp_path):
         lines = ["@equallength false", "@data"]
         for number in range(count):
             speaker, steps = number % 3, int(rng.integers(7, 30))
-            wave = np.sin(np.arange(steps) * (0.5 + 0.4 * speaker) + rng.uniform(0, 6))
-            channels = (wave, np.roll(wave, 1), rng.normal(size=steps))
+            means = np.cos(speaker * np.array([[1], [2], [3]]))
+            channels = means + rng.normal(scale=0.5, size=(3, steps))
             text = [",".join(f"{value:.4f}" for value in channel) for channel in channels]
             lines.append(":".join([*text, str(speaker + 1)]))
         (tmp_path / f"JapaneseVowels_{part}.ts").write_text("\n".join(lines), "utf-8")
