@@ -151,6 +151,7 @@ def tasks_of(rows: Sequence[Row]) -> list[Task]:
 # Okabe and Ito's colours (2008) for colour-blind readers; the line styles differ, too.
 STYLES = {
     "RNN": ("#000000", ":"),
+    "RNN dilated": ("#000000", "--"),
     "LSTM": ("#0072B2", "-"),
     "GRU": ("#D55E00", "-"),
     "LSTM chrono": ("#56B4E9", "--"),
