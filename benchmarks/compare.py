@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 from measuring import (
     NOTE,
     ROOT,
-    between_marks,
     from_worker,
     in_turn,
     keep_to,
@@ -34,9 +33,9 @@ from measuring import (
     setting,
     update,
     usable_cores,
+    write_page,
 )
 
-OTHER_PARTS = ("seq2seq", "reservoirs")  # of the page; written by programs of these names
 PEAK_PROGRAM = ROOT / "csrc/build/bench"
 SHAPES = {  # B, T, I, H
     "tiny": (1, 100, 16, 32),
@@ -217,12 +216,6 @@ def digest(versions: dict[str, str], rows: list[Row]) -> str:
             f"| {mean_ratio(some):.2f}, least {min(row.ratio for row in some):.2f} |"
         )
     return "\n".join(lines)
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page, but keep the parts that other programs write."""
-    parts = [part for name in OTHER_PARTS if (part := between_marks(path, name))]
-    path.write_text("\n".join([text, *parts]), encoding="utf-8")
 
 
 COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}

@@ -5,8 +5,7 @@ import pytest
 import reservoirs
 import sections
 import seq2seq
-from compare import write_page
-from measuring import between_marks, update
+from measuring import between_marks, update, write_page
 
 PART = "<!-- seq2seq -->\n| 1 |\n<!-- end of seq2seq -->\n"
 
