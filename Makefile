@@ -123,16 +123,20 @@ neon: ## run the C tests for 64-bit ARM, cross-compiled, in an emulator
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
 
 # BENCH="--cells LSTM --cores 1" measures only a part of compare.py.
-bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime and JAX (15 minutes)
+bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime, JAX and reservoirpy (16 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
+	@$(BIN)/python benchmarks/reservoirs.py
 
 paths: build ## fail if an option, a length or a size is too slow (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check
 
-tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.md (8 minutes)
+tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.md (9 minutes)
 	@$(BIN)/python benchmarks/tasks.py
+	@$(BIN)/python -c 'import importlib.util as i, sys; sys.exit(not i.find_spec("aeon"))' || \
+	    $(PIP) install --no-deps "aeon>=1"
+	@$(BIN)/python benchmarks/readouts.py
 
 notebooks: build $(VENV)/notebooks.stamp ## run the course's notebooks, store their outputs (10 minutes)
 	@$(BIN)/python notebooks/store.py

@@ -34,6 +34,8 @@ WITH_C = {
 KINDS = {
     "RNN tanh": (crnn.RNN, {}, GATED),
     "RNN relu": (crnn.RNN, {"activation": "relu"}, GATED),
+    "RNN leaky": (crnn.RNN, {"leak": 0.3}, GATED),
+    "RNN learned leak": (crnn.RNN, {"leak": 0.3, "learn_leak": True}, GATED),
     "LSTM": (crnn.LSTM, {}, GATED | WITH_C),
     "LSTM coupled": (crnn.LSTM, {"coupled": True}, GATED | WITH_C),
     "GRU after": (crnn.GRU, {}, GATED),
@@ -144,6 +146,20 @@ def hash_of_dense(dtype):
     return digest.hexdigest()
 
 
+def hash_of_readouts():
+    """Return the hash of readouts that are fitted to states."""
+    digest = hashlib.sha256()
+    for B, T, I, H in SHAPES:
+        rng = np.random.default_rng(H)
+        h, target = rng.standard_normal((B, T, H)), rng.standard_normal((B, T, I))
+        lengths = rng.integers(1, T + 1, B)
+        ridge = crnn.Ridge(H, I, alpha=(1e-3, 1.0), dtype="float64")
+        add(digest, list(ridge.fit(h, target, lengths, folds=2 if B > 1 else None).params.values()))
+        rls = crnn.RLS(H, I, forgetting=0.99)
+        add(digest, [rls.step(h[:, t], target[:, t]) for t in range(T)], rls.params["W"])
+    return digest.hexdigest()
+
+
 def decoders(dtype, attention, feeding):
     """Yield models from encoder to decoder."""
     yield crnn.Seq2Seq(
@@ -212,6 +228,7 @@ def main():
             print(isa, dtype, "Bidirectional", hash_of_pairs(dtype)[:32], flush=True)
             print(isa, dtype, "Dense", hash_of_dense(dtype)[:32], flush=True)
             print(isa, dtype, "Seq2Seq", hash_of_decoders(dtype)[:32], flush=True)
+        print(isa, "float64 readouts", hash_of_readouts()[:32], flush=True)
 
 
 if __name__ == "__main__":

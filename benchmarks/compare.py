@@ -9,8 +9,8 @@ parameters and to x). The peak is that of multiply-adds in registers, measured o
 with each row (benchmarks/core.c).
 
 Writes the tables to docs/benchmark.md and the chart to docs/images/benchmark.png. If every cell and
-shape was measured, it also writes the summary between two marks in README.md. The part of
-docs/benchmark.md that benchmarks/seq2seq.py writes is kept.
+shape was measured, it also writes the summary between two marks in README.md. The parts of
+docs/benchmark.md that benchmarks/seq2seq.py and benchmarks/reservoirs.py write are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 from measuring import (
     NOTE,
     ROOT,
-    between_marks,
     from_worker,
     in_turn,
     keep_to,
@@ -34,6 +33,7 @@ from measuring import (
     setting,
     update,
     usable_cores,
+    write_page,
 )
 
 PEAK_PROGRAM = ROOT / "csrc/build/bench"
@@ -216,12 +216,6 @@ def digest(versions: dict[str, str], rows: list[Row]) -> str:
             f"| {mean_ratio(some):.2f}, least {min(row.ratio for row in some):.2f} |"
         )
     return "\n".join(lines)
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page, but keep the part that benchmarks/seq2seq.py writes."""
-    part = between_marks(path, "seq2seq")
-    path.write_text(f"{text}\n{part}" if part else text, encoding="utf-8")
 
 
 COLOURS = {"crnn": "#2a6f97", "PyTorch": "#ee6c4d", "ONNX Runtime": "#9aa5b1", "JAX": "#6a994e"}

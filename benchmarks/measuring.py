@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -168,3 +169,11 @@ def update(path: Path, name: str, text: str) -> None:
     old, new = between_marks(path, name), f"{begin}{text}\n{end}"
     page = page.replace(old, new) if old else f"{page}\n{new}" if page else new
     path.write_text(page, encoding="utf-8")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, but keep all parts between marks."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    names = re.findall(r"<!-- (?!end of )(.+) -->\n", page)
+    parts = [between_marks(path, name) for name in names]
+    path.write_text("\n".join([text, *parts]), encoding="utf-8")

@@ -20,8 +20,17 @@ EPOCH = 50  # updates between two points of a curve
 CURVE_ROWS, TEST_ROWS = 500, 2000
 TRAIN, CURVE, TEST = range(3)  # streams of random numbers
 
+
+def dilated(I: int, H: int, *, T: int, seed: int) -> crnn.Sequential:
+    """Return layers without short connections: delays 1, 2, 4, ..., the last at most T / 2."""
+    count = int(math.log2(T))
+    layers = [crnn.RNN(H if i else I, H, delays=2**i, seed=count * seed + i) for i in range(count)]
+    return crnn.Sequential(layers)
+
+
 LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
     "RNN": lambda I, H, T, seed: crnn.RNN(I, H, seed=seed),
+    "RNN dilated": dilated,
     "LSTM": lambda I, H, T, seed: crnn.LSTM(I, H, seed=seed),
     "GRU": lambda I, H, T, seed: crnn.GRU(I, H, seed=seed),
     "LSTM chrono": lambda I, H, T, seed: crnn.LSTM(I, H, chrono=T, seed=seed),
@@ -200,6 +209,17 @@ class Copy(DrawnTask):
         return crnn.Sequential([part, crnn.Dense(H, self.outputs, seed=seed + 1)])
 
 
+class Skips(Copy):
+    name = "skips"
+    about = (
+        "The task copy for plain RNNs: one, and several with delays of 1, 2, 4, ... steps, whose "
+        "longest path through time is short (Chang et al. 2017)."
+    )
+    full = Size(steps=44, hidden_size=20, batch_size=20, epochs=30, rate=1e-2, bar=0.03)
+    quick = Size(steps=12, hidden_size=20, batch_size=20, epochs=16, rate=1e-2, bar=0.1)
+    layers: ClassVar = {"RNN": False, "RNN dilated": True}
+
+
 class Order(DrawnTask):
     name = "order"
     about = (
@@ -263,4 +283,6 @@ class Rows(Pixels):
     layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
 
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Adding, Copy, Order, Pixels, Rows)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Adding, Copy, Skips, Order, Pixels, Rows)
+}

@@ -8,8 +8,9 @@ layers. The result is that of the last update: the test data neither stop nor se
 rates and bars were chosen with a few seeds.) A rerun with the same seed gives the same numbers.
 
 If all tasks were trained at full size, the table is written to docs/tasks.md and the curves to
-docs/images/tasks.png; with --output, they are always written to that folder. The exit status is 1
-if a layer that must be below the bar of a task is not.
+docs/images/tasks.png; with --output, they are always written to that folder. The part of the page
+that benchmarks/readouts.py writes is kept. The exit status is 1 if a layer that must be below the
+bar of a task is not.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from measuring import processor, write_page
 from pairs import TASKS as PAIRS
 from problems import TASKS as MEMORIES
 from problems import Task
@@ -115,8 +117,6 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def report(rows: Sequence[Row], seed: int, threads: int) -> str:
     """Return the page."""
-    from measuring import processor
-
     page = [
         "# Training results on known tasks",
         "",
@@ -151,6 +151,7 @@ def tasks_of(rows: Sequence[Row]) -> list[Task]:
 # Okabe and Ito's colours (2008) for colour-blind readers; the line styles differ, too.
 STYLES = {
     "RNN": ("#000000", ":"),
+    "RNN dilated": ("#000000", "--"),
     "LSTM": ("#0072B2", "-"),
     "GRU": ("#D55E00", "-"),
     "LSTM chrono": ("#56B4E9", "--"),
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if complete or options.output:
         folder = options.output or ROOT / "docs"
         draw(rows, folder / "images/tasks.png")
-        (folder / "tasks.md").write_text(page, encoding="utf-8")
+        write_page(folder / "tasks.md", page)
     return int(any(row.must and not row.passed for row in rows))
 
 

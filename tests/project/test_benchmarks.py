@@ -2,8 +2,10 @@
 
 import paths
 import pytest
-from compare import write_page
-from measuring import between_marks, update
+import reservoirs
+import sections
+import seq2seq
+from measuring import between_marks, update, write_page
 
 PART = "<!-- seq2seq -->\n| 1 |\n<!-- end of seq2seq -->\n"
 
@@ -21,6 +23,37 @@ def test_a_page_that_is_written_again_keeps_the_other_part(page):
     for _ in range(2):  # the second time must not add anything
         write_page(page, "# new\n")
         assert page.read_text("utf-8") == "# new\n\n" + PART
+
+
+def test_a_page_that_is_written_again_keeps_all_parts(page):
+    for name in ("seq2seq", "reservoirs"):
+        update(page, name, "| 1 |")
+    write_page(page, "# new\n")
+    assert page.read_text("utf-8") == f"# new\n\n{PART}\n{PART.replace('seq2seq', 'reservoirs')}"
+
+
+def test_the_tasks_of_a_section_are_those_that_it_measures():
+    for script in (reservoirs, seq2seq):
+        assert script.SECTION.script == script.__file__
+        assert script.SECTION.tasks == tuple(script.TASKS)
+
+
+def test_a_section_is_written_with_its_rows(monkeypatch, tmp_path, capsys):
+    lines = iter([{"crnn": "1", "reservoirpy": "2"}, [1, "states", 0.5, 5.0, 10.0, True]])
+    monkeypatch.setattr(sections, "from_worker", lambda script, cores: lines)
+    monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr("sys.argv", ["reservoirs.py", "--cores", "1", "--output", str(tmp_path)])
+    sections.main(reservoirs.SECTION, "Compare.")
+    text = (tmp_path / "benchmark.md").read_text("utf-8")
+    assert "| states | 1 | 0.50 | 5.00 | 10.00 \\* |\n<!-- end of reservoirs -->" in text
+    assert "reservoirpy 2" in capsys.readouterr().out
+
+
+def test_libraries_that_differ_end_the_program():
+    sections.check("states", 1e-6, 1e-5)
+    for difference in (1e-4, float("nan")):
+        with pytest.raises(SystemExit, match="states of the two libraries differ"):
+            sections.check("states", difference, 1e-5)
 
 
 def test_a_part_that_is_written_again_keeps_the_text_around_it(page):

@@ -108,3 +108,22 @@ def test_narma():
     errors, shifted = main("narma")(units=150, steps=1500, networks=2)
     assert max(errors) < 0.32
     assert shifted > 0.37
+
+
+def test_speakers(tmp_path):
+    rng, example = np.random.default_rng(0), runpy.run_path(str(FOLDER / "speakers.py"))
+    for part, count in (("TRAIN", 60), ("TEST", 30)):
+        lines = ["@equallength false", "@data"]
+        for number in range(count):
+            speaker, steps = number % 3, int(rng.integers(7, 30))
+            means = np.cos(speaker * np.array([[1], [2], [3]]))
+            channels = means + rng.normal(scale=0.5, size=(3, steps))
+            text = [",".join(f"{value:.4f}" for value in channel) for channel in channels]
+            lines.append(":".join([*text, str(speaker + 1)]))
+        (tmp_path / f"JapaneseVowels_{part}.ts").write_text("\n".join(lines), "utf-8")
+    recordings, speakers = example["read"](tmp_path / "JapaneseVowels_TEST.ts")
+    assert [recording.shape[1] for recording in recordings] == [3] * 30
+    assert speakers.tolist() == [0, 1, 2] * 10
+    assert max(example["main"](tmp_path, hidden_size=100)) <= 3
+    if example["find"]() is not None:
+        assert max(example["main"]()) <= 4

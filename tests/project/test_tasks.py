@@ -47,7 +47,7 @@ def test_layers_reach_their_goals(name, layer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adding", "order"])
+@pytest.mark.parametrize("name", ["adding", "skips", "order"])
 def test_the_plain_rnn_is_no_better_than_guessing(name):
     for seed in seeds(name):
         row = trained(name, "RNN", seed)

@@ -128,9 +128,9 @@ CRNN_API crnn_status crnn_tape_size(const crnn_layer *layer, const crnn_kernels 
  */
 
 /* Returns an estimate of the share of the blocks of 16 x 16 units in W_h that are not 0, from some
- * of them: 1 if the first ones are not, or if W_h is small or has several delays. Where a call gets
- * it, its products leave out blocks of zeros (in which every bit is 0), if that saves time. The
- * bits of all results are the same. params: in, flat (crnn_layout). */
+ * of them: 1 if the first ones are not, or if W_h is small. Where a call gets it, its products
+ * leave out blocks of zeros (in which every bit is 0), if that saves time. The bits of all results
+ * are the same. params: in, flat (crnn_layout). */
 CRNN_API double crnn_kept_share(const crnn_layer *layer, const void *params);
 
 /* ---- forward -------------------------------------------------------------------------------- */
