@@ -34,7 +34,7 @@
 
 #define DOC_OF_TRAINING \
     "training : bool, default True\n" \
-    "    Apply recurrent_dropout, zoneout, weight_drop and noise, for layers with these options.\n" \
+    "    Apply recurrent_dropout, zoneout, weight_drop and noise, if the layer has them.\n" \
     "    False: as in evaluation.\n" \
     "call : int, optional\n" \
     "    Number of this call, from 0 to 2**64 - 1. The dropout mask is a function of the seed,\n" \
