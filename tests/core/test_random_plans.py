@@ -12,6 +12,7 @@ import crnn._core as _core
 
 SEEDS, GROUPS = 1000, 4
 LAYERS = crnn.RNN, crnn.LSTM, crnn.GRU, crnn.JANET
+DELAYS = (1, 1, 1, 2, 3, (1, 2), (3, 1))
 ROWWISE = (
     ("activate", "tanh"),
     ("drop", 0.4, False, (1, 0, 0, 0, 2)),
@@ -106,6 +107,7 @@ class Drawn:
             inputs = E if edges[0][0] == 0 else inputs + E
             edges += [] if edges[0][0] == 0 else [(0, 0)]
         options = {"learn_state": self.maybe(), "reverse": self.maybe(0.15)}
+        options["delays"] = DELAYS[self.integer(len(DELAYS))]
         make = LAYERS[self.integer(len(LAYERS))]
         layer = make(inputs, self.width[own], dtype="float64", seed=1, **options)
         layer.flat_params = self.normal(len(layer.flat_params))
@@ -115,10 +117,11 @@ class Drawn:
 
     def state(self, batch):
         """Return initial states of all layers, or None."""
-        states = [
-            (self.normal(batch, layer.hidden_size),) * (1 + isinstance(layer, crnn.LSTM))
-            for _, layer in self.layers
-        ]
+        states = []
+        for _, layer in self.layers:
+            steps = (layer.state_depth,) if layer.state_depth > 1 else ()
+            part = self.normal(batch, *steps, layer.hidden_size)
+            states.append((part,) * (1 + isinstance(layer, crnn.LSTM)))
         states = [tuple(map(np.copy, one)) if len(one) > 1 else one[0] for one in states]
         return states if self.maybe() else None
 

@@ -50,8 +50,9 @@ typedef struct crnn_edge {
  * buffers. */
 typedef struct crnn_recurrent {
     const crnn_layer *layer; /* in. */
-    const crnn_rows *rows;   /* in: the steps of the plan, for a layer that is reversed in reverse.
-                                In a cycle the same pointer as in the plan. */
+    const crnn_rows *rows;   /* in: the steps of the plan, for a layer that is reversed in reverse,
+                                and for a layer with one delay with that stride or without. In a
+                                cycle the same pointer as in the plan. */
     const void *params;      /* in, flat (crnn_layout). */
     size_t table;            /* The inputs that symbols stand for, as in crnn_input. */
     size_t symbols;          /* K. Read if `vectors` is given. */
