@@ -105,8 +105,7 @@ static void lay_backward(const crnn_backward_args *args, core_backward_run *run,
     for (size_t i = 0; args->dx.data && i < s->phases; i++)
         lay_turned(s, &s->phase[i].of_x, floats, false, run->turned_x[i], a);
     if (args->grads || args->in.symbols)
-        run->block =
-            core_take(a, I + H + s->h_rows + (K + 2) * tile, s->kernels->block_rows, item);
+        run->block = core_take(a, I + H + s->h_rows + (K + 2) * tile, s->kernels->block_rows, item);
     run->x_rows = core_take(a, rows, 1, sizeof(void *));
     run->symbol_of = core_take(a, rows, 1, sizeof(int64_t));
     run->h_rows = core_take(a, rows, s->phases * K, sizeof(void *));

@@ -15,8 +15,8 @@ static void lay_packed(core_forward_run *run, bool x, bool zeros, core_arena *a)
     run->packed_kept = zeros ? core_take(a, 1, 1, sizeof(double)) : NULL;
     for (size_t i = 0; zeros && i < s->phases; i++)
         for (size_t k = 0; k < run->reads.count; k++)
-            run->skips[i][k] = core_lay_skips(s->kernels, &s->phase[i].columns,
-                                              s->phase[i].h_count, 1, s->h_wide, a);
+            run->skips[i][k] = core_lay_skips(s->kernels, &s->phase[i].columns, s->phase[i].h_count,
+                                              1, s->h_wide, a);
 }
 
 /* Apart from the rest, because they are there where nothing else is packed. */

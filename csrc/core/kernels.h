@@ -210,7 +210,7 @@ typedef struct core_forward_run {
     double *packed_kept;       /* beside packed_h: `kept` of the shape; or NULL: */
     /* where blocks of zeros of W_h are left out: */
     core_skips skips[MAX_PHASES][CRNN_DELAYS];
-    void *packed_p;               /* the projection, packed; or NULL */
+    void *packed_p; /* the projection, packed; or NULL */
     const core_weights *weights;
     void *vectors;         /* [VECTORS][padded], where rich */
     void *gain_x, *gain_h; /* [phases][panels][slots * units * V], where normalised */

@@ -184,7 +184,8 @@ double crnn_kept_share(const crnn_layer *layer, const void *params) {
     const size_t P = crnn_width(layer), H = layer->hidden;
     if (P < SMALLEST || H < SMALLEST || crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
     const size_t rows = crnn_delay_count(layer) * P;
-    const size_t blocks[3] = {divide_up(rows, BLOCK_UNITS), at.columns / H, divide_up(H, BLOCK_UNITS)};
+    const size_t blocks[3] = {divide_up(rows, BLOCK_UNITS), at.columns / H,
+                              divide_up(H, BLOCK_UNITS)};
     size_t kept = 0;
     for (uint32_t i = 0; i < LOOKED_AT; i++) {
         const uint32_t key[2] = {0}, counter[4] = {i};
