@@ -1,9 +1,11 @@
 """The documents: their code runs, their links and names exist, and every core file is listed."""
 
 import contextlib
+import inspect
 import io
 import re
 
+import numpy as np
 import pytest
 
 import crnn
@@ -54,6 +56,34 @@ def test_the_code_of_translate_runs(tmp_path, monkeypatch):
 def test_the_code_of_seq2seq_runs():
     _, lines = run_blocks("docs/seq2seq.md")
     assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
+
+
+def printed_as_promised(blocks, lines):
+    """Return whether the comments behind calls of print are the lines that were printed."""
+    promised = re.findall(r"^print\(.*\)  # (.+?)(?::.*)?$", "\n".join(blocks), re.MULTILINE)
+    assert lines == promised
+    return len(lines)
+
+
+def test_the_code_of_reservoirs_prints_its_comments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks, lines = run_blocks("docs/reservoirs.md")
+    assert printed_as_promised(blocks, lines) >= 20
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_of_reservoirs_names_reservoirpy_correctly():
+    nodes = pytest.importorskip("reservoirpy.nodes", reason="the page compares with reservoirpy")
+    text = (ROOT / "docs" / "reservoirs.md").read_text("utf-8")
+    (block,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(block, {"np": np, "crnn": crnn})
+    assert printed_as_promised([block], printed.getvalue().splitlines()) == 2
+    defaults = inspect.signature(nodes.Reservoir).parameters
+    found = [defaults[name].default for name in ("lr", "sr", "rc_connectivity", "bias", "dtype")]
+    assert found == [1.0, 1.0, 0.1, 0.0, np.float64]
+    assert inspect.signature(nodes.Ridge).parameters["ridge"].default == 0.0
 
 
 def test_the_code_of_diagnostics_runs(tmp_path, monkeypatch):
