@@ -26,6 +26,7 @@ _DIRECT_AFTER = 300  # the same, where the Krylov space did not contain the radi
 _KRYLOV = (40, 56, 80, 112, 160, 240)  # dimensions at which the radius is computed
 _AGREEMENT = 1e-11  # relative difference of two radii in succession that ends the search
 _HOPELESS = 1e-5  # difference from 112 dimensions on that ends it without a radius
+_LISTED = 0.5  # share of entries below which only those that are not 0 are kept
 _STREAM = int.from_bytes(b"krylov")  # of the random numbers of the first vector
 
 
@@ -220,13 +221,29 @@ def _balanced(matrix: Floats, sweeps: int = 20) -> Floats:
 # ------------------------------------------------------------------------ products in a fixed order
 
 
+class _Rows:
+    """Rows (K, N) for sums in the order of the rows. Few entries that are not 0 are listed.
+
+    A sum of products that leaves out the zeros has the same bits, because it never is -0.
+    """
+
+    def __init__(self, rows: Floats) -> None:
+        self._rows, self._starts, self._places = rows, None, None
+        entries = rows != 0
+        if entries.mean() < _LISTED:
+            self._starts = np.append(0, np.cumsum(entries.sum(axis=1)))
+            self._places = np.flatnonzero(entries) % rows.shape[1]
+            self._rows = rows[entries]
+        self._size = rows.shape[1]
+
+    def combined(self, factors: Floats) -> Floats:
+        """Return Σ_k factors[k] rows[k], added in the order of k."""
+        return _core.ordered_sum(self._rows, factors, self._size, self._starts, self._places)
+
+
 def _combined(rows: Floats, factors: Floats) -> Floats:
     """Return Σ_k factors[k] rows[k], added in the order of k."""
-    total, term = np.zeros(rows.shape[1]), np.empty(rows.shape[1])
-    for row, factor in zip(rows, factors.tolist(), strict=True):
-        np.multiply(row, factor, out=term)
-        np.add(total, term, out=total)
-    return total
+    return _core.ordered_sum(rows, factors, rows.shape[1], None, None)
 
 
 def _norm(vector: Floats) -> float:
@@ -246,13 +263,13 @@ def _of_length_1(vector: Floats) -> Floats:
 def _krylov_radius(matrix: Floats) -> float | None:
     """Return the radius from a Krylov space; None if it does not contain it."""
     n, last = len(matrix), None
-    columns = np.ascontiguousarray(matrix.T)  # row k is column k, a term of the product
+    columns = _Rows(np.ascontiguousarray(matrix.T))  # row k is column k, a term of the product
     m = min(n, _KRYLOV[-1])
     basis, across = np.zeros((m + 1, n)), np.zeros((n, m + 1))  # vectors in rows; in columns
     projected = np.zeros((m + 1, m))
-    basis[0] = across[:, 0] = _first_vector(columns)
+    basis[0] = across[:, 0] = _first_vector(columns, n)
     for j in range(m):
-        w = _combined(columns, basis[j])
+        w = columns.combined(basis[j])
         before = _norm(w)
         for _ in range(2):
             h = _combined(across[:, : j + 1], w)
@@ -274,16 +291,15 @@ def _krylov_radius(matrix: Floats) -> float | None:
     return None
 
 
-def _first_vector(columns: Floats) -> Floats:
+def _first_vector(columns: _Rows, n: int) -> Floats:
     """Return a random vector, turned towards the leading eigenvectors by products with a matrix.
 
     These products remove the directions of small eigenvalues, which would need dimensions of the
     Krylov space.
     """
-    n = len(columns)
     vector = _of_length_1(_core.random_uniform(0, _STREAM, 0, n) - 0.5)
     for _ in range(100 + n // 4):
-        product = _combined(columns, vector)
+        product = columns.combined(vector)
         if not product.any():
             break
         vector = _of_length_1(product)
@@ -312,107 +328,8 @@ def _hessenberg(matrix: Floats) -> Floats:
 
 
 def _largest_of_hessenberg(matrix: Floats) -> float:
-    """Return the largest modulus of the eigenvalues of a Hessenberg matrix, by the QR algorithm.
-
-    With the double shifts of Francis; one or two eigenvalues at a time are split off at the end.
-    After Martin, Peters and Wilkinson, "The QR algorithm for real Hessenberg matrices" (1970).
-    """
-    a = matrix.copy()
-    scale, largest, high, count = float(np.abs(a).max()), 0.0, len(a) - 1, 0
-    while high >= 0:
-        low = _start_of_block(a, high, scale)
-        if high - low < 2:
-            block = a[low : high + 1, low : high + 1].ravel().tolist()
-            largest = max(largest, abs(block[0]) if low == high else _largest_of_2(*block))
-            high, count = low - 1, 0
-            continue
-        if count == 300:
-            raise np.linalg.LinAlgError(f"W: the QR algorithm made {count} steps in vain")
-        count += 1
-        _francis_step(a, low, high, exceptional=count % 10 == 0)
-    return largest
-
-
-def _start_of_block(a: Floats, high: int, scale: float) -> int:
-    """Return the first row of the last block, above which the subdiagonal entry is negligible."""
-    diagonal = np.abs(a.diagonal()[: high + 1])
-    size = diagonal[:-1] + diagonal[1:]
-    size[size == 0] = scale
-    small = np.flatnonzero(np.abs(a.diagonal(-1)[:high]) <= _EPS * size)
-    return int(small[-1]) + 1 if len(small) else 0
-
-
-def _largest_of_2(a: float, b: float, c: float, d: float) -> float:
-    """Return the largest modulus of the eigenvalues of [[a, b], [c, d]]."""
-    half = (a - d) / 2
-    square = half * half + b * c
-    if square < 0:  # a pair of conjugates
-        real = d + half
-        return math.sqrt(real * real - square)
-    root = half + math.copysign(math.sqrt(square), half)
-    other = d - b * c / root if root else d
-    return max(abs(d + root), abs(other))
-
-
-def _francis_step(a: Floats, low: int, high: int, exceptional: bool) -> None:
-    """Make one step of the QR algorithm with two shifts in rows and columns low ... high of a."""
-    if exceptional:  # other shifts, which end a cycle
-        size = abs(a.item(high, high - 1)) + abs(a.item(high - 1, high - 2))
-        x = y = a.item(high, high) + 0.75 * size
-        w = -0.4375 * size * size
-    else:
-        x, y = a.item(high, high), a.item(high - 1, high - 1)
-        w = a.item(high, high - 1) * a.item(high - 1, high)
-    start, p, q, r = _first_column(a, low, high, x, y, w)
-    for k in range(start, high):
-        three = k < high - 1
-        if k > start:
-            p, q = a.item(k, k - 1), a.item(k + 1, k - 1)
-            r = a.item(k + 2, k - 1) if three else 0.0
-            a[k + 1 : k + 3, k - 1] = 0
-        size = abs(p) + abs(q) + abs(r)
-        if not size:
-            continue
-        p, q, r = p / size, q / size, r / size
-        s = math.copysign(math.sqrt(p * p + q * q + r * r), p)
-        if k > start:
-            a[k, k - 1] = -s * size
-        elif start > low:
-            a[k, k - 1] = -a.item(k, k - 1)
-        p += s
-        left, right = (p / s, q / s, r / s), (1.0, q / p, r / p)
-        size_of_v = 3 if three else 2
-        _reflect(a[k : k + size_of_v, k : high + 1], right, left)
-        _reflect(a[low : min(k + 3, high) + 1, k : k + size_of_v].T, left, right)
-
-
-def _first_column(
-    a: Floats, low: int, high: int, x: float, y: float, w: float
-) -> tuple[int, float, float, float]:
-    """Return the row at which a step begins, and the first column of the shifted product there.
-
-    The step may begin below `low`, where two subdiagonal entries in succession are small.
-    """
-    for m in range(high - 2, low - 1, -1):
-        z = a.item(m, m)
-        r, s = x - z, y - z
-        p = (r * s - w) / a.item(m + 1, m) + a.item(m, m + 1)
-        q = a.item(m + 1, m + 1) - z - r - s
-        r = a.item(m + 2, m + 1)
-        size = abs(p) + abs(q) + abs(r)
-        p, q, r = p / size, q / size, r / size
-        if m > low:
-            near = abs(a.item(m - 1, m - 1)) + abs(z) + abs(a.item(m + 1, m + 1))
-            if abs(a.item(m, m - 1)) * (abs(q) + abs(r)) > _EPS * abs(p) * near:
-                continue
-        break
-    return m, p, q, r
-
-
-def _reflect(rows: Floats, read: Sequence[float], write: Sequence[float]) -> None:
-    """Subtract Σ_i read[i] rows[i], times write[i], from each of two or three rows."""
-    total = rows[0] * read[0] + rows[1] * read[1]
-    if len(rows) == 3:
-        total += rows[2] * read[2]
-    for row, factor in zip(rows, write, strict=False):
-        row -= total * factor
+    """Return the largest modulus of the eigenvalues of a Hessenberg matrix, by the QR algorithm."""
+    radius = _core.hessenberg_radius(matrix.copy())
+    if radius < 0:
+        raise np.linalg.LinAlgError("W: the QR algorithm did not converge")
+    return radius

@@ -403,6 +403,8 @@ extern PyMethodDef module_functions[];
 /* A writeable array of floats that lies in memory without gaps, in C or in Fortran order; not a new
  * reference. */
 PyArrayObject *buffer_array(const char *name, PyObject *object);
+/* The memory of a writeable float64 array in C order with these axes; NULL with an exception. */
+double *double_buffer(const char *name, PyObject *object, const dims *shape);
 /* Floats of either type, C order; other types as float64. A new reference. */
 PyArrayObject *dense_floats(const char *name, PyObject *object);
 crnn_dtype dtype_of(PyArrayObject *array); /* of one of these */
@@ -413,6 +415,11 @@ PyObject *rowwise_forward(PyObject *module, PyObject *args);
 PyObject *rowwise_backward(PyObject *module, PyObject *args);
 PyObject *pool_forward(PyObject *module, PyObject *args);
 PyObject *pool_backward(PyObject *module, PyObject *args);
+
+/* ---- spectral.c: functions of the module */
+
+PyObject *ordered_sum(PyObject *module, PyObject *args);
+PyObject *hessenberg_radius(PyObject *module, PyObject *a);
 
 /* ---- ridge.c: functions of the module */
 

@@ -19,6 +19,17 @@ PyArrayObject *buffer_array(const char *name, PyObject *object) {
     return NULL;
 }
 
+double *double_buffer(const char *name, PyObject *object, const dims *shape) {
+    PyArrayObject *array = buffer_array(name, object);
+    if (!array) return NULL;
+    bool fits = PyArray_TYPE(array) == NPY_FLOAT64 && PyArray_IS_C_CONTIGUOUS(array) &&
+                PyArray_NDIM(array) == shape->count;
+    for (int i = 0; fits && i < shape->count; i++) fits = PyArray_DIM(array, i) == shape->size[i];
+    if (fits) return PyArray_DATA(array);
+    refuse_misfit(name);
+    return NULL;
+}
+
 /* Like `first` in type, shape and order of its elements in memory. */
 static PyArrayObject *matching_array(const char *name, PyObject *object, PyArrayObject *first) {
     PyArrayObject *array = buffer_array(name, object);
@@ -482,6 +493,16 @@ PyMethodDef module_functions[] = {
              "Make a step of recursive least squares, in place.\n\n"
              "z is (n,), error (K,), s (n (n + 1) / 2,), the lower triangle of a root of P, trace "
              "(1,), that of P, and w (n K,), all float64. s, trace and w are written."),
+    FUNCTION(
+        ordered_sum, METH_VARARGS, "(rows, factors, n, starts, places, /)",
+        "Return the sum (n,) of factors[k] times row k, with the same bits on every machine.\n\n"
+        "rows is (K, n), factors (K,), both float64, starts and places None. Or rows is (E,), "
+        "starts (K + 1,), places (E,): entries starts[k] to starts[k + 1] - 1 are those of row "
+        "k at these places, the others are 0."),
+    FUNCTION(
+        hessenberg_radius, METH_O, "(a, /)",
+        "Return the largest modulus of the eigenvalues of a Hessenberg matrix; overwrite it.\n\n"
+        "a is (n, n) float64. The result is -1 if the QR algorithm does not converge."),
     FUNCTION(
         kept, METH_O, "(x, /)",
         "Return the array itself if no code can write to its memory, else a read-only copy.\n\n"

@@ -2,18 +2,6 @@
  * arrays come from crnn's own Python code; their types and shapes are checked all the same. */
 #include "binding.h"
 
-/* The memory of a writeable float64 array in C order with these axes; NULL with an exception. */
-static double *doubles(const char *name, PyObject *object, const dims *shape) {
-    PyArrayObject *array = buffer_array(name, object);
-    if (!array) return NULL;
-    bool fits = PyArray_TYPE(array) == NPY_FLOAT64 && PyArray_IS_C_CONTIGUOUS(array) &&
-                PyArray_NDIM(array) == shape->count;
-    for (int i = 0; fits && i < shape->count; i++) fits = PyArray_DIM(array, i) == shape->size[i];
-    if (fits) return PyArray_DATA(array);
-    refuse_misfit(name);
-    return NULL;
-}
-
 static bool ridge_parse(crnn_ridge *ridge, size_t *pitch, Py_ssize_t features, Py_ssize_t outputs) {
     if (features < 1 || outputs < 1) return refuse_misfit("features, outputs");
     *ridge = (crnn_ridge){.kernels = crnn_kernels_now(CRNN_F64),
@@ -51,9 +39,9 @@ PyObject *ridge_add(PyObject *module, PyObject *args) {
     const dims of_factor = {2, {features, (npy_intp)pitch}, {"F", "pitch"}};
     const dims of_rest = {1, {outputs}, {"O"}};
     const dims of_block = {2, {CRNN_RIDGE_ROWS, (npy_intp)pitch}, {"rows", "pitch"}};
-    double *f = doubles("factor", factor, &of_factor);
-    double *r = f ? doubles("rest", rest, &of_rest) : NULL;
-    double *b = r ? doubles("block", block, &of_block) : NULL;
+    double *f = double_buffer("factor", factor, &of_factor);
+    double *r = f ? double_buffer("rest", rest, &of_rest) : NULL;
+    double *b = r ? double_buffer("block", block, &of_block) : NULL;
     if (!b || !check_status(crnn_ridge_workspace(&ridge, &bytes), "features, outputs") ||
         !(workspace = alloc_aligned(bytes)))
         return NULL;
@@ -73,7 +61,7 @@ PyObject *ridge_solve(PyObject *module, PyObject *args) {
         return NULL;
     const dims of_factor = {2, {features, (npy_intp)pitch}, {"F", "pitch"}};
     const npy_intp shape[2] = {features, outputs};
-    double *f = doubles("factor", factor, &of_factor);
+    double *f = double_buffer("factor", factor, &of_factor);
     if (!f || !(w = new_plain_array(2, shape, NPY_FLOAT64))) return NULL;
     double *to = PyArray_DATA((PyArrayObject *)w);
     Py_BEGIN_ALLOW_THREADS crnn_ridge_solve(&ridge, f, to);
@@ -93,11 +81,11 @@ PyObject *rls_step(PyObject *module, PyObject *args) {
     const dims of_z = {1, {n}, {"n"}}, of_error = {1, {K}, {"K"}};
     const dims of_s = {1, {n * (n + 1) / 2}, {"n (n + 1) / 2"}};
     const dims of_trace = {1, {1}, {"1"}}, of_w = {1, {n * K}, {"n K"}};
-    const double *from = doubles("z", z, &of_z);
-    const double *step = from ? doubles("error", error, &of_error) : NULL;
-    double *root = step ? doubles("s", s, &of_s) : NULL;
-    double *sum = root ? doubles("trace", trace, &of_trace) : NULL;
-    double *weights = sum ? doubles("w", w, &of_w) : NULL, *gain;
+    const double *from = double_buffer("z", z, &of_z);
+    const double *step = from ? double_buffer("error", error, &of_error) : NULL;
+    double *root = step ? double_buffer("s", s, &of_s) : NULL;
+    double *sum = root ? double_buffer("trace", trace, &of_trace) : NULL;
+    double *weights = sum ? double_buffer("w", w, &of_w) : NULL, *gain;
     rls.features = (size_t)n;
     rls.outputs = (size_t)K;
     if (!weights || !(gain = alloc_aligned((size_t)n * sizeof *gain))) return NULL;

@@ -259,7 +259,51 @@ def test_sums_have_one_order(shape):
     rows, factors = rng.standard_normal(shape), rng.standard_normal(shape[0])
     expected = in_exact_order(rows, factors)
     np.testing.assert_array_equal(spectral._combined(rows, factors), expected)
-    np.testing.assert_array_equal(spectral._combined(np.asfortranarray(rows), factors), expected)
+    part = np.pad(rows, ((0, 0), (2, 3)))[:, 2:-3]
+    np.testing.assert_array_equal(spectral._combined(part, factors), expected)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_sums_of_listed_entries_have_the_bits_of_all_entries(share):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((33, 40)) * (rng.random((33, 40)) < share)
+    factors = rng.standard_normal(33)
+    expected = in_exact_order(rows, factors)
+    assert spectral._Rows(rows).combined(factors).tobytes() == expected.tobytes()
+
+
+def test_lists_that_do_not_fit_are_refused():
+    values, factors = np.ones(3), np.ones(2)
+    starts, places = np.array([0, 1, 3]), np.array([0, 0, 3])
+    assert crnn._core.ordered_sum(values, factors, 4, starts, places).tolist() == [2, 0, 0, 1]
+    wrong = {
+        "starts, places": [
+            (values, factors, 3, starts, places),
+            (values, factors, 4, starts, places - 1),
+            (values, factors, 4, starts[:2], places),
+            (values, factors, 4, np.array([0, 4, 3]), places),
+            (values, factors, 4, np.array([0, 1, 2]), places),
+            (values, factors, 4, starts, places[:2]),
+        ],
+        "starts": [(values, factors, 4, starts.astype(np.int32), places)],
+        "places": [(values, factors, 4, starts, None)],
+        "rows": [
+            (values, factors, 4, None, None),
+            (np.ones((2, 3)), factors, 4, None, None),
+            (np.ones((3, 4)), factors, 4, None, None),
+            (np.ones((4, 2)).T, factors, 4, None, None),
+            (np.ones((2, 4), np.float32), factors, 4, None, None),
+        ],
+        "factors": [(values, [1.0, 1.0], 4, starts, places)],
+        "n": [(values, factors, -1, starts, places)],
+    }
+    for name, calls in wrong.items():
+        for arguments in calls:
+            with pytest.raises(ValueError, match=f"^{name}: expected sizes and types that fit"):
+                crnn._core.ordered_sum(*arguments)
+    for matrix in (np.zeros((0, 0)), np.zeros((2, 3)), np.zeros(4), np.zeros((2, 2), np.float32)):
+        with pytest.raises(ValueError, match="^a: expected sizes and types that fit"):
+            crnn._core.hessenberg_radius(matrix)
 
 
 def drawn(n):
