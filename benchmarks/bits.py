@@ -36,10 +36,13 @@ KINDS = {
     "RNN relu": (crnn.RNN, {"activation": "relu"}, GATED),
     "RNN leaky": (crnn.RNN, {"leak": 0.3}, GATED),
     "RNN learned leak": (crnn.RNN, {"leak": 0.3, "learn_leak": True}, GATED),
+    "RNN delay 3": (crnn.RNN, {"delays": 3}, GATED),
     "LSTM": (crnn.LSTM, {}, GATED | WITH_C),
+    "LSTM delays": (crnn.LSTM, {"delays": (1, 4)}, GATED | WITH_C),
     "LSTM coupled": (crnn.LSTM, {"coupled": True}, GATED | WITH_C),
     "GRU after": (crnn.GRU, {}, GATED),
     "GRU before": (crnn.GRU, {"reset": "before"}, GATED),
+    "GRU before, delays": (crnn.GRU, {"reset": "before", "delays": (3, 1, 2)}, GATED),
     "JANET": (crnn.JANET, {"beta": 0.7}, GATED),
 }
 
@@ -146,6 +149,18 @@ def hash_of_dense(dtype):
     return digest.hexdigest()
 
 
+def hash_of_reservoirs(dtype):
+    """Return the hash of layers with blocks of zeros in W_h."""
+    digest = hashlib.sha256()
+    for H in (130, 300):
+        layer = crnn.Reservoir(6, H, leak=0.5, noise=0.1, dtype=dtype, seed=5)
+        layer.trainable = True
+        for x, arguments in calls_of((5, 7, 6, H), dtype):
+            add_passes(digest, layer, x, arguments)
+        add_stream(digest, layer, (5, 7, 6, H))
+    return digest.hexdigest()
+
+
 def hash_of_readouts():
     """Return the hash of readouts that are fitted to states."""
     digest = hashlib.sha256()
@@ -228,6 +243,7 @@ def main():
             print(isa, dtype, "Bidirectional", hash_of_pairs(dtype)[:32], flush=True)
             print(isa, dtype, "Dense", hash_of_dense(dtype)[:32], flush=True)
             print(isa, dtype, "Seq2Seq", hash_of_decoders(dtype)[:32], flush=True)
+            print(isa, dtype, "Reservoir", hash_of_reservoirs(dtype)[:32], flush=True)
         print(isa, "float64 readouts", hash_of_readouts()[:32], flush=True)
 
 

@@ -113,6 +113,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "peepholes": {"peepholes": True},
     "coupled": {"coupled": True},
     "projection": {"proj_size": 128},
+    "leak": {"leak": 0.3},
 }
 
 
@@ -152,6 +153,16 @@ def size_paths(cell: str) -> Iterator[Path]:
         yield Path(f"{name}, 32 T", task(model, long[:, :100]), task(model, long), 1.1 * 32)
         double = layer(cell, dtype="float64")
         yield Path(f"{name}, float64", task(model, x), task(double, x.astype("float64")), 2.0)
+
+
+def delay_paths(cell: str) -> Iterator[Path]:
+    """Yield delays: one row of which 64 pieces run side by side, and a second matrix."""
+    one, long = layer(cell, 16, 256), floats(1, 4096, 16)
+    apart, both, x = layer(cell, 16, 256, delays=64), layer(cell, delays=(1, 8)), floats(B, T, I)
+    for task in (inference, training):
+        name = task.__name__
+        yield Path(f"{name}, delay 64", task(one, long), task(apart, long), 1 / 3)
+        yield Path(f"{name}, two delays", task(layer(cell), x), task(both, x), 1.1 * 5 / 3)
 
 
 def underflow_paths(cell: str) -> Iterator[Path]:
@@ -209,6 +220,7 @@ GROUPS = (
     option_paths,
     variant_paths,
     size_paths,
+    delay_paths,
     underflow_paths,
     insight_paths,
     thread_paths,
