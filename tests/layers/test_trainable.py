@@ -111,6 +111,18 @@ def test_a_class_sets_it_in_its_constructor():
             trainable = False
 
 
+@pytest.mark.parametrize("value", [True, np.False_, 0, None, property(lambda layer: False)])
+@pytest.mark.parametrize("base", [crnn.Dense, crnn.GRU, crnn.Sequential])
+def test_a_class_has_no_other_attribute_of_this_name(base, value):
+    """The flag would not follow it: the layer would be trained though `trainable` is False."""
+    mixed = type("Mixed", (), {"trainable": value})
+    for bases, attributes in (((base,), {"trainable": value}), ((mixed, base), {})):
+        with pytest.raises(
+            TypeError, match="trainable: set it in __init__, not on the class Other"
+        ):
+            type("Other", bases, attributes)
+
+
 # ---- compositions
 
 

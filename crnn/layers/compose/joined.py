@@ -235,11 +235,11 @@ class JoinedStream:
         return _joined(y[:, None], x[:, None, : self._owner.features], None)[:, 0]
 
     def reset(self, rows: Any = None) -> None:
-        """Set the state to zeros.
+        """Set the state of some rows to zeros, or to the states that layers have learned.
 
         Parameters
         ----------
-        rows : integers, or booleans (B,); optional
-            The rows to reset. None: all rows.
+        rows : integers (N,), optional
+            Numbers of the rows, from 0 to B - 1. None: all rows.
         """
         self._stream.reset(rows)
