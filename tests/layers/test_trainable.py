@@ -11,6 +11,7 @@ import pytest
 import crnn
 from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.trainable import NO_TAPE, trains
+from crnn.layers.compose.joined import Joined
 from support.comparing import assert_same_bits
 from support.running import copied, first_call, like
 from support.tables import LAYERS, H, I, K, every_layer, every_reading
@@ -189,6 +190,13 @@ MODELS = {
             crnn.Dense(4, 4, seed=3),
             crnn.Pool("mean"),
             Doubled(4),
+        ]
+    ),
+    "joined": lambda: crnn.Sequential(
+        [
+            Joined(crnn.Sequential([crnn.GRU(I, 4, seed=0), Doubled(4)]), 2),
+            Joined(crnn.Checkpointed(crnn.GRU(6, 4, delays=(1, 3), seed=2), 2), 3),
+            crnn.Dense(7, 2, seed=3),
         ]
     ),
 }

@@ -155,6 +155,8 @@ class Joined(Wrapper):
             return backward_part(self, "layer", tape.layer, None, dstate)
         width = dy.shape[-1] - self.features
         dx, dbefore = backward_part(self, "layer", tape.layer, dy[..., :width], dstate)
+        if dx is None:  # not wanted
+            return None, dbefore
         share = dy[..., width:]
         if tape.valid is not None:
             share = np.where(tape.valid[..., None], share, 0)
