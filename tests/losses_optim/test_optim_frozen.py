@@ -246,6 +246,37 @@ def test_flags_may_change_between_a_state_or_a_copy_and_a_step(name, transfer, w
     assert_same_bits(*(each.state_dict() for each in optimizers))
 
 
+class Scale:
+    """A layer of a user that is no `Layer`."""
+
+    def __init__(self, size):
+        self.params, self.grads = {"scale": np.ones(size)}, {"scale": np.zeros(size)}
+
+    def forward(self, x, state=None, *, training=True):
+        return x * self.params["scale"], None, x
+
+    def backward(self, tape, dy, dstate=None):
+        self.grads["scale"] += (dy * tape).reshape(-1, tape.shape[-1]).sum(axis=0)
+        return dy * self.params["scale"], None
+
+
+@pytest.mark.parametrize("transfer", ["deepcopy", "pickle"])
+def test_copies_with_a_layer_of_a_user(transfer):
+    scale = Scale(3)
+    layer = crnn.Sequential([scale, crnn.Dense(3, 2, seed=0, dtype="float64")])
+    optimizer = crnn.optim.SGD(layer, lr=1.0, clip_norm=None)
+    copied_layer, copied_optimizer = TRANSFERS[transfer](layer, optimizer, "sgd")
+    inside = copied_layer[0]
+    inside.grads["scale"] += [1.0, 2.0, 3.0]
+    copied_optimizer.step()
+    assert inside.params["scale"].tolist() == [0.0, -1.0, -2.0]
+    assert scale.params["scale"].tolist() == [1.0, 1.0, 1.0]
+    inside.trainable = False
+    inside.grads["scale"] += 1.0
+    copied_optimizer.step()
+    assert inside.params["scale"].tolist() == [0.0, -1.0, -2.0]
+
+
 @pytest.mark.parametrize("transfer", ["deepcopy", "pickle"])
 def test_gradients_of_before_are_gone_in_a_copy(transfer):
     layer = model()
