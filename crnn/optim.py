@@ -184,6 +184,7 @@ class Optimizer(ABC):
         self._state: dict[str, Array] = {}
         self._counts: dict[str, int] = {}  # updates of each parameter after `_counted` steps
         self._counted = 0
+        self._trained: list[str] = []  # of a copy: the parameters that were trained before
         self._set_arrays()
         self._check_trainable(model)
         self.lr = lr
@@ -268,15 +269,22 @@ class Optimizer(ABC):
             )
         if not hasattr(self, "_params"):
             self._set_arrays()
+            for name in set(self._trained) - self._all_grads.keys():  # frozen since
+                layer, local = owners[name]
+                layer.grads[local].fill(0)
 
     def __getstate__(self) -> dict[str, Any]:
+        if hasattr(self, "_params"):
+            self._count_updates()
+            self._trained = list(self._all_grads)
         state = {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
         owners = {name: (owner.layer(), owner.name) for name, owner in self._owners.items()}
         copied = {"_owners": owners, "_model": self._model(), "_copied": True, "_in_run": False}
         return state | copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(writable(state), _updates=None)
+        earlier = {"_counts": {}, "_counted": 0, "_trained": []}  # of versions without them
+        vars(self).update(earlier | writable(state), _updates=None)
         self._model = weak_reference(state["_model"])
         self._owners = {
             name: Owner(weak_reference(layer), local)
@@ -525,14 +533,10 @@ class Optimizer(ABC):
         """
         if hasattr(self, "_params"):
             self._find_current()
+            self._count_updates()
         keys = (f"{part}.{name}" for part in self._memory for name in self._owners)
         arrays = {key: self._state[key].copy() for key in keys if key in self._state}
-        counts = dict[str, int]()
-        if not hasattr(self, "_params"):  # a copy that was not used
-            counts = self._counts if self._counted == self.steps else {}
-        elif self._memory:
-            self._count_updates()
-            counts = self._counts
+        counts = self._counts if self._memory else {}
         late = {
             _UPDATES + name: counts[name]
             for name in self._owners
@@ -574,10 +578,9 @@ class Optimizer(ABC):
         self._lr, self.steps, self.epochs = lr, int(counts.pop("steps")), int(counts.pop("epochs"))
         self._state = {name: array for name, array in self._state.items() if name in arrays}
         for name, array in arrays.items():
-            if name in self._state:
-                self._state[name][...] = array
-            else:
-                self._state[name] = np.array(array)
+            if name not in self._state:  # of a parameter that is frozen now
+                self._state[name] = np.zeros_like(expected[name])
+            self._state[name][...] = array
         named = {name.partition(".")[2] for name in self._state}
         self._counts = dict.fromkeys(named, self.steps)
         self._counts |= {name[len(_UPDATES) :]: int(count) for name, count in counts.items()}

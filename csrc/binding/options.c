@@ -250,9 +250,11 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
     const bool is_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
     char expected[120];
-    PyOS_snprintf(expected, sizeof expected,
-                  "a number of steps, an int of at least 1, or a tuple of 1 to %d different ones",
-                  CRNN_DELAYS);
+    PyOS_snprintf(
+        expected, sizeof expected,
+        "a number of steps, an int of at least 1 that memory can hold, or a tuple of 1 to "
+        "%d different ones",
+        CRNN_DELAYS);
     return refuse(name, expected, given, is_type ? PyExc_TypeError : PyExc_ValueError);
 }
 

@@ -11,6 +11,7 @@ import pytest
 import crnn
 from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.trainable import NO_TAPE, trains
+from crnn.layers.compose.joined import Joined
 from support.comparing import assert_same_bits
 from support.running import copied, first_call, like
 from support.tables import LAYERS, H, I, K, every_layer, every_reading
@@ -111,6 +112,18 @@ def test_a_class_sets_it_in_its_constructor():
             trainable = False
 
 
+@pytest.mark.parametrize("value", [True, np.False_, 0, None, property(lambda layer: False)])
+@pytest.mark.parametrize("base", [crnn.Dense, crnn.GRU, crnn.Sequential])
+def test_a_class_has_no_other_attribute_of_this_name(base, value):
+    """The flag would not follow it: the layer would be trained though `trainable` is False."""
+    mixed = type("Mixed", (), {"trainable": value})
+    for bases, attributes in (((base,), {"trainable": value}), ((mixed, base), {})):
+        with pytest.raises(
+            TypeError, match="trainable: set it in __init__, not on the class Other"
+        ):
+            type("Other", bases, attributes)
+
+
 # ---- compositions
 
 
@@ -177,6 +190,13 @@ MODELS = {
             crnn.Dense(4, 4, seed=3),
             crnn.Pool("mean"),
             Doubled(4),
+        ]
+    ),
+    "joined": lambda: crnn.Sequential(
+        [
+            Joined(crnn.Sequential([crnn.GRU(I, 4, seed=0), Doubled(4)]), 2),
+            Joined(crnn.Checkpointed(crnn.GRU(6, 4, delays=(1, 3), seed=2), 2), 3),
+            crnn.Dense(7, 2, seed=3),
         ]
     ),
 }

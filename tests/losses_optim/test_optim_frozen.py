@@ -209,3 +209,96 @@ def test_a_copy_of_model_and_optimizer_notices_changes():
     layer[1].trainable = True
     train(layer, optimizer, [3])
     assert (layer[1].params["W_h"] != before["W_h"]).any()
+
+
+def by_state(layer, optimizer, name):
+    made = OPTIMIZERS[name](layer)
+    made.load_state_dict(optimizer.state_dict())
+    return layer, made
+
+
+TRANSFERS = {
+    "state": by_state,
+    "deepcopy": lambda layer, optimizer, name: copy.deepcopy((layer, optimizer)),
+    "pickle": lambda layer, optimizer, name: pickle.loads(pickle.dumps((layer, optimizer))),
+}
+
+
+@every_optimizer
+@pytest.mark.parametrize("transfer", TRANSFERS)
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+@pytest.mark.parametrize("trained_first", [0, 2])
+def test_flags_may_change_between_a_state_or_a_copy_and_a_step(name, transfer, when, trained_first):
+    """Memory, numbers of updates and gradients are those of an optimizer that is not replaced."""
+    steady, moved = model(), model()
+    optimizers = [OPTIMIZERS[name](steady), OPTIMIZERS[name](moved)]
+    flags = [*[True] * trained_first, False, False, True, True, False, True]
+    for step, flag in enumerate(flags):
+        for layer in (*steady[1:], *moved[1:]):
+            layer.trainable = flag
+        if when != "after":
+            moved, optimizers[1] = TRANSFERS[transfer](moved, optimizers[1], name)
+        for layer, optimizer in zip((steady, moved), optimizers, strict=True):
+            train(layer, optimizer, [step])
+        if when != "before":
+            moved, optimizers[1] = TRANSFERS[transfer](moved, optimizers[1], name)
+        assert_same_bits(dict(moved.params), dict(steady.params))
+    assert_same_bits(*(each.state_dict() for each in optimizers))
+
+
+class Scale:
+    """A layer of a user that is no `Layer`."""
+
+    def __init__(self, size):
+        self.params, self.grads = {"scale": np.ones(size)}, {"scale": np.zeros(size)}
+
+    def forward(self, x, state=None, *, training=True):
+        return x * self.params["scale"], None, x
+
+    def backward(self, tape, dy, dstate=None):
+        self.grads["scale"] += (dy * tape).reshape(-1, tape.shape[-1]).sum(axis=0)
+        return dy * self.params["scale"], None
+
+
+@pytest.mark.parametrize("transfer", ["deepcopy", "pickle"])
+def test_copies_with_a_layer_of_a_user(transfer):
+    scale = Scale(3)
+    layer = crnn.Sequential([scale, crnn.Dense(3, 2, seed=0, dtype="float64")])
+    optimizer = crnn.optim.SGD(layer, lr=1.0, clip_norm=None)
+    copied_layer, copied_optimizer = TRANSFERS[transfer](layer, optimizer, "sgd")
+    inside = copied_layer[0]
+    inside.grads["scale"] += [1.0, 2.0, 3.0]
+    copied_optimizer.step()
+    assert inside.params["scale"].tolist() == [0.0, -1.0, -2.0]
+    assert scale.params["scale"].tolist() == [1.0, 1.0, 1.0]
+    inside.trainable = False
+    inside.grads["scale"] += 1.0
+    copied_optimizer.step()
+    assert inside.params["scale"].tolist() == [0.0, -1.0, -2.0]
+
+
+@pytest.mark.parametrize("transfer", ["deepcopy", "pickle"])
+def test_gradients_of_before_are_gone_in_a_copy(transfer):
+    layer = model()
+    optimizer = crnn.optim.SGD(layer, lr=0.1)
+    add_gradients(layer, 0)
+    layer[1].trainable = False
+    layer, optimizer = TRANSFERS[transfer](layer, optimizer, "sgd")
+    optimizer.step()
+    assert not layer[1].flat_grads.any()
+
+
+def test_a_pickle_of_a_version_without_flags():
+    layer = model()
+    optimizer = crnn.optim.Adam(layer, lr=0.1)
+    train(layer, optimizer, [0, 1])
+    state = optimizer.__getstate__()
+    for name in ("_counts", "_counted", "_trained"):
+        del state[name]
+    old = object.__new__(crnn.optim.Adam)
+    old.__setstate__(state)
+    other = copy.deepcopy((layer, optimizer))
+    train(layer, old, [2])
+    train(*other, [2])
+    assert_same_bits(dict(layer.params), dict(other[0].params))
+    assert_same_bits(old.state_dict(), other[1].state_dict())

@@ -233,7 +233,9 @@ class Layer(WithNodes, Counting, Trainable):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if isinstance(vars(cls).get("trainable"), bool):
+        if (
+            cls.trainable is not Trainable.trainable
+        ):  # of the class, or of a class it is derived from
             raise TypeError(f"trainable: set it in __init__, not on the class {cls.__name__}")
         Layer.registry[description.identity(cls)] = cls
         if _takes_other_arguments(cls):

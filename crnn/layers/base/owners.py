@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import crnn._core as _core
 from crnn.common.arrays import Array, memory_key
-from crnn.layers.base.adapted import layer_of, named_layers
+from crnn.layers.base.adapted import Adapted, layer_of, named_layers
 from crnn.layers.base.layer import Layer
 
 
@@ -46,7 +46,13 @@ def strong_reference(layer: Any) -> Callable[[], Any]:
 
 
 def weak_reference(layer: Any) -> Callable[[], Any]:
-    """Return a function that returns a layer, or None after the layer was deleted."""
+    """Return a function that returns a layer, or None after the layer was deleted.
+
+    Of an object that is wrapped, a model holds the object alone: it is wrapped again.
+    """
+    if isinstance(layer, Adapted):
+        wrapped = weak_reference(layer.adapted)
+        return lambda: None if (found := wrapped()) is None else Adapted(found)
     try:
         return weakref.ref(layer)
     except TypeError:  # None, or a class that does not support weak references

@@ -155,6 +155,8 @@ class Joined(Wrapper):
             return backward_part(self, "layer", tape.layer, None, dstate)
         width = dy.shape[-1] - self.features
         dx, dbefore = backward_part(self, "layer", tape.layer, dy[..., :width], dstate)
+        if dx is None:  # not wanted
+            return None, dbefore
         share = dy[..., width:]
         if tape.valid is not None:
             share = np.where(tape.valid[..., None], share, 0)
@@ -235,11 +237,11 @@ class JoinedStream:
         return _joined(y[:, None], x[:, None, : self._owner.features], None)[:, 0]
 
     def reset(self, rows: Any = None) -> None:
-        """Set the state to zeros.
+        """Set the state of some rows to zeros, or to the states that layers have learned.
 
         Parameters
         ----------
-        rows : integers, or booleans (B,); optional
-            The rows to reset. None: all rows.
+        rows : integers (N,), optional
+            Numbers of the rows, from 0 to B - 1. None: all rows.
         """
         self._stream.reset(rows)

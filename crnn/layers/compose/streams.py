@@ -97,12 +97,12 @@ class SequentialStream:
         return np.asarray(x)
 
     def reset(self, rows: Any = None) -> None:
-        """Set the state to zeros.
+        """Set the state of some rows to zeros, or to the states that layers have learned.
 
         Parameters
         ----------
-        rows : integers, or booleans (B,); optional
-            The rows to reset. None: all rows.
+        rows : integers (N,), optional
+            Numbers of the rows, from 0 to B - 1. None: all rows.
         """
         for stream in self._streams:
             stream.reset(rows)
@@ -168,11 +168,11 @@ class ResidualStream:
         return self._add(x, y)
 
     def reset(self, rows: Any = None) -> None:
-        """Set the state to zeros.
+        """Set the state of some rows to zeros, or to the states that layers have learned.
 
         Parameters
         ----------
-        rows : integers, or booleans (B,); optional
-            The rows to reset. None: all rows.
+        rows : integers (N,), optional
+            Numbers of the rows, from 0 to B - 1. None: all rows.
         """
         self._stream.reset(rows)

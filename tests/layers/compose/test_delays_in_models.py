@@ -306,6 +306,49 @@ def test_training_on_windows_passes_all_states():
         assert_close(array, model.params[name], 1e-12, name)
 
 
+class Recorded(crnn.optim.Optimizer):
+    """Optimizer that changes nothing, and keeps the gradients of each update."""
+
+    def __init__(self, model):
+        super().__init__(model, 0.0)
+        self.updates = []
+
+    def _update(self, updates, scale):
+        self.updates.append([grad.copy() for _, grad in updates])
+
+
+@pytest.mark.parametrize("window", [(3, 5), (2, 9), (4, 12), (5, 40)])
+@pytest.mark.parametrize("lengths", [None, [24, 0, 2, 17]])
+@pytest.mark.parametrize("frozen", [(), (0, 2), (1, 4)])
+def test_gradients_of_a_window_reach_the_steps_before_it(window, lengths, frozen):
+    """With k2 > k1 they are those of one pass over k2 - k1 steps more, also of c and of h0.
+
+    Delays are longer than windows, so that they read states of several windows before.
+    """
+    model, (x, target) = dilated(learn_state=True), data()
+    for place in frozen:
+        model.layers[place].trainable = False
+    optimizer, (k1, k2) = Recorded(model), window
+    items = [(x, target) if lengths is None else (x, target, lengths)]
+    options = {"loss": crnn.losses.mse, "epochs": 1, "progress": False}
+    crnn.fit(model, items, optimizer=optimizer, tbptt=window, **options)
+    assert len(optimizer.updates) == -(-24 // k1)
+    whole = np.full(B, 24) if lengths is None else np.array(lengths)
+    for begin, found in zip(range(0, 24, k1), optimizer.updates, strict=True):
+        first, stop = max(0, begin + k1 - k2), min(begin + k1, 24)
+        clipped = {"lengths": np.clip(whole - first, 0, stop - first)}
+        state = model(x[:, :first], lengths=np.minimum(whole, first))[1] if first else None
+        y, _, tape = model.forward(x[:, first:stop], state, **clipped)
+        inside = np.clip(whole - begin, 0, stop - begin)
+        dy = np.zeros_like(y)
+        own = slice(begin - first, None)
+        dy[:, own] = crnn.losses.mse(y[:, own], target[:, begin:stop], inside)[1]
+        model.zero_grad()
+        model.backward(tape, dy)
+        for name, grad in zip(optimizer._params, found, strict=True):
+            assert_close(grad, model.grads[name], 1e-12, f"{name} of the window at {begin}")
+
+
 # ----------------------------------------------------------------------------------- diagnostics
 
 

@@ -487,6 +487,13 @@ BAD = {
 }
 
 
+def test_a_delay_that_no_integer_of_the_core_holds_is_said_to_be_too_large():
+    with pytest.raises(
+        ValueError, match=r"at least 1 that memory can hold.*got 9223372036854775808"
+    ):
+        crnn.GRU(I, H, delays=2**63)
+
+
 @every_cell
 @pytest.mark.parametrize("name", BAD)
 def test_bad_delays(kind, name):
