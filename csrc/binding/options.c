@@ -217,7 +217,7 @@ static bool read_delay(PyObject *given, size_t *to) {
     const Py_ssize_t delay = index ? PyLong_AsSsize_t(index) : -1;
     drop(index);
     *to = (size_t)delay;
-    return !PyErr_Occurred() && delay >= 1;
+    return !PyErr_Occurred() && delay >= 1 && delay <= CRNN_LONGEST_DELAY;
 }
 
 /* The delays of a tuple to `to`; false where one is none, or given twice. */
@@ -250,11 +250,9 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
     const bool is_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
     char expected[120];
-    PyOS_snprintf(
-        expected, sizeof expected,
-        "a number of steps, an int of at least 1 that memory can hold, or a tuple of 1 to "
-        "%d different ones",
-        CRNN_DELAYS);
+    PyOS_snprintf(expected, sizeof expected,
+                  "a number of steps, an int from 1 to %d, or a tuple of 1 to %d different ones",
+                  CRNN_LONGEST_DELAY, CRNN_DELAYS);
     return refuse(name, expected, given, is_type ? PyExc_TypeError : PyExc_ValueError);
 }
 

@@ -384,7 +384,7 @@ class RNN(_core.RNN, Recurrent):
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
     delays : int or tuple of int, default 1
-        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        Steps from an earlier state to the step that reads it, 1 to 2**20. An int d: the products
         read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
         to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. h of a leaky unit is
         that of the shortest delay. Only steps that are read count. With D, the longest delay, above
@@ -586,7 +586,7 @@ class LSTM(_core.LSTM, Recurrent):
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
     delays : int or tuple of int, default 1
-        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        Steps from an earlier state to the step that reads it, 1 to 2**20. An int d: the products
         read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
         to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. c is that of the
         shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state
@@ -779,7 +779,7 @@ class GRU(_core.GRU, Recurrent):
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
     delays : int or tuple of int, default 1
-        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        Steps from an earlier state to the step that reads it, 1 to 2**20. An int d: the products
         read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
         to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. (1−z)∘h has h of the
         shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state
@@ -943,7 +943,7 @@ class JANET(_core.JANET, Recurrent):
         Read each row from its last valid step to its first. y is aligned with x; the last state is
         the one after step 0.
     delays : int or tuple of int, default 1
-        Steps from an earlier state to the step that reads it, at least 1. An int d: the products
+        Steps from an earlier state to the step that reads it, 1 to 2**20. An int d: the products
         read h of d steps before alone, as d layers would, each over every d-th step. A tuple of up
         to 16 different ints: the sum of W_h,k h_{t-d_k} over these delays. σ(s)∘h has h of the
         shortest delay. Only steps that are read count. With D, the longest delay, above 1 a state

@@ -37,7 +37,10 @@ typedef enum crnn_activation {
     CRNN_ROWWISE_ACTIVATIONS = 10 /* How many there are. */
 } crnn_activation;
 
-enum { CRNN_DELAYS = 16 /* The most delays that a layer may have. */ };
+enum {
+    CRNN_DELAYS = 16,            /* The most delays that a layer may have, */
+    CRNN_LONGEST_DELAY = 1 << 20 /* and the longest that the module accepts: a state has so many. */
+};
 
 /* A layer: sizes and options, without parameters. A field that is 0 turns its option off, so a
  * program sets cell, dtype, inputs and hidden, and the options that it wants. */

@@ -487,11 +487,13 @@ BAD = {
 }
 
 
-def test_a_delay_that_no_integer_of_the_core_holds_is_said_to_be_too_large():
-    with pytest.raises(
-        ValueError, match=r"at least 1 that memory can hold.*got 9223372036854775808"
-    ):
-        crnn.GRU(I, H, delays=2**63)
+def test_a_delay_that_is_too_long_is_said_to_be_so():
+    assert crnn.GRU(I, H, delays=2**20).state_depth == 2**20
+    for delay in (2**20 + 1, 10**9, 2**63):
+        with pytest.raises(ValueError, match=rf"an int from 1 to 1048576, .*got {delay}"):
+            crnn.GRU(I, H, delays=delay)
+        with pytest.raises(ValueError, match=r"an int from 1 to 1048576"):
+            crnn.GRU(I, H, delays=(1, delay))
 
 
 @every_cell
