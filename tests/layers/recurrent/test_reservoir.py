@@ -437,6 +437,13 @@ def test_bad_input(options, error, message):
     assert layer.config == config
 
 
+def test_sizes_of_numpy():
+    sizes = np.int8(2), np.uint8(200)  # their product is no uint8
+    layer = crnn.Reservoir(*sizes, seed=1)
+    assert_same_bits(layer.params, crnn.Reservoir(2, 200, seed=1).params)
+    assert type(layer.config["hidden_size"]) is int
+
+
 def test_options_cannot_be_set():
     layer = crnn.Reservoir(1, 2, seed=0)
     for name in ("spectral_radius", "effective_radius", "density", "leak", "topology"):
