@@ -359,6 +359,9 @@ def _windows(source: Items, features: Features, outputs: int, washout: int) -> I
         B, timed = x.shape[0], x.ndim > 2 or x.dtype.kind in "iu"
         with named_errors(source.name, number) if source.name else nullcontext():
             check_array("target", item.target, "real numbers", _sizes(x, timed, features, outputs))
+            for name, marks in (("mask", item.mask), ("resets", item.resets)):
+                if marks is not None:
+                    check_steps(name, marks, x.shape[: 1 + timed])
         rows = max(1, features.steps // max(x.shape[1], 1)) if timed else features.steps
         for first in range(0, B, rows):
             group = item.rows(first, first + rows)
