@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_seed, check_size
+from crnn.common.checks import check_product, check_seed, check_size
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.streams import stream_of
@@ -97,6 +97,7 @@ def generate(
     (2, 4, 1)
     """
     first, steps = as_array("start", start), check_size("steps", steps)
+    check_product("steps", max(first.size, 1), steps)
     if first.dtype.kind in "iu" and first.ndim == 1:
         if feedback is not None:
             raise ValueError(f"feedback: expected None for symbols, got {feedback!r:.100}")

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crnn.common.arrays import Array
-from crnn.common.checks import check_array, check_count, check_lengths, check_size, valid_steps
+from crnn.common.checks import (
+    check_array,
+    check_count,
+    check_lengths,
+    check_product,
+    check_size,
+    valid_steps,
+)
 from crnn.common.representation import never_raising
 from crnn.layers.base.adapted import layer_of, stepwise_obstacle
 from crnn.layers.base.description import Widths, build, describe, widths_of
@@ -28,6 +35,7 @@ from crnn.models.esn_data import (
     determination,
     inputs_array,
     inputs_of,
+    sizes_of,
 )
 from crnn.models.esn_params import clone_of, flat_params, is_fitted, regressor_tags, set_params
 from crnn.models.esn_running import closed_loop, driven, force, predict_list, run_loop
@@ -124,6 +132,8 @@ class ESN(Sequential):
     ((20, 1), True)
     """
 
+    feedback: bool
+    join_input: bool
     _leading = ("reservoir", "readout")
     _names = ("reservoir", "readout")
 
@@ -141,7 +151,7 @@ class ESN(Sequential):
         for name, value in (("feedback", feedback), ("join_input", join_input)):
             if not isinstance(value, (bool, np.bool_)):
                 raise TypeError(f"{name}: expected True or False, got {value!r:.60}")
-        self.feedback, self.join_input = bool(feedback), bool(join_input)
+        self.__dict__.update(feedback=bool(feedback), join_input=bool(join_input))
         inputs = inputs_of(reservoir, readout, self.feedback)
         width = layer_of(reservoir).output_size
         front: Any = reservoir
@@ -159,6 +169,11 @@ class ESN(Sequential):
                 f"{readout!r:.100}"
             )
         super().__init__([front, readout])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in {"reservoir", "readout", "feedback", "join_input"}:
+            raise AttributeError(f"{name}: cannot be set; call set_params({name}=...)")
+        super().__setattr__(name, value)
 
     @property
     def reservoir(self) -> Any:
@@ -386,10 +401,15 @@ class ESN(Sequential):
                 f"got {self!r:.200}"
             )
         washout, every = check_count("washout", washout, 62), check_size("every", every)
+        for name, value in (("x", x), ("y", y)):
+            if isinstance(value, list):
+                raise TypeError(f"{name}: expected an array, got a list: use pad and lengths")
         (item,) = Given(self, x, y, lengths, Features(self.layers[0]))
-        if item.target.shape[1] <= washout:
+        B, T = item.target.shape[:2]
+        longest = min(T, B) and (T if item.lengths is None else int(item.lengths.max()))
+        if longest <= washout:
             raise ValueError(
-                f"washout: expected fewer than the T={item.target.shape[1]} steps of y, got "
+                f"washout: expected fewer than the {longest} steps of the longest sequence, got "
                 f"{washout}"
             )
         force(self, item, washout, every)
@@ -528,8 +548,7 @@ class ESN(Sequential):
             given, single = np.zeros((1, 0, outputs)), True
             start = np.zeros((1, outputs))
         else:
-            sizes = ("T", ("I", outputs)), ("B", "T", ("I", outputs))
-            given = check_array("prime", prime, "floats", *sizes)
+            given = check_array("prime", prime, "floats", *reversed(sizes_of("I", outputs)))
             given, single = (given[None], True) if given.ndim == 2 else (given, False)
             start = given[:, -1] if given.shape[1] else np.zeros((len(given), outputs))
         obstacle = stepwise_obstacle(self.reservoir)
@@ -538,6 +557,9 @@ class ESN(Sequential):
                 f"generate: expected a reservoir that runs step by step, got "
                 f"{self.reservoir!r:.100}{obstacle}"
             )
+        check_product("steps", max(len(given), 1), steps, outputs)
+        if not len(given):
+            return np.zeros((0, steps, outputs), self.readout.dtype)
         y = run_loop(self, start, steps, None, driven(self, given))
         return y[0] if single else y
 

@@ -11,6 +11,7 @@ from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_lengths
 from crnn.layers.base.adapted import layer_of, stepwise_obstacle
 from crnn.layers.base.protocol import LayerLike
+from crnn.layers.pointwise.factor import check_range
 from crnn.layers.pointwise.ridge import Ridge
 from crnn.layers.pointwise.rls import RLS
 from crnn.training.readouts import Features, Sequences
@@ -44,8 +45,7 @@ def inputs_array(esn: Any, x: Any) -> tuple[Array, bool]:
     array = np.asarray(x)
     if array.dtype.kind in "iu" and esn.symbols is not None and not esn.feedback:
         return check_array("x", x, "integers", ("B", "T")), False
-    size: str | tuple[str, int] = "I" if inputs is None else ("I", inputs)
-    array = check_array("x", x, "floats", ("B", "T", size), ("T", size))
+    array = check_array("x", x, "floats", *sizes_of("I", inputs))
     return (array[None], True) if array.ndim == 2 else (array, False)
 
 
@@ -60,7 +60,7 @@ class Given:
     features : Features
     """
 
-    once, name = False, ""
+    once, name, names = False, "", ("x", "y")
 
     def __init__(
         self,
@@ -76,10 +76,14 @@ class Given:
         if without:
             if x is not None:
                 raise ValueError("x: expected None for a network with I=0 inputs, got an argument")
-            x = _no_inputs(y)
+            x = _no_inputs(y, esn.readout.output_size)
         if isinstance(x, list):
             if lengths is not None:
-                raise ValueError("lengths: expected None for a list of sequences")
+                raise ValueError("lengths: expected None for a list of sequences, got an argument")
+            if not x:
+                raise ValueError(
+                    f"{'y' if without else 'x'}: expected sequences, got an empty list"
+                )
             self._items = Sequences(x, y, features, "y")
             return
         if without:
@@ -118,12 +122,18 @@ class TeacherForced(Features):
         return z, (after, item.target[:, -1])
 
 
-def _no_inputs(y: Any) -> Any:
+def _no_inputs(y: Any, outputs: int) -> Any:
     """Return inputs without features for targets."""
     if isinstance(y, list):
         return [np.zeros((len(np.atleast_1d(one)), 0)) for one in y]
-    shape = np.shape(y)
-    return np.zeros((*shape[:-1], 0)) if len(shape) in (2, 3) else np.zeros((1, 0, 0))
+    target = check_array("y", y, "real numbers", *(sizes_of("O", outputs)))
+    return np.zeros((*target.shape[:-1], 0))
+
+
+def sizes_of(letter: str, width: int | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the two shapes that an array of sequences may have: (B, T, I) and (T, I)."""
+    size: Any = letter if width is None else (letter, width)
+    return ("B", "T", size), ("T", size)
 
 
 def determination(errors: Floats, targets: Floats, washout: int) -> float:
@@ -132,7 +142,10 @@ def determination(errors: Floats, targets: Floats, washout: int) -> float:
         raise ValueError(
             f"washout: expected fewer steps than a sequence has, got {washout}, which leaves no "
             "step"
+            if washout
+            else "x: expected steps of which the outputs are compared, got none"
         )
+    check_range("y", targets, " at the steps that are compared")
     rest = np.square(errors).sum(axis=0)
     total = np.square(targets - targets.mean(axis=0)).sum(axis=0)
     scores = 1 - rest / np.where(total > 0, total, 1)

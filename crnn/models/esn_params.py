@@ -46,8 +46,8 @@ def set_params(esn: Any, params: Mapping[str, Any]) -> None:
             f"{unknown[0]}: expected a parameter of the network, one of {', '.join(known)}"
         )
     inner = {name: value for name, value in params.items() if name not in before}
-    if _changes_alpha_alone(own, before, inner):
-        _set_alpha(esn.readout, inner["readout__alpha"])
+    if params.keys() == {"readout__alpha"} and isinstance(esn.readout, Ridge):
+        _set_alpha(esn.readout, params["readout__alpha"])
         return
     for part in ("reservoir", "readout"):
         changes = _below(part, inner)
@@ -58,14 +58,6 @@ def set_params(esn: Any, params: Mapping[str, Any]) -> None:
         own["readout"] = _unfitted(own)
     made = type(esn)(**own)
     vars(esn).update(vars(made))
-
-
-def _changes_alpha_alone(
-    own: Mapping[str, Any], before: Mapping[str, Any], inner: Mapping[str, Any]
-) -> bool:
-    """Return whether only the alpha of a Ridge changes."""
-    same = all(own[name] is before[name] or own[name] == before[name] for name in before)
-    return same and isinstance(own["readout"], Ridge) and set(inner) == {"readout__alpha"}
 
 
 def _set_alpha(readout: Ridge, alpha: Any) -> None:
@@ -129,7 +121,7 @@ def clone_of(esn: Any) -> Any:
 
 def is_fitted(readout: Any) -> bool:
     """Return whether a readout has other weights than at first."""
-    if getattr(readout, "alpha_", None) is not None:
+    if getattr(readout, "alpha_", None) is not None or getattr(readout, "_root", None) is not None:
         return True
     fresh = type(readout).from_config(readout.config)
     return any(

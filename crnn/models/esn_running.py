@@ -12,6 +12,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_array, valid_steps
 from crnn.data.batches import pad
 from crnn.layers.compose.streams import stream_of
+from crnn.layers.pointwise.factor import check_range
 from crnn.training.readouts import groups_of
 from crnn.training.windows import Item
 
@@ -95,6 +96,7 @@ def force(esn: Any, item: Item, washout: int, every: int) -> None:
     target = np.asarray(item.target, np.float64)
     B, T, O = target.shape
     ends = np.full(B, T) if item.lengths is None else item.lengths
+    check_range("y", target[:, washout::every][valid_steps(ends, (B, T))[:, washout::every]])
     learner = copy.deepcopy(esn.readout)
     stream = stream_of(esn.layers[0], B, None)
     y: Array = np.zeros((B, O))

@@ -226,6 +226,7 @@ class Items(Protocol):
 
     once: bool
     name: str
+    names: tuple[str, str]
 
     def __iter__(self) -> Iterator[Item]: ...
 
@@ -248,10 +249,13 @@ class Source:
         Whether the items can be read only once.
     name : str
         Name of the data in errors; "" if there is a single item.
+    names : (str, str)
+        Names of the data and of the targets in errors.
     """
 
     def __init__(self, data: Any, features: Features, model: Any) -> None:
         self.once, self.name = hasattr(data, "__next__"), "data"
+        self.names = "data", "target"
         self._model = model
         self._items: Callable[[], Iterable[Any]]
         if isinstance(data, str | dict | np.ndarray) or not isinstance(data, Iterable):
@@ -355,6 +359,9 @@ def _windows(source: Items, features: Features, outputs: int, washout: int) -> I
         B, timed = x.shape[0], x.ndim > 2 or x.dtype.kind in "iu"
         with named_errors(source.name, number) if source.name else nullcontext():
             check_array("target", item.target, "real numbers", _sizes(x, timed, features, outputs))
+            for name, marks in (("mask", item.mask), ("resets", item.resets)):
+                if marks is not None:
+                    check_steps(name, marks, x.shape[: 1 + timed])
         rows = max(1, features.steps // max(x.shape[1], 1)) if timed else features.steps
         for first in range(0, B, rows):
             group = item.rows(first, first + rows)
@@ -511,11 +518,12 @@ def fit_states(
                 mask = kept if kept.ndim > 1 else None
                 weights = item.weights
                 steps = readable_steps(sizes, z, item.target, None, mask, 0, None, weights)
+                steps.check_target(source.names[1])
                 fit.add(steps, number)
             if bar is not None:
                 bar.update(kept.size)
         if not fit.count:
-            raise _no_steps(washout)
+            raise _no_steps(washout, source)
     finally:
         if bar is not None:
             bar.close()
@@ -539,18 +547,19 @@ def _new_fit(
     windows = _windows(source, features, readout.output_size, washout)
     count = sum(int(_counts(window).sum()) for window in windows)
     if not count:
-        raise _no_steps(washout)
+        raise _no_steps(washout, source)
     return _RidgeFit(readout, fold_ends(count, number), number)
 
 
-def _no_steps(washout: int) -> ValueError:
+def _no_steps(washout: int, source: Items) -> ValueError:
     """Return the error of a fit in which no step is left."""
     if washout:
         return ValueError(
             "washout: expected fewer steps than a sequence has that are read, with weights above "
             f"0, got {washout}, which leaves no step"
         )
-    return ValueError("data: expected steps that are read, with weights above 0, got none")
+    name = source.names[0]
+    return ValueError(f"{name}: expected steps that are read, with weights above 0, got none")
 
 
 def _check_form(z: Array, kept: NDArray[np.bool_], features: Features) -> None:

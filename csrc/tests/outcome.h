@@ -20,7 +20,7 @@ enum {
     TRACE_SUMS = GATES + MOST_GATES, /* of the same gates: what a trace has of each */
     TRACE_PRODUCTS = TRACE_SUMS + MOST_GATES,
     TRACE_READ = TRACE_PRODUCTS + MOST_GATES,
-    STATES = TRACE_READ + MOST_GATES, /* from here on (B, ...), before it (B, T, ...) */
+    STATES = TRACE_READ + MOST_GATES, /* from here on (B, D, ...), before it (B, T, ...) */
     H_LAST = STATES,
     C_LAST,
     DH_FIRST,
@@ -75,8 +75,8 @@ static void want_flat(const problem *p, outcome *o, int result, size_t count) {
 }
 
 static void want(const problem *p, outcome *o, int result) {
-    const size_t steps = result < STATES ? p->steps : 1;
-    want_flat(p, o, result, p->batch * steps * features_of(p, result));
+    const size_t rows = result < STATES ? p->batch * p->steps : states_in(p);
+    want_flat(p, o, result, rows * features_of(p, result));
 }
 
 static void want_traces(const problem *p, outcome *o) {
@@ -114,9 +114,10 @@ static outcome new_outcome(const problem *p) {
 static bool is_zeroed(const problem *p, const crnn_layout *layout, size_t at) {
     if (at < layout->w_h) return false;
     const size_t row = (at - layout->w_h) / layout->columns, H = p->layer.hidden;
+    const size_t P = crnn_width(&p->layer), delay = row / P;
     const size_t column = (at - layout->w_h) % layout->columns;
-    const size_t block = row / 16 * 1009 + column / H * 101 + column % H / 16;
-    return row < crnn_width(&p->layer) && 0.5 + 0.5 * sample(S_WEIGHTS, block) < p->zeros;
+    const size_t block = delay * 10007 + row % P / 16 * 1009 + column / H * 101 + column % H / 16;
+    return delay < crnn_delay_count(&p->layer) && 0.5 + 0.5 * sample(S_WEIGHTS, block) < p->zeros;
 }
 
 static const void *params_of(const problem *p) {
@@ -338,7 +339,8 @@ static double limit_of(const problem *p) {
 
 static void check_state(const char *what, int result, const outcome *a, size_t ra, const outcome *b,
                         size_t rb) {
-    const size_t bytes = features_of(a->p, result) * item_of(a->p);
+    const size_t depth = crnn_longest_delay(&a->p->layer);
+    const size_t bytes = depth * features_of(a->p, result) * item_of(a->p);
     if (!a->at[result] || !b->at[result]) return;
     CHECK(memcmp((const char *)a->at[result] + ra * bytes, (const char *)b->at[result] + rb * bytes,
                  bytes) == 0,

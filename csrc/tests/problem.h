@@ -186,10 +186,13 @@ static void read_seq(const problem *p, const crnn_seq *seq, size_t features, cha
     CHECK(gaps, "%s: wrote between rows", p->name);
 }
 
-/* (B, P) or (B, H) samples, `instead` if there is one, or none. */
+/* A state of a row is that of its last D steps. */
+static size_t states_in(const problem *p) { return p->batch * crnn_longest_delay(&p->layer); }
+
+/* (B, D, P) or (B, D, H) samples, `instead` if there is one, or none. */
 static void *state_of(const problem *p, int stream, const void *instead) {
     const bool of_h = stream == S_H0 || stream == S_DH;
-    const size_t H = of_h ? crnn_width(&p->layer) : p->layer.hidden, count = p->batch * H;
+    const size_t H = of_h ? crnn_width(&p->layer) : p->layer.hidden, count = states_in(p) * H;
     if (instead) return copied(instead, count * item_of(p));
     if (!p->given) return NULL;
     void *state = fenced(count * item_of(p));

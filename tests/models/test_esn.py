@@ -383,11 +383,13 @@ def test_parts_that_do_not_fit(arguments, kind, message):
         ({"y": Y[:, 1:]}, "y: expected real numbers of shape"),
         ({"y": Y[0]}, "y: expected real numbers of shape"),
         ({"x": X[0]}, r"y: expected real numbers of shape \(T=40, O=2\)"),
-        ({"y": Y * np.nan}, "target: expected finite numbers|model: expected finite outputs"),
+        ({"y": Y * np.nan}, "y: expected finite numbers|model: expected finite outputs"),
         ({"x": X * np.nan}, "model: expected finite outputs .* got nan in row 0, step 0"),
         ({"lengths": [1, 2]}, "lengths: expected"),
         ({"lengths": [1, 2, 99]}, "lengths: expected"),
         ({"x": list(X), "y": list(Y), "lengths": LENGTHS}, "lengths: expected None for a list"),
+        ({"x": [], "y": []}, "x: expected sequences, got an empty list"),
+        ({"x": X[:, :0], "y": Y[:, :0]}, "x: expected steps that are read, .* got none"),
         ({"x": list(X), "y": list(Y[:2])}, "y: expected one for each of the 3 sequences in x"),
         ({"x": list(X), "y": list(Y[:, 1:])}, r"y\[0\]: expected shape \(T=40, K\)"),
         ({"washout": -1}, "washout: expected an integer from 0"),
@@ -423,7 +425,12 @@ def test_other_errors():
         (lambda: esn.predict(X[..., :1]), "x: expected floats of shape"),
         (lambda: esn.predict(X, state=[np.zeros((1, H)), None]), "state: expected"),
         (lambda: esn.score(X, Y, washout=T), "washout: expected fewer steps than a sequence has"),
+        (lambda: esn.score(X, Y * np.nan), "y: expected finite numbers .* got nan"),
+        (lambda: esn.score(X, Y * 1e200), "y: expected finite numbers of magnitude at most 1e"),
+        (lambda: esn.score([], []), "x: expected sequences, got an empty list"),
+        (lambda: esn.score(X[:0], Y[:0]), "x: expected steps of which the outputs are compared"),
         (lambda: esn.generate(0), "steps: expected an integer of at least 1"),
+        (lambda: esn.generate(2**62), "steps: expected sizes that memory can hold"),
         (
             lambda: esn.generate(3, prime=X[..., :1]),
             r"prime: expected floats of shape \(T, I=2\) or",
@@ -439,6 +446,11 @@ def test_other_errors():
     alone = trained("feedback")
     cases.append((lambda: alone.predict(X), "x: expected a network with inputs, got one with I=0"))
     cases.append((lambda: alone.fit(X, Y), "x: expected None for a network with I=0 inputs"))
+    cases.append(
+        (lambda: alone.fit(None, Y[0, 0]), r"y: expected real numbers of shape \(B, T, O=")
+    )
+    cases.append((lambda: alone.fit(None, None), "y: expected real numbers"))
+    cases.append((lambda: alone.fit(None, []), "y: expected sequences, got an empty list"))
     fed = network(feedback=True).fit(X, Y)
     cases.append((lambda: fed.predict(X, output=Y[0]), "output: expected floats of shape"))
     cases.append((lambda: fed.predict(X.astype(int)), "x: expected floats"))
@@ -457,3 +469,19 @@ def test_rows_without_steps_and_no_rows():
     assert esn.predict(X[:, :0]).shape == (B, 0, O)
     assert esn.predict([]) == []
     assert network().fit(X, Y).predict(X[:, :0]).shape == (B, 0, O)
+    assert network().fit(X, Y).generate(3, X[:0]).shape == (0, 3, O)
+
+
+def test_an_rls_that_learned_zeros_is_fitted():
+    esn = crnn.ESN(reservoir(), crnn.RLS(H, O)).fit(X, 0 * Y)
+    assert not esn.predict(X).any()
+
+
+def test_options_are_set_by_set_params_alone():
+    esn = network().fit(X, Y)
+    for name in ("reservoir", "readout", "feedback", "join_input"):
+        with pytest.raises(AttributeError, match=rf"^{name}: cannot be set; call set_params"):
+            setattr(esn, name, True)
+    with pytest.raises(TypeError, match=r"^feedback: expected True or False, got array"):
+        esn.set_params(feedback=np.array([True, False]))
+    assert esn.readout.steps_ == B * T

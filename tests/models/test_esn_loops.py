@@ -103,8 +103,19 @@ def test_force_learning_continues_a_sine():
     np.testing.assert_array_equal(learner.params["W"], esn.readout.params["W"])
     rows = np.stack([series[:200], series[200:400]])
     esn.fit_force(None, rows, [200, 100])  # it goes on
-    with pytest.raises(ValueError, match=r"^washout: expected fewer than the T=40 steps"):
-        esn.fit_force(None, series[:40], washout=40)
+    before = esn.readout.params["W"].copy()
+    for error, message, options in (
+        (ValueError, "washout: expected fewer than the 40 steps of the", {"washout": 40}),
+        (ValueError, "washout: expected fewer than the 9 steps", {"lengths": [9], "washout": 10}),
+        (ValueError, "washout: expected fewer than the 0 steps", {"lengths": [0]}),
+        (ValueError, "washout: expected fewer than the 0 steps", {"y": series[None][:0]}),
+        (ValueError, "y: expected finite numbers .* got nan", {"y": series[:40] * np.nan}),
+        (TypeError, "y: expected an array, got a list", {"y": [series[:40]]}),
+        (TypeError, "x: expected an array, got a list", {"x": [series[:40]]}),
+    ):
+        with pytest.raises(error, match="^" + message):
+            esn.fit_force(**({"x": None, "y": series[:40]} | options))
+    np.testing.assert_array_equal(esn.readout.params["W"], before)
 
 
 def test_ctrl_c_in_force_changes_nothing(monkeypatch):

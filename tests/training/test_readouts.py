@@ -325,6 +325,9 @@ WRONG = [
     ({"data": (X[..., :1], Y)}, ValueError, "data: item 0: x: expected floats of shape"),
     ({"data": (X, Y, [3] * 4)}, ValueError, "data: lengths: expected"),
     ({"data": (X, Y, None, {"mask": MASK[:2]})}, ValueError, "data: mask: expected shape"),
+    ({"data": (X, Y, None, {"mask": MASK * 1.0})}, TypeError, "data: item 0: mask: expected bool"),
+    ({"data": (X, Y, None, {"resets": MASK * 2})}, ValueError, "data: item 0: resets: expected"),
+    ({"folds": 0}, ValueError, "folds: expected None, or an integer of at least 2, got 0"),
     (
         {"data": (spoiled(X, np.nan), Y)},
         ValueError,

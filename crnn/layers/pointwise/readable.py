@@ -71,6 +71,10 @@ class Steps:
         """Number of the steps."""
         return len(self.places[0])
 
+    def check_target(self, name: str) -> None:
+        """Raise ValueError if a number of the target has not the range that `rows` expects."""
+        check_range(name, self.target[self.places].astype(np.float64), _WHERE)
+
     def part(self, begin: int, end: int) -> Steps:
         """Return the steps from `begin` to `end` - 1."""
         places = tuple(index[begin:end] for index in self.places)

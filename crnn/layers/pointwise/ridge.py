@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crnn.common.arrays import Array, Floats, fitting
-from crnn.common.checks import check_count, check_real, check_size
+from crnn.common.checks import check_count, check_real
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.factor import Factor, leave_one_out, merged
 from crnn.layers.pointwise.readable import (
@@ -47,8 +47,11 @@ def folds_of(alpha: float | tuple[float, ...], folds: int | None) -> int:
     """
     if folds is None:
         return _FOLDS if isinstance(alpha, tuple) else 1
-    if check_size("folds", folds) < 2:
-        raise ValueError(f"folds: expected None, or an integer of at least 2, got {folds}")
+    is_integer = isinstance(folds, (int, np.integer))
+    if not is_integer or folds < 2:
+        raise (ValueError if is_integer else TypeError)(
+            f"folds: expected None, or an integer of at least 2, got {folds!r:.60}"
+        )
     return int(folds)
 
 

@@ -190,6 +190,7 @@ class Reservoir(RNN):
         options: dict[str, Any] = {"activation": activation, "leak": leak, "noise": noise}
         options |= {"delays": _check_delays(delays), "reverse": reverse, "dtype": dtype}
         _core.RNN._outline(input_size, hidden_size, **options)  # raises if one is invalid
+        input_size, hidden_size = int(input_size), int(hidden_size)
         initial = {
             "spectral_radius": check_real("spectral_radius", spectral_radius, 0.0),
             "input_scaling": _check_scaling(input_scaling, input_size),
@@ -273,7 +274,7 @@ def _check_scaling(scaling: Any, inputs: int) -> float | tuple[float, ...]:
     """Return a number of at least 0, or a tuple of one for each input, or raise."""
     if isinstance(scaling, Real):
         return check_real("input_scaling", scaling, 0.0)
-    numbers = check_array("input_scaling", scaling, "real numbers", (), (("I", int(inputs)),))
+    numbers = check_array("input_scaling", scaling, "real numbers", (), (("I", inputs),))
     checked = tuple(check_real("input_scaling", one, 0.0) for one in numbers.ravel().tolist())
     return checked if numbers.ndim else checked[0]
 

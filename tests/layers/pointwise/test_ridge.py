@@ -372,6 +372,8 @@ H0, Y0 = data()
         ({"mask": np.ones((3, 4), int)}, ValueError, r"mask: "),
         ({"resets": np.full((3, 60), 2)}, ValueError, r"resets: "),
         ({"folds": 1}, ValueError, r"folds: expected None, or an integer of at least 2"),
+        ({"folds": -1}, ValueError, r"folds: expected None, or an integer of at least 2, got -1"),
+        ({"folds": 2.0}, TypeError, r"folds: expected None, or an integer of at least 2, got 2.0"),
         ({"folds": 181}, ValueError, r"folds: expected at most one"),
         ({"folds": "two"}, TypeError, r"folds: "),
     ],

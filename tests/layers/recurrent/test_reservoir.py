@@ -251,6 +251,10 @@ SPARSE = {
     "lstm": (crnn.LSTM, {"peepholes": True}),
     "gru": (crnn.GRU, {"reset": "before"}),
     "layer-norm": (crnn.JANET, {"layer_norm": True}),
+    "rnn, delays": (crnn.RNN, {"delays": (1, 3)}),
+    "lstm, delays": (crnn.LSTM, {"delays": (1, 3)}),
+    "gru, delays": (crnn.GRU, {"delays": (1, 3), "reset": "before"}),
+    "gru after, delays": (crnn.GRU, {"delays": (5, 1, 3), "reset": "after", "reverse": True}),
 }
 every_sparse = pytest.mark.parametrize("kind", SPARSE)
 
@@ -260,9 +264,10 @@ def sparse(kind, H, dtype):
     cls, options = SPARSE[kind]
     sparse = cls(3, H, seed=1, dtype=dtype, **options)
     if cls is not crnn.Reservoir:
-        blocks = np.random.default_rng(H).random((sparse.params["W_h"].shape[0] // H, H, H)) < 0.2
-        kept = blocks[:, ::16, ::16].repeat(16, 1).repeat(16, 2)[:, :H, :H].reshape(-1, H)
-        sparse.params["W_h"] *= kept
+        rows, columns = (size // H for size in sparse.params["W_h"].shape)  # gates and delays
+        blocks = np.random.default_rng(H).random((rows, H, columns, H)) < 0.2
+        kept = blocks[:, ::16, :, ::16].repeat(16, 1).repeat(16, 3)[:, :H, :, :H]
+        sparse.params["W_h"] *= kept.reshape(rows * H, columns * H)
         sparse.params["W_h"] += 0.0  # -0 becomes 0
     return sparse
 
@@ -430,6 +435,13 @@ def test_bad_input(options, error, message):
         layer.__init__(**arguments | options)
     assert layer.flat_params is before  # nothing has changed
     assert layer.config == config
+
+
+def test_sizes_of_numpy():
+    sizes = np.int8(2), np.uint8(200)  # their product is no uint8
+    layer = crnn.Reservoir(*sizes, seed=1)
+    assert_same_bits(layer.params, crnn.Reservoir(2, 200, seed=1).params)
+    assert type(layer.config["hidden_size"]) is int
 
 
 def test_options_cannot_be_set():
