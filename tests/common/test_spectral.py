@@ -302,7 +302,7 @@ def test_lists_that_do_not_fit_are_refused():
             with pytest.raises(ValueError, match=f"^{name}: expected sizes and types that fit"):
                 crnn._core.ordered_sum(*arguments)
     for matrix in (np.zeros((0, 0)), np.zeros((2, 3)), np.zeros(4), np.zeros((2, 2), np.float32)):
-        with pytest.raises(ValueError, match="^a: expected sizes and types that fit"):
+        with pytest.raises(ValueError, match=r"^a: expected sizes and types that fit"):
             crnn._core.hessenberg_radius(matrix)
 
 
