@@ -306,7 +306,7 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
-enum { REFLECT_COLUMNS = 32 /* of a panel of crnn_ridge_add; whole vectors */ };
+enum { REFLECT_COLUMNS = 48 /* of a panel of crnn_ridge_add; whole vectors */ };
 
 enum { DIRECT_ROWS = 3 /* that a matrix as it lies is read for together */ };
 

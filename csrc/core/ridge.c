@@ -7,7 +7,7 @@
 #include "kernels.h"
 
 enum {
-    STRIP = 64,  /* columns that a member multiplies at a time, so that they stay in a near cache */
+    STRIP = 96,  /* columns that a member multiplies at a time, so that they stay in a near cache */
     MEMBERS = 64 /* the most members of a team */
 };
 

@@ -126,8 +126,9 @@ static void check_threads(size_t features, size_t outputs, size_t rows, const do
 }
 
 static void check_sizes(void) {
-    static const size_t features[] = {1, 2, 31, 32, 33, 64, 65, 130}, outputs[] = {1, 5, 70};
-    static const size_t rows[] = {1, 127, 128, 129, 300};
+    static const size_t features[] = {1, 2, 47, 48, 49, 96, 97, 130}, outputs[] = {1, 5, 70};
+    static const size_t rows[] = {1, CRNN_RIDGE_ROWS - 1, CRNN_RIDGE_ROWS, CRNN_RIDGE_ROWS + 1,
+                                  600};
     for (size_t f = 0; f < sizeof features / sizeof *features; f++) {
         for (size_t o = 0; o < sizeof outputs / sizeof *outputs; o++) {
             for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
@@ -138,13 +139,13 @@ static void check_sizes(void) {
             }
         }
     }
-    check_threads(130, 5, 300, numbers(300 * 135));
-    check_threads(500, 3, 150, numbers(150 * 503));
+    check_threads(130, 5, 600, numbers(600 * 135));
+    check_threads(500, 3, 300, numbers(300 * 503));
 }
 
 /* Rows whose first columns are zeros have the same bits where these are not read. */
 static void check_first(void) {
-    enum { F = 100, O = 2, N = 200, ZEROS = 70 };
+    enum { F = 100, O = 2, N = CRNN_RIDGE_ROWS + 72, ZEROS = 70 };
     double *row = numbers(N * (F + O));
     for (size_t i = CRNN_RIDGE_ROWS; i < N; i++) memset(row + i * (F + O), 0, ZEROS * sizeof *row);
     const problem p = solved(F, O, N, row);

@@ -28,7 +28,7 @@ typedef struct crnn_ridge {
 } crnn_ridge;
 
 /* The most rows of a block. */
-enum { CRNN_RIDGE_ROWS = 128 };
+enum { CRNN_RIDGE_ROWS = 256 };
 
 /* Writes the pitch: elements from one row of a factor, or of a block, to the next. */
 CRNN_API crnn_status crnn_ridge_pitch(const crnn_ridge *ridge, size_t *pitch);
