@@ -39,7 +39,7 @@ typedef enum crnn_activation {
 
 enum {
     CRNN_DELAYS = 16,            /* The most delays that a layer may have, */
-    CRNN_LONGEST_DELAY = 1 << 20 /* and the longest that the module accepts: a state has so many. */
+    CRNN_LONGEST_DELAY = 1048576 /* and the longest that the module accepts: a state has so many. */
 };
 
 /* A layer: sizes and options, without parameters. A field that is 0 turns its option off, so a
