@@ -34,7 +34,7 @@ from crnn.cli.run import (
 )
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
-from crnn.layers.recurrent.cells import Recurrent
+from crnn.layers.recurrent.base import Recurrent
 from crnn.models.char_model import BITS, BitsProgress, CharModel
 from crnn.models.networks import CELLS
 from crnn.storage.files import check_path, read_text

@@ -6,7 +6,7 @@ Letters: B sequences, T steps, F features.
 import numpy as np
 
 from crnn.layers.base.layer import Layer
-from crnn.layers.recurrent.cells import Recurrent
+from crnn.layers.recurrent.base import Recurrent
 from support.comparing import assert_close
 from support.running import leaves
 

@@ -26,7 +26,8 @@ from crnn.layers.base.places import backward_part, check_part, run_part
 from crnn.layers.compose.merging import merged, split
 from crnn.layers.compose.mirrored import Mirrored
 from crnn.layers.compose.planned import Planned, PlannedTape, RunsPlanned, Stages, planned_model
-from crnn.layers.recurrent.cells import Recurrent, cell_classes
+from crnn.layers.recurrent.base import Recurrent
+from crnn.layers.recurrent.cells import cell_classes
 
 MERGES = get_args(Merge)
 
