@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from crnn.common.checks import steps_there
 from crnn.layers.base.adapted import class_of
 from crnn.layers.base.layer import Layer
 
@@ -44,6 +46,13 @@ class ForwardOptions(NamedTuple):
     """True: x at masked steps is the output of a previous layer, and is read. None: False."""
     needs_dx: bool | None = None
     """False: the gradient of x is not wanted. None: True."""
+
+    def steps_joined(self, x: Any) -> NDArray[np.bool_] | None:
+        """Return the steps (B, T) of x that a wrapper joins to the output; None for all of them."""
+        mask = None if self.filled else self.mask
+        if self.lengths is None and mask is None:
+            return None
+        return steps_there(self.lengths, mask, np.shape(x))
 
     def for_part(self, i: int) -> ForwardOptions:
         """Return the options for part i: the same with the number of the part as `layer`.

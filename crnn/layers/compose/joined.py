@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, underflows
-from crnn.common.checks import check_array, check_size, steps_there
-from crnn.common.representation import never_raising, tape_text
+from crnn.common.checks import check_array, check_size
+from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
-from crnn.layers.base.places import add_place, backward_part, run_part, shown
+from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import Wrapper
-from crnn.layers.compose.streams import stream_of
+from crnn.layers.compose.streams import WrapperStream
 
 
 class JoinedTape(NamedTuple):
@@ -89,9 +89,7 @@ class Joined(Wrapper):
     ) -> tuple[Any, Any, JoinedTape]:
         x = check_array("x", x, "floats", ("B", "T", "I"))
         y, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
-        mask, valid = None if options.filled else options.mask, None
-        if options.lengths is not None or mask is not None:
-            valid = steps_there(options.lengths, mask, x.shape)
+        valid = options.steps_joined(x)
         return _joined(y, x[..., : self.features], valid), after, JoinedTape(tape, valid, x.shape)
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
@@ -110,10 +108,7 @@ class Joined(Wrapper):
 
         def tape(call: Any) -> JoinedTape:
             given = call.value(x)
-            own, valid = call.options(given, number, filled), None
-            mask = None if own.filled else own.mask
-            if own.lengths is not None or mask is not None:
-                valid = steps_there(own.lengths, mask, given.shape)
+            valid = call.options(given, number, filled).steps_joined(given)
             return JoinedTape(inner.tape(call), valid, given.shape)
 
         return Nodes(node, inner.form, tape)
@@ -178,42 +173,8 @@ def _joined(y: Any, x: Array, valid: NDArray[np.bool_] | None) -> Array:
     return np.concatenate([y, part if valid is None else np.where(valid[..., None], part, 0)], 2)
 
 
-class JoinedStream:
-    """Stream of a Joined: the stream of its layer, with x behind its output.
-
-    Parameters
-    ----------
-    owner : Joined
-    batch_size : int
-        B, the number of rows.
-    state : state of the layer, or None
-        Initial state.
-    """
-
-    def __init__(self, owner: Joined, batch_size: int, state: Any) -> None:
-        self._owner = owner
-        try:
-            self._stream = stream_of(owner.layer, batch_size, state)
-        except Exception as error:
-            add_place(error, owner, "layer")
-            raise
-
-    @never_raising
-    def __repr__(self) -> str:
-        return f"<JoinedStream of {shown(vars(self).get('_stream'))}>"
-
-    @property
-    def state(self) -> Any:
-        """State of the layer. It can be set; None stands for zeros."""
-        return self._stream.state
-
-    @state.setter
-    def state(self, value: Any) -> None:
-        try:
-            self._stream.state = value
-        except Exception as error:
-            add_place(error, self._owner, "layer")
-            raise
+class JoinedStream(WrapperStream):
+    """Stream of a Joined: the stream of its layer, with x behind its output."""
 
     def step(self, x: Any, /) -> Array:
         """Run one step, change the state, and return y (B, O).
@@ -229,19 +190,5 @@ class JoinedStream:
             Output of the step.
         """
         x = check_array("x", x, "floats", ("B", "I"))
-        try:
-            y = self._stream.step(x)
-        except Exception as error:
-            add_place(error, self._owner, "layer")
-            raise
+        y = self._inner_step(x)
         return _joined(y[:, None], x[:, None, : self._owner.features], None)[:, 0]
-
-    def reset(self, rows: Any = None) -> None:
-        """Set the state of some rows to zeros, or to the states that layers have learned.
-
-        Parameters
-        ----------
-        rows : integers (N,), optional
-            Numbers of the rows, from 0 to B - 1. None: all rows.
-        """
-        self._stream.reset(rows)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array, underflows
-from crnn.common.checks import check_array, steps_there
+from crnn.common.checks import check_array
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
@@ -105,7 +105,7 @@ class Residual(Wrapper):
 
     def _run(self, x: Any, state: Any, options: ForwardOptions, keep: bool) -> tuple[Any, Any, Any]:
         y, after, tape = run_part(self, "layer", options.for_part(0), x, state, keep)
-        valid = _steps_added(x, options)
+        valid = options.steps_joined(x)
         return self._add(x, y, valid), after, ResidualTape(tape, valid)
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
@@ -127,7 +127,7 @@ class Residual(Wrapper):
             given = call.value(x)
             if given is None:
                 return NO_TAPE
-            valid = _steps_added(given, call.options(given, number, filled))
+            valid = call.options(given, number, filled).steps_joined(given)
             return ResidualTape(inner.tape(call), valid)
 
         return Nodes(node, inner.form, tape)
@@ -160,14 +160,6 @@ class Residual(Wrapper):
         if dy is not None and dx is not None:
             dx = _sum_where(tape.valid, dx, dy)
         return dx, dbefore
-
-
-def _steps_added(x: Any, options: ForwardOptions) -> NDArray[np.bool_] | None:
-    """Return the steps (B, T) at which x is added; None for all of them."""
-    mask = None if options.filled else options.mask
-    if options.lengths is None and mask is None:
-        return None
-    return steps_there(options.lengths, mask, np.shape(x))
 
 
 @underflows  # the cast

@@ -108,22 +108,21 @@ class SequentialStream:
             stream.reset(rows)
 
 
-class ResidualStream:
-    """Stream of a Residual: the stream of its layer, and the addition of x.
+class WrapperStream:
+    """Base of the streams of wrappers: the stream of the layer inside, whose state is the state.
 
     Parameters
     ----------
-    owner : Residual
-    add : function
-        Computes the output from x and the output of the layer.
+    owner : layer
+        The wrapper.
     batch_size : int
         B, the number of rows.
     state : state of the layer, or None
         Initial state.
     """
 
-    def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch_size: int, state: Any):
-        self._owner, self._add = owner, add
+    def __init__(self, owner: Any, batch_size: int, state: Any) -> None:
+        self._owner = owner
         try:
             self._stream = stream_of(owner.layer, batch_size, state)
         except Exception as error:
@@ -132,7 +131,7 @@ class ResidualStream:
 
     @never_raising
     def __repr__(self) -> str:
-        return f"<ResidualStream of {shown(vars(self).get('_stream'))}>"
+        return f"<{type(self).__name__} of {shown(vars(self).get('_stream'))}>"
 
     @property
     def state(self) -> Any:
@@ -147,6 +146,44 @@ class ResidualStream:
             add_place(error, self._owner, "layer")
             raise
 
+    def _inner_step(self, x: Any) -> Array:
+        """Run one step of the layer, and return its output."""
+        try:
+            y: Array = self._stream.step(x)
+        except Exception as error:
+            add_place(error, self._owner, "layer")
+            raise
+        return y
+
+    def reset(self, rows: Any = None) -> None:
+        """Set the state of some rows to zeros, or to the states that layers have learned.
+
+        Parameters
+        ----------
+        rows : integers (N,), optional
+            Numbers of the rows, from 0 to B - 1. None: all rows.
+        """
+        self._stream.reset(rows)
+
+
+class ResidualStream(WrapperStream):
+    """Stream of a Residual: the stream of its layer, and the addition of x.
+
+    Parameters
+    ----------
+    owner : Residual
+    add : function
+        Computes the output from x and the output of the layer.
+    batch_size : int
+        B, the number of rows.
+    state : state of the layer, or None
+        Initial state.
+    """
+
+    def __init__(self, owner: Any, add: Callable[[Any, Any], Array], batch_size: int, state: Any):
+        self._add = add
+        super().__init__(owner, batch_size, state)
+
     def step(self, x: Any, /) -> Array:
         """Run one step, change the state, and return x + y.
 
@@ -160,19 +197,4 @@ class ResidualStream:
         array (B, F)
             Output of the step.
         """
-        try:
-            y = self._stream.step(x)
-        except Exception as error:
-            add_place(error, self._owner, "layer")
-            raise
-        return self._add(x, y)
-
-    def reset(self, rows: Any = None) -> None:
-        """Set the state of some rows to zeros, or to the states that layers have learned.
-
-        Parameters
-        ----------
-        rows : integers (N,), optional
-            Numbers of the rows, from 0 to B - 1. None: all rows.
-        """
-        self._stream.reset(rows)
+        return self._add(x, self._inner_step(x))
