@@ -51,6 +51,10 @@ class Crnn:
 
     def learn(self, h: Any) -> None:
         """Update the weights for each row of h (N, H), towards its first number."""
+        self.rls.step(h, h[:, :1])
+
+    def learn_alone(self, h: Any) -> None:
+        """Do as `learn`, with a call for each row."""
         for row in h:
             self.rls.step(row, row[:1])
 
@@ -94,6 +98,10 @@ class Reservoirpy:
     def learn(self, h: Any) -> None:
         self.rls.partial_fit(h, h[:, :1])
 
+    def learn_alone(self, h: Any) -> None:
+        for row in h:
+            self.rls.partial_fit(row[None], row[None, :1])
+
     def run_free(self, x: Any) -> Any:
         import numpy as np
 
@@ -126,6 +134,7 @@ TASKS: dict[str, tuple[str, Callable[[], Any]]] = {
     f"states of {ROWS} rows, {ROW_STEPS} steps": ("states", lambda: noise(ROWS, ROW_STEPS, 1)),
     f"fit, {FIT_STEPS} steps": ("fit", lambda: series(FIT_STEPS + 1)),
     f"RLS, {RLS_STEPS} steps": ("learn", lambda: noise(RLS_STEPS, UNITS)),
+    f"RLS, {RLS_STEPS} calls": ("learn_alone", lambda: noise(RLS_STEPS, UNITS)),
     f"closed loop, {FREE_STEPS} steps": ("run_free", lambda: series(10)),
 }
 

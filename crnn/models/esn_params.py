@@ -121,7 +121,10 @@ def clone_of(esn: Any) -> Any:
 
 def is_fitted(readout: Any) -> bool:
     """Return whether a readout has other weights than at first."""
-    if getattr(readout, "alpha_", None) is not None or getattr(readout, "_root", None) is not None:
+    if (
+        getattr(readout, "alpha_", None) is not None
+        or getattr(readout, "_factor", None) is not None
+    ):
         return True
     fresh = type(readout).from_config(readout.config)
     return any(

@@ -426,6 +426,7 @@ PyObject *hessenberg_radius(PyObject *module, PyObject *a);
 PyObject *ridge_sizes(PyObject *module, PyObject *args);
 PyObject *ridge_add(PyObject *module, PyObject *args);
 PyObject *ridge_solve(PyObject *module, PyObject *args);
-PyObject *rls_step(PyObject *module, PyObject *args);
+PyObject *rls_begin(PyObject *module, PyObject *args);
+PyObject *rls_gains(PyObject *module, PyObject *args);
 
 #endif

@@ -489,10 +489,12 @@ PyMethodDef module_functions[] = {
     FUNCTION(ridge_solve, METH_VARARGS, "(features, outputs, factor, /)",
              "Return the weights (F, O) with the least squared error.\n\n"
              "No diagonal element of factor (F, pitch) is 0."),
-    FUNCTION(rls_step, METH_VARARGS, "(forgetting, z, error, s, trace, w, /)",
-             "Make a step of recursive least squares, in place.\n\n"
-             "z is (n,), error (K,), s (n (n + 1) / 2,), the lower triangle of a root of P, trace "
-             "(1,), that of P, and w (n K,), all float64. s, trace and w are written."),
+    FUNCTION(rls_begin, METH_VARARGS, "(n, alpha, /)",
+             "Return the factor of P = I / alpha (n, n): its D and U in one float64 array."),
+    FUNCTION(rls_gains, METH_VARARGS, "(forgetting, z, factor, extent, /)",
+             "Return the gains (steps, n) of steps of recursive least squares.\n\n"
+             "z is (steps, n), factor is that of P, and extent (2,) the trace of P and the least "
+             "element of D, all float64. factor and extent are written."),
     FUNCTION(
         ordered_sum, METH_VARARGS, "(rows, factors, n, starts, places, /)",
         "Return the sum (n,) of factors[k] times row k, with the same bits on every machine.\n\n"

@@ -68,28 +68,58 @@ PyObject *ridge_solve(PyObject *module, PyObject *args) {
     Py_END_ALLOW_THREADS return w;
 }
 
-PyObject *rls_step(PyObject *module, PyObject *args) {
-    (void)module;
-    PyObject *z, *error, *s, *trace, *w;
-    crnn_rls rls = {.kernels = crnn_kernels_now(CRNN_F64)};
-    if (!PyArg_ParseTuple(args, "dOOOOO:rls_step", &rls.forgetting, &z, &error, &s, &trace, &w))
+static bool rls_parse(crnn_rls *rls, size_t *elements, size_t *workspace, npy_intp n) {
+    if (n < 1) return refuse_misfit("n");
+    rls->kernels = crnn_kernels_now(CRNN_F64);
+    rls->features = (size_t)n;
+    return check_status(crnn_rls_sizes(rls, elements, workspace), "input_size");
+}
+
+PyObject *rls_begin(PyObject *module, PyObject *args) {
+    Py_ssize_t n;
+    crnn_rls rls;
+    double alpha;
+    size_t elements, bytes;
+    if (!PyArg_ParseTuple(args, "nd:rls_begin", &n, &alpha) ||
+        !rls_parse(&rls, &elements, &bytes, n))
         return NULL;
-    PyArrayObject *features = buffer_array("z", z);
-    PyArrayObject *outputs = features ? buffer_array("error", error) : NULL;
-    if (!outputs) return NULL;
-    const npy_intp n = PyArray_SIZE(features), K = PyArray_SIZE(outputs);
-    const dims of_z = {1, {n}, {"n"}}, of_error = {1, {K}, {"K"}};
-    const dims of_s = {1, {n * (n + 1) / 2}, {"n (n + 1) / 2"}};
-    const dims of_trace = {1, {1}, {"1"}}, of_w = {1, {n * K}, {"n K"}};
+    const npy_intp shape[1] = {(npy_intp)elements};
+    PyObject *factor = new_array(PyModule_GetState(module), 1, shape, CRNN_F64);
+    if (factor) crnn_rls_begin(&rls, alpha, PyArray_DATA((PyArrayObject *)factor));
+    return factor;
+}
+
+PyObject *rls_gains(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *z, *factor, *extent, *gains;
+    crnn_rls rls;
+    size_t elements, bytes;
+    void *workspace;
+    if (!PyArg_ParseTuple(args, "dOOO:rls_gains", &rls.forgetting, &z, &factor, &extent))
+        return NULL;
+    PyArrayObject *rows = buffer_array("z", z);
+    if (!rows) return NULL;
+    if (PyArray_NDIM(rows) != 2 || PyArray_DIM(rows, 0) < 1) {
+        refuse_misfit("z");
+        return NULL;
+    }
+    const npy_intp *shape = PyArray_DIMS(rows);
+    if (!rls_parse(&rls, &elements, &bytes, shape[1])) return NULL;
+    const dims of_z = {2, {shape[0], shape[1]}, {"steps", "n"}}, of_extent = {1, {2}, {"2"}};
+    const dims of_factor = {1, {(npy_intp)elements}, {"elements"}};
     const double *from = double_buffer("z", z, &of_z);
-    const double *step = from ? double_buffer("error", error, &of_error) : NULL;
-    double *root = step ? double_buffer("s", s, &of_s) : NULL;
-    double *sum = root ? double_buffer("trace", trace, &of_trace) : NULL;
-    double *weights = sum ? double_buffer("w", w, &of_w) : NULL, *gain;
-    rls.features = (size_t)n;
-    rls.outputs = (size_t)K;
-    if (!weights || !(gain = alloc_aligned((size_t)n * sizeof *gain))) return NULL;
-    Py_BEGIN_ALLOW_THREADS *sum = crnn_rls_step(&rls, from, step, root, weights, gain);
-    Py_END_ALLOW_THREADS free_aligned(gain);
-    return Py_NewRef(Py_None);
+    double *f = from ? double_buffer("factor", factor, &of_factor) : NULL;
+    double *after = f ? double_buffer("extent", extent, &of_extent) : NULL;
+    if (!after || !(gains = new_plain_array(2, shape, NPY_FLOAT64))) return NULL;
+    if (!(workspace = alloc_aligned(bytes))) {
+        drop(gains);
+        return NULL;
+    }
+    double *to = PyArray_DATA((PyArrayObject *)gains);
+    crnn_rls_extent got;
+    Py_BEGIN_ALLOW_THREADS got = crnn_rls_gains(&rls, (size_t)shape[0], from, f, to, workspace);
+    Py_END_ALLOW_THREADS free_aligned(workspace);
+    after[0] = got.trace;
+    after[1] = got.least;
+    return gains;
 }

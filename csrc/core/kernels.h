@@ -306,6 +306,20 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
+/* Steps of recursive least squares that one pass over the factor makes, and its rows that are
+ * updated together. */
+enum { RLS_STEPS = 4, RLS_ROWS = 4 };
+
+/* Some steps of recursive least squares, see crnn_rls. The rows of U have zeros behind the diagonal
+ * up to a multiple of CRNN_ALIGN bytes, and rows up to `pitch` have a zero in D. */
+typedef struct rls_call {
+    size_t pitch, steps; /* pitch: n in whole CRNN_ALIGN bytes; steps: at most RLS_STEPS */
+    double forgetting;
+    const void *z; /* in [steps][pitch], zeros behind n */
+    void *d, *u;   /* in and out [pitch], and the rows of U */
+    void *gains;   /* out [steps][pitch] */
+} rls_call;
+
 enum { REFLECT_COLUMNS = 48 /* of a panel of crnn_ridge_add; whole vectors */ };
 
 enum { DIRECT_ROWS = 3 /* that a matrix as it lies is read for together */ };
@@ -399,8 +413,8 @@ struct crnn_kernels {
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
      * minus the transpose of T, where the product of all is I - [I; V] T [I; V]^T */
     void (*reflect)(size_t n, size_t columns, void *r, size_t r_step, void *v, void *t);
-    /* returns the trace of P after the step; s: in and out [n (n + 1) / 2]; gain: out [n] */
-    double (*rls_step)(size_t n, double forgetting, const void *z, void *s, void *gain);
+    /* returns the trace of P after the steps */
+    double (*rls_steps)(const rls_call *call);
 
     /* attention, one query [A] to one source row at a time; batch, queries and query_lengths count
      * for nothing. weights [T_s] and context [C] are written */

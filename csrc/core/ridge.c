@@ -225,15 +225,3 @@ void crnn_ridge_solve(const crnn_ridge *ridge, const double *factor, double *w) 
     for (size_t i = 0; i < features * outputs; i++) w[i] = -w[i];
     core_fpmode_set(caller);
 }
-
-/* ---- recursive least squares */
-
-double crnn_rls_step(const crnn_rls *rls, const double *z, const double *error, double *s,
-                     double *w, double *gain) {
-    const core_fpmode caller = core_fpmode_enter(CORE_FLUSHING);
-    const double trace = rls->kernels->rls_step(rls->features, rls->forgetting, z, s, gain);
-    for (size_t i = 0; i < rls->features; i++, w += rls->outputs)
-        for (size_t k = 0; k < rls->outputs; k++) w[k] += gain[i] * error[k];
-    core_fpmode_set(caller);
-    return trace;
-}

@@ -205,28 +205,55 @@ static void plain_step(size_t n, double forgetting, const double *z, double *P, 
     for (size_t i = 0; i < n; i++) k[i] /= gain;
 }
 
-static void check_rls(size_t n, size_t outputs, double forgetting) {
-    const crnn_rls rls = {crnn_kernels_now(CRNN_F64), n, outputs, forgetting};
-    double *s = zeros(n * (n + 1) / 2), *w = zeros(n * outputs),
-           *gain = check_memory(n * sizeof *s);
-    double *P = zeros(n * n), *k = zeros(n), *plain = zeros(n * outputs), worst = 0, sum = 0;
-    for (size_t i = 0; i < n; i++) s[i * (i + 1) / 2 + i] = P[i * n + i] = 1;
+/* A factor of P = I and the workspace of its steps. */
+static double *begin_rls(const crnn_rls *rls, size_t *elements, void **workspace) {
+    size_t bytes;
+    crnn_rls_sizes(rls, elements, &bytes);
+    double *factor = check_memory(*elements * sizeof *factor);
+    *workspace = check_memory(bytes);
+    crnn_rls_begin(rls, 1, factor);
+    return factor;
+}
+
+static void check_rls(size_t n, double forgetting) {
+    const crnn_rls rls = {crnn_kernels_now(CRNN_F64), n, forgetting};
+    size_t elements;
+    void *workspace;
+    double *factor = begin_rls(&rls, &elements, &workspace), *gain = zeros(n);
+    double *P = zeros(n * n), *k = zeros(n), worst = 0, sum = 0, least;
+    for (size_t i = 0; i < n; i++) P[i * n + i] = 1;
     for (size_t t = 0; t < 40; t++) {
-        const double *z = numbers(n), *error = numbers(outputs);
-        const double trace = crnn_rls_step(&rls, z, error, s, w, gain);
+        const double *z = numbers(n);
+        const crnn_rls_extent after = crnn_rls_gains(&rls, 1, z, factor, gain, workspace);
         plain_step(n, forgetting, z, P, k);
         sum = 0;
         for (size_t i = 0; i < n; i++) sum += P[i * n + i];
-        worst = fmax(worst, fabs(trace - sum) / sum);
-        for (size_t i = 0; i < n; i++) {
-            worst = fmax(worst, fabs(gain[i] - k[i]));
-            for (size_t o = 0; o < outputs; o++) {
-                plain[i * outputs + o] += k[i] * error[o];
-                worst = fmax(worst, fabs(plain[i * outputs + o] - w[i * outputs + o]));
-            }
-        }
+        worst = fmax(worst, fabs(after.trace - sum) / sum);
+        for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs(gain[i] - k[i]));
+        least = factor[0];
+        for (size_t i = 0; i < n; i++) least = fmin(least, factor[i]);
+        CHECK(after.least == least && least > 0, "n=%zu: least %g, got %g", n, least, after.least);
     }
-    CHECK(worst < 1e-10, "n=%zu O=%zu forgetting=%g: %g", n, outputs, forgetting, worst);
+    CHECK(worst < 1e-10, "n=%zu forgetting=%g: %g", n, forgetting, worst);
+}
+
+/* Many steps in one call have the bits of one step in each call. */
+static void check_rls_steps(size_t n, size_t steps) {
+    const crnn_rls rls = {crnn_kernels_now(CRNN_F64), n, 0.9};
+    size_t elements;
+    void *workspace;
+    double *one = begin_rls(&rls, &elements, &workspace),
+           *all = begin_rls(&rls, &elements, &workspace);
+    double *gains = zeros(steps * n), *gain = zeros(n), trace = 0;
+    const double *z = numbers(steps * n);
+    bool same = true;
+    const crnn_rls_extent after = crnn_rls_gains(&rls, steps, z, all, gains, workspace);
+    for (size_t t = 0; t < steps; t++) {
+        trace = crnn_rls_gains(&rls, 1, z + t * n, one, gain, workspace).trace;
+        same = same && memcmp(gain, gains + t * n, n * sizeof *gain) == 0;
+    }
+    CHECK(same && trace == after.trace && memcmp(one, all, elements * sizeof *one) == 0,
+          "n=%zu steps=%zu: other bits than one step at a time", n, steps);
 }
 
 int main(void) {
@@ -238,7 +265,9 @@ int main(void) {
         check_sizes();
         check_first();
         check_scales();
-        for (size_t n = 1; n < 40; n += n < 10 ? 1 : 7) check_rls(n, n % 4 + 1, n % 2 ? 1 : 0.9);
+        for (size_t n = 1; n < 40; n += n < 10 ? 1 : 7) check_rls(n, n % 2 ? 1 : 0.9);
+        for (size_t n = 1; n < 90; n += 11)
+            for (size_t steps = 1; steps < 12; steps++) check_rls_steps(n, steps);
     }
     check_overflow();
     return check_done();

@@ -16,6 +16,8 @@ from crnn.layers.pointwise.factor import check_range
 
 #: Sums of squares up to this number do not overflow in a step.
 _LARGEST = 1e280
+#: Rows of `step` that the core updates P with at a time.
+_STEPS = 16
 
 
 class RLS(Dense):
@@ -61,11 +63,12 @@ class RLS(Dense):
 
     Notes
     -----
-    The layer has a triangular root of P, which rotations update (inverse QR algorithm: Alexander
-    and Ghirnikar, "A method for recursive least squares filtering based upon an inverse QR
-    decomposition", 1993). P therefore remains symmetric and positive definite. The equations as
-    written above lose this over many steps with forgetting. One step costs about
-    3 (H + 1)^2 multiply-adds. FORCE: Sussillo and Abbott, "Generating coherent patterns of
+    The layer has the factors of P = U' D U, a triangle and a diagonal (Bierman, "Factorization
+    methods for discrete sequential estimation", 1977, chapter V). P therefore remains symmetric and
+    positive definite. The equations as written above lose this over many steps with forgetting.
+    One step costs about 2 (H + 1)^2 multiply-adds. Many rows in one call of `step` are faster than
+    as many calls, with the same results, because the factors are read from memory less often.
+    FORCE: Sussillo and Abbott, "Generating coherent patterns of
     activity from chaotic neural networks" (2009).
 
     Copies by `copy.deepcopy` and `pickle` have P, and can be trained further. `crnn.save` stores
@@ -104,10 +107,10 @@ class RLS(Dense):
         super().__init__(input_size, output_size, dtype="float64", seed=0)
         self.params["W"] = 0
         self.alpha, self.forgetting = alpha, float(forgetting)
-        # Lower triangle of S, row by row, where P = S'S. The first step makes it, because
-        # `crnn.load` has compared only the number of parameters with the size of the file.
-        self._root: Floats | None = None
-        self._trace = np.array([n / alpha])
+        # The first step makes the factors of P, because `crnn.load` has compared only the number of
+        # parameters with the size of the file.
+        self._factor: Floats | None = None
+        self._extent = np.array([n / alpha, 1 / alpha])  # trace of P, least element of D
 
     def step(self, h: ArrayLike, target: ArrayLike | None = None) -> Array:
         """Return the prediction, then update the weights towards a target.
@@ -168,21 +171,14 @@ class RLS(Dense):
     def _replace(self, other: RLS) -> None:
         """Continue from where another layer of the same sizes is."""
         with _core.Writing(self):
-            self._root = other._root
-            self._trace[...] = other._trace
+            self._factor = other._factor
+            self._extent[...] = other._extent
             self._flat.params[...] = other._flat.params
-
-    def _first_root(self) -> Floats:
-        """Return the root of P before the first step."""
-        n = self.input_size + 1
-        root = np.zeros(n * (n + 1) // 2)
-        root[np.cumsum(np.arange(1, n + 1)) - 1] = 1 / np.sqrt(self.alpha)
-        return root
 
     @property
     def trace_(self) -> float:
         """The trace of P, the matrix of the recursion."""
-        return float(self._trace[0])
+        return float(self._extent[0])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -198,34 +194,52 @@ class RLS(Dense):
         super()._convert(dtype)
 
     def _update(self, rows: Floats, targets: Floats, y: Floats) -> None:
-        """Make a step of the recursion for each row, in order. Each is complete or not begun."""
-        if self._root is None:
-            self._root = self._first_root()
-        state = self._root, self._trace, self._flat.params
+        """Make a step of the recursion for each row, in order. All are made, or none is."""
+        if self._factor is None:
+            self._factor = _core.rls_begin(self.input_size + 1, self.alpha)
+        state = self._factor, self._extent, self._flat.params
         backup = [array.copy() for array in state] if len(rows) > 1 else None
-        z = np.ones(self.input_size + 1)
         try:
-            for i, (h, target) in enumerate(zip(rows, targets, strict=True)):
-                z[:-1] = h
-                error = target - (y[i] if i == 0 else self(h[None])[0][0])
-                self._check_step(z, error)
-                _core.rls_step(self.forgetting, z, error, *state)
+            for first in range(0, len(rows), _STEPS):
+                part = slice(first, first + _STEPS)
+                known = y[0] if first == 0 else None
+                self._update_part(self._factor, rows[part], targets[part], known)
         except FloatingPointError:
             for array, before in zip(state, backup or (), strict=False):
                 array[...] = before
             raise
 
-    def _check_step(self, z: Floats, error: Floats) -> None:
-        """Raise FloatingPointError if a step might overflow. No number of it exceeds these."""
-        trace = self.trace_ / self.forgetting
-        largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
-        squares = len(z) * largest * largest
-        if not (trace < _LARGEST and squares < _LARGEST and trace * squares < _LARGEST):
-            raise FloatingPointError(
-                f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in "
-                f"h or in the error, and a trace of {trace:.3g} of P, which grows with forgetting "
-                "in directions in which h does not change"
-            )
+    def _update_part(self, factor: Floats, rows: Floats, targets: Floats, y: Floats | None) -> None:
+        """Make a few steps. y is the output at the first one, where it is known."""
+        z = np.column_stack([rows, np.ones(len(rows))])
+        error = targets[0] - (self(rows[:1])[0][0] if y is None else y)
+        _check_step(self._extent, self.forgetting, z, error)
+        gains = _core.rls_gains(self.forgetting, z, factor, self._extent)
+        weights = self._flat.params.reshape(z.shape[1], -1)
+        for i, gain in enumerate(gains):
+            if i > 0:
+                error = targets[i] - self(rows[i : i + 1])[0][0]
+                _check_step(self._extent, self.forgetting, z, error)
+            weights += np.outer(gain, error)
+
+
+def _check_step(extent: Floats, forgetting: float, z: Floats, error: Floats) -> None:
+    """Raise FloatingPointError if a step might overflow.
+
+    With s = z' P z, at most trace z'z / forgetting, no element of U exceeds the root of
+    trace (1 + s) / least, and no product of U and z the root of s (1 + s) / least.
+    """
+    trace, least = extent[0] / forgetting, extent[1]
+    largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
+    squares = z.shape[1] * largest * largest
+    with np.errstate(all="ignore"):
+        most = trace * squares * (1 + trace * squares) / min(least, 1.0)
+    if not (0 < least and most < _LARGEST):
+        raise FloatingPointError(
+            f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in h "
+            f"or in the error, and a trace of {trace:.3g} of P, which grows with forgetting in "
+            "directions in which h does not change"
+        )
 
 
 def _floats(name: str, values: Array) -> Floats:

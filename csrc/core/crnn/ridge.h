@@ -47,23 +47,35 @@ CRNN_API void crnn_ridge_solve(const crnn_ridge *ridge, const double *factor, do
 
 /* ---- recursive least squares ---------------------------------------------------------------- */
 
-/* Makes one step of recursive least squares of O outputs on n features. P = S^T S is updated with
- * the inverse QR algorithm of Alexander and Ghirnikar, "A method for recursive least squares
- * filtering based upon an inverse QR decomposition" (1993): with the gain k = P z / (forgetting +
- * z^T P z), P <- (P - k z^T P) / forgetting and W <- W + k error^T. P remains symmetric and
- * positive definite, whatever the rounding errors. */
+/* Recursive least squares of some outputs on n features. A step has the gain k = P z / (forgetting
+ * + z^T P z), and P <- (P - k z^T P) / forgetting. P = U^T D U is kept as a unit lower triangular U
+ * and a positive diagonal D, which are updated as in Bierman, "Factorization methods for discrete
+ * sequential estimation" (1977), chapter V: P remains symmetric and positive definite, whatever the
+ * rounding errors. The caller then updates the weights W [n][O]: W <- W + k error^T, where the
+ * error is the target minus z^T W. */
 typedef struct crnn_rls {
     const crnn_kernels *kernels; /* The table of CRNN_F64. */
     size_t features;             /* n, at least 1. */
-    size_t outputs;              /* O. */
     double forgetting;           /* Above 0, at most 1. */
 } crnn_rls;
 
-/* Returns the trace of P after the step. z: in [n]. error: in [O], the target minus the output
- * before the step. s: in and out [n (n + 1) / 2], the lower triangle of S row by row. w: in and out
- * [n][O]. gain: scratch [n]. */
-CRNN_API double crnn_rls_step(const crnn_rls *rls, const double *z, const double *error, double *s,
-                              double *w, double *gain);
+/* The size of the numbers in a factor. */
+typedef struct crnn_rls_extent {
+    double trace; /* Of P. */
+    double least; /* The least element of D. */
+} crnn_rls_extent;
+
+/* Writes the number of elements of a factor, and the bytes of a workspace. */
+CRNN_API crnn_status crnn_rls_sizes(const crnn_rls *rls, size_t *elements, size_t *workspace);
+/* Writes the factor of P = I / alpha. factor: out [crnn_rls_sizes]. It is fastest where it is
+ * aligned to CRNN_ALIGN. */
+CRNN_API void crnn_rls_begin(const crnn_rls *rls, double alpha, double *factor);
+/* Makes some steps, with the bits of as many calls with one step each: P does not depend on
+ * targets, and several steps read it from memory once. Returns the extent of the factor after the
+ * last one. steps: at least 1. z: in [steps][n]. factor: in and out [crnn_rls_sizes]. gains: out
+ * [steps][n]. workspace: scratch [crnn_rls_sizes] bytes, aligned to CRNN_ALIGN. */
+CRNN_API crnn_rls_extent crnn_rls_gains(const crnn_rls *rls, size_t steps, const double *z,
+                                        double *factor, double *gains, void *workspace);
 
 #ifdef __cplusplus
 }
