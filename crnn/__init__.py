@@ -56,6 +56,8 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.layers.temporal.convolution import CausalConv
+    from crnn.layers.temporal.tcn import TCN, TCNBlock
     from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
@@ -73,8 +75,10 @@ __all__ = [
     "LSTM",
     "RLS",
     "RNN",
+    "TCN",
     "Activation",
     "Bidirectional",
+    "CausalConv",
     "Checkpointed",
     "Conditioned",
     "Dense",
@@ -89,6 +93,7 @@ __all__ = [
     "Ridge",
     "Seq2Seq",
     "Sequential",
+    "TCNBlock",
     "TeacherForcing",
     "Temporal",
     "TiedDense",
@@ -143,6 +148,8 @@ _MODULES = {
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "layers.temporal.convolution": ("CausalConv",),
+    "layers.temporal.tcn": ("TCN", "TCNBlock"),
     "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),
