@@ -25,7 +25,8 @@ class CausalConv(Temporal):
         y_t = φ(b + Σ_j W_j x_{t−s_j}),    s_j = (J−1−j) d
 
     The inputs before the first step are the state, zeros by default. With weight normalisation W is
-    computed from v and g: ``W_{·o·} = g_o v_{·o·} / |v_{·o·}|``, the norm over taps and inputs.
+    computed from v and g: ``W_{·o·} = g_o v_{·o·} / |v_{·o·}|``, the norm over taps and inputs, or
+    0 where v is 0.
 
     Parameters
     ----------
@@ -110,17 +111,18 @@ class CausalConv(Temporal):
         """Return W."""
         if not self.weight_norm:
             return w["W"]
-        return np.asarray(w["g"][:, None] / _norm(w["v"]) * w["v"])
+        return np.asarray(w["g"][:, None] * _inverse_norm(w["v"]) * w["v"])
 
     def _add_kernel(self, w: Named, dw: Named, dW: Array) -> None:
         """Add the gradients of v and g, computed from that of W; or dW itself."""
         if not self.weight_norm:
             dw["W"] += dW
             return
-        v, norm = w["v"], _norm(w["v"])
-        dg = np.sum(dW * v, axis=(0, 2), keepdims=True) / norm
+        inverse = _inverse_norm(w["v"])
+        unit = inverse * w["v"]
+        dg = np.sum(dW * unit, axis=(0, 2), keepdims=True)
         dw["g"] += dg[0, :, 0]
-        dw["v"] += w["g"][:, None] / norm * (dW - dg * v / norm)
+        dw["v"] += w["g"][:, None] * inverse * (dW - dg * unit)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -219,6 +221,7 @@ class TCNBlock(Temporal):
         return dx + dskip, dpast1 + dpast2
 
 
-def _norm(v: Array) -> Array:
-    """Return the norm of v over taps and inputs, (1, H, 1)."""
-    return np.asarray(np.sqrt(np.sum(v**2, axis=(0, 2), keepdims=True)))
+def _inverse_norm(v: Array) -> Array:
+    """Return 1 / |v|, the norm over taps and inputs, (1, H, 1); 0 where v is 0."""
+    norm = np.sqrt(np.sum(v**2, axis=(0, 2), keepdims=True))
+    return np.asarray(np.divide(1, norm, out=np.zeros_like(norm), where=norm != 0))

@@ -225,6 +225,18 @@ def test_a_kernel_of_weight_norm_has_the_norm_g():
     np.testing.assert_allclose(np.sqrt(np.sum(W**2, axis=(0, 2))), np.abs(g))
 
 
+def test_a_kernel_of_zeros_stays_zero():
+    problem = Problem("conv-normed")
+    problem.params["v"][:, 1] = 0
+    found = problem.solve()
+    np.testing.assert_array_equal(
+        found.y[:, :, 1], np.full_like(found.y[:, :, 1], problem.params["b"][1])
+    )
+    assert found.grads["g"][1] == 0
+    assert not found.grads["v"][:, 1].any()
+    assert found.grads["v"][:, 0].any()
+
+
 @pytest.mark.parametrize("window", [1, 2, 4])
 def test_a_window_reaches_so_many_steps(window):
     problem = Problem(attention(heads=2, window=window), given=False)
