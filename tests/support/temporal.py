@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+import crnn
 from crnn import reference
 from support.comparing import assert_close
 from support.running import leaves, like
@@ -35,10 +36,17 @@ class Case(NamedTuple):
     def twin(self):
         return getattr(reference, self.kind)(**self.options)
 
+    def layer(self, **options):
+        """Return the layer, in float64 if the options name no dtype."""
+        options = {"dtype": "float64"} | self.options | self._bias() | options
+        return getattr(crnn, self.kind)(*self.sizes, **options)
+
     def shapes(self):
         """Return the shapes of the parameters."""
-        bias = {} if self.kind == "Positions" else {"bias": self.bias}
-        return self.twin().shapes(*self.sizes, **bias)
+        return self.twin().shapes(*self.sizes, **self._bias())
+
+    def _bias(self):
+        return {} if self.kind == "Positions" else {"bias": self.bias}
 
 
 def conv(sizes=(I, H), bias=True, **options):
@@ -179,6 +187,14 @@ class Problem:
             first = self.state[: len(self.state) - len(memory)]
             self.state = [np.zeros_like(part) for part in first] + memory if memory else []
         self.seed = seed
+
+    def layer(self, **options):
+        """Return the layer of the case with the parameters of the problem."""
+        layer = self.case.layer(**options)
+        assert {name: array.shape for name, array in layer.params.items()} == self.case.shapes()
+        for name, array in self.params.items():
+            layer.params[name] = array
+        return layer
 
     def forward(self, **options):
         return self.twin.forward(self.params, self.x, packed(self.state), **options)
