@@ -194,6 +194,38 @@ crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
     return core_arena_size(&a, bytes);
 }
 
+/* ---- the state of a stream */
+
+crnn_status crnn_node_running(const crnn_plan *plan, size_t i, size_t *bytes) {
+    const core_plan p = {.given = plan};
+    core_arena a = core_arena_at(NULL);
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.op && n.op->running) n.op->running(&n, &a);
+    return core_arena_size(&a, bytes);
+}
+
+void crnn_node_load(const crnn_plan *plan, size_t i) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->load) n.op->load(&n);
+}
+
+void crnn_node_save(const crnn_plan *plan, size_t i) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->save) n.op->save(&n);
+}
+
+void crnn_node_clear(const crnn_plan *plan, size_t i, size_t row) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->clear) n.op->clear(&n, row);
+}
+
 /* ---- packed weights */
 
 /* The places of the weights of each node, then the weights. */

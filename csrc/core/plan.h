@@ -86,6 +86,14 @@ typedef struct core_op {
     /* after a choice: what row i < count begins the next step with is that of row parents[i] */
     void (*follow)(const core_node *n, const size_t *parents, size_t count);
 
+    /* the state of a stream in a layout of its own, `running` of the node: takes its memory, reads
+     * it from `initial`, writes it to `final`, makes one row new; called without a layout of the
+     * plan */
+    void (*running)(const core_node *n, core_arena *a);
+    void (*load)(const core_node *n);
+    void (*save)(const core_node *n);
+    void (*clear)(const core_node *n, size_t row);
+
     void (*lay_back)(core_node *n, core_arena *a);
     void (*open_back)(core_node *n);
     void (*pack_back)(const core_node *n, const core_member *me);

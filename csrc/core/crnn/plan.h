@@ -134,6 +134,10 @@ typedef struct crnn_node {
                           and out [groups * width]. */
     void *kept;        /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
                           backward. */
+    void *running;     /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
+                          a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
+                          again and again, in a layout of its own. NULL: `initial` and `final` of
+                          the operation are used. */
     void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
                           parameters are added to it. NULL: not wanted. */
     bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
@@ -171,6 +175,17 @@ typedef struct crnn_plan {
 
 /* Writes the size of the memory that node i keeps for backward. */
 CRNN_API crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes);
+
+/* Writes the size of `running` of node i: 0 for an operation that has none. The rows of the plan
+ * are all rows that it may ever have. */
+CRNN_API crnn_status crnn_node_running(const crnn_plan *plan, size_t i, size_t *bytes);
+/* Fills `running` from `initial` of the operation, and writes `final` from it. The plan has the
+ * rows with which `running` was measured. These functions, and the next one, do nothing where
+ * `running` is NULL. */
+CRNN_API void crnn_node_load(const crnn_plan *plan, size_t i);
+CRNN_API void crnn_node_save(const crnn_plan *plan, size_t i);
+/* Makes one row of `running` what it is where nothing was read before. */
+CRNN_API void crnn_node_clear(const crnn_plan *plan, size_t i, size_t row);
 
 /* Writes the size of the packed weights of all nodes. */
 CRNN_API crnn_status crnn_plan_packed_size(const crnn_plan *plan, size_t *bytes);
