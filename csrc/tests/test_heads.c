@@ -1,420 +1,9 @@
-/* Self-attention as a node of a plan: values and gradients against plain loops in double, which
- * know nothing of pieces and tiles; equal bits for a row alone and in a batch, for chunks of a
- * sequence, for streams, for any number of threads; what is not seen is not read. */
-#include "support.h"
+/* Self-attention as a node of a plan: values and gradients against plain loops; equal bits for a
+ * row alone and in a batch, for chunks of a sequence, for streams, for any number of threads; what
+ * is not seen is not read. */
+#include "heads.h"
 
 #include "plan.h"
-
-enum { MOST = 160 /* steps of a row, with those of its cache */, CHUNKS = 3 };
-
-typedef struct problem {
-    const crnn_kernels *kernels;
-    size_t batch, steps, heads, size, window;
-    bool whole, reverse;
-    double rotary, p;
-    const int64_t *lengths;
-    const uint8_t *mask, *resets;
-    size_t slots, final_slots; /* of `initial`, 0: there is none; of `final` */
-    const int64_t *begun;      /* [batch] its steps */
-    bool gradients;
-} problem;
-
-/* All in the type of the kernels. */
-typedef struct buffers {
-    void *qkv, *y, *weights, *dy, *dqkv; /* (B, T, 3 H), (B, T, H), [B][M][T][S + T] */
-    crnn_cache initial, final, dinitial, dfinal;
-} buffers;
-
-static size_t hidden_of(const problem *p) { return p->heads * p->size; }
-
-static crnn_noise noise_of(const problem *p) {
-    return (crnn_noise){.on = p->p > 0, .seed = 3, .call = 5, .first_row = 2, .first_step = 4};
-}
-
-/* ---- plain loops */
-
-enum { NONE = -1 };
-
-/* A step whose key may be seen: of the cache, or of the sequence. */
-typedef struct entry {
-    bool cached;
-    size_t at, piece; /* at: slot or time */
-    int64_t position;
-} entry;
-
-typedef struct plain_row {
-    entry step[MOST];
-    size_t count, piece; /* piece: the last one */
-    int64_t position;    /* behind the last step */
-    int source[MOST];    /* of each time: the entry whose output is there, or NONE */
-} plain_row;
-
-static void list_row(const problem *p, size_t b, plain_row *r) {
-    const size_t end = p->lengths ? (size_t)p->lengths[b] : p->steps;
-    const int64_t begun = p->slots ? p->begun[b] : 0;
-    const size_t cached = (size_t)begun < p->slots ? (size_t)begun : p->slots;
-    int last = NONE;
-    *r = (plain_row){.position = begun};
-    for (size_t s = p->slots - cached; s < p->slots; s++)
-        r->step[r->count++] = (entry){.cached = true, .at = s};
-    for (size_t t = 0; t < p->steps; t++) r->source[t] = NONE;
-    for (size_t i = 0; i < end; i++) {
-        const size_t t = p->reverse ? end - 1 - i : i;
-        const size_t cut = p->reverse ? t + 1 : t; /* between t and the step read before it */
-        if (p->resets && cut < end && p->resets[b * p->steps + cut]) {
-            r->piece++;
-            r->position = 0;
-            last = NONE;
-        }
-        if (!p->mask || p->mask[b * p->steps + t]) {
-            last = (int)r->count;
-            r->step[r->count++] = (entry){.at = t, .piece = r->piece, .position = r->position++};
-        }
-        r->source[t] = last;
-    }
-}
-
-static double angle_of(const problem *p, size_t i, int64_t position) {
-    return (double)position * pow(p->rotary, -2 * (double)i / (double)p->size);
-}
-
-/* to [A] = x turned, or turned back. */
-static void turn_plain(const problem *p, int64_t position, double direction, const double *x,
-                       double *to) {
-    const size_t half = p->rotary != 0 ? p->size / 2 : 0;
-    for (size_t i = 0; i < half; i++) {
-        const double angle = angle_of(p, i, position);
-        const double c = cos(angle), s = direction * sin(angle);
-        to[i] = x[i] * c - x[half + i] * s;
-        to[half + i] = x[half + i] * c + x[i] * s;
-    }
-    for (size_t i = 2 * half; i < p->size; i++) to[i] = x[i];
-}
-
-/* q, k or v of an entry: block 0, 1 or 2; k as it is in a cache. */
-static void plain_part(const problem *p, const buffers *f, size_t b, size_t m, const entry *e,
-                       size_t block, double *to) {
-    const crnn_dtype d = p->kernels->dtype;
-    const size_t H = hidden_of(p), A = p->size;
-    double x[MOST];
-    for (size_t a = 0; a < A; a++) {
-        if (e->cached)
-            to[a] = real_at(d, block == 1 ? f->initial.k : f->initial.v,
-                            (b * p->slots + e->at) * H + m * A + a);
-        else
-            x[a] = real_at(d, f->qkv, ((b * p->steps + e->at) * 3 + block) * H + m * A + a);
-    }
-    if (e->cached) return;
-    if (block < 2)
-        turn_plain(p, e->position, 1, x, to);
-    else
-        memcpy(to, x, A * sizeof *to);
-}
-
-static bool sees(const problem *p, const plain_row *r, size_t query, size_t key) {
-    if (r->step[query].piece != r->step[key].piece) return false;
-    return p->whole || (key <= query && (!p->window || query - key < p->window));
-}
-
-static double factor_of(const problem *p, size_t b, size_t m, const plain_row *r, size_t query,
-                        size_t key) {
-    const crnn_noise noise = noise_of(p);
-    uint32_t head[2], words[4];
-    if (!noise.on) return 1;
-    size_t unit = query - key, first = 0;
-    while (p->whole && r->step[first].piece != r->step[key].piece) first++;
-    if (p->whole) unit = key - first;
-    crnn_noise_key(&noise, CRNN_NOISE_HEADS, head);
-    crnn_philox(head, (uint32_t[4]){(uint32_t)m}, words);
-    const uint32_t counter[4] = {(uint32_t)(unit / 4),
-                                 noise.first_step + (uint32_t)r->step[query].at,
-                                 (uint32_t)(noise.first_row + b), 0};
-    const uint32_t key_of_head[2] = {words[0], words[1]};
-    crnn_philox(key_of_head, counter, words);
-    return words[unit % 4] < crnn_below(p->p) ? 0 : 1 / (1 - p->p);
-}
-
-/* What the plain loops find, in double. */
-typedef struct plain {
-    double *y, *weights, *dqkv, *dk, *dv; /* dk, dv: of the cache */
-    double *final_k, *final_v;
-} plain;
-
-static double *zeros(size_t n) {
-    return memset(fenced((n + 1) * sizeof(double)), 0, n * sizeof(double));
-}
-
-static plain new_plain(const problem *p) {
-    const size_t H = hidden_of(p), cells = p->batch * p->steps;
-    return (plain){.y = zeros(cells * H),
-                   .weights = zeros(cells * p->heads * (p->slots + p->steps)),
-                   .dqkv = zeros(cells * 3 * H),
-                   .dk = zeros(p->batch * p->slots * H),
-                   .dv = zeros(p->batch * p->slots * H),
-                   .final_k = zeros(p->batch * p->final_slots * H),
-                   .final_v = zeros(p->batch * p->final_slots * H)};
-}
-
-/* One head of one row: k and v of all entries, their gradients, those of the queries. */
-typedef struct plain_head {
-    double k[MOST][MOST / 4], v[MOST][MOST / 4], dk[MOST][MOST / 4], dv[MOST][MOST / 4];
-    double context[MOST][MOST / 4], dcontext[MOST][MOST / 4];
-} plain_head;
-
-static void plain_query(const problem *p, const buffers *f, size_t b, size_t m, const plain_row *r,
-                        size_t query, plain_head *h, plain *to) {
-    const size_t A = p->size, H = hidden_of(p);
-    const double scale = 1 / sqrt((double)A);
-    double q[MOST], w[MOST], dq[MOST] = {0}, back[MOST], top = -INFINITY, sum = 0, mean = 0;
-    plain_part(p, f, b, m, &r->step[query], 0, q);
-    for (size_t j = 0; j < r->count; j++) {
-        w[j] = 0;
-        for (size_t a = 0; a < A; a++) w[j] += scale * q[a] * h->k[j][a];
-        if (sees(p, r, query, j)) top = fmax(top, w[j]);
-    }
-    for (size_t j = 0; j < r->count; j++) {
-        w[j] = sees(p, r, query, j) ? exp(w[j] - top) : 0;
-        sum += w[j];
-    }
-    for (size_t j = 0; j < r->count; j++) {
-        if (!sees(p, r, query, j)) continue;
-        const size_t column = r->step[j].cached ? r->step[j].at : p->slots + r->step[j].at;
-        w[j] /= sum;
-        to->weights[((b * p->heads + m) * p->steps + r->step[query].at) * (p->slots + p->steps) +
-                    column] = w[j];
-        for (size_t a = 0; a < A; a++)
-            h->context[query][a] += w[j] * factor_of(p, b, m, r, query, j) * h->v[j][a];
-    }
-    for (size_t a = 0; a < A; a++) mean += h->context[query][a] * h->dcontext[query][a];
-    for (size_t j = 0; j < r->count; j++) {
-        if (!sees(p, r, query, j)) continue;
-        const double factor = factor_of(p, b, m, r, query, j);
-        double d = 0;
-        for (size_t a = 0; a < A; a++) {
-            d += factor * h->dcontext[query][a] * h->v[j][a];
-            h->dv[j][a] += w[j] * factor * h->dcontext[query][a];
-        }
-        for (size_t a = 0; a < A; a++) {
-            dq[a] += w[j] * (d - mean) * scale * h->k[j][a];
-            h->dk[j][a] += w[j] * (d - mean) * scale * q[a];
-        }
-    }
-    turn_plain(p, r->step[query].position, -1, dq, back);
-    for (size_t a = 0; a < A; a++)
-        to->dqkv[(b * p->steps + r->step[query].at) * 3 * H + m * A + a] = back[a];
-}
-
-/* The final cache, and the gradient that comes from it. */
-static void plain_final(const problem *p, const buffers *f, size_t b, size_t m, const plain_row *r,
-                        plain_head *h, plain *to) {
-    const crnn_dtype d = p->kernels->dtype;
-    for (size_t age = 1; age <= p->final_slots && age <= r->count; age++) {
-        const size_t j = r->count - age;
-        const size_t at = (b * p->final_slots + p->final_slots - age) * hidden_of(p) + m * p->size;
-        if (r->step[j].piece != r->piece) return;
-        for (size_t a = 0; a < p->size; a++) {
-            to->final_k[at + a] = h->k[j][a];
-            to->final_v[at + a] = h->v[j][a];
-            if (!f->dfinal.k) continue;
-            h->dk[j][a] += real_at(d, f->dfinal.k, at + a);
-            h->dv[j][a] += real_at(d, f->dfinal.v, at + a);
-        }
-    }
-}
-
-static void plain_pair(const problem *p, const buffers *f, size_t b, size_t m, const plain_row *r,
-                       plain *to) {
-    static plain_head h;
-    const size_t A = p->size, H = hidden_of(p);
-    const crnn_dtype d = p->kernels->dtype;
-    memset(&h, 0, sizeof h);
-    for (size_t t = 0; f->dy && t < p->steps; t++)
-        for (size_t a = 0; r->source[t] != NONE && a < A; a++)
-            h.dcontext[r->source[t]][a] += real_at(d, f->dy, (b * p->steps + t) * H + m * A + a);
-    for (size_t j = 0; j < r->count; j++) {
-        plain_part(p, f, b, m, &r->step[j], 1, h.k[j]);
-        plain_part(p, f, b, m, &r->step[j], 2, h.v[j]);
-    }
-    for (size_t j = 0; j < r->count; j++)
-        if (!r->step[j].cached) plain_query(p, f, b, m, r, j, &h, to);
-    plain_final(p, f, b, m, r, &h, to);
-    for (size_t t = 0; t < p->steps; t++)
-        for (size_t a = 0; r->source[t] != NONE && a < A; a++)
-            to->y[(b * p->steps + t) * H + m * A + a] = h.context[r->source[t]][a];
-    for (size_t j = 0; j < r->count; j++) {
-        const entry *e = &r->step[j];
-        const size_t at = (b * p->steps + e->at) * 3 * H + m * A;
-        double back[MOST];
-        turn_plain(p, e->position, -1, h.dk[j], back);
-        for (size_t a = 0; a < A; a++) {
-            if (e->cached) {
-                to->dk[(b * p->slots + e->at) * H + m * A + a] = h.dk[j][a];
-                to->dv[(b * p->slots + e->at) * H + m * A + a] = h.dv[j][a];
-            } else {
-                to->dqkv[at + H + a] = back[a];
-                to->dqkv[at + 2 * H + a] = h.dv[j][a];
-            }
-        }
-    }
-}
-
-static plain run_plain(const problem *p, const buffers *f) {
-    static plain_row r;
-    plain to = new_plain(p);
-    for (size_t b = 0; b < p->batch; b++) {
-        list_row(p, b, &r);
-        for (size_t m = 0; m < p->heads; m++) plain_pair(p, f, b, m, &r, &to);
-    }
-    return to;
-}
-
-/* ---- the core */
-
-static crnn_cache new_cache(const problem *p, size_t slots) {
-    const size_t bytes = p->batch * slots * hidden_of(p) * crnn_dtype_size(p->kernels->dtype);
-    return (crnn_cache){fenced(bytes), fenced(bytes), fenced(p->batch * sizeof(int64_t)), slots};
-}
-
-static crnn_cache sampled_cache(const problem *p, size_t slots, size_t stream) {
-    const size_t count = p->batch * slots * hidden_of(p);
-    crnn_cache c = new_cache(p, slots);
-    c.k = sampled(p->kernels->dtype, stream, count);
-    c.v = sampled(p->kernels->dtype, stream + 1, count);
-    return c;
-}
-
-static buffers new_buffers(const problem *p) {
-    const crnn_dtype d = p->kernels->dtype;
-    const size_t H = hidden_of(p), cells = p->batch * p->steps, item = crnn_dtype_size(d);
-    buffers f = {.qkv = sampled(d, 1, cells * 3 * H), .y = fenced(cells * H * item)};
-    for (size_t i = 0; i < cells * 3 * H; i++)
-        real_put(d, f.qkv, i, 2 * real_at(d, f.qkv, i)); /* weights that differ */
-    if (p->slots) {
-        f.initial = sampled_cache(p, p->slots, 2);
-        memcpy(f.initial.steps, p->begun, p->batch * sizeof(int64_t));
-    }
-    if (p->final_slots) f.final = new_cache(p, p->final_slots);
-    if (!p->gradients) return f;
-    f.dy = sampled(d, 4, cells * H);
-    f.dqkv = fenced(cells * 3 * H * item);
-    if (p->slots) f.dinitial = new_cache(p, p->slots);
-    if (p->final_slots) f.dfinal = sampled_cache(p, p->final_slots, 5);
-    return f;
-}
-
-typedef struct model {
-    crnn_node node[2];
-    crnn_rows rows;
-    crnn_plan plan;
-} model;
-
-static const crnn_edge edge_to_qkv = {0, 0};
-
-static void make_model(model *m, const problem *p, const buffers *f) {
-    const size_t H = hidden_of(p), T = p->steps;
-    const crnn_steps steps = {.batch = p->batch,
-                              .steps = T,
-                              .lengths = p->lengths,
-                              .mask = p->mask,
-                              .resets = p->resets,
-                              .reverse = p->reverse};
-    size_t words;
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&m->rows, fenced(words * sizeof words), &steps);
-    m->node[0] = (crnn_node){.op = CRNN_OP_INPUT,
-                             .features = 3 * H,
-                             .value = {f->qkv, (ptrdiff_t)(3 * H * T), (ptrdiff_t)(3 * H)}};
-    m->node[1] = (crnn_node){.op = CRNN_OP_HEADS,
-                             .edges = 1,
-                             .from = &edge_to_qkv,
-                             .features = H,
-                             .value = {f->y, (ptrdiff_t)(H * T), (ptrdiff_t)H}};
-    m->node[1].as.heads = (crnn_heads){.rows = &m->rows,
-                                       .heads = p->heads,
-                                       .window = p->window,
-                                       .whole = p->whole,
-                                       .rotary = p->rotary,
-                                       .p = p->p,
-                                       .noise = noise_of(p),
-                                       .initial = f->initial,
-                                       .final = f->final,
-                                       .dinitial = f->dinitial,
-                                       .dfinal = f->dfinal,
-                                       .weights = f->weights};
-    m->plan = (crnn_plan){.kernels = p->kernels, .rows = &m->rows, .count = 2, .node = m->node};
-}
-
-static void take_workspace(crnn_plan *plan, bool back) {
-    size_t bytes;
-    CHECK((back ? crnn_plan_backward_workspace : crnn_plan_workspace)(plan, &bytes) == CRNN_OK,
-          "workspace");
-    plan->workspace = fenced(bytes);
-}
-
-/* Forward, and backward where the problem has gradients. Each runs twice: it may run any number of
- * times. */
-static void run_core(const problem *p, const buffers *f) {
-    model m;
-    size_t kept;
-    make_model(&m, p, f);
-    CHECK(crnn_node_kept(&m.plan, 1, &kept) == CRNN_OK, "kept");
-    if (p->gradients) m.node[1].kept = fenced(kept);
-    take_workspace(&m.plan, false);
-    crnn_plan_lay(&m.plan);
-    for (int runs = 0; runs < 2; runs++) crnn_plan_run(&m.plan);
-    if (!p->gradients) return;
-    m.node[0].gradient = m.node[0].value;
-    m.node[0].gradient.data = f->dqkv;
-    m.node[1].gradient = m.node[1].value;
-    m.node[1].gradient.data = f->dy;
-    m.node[1].given = true;
-    take_workspace(&m.plan, true);
-    for (int runs = 0; runs < 2; runs++) crnn_plan_backward(&m.plan);
-}
-
-/* ---- comparisons */
-
-static void check_near(const problem *p, const char *what, size_t n, const void *found,
-                       const double *wanted) {
-    const double bound = p->kernels->dtype == CRNN_F64 ? 1e-12 : 2e-5;
-    double most = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double error =
-            fabs(real_at(p->kernels->dtype, found, i) - wanted[i]) / (1 + fabs(wanted[i]));
-        if (!(error <= most)) most = error;
-    }
-    CHECK(most <= bound,
-          "%s %s, T %zu, heads %zu of %zu, window %zu, whole %d, slots %zu, p %g: %s differs by %g",
-          p->kernels->isa, type_name[p->kernels->dtype], p->steps, p->heads, p->size, p->window,
-          p->whole, p->slots, p->p, what, most);
-}
-
-static void check_plain(problem p) {
-    const size_t mark = fences_used, H = hidden_of(&p), cells = p.batch * p.steps;
-    p.gradients = true;
-    buffers f = new_buffers(&p);
-    f.weights = fenced(cells * p.heads * (p.slots + p.steps) * crnn_dtype_size(p.kernels->dtype));
-    run_core(&p, &f);
-    const plain wanted = run_plain(&p, &f);
-    check_near(&p, "y", cells * H, f.y, wanted.y);
-    check_near(&p, "weights", cells * p.heads * (p.slots + p.steps), f.weights, wanted.weights);
-    check_near(&p, "dqkv", cells * 3 * H, f.dqkv, wanted.dqkv);
-    if (p.slots) {
-        check_near(&p, "dk", p.batch * p.slots * H, f.dinitial.k, wanted.dk);
-        check_near(&p, "dv", p.batch * p.slots * H, f.dinitial.v, wanted.dv);
-    }
-    if (p.final_slots) {
-        check_near(&p, "final k", p.batch * p.final_slots * H, f.final.k, wanted.final_k);
-        check_near(&p, "final v", p.batch * p.final_slots * H, f.final.v, wanted.final_v);
-        for (size_t b = 0; b < p.batch; b++) {
-            plain_row r;
-            list_row(&p, b, &r);
-            CHECK(f.final.steps[b] == r.position, "steps of row %zu: %lld, not %lld", b,
-                  (long long)f.final.steps[b], (long long)r.position);
-        }
-    }
-    fences_release(mark);
-}
 
 /* ---- problems */
 
@@ -565,13 +154,420 @@ static void check_differences(void) {
     fences_release(mark);
 }
 
+/* ---- equal bits */
+
+enum { LONG = 90, WINDOWS = 6 };
+
+static const size_t windows[WINDOWS] = {0, 1, 2, 5, 16, 37};
+
+static problem long_problem(const crnn_kernels *k, size_t window, bool dropped) {
+    static const int64_t ends[B] = {LONG, 61, 0, 14};
+    const size_t size = k->width + 2 + k->width % 2;
+    return (problem){.kernels = k,
+                     .batch = B,
+                     .steps = LONG,
+                     .heads = 2,
+                     .size = size % 2 ? size + 1 : size,
+                     .window = window,
+                     .rotary = 50,
+                     .p = dropped ? 0.2 : 0,
+                     .lengths = ends,
+                     .gradients = true};
+}
+
+/* Rows of `wide` elements: steps from..to-1 of some of (B, T, wide), dense. */
+static void *steps_of(const problem *p, const void *from, size_t wide, size_t begin, size_t steps) {
+    const size_t bytes = wide * crnn_dtype_size(p->kernels->dtype);
+    char *to = fenced(p->batch * steps * bytes);
+    for (size_t b = 0; b < p->batch; b++)
+        memcpy(to + b * steps * bytes, (const char *)from + (b * p->steps + begin) * bytes,
+               steps * bytes);
+    return to;
+}
+
+/* Whether (B, steps, wide) are the steps from `begin` on of (B, T, wide); all that a row reads. */
+static bool same_steps(const problem *p, const void *part, const void *whole, size_t wide,
+                       size_t begin, size_t steps) {
+    const size_t bytes = wide * crnn_dtype_size(p->kernels->dtype);
+    bool same = true;
+    for (size_t b = 0; b < p->batch; b++)
+        same &= memcmp((const char *)part + b * steps * bytes,
+                       (const char *)whole + (b * p->steps + begin) * bytes, steps * bytes) == 0;
+    return same;
+}
+
+static void check_same(const problem *p, const char *what, size_t n, const void *a, const void *b) {
+    CHECK(memcmp(a, b, n * crnn_dtype_size(p->kernels->dtype)) == 0, "%s %s, window %zu, p %g: %s",
+          p->kernels->isa, type_name[p->kernels->dtype], p->window, p->p, what);
+}
+
+typedef struct chunk {
+    problem p;
+    buffers f;
+    model m;
+    size_t begin;
+    int64_t ends[B], begun[B];
+} chunk;
+
+/* A chunk of a problem, which goes on from the cache that the one before has left. */
+static void make_chunk(chunk *c, const problem *whole, const buffers *f, size_t begin, size_t steps,
+                       size_t slots, const chunk *before) {
+    c->p = *whole;
+    c->begin = begin;
+    c->p.steps = steps;
+    c->p.first_step = (uint32_t)begin;
+    c->p.slots = c->p.final_slots = slots;
+    c->p.lengths = c->ends;
+    c->p.begun = c->begun;
+    for (size_t b = 0; b < B; b++) {
+        const int64_t left = whole->lengths[b] - (int64_t)begin;
+        c->ends[b] = left<0 ? 0 : left>(int64_t) steps ? (int64_t)steps : left;
+        c->begun[b] = before ? before->f.final.steps[b] : 0;
+    }
+    c->f = new_buffers(&c->p);
+    c->f.qkv = steps_of(whole, f->qkv, 3 * hidden_of(whole), begin, steps);
+    c->f.dy = steps_of(whole, f->dy, hidden_of(whole), begin, steps);
+    if (before) c->f.initial = before->f.final;
+}
+
+/* The gradient of a chunk's final cache is that of the next one's initial one. */
+static void run_chunks_back(chunk *chunks, size_t count, const problem *p, const buffers *f) {
+    const size_t H = hidden_of(p);
+    const double bound = p->kernels->dtype == CRNN_F64 ? 1e-13 : 2e-5;
+    for (size_t i = count; i-- > 0;) {
+        chunk *c = &chunks[i];
+        c->f.dfinal = i + 1 < count ? chunks[i + 1].f.dinitial : (crnn_cache){0};
+        run_core(&c->p, &c->f);
+        const void *wanted = steps_of(p, f->dqkv, 3 * H, c->begin, c->p.steps);
+        const double far = distance(p->kernels->dtype, B * c->p.steps * 3 * H, c->f.dqkv, wanted);
+        CHECK(far <= bound, "%s, window %zu, chunk %zu: dqkv differs by %g", p->kernels->isa,
+              p->window, i, far);
+    }
+}
+
+static void check_chunks(const crnn_kernels *k, size_t window, bool dropped, size_t steps) {
+    static chunk chunks[LONG];
+    const size_t mark = fences_used, slots = window > 1 ? window - 1 : window ? 1 : LONG;
+    problem p = long_problem(k, window, dropped);
+    size_t count = 0;
+    p.final_slots = slots;
+    buffers f = new_buffers(&p);
+    f.dfinal = (crnn_cache){0};
+    run_core(&p, &f);
+    for (size_t t = 0; t < LONG; t += steps, count++) {
+        const size_t some = t + steps < LONG ? steps : LONG - t;
+        chunk *c = &chunks[count];
+        make_chunk(c, &p, &f, t, some, slots, count ? c - 1 : NULL);
+        run_core(&c->p, &c->f);
+        CHECK(same_steps(&p, c->f.y, f.y, hidden_of(&p), t, some),
+              "%s, window %zu, step %zu of %zu", k->isa, window, t, steps);
+    }
+    check_same(&p, "final k", B * slots * hidden_of(&p), f.final.k, chunks[count - 1].f.final.k);
+    check_same(&p, "final v", B * slots * hidden_of(&p), f.final.v, chunks[count - 1].f.final.v);
+    run_chunks_back(chunks, count, &p, &f);
+    fences_release(mark);
+}
+
+/* ---- streams: a plan of one step whose state has a layout of its own */
+
+typedef struct stream {
+    problem p;
+    buffers f;
+    model m;
+} stream;
+
+static void new_running(stream *s) {
+    size_t bytes;
+    CHECK(crnn_node_running(&s->m.plan, 1, &bytes) == CRNN_OK, "running");
+    s->m.node[1].running = fenced(bytes);
+    crnn_node_load(&s->m.plan, 1);
+}
+
+static void make_stream(stream *s, const problem *whole, size_t slots) {
+    s->p = *whole;
+    s->p.steps = 1;
+    s->p.lengths = NULL;
+    s->p.gradients = false;
+    s->f = new_buffers(&s->p);
+    s->f.initial.slots = slots;
+    make_model(&s->m, &s->p, &s->f);
+    new_running(s);
+    take_workspace(&s->m.plan, false);
+    crnn_plan_lay(&s->m.plan);
+}
+
+/* Step t of so many rows, of a sequence; y then is that of these rows. */
+static void run_step(stream *s, const problem *whole, const void *qkv, size_t t) {
+    const size_t wide = 3 * hidden_of(whole) * crnn_dtype_size(whole->kernels->dtype);
+    for (size_t b = 0; b < s->m.rows.given.batch; b++)
+        memcpy((char *)s->f.qkv + b * wide, (const char *)qkv + (b * whole->steps + t) * wide,
+               wide);
+    s->m.node[1].as.heads.noise.first_step = (uint32_t)t;
+    crnn_plan_run(&s->m.plan);
+}
+
+/* Moves the state to memory with room for more steps, through a cache. */
+static void enlarge(stream *s, size_t slots) {
+    crnn_heads *heads = &s->m.node[1].as.heads;
+    problem p = s->p;
+    p.final_slots = slots;
+    heads->final = new_cache(&p, slots);
+    crnn_node_save(&s->m.plan, 1);
+    heads->initial = heads->final;
+    heads->final = (crnn_cache){0};
+    new_running(s);
+    take_workspace(&s->m.plan, false);
+    crnn_plan_lay(&s->m.plan);
+}
+
+/* A row is cleared before the step at which the whole has a reset. */
+static void check_stream(const crnn_kernels *k, size_t window, bool dropped, size_t moved) {
+    static uint8_t resets[B * LONG];
+    const size_t mark = fences_used;
+    problem p = long_problem(k, window, dropped);
+    stream s;
+    p.lengths = NULL;
+    memset(resets, 0, sizeof resets);
+    resets[LONG + 50] = resets[3 * LONG + 7] = resets[3 * LONG + 8] = 1;
+    p.resets = resets;
+    buffers f = new_buffers(&p);
+    run_core(&p, &f);
+    p.resets = NULL;
+    make_stream(&s, &p, window ? 0 : moved);
+    for (size_t t = 0; t < LONG; t++) {
+        if (t == moved) enlarge(&s, window ? window - 1 : LONG);
+        for (size_t b = 0; b < B; b++)
+            if (resets[b * LONG + t]) crnn_node_clear(&s.m.plan, 1, b);
+        run_step(&s, &p, f.qkv, t);
+        CHECK(same_steps(&p, s.f.y, f.y, hidden_of(&p), t, 1),
+              "%s, window %zu, step %zu of a stream", k->isa, window, t);
+    }
+    fences_release(mark);
+}
+
+/* After a choice, rows go on from their parents: there may be fewer rows, then more. */
+static void check_follow(const crnn_kernels *k, size_t window) {
+    static const size_t counts[3] = {3, 4, 4},
+                        parents[3][B] = {{2, 0, 2}, {1, 1, 0, 2}, {3, 2, 1, 0}};
+    const size_t mark = fences_used, wide = 3 * LONG, H = 3 * 2;
+    problem p = long_problem(k, window, false);
+    stream s;
+    p.lengths = NULL;
+    p.size = 2;
+    p.heads = 3;
+    buffers f = new_buffers(&p);
+    const size_t item = crnn_dtype_size(k->dtype), row = wide * H * item;
+    char *qkv = copied(f.qkv, B * row), *old = fenced(B * row);
+    make_stream(&s, &p, LONG);
+    const core_plan plan = {.given = &s.m.plan};
+    const core_node n = {.plan = &plan, .given = &s.m.node[1]};
+    size_t words;
+    CHECK(crnn_rows_size(&s.m.rows.given, &words) == CRNN_OK, "rows");
+    size_t *memory = fenced(words * sizeof words);
+    for (size_t t = 0, turn = 0; t < 40; t++) {
+        run_step(&s, &p, qkv, t);
+        if (t % 13 != 10) continue;
+        const size_t count = counts[turn];
+        memcpy(old, qkv, B * row); /* what a row has read is what its parent has read */
+        for (size_t i = 0; i < count; i++)
+            memcpy(qkv + i * row, old + parents[turn][i] * row, (t + 1) * 3 * H * item);
+        core_op_heads.follow(&n, parents[turn++], count);
+        crnn_rows_init(&s.m.rows, memory, &(crnn_steps){.batch = count, .steps = 1});
+        crnn_plan_lay(&s.m.plan);
+    }
+    memcpy(f.qkv, qkv, B * row);
+    run_core(&p, &f);
+    CHECK(same_steps(&p, s.f.y, f.y, H, 39, 1), "%s, window %zu: rows that follow others", k->isa,
+          window);
+    fences_release(mark);
+}
+
+/* ---- what is not seen is not read */
+
+static void put_nan(const problem *p, void *seq, size_t wide, size_t b, size_t from, size_t to) {
+    for (size_t i = (b * p->steps + from) * wide; i < (b * p->steps + to) * wide; i++)
+        real_put(p->kernels->dtype, seq, i, NAN);
+}
+
+/* NaN at step `at` of row 0, behind the ends, and in slots that nothing is in: all but the steps
+ * that see it have the bits that they had. */
+static void check_unseen(const crnn_kernels *k, size_t window, size_t at) {
+    static const int64_t cached[B] = {3, 0, 5, 2};
+    const size_t mark = fences_used, item = crnn_dtype_size(k->dtype);
+    problem p = long_problem(k, window, false);
+    p.slots = window && window < 5 ? window : 5;
+    p.begun = cached;
+    buffers f = new_buffers(&p), g = new_buffers(&p);
+    const size_t H = hidden_of(&p);
+    run_core(&p, &f);
+    put_nan(&p, g.qkv, 3 * H, 0, at, at + 1);
+    for (size_t b = 0; b < B; b++) {
+        const size_t seen = (size_t)cached[b] < p.slots ? (size_t)cached[b] : p.slots;
+        put_nan(&p, g.qkv, 3 * H, b, (size_t)p.lengths[b], LONG);
+        put_nan(&p, g.dy, H, b, (size_t)p.lengths[b], LONG);
+        for (size_t i = b * p.slots * H; i < (b * p.slots + p.slots - seen) * H; i++) {
+            real_put(k->dtype, g.initial.k, i, NAN);
+            real_put(k->dtype, g.initial.v, i, NAN);
+        }
+    }
+    run_core(&p, &g);
+    const size_t end = window && at + window < LONG ? at + window : LONG;
+    const char *y = f.y, *z = g.y;
+    CHECK(memcmp(y, z, at * H * item) == 0, "%s, window %zu: before step %zu", k->isa, window, at);
+    CHECK(memcmp(y + end * H * item, z + end * H * item, (B * LONG - end) * H * item) == 0,
+          "%s, window %zu: behind step %zu", k->isa, window, end);
+    for (size_t i = at * H; i < end * H; i++)
+        CHECK(isnan(real_at(k->dtype, z, i)), "%s: %zu is not NaN", k->isa, i);
+    check_same(&p, "dqkv of other rows", (B - 1) * LONG * 3 * H,
+               (char *)f.dqkv + LONG * 3 * H * item, (char *)g.dqkv + LONG * 3 * H * item);
+    fences_release(mark);
+}
+
+/* ---- rows, threads, noise */
+
+static void check_alone(const crnn_kernels *k, bool dropped) {
+    static const int64_t cached[B] = {3, 0, 5, 2};
+    const size_t mark = fences_used, item = crnn_dtype_size(k->dtype);
+    problem p = long_problem(k, 16, dropped);
+    p.slots = p.final_slots = 5;
+    p.begun = cached;
+    p.mask = holes();
+    static uint8_t mask[B * LONG];
+    for (size_t i = 0; i < sizeof mask; i++) mask[i] = i % 4 != 2;
+    p.mask = mask;
+    buffers f = new_buffers(&p);
+    const size_t H = hidden_of(&p), row = LONG * H * item, cache = p.slots * H * item;
+    run_core(&p, &f);
+    for (size_t b = 0; b < B; b++) {
+        problem q = p;
+        q.batch = 1;
+        q.first_row += b;
+        q.lengths += b;
+        q.begun += b;
+        q.mask += b * LONG;
+        buffers g = new_buffers(&q);
+        g.qkv = (char *)f.qkv + b * 3 * row;
+        g.dy = (char *)f.dy + b * row;
+        g.initial.k = (char *)f.initial.k + b * cache;
+        g.initial.v = (char *)f.initial.v + b * cache;
+        g.dfinal.k = (char *)f.dfinal.k + b * cache;
+        g.dfinal.v = (char *)f.dfinal.v + b * cache;
+        run_core(&q, &g);
+        check_same(&q, "y alone", LONG * H, g.y, (char *)f.y + b * row);
+        check_same(&q, "dqkv alone", 3 * LONG * H, g.dqkv, (char *)f.dqkv + b * 3 * row);
+        check_same(&q, "dk alone", p.slots * H, g.dinitial.k, (char *)f.dinitial.k + b * cache);
+    }
+    fences_release(mark);
+}
+
+static void check_threads(const crnn_kernels *k, size_t window) {
+    static const int64_t cached[6] = {3, 0, 5, 2, 9, 9};
+    const size_t mark = fences_used;
+    problem p = {.kernels = k,
+                 .batch = 6,
+                 .steps = 150,
+                 .heads = 3,
+                 .size = 24,
+                 .window = window,
+                 .rotary = 10,
+                 .p = 0.1,
+                 .slots = 9,
+                 .final_slots = 9,
+                 .begun = cached,
+                 .gradients = true};
+    const size_t H = hidden_of(&p), cells = p.batch * p.steps;
+    buffers f = new_buffers(&p);
+    run_core(&p, &f);
+    for (size_t threads = 2; threads <= 4; threads++) {
+        buffers g = new_buffers(&p);
+        crnn_set_threads(threads);
+        run_core(&p, &g);
+        check_same(&p, "y of a team", cells * H, f.y, g.y);
+        check_same(&p, "dqkv of a team", cells * 3 * H, f.dqkv, g.dqkv);
+        check_same(&p, "dk of a team", p.batch * 9 * H, f.dinitial.k, g.dinitial.k);
+        check_same(&p, "final v of a team", p.batch * 9 * H, f.final.v, g.final.v);
+    }
+    crnn_set_threads(1);
+    fences_release(mark);
+}
+
+/* The mean of ones is one on average, whatever is dropped. */
+static void check_expectation(const crnn_kernels *k, bool whole) {
+    const size_t mark = fences_used;
+    problem p = long_problem(k, 0, true);
+    p.lengths = NULL;
+    p.whole = whole;
+    p.p = 0.4;
+    buffers f = new_buffers(&p);
+    const size_t H = hidden_of(&p), count = B * LONG * H;
+    for (size_t i = 0; i < 3 * count; i++)
+        if (i / H % 3 == 2) real_put(k->dtype, f.qkv, i, 1);
+    run_core(&p, &f);
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += real_at(k->dtype, f.y, i);
+    CHECK(fabs(sum / (double)count - 1) < 0.03, "%s: a mean of %g", k->isa, sum / (double)count);
+    fences_release(mark);
+}
+
+static void check_far(const crnn_kernels *k) {
+    static const int64_t far[B] = {1000000, 123456789, 3, 1000000};
+    problem p = small(k, 2, 4, 5);
+    p.slots = p.final_slots = 4;
+    p.begun = far;
+    check_plain(p);
+}
+
+static void check_sizes(const crnn_kernels *k) {
+    const size_t mark = fences_used;
+    problem p = small(k, 2, 2, 0);
+    p.slots = 1;
+    p.begun = begun;
+    buffers f = new_buffers(&p);
+    model m;
+    size_t bytes;
+    make_model(&m, &p, &f);
+    CHECK(crnn_node_running(&m.plan, 0, &bytes) == CRNN_OK && bytes == 0, "of an input");
+    m.node[1].gradient = m.node[1].value;
+    m.node[1].as.heads.initial.slots = SIZE_MAX / 4;
+    CHECK(crnn_plan_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "workspace");
+    CHECK(crnn_plan_backward_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "of backward");
+    CHECK(crnn_node_running(&m.plan, 1, &bytes) == CRNN_OVERFLOW, "running");
+    m.node[1].as.heads.window = SIZE_MAX;
+    CHECK(crnn_node_running(&m.plan, 1, &bytes) == CRNN_OVERFLOW, "running");
+    fences_release(mark);
+}
+
+static void check_bits(const crnn_kernels *k) {
+    static const size_t chunk_steps[] = {1, 7, 64};
+    for (size_t i = 0; i < WINDOWS; i++) {
+        for (int dropped = 0; dropped < 2; dropped++) {
+            for (size_t j = 0; j < 3; j++) check_chunks(k, windows[i], dropped, chunk_steps[j]);
+            check_stream(k, windows[i], dropped, 9);
+            check_stream(k, windows[i], dropped, 40);
+        }
+        check_follow(k, windows[i]);
+        check_unseen(k, windows[i], 0);
+        check_unseen(k, windows[i], 43);
+        check_threads(k, windows[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        check_alone(k, i);
+        check_expectation(k, i);
+    }
+    check_far(k);
+    check_sizes(k);
+}
+
 int main(void) {
     check_deadline(300);
+    crnn_set_threads(1);
     for (size_t i = 0; crnn_isa_available(i); i++) {
         for (int d = 0; d < CRNN_DTYPES; d++) {
             const crnn_kernels *k = table_at(i, (crnn_dtype)d);
+            if (left_out(k)) continue;
             check_small(k);
             check_large(k);
+            check_bits(k);
         }
     }
     check_differences();
