@@ -241,14 +241,13 @@ def norm(w, name, x):
 
 
 def feedforward(w, x, activation):
-    h = F.linear(x, w["W_1"], w["b_1"])
+    h = F.linear(x, w["linear1.W"], w["linear1.b"])
     if activation == "swiglu":
-        gate, value = h.chunk(2, dim=2)
-        h = F.silu(gate) * value
+        h = F.silu(F.linear(x, w["gate.W"], w["gate.b"])) * h
     else:
         kinds = {"gelu": F.gelu, "gelu_exact": F.gelu, "relu": F.relu}
         h = kinds[activation](h, **({"approximate": "tanh"} if activation == "gelu" else {}))
-    return F.linear(h, w["W_2"], w["b_2"])
+    return F.linear(h, w["linear2.W"], w["linear2.b"])
 
 
 BLOCKS = {
@@ -293,10 +292,10 @@ LAYER = {
     "self_attn.in_proj_bias": "attention.b_qkv",
     "self_attn.out_proj.weight": "attention.W_o",
     "self_attn.out_proj.bias": "attention.b_o",
-    "linear1.weight": "W_1",
-    "linear1.bias": "b_1",
-    "linear2.weight": "W_2",
-    "linear2.bias": "b_2",
+    "linear1.weight": "linear1.W",
+    "linear1.bias": "linear1.b",
+    "linear2.weight": "linear2.W",
+    "linear2.bias": "linear2.b",
     "norm1.weight": "norm1.gain",
     "norm1.bias": "norm1.bias",
 }
