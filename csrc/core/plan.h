@@ -62,6 +62,19 @@ typedef struct core_node {
             size_t *parents; /* [count]: where each row of the next step comes from */
             size_t count;    /* 0: there is no next step */
         } choose;
+        struct {
+            core_heads_run run;
+            core_heads_ring ring;
+            double *rates;      /* [A / 2], or NULL */
+            int64_t *positions; /* [angle rows] */
+            size_t *angle_row;  /* [places] */
+            size_t *found,
+                slots;     /* [slots], a power of two: places by the position they begin at */
+            size_t angles; /* how many rows of angles there are */
+            char *scratch; /* [members][each] */
+            size_t members, each;
+            void *folded; /* of backward [B][T][H], where steps are masked; else NULL */
+        } heads;
     } as;
 } core_node;
 
@@ -119,7 +132,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose, core_op_conv;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);

@@ -36,7 +36,8 @@ typedef enum crnn_op {
     CRNN_OP_STATE = 6,     /* The final state of a recurrent layer. */
     CRNN_OP_CHOOSE = 7,    /* The choice of symbols from logits. */
     CRNN_OP_CONV = 8,      /* A causal convolution over the steps of each row. */
-    CRNN_OPS = 9           /* How many there are. */
+    CRNN_OP_HEADS = 9,     /* Self-attention of several heads. */
+    CRNN_OPS = 10          /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -142,6 +143,54 @@ typedef struct crnn_choose {
     crnn_search *search; /* in and out: begun. Its history has room for the step. */
 } crnn_choose;
 
+/* The earlier steps that self-attention sees: of row b, k and v of the last min(steps[b], slots)
+ * steps that were read, in the last slots, the oldest first. What lies before them is not read. k
+ * is rotated. */
+typedef struct crnn_cache {
+    void *k, *v;    /* [B][slots][H]. */
+    int64_t *steps; /* [B]: the number of steps that the row has read since its beginning. */
+    size_t slots;
+} crnn_cache;
+
+/* Self-attention of M heads. The only edge of the node is to q, k and v side by side, (B, T, 3 H);
+ * its value is the context, (B, T, H). Head m has the features m A ... (m + 1) A - 1 of each, with
+ * A = H / M. Only steps that are read count. A piece that is not read first begins without earlier
+ * steps. A masked step repeats the output of the last step that was read before it.
+ *
+ * A score is q . k / sqrt(A), the weights of a step are the softmax of its scores, the context is
+ * the mean of v with these weights (Vaswani et al., "Attention is all you need", 2017). A rotation
+ * turns the pairs (i, i + A / 2) of q and k by the angle t base^(-2 i / A), where t counts the
+ * steps that the row has read before (Su et al., "RoFormer", 2021).
+ *
+ * With dropout, the number of the weight of a step for the step r steps before it is that of unit r
+ * (with `whole`: of the step number r of its piece). Its row and step are those of the step in the
+ * call; its key is words 0 and 1 of crnn_philox with the key of CRNN_NOISE_HEADS and the counter
+ * (m, 0, 0, 0).
+ *
+ * The caller owns all buffers. No two of them overlap. */
+typedef struct crnn_heads {
+    const crnn_rows *rows; /* in: the steps of the plan, for a layer that is reversed in reverse. */
+    size_t heads;          /* M, a divisor of H. */
+    size_t window;         /* W: a step sees itself and the W - 1 steps before it. 0: all. */
+    bool whole;            /* A step sees all steps of its piece, later ones too. `window` is 0
+                              then, and there are no states. */
+    double rotary;         /* The base, for example 10000; A is even. 0: q and k are not rotated. */
+    double p;              /* A weight is dropped with this probability if the noise is on. */
+    crnn_noise noise;      /* in. */
+    crnn_cache initial;    /* in: before the first step that is read. k NULL: nothing was read. */
+    crnn_cache final;      /* out: after the last step that is read; zeros in slots that are not
+                              filled. It has at most as many slots as `initial` and the rows
+                              together have steps where `initial` did not have room for all steps
+                              that had been read. k NULL: not wanted. */
+    crnn_cache dinitial;   /* Of backward: out, with the slots of `initial`; zeros in slots that are
+                              not read. k NULL: not wanted. */
+    crnn_cache dfinal;     /* Of backward: in, with the slots of `final`. k NULL: zeros. Of both
+                              `steps` is not used. */
+    void *weights;         /* out [B][M][T][S + T], S the slots of `initial`: the weights before
+                              dropout, first those of the cache; zeros at steps that are not seen.
+                              NULL: not wanted, as where the node has `running`. */
+} crnn_heads;
+
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
 typedef struct crnn_node {
@@ -150,7 +199,8 @@ typedef struct crnn_node {
     const crnn_edge *from; /* in [edges]. */
     size_t features;       /* The width of the value. 0: the value is symbols. */
     crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
-                              and from a recurrent layer the last output in holes. With `once`
+                              and from a recurrent layer and self-attention the last output in
+                              holes. With `once`
                               (B, 1, features), and dense for CRNN_OP_POOL. */
     int64_t *symbols;  /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
                           and out [groups * width]. */
@@ -184,6 +234,7 @@ typedef struct crnn_node {
         crnn_pool_how pool;
         crnn_final final;
         crnn_choose choose;
+        crnn_heads heads;
     } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
