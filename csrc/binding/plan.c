@@ -92,6 +92,20 @@ static crnn_conv conv_of(const plan_node *node, const crnn_rows *rows) {
                        .db = data_of(node->db)};
 }
 
+/* What self-attention adds. */
+static crnn_heads heads_of(const PlanTape *tape, const plan_node *node, const crnn_rows *rows) {
+    crnn_noise noise = tape->call.noise;
+    noise.seed = node->seed;
+    noise.layer = node->number;
+    return (crnn_heads){.rows = rows,
+                        .heads = node->heads,
+                        .window = node->window,
+                        .whole = node->whole,
+                        .rotary = node->rotary,
+                        .p = node->p,
+                        .noise = noise};
+}
+
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows) {
     const plan_node *node = &plan->nodes[i];
@@ -112,6 +126,8 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
     } else if (node->op == CRNN_OP_CONV) {
         core.as.conv = conv_of(node, rows);
+    } else if (node->op == CRNN_OP_HEADS) {
+        core.as.heads = heads_of(tape, node, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
                                  .symbols = plan->nodes[0].symbols,
@@ -248,7 +264,7 @@ static PyObject *plan_draws(Plan *self, void *unused) {
     (void)unused;
     for (size_t i = 0; i < self->count; i++) {
         const plan_node *node = &self->nodes[i];
-        draws |= node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0;
+        draws |= (node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0) || node->p > 0;
         draws |= node->layer && layer_draws(&((Recurrent *)node->layer)->layer);
     }
     return PyBool_FromLong(draws);

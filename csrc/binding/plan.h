@@ -33,6 +33,10 @@ typedef struct plan_node {
     bool reverse; /* of a convolution: rows are read from their end */
     size_t taps, dilation;
     crnn_activation activation;
+    size_t heads, window; /* of self-attention, */
+    bool whole;
+    double rotary, p;
+    uint64_t seed;   /* and of its dropout */
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
@@ -137,12 +141,20 @@ static inline bool plan_has_own_rows(const crnn_steps *steps) {
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 
+/* `running` memory of a node (crnn_node). Without a window, self-attention needs room for all
+ * steps: it is enlarged. */
+typedef struct running_memory {
+    void *memory;       /* owned, or NULL */
+    size_t rows;        /* that there may be, */
+    size_t slots, seen; /* steps for which there is room, and a bound of those that rows have */
+} running_memory;
+
 /* A node with a state in a stream. */
 typedef struct node_state {
-    crnn_layer layer;   /* of a recurrent node, */
-    state_arrays state; /* owned, never shown: copies are; */
-    state_arrays start; /* owned: one row, what a state is after a reset */
-    void *running;      /* owned: of another one, see crnn_node */
+    crnn_layer layer;       /* of a recurrent node, */
+    state_arrays state;     /* owned, never shown: copies are; */
+    state_arrays start;     /* owned: one row, what a state is after a reset */
+    running_memory running; /* of another one */
 } node_state;
 
 /* A plan of one step, with its weights packed. */
@@ -165,12 +177,6 @@ typedef struct Stream {
 
 /* Copies of the states of all nodes [count], as `final`, owned; NULL: an exception. */
 node_call *stream_states(Stream *self);
-/* New memory for the state of a node of a plan, which is given it and begins with its initial
- * state; NULL: an exception. */
-void *new_running(const crnn_plan *core, crnn_node *node);
-/* Such memory takes over a state. */
-void load_running(const crnn_plan *core, crnn_node *node, const state_arrays *state);
-
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
  * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
  * workspace. Each returns memory that the caller owns, or NULL with an exception. */
@@ -187,11 +193,17 @@ PyObject *stream_feed(Stream *self, PyObject *args);
 /* ---- plan_states.c: the states of nodes. `layer` is read of a recurrent node */
 
 static inline bool node_has_state(const plan_node *node) {
-    return node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_CONV;
+    return node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_CONV ||
+           (node->op == CRNN_OP_HEADS && !node->whole);
 }
-/* New arrays, with any numbers, for the state of node i. False: an exception. */
-bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
-                    state_arrays *to);
+/* New arrays, with any numbers, for the state of node i, of self-attention with so many slots; for
+ * a gradient without `steps`. False: an exception. */
+bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch, size_t slots,
+                    bool gradient, state_arrays *to);
+/* Slots of the state that a node has after it has read some rows, from an initial state on; of one
+ * that is given; both are 0 but for self-attention. */
+size_t node_final_slots(const plan_node *node, const crnn_rows *rows, const state_arrays *initial);
+size_t node_slots(const state_arrays *state);
 /* Makes new arrays of those of a gradient, with zeros where there are none. */
 bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
                     state_arrays *s);
@@ -213,6 +225,29 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call));
 state_arrays *initial_of(node_call *call);
 state_arrays *final_of(node_call *call);
+/* ---- plan_running.c: states in a layout of the operation's own, of nodes that have one */
+
+static inline bool node_runs_on(const plan_node *node) {
+    return node_has_state(node) && !node->layer;
+}
+/* New memory for the state of node i of a plan of one step with so many rows. It begins with the
+ * initial state of the node, or is taken over from `state`. False: an exception. */
+bool running_new(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                 size_t rows);
+/* Takes over a state, from a row of it on; h is NULL where there is none. False: an exception, and
+ * nothing has changed. */
+bool running_load(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row);
+/* Writes the state to arrays with running_slots slots, from a row on. */
+void running_save(const running_memory *m, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row);
+size_t running_slots(const running_memory *m, const plan_node *node);
+/* Makes room for so many more steps. `grown` becomes true where the plan needs another workspace.
+ * False: an exception, and nothing has changed. */
+bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                     size_t steps, bool *grown);
+void running_clear(running_memory *m);
+
 /* NULL, with the exception of refuse_misfit. */
 static inline PyObject *refused(const char *name) {
     refuse_misfit(name);

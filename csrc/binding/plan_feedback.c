@@ -5,7 +5,8 @@
 /* Some rows of the stream, and the plan for them. */
 typedef struct part {
     crnn_node *nodes;         /* owned [count] */
-    void **running;           /* owned [count] of owned: of nodes that are no recurrent layers */
+    size_t first;             /* row of the stream */
+    running_memory *running;  /* owned [count] of owned: of nodes that are no recurrent layers */
     size_t *words;            /* owned */
     void *values, *workspace; /* owned */
     crnn_rows rows;
@@ -25,7 +26,7 @@ typedef struct loop {
 } loop;
 
 static void part_clear(part *p, size_t nodes) {
-    for (size_t i = 0; p->running && i < nodes; i++) free_aligned(p->running[i]);
+    for (size_t i = 0; p->running && i < nodes; i++) running_clear(&p->running[i]);
     PyMem_Free(p->running);
     PyMem_Free(p->nodes);
     free_aligned(p->words);
@@ -71,30 +72,64 @@ static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
 }
 
 /* Memory for the states of nodes that are no recurrent layers. */
-static bool new_memories(const Plan *plan, part *p) {
+static bool new_memories(const loop *l, part *p) {
+    const Plan *plan = l->stream->plan;
     for (size_t i = 0; i < plan->count; i++) {
-        if (plan->nodes[i].layer || !node_has_state(&plan->nodes[i])) continue;
-        p->running[i] = new_running(&p->plan, &p->nodes[i]);
-        if (!p->running[i]) return false;
+        running_memory *m = &p->running[i];
+        m->rows = p->rows.given.batch;
+        if (node_runs_on(&plan->nodes[i]) &&
+            !running_load(m, plan, &p->plan, &p->nodes[i], &l->states[i].final, p->first))
+            return false;
     }
     return true;
 }
 
-/* To the copies of the states. */
-static void save_memories(const Plan *plan, const part *p) {
-    for (size_t i = 0; i < plan->count; i++)
-        if (p->running[i]) crnn_node_save(&p->plan, i);
+/* Makes room for so many more steps. */
+static bool reserve(const loop *l, size_t steps) {
+    const Plan *plan = l->stream->plan;
+    for (size_t k = 0; k < l->count; k++) {
+        part *p = &l->parts[k];
+        bool grown = false;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
+                return false;
+        if (!grown) continue;
+        free_aligned(p->workspace);
+        if (!(p->workspace = p->plan.workspace = step_workspace(&p->plan))) return false;
+    }
+    return true;
+}
+
+/* The states of nodes that are no recurrent layers, of all parts. */
+static bool collect_states(const loop *l) {
+    const Plan *plan = l->stream->plan;
+    for (size_t i = 0; l->count > 0 && i < plan->count; i++) {
+        state_arrays *all = &l->states[i].final;
+        if (!node_runs_on(&plan->nodes[i])) continue;
+        const size_t slots = running_slots(&l->parts[0].running[i], &plan->nodes[i]);
+        state_clear(all);
+        if (!node_state_new(plan, i, NULL, l->stream->batch, slots, false, all)) return false;
+        for (size_t k = 0; k < l->count; k++) {
+            part *p = &l->parts[k];
+            running_save(&p->running[i], &p->plan, &p->nodes[i], all, p->first);
+        }
+    }
+    return true;
 }
 
 /* The stream goes on behind the last step. */
-static void store_states(Stream *stream, const loop *l) {
-    for (size_t i = 0; i < l->count; i++) save_memories(stream->plan, &l->parts[i]);
-    for (size_t i = 0; i < stream->plan->count; i++) {
-        if (stream->states[i].running)
-            load_running(&stream->core, &stream->nodes[i], &l->states[i].final);
+static bool store_states(Stream *stream, const loop *l) {
+    const Plan *plan = stream->plan;
+    bool fine = collect_states(l);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        if (node_runs_on(&plan->nodes[i]))
+            fine = running_load(&stream->states[i].running, plan, &stream->core, &stream->nodes[i],
+                                &l->states[i].final, 0);
         else
             state_copy(&stream->states[i].state, &l->states[i].final);
     }
+    return fine;
 }
 
 /* The steps of an array (B, T, features) from row `first` on. */
@@ -111,7 +146,8 @@ static bool part_init(const loop *l, size_t i, size_t first, size_t rows) {
     p->plan = l->stream->core;
     p->plan.rows = &p->rows;
     p->plan.node = p->nodes;
-    if (!new_memories(l->stream->plan, p)) return false;
+    p->first = first;
+    if (!new_memories(l, p)) return false;
     p->workspace = p->plan.workspace = step_workspace(&p->plan);
     l->feedback[i] = (crnn_feedback){.plan = &p->plan,
                                      .node = p->nodes,
@@ -178,6 +214,7 @@ static bool loop_run(loop *l, size_t steps) {
     const size_t most = steps_at_once(l);
     for (size_t done = 0, now; done < steps; done += now) {
         now = steps - done < most ? steps - done : most;
+        if (!reserve(l, now)) return false;
         Py_BEGIN_ALLOW_THREADS crnn_feed_back(l->feedback, l->count, now);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }
@@ -213,10 +250,11 @@ PyObject *stream_feed(Stream *self, PyObject *args) {
         return NULL;
     if (loop_read(&l, steps, start, x) && (l.states = stream_states(self)) && new_parts(&l) &&
         loop_run(&l, steps)) {
+        bool fine;
         LOCK(self);
-        store_states(self, &l);
+        fine = store_states(self, &l);
         UNLOCK();
-        result = Py_NewRef((PyObject *)l.y);
+        if (fine) result = Py_NewRef((PyObject *)l.y);
     }
     loop_clear(&l);
     return result;

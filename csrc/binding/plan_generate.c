@@ -6,9 +6,10 @@
 typedef struct part {
     Search *search;                /* owned, claimed */
     state_arrays *initial, *final; /* owned [count] of owned: of recurrent nodes */
-    void **running;                /* owned [count] of owned: of other nodes */
+    running_memory *running;       /* owned [count] of owned: of other nodes */
     crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
     crnn_edge logits;              /* its edge */
+    size_t most;                   /* rows that there may be */
     int64_t *symbols;              /* owned [rows] */
     size_t *source;                /* owned [rows], of attention; else NULL */
     size_t *words;                 /* owned */
@@ -29,7 +30,7 @@ static void part_clear(part *p, size_t nodes) {
     for (size_t i = 0; i < nodes; i++) {
         if (p->initial) state_clear(&p->initial[i]);
         if (p->final) state_clear(&p->final[i]);
-        if (p->running) free_aligned(p->running[i]);
+        if (p->running) running_clear(&p->running[i]);
     }
     PyMem_Free(p->running);
     PyMem_Free(p->initial);
@@ -67,21 +68,51 @@ static bool new_state(const generation *g, part *p, size_t i, size_t rows) {
     const crnn_layer *layer = &g->stream->states[i].layer;
     const crnn_search_options *o = &p->search->search.options;
     const state_arrays *from = &g->states[i].final;
-    if (!node_state_new(plan, i, layer, rows, &p->initial[i])) return false;
-    if (plan->nodes[i].layer && !node_state_new(plan, i, layer, rows, &p->final[i])) return false;
+    const size_t slots = node_slots(from);
+    if (!node_state_new(plan, i, layer, rows, slots, false, &p->initial[i]) ||
+        (plan->nodes[i].layer && !node_state_new(plan, i, layer, rows, 0, false, &p->final[i])))
+        return false;
+    if (p->initial[i].steps) /* rows that live later have read nothing yet */
+        memset(PyArray_DATA(p->initial[i].steps), 0, (size_t)PyArray_NBYTES(p->initial[i].steps));
     copy_first(p->initial[i].h, from->h, o->first_group, o->groups);
     copy_first(p->initial[i].c, from->c, o->first_group, o->groups);
+    copy_first(p->initial[i].steps, from->steps, o->first_group, o->groups);
     node_set_states(&p->nodes[i], &p->initial[i], &p->final[i], 0);
     node_set_rows(&p->nodes[i], &p->rows);
     return true;
 }
 
+/* A new workspace for all rows that there may be; frees the one before. */
+static void *part_workspace(part *p) {
+    const crnn_steps step = {.batch = p->most, .steps = 1};
+    crnn_rows_init(&p->rows, p->words, &step); /* crnn_generate sets the rows that live */
+    free_aligned(p->workspace);
+    return step_workspace(&p->plan);
+}
+
 /* Memory for nodes that are no recurrent layers, from their initial states. */
 static bool new_memories(const Plan *plan, part *p) {
     for (size_t i = 0; i < plan->count; i++) {
-        if (plan->nodes[i].layer || !node_has_state(&plan->nodes[i])) continue;
-        p->running[i] = new_running(&p->plan, &p->nodes[i]);
-        if (!p->running[i]) return false;
+        running_memory *m = &p->running[i];
+        m->rows = p->rows.given.batch;
+        if (node_runs_on(&plan->nodes[i]) &&
+            !running_load(m, plan, &p->plan, &p->nodes[i], &p->initial[i], 0))
+            return false;
+    }
+    return true;
+}
+
+/* Makes room for so many more steps. */
+static bool reserve(const generation *g, size_t steps) {
+    const Plan *plan = g->stream->plan;
+    for (size_t k = 0; k < g->count; k++) {
+        part *p = &g->parts[k];
+        bool grown = false;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
+                return false;
+        if (grown && !(p->workspace = p->plan.workspace = part_workspace(p))) return false;
     }
     return true;
 }
@@ -131,6 +162,7 @@ static bool part_init(const generation *g, part *p, PyObject *search, size_t fir
     if (!crnn_size_mul(o->groups, o->width, &rows) ||
         !crnn_size_mul(rows, sizeof *p->symbols, &bytes))
         return PyErr_NoMemory() != NULL;
+    p->most = rows;
     p->symbols = alloc_aligned(bytes);
     p->words = p->symbols ? step_rows(&p->rows, rows) : NULL;
     if (!p->words || !new_nodes(g, p, rows)) return false;
@@ -140,7 +172,7 @@ static bool part_init(const generation *g, part *p, PyObject *search, size_t fir
     p->plan.count++;
     p->plan.node = p->nodes;
     if (!new_memories(stream->plan, p)) return false;
-    p->workspace = p->plan.workspace = step_workspace(&p->plan);
+    p->workspace = p->plan.workspace = part_workspace(p);
     return p->workspace != NULL;
 }
 
@@ -183,6 +215,7 @@ static bool generation_run(generation *g) {
     size_t steps;
     while (next_steps(g, &steps)) {
         if (steps == 0) return true;
+        if (!reserve(g, steps < STEPS ? steps : STEPS)) return false;
         Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps < STEPS ? steps : STEPS);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }

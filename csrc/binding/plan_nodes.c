@@ -113,6 +113,25 @@ static bool read_conv(Plan *plan, plan_node *node, PyObject *rest) {
     return fits || refuse_misfit("W");
 }
 
+/* (heads, window, whole, rotary, p, seed, number, reverse): window 0 sees all earlier steps. */
+static bool read_heads(Plan *plan, plan_node *node, PyObject *rest) {
+    int whole, reverse;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(rest, "nnpddKIp", &node->heads, &node->window, &whole, &node->rotary,
+                          &node->p, &seed, &node->number, &reverse))
+        return false;
+    if (node->edges != 1 || node->heads < 1) return refuse_misfit("heads");
+    const size_t width = plan->nodes[node->from[0].node].features;
+    node->whole = whole;
+    node->reverse = reverse;
+    node->seed = seed;
+    node->features = width / 3;
+    const bool turns = node->rotary == 0 || node->features / node->heads % 2 == 0;
+    return (width % 3 == 0 && node->features % node->heads == 0 && turns && node->p >= 0 &&
+            node->p < 1 && !(node->whole && node->window > 0)) ||
+           refuse_misfit("heads");
+}
+
 /* The widths of what a function of steps reads. */
 static bool read_inputs(const Plan *plan, plan_node *node) {
     crnn_rowwise *o = &node->rowwise;
@@ -188,6 +207,7 @@ static const struct {
                {"rowwise", CRNN_OP_ROWWISE, read_rowwise},
                {"residual", CRNN_OP_ROWWISE, read_residual},
                {"conv", CRNN_OP_CONV, read_conv},
+               {"heads", CRNN_OP_HEADS, read_heads},
                {"pool", CRNN_OP_POOL, read_pool},
                {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
@@ -259,6 +279,7 @@ static bool edges_fit(const Plan *plan, const plan_node *node) {
     if (node->op == CRNN_OP_RECURRENT) return recurrent_fits(plan, node);
     if (node->op == CRNN_OP_ROWWISE || makes_steps_one(node)) return symbols == 0;
     if (node->op == CRNN_OP_SUM && symbols > 1) return false;
+    if (node->op == CRNN_OP_HEADS) return symbols == 0 && !node->once;
     if (node->op == CRNN_OP_CONV)
         return symbols == 0 && !node->once && (size_t)PyArray_DIM(node->w, 2) == width;
     if (node->op == CRNN_OP_ATTEND && (node->edges != 1 || symbols > 0)) return false;
@@ -343,8 +364,8 @@ bool plan_read_nodes(Plan *plan, PyObject *given) {
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *node = &plan->nodes[i];
         const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
-        const bool alone =
-            reverse || node->once || node->rest || node->repeats || node->op == CRNN_OP_CONV;
+        const bool alone = reverse || node->once || node->rest || node->repeats ||
+                           node->op == CRNN_OP_CONV || node->op == CRNN_OP_HEADS;
         if (!edges_fit(plan, node) || (node->cyclic && alone)) /* these are outside of cycles */
             return refuse_misfit("nodes");
         for (size_t k = 0; k < node->edges; k++) {

@@ -175,7 +175,10 @@ static bool keep_start(PlanTape *tape, size_t i, const node_call *call) {
     const state_arrays *from = &call->initial;
     if (tape->plan->nodes[i].layer || !plan_keeps(tape, i)) return true;
     if (from->h && !(tape->starts[i].h = array_copy(tape->plan->module, from->h))) return false;
-    return !from->c || (tape->starts[i].c = array_copy(tape->plan->module, from->c));
+    if (from->c && !(tape->starts[i].c = array_copy(tape->plan->module, from->c))) return false;
+    if (!from->steps) return true;
+    tape->starts[i].steps = (PyArrayObject *)PyArray_NewCopy(from->steps, NPY_CORDER);
+    return tape->starts[i].steps != NULL;
 }
 
 /* All that forward writes to. */
@@ -186,7 +189,8 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
     if (!new_values(tape, keep) || !(tape->y = plan_array(tape, plan->count - 1))) return false;
     for (size_t i = 1; i < plan->count; i++) {
         if (!node_has_state(&plan->nodes[i])) continue;
-        if (!node_state_new(plan, i, &calls[i].held.layer, batch, &calls[i].final) ||
+        const size_t slots = node_final_slots(&plan->nodes[i], &tape->call.rows, &calls[i].initial);
+        if (!node_state_new(plan, i, &calls[i].held.layer, batch, slots, false, &calls[i].final) ||
             (keep && !keep_start(tape, i, &calls[i])) ||
             (plan->nodes[i].layer && keep && plan_keeps(tape, i) &&
              !new_layer_tape(tape, i, &calls[i], kernels)))
@@ -358,7 +362,9 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
             a->rest != b->rest || a->repeats != b->repeats || a->how != b->how ||
             a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
             a->dilation != b->dilation || a->activation != b->activation ||
-            a->reverse != b->reverse || memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
+            a->reverse != b->reverse || a->heads != b->heads || a->window != b->window ||
+            a->whole != b->whole || a->rotary != b->rotary ||
+            memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer && !tape->tapes[i] && plan_keeps(tape, i)) return false;
         if (tape->tapes[i] && !tape_fits(tape->tapes[i], &calls[i].held)) return false;
@@ -444,7 +450,8 @@ static bool open_state_back(const Plan *plan, const PlanTape *tape, size_t i, no
                             crnn_node *node) {
     const crnn_layer *layer = &call->held.layer;
     const size_t batch = tape->call.rows.given.batch;
-    if (!node_state_new(plan, i, layer, batch, &call->initial) ||
+    if (!node_state_new(plan, i, layer, batch, node_slots(&tape->starts[i]), true,
+                        &call->initial) ||
         (is_state_read(tape->plan, i) && !node_state_own(plan, i, layer, batch, &call->final)))
         return false;
     node_set_gradients(node, &call->initial, &call->final);

@@ -12,12 +12,55 @@ static dims past_dims(const Plan *plan, const plan_node *node, size_t batch) {
         {"B", "D", "I"}};
 }
 
-bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
-                    state_arrays *to) {
+size_t node_slots(const state_arrays *state) {
+    return state->c ? (size_t)PyArray_DIM(state->h, 1) : 0;
+}
+
+/* Steps of the initial state that self-attention knows of a row. */
+static size_t known_steps(const state_arrays *state, size_t row) {
+    const size_t slots = node_slots(state);
+    if (!state->steps) return 0;
+    const int64_t steps = ((const int64_t *)PyArray_DATA(state->steps))[row];
+    return (uint64_t)steps < slots ? (size_t)steps : slots;
+}
+
+size_t node_final_slots(const plan_node *node, const crnn_rows *rows, const state_arrays *initial) {
+    size_t most = 0;
+    if (node->op != CRNN_OP_HEADS) return 0;
+    if (node->window > 0) return node->window - 1;
+    for (size_t i = 0; i < rows->places; i++) {
+        size_t known = rows->length[i];
+        if (!(rows->ends[i] & CRNN_READ_LAST)) continue;
+        if (rows->ends[i] & CRNN_READ_FIRST) known += known_steps(initial, rows->order[i]);
+        if (known > most) most = known;
+    }
+    return most;
+}
+
+/* k and v: (B, S, H). */
+static dims cache_dims(const plan_node *node, size_t batch, npy_intp slots) {
+    return (dims){3, {(npy_intp)batch, slots, (npy_intp)node->features}, {"B", "S", "H"}};
+}
+
+static bool cache_new(const Plan *plan, const plan_node *node, size_t batch, size_t slots,
+                      bool gradient, state_arrays *to) {
+    const dims cache = cache_dims(node, batch, (npy_intp)slots);
+    const npy_intp rows = (npy_intp)batch;
+    to->h = (PyArrayObject *)new_array(plan->module, 3, cache.size, plan->dtype);
+    to->c = to->h ? (PyArrayObject *)new_array(plan->module, 3, cache.size, plan->dtype) : NULL;
+    if (to->c && !gradient) to->steps = (PyArrayObject *)new_plain_array(1, &rows, NPY_INT64);
+    if (to->c && (gradient || to->steps)) return true;
+    state_clear(to);
+    return false;
+}
+
+bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch, size_t slots,
+                    bool gradient, state_arrays *to) {
     const plan_node *node = &plan->nodes[i];
     if (node->op == CRNN_OP_RECURRENT) return state_new(to, layer, batch);
-    const dims past = past_dims(plan, node, batch);
     *to = (state_arrays){0};
+    if (node->op == CRNN_OP_HEADS) return cache_new(plan, node, batch, slots, gradient, to);
+    const dims past = past_dims(plan, node, batch);
     to->h = (PyArrayObject *)new_array(plan->module, past.count, past.size, plan->dtype);
     return to->h != NULL;
 }
@@ -32,7 +75,7 @@ static void own_part(PyArrayObject *to, PyArrayObject *from) {
 bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
                     state_arrays *s) {
     state_arrays own;
-    if (!node_state_new(plan, i, layer, batch, &own)) return false;
+    if (!node_state_new(plan, i, layer, batch, 0, true, &own)) return false;
     own_part(own.h, s->h);
     own_part(own.c, s->c);
     state_clear(s);
@@ -43,10 +86,18 @@ bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t 
 void state_copy(const state_arrays *to, const state_arrays *from) {
     if (to->h) own_part(to->h, from->h);
     if (to->c) own_part(to->c, from->c);
+    if (to->steps) own_part(to->steps, from->steps);
 }
 
 static void *row_of(PyArrayObject *array, size_t row) {
     return array ? PyArray_BYTES(array) + (npy_intp)row * PyArray_STRIDE(array, 0) : NULL;
+}
+
+static crnn_cache cache_of(const state_arrays *state, size_t row) {
+    return (crnn_cache){.k = row_of(state->h, row),
+                        .v = row_of(state->c, row),
+                        .steps = row_of(state->steps, row),
+                        .slots = state->h ? (size_t)PyArray_DIM(state->h, 1) : 0};
 }
 
 void node_set_states(crnn_node *node, const state_arrays *initial, const state_arrays *final,
@@ -57,6 +108,9 @@ void node_set_states(crnn_node *node, const state_arrays *initial, const state_a
     } else if (node->op == CRNN_OP_CONV) {
         node->as.conv.initial = row_of(initial->h, row);
         node->as.conv.final = row_of(final->h, row);
+    } else if (node->op == CRNN_OP_HEADS) {
+        node->as.heads.initial = cache_of(initial, row);
+        node->as.heads.final = cache_of(final, row);
     }
 }
 
@@ -65,6 +119,8 @@ void node_set_rows(crnn_node *node, const crnn_rows *rows) {
         node->as.recurrent.rows = rows;
     else if (node->op == CRNN_OP_CONV)
         node->as.conv.rows = rows;
+    else if (node->op == CRNN_OP_HEADS)
+        node->as.heads.rows = rows;
 }
 
 void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const state_arrays *dfinal) {
@@ -74,16 +130,59 @@ void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const sta
     } else if (node->op == CRNN_OP_CONV) {
         node->as.conv.dinitial = state_pointers(dinitial).h;
         node->as.conv.dfinal = state_pointers(dfinal).h;
+    } else if (node->op == CRNN_OP_HEADS) {
+        node->as.heads.dinitial = cache_of(dinitial, 0);
+        node->as.heads.dfinal = cache_of(dfinal, 0);
     }
 }
 
-/* Reads the state of node i. */
+/* Steps that a row has read: not negative, and with the positions of a call no overflow. */
+static bool steps_within(const char *name, PyArrayObject *steps) {
+    const int64_t most = INT64_MAX / 4, *step = PyArray_DATA(steps);
+    for (npy_intp b = 0; b < PyArray_SIZE(steps); b++) {
+        if (step[b] >= 0 && step[b] <= most) continue;
+        PyErr_Format(PyExc_ValueError, "%s: expected steps from 0 to %lld, got %lld in row %zd",
+                     name, (long long)most, (long long)step[b], (Py_ssize_t)b);
+        return false;
+    }
+    return true;
+}
+
+/* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. */
+static bool cache_read(const Plan *plan, const plan_node *node, const char *name, size_t batch,
+                       PyObject *given, bool gradient, state_arrays *to) {
+    const Py_ssize_t parts = gradient ? 2 : 3;
+    dims cache = cache_dims(node, batch, node->window > 0 ? (npy_intp)node->window - 1 : -1);
+    const dims rows = {1, {(npy_intp)batch}, {"B"}};
+    PyObject *part[3] = {NULL};
+    if (!(PyTuple_Check(given) || PyList_Check(given)) || PySequence_Size(given) != parts) {
+        PyErr_Format(PyExc_TypeError, "%s: expected None or %s, got %.200R", name,
+                     gradient ? "the pair (dk, dv)" : "(k, v, steps)", given);
+        return false;
+    }
+    bool fine = true;
+    for (Py_ssize_t k = 0; fine && k < parts; k++)
+        fine = (part[k] = PySequence_GetItem(given, k)) != NULL;
+    if (fine) to->h = float_array(name, part[0], plan->dtype, &cache, true);
+    if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
+    if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
+    if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
+    fine = to->c && (gradient || (to->steps && steps_within(name, to->steps)));
+    for (Py_ssize_t k = 0; k < parts; k++) drop(part[k]);
+    if (!fine) state_clear(to);
+    return fine;
+}
+
+/* Reads the state of node i, or the gradient of one. */
 static bool state_read(const Plan *plan, size_t i, const crnn_layer *layer, const char *name,
                        size_t batch, PyObject *given, state_arrays *to) {
     const plan_node *node = &plan->nodes[i];
+    const bool gradient = strcmp(name, "dstate") == 0;
     if (node->op == CRNN_OP_RECURRENT) return state_parse(to, name, layer, batch, given);
+    *to = (state_arrays){0};
+    if (node->op == CRNN_OP_HEADS) return cache_read(plan, node, name, batch, given, gradient, to);
     const dims past = past_dims(plan, node, batch);
-    *to = (state_arrays){.h = float_array(name, given, plan->dtype, &past, true)};
+    to->h = float_array(name, given, plan->dtype, &past, true);
     return to->h != NULL;
 }
 

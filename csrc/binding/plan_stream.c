@@ -7,7 +7,7 @@ static void stream_dealloc(Stream *self) {
     for (size_t i = 0; self->states && i < count; i++) {
         state_clear(&self->states[i].state);
         state_clear(&self->states[i].start);
-        free_aligned(self->states[i].running);
+        running_clear(&self->states[i].running);
     }
     for (size_t i = 0; self->copies && i < 2 * count; i++) drop(self->copies[i]);
     PyMem_Free(self->copies);
@@ -39,7 +39,7 @@ static void reset_part(PyArrayObject *state, PyArrayObject *start, npy_intp row)
 static void reset_row(Stream *self, npy_intp row) {
     for (size_t i = 0; i < self->plan->count; i++) {
         node_state *n = &self->states[i];
-        if (n->running) crnn_node_clear(&self->core, i, (size_t)row);
+        if (n->running.memory) crnn_node_clear(&self->core, i, (size_t)row);
         reset_part(n->state.h, n->start.h, row);
         reset_part(n->state.c, n->start.c, row);
     }
@@ -60,20 +60,13 @@ static bool start_init(node_state *n, const held_layer *layer) {
     return true;
 }
 
-void load_running(const crnn_plan *core, crnn_node *node, const state_arrays *state) {
-    const state_arrays none = {0};
-    node_set_states(node, state, &none, 0);
-    crnn_node_load(core, (size_t)(node - core->node));
-    node_set_states(node, &none, &none, 0);
-}
-
-void *new_running(const crnn_plan *core, crnn_node *node) {
-    const size_t i = (size_t)(node - core->node);
-    size_t bytes;
-    if (!check_status(crnn_node_running(core, i, &bytes), "batch_size")) return NULL;
-    node->running = alloc_aligned(bytes);
-    if (node->running) crnn_node_load(core, i);
-    return node->running;
+/* A memory of another size needs another workspace. */
+static bool load_memory(Stream *self, size_t i, const state_arrays *state) {
+    free_aligned(self->workspace);
+    self->workspace = NULL;
+    self->laid = false;
+    return running_load(&self->states[i].running, self->plan, &self->core, &self->nodes[i], state,
+                        0);
 }
 
 /* The states become copies of what the user gave, those of a reset where that is None. Nothing has
@@ -92,8 +85,8 @@ static bool set_states(Stream *self, PyObject *given) {
     for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
     for (size_t i = 0; fine && i < plan->count; i++) {
         if (!calls[i].initial.h) continue;
-        if (self->states[i].running)
-            load_running(&self->core, &self->nodes[i], &calls[i].initial);
+        if (node_runs_on(&plan->nodes[i]))
+            fine = load_memory(self, i, &calls[i].initial);
         else
             state_copy(&self->states[i].state, &calls[i].initial);
     }
@@ -233,9 +226,9 @@ static bool describe_nodes(Stream *self, node_call *calls, PyObject *memory) {
 static bool new_memories(Stream *self) {
     for (size_t i = 0; i < self->plan->count; i++) {
         const plan_node *node = &self->plan->nodes[i];
-        if (node->layer || !node_has_state(node)) continue;
-        self->states[i].running = new_running(&self->core, &self->nodes[i]);
-        if (!self->states[i].running) return false;
+        if (node_runs_on(node) && !running_new(&self->states[i].running, self->plan, &self->core,
+                                               &self->nodes[i], self->batch))
+            return false;
     }
     return true;
 }
@@ -372,6 +365,24 @@ static void run_step(Stream *self) {
     crnn_plan_run(&self->core);
 }
 
+/* Makes room for one more step. */
+static bool reserve(Stream *self) {
+    bool fine = true, grown = false;
+    LOCK(self);
+    for (size_t i = 0; fine && i < self->plan->count; i++)
+        if (self->states[i].running.memory)
+            fine = running_reserve(&self->states[i].running, self->plan, &self->core,
+                                   &self->nodes[i], 1, &grown);
+    if (grown) {
+        free_aligned(self->workspace);
+        self->workspace = NULL;
+        self->laid = false;
+    }
+    if (fine && !self->workspace) fine = new_workspace(self);
+    UNLOCK();
+    return fine;
+}
+
 static PyObject *stream_step(Stream *self, PyObject *object) {
     const Plan *plan = self->plan;
     const size_t last = plan->count - 1;
@@ -380,6 +391,7 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
     PyArrayObject *x = step_input(self, object, &input);
     PyArrayObject *y =
         x ? (PyArrayObject *)new_plain_array(2, shape, typenum_of(plan->dtype)) : NULL;
+    if (y && !reserve(self)) Py_CLEAR(y);
     if (y) {
         LOCK(self); /* and with the GIL: a step is short, and the state is written in place */
         self->nodes[0] = input;
@@ -395,19 +407,19 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
 
 node_call *stream_states(Stream *self) {
     const Plan *plan = self->plan;
-    const state_arrays none = {0};
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
-    for (size_t i = 0; fine && i < plan->count; i++)
-        if (node_has_state(&plan->nodes[i]))
-            fine = node_state_new(plan, i, &self->states[i].layer, self->batch, &calls[i].final);
-    LOCK(self);
+    LOCK(self); /* a step may change how many slots there are */
     for (size_t i = 0; fine && i < plan->count; i++) {
-        state_copy(&calls[i].final, &self->states[i].state);
-        if (!self->states[i].running) continue;
-        node_set_states(&self->nodes[i], &none, &calls[i].final, 0);
-        crnn_node_save(&self->core, i);
-        node_set_states(&self->nodes[i], &none, &none, 0);
+        const node_state *n = &self->states[i];
+        if (!node_has_state(&plan->nodes[i])) continue;
+        fine = node_state_new(plan, i, &n->layer, self->batch,
+                              running_slots(&n->running, &plan->nodes[i]), false, &calls[i].final);
+        if (!fine) continue;
+        if (n->running.memory)
+            running_save(&n->running, &self->core, &self->nodes[i], &calls[i].final, 0);
+        else
+            state_copy(&calls[i].final, &n->state);
     }
     UNLOCK();
     if (fine) return calls;

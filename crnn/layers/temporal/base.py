@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import crnn._core as _core
@@ -27,37 +28,45 @@ class Described(NamedTuple):
         As in `Nodes`.
     names : mapping of str to int
         Nodes whose values the tape shows, by the names of its attributes.
+    weights : mapping of str to int
+        Nodes of self-attention whose weights it shows.
     """
 
     value: int
     form: Any
     names: Mapping[str, int]
+    weights: Mapping[str, int] = MappingProxyType({})
 
 
 class TemporalTape:
     """Tape of a layer of this package.
 
-    Its attributes are values of the steps, arrays (B, T, features); which ones there are, the layer
-    says.
+    Its attributes are values of the steps, arrays (B, T, features), and weights of attention
+    (B, M, T, S + T); which ones there are, the layer says.
     """
 
-    __slots__ = ("_core", "_names", "_number")
+    __slots__ = ("_core", "_described", "_number")
 
-    def __init__(self, core: Any, names: Mapping[str, int], number: int) -> None:
-        self._core, self._names, self._number = core, names, number
+    def __init__(self, core: Any, described: Described, number: int) -> None:
+        self._core, self._described, self._number = core, described, number
 
     def __getattr__(self, name: str) -> Array:
-        if name.startswith("_") or name not in self._names:
-            raise AttributeError(f"expected one of {', '.join(self._names)}, got {name!r}")
-        value: Array = self._core.value(self._names[name])
+        if name.startswith("_") or name not in dir(self):
+            raise AttributeError(f"{name}: expected one of {', '.join(dir(self))}")
+        weights = self._described.weights
+        value: Array = (
+            self._core.attention(weights[name])
+            if name in weights
+            else self._core.value(self._described.names[name])
+        )
         return value
 
     def __dir__(self) -> list[str]:
-        return sorted(self._names)
+        return sorted({*self._described.names, *self._described.weights})
 
     @never_raising
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {', '.join(self._names)}>"
+        return f"<{type(self).__name__} with {', '.join(dir(self))}>"
 
 
 class _Planned(NamedTuple):
@@ -65,7 +74,7 @@ class _Planned(NamedTuple):
 
     witness: Any  # what the layer was
     core: Any
-    names: Mapping[str, int]
+    described: Described
 
 
 class _Plans(dict[int, _Planned]):
@@ -112,7 +121,7 @@ class CoreTemporal(Temporal):
             graph = Graph(self.input_size, self.symbols)
             described = self._describe(graph, 0, number)
             core = _core.Plan(self.dtype, tuple(graph.nodes), described.form, strict=True)
-            plan = plans[number] = _Planned(witness([self]), core, described.names)
+            plan = plans[number] = _Planned(witness([self]), core, described)
         return plan
 
     @property
@@ -219,7 +228,7 @@ class CoreTemporal(Temporal):
         y, after, core = plan.core.forward(
             x, state, lengths, mask, resets, training, *numbers, *wanted
         )
-        return y, after, TemporalTape(core, plan.names, layer)
+        return y, after, TemporalTape(core, plan.described, layer)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         check_tape(tape, TemporalTape)

@@ -175,6 +175,7 @@ class TCNBlock(CoreTemporal, Composition):
 
     def _describe(self, graph: Graph, x: int, number: int) -> Described:
         convolutions, forms, z = list[int](), list[Any](), x
+        graph.filled = False
         for conv, drop in zip((self.conv1, self.conv2), self.drops, strict=True):
             part = conv._describe(graph, z, number)
             convolutions.append(part.value)

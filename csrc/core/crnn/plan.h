@@ -202,25 +202,25 @@ typedef struct crnn_node {
                               and from a recurrent layer and self-attention the last output in
                               holes. With `once`
                               (B, 1, features), and dense for CRNN_OP_POOL. */
-    int64_t *symbols;  /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
-                          and out [groups * width]. */
-    void *kept;        /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
-                          backward. */
-    void *running;     /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
-                          a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
-                          again and again, in a layout of its own. NULL: `initial` and `final` of
-                          the operation are used. */
-    void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
-                          parameters are added to it. NULL: not wanted. */
-    bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
-                          steps, too. */
-    bool repeats;      /* A node of CRNN_OP_ROWWISE outside of cycles, not `filled`: its value at
-                          masked steps is that of the last step that was read before them. Of
-                          backward: its gradient there is added to that step's, in place. */
-    bool rest;         /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
-                          its value is that of edge 0, which has as many features. */
-    bool once;         /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
-                          CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    int64_t *symbols; /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
+                         and out [groups * width]. */
+    void *kept;       /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
+                         backward. */
+    void *running;    /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
+                         a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
+                         again and again, in a layout of its own. NULL: `initial` and `final` of
+                         the operation are used. */
+    void *grads;      /* Of backward, for layer normalisation: [2][features], the gradients of its
+                         parameters are added to it. NULL: not wanted. */
+    bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
+                         steps, too. */
+    bool repeats; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
+                     value at masked steps is that of the last step that was read before them. Of
+                     backward: its gradient there is added to that step's, in place. */
+    bool rest;    /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                     its value is that of edge 0, which has as many features. */
+    bool once;    /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                     CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
                           node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
