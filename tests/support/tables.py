@@ -231,8 +231,45 @@ LAYERS |= {  # an embedding and the layer that reads it run as one
     for name, cell in CELLS.items()
 }
 
+LAYERS |= {
+    "conv": Subject(lambda dtype: crnn.CausalConv(I, H, dilation=2, dtype=dtype)),
+    "conv-reverse": Subject(
+        lambda dtype: crnn.CausalConv(I, H, 2, activation="tanh", reverse=True, dtype=dtype)
+    ),
+    "conv-normed": Subject(
+        lambda dtype: crnn.CausalConv(I, H, 9, activation="relu", weight_norm=True, dtype=dtype)
+    ),
+    "bidirectional-conv": Subject(
+        lambda dtype: crnn.Bidirectional(crnn.CausalConv(I, H, dtype=dtype))
+    ),
+    "tcn": Subject(lambda dtype: crnn.TCN(I, [9, 8], dropout=0.2, seed=2, dtype=dtype)),
+    "tcn-block": Subject(
+        lambda dtype: crnn.TCNBlock(
+            I, 8, 2, dilation=3, dropout=0.2, variational=True, seed=2, dtype=dtype
+        )
+    ),
+    "tcn-dense": Subject(
+        lambda dtype: _seq(crnn.TCN(I, [8], dtype=dtype), crnn.Dense(8, K, dtype=dtype))
+    ),
+    "tcn-embedded": Subject(
+        lambda dtype: _seq(crnn.Embedding(K, I, dtype=dtype), crnn.TCN(I, [H, H], dtype=dtype)),
+        None,
+        K,
+    ),
+    "tcn-pool": Subject(lambda dtype: _seq(crnn.TCN(I, [H], dtype=dtype), crnn.Pool("mean"))),
+    "residual-conv": Subject(
+        lambda dtype: crnn.Residual(crnn.CausalConv(I, I, activation="relu", dtype=dtype))
+    ),
+    "checkpointed-tcn": Subject(
+        lambda dtype: crnn.Checkpointed(crnn.TCN(I, [8], dropout=0.2, seed=2, dtype=dtype), 2)
+    ),
+    "sequential-conv-lstm": Subject(
+        lambda dtype: _seq(crnn.CausalConv(I, H, dtype=dtype), crnn.LSTM(H, H, dtype=dtype))
+    ),
+}
+
 # Layers whose outputs in the padding are all 0; those of other layers have no meaning there.
-RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
+RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional", "conv"}]
 
 # (name of a layer, whether it reads symbols), for pytest.mark.parametrize
 READINGS = [(name, symbols) for name, subject in LAYERS.items() for symbols in subject.kinds]
