@@ -159,9 +159,9 @@ class TransformerBlock(Temporal):
         y = x" + linear2(φ(linear1(LN_2 x")))
 
     linear1, linear2 and gate are maps W u + b. With "swiglu", ``silu(gate(u))∘linear1(u)`` is in
-    place of ``φ(linear1(u))``. Cross-attention reads the memory e, the steps of another sequence, without a causal bound and without rotation:
-    q = W_q u + b_q, [k v] = W_kv e + b_kv, and then the equations of `SelfAttention`. Without a
-    step in the memory its context c is 0.
+    place of ``φ(linear1(u))``. Cross-attention reads the memory e, the steps of another
+    sequence, without a causal bound and without rotation: q = W_q u + b_q, [k v] = W_kv e + b_kv,
+    and then the equations of `SelfAttention`. Without a step in the memory its context c is 0.
 
     Parameters
     ----------
@@ -189,9 +189,10 @@ class TransformerBlock(Temporal):
     "norm_memory."; those of `SelfAttention` with "attention." in front; ``cross.W_q (H, H)``,
     ``cross.b_q (H,)``, ``cross.W_kv (2*H, C)``, ``cross.b_kv (2*H,)``, ``cross.W_o (H, H)``,
     ``cross.b_o (H,)``; ``linear1.W (F, H)``, ``linear1.b (F,)``, ``linear2.W (H, F)``,
-    ``linear2.b (H,)`` and, with "swiglu", ``gate.W (F, H)`` and ``gate.b (F,)``. The state is that of `SelfAttention`. A memory (B, T_s, C) and the number of its
-    valid steps (B,), integers, follow in the same tuple: ``(k, v, steps, memory, lengths)``. Its
-    gradient is ``(dk, dv, dmemory)``. The other methods are those of `Temporal`.
+    ``linear2.b (H,)`` and, with "swiglu", ``gate.W (F, H)`` and ``gate.b (F,)``.
+    The state is that of `SelfAttention`. A memory (B, T_s, C) and the number of its valid steps
+    (B,), integers, follow in the same tuple: ``(k, v, steps, memory, lengths)``. Its gradient is
+    ``(dk, dv, dmemory)``. The other methods are those of `Temporal`.
 
     Examples
     --------
