@@ -246,6 +246,8 @@ size_t running_slots(const running_memory *m, const plan_node *node);
  * False: an exception, and nothing has changed. */
 bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
                      size_t steps, bool *grown);
+/* No row has read anything any more: to be called when all rows have been cleared. */
+void running_cleared(running_memory *m);
 void running_clear(running_memory *m);
 
 /* NULL, with the exception of refuse_misfit. */

@@ -107,7 +107,11 @@ static bool collect_states(const loop *l) {
     for (size_t i = 0; l->count > 0 && i < plan->count; i++) {
         state_arrays *all = &l->states[i].final;
         if (!node_runs_on(&plan->nodes[i])) continue;
-        const size_t slots = running_slots(&l->parts[0].running[i], &plan->nodes[i]);
+        size_t slots = 0;
+        for (size_t k = 0; k < l->count; k++) {
+            const size_t own = running_slots(&l->parts[k].running[i], &plan->nodes[i]);
+            if (own > slots) slots = own;
+        }
         state_clear(all);
         if (!node_state_new(plan, i, NULL, l->stream->batch, slots, false, all)) return false;
         for (size_t k = 0; k < l->count; k++) {

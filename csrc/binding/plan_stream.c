@@ -84,6 +84,7 @@ static bool set_states(Stream *self, PyObject *given) {
     LOCK(self);
     for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
     for (size_t i = 0; fine && i < plan->count; i++) {
+        running_cleared(&self->states[i].running);
         if (!calls[i].initial.h) continue;
         if (node_runs_on(&plan->nodes[i]))
             fine = load_memory(self, i, &calls[i].initial);
