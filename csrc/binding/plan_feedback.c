@@ -128,8 +128,7 @@ static bool store_states(Stream *stream, const loop *l) {
     bool fine = collect_states(l);
     for (size_t i = 0; fine && i < plan->count; i++) {
         if (node_runs_on(&plan->nodes[i]))
-            fine = running_load(&stream->states[i].running, plan, &stream->core, &stream->nodes[i],
-                                &l->states[i].final, 0);
+            fine = stream_load_memory(stream, i, &l->states[i].final);
         else
             state_copy(&stream->states[i].state, &l->states[i].final);
     }

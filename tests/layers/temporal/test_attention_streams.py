@@ -109,12 +109,10 @@ def test_a_long_run_in_constant_memory():
     assert [list(part[2]) for part in state] == [[20_100]] * 2
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ["window", "window-1", "block-window"])
 def test_a_state_of_far_positions(kind):
     """Positions count on: a stream of a state has the bits of a call, far from the beginning."""
     layer = layer_of(kind, "float64")
-    if layer.window is None:
-        pytest.skip("a state without a window has all steps")
     k, v, _ = first_state(layer)
     state = np.nan_to_num(k), np.nan_to_num(v), np.array([0, 10**3, 10**6, 10**9, 10**12, 2**60])
     x = inputs(steps=20)
@@ -273,6 +271,11 @@ def test_closed_loops_of_vectors(window, count, rows, dtype, threads):
             assert (one is None) == (other is None)
             if one is not None:
                 assert_same_bits(seen_of(one), seen_of(other))
+        x = found[:, -1]
+        for _ in range(3):  # the stream goes on with single steps
+            one, other = feeding.step(x), stream.step(x)
+            assert_same_bits(one, other)
+            x = one
 
 
 def test_ctrl_c_ends_generation():
