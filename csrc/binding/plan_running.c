@@ -50,7 +50,7 @@ static bool replace(running_memory *m, const crnn_plan *core, crnn_node *node, s
     whole_plan whole;
     const crnn_plan *all = whole_of(&whole, m, core);
     const size_t i = (size_t)(node - core->node);
-    void *old = node->running;
+    void *old = m->memory; /* a copy of a node points to the memory of another plan */
     size_t bytes;
     if (!check_status(crnn_node_running(all, i, &bytes), "batch_size")) return false;
     void *memory = alloc_aligned(bytes);
