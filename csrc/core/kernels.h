@@ -361,6 +361,25 @@ typedef struct core_heads_run {
     void *angles;                /* [...][A]: cosines of A / 2 angles, then sines */
 } core_heads_run;
 
+/* Gradients of the weights of some taps from n neighbouring cells of one piece. */
+enum { CONV_PARTS = 16 };
+
+typedef struct core_taps_part {
+    void *dw;         /* in and out [hidden][inputs] */
+    size_t skip, n;   /* of the cells, the last ones that are left out, and how many are not */
+    const void *last; /* x of the last one, whole vectors, */
+    ptrdiff_t step;   /* and from one to the next */
+} core_taps_part;
+
+typedef struct core_taps_outer {
+    size_t n, hidden, inputs; /* n: at most block_rows */
+    const void *last_delta;   /* of the last cell [hidden], */
+    ptrdiff_t delta_step;     /* and from one to the next */
+    size_t parts;
+    core_taps_part part[CONV_PARTS];
+    void *scratch; /* [core_outer_rows(hidden)][block_rows] */
+} core_taps_outer;
+
 /* Steps of recursive least squares that one pass over the factor makes, and its rows that are
  * updated together. */
 enum { RLS_STEPS = 4, RLS_ROWS = 4 };
@@ -468,6 +487,9 @@ struct crnn_kernels {
     void (*norm_weights)(const core_normed *p, size_t from, size_t to, void *w);
     void (*norm_weights_back)(const core_normed *p, size_t from, size_t to, const void *dw,
                               void *dv, void *dg);
+
+    /* rows from..to-1 of the gradients; `from` is a multiple of tile_rows */
+    void (*taps_outer)(const core_taps_outer *p, size_t from, size_t to);
 
     /* reflections that make columns [n][REFLECT_COLUMNS] zero, of which v keeps their vectors; r
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
