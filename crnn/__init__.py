@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.rls import RLS
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
+    from crnn.layers.recurrent.minimal import MinGRU, MinLSTM
     from crnn.layers.recurrent.reservoir import Reservoir
     from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
@@ -83,6 +84,8 @@ __all__ = [
     "LastState",
     "Layer",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "Pool",
     "Reservoir",
     "Residual",
@@ -142,6 +145,7 @@ _MODULES = {
     "layers.pointwise.rls": ("RLS",),
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
+    "layers.recurrent.minimal": ("MinGRU", "MinLSTM"),
     "layers.recurrent.reservoir": ("Reservoir",),
     "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),

@@ -119,6 +119,20 @@ class JANET(_WithH):
         cls, input_size: int, hidden_size: int, **options: Any
     ) -> tuple[int, int, int]: ...
 
+class MinGRU(_WithH):
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
+
+class MinLSTM(_WithH):
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None: ...
+    @classmethod
+    def _outline(
+        cls, input_size: int, hidden_size: int, **options: Any
+    ) -> tuple[int, int, int]: ...
+
 @final
 class Buffer: ...
 

@@ -1,10 +1,10 @@
 """The mathematics of crnn in plain NumPy: a textbook, and the expected values of the tests.
 
-Begin with `cells`: the recurrent cells, forward and backward. `sums` computes the sums of the gates
-(with layer normalisation), `activations` the functions that are applied to them. `recurrence` is
-the loop over time with the options that all cells share, `reading` the order of the steps (lengths,
-masks, resets), `drops` the random numbers. `pointwise` has the layers that
-treat every step alike. `training` has the dense layer, the losses and the
+Begin with `cells`: the recurrent cells, forward and backward; `minimal` has those without W_h.
+`sums` computes the sums of the gates (with layer normalisation), `activations` the functions that
+are applied to them. `recurrence` is the loop over time with the options that all cells share,
+`reading` the order of the steps (lengths, masks, resets), `drops` the random numbers. `pointwise`
+has the layers that treat every step alike. `training` has the dense layer, the losses and the
 optimizers, `readout` linear least squares. `seq2seq` is a model of an encoder and a decoder,
 `attention` its attention mechanism.
 """
@@ -14,6 +14,7 @@ from crnn.reference.arrays import one_hot
 from crnn.reference.attention import attention_backward, attention_forward
 from crnn.reference.cells import GRU, JANET, LSTM, RNN
 from crnn.reference.drops import Draws, philox
+from crnn.reference.minimal import MinGRU, MinLSTM
 from crnn.reference.pointwise import (
     activate,
     activate_backward,
@@ -43,6 +44,8 @@ __all__ = [
     "RNN",
     "Cell",
     "Draws",
+    "MinGRU",
+    "MinLSTM",
     "activate",
     "activate_backward",
     "adam",

@@ -50,6 +50,8 @@ CELLS = {
     "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
     "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
     "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+    "mingru": Cell(crnn.MinGRU, reference.MinGRU()),
+    "minlstm": Cell(crnn.MinLSTM, reference.MinLSTM()),
 }
 
 # Every option of the recurrent layers, alone and with others, except those that each test sets
