@@ -255,7 +255,8 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
     const Py_ssize_t count = several ? PySequence_Size(given) : 1;
     const bool reads = crnn_cell_describe(layer->cell)->multiplies_h;
     const Py_ssize_t most = reads ? CRNN_DELAYS : 1;
-    const bool fine = several ? count >= 1 && count <= most && read_delay_list(given, delays, count)
+    const bool fine = several ? count >= 1 && count <= CRNN_DELAYS &&
+                                    read_delay_list(given, delays, count) && count <= most
                               : read_delay(given, &delays[0]);
     if (fine) {
         if (count == 1 && delays[0] == 1) delays[0] = 0;

@@ -168,6 +168,7 @@ class MinGRU(_core.MinGRU, Recurrent):
     _initial: ClassVar[dict[str, Any]] = {"chrono": None}
 
     chrono: float | None
+    delays: Option[int]
     activation: Option[Activation]
     recurrent_activation: Option[Activation]
 
@@ -319,6 +320,7 @@ class MinLSTM(_core.MinLSTM, Recurrent):
 
     forget_bias: float
     chrono: float | None
+    delays: Option[int]
     activation: Option[Activation]
 
     def __init__(
