@@ -27,6 +27,7 @@ from crnn.reference.seq2seq import seq2seq_forward
 from crnn.reference.training import (
     adam,
     adamw,
+    binary_cross_entropy,
     clip_norm,
     dense,
     dense_backward,
@@ -52,6 +53,7 @@ __all__ = [
     "adamw",
     "attention_backward",
     "attention_forward",
+    "binary_cross_entropy",
     "clip_norm",
     "dense",
     "dense_backward",

@@ -401,6 +401,10 @@ struct crnn_kernels {
     /* losses [n] and dlogits, 0 at targets below 0 */
     void (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
                           double scale, void *dlogits, double *losses);
+    /* of rows from..to-1: losses [to - from], and dlogits [to - from][labels] of the first of them
+     */
+    void (*label_losses)(const crnn_labels *labels, size_t from, size_t to, double scale,
+                         void *dlogits, double *losses);
     double (*squared_error)(size_t n, const void *y, const void *target, double scale, void *dy);
     double (*sum_squares)(size_t n, const void *g);
     /* some elements of a step */
