@@ -57,6 +57,8 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.layers.recurrent.minimal import MinGRU, MinLSTM
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.layers.temporal.convolution import CausalConv
+    from crnn.layers.temporal.tcn import TCN, TCNBlock
     from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
@@ -74,8 +76,10 @@ __all__ = [
     "LSTM",
     "RLS",
     "RNN",
+    "TCN",
     "Activation",
     "Bidirectional",
+    "CausalConv",
     "Checkpointed",
     "Conditioned",
     "Dense",
@@ -92,6 +96,7 @@ __all__ = [
     "Ridge",
     "Seq2Seq",
     "Sequential",
+    "TCNBlock",
     "TeacherForcing",
     "Temporal",
     "TiedDense",
@@ -147,6 +152,8 @@ _MODULES = {
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "layers.recurrent.minimal": ("MinGRU", "MinLSTM"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "layers.temporal.convolution": ("CausalConv",),
+    "layers.temporal.tcn": ("TCN", "TCNBlock"),
     "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),

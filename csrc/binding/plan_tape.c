@@ -7,7 +7,9 @@ static void plan_tape_dealloc(PlanTape *self) {
     for (size_t i = 0; i < count; i++) {
         if (self->tapes) drop(self->tapes[i]);
         if (self->kept) free_aligned(self->kept[i]);
+        if (self->starts) state_clear(&self->starts[i]);
     }
+    PyMem_Free(self->starts);
     PyMem_Free(self->tapes);
     PyMem_Free(self->kept);
     PyMem_Free(self->place);
@@ -43,7 +45,8 @@ PlanTape *plan_tape_new(Plan *plan) {
     tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
     tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
     tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
-    if (tape->place && tape->tapes && tape->kept) return tape;
+    tape->starts = PyMem_Calloc(plan->count, sizeof *tape->starts);
+    if (tape->place && tape->tapes && tape->kept && tape->starts) return tape;
     PyErr_NoMemory();
     drop(tape);
     return NULL;
@@ -131,6 +134,14 @@ static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
     return Py_NewRef((PyObject *)self->tapes[i]);
 }
 
+/* The initial state of a node with a state of its own, as it was given; None: none was. */
+static PyObject *plan_tape_start(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count) return refused("index");
+    return self->starts[i].h ? state_object(&self->starts[i]) : Py_NewRef(Py_None);
+}
+
 /* Whether the tape has what backward of a node reads. */
 static PyObject *plan_tape_keeps(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
@@ -181,6 +192,9 @@ static PyMethodDef plan_tape_methods[] = {
                "(B, features), or None if the tape does not have it.")},
     {"keeps", (PyCFunction)plan_tape_keeps, METH_O,
      PyDoc_STR("keeps($self, node, /)\n--\n\nReturn whether backward may run a node.")},
+    {"start", (PyCFunction)plan_tape_start, METH_O,
+     PyDoc_STR("start($self, node, /)\n--\n\nReturn the initial state of a node that is no "
+               "recurrent layer; None if none was given.")},
     {"read", (PyCFunction)plan_tape_read, METH_O,
      PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
     {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,
