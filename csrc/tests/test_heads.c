@@ -330,6 +330,7 @@ static void check_stream(const crnn_kernels *k, size_t window, bool dropped, siz
     memset(resets, 0, sizeof resets);
     resets[LONG + 50] = resets[3 * LONG + 7] = resets[3 * LONG + 8] = 1;
     p.resets = resets;
+    p.final_slots = window ? window : LONG;
     buffers f = new_buffers(&p);
     run_core(&p, &f);
     p.resets = NULL;
@@ -342,6 +343,12 @@ static void check_stream(const crnn_kernels *k, size_t window, bool dropped, siz
         CHECK(same_steps(&p, s.f.y, f.y, hidden_of(&p), t, 1),
               "%s, window %zu, step %zu of a stream", k->isa, window, t);
     }
+    s.m.node[1].as.heads.final = new_cache(&p, p.final_slots);
+    crnn_node_save(&s.m.plan, 1);
+    const crnn_cache *end = &s.m.node[1].as.heads.final;
+    check_same(&p, "k of a stream", B * p.final_slots * hidden_of(&p), end->k, f.final.k);
+    check_same(&p, "v of a stream", B * p.final_slots * hidden_of(&p), end->v, f.final.v);
+    CHECK(memcmp(end->steps, f.final.steps, B * sizeof *end->steps) == 0, "steps of a stream");
     fences_release(mark);
 }
 
@@ -528,7 +535,7 @@ static void check_sizes(const crnn_kernels *k) {
     make_model(&m, &p, &f);
     CHECK(crnn_node_running(&m.plan, 0, &bytes) == CRNN_OK && bytes == 0, "of an input");
     m.node[1].gradient = m.node[1].value;
-    m.node[1].as.heads.initial.slots = SIZE_MAX / 4;
+    m.node[1].as.heads.initial.slots = SIZE_MAX;
     CHECK(crnn_plan_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "workspace");
     CHECK(crnn_plan_backward_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "of backward");
     CHECK(crnn_node_running(&m.plan, 1, &bytes) == CRNN_OVERFLOW, "running");
