@@ -56,6 +56,10 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.layers.temporal.attention import SelfAttention
+    from crnn.layers.temporal.convolution import CausalConv
+    from crnn.layers.temporal.tcn import TCN, TCNBlock
+    from crnn.layers.temporal.transformer import TransformerBlock
     from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
@@ -73,8 +77,10 @@ __all__ = [
     "LSTM",
     "RLS",
     "RNN",
+    "TCN",
     "Activation",
     "Bidirectional",
+    "CausalConv",
     "Checkpointed",
     "Conditioned",
     "Dense",
@@ -87,12 +93,15 @@ __all__ = [
     "Reservoir",
     "Residual",
     "Ridge",
+    "SelfAttention",
     "Seq2Seq",
     "Sequential",
+    "TCNBlock",
     "TeacherForcing",
     "Temporal",
     "TiedDense",
     "Trainer",
+    "TransformerBlock",
     "__version__",
     "callbacks",
     "data",
@@ -143,6 +152,10 @@ _MODULES = {
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "layers.temporal.attention": ("SelfAttention",),
+    "layers.temporal.convolution": ("CausalConv",),
+    "layers.temporal.tcn": ("TCN", "TCNBlock"),
+    "layers.temporal.transformer": ("TransformerBlock",),
     "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),

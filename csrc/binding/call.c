@@ -319,6 +319,7 @@ crnn_state state_pointers(const state_arrays *s) {
 }
 
 PyObject *state_object(const state_arrays *s) {
+    if (s->steps) return PyTuple_Pack(3, s->h, s->c, s->steps);
     if (s->c) return PyTuple_Pack(2, s->h, s->c);
     return Py_NewRef((PyObject *)s->h);
 }
@@ -326,4 +327,5 @@ PyObject *state_object(const state_arrays *s) {
 void state_clear(state_arrays *s) {
     Py_CLEAR(s->h);
     Py_CLEAR(s->c);
+    Py_CLEAR(s->steps);
 }

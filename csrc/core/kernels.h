@@ -307,6 +307,12 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
+/* Weights v [taps][rows][inputs] of a convolution with a norm and a gain g [rows]. */
+typedef struct core_normed {
+    size_t taps, rows, inputs;
+    const void *v, *g;
+} core_normed;
+
 /* Self-attention. A pair of a piece and a head has n queries, those of the steps of the piece, and
  * as keys those of the cache that it may see, then its own n. A row of A numbers has P elements: A
  * rounded up to V, zeros behind. Rows in panels are transposed: TILE_VECS * V rows of [A], or as
@@ -457,6 +463,11 @@ struct crnn_kernels {
                     void *square);
     void (*adam)(const crnn_optim_step *s, core_range some, double beta1, double beta2, double eps,
                  uint64_t step, void *m, void *v);
+
+    /* rows from..to-1 of w, like v; and from its gradient dw those of v and g, added to, or NULL */
+    void (*norm_weights)(const core_normed *p, size_t from, size_t to, void *w);
+    void (*norm_weights_back)(const core_normed *p, size_t from, size_t to, const void *dw,
+                              void *dv, void *dg);
 
     /* reflections that make columns [n][REFLECT_COLUMNS] zero, of which v keeps their vectors; r
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],

@@ -9,7 +9,8 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_RECURRENT] = &core_op_recurrent, [CRNN_OP_SUM] = &core_op_sum,
     [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
     [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
-    [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_HEADS] = &core_op_heads,
+    [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_CONV] = &core_op_conv,
+    [CRNN_OP_HEADS] = &core_op_heads,
 };
 
 /* ---- cells */
@@ -371,8 +372,13 @@ void crnn_plan_run(const crnn_plan *given) {
                           n->given->rest ? &core_read(n, 0)->value : NULL);
         }
         run_nodes(p, begin, end);
-        for (size_t i = begin; i < end; i++)
-            if (p->nodes[i].op && p->nodes[i].op->close) p->nodes[i].op->close(&p->nodes[i]);
+        for (size_t i = begin; i < end; i++) {
+            const core_node *n = &p->nodes[i];
+            if (n->op && n->op->close) n->op->close(&p->nodes[i]);
+            if (n->given->repeats)
+                crnn_fill_gaps(given->rows, &n->given->value, n->given->features, core_item(n),
+                               true);
+        }
     }
     follow_parents(p);
 }

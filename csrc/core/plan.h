@@ -49,6 +49,14 @@ typedef struct core_node {
             void *dscores, *dv; /* [B][T_s], [B][A]: of each row, because the order of a sum is
                                    fixed */
         } attend;
+        struct {
+            size_t *start;       /* [places + 1]: the cells before each piece */
+            core_matrix *matrix; /* [taps] */
+            void *w, *dw;        /* [taps][H][I] where normed: the weights, and their gradient */
+            crnn_seq delta;      /* (B, T, H) of backward: the gradients of the sums */
+            void *zeros;         /* [I] */
+            void *scratch;       /* of products over cells */
+        } conv;
         int64_t *taken; /* [B][features] of a pool, where a tape keeps none */
         struct {
             size_t *parents; /* [count]: where each row of the next step comes from */
@@ -124,7 +132,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose, core_op_heads;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);

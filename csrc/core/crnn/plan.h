@@ -35,8 +35,9 @@ typedef enum crnn_op {
     CRNN_OP_POOL = 5,      /* The last, the mean or the maximum of the steps of each row. */
     CRNN_OP_STATE = 6,     /* The final state of a recurrent layer. */
     CRNN_OP_CHOOSE = 7,    /* The choice of symbols from logits. */
-    CRNN_OP_HEADS = 8,     /* Self-attention of several heads. */
-    CRNN_OPS = 9           /* How many there are. */
+    CRNN_OP_CONV = 8,      /* A causal convolution over the steps of each row. */
+    CRNN_OP_HEADS = 9,     /* Self-attention of several heads. */
+    CRNN_OPS = 10          /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -88,6 +89,27 @@ typedef struct crnn_sum {
     void *dw; /* Of backward: gradients are added to it, in the shape of w. NULL: not wanted. */
     void *db; /* Of backward: the same in the shape of b. NULL: not wanted. */
 } crnn_sum;
+
+/* A causal convolution: y_t = activation(b + sum over j < J of W_j x_{t - (J - 1 - j) d}). Only
+ * steps that are read count; earlier ones, back to the last reset, are those of the initial state,
+ * the last D = (J - 1) d inputs of each row, the oldest first. Its only edge is to x: floats (B, T,
+ * I). The caller owns all buffers. */
+typedef struct crnn_conv {
+    const crnn_rows *rows;      /* in: the steps of the plan, or the same in reverse. */
+    size_t taps;                /* J, at least 1. */
+    size_t dilation;            /* d, at least 1. */
+    crnn_activation activation; /* CRNN_IDENTITY, or one of those before it but CRNN_USUAL. */
+    const void *w;              /* in [J][H][I], the oldest tap first. */
+    const void *g; /* in [H]: w is then v, and W of unit o is g[o] v / |v|, with the norm of all of
+                      its weights. NULL: W is w. */
+    const void *b; /* in [H]. NULL: zeros. */
+    void *dw, *dg, *db;  /* Of backward: the gradients of w, g and b are added to them. NULL: not
+                            wanted. */
+    const void *initial; /* in [B][D][I]. NULL: zeros. */
+    void *final;         /* out [B][D][I], another buffer. NULL: not wanted. */
+    const void *dfinal;  /* Of backward: in [B][D][I]. NULL: zeros. */
+    void *dinitial;      /* Of backward: out [B][D][I]. NULL: not wanted. */
+} crnn_conv;
 
 /* Attention. Its value is the context; its only edge is to the queries. The caller owns all
  * buffers. */
@@ -184,22 +206,25 @@ typedef struct crnn_node {
                               and from a recurrent layer and self-attention the last output in
                               holes. With `once`
                               (B, 1, features), and dense for CRNN_OP_POOL. */
-    int64_t *symbols;  /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
-                          and out [groups * width]. */
-    void *kept;        /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
-                          backward. */
-    void *running;     /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
-                          a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
-                          again and again, in a layout of its own. NULL: `initial` and `final` of
-                          the operation are used. */
-    void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
-                          parameters are added to it. NULL: not wanted. */
-    bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
-                          steps, too. */
-    bool rest;         /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
-                          its value is that of edge 0, which has as many features. */
-    bool once;         /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
-                          CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    int64_t *symbols; /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
+                         and out [groups * width]. */
+    void *kept;       /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
+                         backward. */
+    void *running;    /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
+                         a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
+                         again and again, in a layout of its own. NULL: `initial` and `final` of
+                         the operation are used. */
+    void *grads;      /* Of backward, for layer normalisation: [2][features], the gradients of its
+                         parameters are added to it. NULL: not wanted. */
+    bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
+                         steps, too. */
+    bool repeats; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
+                     value at masked steps is that of the last step that was read before them. Of
+                     backward: its gradient there is added to that step's, in place. */
+    bool rest;    /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                     its value is that of edge 0, which has as many features. */
+    bool once;    /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                     CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
                           node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
@@ -208,6 +233,7 @@ typedef struct crnn_node {
         crnn_recurrent recurrent;
         crnn_sum sum;
         crnn_attend attend;
+        crnn_conv conv;
         crnn_rowwise rowwise; /* With the kernels of the plan. */
         crnn_pool_how pool;
         crnn_final final;
