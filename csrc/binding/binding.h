@@ -243,6 +243,7 @@ typedef struct call {
 typedef struct call_arguments {
     PyObject *x, *state, *lengths, *mask, *resets, *training, *call, *first_row, *first_step,
         *layer;
+    bool floats_only; /* x may not be symbols */
 } call_arguments;
 
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);

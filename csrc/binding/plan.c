@@ -43,7 +43,8 @@ void plan_release(const Plan *plan, node_call *calls) {
 PyObject *plan_refuse(const Plan *plan, const char *name) {
     if (plan->strict) {
         if (!PyErr_Occurred())
-            PyErr_Format(PyExc_TypeError, "%s: expected one that forward of this layer returned",
+            PyErr_Format(PyExc_TypeError,
+                         "%s: expected one that forward of this layer returned, got another one",
                          name);
         return NULL;
     }

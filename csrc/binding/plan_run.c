@@ -51,10 +51,12 @@ static bool read_call(PlanTape *tape, const forward_arguments *a) {
     const plan_node *input = &tape->plan->nodes[0];
     PyArrayObject *x = as_array("x", a->given.x);
     if (!x) return false;
-    const size_t wide = PyArray_ISINTEGER(x) ? input->symbols : input->features;
+    const bool floats_only = tape->plan->strict && input->symbols == 0;
+    const size_t wide = PyArray_ISINTEGER(x) && !floats_only ? input->symbols : input->features;
     const held_layer as_layer = {.layer = {.dtype = tape->plan->dtype, .inputs = wide}};
     call_arguments given = a->given;
     given.x = (PyObject *)x;
+    given.floats_only = floats_only;
     tape->filled = a->filled;
     tape->needs_dx = a->needs_dx;
     const bool keep = a->keep && plan_keeps_value(tape, 0);
@@ -271,11 +273,18 @@ static bool core_workspace(core_call *c,
     return c->workspace != NULL;
 }
 
+/* Whether backward reads the value of a node itself, or of a later step of the node. */
+static bool back_reads_value(const plan_node *node) {
+    if (node->op == CRNN_OP_ROWWISE) return node->cyclic || crnn_rowwise_reads_y(&node->rowwise);
+    if (node->op == CRNN_OP_CONV) return node->activation != CRNN_IDENTITY;
+    return node->cyclic || node->op == CRNN_OP_HEADS;
+}
+
 /* (y, states), with `keep` (y, states, tape), which does not share its y with the user where
  * backward reads it. */
 static PyObject *forward_result(PlanTape *tape, PyObject *states, bool keep) {
     if (!keep) return PyTuple_Pack(2, tape->y, states);
-    const bool is_read = tape->plan->nodes[tape->plan->count - 1].cyclic;
+    const bool is_read = back_reads_value(&tape->plan->nodes[tape->plan->count - 1]);
     PyObject *y = is_read ? PyArray_NewCopy(tape->y, NPY_CORDER) : Py_NewRef((PyObject *)tape->y);
     PyObject *result = y ? PyTuple_Pack(3, y, states, tape) : NULL;
     drop(y);

@@ -215,6 +215,20 @@ static node_call *call_at(node_call *calls, PyObject *form) {
 state_arrays *initial_of(node_call *call) { return &call->initial; }
 state_arrays *final_of(node_call *call) { return &call->final; }
 
+/* Whether a state has `count` parts; otherwise an exception where the plan is strict. */
+static bool has_parts(const Plan *plan, const char *name, Py_ssize_t count, PyObject *state) {
+    const bool is_list = PyList_Check(state) || PyTuple_Check(state);
+    if (is_list && PySequence_Size(state) == count) return true;
+    if (!plan->strict) return false;
+    if (is_list)
+        PyErr_Format(PyExc_ValueError, "%s: expected None or a list of %zd states, got %zd", name,
+                     count, PySequence_Size(state));
+    else
+        PyErr_Format(PyExc_TypeError, "%s: expected None or a list of %zd states, got %.200R", name,
+                     count, state);
+    return false;
+}
+
 /* Reads states in a form; false where they do not fit, perhaps with an exception. */
 static bool read_states(const Plan *plan, PyObject *form, node_call *calls, const char *name,
                         size_t batch, PyObject *state, state_arrays *(*of)(node_call *call)) {
@@ -225,12 +239,13 @@ static bool read_states(const Plan *plan, PyObject *form, node_call *calls, cons
                           of(call));
     }
     const Py_ssize_t count = PyTuple_Size(form);
-    if ((!PyList_Check(state) && !PyTuple_Check(state)) || PySequence_Size(state) != count)
-        return false;
+    if (!has_parts(plan, name, count, state)) return false;
     for (Py_ssize_t k = 0; k < count; k++) {
+        char place[60];
+        PyOS_snprintf(place, sizeof place, "%s[%zd]", name, k);
         PyObject *part = PySequence_GetItem(state, k);
         const bool fine =
-            part && read_states(plan, PyTuple_GetItem(form, k), calls, name, batch, part, of);
+            part && read_states(plan, PyTuple_GetItem(form, k), calls, place, batch, part, of);
         drop(part);
         if (!fine) return false;
     }

@@ -138,6 +138,9 @@ class TCNBlock(CoreTemporal, Composition):
     def config(self) -> dict[str, Any]:
         return super().config | {"dtype": self.dtype.name}
 
+    def _shown(self) -> dict[str, Any]:
+        return self.config
+
     @classmethod
     def _counted(cls, config: Mapping[str, Any]) -> list[Shapes]:
         """Return the shapes of the parameters of all parts."""
