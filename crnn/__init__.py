@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.rls import RLS
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
+    from crnn.layers.recurrent.minimal import MinGRU, MinLSTM
     from crnn.layers.recurrent.reservoir import Reservoir
     from crnn.layers.temporal.attention import SelfAttention
     from crnn.layers.temporal.convolution import CausalConv
@@ -89,6 +90,8 @@ __all__ = [
     "LastState",
     "Layer",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "Pool",
     "Reservoir",
     "Residual",
@@ -151,6 +154,7 @@ _MODULES = {
     "layers.pointwise.rls": ("RLS",),
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
+    "layers.recurrent.minimal": ("MinGRU", "MinLSTM"),
     "layers.recurrent.reservoir": ("Reservoir",),
     "layers.temporal.attention": ("SelfAttention",),
     "layers.temporal.convolution": ("CausalConv",),

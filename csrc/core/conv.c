@@ -50,15 +50,56 @@ void conv_lay_cells(core_node *n, core_arena *a) {
     n->as.conv.start = start;
 }
 
-void conv_list(const core_node *n, size_t from, size_t to, conv_chunk *chunk) {
+bool conv_is_plain(const core_node *n) {
+    const crnn_rows *rows = conv_of(n)->rows;
+    return !rows->times && !rows->given.reverse && !n->given->running;
+}
+
+/* Cells from a cell on, to the end of its piece, of which equally many taps have rows, and how many
+ * taps these are; of backward, which equally many steps read. */
+static size_t equal_cells(const core_node *n, conv_cell cell, bool back, size_t *present) {
+    const crnn_conv *c = conv_of(n);
+    const size_t length = c->rows->length[cell.place];
+    const size_t steps = back ? length - 1 - cell.t : cell.t, nth = steps / c->dilation;
+    *present = nth < c->taps ? nth + 1 : c->taps;
+    if (back)
+        return cell.t < length - (*present - 1) * c->dilation
+                   ? length - (*present - 1) * c->dilation - cell.t
+                   : 0;
+    return (*present < c->taps ? *present * c->dilation : length) - cell.t;
+}
+
+/* Whether rows of a state stand for steps that a chunk of a piece does not have. */
+static bool meets_state(const core_node *n, conv_cell cell, size_t present, bool back) {
+    const crnn_conv *c = conv_of(n);
+    if (back) return c->dfinal && (c->rows->ends[cell.place] & CRNN_READ_LAST);
+    return present < c->taps && c->initial && (c->rows->ends[cell.place] & CRNN_READ_FIRST);
+}
+
+void conv_list(const core_node *n, size_t from, size_t to, bool back, conv_chunk *chunk) {
+    enum { FEWEST = 21 /* cells for which a chunk of their own is worth it: some full tiles */ };
     const crnn_rows *rows = conv_of(n)->rows;
     conv_cell cell = conv_find(n, from);
-    chunk->n = to - from < CONV_CELLS ? to - from : CONV_CELLS;
-    for (size_t i = 0; i < chunk->n; i++, conv_next(n, &cell)) {
-        chunk->cell[i] = cell;
-        chunk->row[i] = rows->order[cell.place];
-        chunk->time[i] = crnn_rows_time(rows, cell.place, cell.t);
+    size_t most = to - from < CONV_CELLS ? to - from : CONV_CELLS;
+    chunk->present = 0;
+    for (chunk->n = 0; chunk->n < most; chunk->n++, conv_next(n, &cell)) {
+        size_t present = 0, equal = 0;
+        if (chunk->present == 0 && conv_is_plain(n)) equal = equal_cells(n, cell, back, &present);
+        if (equal >= FEWEST && !meets_state(n, cell, present, back)) {
+            if (chunk->n > 0) return; /* they are the next chunk */
+            chunk->present = present;
+            most = equal < most ? equal : most;
+        }
+        chunk->cell[chunk->n] = cell;
+        chunk->row[chunk->n] = rows->order[cell.place];
+        chunk->time[chunk->n] = crnn_rows_time(rows, cell.place, cell.t);
     }
+}
+
+core_row_list conv_rows_at(const core_node *n, const conv_chunk *chunk, const crnn_seq *seq,
+                           size_t shift) {
+    return core_rows_at(crnn_seq_at(seq, chunk->row[0], chunk->time[0] - shift, core_item(n)),
+                        (size_t)seq->step);
 }
 
 /* ---- states: the last inputs of each row, (J - 1) d of them, the oldest first */

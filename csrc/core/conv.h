@@ -28,8 +28,11 @@ typedef struct conv_cell {
     size_t place, t;
 } conv_cell;
 
-/* Some cells, and where their rows lie. */
+/* Some cells, and where their rows lie. If `present` is not 0, they are neighbours of one piece
+ * whose rows lie at equal distances, and so many taps of theirs have rows: in forward the newest
+ * ones, in backward so many steps read them. */
 typedef struct conv_chunk {
+    size_t present;
     size_t n, row[CONV_CELLS], time[CONV_CELLS];
     conv_cell cell[CONV_CELLS];
     const void *x[CONV_TAPS][CONV_CELLS];
@@ -41,8 +44,13 @@ void conv_lay_cells(core_node *n, core_arena *a);
 /* Cell c < N, and the one behind a cell. */
 conv_cell conv_find(const core_node *n, size_t c);
 void conv_next(const core_node *n, conv_cell *cell);
-/* Lists cells `from` to `to` - 1, at most CONV_CELLS of them. */
-void conv_list(const core_node *n, size_t from, size_t to, conv_chunk *chunk);
+/* Lists cells `from` to `to` - 1, at most CONV_CELLS of them; for forward, or for dx. */
+void conv_list(const core_node *n, size_t from, size_t to, bool back, conv_chunk *chunk);
+/* Whether the steps of each piece are neighbours in time. */
+bool conv_is_plain(const core_node *n);
+/* Rows of a sequence, of a chunk with `present` taps, that begin `shift` steps before its cells. */
+core_row_list conv_rows_at(const core_node *n, const conv_chunk *chunk, const crnn_seq *seq,
+                           size_t shift);
 crnn_cells conv_cells(const conv_chunk *chunk);
 /* The input that lies `shift` steps before a cell; NULL: there is none. */
 const void *conv_input(const core_node *n, conv_cell cell, size_t shift);

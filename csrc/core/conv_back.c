@@ -53,7 +53,7 @@ static void find_delta(const core_node *n, size_t from, size_t to) {
     conv_chunk chunk;
     if (activation.activation == CRNN_IDENTITY) return;
     for (; from < to; from += chunk.n) {
-        conv_list(n, from, to, &chunk);
+        conv_list(n, from, to, true, &chunk);
         const crnn_cells cells = conv_cells(&chunk);
         n->plan->given->kernels->rowwise_back(&activation, &cells, 0, cells.n, &call);
     }
@@ -104,10 +104,31 @@ static void add_readers(const core_node *n, conv_chunk *chunk) {
     }
 }
 
+/* The same for neighbours that equally many steps read, and no final state. */
+static void add_reading_runs(const core_node *n, const conv_chunk *chunk) {
+    const crnn_conv *c = conv_of(n);
+    const size_t H = n->given->features;
+    const crnn_seq *delta = &n->as.conv.delta;
+    core_matrix m = n->as.conv.matrix[c->taps - 1];
+    m.inner = chunk->present * H;
+    const core_factor factor = {.matrix = &m,
+                                .rows = conv_rows_at(n, chunk, delta, 0),
+                                .runs = chunk->present,
+                                .run = H,
+                                .hop = c->dilation * (size_t)delta->step};
+    const core_sum sum = {
+        .factors = 1, .factor = &factor, .to = conv_rows_at(n, chunk, &n->to[0], 0)};
+    n->plan->given->kernels->sum(&sum, 0, chunk->n);
+}
+
 static void find_dx(const core_node *n, size_t from, size_t to) {
     conv_chunk chunk;
     for (; n->to[0].data && from < to; from += chunk.n) {
-        conv_list(n, from, to, &chunk);
+        conv_list(n, from, to, true, &chunk);
+        if (chunk.present > 0) {
+            add_reading_runs(n, &chunk);
+            continue;
+        }
         for (size_t i = 0; i < chunk.n; i++) {
             chunk.to[i] = crnn_seq_at(&n->to[0], chunk.row[i], chunk.time[i], core_item(n));
             chunk.cell[i].t += conv_past(conv_of(n));
@@ -131,7 +152,7 @@ static void find_dinitial(const core_node *n, size_t place) {
 }
 
 /* Cells before `end`, the last ones of them, and the rows of x and of the sums' gradients. */
-enum { OUTER_CELLS = 512 };
+enum { OUTER_CELLS = 256 /* at most block_rows */ };
 
 typedef struct conv_rows {
     size_t n;
@@ -177,6 +198,60 @@ static void add_bias(const core_node *n, const conv_rows *list, const core_membe
     if (conv_of(n)->db) kernels->outer(&outer, me);
 }
 
+/* The same for neighbours of one piece, cells from..to-1 of it, all taps at once: rows of x and of
+ * the sums' gradients are read where they lie. */
+static void add_outer_of_piece(const core_node *n, size_t place, core_range cells, void *dw,
+                               core_range rows) {
+    const crnn_conv *c = conv_of(n);
+    const crnn_seq *x = &core_read(n, 0)->value, *delta = &n->as.conv.delta;
+    const size_t row = c->rows->order[place], begin = c->rows->begin[place], item = core_item(n);
+    const size_t I = conv_inputs(n), past = conv_past(c);
+    const bool from_state = c->initial && (c->rows->ends[place] & CRNN_READ_FIRST);
+    core_taps_outer p = {.n = cells.to - cells.from,
+                         .hidden = n->given->features,
+                         .inputs = I,
+                         .last_delta = crnn_seq_at(delta, row, begin + cells.to - 1, item),
+                         .delta_step = delta->step,
+                         .scratch = n->as.conv.scratch};
+    for (size_t j = 0; j < c->taps; j++) {
+        const size_t shift = conv_shift(c, j), first = shift > cells.from ? shift : cells.from;
+        if (first < cells.to) {
+            p.part[p.parts++] =
+                (core_taps_part){.dw = conv_tap(n, dw, j),
+                                 .n = cells.to - first,
+                                 .last = crnn_seq_at(x, row, begin + cells.to - 1 - shift, item),
+                                 .step = x->step};
+        }
+        const size_t end = shift < cells.to ? shift : cells.to; /* cells that read the state */
+        if (from_state && cells.from < end) {
+            p.part[p.parts++] =
+                (core_taps_part){.dw = conv_tap(n, dw, j),
+                                 .skip = cells.to - end,
+                                 .n = end - cells.from,
+                                 .last = conv_state_row(n, c->initial, row, past + end - 1 - shift),
+                                 .step = (ptrdiff_t)I};
+        }
+        if (p.parts + 2 <= CONV_PARTS && j + 1 < c->taps) continue;
+        n->plan->given->kernels->taps_outer(&p, rows.from, rows.to);
+        p.parts = 0;
+    }
+}
+
+/* Whether all products are made piece by piece: rows of x are whole vectors. */
+static bool takes_pieces(const core_node *n) {
+    return conv_is_plain(n) && conv_inputs(n) % n->plan->given->kernels->width == 0;
+}
+
+static void add_pieces(const core_node *n, void *dw, core_range rows) {
+    const crnn_conv *c = conv_of(n);
+    for (size_t place = c->rows->places; place-- > 0;)
+        for (size_t end = c->rows->length[place]; end > 0;) {
+            const size_t begin = end > OUTER_CELLS ? end - OUTER_CELLS : 0;
+            add_outer_of_piece(n, place, (core_range){begin, end}, dw, rows);
+            end = begin;
+        }
+}
+
 /* A member's rows of all gradients, which are also those of its share of a product. */
 static void find_grads(const core_node *n, const core_member *me) {
     const crnn_conv *c = conv_of(n);
@@ -190,9 +265,11 @@ static void find_grads(const core_node *n, const core_member *me) {
         memset((char *)conv_tap(n, dw, j) + own.from * wide, 0, (own.to - own.from) * wide);
     for (size_t end = c->rows->total; end > 0; end -= list.n) {
         list_rows(n, end, &list);
-        for (size_t j = 0; dw && j < c->taps; j++) add_outer(n, j, dw, &list, me);
+        for (size_t j = 0; dw && !takes_pieces(n) && j < c->taps; j++)
+            add_outer(n, j, dw, &list, me);
         add_bias(n, &list, me);
     }
+    if (dw && takes_pieces(n)) add_pieces(n, dw, own);
     if (n->as.conv.dw) kernels->norm_weights_back(&normed, own.from, own.to, dw, c->dw, c->dg);
 }
 

@@ -84,7 +84,7 @@ typedef struct core_shape {
     size_t vecs;             /* vectors of units: ceil(H / V) */
     size_t padded;           /* V * vecs: a row of c, */
     size_t h_wide, h_padded; /* P, and a row of h */
-    size_t h_rows;           /* K * P: rows of W_h transposed */
+    size_t h_rows;           /* K * P: rows of W_h transposed; 0 without a W_h */
     size_t last_lanes;       /* units in the last vector */
     size_t units;            /* vectors of units in a full panel, the same in every phase */
     size_t panels;
@@ -93,6 +93,7 @@ typedef struct core_shape {
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward */
     size_t row_gates;                       /* elements of the gates in one row of them */
     size_t output_slot;                     /* of the gate o, in phase 0, where rich */
+    crnn_activation candidate;              /* unless the layer chooses another */
     bool rich;                              /* the cell has options */
     bool leaks;                             /* one of them is a leak */
     bool staged;      /* a step has parts that need a whole row of what others made */
@@ -167,9 +168,9 @@ typedef struct core_factors {
 /* The earlier states that a step reads. Where rows have strands, that is the one before: h of the
  * strand. */
 typedef struct core_reads {
-    size_t count; /* K: of states that are multiplied by W_h, by block of W_h */
+    size_t count; /* K: of states that are multiplied by W_h, by block of W_h; 0 without a W_h */
     size_t depth; /* D: the longest delay */
-    size_t kept;  /* the block of the shortest delay, whose c and h a cell keeps */
+    size_t kept;  /* the shortest delay, whose c and h a cell keeps: block `kept` of W_h */
     size_t delay[CRNN_DELAYS];
 } core_reads;
 
@@ -330,19 +331,19 @@ typedef struct core_heads_ring {
 
 /* Scratch of one member. NULL where a pass does not need it. */
 typedef struct core_heads_scratch {
-    void *queries;       /* [block][P] of forward, [n][P] of backward: scaled and rotated */
-    void *keys;          /* [a panel][P] of forward, [keys][P] of backward: rotated */
-    void *values;        /* [keys][P] */
-    void *turned;        /* keys in panels; of backward the queries */
-    void *dcontexts;     /* of backward, [n][P] and */
-    void *turned_d;      /* in panels */
-    void *dqueries;      /* [n][P] */
-    void *scores;        /* [block][range] a row for each query; of backward for each key, and */
-    void *dscores;       /* likewise; the first become weights, these gradients of scores */
-    void *factors;       /* likewise, where weights are dropped */
-    void *sums, *dsums;  /* [tile_rows][P] */
-    void *top, *inverse; /* of backward [n]: the largest score, 1 / the sum of the exponentials, */
-    void *mean;          /* and the context times its gradient */
+    void *queries;      /* [block][P] of forward, [n][P] of backward: scaled and rotated */
+    void *keys;         /* [a panel][P] of forward, [keys][P] of backward: rotated */
+    void *values;       /* [keys][P] */
+    void *turned;       /* keys in panels; of backward the queries */
+    void *dcontexts;    /* of backward, [n][P] and */
+    void *turned_d;     /* in panels */
+    void *dqueries;     /* [n][P] */
+    void *scores;       /* [block][range] a row for each query; of backward for each key, and */
+    void *dscores;      /* likewise; the first become weights, these gradients of scores */
+    void *factors;      /* likewise, where weights are dropped */
+    void *sums, *dsums; /* [block][P] */
+    void *inverse;      /* 1 / the sum of the exponentials: [block], of backward [n] */
+    void *top, *mean;   /* of backward [n]: the largest score; the context times its gradient */
 } core_heads_scratch;
 
 typedef struct core_heads_run {
@@ -360,6 +361,25 @@ typedef struct core_heads_run {
     const size_t *angle_row;     /* [places] the row of the first step */
     void *angles;                /* [...][A]: cosines of A / 2 angles, then sines */
 } core_heads_run;
+
+/* Gradients of the weights of some taps from n neighbouring cells of one piece. */
+enum { CONV_PARTS = 16 };
+
+typedef struct core_taps_part {
+    void *dw;         /* in and out [hidden][inputs] */
+    size_t skip, n;   /* of the cells, the last ones that are left out, and how many are not */
+    const void *last; /* x of the last one, whole vectors, */
+    ptrdiff_t step;   /* and from one to the next */
+} core_taps_part;
+
+typedef struct core_taps_outer {
+    size_t n, hidden, inputs; /* n: at most block_rows */
+    const void *last_delta;   /* of the last cell [hidden], */
+    ptrdiff_t delta_step;     /* and from one to the next */
+    size_t parts;
+    core_taps_part part[CONV_PARTS];
+    void *scratch; /* [core_outer_rows(hidden)][block_rows] */
+} core_taps_outer;
 
 /* Steps of recursive least squares that one pass over the factor makes, and its rows that are
  * updated together. */
@@ -455,6 +475,10 @@ struct crnn_kernels {
     /* losses [n] and dlogits, 0 at targets below 0 */
     void (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
                           double scale, void *dlogits, double *losses);
+    /* of rows from..to-1: losses [to - from], and dlogits [to - from][labels] of the first of them
+     */
+    void (*label_losses)(const crnn_labels *labels, size_t from, size_t to, double scale,
+                         void *dlogits, double *losses);
     double (*squared_error)(size_t n, const void *y, const void *target, double scale, void *dy);
     double (*sum_squares)(size_t n, const void *g);
     /* some elements of a step */
@@ -468,6 +492,9 @@ struct crnn_kernels {
     void (*norm_weights)(const core_normed *p, size_t from, size_t to, void *w);
     void (*norm_weights_back)(const core_normed *p, size_t from, size_t to, const void *dw,
                               void *dv, void *dg);
+
+    /* rows from..to-1 of the gradients; `from` is a multiple of tile_rows */
+    void (*taps_outer)(const core_taps_outer *p, size_t from, size_t to);
 
     /* reflections that make columns [n][REFLECT_COLUMNS] zero, of which v keeps their vectors; r
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
@@ -559,7 +586,8 @@ static inline size_t core_ring_at(size_t depth, size_t t, size_t delay) {
     return (t + depth + 1 - delay) % (depth + 1);
 }
 
-/* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
+/* Where a gate is: its phase, the slots that x and that h feed (NO_GATE: none); raw: kept as a sum.
+ */
 typedef struct core_gate_slots {
     size_t phase, slot, slot_h;
     bool raw;

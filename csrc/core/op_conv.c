@@ -17,17 +17,30 @@ static const void *effective(const core_node *n) {
     return n->as.conv.w ? n->as.conv.w : conv_of(n)->w;
 }
 
-/* The matrices of all taps, (inner, columns) each, packed one behind the other. */
+/* The matrices of all taps, (inner, columns) each, in one packed matrix, whose rows are those of
+ * one tap behind the other: in forward the oldest tap first, in backward, with turned weights, the
+ * newest. */
+static core_matrix tap_matrix(const core_node *n, bool turned, size_t j, void *data) {
+    const size_t I = conv_inputs(n), H = n->given->features, taps = conv_of(n)->taps;
+    const size_t inner = turned ? I : H;
+    core_matrix m = core_dense_matrix(n->plan->given->kernels, turned ? CORE_TURNED : CORE_PACKED,
+                                      inner, turned ? H : I, data);
+    m.rows = taps * inner;
+    m.skip = (turned ? j : taps - 1 - j) * inner;
+    return m;
+}
+
+static void *take_taps(const core_node *n, bool turned, core_arena *a) {
+    const size_t I = conv_inputs(n), H = n->given->features;
+    size_t rows = 0;
+    if (!crnn_size_mul(conv_of(n)->taps, turned ? I : H, &rows)) a->used.fits = false;
+    return core_take_packed(n->plan->given->kernels, rows, turned ? H : I, a);
+}
+
 void conv_lay_taps(core_node *n, bool turned, core_arena *a) {
-    const crnn_kernels *kernels = n->plan->given->kernels;
-    const size_t inner = turned ? conv_inputs(n) : n->given->features;
-    const size_t columns = turned ? n->given->features : conv_inputs(n);
-    for (size_t j = 0; j < conv_of(n)->taps; j++) {
-        void *data = core_take_packed(kernels, inner, columns, a);
-        if (n->as.conv.matrix)
-            n->as.conv.matrix[j] = core_dense_matrix(kernels, turned ? CORE_TURNED : CORE_PACKED,
-                                                     inner, columns, data);
-    }
+    void *data = take_taps(n, turned, a);
+    for (size_t j = 0; n->as.conv.matrix && j < conv_of(n)->taps; j++)
+        n->as.conv.matrix[j] = tap_matrix(n, turned, j, data);
 }
 
 /* Room for the weights that a norm and a gain make. */
@@ -65,20 +78,15 @@ static void lay_packed(core_node *n, core_arena *a) {
 }
 
 static void packed(core_node *n, core_arena *a, size_t *place) {
-    const crnn_kernels *kernels = n->plan->given->kernels;
-    core_matrix one;
     place[0] = a->used.bytes;
     n->as.conv.matrix = NULL;
-    lay_packed(n, a);
+    n->as.conv.w = conv_of(n)->g ? conv_take_weights(n, a) : NULL;
+    void *data = take_taps(n, true, a);
     if (!a->base) return;
-    core_arena again = core_arena_at(a->base);
-    again.used.bytes = place[0];
-    n->as.conv.w = conv_of(n)->g ? conv_take_weights(n, &again) : NULL;
     conv_norm_weights(n, &core_alone);
     for (size_t j = 0; j < conv_of(n)->taps; j++) {
-        void *data = core_take_packed(kernels, conv_inputs(n), n->given->features, &again);
-        one = core_dense_matrix(kernels, CORE_TURNED, conv_inputs(n), n->given->features, data);
-        kernels->pack(&one, conv_tap(n, effective(n), j), 0, one.columns.panels);
+        const core_matrix m = tap_matrix(n, true, j, data);
+        n->plan->given->kernels->pack(&m, conv_tap(n, effective(n), j), 0, m.columns.panels);
     }
 }
 
@@ -90,11 +98,32 @@ static void lay(core_node *n, core_arena *a) {
     lay_packed(n, n->packed_at ? &packed : a);
 }
 
-/* The sums of a chunk: some taps, then those behind them, which go on from there. */
-static void add_taps(const core_node *n, conv_chunk *chunk) {
+/* The sums of a chunk of neighbours: the taps that have rows are one factor. */
+static void add_runs(const core_node *n, conv_chunk *chunk) {
+    const crnn_conv *c = conv_of(n);
+    const size_t I = conv_inputs(n), first = c->taps - chunk->present;
+    const crnn_seq *x = &core_read(n, 0)->value;
+    core_matrix m = n->as.conv.matrix[first];
+    m.inner = chunk->present * I;
+    const core_factor factor = {.matrix = &m,
+                                .rows = conv_rows_at(n, chunk, x, conv_shift(c, first)),
+                                .runs = chunk->present,
+                                .run = I,
+                                .hop = c->dilation * (size_t)x->step};
+    const core_sum sum = {.factors = 1,
+                          .factor = &factor,
+                          .init = c->b,
+                          .to = conv_rows_at(n, chunk, &n->given->value, 0)};
+    n->plan->given->kernels->sum(&sum, 0, chunk->n);
+}
+
+/* The sums of any chunk: some taps, then those behind them, which go on from there. */
+static void add_any_taps(const core_node *n, conv_chunk *chunk) {
     const crnn_conv *c = conv_of(n);
     const core_row_list to = {.list = (const void *const *)chunk->to};
     core_factor factor[CONV_TAPS];
+    for (size_t i = 0; i < chunk->n; i++)
+        chunk->to[i] = crnn_seq_at(&n->given->value, chunk->row[i], chunk->time[i], core_item(n));
     for (size_t j = 0, count; j < c->taps; j += count) {
         count = c->taps - j < CONV_TAPS ? c->taps - j : CONV_TAPS;
         for (size_t k = 0; k < count; k++) {
@@ -117,10 +146,8 @@ static void run_cells(const core_node *n, size_t from, size_t to) {
     const crnn_rowwise activation = conv_activation(n);
     conv_chunk chunk;
     for (; from < to; from += chunk.n) {
-        conv_list(n, from, to, &chunk);
-        for (size_t i = 0; i < chunk.n; i++)
-            chunk.to[i] = crnn_seq_at(y, chunk.row[i], chunk.time[i], core_item(n));
-        add_taps(n, &chunk);
+        conv_list(n, from, to, false, &chunk);
+        (chunk.present > 0 ? add_runs : add_any_taps)(n, &chunk);
         if (activation.activation == CRNN_IDENTITY) continue;
         const crnn_cells cells = conv_cells(&chunk);
         const crnn_rowwise_call call = {.x = {*y}, .y = *y};

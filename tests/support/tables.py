@@ -39,7 +39,9 @@ class Cell:
 
     def takes(self, options):
         """Return whether the layers have these options, and the cell does not set them."""
-        return options.keys() <= self(1, 1).options.keys() - self.options.keys()
+        several = isinstance(options.get("delays"), tuple)
+        fits = self.twin.multiplies_h or not several
+        return fits and options.keys() <= self(1, 1).options.keys() - self.options.keys()
 
 
 CELLS = {
@@ -50,6 +52,8 @@ CELLS = {
     "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
     "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
     "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+    "min_gru": Cell(crnn.MinGRU, reference.MinGRU()),
+    "min_lstm": Cell(crnn.MinLSTM, reference.MinLSTM()),
 }
 
 # Every option of the recurrent layers, alone and with others, except those that each test sets
@@ -87,6 +91,8 @@ OPTIONS["delay-all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | {"delays"
 OPTIONS["delays-all"] = OPTIONS["delay-all"] | {"delays": (3, 1)}
 OPTIONS["leaky-common-zoneout"] = OPTIONS["common-zoneout"] | OPTIONS["learn_leak"]
 OPTIONS["leaky-common-zoneout"] |= OPTIONS["noise"]
+OPTIONS["no-W_h-all"] = OPTIONS["layer_norm"] | OPTIONS["clip"] | OPTIONS["learn_state"]
+OPTIONS["no-W_h-all"] |= {"delays": 2, "zoneout": 0.3, "activation": "softsign"}
 OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
 
 VARIED = {
@@ -277,3 +283,5 @@ READING_IDS = [f"{name}-{'symbols' if symbols else 'floats'}" for name, symbols 
 every_reading = pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
+WITH_W_H = [kind for kind, cell in CELLS.items() if cell.twin.multiplies_h]
+every_cell_with_W_h = pytest.mark.parametrize("kind", WITH_W_H)

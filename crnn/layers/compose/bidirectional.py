@@ -101,7 +101,7 @@ class Bidirectional(RunsPlanned):
 
     Parameters
     ----------
-    layer : RNN, LSTM, GRU, JANET, or another `Temporal` layer
+    layer : RNN, LSTM, GRU, JANET, MinGRU, MinLSTM, or another `Temporal` layer
         The layer that reads forwards. The backward layer is a second layer with the same options,
         which is frozen if this one is.
         Its initial weights are drawn from a seed that is computed from the seed of `layer`. A class

@@ -11,7 +11,7 @@ from crnn.common.checks import check_seed, check_size
 from crnn.layers.base import weights
 from crnn.layers.base.buffer import Shapes, count_of, transposed
 from crnn.layers.base.description import Widths
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.compose.base import Composition
 from crnn.layers.compose.sequential import Sequential
@@ -207,7 +207,7 @@ def _add_dense(graph: Graph, layer: Dense, x: int) -> int:
     return graph.add("sum", (x,), *arrays)
 
 
-class TCN(Sequential):
+class TCN(Sequential, Temporal):
     """Temporal convolutional network: a stack of residual blocks with growing dilations.
 
     Parameters
