@@ -24,6 +24,10 @@ LAYERS = {
     ),
     "block": lambda **o: crnn.TCNBlock(F, F, 2, dilation=2, **o),
     "tcn": lambda **o: crnn.TCN(F, [6, F], 2, **o),
+    "attention": lambda **o: crnn.SelfAttention(F, 2, **o),
+    "attention-window": lambda **o: crnn.SelfAttention(F, 1, window=3, **o),
+    "transformer": lambda **o: crnn.TransformerBlock(F, 2, **o),
+    "transformer-window": lambda **o: crnn.TransformerBlock(F, 2, window=4, activation="swiglu", **o),
 }
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
