@@ -185,8 +185,7 @@ class TCNBlock(CoreTemporal, Composition):
                 operation = "drop", drop.p, drop.variational, (drop.seed, 0, 0, 0, number)
                 z = graph.add("rowwise", (z,), operation, None, None)
         r = x if self.skip is None else _add_dense(graph, self.skip, x)
-        total = graph.add("rowwise", (z, r), ("sum",), None, None)
-        y = graph.add("rowwise", (total,), ("activate", "relu"), None, None)
+        y = graph.add("rowwise", (z, r), ("relu_sum",), None, None)
         graph.answer(y)
         names = {"conv1": convolutions[0], "conv2": convolutions[1], "y": y}
         return Described(y, tuple(forms), names)
