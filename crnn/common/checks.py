@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -182,6 +182,38 @@ def check_count(name: str, value: int, bits: int) -> int:
     if not 0 <= value < 2**bits:
         raise ValueError(f"{name}: expected an integer from 0 to 2**{bits} - 1, got {value!r}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a flag as a bool, or raise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    value : bool
+        Also of NumPy, or an integer that is 0 or 1. Other values, such as "no", have a truth value
+        that is seldom meant.
+
+    Raises
+    ------
+    TypeError
+        For any other value.
+    """
+    if isinstance(value, (bool, np.bool_)) or (
+        isinstance(value, (int, np.integer)) and value in (0, 1)
+    ):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {value!r:.60}")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return a value that is one of some names, or raise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r:.60}"
+        )
+    return value
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:

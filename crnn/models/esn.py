@@ -15,6 +15,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import (
     check_array,
     check_count,
+    check_flag,
     check_lengths,
     check_product,
     check_size,
@@ -148,10 +149,8 @@ class ESN(Sequential):
         check_layer("reservoir", reservoir)
         if not isinstance(readout, Ridge | RLS):
             raise TypeError(f"readout: expected a crnn.Ridge or a crnn.RLS, got {readout!r:.100}")
-        for name, value in (("feedback", feedback), ("join_input", join_input)):
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}: expected True or False, got {value!r:.60}")
-        self.__dict__.update(feedback=bool(feedback), join_input=bool(join_input))
+        feedback = check_flag("feedback", feedback)
+        vars(self).update(feedback=feedback, join_input=check_flag("join_input", join_input))
         inputs = inputs_of(reservoir, readout, self.feedback)
         width = layer_of(reservoir).output_size
         front: Any = reservoir
@@ -251,14 +250,16 @@ class ESN(Sequential):
         (0.3, 1e-06)
         """
         own = {name: getattr(self, name) for name in (*self._leading, "feedback", "join_input")}
-        return own | (flat_params(own) if deep else {})
+        return own | (flat_params(own) if check_flag("deep", deep) else {})
 
     def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor, in place.
 
         A part whose arguments change is made anew, with the same seed. The readout then has to be
         fitted again; if H changes, it gets the new size. ``readout__alpha`` of a fitted Ridge alone
-        changes its weights at once, by `Ridge.solve`.
+        changes its weights at once, by `Ridge.solve`. A Ridge that was loaded from a file has its
+        weights alone, and raises ValueError; set the attribute `alpha` of the readout before the
+        next fit.
 
         Parameters
         ----------

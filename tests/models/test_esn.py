@@ -266,7 +266,7 @@ def test_alpha_needs_no_other_pass():
     assert esn.readout is before
     assert (before.alpha, before.alpha_) == (5.0, 5.0)
     np.testing.assert_array_equal(before.params["W"], other.readout.params["W"])
-    with pytest.raises(ValueError, match=r"^alpha: expected one number, because rows are in 1"):
+    with pytest.raises(ValueError, match=r"^readout__alpha: expected one number, because"):
         esn.set_params(readout__alpha=(1.0, 2.0))
     assert before.alpha == 5.0
     new = network().set_params(readout__alpha=(1.0, 2.0))
@@ -278,12 +278,13 @@ def test_alpha_needs_no_other_pass():
     [
         ({"leak": 0.1}, "leak: expected a parameter of the network, one of reservoir, readout"),
         ({"reservoir__lag": 0.1}, "reservoir__lag: expected a parameter of the network"),
-        ({"reservoir__leak": 2.0}, "leak: expected"),
-        ({"reservoir__leak": 0.1, "readout__alpha": -1}, "alpha: expected"),
-        ({"readout__alpha": -1}, "alpha: expected"),
+        ({"reservoir__leak": 2.0}, "reservoir__leak: expected"),
+        ({"reservoir__leak": 0.1, "readout__alpha": -1}, "readout__alpha: expected"),
+        ({"readout__alpha": -1}, "readout__alpha: expected"),
+        ({"readout__alpha": [1, 2]}, "readout__alpha: expected one number, because rows are in 1"),
         ({"readout__input_size": 3}, "readout: expected input_size = H = 9"),
-        ({"reservoir__input_size": 0}, "input_size: expected"),
-        ({"feedback": 1}, "feedback: expected True or False, got 1"),
+        ({"reservoir__input_size": 0}, "reservoir__input_size: expected"),
+        ({"feedback": 2}, "feedback: expected True or False, got 2"),
         ({"reservoir": reservoir(1), "feedback": True}, r"reservoir: expected input_size = I \+ O"),
     ],
 )
@@ -360,7 +361,7 @@ def test_a_grid_search_of_scikit_learn():
         ),
         ((reservoir(), ridge(), {"feedback": "no"}), TypeError, "feedback: expected True or False"),
         (
-            (reservoir(), ridge(), {"join_input": 1}),
+            (reservoir(), ridge(), {"join_input": "yes"}),
             TypeError,
             "join_input: expected True or False",
         ),
@@ -475,6 +476,38 @@ def test_rows_without_steps_and_no_rows():
 def test_an_rls_that_learned_zeros_is_fitted():
     esn = crnn.ESN(reservoir(), crnn.RLS(H, O)).fit(X, 0 * Y)
     assert not esn.predict(X).any()
+
+
+def test_a_loaded_readout_has_no_sums_for_another_alpha(tmp_path):
+    crnn.save(tmp_path / "esn", network().fit(X, Y))
+    loaded = crnn.load(tmp_path / "esn")
+    before = loaded.predict(X)
+    with pytest.raises(ValueError, match=r"^readout__alpha: expected a readout that has the sums"):
+        loaded.set_params(readout__alpha=100.0)
+    assert loaded.readout.alpha == 1e-3
+    np.testing.assert_array_equal(loaded.predict(X), before)
+    loaded.readout.alpha = 100.0
+    expected = network(alpha=100.0).fit(X, Y).readout.params["W"]
+    np.testing.assert_array_equal(loaded.fit(X, Y).readout.params["W"], expected)
+    loaded.set_params(readout__alpha=1e-3)
+    np.testing.assert_array_equal(loaded.predict(X), before)
+
+
+def test_another_alpha_of_an_rls_needs_another_fit():
+    esn = crnn.ESN(reservoir(), crnn.RLS(H, O, alpha=0.1)).fit(X, Y)
+    esn.set_params(readout__alpha=10.0)
+    with pytest.raises(ValueError, match=r"^readout: expected one that is fitted"):
+        esn.predict(X)
+    expected = crnn.ESN(reservoir(), crnn.RLS(H, O, alpha=10.0)).fit(X, Y)
+    np.testing.assert_array_equal(esn.fit(X, Y).predict(X), expected.predict(X))
+
+
+def test_errors_of_set_params_have_its_names():
+    deep = crnn.ESN(crnn.Sequential([reservoir(), reservoir(H)]), ridge())
+    with pytest.raises(ValueError, match=r"^reservoir__1__leak: expected 0 < leak <= 1, got 0"):
+        deep.set_params(reservoir__1__leak=0)
+    with pytest.raises(TypeError, match=r"^readout__bias: expected True or False, got 'no'"):
+        deep.set_params(readout__bias="no")
 
 
 def test_options_are_set_by_set_params_alone():

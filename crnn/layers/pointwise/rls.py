@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 import crnn._core as _core
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_positive, check_product, check_real, check_size
+from crnn.layers.base.attributes import Checked, Fixed
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.factor import check_range
 
@@ -18,6 +19,14 @@ from crnn.layers.pointwise.factor import check_range
 _LARGEST = 1e280
 #: Rows of `step` that the core updates P with at a time.
 _STEPS = 16
+
+
+def _check_forgetting(name: str, value: Any) -> float:
+    """Return a number above 0 and at most 1, or raise."""
+    number = check_real(name, value)
+    if not 0 < number <= 1:
+        raise ValueError(f"{name}: expected a number above 0 and at most 1, got {value!r:.60}")
+    return number
 
 
 class RLS(Dense):
@@ -45,8 +54,10 @@ class RLS(Dense):
     ----------
     params, grads : dict of str to ndarray
         W (K, H) and b (K,), 0 at first. They may be set before the first step.
-    alpha, forgetting : float
+    alpha : float
         As passed.
+    forgetting : float
+        As passed. It may be set at any time, and the next step reads it.
     trace_ : float
         The trace of P.
     dtype : dtype
@@ -86,6 +97,7 @@ class RLS(Dense):
     """
 
     _arguments = (*Dense._leading, "alpha", "forgetting")
+    alpha, forgetting = Fixed[float](), Checked[float](_check_forgetting)
 
     def __init__(
         self,
@@ -96,17 +108,14 @@ class RLS(Dense):
         forgetting: float = 1.0,
     ) -> None:
         alpha = check_positive("alpha", alpha)
-        if not 0 < check_real("forgetting", forgetting) <= 1:
-            raise ValueError(
-                f"forgetting: expected a number above 0 and at most 1, got {forgetting!r:.60}"
-            )
+        checked = _check_forgetting("forgetting", forgetting)
         n = check_size("input_size", input_size) + 1
         check_product("input_size, input_size", n, n)
         if not n / alpha < _LARGEST:
             raise ValueError(f"alpha: expected a number above {n / _LARGEST:g}, got {alpha!r}")
         super().__init__(input_size, output_size, dtype="float64", seed=0)
         self.params["W"] = 0
-        self.alpha, self.forgetting = alpha, float(forgetting)
+        vars(self).update(alpha=alpha, forgetting=checked)
         # The first step makes the factors of P, because `crnn.load` has compared only the number of
         # parameters with the size of the file.
         self._factor: Floats | None = None

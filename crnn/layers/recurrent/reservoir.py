@@ -204,7 +204,7 @@ class Reservoir(RNN):
         _core.RNN.__init__(self, input_size, hidden_size, **options)
         self.params.update(drawn)
         self.__dict__.update(initial, _radius=initial["spectral_radius"])
-        self.seed = seed
+        self._keep_seed(seed)
         self.trainable = False
 
     def __setattr__(self, name: str, value: Any) -> None:
