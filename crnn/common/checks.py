@@ -28,6 +28,7 @@ def check_array(
     kinds: str,
     *shapes: tuple[Size, ...],
     note: str = "",
+    hint: str = "",
     kind_error: type[Exception] = TypeError,
 ) -> Array:
     """Return a value as an array, after a check of its dtype and shape.
@@ -44,6 +45,8 @@ def check_array(
         Shapes that are allowed, such as ``("B", "T", ("I", 3))``; without any, all shapes are.
     note : str, default ""
         Text of the message after the shapes.
+    hint : str, default ""
+        Text at the end of the message.
     kind_error : type, default TypeError
         Class of the exception for a wrong dtype.
 
@@ -74,8 +77,8 @@ def check_array(
     of_shape = " of shape " + " or ".join(map(_written, shapes)) if shapes else ""
     expected = f"{name}: expected {kinds}{of_shape}{note}"
     if not has_dtype:
-        raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}")
-    raise ValueError(f"{expected}, got shape {array.shape}")
+        raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}{hint}")
+    raise ValueError(f"{expected}, got shape {array.shape}{hint}")
 
 
 def _has(array: Array, shape: tuple[Size, ...]) -> bool:
@@ -233,9 +236,8 @@ def check_size(name: str, value: int) -> int:
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
     if not 1 <= value <= np.iinfo(np.intp).max:
-        raise ValueError(
-            f"{name}: expected an integer of at least 1 that memory can hold, got {value!r}"
-        )
+        held = "" if value < 1 else " that memory can hold"
+        raise ValueError(f"{name}: expected an integer of at least 1{held}, got {value!r}")
     return int(value)
 
 
@@ -279,8 +281,9 @@ def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -
     if array.shape != shape[:1]:
         raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {array.shape}")
     if array.size and not (0 <= array.min() and array.max() <= shape[1]):
+        row = int(np.flatnonzero((array < 0) | (array > shape[1]))[0])
         raise ValueError(
-            f"{name}: expected integers from 0 to T={shape[1]}, got {array.min()} to {array.max()}"
+            f"{name}: expected integers from 0 to T={shape[1]}, got {array[row]} in row {row}"
         )
     return array
 

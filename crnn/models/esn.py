@@ -35,11 +35,13 @@ from crnn.models.esn_data import (
     TeacherForced,
     determination,
     inputs_array,
+    inputs_list,
     inputs_of,
     sizes_of,
 )
 from crnn.models.esn_params import clone_of, flat_params, is_fitted, regressor_tags, set_params
 from crnn.models.esn_running import closed_loop, driven, force, predict_list, run_loop
+from crnn.training.nonfinite import check_finite, shifted, steps_read
 from crnn.training.predicting import outputs_of, predict
 from crnn.training.readouts import Features, fit_states
 from crnn.training.windows import Item
@@ -333,8 +335,9 @@ class ESN(Sequential):
         Raises
         ------
         TypeError, ValueError
-            If an argument has a wrong type, shape or value; if no step is left behind the washout;
-            if the Ridge cannot be solved. The network has not changed then.
+            If an argument has a wrong type, shape or value; if a number of x or y is not finite; if
+            no step is left behind the washout; if the Ridge cannot be solved. The network has not
+            changed then.
         RuntimeError
             If another thread fits the readout. This call has changed nothing then.
         """
@@ -405,7 +408,9 @@ class ESN(Sequential):
         for name, value in (("x", x), ("y", y)):
             if isinstance(value, list):
                 raise TypeError(f"{name}: expected an array, got a list: use pad and lengths")
-        (item,) = Given(self, x, y, lengths, Features(self.layers[0]))
+        given = Given(self, x, y, lengths, Features(self.layers[0]))
+        (item,) = given
+        check_finite("x", item.x, steps_read(item), given.located)
         B, T = item.target.shape[:2]
         longest = min(T, B) and (T if item.lengths is None else int(item.lengths.max()))
         if longest <= washout:
@@ -437,31 +442,42 @@ class ESN(Sequential):
         state : state, optional
             Initial state, as returned by ``esn(x)``, for arrays. None stands for zeros.
         output : floats (B, O), optional
-            With `feedback`, the output of the step before the first one. None stands for zeros.
+            With `feedback`, the output of the step before the first one, which is needed with
+            `state`. None stands for zeros.
 
         Returns
         -------
         array (B, T, O), (T, O) or (B, O), or list of arrays (T, O)
-            Outputs in the form of x; 0 behind the end of a row.
+            Outputs in the form of x; 0 behind the end of a row. If a number of x is not finite,
+            outputs from this step on may be NaN, as with every layer.
 
         Raises
         ------
         TypeError, ValueError
-            If the readout has not been fitted, or an argument has a wrong type, shape or value.
+            If the readout has not been fitted; if an argument has a wrong type, shape or value; if
+            with `feedback` a `state` comes without an `output`.
         """
         self._check_fitted()
         if isinstance(x, list):
             for name, value in (("lengths", lengths), ("state", state), ("output", output)):
                 if value is not None:
-                    raise ValueError(f"{name}: expected None for a list of sequences")
-            return predict(self, x) if not self.feedback else predict_list(self, x)
+                    raise ValueError(
+                        f"{name}: expected None for a list of sequences, got {type(value).__name__}"
+                    )
+            sequences = inputs_list(self, x)
+            return predict_list(self, sequences) if self.feedback else predict(self, sequences)
         array, single = inputs_array(self, x)
         if lengths is not None:
             lengths = check_lengths(lengths, array.shape)
         if self.feedback:
+            if state is not None and output is None:
+                raise ValueError(
+                    "output: expected the output before the first step, because `state` continues "
+                    "a sequence whose outputs are fed back, got None"
+                )
             y = closed_loop(self, array, lengths, state, output)
         elif output is not None:
-            raise ValueError("output: expected None without feedback, got an array")
+            raise ValueError(f"output: expected None without feedback, got {type(output).__name__}")
         elif lengths is None and state is None:
             y = predict(self, array)
         else:
@@ -491,13 +507,19 @@ class ESN(Sequential):
         Raises
         ------
         TypeError, ValueError
-            If the readout has not been fitted, an argument has a wrong type, shape or value, or no
-            step is left.
+            If the readout has not been fitted; if an argument has a wrong type, shape or value, or
+            a number of x is not finite; if an output is not, such as in a closed loop that leaves
+            the range of its data; if no step is left.
         """
         washout, features = check_count("washout", washout, 62), Features(self.layers[0])
-        errors, targets = [], []
-        for item in Given(self, x, y, lengths, features):
+        errors, targets, rows = [], [], 0
+        given = Given(self, x, y, lengths, features)
+        for item in given:
+            located = shifted(given.located, rows, 0)
+            features.check(item, located)
             predicted = self.predict(item.x, item.lengths)
+            check_finite("outputs", predicted, steps_read(item), located)
+            rows += len(predicted)
             kept = np.ones(predicted.shape[:-1], bool)
             if self.keeps_time:
                 if item.lengths is not None:
@@ -524,7 +546,7 @@ class ESN(Sequential):
         Returns
         -------
         array (steps, O), or (B, steps, O) for a prime of B rows
-            Outputs.
+            Outputs; they may be NaN if a number of the prime is not finite.
 
         Raises
         ------

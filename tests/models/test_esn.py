@@ -384,15 +384,18 @@ def test_parts_that_do_not_fit(arguments, kind, message):
         ({"y": Y[:, 1:]}, "y: expected real numbers of shape"),
         ({"y": Y[0]}, "y: expected real numbers of shape"),
         ({"x": X[0]}, r"y: expected real numbers of shape \(T=40, O=2\)"),
-        ({"y": Y * np.nan}, "y: expected finite numbers|model: expected finite outputs"),
-        ({"x": X * np.nan}, "model: expected finite outputs .* got nan in row 0, step 0"),
+        ({"y": Y * np.nan}, "y: expected finite numbers"),
+        ({"x": X * np.nan}, "x: expected finite numbers .* got nan in row 0 at step 0"),
         ({"lengths": [1, 2]}, "lengths: expected"),
         ({"lengths": [1, 2, 99]}, "lengths: expected"),
         ({"x": list(X), "y": list(Y), "lengths": LENGTHS}, "lengths: expected None for a list"),
         ({"x": [], "y": []}, "x: expected sequences, got an empty list"),
         ({"x": X[:, :0], "y": Y[:, :0]}, "x: expected steps that are read, .* got none"),
         ({"x": list(X), "y": list(Y[:2])}, "y: expected one for each of the 3 sequences in x"),
-        ({"x": list(X), "y": list(Y[:, 1:])}, r"y\[0\]: expected shape \(T=40, K\)"),
+        (
+            {"x": list(X), "y": list(Y[:, 1:])},
+            r"y\[0\]: expected real numbers of shape \(T=40",
+        ),
         ({"washout": -1}, "washout: expected an integer from 0"),
         ({"washout": T}, "washout: expected fewer steps than a sequence has"),
         ({"washout": 1.0}, "washout: expected an integer"),
@@ -407,6 +410,89 @@ def test_a_wrong_fit_changes_nothing(options, message, feedback):
     assert esn.readout._factors is factors
     for name, array in before.items():
         np.testing.assert_array_equal(esn.params[name], array)
+
+
+BAD = np.array(X)
+BAD[1, 2, 1] = np.inf
+
+
+@pytest.mark.parametrize("method", ["fit", "score"])
+@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_by_name_and_place(method, feedback, bad):
+    esn = network(feedback=feedback).fit(X, Y)
+    before = esn.state_dict()
+    x = np.where(np.isinf(BAD), bad, BAD)
+    cases = [
+        ((x, Y), rf"x: expected finite numbers .* got {bad} in row 1 at step 2"),
+        ((x[1], Y[1]), rf"x: expected finite numbers .* got {bad} at step 2"),
+        (([X[0], x[1, :30]], [Y[0], Y[1, :30]]), rf"x\[1\]: .* got {bad} at step 2"),
+    ]
+    for data, message in cases:
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            getattr(esn, method)(*data, washout=5)
+    for name, array in before.items():
+        np.testing.assert_array_equal(esn.params[name], array)
+    getattr(esn, method)(x, Y, [T, 2, T])  # behind the end nothing is read
+
+
+def test_targets_that_are_fed_back_are_finite_in_the_washout_too():
+    y = np.array(Y)
+    y[2, 1, 0] = np.nan
+    network().fit(X, y, washout=5)
+    with pytest.raises(ValueError, match=r"^y: expected finite numbers .* nan in row 2 at step 1"):
+        network(feedback=True).fit(X, y, washout=5)
+    force = crnn.ESN(reservoir(I + O), crnn.RLS(H, O), feedback=True)
+    with pytest.raises(ValueError, match=r"^x: expected finite numbers .* inf in row 1 at step 2"):
+        force.fit_force(BAD, Y)
+
+
+def test_a_prediction_of_nan_has_no_score():
+    esn = network(feedback=True).fit(X, Y)
+    esn.readout.params["W"] = np.nan
+    with pytest.raises(ValueError, match=r"^outputs: expected finite numbers .* got nan"):
+        esn.score(X, Y)
+    assert np.isnan(esn.predict(X)).any()
+
+
+SERIES_OF_INTEGERS = np.arange(T)[:, None] % 3
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (SERIES_OF_INTEGERS, r"x: expected floats .*, got int64 .*: give numbers as floats$"),
+        (SERIES_OF_INTEGERS[None], r"x: expected floats .*, got int64 .* give numbers as floats$"),
+        ([SERIES_OF_INTEGERS], r"x\[0\]: expected floats .*, got int64 .* give numbers as floats$"),
+        ((X[0], X[1, :5]), r"x: expected an array, or a list of sequences, got a tuple"),
+        (X[0, :, :1].tolist(), r"x\[0\]: expected floats of shape .* write np.array\(x\)"),
+        ([X[0, :, 0]], r"x\[0\]: expected floats of shape \(T, I=1\), got shape \(40,\)"),
+        ([X[0]], r"x\[0\]: expected floats of shape \(T, I=1\), got shape \(40, 2\)$"),
+        ([X[0, :, :1], np.arange(3)], r"x: expected floats in all sequences, or symbols in all"),
+        ([[[1.0], [2.0, 3.0]]], r"x\[0\]: expected an array"),
+    ],
+)
+def test_wrong_forms_of_x(x, message):
+    esn = network(1)
+    y = [Y[0]] * len(x) if isinstance(x, list) else Y[0] if x is SERIES_OF_INTEGERS else Y[:1]
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        esn.fit(x, y)
+    esn.fit(X[..., :1], Y)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        esn.score(x, y)
+    if x is not SERIES_OF_INTEGERS:  # without a target they may be symbols of many sequences
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            esn.predict(x)
+
+
+def test_lists_of_symbols_and_empty_sequences():
+    symbols = [np.array([0, 1, 1]), np.array([1])]
+    esn = network().fit(X, Y)
+    for y, one in zip(esn.predict(symbols), symbols, strict=True):
+        np.testing.assert_array_equal(y, esn.predict(np.eye(2)[one]))
+    empty, row = esn.predict([[], X[0]])
+    assert empty.shape == (0, O)
+    np.testing.assert_array_equal(row, esn.predict(X[0]))
 
 
 def test_other_errors():
@@ -430,7 +516,7 @@ def test_other_errors():
         (lambda: esn.score(X, Y * 1e200), "y: expected finite numbers of magnitude at most 1e"),
         (lambda: esn.score([], []), "x: expected sequences, got an empty list"),
         (lambda: esn.score(X[:0], Y[:0]), "x: expected steps of which the outputs are compared"),
-        (lambda: esn.generate(0), "steps: expected an integer of at least 1"),
+        (lambda: esn.generate(0), "steps: expected an integer of at least 1, got 0"),
         (lambda: esn.generate(2**62), "steps: expected sizes that memory can hold"),
         (
             lambda: esn.generate(3, prime=X[..., :1]),
@@ -446,7 +532,7 @@ def test_other_errors():
     cases.append((lambda: back.generate(3), "generate: expected a reservoir that runs step by"))
     alone = trained("feedback")
     cases.append((lambda: alone.predict(X), "x: expected a network with inputs, got one with I=0"))
-    cases.append((lambda: alone.fit(X, Y), "x: expected None for a network with I=0 inputs"))
+    cases.append((lambda: alone.fit(X, Y), "x: expected None .* I=0 inputs, got ndarray"))
     cases.append(
         (lambda: alone.fit(None, Y[0, 0]), r"y: expected real numbers of shape \(B, T, O=")
     )
@@ -454,6 +540,8 @@ def test_other_errors():
     cases.append((lambda: alone.fit(None, []), "y: expected sequences, got an empty list"))
     fed = network(feedback=True).fit(X, Y)
     cases.append((lambda: fed.predict(X, output=Y[0]), "output: expected floats of shape"))
+    state = fed(np.concatenate([X, Y], axis=2))[1]
+    cases.append((lambda: fed.predict(X, state=state), "output: expected the output before the"))
     cases.append((lambda: fed.predict(X.astype(int)), "x: expected floats"))
     for call, message in cases:
         with pytest.raises((TypeError, ValueError), match="^" + message):

@@ -18,7 +18,7 @@ from crnn.layers.pointwise.factor import Factor, leave_one_out, merged
 from crnn.layers.pointwise.readable import (
     Steps,
     add_steps,
-    check_left,
+    no_steps,
     readable_steps,
 )
 
@@ -235,7 +235,8 @@ class Ridge(Dense):
         folds = folds_of(self.alpha, folds)
         sizes = self.input_size, self.output_size
         steps = readable_steps(sizes, h, target, lengths, mask, washout, resets, weights)
-        check_left(steps)
+        if steps.count == 0:
+            raise no_steps("h", washout)
         ends = [0, *fold_ends(steps.count, folds)]
         factors = {
             fold: self._added(None, steps.part(ends[fold], ends[fold + 1])) for fold in range(folds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,6 +97,10 @@ class RLS(Dense):
     """
 
     _arguments = (*Dense._leading, "alpha", "forgetting")
+    _hints: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("fit", "partial_fit"),
+        "write layer.step(h, target) for each step, or crnn.fit_readout(model, data)",
+    )
     alpha, forgetting = Fixed[float](), Checked[float](_check_forgetting)
 
     def __init__(
@@ -145,8 +149,9 @@ class RLS(Dense):
         RuntimeError
             If another thread is updating the layer, or is in its backward.
         FloatingPointError
-            If a number would overflow, such as P after many steps with forgetting in which h has
-            not changed in some direction. The layer has not changed then.
+            If a number would overflow: h or an error is too large, or P has grown over many steps
+            with forgetting in which h has not changed in some direction. The layer has not changed
+            then.
 
         Examples
         --------
@@ -238,17 +243,26 @@ def _check_step(extent: Floats, forgetting: float, z: Floats, error: Floats) -> 
     With s = z' P z, at most trace z'z / forgetting, no element of U exceeds the root of
     trace (1 + s) / least, and no product of U and z the root of s (1 + s) / least.
     """
-    trace, least = extent[0] / forgetting, extent[1]
-    largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
-    squares = z.shape[1] * largest * largest
+    trace, least, n = extent[0] / forgetting, extent[1], z.shape[1]
+    largest_h, largest_error = float(np.abs(z).max()), float(np.abs(error).max(initial=0))
+    largest = max(1.0, largest_h, largest_error)
     with np.errstate(all="ignore"):
-        most = trace * squares * (1 + trace * squares) / min(least, 1.0)
-    if not (0 < least and most < _LARGEST):
+        s = trace * n * largest * largest
+        most = s * (1 + s) / min(least, 1.0)
+        if 0 < least and most < _LARGEST:
+            return
+        limit = np.sqrt(np.sqrt(_LARGEST * min(least, 1.0)) / (trace * n))
+    if not limit > 1:
         raise FloatingPointError(
-            f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in h "
-            f"or in the error, and a trace of {trace:.3g} of P, which grows with forgetting in "
-            "directions in which h does not change"
+            f"RLS: expected a step without overflow, got a P with the trace {trace:.3g}. It begins "
+            "as I / alpha, and with forgetting it grows in directions in which h does not change"
         )
+    name, number = ("h", largest_h) if largest_h >= largest_error else ("target", largest_error)
+    of = "numbers" if name == "h" else "differences from the output"
+    raise FloatingPointError(
+        f"{name}: expected {of} of magnitude at most {limit:.1g}, so that no product with P "
+        f"overflows, got {number:.3g}"
+    )
 
 
 def _floats(name: str, values: Array) -> Floats:

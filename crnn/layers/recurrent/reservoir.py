@@ -65,7 +65,7 @@ class Reservoir(RNN):
         "Minimum complexity echo state network", 2011).
     activation : str, default "tanh"
         φ, as for `RNN`. "identity" makes a linear reservoir.
-    delays : int, default 1
+    delays : int or tuple of one int, default 1
         d: W_h reads the state of d steps before, as for `RNN`. The reservoir then consists of d
         interleaved ones, and is as fast. Several delays are not supported.
     reverse : bool, default False
@@ -181,7 +181,7 @@ class Reservoir(RNN):
         density: float = 0.1,
         topology: Topology = "random",
         activation: Activation = "tanh",
-        delays: int = 1,
+        delays: int | tuple[int] = 1,
         reverse: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
@@ -272,7 +272,7 @@ def _fitting(cause: str, array: Floats, dtype: np.dtype[Any]) -> Array:
 
 def _check_scaling(scaling: Any, inputs: int) -> float | tuple[float, ...]:
     """Return a number of at least 0, or a tuple of one for each input, or raise."""
-    if isinstance(scaling, Real):
+    if isinstance(scaling, (Real, str)):
         return check_real("input_scaling", scaling, 0.0)
     numbers = check_array("input_scaling", scaling, "real numbers", (), (("I", inputs),))
     checked = tuple(check_real("input_scaling", one, 0.0) for one in numbers.ravel().tolist())
@@ -294,6 +294,10 @@ def _check_topology(topology: Any) -> Topology:
 
 
 def _check_delays(delays: Any) -> int:
-    if isinstance(delays, (tuple, list)):
-        raise ValueError(f"delays: expected one integer of at least 1, got {delays!r:.60}")
-    return check_size("delays", delays)
+    """Return the only delay, or raise."""
+    one = delays[0] if isinstance(delays, (tuple, list)) and len(delays) == 1 else delays
+    if isinstance(one, (tuple, list, bool)):
+        raise (TypeError if isinstance(one, bool) else ValueError)(
+            f"delays: expected one integer of at least 1, got {delays!r:.60}"
+        )
+    return check_size("delays", one)
