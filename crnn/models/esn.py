@@ -539,9 +539,10 @@ class ESN(Sequential):
             Number of steps, at least 1.
         prime : floats (T, I) or (B, T, I), optional
             A sequence that drives the reservoir first; the output after it is the first one that is
-            returned. With `feedback`, the outputs that are fed back are taken from it, too; if
-            I = 0, it is a sequence of outputs (T, O). None: one row begins with the state zero and
-            an input of 0.
+            returned. With `feedback`, the outputs that are fed back are taken from it, too: each
+            step of the prime, and later each output, is both the next input and the output of the
+            step before. If I = 0, it is a sequence of outputs (T, O). None: one row begins with the
+            state zero and an input of 0.
 
         Returns
         -------

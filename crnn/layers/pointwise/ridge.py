@@ -138,8 +138,8 @@ class Ridge(Dense):
     the rows are divided among calls of `partial_fit`, or on the number of threads. With several
     folds, the order is that of the folds.
 
-    Copies by `copy.deepcopy` and `pickle` have the factors, and can be fitted further. `crnn.save`
-    stores the parameters alone.
+    Copies by `copy.copy`, `copy.deepcopy` and `pickle` have the factors, and can be fitted further.
+    `crnn.save` stores the parameters alone.
 
     Examples
     --------

@@ -78,12 +78,14 @@ class RLS(Dense):
     methods for discrete sequential estimation", 1977, chapter V). P therefore remains symmetric and
     positive definite. The equations as written above lose this over many steps with forgetting.
     One step costs about 2 (H + 1)^2 multiply-adds. Many rows in one call of `step` are faster than
-    as many calls, with the same results, because the factors are read from memory less often.
-    FORCE: Sussillo and Abbott, "Generating coherent patterns of
-    activity from chaotic neural networks" (2009).
+    as many calls, because the factors are read from memory less often. The weights and P after it
+    are the same, bit by bit; the outputs that it returns are all those of the weights before it.
+    FORCE: Sussillo and Abbott, "Generating coherent patterns of activity from chaotic neural
+    networks" (2009).
 
-    Copies by `copy.deepcopy` and `pickle` have P, and can be trained further. `crnn.save` stores
-    the parameters alone.
+    Copies by `copy.copy`, `copy.deepcopy` and `pickle` have P, and can be trained further.
+    `crnn.save` stores the parameters alone: a loaded layer has its weights, and begins with
+    P = I / alpha again.
 
     Examples
     --------
@@ -138,8 +140,8 @@ class RLS(Dense):
         Returns
         -------
         y : array (K,) or (B, K)
-            Output of the layer before the update. B rows are predicted first; the update uses one
-            after the other, and forgets after each.
+            Output of the layer before the update: for B rows, that of the weights before the call
+            for all of them. The update then uses one row after the other, and forgets after each.
 
         Raises
         ------

@@ -41,8 +41,9 @@ class Reservoir(RNN):
         Spectral radius of W_h at first, at least 0. Below 1 the states usually forget the initial
         state; the closer to 1, the longer the memory. 0: W_h is 0.
     input_scaling : float or array_like (I,), default 1.0
-        Range of W_x, for all inputs or for each: uniform in (-input_scaling, input_scaling), at
-        least 0. Small inputs leave the units in the linear range of φ.
+        Range of W_x, for all inputs or for each: uniform in (-input_scaling, input_scaling), and
+        for "cycle" one of both ends, at least 0. Small inputs leave the units in the linear range
+        of φ.
     bias_scaling : float, default 0.0
         Range of b, likewise. With 0 and an odd φ such as tanh, the states are odd functions of the
         inputs, and a readout cannot fit their squares; 0.2 is usual where it has to.
@@ -54,11 +55,12 @@ class Reservoir(RNN):
         to 1e-5. It makes a readout less dependent on small differences of the states.
     density : float, default 0.1
         Share of the entries of W_h that are not 0, above 0 and at most 1. Units are connected in
-        blocks of 16 x 16, whose products are fast. The blocks are dealt so that each reads as many
-        blocks as read it, with at least 48 units, or all units: the density is rounded up. `repr`
-        shows the rounded density. "cycle" does not use it.
+        blocks of 16 x 16, whose products are fast. Each block of units reads as many blocks as read
+        it, so many that a unit reads at least 48 units or all. The density is therefore rounded up;
+        fewer than 64 units are always dense, "orthogonal" also some numbers up to 111. `repr` shows
+        the rounded density, which makes the same weights. "cycle" does not use it.
     topology : {"random", "orthogonal", "cycle"}, default "random"
-        "random": uniform weights in blocks that are dealt by permutations. "orthogonal": an
+        "random": uniform weights, in blocks that are drawn by permutations. "orthogonal": an
         orthogonal matrix times `spectral_radius`, which keeps all directions of the state equally
         long. "cycle": a ring, in which each unit reads the unit before it with the weight
         `spectral_radius`; W_x has random signs in place of uniform numbers (Rodan and Tiňo,
