@@ -33,6 +33,7 @@ from crnn.layers.pointwise.rls import RLS
 from crnn.models.esn_data import (
     Given,
     TeacherForced,
+    check_none,
     determination,
     inputs_array,
     inputs_list,
@@ -459,25 +460,16 @@ class ESN(Sequential):
         """
         self._check_fitted()
         if isinstance(x, list):
-            for name, value in (("lengths", lengths), ("state", state), ("output", output)):
-                if value is not None:
-                    raise ValueError(
-                        f"{name}: expected None for a list of sequences, got {type(value).__name__}"
-                    )
+            check_none("for a list of sequences", lengths=lengths, state=state, output=output)
             sequences = inputs_list(self, x)
             return predict_list(self, sequences) if self.feedback else predict(self, sequences)
         array, single = inputs_array(self, x)
         if lengths is not None:
             lengths = check_lengths(lengths, array.shape)
+        if not self.feedback:
+            check_none("without feedback", output=output)
         if self.feedback:
-            if state is not None and output is None:
-                raise ValueError(
-                    "output: expected the output before the first step, because `state` continues "
-                    "a sequence whose outputs are fed back, got None"
-                )
             y = closed_loop(self, array, lengths, state, output)
-        elif output is not None:
-            raise ValueError(f"output: expected None without feedback, got {type(output).__name__}")
         elif lengths is None and state is None:
             y = predict(self, array)
         else:

@@ -88,6 +88,13 @@ def inputs_list(esn: Any, x: list[Any]) -> list[Array]:
     return sequences
 
 
+def check_none(where: str, **values: Any) -> None:
+    """Raise ValueError for an argument that is not None."""
+    for name, value in values.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected None {where}, got {type(value).__name__}")
+
+
 def _check_no_tuple(name: str, value: Any) -> None:
     """Raise TypeError for a tuple, which might be meant as one array or as many sequences."""
     if isinstance(value, tuple):
@@ -127,18 +134,12 @@ class Given:
         self._items: Iterable[Any]
         without = esn.feedback and esn._external == 0
         if without:
-            if x is not None:
-                raise ValueError(
-                    f"x: expected None for a network with I=0 inputs, got {type(x).__name__}"
-                )
+            check_none("for a network with I=0 inputs", x=x)
             x = _no_inputs(y, esn.readout.output_size)
         self._form = "list" if isinstance(x, list) else "array"
         width = "O", esn.readout.output_size
         if isinstance(x, list):
-            if lengths is not None:
-                raise ValueError(
-                    f"lengths: expected None for a list of sequences, got {type(lengths).__name__}"
-                )
+            check_none("for a list of sequences", lengths=lengths)
             if not x:
                 raise ValueError(
                     f"{'y' if without else 'x'}: expected sequences, got an empty list"

@@ -66,6 +66,11 @@ def run_loop(esn: Any, start: Array, steps: int, x: Array | None, states: Any) -
 def closed_loop(esn: Any, x: Array, lengths: Any, state: Any, output: Any) -> Array:
     """Return the outputs (B, T, O) for inputs (B, T, I), with feedback."""
     (B, T), O = x.shape[:2], esn.readout.output_size
+    if state is not None and output is None:
+        raise ValueError(
+            "output: expected the output before the first step, because `state` continues a "
+            "sequence whose outputs are fed back, got None"
+        )
     start = np.zeros((B, O), x.dtype)
     if output is not None:
         start = check_array("output", output, "floats", (("B", B), ("O", O)))
