@@ -53,7 +53,7 @@ def check_finite(name: str, x: Any, read: NDArray[np.bool_] | None, located: Loc
     if array.dtype.kind != "f":
         return
     wrong = ~np.isfinite(array)
-    if read is not None and read.shape == array.shape[:2]:
+    if read is not None and array.ndim > 2 and read.shape == array.shape[:2]:
         wrong = wrong & read[..., None]
     if wrong.any():
         index = tuple(np.argwhere(wrong)[0])

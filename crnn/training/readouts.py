@@ -85,9 +85,9 @@ def fit_readout(
     Raises
     ------
     TypeError, ValueError
-        If the model or the data have another form; if no step is left behind the washout; if an
-        output of the layers before is not finite; if the Ridge cannot be solved (see
-        `crnn.Ridge.solve`). The model has not changed then.
+        If the model or the data have another form; if no step is left behind the washout; if a
+        number of x, or an output of the layers before, is not finite; if the Ridge cannot be solved
+        (see `crnn.Ridge.solve`). The model has not changed then.
     RuntimeError
         If another thread fits the readout. This call has changed nothing then.
 

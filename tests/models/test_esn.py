@@ -150,6 +150,7 @@ def test_deep_reservoirs_other_layers_and_the_last_state():
     assert last.predict(X, LENGTHS).shape == (B, O)
     lists = [X[b, :n] for b, n in enumerate(LENGTHS)]
     np.testing.assert_array_equal(np.stack(last.predict(lists)), last.predict(X, LENGTHS))
+    assert last.score(X[:, :O], Y[:, 0], [1, 2, 1]) < 1  # outputs (B, O) are not steps (B, T)
     score = last.score(X, Y[:, 0], LENGTHS)
     assert last.score(lists, Y[:, 0]) == pytest.approx(score, 1e-12)
 
