@@ -401,7 +401,7 @@ class _RidgeFit:
     ----------
     readout : Ridge
     ends : list of int, or None
-        The numbers of steps behind each fold. None: the items are dealt to the folds.
+        The numbers of steps behind each fold. None: item i belongs to fold i modulo their number.
     folds : int
     """
 
