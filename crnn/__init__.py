@@ -55,7 +55,12 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.pointwise.rls import RLS
     from crnn.layers.pointwise.tied import TiedDense
     from crnn.layers.recurrent.cells import GRU, JANET, LSTM, RNN
+    from crnn.layers.recurrent.minimal import MinGRU, MinLSTM
     from crnn.layers.recurrent.reservoir import Reservoir
+    from crnn.layers.temporal.attention import SelfAttention
+    from crnn.layers.temporal.convolution import CausalConv
+    from crnn.layers.temporal.tcn import TCN, TCNBlock
+    from crnn.layers.temporal.transformer import TransformerBlock
     from crnn.models.esn import ESN
     from crnn.seq2seq.model import Seq2Seq
     from crnn.seq2seq.teacher import TeacherForcing
@@ -73,8 +78,10 @@ __all__ = [
     "LSTM",
     "RLS",
     "RNN",
+    "TCN",
     "Activation",
     "Bidirectional",
+    "CausalConv",
     "Checkpointed",
     "Conditioned",
     "Dense",
@@ -83,16 +90,21 @@ __all__ = [
     "LastState",
     "Layer",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "Pool",
     "Reservoir",
     "Residual",
     "Ridge",
+    "SelfAttention",
     "Seq2Seq",
     "Sequential",
+    "TCNBlock",
     "TeacherForcing",
     "Temporal",
     "TiedDense",
     "Trainer",
+    "TransformerBlock",
     "__version__",
     "callbacks",
     "data",
@@ -142,7 +154,12 @@ _MODULES = {
     "layers.pointwise.rls": ("RLS",),
     "layers.pointwise.tied": ("TiedDense",),
     "layers.recurrent.cells": ("GRU", "JANET", "LSTM", "RNN"),
+    "layers.recurrent.minimal": ("MinGRU", "MinLSTM"),
     "layers.recurrent.reservoir": ("Reservoir",),
+    "layers.temporal.attention": ("SelfAttention",),
+    "layers.temporal.convolution": ("CausalConv",),
+    "layers.temporal.tcn": ("TCN", "TCNBlock"),
+    "layers.temporal.transformer": ("TransformerBlock",),
     "models.esn": ("ESN",),
     "seq2seq.model": ("Seq2Seq",),
     "seq2seq.teacher": ("TeacherForcing",),

@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array, as_array, underflows
+from crnn.common.arrays import Array, as_array, fitting, underflows
 from crnn.common.checks import check_array, check_entry, check_number, valid_steps
 
-__all__ = ["Mean", "cross_entropy", "mse"]
+__all__ = ["Mean", "binary_cross_entropy", "cross_entropy", "mse"]
 
 
 def _keeping_weight(name: str) -> Any:
@@ -161,8 +161,16 @@ def _hinting(hint: str) -> Iterator[None]:
         raise type(error)(f"{error}: {hint}") from None
 
 
-def check_values(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+def check_values(name: str, target: Any, shape: tuple[int, ...], outputs: str = "y") -> Array:
     """Return targets as an array of real numbers of the shape of the outputs y.
+
+    Parameters
+    ----------
+    name, outputs : str
+        Names of the arguments.
+    target : array_like
+    shape : tuple of int
+        Shape of the outputs.
 
     Raises
     ------
@@ -177,7 +185,7 @@ def check_values(name: str, target: Any, shape: tuple[int, ...]) -> Array:
     elif len(shape) == 3 and array.shape in (shape[:1], (shape[0], shape[2])):
         hint = _ONE_FOR_EACH_ROW
     with _hinting(hint):
-        return check_array(name, array, "real numbers", shape, note=", that of y")
+        return check_array(name, array, "real numbers", shape, note=f", that of {outputs}")
 
 
 def cross_entropy(
@@ -327,6 +335,123 @@ def _weighted(
     if smoothing:
         dz -= np.outer(v / total, classes).astype(z.dtype)
     return Mean(loss, total), dz
+
+
+def binary_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    weights: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    labels: Literal["mean", "sum"] = "mean",
+) -> tuple[Mean, Array]:
+    """Return the binary cross-entropy in nats of labels that do not exclude each other.
+
+    Each of the K numbers of a step is the logit of a label that is true or false by itself: a
+    diagnosis, or a key of a piano. K = 1 is a single yes or no.
+
+    Parameters
+    ----------
+    logits : (B, T, K) or (B, K) floats
+        Scores before the logistic function.
+    targets : array of numbers from 0 to 1, or of booleans, of the shape of logits
+        1 for a label that is true, 0 for one that is false, or a probability in between.
+    lengths : (B,) integers, optional
+        Number of valid steps of each row, 0 ... T. None: all steps are valid.
+    weights : (B, T) or (B,) numbers of at least 0, optional
+        Weight of all labels of each step, or of each row, in the mean. None: 1.
+    pos_weight : (K,) numbers of at least 0, or one number, optional
+        Weight of the term of true labels: PyTorch's ``pos_weight``. For a label that is true once
+        in 20 rows, 19 gives the true and the false ones equal influence. None: 1.
+    labels : {"mean", "sum"}, default "mean"
+        Whether the loss of a step is the mean over its labels, as in PyTorch, or their sum, which
+        is the number of nats of a step.
+
+    Returns
+    -------
+    loss : Mean
+        Mean over the valid steps of the mean or sum of -(w t log p + (1 - t) log(1 - p)) over the
+        labels, with p = σ(logits), the target t and w, the weight of true labels; 0 if no step is
+        valid or all weights are 0. ``loss.weight`` is the divisor: the number of valid steps, or
+        the sum of their weights, with labels="mean" times K.
+    dlogits : array like logits
+        Gradient of the loss: (p (1 - t) - w t (1 - p)), times the weight of the step, divided by
+        ``loss.weight``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not match, a target is not between 0 and 1, or a weight is negative or not
+        finite.
+
+    Notes
+    -----
+    The terms are computed from the logits x as (w t + 1 - t) log(1 + exp(-|x|)), plus |x| times
+    w t or 1 - t, whichever belongs to the answer that x contradicts. No term overflows, and small
+    losses keep their digits. `pos_weight` does not count in the divisor, as in PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import crnn
+    >>> logits, targets = np.zeros((1, 3, 4), "f"), np.array([[[0, 1, 0, 1]] * 3])
+    >>> loss, dlogits = crnn.losses.binary_cross_entropy(logits, targets, lengths=[2])
+    >>> round(loss / np.log(2), 3), loss.weight  # each label is a coin: 1 bit
+    (1.0, 8.0)
+    >>> dlogits[0, 0]
+    array([ 0.0625, -0.0625,  0.0625, -0.0625], dtype=float32)
+    >>> loss, _ = crnn.losses.binary_cross_entropy(logits, targets, labels="sum")
+    >>> round(loss / np.log(2), 3), loss.weight
+    (4.0, 3.0)
+    """
+    if labels not in ("mean", "sum"):
+        raise ValueError(f"labels: expected 'mean' or 'sum', got {labels!r:.60}")
+    scores = check_array("logits", logits, "floats", ("B", "T", "K"), ("B", "K"))
+    lead, K = scores.shape[:-1], scores.shape[-1]
+    if K == 0:
+        raise ValueError(f"logits: expected logits of K >= 1 labels, got shape {scores.shape}")
+    wanted = _labels(targets, scores.shape)
+    dtype = np.dtype(np.float32 if scores.dtype == np.float32 else np.float64)
+    by_label = None if pos_weight is None else _pos_weight(pos_weight, K, dtype)
+    by_step = None
+    if weights is not None or lengths is not None:
+        by_step = step_weights(weights, lead, lengths)
+        wanted = np.where(by_step[..., None] > 0, wanted, wanted.dtype.type(0))
+    if not ((wanted >= 0) & (wanted <= 1)).all():
+        raise ValueError("targets: expected numbers from 0 to 1 at all valid steps, got others")
+    total = float(scores.size // K if by_step is None else by_step.sum())
+    divisor = total * K if labels == "mean" else total
+    loss, dlogits = _core.binary_cross_entropy(
+        scores,
+        wanted.astype(dtype),
+        None if by_step is None else by_step.ravel(),
+        by_label,
+        1 / divisor if divisor else 0.0,
+    )
+    return Mean(loss / divisor if divisor else 0.0, divisor), dlogits
+
+
+def _labels(targets: Any, shape: tuple[int, ...]) -> Array:
+    """Return targets as an array of booleans or real numbers of the shape of the logits."""
+    array = as_array("targets", targets)
+    if array.dtype.kind == "b" and array.shape == shape:
+        return array.astype(np.int8)
+    if array.dtype.kind in "iu" and array.shape == shape[:-1] and shape[-1] > 1:
+        hint = "of one class for each step: use crnn.losses.cross_entropy"
+        with _hinting(hint):
+            return check_array("targets", array, "real numbers", shape, note=", that of logits")
+    return check_values("targets", array, shape, "logits")
+
+
+def _pos_weight(pos_weight: Any, K: int, dtype: np.dtype[Any]) -> Array:
+    array = as_array("pos_weight", pos_weight)
+    if array.shape == () and array.dtype.kind in "fiu":
+        array = np.full(K, array)
+    array = check_entry("pos_weight", array, (K,)).astype(np.float64)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError(f"pos_weight: expected finite numbers of at least 0, got {array}")
+    return fitting("pos_weight", array, dtype)
 
 
 def mse(

@@ -22,7 +22,7 @@ StateArrays: TypeAlias = Literal["h", "c", "all"]
 #: Scores of attention.
 AttentionScore: TypeAlias = Literal["additive", "dot", "general"]
 #: Recurrent layers of the ready-made models.
-CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet"]
+CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet", "mingru", "minlstm"]
 #: How data are split.
 SplitBy: TypeAlias = Literal["time", "sequence"]
 #: How missing values of a table are handled.

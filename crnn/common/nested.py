@@ -47,6 +47,23 @@ def arrays_of(state: Any) -> list[Array]:
     return arrays
 
 
+def gradient_form(state: Any) -> Any:
+    """Return a state as its gradient is: without arrays of integers, such as numbers of steps.
+
+    They are left out of a tuple, which is the state of one layer; elsewhere None stands for them.
+    """
+    if isinstance(state, tuple):
+        parts = [gradient_form(part) for part in state if not _is_integer(part)]
+        return type(state)(parts)
+    if isinstance(state, list):
+        return list(map(gradient_form, state))
+    return None if _is_integer(state) else state
+
+
+def _is_integer(part: Any) -> bool:
+    return isinstance(part, np.ndarray) and part.dtype.kind in "iu"
+
+
 def filled(like: Any, arrays: Iterable[Array]) -> Any:
     """Return a state with the structure of `like` and these arrays, in the order of `arrays_of`."""
     iterator = iter(arrays)

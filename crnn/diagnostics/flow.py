@@ -40,11 +40,12 @@ class PartFlow:
         Norm of dc over the units; None where dc is.
     read : bool array (B, T)
         True at the steps that were read. At the other steps all gradients are 0.
-    shares : float64 array (T, G*H, K*P)
-        The term of each step in dL/dW_h. Their sum is the gradient of W_h.
-    share_norms : float64 array (T,)
+    shares : float64 array (T, G*H, K*P), or None
+        The term of each step in dL/dW_h. Their sum is the gradient of W_h. None if the layer has no
+        W_h.
+    share_norms : float64 array (T,), or None
         Frobenius norm of the term of each step.
-    row_share_norms : float64 array (B, T)
+    row_share_norms : float64 array (B, T), or None
         Frobenius norm of the contribution of each row to the term of each step.
 
     Methods
@@ -152,8 +153,10 @@ class PartFlow:
         Raises
         ------
         ValueError
-            If there is no step t.
+            If there is no step t, or the layer has no W_h.
         """
+        if not self._has_W_h:
+            raise ValueError("share: expected the gradient of a layer with W_h, got one without")
         steps = self.read.shape[1]
         if not isinstance(t, (int, np.integer)) or not -steps <= t < steps:
             raise ValueError(f"t: expected a step from 0 to T - 1 = {steps - 1}, got {t!r}")
@@ -167,8 +170,14 @@ class PartFlow:
         return np.asarray(term if kept is None else term * kept)
 
     @property
-    def shares(self) -> Array:
-        """Terms of all steps (T, G*H, K*P); their sum is the gradient of W_h."""
+    def _has_W_h(self) -> bool:
+        return bool(self._terms[0][0])
+
+    @property
+    def shares(self) -> Array | None:
+        """Terms of all steps (T, G*H, K*P); their sum is the gradient of W_h. None without W_h."""
+        if not self._has_W_h:
+            return None
         terms = self._terms[0][0].values()
         rows, columns = sum(d.shape[2] for d, _ in terms), next(h.shape[2] for _, h in terms)
         shares = np.zeros((self.read.shape[1], rows, columns))
@@ -177,14 +186,18 @@ class PartFlow:
         return shares
 
     @functools.cached_property
-    def share_norms(self) -> Array:
-        """Frobenius norm (T,) of the term of each step."""
+    def share_norms(self) -> Array | None:
+        """Frobenius norm (T,) of the term of each step; None without W_h."""
+        if not self._has_W_h:
+            return None
         steps = range(self.read.shape[1])
         return np.array([norms(self.share(t), (0, 1)) for t in steps], np.float64)
 
     @functools.cached_property
-    def row_share_norms(self) -> Array:
-        """Frobenius norm (B, T) of the contribution of each row to the term of each step."""
+    def row_share_norms(self) -> Array | None:
+        """Frobenius norm (B, T) of each row's part of the term of each step; None without W_h."""
+        if not self._has_W_h:
+            return None
         return _joined([_row_norms(*terms) for terms in self._terms])
 
     @functools.cached_property
@@ -247,7 +260,7 @@ class GradientFlow(Display):
         "encoder", ...
     columns : dict of str to array
         Table with one row per part, row and step that was read: "part", "row", "step", "dh", "dc"
-        (if a part is an LSTM) and "dW_h", the norms of the gradients.
+        (if a part is an LSTM) and "dW_h" (if a part has W_h), the norms of the gradients.
 
     Methods
     -------
@@ -301,7 +314,9 @@ class GradientFlow(Display):
             table |= {"dh": part.h_norms[at]}
             if part.c_norms is not None:
                 table |= {"dc": part.c_norms[at]}
-            tables.append(table | {"dW_h": part.row_share_norms[at]})
+            if part.row_share_norms is not None:
+                table |= {"dW_h": part.row_share_norms[at]}
+            tables.append(table)
         return stacked(tables)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -324,7 +339,8 @@ class GradientFlow(Display):
             curves[f"{before}dL/dh_t"] = part.by_step("h")
             if part.dc is not None:
                 curves[f"{before}dL/dc_t"] = part.by_step("c")
-            curves[f"{before}term of dL/dW_h"] = part.share_norms
+            if part.share_norms is not None:
+                curves[f"{before}term of dL/dW_h"] = part.share_norms
         return norms_by_step(curves, ax)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.arrays import as_array, memory_key, underflows
 from crnn.common.checks import check_number, check_positive
-from crnn.common.nested import arrays_of, filled_like, map_state, named_arrays
+from crnn.common.nested import arrays_of, filled_like, gradient_form, map_state, named_arrays
 from crnn.common.tables import aligned
 from crnn.diagnostics.kinks import SMALLEST_STEP, at_kinks
 from crnn.layers.base.adapted import layer_of, named_layers
@@ -213,7 +213,8 @@ def gradcheck(
     y, end = loss.forward(loss.state)
     loss.filled_state = map_state(_to_float64, filled_like(end, loss.state))
     loss.y_weights = rng.standard_normal(np.shape(y)) * loss.valid(np.shape(y))
-    loss.end_weights = map_state(lambda part: rng.standard_normal(np.shape(part)), end)
+    ends = gradient_form(end)
+    loss.end_weights = map_state(lambda part: rng.standard_normal(np.shape(part)), ends)
 
     rows = []
     for start, arrays in ((loss.state, loss.inputs()), (loss.filled_state, loss.states())):
@@ -270,7 +271,9 @@ class _Loss:
         y, end = self.forward(state)
         counted = self.y_weights != 0  # y may be NaN in padding
         parts = [y[counted] * self.y_weights[counted]]
-        for part, weights in zip(arrays_of(end), arrays_of(self.end_weights), strict=True):
+        for part, weights in zip(
+            arrays_of(gradient_form(end)), arrays_of(self.end_weights), strict=True
+        ):
             parts.append((part * weights).ravel())
         return np.concatenate(parts)
 
@@ -292,7 +295,7 @@ class _Loss:
 
     def states(self) -> list[tuple[str, Array]]:
         """Return the arrays of the initial state by name."""
-        return named_arrays(self.filled_state, "state")
+        return named_arrays(gradient_form(self.filled_state), "state")
 
     def gradients(self, state: Any) -> dict[str, Any]:
         """Return the analytic gradients by name, for an initial state."""
@@ -412,5 +415,7 @@ def _input(x: Any) -> NDArray[Any]:
     return np.array(array, np.float64) if array.dtype.kind == "f" else array
 
 
-def _to_float64(array: ArrayLike) -> Array:
-    return np.array(array, np.float64)
+def _to_float64(array: ArrayLike) -> Any:
+    """Return a copy in float64; of integers, such as numbers of steps, one of the same type."""
+    given = np.asarray(array)
+    return given.copy() if given.dtype.kind in "iu" else given.astype(np.float64)

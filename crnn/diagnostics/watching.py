@@ -80,8 +80,8 @@ class Watch(Display, Callback):
         the gradient of a row's last output reaches back; "steps", the number of steps of a row
         (both medians over the rows); "growth", the norm of that gradient at the first step divided
         by that at the last. For each gate "f.saturated", the fraction of its values near the ends
-        of their range, and "f.sigma", the largest singular value of its block of W_h; for a relu
-        "h.off", the fraction of units that are 0 at every step.
+        of their range, and, if the layer has W_h, "f.sigma", the largest singular value of its
+        block; for a relu "h.off", the fraction of units that are 0 at every step.
     messages : list of str
         The texts of all warnings.
     columns : dict of str to list
@@ -224,9 +224,14 @@ class Watch(Display, Callback):
     def _quantities(self, part: RecurrentPart, norms: Array) -> dict[str, float]:
         """Return the recorded quantities of a recurrent layer, by name."""
         quantities = _reach(norms, part.read, part.layer.options["reverse"], self.fraction)
-        sigmas = largest_singular_values(part.layer.params["W_h"], len(part.layer.gate_order))
-        for (gate, values), sigma in zip(values_of(part, _MARGIN), sigmas, strict=True):
-            quantities |= {f"{gate}.saturated": values.saturated, f"{gate}.sigma": float(sigma)}
+        gates, W_h, sigmas = part.layer.gate_order, part.layer.params.get("W_h"), {}
+        if W_h is not None:
+            largest = largest_singular_values(W_h, len(gates)).tolist()
+            sigmas = dict(zip(gates, largest, strict=True))
+        for gate, values in values_of(part, _MARGIN):
+            quantities[f"{gate}.saturated"] = values.saturated
+            if gate in sigmas:
+                quantities[f"{gate}.sigma"] = sigmas[gate]
             if part.layer.gate_activations[gate] == "relu":
                 quantities[f"{gate}.off"] = float(np.mean(values.low == 1))
         return quantities

@@ -143,7 +143,7 @@ class Captioner(InFolder):
             As for the class.
         min_count : int, default 1
             Symbols that occur less often are read as the unknown symbol.
-        cell : {"rnn", "lstm", "gru", "janet"}, default "gru"
+        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm"}, default "gru"
             The class of the recurrent layers.
         hidden_size : int, default 128
             H, the hidden units of each recurrent layer.
@@ -152,7 +152,8 @@ class Captioner(InFolder):
         embedding : int, default 32
             The size of the learned vector of a symbol.
         dropout : float, default 0.2
-            The share of h that is dropped in each step of the recurrent layers, in training.
+            The share of h that is dropped in each step of the recurrent layers, in training; for
+            cells without W_h, the share of the input of each layer.
         seed : int, optional
             The seed of the initial weights and of dropout. None draws a fresh seed.
 
@@ -172,7 +173,7 @@ class Captioner(InFolder):
         special = [END_OF_LINE, *map(_start_symbol, names)]
         vocabulary = vocabulary_of(rows, words, min_count, special)
         *seeds, first, last = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
-        decoder = recurrent_layers(cell, embedding, hidden_size, seeds, recurrent_dropout=dropout)
+        decoder = recurrent_layers(cell, embedding, hidden_size, seeds, dropout=dropout)
         network = Seq2Seq(
             Dense(check_size("features", features), hidden_size, seed=first),
             stacked(decoder),

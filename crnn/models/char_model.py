@@ -106,7 +106,7 @@ class CharModel(InFolder):
         ----------
         text : str
             The text for training and evaluation: it must have all symbols of these.
-        cell : {"rnn", "lstm", "gru", "janet"}, default "lstm"
+        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm"}, default "lstm"
             The class of the recurrent layers.
         hidden_size : int, default 256
             H, the hidden units of each recurrent layer.

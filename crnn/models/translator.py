@@ -169,7 +169,7 @@ class Translator(InFolder):
         min_count : int, default 1
             Symbols that occur less often in the sources, or in the targets, are read as the unknown
             symbol of that vocabulary.
-        cell : {"rnn", "lstm", "gru", "janet"}, default "gru"
+        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm"}, default "gru"
             The class of the recurrent layers.
         hidden_size : int, default 128
             H, the hidden units of each recurrent layer.

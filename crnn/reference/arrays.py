@@ -1,5 +1,6 @@
-"""Type names for the arrays of these modules, and one-hot vectors."""
+"""Type names for the arrays of these modules, parameters of parts, and one-hot vectors."""
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,3 +40,8 @@ def one_hot(symbols: ArrayLike, size: int) -> Array:
            [1., 0., 0.]])
     """
     return np.array(np.asarray(symbols)[..., None] == np.arange(size), np.float64)
+
+
+def part(params: Mapping[str, Array], name: str) -> Named:
+    """Return the parameters of a part without its name in front: "encoder.W_x" as "W_x"."""
+    return {key[len(name) + 1 :]: params[key] for key in params if key.startswith(f"{name}.")}

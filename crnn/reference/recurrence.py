@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,6 +74,8 @@ class Cell(ABC):
         Letters of the gates, in the order of the rows of W_x, W_h and b.
     state_names : tuple of str
         Names of the parts of the state: ("h",) or ("h", "c").
+    multiplies_h : bool
+        Whether the sums have products with W_h. Without them there is no W_h.
     zoneouts : tuple of float
         Probability of zoneout for each part of the state.
 
@@ -109,6 +111,7 @@ class Cell(ABC):
 
     gate_order: tuple[str, ...] = field(init=False, repr=False)  # of the rows of W_x, W_h and b
     state_names: tuple[str, ...] = field(init=False, repr=False)
+    multiplies_h: ClassVar[bool] = True
 
     @abstractmethod
     def step(self, w: Blocks, x: Array, state: Arrays, read: Array) -> tuple[Blocks, Arrays]:
@@ -175,6 +178,8 @@ class Cell(ABC):
         sizes: Shapes = {"W_x": (rows, input_size), "W_h": (rows, reads), "b": (rows,)}
         if self.layer_norm:
             sizes |= {"gain_x": (rows,), "gain_h": (rows,)}
+        if not self.multiplies_h:
+            sizes = {name: size for name, size in sizes.items() if not name.endswith("_h")}
         shapes = self.state_shapes(hidden_size)
         return sizes | {n + "0": k for n, k in zip(self.state_names, shapes, strict=True)}
 
@@ -378,7 +383,8 @@ class Cell(ABC):
                 dstates[0][pieces, -delay] += step.m * block
 
         self._add_learned(grads, dstates, tape)
-        grads["W_h"] *= tape.weight_mask
+        if self.multiplies_h:
+            grads["W_h"] *= tape.weight_mask
         vars(tape).update(zip(["d" + name for name in self.state_names], history, strict=True))
         dstate = self._pack([part[reading.first] for part in dstates])
         return None if tape.symbols else dx, dstate, {name: grads[name] for name in params}
@@ -435,7 +441,7 @@ class Cell(ABC):
 
     def _blocks(self, arrays: Named, tape: SimpleNamespace | None = None) -> Blocks:
         """Return the blocks of rows of each gate by name: views, so they can be added to."""
-        if tape:
+        if tape and self.multiplies_h:
             arrays = arrays | {"W_h": arrays["W_h"] * tape.weight_mask}
         others = {name: array for name, array in arrays.items() if name not in BY_GATE}
         w = Blocks(noise=0.0, **others)

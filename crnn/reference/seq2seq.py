@@ -24,15 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crnn.reference.arrays import Array, Named
+from crnn.reference.arrays import Array, part
 from crnn.reference.attention import attention_forward
 from crnn.reference.recurrence import Cell
 from crnn.reference.training import dense, valid_steps
-
-
-def part(params: Mapping[str, Array], name: str) -> Named:
-    """Return the parameters of a part without its name in front: "encoder.W_x" as "W_x"."""
-    return {key[len(name) + 1 :]: params[key] for key in params if key.startswith(f"{name}.")}
 
 
 def bridged(params: Mapping[str, Array], state: Any, widths: list[int]) -> Any:

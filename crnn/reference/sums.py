@@ -44,17 +44,27 @@ def product_backward(w: Blocks, dw: Blocks, side: str, ds: Named, v: Array) -> A
     return dv
 
 
-def sums(w: Blocks, gates: Sequence[str], x: Array, h: Array) -> Blocks:
-    """Return ``W_x x + W_h h + b`` of every gate, under the names of the gates."""
-    of_x, of_h = vars(product(w, "x", gates, x)), vars(product(w, "h", gates, h))
+def sums(w: Blocks, gates: Sequence[str], x: Array, h: Array | None = None) -> Blocks:
+    """Return ``W_x x + W_h h + b`` of every gate, under the names of the gates.
+
+    Without h: ``W_x x + b``.
+    """
+    of_x = vars(product(w, "x", gates, x))
+    of_h = dict.fromkeys(gates, 0.0) if h is None else vars(product(w, "h", gates, h))
     return Blocks(**{gate: of_x[gate] + of_h[gate] + vars(w)["b_" + gate] for gate in gates})
 
 
-def sums_backward(w: Blocks, dw: Blocks, ds: Named, x: Array, h: Array) -> tuple[Array, Array]:
-    """Add the gradients of `sums` to ``dw``, and return dx and dh; ``ds`` maps gates to ∂L/∂s."""
+def sums_backward(
+    w: Blocks, dw: Blocks, ds: Named, x: Array, h: Array | None = None
+) -> tuple[Array, Array]:
+    """Add the gradients of `sums` to ``dw``, and return dx and dh; ``ds`` maps gates to ∂L/∂s.
+
+    Without h, dh is empty.
+    """
     for gate, ds_gate in ds.items():
         vars(dw)["b_" + gate] += ds_gate.sum(axis=0)
-    return product_backward(w, dw, "x", ds, x), product_backward(w, dw, "h", ds, h)
+    dx = product_backward(w, dw, "x", ds, x)
+    return dx, np.empty(0) if h is None else product_backward(w, dw, "h", ds, h)
 
 
 def normed(w: Blocks, gains: Sequence[str], *parts: Array) -> Arrays:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnn.reference.activations import sigmoid
 from crnn.reference.arrays import Array, Named, one_hot
 
 
@@ -108,6 +109,51 @@ def softmax_cross_entropy(
     dlogits = np.zeros_like(logits)
     dlogits[valid] = (np.exp(log_p) - hot) / count
     return -np.sum(log_p[hot == 1]) / count, dlogits
+
+
+def binary_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
+    pos_weight: ArrayLike = 1.0,
+) -> tuple[float, Array]:
+    """Return ``-(w t log p + (1 − t) log(1 − p))``, mean over all labels of the valid steps.
+
+    p = σ(logits). The gradient of the mean comes with it.
+
+    Parameters
+    ----------
+    logits, targets : arrays (B, T, K) or (B, K)
+        Targets t are numbers from 0 to 1.
+    lengths : array (B,) of integers, optional
+        Number of valid steps of each row. None: all.
+    pos_weight : array (K,) or number, default 1.0
+        w, the weight of the term of true labels.
+
+    Returns
+    -------
+    loss : float
+        0 if no step is valid.
+    dlogits : float64 array, shape of `logits`
+        (p (1 − t) − w t (1 − p)) / number of labels; 0 past the end of a row.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> loss, dlogits = crnn.reference.binary_cross_entropy(np.zeros((1, 1, 2)), [[[1, 0]]])
+    >>> round(float(loss), 2), dlogits
+    (0.69, array([[[-0.25,  0.25]]]))
+    """
+    x, t = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
+    valid = valid_steps(x.shape[:-1], lengths)
+    x_valid, t_valid, w = x[valid], t[valid], np.asarray(pos_weight, np.float64)
+    count = max(x_valid.size, 1)
+    terms = w * t_valid * np.logaddexp(0, -x_valid) + (1 - t_valid) * np.logaddexp(0, x_valid)
+    p, rest = sigmoid(x_valid), sigmoid(-x_valid)  # rest = 1 − p
+    dlogits = np.zeros_like(x)
+    dlogits[valid] = ((1 - t_valid) * p - w * t_valid * rest) / count
+    return terms.sum() / count, dlogits
 
 
 def mse(y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None = None) -> tuple[float, Array]:

@@ -243,6 +243,7 @@ typedef struct call {
 typedef struct call_arguments {
     PyObject *x, *state, *lengths, *mask, *resets, *training, *call, *first_row, *first_step,
         *layer;
+    bool floats_only; /* x may not be symbols */
 } call_arguments;
 
 bool call_parse(call_arguments *given, PyObject *args, PyObject *kwargs, bool forward);
@@ -264,9 +265,11 @@ bool symbol_within(const crnn_layer *layer, int64_t symbol, size_t row, size_t s
 bool call_rows(call *c, const crnn_steps *steps);
 
 /* A state given by the user: arrays (B, P) and (B, H), of a layer with delays (B, D, P) and
- * (B, D, H), owned, or NULL for what a layer begins with. */
+ * (B, D, H), owned, or NULL for what a layer begins with. Of other nodes of plans, see
+ * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v. */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
+    PyArrayObject *steps; /* int64 (B,), of self-attention */
 } state_arrays;
 
 /* How many arrays a state has: h, or h and c. */

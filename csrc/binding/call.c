@@ -37,13 +37,25 @@ static void set_one_sequence_error(const char *expected, PyArrayObject *x) {
     drop(shape);
 }
 
+static void refuse_input(npy_intp inputs, bool floats_only, PyArrayObject *x) {
+    char expected[120];
+    PyOS_snprintf(expected, sizeof expected, "floats of shape (B, T, I=%lld)%s", (long long)inputs,
+                  floats_only ? "" : " or integers of shape (B, T)");
+    if (PyArray_ISINTEGER(x) && floats_only)
+        set_array_error(PyExc_TypeError, "x", expected, x);
+    else if (is_one_sequence(x, inputs))
+        set_one_sequence_error(expected, x);
+    else
+        set_input_error(expected, x);
+}
+
 /* Sets x, in, and B and T in `shape`; with `keep`, x is as a tape keeps it. */
-static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyObject *object,
-                       dims *shape) {
-    PyArrayObject *x = as_array("x", object);
+static bool input_init(call *c, const crnn_layer *layer, module_state *keep,
+                       const call_arguments *given, dims *shape) {
+    PyArrayObject *x = as_array("x", given->x);
     if (!x) return false;
     const npy_intp inputs = (npy_intp)layer->inputs;
-    if (PyArray_ISINTEGER(x) && PyArray_NDIM(x) == 2) {
+    if (PyArray_ISINTEGER(x) && PyArray_NDIM(x) == 2 && !given->floats_only) {
         *shape = (dims){2, {-1, -1}, {"B", "T"}};
         c->x = integer_array("x", (PyObject *)x, shape);
         for (int i = 0; c->x && i < 2; i++) shape->size[i] = PyArray_DIM(c->x, i);
@@ -52,14 +64,7 @@ static bool input_init(call *c, const crnn_layer *layer, module_state *keep, PyO
         *shape = (dims){3, {-1, -1, inputs}, {"B", "T", "I"}};
         c->x = sequence_array(keep, "x", (PyObject *)x, layer->dtype, shape, &c->in.x);
     } else {
-        char expected[120];
-        PyOS_snprintf(expected, sizeof expected,
-                      "floats of shape (B, T, I=%lld) or integers of shape (B, T)",
-                      (long long)inputs);
-        if (is_one_sequence(x, inputs))
-            set_one_sequence_error(expected, x);
-        else
-            set_input_error(expected, x);
+        refuse_input(inputs, given->floats_only, x);
     }
     drop(x);
     return c->x != NULL;
@@ -216,7 +221,7 @@ bool call_init(call *c, module_state *module, const held_layer *held, const call
     const crnn_layer *layer = &held->layer;
     dims shape;
     *c = (call){.from_learned = layer->learns_state && !is_given(given->state)};
-    if (input_init(c, layer, keep ? module : NULL, given->x, &shape) &&
+    if (input_init(c, layer, keep ? module : NULL, given, &shape) &&
         rows_init(c, layer, given, shape.size[0], shape.size[1]) && symbols_within(c, layer) &&
         noise_init(c, held->seed, given))
         return true;
@@ -319,6 +324,7 @@ crnn_state state_pointers(const state_arrays *s) {
 }
 
 PyObject *state_object(const state_arrays *s) {
+    if (s->steps) return PyTuple_Pack(3, s->h, s->c, s->steps);
     if (s->c) return PyTuple_Pack(2, s->h, s->c);
     return Py_NewRef((PyObject *)s->h);
 }
@@ -326,4 +332,5 @@ PyObject *state_object(const state_arrays *s) {
 void state_clear(state_arrays *s) {
     Py_CLEAR(s->h);
     Py_CLEAR(s->c);
+    Py_CLEAR(s->steps);
 }

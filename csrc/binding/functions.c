@@ -166,6 +166,54 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
     return result;
 }
 
+/* Floats as a new reference, or NULL for None; false: an exception. */
+static bool optional_floats(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                            PyArrayObject **array) {
+    *array = object == Py_None ? NULL : float_array(name, object, dtype, shape, true);
+    return *array || object == Py_None;
+}
+
+static PyObject *binary_cross_entropy(PyObject *module, PyObject *args) {
+    PyObject *given, *wanted, *of_rows, *of_labels, *result = NULL;
+    PyArrayObject *targets = NULL, *weights = NULL, *positive = NULL, *d = NULL;
+    double scale;
+    if (!PyArg_ParseTuple(args, "OOOOd:binary_cross_entropy", &given, &wanted, &of_rows, &of_labels,
+                          &scale))
+        return NULL;
+    PyArrayObject *logits = dense_floats("logits", given);
+    if (!logits) return NULL;
+    const int last = PyArray_NDIM(logits) - 1;
+    const npy_intp labels = last < 0 ? 0 : PyArray_DIM(logits, last);
+    const dims rows = {1, {labels ? PyArray_SIZE(logits) / labels : 0}, {"rows"}};
+    const dims columns = {1, {labels}, {"K"}};
+    const crnn_dtype dtype = dtype_of(logits);
+    targets = dense_floats("targets", wanted);
+    if (targets && (labels == 0 || !PyArray_SAMESHAPE(logits, targets) ||
+                    PyArray_TYPE(targets) != PyArray_TYPE(logits))) {
+        set_array_error(PyExc_ValueError, "targets",
+                        "floats (..., K) of the type and shape of logits, with K >= 1", targets);
+    } else if (targets && optional_floats("weights", of_rows, CRNN_F64, &rows, &weights) &&
+               optional_floats("positive", of_labels, dtype, &columns, &positive) &&
+               (d = new_like(module, logits))) {
+        const crnn_labels all = {.dtype = dtype,
+                                 .n = (size_t)rows.size[0],
+                                 .labels = (size_t)labels,
+                                 .logits = PyArray_DATA(logits),
+                                 .targets = PyArray_DATA(targets),
+                                 .positive = data_of(positive),
+                                 .weights = data_of(weights)};
+        double loss;
+        Py_BEGIN_ALLOW_THREADS loss = crnn_binary_cross_entropy(&all, scale, PyArray_DATA(d));
+        Py_END_ALLOW_THREADS result = Py_BuildValue("(dO)", loss, d);
+    }
+    drop(logits);
+    drop(targets);
+    drop(weights);
+    drop(positive);
+    drop(d);
+    return result;
+}
+
 static PyObject *squared_error(PyObject *module, PyObject *args) {
     PyObject *given, *wanted, *result = NULL;
     double scale;
@@ -450,6 +498,10 @@ PyMethodDef module_functions[] = {
     FUNCTION(cross_entropy, METH_VARARGS, "(logits, targets, scale, /)",
              "Return the sum of the losses in nats, and its gradient (..., K) times scale.\n\n"
              "logits are (..., K) of N rows, targets (N,); a row with target -1 is left out."),
+    FUNCTION(binary_cross_entropy, METH_VARARGS, "(logits, targets, weights, positive, scale, /)",
+             "Return the sum of the losses in nats, and its gradient (..., K) times scale.\n\n"
+             "logits and targets are (..., K) of N rows and of one type; weights (N,) are float64, "
+             "positive (K,) are the weights of true labels, each of them or None."),
     FUNCTION(squared_error, METH_VARARGS, "(y, target, scale, /)",
              "Return the sum of the squared errors, and its gradient times scale.\n\n"
              "All arrays have one shape."),

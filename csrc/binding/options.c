@@ -13,8 +13,8 @@ typedef struct cell_row {
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, option, \
-                  value) \
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, candidate, \
+                  option, value) \
     [CRNN_##id] = {TYPE_##type, option, value},
 #include "../core/cells.def"
 #undef CRNN_CELL
@@ -55,7 +55,16 @@ typedef enum kind {
 } kind;
 
 /* Which layers have an option: those with one of these traits. */
-enum { NONE = 0, ALL = 1, HAS_C = 2, ACTIVATED = 4, HAS_BETA = 8, LEAKY = 16 };
+enum {
+    NONE = 0,
+    ALL = 1,
+    HAS_C = 2,
+    ACTIVATED = 4,
+    HAS_BETA = 8,
+    LEAKY = 16,
+    SHAPED = 32, /* the activation of the candidate can be chosen */
+    HAS_W_H = 64
+};
 
 typedef struct option {
     const char *name;
@@ -95,8 +104,9 @@ void print_sizes(const crnn_layer *layer, char *to) {
 }
 
 static unsigned traits_of(const crnn_layer *layer) {
-    const bool activated = crnn_cell_describe(layer->cell)->activated;
-    return ALL | (has_c(layer) ? HAS_C : 0) | (activated ? ACTIVATED : 0) |
+    const crnn_cell_facts *cell = crnn_cell_describe(layer->cell);
+    return ALL | (has_c(layer) ? HAS_C : 0) | (cell->activated ? ACTIVATED : 0) |
+           (cell->candidate ? SHAPED : 0) | (cell->multiplies_h ? HAS_W_H : 0) |
            (has_beta[cells[layer->cell].type] ? HAS_BETA : 0) |
            (crnn_cell_leaks(layer->cell) ? LEAKY : 0);
 }
@@ -154,7 +164,11 @@ const char *const activation_names[CRNN_ROWWISE_ACTIVATIONS] = {[CRNN_USUAL] = "
                                                                 [CRNN_SILU] = "silu"};
 
 /* What an activation is where nothing else is said. */
-static crnn_activation usual_at(size_t at) { return at == AT(gate) ? CRNN_LOGISTIC : CRNN_TANH; }
+static crnn_activation usual_at(const crnn_layer *layer, size_t at) {
+    const crnn_activation candidate = crnn_cell_describe(layer->cell)->candidate;
+    if (at == AT(gate)) return CRNN_LOGISTIC;
+    return at == AT(candidate) && candidate ? candidate : CRNN_TANH;
+}
 
 static bool refuse_word(const char *name, size_t count, const char *const *words, PyObject *given) {
     char expected[120] = "";
@@ -182,7 +196,7 @@ static bool read_activation(const option *o, PyObject *given, crnn_layer *layer)
     if (select_cell(o, given, layer)) return true;
     for (int i = CRNN_TANH; i < CRNN_ACTIVATIONS; i++) {
         if (!is_word(given, activation_names[i])) continue;
-        *to = i == (int)usual_at(o->at) ? CRNN_USUAL : (crnn_activation)i;
+        *to = i == (int)usual_at(layer, o->at) ? CRNN_USUAL : (crnn_activation)i;
         return true;
     }
     return refuse_word(o->name, CRNN_ACTIVATIONS - CRNN_TANH, activation_names + CRNN_TANH, given);
@@ -248,9 +262,11 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
     size_t delays[CRNN_DELAYS] = {0};
     const bool several = PyTuple_Check(given) || PyList_Check(given);
     const Py_ssize_t count = several ? PySequence_Size(given) : 1;
-    const bool fine =
-        several ? count >= 1 && count <= CRNN_DELAYS && read_delay_list(given, delays, count)
-                : read_delay(given, &delays[0]);
+    const bool reads = crnn_cell_describe(layer->cell)->multiplies_h;
+    const Py_ssize_t most = reads ? CRNN_DELAYS : 1;
+    const bool fine = several ? count >= 1 && count <= CRNN_DELAYS &&
+                                    read_delay_list(given, delays, count) && count <= most
+                              : read_delay(given, &delays[0]);
     if (fine) {
         if (count == 1 && delays[0] == 1) delays[0] = 0;
         memcpy(layer->delays, delays, sizeof delays);
@@ -259,9 +275,15 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
     const bool is_type = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
     char expected[120];
-    PyOS_snprintf(expected, sizeof expected,
-                  "a number of steps, an int from 1 to %d, or a tuple of 1 to %d different ones",
-                  CRNN_LONGEST_DELAY, CRNN_DELAYS);
+    if (reads)
+        PyOS_snprintf(
+            expected, sizeof expected,
+            "a number of steps, an int from 1 to %d, or a tuple of 1 to %d different ones",
+            CRNN_LONGEST_DELAY, CRNN_DELAYS);
+    else
+        PyOS_snprintf(expected, sizeof expected,
+                      "one number of steps, an int from 1 to %d, because %s has no W_h",
+                      CRNN_LONGEST_DELAY, layer_type_name(layer));
     return refuse(name, expected, given, is_type ? PyExc_TypeError : PyExc_ValueError);
 }
 
@@ -306,14 +328,25 @@ static const option *find_option(const crnn_layer *layer, PyObject *name) {
     return NULL;
 }
 
+/* Raises the error for a name that is no option of the type. */
+static void refuse_name(const crnn_layer *layer, const char *type_name, PyObject *name) {
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (!is_word(name, options[i].name) || !(options[i].traits & HAS_W_H)) continue;
+        if (crnn_cell_describe(layer->cell)->multiplies_h) continue;
+        PyErr_Format(PyExc_TypeError, "%s: not an option of %s, which has no W_h", options[i].name,
+                     type_name);
+        return;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", type_name, name);
+}
+
 static bool read_all(crnn_layer *layer, const char *type_name, PyObject *given) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
     while (given && PyDict_Next(given, &at, &name, &value)) {
         const option *o = find_option(layer, name);
         if (!o) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", type_name,
-                         name);
+            refuse_name(layer, type_name, name);
             return false;
         }
         if (!read_option(o, value, layer)) return false;
@@ -343,7 +376,7 @@ static PyObject *show_activation(const crnn_layer *layer, const option *o) {
     const crnn_activation *given = (const crnn_activation *)((const char *)layer + o->at);
     if (!*given && selects(o, layer, layer->cell))
         return PyUnicode_FromString(cells[layer->cell].value);
-    return PyUnicode_FromString(activation_names[*given ? *given : usual_at(o->at)]);
+    return PyUnicode_FromString(activation_names[*given ? *given : usual_at(layer, o->at)]);
 }
 
 static PyObject *show_zoneout(const crnn_layer *layer) {

@@ -1,90 +1,6 @@
 /* The type Plan: a model whose layers the core runs in one call. */
 #include "plan.h"
 
-/* ---- states */
-
-static PyStructSequence_Field pair_state_fields[] = {
-    {"forward", "State of forward_layer, after the last valid step of each row."},
-    {"backward", "State of backward_layer, after step 0, which it reads last."},
-    {0},
-};
-PyStructSequence_Desc pair_state_desc = {
-    "crnn._core.PairState", "Pair (forward, backward) of the states of a Bidirectional.",
-    pair_state_fields, 2};
-
-static bool check_form(const Plan *plan, PyObject *form) {
-    if (form == Py_None) return true;
-    if (PyLong_Check(form)) {
-        const size_t i = PyLong_AsSize_t(form);
-        return !PyErr_Occurred() && i < plan->count && plan->nodes[i].layer;
-    }
-    for (Py_ssize_t k = 0; PyTuple_Check(form) && k < PyTuple_Size(form); k++)
-        if (!check_form(plan, PyTuple_GetItem(form, k))) return false;
-    return PyTuple_Check(form);
-}
-
-static node_call *call_at(node_call *calls, PyObject *form) {
-    return &calls[PyLong_AsSize_t(form)];
-}
-
-state_arrays *initial_of(node_call *call) { return &call->initial; }
-state_arrays *final_of(node_call *call) { return &call->final; }
-
-/* Reads states in a form; false where they do not fit, perhaps with an exception. */
-static bool read_states(PyObject *form, node_call *calls, const char *name, size_t batch,
-                        PyObject *state, state_arrays *(*of)(node_call *call)) {
-    if (state == Py_None || form == Py_None) return state == Py_None;
-    if (PyLong_Check(form)) {
-        node_call *call = call_at(calls, form);
-        return state_parse(of(call), name, &call->held.layer, batch, state);
-    }
-    const Py_ssize_t count = PyTuple_Size(form);
-    if ((!PyList_Check(state) && !PyTuple_Check(state)) || PySequence_Size(state) != count)
-        return false;
-    for (Py_ssize_t k = 0; k < count; k++) {
-        PyObject *part = PySequence_GetItem(state, k);
-        const bool fine =
-            part && read_states(PyTuple_GetItem(form, k), calls, name, batch, part, of);
-        drop(part);
-        if (!fine) return false;
-    }
-    return true;
-}
-
-bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
-                      PyObject *state, state_arrays *(*of)(node_call *call)) {
-    return read_states(plan->states, calls, name, batch, state, of);
-}
-
-static PyObject *show_states(const Plan *plan, PyObject *form, node_call *calls,
-                             state_arrays *(*of)(node_call *call)) {
-    if (form == Py_None) return Py_NewRef(Py_None);
-    if (PyLong_Check(form)) {
-        const state_arrays *arrays = of(call_at(calls, form));
-        return arrays->h ? state_object(arrays)
-                         : Py_NewRef(Py_None); /* a layer that did not run back */
-    }
-    PyTypeObject *pair = plan->module->pair_state;
-    const Py_ssize_t count = PyTuple_Size(form);
-    const bool is_pair = Py_TYPE(form) == pair;
-    PyObject *states = is_pair ? PyStructSequence_New(pair) : PyList_New(count);
-    for (Py_ssize_t k = 0; states && k < count; k++) {
-        PyObject *part = show_states(plan, PyTuple_GetItem(form, k), calls, of);
-        if (!part)
-            Py_CLEAR(states);
-        else if (is_pair)
-            PyStructSequence_SetItem(states, k, part);
-        else
-            PyList_SetItem(states, k, part);
-    }
-    return states;
-}
-
-PyObject *plan_show_states(const Plan *plan, node_call *calls,
-                           state_arrays *(*of)(node_call *call)) {
-    return show_states(plan, plan->states, calls, of);
-}
-
 /* ---- what the passes share */
 
 /* Whether a layer is one like that of which the plan was made: __init__ may have run again. */
@@ -124,7 +40,14 @@ void plan_release(const Plan *plan, node_call *calls) {
     PyMem_Free(calls);
 }
 
-PyObject *plan_refuse(void) {
+PyObject *plan_refuse(const Plan *plan, const char *name) {
+    if (plan->strict) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_TypeError,
+                         "%s: expected one that forward of this layer returned, got another one",
+                         name);
+        return NULL;
+    }
     if (!PyErr_Occurred()) return Py_NewRef(Py_None);
     if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_TypeError))
         return NULL;
@@ -152,9 +75,35 @@ static crnn_recurrent recurrent_of(const Plan *plan, const PlanTape *tape, size_
         .dvectors = data_of(node->dw),
         .noise = noise,
         .kept = crnn_kept_share(&call->held.layer, held_params(&call->held)),
-        .initial = state_pointers(&call->initial),
-        .final = state_pointers(&call->final),
         .tape = own ? &own->tape : NULL};
+}
+
+/* What a convolution adds. */
+static crnn_conv conv_of(const plan_node *node, const crnn_rows *rows) {
+    return (crnn_conv){.rows = rows,
+                       .taps = node->taps,
+                       .dilation = node->dilation,
+                       .activation = node->activation,
+                       .w = data_of(node->w),
+                       .g = data_of(node->g),
+                       .b = data_of(node->b),
+                       .dw = data_of(node->dw),
+                       .dg = data_of(node->dg),
+                       .db = data_of(node->db)};
+}
+
+/* What self-attention adds. */
+static crnn_heads heads_of(const PlanTape *tape, const plan_node *node, const crnn_rows *rows) {
+    crnn_noise noise = tape->call.noise;
+    noise.seed = node->seed;
+    noise.layer = node->number;
+    return (crnn_heads){.rows = rows,
+                        .heads = node->heads,
+                        .window = node->window,
+                        .whole = node->whole,
+                        .rotary = node->rotary,
+                        .p = node->p,
+                        .noise = noise};
 }
 
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
@@ -167,13 +116,18 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .features = symbols ? 0 : node->features,
                       .value = plan_value(tape, i),
                       .symbols = symbols ? (int64_t *)tape->call.in.symbols : NULL,
-                      .filled = node->filled || tape->filled,
+                      .filled = !node->repeats && (node->filled || tape->filled),
+                      .repeats = node->repeats,
                       .rest = node->rest,
                       .once = node->once,
                       .kept = tape->kept[i],
                       .grads = data_of(node->dw)};
     if (node->op == CRNN_OP_RECURRENT) {
         core.as.recurrent = recurrent_of(plan, tape, i, call, rows);
+    } else if (node->op == CRNN_OP_CONV) {
+        core.as.conv = conv_of(node, rows);
+    } else if (node->op == CRNN_OP_HEADS) {
+        core.as.heads = heads_of(tape, node, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
                                  .symbols = plan->nodes[0].symbols,
@@ -200,6 +154,7 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.edges = 0;
         core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
+    node_set_states(&core, tape->starts[i].h ? &tape->starts[i] : &call->initial, &call->final, 0);
     return core;
 }
 
@@ -267,8 +222,10 @@ static void plan_dealloc(Plan *self) {
         PyMem_Free(node->from);
         drop(node->w);
         drop(node->b);
+        drop(node->g);
         drop(node->dw);
         drop(node->db);
+        drop(node->dg);
     }
     PyMem_Free(self->nodes);
     drop(self->states);
@@ -283,19 +240,21 @@ static bool plan_init(Plan *self, PyObject *nodes, PyObject *states) {
     self->count = count;
     if (!plan_read_nodes(self, nodes)) return false;
     self->states = Py_NewRef(states);
-    return check_form(self, states) || refuse_misfit("states");
+    return plan_check_form(self, states) || refuse_misfit("states");
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"dtype", "nodes", "states", NULL};
+    static char *names[] = {"dtype", "nodes", "states", "strict", NULL};
     PyObject *dtype, *nodes, *states;
+    int strict = 0;
     module_state *module = state_of_type(type);
-    if (!module ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:Plan", names, &dtype, &nodes, &states))
+    if (!module || !PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|p:Plan", names, &dtype, &nodes,
+                                                &states, &strict))
         return NULL;
     Plan *self = object_new(type);
     if (!self) return NULL;
     self->module = module;
+    self->strict = strict;
     if (!parse_dtype(dtype, &self->dtype) || !plan_init(self, nodes, states)) Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -305,7 +264,7 @@ static PyObject *plan_draws(Plan *self, void *unused) {
     (void)unused;
     for (size_t i = 0; i < self->count; i++) {
         const plan_node *node = &self->nodes[i];
-        draws |= node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0;
+        draws |= (node->op == CRNN_OP_ROWWISE && node->rowwise.p > 0) || node->p > 0;
         draws |= node->layer && layer_draws(&((Recurrent *)node->layer)->layer);
     }
     return PyBool_FromLong(draws);
@@ -342,10 +301,11 @@ static PyMethodDef plan_methods[] = {
 };
 
 static PyType_Slot plan_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("Plan(dtype, nodes, states)\n--\n\n"
+    {Py_tp_doc, (void *)PyDoc_STR("Plan(dtype, nodes, states, strict=False)\n--\n\n"
                                   "A model that the core runs in one call.\n\n"
                                   "`nodes` has a tuple (operation, edges, filled, rest) for each "
-                                  "operation; an edge is a pair (node, delay).")},
+                                  "operation; an edge is a pair (node, delay). A strict plan "
+                                  "raises an error where another one returns None.")},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_traverse, plan_traverse},

@@ -27,16 +27,24 @@ typedef struct plan_node {
     bool trains;     /* likewise, where the gradients of parameters alone are wanted */
     bool is_read;    /* a node with `trains` reads it */
     bool frozen;     /* of a recurrent layer: its gradients are not wanted */
-    bool rest, once; /* as in crnn_node */
-    bool cell;       /* of a final state: c instead of h */
+    bool repeats, rest, once; /* as in crnn_node */
+    bool cell;                /* of a final state: c instead of h */
     crnn_pool_how how;
+    bool reverse; /* of a convolution: rows are read from their end */
+    size_t taps, dilation;
+    crnn_activation activation;
+    size_t heads, window; /* of self-attention, */
+    bool whole;
+    double rotary, p;
+    uint64_t seed;   /* and of its dropout */
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
     PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients, which frozen
                                        ones do not have: of a sum; of layer normalisation w
                                        [2 * features]; vectors w (K, size); of additive attention w
-                                       [A] */
+                                       [A]; of a convolution w (J, H, I), */
+    PyArrayObject *g, *dg;          /* with weight norm g (H,) */
 } plan_node;
 
 typedef struct Plan {
@@ -48,6 +56,7 @@ typedef struct Plan {
     size_t attend;    /* the node that attends to the memory; 0: none */
     bool delays;      /* an edge has a delay, */
     bool late;        /* and reads an earlier step that a stream does not keep */
+    bool strict;      /* an argument that does not fit raises its error: nothing else runs */
     PyObject *states; /* owned: the form of a state. A tuple of such forms stands for a list, and a
                          PairState of two for a PairState; an integer is a recurrent node; None has
                          no state */
@@ -92,6 +101,8 @@ typedef struct PlanTape {
     size_t *place;          /* owned [count]: where a value begins in its block, in elements */
     Tape **tapes;           /* owned [count] of owned: of recurrent nodes, else NULL */
     void **kept;            /* owned [count] of owned memory, or NULL */
+    state_arrays *starts;   /* owned [count] of owned: copies of initial states, of nodes that need
+                               them to run back */
 } PlanTape;
 
 PlanTape *plan_tape_new(Plan *plan);
@@ -111,13 +122,14 @@ PyArrayObject *plan_array(const PlanTape *tape, size_t i);
 PyObject *plan_add_name(PyObject *names, const crnn_layer *layer);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
-/* The rows of a recurrent node: those of the input, reversed or cut into strands. In a cycle,
- * states of a layer with delays are in a ring. */
+/* The rows of a node with a state: those of the input, reversed or cut into strands. In a cycle,
+ * states of a layer with delays are in a ring. layer: read of a recurrent node. */
 static inline crnn_steps plan_layer_steps(const Plan *plan, size_t i, const crnn_layer *layer,
                                           const crnn_steps *input) {
+    const plan_node *node = &plan->nodes[i];
     crnn_steps steps = *input;
-    steps.reverse = layer->reverse;
-    steps.stride = plan->nodes[i].cyclic ? 1 : crnn_stride(layer);
+    steps.reverse = node->op == CRNN_OP_RECURRENT ? layer->reverse : node->reverse;
+    steps.stride = node->cyclic || node->op != CRNN_OP_RECURRENT ? 1 : crnn_stride(layer);
     return steps;
 }
 /* Whether such rows are not those of the input. */
@@ -129,11 +141,20 @@ static inline bool plan_has_own_rows(const crnn_steps *steps) {
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows);
 
-/* A recurrent node of a stream. */
+/* `running` memory of a node (crnn_node). Without a window, self-attention needs room for all
+ * steps: it is enlarged. */
+typedef struct running_memory {
+    void *memory;       /* owned, or NULL */
+    size_t rows;        /* that there may be, */
+    size_t slots, seen; /* steps for which there is room, and a bound of those that rows have */
+} running_memory;
+
+/* A node with a state in a stream. */
 typedef struct node_state {
-    crnn_layer layer;
-    state_arrays state; /* owned, never shown: copies are */
-    state_arrays start; /* owned: one row, what a state is after a reset */
+    crnn_layer layer;       /* of a recurrent node, */
+    state_arrays state;     /* owned, never shown: copies are; */
+    state_arrays start;     /* owned: one row, what a state is after a reset */
+    running_memory running; /* of another one */
 } node_state;
 
 /* A plan of one step, with its weights packed. */
@@ -154,6 +175,8 @@ typedef struct Stream {
     bool laid, symbols; /* the workspace is laid out, for an input of symbols */
 } Stream;
 
+/* Copies of the states of all nodes [count], as `final`, owned; NULL: an exception. */
+node_call *stream_states(Stream *self);
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
  * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
  * workspace. Each returns memory that the caller owns, or NULL with an exception. */
@@ -167,6 +190,33 @@ PyObject *stream_get_symbols(Stream *self, void *unused);
 /* Stream._feed: see plan_feedback.c. */
 PyObject *stream_feed(Stream *self, PyObject *args);
 
+/* ---- plan_states.c: the states of nodes. `layer` is read of a recurrent node */
+
+static inline bool node_has_state(const plan_node *node) {
+    return node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_CONV ||
+           (node->op == CRNN_OP_HEADS && !node->whole);
+}
+/* New arrays, with any numbers, for the state of node i, of self-attention with so many slots; for
+ * a gradient without `steps`. False: an exception. */
+bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch, size_t slots,
+                    bool gradient, state_arrays *to);
+/* Slots of the state that a node has after it has read some rows, from an initial state on; of one
+ * that is given; both are 0 but for self-attention. */
+size_t node_final_slots(const plan_node *node, const crnn_rows *rows, const state_arrays *initial);
+size_t node_slots(const state_arrays *state);
+/* Makes new arrays of those of a gradient, with zeros where there are none. */
+bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
+                    state_arrays *s);
+/* Where a node of the core reads its initial state and writes its final one, from a row of these
+ * on; the rows that it runs; and the gradients of both states. */
+void node_set_states(crnn_node *node, const state_arrays *initial, const state_arrays *final,
+                     size_t row);
+void node_set_rows(crnn_node *node, const crnn_rows *rows);
+void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const state_arrays *dfinal);
+void state_copy(const state_arrays *to, const state_arrays *from);
+
+/* Whether this is the form of a state of the plan. */
+bool plan_check_form(const Plan *plan, PyObject *form);
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */
 bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
                       PyObject *state, state_arrays *(*of)(node_call *call));
@@ -175,6 +225,29 @@ PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call));
 state_arrays *initial_of(node_call *call);
 state_arrays *final_of(node_call *call);
+/* ---- plan_running.c: states in a layout of the operation's own, of nodes that have one */
+
+static inline bool node_runs_on(const plan_node *node) {
+    return node_has_state(node) && !node->layer;
+}
+/* New memory for the state of node i of a plan of one step with so many rows. It begins with the
+ * initial state of the node, or is taken over from `state`. False: an exception. */
+bool running_new(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                 size_t rows);
+/* Takes over a state, from a row of it on; h is NULL where there is none. False: an exception, and
+ * nothing has changed. */
+bool running_load(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row);
+/* Writes the state to arrays with running_slots slots, from a row on. */
+void running_save(const running_memory *m, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row);
+size_t running_slots(const running_memory *m, const plan_node *node);
+/* Makes room for so many more steps. `grown` becomes true where the plan needs another workspace.
+ * False: an exception, and nothing has changed. */
+bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                     size_t steps, bool *grown);
+void running_clear(running_memory *m);
+
 /* NULL, with the exception of refuse_misfit. */
 static inline PyObject *refused(const char *name) {
     refuse_misfit(name);
@@ -188,8 +261,9 @@ bool plan_read_memory(const Plan *plan, size_t batch, PyObject *given, bool keep
                       attention_arrays *to);
 void attention_clear(attention_arrays *arrays);
 
-/* None where the exception, if there is one, tells of an argument; else NULL. */
-PyObject *plan_refuse(void);
+/* None where the exception, if there is one, tells of an argument; else NULL. A strict plan always
+ * returns NULL; where there is no exception, it says that `name` does not fit. */
+PyObject *plan_refuse(const Plan *plan, const char *name);
 
 PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count);
 /* Whether backward would take these. */

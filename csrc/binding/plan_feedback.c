@@ -5,6 +5,8 @@
 /* Some rows of the stream, and the plan for them. */
 typedef struct part {
     crnn_node *nodes;         /* owned [count] */
+    size_t first;             /* row of the stream */
+    running_memory *running;  /* owned [count] of owned: of nodes that are no recurrent layers */
     size_t *words;            /* owned */
     void *values, *workspace; /* owned */
     crnn_rows rows;
@@ -17,13 +19,15 @@ typedef struct loop {
     PyArrayObject *start, *x; /* owned: (B, O); (B, T, E) or NULL */
     PyArrayObject *input;     /* owned (B, F) */
     PyArrayObject *y;         /* owned (B, T, O) */
-    state_arrays *states;     /* owned [nodes of the plan] of owned */
+    node_call *states;        /* owned: copies of those of the stream, which the steps change */
     size_t count;
     part *parts;             /* owned [count] */
     crnn_feedback *feedback; /* owned [count]: the parts, as the core wants them */
 } loop;
 
-static void part_clear(part *p) {
+static void part_clear(part *p, size_t nodes) {
+    for (size_t i = 0; p->running && i < nodes; i++) running_clear(&p->running[i]);
+    PyMem_Free(p->running);
     PyMem_Free(p->nodes);
     free_aligned(p->words);
     free_aligned(p->values);
@@ -31,43 +35,15 @@ static void part_clear(part *p) {
 }
 
 static void loop_clear(loop *l) {
-    for (size_t i = 0; l->states && i < l->stream->plan->count; i++) state_clear(&l->states[i]);
-    for (size_t i = 0; l->parts && i < l->count; i++) part_clear(&l->parts[i]);
-    PyMem_Free(l->states);
+    const Plan *plan = l->stream->plan;
+    for (size_t i = 0; l->parts && i < l->count; i++) part_clear(&l->parts[i], plan->count);
+    plan_release(plan, l->states);
     PyMem_Free(l->parts);
     PyMem_Free(l->feedback);
     drop(l->start);
     drop(l->x);
     drop(l->input);
     drop(l->y);
-}
-
-/* ---- states: the steps change copies */
-
-static void copy_array(PyArrayObject *to, PyArrayObject *from) {
-    if (to) memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
-}
-
-static bool new_states(loop *l) {
-    const Stream *stream = l->stream;
-    l->states = PyMem_Calloc(stream->plan->count, sizeof *l->states);
-    if (!l->states) return PyErr_NoMemory() != NULL;
-    for (size_t i = 0; i < stream->plan->count; i++) {
-        const node_state *n = &stream->states[i];
-        if (!stream->plan->nodes[i].layer) continue;
-        if (!state_new(&l->states[i], &n->layer, stream->batch)) return false;
-        copy_array(l->states[i].h, n->state.h);
-        copy_array(l->states[i].c, n->state.c);
-    }
-    return true;
-}
-
-/* The stream goes on behind the last step. */
-static void store_states(Stream *stream, const loop *l) {
-    for (size_t i = 0; i < stream->plan->count; i++) {
-        copy_array(stream->states[i].state.h, l->states[i].h);
-        copy_array(stream->states[i].state.c, l->states[i].c);
-    }
 }
 
 static void *row_of(PyArrayObject *array, size_t row) {
@@ -80,20 +56,80 @@ static void *row_of(PyArrayObject *array, size_t row) {
 static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
     const Plan *plan = l->stream->plan;
     p->nodes = PyMem_Calloc(plan->count, sizeof *p->nodes);
-    if (!p->nodes) return PyErr_NoMemory() != NULL;
+    p->running = PyMem_Calloc(plan->count, sizeof *p->running);
+    if (!p->nodes || !p->running) return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, l->stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++) {
-        crnn_recurrent *r = &p->nodes[i].as.recurrent;
-        if (!plan->nodes[i].layer) continue;
-        r->initial = r->final =
-            (crnn_state){row_of(l->states[i].h, first), row_of(l->states[i].c, first)};
-        r->rows = &p->rows;
+        const state_arrays *state = &l->states[i].final;
+        node_set_states(&p->nodes[i], state, state, first);
+        node_set_rows(&p->nodes[i], &p->rows);
     }
     p->nodes[0].features = plan->nodes[0].features;
     p->nodes[0].symbols = NULL;
     p->nodes[0].value = (crnn_seq){row_of(l->input, first), (ptrdiff_t)plan->nodes[0].features, 0};
     p->values = step_values(plan, p->nodes, rows);
     return p->values != NULL;
+}
+
+/* Memory for the states of nodes that are no recurrent layers. */
+static bool new_memories(const loop *l, part *p) {
+    const Plan *plan = l->stream->plan;
+    for (size_t i = 0; i < plan->count; i++) {
+        running_memory *m = &p->running[i];
+        m->rows = p->rows.given.batch;
+        if (node_runs_on(&plan->nodes[i]) &&
+            !running_load(m, plan, &p->plan, &p->nodes[i], &l->states[i].final, p->first))
+            return false;
+    }
+    return true;
+}
+
+/* Makes room for so many more steps. */
+static bool reserve(const loop *l, size_t steps) {
+    const Plan *plan = l->stream->plan;
+    for (size_t k = 0; k < l->count; k++) {
+        part *p = &l->parts[k];
+        bool grown = false;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
+                return false;
+        if (!grown) continue;
+        free_aligned(p->workspace);
+        if (!(p->workspace = p->plan.workspace = step_workspace(&p->plan))) return false;
+    }
+    return true;
+}
+
+/* The states of nodes that are no recurrent layers, of all parts. */
+static bool collect_states(const loop *l) {
+    const Plan *plan = l->stream->plan;
+    for (size_t i = 0; l->count > 0 && i < plan->count; i++) {
+        state_arrays *all = &l->states[i].final;
+        if (!node_runs_on(&plan->nodes[i])) continue;
+        const size_t slots = running_slots(&l->parts[0].running[i], &plan->nodes[i]);
+        state_clear(all);
+        if (!node_state_new(plan, i, NULL, l->stream->batch, slots, false, all)) return false;
+        for (size_t k = 0; k < l->count; k++) {
+            part *p = &l->parts[k];
+            running_save(&p->running[i], &p->plan, &p->nodes[i], all, p->first);
+        }
+    }
+    return true;
+}
+
+/* The stream goes on behind the last step. */
+static bool store_states(Stream *stream, const loop *l) {
+    const Plan *plan = stream->plan;
+    bool fine = collect_states(l);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        if (node_runs_on(&plan->nodes[i]))
+            fine = running_load(&stream->states[i].running, plan, &stream->core, &stream->nodes[i],
+                                &l->states[i].final, 0);
+        else
+            state_copy(&stream->states[i].state, &l->states[i].final);
+    }
+    return fine;
 }
 
 /* The steps of an array (B, T, features) from row `first` on. */
@@ -110,6 +146,8 @@ static bool part_init(const loop *l, size_t i, size_t first, size_t rows) {
     p->plan = l->stream->core;
     p->plan.rows = &p->rows;
     p->plan.node = p->nodes;
+    p->first = first;
+    if (!new_memories(l, p)) return false;
     p->workspace = p->plan.workspace = step_workspace(&p->plan);
     l->feedback[i] = (crnn_feedback){.plan = &p->plan,
                                      .node = p->nodes,
@@ -176,6 +214,7 @@ static bool loop_run(loop *l, size_t steps) {
     const size_t most = steps_at_once(l);
     for (size_t done = 0, now; done < steps; done += now) {
         now = steps - done < most ? steps - done : most;
+        if (!reserve(l, now)) return false;
         Py_BEGIN_ALLOW_THREADS crnn_feed_back(l->feedback, l->count, now);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }
@@ -209,15 +248,13 @@ PyObject *stream_feed(Stream *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOO:_feed", &start, &given, &x) ||
         !parse_size("steps", given, &steps))
         return NULL;
-    bool ready = loop_read(&l, steps, start, x);
-    LOCK(self);
-    ready = ready && new_states(&l);
-    UNLOCK();
-    if (ready && new_parts(&l) && loop_run(&l, steps)) {
+    if (loop_read(&l, steps, start, x) && (l.states = stream_states(self)) && new_parts(&l) &&
+        loop_run(&l, steps)) {
+        bool fine;
         LOCK(self);
-        store_states(self, &l);
+        fine = store_states(self, &l);
         UNLOCK();
-        result = Py_NewRef((PyObject *)l.y);
+        if (fine) result = Py_NewRef((PyObject *)l.y);
     }
     loop_clear(&l);
     return result;

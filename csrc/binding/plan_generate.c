@@ -5,9 +5,11 @@
 /* One search: its rows, and the plan for them. */
 typedef struct part {
     Search *search;                /* owned, claimed */
-    state_arrays *initial, *final; /* owned [count] of owned */
+    state_arrays *initial, *final; /* owned [count] of owned: of recurrent nodes */
+    running_memory *running;       /* owned [count] of owned: of other nodes */
     crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
     crnn_edge logits;              /* its edge */
+    size_t most;                   /* rows that there may be */
     int64_t *symbols;              /* owned [rows] */
     size_t *source;                /* owned [rows], of attention; else NULL */
     size_t *words;                 /* owned */
@@ -18,6 +20,7 @@ typedef struct part {
 
 typedef struct generation {
     const Stream *stream;
+    node_call *states; /* owned: those of the stream */
     size_t count;
     part *parts;            /* owned [count] */
     crnn_generation *given; /* owned [count]: these parts, as the core wants them */
@@ -27,7 +30,9 @@ static void part_clear(part *p, size_t nodes) {
     for (size_t i = 0; i < nodes; i++) {
         if (p->initial) state_clear(&p->initial[i]);
         if (p->final) state_clear(&p->final[i]);
+        if (p->running) running_clear(&p->running[i]);
     }
+    PyMem_Free(p->running);
     PyMem_Free(p->initial);
     PyMem_Free(p->final);
     PyMem_Free(p->nodes);
@@ -43,6 +48,7 @@ static void part_clear(part *p, size_t nodes) {
 static void generation_clear(generation *g) {
     for (size_t i = 0; g->parts && i < g->count; i++)
         part_clear(&g->parts[i], g->stream->plan->count);
+    plan_release(g->stream->plan, g->states);
     PyMem_Free(g->parts);
     PyMem_Free(g->given);
 }
@@ -56,17 +62,58 @@ static void copy_first(PyArrayObject *to, PyArrayObject *from, size_t first, siz
     memcpy(PyArray_DATA(to), PyArray_BYTES(from) + first * bytes, rows * bytes);
 }
 
-static bool new_state(const Stream *stream, part *p, size_t i, size_t rows) {
-    const node_state *n = &stream->states[i];
+/* The states of node i, which begin as the stream's. */
+static bool new_state(const generation *g, part *p, size_t i, size_t rows) {
+    const Plan *plan = g->stream->plan;
+    const crnn_layer *layer = &g->stream->states[i].layer;
     const crnn_search_options *o = &p->search->search.options;
-    crnn_recurrent *r = &p->nodes[i].as.recurrent;
-    if (!state_new(&p->initial[i], &n->layer, rows) || !state_new(&p->final[i], &n->layer, rows))
+    const state_arrays *from = &g->states[i].final;
+    const size_t slots = node_slots(from);
+    if (!node_state_new(plan, i, layer, rows, slots, false, &p->initial[i]) ||
+        (plan->nodes[i].layer && !node_state_new(plan, i, layer, rows, 0, false, &p->final[i])))
         return false;
-    copy_first(p->initial[i].h, n->state.h, o->first_group, o->groups);
-    copy_first(p->initial[i].c, n->state.c, o->first_group, o->groups);
-    r->initial = state_pointers(&p->initial[i]);
-    r->final = state_pointers(&p->final[i]);
-    r->rows = &p->rows;
+    if (p->initial[i].steps) /* rows that live later have read nothing yet */
+        memset(PyArray_DATA(p->initial[i].steps), 0, (size_t)PyArray_NBYTES(p->initial[i].steps));
+    copy_first(p->initial[i].h, from->h, o->first_group, o->groups);
+    copy_first(p->initial[i].c, from->c, o->first_group, o->groups);
+    copy_first(p->initial[i].steps, from->steps, o->first_group, o->groups);
+    node_set_states(&p->nodes[i], &p->initial[i], &p->final[i], 0);
+    node_set_rows(&p->nodes[i], &p->rows);
+    return true;
+}
+
+/* A new workspace for all rows that there may be; frees the one before. */
+static void *part_workspace(part *p) {
+    const crnn_steps step = {.batch = p->most, .steps = 1};
+    crnn_rows_init(&p->rows, p->words, &step); /* crnn_generate sets the rows that live */
+    free_aligned(p->workspace);
+    return step_workspace(&p->plan);
+}
+
+/* Memory for nodes that are no recurrent layers, from their initial states. */
+static bool new_memories(const Plan *plan, part *p) {
+    for (size_t i = 0; i < plan->count; i++) {
+        running_memory *m = &p->running[i];
+        m->rows = p->rows.given.batch;
+        if (node_runs_on(&plan->nodes[i]) &&
+            !running_load(m, plan, &p->plan, &p->nodes[i], &p->initial[i], 0))
+            return false;
+    }
+    return true;
+}
+
+/* Makes room for so many more steps. */
+static bool reserve(const generation *g, size_t steps) {
+    const Plan *plan = g->stream->plan;
+    for (size_t k = 0; k < g->count; k++) {
+        part *p = &g->parts[k];
+        bool grown = false;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
+                return false;
+        if (grown && !(p->workspace = p->plan.workspace = part_workspace(p))) return false;
+    }
     return true;
 }
 
@@ -79,15 +126,17 @@ static bool new_source(part *p, crnn_attend *attend, size_t rows) {
 }
 
 /* Copies of the stream's nodes, with memory of their own, and the choice. */
-static bool new_nodes(const Stream *stream, part *p, size_t rows) {
+static bool new_nodes(const generation *g, part *p, size_t rows) {
+    const Stream *stream = g->stream;
     const Plan *plan = stream->plan;
     p->initial = PyMem_Calloc(plan->count, sizeof *p->initial);
     p->final = PyMem_Calloc(plan->count, sizeof *p->final);
     p->nodes = PyMem_Calloc(plan->count + 1, sizeof *p->nodes);
-    if (!p->initial || !p->final || !p->nodes) return PyErr_NoMemory() != NULL;
+    p->running = PyMem_Calloc(plan->count, sizeof *p->running);
+    if (!p->initial || !p->final || !p->nodes || !p->running) return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++)
-        if (plan->nodes[i].layer && !new_state(stream, p, i, rows)) return false;
+        if (node_has_state(&plan->nodes[i]) && !new_state(g, p, i, rows)) return false;
     if (plan->attend && !new_source(p, &p->nodes[plan->attend].as.attend, rows)) return false;
     p->logits = (crnn_edge){plan->count - 1, 0};
     p->nodes[0].features = 0;
@@ -99,8 +148,9 @@ static bool new_nodes(const Stream *stream, part *p, size_t rows) {
 }
 
 /* A search of the rows from `first` on, which read the symbols `start`. */
-static bool part_init(const Stream *stream, part *p, PyObject *search, size_t first,
+static bool part_init(const generation *g, part *p, PyObject *search, size_t first,
                       const int64_t *start) {
+    const Stream *stream = g->stream;
     size_t rows, bytes;
     if (!PyObject_TypeCheck(search, stream->module->search)) return refuse_misfit("searches");
     if (!search_claim((Search *)search)) return false;
@@ -112,15 +162,17 @@ static bool part_init(const Stream *stream, part *p, PyObject *search, size_t fi
     if (!crnn_size_mul(o->groups, o->width, &rows) ||
         !crnn_size_mul(rows, sizeof *p->symbols, &bytes))
         return PyErr_NoMemory() != NULL;
+    p->most = rows;
     p->symbols = alloc_aligned(bytes);
     p->words = p->symbols ? step_rows(&p->rows, rows) : NULL;
-    if (!p->words || !new_nodes(stream, p, rows)) return false;
+    if (!p->words || !new_nodes(g, p, rows)) return false;
     memcpy(p->symbols, start + first, o->groups * sizeof *start);
     p->plan = stream->core;
     p->plan.rows = &p->rows;
     p->plan.count++;
     p->plan.node = p->nodes;
-    p->workspace = p->plan.workspace = step_workspace(&p->plan);
+    if (!new_memories(stream->plan, p)) return false;
+    p->workspace = p->plan.workspace = part_workspace(p);
     return p->workspace != NULL;
 }
 
@@ -132,8 +184,7 @@ static bool generation_init(generation *g, PyObject *searches, const int64_t *st
     if (!g->parts || !g->given) return PyErr_NoMemory() != NULL;
     for (size_t i = 0; i < g->count; i++) {
         part *p = &g->parts[i];
-        if (!part_init(g->stream, p, PyTuple_GetItem(searches, (Py_ssize_t)i), next, start))
-            return false;
+        if (!part_init(g, p, PyTuple_GetItem(searches, (Py_ssize_t)i), next, start)) return false;
         next += p->search->search.options.groups;
         g->given[i] = (crnn_generation){&p->plan, &p->rows, p->words, true};
     }
@@ -164,6 +215,7 @@ static bool generation_run(generation *g) {
     size_t steps;
     while (next_steps(g, &steps)) {
         if (steps == 0) return true;
+        if (!reserve(g, steps < STEPS ? steps : STEPS)) return false;
         Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps < STEPS ? steps : STEPS);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }
@@ -204,10 +256,8 @@ PyObject *stream_generate(Stream *self, PyObject *args) {
         return refused("searches");
     PyArrayObject *start = start_array(self, given);
     if (!start) return NULL;
-    bool ready;
-    LOCK(self);
-    ready = generation_init(&g, searches, PyArray_DATA(start));
-    UNLOCK();
+    const bool ready =
+        (g.states = stream_states(self)) && generation_init(&g, searches, PyArray_DATA(start));
     if (ready && generation_run(&g)) result = Py_NewRef(Py_None);
     generation_clear(&g);
     drop(start);

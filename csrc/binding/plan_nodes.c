@@ -1,7 +1,8 @@
 /* The nodes of a plan, as crnn's Python code describes them: they are read and checked. */
 #include "plan.h"
 
-/* ---- reading: a node is a tuple (operation, edges, filled, rest) */
+/* ---- reading: a node is a tuple (operation, edges, filled, rest). filled: 1 for a node that runs
+ * at masked steps that are answered, 2 for one that answers them */
 
 static bool read_edges(Plan *plan, size_t index, PyObject *given) {
     plan_node *node = &plan->nodes[index];
@@ -86,6 +87,51 @@ static bool read_sum(Plan *plan, plan_node *node, PyObject *rest) {
     return true;
 }
 
+/* (W, b, g, dW, db, dg, dilation, activation, reverse): W (J, H, I); g of a weight norm, or None.
+ */
+static bool read_conv(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *w, *b, *g, *dw, *db, *dg;
+    const char *activation;
+    int reverse, which = CRNN_TANH;
+    if (!PyArg_ParseTuple(rest, "OOOOOOnsp", &w, &b, &g, &dw, &db, &dg, &node->dilation,
+                          &activation, &reverse) ||
+        !read_pair(plan, w, dw, 3, &node->w, &node->dw) ||
+        !read_pair(plan, b, db, 1, &node->b, &node->db) ||
+        !read_pair(plan, g, dg, 1, &node->g, &node->dg))
+        return false;
+    if (!node->w || node->edges != 1 || node->dilation < 1) return refuse_misfit("W");
+    while (which < CRNN_ACTIVATIONS && strcmp(activation_names[which], activation) != 0) which++;
+    if (which == CRNN_ACTIVATIONS) return refuse_misfit("activation");
+    node->activation = (crnn_activation)which;
+    node->reverse = reverse;
+    node->taps = (size_t)PyArray_DIM(node->w, 0);
+    node->features = (size_t)PyArray_DIM(node->w, 1);
+    const npy_intp H = PyArray_DIM(node->w, 1);
+    const bool fits = (!node->b || PyArray_SIZE(node->b) == H) &&
+                      (!node->g || PyArray_SIZE(node->g) == H) && node->taps > 0 &&
+                      node->taps - 1 <= CRNN_LONGEST_DELAY / node->dilation;
+    return fits || refuse_misfit("W");
+}
+
+/* (heads, window, whole, rotary, p, seed, number, reverse): window 0 sees all earlier steps. */
+static bool read_heads(Plan *plan, plan_node *node, PyObject *rest) {
+    int whole, reverse;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(rest, "nnpddKIp", &node->heads, &node->window, &whole, &node->rotary,
+                          &node->p, &seed, &node->number, &reverse))
+        return false;
+    if (node->edges != 1 || node->heads < 1) return refuse_misfit("heads");
+    const size_t width = plan->nodes[node->from[0].node].features;
+    node->whole = whole;
+    node->reverse = reverse;
+    node->seed = seed;
+    node->features = width / 3;
+    const bool turns = node->rotary == 0 || node->features / node->heads % 2 == 0;
+    return (width % 3 == 0 && node->features % node->heads == 0 && turns && node->p >= 0 &&
+            node->p < 1 && !(node->whole && node->window > 0)) ||
+           refuse_misfit("heads");
+}
+
 /* The widths of what a function of steps reads. */
 static bool read_inputs(const Plan *plan, plan_node *node) {
     crnn_rowwise *o = &node->rowwise;
@@ -160,6 +206,8 @@ static const struct {
                {"attend", CRNN_OP_ATTEND, read_attend},
                {"rowwise", CRNN_OP_ROWWISE, read_rowwise},
                {"residual", CRNN_OP_ROWWISE, read_residual},
+               {"conv", CRNN_OP_CONV, read_conv},
+               {"heads", CRNN_OP_HEADS, read_heads},
                {"pool", CRNN_OP_POOL, read_pool},
                {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
@@ -231,6 +279,9 @@ static bool edges_fit(const Plan *plan, const plan_node *node) {
     if (node->op == CRNN_OP_RECURRENT) return recurrent_fits(plan, node);
     if (node->op == CRNN_OP_ROWWISE || makes_steps_one(node)) return symbols == 0;
     if (node->op == CRNN_OP_SUM && symbols > 1) return false;
+    if (node->op == CRNN_OP_HEADS) return symbols == 0 && !node->once;
+    if (node->op == CRNN_OP_CONV)
+        return symbols == 0 && !node->once && (size_t)PyArray_DIM(node->w, 2) == width;
     if (node->op == CRNN_OP_ATTEND && (node->edges != 1 || symbols > 0)) return false;
     return node->edges > 0 && (!node->w || (size_t)PyArray_DIM(node->w, 0) == width);
 }
@@ -263,8 +314,9 @@ static void find_cycles(Plan *plan) {
 /* Whether the gradient of a value is wanted: for parameters, of floats of the input, of a state, of
  * a memory, or for another node. True if that is news. */
 static bool find_wanted(const Plan *plan, plan_node *node) {
-    bool trains = node->dw || node->db || (node->op == CRNN_OP_RECURRENT && !node->frozen);
-    bool wants = trains || node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_ATTEND ||
+    bool trains =
+        node->dw || node->db || node->dg || (node->op == CRNN_OP_RECURRENT && !node->frozen);
+    bool wants = trains || node_has_state(node) || node->op == CRNN_OP_ATTEND ||
                  (node->op == CRNN_OP_INPUT && node->features > 0);
     for (size_t k = 0; k < node->edges; k++) {
         wants |= plan->nodes[node->from[k].node].wants;
@@ -293,12 +345,13 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
     int filled;
     size_t i = 0;
     if (!PyTuple_Check(given)) return refuse_misfit("nodes");
-    if (!PyArg_ParseTuple(given, "sOpO", &name, &edges, &filled, &rest)) return false;
+    if (!PyArg_ParseTuple(given, "sOiO", &name, &edges, &filled, &rest)) return false;
     if (!PyTuple_Check(rest) || !read_edges(plan, index, edges)) return refuse_misfit("nodes");
     while (i < READERS && strcmp(readers[i].name, name) != 0) i++;
     if (i == READERS || (i == 0) != (index == 0)) return refuse_misfit("operation");
     node->op = readers[i].op;
-    node->filled = filled;
+    node->filled = filled == 1;
+    node->repeats = filled == 2;
     if (!readers[i].read(plan, node, rest)) return false;
     return node->features > 0 || index == 0 || refuse_misfit("nodes");
 }
@@ -311,8 +364,10 @@ bool plan_read_nodes(Plan *plan, PyObject *given) {
     for (size_t i = 0; i < plan->count; i++) {
         const plan_node *node = &plan->nodes[i];
         const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
-        const bool alone = reverse || node->once || node->rest; /* outside of cycles */
-        if (!edges_fit(plan, node) || (node->cyclic && alone)) return refuse_misfit("nodes");
+        const bool alone = reverse || node->once || node->rest || node->repeats ||
+                           node->op == CRNN_OP_CONV || node->op == CRNN_OP_HEADS;
+        if (!edges_fit(plan, node) || (node->cyclic && alone)) /* these are outside of cycles */
+            return refuse_misfit("nodes");
         for (size_t k = 0; k < node->edges; k++) {
             const crnn_edge *edge = &node->from[k];
             const bool is_state = plan->nodes[edge->node].op == CRNN_OP_RECURRENT;

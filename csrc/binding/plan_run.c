@@ -51,10 +51,12 @@ static bool read_call(PlanTape *tape, const forward_arguments *a) {
     const plan_node *input = &tape->plan->nodes[0];
     PyArrayObject *x = as_array("x", a->given.x);
     if (!x) return false;
-    const size_t wide = PyArray_ISINTEGER(x) ? input->symbols : input->features;
+    const bool floats_only = tape->plan->strict && input->symbols == 0;
+    const size_t wide = PyArray_ISINTEGER(x) && !floats_only ? input->symbols : input->features;
     const held_layer as_layer = {.layer = {.dtype = tape->plan->dtype, .inputs = wide}};
     call_arguments given = a->given;
     given.x = (PyObject *)x;
+    given.floats_only = floats_only;
     tape->filled = a->filled;
     tape->needs_dx = a->needs_dx;
     const bool keep = a->keep && plan_keeps_value(tape, 0);
@@ -168,6 +170,17 @@ static bool new_kept(PlanTape *tape, size_t i, const crnn_plan *core) {
     return bytes == 0 || (tape->kept[i] = alloc_aligned(bytes));
 }
 
+/* A copy of the initial state of a node, if it is given and backward reads it. */
+static bool keep_start(PlanTape *tape, size_t i, const node_call *call) {
+    const state_arrays *from = &call->initial;
+    if (tape->plan->nodes[i].layer || !plan_keeps(tape, i)) return true;
+    if (from->h && !(tape->starts[i].h = array_copy(tape->plan->module, from->h))) return false;
+    if (from->c && !(tape->starts[i].c = array_copy(tape->plan->module, from->c))) return false;
+    if (!from->steps) return true;
+    tape->starts[i].steps = (PyArrayObject *)PyArray_NewCopy(from->steps, NPY_CORDER);
+    return tape->starts[i].steps != NULL;
+}
+
 /* All that forward writes to. */
 static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels *kernels,
                             bool keep) {
@@ -175,9 +188,12 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
     const size_t batch = tape->call.rows.given.batch;
     if (!new_values(tape, keep) || !(tape->y = plan_array(tape, plan->count - 1))) return false;
     for (size_t i = 1; i < plan->count; i++) {
-        if (!plan->nodes[i].layer) continue;
-        if (!state_new(&calls[i].final, &calls[i].held.layer, batch) ||
-            (keep && plan_keeps(tape, i) && !new_layer_tape(tape, i, &calls[i], kernels)))
+        if (!node_has_state(&plan->nodes[i])) continue;
+        const size_t slots = node_final_slots(&plan->nodes[i], &tape->call.rows, &calls[i].initial);
+        if (!node_state_new(plan, i, &calls[i].held.layer, batch, slots, false, &calls[i].final) ||
+            (keep && !keep_start(tape, i, &calls[i])) ||
+            (plan->nodes[i].layer && keep && plan_keeps(tape, i) &&
+             !new_layer_tape(tape, i, &calls[i], kernels)))
             return false;
     }
     return true;
@@ -228,7 +244,7 @@ static const crnn_rows *rows_for(core_call *c, const crnn_steps *steps) {
 static const crnn_rows *rows_of_node(core_call *c, const Plan *plan, const PlanTape *tape, size_t i,
                                      const node_call *call) {
     const crnn_rows *rows = &tape->call.rows;
-    if (!plan->nodes[i].layer || tape->tapes[i]) return rows;
+    if (!node_has_state(&plan->nodes[i]) || tape->tapes[i]) return rows;
     const crnn_steps steps = plan_layer_steps(plan, i, &call->held.layer, &rows->given);
     return plan_has_own_rows(&steps) ? rows_for(c, &steps) : rows;
 }
@@ -257,11 +273,18 @@ static bool core_workspace(core_call *c,
     return c->workspace != NULL;
 }
 
+/* Whether backward reads the value of a node itself, or of a later step of the node. */
+static bool back_reads_value(const plan_node *node) {
+    if (node->op == CRNN_OP_ROWWISE) return node->cyclic || crnn_rowwise_reads_y(&node->rowwise);
+    if (node->op == CRNN_OP_CONV) return node->activation != CRNN_IDENTITY;
+    return node->cyclic || node->op == CRNN_OP_HEADS;
+}
+
 /* (y, states), with `keep` (y, states, tape), which does not share its y with the user where
  * backward reads it. */
 static PyObject *forward_result(PlanTape *tape, PyObject *states, bool keep) {
     if (!keep) return PyTuple_Pack(2, tape->y, states);
-    const bool is_read = tape->plan->nodes[tape->plan->count - 1].cyclic;
+    const bool is_read = back_reads_value(&tape->plan->nodes[tape->plan->count - 1]);
     PyObject *y = is_read ? PyArray_NewCopy(tape->y, NPY_CORDER) : Py_NewRef((PyObject *)tape->y);
     PyObject *result = y ? PyTuple_Pack(3, y, states, tape) : NULL;
     drop(y);
@@ -294,11 +317,11 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     node_call *calls = tape ? plan_hold(self, false) : NULL;
     PyObject *states = NULL, *result = NULL;
     if (!calls)
-        result = plan_refuse();
+        result = plan_refuse(self, "layer");
     else if (!read_call(tape, &a) || !steps_fit(tape) || !read_memory(tape, a.memory, a.keep) ||
              !plan_read_states(self, calls, "state", tape->call.rows.given.batch, a.given.state,
                                initial_of))
-        result = plan_refuse();
+        result = plan_refuse(self, "state");
     else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
         result = forward_result(tape, states, a.keep);
     drop(states);
@@ -336,7 +359,11 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
             a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
-            a->rest != b->rest || a->how != b->how || a->cell != b->cell ||
+            a->rest != b->rest || a->repeats != b->repeats || a->how != b->how ||
+            a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
+            a->dilation != b->dilation || a->activation != b->activation ||
+            a->reverse != b->reverse || a->heads != b->heads || a->window != b->window ||
+            a->whole != b->whole || a->rotary != b->rotary ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer && !tape->tapes[i] && plan_keeps(tape, i)) return false;
@@ -367,7 +394,7 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
         return b->dy != NULL;
     }
     b->dy = sequence_array(NULL, "dy", given, tape->plan->dtype, &shape, &b->dy_seq);
-    if (!b->dy || !last->cyclic) return b->dy != NULL;
+    if (!b->dy || !(last->cyclic || last->repeats)) return b->dy != NULL;
     PyArrayObject *copy = array_copy(tape->plan->module, b->dy);
     drop(b->dy);
     b->dy = copy;
@@ -418,23 +445,31 @@ static bool is_state_read(const Plan *plan, size_t i) {
     return false;
 }
 
+/* The gradients of the states of node i, where it runs back. */
+static bool open_state_back(const Plan *plan, const PlanTape *tape, size_t i, node_call *call,
+                            crnn_node *node) {
+    const crnn_layer *layer = &call->held.layer;
+    const size_t batch = tape->call.rows.given.batch;
+    if (!node_state_new(plan, i, layer, batch, node_slots(&tape->starts[i]), true,
+                        &call->initial) ||
+        (is_state_read(tape->plan, i) && !node_state_own(plan, i, layer, batch, &call->final)))
+        return false;
+    node_set_gradients(node, &call->initial, &call->final);
+    return true;
+}
+
 /* The rest of a recurrent node of backward. */
 static bool open_layer_back(const Plan *plan, const PlanTape *tape, backward_buffers *b, size_t i,
                             node_call *call, bool trace, crnn_node *node) {
     crnn_recurrent *r = &node->as.recurrent;
     const Tape *own = tape->tapes[i];
-    const size_t batch = tape->call.rows.given.batch;
     if (!runs_back(plan, tape, i)) {
         r->tape = NULL;
         return true;
     }
-    if (!state_new(&call->initial, &call->held.layer, batch) ||
-        (is_state_read(tape->plan, i) && !state_own(&call->final, &call->held.layer, batch)))
-        return false;
+    if (!open_state_back(plan, tape, i, call, node)) return false;
     if ((trace || own->traced) && !(b->traces[i] = trace_new(own))) return false;
     r->from_learned = own->call.from_learned;
-    r->dfinal = state_pointers(&call->final);
-    r->dinitial = state_pointers(&call->initial);
     r->grads = held_grads(&call->held);
     r->trace = b->traces[i];
     return true;
@@ -465,6 +500,8 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
         set_gradient(plan, tape, b, i, begin[i], &c->nodes[i]);
         if (plan->nodes[i].layer)
             fine = open_layer_back(plan, tape, b, i, &calls[i], trace, &c->nodes[i]);
+        else if (node_has_state(&plan->nodes[i]) && runs_back(plan, tape, i))
+            fine = open_state_back(plan, tape, i, &calls[i], &c->nodes[i]);
     }
     if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);
@@ -507,10 +544,13 @@ PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     if (Py_TYPE(values[1]) != self->module->plan_tape) return Py_NewRef(Py_None);
     PlanTape *tape = (PlanTape *)values[1];
     node_call *calls = plan_hold(self, true);
-    if (!calls) return plan_refuse();
-    if (!fits_tape(self, tape, calls) || !read_dy(tape, values[2], &b) ||
-        !plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, values[3], final_of))
-        result = plan_refuse();
+    if (!calls) return plan_refuse(self, "layer");
+    if (!fits_tape(self, tape, calls))
+        result = plan_refuse(self, "tape");
+    else if (!read_dy(tape, values[2], &b) ||
+             !plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, values[3],
+                               final_of))
+        result = plan_refuse(self, "dstate");
     else
         result = run_backward(self, values[0], tape, calls, &b, values[4] == Py_True);
     backward_clear(self, &b);
@@ -522,15 +562,14 @@ PyObject *plan_check(Plan *self, PyObject *args) {
     PyObject *object, *dstate;
     if (!PyArg_ParseTuple(args, "OO:check", &object, &dstate)) return NULL;
     node_call *calls = plan_hold(self, false);
-    bool fits = calls && Py_TYPE(object) == self->module->plan_tape;
-    if (fits) {
-        const PlanTape *tape = (PlanTape *)object;
-        fits =
-            fits_tape(self, tape, calls) &&
-            plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, dstate, final_of);
-    }
+    const PlanTape *tape = (PlanTape *)object;
+    const bool fits_both =
+        calls && Py_TYPE(object) == self->module->plan_tape && fits_tape(self, tape, calls);
+    const bool fits = fits_both && plan_read_states(self, calls, "dstate",
+                                                    tape->call.rows.given.batch, dstate, final_of);
     plan_release(self, calls);
-    PyObject *refused = plan_refuse();
+    if (fits) return PyBool_FromLong(true);
+    PyObject *refused = plan_refuse(self, fits_both ? "dstate" : "tape");
     drop(refused);
-    return refused ? PyBool_FromLong(fits) : NULL;
+    return refused ? PyBool_FromLong(false) : NULL;
 }

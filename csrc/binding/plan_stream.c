@@ -7,6 +7,7 @@ static void stream_dealloc(Stream *self) {
     for (size_t i = 0; self->states && i < count; i++) {
         state_clear(&self->states[i].state);
         state_clear(&self->states[i].start);
+        running_clear(&self->states[i].running);
     }
     for (size_t i = 0; self->copies && i < 2 * count; i++) drop(self->copies[i]);
     PyMem_Free(self->copies);
@@ -29,19 +30,16 @@ static int stream_traverse(Stream *self, visitproc visit, void *arg) {
 
 /* ---- states */
 
-static void copy_part(PyArrayObject *to, PyArrayObject *from) {
-    if (to) memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
-}
-
 static void reset_part(PyArrayObject *state, PyArrayObject *start, npy_intp row) {
     if (state)
         memcpy(PyArray_GETPTR1(state, row), PyArray_DATA(start), (size_t)PyArray_NBYTES(start));
 }
 
-/* The states of one row, of all recurrent nodes. */
+/* The states of one row, of all nodes. */
 static void reset_row(Stream *self, npy_intp row) {
     for (size_t i = 0; i < self->plan->count; i++) {
         node_state *n = &self->states[i];
+        if (n->running.memory) crnn_node_clear(&self->core, i, (size_t)row);
         reset_part(n->state.h, n->start.h, row);
         reset_part(n->state.c, n->start.c, row);
     }
@@ -62,6 +60,15 @@ static bool start_init(node_state *n, const held_layer *layer) {
     return true;
 }
 
+/* A memory of another size needs another workspace. */
+static bool load_memory(Stream *self, size_t i, const state_arrays *state) {
+    free_aligned(self->workspace);
+    self->workspace = NULL;
+    self->laid = false;
+    return running_load(&self->states[i].running, self->plan, &self->core, &self->nodes[i], state,
+                        0);
+}
+
 /* The states become copies of what the user gave, those of a reset where that is None. Nothing has
  * changed where one does not fit. */
 static bool set_states(Stream *self, PyObject *given) {
@@ -78,8 +85,10 @@ static bool set_states(Stream *self, PyObject *given) {
     for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
     for (size_t i = 0; fine && i < plan->count; i++) {
         if (!calls[i].initial.h) continue;
-        copy_part(self->states[i].state.h, calls[i].initial.h);
-        copy_part(self->states[i].state.c, calls[i].initial.c);
+        if (node_runs_on(&plan->nodes[i]))
+            fine = load_memory(self, i, &calls[i].initial);
+        else
+            state_copy(&self->states[i].state, &calls[i].initial);
     }
     UNLOCK();
     plan_release(plan, calls);
@@ -124,7 +133,7 @@ void *step_workspace(const crnn_plan *core) {
 static bool new_states(Stream *self, node_call *calls) {
     for (size_t i = 0; i < self->plan->count; i++) {
         node_state *n = &self->states[i];
-        if (!self->plan->nodes[i].layer) continue;
+        if (!self->plan->nodes[i].layer) continue; /* see new_memories */
         n->layer = calls[i].held.layer;
         if (!state_new(&n->state, &n->layer, self->batch) || !start_init(n, &calls[i].held))
             return false;
@@ -182,6 +191,8 @@ static bool new_copies(Stream *self) {
             fine = copy_parameters(self, 2 * i, from->w, &to->as.rowwise.params);
         else if (from->op == CRNN_OP_ATTEND)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.attend.attention.v);
+        else if (from->op == CRNN_OP_CONV) /* weights are packed, the norm's with them */
+            fine = copy_parameters(self, 2 * i, from->b, &to->as.conv.b);
         else if (from->op == CRNN_OP_SUM)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.sum.w) &&
                    copy_parameters(self, 2 * i + 1, from->b, &to->as.sum.b);
@@ -211,13 +222,24 @@ static bool describe_nodes(Stream *self, node_call *calls, PyObject *memory) {
     return fine;
 }
 
+/* Of nodes whose state is not that of a recurrent layer. */
+static bool new_memories(Stream *self) {
+    for (size_t i = 0; i < self->plan->count; i++) {
+        const plan_node *node = &self->plan->nodes[i];
+        if (node_runs_on(node) && !running_new(&self->states[i].running, self->plan, &self->core,
+                                               &self->nodes[i], self->batch))
+            return false;
+    }
+    return true;
+}
+
 static bool stream_init(Stream *self, node_call *calls, PyObject *state, PyObject *memory) {
     self->states = PyMem_Calloc(self->plan->count, sizeof *self->states);
     self->nodes = PyMem_Calloc(self->plan->count, sizeof *self->nodes);
     self->copies = PyMem_Calloc(2 * self->plan->count, sizeof *self->copies);
     if (!self->states || !self->nodes || !self->copies) return PyErr_NoMemory() != NULL;
     return (self->words = step_rows(&self->rows, self->batch)) && new_states(self, calls) &&
-           describe_nodes(self, calls, memory) && new_copies(self) &&
+           describe_nodes(self, calls, memory) && new_memories(self) && new_copies(self) &&
            (self->values = step_values(self->plan, self->nodes, self->batch)) && pack(self) &&
            new_workspace(self) && set_states(self, state);
 }
@@ -239,7 +261,8 @@ static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject 
 static bool runs_by_steps(const Plan *plan) {
     for (size_t i = 0; i < plan->count; i++) {
         const Recurrent *layer = (const Recurrent *)plan->nodes[i].layer;
-        if (plan->nodes[i].once || (layer && layer->layer.reverse)) return false;
+        if (plan->nodes[i].once || plan->nodes[i].reverse || (layer && layer->layer.reverse))
+            return false;
     }
     return !plan->late;
 }
@@ -342,6 +365,24 @@ static void run_step(Stream *self) {
     crnn_plan_run(&self->core);
 }
 
+/* Makes room for one more step. */
+static bool reserve(Stream *self) {
+    bool fine = true, grown = false;
+    LOCK(self);
+    for (size_t i = 0; fine && i < self->plan->count; i++)
+        if (self->states[i].running.memory)
+            fine = running_reserve(&self->states[i].running, self->plan, &self->core,
+                                   &self->nodes[i], 1, &grown);
+    if (grown) {
+        free_aligned(self->workspace);
+        self->workspace = NULL;
+        self->laid = false;
+    }
+    if (fine && !self->workspace) fine = new_workspace(self);
+    UNLOCK();
+    return fine;
+}
+
 static PyObject *stream_step(Stream *self, PyObject *object) {
     const Plan *plan = self->plan;
     const size_t last = plan->count - 1;
@@ -350,6 +391,7 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
     PyArrayObject *x = step_input(self, object, &input);
     PyArrayObject *y =
         x ? (PyArrayObject *)new_plain_array(2, shape, typenum_of(plan->dtype)) : NULL;
+    if (y && !reserve(self)) Py_CLEAR(y);
     if (y) {
         LOCK(self); /* and with the GIL: a step is short, and the state is written in place */
         self->nodes[0] = input;
@@ -363,22 +405,33 @@ static PyObject *stream_step(Stream *self, PyObject *object) {
 
 /* ---- attributes */
 
-static PyObject *stream_get_state(Stream *self, void *unused) {
+node_call *stream_states(Stream *self) {
     const Plan *plan = self->plan;
-    (void)unused;
     node_call *calls = PyMem_Calloc(plan->count, sizeof *calls);
     bool fine = calls || PyErr_NoMemory() != NULL;
-    for (size_t i = 0; fine && i < plan->count; i++)
-        if (plan->nodes[i].layer)
-            fine = state_new(&calls[i].final, &self->states[i].layer, self->batch);
-    LOCK(self);
+    LOCK(self); /* a step may change how many slots there are */
     for (size_t i = 0; fine && i < plan->count; i++) {
-        copy_part(calls[i].final.h, self->states[i].state.h);
-        copy_part(calls[i].final.c, self->states[i].state.c);
+        const node_state *n = &self->states[i];
+        if (!node_has_state(&plan->nodes[i])) continue;
+        fine = node_state_new(plan, i, &n->layer, self->batch,
+                              running_slots(&n->running, &plan->nodes[i]), false, &calls[i].final);
+        if (!fine) continue;
+        if (n->running.memory)
+            running_save(&n->running, &self->core, &self->nodes[i], &calls[i].final, 0);
+        else
+            state_copy(&calls[i].final, &n->state);
     }
     UNLOCK();
-    PyObject *result = fine ? plan_show_states(plan, calls, final_of) : NULL;
+    if (fine) return calls;
     plan_release(plan, calls);
+    return NULL;
+}
+
+static PyObject *stream_get_state(Stream *self, void *unused) {
+    (void)unused;
+    node_call *calls = stream_states(self);
+    PyObject *result = calls ? plan_show_states(self->plan, calls, final_of) : NULL;
+    plan_release(self->plan, calls);
     return result;
 }
 

@@ -7,7 +7,9 @@ static void plan_tape_dealloc(PlanTape *self) {
     for (size_t i = 0; i < count; i++) {
         if (self->tapes) drop(self->tapes[i]);
         if (self->kept) free_aligned(self->kept[i]);
+        if (self->starts) state_clear(&self->starts[i]);
     }
+    PyMem_Free(self->starts);
     PyMem_Free(self->tapes);
     PyMem_Free(self->kept);
     PyMem_Free(self->place);
@@ -43,7 +45,8 @@ PlanTape *plan_tape_new(Plan *plan) {
     tape->place = PyMem_Calloc(plan->count, sizeof *tape->place);
     tape->tapes = PyMem_Calloc(plan->count, sizeof *tape->tapes);
     tape->kept = PyMem_Calloc(plan->count, sizeof *tape->kept);
-    if (tape->place && tape->tapes && tape->kept) return tape;
+    tape->starts = PyMem_Calloc(plan->count, sizeof *tape->starts);
+    if (tape->place && tape->tapes && tape->kept && tape->starts) return tape;
     PyErr_NoMemory();
     drop(tape);
     return NULL;
@@ -131,6 +134,55 @@ static PyObject *plan_tape_layer(PlanTape *self, PyObject *args) {
     return Py_NewRef((PyObject *)self->tapes[i]);
 }
 
+/* The initial state of a node with a state of its own, as it was given; None: none was. */
+static PyObject *plan_tape_start(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred()) return NULL;
+    if (i >= self->plan->count) return refused("index");
+    return self->starts[i].h ? state_object(&self->starts[i]) : Py_NewRef(Py_None);
+}
+
+/* The weights (B, M, T, S + T) of self-attention: the node runs again on what it has read. */
+static PyObject *plan_tape_attention(PlanTape *self, PyObject *index) {
+    const size_t i = PyLong_AsSize_t(index);
+    const node_call none = {0};
+    if (PyErr_Occurred()) return NULL;
+    const Plan *plan = self->plan;
+    if (i >= plan->count || plan->nodes[i].op != CRNN_OP_HEADS) return refused("index");
+    const size_t from = plan->nodes[i].from[0].node;
+    if (!plan_keeps_value(self, from)) return Py_NewRef(Py_None);
+    const crnn_steps *s = &self->call.rows.given;
+    const npy_intp shape[4] = {(npy_intp)s->batch, (npy_intp)plan->nodes[i].heads,
+                               (npy_intp)s->steps,
+                               (npy_intp)(node_slots(&self->starts[i]) + s->steps)};
+    PyArrayObject *weights = (PyArrayObject *)new_array(plan->module, 4, shape, plan->dtype);
+    PyArrayObject *value = weights ? plan_array(self, i) : NULL;
+    const crnn_edge edge = {0};
+    crnn_node nodes[2] = {{.op = CRNN_OP_INPUT,
+                           .features = plan->nodes[from].features,
+                           .value = plan_value(self, from)}};
+    crnn_plan core = {.kernels = crnn_kernels_now(plan->dtype),
+                      .rows = &self->call.rows,
+                      .count = 2,
+                      .node = nodes};
+    nodes[1] = plan_core_node(plan, self, i, &none, core.kernels, core.rows);
+    nodes[1].from = &edge;
+    nodes[1].kept = NULL;
+    nodes[1].as.heads.weights = data_of(weights);
+    if (value) nodes[1].value = seq_of(value);
+    size_t bytes;
+    const bool fine = value && check_status(crnn_plan_workspace(&core, &bytes), "x") &&
+                      (core.workspace = alloc_aligned(bytes));
+    if (fine) {
+        Py_BEGIN_ALLOW_THREADS crnn_plan_forward(&core);
+        Py_END_ALLOW_THREADS
+    }
+    free_aligned(core.workspace);
+    drop(value);
+    if (!fine) Py_CLEAR(weights);
+    return (PyObject *)weights;
+}
+
 /* Whether the tape has what backward of a node reads. */
 static PyObject *plan_tape_keeps(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
@@ -181,6 +233,12 @@ static PyMethodDef plan_tape_methods[] = {
                "(B, features), or None if the tape does not have it.")},
     {"keeps", (PyCFunction)plan_tape_keeps, METH_O,
      PyDoc_STR("keeps($self, node, /)\n--\n\nReturn whether backward may run a node.")},
+    {"attention", (PyCFunction)plan_tape_attention, METH_O,
+     PyDoc_STR("attention($self, node, /)\n--\n\nReturn the weights (B, M, T, S + T) of a node of "
+               "self-attention, before dropout, or None if the tape does not have what it read.")},
+    {"start", (PyCFunction)plan_tape_start, METH_O,
+     PyDoc_STR("start($self, node, /)\n--\n\nReturn the initial state of a node that is no "
+               "recurrent layer; None if none was given.")},
     {"read", (PyCFunction)plan_tape_read, METH_O,
      PyDoc_STR("read($self, node, /)\n--\n\nReturn the value that a node reads.")},
     {"layer", (PyCFunction)plan_tape_layer, METH_VARARGS,

@@ -65,13 +65,13 @@ static bool add_extras(const Recurrent *self, PyObject *dict, PyObject *flat) {
     return true;
 }
 
-/* name -> view of `flat`, in the order W_x, W_h, b, and what options add. */
+/* name -> view of `flat`, in the order W_x, W_h (if there is one), b, and what options add. */
 static PyObject *parameter_dict(const Recurrent *self, PyObject *flat) {
     const crnn_layout *at = &self->at;
-    const size_t reads = crnn_delay_count(&self->layer) * crnn_width(&self->layer);
+    const size_t reads = crnn_reads(&self->layer);
     PyObject *dict = PyDict_New();
     if (dict && add_view(dict, "W_x", flat, at->w_x, self->layer.inputs, at->columns) &&
-        add_view(dict, "W_h", flat, at->w_h, reads, at->columns) &&
+        (!reads || add_view(dict, "W_h", flat, at->w_h, reads, at->columns)) &&
         (!at->b_size || add_view(dict, "b", flat, at->b, at->b_size, 0)) &&
         add_extras(self, dict, flat))
         return dict;

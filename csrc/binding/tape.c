@@ -129,15 +129,10 @@ static PyObject *get_dgates(Tape *self, void *unused) {
     return has_trace(self, "dgates") ? by_gate(self, show_sum) : NULL;
 }
 
-/* Columns of W_h. */
-static size_t reads_of(const crnn_layer *layer) {
-    return crnn_delay_count(layer) * crnn_width(layer);
-}
-
 /* (d, h) */
 static PyObject *show_terms(const Tape *self, char gate) {
     PyArrayObject *d = new_view(self, self->layer.hidden);
-    PyArrayObject *h = d ? new_view(self, reads_of(&self->layer)) : NULL;
+    PyArrayObject *h = d ? new_view(self, crnn_reads(&self->layer)) : NULL;
     PyObject *pair = h ? PyTuple_Pack(2, d, h) : NULL;
     const crnn_traced t = traced(self);
     if (pair) {
@@ -151,7 +146,8 @@ static PyObject *show_terms(const Tape *self, char gate) {
 
 static PyObject *get_terms(Tape *self, void *unused) {
     (void)unused;
-    return has_trace(self, "W_h_terms") ? by_gate(self, show_terms) : NULL;
+    if (!has_trace(self, "W_h_terms")) return NULL;
+    return crnn_reads(&self->layer) ? by_gate(self, show_terms) : PyDict_New();
 }
 
 /* Factors (G*H, K*P) of the elements of W_h, or None where none were dropped. */
@@ -159,7 +155,8 @@ static PyObject *get_kept(Tape *self, void *unused) {
     (void)unused;
     const crnn_traced t = traced(self);
     const size_t gates = strlen(crnn_cell_describe(self->layer.cell)->gates);
-    npy_intp shape[2] = {(npy_intp)reads_of(&self->layer), (npy_intp)(gates * self->layer.hidden)};
+    npy_intp shape[2] = {(npy_intp)crnn_reads(&self->layer),
+                         (npy_intp)(gates * self->layer.hidden)};
     const int type = typenum_of(self->layer.dtype);
     PyArrayObject *ones = (PyArrayObject *)new_plain_array(2, shape, type);
     PyArrayObject *kept = ones ? (PyArrayObject *)new_plain_array(2, shape, type) : NULL;
@@ -249,7 +246,8 @@ static PyGetSetDef tape_attributes[] = {
     {"W_h_terms", (getter)get_terms, NULL,
      PyDoc_STR("dict of letter -> pair (d, h) of (B, T, H) and (B, T, K*P): terms of dL/dW_h.\n\n"
                "The gradient of a gate's rows of W_h is the sum over rows and steps of the outer "
-               "products of d and h, times `W_h_kept`. With backward(..., trace=True)."),
+               "products of d and h, times `W_h_kept`. Empty if the layer has no W_h. With "
+               "backward(..., trace=True)."),
      NULL},
     {"W_h_kept", (getter)get_kept, NULL,
      PyDoc_STR("Array (G*H, K*P) of the factors of weight drop, 0 or 1 / (1 - p); or None.\n\n"

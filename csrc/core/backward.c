@@ -28,7 +28,7 @@ static void lay_options(core_backward_run *run, size_t rows, core_arena *a) {
     }
     if (!layer->layer_norm) return;
     run->dgates_x = core_take(a, core_panel_rows(rows), s->row_gates, item);
-    run->dgates_h = core_take(a, core_panel_rows(rows), s->row_gates, item);
+    if (s->h_rows) run->dgates_h = core_take(a, core_panel_rows(rows), s->row_gates, item);
     if (s->states != 2) return;
     run->d_norm = core_take(a, rows, s->padded, item);
     run->squashed = core_take(a, places, s->padded, item);
@@ -74,6 +74,7 @@ static void lay_turned_h(core_backward_run *run, core_arena *a) {
     const core_shape *s = run->shape;
     const size_t K = run->reads.count;
     core_matrix measured[2];
+    if (K == 0) return;
     run->turned_more = core_take(a, (K - 1) * MAX_PHASES, 2, sizeof *run->turned_more);
     for (size_t i = 0; i < s->phases; i++) {
         lay_turned(s, &s->phase[i].of_h, s->h_wide, core_leaves_out(s), run->turned_h[i], a);

@@ -110,6 +110,7 @@ static void pack_h(const core_forward_run *run, size_t phase, core_range panels)
     const core_shape *s = run->shape;
     const void *w = core_row_of(run->params, s->at.w_h, 1, crnn_dtype_size(s->layer.dtype));
     const core_matrix *blocks = run->weights->h[phase];
+    if (run->reads.count == 0) return;
     core_matrix all = blocks[0];
     all.inner = all.rows;
     if (!all.skips) s->kernels->pack(&all, w, panels.from, panels.to);

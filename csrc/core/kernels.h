@@ -84,7 +84,7 @@ typedef struct core_shape {
     size_t vecs;             /* vectors of units: ceil(H / V) */
     size_t padded;           /* V * vecs: a row of c, */
     size_t h_wide, h_padded; /* P, and a row of h */
-    size_t h_rows;           /* K * P: rows of W_h transposed */
+    size_t h_rows;           /* K * P: rows of W_h transposed; 0 without a W_h */
     size_t last_lanes;       /* units in the last vector */
     size_t units;            /* vectors of units in a full panel, the same in every phase */
     size_t panels;
@@ -93,6 +93,7 @@ typedef struct core_shape {
     size_t packed_bias, packed_x, packed_h; /* elements of the packed weights of forward */
     size_t row_gates;                       /* elements of the gates in one row of them */
     size_t output_slot;                     /* of the gate o, in phase 0, where rich */
+    crnn_activation candidate;              /* unless the layer chooses another */
     bool rich;                              /* the cell has options */
     bool leaks;                             /* one of them is a leak */
     bool staged;      /* a step has parts that need a whole row of what others made */
@@ -117,8 +118,9 @@ typedef void core_task(void *context, const core_member *me);
 void core_in_team(double multiply_adds, size_t at_most, core_task *task, void *context);
 /* The same in the floating-point mode of the caller. */
 void core_in_same_mode(double multiply_adds, size_t at_most, core_task *task, void *context);
-/* How many members a job is worth. */
+/* How many members a job is worth, and at most for any number of threads. */
 size_t core_worth(double multiply_adds);
+size_t core_most_worth(double multiply_adds);
 /* Multiply-adds that take as long as drawing one number. */
 enum { CORE_DRAW_WORK = 20 };
 /* The group of a member where the whole team is cut into groups of `size` >= 1: parts 0..size-1,
@@ -166,9 +168,9 @@ typedef struct core_factors {
 /* The earlier states that a step reads. Where rows have strands, that is the one before: h of the
  * strand. */
 typedef struct core_reads {
-    size_t count; /* K: of states that are multiplied by W_h, by block of W_h */
+    size_t count; /* K: of states that are multiplied by W_h, by block of W_h; 0 without a W_h */
     size_t depth; /* D: the longest delay */
-    size_t kept;  /* the block of the shortest delay, whose c and h a cell keeps */
+    size_t kept;  /* the shortest delay, whose c and h a cell keeps: block `kept` of W_h */
     size_t delay[CRNN_DELAYS];
 } core_reads;
 
@@ -306,6 +308,79 @@ typedef struct core_attend_grads {
     void *dv;      /* [A] added to; NULL where there is no v */
 } core_attend_grads;
 
+/* Weights v [taps][rows][inputs] of a convolution with a norm and a gain g [rows]. */
+typedef struct core_normed {
+    size_t taps, rows, inputs;
+    const void *v, *g;
+} core_normed;
+
+/* Self-attention. A pair of a piece and a head has n queries, those of the steps of the piece, and
+ * as keys those of the cache that it may see, then its own n. A row of A numbers has P elements: A
+ * rounded up to V, zeros behind. Rows in panels are transposed: TILE_VECS * V rows of [A], or as
+ * many whole vectors as are left, are a panel [A][rows]. */
+
+/* The memory of a stream. The step number t of a row is in slot t % slots of its place. */
+typedef struct core_heads_ring {
+    size_t batch, slots; /* slots: whole vectors */
+    int64_t *steps;      /* [batch] steps that the row has read, */
+    size_t *seen;        /* [batch] how many of them are here, */
+    size_t *place;       /* [batch] and in which place: all are different */
+    char *data;  /* [batch][heads]: keys in panels [slots], then values [slots][P]; one head is */
+    size_t each; /* bytes */
+} core_heads_ring;
+
+/* Scratch of one member. NULL where a pass does not need it. */
+typedef struct core_heads_scratch {
+    void *queries;       /* [block][P] of forward, [n][P] of backward: scaled and rotated */
+    void *keys;          /* [a panel][P] of forward, [keys][P] of backward: rotated */
+    void *values;        /* [keys][P] */
+    void *turned;        /* keys in panels; of backward the queries */
+    void *dcontexts;     /* of backward, [n][P] and */
+    void *turned_d;      /* in panels */
+    void *dqueries;      /* [n][P] */
+    void *scores;        /* [block][range] a row for each query; of backward for each key, and */
+    void *dscores;       /* likewise; the first become weights, these gradients of scores */
+    void *factors;       /* likewise, where weights are dropped */
+    void *sums, *dsums;  /* [tile_rows][P] */
+    void *top, *inverse; /* of backward [n]: the largest score, 1 / the sum of the exponentials, */
+    void *mean;          /* and the context times its gradient */
+} core_heads_scratch;
+
+typedef struct core_heads_run {
+    const crnn_heads *given;
+    const crnn_rows *rows;
+    size_t hidden, size, pitch;  /* H, A, P */
+    size_t cached;               /* keys of the cache that a step may see at most */
+    size_t block, range;         /* rows and elements of a row of the scores */
+    crnn_seq qkv, value;         /* (B, T, 3 H), (B, T, H) */
+    crnn_seq dvalue, dqkv;       /* of backward; dqkv.data NULL: not wanted */
+    void *kept;                  /* [N][heads][2]: top and inverse; or NULL */
+    const core_heads_ring *ring; /* of a stream, or NULL */
+    const double *rates;         /* [A / 2] angle of a step; NULL: nothing is rotated */
+    const int64_t *positions;    /* of each row of `angles` */
+    const size_t *angle_row;     /* [places] the row of the first step */
+    void *angles;                /* [...][A]: cosines of A / 2 angles, then sines */
+} core_heads_run;
+
+/* Gradients of the weights of some taps from n neighbouring cells of one piece. */
+enum { CONV_PARTS = 16 };
+
+typedef struct core_taps_part {
+    void *dw;         /* in and out [hidden][inputs] */
+    size_t skip, n;   /* of the cells, the last ones that are left out, and how many are not */
+    const void *last; /* x of the last one, whole vectors, */
+    ptrdiff_t step;   /* and from one to the next */
+} core_taps_part;
+
+typedef struct core_taps_outer {
+    size_t n, hidden, inputs; /* n: at most block_rows */
+    const void *last_delta;   /* of the last cell [hidden], */
+    ptrdiff_t delta_step;     /* and from one to the next */
+    size_t parts;
+    core_taps_part part[CONV_PARTS];
+    void *scratch; /* [core_outer_rows(hidden)][block_rows] */
+} core_taps_outer;
+
 /* Steps of recursive least squares that one pass over the factor makes, and its rows that are
  * updated together. */
 enum { RLS_STEPS = 4, RLS_ROWS = 4 };
@@ -400,6 +475,10 @@ struct crnn_kernels {
     /* losses [n] and dlogits, 0 at targets below 0 */
     void (*cross_entropy)(size_t n, size_t classes, const void *logits, const int64_t *targets,
                           double scale, void *dlogits, double *losses);
+    /* of rows from..to-1: losses [to - from], and dlogits [to - from][labels] of the first of them
+     */
+    void (*label_losses)(const crnn_labels *labels, size_t from, size_t to, double scale,
+                         void *dlogits, double *losses);
     double (*squared_error)(size_t n, const void *y, const void *target, double scale, void *dy);
     double (*sum_squares)(size_t n, const void *g);
     /* some elements of a step */
@@ -408,6 +487,14 @@ struct crnn_kernels {
                     void *square);
     void (*adam)(const crnn_optim_step *s, core_range some, double beta1, double beta2, double eps,
                  uint64_t step, void *m, void *v);
+
+    /* rows from..to-1 of w, like v; and from its gradient dw those of v and g, added to, or NULL */
+    void (*norm_weights)(const core_normed *p, size_t from, size_t to, void *w);
+    void (*norm_weights_back)(const core_normed *p, size_t from, size_t to, const void *dw,
+                              void *dv, void *dg);
+
+    /* rows from..to-1 of the gradients; `from` is a multiple of tile_rows */
+    void (*taps_outer)(const core_taps_outer *p, size_t from, size_t to);
 
     /* reflections that make columns [n][REFLECT_COLUMNS] zero, of which v keeps their vectors; r
      * [columns][r_step]: what they are reflected onto; t: out [REFLECT_COLUMNS][REFLECT_COLUMNS],
@@ -427,6 +514,16 @@ struct crnn_kernels {
      * (B, T_q, T_s), dcontext (B, T_q, C) */
     void (*attend_values_back)(const crnn_attention *a, size_t row, size_t n,
                                const crnn_seq *weights, const crnn_seq *dcontext, void *dvalues);
+
+    /* self-attention: rows from..to-1 of the angles; one pair of a place and a head, of all steps,
+     * backward, or of one step of a stream */
+    void (*heads_angles)(const core_heads_run *run, size_t from, size_t to);
+    void (*heads)(const core_heads_run *run, size_t place, size_t head,
+                  const core_heads_scratch *s);
+    void (*heads_back)(const core_heads_run *run, size_t place, size_t head,
+                       const core_heads_scratch *s);
+    void (*heads_step)(const core_heads_run *run, size_t place, size_t head,
+                       const core_heads_scratch *s);
 
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);
@@ -464,6 +561,12 @@ static inline size_t core_dense_panels(const crnn_kernels *kernels, size_t colum
     return columns / wide + (columns % wide != 0);
 }
 
+/* Where element k of row `row` is, of rows [count] in panels of `wide`. */
+static inline size_t core_in_panels(size_t wide, size_t count, size_t size, size_t row, size_t k) {
+    const size_t begin = row / wide * wide, left = count - begin;
+    return begin * size + k * (left < wide ? left : wide) + row - begin;
+}
+
 /* The table of a named instruction set, or NULL where it was not built or cannot run here. */
 const crnn_kernels *core_kernels_for(const char *isa, crnn_dtype dtype);
 crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_kernels *kernels);
@@ -483,7 +586,8 @@ static inline size_t core_ring_at(size_t depth, size_t t, size_t delay) {
     return (t + depth + 1 - delay) % (depth + 1);
 }
 
-/* Where a gate is: its phase, the slots that x and that h feed; raw: kept as a sum. */
+/* Where a gate is: its phase, the slots that x and that h feed (NO_GATE: none); raw: kept as a sum.
+ */
 typedef struct core_gate_slots {
     size_t phase, slot, slot_h;
     bool raw;

@@ -11,8 +11,10 @@ typedef struct cell_row {
 } cell_row;
 
 static const cell_row cells[CRNN_CELLS] = {
-#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, ...) \
-    [CRNN_##id] = {{#cell, gates, states, sizeof(raw) == 1 && sizeof(gates) > 2}, \
+#define CRNN_CELL(id, cell, type, gates, states, phases, x0, h0, x1, h1, raw, apart, candidate, \
+                  ...) \
+    [CRNN_##id] = {{#cell, gates, states, sizeof(raw) == 1 && sizeof(gates) > 2, CRNN_##candidate, \
+                    sizeof(h0) > 1}, \
                    sizeof(gates) - 1, \
                    phases, \
                    {sizeof(x0) - 1, sizeof(x1) - 1}, \
@@ -44,6 +46,11 @@ char crnn_cell_b_h(crnn_cell cell) {
     return apart ? cells[cell].h[0][apart - cells[cell].x[0]] : 0;
 }
 
+size_t crnn_reads(const crnn_layer *layer) {
+    const bool reads = cells[layer->cell].facts.multiplies_h;
+    return reads ? crnn_delay_count(layer) * crnn_width(layer) : 0;
+}
+
 bool crnn_cell_leaks(crnn_cell cell) { return cells[cell].facts.gates[0] == 'h'; }
 
 static bool has_gate(const crnn_layer *layer, char letter) {
@@ -59,7 +66,8 @@ static void size_extras(const crnn_layer *layer, size_t columns, size_t *size) {
     size[CRNN_P_I] = peep && has_gate(layer, 'i') ? H : 0;
     size[CRNN_P_F] = peep && has_gate(layer, 'f') ? H : 0;
     size[CRNN_P_O] = peep && has_gate(layer, 'o') ? H : 0;
-    size[CRNN_GAIN_X] = size[CRNN_GAIN_H] = layer->layer_norm ? columns : 0;
+    size[CRNN_GAIN_X] = layer->layer_norm ? columns : 0;
+    size[CRNN_GAIN_H] = cells[layer->cell].facts.multiplies_h ? size[CRNN_GAIN_X] : 0;
     size[CRNN_GAIN_C] = layer->layer_norm && has_c ? H : 0;
     size[CRNN_B_C] = layer->bias ? size[CRNN_GAIN_C] : 0;
     size[CRNN_W_P] = layer->projected * H;
@@ -85,7 +93,7 @@ crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
     at->columns = columns;
     at->b_size = at->w_x = layer->bias ? columns : 0;
     at->w_h = at->w_x + layer->inputs * columns;
-    at->total = at->w_h + reads * columns;
+    at->total = at->w_h + crnn_reads(layer) * columns;
     size_extras(layer, columns, at->extra_size);
     for (size_t e = 0; e < CRNN_EXTRAS; e++) {
         at->extra[e] = at->total;
@@ -95,15 +103,16 @@ crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *at) {
     return CRNN_OK;
 }
 
-/* Which of the slots a string of letters feeds: they lie side by side. */
+/* Which of the slots a string of letters feeds: they lie side by side. An empty one feeds none. */
 static void read_slots(const char *letters, const char *gates, size_t *first, size_t *count,
                        size_t *gate) {
     *first = *count = 0;
+    for (size_t s = 0; s < MAX_SLOTS; s++) gate[s] = NO_GATE;
     for (size_t s = 0; letters[s]; s++) {
         const bool feeds = letters[s] != '.';
         *count += feeds;
         *first += !feeds && *count == 0;
-        gate[s] = feeds ? 0 : NO_GATE;
+        if (feeds) gate[s] = 0;
         while (feeds && gates[gate[s]] != letters[s]) gate[s]++;
     }
 }
@@ -193,6 +202,7 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     s->kernels = kernels;
     s->width = kernels->width;
     s->states = cell->facts.states;
+    s->candidate = cell->facts.candidate ? cell->facts.candidate : CRNN_TANH;
     s->rich = is_rich(layer);
     s->staged = layer->layer_norm || layer->projected;
     s->leaks = s->at.extra_size[CRNN_LEAK] > 0;
@@ -200,7 +210,7 @@ crnn_status core_shape_init(core_shape *s, const crnn_layer *layer, const crnn_k
     s->phases = cell->phases;
     s->padded = round_up(layer->hidden, s->width);
     s->h_wide = crnn_width(layer);
-    s->h_rows = crnn_delay_count(layer) * s->h_wide;
+    s->h_rows = crnn_reads(layer);
     s->h_padded = round_up(s->h_wide, s->width);
     s->vecs = s->padded / s->width;
     s->last_lanes = layer->hidden - (s->vecs - 1) * s->width;
@@ -218,10 +228,10 @@ bool core_find_gate(const crnn_layer *layer, char letter, core_gate_slots *found
     const cell_row *cell = &cells[layer->cell];
     for (size_t i = 0; i < cell->phases; i++) {
         const char *x = strchr(cell->x[i], letter), *h = strchr(cell->h[i], letter);
-        if (!x || !h) continue;
+        if (!x || (cell->facts.multiplies_h && !h)) continue;
         *found = (core_gate_slots){.phase = i,
                                    .slot = (size_t)(x - cell->x[i]),
-                                   .slot_h = (size_t)(h - cell->h[i]),
+                                   .slot_h = h ? (size_t)(h - cell->h[i]) : NO_GATE,
                                    .raw = strchr(cell->raw, letter) != NULL};
         return true;
     }

@@ -85,9 +85,9 @@ static void add_part(void *context, const core_member *me) {
                                job->d + own.from * item, job->table + own.from * item);
 }
 
-/* Multiply-adds that take as long as one addition in memory, one exponential, and one element of a
- * step of SGD and of the other optimizers. */
-static const double ADD_WORK = 2, EXP_WORK = 16, SGD_WORK = 2, OPTIM_WORK = 6;
+/* Multiply-adds that take as long as one addition in memory, one exponential, the loss of a label,
+ * and one element of a step of SGD and of the other optimizers. */
+static const double ADD_WORK = 2, EXP_WORK = 16, LABEL_WORK = 40, SGD_WORK = 2, OPTIM_WORK = 6;
 
 static void add_rows(add_job job) {
     core_in_same_mode(ADD_WORK * (double)job.n * (double)job.columns, job.columns, add_part, &job);
@@ -156,6 +156,41 @@ double crnn_cross_entropy(crnn_dtype dtype, size_t n, size_t classes, const void
                         .dlogits = (char *)dlogits + from * wide,
                         .losses = losses};
         core_in_same_mode(EXP_WORK * (double)job.n * (double)classes, job.n, loss_part, &job);
+        for (size_t i = 0; i < job.n; i++) loss += losses[i];
+    }
+    return loss;
+}
+
+typedef struct labels_job {
+    const crnn_kernels *kernels;
+    const crnn_labels *labels;
+    size_t from, n; /* rows from..from + n - 1 */
+    double scale;
+    char *dlogits;  /* of row 0 of all */
+    double *losses; /* [n] */
+} labels_job;
+
+static void labels_part(void *context, const core_member *me) {
+    const labels_job *job = context;
+    const core_range own = core_share(job->n, me);
+    const size_t wide = job->labels->labels * crnn_dtype_size(job->labels->dtype);
+    job->kernels->label_losses(job->labels, job->from + own.from, job->from + own.to, job->scale,
+                               job->dlogits + (job->from + own.from) * wide,
+                               job->losses + own.from);
+}
+
+double crnn_binary_cross_entropy(const crnn_labels *labels, double scale, void *dlogits) {
+    double losses[LOSS_ROWS], loss = 0;
+    for (size_t from = 0; from < labels->n; from += LOSS_ROWS) {
+        labels_job job = {.kernels = crnn_kernels_now(labels->dtype),
+                          .labels = labels,
+                          .from = from,
+                          .n = labels->n - from < LOSS_ROWS ? labels->n - from : LOSS_ROWS,
+                          .scale = scale,
+                          .dlogits = dlogits,
+                          .losses = losses};
+        core_in_same_mode(LABEL_WORK * (double)job.n * (double)labels->labels, job.n, labels_part,
+                          &job);
         for (size_t i = 0; i < job.n; i++) loss += losses[i];
     }
     return loss;

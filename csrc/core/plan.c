@@ -9,7 +9,8 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_RECURRENT] = &core_op_recurrent, [CRNN_OP_SUM] = &core_op_sum,
     [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
     [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
-    [CRNN_OP_CHOOSE] = &core_op_choose,
+    [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_CONV] = &core_op_conv,
+    [CRNN_OP_HEADS] = &core_op_heads,
 };
 
 /* ---- cells */
@@ -191,7 +192,42 @@ crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
                   crnn_rowwise_kept(&node->as.rowwise), crnn_dtype_size(plan->kernels->dtype));
     else if (node->op == CRNN_OP_POOL)
         core_take_steps(plan, node, &a);
+    else if (node->op == CRNN_OP_HEADS)
+        core_take(&a, node->as.heads.rows->total, 2 * node->as.heads.heads,
+                  crnn_dtype_size(plan->kernels->dtype));
     return core_arena_size(&a, bytes);
+}
+
+/* ---- the state of a stream */
+
+crnn_status crnn_node_running(const crnn_plan *plan, size_t i, size_t *bytes) {
+    const core_plan p = {.given = plan};
+    core_arena a = core_arena_at(NULL);
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.op && n.op->running) n.op->running(&n, &a);
+    return core_arena_size(&a, bytes);
+}
+
+void crnn_node_load(const crnn_plan *plan, size_t i) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->load) n.op->load(&n);
+}
+
+void crnn_node_save(const crnn_plan *plan, size_t i) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->save) n.op->save(&n);
+}
+
+void crnn_node_clear(const crnn_plan *plan, size_t i, size_t row) {
+    const core_plan p = {.given = plan};
+    core_node n;
+    init_node(&n, &p, i);
+    if (n.given->running && n.op->clear) n.op->clear(&n, row);
 }
 
 /* ---- packed weights */
@@ -336,8 +372,13 @@ void crnn_plan_run(const crnn_plan *given) {
                           n->given->rest ? &core_read(n, 0)->value : NULL);
         }
         run_nodes(p, begin, end);
-        for (size_t i = begin; i < end; i++)
-            if (p->nodes[i].op && p->nodes[i].op->close) p->nodes[i].op->close(&p->nodes[i]);
+        for (size_t i = begin; i < end; i++) {
+            const core_node *n = &p->nodes[i];
+            if (n->op && n->op->close) n->op->close(&p->nodes[i]);
+            if (n->given->repeats)
+                crnn_fill_gaps(given->rows, &n->given->value, n->given->features, core_item(n),
+                               true);
+        }
     }
     follow_parents(p);
 }

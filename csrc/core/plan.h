@@ -49,11 +49,32 @@ typedef struct core_node {
             void *dscores, *dv; /* [B][T_s], [B][A]: of each row, because the order of a sum is
                                    fixed */
         } attend;
+        struct {
+            size_t *start;       /* [places + 1]: the cells before each piece */
+            core_matrix *matrix; /* [taps] */
+            void *w, *dw;        /* [taps][H][I] where normed: the weights, and their gradient */
+            crnn_seq delta;      /* (B, T, H) of backward: the gradients of the sums */
+            void *zeros;         /* [I] */
+            void *scratch;       /* of products over cells */
+        } conv;
         int64_t *taken; /* [B][features] of a pool, where a tape keeps none */
         struct {
             size_t *parents; /* [count]: where each row of the next step comes from */
             size_t count;    /* 0: there is no next step */
         } choose;
+        struct {
+            core_heads_run run;
+            core_heads_ring ring;
+            double *rates;      /* [A / 2], or NULL */
+            int64_t *positions; /* [angle rows] */
+            size_t *angle_row;  /* [places] */
+            size_t *found,
+                slots;     /* [slots], a power of two: places by the position they begin at */
+            size_t angles; /* how many rows of angles there are */
+            char *scratch; /* [members][each] */
+            size_t members, each;
+            void *folded; /* of backward [B][T][H], where steps are masked; else NULL */
+        } heads;
     } as;
 } core_node;
 
@@ -86,6 +107,14 @@ typedef struct core_op {
     /* after a choice: what row i < count begins the next step with is that of row parents[i] */
     void (*follow)(const core_node *n, const size_t *parents, size_t count);
 
+    /* the state of a stream in a layout of its own, `running` of the node: takes its memory, reads
+     * it from `initial`, writes it to `final`, makes one row new; called without a layout of the
+     * plan */
+    void (*running)(const core_node *n, core_arena *a);
+    void (*load)(const core_node *n);
+    void (*save)(const core_node *n);
+    void (*clear)(const core_node *n, size_t row);
+
     void (*lay_back)(core_node *n, core_arena *a);
     void (*open_back)(core_node *n);
     void (*pack_back)(const core_node *n, const core_member *me);
@@ -103,7 +132,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);

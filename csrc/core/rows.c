@@ -219,10 +219,12 @@ crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t featur
             const size_t t = nth_read(s, end, i);
             const void *from = crnn_seq_at(dy, b, t, item);
             last = stand_in(s, b, t, end, last);
-            if (last == t)
-                memcpy(crnn_seq_at(&to, b, t, item), from, features * item);
-            else if (last != NO_STEP)
-                add_row(dtype, features, from, crnn_seq_at(&to, b, last, item));
+            if (last == NO_STEP) continue;
+            void *into = crnn_seq_at(&to, b, last, item);
+            if (last != t)
+                add_row(dtype, features, from, into);
+            else if (from != into)
+                memcpy(into, from, features * item);
         }
     }
     return to;

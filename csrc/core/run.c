@@ -18,7 +18,7 @@ crnn_status core_arena_size(const core_arena *a, size_t *bytes) {
 
 void core_reads_init(core_reads *reads, const crnn_layer *layer, const crnn_rows *rows) {
     const size_t count = crnn_delay_count(layer);
-    reads->count = count;
+    reads->count = crnn_cell_describe(layer->cell)->multiplies_h ? count : 0;
     reads->kept = 0;
     reads->depth = 1;
     reads->delay[0] = 1;
@@ -49,7 +49,7 @@ core_tape_parts core_lay_states(const core_shape *s, const crnn_rows *rows, size
     core_tape_parts t = {.gates = core_take(a, panel_rows, s->row_gates, item)};
     if (s->layer.layer_norm) {
         t.hat_x = core_take(a, panel_rows, s->row_gates, item);
-        t.hat_h = core_take(a, panel_rows, s->row_gates, item);
+        if (s->h_rows) t.hat_h = core_take(a, panel_rows, s->row_gates, item);
         t.hat_c = core_take(a, s->states == 2 ? gate_rows : 0, s->padded, item);
         t.spread = core_take(a, gate_rows, SPREADS, item);
     }
@@ -72,7 +72,7 @@ void core_lay_extras(const core_shape *s, void **vectors, void **gain_x, void **
     if (s->rich) *vectors = core_take(a, VECTORS, s->padded, item);
     if (!s->layer.layer_norm) return;
     *gain_x = core_take(a, s->packed_bias, 1, item);
-    *gain_h = core_take(a, s->packed_bias, 1, item);
+    if (s->h_rows) *gain_h = core_take(a, s->packed_bias, 1, item);
 }
 
 void core_pack_extras(const core_shape *s, const void *params, void *vectors, void *gain_x,
@@ -87,7 +87,7 @@ bool core_adds_noise(const core_shape *s, const crnn_noise *noise) {
 }
 
 bool core_drops_h(const core_shape *s, const crnn_noise *noise) {
-    return noise->on && s->layer.recurrent_dropout != 0;
+    return noise->on && s->layer.recurrent_dropout != 0 && s->h_rows;
 }
 
 core_factors core_lay_factors(const core_shape *s, const crnn_noise *noise, size_t places,
@@ -101,7 +101,7 @@ core_factors core_lay_factors(const core_shape *s, const crnn_noise *noise, size
 }
 
 bool core_drops_weights(const core_shape *s, const crnn_noise *noise) {
-    return noise->on && s->layer.weight_drop != 0;
+    return noise->on && s->layer.weight_drop != 0 && s->h_rows;
 }
 
 typedef struct drop_job {
@@ -170,7 +170,7 @@ static bool is_zero(const crnn_layout *at, const crnn_layer *layer, const void *
                     const size_t block[3]) {
     static const char zeros[BLOCK_UNITS * sizeof(double)];
     const size_t item = crnn_dtype_size(layer->dtype), column = block[2] * BLOCK_UNITS;
-    const size_t rows = crnn_delay_count(layer) * crnn_width(layer), row = block[0] * BLOCK_UNITS;
+    const size_t rows = crnn_reads(layer), row = block[0] * BLOCK_UNITS;
     const size_t lanes = clamp(layer->hidden - column, 1, BLOCK_UNITS);
     const char *from = core_row_of(
         params, at->w_h + row * at->columns + block[1] * layer->hidden + column, 1, item);
@@ -182,8 +182,8 @@ static bool is_zero(const crnn_layout *at, const crnn_layer *layer, const void *
 double crnn_kept_share(const crnn_layer *layer, const void *params) {
     crnn_layout at;
     const size_t P = crnn_width(layer), H = layer->hidden;
-    if (P < SMALLEST || H < SMALLEST || crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
-    const size_t rows = crnn_delay_count(layer) * P;
+    const size_t rows = crnn_reads(layer);
+    if (!rows || P < SMALLEST || H < SMALLEST || crnn_layer_layout(layer, &at) != CRNN_OK) return 1;
     const size_t blocks[3] = {divide_up(rows, BLOCK_UNITS), at.columns / H,
                               divide_up(H, BLOCK_UNITS)};
     size_t kept = 0;
@@ -203,13 +203,18 @@ double crnn_kept_share(const crnn_layer *layer, const void *params) {
 
 double core_step_work(const crnn_layer *layer, double kept) {
     const double columns = (double)strlen(crnn_cell_describe(layer->cell)->gates);
-    const double rows = (double)crnn_delay_count(layer) * (double)crnn_width(layer);
+    const double rows = (double)crnn_reads(layer);
     const double share = kept > 0 && kept <= CORE_MOST_KEPT ? kept : 1;
     return columns * (double)layer->hidden * ((double)layer->inputs + share * rows);
 }
 
+/* Multiply-adds that take as long as the equations of a cell for one sum of a unit. They count
+ * where there is no W_h; elsewhere its products take much longer. */
+static const double CELL_WORK = 16;
+
 double core_recurrence_work(const core_shape *s, const crnn_rows *rows) {
-    const double inner = (double)s->layer.inputs + core_kept_rows(s);
+    const double cell = s->h_rows ? 0 : CELL_WORK;
+    const double inner = (double)s->layer.inputs + core_kept_rows(s) + cell;
     return (double)rows->total * (double)s->at.columns * inner;
 }
 
@@ -226,7 +231,7 @@ double core_grid_cost(const core_step_size *step, core_grid grid) {
     const double half_full = 0.5 * tiles * (double)step->tile_rows;
     const double work =
         (rows > half_full ? rows : half_full) * step->row_work * panels / (double)step->panels;
-    if (grid.panel_groups == 1) return work;
+    if (grid.panel_groups == 1 || step->apart) return work;
     return (1 + WAITING) * work + MEETING + ARRIVAL * (double)grid.panel_groups;
 }
 
@@ -246,6 +251,12 @@ core_grid core_grid_of(const core_step_size *step, size_t parts) {
     return best;
 }
 
+/* Multiply-adds of a row in a step that its group shares: of h, or, if there is no W_h, all. */
+static double shared_work(const core_shape *s) {
+    const double rows = s->h_rows ? core_kept_rows(s) : (double)s->layer.inputs + CELL_WORK;
+    return (double)s->at.columns * rows;
+}
+
 /* Rows count as those that a step has on average. A step that has stages needs whole rows. */
 static core_grid grid_of(const core_shape *s, const crnn_rows *rows, size_t panels, size_t parts) {
     if (parts == 1) return (core_grid){1, 1};
@@ -253,7 +264,8 @@ static core_grid grid_of(const core_shape *s, const crnn_rows *rows, size_t pane
     const core_step_size step = {.rows = longest > 0 ? divide_up(rows->total, longest) : 1,
                                  .panels = s->staged ? 1 : panels,
                                  .tile_rows = s->kernels->tile_rows,
-                                 .row_work = (double)s->at.columns * core_kept_rows(s)};
+                                 .row_work = shared_work(s),
+                                 .apart = s->h_rows == 0};
     return core_grid_of(&step, parts);
 }
 
@@ -316,7 +328,8 @@ static size_t state_row(const crnn_rows *rows, core_state_part part, size_t plac
 
 /* Whether a step reads initial state `nth`, or an edge of a plan does: it reads the last one. */
 static bool is_read(const core_reads *reads, size_t nth, size_t steps) {
-    bool read = nth + 1 == reads->depth;
+    const size_t kept = reads->depth - reads->delay[reads->kept];
+    bool read = nth + 1 == reads->depth || (nth >= kept && nth - kept < steps);
     for (size_t k = 0; k < reads->count; k++) {
         const size_t first = reads->depth - reads->delay[k];
         read |= nth >= first && nth - first < steps;

@@ -121,6 +121,7 @@ typedef struct core_step_size {
     size_t rows, panels; /* at least 1 each */
     size_t tile_rows;
     double row_work; /* multiply-adds of one row */
+    bool apart;      /* members do not meet, because no unit reads another one */
 } core_step_size;
 
 /* Members in row_groups groups, each of which has rows of its own; panel_groups members in each. */

@@ -223,11 +223,17 @@ size_t crnn_threads(void) {
 
 void crnn_set_threads(size_t count) { atomic_store(&thread_count, clamp_threads(count)); }
 
-size_t core_worth(double multiply_adds) {
+size_t core_most_worth(double multiply_adds) {
     const double parts = multiply_adds / PART_WORK;
     if (parts < 2) return 1;
+    return parts < MAX_THREADS ? (size_t)parts : MAX_THREADS;
+}
+
+size_t core_worth(double multiply_adds) {
+    const size_t parts = core_most_worth(multiply_adds);
+    if (parts < 2) return 1;
     const size_t threads = crnn_threads();
-    return parts < (double)threads ? (size_t)parts : threads;
+    return parts < threads ? parts : threads;
 }
 
 /* ---- jobs */

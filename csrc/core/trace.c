@@ -9,8 +9,9 @@ core_trace_parts core_lay_trace(const core_shape *s, const crnn_rows *rows, core
     parts.dh = core_take(a, N, s->h_padded, item);
     if (s->states == 2) parts.dc = core_take(a, N, s->padded, item);
     parts.dgates = parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
-    if (s->layer.layer_norm) parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
-    const size_t blocks = s->phases * crnn_delay_count(&s->layer);
+    if (s->layer.layer_norm && s->h_rows)
+        parts.dgates_h = core_take(a, core_panel_rows(N), s->row_gates, item);
+    const size_t blocks = s->phases * (s->h_rows / s->h_wide);
     parts.h_read = core_take(a, blocks * N, s->h_padded, item);
     return parts;
 }
@@ -43,7 +44,7 @@ static void view_gradient(const crnn_traced *t, char gate, bool of_product, void
     core_shape s;
     core_gate_slots at;
     const core_trace_parts parts = parts_of(t, &s);
-    if (!core_find_gate(t->layer, gate, &at)) return;
+    if (!core_find_gate(t->layer, gate, &at) || (of_product && at.slot_h == NO_GATE)) return;
     core_view_gate(&s, t->rows, of_product ? parts.dgates_h : parts.dgates, at.phase,
                    of_product ? at.slot_h : at.slot, false, out);
 }
@@ -61,7 +62,7 @@ void crnn_trace_read(const crnn_traced *t, char gate, void *out) {
     core_gate_slots at;
     const core_trace_parts parts = parts_of(t, &s);
     const size_t item = crnn_dtype_size(t->layer->dtype);
-    const size_t K = crnn_delay_count(t->layer), N = t->rows->total;
+    const size_t K = s.h_rows / s.h_wide, N = t->rows->total;
     if (!core_find_gate(t->layer, gate, &at)) return;
     memset(out, 0, t->rows->given.batch * t->rows->given.steps * s.h_rows * item);
     for (size_t k = 0; k < K; k++)

@@ -308,7 +308,8 @@ static double added_number(const outcome *a, const void *before, size_t at) {
 static void check_terms(const outcome *a) {
     const problem *p = a->p;
     const crnn_layout at = layout_of(p);
-    const size_t H = p->layer.hidden, P = crnn_width(&p->layer), mark = fences_used;
+    const size_t H = p->layer.hidden, mark = fences_used;
+    const size_t P = crnn_reads(&p->layer) > 0 ? crnn_width(&p->layer) : 0;
     const size_t apart_by = 1 + P / 8;
     const char *gates = crnn_cell_describe(p->layer.cell)->gates;
     const double near = p->layer.dtype == CRNN_F64 ? 1e-11 : 2e-3;

@@ -85,6 +85,7 @@ static void want_traces(const problem *p, outcome *o) {
     if (facts->states == 2) want(p, o, TRACE_C);
     for (int i = 0; facts->gates[i]; i++) {
         want(p, o, TRACE_SUMS + i);
+        if (!facts->multiplies_h) continue;
         want(p, o, TRACE_PRODUCTS + i);
         want(p, o, TRACE_READ + i);
     }
@@ -205,6 +206,7 @@ static void look_into_trace(const call *c, const void *trace) {
     if (o->at[TRACE_C]) crnn_trace_state(&t, true, o->at[TRACE_C]);
     for (int i = 0; gates[i]; i++) {
         crnn_trace_sum(&t, gates[i], o->at[TRACE_SUMS + i]);
+        if (crnn_reads(layer) == 0) continue;
         crnn_trace_product(&t, gates[i], o->at[TRACE_PRODUCTS + i]);
         crnn_trace_read(&t, gates[i], o->at[TRACE_READ + i]);
     }

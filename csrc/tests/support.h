@@ -35,7 +35,7 @@ static inline int thinned(void) {
  * start or was never written is NaN, what is written there is noticed. A buffer is handed out until
  * fences_release is called with what fences_used was before. */
 
-enum { FENCES = 512, FENCE_ZONE = 128, FENCE_BYTE = 0xff /* makes a NaN of either type */ };
+enum { FENCES = 4096, FENCE_ZONE = 128, FENCE_BYTE = 0xff /* makes a NaN of either type */ };
 
 typedef struct fence {
     unsigned char *end;

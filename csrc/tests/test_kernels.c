@@ -130,6 +130,51 @@ static void check_one_logit(const crnn_kernels *k, size_t classes, size_t at) {
     fences_release(mark);
 }
 
+/* log(1 + exp(x)) */
+static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
+
+/* Logits from -range to range, soft and hard targets, one row of weight 0 that holds NaN. */
+static void check_labels(const crnn_kernels *k, size_t n, size_t count, double range,
+                         bool weighted) {
+    const crnn_dtype d = k->dtype;
+    const size_t mark = fences_used, item = crnn_dtype_size(d);
+    void *x = sampled(d, 12, n * count), *t = sampled(d, 13, n * count), *w = sampled(d, 14, count);
+    void *dx = fenced(n * count * item);
+    double *weights = fenced(n * sizeof *weights), *losses = fenced(n * sizeof *losses);
+    bool right = true;
+    for (size_t i = 0; i < n; i++) weights[i] = i % 3 == 1 ? 0 : 0.5 + (double)i;
+    for (size_t j = 0; j < count; j++) real_put(d, w, j, 1.5 + real_at(d, w, j));
+    for (size_t i = 0; i < n * count; i++) {
+        const double soft = 0.5 + 0.5 * real_at(d, t, i);
+        real_put(d, t, i, i % 3 == 0 ? soft : (double)(i % 2));
+        const bool unread = weighted && weights[i / count] == 0;
+        real_put(d, x, i, unread ? NAN : range * real_at(d, x, i));
+    }
+    const crnn_labels l = {d, n, count, x, t, weighted ? w : NULL, weighted ? weights : NULL};
+    k->label_losses(&l, 0, n, 0.75, dx, losses);
+    for (size_t i = 0; i < n; i++) {
+        const double weight = weighted ? weights[i] : 1;
+        double exact = 0;
+        for (size_t j = 0, at = i * count; j < count; j++, at++) {
+            const double a = real_at(d, x, at), b = real_at(d, t, at);
+            const double up = (weighted ? real_at(d, w, j) : 1) * b;
+            const double p = 1 / (1 + exp(-a)), rest = 1 / (1 + exp(a));
+            const double down = 0.75 * weight * (1 - b) * p, against = 0.75 * weight * up * rest;
+            if (weight == 0) {
+                right = right && real_at(d, dx, at) == 0;
+                continue;
+            }
+            exact += weight * (up * softplus(-a) + (1 - b) * softplus(a));
+            right = right &&
+                    fabs(real_at(d, dx, at) - (down - against)) <= tolerance(k) * (down + against);
+        }
+        CHECK(fabs(losses[i] - exact) <= tolerance(k) * exact, "%s %s (%zu, %zu): %.17g, not %.17g",
+              WHERE(k), n, count, losses[i], exact);
+    }
+    CHECK(right, "%s %s (%zu, %zu): slopes of labels", WHERE(k), n, count);
+    fences_release(mark);
+}
+
 static void check_squares(const crnn_kernels *k, size_t n) {
     const crnn_dtype d = k->dtype;
     const size_t mark = fences_used, bytes = n * crnn_dtype_size(d);
@@ -156,6 +201,10 @@ static void check_losses(const crnn_kernels *k) {
         check_cross_entropy(k, 4, classes, 1000);
         for (size_t at = 0; at < classes; at++) check_one_logit(k, classes, at);
         check_squares(k, classes - 1);
+        for (int weighted = 0; weighted < 2; weighted++) {
+            check_labels(k, 4, classes, 3, weighted);
+            check_labels(k, classes % 3, classes + 60, 80, weighted);
+        }
     }
 }
 

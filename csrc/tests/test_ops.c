@@ -45,6 +45,15 @@ static double long_cross_entropy(float *const *b) {
     return crnn_cross_entropy(CRNN_F32, ROWS * 50, 60, b[0], targets, 0.5, b[1]);
 }
 
+/* More rows than are shared out at a time, with weights of some. b: logits, dlogits, targets */
+static double label_losses(float *const *b) {
+    static double weights[ROWS * 50];
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) weights[i] = (double)(i % 4);
+    for (size_t i = 0; i < ROWS * 50 * 60; i++) b[2][i] = (float)(i % 5) / 4;
+    const crnn_labels l = {CRNN_F32, ROWS * 50, 60, b[0], b[2], b[2], weights};
+    return crnn_binary_cross_entropy(&l, 1e-3, b[1]);
+}
+
 static crnn_optim_step optim_step(float *const *b) {
     return (crnn_optim_step){.dtype = CRNN_F32,
                              .n = ELEMENTS,
@@ -107,6 +116,7 @@ static double dense_backward(float *const *b) {
 static const job jobs[] = {
     {"cross-entropy", cross_entropy, {SIZE, SIZE}},
     {"cross-entropy of many rows", long_cross_entropy, {ROWS * 50 * 60, ROWS * 50 * 60}},
+    {"labels of many rows", label_losses, {ROWS * 50 * 60, ROWS * 50 * 60, ROWS * 50 * 60}},
     {"SGD", sgd, {2 * ELEMENTS, ELEMENTS, ELEMENTS}},
     {"RMSprop", rmsprop, {ELEMENTS, ELEMENTS, ELEMENTS}},
     {"Adam", adam, {ELEMENTS, ELEMENTS, ELEMENTS, ELEMENTS}},

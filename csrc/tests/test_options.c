@@ -352,7 +352,7 @@ static void check_dropped(const crnn_kernels *k, crnn_cell cell, bool weights, s
     p.grads = zeros;
     const outcome o = run(&p);
     bool right = true;
-    for (size_t i = 0; cell != CRNN_RNN_RELU && i < crnn_width(&p.layer) * at.columns; i++) {
+    for (size_t i = 0; cell != CRNN_RNN_RELU && i < crnn_reads(&p.layer) * at.columns; i++) {
         const bool dropped = is_dropped(&p, weights, i / at.columns, i % at.columns);
         right = right && dropped == (real_at(p.layer.dtype, o.at[GRADS], at.w_h + i) == 0);
     }
@@ -402,10 +402,13 @@ static void check_noise(const crnn_kernels *k, crnn_cell cell) {
 
 /* ---- everything */
 
-/* An input that is infinite saturates a cell; what is not a number stays in lanes that no unit has.
+/* An input that is infinite saturates a cell whose functions are bounded; what is not a number
+ * stays in lanes that no unit has.
  */
 static void check_infinite(problem p) {
-    const bool usual = !p.layer.layer_norm && !p.layer.candidate && p.layer.cell != CRNN_RNN_RELU;
+    const bool unbounded = p.layer.cell == CRNN_RNN_RELU ||
+                           crnn_cell_describe(p.layer.cell)->candidate == CRNN_IDENTITY;
+    const bool usual = !p.layer.layer_norm && !p.layer.candidate && !unbounded;
     const int results[] = {Y, TRACE_H, DH_FIRST};
     if (!usual || p.symbols || p.strided || p.holes > 0) return;
     const size_t mark = fences_used;

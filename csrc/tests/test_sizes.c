@@ -48,9 +48,11 @@ static void check_layer_sizes(const crnn_layer *layer, const size_t at[4]) {
     const double item = (double)crnn_dtype_size(layer->dtype), P = (double)crnn_width(layer);
     const double I = (double)at[0], H = (double)at[1], B = (double)at[2], N = B * (double)at[3];
     const crnn_kernels *k = crnn_kernels_now(layer->dtype);
-    const double copies = layer->layer_norm ? 3 : 1; /* of gates: what x and h gave to them */
-    const double weights = G * H * (I + P) + (layer->projected ? H * P : 0);
-    const double dropped = layer->weight_drop != 0 ? weights : 0;
+    const bool reads = crnn_cell_describe(layer->cell)->multiplies_h;
+    const double sides = reads ? 2 : 1; /* of gates: what x and h gave to them */
+    const double copies = 1 + (layer->layer_norm ? sides : 0);
+    const double weights = G * H * (I + (reads ? P : 0)) + (layer->projected ? H * P : 0);
+    const double dropped = layer->weight_drop != 0 && reads ? weights : 0;
     const double most = 1e4 * (I + H + P + 64 + B + N) * (H + P + 64);
     const crnn_noise noise = {.on = true};
     crnn_layout layout = {0};
@@ -261,12 +263,14 @@ static void check_line(const cell_line *c) {
     CHECK(c->phases >= 1 && c->phases <= MAX_PHASES, "%s: phases", c->name);
     for (size_t i = 0; i < MAX_PHASES; i++) {
         const size_t slots = strlen(c->x[i]);
-        CHECK(slots == strlen(c->h[i]) && slots <= MAX_SLOTS, "%s: slots", c->name);
+        CHECK((slots == strlen(c->h[i]) || !c->h[0][0]) && slots <= MAX_SLOTS, "%s: slots",
+              c->name);
         CHECK((slots > 0) == (i < c->phases), "%s: slots of phase %zu", c->name, i);
     }
     for (const char *g = c->gates; *g; g++) {
         CHECK(strchr(g + 1, *g) == NULL, "%s: %c twice", c->name, *g);
-        CHECK(times_in(c->x, *g) == 1 && times_in(c->h, *g) == 1, "%s: %c", c->name, *g);
+        CHECK(times_in(c->x, *g) == 1 && times_in(c->h, *g) == (c->h[0][0] ? 1 : 0), "%s: %c",
+              c->name, *g);
     }
     for (const char *r = c->raw; *r; r++) CHECK(strchr(c->gates, *r), "%s: raw %c", c->name, *r);
     for (const char *a = c->apart; *a; a++)
@@ -280,11 +284,12 @@ static void check_facts(crnn_cell cell) {
     const crnn_layer layer = {.cell = cell, .inputs = 1, .hidden = 1};
     core_gate_slots at;
     CHECK(strcmp(facts->name, c->name) == 0 && strcmp(facts->gates, c->gates) == 0 &&
-              facts->states == c->states,
+              facts->states == c->states && facts->multiplies_h == (c->h[0][0] != 0),
           "%s", c->name);
     for (const char *g = c->gates; *g; g++)
         CHECK(core_find_gate(&layer, *g, &at) && c->x[at.phase][at.slot] == *g &&
-                  c->h[at.phase][at.slot_h] == *g && at.raw == (strchr(c->raw, *g) != NULL),
+                  (facts->multiplies_h ? c->h[at.phase][at.slot_h] == *g : at.slot_h == NO_GATE) &&
+                  at.raw == (strchr(c->raw, *g) != NULL),
               "%s: where %c is", c->name, *g);
     CHECK(!core_find_gate(&layer, '?', &at), "%s has no gate ?", c->name);
     const char *apart = strchr(c->x[0], '.');
@@ -304,7 +309,7 @@ static void check_layout(const crnn_layer *layer) {
         [CRNN_P_F] = strchr(c->gates, 'f') ? peep : 0,
         [CRNN_P_O] = strchr(c->gates, 'o') ? peep : 0,
         [CRNN_GAIN_X] = gain,
-        [CRNN_GAIN_H] = gain,
+        [CRNN_GAIN_H] = c->h[0][0] ? gain : 0,
         [CRNN_GAIN_C] = norm_c,
         [CRNN_B_C] = layer->bias ? norm_c : 0,
         [CRNN_W_P] = layer->projected * H,
@@ -317,7 +322,8 @@ static void check_layout(const crnn_layer *layer) {
     CHECK(at.columns == columns && at.b_size == (layer->bias ? columns : 0), "%s: sizes", c->name);
     CHECK(at.b == 0 && at.w_x == at.b_size && at.w_h == at.w_x + layer->inputs * columns,
           "%s: places", c->name);
-    size_t end = at.w_h + P * columns;
+    CHECK(crnn_reads(layer) == (c->h[0][0] ? P : 0), "%s: reads", c->name);
+    size_t end = at.w_h + crnn_reads(layer) * columns;
     for (size_t e = 0; e < CRNN_EXTRAS; end += sizes_of[e++])
         CHECK(at.extra[e] == end && at.extra_size[e] == sizes_of[e], "%s: extra %zu", c->name, e);
     CHECK(at.total == end, "%s: total", c->name);

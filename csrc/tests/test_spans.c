@@ -35,8 +35,10 @@ static void check_all_grids(void) {
         for (size_t j = 0; j < sizeof hidden / sizeof *hidden; j++) {
             const double row_work = 4.0 * (double)hidden[j] * (double)hidden[j];
             for (size_t wide = 8; wide <= 64; wide *= 2) {
-                const core_step_size step = {rows[i], (hidden[j] + wide - 1) / wide,
-                                             wide == 64 ? 7 : 3, row_work};
+                core_step_size step = {rows[i], (hidden[j] + wide - 1) / wide, wide == 64 ? 7 : 3,
+                                       row_work, false};
+                check_grids(&step);
+                step.apart = true; /* members that do not meet */
                 check_grids(&step);
             }
         }
@@ -54,7 +56,10 @@ static void check_known_grids(void) {
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const size_t H = known[i].hidden;
-        const core_step_size step = {known[i].rows, (H + 63) / 64, 7, 4.0 * (double)(H * H)};
+        const core_step_size step = {.rows = known[i].rows,
+                                     .panels = (H + 63) / 64,
+                                     .tile_rows = 7,
+                                     .row_work = 4.0 * (double)(H * H)};
         const core_grid grid = core_grid_of(&step, known[i].parts);
         CHECK(grid.row_groups == known[i].row_groups && grid.panel_groups == known[i].panel_groups,
               "%zu rows, H = %zu, %zu parts: %zu x %zu", known[i].rows, H, known[i].parts,

@@ -99,7 +99,7 @@ def test_the_files_and_the_output_of_a_run(run, text, tmp_path):
     assert "\n\ntemperature 0.8\n\n" in samples
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "janet"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "janet", "mingru", "minlstm"])
 def test_every_cell_trains_and_samples(run, text, tmp_path, cell):
     code, _, _ = run("train", text, "-o", tmp_path, *SMALL, "--cell", cell, "--layers", 2)
     assert code == 0
@@ -400,7 +400,8 @@ def broken(tmp_path):
         ("train good.txt -o good.txt", "crnn: error: good.txt: File exists"),
         (
             "train good.txt -o out --cell mlp",
-            "crnn train: error: argument --cell: expected gru|janet|lstm|rnn, got 'mlp'",
+            "crnn train: error: argument --cell: expected "
+            "gru|janet|lstm|mingru|minlstm|rnn, got 'mlp'",
         ),
         (
             "train good.txt -o out --hidden-size 0",

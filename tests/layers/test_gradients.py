@@ -150,12 +150,12 @@ def test_an_error_inside_a_composition_is_reported(kind):
     cell = CELLS[kind]
 
     def broken():
-        return spoiled(cell, "W_h")(I, I, **cell.options)
+        return spoiled(cell, "W_x")(I, I, **cell.options)
 
     for layer, name in (
-        (crnn.Sequential([crnn.Dense(I, I), broken()]), "1.W_h"),
-        (crnn.Residual(broken()), "layer.W_h"),
-        (crnn.Bidirectional(broken()), "forward.W_h"),
+        (crnn.Sequential([crnn.Dense(I, I), broken()]), "1.W_x"),
+        (crnn.Residual(broken()), "layer.W_x"),
+        (crnn.Bidirectional(broken()), "forward.W_x"),
     ):
         report = crnn.gradcheck(fill(layer), np.random.default_rng(0).normal(size=(B, T, I)))
         assert name in [row.name for row in report.rows if row.error > report.tolerance]

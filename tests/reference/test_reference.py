@@ -99,6 +99,7 @@ class Moved(reference.Cell):
             cell.state_names,
             cell.sizes,
         )
+        self.multiplies_h = cell.multiplies_h
         self.lengths, self.reverse = [T] * B if lengths is None else lengths, reverse
 
     def forward(self, *arguments, **options):

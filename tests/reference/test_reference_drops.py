@@ -19,6 +19,7 @@ from support.twin_options import (
     Problem,
     T,
     every_cell,
+    every_cell_with_W_h,
     make,
 )
 from support.twins import packed, unpacked
@@ -93,7 +94,7 @@ def with_masks(shape, p, entry):
     return np.array([(not entry(*i)) / (1 - p) for i in np.ndindex(shape)]).reshape(shape)
 
 
-@every_cell
+@every_cell_with_W_h
 def test_weight_drop_is_a_sparser_W_h(kind):
     problem = Problem(make(kind, "weight_drop"))
     found = problem.forward(**NAMES)
@@ -104,7 +105,7 @@ def test_weight_drop_is_a_sparser_W_h(kind):
     assert_close(found[0], problem.forward(make(kind))[0], 1e-14)
 
 
-@every_cell
+@every_cell_with_W_h
 def test_recurrent_dropout_is_one_sparser_h_a_row(kind):
     """``W_h (m∘h)`` is (W_h with its columns times m) h: each row has another W_h."""
     problem = Problem(make(kind, "recurrent_dropout"))
@@ -160,7 +161,7 @@ def test_a_row_drops_the_same_units_in_any_batch(kind):
         np.testing.assert_allclose(alone, y[[row]], rtol=0, atol=1e-14)
 
 
-@every_cell
+@every_cell_with_W_h
 def test_evaluation_drops_nothing(kind):
     cell = CELLS[kind](recurrent_dropout=0.5, weight_drop=0.5)
     problem = Problem(cell)

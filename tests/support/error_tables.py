@@ -298,6 +298,14 @@ losses.mse(z((2, 5)), None)
     TypeError target: expected real numbers .*, got
 losses.mse(z((2, 5), int), z((2, 5)))
     TypeError y: expected floats, got
+losses.binary_cross_entropy(z((2, 5, 3)), z((2, 5, 3)) + 2)
+    ValueError targets: expected numbers from 0 to 1
+losses.binary_cross_entropy(z((2, 5, 3)), z((2, 4, 3)))
+    ValueError targets: expected real numbers of shape \(2, 5, 3\).*, got shape \(2, 4, 3\)
+losses.binary_cross_entropy(z((2, 5, 3), int), z((2, 5, 3)))
+    TypeError logits: expected floats of shape .*, got int64
+losses.binary_cross_entropy(z((2, 5, 3)), z((2, 5, 3)), [6, 0])
+    ValueError lengths: expected integers from 0 to T=5, got .*6
 """
 
 OPTIMIZERS = r"""

@@ -73,6 +73,8 @@ def layers():
         "lstm": (crnn.LSTM(2, 3, proj_size=2, peepholes=True, chrono=8.0, seed=1), floats),
         "gru": (crnn.GRU(2, 3, reset="before", layer_norm=True, zoneout=0.1, seed=1), floats),
         "janet": (crnn.JANET(2, 3, learn_state=True, clip=3.0, dtype="float64", seed=1), floats),
+        "mingru": (crnn.MinGRU(2, 3, activation="tanh", delays=2, chrono=5.0, seed=1), floats),
+        "minlstm": (crnn.MinLSTM(2, 3, layer_norm=True, forget_bias=0.5, seed=1), floats),
         "dense": (crnn.Dense(2, 3, seed=1), floats),
         "ridge": (crnn.Ridge(2, 3, alpha=(0.5, 1.0), seed=1), floats),
         "esn": (

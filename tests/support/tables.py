@@ -39,7 +39,9 @@ class Cell:
 
     def takes(self, options):
         """Return whether the layers have these options, and the cell does not set them."""
-        return options.keys() <= self(1, 1).options.keys() - self.options.keys()
+        several = isinstance(options.get("delays"), tuple)
+        fits = self.twin.multiplies_h or not several
+        return fits and options.keys() <= self(1, 1).options.keys() - self.options.keys()
 
 
 CELLS = {
@@ -50,6 +52,8 @@ CELLS = {
     "gru_after": Cell(crnn.GRU, reference.GRU("after"), {"reset": "after"}),
     "gru_before": Cell(crnn.GRU, reference.GRU("before"), {"reset": "before"}),
     "janet": Cell(crnn.JANET, reference.JANET(0.7), {"beta": 0.7}),
+    "min_gru": Cell(crnn.MinGRU, reference.MinGRU()),
+    "min_lstm": Cell(crnn.MinLSTM, reference.MinLSTM()),
 }
 
 # Every option of the recurrent layers, alone and with others, except those that each test sets
@@ -87,6 +91,8 @@ OPTIONS["delay-all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | {"delays"
 OPTIONS["delays-all"] = OPTIONS["delay-all"] | {"delays": (3, 1)}
 OPTIONS["leaky-common-zoneout"] = OPTIONS["common-zoneout"] | OPTIONS["learn_leak"]
 OPTIONS["leaky-common-zoneout"] |= OPTIONS["noise"]
+OPTIONS["no-W_h-all"] = OPTIONS["layer_norm"] | OPTIONS["clip"] | OPTIONS["learn_state"]
+OPTIONS["no-W_h-all"] |= {"delays": 2, "zoneout": 0.3, "activation": "softsign"}
 OPTIONS["all"] = OPTIONS["common"] | OPTIONS["projected-wide"] | OPTIONS["softsign"]
 
 VARIED = {
@@ -231,8 +237,45 @@ LAYERS |= {  # an embedding and the layer that reads it run as one
     for name, cell in CELLS.items()
 }
 
+LAYERS |= {
+    "conv": Subject(lambda dtype: crnn.CausalConv(I, H, dilation=2, dtype=dtype)),
+    "conv-reverse": Subject(
+        lambda dtype: crnn.CausalConv(I, H, 2, activation="tanh", reverse=True, dtype=dtype)
+    ),
+    "conv-normed": Subject(
+        lambda dtype: crnn.CausalConv(I, H, 9, activation="relu", weight_norm=True, dtype=dtype)
+    ),
+    "bidirectional-conv": Subject(
+        lambda dtype: crnn.Bidirectional(crnn.CausalConv(I, H, dtype=dtype))
+    ),
+    "tcn": Subject(lambda dtype: crnn.TCN(I, [9, 8], dropout=0.2, seed=2, dtype=dtype)),
+    "tcn-block": Subject(
+        lambda dtype: crnn.TCNBlock(
+            I, 8, 2, dilation=3, dropout=0.2, variational=True, seed=2, dtype=dtype
+        )
+    ),
+    "tcn-dense": Subject(
+        lambda dtype: _seq(crnn.TCN(I, [8], dtype=dtype), crnn.Dense(8, K, dtype=dtype))
+    ),
+    "tcn-embedded": Subject(
+        lambda dtype: _seq(crnn.Embedding(K, I, dtype=dtype), crnn.TCN(I, [H, H], dtype=dtype)),
+        None,
+        K,
+    ),
+    "tcn-pool": Subject(lambda dtype: _seq(crnn.TCN(I, [H], dtype=dtype), crnn.Pool("mean"))),
+    "residual-conv": Subject(
+        lambda dtype: crnn.Residual(crnn.CausalConv(I, I, activation="relu", dtype=dtype))
+    ),
+    "checkpointed-tcn": Subject(
+        lambda dtype: crnn.Checkpointed(crnn.TCN(I, [8], dropout=0.2, seed=2, dtype=dtype), 2)
+    ),
+    "sequential-conv-lstm": Subject(
+        lambda dtype: _seq(crnn.CausalConv(I, H, dtype=dtype), crnn.LSTM(H, H, dtype=dtype))
+    ),
+}
+
 # Layers whose outputs in the padding are all 0; those of other layers have no meaning there.
-RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional"}]
+RECURRENT = [name for name in LAYERS if name.partition("-")[0] in {*CELLS, "bidirectional", "conv"}]
 
 # (name of a layer, whether it reads symbols), for pytest.mark.parametrize
 READINGS = [(name, symbols) for name, subject in LAYERS.items() for symbols in subject.kinds]
@@ -240,3 +283,5 @@ READING_IDS = [f"{name}-{'symbols' if symbols else 'floats'}" for name, symbols 
 every_reading = pytest.mark.parametrize(("name", "symbols"), READINGS, ids=READING_IDS)
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_cell = pytest.mark.parametrize("kind", CELLS)
+WITH_W_H = [kind for kind, cell in CELLS.items() if cell.twin.multiplies_h]
+every_cell_with_W_h = pytest.mark.parametrize("kind", WITH_W_H)

@@ -75,6 +75,9 @@ for kind in CELLS:
 CASES = [(kind, name) for kind in CELLS for name in (*ALL, *SOME[kind])]
 every_case = pytest.mark.parametrize(("kind", "name"), CASES, ids=["-".join(c) for c in CASES])
 every_cell = pytest.mark.parametrize("kind", CELLS)
+every_cell_with_W_h = pytest.mark.parametrize(
+    "kind", [kind for kind, make in CELLS.items() if make().multiplies_h]
+)
 
 
 def make(kind, name="plain"):

@@ -34,6 +34,9 @@ assert_type(leaky.leak, float | tuple[float, ...] | None)
 lstm = crnn.LSTM(3, 8, forget_bias=0.0, peepholes=True, proj_size=4, zoneout=(0.1, 0.2))
 gru = crnn.GRU(3, 8, reset="before", recurrent_activation="hard_sigmoid", zoneout=0.1)
 janet = crnn.JANET(3, 8, beta=0.5, chrono=100, reverse=True, bias=False, dtype="float64")
+mingru = crnn.MinGRU(3, 8, activation="tanh", delays=2, zoneout=0.1, recurrent_activation="sigmoid")
+minlstm = crnn.MinLSTM(3, 8, forget_bias=0.5, chrono=None, layer_norm=True)
+assert_type(mingru.delays, int)
 
 y, (h, c) = lstm(x, lengths=[5, 3, 2, 1])
 assert_type(y, Array)
@@ -44,6 +47,7 @@ assert_type(h, Array)
 y, (h, c) = lstm(x.tolist(), (h, c), mask=symbols > 0)
 y, (h, c) = lstm(symbols, [h, c])
 y, h = janet(x, h, resets=None)
+y, h = minlstm(x, mingru(x, lengths=None)[1])
 best = int(rnn(x)[0].argmax())
 
 ridge = crnn.Ridge(8, 2, alpha=[0.1, 1.0])
@@ -233,6 +237,7 @@ loss, dlogits = crnn.losses.cross_entropy(logits, symbols, [5, 5, 5, 1], label_s
 assert_type(dlogits, Array)
 bits = loss / np.log(2)
 error, dy = crnn.losses.mse(y, x.tolist(), weights=None)
+error, dy = crnn.losses.binary_cross_entropy(y, y > 0, pos_weight=2, labels="sum")
 history = crnn.fit(
     model,
     texts,
@@ -404,6 +409,8 @@ Step(0.1, 10)  # error: call-arg
 Cosine("0.1")  # error: arg-type
 adam.lr = "fast"  # error: assignment
 crnn.losses.mse(x)  # error: call-arg
+crnn.losses.binary_cross_entropy(x, x, labels="max")  # error: arg-type
+crnn.MinGRU(3, 8, recurrent_dropout=0.1)  # error: call-arg
 EarlyStopping(3, monitor="val_accuracy", mode="auto")  # error: arg-type
 EarlyStopping(patience="3")  # error: arg-type
 crnn.metrics.f1(average="binary")  # error: arg-type

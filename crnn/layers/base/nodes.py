@@ -76,6 +76,11 @@ class Graph:
         operation, edges, filled, rest = self.nodes[node]
         self.nodes[node] = operation, (*edges, (source, 1)), filled, rest
 
+    def answer(self, node: int) -> None:
+        """Let a node repeat its last value at masked steps, as a recurrent layer does."""
+        operation, edges, _, rest = self.nodes[node]
+        self.nodes[node] = operation, edges, 2, rest
+
     def add_joined(self, x: int, other: int) -> int:
         """Add the concatenation of two values, which a recurrent layer may read apart."""
         embedding = self.embedding if x == len(self.nodes) - 1 else None

@@ -101,7 +101,7 @@ class Bidirectional(RunsPlanned):
 
     Parameters
     ----------
-    layer : RNN, LSTM, GRU, JANET, or another `Temporal` layer
+    layer : RNN, LSTM, GRU, JANET, MinGRU, MinLSTM, or another `Temporal` layer
         The layer that reads forwards. The backward layer is a second layer with the same options,
         which is frozen if this one is.
         Its initial weights are drawn from a seed that is computed from the seed of `layer`. A class
@@ -187,6 +187,12 @@ class Bidirectional(RunsPlanned):
 
     symbols = property(lambda self: layer_of(self.forward_layer).symbols)
     reads_backwards = True
+
+    @property
+    def receptive_field(self) -> float:
+        """Number of steps of x on which a step of y depends: those before it and those after it."""
+        parts = map(layer_of, (self.forward_layer, self.backward_layer))
+        return sum(part.receptive_field for part in parts) - 1
 
     def with_vectors(self, symbols: Array, which: int = 0) -> tuple[Layer, Array] | None:
         return self, np.eye(self.symbols or 0)[symbols]

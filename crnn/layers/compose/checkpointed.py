@@ -98,8 +98,8 @@ class Checkpointed(WithoutPrefix):
     Parameters
     ----------
     layer : layer
-        A layer that can run step by step: RNN, LSTM, GRU, JANET, or a composition of them with
-        layers such as Dense.
+        A layer that can run step by step: a recurrent layer such as GRU, or a composition of such
+        layers with layers such as Dense.
     every : int
         Number of steps of a window.
 

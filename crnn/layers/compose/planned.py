@@ -67,6 +67,22 @@ class Expansion:
         del options["resets"], options["needs_dx"]
         return layer.forward(value, **options)[2]._replace(key=key)
 
+    def temporal(self, layer: Any, x: int, form: Any, number: int, filled: bool) -> Any:
+        """Return the tape of a layer with a state of its own: it runs again on its input."""
+        value = self.value(x)
+        if value is None:
+            return NO_TAPE
+        options = self.options(value, number, filled)._asdict()
+        del options["needs_dx"]
+        return layer.forward(value, self._starts(form), **options)[2]
+
+    def _starts(self, form: Any) -> Any:
+        """Return the initial states of nodes that are no recurrent layers."""
+        if form is None or isinstance(form, int):
+            return None if form is None else self._tape.start(form)
+        starts = list(map(self._starts, form))
+        return None if all(start is None for start in starts) else starts
+
     def pool(self, layer: Any, x: int) -> Any:
         """Return the tape of a Pool: it runs again on its input."""
         options, value = self._options, self.value(x)

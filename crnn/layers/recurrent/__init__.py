@@ -1,1 +1,1 @@
-"""The recurrent layers RNN, LSTM, GRU and JANET."""
+"""The recurrent layers RNN, LSTM, GRU, JANET, MinGRU and MinLSTM."""

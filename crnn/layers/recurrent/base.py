@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
+from crnn.common.checks import check_number
 from crnn.layers.base import weights
 from crnn.layers.base.description import Widths, is_crnn_class
 from crnn.layers.base.layer import Layer, Temporal
@@ -24,22 +25,27 @@ from crnn.layers.base.parameters import writable
 from crnn.layers.base.protocol import Option
 
 
-class CommonOptions(TypedDict, total=False):
+class SharedOptions(TypedDict, total=False):
     """Options of all recurrent layers. The core has their defaults."""
 
     bias: bool
     reverse: bool
-    delays: int | tuple[int, ...]
     layer_norm: bool
     clip: float | None
     learn_state: bool
-    recurrent_dropout: float
-    weight_drop: float
     dtype: DTypeLike
 
 
+class CommonOptions(SharedOptions, total=False):
+    """Options of the recurrent layers that have W_h."""
+
+    delays: int | tuple[int, ...]
+    recurrent_dropout: float
+    weight_drop: float
+
+
 class Options(CommonOptions, total=False):
-    """Options of the recurrent layers whose state is h."""
+    """Options of the recurrent layers that have W_h and whose state is h."""
 
     zoneout: float
 
@@ -95,6 +101,18 @@ def is_core_layer(layer: Any) -> bool:
         and cls.backward is core.backward
         and not OVERRIDDEN & vars(layer).keys()
     )
+
+
+def check_chrono(chrono: float | None) -> float | None:
+    """Return the value of the option `chrono`, or raise an error if it is below 2."""
+    return None if chrono is None else check_number("chrono", chrono, 2)
+
+
+def check_forget_bias(forget_bias: float) -> float:
+    """Return the value of the option `forget_bias`, or raise an error if it is not finite."""
+    if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
+        raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
+    return float(forget_bias)
 
 
 def _longest(delays: Any) -> int:
@@ -182,13 +200,17 @@ class Recurrent(Temporal):
         }
 
     def _draw_weights(self: Any, seed: int) -> None:
-        """Draw W_x, W_h and W_p from a seed, and set the gains to 1. The biases are 0."""
+        """Draw W_x, W_h and W_p from a seed, and set the gains to 1. The biases are 0.
+
+        Some layers have no W_h.
+        """
         self._keep_seed(seed)
         gates, H, P, params = len(self.gate_order), self.hidden_size, self.output_size, self.params
         params["W_x"] = weights.glorot_uniform(
             seed, weights.INPUT_STREAM, params["W_x"].shape, self.input_size, H
         )
-        params["W_h"] = self._draw_recurrent(seed, gates, H, P)
+        if "W_h" in params:
+            params["W_h"] = self._draw_recurrent(seed, gates, H, P)
         if "W_p" in params:
             params["W_p"] = weights.glorot_uniform(seed, weights.PROJECTION_STREAM, (P, H), H, P)
         for name in ("gain_x", "gain_h", "gain_c"):

@@ -7,7 +7,6 @@ gate. `crnn.reference` has the equations of all options in NumPy.
 
 from __future__ import annotations
 
-import math
 import reprlib
 from typing import Any, ClassVar, Unpack
 
@@ -15,11 +14,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import crnn._core as _core
-from crnn.common.checks import check_fits, check_number, check_seed
+from crnn.common.checks import check_fits, check_seed
 from crnn.common.choices import Activation, Reset
 from crnn.layers.base.hints import check_option_names
 from crnn.layers.base.protocol import Option
-from crnn.layers.recurrent.base import FIXED, CommonOptions, Options, Recurrent
+from crnn.layers.recurrent import minimal
+from crnn.layers.recurrent.base import (
+    FIXED,
+    CommonOptions,
+    Options,
+    Recurrent,
+    check_chrono,
+    check_forget_bias,
+)
 
 
 class RNNOptions(Options, total=False):
@@ -68,7 +75,8 @@ FIXED.update(GRUOptions.__annotations__, JANETOptions.__annotations__)
 
 def cell_classes() -> dict[str, type[Any]]:
     """Return the recurrent layers of crnn by name, without subclasses of users."""
-    return {cls.__name__: cls for cls in Recurrent.__subclasses__() if cls.__module__ == __name__}
+    modules = (__name__, minimal.__name__)
+    return {cls.__name__: cls for cls in Recurrent.__subclasses__() if cls.__module__ in modules}
 
 
 class _Shortened(tuple[float, ...]):
@@ -268,11 +276,6 @@ class RNN(_core.RNN, Recurrent):
         return shown
 
 
-def _check_chrono(chrono: float | None) -> float | None:
-    """Return the value of the option `chrono`, or raise an error if it is below 2."""
-    return None if chrono is None else check_number("chrono", chrono, 2)
-
-
 class LSTM(_core.LSTM, Recurrent):
     """Long short-term memory: i, f, o = σ(·), g = tanh(·); c' = f∘c + i∘g; h' = o∘tanh(c').
 
@@ -457,13 +460,12 @@ class LSTM(_core.LSTM, Recurrent):
         seed: int | None = None,
         **options: Unpack[LSTMOptions],
     ) -> None:
-        seed, chrono = check_seed(seed), _check_chrono(chrono)
-        if not isinstance(forget_bias, (int, float, np.number)) or not math.isfinite(forget_bias):
-            raise ValueError(f"forget_bias: expected a finite number, got {forget_bias!r}")
+        seed, chrono = check_seed(seed), check_chrono(chrono)
+        forget_bias = check_forget_bias(forget_bias)
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
-        vars(self)["forget_bias"] = float(forget_bias)
+        vars(self)["forget_bias"] = forget_bias
         self._draw_weights(seed)
         if "f" in self.gate_order:
             self._set_bias("f", self.forget_bias)
@@ -638,7 +640,7 @@ class GRU(_core.GRU, Recurrent):
         seed: int | None = None,
         **options: Unpack[GRUOptions],
     ) -> None:
-        seed, chrono = check_seed(seed), _check_chrono(chrono)
+        seed, chrono = check_seed(seed), check_chrono(chrono)
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)
@@ -797,7 +799,7 @@ class JANET(_core.JANET, Recurrent):
         seed: int | None = None,
         **options: Unpack[JANETOptions],
     ) -> None:
-        seed, chrono = check_seed(seed), _check_chrono(chrono)
+        seed, chrono = check_seed(seed), check_chrono(chrono)
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         self._draw_weights(seed)

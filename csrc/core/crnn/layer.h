@@ -17,12 +17,14 @@ typedef enum crnn_cell {
     CRNN_GRU_AFTER = 4,    /* The reset gate multiplies W_h h + b_h. */
     CRNN_GRU_BEFORE = 5,   /* The reset gate multiplies h, before the product with W_h. */
     CRNN_JANET = 6,
-    CRNN_CELLS = 7 /* How many cells there are. */
+    CRNN_MIN_GRU = 7, /* This and the next one have no W_h. */
+    CRNN_MIN_LSTM = 8,
+    CRNN_CELLS = 9 /* How many cells there are. */
 } crnn_cell;
 
 /* A function of one number. */
 typedef enum crnn_activation {
-    CRNN_USUAL = 0, /* The function of the cell's equations: tanh or the logistic function. */
+    CRNN_USUAL = 0, /* That of the cell's equations: logistic for gates; crnn_cell_facts. */
     CRNN_TANH = 1,
     CRNN_LOGISTIC = 2,
     CRNN_HARD_SIGMOID = 3, /* max(0, min(1, 0.2 s + 0.5)) */
@@ -110,6 +112,9 @@ static inline size_t crnn_width(const crnn_layer *layer) {
     return layer->projected ? layer->projected : layer->hidden;
 }
 
+/* Returns the number of rows of W_h transposed: K*P, or 0 if the cell does not multiply h. */
+CRNN_API size_t crnn_reads(const crnn_layer *layer);
+
 /* What follows the matrix of crnn_layout, in this order: other parameters, then a fixed leak. */
 typedef enum crnn_extra {
     CRNN_B_H = 0,    /* (H,) The bias of a recurrent sum that is kept separate. */
@@ -130,13 +135,13 @@ typedef enum crnn_extra {
 
 /* Where each parameter lies in the flat buffer of a layer, in elements. The buffer begins with one
  * matrix of G*H columns, gate after gate: row 0 is b (if the layer has biases), I rows are W_x
- * transposed, and P rows for each delay are W_h transposed. The extra parameters follow. A leak
- * that is not learned lies behind all parameters. Backward does not write its place in a buffer of
- * gradients, and an optimizer step must not change it. */
+ * transposed, and P rows for each delay are W_h transposed, if the cell multiplies h. The extra
+ * parameters follow. A leak that is not learned lies behind all parameters. Backward does not write
+ * its place in a buffer of gradients, and an optimizer step must not change it. */
 typedef struct crnn_layout {
     size_t b;                       /* b (G*H,) begins here. */
     size_t w_x;                     /* W_x transposed (I, G*H) begins here. */
-    size_t w_h;                     /* W_h transposed (K*P, G*H) begins here. */
+    size_t w_h;                     /* W_h transposed (K*P, G*H), if there is one, begins here. */
     size_t b_size;                  /* G*H, or 0 without biases. */
     size_t columns;                 /* G*H. */
     size_t extra[CRNN_EXTRAS];      /* Each extra parameter begins here. */
@@ -151,9 +156,12 @@ CRNN_API crnn_status crnn_layer_layout(const crnn_layer *layer, crnn_layout *lay
 /* What a program can ask about a cell. The strings are static. */
 typedef struct crnn_cell_facts {
     const char *name;
-    const char *gates; /* A letter for each gate, in the order of their H columns. */
-    size_t states;     /* 1: h. 2: h and c. */
-    bool activated;    /* The activations of its gates and of its candidate can be chosen. */
+    const char *gates;         /* A letter for each gate, in the order of their H columns. */
+    size_t states;             /* 1: h. 2: h and c. */
+    bool activated;            /* The activation of its gates can be chosen. */
+    crnn_activation candidate; /* The activation of its candidate where a layer chooses none;
+                                  CRNN_USUAL: it cannot be chosen. */
+    bool multiplies_h;         /* Its sums have products with W_h; else a layer has no W_h. */
 } crnn_cell_facts;
 
 /* Returns the facts of a cell. They are static. */

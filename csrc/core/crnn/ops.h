@@ -42,6 +42,22 @@ CRNN_API void crnn_embedding_backward(crnn_dtype dtype, size_t n, size_t size,
  * scale, and zeros in rows that are left out. */
 CRNN_API double crnn_cross_entropy(crnn_dtype dtype, size_t n, size_t classes, const void *logits,
                                    const int64_t *targets, double scale, void *dlogits);
+
+/* Labels of n rows, each of which is true or false by itself, with a probability between. */
+typedef struct crnn_labels {
+    crnn_dtype dtype; /* Of logits, targets and positive. */
+    size_t n;         /* Rows. */
+    size_t labels;    /* Labels of each. */
+    const void *logits;
+    const void *targets;   /* in [n][labels], 0 to 1, like logits */
+    const void *positive;  /* in [labels]: weights of the terms of true labels; NULL: 1 */
+    const double *weights; /* in [n]: weights of the rows; rows of weight 0 are not read. NULL: 1 */
+} crnn_labels;
+
+/* Returns the sum of the binary cross-entropies in nats. With a label's logit x, target t and
+ * positive weight w, p = logistic(x), it is -(w t log p + (1 - t) log(1 - p)), times the weight of
+ * its row. dlogits: out [n][labels], the gradient times scale. */
+CRNN_API double crnn_binary_cross_entropy(const crnn_labels *labels, double scale, void *dlogits);
 /* Returns the sum of the squared differences of n elements. y, target: in [n]. dy: out [n],
  * 2 (y - target) * scale. */
 CRNN_API double crnn_squared_error(crnn_dtype dtype, size_t n, const void *y, const void *target,

@@ -35,7 +35,9 @@ typedef enum crnn_op {
     CRNN_OP_POOL = 5,      /* The last, the mean or the maximum of the steps of each row. */
     CRNN_OP_STATE = 6,     /* The final state of a recurrent layer. */
     CRNN_OP_CHOOSE = 7,    /* The choice of symbols from logits. */
-    CRNN_OPS = 8           /* How many there are. */
+    CRNN_OP_CONV = 8,      /* A causal convolution over the steps of each row. */
+    CRNN_OP_HEADS = 9,     /* Self-attention of several heads. */
+    CRNN_OPS = 10          /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -88,6 +90,27 @@ typedef struct crnn_sum {
     void *db; /* Of backward: the same in the shape of b. NULL: not wanted. */
 } crnn_sum;
 
+/* A causal convolution: y_t = activation(b + sum over j < J of W_j x_{t - (J - 1 - j) d}). Only
+ * steps that are read count; earlier ones, back to the last reset, are those of the initial state,
+ * the last D = (J - 1) d inputs of each row, the oldest first. Its only edge is to x: floats (B, T,
+ * I). The caller owns all buffers. */
+typedef struct crnn_conv {
+    const crnn_rows *rows;      /* in: the steps of the plan, or the same in reverse. */
+    size_t taps;                /* J, at least 1. */
+    size_t dilation;            /* d, at least 1. */
+    crnn_activation activation; /* CRNN_IDENTITY, or one of those before it but CRNN_USUAL. */
+    const void *w;              /* in [J][H][I], the oldest tap first. */
+    const void *g; /* in [H]: w is then v, and W of unit o is g[o] v / |v|, with the norm of all of
+                      its weights. NULL: W is w. */
+    const void *b; /* in [H]. NULL: zeros. */
+    void *dw, *dg, *db;  /* Of backward: the gradients of w, g and b are added to them. NULL: not
+                            wanted. */
+    const void *initial; /* in [B][D][I]. NULL: zeros. */
+    void *final;         /* out [B][D][I], another buffer. NULL: not wanted. */
+    const void *dfinal;  /* Of backward: in [B][D][I]. NULL: zeros. */
+    void *dinitial;      /* Of backward: out [B][D][I]. NULL: not wanted. */
+} crnn_conv;
+
 /* Attention. Its value is the context; its only edge is to the queries. The caller owns all
  * buffers. */
 typedef struct crnn_attend {
@@ -120,6 +143,54 @@ typedef struct crnn_choose {
     crnn_search *search; /* in and out: begun. Its history has room for the step. */
 } crnn_choose;
 
+/* The earlier steps that self-attention sees: of row b, k and v of the last min(steps[b], slots)
+ * steps that were read, in the last slots, the oldest first. What lies before them is not read. k
+ * is rotated. */
+typedef struct crnn_cache {
+    void *k, *v;    /* [B][slots][H]. */
+    int64_t *steps; /* [B]: the number of steps that the row has read since its beginning. */
+    size_t slots;
+} crnn_cache;
+
+/* Self-attention of M heads. The only edge of the node is to q, k and v side by side, (B, T, 3 H);
+ * its value is the context, (B, T, H). Head m has the features m A ... (m + 1) A - 1 of each, with
+ * A = H / M. Only steps that are read count. A piece that is not read first begins without earlier
+ * steps. A masked step repeats the output of the last step that was read before it.
+ *
+ * A score is q . k / sqrt(A), the weights of a step are the softmax of its scores, the context is
+ * the mean of v with these weights (Vaswani et al., "Attention is all you need", 2017). A rotation
+ * turns the pairs (i, i + A / 2) of q and k by the angle t base^(-2 i / A), where t counts the
+ * steps that the row has read before (Su et al., "RoFormer", 2021).
+ *
+ * With dropout, the number of the weight of a step for the step r steps before it is that of unit r
+ * (with `whole`: of the step number r of its piece). Its row and step are those of the step in the
+ * call; its key is words 0 and 1 of crnn_philox with the key of CRNN_NOISE_HEADS and the counter
+ * (m, 0, 0, 0).
+ *
+ * The caller owns all buffers. No two of them overlap. */
+typedef struct crnn_heads {
+    const crnn_rows *rows; /* in: the steps of the plan, for a layer that is reversed in reverse. */
+    size_t heads;          /* M, a divisor of H. */
+    size_t window;         /* W: a step sees itself and the W - 1 steps before it. 0: all. */
+    bool whole;            /* A step sees all steps of its piece, later ones too. `window` is 0
+                              then, and there are no states. */
+    double rotary;         /* The base, for example 10000; A is even. 0: q and k are not rotated. */
+    double p;              /* A weight is dropped with this probability if the noise is on. */
+    crnn_noise noise;      /* in. */
+    crnn_cache initial;    /* in: before the first step that is read. k NULL: nothing was read. */
+    crnn_cache final;      /* out: after the last step that is read; zeros in slots that are not
+                              filled. It has at most as many slots as `initial` and the rows
+                              together have steps where `initial` did not have room for all steps
+                              that had been read. k NULL: not wanted. */
+    crnn_cache dinitial;   /* Of backward: out, with the slots of `initial`; zeros in slots that are
+                              not read. k NULL: not wanted. */
+    crnn_cache dfinal;     /* Of backward: in, with the slots of `final`. k NULL: zeros. Of both
+                              `steps` is not used. */
+    void *weights;         /* out [B][M][T][S + T], S the slots of `initial`: the weights before
+                              dropout, first those of the cache; zeros at steps that are not seen.
+                              NULL: not wanted, as where the node has `running`. */
+} crnn_heads;
+
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
 typedef struct crnn_node {
@@ -128,20 +199,28 @@ typedef struct crnn_node {
     const crnn_edge *from; /* in [edges]. */
     size_t features;       /* The width of the value. 0: the value is symbols. */
     crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
-                              and from a recurrent layer the last output in holes. With `once`
+                              and from a recurrent layer and self-attention the last output in
+                              holes. With `once`
                               (B, 1, features), and dense for CRNN_OP_POOL. */
-    int64_t *symbols;  /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
-                          and out [groups * width]. */
-    void *kept;        /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
-                          backward. */
-    void *grads;       /* Of backward, for layer normalisation: [2][features], the gradients of its
-                          parameters are added to it. NULL: not wanted. */
-    bool filled;       /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
-                          steps, too. */
-    bool rest;         /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
-                          its value is that of edge 0, which has as many features. */
-    bool once;         /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
-                          CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    int64_t *symbols; /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
+                         and out [groups * width]. */
+    void *kept;       /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
+                         backward. */
+    void *running;    /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
+                         a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
+                         again and again, in a layout of its own. NULL: `initial` and `final` of
+                         the operation are used. */
+    void *grads;      /* Of backward, for layer normalisation: [2][features], the gradients of its
+                         parameters are added to it. NULL: not wanted. */
+    bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
+                         steps, too. */
+    bool repeats; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
+                     value at masked steps is that of the last step that was read before them. Of
+                     backward: its gradient there is added to that step's, in place. */
+    bool rest;    /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                     its value is that of edge 0, which has as many features. */
+    bool once;    /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                     CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
                           node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
@@ -150,10 +229,12 @@ typedef struct crnn_node {
         crnn_recurrent recurrent;
         crnn_sum sum;
         crnn_attend attend;
+        crnn_conv conv;
         crnn_rowwise rowwise; /* With the kernels of the plan. */
         crnn_pool_how pool;
         crnn_final final;
         crnn_choose choose;
+        crnn_heads heads;
     } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
@@ -171,6 +252,17 @@ typedef struct crnn_plan {
 
 /* Writes the size of the memory that node i keeps for backward. */
 CRNN_API crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes);
+
+/* Writes the size of `running` of node i: 0 for an operation that has none. The rows of the plan
+ * are all rows that it may ever have. */
+CRNN_API crnn_status crnn_node_running(const crnn_plan *plan, size_t i, size_t *bytes);
+/* Fills `running` from `initial` of the operation, and writes `final` from it. The plan has the
+ * rows with which `running` was measured. These functions, and the next one, do nothing where
+ * `running` is NULL. */
+CRNN_API void crnn_node_load(const crnn_plan *plan, size_t i);
+CRNN_API void crnn_node_save(const crnn_plan *plan, size_t i);
+/* Makes one row of `running` what it is where nothing was read before. */
+CRNN_API void crnn_node_clear(const crnn_plan *plan, size_t i, size_t row);
 
 /* Writes the size of the packed weights of all nodes. */
 CRNN_API crnn_status crnn_plan_packed_size(const crnn_plan *plan, size_t *bytes);

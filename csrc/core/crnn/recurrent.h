@@ -85,7 +85,8 @@ static inline void *crnn_seq_at(const crnn_seq *seq, size_t row, size_t time, si
 CRNN_API void crnn_fill_gaps(const crnn_rows *rows, const crnn_seq *seq, size_t features,
                              size_t item, bool repeat);
 /* Adds the gradient of the values that crnn_fill_gaps repeated to the step that they came from.
- * dy: in (B, T, features). folded: out [B][T][features]. Returns the sequence in `folded`. */
+ * dy: in (B, T, features). folded: out [B][T][features]; may be dy, where that is dense. Returns
+ * the sequence in `folded`. */
 CRNN_API crnn_seq crnn_fold_gaps(const crnn_rows *rows, const crnn_seq *dy, size_t features,
                                  crnn_dtype dtype, void *folded);
 

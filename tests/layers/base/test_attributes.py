@@ -9,7 +9,12 @@ import pytest
 import crnn
 from support.subjects import layers, seq2seqs
 
-OTHERS = [crnn.Activation("tanh"), crnn.LastState(crnn.LSTM(2, 3, seed=1), of="c")]
+OTHERS = [
+    crnn.Activation("tanh"),
+    crnn.LastState(crnn.LSTM(2, 3, seed=1), of="c"),
+    crnn.TCN(2, [3, 3], dropout=0.1, seed=1),
+    crnn.TransformerBlock(4, 2, dropout=0.1, seed=1),
+]
 
 #: Attributes that are layers, which compositions look up whenever they run.
 PARTS = {"layer", "layers", "init", "encoder", "decoder", "model", "attention"}

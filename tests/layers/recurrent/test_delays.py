@@ -17,7 +17,7 @@ import pytest
 import crnn
 from support.comparing import assert_close, assert_same_bits
 from support.running import fill, forward_backward, leaves, like
-from support.tables import CELLS, every_cell
+from support.tables import CELLS, WITH_W_H, every_cell, every_cell_with_W_h
 
 B, T, I, H = 4, 13, 3, 5
 LENGTHS = [13, 0, 2, 7]
@@ -26,6 +26,10 @@ both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "rev
 each_delay = pytest.mark.parametrize("d", [2, 3, 5, 40])
 each_delays = pytest.mark.parametrize("delays", SEVERAL, ids=str)
 every_delays = pytest.mark.parametrize("delays", [3, *SEVERAL], ids=str)
+CASES = [(kind, delays) for kind in CELLS for delays in [3, *(SEVERAL if kind in WITH_W_H else [])]]
+every_case = pytest.mark.parametrize(
+    ("kind", "delays"), CASES, ids=[f"{kind}-{delays}" for kind, delays in CASES]
+)
 some_cells = pytest.mark.parametrize("kind", ["rnn_tanh", "lstm", "gru_before"])
 
 
@@ -134,7 +138,7 @@ def test_a_delay_of_1_has_the_bits_of_a_layer_without(kind, steps, reverse, dtyp
 # ------------------------------------------------------------- several delays, zeros in all but one
 
 
-@every_cell
+@every_cell_with_W_h
 @every_steps
 @both_ways
 @pytest.mark.parametrize("d", [1, 2, 4])
@@ -233,8 +237,7 @@ def test_a_loop_of_pytorch_agrees(kind, delays, steps, reverse):
 # ------------------------------------------------------------------- masks, resets, short rows
 
 
-@every_cell
-@every_delays
+@every_case
 @both_ways
 def test_masked_steps_are_no_steps(kind, delays, reverse):
     """A row with holes has the outputs and the states of the row without them."""
@@ -250,8 +253,7 @@ def test_masked_steps_are_no_steps(kind, delays, reverse):
         ))  # fmt: skip
 
 
-@every_cell
-@every_delays
+@every_case
 def test_a_reset_clears_all_states(kind, delays):
     layer, x = made(kind, delays, learn_state=True), inputs()
     resets = np.zeros((B, T), bool)
@@ -261,8 +263,7 @@ def test_a_reset_clears_all_states(kind, delays):
     assert_same_bits((y[:, 6:], end), expected)
 
 
-@every_cell
-@every_delays
+@every_case
 def test_a_row_shorter_than_the_delays_shifts_its_state(kind, delays):
     layer, x = made(kind, delays), inputs()
     state, lengths = random_state(layer), [0, 1, 2, 13]
@@ -276,16 +277,14 @@ def test_a_row_shorter_than_the_delays_shifts_its_state(kind, delays):
             assert_same_bits(last[row], history[-D:])
 
 
-@every_cell
-@every_delays
+@every_case
 def test_initial_states_of_zeros_are_none(kind, delays):
     layer = made(kind, delays)
     zeros = packed([np.zeros_like(part) for part in parts(random_state(layer))])
     assert_same_bits(layer(inputs(), zeros), layer(inputs()))
 
 
-@every_cell
-@every_delays
+@every_case
 def test_learned_states_have_a_row_for_each_step(kind, delays):
     layer = made(kind, delays, learn_state=True)
     D, state = (
@@ -305,8 +304,7 @@ def test_learned_states_have_a_row_for_each_step(kind, delays):
 # ------------------------------------------------------------------------- windows, threads, ways
 
 
-@every_cell
-@every_delays
+@every_case
 @pytest.mark.parametrize("windows", [[1] * T, [2, 1, 3, 1, 6], [4, 9], [12, 1]], ids=str)
 def test_windows_have_the_bits_of_the_whole(kind, delays, windows, dtype):
     layer, x = made(kind, delays, dtype), inputs(dtype)
@@ -319,8 +317,7 @@ def test_windows_have_the_bits_of_the_whole(kind, delays, windows, dtype):
     assert_same_bits((np.concatenate(ys, axis=1), state), expected)
 
 
-@every_cell
-@every_delays
+@every_case
 def test_windows_run_backwards_give_all_gradients(kind, delays):
     layer, x = made(kind, delays), inputs()
     y, end, tape = layer.forward(x)
@@ -340,8 +337,7 @@ def test_windows_run_backwards_give_all_gradients(kind, delays):
     assert_close(layer.flat_grads, whole, 1e-12)
 
 
-@every_cell
-@every_delays
+@every_case
 @pytest.mark.parametrize("shape", [(1, 60), (5, 40), (40, 9)], ids=str)
 def test_threads_and_ways_of_reading_weights_have_the_same_bits(kind, delays, shape, dtype):
     """Rows alone read their weights as they lie or ahead, many rows packed; streams packed."""
@@ -370,8 +366,7 @@ def test_threads_and_ways_of_reading_weights_have_the_same_bits(kind, delays, sh
 # ------------------------------------------------------------------------------------- streams
 
 
-@every_cell
-@every_delays
+@every_case
 @pytest.mark.parametrize("learn_state", [False, True], ids=["zeros", "learned"])
 def test_a_stream_has_the_bits_of_a_call(kind, delays, learn_state, dtype):
     layer, x = made(kind, delays, dtype, learn_state=learn_state), inputs(dtype)
@@ -411,8 +406,7 @@ def test_symbols_are_one_hot_vectors(kind, delays):
 # --------------------------------------------------------------------------- gradients, traces
 
 
-@every_cell
-@every_delays
+@every_case
 @pytest.mark.parametrize("learn_state", [False, True], ids=["given", "learned"])
 @both_ways
 def test_gradients(kind, delays, learn_state, reverse):
@@ -439,7 +433,7 @@ def test_terms_of_a_trace_sum_to_the_gradient(kind, delays):
 # ------------------------------------------------------------------------- shapes and bad input
 
 
-@every_cell
+@every_cell_with_W_h
 def test_shapes(kind):
     layer = CELLS[kind](I, H, delays=(1, 4, 16))
     G = len(layer.gate_order)
@@ -504,16 +498,25 @@ def test_bad_delays(kind, name):
         CELLS[kind](I, H, delays=value)
     with pytest.raises(error, match="delays"):
         type(CELLS[kind](I, H)).parameter_count(CELLS[kind](I, H).config | {"delays": value})
-    layer = made(kind, (1, 3))
+    layer = made(kind, 3)
     before = layer.flat_params.copy()
     with pytest.raises(error, match="delays"):
         layer._core_type.__init__(layer, I, H, delays=value)
-    assert layer.delays == (1, 3)
+    assert layer.delays == 3
     assert_same_bits(layer.flat_params, before)
 
 
-@every_cell
-@every_delays
+@pytest.mark.parametrize("kind", [kind for kind in CELLS if kind not in WITH_W_H])
+def test_a_layer_without_W_h_has_one_delay(kind):
+    name = CELLS[kind].layer.__name__
+    for delays in ((2, 3), [1, 4]):
+        with pytest.raises(ValueError, match=f"delays: expected one number .* {name} has no W_h"):
+            CELLS[kind](I, H, delays=delays)
+    layer = CELLS[kind](I, H, delays=[2])
+    assert layer.delays == layer.state_depth == 2
+
+
+@every_case
 def test_states_of_another_shape(kind, delays):
     layer, x = made(kind, delays), inputs()
     D = layer.state_depth

@@ -1,0 +1,1 @@
+"""Layers whose steps read some steps before them: convolutions and attention."""

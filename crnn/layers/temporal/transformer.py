@@ -1,0 +1,250 @@
+"""Blocks of Transformers: self-attention and a feed-forward part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+from numpy.typing import DTypeLike
+
+from crnn.common.checks import check_dtype, check_flag, check_positive, check_seed, check_size
+from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
+from crnn.layers.base.buffer import count_of
+from crnn.layers.base.description import Widths
+from crnn.layers.base.layer import Layer
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
+from crnn.layers.compose.base import Composition
+from crnn.layers.pointwise.dense import Dense
+from crnn.layers.pointwise.normalisation import LayerNorm
+from crnn.layers.temporal.attention import SelfAttention, check_dropout
+from crnn.layers.temporal.base import CoreTemporal, Described
+
+FeedForward = Literal["gelu", "gelu_exact", "swiglu", "relu"]
+
+#: Standard deviation of the initial weights, as of GPT-2.
+DEVIATION = 0.02
+
+
+class TransformerBlock(CoreTemporal, Composition):
+    """Pre-norm block of a Transformer: self-attention, then a feed-forward part.
+
+    x' = x + attention(norm1(x)) and y = x' + feedforward(norm2(x')). The feed-forward part is
+    W_2 φ(W_1 u + b_1) + b_2, with "swiglu" W_2 (silu(W_g u + b_g) ∘ (W_1 u + b_1)) + b_2.
+
+    Self-attention: Vaswani et al., "Attention is all you need" (2017); normalisation in front of
+    both parts: Radford et al., "Language models are unsupervised multitask learners" (GPT-2, 2019);
+    swiglu: Shazeer, "GLU variants improve Transformer" (2020).
+
+    Parameters
+    ----------
+    size : int
+        Number of inputs and of outputs H.
+    heads : int
+        Number of heads M of attention, a divisor of H.
+    feedforward_size : int, optional
+        F, the number of units of the feed-forward part. None: 4 H.
+    activation : {"gelu", "gelu_exact", "swiglu", "relu"}, default "gelu"
+        φ. "gelu" is the form with tanh, which GPT-2 has, "gelu_exact" the one with the normal
+        distribution.
+    window, rotary
+        As for `SelfAttention`.
+    bias : bool, default True
+        Whether the maps have biases. The norms always have.
+    dropout : float, default 0.0
+        Probability that a weight of attention, or an element of the output of either part, is set
+        to 0 in training.
+    scale : float, default 1.0
+        Factor of the initial weights W_o and W_2. GPT-2 has 1/√(2L) in a model of L blocks.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of parameters and outputs.
+    seed : int, optional
+        Seed of the initial weights, which are normal with the standard deviation 0.02, and of
+        dropout. None draws a seed.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        "norm1.gain" (H,), "norm1.bias", "attention.W_qkv" (3H, H), "attention.b_qkv",
+        "attention.W_o" (H, H), "attention.b_o", "norm2.gain", "norm2.bias", "linear1.W" (F, H),
+        "linear1.b", "linear2.W" (H, F), "linear2.b"; with "swiglu" also "gate.W" (F, H) and
+        "gate.b".
+    norm1, attention, norm2, linear1, linear2, gate : layers
+        The parts; `gate` is None but with "swiglu".
+    receptive_field : int or inf
+        W, or infinite.
+    seed : int
+        The seed that was used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `heads` is no divisor of `size`, or another argument is invalid.
+
+    See Also
+    --------
+    SelfAttention : The first part, and what its state is.
+
+    Notes
+    -----
+    The state is that of the attention. ``tape.attention`` has its weights (B, M, T, S + T),
+    ``tape.qkv`` and ``tape.context`` as for `SelfAttention`; ``tape.middle`` is x', ``tape.hidden``
+    (B, T, F) the output of φ.
+
+    Examples
+    --------
+    >>> import crnn
+    >>> import numpy as np
+    >>> blocks = [crnn.TransformerBlock(16, 4, window=8, seed=i) for i in range(2)]
+    >>> model = crnn.Sequential([crnn.Embedding(30, 16, seed=2), *blocks, crnn.Dense(16, 30)])
+    >>> model(np.zeros((2, 12), int))[0].shape
+    (2, 12, 30)
+    """
+
+    _leading = ("size", "heads")
+    _arguments: ClassVar[tuple[str, ...]] = (
+        *_leading,
+        "feedforward_size",
+        "activation",
+        "window",
+        "rotary",
+        "bias",
+        "dropout",
+        "scale",
+        "dtype",
+        "seed",
+    )
+    activation, seed = Fixed[FeedForward](), Fixed[int]()
+    dropout, scale = Fixed[float](), Fixed[float]()
+
+    def __init__(
+        self,
+        size: int,
+        heads: int,
+        *,
+        feedforward_size: int | None = None,
+        activation: FeedForward = "gelu",
+        window: int | None = None,
+        rotary: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if activation not in get_args(FeedForward):
+            names = ", ".join(map(repr, get_args(FeedForward)))
+            raise ValueError(f"activation: expected one of {names}, got {activation!r:.60}")
+        H = check_size("size", size)
+        F = 4 * H if feedforward_size is None else check_size("feedforward_size", feedforward_size)
+        kind, rotary, bias = (
+            check_dtype(dtype),
+            check_flag("rotary", rotary),
+            check_flag("bias", bias),
+        )
+        numbers = {"scale": check_positive("scale", scale), "dropout": check_dropout(dropout)}
+        vars(self).update(numbers | {"activation": activation, "seed": check_seed(seed)})
+        seeds = weights.layer_seeds(self.seed, 6)
+        options: dict[str, Any] = {"window": window, "rotary": rotary, "dropout": self.dropout}
+        self.attention = SelfAttention(H, heads, bias=bias, dtype=kind, seed=seeds[0], **options)
+        self.norm1, self.norm2 = LayerNorm(H, dtype=kind), LayerNorm(H, dtype=kind)
+        maps: dict[str, Any] = {"bias": bias, "dtype": kind}
+        self.linear1 = Dense(H, F, seed=seeds[1], **maps)
+        self.linear2 = Dense(F, H, seed=seeds[2], **maps)
+        self.gate = Dense(H, F, seed=seeds[3], **maps) if activation == "swiglu" else None
+        self._drop_seeds = seeds[4:]
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw the initial weights."""
+        residual = {"attention.W_o", "linear2.W"}
+        matrices = {name: W for name, W in self.params.items() if W.ndim == 2}
+        for stream, (name, W) in enumerate(matrices.items()):
+            deviation = DEVIATION * (self.scale if name in residual else 1)
+            seed = weights.seed_of_part(self.seed, weights.PARTS_STREAM, stream)
+            W[...] = deviation * weights.normal(seed, weights.INPUT_STREAM, W.shape)
+
+    size = property(lambda self: self.attention.size)
+    heads = property(lambda self: self.attention.heads)
+    window = property(lambda self: self.attention.window)
+    rotary = property(lambda self: self.attention.rotary)
+    bias = property(lambda self: self.attention.bias)
+    feedforward_size = property(lambda self: self.linear1.output_size)
+    dtype = property(lambda self: self.attention.dtype)
+    input_size = property(lambda self: self.attention.size)
+    output_size = property(lambda self: self.attention.size)
+    receptive_field = property(lambda self: self.attention.receptive_field)
+
+    @property
+    def parts(self) -> dict[str, Layer]:
+        """The layers with parameters, by the prefix of the names of these."""
+        parts: dict[str, Layer] = {
+            name: getattr(self, name)
+            for name in ("norm1", "attention", "norm2", "gate", "linear1", "linear2")
+            if getattr(self, name) is not None
+        }
+        return parts
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return super().config | {"dtype": self.dtype.name}
+
+    @classmethod
+    def parameter_count(cls, config: Mapping[str, Any]) -> int:
+        H, bias = check_size("size", config["size"]), bool(config.get("bias", True))
+        F = config.get("feedforward_size")
+        F = 4 * H if F is None else check_size("feedforward_size", F)
+        gated = config.get("activation") == "swiglu"
+        maps = [(H, F)] * (1 + gated) + [(F, H)]
+        count = sum(count_of(Dense._shapes(*sizes, bias)) for sizes in maps)
+        return count + 4 * H + count_of(SelfAttention._shapes(H, bias=bias))
+
+    @classmethod
+    def _widths(cls, config: Mapping[str, Any]) -> Widths:
+        H = config["size"]
+        return Widths(H, H, (H, H))
+
+    watched = ("activation", "dropout", "attention", "norm1", "norm2", "linear1", "linear2", "gate")
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        classes = {"norm1": LayerNorm, "norm2": LayerNorm, "attention": SelfAttention}
+        unchanged = (
+            runs_unchanged(part, classes.get(name, Dense)) for name, part in self.parts.items()
+        )
+        if not runs_unchanged(self, TransformerBlock) or not all(unchanged):
+            return None
+        return self._nodes(graph, x, number)
+
+    def _describe(self, graph: Graph, x: int, number: int) -> Described:
+        def add(part: Any, source: int) -> int:
+            nodes = part.add_nodes(graph, source, number)
+            if nodes is None:
+                raise TypeError(f"expected {part!r:.100} as the block has made it, got one changed")
+            return int(nodes.value)
+
+        def drop(source: int, seed: int) -> int:
+            if self.dropout == 0:
+                return source
+            operation = "drop", self.dropout, False, (seed, 0, 0, 0, number)
+            return graph.add("rowwise", (source,), operation, None, None)
+
+        graph.filled = False
+        graph.matches(self.dtype)
+        attention = self.attention._describe(graph, add(self.norm1, x), number)
+        attended = drop(attention.value, self._drop_seeds[0])
+        middle = graph.add("rowwise", (x, attended), ("sum",), None, None)
+        hidden = self._add_hidden(graph, add, add(self.norm2, middle))
+        fed = drop(add(self.linear2, hidden), self._drop_seeds[1])
+        y = graph.add("rowwise", (middle, fed), ("sum",), None, None)
+        graph.answer(y)
+        names = {name: attention.names[name] for name in ("qkv", "context")}
+        names |= {"middle": middle, "hidden": hidden, "y": y}
+        return Described(y, attention.form, names, attention.weights)
+
+    def _add_hidden(self, graph: Graph, add: Any, u: int) -> int:
+        """Add φ of the feed-forward part."""
+        if self.gate is None:
+            operation: tuple[Any, ...] = ("activate", self.activation)
+            return graph.add("rowwise", (add(self.linear1, u),), operation, None, None)
+        share = graph.add("rowwise", (add(self.gate, u),), ("activate", "silu"), None, None)
+        return graph.add("rowwise", (share, add(self.linear1, u)), ("mul",), None, None)
