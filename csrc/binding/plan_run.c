@@ -402,18 +402,35 @@ static bool read_dy(const PlanTape *tape, PyObject *given, backward_buffers *b) 
     return copy != NULL;
 }
 
-/* Gradients of values between, and of y where none is given, one behind the other; `begin` [count]
- * is where each begins, in elements. */
+/* The first node of the cycle of node k; k where it is in none. */
+static size_t cycle_begin(const Plan *plan, size_t k) {
+    size_t begin = k;
+    for (size_t i = 0; plan->nodes[k].cyclic && i < k; i++)
+        if (plan->nodes[i].cyclic && plan->nodes[i].last >= k && i < begin) begin = i;
+    return begin;
+}
+
+/* Gradients of values between, and of y where none is given; `begin` [count] is where each begins,
+ * in elements. The gradient of a node is there from the time when its last reader runs back until
+ * the node itself has run: others may then lie in its place. */
 static bool new_gradients(const Plan *plan, const PlanTape *tape, backward_buffers *b,
                           size_t *begin) {
-    size_t total = 0, size, bytes;
-    for (size_t i = 1; i < plan->count; i++) {
-        begin[i] = total;
-        if ((i + 1 == plan->count && b->dy) || !runs_back(plan, tape, i)) continue;
-        if (!plan_value_size(tape, i, &size) || !crnn_size_add(total, size, &total))
-            return PyErr_NoMemory() != NULL;
+    slot *slots = PyMem_Calloc(plan->count, sizeof *slots);
+    size_t total = 0, used = 0, size, bytes;
+    bool fits = slots != NULL;
+    for (size_t k = plan->count; fits && k-- > 1;) {
+        const size_t now = plan->count - k; /* slots count time upwards */
+        for (size_t i = k + 1; fits && i-- > 1;) {
+            const bool is_last = i + 1 == plan->count;
+            if ((is_last ? i : plan->nodes[i].last) != k) continue;
+            if ((is_last && b->dy) || !runs_back(plan, tape, i)) continue;
+            fits = plan_value_size(tape, i, &size) &&
+                   take_slot(slots, &used, now, size, plan->count - cycle_begin(plan, i), &total,
+                             &begin[i]);
+        }
     }
-    if (!crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
+    PyMem_Free(slots);
+    if (!fits || !crnn_size_mul(total, crnn_dtype_size(plan->dtype), &bytes))
         return PyErr_NoMemory() != NULL;
     b->gradients = alloc_aligned(bytes);
     return b->gradients != NULL;

@@ -331,19 +331,19 @@ typedef struct core_heads_ring {
 
 /* Scratch of one member. NULL where a pass does not need it. */
 typedef struct core_heads_scratch {
-    void *queries;       /* [block][P] of forward, [n][P] of backward: scaled and rotated */
-    void *keys;          /* [a panel][P] of forward, [keys][P] of backward: rotated */
-    void *values;        /* [keys][P] */
-    void *turned;        /* keys in panels; of backward the queries */
-    void *dcontexts;     /* of backward, [n][P] and */
-    void *turned_d;      /* in panels */
-    void *dqueries;      /* [n][P] */
-    void *scores;        /* [block][range] a row for each query; of backward for each key, and */
-    void *dscores;       /* likewise; the first become weights, these gradients of scores */
-    void *factors;       /* likewise, where weights are dropped */
-    void *sums, *dsums;  /* [tile_rows][P] */
-    void *top, *inverse; /* of backward [n]: the largest score, 1 / the sum of the exponentials, */
-    void *mean;          /* and the context times its gradient */
+    void *queries;      /* [block][P] of forward, [n][P] of backward: scaled and rotated */
+    void *keys;         /* [a panel][P] of forward, [keys][P] of backward: rotated */
+    void *values;       /* [keys][P] */
+    void *turned;       /* keys in panels; of backward the queries */
+    void *dcontexts;    /* of backward, [n][P] and */
+    void *turned_d;     /* in panels */
+    void *dqueries;     /* [n][P] */
+    void *scores;       /* [block][range] a row for each query; of backward for each key, and */
+    void *dscores;      /* likewise; the first become weights, these gradients of scores */
+    void *factors;      /* likewise, where weights are dropped */
+    void *sums, *dsums; /* [block][P] */
+    void *inverse;      /* 1 / the sum of the exponentials: [block], of backward [n] */
+    void *top, *mean;   /* of backward [n]: the largest score; the context times its gradient */
 } core_heads_scratch;
 
 typedef struct core_heads_run {

@@ -179,7 +179,8 @@ static void follow(const core_node *n, const size_t *parents, size_t count) {
 
 /* Keys of the cache that a step may see at most. */
 static size_t most_cached(const crnn_heads *given) {
-    const size_t slots = given->initial.k && !given->whole ? given->initial.slots : 0;
+    const size_t given_slots = given->initial.k && !given->whole ? given->initial.slots : 0;
+    const size_t slots = given_slots < SIZE_MAX / 4 ? given_slots : SIZE_MAX / 4; /* + n fits */
     return given->window && given->window - 1 < slots ? given->window - 1 : slots;
 }
 
@@ -233,16 +234,16 @@ static core_heads_scratch lay_scratch(const core_heads_run *run, const crnn_kern
     s.values = core_take(a, keys, 1, row);
     s.turned = core_take(a, round_up(back ? n : keys, kernels->width), run->size, item);
     s.scores = core_take(a, run->block, 1, scores);
-    s.sums = core_take(a, kernels->tile_rows, 1, row);
+    s.sums = core_take(a, run->block, 1, row);
+    s.inverse = core_take(a, back ? n : run->block, 1, item);
     if (!back) return s;
     s.dcontexts = core_take(a, n, 1, row);
     s.turned_d = core_take(a, round_up(n, kernels->width), run->size, item);
     s.dqueries = core_take(a, n, 1, row);
     s.dscores = core_take(a, run->block, 1, scores);
     if (run->given->noise.on && run->given->p > 0) s.factors = core_take(a, run->block, 1, scores);
-    s.dsums = core_take(a, kernels->tile_rows, 1, row);
+    s.dsums = core_take(a, run->block, 1, row);
     s.top = core_take(a, n, 1, item);
-    s.inverse = core_take(a, n, 1, item);
     s.mean = core_take(a, n, 1, item);
     return s;
 }

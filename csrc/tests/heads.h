@@ -422,4 +422,56 @@ static void check_plain(problem p) {
     fences_release(mark);
 }
 
+/* ---- streams: a plan of one step whose state has a layout of its own */
+
+typedef struct stream {
+    problem p;
+    buffers f;
+    model m;
+} stream;
+
+static void new_running(stream *s) {
+    size_t bytes;
+    CHECK(crnn_node_running(&s->m.plan, 1, &bytes) == CRNN_OK, "running");
+    s->m.node[1].running = fenced(bytes);
+    crnn_node_load(&s->m.plan, 1);
+}
+
+static void make_stream(stream *s, const problem *whole, size_t slots) {
+    s->p = *whole;
+    s->p.steps = 1;
+    s->p.lengths = NULL;
+    s->p.gradients = false;
+    s->f = new_buffers(&s->p);
+    s->f.initial.slots = slots;
+    make_model(&s->m, &s->p, &s->f);
+    new_running(s);
+    take_workspace(&s->m.plan, false);
+    crnn_plan_lay(&s->m.plan);
+}
+
+/* Step t of so many rows, of a sequence; y then is that of these rows. */
+static void run_step(stream *s, const problem *whole, const void *qkv, size_t t) {
+    const size_t wide = 3 * hidden_of(whole) * crnn_dtype_size(whole->kernels->dtype);
+    for (size_t b = 0; b < s->m.rows.given.batch; b++)
+        memcpy((char *)s->f.qkv + b * wide, (const char *)qkv + (b * whole->steps + t) * wide,
+               wide);
+    s->m.node[1].as.heads.noise.first_step = (uint32_t)t;
+    crnn_plan_run(&s->m.plan);
+}
+
+/* Moves the state to memory with room for more steps, through a cache. */
+static void enlarge(stream *s, size_t slots) {
+    crnn_heads *heads = &s->m.node[1].as.heads;
+    problem p = s->p;
+    p.final_slots = slots;
+    heads->final = new_cache(&p, slots);
+    crnn_node_save(&s->m.plan, 1);
+    heads->initial = heads->final;
+    heads->final = (crnn_cache){0};
+    new_running(s);
+    take_workspace(&s->m.plan, false);
+    crnn_plan_lay(&s->m.plan);
+}
+
 #endif

@@ -268,57 +268,7 @@ static void check_chunks(const crnn_kernels *k, size_t window, bool dropped, siz
     fences_release(mark);
 }
 
-/* ---- streams: a plan of one step whose state has a layout of its own */
-
-typedef struct stream {
-    problem p;
-    buffers f;
-    model m;
-} stream;
-
-static void new_running(stream *s) {
-    size_t bytes;
-    CHECK(crnn_node_running(&s->m.plan, 1, &bytes) == CRNN_OK, "running");
-    s->m.node[1].running = fenced(bytes);
-    crnn_node_load(&s->m.plan, 1);
-}
-
-static void make_stream(stream *s, const problem *whole, size_t slots) {
-    s->p = *whole;
-    s->p.steps = 1;
-    s->p.lengths = NULL;
-    s->p.gradients = false;
-    s->f = new_buffers(&s->p);
-    s->f.initial.slots = slots;
-    make_model(&s->m, &s->p, &s->f);
-    new_running(s);
-    take_workspace(&s->m.plan, false);
-    crnn_plan_lay(&s->m.plan);
-}
-
-/* Step t of so many rows, of a sequence; y then is that of these rows. */
-static void run_step(stream *s, const problem *whole, const void *qkv, size_t t) {
-    const size_t wide = 3 * hidden_of(whole) * crnn_dtype_size(whole->kernels->dtype);
-    for (size_t b = 0; b < s->m.rows.given.batch; b++)
-        memcpy((char *)s->f.qkv + b * wide, (const char *)qkv + (b * whole->steps + t) * wide,
-               wide);
-    s->m.node[1].as.heads.noise.first_step = (uint32_t)t;
-    crnn_plan_run(&s->m.plan);
-}
-
-/* Moves the state to memory with room for more steps, through a cache. */
-static void enlarge(stream *s, size_t slots) {
-    crnn_heads *heads = &s->m.node[1].as.heads;
-    problem p = s->p;
-    p.final_slots = slots;
-    heads->final = new_cache(&p, slots);
-    crnn_node_save(&s->m.plan, 1);
-    heads->initial = heads->final;
-    heads->final = (crnn_cache){0};
-    new_running(s);
-    take_workspace(&s->m.plan, false);
-    crnn_plan_lay(&s->m.plan);
-}
+/* ---- streams */
 
 /* A row is cleared before the step at which the whole has a reset. */
 static void check_stream(const crnn_kernels *k, size_t window, bool dropped, size_t moved) {
@@ -330,6 +280,7 @@ static void check_stream(const crnn_kernels *k, size_t window, bool dropped, siz
     memset(resets, 0, sizeof resets);
     resets[LONG + 50] = resets[3 * LONG + 7] = resets[3 * LONG + 8] = 1;
     p.resets = resets;
+    p.final_slots = window ? window : LONG;
     buffers f = new_buffers(&p);
     run_core(&p, &f);
     p.resets = NULL;
@@ -341,6 +292,44 @@ static void check_stream(const crnn_kernels *k, size_t window, bool dropped, siz
         run_step(&s, &p, f.qkv, t);
         CHECK(same_steps(&p, s.f.y, f.y, hidden_of(&p), t, 1),
               "%s, window %zu, step %zu of a stream", k->isa, window, t);
+    }
+    s.m.node[1].as.heads.final = new_cache(&p, p.final_slots);
+    crnn_node_save(&s.m.plan, 1);
+    const crnn_cache *end = &s.m.node[1].as.heads.final;
+    check_same(&p, "k of a stream", B * p.final_slots * hidden_of(&p), end->k, f.final.k);
+    check_same(&p, "v of a stream", B * p.final_slots * hidden_of(&p), end->v, f.final.v);
+    CHECK(memcmp(end->steps, f.final.steps, B * sizeof *end->steps) == 0, "steps of a stream");
+    fences_release(mark);
+}
+
+/* A row that does not read a step of a stream stays what it is. */
+static void check_gaps(const crnn_kernels *k, size_t window) {
+    static uint8_t mask[B * LONG];
+    const size_t mark = fences_used, item = crnn_dtype_size(k->dtype);
+    problem p = long_problem(k, window, false);
+    stream s;
+    uint8_t here[B];
+    size_t words;
+    p.lengths = NULL;
+    for (size_t i = 0; i < sizeof mask; i++) mask[i] = i % 3 != 1 && i % 7 != 4;
+    p.mask = mask;
+    buffers f = new_buffers(&p);
+    const size_t row = hidden_of(&p) * item;
+    run_core(&p, &f);
+    p.mask = NULL;
+    make_stream(&s, &p, LONG);
+    const crnn_steps steps = {.batch = B, .steps = 1, .mask = here};
+    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
+    size_t *memory = fenced(words * sizeof words);
+    for (size_t t = 0; t < LONG; t++) {
+        for (size_t b = 0; b < B; b++) here[b] = mask[b * LONG + t];
+        crnn_rows_init(&s.m.rows, memory, &steps);
+        crnn_plan_lay(&s.m.plan);
+        run_step(&s, &p, f.qkv, t);
+        for (size_t b = 0; b < B; b++)
+            CHECK(!here[b] ||
+                      memcmp((char *)s.f.y + b * row, (char *)f.y + (b * LONG + t) * row, row) == 0,
+                  "%s, window %zu: step %zu of row %zu, which has gaps", k->isa, window, t, b);
     }
     fences_release(mark);
 }
@@ -528,7 +517,7 @@ static void check_sizes(const crnn_kernels *k) {
     make_model(&m, &p, &f);
     CHECK(crnn_node_running(&m.plan, 0, &bytes) == CRNN_OK && bytes == 0, "of an input");
     m.node[1].gradient = m.node[1].value;
-    m.node[1].as.heads.initial.slots = SIZE_MAX / 4;
+    m.node[1].as.heads.initial.slots = SIZE_MAX;
     CHECK(crnn_plan_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "workspace");
     CHECK(crnn_plan_backward_workspace(&m.plan, &bytes) == CRNN_OVERFLOW, "of backward");
     CHECK(crnn_node_running(&m.plan, 1, &bytes) == CRNN_OVERFLOW, "running");
@@ -546,6 +535,7 @@ static void check_bits(const crnn_kernels *k) {
             check_stream(k, windows[i], dropped, 40);
         }
         check_follow(k, windows[i]);
+        check_gaps(k, windows[i]);
         check_unseen(k, windows[i], 0);
         check_unseen(k, windows[i], 43);
         check_threads(k, windows[i]);

@@ -167,7 +167,11 @@ typedef struct crnn_cache {
  * call; its key is words 0 and 1 of crnn_philox with the key of CRNN_NOISE_HEADS and the counter
  * (m, 0, 0, 0).
  *
- * The caller owns all buffers. No two of them overlap. */
+ * Backward reads the value of the node, that of its edge, and `kept`. In a plan that chooses the
+ * node has `running`: for each row a window of steps, or without a window as many as `initial` has
+ * slots. Beyond these the oldest step is forgotten, so a caller moves the state to more memory
+ * before, by crnn_node_save and crnn_node_load. The caller owns all buffers. No two of them
+ * overlap. */
 typedef struct crnn_heads {
     const crnn_rows *rows; /* in: the steps of the plan, for a layer that is reversed in reverse. */
     size_t heads;          /* M, a divisor of H. */
