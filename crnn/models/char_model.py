@@ -15,7 +15,7 @@ import numpy as np
 
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
-from crnn.common.checks import check_seed, check_size
+from crnn.common.checks import check_flag, check_seed, check_size
 from crnn.common.choices import CellName
 from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
@@ -81,11 +81,12 @@ class CharModel(InFolder):
     _content = "character model"
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
+        lines = check_flag("lines", lines)
         if lines and END_OF_LINE not in vocabulary:
             raise ValueError(f"vocabulary: expected one with {END_OF_LINE!r}, which ends a line")
         self.vocabulary = vocabulary
         self.network = network
-        self.lines = bool(lines)
+        self.lines = lines
 
     @classmethod
     def for_text(
@@ -192,7 +193,8 @@ class CharModel(InFolder):
             A symbol outside of the vocabulary, a text that is too short for `batch_size`, or an
             option outside of its range. The parameters are unchanged.
         """
-        callbacks = [*callbacks, BitsProgress()] if progress else callbacks
+        if check_flag("progress", progress):
+            callbacks = [*callbacks, BitsProgress()]
         options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
         return self.trainer(
             text,

@@ -176,7 +176,9 @@ def test_names_in_the_steps_of_contributing_exist(section):
 
 
 def test_contributing_lists_every_file_that_knows_an_operation():
-    operation = r"\b(CRNN_OP_|core_op_)(RECURRENT|SUM|ATTEND|ROWWISE|POOL|STATE|CHOOSE|CONV|HEADS)\b"
+    operation = (
+        r"\b(CRNN_OP_|core_op_)(RECURRENT|SUM|ATTEND|ROWWISE|POOL|STATE|CHOOSE|CONV|HEADS)\b"
+    )
     known = files_with(f"(?i:{operation})", "core", "binding")
     known -= {"csrc/binding/plan_generate.c"}  # adds a choice to the plan of a stream
     listed = rows_of_contributing("Adding an operation").keys()
