@@ -50,14 +50,13 @@ static bool replace(running_memory *m, const crnn_plan *core, crnn_node *node, s
     whole_plan whole;
     const crnn_plan *all = whole_of(&whole, m, core);
     const size_t i = (size_t)(node - core->node);
-    void *old = node->running;
     size_t bytes;
     if (!check_status(crnn_node_running(all, i, &bytes), "batch_size")) return false;
     void *memory = alloc_aligned(bytes);
     if (!memory) return false;
     node->running = memory;
     crnn_node_load(all, i);
-    free_aligned(old);
+    free_aligned(m->memory);
     m->memory = memory;
     m->slots = slots;
     return true;
