@@ -83,10 +83,10 @@ class SelfAttention(CoreTemporal, InOneBuffer):
     -----
     The state is the tuple (k, v, steps): keys, rotated, and values (B, S, H) of the last S steps of
     each row, the newest last, and the number of steps that each row has read, integers (B,). S is
-    W - 1, or without a window the largest number of steps that were read. Slots for steps that do
-    not exist have no meaning. The gradient of a state is (dk, dv). Chunks of a sequence, with the
-    state passed on, give the bits of the whole; so does a stream, whose memory is a ring of W - 1
-    steps with a window.
+    W - 1, or without a window at least the largest number of steps that a row has read. Slots for
+    steps that do not exist have no meaning. The gradient of a state is (dk, dv). Chunks of a
+    sequence, with the state passed on, give the bits of the whole; so does a stream, whose memory
+    is a ring of W - 1 steps with a window.
 
     ``tape.attention`` has the weights p (B, M, T, S + T), before dropout; columns are the steps of
     the initial state, then those of x. It is computed when it is asked for. ``tape.qkv`` (B, T, 3H)

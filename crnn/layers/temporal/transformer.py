@@ -30,7 +30,8 @@ class TransformerBlock(CoreTemporal, Composition):
     """Pre-norm block of a Transformer: self-attention, then a feed-forward part.
 
     x' = x + attention(norm1(x)) and y = x' + feedforward(norm2(x')). The feed-forward part is
-    W_2 φ(W_1 u + b_1) + b_2, with "swiglu" W_2 (silu(W_g u + b_g) ∘ (W_1 u + b_1)) + b_2.
+    linear2(φ(linear1(u))), with "swiglu" linear2(silu(gate(u)) ∘ linear1(u)); the three are maps
+    W u + b.
 
     Self-attention: Vaswani et al., "Attention is all you need" (2017); normalisation in front of
     both parts: Radford et al., "Language models are unsupervised multitask learners" (GPT-2, 2019);
@@ -55,7 +56,8 @@ class TransformerBlock(CoreTemporal, Composition):
         Probability that a weight of attention, or an element of the output of either part, is set
         to 0 in training.
     scale : float, default 1.0
-        Factor of the initial weights W_o and W_2. GPT-2 has 1/√(2L) in a model of L blocks.
+        Factor of the initial weights "attention.W_o" and "linear2.W". GPT-2 has 1/√(2L) in a model
+        of L blocks.
     dtype : {"float32", "float64"}, default "float32"
         Type of parameters and outputs.
     seed : int, optional
@@ -188,6 +190,9 @@ class TransformerBlock(CoreTemporal, Composition):
     @property
     def config(self) -> dict[str, Any]:
         return super().config | {"dtype": self.dtype.name}
+
+    def _shown(self) -> dict[str, Any]:
+        return self.config
 
     @classmethod
     def parameter_count(cls, config: Mapping[str, Any]) -> int:
