@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_positive, check_seed, check_size
+from crnn.common.checks import check_dtype, check_flag, check_positive, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
@@ -115,6 +116,8 @@ class TransformerBlock(CoreTemporal, Composition):
         "dtype",
         "seed",
     )
+    activation, seed = Fixed[FeedForward](), Fixed[int]()
+    dropout, scale = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,
@@ -134,10 +137,15 @@ class TransformerBlock(CoreTemporal, Composition):
         if activation not in get_args(FeedForward):
             names = ", ".join(map(repr, get_args(FeedForward)))
             raise ValueError(f"activation: expected one of {names}, got {activation!r:.60}")
-        H, self.scale = check_size("size", size), check_positive("scale", scale)
+        H = check_size("size", size)
         F = 4 * H if feedforward_size is None else check_size("feedforward_size", feedforward_size)
-        self.activation, self.dropout = activation, check_dropout(dropout)
-        self.seed, kind = check_seed(seed), check_dtype(dtype)
+        kind, rotary, bias = (
+            check_dtype(dtype),
+            check_flag("rotary", rotary),
+            check_flag("bias", bias),
+        )
+        numbers = {"scale": check_positive("scale", scale), "dropout": check_dropout(dropout)}
+        vars(self).update(numbers | {"activation": activation, "seed": check_seed(seed)})
         seeds = weights.layer_seeds(self.seed, 6)
         options: dict[str, Any] = {"window": window, "rotary": rotary, "dropout": self.dropout}
         self.attention = SelfAttention(H, heads, bias=bias, dtype=kind, seed=seeds[0], **options)
