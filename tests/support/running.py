@@ -38,6 +38,11 @@ def like(value, rng):
     return rng.normal(size=value.shape).astype(value.dtype)
 
 
+def gradients_like(value, rng):
+    """Return random gradients of a state, or of y and a state: without numbers of steps."""
+    return like(gradient_form(value), rng)
+
+
 def copied(value):
     """Return copies of nested arrays, by name."""
     return {name: array.copy() for name, array in leaves(value).items()}
@@ -62,7 +67,7 @@ def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **opt
     layer.zero_grad()
     options = first_call(layer) | options
     y, end, tape = layer.forward(x, state, lengths=lengths, **options)
-    dy, dend = like(gradient_form((y, end)), np.random.default_rng(5))
+    dy, dend = gradients_like((y, end), np.random.default_rng(5))
     if spoil:
         spoil(dy)
     dx, dstate = layer.backward(tape, dy, dend)
