@@ -128,6 +128,7 @@ bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
 	@$(BIN)/python benchmarks/reservoirs.py
+	@$(BIN)/python benchmarks/blocks.py
 
 paths: build ## fail if an option, a length or a size is too slow (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check

@@ -221,7 +221,6 @@ static void lay_back(core_node *n, core_arena *a) {
     size_t bytes = 0;
     if (crnn_backward_workspace(&args, &bytes) != CRNN_OK) a->used.fits = false;
     n->work = core_take(a, a->used.fits ? bytes : 0, 1, 1);
-    if (a->base && n->first) begin_first(n);
 }
 
 static void open_back(core_node *n) {
@@ -313,6 +312,7 @@ const core_op core_op_recurrent = {.work = work,
                                    .step = step,
                                    .close = close,
                                    .follow = follow,
+                                   .begin_back = begin_first,
                                    .lay_back = lay_back,
                                    .open_back = open_back,
                                    .pack_back = pack_back,

@@ -149,21 +149,27 @@ static void init_node(core_node *n, const core_plan *p, size_t i) {
     n->op = operations[n->given->op];
 }
 
-/* Node i, its gradients and what its operation needs. */
-static void lay_node(core_plan *p, core_node *n, size_t i, bool in_cycle, bool back,
-                     core_arena *a) {
-    const crnn_node *given = &p->given->node[i];
-    const size_t batch = p->given->rows->given.batch;
+/* Node i in a call. */
+static void set_node(core_plan *p, core_node *n, size_t i, bool in_cycle) {
     init_node(n, p, i);
+    n->cyclic = n->op && (in_cycle || reads_itself(p->given, i));
+    n->cells = &p->cells[n->op ? order_of(n->given, n->cyclic) : 0];
+}
+
+/* What other nodes see of it: its cells, and the value before its first step. */
+static void lay_seen(core_plan *p, core_node *n, size_t i, bool back, core_arena *a) {
+    const size_t batch = p->given->rows->given.batch;
     if (!n->op) return;
-    n->cyclic = in_cycle || reads_itself(p->given, i);
-    n->cells = &p->cells[order_of(given, n->cyclic)];
     if (n->op->cells || back) lay_cells(p, n, a);
-    if (given->op == CRNN_OP_RECURRENT && is_read_late(p->given, i)) {
-        n->first = core_take(a, batch, given->features, core_item(n));
-        if (back) n->dfirst = core_take(a, batch, given->features, core_item(n));
-    }
-    if (back && core_runs_back(given)) {
+    if (n->given->op != CRNN_OP_RECURRENT || !is_read_late(p->given, i)) return;
+    n->first = core_take(a, batch, n->given->features, core_item(n));
+    if (back) n->dfirst = core_take(a, batch, n->given->features, core_item(n));
+}
+
+/* What it needs itself. */
+static void lay_own(core_plan *p, core_node *n, size_t i, bool back, core_arena *a) {
+    if (!n->op) return;
+    if (back && core_runs_back(n->given)) {
         core_lay_targets(n, a);
         if (n->op->lay_back) n->op->lay_back(n, a);
     }
@@ -172,15 +178,33 @@ static void lay_node(core_plan *p, core_node *n, size_t i, bool in_cycle, bool b
     if (!back && n->op->lay) n->op->lay(n, a);
 }
 
-void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a) {
+void core_lay_nodes(core_plan *p, size_t begin, size_t end, bool back, core_arena *a) {
+    for (size_t i = begin; i < end; i++) {
+        core_node measured, *n = a->base ? &p->nodes[i] : &measured;
+        if (!a->base) set_node(p, n, i, end > begin + 1);
+        lay_own(p, n, i, back, a);
+    }
+}
+
+void core_lay_seen(core_plan *p, const crnn_plan *given, bool back, core_arena *a) {
     *p = (core_plan){.given = given};
     p->nodes = core_take(a, given->count, 1, sizeof *p->nodes);
     for (size_t begin = 0, end; begin < given->count; begin = end) {
         end = core_cycle_end(given, begin);
         for (size_t i = begin; i < end; i++) {
-            core_node measured;
-            lay_node(p, a->base ? &p->nodes[i] : &measured, i, end > begin + 1, back, a);
+            core_node measured, *n = a->base ? &p->nodes[i] : &measured;
+            set_node(p, n, i, end > begin + 1);
+            lay_seen(p, n, i, back, a);
         }
+    }
+}
+
+/* All nodes of forward are opened before one runs, so each has memory of its own. */
+static void lay_forward(core_plan *p, const crnn_plan *given, core_arena *a) {
+    core_lay_seen(p, given, false, a);
+    for (size_t begin = 0, end; begin < given->count; begin = end) {
+        end = core_cycle_end(given, begin);
+        core_lay_nodes(p, begin, end, false, a);
     }
 }
 
@@ -261,13 +285,13 @@ crnn_status crnn_plan_workspace(const crnn_plan *plan, size_t *bytes) {
     core_arena a = core_arena_at(NULL);
     core_plan measured;
     core_take(&a, 1, 1, sizeof measured);
-    core_lay_plan(&measured, plan, false, &a);
+    lay_forward(&measured, plan, &a);
     return core_arena_size(&a, bytes);
 }
 
 void crnn_plan_lay(const crnn_plan *plan) {
     core_arena a = core_arena_at(plan->workspace);
-    core_lay_plan(core_take(&a, 1, 1, sizeof(core_plan)), plan, false, &a);
+    lay_forward(core_take(&a, 1, 1, sizeof(core_plan)), plan, &a);
 }
 
 /* ---- running */

@@ -115,6 +115,7 @@ typedef struct core_op {
     void (*save)(const core_node *n);
     void (*clear)(const core_node *n, size_t row);
 
+    void (*begin_back)(core_node *n); /* before any node runs back, where it has `first` */
     void (*lay_back)(core_node *n, core_arena *a);
     void (*open_back)(core_node *n);
     void (*pack_back)(const core_node *n, const core_member *me);
@@ -150,8 +151,11 @@ const void *core_input_row(const core_node *n, size_t k, size_t row, size_t t);
 
 /* The end of the cycle that begins with node `begin`; begin + 1 where it is in none. */
 size_t core_cycle_end(const crnn_plan *given, size_t begin);
-/* Lays out a call, or measures it where the arena has no base. */
-void core_lay_plan(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
+/* Lays out what the nodes of a call see of each other: cells, and values before the first step.
+ * Then nodes begin..end-1, which are those of a cycle or a single one. Where the arena has no base,
+ * both measure. */
+void core_lay_seen(core_plan *p, const crnn_plan *given, bool back, core_arena *a);
+void core_lay_nodes(core_plan *p, size_t begin, size_t end, bool back, core_arena *a);
 /* The steps of a node's value: T, or 1. */
 size_t core_steps_of(const crnn_plan *given, const crnn_node *node);
 /* Writes all steps of `to`, the value of the node or its gradient: those of `from`; NULL: zeros. */

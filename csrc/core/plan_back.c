@@ -254,10 +254,20 @@ static void nodes_back(core_plan *p, size_t begin, size_t end) {
             p->nodes[i].op->close_back(&p->nodes[i]);
 }
 
+/* Nodes run back one after the other, or cycle after cycle, in the same memory. */
 crnn_status crnn_plan_backward_workspace(const crnn_plan *plan, size_t *bytes) {
     core_arena a = core_arena_at(NULL);
     core_plan p;
-    core_lay_plan(&p, plan, true, &a);
+    core_lay_seen(&p, plan, true, &a);
+    const size_t seen = a.used.bytes;
+    size_t most = seen;
+    for (size_t begin = 0, end; begin < plan->count; begin = end) {
+        end = core_cycle_end(plan, begin);
+        a.used.bytes = seen;
+        core_lay_nodes(&p, begin, end, true, &a);
+        if (a.used.bytes > most) most = a.used.bytes;
+    }
+    a.used.bytes = most;
     return core_arena_size(&a, bytes);
 }
 
@@ -274,11 +284,16 @@ static void clear_unread(const crnn_plan *plan) {
 void crnn_plan_backward(const crnn_plan *plan) {
     core_arena a = core_arena_at(plan->workspace);
     core_plan p;
-    core_lay_plan(&p, plan, true, &a);
+    core_lay_seen(&p, plan, true, &a);
+    for (size_t i = 0; i < plan->count; i++)
+        if (p.nodes[i].first && core_runs_back(p.nodes[i].given))
+            p.nodes[i].op->begin_back(&p.nodes[i]);
     clear_unread(plan);
     for (size_t end = plan->count; end > 0;) {
         size_t begin = end - 1;
         for (size_t i = 0; i < end; i = core_cycle_end(plan, i)) begin = i;
+        core_arena own = a;
+        core_lay_nodes(&p, begin, end, true, &own);
         nodes_back(&p, begin, end);
         end = begin;
     }

@@ -99,10 +99,18 @@ def test_the_files_and_the_output_of_a_run(run, text, tmp_path):
     assert "\n\ntemperature 0.8\n\n" in samples
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "janet", "mingru", "minlstm"])
+CHOICES = ["rnn", "lstm", "gru", "janet", "mingru", "minlstm", "tcn", "transformer"]
+
+
+@pytest.mark.parametrize("cell", CHOICES)
 def test_every_cell_trains_and_samples(run, text, tmp_path, cell):
-    code, _, _ = run("train", text, "-o", tmp_path, *SMALL, "--cell", cell, "--layers", 2)
+    options = ("--cell", cell, "--layers", 2, "--heads", 2, "--taps", 2, "--window", 7)
+    if cell in ("tcn", "transformer"):
+        options += ("--embedding", 12, "--hidden-size", 12)
+    code, _, _ = run("train", text, "-o", tmp_path, *SMALL, *options)
     assert code == 0
+    code, out, err = run("train", text, "-o", tmp_path, *SMALL, *options, "--resume")
+    assert (code, err) == (0, ""), (out, err)
     sample = ("sample", tmp_path, "--prime", "the ", "--max-steps", 40, "--seed", 1)
     code, out, err = run(*sample, "--temperature", 0.5)
     assert (code, err) == (0, "")
@@ -401,7 +409,7 @@ def broken(tmp_path):
         (
             "train good.txt -o out --cell mlp",
             "crnn train: error: argument --cell: expected "
-            "gru|janet|lstm|mingru|minlstm|rnn, got 'mlp'",
+            "gru|janet|lstm|mingru|minlstm|rnn|tcn|transformer, got 'mlp'",
         ),
         (
             "train good.txt -o out --hidden-size 0",

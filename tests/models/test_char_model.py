@@ -1,5 +1,6 @@
 """The character model: training, bits, sampling, files."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import crnn
 from crnn.data import Vocabulary, lines_of
 from crnn.models import CharModel
 from crnn.models.char_model import BITS
-from crnn.models.networks import CELLS
+from crnn.models.networks import BLOCKS, CELLS
 from crnn.storage import archive
 from support.tables import CELLS as LAYERS
 
@@ -51,6 +52,23 @@ def test_every_cell_can_be_stacked(cell, embedding):
     assert logits.shape == (1, 7, K)
 
 
+@pytest.mark.parametrize(("cell", "last"), [("tcn", []), ("transformer", ["LayerNorm"])])
+def test_blocks_can_be_stacked(cell, last):
+    options = {"heads": 2, "taps": 2, "window": 5}
+    model = CharModel.for_text(TEXT, cell=cell, hidden_size=8, layers=3, seed=3, **options)
+    layers = model.network.layers
+    name = {"tcn": "TCNBlock", "transformer": "TransformerBlock"}[cell]
+    names = [type(layer).__name__ for layer in layers]
+    assert names == ["Embedding", *[name] * 3, *last, "Dense"]
+    if cell == "tcn":
+        assert [(block.taps, block.dilation) for block in layers[1:4]] == [(2, 1), (2, 2), (2, 4)]
+    else:
+        assert {(block.heads, block.window) for block in layers[1:4]} == {(2, 5)}
+    assert len({block.seed for block in layers[1:4]}) == 3
+    with pytest.raises(ValueError, match=r"^embedding: expected None or hidden_size=8 for"):
+        CharModel.for_text(TEXT, cell=cell, hidden_size=8, embedding=0)
+
+
 def test_the_seed_decides_the_weights():
     def weights(seed):
         return CharModel.for_text("abc", hidden_size=4, seed=seed).network.params["1.W_h"]
@@ -67,7 +85,10 @@ def test_all_cells_of_crnn_can_be_chosen():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "mlp"}, f"cell: expected one of {', '.join(sorted(CELLS))}, got 'mlp'"),
+        (
+            {"cell": "mlp"},
+            f"cell: expected one of {', '.join(sorted((*CELLS, *BLOCKS)))}, got 'mlp'",
+        ),
         ({"hidden_size": 0}, "hidden_size: "),
         ({"layers": 0}, "layers: expected an integer of at least 1"),
         ({"embedding": -1}, "size: expected an integer of at least 1"),
@@ -197,11 +218,13 @@ def test_without_a_prime_a_text_begins_at_the_start_of_a_line(trained):
     assert len(no_newline.sample("", 9, seed=1)) == 9
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
-@pytest.mark.parametrize("embedding", [0, 5])
+@pytest.mark.parametrize(
+    ("cell", "embedding"),
+    [*itertools.product(sorted(CELLS), [0, 5]), *((block, None) for block in BLOCKS)],
+)
 def test_sampling_step_by_step_has_the_probabilities_of_the_whole(cell, embedding):
     model = CharModel.for_text(
-        "abcdef", cell=cell, hidden_size=6, layers=2, embedding=embedding, seed=2
+        "abcdef", cell=cell, hidden_size=6, layers=2, embedding=embedding, heads=3, window=9, seed=2
     )
     for name, array in model.network.params.items():
         array[...] = np.random.default_rng(len(name)).normal(size=array.shape)
