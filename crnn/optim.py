@@ -18,7 +18,7 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array, first_nonfinite, underflows
-from crnn.common.checks import check_entry, check_fits, check_names, check_number
+from crnn.common.checks import check_entry, check_fits, check_flag, check_names, check_number
 from crnn.common.representation import arguments_of, value_text
 from crnn.layers.base.layer import check_layer
 from crnn.layers.base.owners import (
@@ -849,7 +849,7 @@ class AdamW(Adam):
         freeze: str | Sequence[str] = (),
     ) -> None:
         self._weight_decay = check_number("weight_decay", weight_decay, 0)
-        self.decay_biases = bool(decay_biases)
+        self.decay_biases = check_flag("decay_biases", decay_biases)
         super().__init__(
             model,
             lr,

@@ -3,7 +3,7 @@
 python examples/dates.py [picture.png]        needs Babel, and matplotlib for the picture
 """
 
-import sys
+import argparse
 from datetime import date, timedelta
 
 import numpy as np
@@ -53,4 +53,6 @@ def main(
 
 
 if __name__ == "__main__":
-    main(picture=(sys.argv[1:] or [None])[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture", nargs="?", help="file for a picture of the attention")
+    main(**vars(parser.parse_args()))

@@ -63,10 +63,24 @@ def main(units=400, steps=3000, alpha=1e-12, networks=8, runs=50):
     return last
 
 
+def count(text):
+    """Return an integer of at least 1, or raise the error of a wrong argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
+    return int(text)
+
+
+def penalty(text):
+    """Return a finite number of at least 0, or raise the error of a wrong argument."""
+    if not 0 <= float(text) < np.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text}")
+    return float(text)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=3000, help="of the training series")
-    parser.add_argument("--alpha", type=float, default=1e-12, help="penalty of the readout")
-    parser.add_argument("--networks", type=int, default=8)
+    parser.add_argument("--units", type=count, default=400)
+    parser.add_argument("--steps", type=count, default=3000, help="of the training series")
+    parser.add_argument("--alpha", type=penalty, default=1e-12, help="penalty of the readout")
+    parser.add_argument("--networks", type=count, default=8)
     main(**vars(parser.parse_args()))

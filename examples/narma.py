@@ -14,6 +14,8 @@ import numpy as np
 import crnn
 from crnn.data import narma
 
+WASHOUT = 100  # first steps of each series, which are left out
+
 
 def network(units, seed, alpha=1e-8):
     """Return a network for the inputs u - 0.25, which are from -0.25 to 0.25."""
@@ -35,7 +37,7 @@ def register(steps, taps=50):
     return crnn.ESN(ring, crnn.Ridge(taps, 1, alpha=1e-8))
 
 
-def main(units=400, steps=2000, networks=8, washout=100):
+def main(units=400, steps=2000, networks=8, washout=WASHOUT):
     """Fit some networks, and return the NRMSE of each on other inputs, and of a shift register."""
     (u, y), (u_test, y_test) = narma(steps, seed=0), narma(steps, seed=1)
     x, x_test = (part[:, None] - 0.25 for part in (u, u_test))
@@ -50,9 +52,21 @@ def main(units=400, steps=2000, networks=8, washout=100):
     return errors, shifted
 
 
+def count(text, above=0):
+    """Return an integer above a number, or raise the error of a wrong argument."""
+    if not text.isdecimal() or int(text) <= above:
+        raise argparse.ArgumentTypeError(f"expected an integer above {above}, got {text}")
+    return int(text)
+
+
+def steps_after_washout(text):
+    """Return an integer above the washout, or raise the error of a wrong argument."""
+    return count(text, WASHOUT)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=2000, help="of the training series")
-    parser.add_argument("--networks", type=int, default=8)
+    parser.add_argument("--units", type=count, default=400)
+    parser.add_argument("--steps", type=steps_after_washout, default=2000, help="of each series")
+    parser.add_argument("--networks", type=count, default=8)
     main(**vars(parser.parse_args()))

@@ -11,8 +11,8 @@ The files are in the wheels of the packages aeon and sktime: `pip install --no-d
 folder, the program looks for an installed one.
 """
 
+import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +77,17 @@ def main(folder=None, leak=0.3, hidden_size=300, seeds=3):
     folder = find() if folder is None else Path(folder)
     if folder is None:
         raise SystemExit("the files of the Japanese vowels are missing: pip install --no-deps aeon")
-    train, test = (read(folder / f"{NAME}_{part}.ts") for part in ("TRAIN", "TEST"))
+    files = [folder / f"{NAME}_{part}.ts" for part in ("TRAIN", "TEST")]
+    for file in files:
+        if not file.is_file():
+            raise SystemExit(f"folder: expected one with the file {file.name}, got {folder}")
+    train, test = map(read, files)
     wrong = [errors(train, test, leak, hidden_size, seed) for seed in range(seeds)]
     print(f"wrong speakers of {len(test[1])}: {', '.join(map(str, wrong))} ({seeds} seeds)")
     return wrong
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", help=f"with {NAME}_TRAIN.ts and {NAME}_TEST.ts")
+    main(**vars(parser.parse_args()))

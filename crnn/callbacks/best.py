@@ -8,6 +8,7 @@ from typing import Any, ClassVar, get_args
 from crnn.callbacks.base import Callback
 from crnn.callbacks.run import Run
 from crnn.common import checks
+from crnn.common.checks import check_flag
 from crnn.common.choices import BestMode
 from crnn.storage import models as storage_models
 from crnn.storage.files import Path, check_path
@@ -155,7 +156,7 @@ class KeepBest(Callback):
     ) -> None:
         if path is not None:
             check_path(path)
-        self.path, self.restore = path, bool(restore)
+        self.path, self.restore = path, check_flag("restore", restore)
         self.epoch = 0
         self._best = Best(min_delta, monitor, mode)
         self._params: dict[str, Any] = {}

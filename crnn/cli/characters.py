@@ -35,8 +35,11 @@ from crnn.cli.run import (
 from crnn.data import corpora, corpus, lines_of
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.layers.recurrent.base import Recurrent
+from crnn.layers.temporal.base import CoreTemporal
+from crnn.layers.temporal.tcn import TCNBlock
+from crnn.layers.temporal.transformer import TransformerBlock
 from crnn.models.char_model import BITS, BitsProgress, CharModel
-from crnn.models.networks import CELLS
+from crnn.models.networks import BLOCKS, CELLS
 from crnn.storage.files import check_path, read_text
 from crnn.training.trainer import Trainer
 
@@ -59,14 +62,19 @@ CORPUS_SETTINGS: dict[str, dict[str, Any]] = {
 class Settings(RunSettings):
     """Settings of ``crnn train``, with the defaults of ``crnn demo``."""
 
-    cell: str = setting("lstm", "type of recurrent layer", choice(*sorted(CELLS)))
-    hidden_size: int = setting(256, "hidden units per recurrent layer", integer(1))
-    layers: int = setting(1, "number of stacked recurrent layers", integer(1))
+    cell: str = setting(
+        "lstm", "type of recurrent layer, or of block", choice(*sorted((*CELLS, *BLOCKS)))
+    )
+    hidden_size: int = setting(256, "hidden units per layer", integer(1))
+    layers: int = setting(1, "number of stacked layers or blocks", integer(1))
     embedding: int | None = setting(
         None,
         "size of the embedding vectors; 0: one-hot symbols (default: the hidden size)",
         integer(0),
     )
+    heads: int = setting(4, "heads of attention of a transformer", integer(1))
+    taps: int = setting(3, "steps that a convolution of a tcn reads", integer(1))
+    window: int = setting(256, "steps that a step of a transformer sees", integer(1))
     lines: bool = setting(False, "train on each line as a separate sequence", FLAG)
     epochs: int = setting(12, "number of passes through the text", integer(1))
     batch_size: int = setting(32, "text streams, or lines, per update", integer(1))
@@ -134,14 +142,19 @@ class CharRun(Run):
         """Return the settings that a model was made with, by name."""
         network: Any = model.network
         layers = network.layers
-        recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+        stack = [layer for layer in layers if isinstance(layer, (Recurrent, CoreTemporal))]
+        first, others = stack[0], dict[str, Any]()
+        if isinstance(first, TCNBlock):
+            others = {"cell": "tcn", "taps": first.taps}
+        elif isinstance(first, TransformerBlock):
+            others = {"cell": "transformer", "heads": first.heads, "window": first.window}
         return {
-            "cell": type(recurrent[0]).__name__.lower(),
-            "hidden_size": recurrent[0].hidden_size,
-            "layers": len(recurrent),
+            "cell": type(first).__name__.lower(),
+            "hidden_size": first.output_size,
+            "layers": len(stack),
             "embedding": layers[0].size if isinstance(layers[0], Embedding) else 0,
             "lines": model.lines,
-        }
+        } | others
 
     def _make_model(self) -> CharModel:
         return CharModel.for_text(self.data, **self.settings.parameters_of(CharModel.for_text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -28,6 +28,7 @@ def check_array(
     kinds: str,
     *shapes: tuple[Size, ...],
     note: str = "",
+    hint: str = "",
     kind_error: type[Exception] = TypeError,
 ) -> Array:
     """Return a value as an array, after a check of its dtype and shape.
@@ -44,6 +45,8 @@ def check_array(
         Shapes that are allowed, such as ``("B", "T", ("I", 3))``; without any, all shapes are.
     note : str, default ""
         Text of the message after the shapes.
+    hint : str, default ""
+        Text at the end of the message.
     kind_error : type, default TypeError
         Class of the exception for a wrong dtype.
 
@@ -74,8 +77,8 @@ def check_array(
     of_shape = " of shape " + " or ".join(map(_written, shapes)) if shapes else ""
     expected = f"{name}: expected {kinds}{of_shape}{note}"
     if not has_dtype:
-        raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}")
-    raise ValueError(f"{expected}, got shape {array.shape}")
+        raise kind_error(f"{expected}, got {array.dtype} of shape {array.shape}{hint}")
+    raise ValueError(f"{expected}, got shape {array.shape}{hint}")
 
 
 def _has(array: Array, shape: tuple[Size, ...]) -> bool:
@@ -184,6 +187,38 @@ def check_count(name: str, value: int, bits: int) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return a flag as a bool, or raise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    value : bool
+        Also of NumPy, or an integer that is 0 or 1. Other values, such as "no", have a truth value
+        that is seldom meant.
+
+    Raises
+    ------
+    TypeError
+        For any other value.
+    """
+    if isinstance(value, (bool, np.bool_)) or (
+        isinstance(value, (int, np.integer)) and value in (0, 1)
+    ):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {value!r:.60}")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return a value that is one of some names, or raise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r:.60}"
+        )
+    return value
+
+
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return the dtype float32 or float64, or raise."""
     try:
@@ -201,9 +236,8 @@ def check_size(name: str, value: int) -> int:
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
     if not 1 <= value <= np.iinfo(np.intp).max:
-        raise ValueError(
-            f"{name}: expected an integer of at least 1 that memory can hold, got {value!r}"
-        )
+        held = "" if value < 1 else " that memory can hold"
+        raise ValueError(f"{name}: expected an integer of at least 1{held}, got {value!r}")
     return int(value)
 
 
@@ -247,8 +281,9 @@ def check_lengths(lengths: Any, shape: tuple[int, ...], name: str = "lengths") -
     if array.shape != shape[:1]:
         raise ValueError(f"{name}: expected shape (B={shape[0]},), got shape {array.shape}")
     if array.size and not (0 <= array.min() and array.max() <= shape[1]):
+        row = int(np.flatnonzero((array < 0) | (array > shape[1]))[0])
         raise ValueError(
-            f"{name}: expected integers from 0 to T={shape[1]}, got {array.min()} to {array.max()}"
+            f"{name}: expected integers from 0 to T={shape[1]}, got {array[row]} in row {row}"
         )
     return array
 

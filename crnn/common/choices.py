@@ -23,6 +23,7 @@ StateArrays: TypeAlias = Literal["h", "c", "all"]
 AttentionScore: TypeAlias = Literal["additive", "dot", "general"]
 #: Recurrent layers of the ready-made models.
 CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet", "mingru", "minlstm"]
+BlockName: TypeAlias = Literal["tcn", "transformer"]
 #: How data are split.
 SplitBy: TypeAlias = Literal["time", "sequence"]
 #: How missing values of a table are handled.

@@ -46,7 +46,9 @@ class CsvFile:
         try:
             import pandas
         except ImportError:
-            raise ImportError('read_csv() needs pandas: pip install "crnn[data]"') from None
+            raise ImportError(
+                'read_csv() needs pandas: pip install ".[data]" in a checkout of crnn'
+            ) from None
         settings = {
             "sep": self._delimiter,
             "header": None,

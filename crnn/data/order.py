@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crnn._core as _core
-from crnn.common.checks import check_seed, check_size
+from crnn.common.checks import check_flag, check_seed, check_size
 from crnn.common.choices import SplitBy
 from crnn.common.representation import never_raising
 from crnn.data.representation import counted, with_names
@@ -78,8 +78,9 @@ class Ordered:
         drop_last: bool = False,
     ) -> None:
         self._lengths, self.batch_size = lengths, check_size("batch_size", batch_size)
-        self.shuffle, self.seed = bool(shuffle), check_seed(seed)
-        self.bucket, self._drop_last = bool(bucket), bool(drop_last)
+        self.shuffle, self.seed = check_flag("shuffle", shuffle), check_seed(seed)
+        self.bucket = check_flag("bucket", bucket)
+        self._drop_last = check_flag("drop_last", drop_last)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from crnn.common.arrays import Array, as_array, described
-from crnn.common.checks import check_size
+from crnn.common.checks import check_flag, check_size
 from crnn.common.representation import never_raising
 from crnn.data.representation import counted, with_names
 
@@ -172,7 +172,7 @@ def windows(
     >>> x.tolist(), target.tolist()
     ([[0, 1, 2], [1, 2, 3]], [[1, 2, 3], [2, 3, 4]])
     """
-    x = _series("series", series)
+    x, every_step = _series("series", series), check_flag("every_step", every_step)
     steps, stride = check_size("steps", steps), check_size("stride", stride)
     y = x if target is None else _aligned("target", target, x)
     if not (every_step and isinstance(horizon, int) and horizon == 0):

@@ -97,7 +97,7 @@ def read_csv(
     r"""Read a series or sequences from a CSV file that has the column names in its first line.
 
     Rows are steps in time and keep their order. Empty lines are skipped. The file is read by
-    pandas: ``pip install "crnn[data]"``.
+    pandas: ``pip install ".[data]"`` in a checkout of crnn.
 
     Parameters
     ----------

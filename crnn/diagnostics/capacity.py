@@ -12,6 +12,8 @@ from crnn.common.checks import check_number, check_positive, check_product, chec
 from crnn.common.representation import never_raising
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.subject import prepare
+from crnn.layers.base.adapted import layer_of
+from crnn.layers.base.layer import check_layer
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import run_layer
 
@@ -184,8 +186,22 @@ def memory_capacity(
 
 def _states(model: Any, u: Floats) -> Floats:
     """Return the states (T, H) of a model for inputs (T, 1), or raise."""
-    examined, x, options = prepare(model, u[None], "model")
-    y, _, _ = run_layer(examined, x, None, options, False)
+    check_layer("model", model)
+    layer = layer_of(model)
+    if layer.input_size not in (None, 1):
+        raise ValueError(
+            f"model: expected one with input_size = 1, because it reads one series, got "
+            f"{layer.input_size}, of {model!r:.100}"
+        )
+    try:
+        examined, x, options = prepare(model, u[None], "model")
+        y, _, _ = run_layer(examined, x, None, options, False)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        text = str(error).removeprefix("model: ")
+        raise kind(
+            f"model: expected one that maps (B, T, 1) to states (B, T, H): {text}"
+        ) from error
     states = np.asarray(y)
     if states.ndim != 3 or states.shape[:2] != (1, len(u)) or not states.shape[2]:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnn.common.checks import check_positive
+from crnn.common.checks import check_flag, check_positive
 from crnn.common.nested import arrays_of
 from crnn.diagnostics.chains import Chain, ChainSteps, chains_of, jacobian_products
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
@@ -292,6 +292,7 @@ def state_jacobians(
         raise ValueError(
             f"singular_values: expected an integer of at least 0, got {singular_values!r}"
         )
+    matrices = check_flag("matrices", matrices)
     model, steps, options = prepare(layer, x, lengths=lengths, mask=mask, resets=resets)
     _, after, _ = run_layer(model, steps, state, options, False)  # raises for wrong arguments
     if not arrays_of(after):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crnn.common.arrays import Array, Floats
+from crnn.common.checks import check_flag
 from crnn.common.choices import SaliencyMethod
 from crnn.diagnostics.display import Axes, Display
 from crnn.diagnostics.norms import norms
@@ -181,6 +182,7 @@ def input_saliency(
         feature = int(y[0, step].argmax())
     else:
         feature = _position("output", output, y.shape[2])
+    times_input = check_flag("times_input", times_input)
     if method == "occlusion":
         values = _occlusion(examined, y, step, feature)
     else:

@@ -15,7 +15,7 @@ from crnn.callbacks.base import Callback
 from crnn.callbacks.run import Run
 from crnn.common import notices
 from crnn.common.arrays import Array
-from crnn.common.checks import check_counted, check_positive, check_real, check_size
+from crnn.common.checks import check_counted, check_flag, check_positive, check_real, check_size
 from crnn.common.choices import Watched
 from crnn.common.nested import map_state
 from crnn.diagnostics.display import Axes, Display
@@ -112,7 +112,7 @@ class Watch(Display, Callback):
     def __init__(self, model: LayerLike, every: int, fraction: float, warn: bool) -> None:
         check_layer("model", model)
         self._model, self.every = model, check_size("every", every)
-        self.fraction, self.warn = check_positive("fraction", fraction), bool(warn)
+        self.fraction, self.warn = check_positive("fraction", fraction), check_flag("warn", warn)
         self.records: list[dict[str, float]] = []
         self.messages: list[str] = []
         self._suspected: set[str] = set()  # problems at the last record

@@ -17,6 +17,7 @@ from crnn.common.representation import tape_text
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import check_layer, check_no_state
@@ -106,6 +107,7 @@ class SequenceAutoencoder(EncoderDecoder):
     """
 
     _leading = ("encoder", "decoder", "code")
+    code, seed = Fixed[int](), Fixed[int]()
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class SequenceAutoencoder(EncoderDecoder):
     ) -> None:
         check_layer("encoder", encoder)
         check_layer("decoder", decoder)
-        self.code, self.seed = check_size("code", code), check_seed(seed)
+        vars(self).update(code=check_size("code", code), seed=check_seed(seed))
         numbers = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.model = Seq2Seq(
             Sequential([LastState(encoder, of="all"), self._code_layer(encoder, numbers)]),

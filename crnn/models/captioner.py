@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
 from crnn.common.arrays import Array
-from crnn.common.checks import check_array, check_seed, check_size
+from crnn.common.checks import check_array, check_flag, check_seed, check_size
 from crnn.common.choices import CellName
 from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, Batches, Vocabulary
@@ -108,7 +108,8 @@ class Captioner(InFolder):
                 f"got {network.encoder!r:.100}"
             )
         self.vocabulary, self.network = vocabulary, network
-        self.words, self.max_steps = bool(words), check_size("max_steps", max_steps)
+        self.words = check_flag("words", words)
+        self.max_steps = check_size("max_steps", max_steps)
         self._end = int(vocabulary.encode([END_OF_LINE])[0])
 
     @classmethod
@@ -235,7 +236,8 @@ class Captioner(InFolder):
             or an option outside of its range. The parameters are unchanged.
         """
         data = self.batches(features, captions, languages, batch_size, seed)
-        callbacks = [*callbacks, Progress(unit="symbol")] if progress else callbacks
+        if check_flag("progress", progress):
+            callbacks = [*callbacks, Progress(unit="symbol")]
         model = TeacherForcing(self.network)
         return one_cycle(
             model, data, epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks

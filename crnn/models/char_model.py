@@ -15,8 +15,8 @@ import numpy as np
 
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
-from crnn.common.checks import check_seed, check_size
-from crnn.common.choices import CellName
+from crnn.common.checks import check_flag, check_seed, check_size
+from crnn.common.choices import BlockName, CellName
 from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, Lines, TextStreams, Vocabulary, hold_out, lines_of
 from crnn.generation.feedback import generate
@@ -28,7 +28,7 @@ from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.losses import cross_entropy
 from crnn.models.folder import InFolder, flag_of, network_of, saved_vocabulary
-from crnn.models.networks import recurrent_layers
+from crnn.models.networks import BLOCKS, CELLS, block_layers, check_cell, recurrent_layers
 from crnn.models.training import RunOptions, one_cycle
 from crnn.training.evaluation import evaluate
 from crnn.training.trainer import Trainer
@@ -81,21 +81,25 @@ class CharModel(InFolder):
     _content = "character model"
 
     def __init__(self, vocabulary: Vocabulary, network: Layer, lines: bool = False) -> None:
+        lines = check_flag("lines", lines)
         if lines and END_OF_LINE not in vocabulary:
             raise ValueError(f"vocabulary: expected one with {END_OF_LINE!r}, which ends a line")
         self.vocabulary = vocabulary
         self.network = network
-        self.lines = bool(lines)
+        self.lines = lines
 
     @classmethod
     def for_text(
         cls,
         text: str,
         *,
-        cell: CellName = "lstm",
+        cell: CellName | BlockName = "lstm",
         hidden_size: int = 256,
         layers: int = 1,
         embedding: int | None = None,
+        heads: int = 4,
+        taps: int = 3,
+        window: int = 256,
         lines: bool = False,
         seed: int | None = None,
     ) -> "CharModel":
@@ -105,16 +109,23 @@ class CharModel(InFolder):
         ----------
         text : str
             The text for training and evaluation: it must have all symbols of these.
-        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm"}, default "lstm"
-            The class of the recurrent layers.
+        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm", "tcn", "transformer"}, \
+default "lstm"
+            The class of the recurrent layers; or blocks of convolutions (`crnn.TCNBlock`), or of
+            self-attention (`crnn.TransformerBlock`).
         hidden_size : int, default 256
-            H, the hidden units of each recurrent layer.
+            H, the hidden units of each layer, or the outputs of each block.
         layers : int, default 1
-            The number of recurrent layers; each reads the output of the one before.
+            The number of layers or blocks; each reads the output of the one before.
         embedding : int, optional
-            The size of the learned vector of a symbol. None: H. 0: the first recurrent layer reads
-            the symbols without an embedding (as one-hot rows), which gives a slightly higher loss
-            on texts of some 100,000 characters.
+            The size of the learned vector of a symbol. None: H, the only size that blocks read. 0:
+            the first recurrent layer reads the symbols without an embedding (as one-hot rows),
+            which gives a slightly higher loss on texts of some 100,000 characters.
+        heads, window : int, default 4, 256
+            For "transformer": the heads of attention, a divisor of H, and how many steps a step
+            sees.
+        taps : int, default 3
+            For "tcn": the steps that a convolution reads. The dilations are 1, 2, 4, ...
         lines : bool, default False
             As for the class.
         seed : int, optional
@@ -134,8 +145,17 @@ class CharModel(InFolder):
         K = len(vocabulary)
         embedding = hidden_size if embedding is None else embedding
         first, last, *seeds = layer_seeds(check_seed(seed), check_size("layers", layers) + 2)
+        check_cell(cell, (*CELLS, *BLOCKS))
+        if cell in BLOCKS and embedding != hidden_size:
+            raise ValueError(
+                f"embedding: expected None or hidden_size={hidden_size} for {cell!r}, whose blocks "
+                f"read as many features as they return, got {embedding!r:.60}"
+            )
+        if cell == "tcn" or cell == "transformer":
+            stack = block_layers(cell, hidden_size, seeds, heads=heads, taps=taps, window=window)
+        else:
+            stack = recurrent_layers(cell, embedding or K, hidden_size, seeds)
         embeddings = [Embedding(K, embedding, seed=first)] if embedding else []
-        stack = recurrent_layers(cell, embedding or K, hidden_size, seeds)
         network = Sequential([*embeddings, *stack, Dense(hidden_size, K, seed=last)])
         return cls(vocabulary, network, lines)
 
@@ -192,7 +212,8 @@ class CharModel(InFolder):
             A symbol outside of the vocabulary, a text that is too short for `batch_size`, or an
             option outside of its range. The parameters are unchanged.
         """
-        callbacks = [*callbacks, BitsProgress()] if progress else callbacks
+        if check_flag("progress", progress):
+            callbacks = [*callbacks, BitsProgress()]
         options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
         return self.trainer(
             text,

@@ -15,6 +15,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import (
     check_array,
     check_count,
+    check_flag,
     check_lengths,
     check_product,
     check_size,
@@ -32,13 +33,16 @@ from crnn.layers.pointwise.rls import RLS
 from crnn.models.esn_data import (
     Given,
     TeacherForced,
+    check_none,
     determination,
     inputs_array,
+    inputs_list,
     inputs_of,
     sizes_of,
 )
 from crnn.models.esn_params import clone_of, flat_params, is_fitted, regressor_tags, set_params
 from crnn.models.esn_running import closed_loop, driven, force, predict_list, run_loop
+from crnn.training.nonfinite import check_finite, shifted, steps_read
 from crnn.training.predicting import outputs_of, predict
 from crnn.training.readouts import Features, fit_states
 from crnn.training.windows import Item
@@ -148,10 +152,8 @@ class ESN(Sequential):
         check_layer("reservoir", reservoir)
         if not isinstance(readout, Ridge | RLS):
             raise TypeError(f"readout: expected a crnn.Ridge or a crnn.RLS, got {readout!r:.100}")
-        for name, value in (("feedback", feedback), ("join_input", join_input)):
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}: expected True or False, got {value!r:.60}")
-        self.__dict__.update(feedback=bool(feedback), join_input=bool(join_input))
+        feedback = check_flag("feedback", feedback)
+        vars(self).update(feedback=feedback, join_input=check_flag("join_input", join_input))
         inputs = inputs_of(reservoir, readout, self.feedback)
         width = layer_of(reservoir).output_size
         front: Any = reservoir
@@ -251,14 +253,16 @@ class ESN(Sequential):
         (0.3, 1e-06)
         """
         own = {name: getattr(self, name) for name in (*self._leading, "feedback", "join_input")}
-        return own | (flat_params(own) if deep else {})
+        return own | (flat_params(own) if check_flag("deep", deep) else {})
 
     def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor, in place.
 
         A part whose arguments change is made anew, with the same seed. The readout then has to be
         fitted again; if H changes, it gets the new size. ``readout__alpha`` of a fitted Ridge alone
-        changes its weights at once, by `Ridge.solve`.
+        changes its weights at once, by `Ridge.solve`. A Ridge that was loaded from a file has its
+        weights alone, and raises ValueError; set the attribute `alpha` of the readout before the
+        next fit.
 
         Parameters
         ----------
@@ -332,8 +336,9 @@ class ESN(Sequential):
         Raises
         ------
         TypeError, ValueError
-            If an argument has a wrong type, shape or value; if no step is left behind the washout;
-            if the Ridge cannot be solved. The network has not changed then.
+            If an argument has a wrong type, shape or value; if a number of x or y is not finite; if
+            no step is left behind the washout; if the Ridge cannot be solved. The network has not
+            changed then.
         RuntimeError
             If another thread fits the readout. This call has changed nothing then.
         """
@@ -404,7 +409,9 @@ class ESN(Sequential):
         for name, value in (("x", x), ("y", y)):
             if isinstance(value, list):
                 raise TypeError(f"{name}: expected an array, got a list: use pad and lengths")
-        (item,) = Given(self, x, y, lengths, Features(self.layers[0]))
+        given = Given(self, x, y, lengths, Features(self.layers[0]))
+        (item,) = given
+        check_finite("x", item.x, steps_read(item), given.located)
         B, T = item.target.shape[:2]
         longest = min(T, B) and (T if item.lengths is None else int(item.lengths.max()))
         if longest <= washout:
@@ -436,31 +443,33 @@ class ESN(Sequential):
         state : state, optional
             Initial state, as returned by ``esn(x)``, for arrays. None stands for zeros.
         output : floats (B, O), optional
-            With `feedback`, the output of the step before the first one. None stands for zeros.
+            With `feedback`, the output of the step before the first one, which is needed with
+            `state`. None stands for zeros.
 
         Returns
         -------
         array (B, T, O), (T, O) or (B, O), or list of arrays (T, O)
-            Outputs in the form of x; 0 behind the end of a row.
+            Outputs in the form of x; 0 behind the end of a row. If a number of x is not finite,
+            outputs from this step on may be NaN, as with every layer.
 
         Raises
         ------
         TypeError, ValueError
-            If the readout has not been fitted, or an argument has a wrong type, shape or value.
+            If the readout has not been fitted; if an argument has a wrong type, shape or value; if
+            with `feedback` a `state` comes without an `output`.
         """
         self._check_fitted()
         if isinstance(x, list):
-            for name, value in (("lengths", lengths), ("state", state), ("output", output)):
-                if value is not None:
-                    raise ValueError(f"{name}: expected None for a list of sequences")
-            return predict(self, x) if not self.feedback else predict_list(self, x)
+            check_none("for a list of sequences", lengths=lengths, state=state, output=output)
+            sequences = inputs_list(self, x)
+            return predict_list(self, sequences) if self.feedback else predict(self, sequences)
         array, single = inputs_array(self, x)
         if lengths is not None:
             lengths = check_lengths(lengths, array.shape)
+        if not self.feedback:
+            check_none("without feedback", output=output)
         if self.feedback:
             y = closed_loop(self, array, lengths, state, output)
-        elif output is not None:
-            raise ValueError("output: expected None without feedback, got an array")
         elif lengths is None and state is None:
             y = predict(self, array)
         else:
@@ -490,13 +499,19 @@ class ESN(Sequential):
         Raises
         ------
         TypeError, ValueError
-            If the readout has not been fitted, an argument has a wrong type, shape or value, or no
-            step is left.
+            If the readout has not been fitted; if an argument has a wrong type, shape or value, or
+            a number of x is not finite; if an output is not, such as in a closed loop that leaves
+            the range of its data; if no step is left.
         """
         washout, features = check_count("washout", washout, 62), Features(self.layers[0])
-        errors, targets = [], []
-        for item in Given(self, x, y, lengths, features):
+        errors, targets, rows = [], [], 0
+        given = Given(self, x, y, lengths, features)
+        for item in given:
+            located = shifted(given.located, rows, 0)
+            features.check(item, located)
             predicted = self.predict(item.x, item.lengths)
+            check_finite("outputs", predicted, steps_read(item), located)
+            rows += len(predicted)
             kept = np.ones(predicted.shape[:-1], bool)
             if self.keeps_time:
                 if item.lengths is not None:
@@ -516,14 +531,15 @@ class ESN(Sequential):
             Number of steps, at least 1.
         prime : floats (T, I) or (B, T, I), optional
             A sequence that drives the reservoir first; the output after it is the first one that is
-            returned. With `feedback`, the outputs that are fed back are taken from it, too; if
-            I = 0, it is a sequence of outputs (T, O). None: one row begins with the state zero and
-            an input of 0.
+            returned. With `feedback`, the outputs that are fed back are taken from it, too: each
+            step of the prime, and later each output, is both the next input and the output of the
+            step before. If I = 0, it is a sequence of outputs (T, O). None: one row begins with the
+            state zero and an input of 0.
 
         Returns
         -------
         array (steps, O), or (B, steps, O) for a prime of B rows
-            Outputs.
+            Outputs; they may be NaN if a number of the prime is not finite.
 
         Raises
         ------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ def set_params(esn: Any, params: Mapping[str, Any]) -> None:
     for part in ("reservoir", "readout"):
         changes = _below(part, inner)
         if changes:
-            own[part] = _rebuilt(own[part], changes)
+            with _named(part, changes):
+                own[part] = _rebuilt(own[part], changes)
     others = any(own[name] is not before[name] for name in before if name != "readout")
     if others and "readout" not in params and "readout__input_size" not in inner:
         own["readout"] = _unfitted(own)
@@ -62,10 +64,36 @@ def set_params(esn: Any, params: Mapping[str, Any]) -> None:
 
 def _set_alpha(readout: Ridge, alpha: Any) -> None:
     """Set the alpha of a Ridge; solve for the weights if it is fitted."""
-    checked = check_alpha(alpha)
-    if readout.steps_:
-        readout.solve(checked)
+    with _named("readout", ("alpha",)):
+        checked = check_alpha("alpha", alpha)
+        if readout.steps_:
+            readout.solve(checked)
+        elif is_fitted(readout):
+            raise ValueError(
+                "alpha: expected a readout that has the sums of its fit, to which a new alpha is "
+                "applied at once. A loaded one has the weights alone: set readout.alpha and call "
+                f"fit(x, y), got {readout!r:.100}"
+            )
     readout.alpha = checked
+
+
+@contextmanager
+def _named(part: str, names: Collection[str]) -> Iterator[None]:
+    """Put the name of a part before that of an argument, in the message of an error.
+
+    Parameters
+    ----------
+    part : str
+    names : collection of str
+        The arguments of the part as they are called there.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if str(error).partition(":")[0] not in names:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{part}__{error}") from error
 
 
 def _below(part: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +122,8 @@ def _rebuilt(layer: Any, changes: Mapping[str, Any]) -> Any:
     for i, part in enumerate(layers):
         own = _below(str(i), changes)
         if own:
-            layers[i] = _rebuilt(part, own)
+            with _named(str(i), own):
+                layers[i] = _rebuilt(part, own)
     return Sequential(layers)
 
 

@@ -13,7 +13,7 @@ from crnn.common.checks import check_array, valid_steps
 from crnn.data.batches import pad
 from crnn.layers.compose.streams import stream_of
 from crnn.layers.pointwise.factor import check_range
-from crnn.training.readouts import groups_of
+from crnn.training.sequences import groups_of
 from crnn.training.windows import Item
 
 _STEPS = 1 << 14  # steps of a window, times rows
@@ -66,6 +66,11 @@ def run_loop(esn: Any, start: Array, steps: int, x: Array | None, states: Any) -
 def closed_loop(esn: Any, x: Array, lengths: Any, state: Any, output: Any) -> Array:
     """Return the outputs (B, T, O) for inputs (B, T, I), with feedback."""
     (B, T), O = x.shape[:2], esn.readout.output_size
+    if state is not None and output is None:
+        raise ValueError(
+            "output: expected the output before the first step, because `state` continues a "
+            "sequence whose outputs are fed back, got None"
+        )
     start = np.zeros((B, O), x.dtype)
     if output is not None:
         start = check_array("output", output, "floats", (("B", B), ("O", O)))
@@ -77,12 +82,8 @@ def closed_loop(esn: Any, x: Array, lengths: Any, state: Any, output: Any) -> Ar
     return y
 
 
-def predict_list(esn: Any, x: list[Any]) -> list[Array]:
-    """Return the outputs for sequences of different lengths, with feedback."""
-    inputs = esn._external
-    sequences = [
-        check_array(f"x[{i}]", one, "floats", ("T", ("I", inputs or 0))) for i, one in enumerate(x)
-    ]
+def predict_list(esn: Any, sequences: list[Array]) -> list[Array]:
+    """Return the outputs for sequences (T, I) of different lengths, with feedback."""
     outputs = list[Array]()
     for begin, end in groups_of([len(one) for one in sequences], _STEPS):
         padded, lengths = pad(sequences[begin:end])

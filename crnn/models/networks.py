@@ -1,14 +1,18 @@
-"""Recurrent layers of the models of texts."""
+"""The layers of the models of texts, between the embedding and the output."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, get_args
 
-from crnn.common.choices import CellName
+from crnn.common.choices import BlockName, CellName
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
+from crnn.layers.pointwise.normalisation import LayerNorm
 from crnn.layers.recurrent.cells import cell_classes
+from crnn.layers.temporal.tcn import TCNBlock
+from crnn.layers.temporal.transformer import TransformerBlock
 
+BLOCKS: tuple[str, ...] = get_args(BlockName)
 CELLS: dict[str, type[Any]] = {name.lower(): cell for name, cell in cell_classes().items()}
 
 
@@ -53,8 +57,7 @@ def recurrent_layers(
     ValueError
         `cell` is not the name of a recurrent layer.
     """
-    if cell not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(sorted(CELLS))}, got {cell!r}")
+    check_cell(cell, CELLS)
     widths = [inputs] + [between or hidden_size] * (len(seeds) - 1)
     has_W_h = "recurrent_dropout" in CELLS[cell](1, 1).options
     if has_W_h:
@@ -65,6 +68,41 @@ def recurrent_layers(
             layers.append(Dropout(dropout, variational=True, seed=seed))
         layers.append(CELLS[cell](width, hidden_size, seed=seed, **options))
     return layers
+
+
+def check_cell(cell: Any, names: Collection[str]) -> None:
+    """Raise ValueError unless this is one of the names of layers."""
+    if cell not in names:
+        raise ValueError(f"cell: expected one of {', '.join(sorted(names))}, got {cell!r:.60}")
+
+
+def block_layers(
+    cell: BlockName, size: int, seeds: Sequence[int], *, heads: int, taps: int, window: int
+) -> list[Any]:
+    """Return a list of residual blocks, each of which reads the output of the one before.
+
+    Parameters
+    ----------
+    cell : {"tcn", "transformer"}
+        `TCNBlock` with dilations 1, 2, 4, ..., or `TransformerBlock` and a last `LayerNorm`.
+    size : int
+        Number of inputs and outputs of each block.
+    seeds : sequence of int
+        The seed of each block; their number is the number of blocks.
+    heads, window : int
+        Heads of attention, and how many steps a step sees. Read for "transformer".
+    taps : int
+        Steps that a convolution reads. Read for "tcn".
+
+    Returns
+    -------
+    list of layers
+    """
+    if cell == "tcn":
+        return [TCNBlock(size, size, taps, dilation=2**i, seed=s) for i, s in enumerate(seeds)]
+    scale = (2 * len(seeds)) ** -0.5  # as GPT-2
+    blocks = [TransformerBlock(size, heads, window=window, scale=scale, seed=s) for s in seeds]
+    return [*blocks, LayerNorm(size)]
 
 
 def stacked(layers: list[Any]) -> Layer:

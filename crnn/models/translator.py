@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crnn.callbacks import Callback
 from crnn.callbacks.history import History
 from crnn.callbacks.translations import ExactMatch, TranslationProgress
-from crnn.common.checks import check_seed, check_size
+from crnn.common.checks import check_flag, check_seed, check_size
 from crnn.common.choices import AttentionScore, CellName, Merge
 from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
@@ -138,7 +138,8 @@ class Translator(InFolder):
                 f"as in the vocabularies, got {got[0]} and {got[1]}"
             )
         self.source, self.target, self.network = source, target, network
-        self.words, self.max_steps = bool(words), check_size("max_steps", max_steps)
+        self.words = check_flag("words", words)
+        self.max_steps = check_size("max_steps", max_steps)
         self._end = int(target.encode([END_OF_LINE])[0])
 
     @classmethod
@@ -270,7 +271,7 @@ class Translator(InFolder):
             its range. The parameters are unchanged.
         """
         train, held_out = held_apart(pairs, validation_split, seed)
-        if progress:
+        if check_flag("progress", progress):
             exact = ExactMatch(self.evaluate, held_out)
             callbacks = [*callbacks, exact, TranslationProgress(exact)]
         options = RunOptions(epochs=epochs, lr=lr, clip_norm=clip_norm, callbacks=callbacks)
@@ -494,6 +495,6 @@ class Translator(InFolder):
 
 def _merge(bidirectional: bool, attention: AttentionScore | None) -> Merge | None:
     """Return the merge of the encoder's two directions, None for one direction."""
-    if not bidirectional:
+    if not check_flag("bidirectional", bidirectional):
         return None
     return "sum" if attention == "dot" else "concat"  # dot needs the decoder's width

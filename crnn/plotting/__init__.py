@@ -15,10 +15,10 @@ Time series and its prediction     `series`
 Each function draws into the matplotlib axes in its argument `ax`, or into a new figure of the width
 of a notebook, and returns the axes. `save_loss_curve` and `save_attention` write image files.
 
-matplotlib is imported when the first plot is drawn; ``pip install "crnn[plot]"`` installs it. The
-plots are legible for colour-blind readers and in greyscale: lines differ in colour (the palette of
-Okabe and Ito, "Color universal design", 2008) and in line style, and the lightness of the colour
-map for values, cividis, increases from the smallest to the largest value.
+matplotlib is imported when the first plot is drawn; ``pip install ".[plot]"`` in a checkout
+installs it. The plots are legible for colour-blind readers and in greyscale: lines differ in colour
+(the palette of Okabe and Ito, "Color universal design", 2008) and in line style, and the lightness
+of the colour map for values, cividis, increases from the smallest to the largest value.
 """
 
 from crnn.plotting.attention import plot_attention, save_attention

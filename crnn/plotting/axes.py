@@ -13,7 +13,7 @@ from crnn.storage.files import check_target
 if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
-MISSING = 'plots require matplotlib: pip install "crnn[plot]"'
+MISSING = 'plots require matplotlib: pip install ".[plot]" in a checkout of crnn'
 WIDTH = 7.5  # inches: the largest width that a notebook shows unscaled
 MAP = "cividis"  # colour map for values: larger is lighter, also for colour-blind readers
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

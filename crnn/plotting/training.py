@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crnn.common.checks import check_flag
 from crnn.plotting.arguments import Axes, Floats, check_same_shape, curves_of, numbers, pair_of
 from crnn.plotting.axes import BLUE, ORANGE, PALE, WIDTH, axes_of, legend_on_top, save, styled, tidy
 
@@ -215,7 +216,7 @@ def recorded(
     """
     pairs = curves_of("columns", columns, "pairs (updates, values) of arrays (N,)")
     lines = {str(name): _line(f"columns[{name!r}]", value) for name, value in pairs.items()}
-    axes = axes_of(ax, (WIDTH, 3.6))
+    log, axes = check_flag("log", log), axes_of(ax, (WIDTH, 3.6))
     axes.set_yscale("log" if log else "linear")
     for i, (name, (updates, values)) in enumerate(lines.items()):
         drawn = np.isfinite(values) & ((values > 0) | (not log))

@@ -156,12 +156,12 @@ class TransformerBlock(Temporal):
 
         x' = x + attention(LN_1 x)
         x" = x' + cross(LN_memory x')              with a memory, else x' itself
-        y = x" + W_2 φ(W_1 LN_2 x" + b_1) + b_2
+        y = x" + linear2(φ(linear1(LN_2 x")))
 
-    With "swiglu" φ(h) is ``silu(h_1)∘h_2``, h_1 and h_2 being the halves of h. Cross-attention
-    reads the memory e, the steps of another sequence, without a causal bound and without rotation:
-    q = W_q u + b_q, [k v] = W_kv e + b_kv, and then the equations of `SelfAttention`. Without a
-    step in the memory its context c is 0.
+    linear1, linear2 and gate are maps W u + b. With "swiglu", ``silu(gate(u))∘linear1(u)`` is in
+    place of ``φ(linear1(u))``. Cross-attention reads the memory e, the steps of another
+    sequence, without a causal bound and without rotation: q = W_q u + b_q, [k v] = W_kv e + b_kv,
+    and then the equations of `SelfAttention`. Without a step in the memory its context c is 0.
 
     Parameters
     ----------
@@ -188,10 +188,11 @@ class TransformerBlock(Temporal):
     The parameters are the gain and the bias (H,) of "norm1.", "norm2." and, with a memory,
     "norm_memory."; those of `SelfAttention` with "attention." in front; ``cross.W_q (H, H)``,
     ``cross.b_q (H,)``, ``cross.W_kv (2*H, C)``, ``cross.b_kv (2*H,)``, ``cross.W_o (H, H)``,
-    ``cross.b_o (H,)``; ``W_1 (F, H)`` or, with "swiglu", (2*F, H), and ``b_1``; ``W_2 (H, F)`` and
-    ``b_2 (H,)``. The state is that of `SelfAttention`. A memory (B, T_s, C) and the number of its
-    valid steps (B,), integers, follow in the same tuple: ``(k, v, steps, memory, lengths)``. Its
-    gradient is ``(dk, dv, dmemory)``. The other methods are those of `Temporal`.
+    ``cross.b_o (H,)``; ``linear1.W (F, H)``, ``linear1.b (F,)``, ``linear2.W (H, F)``,
+    ``linear2.b (H,)`` and, with "swiglu", ``gate.W (F, H)`` and ``gate.b (F,)``.
+    The state is that of `SelfAttention`. A memory (B, T_s, C) and the number of its valid steps
+    (B,), integers, follow in the same tuple: ``(k, v, steps, memory, lengths)``. Its gradient is
+    ``(dk, dv, dmemory)``. The other methods are those of `Temporal`.
 
     Examples
     --------
@@ -225,16 +226,17 @@ class TransformerBlock(Temporal):
     def shapes(self, size: int, bias: bool = True) -> Shapes:
         """Return the shapes of the parameters; H is `size`."""
         H, F, C = size, self.feedforward_size or 4 * size, self.memory_size
-        inner = 2 * F if self.activation == "swiglu" else F
         of_norm: Shapes = {"gain": (H,), "bias": (H,)}
         of_cross: Shapes = {"W_q": (H, H), "b_q": (H,), "W_kv": (2 * H, C or 0), "b_kv": (2 * H,)}
         parts: dict[str, Shapes] = {"norm1": of_norm, "attention": self.attention.shapes(H)}
         if C is not None:
             parts |= {"norm_memory": of_norm, "cross": of_cross | {"W_o": (H, H), "b_o": (H,)}}
         parts |= {"norm2": of_norm}
+        maps = {"linear1": (F, H), "linear2": (H, F)}
+        maps = ({"gate": (F, H)} if self.activation == "swiglu" else {}) | maps
+        parts |= {name: {"W": shape, "b": shape[:1]} for name, shape in maps.items()}
         shapes = {f"{name}.{key}": s for name, of in parts.items() for key, s in of.items()}
-        shapes |= {"W_1": (inner, H), "b_1": (inner,), "W_2": (H, F), "b_2": (H,)}
-        return {name: s for name, s in shapes.items() if bias or "b_" not in name}
+        return {name: s for name, s in shapes.items() if bias or not is_bias(name)}
 
     def state_shapes(self, w: Named) -> list[PartShape]:
         """Return the shapes of the state of self-attention."""
@@ -252,17 +254,15 @@ class TransformerBlock(Temporal):
             context, cross = cross_attention(part(w, "cross"), self.heads, u, *memory)
             x2 = x1 + context
         u = norm(w, "norm2", x2)
-        h = linear(w, "1", u)
-        f = feed(self.activation, h)
-        kept = SimpleNamespace(x=x, attention=attention, x1=x1, cross=cross, x2=x2, u=u, h=h, f=f)
-        return x2 + linear(w, "2", f), end, kept
+        fed, feed = feedforward(w, self.activation, u)
+        kept = SimpleNamespace(x=x, attention=attention, x1=x1, cross=cross, x2=x2, feed=feed)
+        return x2 + fed, end, kept
 
     def read_backward(
         self, w: Named, dw: Named, kept: SimpleNamespace, dy: Array, dstate: Arrays
     ) -> tuple[Array, Arrays]:
         """Return the gradients of x, of earlier keys and values, and of the memory."""
-        dh = feed_backward(self.activation, kept.h, linear_backward(w, dw, "2", kept.f, dy))
-        du = linear_backward(w, dw, "1", kept.u, dh)
+        du = feedforward_backward(w, dw, self.activation, kept.feed, dy)
         dx = dy + norm_backward(w, dw, "norm2", kept.x2, du)
         dmemory: Arrays = []
         if kept.cross is not None:
@@ -366,15 +366,30 @@ def joined(a: Array) -> Array:
 
 def linear(w: Named, name: str, x: Array) -> Array:
     """Return ``W_name x + b_name``."""
-    return np.asarray(x @ w[f"W_{name}"].T + w.get(f"b_{name}", 0))
+    return affine(w, f"W_{name}", f"b_{name}", x)
 
 
 def linear_backward(w: Named, dw: Named, name: str, x: Array, dy: Array) -> Array:
     """Add the gradients of the parameters of `linear` to ``dw``, and return dx."""
-    dw[f"W_{name}"] += dy.T @ x
-    if f"b_{name}" in w:
-        dw[f"b_{name}"] += dy.sum(axis=0)
-    return dy @ w[f"W_{name}"]
+    return affine_backward(w, dw, f"W_{name}", f"b_{name}", x, dy)
+
+
+def affine(w: Named, W: str, b: str, x: Array) -> Array:
+    """Return ``W x + b`` for the names of W and b; b may be missing."""
+    return np.asarray(x @ w[W].T + w.get(b, 0))
+
+
+def affine_backward(w: Named, dw: Named, W: str, b: str, x: Array, dy: Array) -> Array:
+    """Add the gradients of the parameters of `affine` to ``dw``, and return dx."""
+    dw[W] += dy.T @ x
+    if b in w:
+        dw[b] += dy.sum(axis=0)
+    return dy @ w[W]
+
+
+def is_bias(name: str) -> bool:
+    """Return whether a parameter is the bias of a map; those of the norms are not."""
+    return name.rpartition(".")[2].split("_")[0] == "b"
 
 
 def norm(w: Named, name: str, x: Array) -> Array:
@@ -464,20 +479,24 @@ def cross_attention_backward(
     return linear_backward(w, dw, "q", kept.x, joined(dq)), dmemory
 
 
-def feed(name: str, h: Array) -> Array:
-    """Return φ(h), of half the width for "swiglu"."""
-    if name != "swiglu":
-        return activate(name, h)
-    gate, value = np.split(h, 2, axis=1)
-    return activate("silu", gate) * value
+def feedforward(w: Named, name: str, u: Array) -> tuple[Array, SimpleNamespace]:
+    """Return linear2(φ(linear1(u))), gated with "swiglu", and what backward needs."""
+    h = affine(w, "linear1.W", "linear1.b", u)
+    gate = affine(w, "gate.W", "gate.b", u) if name == "swiglu" else None
+    f = activate(name, h) if gate is None else activate("silu", gate) * h
+    return affine(w, "linear2.W", "linear2.b", f), SimpleNamespace(u=u, h=h, gate=gate, f=f)
 
 
-def feed_backward(name: str, h: Array, df: Array) -> Array:
-    """Return dh of `feed`."""
-    if name != "swiglu":
-        return activate_backward(name, h, df)
-    gate, value = np.split(h, 2, axis=1)
-    return np.hstack([activate_backward("silu", gate, df * value), df * activate("silu", gate)])
+def feedforward_backward(w: Named, dw: Named, name: str, kept: SimpleNamespace, dy: Array) -> Array:
+    """Add the gradients of the parameters of `feedforward` to ``dw``, and return du."""
+    df = affine_backward(w, dw, "linear2.W", "linear2.b", kept.f, dy)
+    if kept.gate is None:
+        dh = activate_backward(name, kept.h, df)
+        return affine_backward(w, dw, "linear1.W", "linear1.b", kept.u, dh)
+    dgate = activate_backward("silu", kept.gate, df * kept.h)
+    du = affine_backward(w, dw, "gate.W", "gate.b", kept.u, dgate)
+    dh = df * activate("silu", kept.gate)
+    return du + affine_backward(w, dw, "linear1.W", "linear1.b", kept.u, dh)
 
 
 def sinusoids(t: Integers, size: int) -> Array:

@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_seed
+from crnn.common.checks import check_dtype, check_flag, check_seed
 from crnn.common.choices import AttentionScore
 from crnn.common.nested import arrays_of
 from crnn.layers.attention.alignment import Attention, check_kind
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths, widths_of
 from crnn.layers.base.layer import as_dtype, check_layer
@@ -94,6 +95,8 @@ class Seq2SeqParts(EncoderDecoder):
     target_embedding: Embedding | None = None
     bridge: Dense | None = None
     attention: Attention | None = None
+    source_symbols, target_symbols = Fixed[int | None](), Fixed[int | None]()
+    input_feeding, seed = Fixed[bool](), Fixed[int]()
 
     def __init__(
         self,
@@ -110,11 +113,12 @@ class Seq2SeqParts(EncoderDecoder):
         check_layer("encoder", encoder)
         check_layer("decoder", decoder)
         self.decoder_width = checks.check_decoder(decoder)
-        self.source_symbols = checks.check_symbol_count("source_symbols", source_symbols)
-        self.target_symbols = checks.check_symbol_count("target_symbols", target_symbols)
+        sizes = {"source_symbols": source_symbols, "target_symbols": target_symbols}
+        vars(self).update({k: checks.check_symbol_count(k, size) for k, size in sizes.items()})
         if attention is not None:
             check_kind(attention)
-        self.input_feeding, self.seed = bool(input_feeding), check_seed(seed)
+        feeding, seed = check_flag("input_feeding", input_feeding), check_seed(seed)
+        vars(self).update(input_feeding=feeding, seed=seed)
         parts_dtype = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
         self.encoder, self.decoder = as_dtype(encoder, parts_dtype), as_dtype(decoder, parts_dtype)
         self._readers, self._plans = Readers(), DecoderPlans()

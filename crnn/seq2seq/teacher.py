@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from crnn.common.arrays import Array
 from crnn.common.checks import check_seed
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.attributes import Checked
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.tapes import check_tape
 from crnn.layers.compose.base import Composition
@@ -45,6 +45,20 @@ class TeacherForcingTape(NamedTuple):
 
     def __repr__(self) -> str:
         return tape_text(self)
+
+
+def _checked(probability: Any) -> float:
+    """Return a probability as a float, or raise."""
+    if not isinstance(probability, (int, float, np.number)) or not 0 <= probability <= 1:
+        raise ValueError(
+            "probability: expected a number from 0 to 1, or a function that returns one, "
+            f"got {probability!r:.60}"
+        )
+    return float(probability)
+
+
+def _check_probability(name: str, value: Any) -> float | Callable[[int], float]:
+    return value if callable(value) else _checked(value)
 
 
 class TeacherForcing(Composition):
@@ -123,6 +137,8 @@ class TeacherForcing(Composition):
 
     _leading = _layers = ("model",)
     _arguments = ("probability", "seed")
+    probability = Checked[float | Callable[[int], float]](_check_probability)
+    seed = Checked[int](lambda name, value: check_seed(value))
 
     sequence_input, has_state, once = 1, False, ("bridge",)
 
@@ -134,8 +150,7 @@ class TeacherForcing(Composition):
     ) -> None:
         if not isinstance(model, Seq2Seq):
             raise TypeError(f"model: expected a Seq2Seq, got {model!r:.100}")
-        self.model, self.seed = model, check_seed(seed)
-        self.probability = probability if callable(probability) else _checked(probability)
+        self.model, self.seed, self.probability = model, seed, probability
 
     symbols = property(lambda self: self.model.source_symbols or self.model.encoder_symbols)
 
@@ -148,7 +163,7 @@ class TeacherForcing(Composition):
         if embedding is None:  # the encoder has its own embedding
             return None
         setattr(model, f"{side}_embedding", None)
-        setattr(model, f"{side}_symbols", None)
+        vars(model)[f"{side}_symbols"] = None
         return TeacherForcing(model, seed=0), embedding.params["W"][symbols]
 
     @property
@@ -234,7 +249,7 @@ class TeacherForcing(Composition):
         """Return where the decoder reads the model's own output (B, T), None for nowhere."""
         probability = self.probability
         call = options.call or 0
-        p = _checked(probability(call) if callable(probability) else probability)
+        p = _checked(probability(call)) if callable(probability) else probability
         if p == 1:
             return None
         feedback = np.ones(shape[:2], bool)
@@ -299,14 +314,3 @@ def _triple(x: Any) -> tuple[Any, Any, Any]:
             f"got {got}"
         )
     return (*x, None)[:3]
-
-
-def _checked(probability: Any) -> float:
-    """Return a probability as a float, or raise."""
-    if not isinstance(probability, (int, float, np.number)) or not 0 <= probability <= 1:
-        raise ValueError(
-            "probability: expected a number from 0 to 1, or a function that returns one, "
-            f"got {probability!r:.60}"
-        )
-    assert not math.isnan(probability)
-    return float(probability)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crnn.callbacks.progress import with_bar
-from crnn.common.checks import check_size
+from crnn.common.checks import check_flag, check_size
 from crnn.common.representation import never_raising, value_text
 from crnn.layers.base.adapted import check_one_input, layer_of
 from crnn.layers.base.protocol import LayerLike
@@ -150,6 +150,7 @@ def evaluate(
     check_one_input("model", model)
     check_loss(loss)
     check_data("data", data)
+    stateful = check_flag("stateful", stateful)
     meters = None if metrics is None else Meters(metrics)
     shown = with_bar(data, "items")
     return evaluated(model, shown, loss, meters, tbptt=check_tbptt(tbptt), stateful=stateful)

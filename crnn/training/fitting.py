@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from crnn.callbacks import Callback, Progress
 from crnn.callbacks.history import History
+from crnn.common.checks import check_flag
 from crnn.layers.base.protocol import LayerLike
 from crnn.metrics.base import Metrics
 from crnn.optim import Optimizer
@@ -170,7 +171,7 @@ def fit(
         checkpoint_every=checkpoint_every,
         validation=validation,
         metrics=metrics,
-        callbacks=[*callbacks, Progress()] if progress else callbacks,
+        callbacks=[*callbacks, Progress()] if check_flag("progress", progress) else callbacks,
     )
     if resume is not None:
         with suppress(FileNotFoundError):  # a new run begins; an unreadable file is an error

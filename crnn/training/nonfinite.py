@@ -1,9 +1,10 @@
-"""Search for the layer in which a number first became infinite or NaN."""
+"""Numbers that are infinite or NaN: checks of data, and the layer in which one first occurred."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn.common.arrays import first_nonfinite
 from crnn.common.checks import steps_there
@@ -13,6 +14,55 @@ from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.layer import Layer
 from crnn.layers.compose.base import Runner, run_layer
 from crnn.training.windows import Item
+
+#: Function from a name, a row and a step (None: the array has no time axis) to the name and the
+#: place of a number in a message.
+Located = Callable[[str, int, int | None], tuple[str, str]]
+
+
+def in_row(name: str, row: int, step: int | None) -> tuple[str, str]:
+    """Return the name and the place of a number in an array of rows; see `Located`."""
+    return name, f"in row {row}" + ("" if step is None else f" at step {step}")
+
+
+def shifted(located: Located, row: int, step: int) -> Located:
+    """Return `Located` for a window whose first row and step have these numbers."""
+    return lambda name, r, t: located(name, row + r, None if t is None else step + t)
+
+
+def steps_read(item: Item) -> NDArray[np.bool_] | None:
+    """Return the steps (B, T) of an item that are read; None for an item without a time axis."""
+    if len(item.shape) < 2 or (item.lengths is None and item.mask is None):
+        return None
+    return steps_there(item.lengths, item.mask, item.shape)
+
+
+def check_finite(name: str, x: Any, read: NDArray[np.bool_] | None, located: Located) -> None:
+    """Raise ValueError if a float at a step that is read is not finite.
+
+    Parameters
+    ----------
+    name : str
+    x : array (B, T, F) or (B, F); others have no floats
+    read : booleans (B, T), or None
+        None: all steps.
+    located : callable
+        See `Located`.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind != "f":
+        return
+    wrong = ~np.isfinite(array)
+    if read is not None and array.ndim > 2 and read.shape == array.shape[:2]:
+        wrong = wrong & read[..., None]
+    if wrong.any():
+        index = tuple(np.argwhere(wrong)[0])
+        step = int(index[1]) if array.ndim > 2 else None
+        shown, where = located(name, int(index[0]), step)
+        raise ValueError(
+            f"{shown}: expected finite numbers at the steps that are read, got {array[index]} "
+            f"{where}"
+        )
 
 
 def locate_nonfinite_forward(model: Any, item: Item, state: Any, options: Mapping[str, Any]) -> str:

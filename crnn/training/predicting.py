@@ -166,7 +166,7 @@ def _of_rows(layer: Layer, x: Any, size: int | None) -> Array:
 
 def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array]:
     """Return the outputs for sequences (T, ...) of different lengths, in their order."""
-    sequences = _alike([as_array(f"data[{i}]", one) for i, one in enumerate(data)])
+    sequences = alike([as_array(f"data[{i}]", one) for i, one in enumerate(data)])
     for i, one in enumerate(sequences):
         first = sequences[0]
         if one.ndim < 1 or one.dtype.kind not in "biuf" or one.ndim > 2:
@@ -193,7 +193,7 @@ def _of_sequences(layer: Layer, data: list[Any], size: int | None) -> list[Array
     return outputs
 
 
-def _alike(sequences: list[Array]) -> list[Array]:
+def alike(sequences: list[Array]) -> list[Array]:
     """Return sequences with integers of one type, and empty lists as empty sequences."""
     like = next((one for one in sequences if one.size), None)
     if like is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.callbacks.progress import open_bar
-from crnn.common.arrays import Array, as_array
+from crnn.common.arrays import Array
 from crnn.common.checks import check_array, check_count, check_steps, steps_there
-from crnn.data.batches import pad
 from crnn.layers.base.adapted import layer_of, named_layers, reads_backwards_itself
 from crnn.layers.base.arguments import options_of
 from crnn.layers.base.layer import Layer
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.factor import Factor
-from crnn.layers.pointwise.readable import Steps, add_steps, after_washout, readable_steps
+from crnn.layers.pointwise.readable import Steps, add_steps, after_washout, no_steps, readable_steps
 from crnn.layers.pointwise.ridge import Ridge, fold_ends, folds_of
 from crnn.layers.pointwise.rls import RLS
 from crnn.training.data_checks import named_errors
+from crnn.training.nonfinite import Located, check_finite, in_row, shifted, steps_read
 from crnn.training.predicting import runs_by_windows
+from crnn.training.sequences import Sequences
 from crnn.training.windows import Data, Item, items_of, windows_of
 
 #: Largest number of values of all layers in a window, if it has more than the fewest steps.
@@ -84,9 +85,9 @@ def fit_readout(
     Raises
     ------
     TypeError, ValueError
-        If the model or the data have another form; if no step is left behind the washout; if an
-        output of the layers before is not finite; if the Ridge cannot be solved (see
-        `crnn.Ridge.solve`). The model has not changed then.
+        If the model or the data have another form; if no step is left behind the washout; if a
+        number of x, or an output of the layers before, is not finite; if the Ridge cannot be solved
+        (see `crnn.Ridge.solve`). The model has not changed then.
     RuntimeError
         If another thread fits the readout. This call has changed nothing then.
 
@@ -164,8 +165,13 @@ class Features:
         self._noisy = any(_has_noise(part) for part in parts)
         self._names = frozenset[str]() if layer is None else options_of(layer)
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """Arguments of `Sequences` for sequences that the layers read."""
+        return {"keeps_time": self.keeps_time, "steps": self.steps}
+
     def __call__(self, item: Item, state: Any, row: int, step: int) -> tuple[Array, Any]:
-        """Return the outputs and the state behind an item.
+        """Return the outputs and the state behind an item, of which `check` has seen the numbers.
 
         Parameters
         ----------
@@ -183,6 +189,23 @@ class Features:
         options = {name: value for name, value in options.items() if name in self._names}
         y, after, _ = self._layer.forward(item.x, state, training=True, **options, **item.options)
         return np.asarray(y), after
+
+    def check(self, item: Item, located: Located) -> None:
+        """Raise ValueError if a number that the layers read is not finite.
+
+        Steps of the washout are read, too: the states behind them depend on them.
+
+        Parameters
+        ----------
+        item : Item
+        located : callable
+            As `Items.located`, for rows and steps of this item.
+        """
+        parts = item.x if isinstance(item.x, tuple) else (item.x,)
+        for place, part in enumerate(parts):
+            name = f"x[{place}]" if len(parts) > 1 else "x"
+            read = steps_read(item) if place == item.sequence_input else None
+            check_finite(name, part, read, located)
 
     def kept(
         self, valid: NDArray[np.bool_], resets: NDArray[np.bool_] | None, washout: int, read: Any
@@ -230,6 +253,8 @@ class Items(Protocol):
 
     def __iter__(self) -> Iterator[Item]: ...
 
+    def located(self, name: str, row: int, step: int | None) -> tuple[str, str]: ...
+
 
 class Source:
     """The items of the data.
@@ -268,74 +293,18 @@ class Source:
                     "data: expected (x, target) without lengths and extras for lists of sequences, "
                     f"got {len(data)} entries"
                 )
-            sequences = Sequences(data[0], data[1], features)
+            width, form = ("K", model[-1].output_size), features.form
+            sequences = Sequences(data[0], data[1], width, **form)
             self._items = lambda: sequences
         else:
             self._items = lambda: [data]
 
     def __iter__(self) -> Iterator[Item]:
-        return items_of(self._items(), self.name, None, self._model)
+        return items_of(self._items(), self.name, None, self._model, once=True)
 
-
-def groups_of(lengths: Sequence[int], steps: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of consecutive sequences that have at most so many steps when padded."""
-    begin, longest = 0, 0
-    for end, length in enumerate(lengths):
-        longest = max(longest, length)
-        if end > begin and longest * (end + 1 - begin) > steps:
-            yield begin, end
-            begin, longest = end, length
-    if lengths:
-        yield begin, len(lengths)
-
-
-class Sequences:
-    """Items of consecutive sequences of different lengths, padded.
-
-    Parameters
-    ----------
-    x, target : lists
-        The sequences, and for each a target.
-    features : Features
-    name : str
-        Name of the targets in errors.
-    """
-
-    def __init__(self, x: Any, target: Any, features: Features, name: str = "target") -> None:
-        self._x = [as_array(f"x[{i}]", one) for i, one in enumerate(x)]
-        count = len(target) if isinstance(target, list | tuple | np.ndarray) else -1
-        if count != len(self._x):
-            raise ValueError(
-                f"{name}: expected one for each of the {len(self._x)} sequences in x, got "
-                f"{count if count >= 0 else type(target).__name__}"
-            )
-        self._target = [as_array(f"{name}[{i}]", one) for i, one in enumerate(target)]
-        self._timeless, self._steps = not features.keeps_time, features.steps
-        for i, (one, other) in enumerate(zip(self._x, self._target, strict=True)):
-            if one.ndim not in (1, 2) or (one.ndim == 1 and one.dtype.kind == "f" and one.size):
-                raise ValueError(
-                    f"x[{i}]: expected a sequence (T, I) of floats or (T,) of symbols, got "
-                    f"{one.dtype} of shape {one.shape}"
-                )
-            if not self._timeless and (other.ndim != 2 or len(other) != len(one)):
-                raise ValueError(
-                    f"{name}[{i}]: expected shape (T={len(one)}, K), got shape {other.shape}"
-                )
-            if self._timeless and other.shape != self._target[0].shape:
-                raise ValueError(
-                    f"{name}[{i}]: expected shape (K,), as that of {name}[0], "
-                    f"{self._target[0].shape}, got shape {other.shape}"
-                )
-
-    def __iter__(self) -> Iterator[tuple[Array, Array, Any]]:
-        for begin, end in groups_of([len(one) for one in self._x], self._steps):
-            yield self._item(begin, end)
-
-    def _item(self, begin: int, end: int) -> tuple[Array, Array, Any]:
-        """Return the sequences from `begin` to before `end`."""
-        x, lengths = pad(self._x[begin:end])
-        target = self._target[begin:end]
-        return x, np.stack(target) if self._timeless else pad(target)[0], lengths
+    def located(self, name: str, row: int, step: int | None) -> tuple[str, str]:
+        """Return the name and the place of a number in an item; see `Located`."""
+        return in_row(name, row, step)
 
 
 # ---------------------------------------------------------------------------------------- windows
@@ -358,7 +327,8 @@ def _windows(source: Items, features: Features, outputs: int, washout: int) -> I
         x = item.x[item.sequence_input] if isinstance(item.x, tuple) else item.x
         B, timed = x.shape[0], x.ndim > 2 or x.dtype.kind in "iu"
         with named_errors(source.name, number) if source.name else nullcontext():
-            check_array("target", item.target, "real numbers", _sizes(x, timed, features, outputs))
+            name = "target" if source.name else source.names[1]
+            check_array(name, item.target, "real numbers", _sizes(x, timed, features, outputs))
             for name, marks in (("mask", item.mask), ("resets", item.resets)):
                 if marks is not None:
                     check_steps(name, marks, x.shape[: 1 + timed])
@@ -431,7 +401,7 @@ class _RidgeFit:
     ----------
     readout : Ridge
     ends : list of int, or None
-        The numbers of steps behind each fold. None: the items are dealt to the folds.
+        The numbers of steps behind each fold. None: item i belongs to fold i modulo their number.
     folds : int
     """
 
@@ -512,9 +482,11 @@ def fit_states(
             number, first, step = window.place
             with named_errors(source.name, number) if source.name else nullcontext():
                 state = None if window.first else state
+                row = first if source.name else window.row
+                features.check(item, shifted(source.located, row, step))
                 z, state = features(item, state, window.row, step)
                 _check_form(z, kept, features)
-                _check_finite(z, kept, (first, step))
+                _check_outputs(z, kept, (first, step))
                 mask = kept if kept.ndim > 1 else None
                 weights = item.weights
                 steps = readable_steps(sizes, z, item.target, None, mask, 0, None, weights)
@@ -523,7 +495,7 @@ def fit_states(
             if bar is not None:
                 bar.update(kept.size)
         if not fit.count:
-            raise _no_steps(washout, source)
+            raise no_steps(source.names[0], washout)
     finally:
         if bar is not None:
             bar.close()
@@ -547,19 +519,8 @@ def _new_fit(
     windows = _windows(source, features, readout.output_size, washout)
     count = sum(int(_counts(window).sum()) for window in windows)
     if not count:
-        raise _no_steps(washout, source)
+        raise no_steps(source.names[0], washout)
     return _RidgeFit(readout, fold_ends(count, number), number)
-
-
-def _no_steps(washout: int, source: Items) -> ValueError:
-    """Return the error of a fit in which no step is left."""
-    if washout:
-        return ValueError(
-            "washout: expected fewer steps than a sequence has that are read, with weights above "
-            f"0, got {washout}, which leaves no step"
-        )
-    name = source.names[0]
-    return ValueError(f"{name}: expected steps that are read, with weights above 0, got none")
 
 
 def _check_form(z: Array, kept: NDArray[np.bool_], features: Features) -> None:
@@ -571,16 +532,14 @@ def _check_form(z: Array, kept: NDArray[np.bool_], features: Features) -> None:
         )
 
 
-def _check_finite(z: Array, kept: NDArray[np.bool_], begin: tuple[int, int]) -> None:
+def _check_outputs(z: Array, kept: NDArray[np.bool_], begin: tuple[int, int]) -> None:
     """Raise ValueError if an output at a kept step is not finite; name its row and step."""
     wrong = kept & ~np.isfinite(z).all(axis=-1)
     if wrong.any():
         place = np.argwhere(wrong)[0]
         number = z[tuple(place)][~np.isfinite(z[tuple(place)])][0]
-        where = f"row {begin[0] + place[0]}"
-        if len(place) > 1:
-            where += f", step {begin[1] + place[1]}"
+        step = begin[1] + place[1] if len(place) > 1 else None
+        _, where = in_row("", begin[0] + place[0], step)
         raise ValueError(
-            "model: expected finite outputs of the layers before the readout, got "
-            f"{number} in {where}"
+            f"model: expected finite outputs of the layers before the readout, got {number} {where}"
         )

@@ -18,7 +18,7 @@ from crnn.callbacks.base import Callback
 from crnn.callbacks.history import History
 from crnn.callbacks.run import Position
 from crnn.common.arrays import underflows
-from crnn.common.checks import check_size
+from crnn.common.checks import check_flag, check_size
 from crnn.layers.base.adapted import check_one_input
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.checkpointed import Checkpointed
@@ -186,7 +186,7 @@ class Trainer(Snapshots):
         self._metrics = list(metrics or ())
         self.history, self.norm, self.stopped = History(metrics=self._metrics), math.nan, False
         self._loss, self._tbptt = loss, tbptt and check_tbptt(tbptt)
-        self._stateful = bool(stateful)
+        self._stateful = check_flag("stateful", stateful)
         self._accumulate = check_size("accumulate", accumulate)
         if self._accumulate > 1 and (tbptt or stateful):
             raise ValueError(

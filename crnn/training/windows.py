@@ -105,8 +105,13 @@ def sequence_input_of(model: Any, tbptt: Tbptt = None) -> int:
     return index
 
 
-def items_of(data: Data, name: str, tbptt: Tbptt, model: Any = None) -> Iterator[Item]:
-    """Read the data once and yield the checked items; with a model, check the extras for it."""
+def items_of(
+    data: Data, name: str, tbptt: Tbptt, model: Any = None, *, once: bool = False
+) -> Iterator[Item]:
+    """Read the data once and yield the checked items; with a model, check the extras for it.
+
+    `once` tells that the data are not read again, and are an iterator only if the caller chose so.
+    """
     is_empty = True
     index = sequence_input_of(model, tbptt) if tbptt and model is not None else 0
     for entry in data:
@@ -148,10 +153,11 @@ def items_of(data: Data, name: str, tbptt: Tbptt, model: Any = None) -> Iterator
             _check_options(model, extras, name)
         yield Item(x, target, lengths, **extras, sequence_input=index)
     if is_empty:
-        raise ValueError(
-            f"{name}: expected items, got none. An iterator can be read only once: for more than "
-            "one epoch pass a list, or an object with __iter__"
+        several = (
+            ". An iterator can be read only once: for more than one epoch pass a list, or an "
+            "object with __iter__"
         )
+        raise ValueError(f"{name}: expected items, got none{'' if once else several}")
 
 
 def _as_arrays(x: tuple[Any, ...]) -> Any:

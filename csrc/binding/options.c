@@ -211,17 +211,26 @@ static bool read_cell(const option *o, PyObject *given, crnn_layer *layer) {
     return refuse_word(o->name, count, words, given);
 }
 
-static bool read_cell_by_bool(const option *o, bool truth, crnn_layer *layer) {
-    PyObject *value = PyObject_Str(truth ? Py_True : Py_False);
+static bool read_cell_by_bool(const option *o, bool flag, crnn_layer *layer) {
+    PyObject *value = PyObject_Str(flag ? Py_True : Py_False);
     const bool selected = value && read_cell(o, value, layer);
     drop(value);
     return selected;
 }
 
-static bool read_truth(PyObject *given, bool *truth) {
-    const int value = PyObject_IsTrue(given);
-    *truth = value > 0;
-    return value >= 0;
+/* A flag is a bool, also of NumPy, or an integer that is 0 or 1. */
+static bool read_flag(const char *name, PyObject *given, bool *flag) {
+    long value = -1;
+    if (PyArray_IsScalar(given, Bool)) {
+        value = PyObject_IsTrue(given);
+    } else if (PyLong_Check(given) || PyArray_IsScalar(given, Integer)) {
+        PyObject *index = PyNumber_Index(given);
+        value = index ? PyLong_AsLong(index) : -1;
+        drop(index);
+        PyErr_Clear(); /* of an integer above long */
+    }
+    *flag = value == 1;
+    return value == 0 || value == 1 || refuse(name, "True or False", given, PyExc_TypeError);
 }
 
 /* One delay to *to; false where it is none, perhaps with an exception that tells of its type. */
@@ -280,12 +289,12 @@ static bool read_delays(const char *name, PyObject *given, crnn_layer *layer) {
 
 static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     void *to = field(layer, o);
-    bool truth;
+    bool flag;
     switch (o->kind) {
     case DTYPE:
         return parse_dtype(given, to);
     case BOOL:
-        return read_truth(given, to);
+        return read_flag(o->name, given, to);
     case NUMBER:
         return parse_number(o->name, "a finite number", given, -HUGE_VAL, HUGE_VAL, to);
     case AMOUNT:
@@ -309,7 +318,7 @@ static bool read_option(const option *o, PyObject *given, crnn_layer *layer) {
     case CELL_BY_WORD:
         return read_cell(o, given, layer);
     default:
-        return read_truth(given, &truth) && read_cell_by_bool(o, truth, layer);
+        return read_flag(o->name, given, &flag) && read_cell_by_bool(o, flag, layer);
     }
 }
 
@@ -355,6 +364,8 @@ bool options_read(crnn_layer *layer, PyObject **leak, const char *type_name, PyO
     if (!read_all(layer, type_name, given)) return false;
     PyObject *value =
         given && crnn_cell_leaks(layer->cell) ? PyDict_GetItemString(given, "leak") : NULL;
+    if (value && PyUnicode_Check(value)) /* an array of it would not show the text */
+        return refuse("leak", "None, a real number, or real numbers (H,)", value, PyExc_TypeError);
     *leak = leak_read(layer, value ? value : Py_None);
     return *leak != NULL;
 }

@@ -178,6 +178,9 @@ typedef struct Stream {
 
 /* Copies of the states of all nodes [count], as `final`, owned; NULL: an exception. */
 node_call *stream_states(Stream *self);
+/* The memory of node i begins with this state. One of another size needs another workspace, which
+ * the next step makes. */
+bool stream_load_memory(Stream *self, size_t i, const state_arrays *state);
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
  * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
  * workspace. Each returns memory that the caller owns, or NULL with an exception. */
@@ -247,6 +250,8 @@ size_t running_slots(const running_memory *m, const plan_node *node);
  * False: an exception, and nothing has changed. */
 bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
                      size_t steps, bool *grown);
+/* No row has read anything any more: to be called when all rows have been cleared. */
+void running_cleared(running_memory *m);
 void running_clear(running_memory *m);
 
 /* NULL, with the exception of refuse_misfit. */

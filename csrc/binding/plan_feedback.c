@@ -107,7 +107,11 @@ static bool collect_states(const loop *l) {
     for (size_t i = 0; l->count > 0 && i < plan->count; i++) {
         state_arrays *all = &l->states[i].final;
         if (!node_runs_on(&plan->nodes[i])) continue;
-        const size_t slots = running_slots(&l->parts[0].running[i], &plan->nodes[i]);
+        size_t slots = 0;
+        for (size_t k = 0; k < l->count; k++) {
+            const size_t own = running_slots(&l->parts[k].running[i], &plan->nodes[i]);
+            if (own > slots) slots = own;
+        }
         state_clear(all);
         if (!node_state_new(plan, i, NULL, l->stream->batch, slots, false, all)) return false;
         for (size_t k = 0; k < l->count; k++) {
@@ -124,8 +128,7 @@ static bool store_states(Stream *stream, const loop *l) {
     bool fine = collect_states(l);
     for (size_t i = 0; fine && i < plan->count; i++) {
         if (node_runs_on(&plan->nodes[i]))
-            fine = running_load(&stream->states[i].running, plan, &stream->core, &stream->nodes[i],
-                                &l->states[i].final, 0);
+            fine = stream_load_memory(stream, i, &l->states[i].final);
         else
             state_copy(&stream->states[i].state, &l->states[i].final);
     }

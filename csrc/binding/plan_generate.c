@@ -55,9 +55,10 @@ static void generation_clear(generation *g) {
 
 /* ---- a part */
 
-/* The first rows of `to` are those of a stream's state from row `first` on. */
+/* The first rows of `to` are those of a stream's state from row `first` on. An array without
+ * elements has strides nevertheless. */
 static void copy_first(PyArrayObject *to, PyArrayObject *from, size_t first, size_t rows) {
-    if (!to) return;
+    if (!to || PyArray_SIZE(from) == 0) return;
     const size_t bytes = (size_t)PyArray_STRIDE(from, 0);
     memcpy(PyArray_DATA(to), PyArray_BYTES(from) + first * bytes, rows * bytes);
 }

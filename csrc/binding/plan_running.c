@@ -50,14 +50,13 @@ static bool replace(running_memory *m, const crnn_plan *core, crnn_node *node, s
     whole_plan whole;
     const crnn_plan *all = whole_of(&whole, m, core);
     const size_t i = (size_t)(node - core->node);
-    void *old = m->memory; /* a copy of a node points to the memory of another plan */
     size_t bytes;
     if (!check_status(crnn_node_running(all, i, &bytes), "batch_size")) return false;
     void *memory = alloc_aligned(bytes);
     if (!memory) return false;
-    node->running = memory;
+    node->running = memory; /* before, a copy of a node points to the memory of another */
     crnn_node_load(all, i);
-    free_aligned(old);
+    free_aligned(m->memory);
     m->memory = memory;
     m->slots = slots;
     return true;
@@ -107,11 +106,15 @@ static bool take_over(running_memory *m, const Plan *plan, const crnn_plan *core
     return fine;
 }
 
+/* Room for as many steps again. */
+static size_t slots_for(size_t seen) {
+    return seen < FIRST_SLOTS / 2 ? FIRST_SLOTS : seen > SIZE_MAX / 2 ? SIZE_MAX : 2 * seen;
+}
+
 bool running_load(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
                   const state_arrays *state, size_t row) {
     const size_t seen = most_seen(state);
-    size_t slots = 0;
-    if (grows(given_of(plan, core, node))) slots = seen < FIRST_SLOTS / 2 ? FIRST_SLOTS : 2 * seen;
+    const size_t slots = grows(given_of(plan, core, node)) ? slots_for(seen) : 0;
     if (!take_over(m, plan, core, node, state, row, slots)) return false;
     m->seen = seen;
     return true;
@@ -142,7 +145,9 @@ bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core,
                             &state))
             return false;
         running_save(m, core, node, &state, 0);
-        const bool fine = take_over(m, plan, core, node, &state, 0, 2 * slots);
+        const size_t seen = most_seen(&state); /* less, where rows have begun anew */
+        const bool fine = crnn_size_add(seen, steps, &slots) &&
+                          take_over(m, plan, core, node, &state, 0, slots_for(slots));
         state_clear(&state);
         if (!fine) return false;
         *grown = true;
@@ -150,6 +155,8 @@ bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core,
     m->seen = slots;
     return true;
 }
+
+void running_cleared(running_memory *m) { m->seen = 0; }
 
 void running_clear(running_memory *m) {
     free_aligned(m->memory);

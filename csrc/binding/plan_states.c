@@ -136,13 +136,14 @@ void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const sta
     }
 }
 
-/* Steps that a row has read: not negative, and with the positions of a call no overflow. */
-static bool steps_within(const char *name, PyArrayObject *steps) {
-    const int64_t most = INT64_MAX / 4, *step = PyArray_DATA(steps);
+/* Steps that a row has read: not negative, and with the positions of a call no overflow. Without a
+ * window there is a slot for each of them. */
+static bool steps_within(const char *name, PyArrayObject *steps, size_t window, npy_intp slots) {
+    const int64_t most = window ? INT64_MAX / 4 : slots, *step = PyArray_DATA(steps);
     for (npy_intp b = 0; b < PyArray_SIZE(steps); b++) {
         if (step[b] >= 0 && step[b] <= most) continue;
-        PyErr_Format(PyExc_ValueError, "%s: expected steps from 0 to %lld, got %lld in row %zd",
-                     name, (long long)most, (long long)step[b], (Py_ssize_t)b);
+        PyErr_Format(PyExc_ValueError, "%s: expected steps from 0 to %s%lld, got %lld in row %zd",
+                     name, window ? "" : "S=", (long long)most, (long long)step[b], (Py_ssize_t)b);
         return false;
     }
     return true;
@@ -167,7 +168,8 @@ static bool cache_read(const Plan *plan, const plan_node *node, const char *name
     if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
     if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
     if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
-    fine = to->c && (gradient || (to->steps && steps_within(name, to->steps)));
+    fine = to->c &&
+           (gradient || (to->steps && steps_within(name, to->steps, node->window, cache.size[1])));
     for (Py_ssize_t k = 0; k < parts; k++) drop(part[k]);
     if (!fine) state_clear(to);
     return fine;

@@ -60,8 +60,7 @@ static bool start_init(node_state *n, const held_layer *layer) {
     return true;
 }
 
-/* A memory of another size needs another workspace. */
-static bool load_memory(Stream *self, size_t i, const state_arrays *state) {
+bool stream_load_memory(Stream *self, size_t i, const state_arrays *state) {
     free_aligned(self->workspace);
     self->workspace = NULL;
     self->laid = false;
@@ -84,9 +83,10 @@ static bool set_states(Stream *self, PyObject *given) {
     LOCK(self);
     for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
     for (size_t i = 0; fine && i < plan->count; i++) {
+        running_cleared(&self->states[i].running);
         if (!calls[i].initial.h) continue;
         if (node_runs_on(&plan->nodes[i]))
-            fine = load_memory(self, i, &calls[i].initial);
+            fine = stream_load_memory(self, i, &calls[i].initial);
         else
             state_copy(&self->states[i].state, &calls[i].initial);
     }

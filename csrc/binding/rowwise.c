@@ -8,7 +8,7 @@ static const char *const kind_names[] = {
     [CRNN_ROWWISE_NORM] = "norm",         [CRNN_ROWWISE_DROP] = "drop",
     [CRNN_ROWWISE_ACTIVATE] = "activate", [CRNN_ROWWISE_SUM] = "sum",
     [CRNN_ROWWISE_MEAN] = "mean",         [CRNN_ROWWISE_MUL] = "mul",
-    [CRNN_ROWWISE_CONCAT] = "concat"};
+    [CRNN_ROWWISE_CONCAT] = "concat",     [CRNN_ROWWISE_RELU_SUM] = "relu_sum"};
 enum { KINDS = sizeof kind_names / sizeof *kind_names };
 
 static const char *const how_names[] = {

@@ -200,7 +200,7 @@ def test_without_matplotlib_a_line_says_what_to_install(run, text, tmp_path, mon
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out, err = run("train", text, "-o", tmp_path / "run", *SMALL)
     assert (code, err) == (0, "")
-    message = 'No loss.png: plots require matplotlib: pip install "crnn[plot]"'
+    message = 'No loss.png: plots require matplotlib: pip install ".[plot]" in a checkout of crnn'
     assert message in out.splitlines()
     assert sorted(os.listdir(tmp_path / "run")) == [name for name in FILES if name != "loss.png"]
 

@@ -394,7 +394,7 @@ def test_plots_require_matplotlib(run, reads, folder, tmp_path, monkeypatch):
     reads("añ\n".encode())
     code, out, err = run("translate", folder, "--attention-plot", tmp_path / "picture.png")
     assert (code, out) == (2, "")
-    assert 'pip install "crnn[plot]"' in err
+    assert 'pip install ".[plot]"' in err
 
 
 def test_training_that_diverges_is_an_error(run, pairs, tmp_path):

@@ -274,7 +274,7 @@ def test_options_that_make_no_sense(file):
 
 def test_without_pandas_the_error_says_what_to_install(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r'read_csv\(\) needs pandas: pip install "crnn\[data\]"'):
+    with pytest.raises(ImportError, match=r'read_csv\(\) needs pandas: pip install ".\[data\]"'):
         read_csv(file("a\n1\n"))
     frame = Frame(a=Frame.Column([1, 2]))
     np.testing.assert_array_equal(from_frame(frame).x, [[1], [2]])  # pandas is not needed

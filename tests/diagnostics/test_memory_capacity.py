@@ -139,7 +139,7 @@ def exploding():
     ("model", "options", "error", "message"),
     [
         (None, {}, TypeError, "model: expected a layer, got None"),
-        (crnn.RNN(2, 3), {}, ValueError, r"x: expected .*I=2"),
+        (crnn.RNN(2, 3), {}, ValueError, r"model: expected one with input_size = 1, .* got 2"),
         (
             crnn.Sequential([crnn.RNN(1, 3), crnn.Pool("last")]),
             {},

@@ -255,7 +255,7 @@ WRONG = [
     ((Y, TARGET.astype(float)), {}, r"target: expected integers .* got float64"),
     ((TARGET, TARGET), {}, r"y: expected floats of shape \(B, T, K\) or \(B, K\), got int64"),
     ((Y[..., :0], TARGET), {}, "K >= 1"),
-    ((Y, TARGET, LENGTHS + 5), {}, "lengths: expected integers from 0 to T=6, got 5 to 11"),
+    ((Y, TARGET, LENGTHS + 5), {}, r"lengths: expected integers from 0 to T=6, got \d+ in row"),
     ((Y, TARGET), {"weights": -WEIGHTS}, "weights: expected finite numbers of at least 0"),
     ((Y, TARGET), {"weights": WEIGHTS[:3]}, r"weights: expected real numbers of shape \(7, 6\)"),
     ((Y, TARGET + K), {}, "expected integers from 0 to K-1=4, got 5 to 8"),

@@ -150,6 +150,7 @@ def test_deep_reservoirs_other_layers_and_the_last_state():
     assert last.predict(X, LENGTHS).shape == (B, O)
     lists = [X[b, :n] for b, n in enumerate(LENGTHS)]
     np.testing.assert_array_equal(np.stack(last.predict(lists)), last.predict(X, LENGTHS))
+    assert last.score(X[:, :O], Y[:, 0], [1, 2, 1]) < 1  # outputs (B, O) are not steps (B, T)
     score = last.score(X, Y[:, 0], LENGTHS)
     assert last.score(lists, Y[:, 0]) == pytest.approx(score, 1e-12)
 
@@ -266,7 +267,7 @@ def test_alpha_needs_no_other_pass():
     assert esn.readout is before
     assert (before.alpha, before.alpha_) == (5.0, 5.0)
     np.testing.assert_array_equal(before.params["W"], other.readout.params["W"])
-    with pytest.raises(ValueError, match=r"^alpha: expected one number, because rows are in 1"):
+    with pytest.raises(ValueError, match=r"^readout__alpha: expected one number, because"):
         esn.set_params(readout__alpha=(1.0, 2.0))
     assert before.alpha == 5.0
     new = network().set_params(readout__alpha=(1.0, 2.0))
@@ -278,12 +279,13 @@ def test_alpha_needs_no_other_pass():
     [
         ({"leak": 0.1}, "leak: expected a parameter of the network, one of reservoir, readout"),
         ({"reservoir__lag": 0.1}, "reservoir__lag: expected a parameter of the network"),
-        ({"reservoir__leak": 2.0}, "leak: expected"),
-        ({"reservoir__leak": 0.1, "readout__alpha": -1}, "alpha: expected"),
-        ({"readout__alpha": -1}, "alpha: expected"),
+        ({"reservoir__leak": 2.0}, "reservoir__leak: expected"),
+        ({"reservoir__leak": 0.1, "readout__alpha": -1}, "readout__alpha: expected"),
+        ({"readout__alpha": -1}, "readout__alpha: expected"),
+        ({"readout__alpha": [1, 2]}, "readout__alpha: expected one number, because rows are in 1"),
         ({"readout__input_size": 3}, "readout: expected input_size = H = 9"),
-        ({"reservoir__input_size": 0}, "input_size: expected"),
-        ({"feedback": 1}, "feedback: expected True or False, got 1"),
+        ({"reservoir__input_size": 0}, "reservoir__input_size: expected"),
+        ({"feedback": 2}, "feedback: expected True or False, got 2"),
         ({"reservoir": reservoir(1), "feedback": True}, r"reservoir: expected input_size = I \+ O"),
     ],
 )
@@ -360,7 +362,7 @@ def test_a_grid_search_of_scikit_learn():
         ),
         ((reservoir(), ridge(), {"feedback": "no"}), TypeError, "feedback: expected True or False"),
         (
-            (reservoir(), ridge(), {"join_input": 1}),
+            (reservoir(), ridge(), {"join_input": "yes"}),
             TypeError,
             "join_input: expected True or False",
         ),
@@ -383,15 +385,18 @@ def test_parts_that_do_not_fit(arguments, kind, message):
         ({"y": Y[:, 1:]}, "y: expected real numbers of shape"),
         ({"y": Y[0]}, "y: expected real numbers of shape"),
         ({"x": X[0]}, r"y: expected real numbers of shape \(T=40, O=2\)"),
-        ({"y": Y * np.nan}, "y: expected finite numbers|model: expected finite outputs"),
-        ({"x": X * np.nan}, "model: expected finite outputs .* got nan in row 0, step 0"),
+        ({"y": Y * np.nan}, "y: expected finite numbers"),
+        ({"x": X * np.nan}, "x: expected finite numbers .* got nan in row 0 at step 0"),
         ({"lengths": [1, 2]}, "lengths: expected"),
         ({"lengths": [1, 2, 99]}, "lengths: expected"),
         ({"x": list(X), "y": list(Y), "lengths": LENGTHS}, "lengths: expected None for a list"),
         ({"x": [], "y": []}, "x: expected sequences, got an empty list"),
         ({"x": X[:, :0], "y": Y[:, :0]}, "x: expected steps that are read, .* got none"),
         ({"x": list(X), "y": list(Y[:2])}, "y: expected one for each of the 3 sequences in x"),
-        ({"x": list(X), "y": list(Y[:, 1:])}, r"y\[0\]: expected shape \(T=40, K\)"),
+        (
+            {"x": list(X), "y": list(Y[:, 1:])},
+            r"y\[0\]: expected real numbers of shape \(T=40",
+        ),
         ({"washout": -1}, "washout: expected an integer from 0"),
         ({"washout": T}, "washout: expected fewer steps than a sequence has"),
         ({"washout": 1.0}, "washout: expected an integer"),
@@ -406,6 +411,89 @@ def test_a_wrong_fit_changes_nothing(options, message, feedback):
     assert esn.readout._factors is factors
     for name, array in before.items():
         np.testing.assert_array_equal(esn.params[name], array)
+
+
+BAD = np.array(X)
+BAD[1, 2, 1] = np.inf
+
+
+@pytest.mark.parametrize("method", ["fit", "score"])
+@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_by_name_and_place(method, feedback, bad):
+    esn = network(feedback=feedback).fit(X, Y)
+    before = esn.state_dict()
+    x = np.where(np.isinf(BAD), bad, BAD)
+    cases = [
+        ((x, Y), rf"x: expected finite numbers .* got {bad} in row 1 at step 2"),
+        ((x[1], Y[1]), rf"x: expected finite numbers .* got {bad} at step 2"),
+        (([X[0], x[1, :30]], [Y[0], Y[1, :30]]), rf"x\[1\]: .* got {bad} at step 2"),
+    ]
+    for data, message in cases:
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            getattr(esn, method)(*data, washout=5)
+    for name, array in before.items():
+        np.testing.assert_array_equal(esn.params[name], array)
+    getattr(esn, method)(x, Y, [T, 2, T])  # behind the end nothing is read
+
+
+def test_targets_that_are_fed_back_are_finite_in_the_washout_too():
+    y = np.array(Y)
+    y[2, 1, 0] = np.nan
+    network().fit(X, y, washout=5)
+    with pytest.raises(ValueError, match=r"^y: expected finite numbers .* nan in row 2 at step 1"):
+        network(feedback=True).fit(X, y, washout=5)
+    force = crnn.ESN(reservoir(I + O), crnn.RLS(H, O), feedback=True)
+    with pytest.raises(ValueError, match=r"^x: expected finite numbers .* inf in row 1 at step 2"):
+        force.fit_force(BAD, Y)
+
+
+def test_a_prediction_of_nan_has_no_score():
+    esn = network(feedback=True).fit(X, Y)
+    esn.readout.params["W"] = np.nan
+    with pytest.raises(ValueError, match=r"^outputs: expected finite numbers .* got nan"):
+        esn.score(X, Y)
+    assert np.isnan(esn.predict(X)).any()
+
+
+SERIES_OF_INTEGERS = np.arange(T)[:, None] % 3
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (SERIES_OF_INTEGERS, r"x: expected floats .*, got int64 .*: give numbers as floats$"),
+        (SERIES_OF_INTEGERS[None], r"x: expected floats .*, got int64 .* give numbers as floats$"),
+        ([SERIES_OF_INTEGERS], r"x\[0\]: expected floats .*, got int64 .* give numbers as floats$"),
+        ((X[0], X[1, :5]), r"x: expected an array, or a list of sequences, got a tuple"),
+        (X[0, :, :1].tolist(), r"x\[0\]: expected floats of shape .* write np.array\(x\)"),
+        ([X[0, :, 0]], r"x\[0\]: expected floats of shape \(T, I=1\), got shape \(40,\)"),
+        ([X[0]], r"x\[0\]: expected floats of shape \(T, I=1\), got shape \(40, 2\)$"),
+        ([X[0, :, :1], np.arange(3)], r"x: expected floats in all sequences, or symbols in all"),
+        ([[[1.0], [2.0, 3.0]]], r"x\[0\]: expected an array"),
+    ],
+)
+def test_wrong_forms_of_x(x, message):
+    esn = network(1)
+    y = [Y[0]] * len(x) if isinstance(x, list) else Y[0] if x is SERIES_OF_INTEGERS else Y[:1]
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        esn.fit(x, y)
+    esn.fit(X[..., :1], Y)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        esn.score(x, y)
+    if x is not SERIES_OF_INTEGERS:  # without a target they may be symbols of many sequences
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            esn.predict(x)
+
+
+def test_lists_of_symbols_and_empty_sequences():
+    symbols = [np.array([0, 1, 1]), np.array([1])]
+    esn = network().fit(X, Y)
+    for y, one in zip(esn.predict(symbols), symbols, strict=True):
+        np.testing.assert_array_equal(y, esn.predict(np.eye(2)[one]))
+    empty, row = esn.predict([[], X[0]])
+    assert empty.shape == (0, O)
+    np.testing.assert_array_equal(row, esn.predict(X[0]))
 
 
 def test_other_errors():
@@ -429,7 +517,7 @@ def test_other_errors():
         (lambda: esn.score(X, Y * 1e200), "y: expected finite numbers of magnitude at most 1e"),
         (lambda: esn.score([], []), "x: expected sequences, got an empty list"),
         (lambda: esn.score(X[:0], Y[:0]), "x: expected steps of which the outputs are compared"),
-        (lambda: esn.generate(0), "steps: expected an integer of at least 1"),
+        (lambda: esn.generate(0), "steps: expected an integer of at least 1, got 0"),
         (lambda: esn.generate(2**62), "steps: expected sizes that memory can hold"),
         (
             lambda: esn.generate(3, prime=X[..., :1]),
@@ -445,7 +533,7 @@ def test_other_errors():
     cases.append((lambda: back.generate(3), "generate: expected a reservoir that runs step by"))
     alone = trained("feedback")
     cases.append((lambda: alone.predict(X), "x: expected a network with inputs, got one with I=0"))
-    cases.append((lambda: alone.fit(X, Y), "x: expected None for a network with I=0 inputs"))
+    cases.append((lambda: alone.fit(X, Y), "x: expected None .* I=0 inputs, got ndarray"))
     cases.append(
         (lambda: alone.fit(None, Y[0, 0]), r"y: expected real numbers of shape \(B, T, O=")
     )
@@ -453,6 +541,8 @@ def test_other_errors():
     cases.append((lambda: alone.fit(None, []), "y: expected sequences, got an empty list"))
     fed = network(feedback=True).fit(X, Y)
     cases.append((lambda: fed.predict(X, output=Y[0]), "output: expected floats of shape"))
+    state = fed(np.concatenate([X, Y], axis=2))[1]
+    cases.append((lambda: fed.predict(X, state=state), "output: expected the output before the"))
     cases.append((lambda: fed.predict(X.astype(int)), "x: expected floats"))
     for call, message in cases:
         with pytest.raises((TypeError, ValueError), match="^" + message):
@@ -475,6 +565,38 @@ def test_rows_without_steps_and_no_rows():
 def test_an_rls_that_learned_zeros_is_fitted():
     esn = crnn.ESN(reservoir(), crnn.RLS(H, O)).fit(X, 0 * Y)
     assert not esn.predict(X).any()
+
+
+def test_a_loaded_readout_has_no_sums_for_another_alpha(tmp_path):
+    crnn.save(tmp_path / "esn", network().fit(X, Y))
+    loaded = crnn.load(tmp_path / "esn")
+    before = loaded.predict(X)
+    with pytest.raises(ValueError, match=r"^readout__alpha: expected a readout that has the sums"):
+        loaded.set_params(readout__alpha=100.0)
+    assert loaded.readout.alpha == 1e-3
+    np.testing.assert_array_equal(loaded.predict(X), before)
+    loaded.readout.alpha = 100.0
+    expected = network(alpha=100.0).fit(X, Y).readout.params["W"]
+    np.testing.assert_array_equal(loaded.fit(X, Y).readout.params["W"], expected)
+    loaded.set_params(readout__alpha=1e-3)
+    np.testing.assert_array_equal(loaded.predict(X), before)
+
+
+def test_another_alpha_of_an_rls_needs_another_fit():
+    esn = crnn.ESN(reservoir(), crnn.RLS(H, O, alpha=0.1)).fit(X, Y)
+    esn.set_params(readout__alpha=10.0)
+    with pytest.raises(ValueError, match=r"^readout: expected one that is fitted"):
+        esn.predict(X)
+    expected = crnn.ESN(reservoir(), crnn.RLS(H, O, alpha=10.0)).fit(X, Y)
+    np.testing.assert_array_equal(esn.fit(X, Y).predict(X), expected.predict(X))
+
+
+def test_errors_of_set_params_have_its_names():
+    deep = crnn.ESN(crnn.Sequential([reservoir(), reservoir(H)]), ridge())
+    with pytest.raises(ValueError, match=r"^reservoir__1__leak: expected 0 < leak <= 1, got 0"):
+        deep.set_params(reservoir__1__leak=0)
+    with pytest.raises(TypeError, match=r"^readout__bias: expected True or False, got 'no'"):
+        deep.set_params(readout__bias="no")
 
 
 def test_options_are_set_by_set_params_alone():

@@ -92,12 +92,12 @@ def test_vocabularies_are_those_of_each_side():
         (
             {"layers": 0},
             ValueError,
-            "layers: expected an integer of at least 1 .* got 0",
+            "layers: expected an integer of at least 1.* got 0",
         ),
         (
             {"min_count": 0},
             ValueError,
-            "min_count: expected an integer of at least 1 .* got 0",
+            "min_count: expected an integer of at least 1.* got 0",
         ),
         ({"seed": -1}, ValueError, "seed: expected None or an integer from 0"),
         ({"hidden_size": 0}, ValueError, "hidden_size"),
@@ -133,7 +133,7 @@ def test_vocabularies_and_network_must_fit():
         Translator(model.source, Vocabulary("abcdef"), model.network)
     with pytest.raises(
         ValueError,
-        match=r"max_steps: expected an integer of at least 1 .* got 0",
+        match=r"max_steps: expected an integer of at least 1.* got 0",
     ):
         Translator(model.source, model.target, model.network, max_steps=0)
 
@@ -197,12 +197,12 @@ def test_what_is_held_out_is_not_trained_on():
         (
             REVERSALS,
             {"epochs": 0},
-            "epochs: expected an integer of at least 1 .* got 0",
+            "epochs: expected an integer of at least 1.* got 0",
         ),
         (
             REVERSALS,
             {"batch_size": 0},
-            "batch_size: expected an integer of at least 1 .* got 0",
+            "batch_size: expected an integer of at least 1.* got 0",
         ),
         (REVERSALS, {"lr": 0}, "lr: expected a positive number, got 0"),
     ],

@@ -91,7 +91,7 @@ def test_wrong_values_over_text_raise(arguments, message):
 def test_the_error_without_matplotlib_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    message = r'plots require matplotlib: pip install "crnn\[plot\]"'
+    message = r'plots require matplotlib: pip install ".\[plot\]"'
     with pytest.raises(ImportError, match=message):
         plotting.loss_curve(history([1.0]))
     with pytest.raises(ImportError, match=message):
@@ -158,7 +158,7 @@ def test_attention_weights_of_a_wrong_shape_raise(weights, source, target, shape
 
 def test_attention_without_matplotlib(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'pip install "crnn\[plot\]"'):
+    with pytest.raises(ImportError, match=r'pip install ".\[plot\]"'):
         plotting.save_attention(tmp_path / "a.png", [[1.0]], "a", "b")
 
 

@@ -1,6 +1,7 @@
 """Each example runs, and reaches the result that it states."""
 
 import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +22,43 @@ def main(name):
 def test_every_example_has_a_test():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {path.stem for path in FOLDER.glob("*.py")} <= tested
+
+
+WRONG = [
+    ("mackey_glass", ["--networks", "0"], "--networks: expected an integer of at least 1, got 0"),
+    ("mackey_glass", ["--units", "2.5"], "--units: expected an integer of at least 1, got 2.5"),
+    ("mackey_glass", ["--alpha", "nan"], "--alpha: expected a finite number of at least 0, got"),
+    ("narma", ["--networks", "0"], "--networks: expected an integer above 0, got 0"),
+    ("narma", ["--steps", "20"], "--steps: expected an integer above 100, got 20"),
+    ("speakers", ["lost"], "folder: expected one with the file JapaneseVowels_TRAIN.ts, got lost"),
+]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs a program: its exit code, with its message, and its output."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), WRONG)
+def test_wrong_arguments_are_errors_of_use(run, name, arguments, message):
+    code, _, errors = run(name, *arguments)
+    assert code not in (0, None)
+    assert message in f"{code} {errors}"
+
+
+@pytest.mark.parametrize("name", ["speakers", "mackey_glass", "narma"])
+def test_help(run, name):
+    code, shown, _ = run(name, "--help")
+    assert code == 0
+    assert shown.startswith("usage: ")
 
 
 @pytest.mark.slow

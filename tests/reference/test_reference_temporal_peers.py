@@ -27,6 +27,14 @@ from support.temporal import (
 )
 
 torch = pytest.importorskip("torch")
+from support.torch_attention import (  # noqa: E402  (only with torch)
+    attended,
+    feedforward,
+    gpt_block,
+    norm,
+    pre_norm_block,
+)
+
 F = torch.nn.functional
 CLOSE = 1e-12
 
@@ -173,44 +181,6 @@ def test_blocks_agree_with_the_temporal_conv_net(taps):
 # ------------------------------------------------------------------------------------- attention
 
 
-def split(a, heads):
-    """Return (B, T, H) as (B, M, T, A)."""
-    return a.unflatten(2, (heads, -1)).transpose(1, 2)
-
-
-def turned(a, steps=None):
-    """Return a (B, M, T, A) rotated as in Llama: with a table for both halves, and rotate_half."""
-    A, steps = a.shape[3], torch.zeros(len(a)) if steps is None else steps
-    frequency = 1.0 / (10000 ** (torch.arange(0, A, 2, dtype=torch.float64) / A))
-    t = steps[:, None] + torch.arange(a.shape[2])
-    angles = t[:, None, :, None] * torch.cat([frequency, frequency])
-    half = torch.cat([-a[..., A // 2 :], a[..., : A // 2]], dim=3)
-    return a * angles.cos() + half * angles.sin()
-
-
-def attended(w, x, twin, part="", state=None):
-    """Return y of self-attention through scaled_dot_product_attention, and keys and values."""
-    q, k, v = (
-        split(a, twin.heads)
-        for a in F.linear(x, w[f"{part}W_qkv"], w.get(f"{part}b_qkv")).chunk(3, dim=2)
-    )
-    steps = None if state is None else state[2]
-    if twin.rotary:
-        q, k = turned(q, steps), turned(k, steps)
-    S = 0
-    if state is not None:
-        S, (k_old, v_old) = state[0].shape[1], (split(a, twin.heads) for a in state[:2])
-        k, v = torch.cat([k_old, k], dim=2), torch.cat([v_old, v], dim=2)
-    slot, step = torch.arange(S + x.shape[1]), S + torch.arange(x.shape[1])[:, None]
-    seen = (slot <= step) & (slot > step - (twin.window or S + x.shape[1]))
-    seen = (seen if twin.causal else torch.ones_like(seen)).expand(len(x), 1, -1, -1)
-    if state is not None:
-        seen = seen & (slot >= S - steps[:, None])[:, None, None]
-    c = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    y = F.linear(c.transpose(1, 2).flatten(2), w[f"{part}W_o"], w.get(f"{part}b_o"))
-    return y, k.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
-
-
 WINDOWS = {
     "all": {},
     "window": {"window": 3},
@@ -236,21 +206,6 @@ def test_attention_agrees_with_torch(name, given):
     check(problem, run)
 
 
-def norm(w, name, x):
-    return F.layer_norm(x, x.shape[-1:], w[f"{name}.gain"], w[f"{name}.bias"], 1e-5)
-
-
-def feedforward(w, x, activation):
-    h = F.linear(x, w["W_1"], w["b_1"])
-    if activation == "swiglu":
-        gate, value = h.chunk(2, dim=2)
-        h = F.silu(gate) * value
-    else:
-        kinds = {"gelu": F.gelu, "gelu_exact": F.gelu, "relu": F.relu}
-        h = kinds[activation](h, **({"approximate": "tanh"} if activation == "gelu" else {}))
-    return F.linear(h, w["W_2"], w["b_2"])
-
-
 BLOCKS = {
     "nanogpt": {"activation": "gelu", "rotary": False},
     "nanogpt-exact": {"activation": "gelu_exact", "rotary": False},
@@ -266,15 +221,9 @@ def test_blocks_agree_with_those_of_language_models(name):
     twin = problem.twin
 
     def run(x, w):
-        if name == "nanogpt":  # as it is written there
-            u = F.linear(norm(w, "norm1", x), w["attention.W_qkv"], w["attention.b_qkv"])
-            q, k, v = (split(a, 2) for a in u.split(8, dim=2))
-            c = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            c = c.transpose(1, 2).contiguous().view(B, T, 8)
-            x = x + F.linear(c, w["attention.W_o"], w["attention.b_o"])
-        else:
-            x = x + attended(w, norm(w, "norm1", x), twin.attention, "attention.")[0]
-        return (x + feedforward(w, norm(w, "norm2", x), twin.activation),)
+        if name == "nanogpt":
+            return (gpt_block(w, x, 2),)
+        return (pre_norm_block(w, x, twin),)
 
     check(problem, run)
 
@@ -293,10 +242,10 @@ LAYER = {
     "self_attn.in_proj_bias": "attention.b_qkv",
     "self_attn.out_proj.weight": "attention.W_o",
     "self_attn.out_proj.bias": "attention.b_o",
-    "linear1.weight": "W_1",
-    "linear1.bias": "b_1",
-    "linear2.weight": "W_2",
-    "linear2.bias": "b_2",
+    "linear1.weight": "linear1.W",
+    "linear1.bias": "linear1.b",
+    "linear2.weight": "linear2.W",
+    "linear2.bias": "linear2.b",
     "norm1.weight": "norm1.gain",
     "norm1.bias": "norm1.bias",
 }

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crnn.common.nested import gradient_form, map_state
 from support.temporal import packed
 
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
@@ -30,10 +31,7 @@ def as_state(like, parts):
     """Return arrays in the form of a state."""
     parts = iter(parts)
 
-    def build(form):
-        return [build(part) for part in form] if isinstance(form, list) else next(parts)
-
-    return build(like)
+    return map_state(lambda _: next(parts), like)
 
 
 def _named(y, state, dx, dstate, grads):
@@ -47,12 +45,12 @@ def solve(problem, layer, **options):
     """Return the results of a layer with the numbers of a `Problem`, by name."""
 
     def converted(parts):
-        return [part.astype(layer.dtype) for part in parts]
+        return [part.astype(layer.dtype) if part.dtype.kind == "f" else part for part in parts]
 
     layer.zero_grad()
     state = packed(converted(problem.state))
     y, end, tape = layer.forward(problem.x.astype(layer.dtype), state, **options)
-    dend = as_state(end, converted(problem.dstate(packed(parts_of(end)))))
+    dend = as_state(gradient_form(end), converted(problem.dstate(packed(parts_of(end)))))
     dx, dstate = layer.backward(tape, problem.dy.astype(layer.dtype), dend)
     return _named(y, end, dx, dstate, layer.grads)
 
@@ -70,7 +68,7 @@ def assert_agree(found, wanted, dtype, what=""):
     """
     assert list(found) == list(wanted)
     for name, array in found.items():
-        assert array.dtype == dtype, name
+        assert array.dtype == (dtype if wanted[name].dtype.kind == "f" else np.int64), name
         scale = 1 / max(1, np.max(np.abs(wanted[name]), initial=0.0))
         close = {"rtol": 0, "atol": TOLERANCES[dtype], "err_msg": f"{what} {name}"}
         np.testing.assert_allclose(array * scale, wanted[name] * scale, **close)

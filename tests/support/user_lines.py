@@ -50,6 +50,11 @@ y, h = janet(x, h, resets=None)
 y, h = minlstm(x, mingru(x, lengths=None)[1])
 best = int(rnn(x)[0].argmax())
 
+ridge = crnn.Ridge(8, 2, alpha=[0.1, 1.0])
+assert_type(ridge.alpha, float | tuple[float, ...])
+ridge.alpha = np.logspace(-3, 0, 4)
+assert_type(crnn.Dense(3, 2).output_size, int)
+
 y, state, tape = lstm.forward(x, training=True, call=3)
 assert_type(tape.gates["f"], Array)
 norms = np.linalg.norm(tape.h - tape.c, axis=2)
@@ -372,6 +377,8 @@ model.layer  # error: attr-defined
 model.eval()  # error: attr-defined
 lstm.bias = False  # error: assignment
 lstm.hidden_size = 4  # error: misc
+crnn.Dense(3, 2).output_size = 4  # error: assignment
+crnn.Embedding(3, 2).seed = 1  # error: assignment
 crnn.Lstm(3, 8)  # error: attr-defined
 crnn.optim.adam(model)  # error: attr-defined
 crnn.losses.crossentropy(logits, symbols)  # error: attr-defined

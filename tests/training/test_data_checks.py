@@ -76,7 +76,7 @@ SYMBOL_MISTAKES = [
     ({"target": lambda a: a.astype("f")}, "item 3: targets: expected integers"),
     ({"x": lambda a: a[..., None].repeat(3, -1).astype("f")}, "item 3: x: expected"),
     ({"x": lambda a: a[..., None]}, "item 3: x: expected"),
-    ({"lengths": [1, 2, 7]}, "lengths: expected integers from 0 to T=6, got 1 to 7"),
+    ({"lengths": [1, 2, 7]}, "lengths: expected integers from 0 to T=6, got 7 in row 2"),
     ({"lengths": [1, 2]}, "lengths: expected shape"),
     ({"lengths": [1.0, 2.0, 3.0]}, "lengths: expected integers"),
     ({"extras": {"mask": np.ones((3, 5), bool)}}, "mask: expected shape"),

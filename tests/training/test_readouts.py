@@ -317,7 +317,7 @@ WRONG = [
     ({"data": X}, TypeError, r"data: expected a tuple \(x, target\).*got ndarray"),
     ({"data": 3}, TypeError, r"data: expected a tuple \(x, target\).*got int"),
     ({"data": (X,)}, ValueError, "data: expected items"),
-    ({"data": []}, ValueError, "data: expected items, got none"),
+    ({"data": []}, ValueError, "data: expected items, got none$"),
     ({"data": (X, Y[..., :2])}, ValueError, r"data: item 0: target: expected .* \(B=5, T=23, K=3"),
     ({"data": (X, Y[:, :-1])}, ValueError, "data: item 0: target: expected"),
     ({"data": (X, Y[:-1])}, ValueError, "data: item 0: target: expected"),
@@ -331,7 +331,7 @@ WRONG = [
     (
         {"data": (spoiled(X, np.nan), Y)},
         ValueError,
-        "data: item 0: model: expected finite outputs .* got nan in row 2, step 5",
+        "data: item 0: x: expected finite numbers .* got nan in row 2 at step 5",
     ),
     (
         {"data": (X, spoiled(Y, np.inf))},
@@ -339,7 +339,7 @@ WRONG = [
         "data: item 0: target: expected finite numbers",
     ),
     ({"data": (list(X), list(Y[:-1]))}, ValueError, "target: expected one for each of the 5"),
-    ({"data": (list(X), list(Y[:, :-1]))}, ValueError, r"target\[0\]: expected shape \(T=23, K"),
+    ({"data": (list(X), list(Y[:, :-1]))}, ValueError, r"target\[0\]: expected .*\(T=23, K"),
     ({"data": (list(X), 3)}, ValueError, "target: expected one for each of the 5 .* got int"),
     ({"data": ([X], [Y])}, ValueError, r"x\[0\]: expected a sequence \(T, I\) of floats"),
     ({"data": (list(X), list(Y), LENGTHS)}, ValueError, "data: expected .* without lengths"),
@@ -375,7 +375,7 @@ def test_a_bar_counts_the_steps_and_is_closed(monkeypatch):
     monkeypatch.setattr(readouts, "open_bar", lambda total, units: bar)
     crnn.fit_readout(model_of(layers()), (X, Y))
     assert (bar.steps, bar.closed) == (B * T, 1)
-    with pytest.raises(ValueError, match=r"^data: item 0: model: expected finite outputs"):
+    with pytest.raises(ValueError, match=r"^data: item 0: x: expected finite numbers"):
         crnn.fit_readout(model_of(layers()), (X * np.nan, Y))
     assert bar.closed == 2
 

@@ -232,8 +232,8 @@ def ragged(*lengths):
         ),
         ({"data": [(1,)]}, r"data: expected items \(x, target\) or .* got \(1,\)"),
         ({"data": ragged(1, 2, 3)}, r"lengths: expected .* \(B=2,\), got shape \(3,\)"),
-        ({"data": ragged(1, 99)}, "lengths: expected integers from 0 to T=8, got 1 to 99"),
-        ({"data": ragged(-1, 2)}, "lengths: expected integers from 0 to T=8, got -1 to 2"),
+        ({"data": ragged(1, 99)}, "lengths: expected integers from 0 to T=8, got 99 in row 1"),
+        ({"data": ragged(-1, 2)}, "lengths: expected integers from 0 to T=8, got -1 in row 0"),
         (
             {"data": [(np.zeros((2, 3), int), np.zeros(2, int))]},
             r"data: expected x .* with tbptt, got shapes \(2, 3\) and \(2,\)",

@@ -16,6 +16,7 @@ from crnn.common.arrays import Array, Lengths
 from crnn.common.checks import check_dtype, check_product, check_seed, check_size, valid_steps
 from crnn.common.choices import AttentionScore
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import InOneBuffer, Shapes, transposed
 from crnn.layers.base.nodes import Graph, runs_unchanged
 
@@ -119,6 +120,8 @@ class Attention(InOneBuffer):
 
     _leading = ("kind", "query_size", "value_size")
     _arguments = (*_leading, "dtype", "seed")
+    kind, seed = Fixed[AttentionScore](), Fixed[int]()
+    query_size, value_size = Fixed[int](), Fixed[int]()
 
     #: Name of the matrix that maps the encoder's output to keys, by kind.
     _key_names: ClassVar[dict[str, str]] = {"additive": "W_key", "general": "W"}
@@ -134,18 +137,18 @@ class Attention(InOneBuffer):
     ) -> None:
         P, C = check_size("query_size", query_size), check_size("value_size", value_size)
         check_product("query_size, value_size", P, max(P, C))
-        self.kind, self.query_size, self.value_size = check_kind(kind), P, C
+        check_kind(kind)
         if kind == "dot" and P != C:
             raise ValueError(
                 "attention: expected an encoder's output as wide as the decoder's for 'dot', "
                 f"got {C} and {P}: use 'general'"
             )
-        self.seed = check_seed(seed)
-        shapes = self._shapes(kind, P, C)
-        self._lay_out(shapes, check_dtype(dtype))
+        seed, numbers, shapes = check_seed(seed), check_dtype(dtype), self._shapes(kind, P, C)
+        vars(self).update(kind=kind, query_size=P, value_size=C, seed=seed)
+        self._lay_out(shapes, numbers)
         for stream, (name, shape) in enumerate(shapes.items()):
             rows, columns = shape if len(shape) == 2 else (1, P)
-            self.params[name] = weights.glorot_uniform(self.seed, stream, shape, columns, rows)
+            self.params[name] = weights.glorot_uniform(seed, stream, shape, columns, rows)
 
     @classmethod
     def _shapes(cls, kind: AttentionScore, query_size: int, value_size: int, **_: Any) -> Shapes:

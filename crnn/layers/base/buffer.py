@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -123,6 +124,14 @@ class InOneBuffer(Layer):
         return {}
 
     watched: ClassVar[tuple[str, ...]] = ("_flat",)
+
+    def __copy__(self) -> Self:
+        """Return a copy with arrays of its own, as a copy of a recurrent layer has."""
+        other = type(self).__new__(type(self))
+        own = (ParameterBuffer, np.ndarray)
+        state = {k: copy.deepcopy(v) if isinstance(v, own) else v for k, v in vars(self).items()}
+        other.__setstate__(state)
+        return other
 
     @property
     def config(self) -> dict[str, Any]:

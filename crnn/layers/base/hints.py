@@ -70,10 +70,12 @@ OPTIONS = {
 
 
 def attribute_hint(cls: type, name: str) -> str | None:
-    """Return the message for an attribute of another library, or None."""
-    if name not in ATTRIBUTES:
-        return None
-    return f"{cls.__name__!r} object has no attribute {name!r}: {ATTRIBUTES[name]}"
+    """Return the message for an attribute of another library, or None.
+
+    A class may have texts of its own, `_hints`.
+    """
+    hint = getattr(cls, "_hints", ATTRIBUTES).get(name, ATTRIBUTES.get(name))
+    return hint and f"{cls.__name__!r} object has no attribute {name!r}: {hint}"
 
 
 def check_option_names(cls: type, names: Iterable[str]) -> None:

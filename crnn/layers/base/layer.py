@@ -90,6 +90,9 @@ class Layer(WithNodes, Counting, Trainable):
     ``call``, the layer counts its calls; ``calls`` is the number of the next one. A forward that
     takes ``call`` and calls other layers passes it to them.
 
+    Copies by `copy.deepcopy` and `pickle` share nothing with the layer. A copy by `copy.copy` has
+    parameters and gradients of its own; the layers inside a composition are the same objects.
+
     The attributes below describe the layer to compositions, training, diagnostics and plots. A
     subclass sets an attribute whose default is wrong for it, on the class, in ``__init__`` or as a
     property.

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from crnn.common.arrays import Array, memory_key
+from crnn.common.checks import check_flag
 
 
 class Trainable:
@@ -51,14 +50,13 @@ class Trainable:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"trainable: expected True or False, got {value!r:.60}")
+        trainable = check_flag("trainable", value)
         changed = list[tuple[Any, bool]]()
         try:
             for layer in _inside(self):
                 is_frozen = getattr(layer, "_frozen", not is_trainable(layer))
                 changed.append((layer, not is_frozen))
-                set_flag(layer, bool(value))
+                set_flag(layer, trainable)
         except Exception:  # an object of a user that does not take the attribute
             for layer, before in changed[:-1]:
                 set_flag(layer, before)

@@ -18,6 +18,7 @@ from crnn.common.nested import check_like, map_state
 from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import ForwardOptions, is_from_outside
+from crnn.layers.base.attributes import Checked
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.base.protocol import LayerLike
 from crnn.layers.base.tapes import TapeSequence, check_tape, request_trace
@@ -144,10 +145,11 @@ class Checkpointed(WithoutPrefix):
     """
 
     _leading, _arguments = ("layer", "every"), ("every",)
+    every = Checked[int](check_size)
 
     def __init__(self, layer: LayerLike, every: int) -> None:
         super().__init__(layer)
-        self.every = check_size("every", every)
+        self.every = every
         if (obstacle := stepwise_obstacle(layer)) is not None:
             raise ValueError(
                 "layer: expected one that reads forwards, from arrays, and keeps the time "

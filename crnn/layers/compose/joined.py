@@ -12,6 +12,7 @@ from crnn.common.arrays import Array, underflows
 from crnn.common.checks import check_array, check_size
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
@@ -57,13 +58,14 @@ class Joined(Wrapper):
 
     _leading, _arguments, _tape = ("layer", "features"), ("features",), JoinedTape
     symbols, keeps_features = None, False  # symbols cannot be joined with y
+    features = Fixed[int]()
 
     def __init__(self, layer: LayerLike, features: int) -> None:
         super().__init__(layer)
-        self.features = check_size("features", features)
-        width = self.inner.input_size
-        if width is not None and self.features > width:
+        features, width = check_size("features", features), self.inner.input_size
+        if width is not None and features > width:
             raise ValueError(f"features: expected at most I={width}, got {features}")
+        vars(self)["features"] = features
 
     @property
     def output_size(self) -> int | None:
@@ -112,8 +114,6 @@ class Joined(Wrapper):
             return JoinedTape(inner.tape(call), valid, given.shape)
 
         return Nodes(node, inner.form, tape)
-
-    watched = (*Wrapper.watched, "features")
 
     def _selection(self) -> Array:
         """Return the matrix that selects the joined features."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from crnn.common.arrays import Array
+from crnn.common.checks import check_choice
 from crnn.common.choices import Merge, StateArrays
 from crnn.common.nested import arrays_of, check_like, filled, filled_like, map_state
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.attributes import Checked
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
@@ -105,11 +108,10 @@ class LastState(Wrapper):
     keeps_time = keeps_features = False
     receptive_field, _tape = math.inf, LastStateTape
     _arguments = ("of",)
+    of = Checked[StateArrays](partial(check_choice, choices=OF))
 
     def __init__(self, layer: LayerLike, of: StateArrays = "h") -> None:
         super().__init__(layer)
-        if of not in OF:
-            raise ValueError(f"of: expected one of {', '.join(map(repr, OF))}, got {of!r:.60}")
         self.of = of
 
     @property

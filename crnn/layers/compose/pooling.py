@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
 from crnn.common.arrays import Array
-from crnn.common.checks import check_array, steps_there
+from crnn.common.checks import check_array, check_choice, steps_there
 from crnn.common.choices import Pooling
 from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import layer_of, reads_backwards_itself
+from crnn.layers.base.attributes import Checked
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, check_no_state
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
@@ -83,10 +85,9 @@ class Pool(Layer):
     _leading = _arguments = ("how",)
     keeps_features, keeps_time = True, False
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
+    how = Checked[Pooling](partial(check_choice, choices=HOW))
 
     def __init__(self, how: Pooling = "last") -> None:
-        if how not in HOW:
-            raise ValueError(f"how: expected one of {', '.join(map(repr, HOW))}, got {how!r}")
         self.how = how
 
     @classmethod

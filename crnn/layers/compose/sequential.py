@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
 from numpy.typing import ArrayLike
 
@@ -170,6 +170,13 @@ class Sequential(RunsPlanned):
             raise ValueError("layer: expected a layer that does not contain this model, got one")
         Sequential([*self.layers, layer])  # raises if the widths do not match
         self.layers.append(layer)
+
+    def __copy__(self) -> Self:
+        """Return a model of the same layers, to which others can be added."""
+        other = type(self).__new__(type(self))
+        state = {name: value for name, value in vars(self).items() if name != "_plan"}
+        other.__setstate__(state | {"layers": list(self.layers)})
+        return other
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, get_args
 
 from crnn.common import choices
 from crnn.common.arrays import Array
+from crnn.common.checks import check_choice
+from crnn.layers.base.attributes import Checked
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.base.parameters import EmptyBuffer
@@ -56,10 +59,9 @@ class Activation(Rowwise):
     _leading = _arguments = ("name",)
     keeps_features = True
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
+    name = Checked[choices.PointwiseActivation](partial(check_choice, choices=NAMES))
 
     def __init__(self, name: choices.PointwiseActivation) -> None:
-        if name not in NAMES:
-            raise ValueError(f"name: expected one of {', '.join(map(repr, NAMES))}, got {name!r}")
         self.name = name
 
     _reads_x = property(lambda self: self.name not in get_args(choices.Activation))

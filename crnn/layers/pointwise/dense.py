@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array
-from crnn.common.checks import check_dtype, check_product, check_seed, check_size
+from crnn.common.checks import check_dtype, check_flag, check_product, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes, transposed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
@@ -62,8 +63,8 @@ class Dense(WithParameters, Gathered):
 
     _leading = ("input_size", "output_size")
     _arguments: ClassVar[tuple[str, ...]] = (*_leading, "bias", "dtype", "seed")
-    input_size: int
-    output_size: int
+    input_size, output_size = Fixed[int](), Fixed[int]()
+    bias, seed = Fixed[bool](), Fixed[int]()
 
     def __init__(
         self,
@@ -74,16 +75,13 @@ class Dense(WithParameters, Gathered):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        self.input_size = check_size("input_size", input_size)
-        self.output_size = check_size("output_size", output_size)
-        check_product("input_size, output_size", self.input_size, self.output_size)
-        self.bias = bool(bias)
-        self.seed = check_seed(seed)
-        shapes = self._shapes(self.input_size, self.output_size, self.bias)
-        self._lay_out(shapes, check_dtype(dtype))
-        self.params["W"] = weights.glorot_uniform(
-            self.seed, weights.INPUT_STREAM, shapes["W"], self.input_size, self.output_size
-        )
+        I, K = check_size("input_size", input_size), check_size("output_size", output_size)
+        check_product("input_size, output_size", I, K)
+        bias, seed, numbers = check_flag("bias", bias), check_seed(seed), check_dtype(dtype)
+        shapes = self._shapes(I, K, bias)
+        vars(self).update(input_size=I, output_size=K, bias=bias, seed=seed)
+        self._lay_out(shapes, numbers)
+        self.params["W"] = weights.glorot_uniform(seed, weights.INPUT_STREAM, shapes["W"], I, K)
 
     @classmethod
     def _shapes(cls, input_size: int, output_size: int, bias: bool = True, **_: Any) -> Shapes:

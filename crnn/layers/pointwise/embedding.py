@@ -11,6 +11,7 @@ import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_dtype, check_product, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
@@ -61,17 +62,17 @@ class Embedding(WithParameters, Gathered):
     """
 
     _leading, _arguments = ("K", "size"), ("K", "size", "dtype", "seed")
+    K, size, seed = Fixed[int](), Fixed[int](), Fixed[int]()
 
     def __init__(
         self, K: int, size: int, *, dtype: DTypeLike = "float32", seed: int | None = None
     ) -> None:
-        self.K = check_size("K", K)
-        self.size = check_size("size", size)
-        check_product("K, size", self.K, self.size)
-        self.seed = check_seed(seed)
-        shapes = self._shapes(self.K, self.size)
-        self._lay_out(shapes, check_dtype(dtype), transposed=False)
-        self.params["W"] = weights.normal(self.seed, weights.INPUT_STREAM, (self.K, self.size))
+        K, size = check_size("K", K), check_size("size", size)
+        check_product("K, size", K, size)
+        seed, numbers = check_seed(seed), check_dtype(dtype)
+        vars(self).update(K=K, size=size, seed=seed)
+        self._lay_out(self._shapes(K, size), numbers, transposed=False)
+        self.params["W"] = weights.normal(seed, weights.INPUT_STREAM, (K, size))
 
     @classmethod
     def _shapes(cls, K: int, size: int, **_: Any) -> Shapes:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from crnn.common.arrays import Array
 from crnn.common.checks import check_dtype, check_fits, check_positive, check_product, check_size
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
@@ -53,15 +54,17 @@ class LayerNorm(WithParameters, Rowwise):
     """
 
     _leading, _arguments = ("size",), ("size", "eps", "dtype")
+    size, eps = Fixed[int](), Fixed[float]()
     _reads_x = True
 
     def __init__(self, size: int, *, eps: float = 1e-5, dtype: DTypeLike = "float32") -> None:
-        self.size = check_size("size", size)
-        check_product("size", self.size)
-        self.eps, dtype = check_positive("eps", eps), check_dtype(dtype)
-        if not check_fits("eps", self.eps, np.empty((), dtype)) > 0:
+        size = check_size("size", size)
+        check_product("size", size)
+        eps, dtype = check_positive("eps", eps), check_dtype(dtype)
+        if not check_fits("eps", eps, np.empty((), dtype)) > 0:
             raise ValueError(f"eps: expected a positive number in {dtype}, got {eps!r}")
-        self._lay_out(self._shapes(self.size), dtype)
+        vars(self).update(size=size, eps=eps)
+        self._lay_out(self._shapes(size), dtype)
         self.params["gain"] = 1.0
 
     @classmethod
@@ -80,8 +83,6 @@ class LayerNorm(WithParameters, Rowwise):
             return None
         arrays = self._flat.params, None if self._frozen else self._flat.grads
         return add_pointwise(self, graph, x, number, "rowwise", ("norm", self.eps), *arrays)
-
-    watched = ("_flat", "eps")
 
     def _check(self, x: Any) -> Array:
         return check_floats(x, self.size, "size")

@@ -177,10 +177,18 @@ def readable_steps(
     return Steps(h, target, places, None if weights is None else weights[places])
 
 
-def check_left(steps: Steps) -> None:
-    """Raise ValueError if no step is left."""
-    if steps.count == 0:
-        raise ValueError(
-            f"h: expected at least one step that is read, behind the washout and of a weight above "
-            f"0, got shape {steps.h.shape} without one"
+def no_steps(name: str, washout: Any) -> ValueError:
+    """Return the error of a fit in which no step is left.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data.
+    washout : int or integers (B,)
+    """
+    if np.any(washout):
+        return ValueError(
+            "washout: expected fewer steps than a sequence has that are read, with weights above "
+            f"0, got {washout!s:.60}, which leaves no step"
         )
+    return ValueError(f"{name}: expected steps that are read, with weights above 0, got none")

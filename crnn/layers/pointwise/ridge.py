@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crnn.common.arrays import Array, Floats, fitting
 from crnn.common.checks import check_count, check_real
+from crnn.layers.base.attributes import Checked
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.factor import Factor, leave_one_out, merged
 from crnn.layers.pointwise.readable import (
     Steps,
     add_steps,
-    check_left,
+    no_steps,
     readable_steps,
 )
 
@@ -27,13 +28,13 @@ _storing = threading.Lock()
 _FOLDS = 5
 
 
-def check_alpha(alpha: Any) -> float | tuple[float, ...]:
+def check_alpha(name: str, alpha: Any) -> float | tuple[float, ...]:
     """Return a penalty of at least 0, or a tuple of different ones, or raise."""
     if isinstance(alpha, (str, bytes, Mapping)) or not np.iterable(alpha):
-        return check_real("alpha", alpha, 0.0)
-    alphas = tuple(check_real("alpha", one, 0.0) for one in alpha)
+        return check_real(name, alpha, 0.0)
+    alphas = tuple(check_real(name, one, 0.0) for one in alpha)
     if not alphas or len(set(alphas)) < len(alphas):
-        raise ValueError(f"alpha: expected a number, or different numbers, got {alpha!r:.100}")
+        raise ValueError(f"{name}: expected a number, or different numbers, got {alpha!r:.100}")
     return alphas
 
 
@@ -103,7 +104,7 @@ class Ridge(Dense):
     params, grads : dict of str to ndarray
         W (K, H) and b (K,).
     alpha : float or tuple of float
-        As passed.
+        As passed. The next `fit` or `solve` reads it.
     alpha_ : float or None
         The penalty of the present weights; None before `solve`.
     cv_error_ : ndarray (number of alphas,) or None
@@ -137,8 +138,8 @@ class Ridge(Dense):
     the rows are divided among calls of `partial_fit`, or on the number of threads. With several
     folds, the order is that of the folds.
 
-    Copies by `copy.deepcopy` and `pickle` have the factors, and can be fitted further. `crnn.save`
-    stores the parameters alone.
+    Copies by `copy.copy`, `copy.deepcopy` and `pickle` have the factors, and can be fitted further.
+    `crnn.save` stores the parameters alone.
 
     Examples
     --------
@@ -154,6 +155,7 @@ class Ridge(Dense):
     """
 
     _arguments = (*Dense._leading, "alpha", "bias", "dtype", "seed")
+    alpha = Checked[float | tuple[float, ...]](check_alpha)
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class Ridge(Dense):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        checked = check_alpha(alpha)
+        checked = check_alpha("alpha", alpha)
         super().__init__(input_size, output_size, bias=bias, dtype=dtype, seed=seed)
         self.alpha = checked
         self._factors: dict[int, Factor] = {}
@@ -233,7 +235,8 @@ class Ridge(Dense):
         folds = folds_of(self.alpha, folds)
         sizes = self.input_size, self.output_size
         steps = readable_steps(sizes, h, target, lengths, mask, washout, resets, weights)
-        check_left(steps)
+        if steps.count == 0:
+            raise no_steps("h", washout)
         ends = [0, *fold_ends(steps.count, folds)]
         factors = {
             fold: self._added(None, steps.part(ends[fold], ends[fold + 1])) for fold in range(folds)
@@ -307,7 +310,9 @@ class Ridge(Dense):
             If another thread fits the layer. This call has changed nothing then.
         """
         before = self._factors
-        return self._store(before, before, check_alpha(self.alpha if alpha is None else alpha))
+        return self._store(
+            before, before, check_alpha("alpha", self.alpha if alpha is None else alpha)
+        )
 
     def _added(self, factor: Factor | None, steps: Steps) -> Factor:
         """Return a factor with further rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 import crnn._core as _core
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_positive, check_product, check_real, check_size
+from crnn.layers.base.attributes import Checked, Fixed
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.factor import check_range
 
@@ -18,6 +19,14 @@ from crnn.layers.pointwise.factor import check_range
 _LARGEST = 1e280
 #: Rows of `step` that the core updates P with at a time.
 _STEPS = 16
+
+
+def _check_forgetting(name: str, value: Any) -> float:
+    """Return a number above 0 and at most 1, or raise."""
+    number = check_real(name, value)
+    if not 0 < number <= 1:
+        raise ValueError(f"{name}: expected a number above 0 and at most 1, got {value!r:.60}")
+    return number
 
 
 class RLS(Dense):
@@ -45,8 +54,10 @@ class RLS(Dense):
     ----------
     params, grads : dict of str to ndarray
         W (K, H) and b (K,), 0 at first. They may be set before the first step.
-    alpha, forgetting : float
+    alpha : float
         As passed.
+    forgetting : float
+        As passed. It may be set at any time, and the next step reads it.
     trace_ : float
         The trace of P.
     dtype : dtype
@@ -67,12 +78,14 @@ class RLS(Dense):
     methods for discrete sequential estimation", 1977, chapter V). P therefore remains symmetric and
     positive definite. The equations as written above lose this over many steps with forgetting.
     One step costs about 2 (H + 1)^2 multiply-adds. Many rows in one call of `step` are faster than
-    as many calls, with the same results, because the factors are read from memory less often.
-    FORCE: Sussillo and Abbott, "Generating coherent patterns of
-    activity from chaotic neural networks" (2009).
+    as many calls, because the factors are read from memory less often. The weights and P after it
+    are the same, bit by bit; the outputs that it returns are all those of the weights before it.
+    FORCE: Sussillo and Abbott, "Generating coherent patterns of activity from chaotic neural
+    networks" (2009).
 
-    Copies by `copy.deepcopy` and `pickle` have P, and can be trained further. `crnn.save` stores
-    the parameters alone.
+    Copies by `copy.copy`, `copy.deepcopy` and `pickle` have P, and can be trained further.
+    `crnn.save` stores the parameters alone: a loaded layer has its weights, and begins with
+    P = I / alpha again.
 
     Examples
     --------
@@ -86,6 +99,11 @@ class RLS(Dense):
     """
 
     _arguments = (*Dense._leading, "alpha", "forgetting")
+    _hints: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("fit", "partial_fit"),
+        "write layer.step(h, target) for each step, or crnn.fit_readout(model, data)",
+    )
+    alpha, forgetting = Fixed[float](), Checked[float](_check_forgetting)
 
     def __init__(
         self,
@@ -96,17 +114,14 @@ class RLS(Dense):
         forgetting: float = 1.0,
     ) -> None:
         alpha = check_positive("alpha", alpha)
-        if not 0 < check_real("forgetting", forgetting) <= 1:
-            raise ValueError(
-                f"forgetting: expected a number above 0 and at most 1, got {forgetting!r:.60}"
-            )
+        checked = _check_forgetting("forgetting", forgetting)
         n = check_size("input_size", input_size) + 1
         check_product("input_size, input_size", n, n)
         if not n / alpha < _LARGEST:
             raise ValueError(f"alpha: expected a number above {n / _LARGEST:g}, got {alpha!r}")
         super().__init__(input_size, output_size, dtype="float64", seed=0)
         self.params["W"] = 0
-        self.alpha, self.forgetting = alpha, float(forgetting)
+        vars(self).update(alpha=alpha, forgetting=checked)
         # The first step makes the factors of P, because `crnn.load` has compared only the number of
         # parameters with the size of the file.
         self._factor: Floats | None = None
@@ -125,8 +140,8 @@ class RLS(Dense):
         Returns
         -------
         y : array (K,) or (B, K)
-            Output of the layer before the update. B rows are predicted first; the update uses one
-            after the other, and forgets after each.
+            Output of the layer before the update: for B rows, that of the weights before the call
+            for all of them. The update then uses one row after the other, and forgets after each.
 
         Raises
         ------
@@ -136,8 +151,9 @@ class RLS(Dense):
         RuntimeError
             If another thread is updating the layer, or is in its backward.
         FloatingPointError
-            If a number would overflow, such as P after many steps with forgetting in which h has
-            not changed in some direction. The layer has not changed then.
+            If a number would overflow: h or an error is too large, or P has grown over many steps
+            with forgetting in which h has not changed in some direction. The layer has not changed
+            then.
 
         Examples
         --------
@@ -229,17 +245,26 @@ def _check_step(extent: Floats, forgetting: float, z: Floats, error: Floats) -> 
     With s = z' P z, at most trace z'z / forgetting, no element of U exceeds the root of
     trace (1 + s) / least, and no product of U and z the root of s (1 + s) / least.
     """
-    trace, least = extent[0] / forgetting, extent[1]
-    largest = max(1.0, float(np.abs(z).max()), float(np.abs(error).max(initial=0)))
-    squares = z.shape[1] * largest * largest
+    trace, least, n = extent[0] / forgetting, extent[1], z.shape[1]
+    largest_h, largest_error = float(np.abs(z).max()), float(np.abs(error).max(initial=0))
+    largest = max(1.0, largest_h, largest_error)
     with np.errstate(all="ignore"):
-        most = trace * squares * (1 + trace * squares) / min(least, 1.0)
-    if not (0 < least and most < _LARGEST):
+        s = trace * n * largest * largest
+        most = s * (1 + s) / min(least, 1.0)
+        if 0 < least and most < _LARGEST:
+            return
+        limit = np.sqrt(np.sqrt(_LARGEST * min(least, 1.0)) / (trace * n))
+    if not limit > 1:
         raise FloatingPointError(
-            f"RLS: expected a step without overflow, got numbers of magnitude {largest:.3g} in h "
-            f"or in the error, and a trace of {trace:.3g} of P, which grows with forgetting in "
-            "directions in which h does not change"
+            f"RLS: expected a step without overflow, got a P with the trace {trace:.3g}. It begins "
+            "as I / alpha, and with forgetting it grows in directions in which h does not change"
         )
+    name, number = ("h", largest_h) if largest_h >= largest_error else ("target", largest_error)
+    of = "numbers" if name == "h" else "differences from the output"
+    raise FloatingPointError(
+        f"{name}: expected {of} of magnitude at most {limit:.1g}, so that no product with P "
+        f"overflows, got {number:.3g}"
+    )
 
 
 def _floats(name: str, values: Array) -> Floats:

@@ -12,9 +12,10 @@ import numpy as np
 
 import crnn._core as _core
 from crnn.common.arrays import Array
-from crnn.common.checks import check_size
+from crnn.common.checks import check_flag, check_size
 from crnn.common.representation import never_raising
 from crnn.layers.base.adapted import named_layers
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import ParameterBuffer, Shapes
 from crnn.layers.base.description import Widths, class_and_config
 from crnn.layers.pointwise.embedding import Embedding
@@ -81,14 +82,14 @@ class TiedDense(WithParameters, Gathered):
     _leading = ("embedding",)
     #: Empty until `from_config` has the embedding.
     _flat = ParameterBuffer({}, np.dtype("float32"))
-    embedding: Embedding
+    embedding, bias = Fixed[Embedding](), Fixed[bool]()
 
     def __init__(self, embedding: Embedding, *, bias: bool = True) -> None:
         if not isinstance(embedding, Embedding):
             raise TypeError(f"embedding: expected an Embedding, got {embedding!r:.100}")
-        self.embedding = embedding
-        self.bias = bool(bias)
-        self._lay_out({"b": (embedding.K,)} if self.bias else {}, embedding.dtype)
+        bias = check_flag("bias", bias)
+        vars(self).update(embedding=embedding, bias=bias)
+        self._lay_out({"b": (embedding.K,)} if bias else {}, embedding.dtype)
 
     @property
     def dtype(self) -> np.dtype[Any]:

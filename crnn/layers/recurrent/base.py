@@ -51,7 +51,7 @@ class Options(CommonOptions, total=False):
 
 
 #: Names of the options of all cells, which cannot be set; `cells` adds those of its cells.
-FIXED = set(Options.__annotations__)
+FIXED = {*Options.__annotations__, "input_size", "hidden_size", "seed"}
 
 
 class CellSignature:
@@ -163,7 +163,7 @@ class Recurrent(Temporal):
             return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in FIXED and isinstance(self, _core.Recurrent):
+        if (name in FIXED or name in self._initial) and isinstance(self, _core.Recurrent):
             raise AttributeError(f"{name}: cannot be set; make a new layer with this option")
         super().__setattr__(name, value)
 
@@ -204,7 +204,7 @@ class Recurrent(Temporal):
 
         Some layers have no W_h.
         """
-        self.seed = seed
+        self._keep_seed(seed)
         gates, H, P, params = len(self.gate_order), self.hidden_size, self.output_size, self.params
         params["W_x"] = weights.glorot_uniform(
             seed, weights.INPUT_STREAM, params["W_x"].shape, self.input_size, H
@@ -216,6 +216,10 @@ class Recurrent(Temporal):
         for name in ("gain_x", "gain_h", "gain_c"):
             if name in params:
                 params[name] = 1.0
+
+    def _keep_seed(self: Any, seed: int) -> None:
+        """Set the attribute `seed`, which others cannot set."""
+        object.__setattr__(self, "seed", seed)
 
     def _draw_recurrent(self: Any, seed: int, gates: int, H: int, P: int) -> Array:
         """Return an orthogonal matrix for each gate and delay, with the delays side by side.
@@ -239,7 +243,7 @@ class Recurrent(Temporal):
 
         Each gate comes with a sign: 1 if a large bias makes it keep the state, else -1.
         """
-        self.chrono = chrono
+        vars(self)["chrono"] = chrono
         if chrono is None:
             return
         values = weights.chrono(self.seed, self.hidden_size, chrono)
@@ -311,7 +315,7 @@ class Recurrent(Temporal):
         self._remake(arguments, flat_params)
         if flat_grads is not None:
             self.flat_grads[...] = flat_grads
-        self.seed = seed
+        self._keep_seed(seed)
         attributes = writable(attributes)
         self._frozen = attributes.pop("_frozen", False)
         self.__dict__.update(attributes)

@@ -465,7 +465,7 @@ class LSTM(_core.LSTM, Recurrent):
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
-        self.forget_bias = forget_bias
+        vars(self)["forget_bias"] = forget_bias
         self._draw_weights(seed)
         if "f" in self.gate_order:
             self._set_bias("f", self.forget_bias)

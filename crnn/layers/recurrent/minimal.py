@@ -338,7 +338,7 @@ class MinLSTM(_core.MinLSTM, Recurrent):
         check_option_names(type(self), options)
         super().__init__(input_size, hidden_size, **options)
         check_fits("forget_bias", forget_bias, np.empty((), self.dtype))
-        self.forget_bias = forget_bias
+        vars(self)["forget_bias"] = forget_bias
         self._draw_weights(seed)
         self._set_bias("f", self.forget_bias)
         self._begin_chrono(chrono, ("f", 1), ("i", -1))

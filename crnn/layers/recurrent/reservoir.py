@@ -41,8 +41,9 @@ class Reservoir(RNN):
         Spectral radius of W_h at first, at least 0. Below 1 the states usually forget the initial
         state; the closer to 1, the longer the memory. 0: W_h is 0.
     input_scaling : float or array_like (I,), default 1.0
-        Range of W_x, for all inputs or for each: uniform in (-input_scaling, input_scaling), at
-        least 0. Small inputs leave the units in the linear range of φ.
+        Range of W_x, for all inputs or for each: uniform in (-input_scaling, input_scaling), and
+        for "cycle" one of both ends, at least 0. Small inputs leave the units in the linear range
+        of φ.
     bias_scaling : float, default 0.0
         Range of b, likewise. With 0 and an odd φ such as tanh, the states are odd functions of the
         inputs, and a readout cannot fit their squares; 0.2 is usual where it has to.
@@ -54,18 +55,19 @@ class Reservoir(RNN):
         to 1e-5. It makes a readout less dependent on small differences of the states.
     density : float, default 0.1
         Share of the entries of W_h that are not 0, above 0 and at most 1. Units are connected in
-        blocks of 16 x 16, whose products are fast. The blocks are dealt so that each reads as many
-        blocks as read it, with at least 48 units, or all units: the density is rounded up. `repr`
-        shows the rounded density. "cycle" does not use it.
+        blocks of 16 x 16, whose products are fast. Each block of units reads as many blocks as read
+        it, so many that a unit reads at least 48 units or all. The density is therefore rounded up;
+        fewer than 64 units are always dense, "orthogonal" also some numbers up to 111. `repr` shows
+        the rounded density, which makes the same weights. "cycle" does not use it.
     topology : {"random", "orthogonal", "cycle"}, default "random"
-        "random": uniform weights in blocks that are dealt by permutations. "orthogonal": an
+        "random": uniform weights, in blocks that are drawn by permutations. "orthogonal": an
         orthogonal matrix times `spectral_radius`, which keeps all directions of the state equally
         long. "cycle": a ring, in which each unit reads the unit before it with the weight
         `spectral_radius`; W_x has random signs in place of uniform numbers (Rodan and Tiňo,
         "Minimum complexity echo state network", 2011).
     activation : str, default "tanh"
         φ, as for `RNN`. "identity" makes a linear reservoir.
-    delays : int, default 1
+    delays : int or tuple of one int, default 1
         d: W_h reads the state of d steps before, as for `RNN`. The reservoir then consists of d
         interleaved ones, and is as fast. Several delays are not supported.
     reverse : bool, default False
@@ -181,7 +183,7 @@ class Reservoir(RNN):
         density: float = 0.1,
         topology: Topology = "random",
         activation: Activation = "tanh",
-        delays: int = 1,
+        delays: int | tuple[int] = 1,
         reverse: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
@@ -204,7 +206,7 @@ class Reservoir(RNN):
         _core.RNN.__init__(self, input_size, hidden_size, **options)
         self.params.update(drawn)
         self.__dict__.update(initial, _radius=initial["spectral_radius"])
-        self.seed = seed
+        self._keep_seed(seed)
         self.trainable = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -272,7 +274,7 @@ def _fitting(cause: str, array: Floats, dtype: np.dtype[Any]) -> Array:
 
 def _check_scaling(scaling: Any, inputs: int) -> float | tuple[float, ...]:
     """Return a number of at least 0, or a tuple of one for each input, or raise."""
-    if isinstance(scaling, Real):
+    if isinstance(scaling, (Real, str)):
         return check_real("input_scaling", scaling, 0.0)
     numbers = check_array("input_scaling", scaling, "real numbers", (), (("I", inputs),))
     checked = tuple(check_real("input_scaling", one, 0.0) for one in numbers.ravel().tolist())
@@ -294,6 +296,10 @@ def _check_topology(topology: Any) -> Topology:
 
 
 def _check_delays(delays: Any) -> int:
-    if isinstance(delays, (tuple, list)):
-        raise ValueError(f"delays: expected one integer of at least 1, got {delays!r:.60}")
-    return check_size("delays", delays)
+    """Return the only delay, or raise."""
+    one = delays[0] if isinstance(delays, (tuple, list)) and len(delays) == 1 else delays
+    if isinstance(one, (tuple, list, bool)):
+        raise (TypeError if isinstance(one, bool) else ValueError)(
+            f"delays: expected one integer of at least 1, got {delays!r:.60}"
+        )
+    return check_size("delays", one)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_product, check_seed, check_size
+from crnn.common.checks import check_dtype, check_flag, check_product, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import InOneBuffer, Shapes, transposed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
@@ -82,10 +83,10 @@ class SelfAttention(CoreTemporal, InOneBuffer):
     -----
     The state is the tuple (k, v, steps): keys, rotated, and values (B, S, H) of the last S steps of
     each row, the newest last, and the number of steps that each row has read, integers (B,). S is
-    W - 1, or without a window the largest number of steps that were read. Slots for steps that do
-    not exist have no meaning. The gradient of a state is (dk, dv). Chunks of a sequence, with the
-    state passed on, give the bits of the whole; so does a stream, whose memory is a ring of W - 1
-    steps with a window.
+    W - 1, or without a window at least the largest number of steps that a row has read. Slots for
+    steps that do not exist have no meaning. The gradient of a state is (dk, dv). Chunks of a
+    sequence, with the state passed on, give the bits of the whole; so does a stream, whose memory
+    is a ring of W - 1 steps with a window.
 
     ``tape.attention`` has the weights p (B, M, T, S + T), before dropout; columns are the steps of
     the initial state, then those of x. It is computed when it is asked for. ``tape.qkv`` (B, T, 3H)
@@ -114,6 +115,9 @@ class SelfAttention(CoreTemporal, InOneBuffer):
         "dtype",
         "seed",
     )
+    size, heads, seed = Fixed[int](), Fixed[int](), Fixed[int]()
+    window, dropout = Fixed[int | None](), Fixed[float]()
+    causal, rotary, bias = Fixed[bool](), Fixed[bool](), Fixed[bool]()
 
     def __init__(
         self,
@@ -128,12 +132,13 @@ class SelfAttention(CoreTemporal, InOneBuffer):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        shapes = self._shapes(size, bias=bias)
-        self.size, self.heads = check_size("size", size), check_size("heads", heads)
+        shapes = self._shapes(size, bias=check_flag("bias", bias))
+        given = {"causal": causal, "rotary": rotary, "bias": bias}
+        vars(self).update({name: check_flag(name, value) for name, value in given.items()})
+        vars(self).update(size=check_size("size", size), heads=check_size("heads", heads))
         if self.size % self.heads:
             raise ValueError(f"heads: expected a divisor of size={self.size}, got {self.heads}")
-        self.window = None if window is None else check_size("window", window)
-        self.causal, self.rotary, self.bias = bool(causal), bool(rotary), bool(bias)
+        vars(self)["window"] = None if window is None else check_size("window", window)
         if not self.causal and self.window is not None:
             raise ValueError(f"window: expected None with causal=False, got {self.window}")
         if self.rotary and self.size // self.heads % 2:
@@ -141,7 +146,7 @@ class SelfAttention(CoreTemporal, InOneBuffer):
                 f"heads: expected an even number of features for each head with rotary=True, got "
                 f"{self.size // self.heads}: {self.size} features for {self.heads} heads"
             )
-        self.dropout, self.seed = check_dropout(dropout), check_seed(seed)
+        vars(self).update(dropout=check_dropout(dropout), seed=check_seed(seed))
         self._lay_out(shapes, check_dtype(dtype))
         streams = weights.INPUT_STREAM, weights.PROJECTION_STREAM
         for name, stream in zip(("W_qkv", "W_o"), streams, strict=True):

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_product, check_seed, check_size
+from crnn.common.checks import check_dtype, check_flag, check_product, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import InOneBuffer, Shapes
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
@@ -114,8 +115,10 @@ class CausalConv(CoreTemporal, InOneBuffer):
         "dtype",
         "seed",
     )
-    input_size: int
-    activation: ConvActivation | None
+    input_size, hidden_size = Fixed[int](), Fixed[int]()
+    taps, dilation, seed = Fixed[int](), Fixed[int](), Fixed[int]()
+    activation = Fixed[ConvActivation | None]()
+    weight_norm, bias, reverse = Fixed[bool](), Fixed[bool](), Fixed[bool]()
 
     def __init__(
         self,
@@ -131,16 +134,18 @@ class CausalConv(CoreTemporal, InOneBuffer):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        shapes = self._shapes(input_size, hidden_size, taps, weight_norm=weight_norm, bias=bias)
-        self.input_size, self.hidden_size = check_size("", input_size), check_size("", hidden_size)
-        self.taps, self.dilation = check_size("", taps), check_size("dilation", dilation)
-        check_past(self.taps, self.dilation)
+        given = {"weight_norm": weight_norm, "bias": bias, "reverse": reverse}
+        flags = {name: check_flag(name, value) for name, value in given.items()}
+        shapes = self._shapes(input_size, hidden_size, taps, **flags)
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "taps": taps}
+        sizes = {name: check_size(name, value) for name, value in sizes.items()}
+        dilation = check_size("dilation", dilation)
+        check_past(sizes["taps"], dilation)
         names = get_args(ConvActivation)
         if activation is not None and activation not in names:
             raise ValueError(f"activation: expected None or one of {names}, got {activation!r:.60}")
-        self.activation = activation
-        self.weight_norm, self.bias, self.reverse = bool(weight_norm), bool(bias), bool(reverse)
-        self.seed = check_seed(seed)
+        options = {"dilation": dilation, "activation": activation, "seed": check_seed(seed)}
+        vars(self).update(sizes | options | flags)
         self._lay_out(shapes, check_dtype(dtype), transposed=False)
         self._draw()
 

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from crnn.common.checks import check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes, count_of, transposed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, Temporal
@@ -95,6 +96,7 @@ class TCNBlock(CoreTemporal, Composition):
         "dtype",
         "seed",
     )
+    dropout, variational, seed = Fixed[float](), Fixed[bool](), Fixed[int]()
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class TCNBlock(CoreTemporal, Composition):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        self.seed = check_seed(seed)
+        vars(self)["seed"] = check_seed(seed)
         seeds = weights.layer_seeds(self.seed, 5)
         I, H = input_size, hidden_size
         options: dict[str, Any] = {"dilation": dilation, "activation": "relu", "dtype": dtype}
@@ -118,7 +120,7 @@ class TCNBlock(CoreTemporal, Composition):
         self.conv2 = CausalConv(H, H, taps, seed=seeds[1], **options)
         self.skip = Dense(I, H, dtype=dtype, seed=seeds[2]) if I != H else None
         self.drops = tuple(_dropout(dropout, variational, seed) for seed in seeds[3:])
-        self.dropout, self.variational = self.drops[0].p, bool(variational)
+        vars(self).update(dropout=self.drops[0].p, variational=self.drops[0].variational)
 
     input_size = property(lambda self: self.conv1.input_size)
     hidden_size = property(lambda self: self.conv1.hidden_size)
@@ -185,8 +187,7 @@ class TCNBlock(CoreTemporal, Composition):
                 operation = "drop", drop.p, drop.variational, (drop.seed, 0, 0, 0, number)
                 z = graph.add("rowwise", (z,), operation, None, None)
         r = x if self.skip is None else _add_dense(graph, self.skip, x)
-        total = graph.add("rowwise", (z, r), ("sum",), None, None)
-        y = graph.add("rowwise", (total,), ("activate", "relu"), None, None)
+        y = graph.add("rowwise", (z, r), ("relu_sum",), None, None)
         graph.answer(y)
         names = {"conv1": convolutions[0], "conv2": convolutions[1], "y": y}
         return Described(y, tuple(forms), names)
@@ -262,6 +263,7 @@ class TCN(Sequential, Temporal):
         "dtype",
         "seed",
     )
+    seed = Fixed[int]()
 
     def __init__(
         self,
@@ -277,7 +279,7 @@ class TCN(Sequential, Temporal):
         seed: int | None = None,
     ) -> None:
         sizes, distances = _levels(hidden_sizes, dilations)
-        self.seed = check_seed(seed)
+        vars(self)["seed"] = check_seed(seed)
         options: dict[str, Any] = {"weight_norm": weight_norm, "dropout": dropout, "dtype": dtype}
         options["variational"] = variational
         seeds = weights.layer_seeds(self.seed, len(sizes))

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_positive, check_seed, check_size
+from crnn.common.checks import check_dtype, check_flag, check_positive, check_seed, check_size
 from crnn.layers.base import weights
+from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
@@ -29,7 +30,8 @@ class TransformerBlock(CoreTemporal, Composition):
     """Pre-norm block of a Transformer: self-attention, then a feed-forward part.
 
     x' = x + attention(norm1(x)) and y = x' + feedforward(norm2(x')). The feed-forward part is
-    W_2 φ(W_1 u + b_1) + b_2, with "swiglu" W_2 (silu(W_g u + b_g) ∘ (W_1 u + b_1)) + b_2.
+    linear2(φ(linear1(u))), with "swiglu" linear2(silu(gate(u)) ∘ linear1(u)); the three are maps
+    W u + b.
 
     Self-attention: Vaswani et al., "Attention is all you need" (2017); normalisation in front of
     both parts: Radford et al., "Language models are unsupervised multitask learners" (GPT-2, 2019);
@@ -54,7 +56,8 @@ class TransformerBlock(CoreTemporal, Composition):
         Probability that a weight of attention, or an element of the output of either part, is set
         to 0 in training.
     scale : float, default 1.0
-        Factor of the initial weights W_o and W_2. GPT-2 has 1/√(2L) in a model of L blocks.
+        Factor of the initial weights "attention.W_o" and "linear2.W". GPT-2 has 1/√(2L) in a model
+        of L blocks.
     dtype : {"float32", "float64"}, default "float32"
         Type of parameters and outputs.
     seed : int, optional
@@ -113,6 +116,8 @@ class TransformerBlock(CoreTemporal, Composition):
         "dtype",
         "seed",
     )
+    activation, seed = Fixed[FeedForward](), Fixed[int]()
+    dropout, scale = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,
@@ -132,10 +137,15 @@ class TransformerBlock(CoreTemporal, Composition):
         if activation not in get_args(FeedForward):
             names = ", ".join(map(repr, get_args(FeedForward)))
             raise ValueError(f"activation: expected one of {names}, got {activation!r:.60}")
-        H, self.scale = check_size("size", size), check_positive("scale", scale)
+        H = check_size("size", size)
         F = 4 * H if feedforward_size is None else check_size("feedforward_size", feedforward_size)
-        self.activation, self.dropout = activation, check_dropout(dropout)
-        self.seed, kind = check_seed(seed), check_dtype(dtype)
+        kind, rotary, bias = (
+            check_dtype(dtype),
+            check_flag("rotary", rotary),
+            check_flag("bias", bias),
+        )
+        numbers = {"scale": check_positive("scale", scale), "dropout": check_dropout(dropout)}
+        vars(self).update(numbers | {"activation": activation, "seed": check_seed(seed)})
         seeds = weights.layer_seeds(self.seed, 6)
         options: dict[str, Any] = {"window": window, "rotary": rotary, "dropout": self.dropout}
         self.attention = SelfAttention(H, heads, bias=bias, dtype=kind, seed=seeds[0], **options)
@@ -180,6 +190,9 @@ class TransformerBlock(CoreTemporal, Composition):
     @property
     def config(self) -> dict[str, Any]:
         return super().config | {"dtype": self.dtype.name}
+
+    def _shown(self) -> dict[str, Any]:
+        return self.config
 
     @classmethod
     def parameter_count(cls, config: Mapping[str, Any]) -> int:

@@ -25,7 +25,8 @@ typedef enum crnn_rowwise_kind {
     CRNN_ROWWISE_SUM = 3,      /* a + b. */
     CRNN_ROWWISE_MEAN = 4,     /* (a + b) / 2. */
     CRNN_ROWWISE_MUL = 5,      /* a o b. */
-    CRNN_ROWWISE_CONCAT = 6    /* a, and b behind it. */
+    CRNN_ROWWISE_CONCAT = 6,   /* a, and b behind it. */
+    CRNN_ROWWISE_RELU_SUM = 7  /* max(a + b, 0). */
 } crnn_rowwise_kind;
 
 typedef struct crnn_rowwise {
@@ -62,7 +63,8 @@ static inline bool crnn_rowwise_reads_x(const crnn_rowwise *o) {
            (o->kind == CRNN_ROWWISE_ACTIVATE && o->activation >= CRNN_ACTIVATIONS);
 }
 static inline bool crnn_rowwise_reads_y(const crnn_rowwise *o) {
-    return o->kind == CRNN_ROWWISE_ACTIVATE && !crnn_rowwise_reads_x(o);
+    return o->kind == CRNN_ROWWISE_RELU_SUM ||
+           (o->kind == CRNN_ROWWISE_ACTIVATE && !crnn_rowwise_reads_x(o));
 }
 
 /* The buffers of one call. Sequences may be longer than the cells: other steps are neither read nor

@@ -38,6 +38,13 @@ def test_other_names_have_the_usual_error(layer):
     copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
 
 
+@pytest.mark.parametrize("name", ["fit", "partial_fit"])
+def test_an_rls_learns_by_steps(name):
+    with pytest.raises(AttributeError, match=r"step\(h, target\) .* crnn\.fit_readout\("):
+        getattr(crnn.RLS(5, 2), name)
+    assert "crnn.fit_readout" not in ATTRIBUTES["fit"]
+
+
 def test_an_attribute_of_a_subclass_counts():
     class Model(crnn.Sequential):
         def fit(self):

@@ -259,7 +259,7 @@ def test_errors():
         ({"mask": MASK[:1]}, r"mask: expected booleans, .*\(B=4, T=11\), got shape \(1, 11\)"),
         ({"resets": RESETS * 1.0}, r"resets: expected booleans, .*, got float64"),
         ({"resets": RESETS * -1}, r"resets: expected booleans, .*, got -1 in row"),
-        ({"lengths": [12, 0, 0, 0]}, r"lengths: expected integers from 0 to T=11, got 0 to 12"),
+        ({"lengths": [12, 0, 0, 0]}, r"lengths: expected integers from 0 to T=11, got 12 in row 0"),
     ):
         with pytest.raises((TypeError, ValueError), match="^" + message):
             whole.forward(X, **options)

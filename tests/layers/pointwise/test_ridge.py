@@ -362,13 +362,25 @@ H0, Y0 = data()
         ({"weights": [np.nan, 1, 1]}, ValueError, r"weights: .* at least 0, got nan"),
         ({"weights": np.full(3, 1e290)}, ValueError, r"weights: expected finite numbers"),
         ({"weights": np.ones(60)}, ValueError, r"weights: .*B=3"),
-        ({"weights": np.zeros(3)}, ValueError, r"h: expected at least one step"),
-        ({"washout": 60}, ValueError, r"h: expected at least one step"),
+        (
+            {"weights": np.zeros(3)},
+            ValueError,
+            r"h: .* steps that are read, .* above 0, got none",
+        ),
+        (
+            {"washout": 60},
+            ValueError,
+            r"washout: expected fewer steps .* above 0, got 60",
+        ),
         ({"washout": -1}, ValueError, r"washout: .* at least 0, got -1"),
         ({"washout": 1.5}, TypeError, r"washout: expected an integer"),
         ({"washout": [1, 2]}, ValueError, r"washout: .*B=3"),
         ({"lengths": [61, 1, 1]}, ValueError, r"lengths: "),
-        ({"lengths": [0, 0, 0]}, ValueError, r"h: expected at least one step"),
+        (
+            {"lengths": [0, 0, 0]},
+            ValueError,
+            r"h: .* steps that are read, .* above 0, got none",
+        ),
         ({"mask": np.ones((3, 4), int)}, ValueError, r"mask: "),
         ({"resets": np.full((3, 60), 2)}, ValueError, r"resets: "),
         ({"folds": 1}, ValueError, r"folds: expected None, or an integer of at least 2"),
@@ -385,7 +397,7 @@ def test_an_error_changes_nothing(change, error, message):
     with pytest.raises(error, match=f"^{message}"):
         layer.fit(**({"h": h, "target": y} | change))
     assert (bits(layer), layer._factors, layer.alpha_) == before
-    if "folds" in change or "one step" in message:
+    if "folds" in change or "above 0, got" in message:
         return
     with pytest.raises(error, match=f"^{message}"):
         layer.partial_fit(**({"h": h, "target": y} | change))

@@ -178,8 +178,9 @@ H0, Y0 = data()
         (H0[0] * np.nan, Y0[0], ValueError, r"h: expected finite numbers .*nan"),
         (H0[0], Y0[0] * np.inf, ValueError, r"target: expected finite numbers .*inf"),
         (["a"] * 6, Y0[0], TypeError, r"h: expected real numbers"),
-        (np.full(6, 9e139), Y0[0], FloatingPointError, r"RLS: expected a step without"),
-        (H0[:2] * [[1], [1e139]], Y0[:2] * 1e138, FloatingPointError, r"RLS: expected"),
+        (np.full(6, 9e139), Y0[0], FloatingPointError, r"h: .* at most 3e\+69, .* got 9e\+139"),
+        (H0[:2] * [[1], [1e139]], Y0[:2] * 1e138, FloatingPointError, r"h: expected numbers of"),
+        (H0[0], Y0[0] * 1e138, FloatingPointError, r"target: expected differences from the"),
     ],
 )
 def test_an_error_changes_nothing(h, target, error, message):
@@ -190,11 +191,19 @@ def test_an_error_changes_nothing(h, target, error, message):
     assert state(layer) == before
 
 
+def test_errors_that_overflow_when_they_are_squared():
+    layer = crnn.RLS(2, 1)
+    layer.params["W"] = 1e200
+    with pytest.raises(FloatingPointError, match=r"^target: expected .* got 2e\+200$"):
+        layer.step([1.0, 1.0], [1.0])
+    assert (layer.params["W"] == 1e200).all()
+
+
 def test_forgetting_without_new_directions_is_refused_before_it_overflows():
     layer, h = crnn.RLS(2, 1, forgetting=0.5), np.array([1.0, 0.0])
     for _ in range(450):  # 2**465 is 1e140
         layer.step(h, [1.0])
-    with pytest.raises(FloatingPointError, match="grows with forgetting"):
+    with pytest.raises(FloatingPointError, match="with forgetting it grows"):
         [layer.step(h, [1.0]) for _ in range(20)]
     assert np.isfinite(layer.flat_params).all()
     assert np.isfinite(layer._factor).all()

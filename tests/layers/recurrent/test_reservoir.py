@@ -401,7 +401,7 @@ def test_threads_that_change_weights_do_no_harm():
         ({"input_scaling": -1}, ValueError, "input_scaling: expected a finite number of at least"),
         ({"input_scaling": [1, 2]}, ValueError, r"input_scaling: .* \(\) or \(I=3,\)"),
         ({"input_scaling": [1, 2, -1]}, ValueError, "input_scaling: expected a finite number of"),
-        ({"input_scaling": "a"}, TypeError, "input_scaling: expected real numbers"),
+        ({"input_scaling": "0.3"}, ValueError, "input_scaling: expected a number, got '0.3'"),
         ({"input_scaling": 1e39}, ValueError, "input_scaling: expected weights in the range"),
         ({"bias_scaling": -1}, ValueError, "bias_scaling: expected a finite number of at least 0"),
         ({"bias_scaling": [1.0]}, ValueError, "bias_scaling: expected a number"),
@@ -417,6 +417,11 @@ def test_threads_that_change_weights_do_no_harm():
         ({"topology": None}, ValueError, "topology: expected one of"),
         ({"activation": "sin"}, ValueError, "activation"),
         ({"delays": (1, 2)}, ValueError, "delays: expected one integer of at least 1"),
+        ({"delays": True}, TypeError, "delays: expected one integer of at least 1, got True"),
+        ({"delays": (True,)}, TypeError, "delays: expected one integer of at least 1, got"),
+        ({"delays": ()}, ValueError, "delays: expected one integer of at least 1, got"),
+        ({"leak": "0.3"}, TypeError, "leak: expected .*, got '0.3'"),
+        ({"reverse": "a"}, TypeError, "reverse: expected True or False, got 'a'"),
         ({"delays": 0}, ValueError, "delays: expected an integer of at least 1"),
         ({"dtype": "float16"}, ValueError, "dtype: "),
         ({"seed": -1}, ValueError, "seed: "),
@@ -435,6 +440,12 @@ def test_bad_input(options, error, message):
         layer.__init__(**arguments | options)
     assert layer.flat_params is before  # nothing has changed
     assert layer.config == config
+
+
+def test_one_delay_in_a_tuple_is_the_delay():
+    layer = crnn.Reservoir(2, 20, delays=(4,), seed=0)
+    assert layer.delays == 4
+    assert_same_bits(layer.params, crnn.Reservoir(2, 20, delays=4, seed=0).params)
 
 
 def test_sizes_of_numpy():
