@@ -66,7 +66,8 @@ static size_t equal_cells(const core_node *n, conv_cell cell, bool back, size_t 
         return cell.t < length - (*present - 1) * c->dilation
                    ? length - (*present - 1) * c->dilation - cell.t
                    : 0;
-    return (*present < c->taps ? *present * c->dilation : length) - cell.t;
+    const size_t end = *present < c->taps ? *present * c->dilation : length;
+    return (end < length ? end : length) - cell.t;
 }
 
 /* Whether rows of a state stand for steps that a chunk of a piece does not have. */
