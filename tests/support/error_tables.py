@@ -485,6 +485,21 @@ crnn.TCNBlock(3, 4, dropout=1.0)
 crnn.TCNBlock(3, 4, dropout=float('nan'))
 crnn.TCN(3, [4], dropout='a')
     ValueError dropout: expected a probability, 0 <= p < 1, got
+crnn.CausalConv(3, 4, weight_norm='no')
+crnn.TCNBlock(3, 4, weight_norm='no')
+crnn.TCN(3, [4], weight_norm='no')
+    TypeError weight_norm: expected True or False, got 'no'
+crnn.CausalConv(3, 4, bias=None)
+    TypeError bias: expected True or False, got None
+crnn.CausalConv(3, 4, reverse=2)
+    TypeError reverse: expected True or False, got 2
+crnn.TCNBlock(3, 4, variational='no')
+crnn.TCN(3, [4], variational='no')
+    TypeError variational: expected True or False, got 'no'
+setattr(conv, 'dilation', 0)
+    AttributeError dilation: cannot be set
+setattr(block, 'dropout', 0.5)
+    AttributeError dropout: cannot be set
 crnn.TCN(3, [])
 crnn.TCN(3, 4)
 crnn.TCN(3, '44')

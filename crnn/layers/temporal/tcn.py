@@ -158,7 +158,8 @@ class TCNBlock(CoreTemporal, Composition):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         I, H = config["input_size"], config["hidden_size"]
-        return Widths(I, H, (I, H))
+        D = (config.get("taps", 3) - 1) * config.get("dilation", 1)
+        return Widths(I, H, (D * I, D * H), last=(I, H))
 
     @property
     def receptive_field(self) -> int:
@@ -372,13 +373,14 @@ class TCN(Sequential, Temporal):
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
-        sizes, _ = _levels(config["hidden_sizes"], config.get("dilations"))
-        inputs = [config["input_size"], *sizes[:-1]]
-        return Widths(
-            inputs[0],
-            sizes[-1],
-            tuple(width for pair in zip(inputs, sizes, strict=True) for width in pair),
-        )
+        sizes, distances = _levels(config["hidden_sizes"], config.get("dilations"))
+        inputs, taps = [config["input_size"], *sizes[:-1]], config.get("taps", 3)
+        state = [
+            (taps - 1) * d * width
+            for *pair, d in zip(inputs, sizes, distances, strict=True)
+            for width in pair
+        ]
+        return Widths(inputs[0], sizes[-1], tuple(state), last=(inputs[-1], sizes[-1]))
 
 
 def _levels(hidden_sizes: Any, dilations: Any) -> tuple[list[int], list[int]]:
