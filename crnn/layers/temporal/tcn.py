@@ -166,6 +166,11 @@ class TCNBlock(CoreTemporal, Composition):
         """Number of steps of x on which a step of y depends: 1 + 2 (J - 1) d."""
         return self.conv1.receptive_field + self.conv2.receptive_field - 1
 
+    @property
+    def state_depth(self) -> int:
+        """Number of steps of which each array of the state has values: (J - 1) d."""
+        return self.conv1.state_depth
+
     watched = ("dropout", "variational", "seed", "conv1", "conv2", "skip")
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
