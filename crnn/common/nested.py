@@ -60,9 +60,14 @@ def gradient_form(state: Any) -> Any:
     return None if _is_integer(state) else state
 
 
+def counts_steps(state: Any) -> bool:
+    """Return whether a state has numbers of steps, as that of self-attention has."""
+    return any(map(_is_integer, arrays_of(state)))
+
+
 def check_no_counts(name: str, layer: Any, state: Any, hint: str = "") -> None:
     """Raise if a state of a layer has numbers of steps, which have no gradient."""
-    if any(map(_is_integer, arrays_of(state))):
+    if counts_steps(state):
         raise ValueError(
             f"{name}: expected one whose state has floats alone, got {layer!r:.100}, whose state "
             f"has the number of steps that were read{hint}"

@@ -1,7 +1,9 @@
 """Bridge: computes the decoder's initial state from the encoder's last state.
 
 Where the two states have the same number of arrays with the same widths, the state is passed on
-unchanged. Otherwise one learned linear map, the bridge, converts it.
+unchanged. Otherwise one learned linear map, the bridge, converts it. A state that counts steps,
+such as the cache of self-attention, is neither handed on nor computed from another state: the
+decoder then begins with its own initial state.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crnn.common.arrays import Array
-from crnn.common.nested import arrays_of, filled
+from crnn.common.nested import arrays_of, counts_steps, filled
 from crnn.layers.pointwise.dense import Dense
 
 
@@ -27,9 +29,14 @@ def state_widths(state: Any) -> list[int]:
     return [int(np.prod(part.shape[1:])) for part in arrays_of(state)]
 
 
+def handed_on(state: Any) -> Any:
+    """Return a state, or None if it counts steps."""
+    return None if counts_steps(state) else state
+
+
 def bridge_sizes(encoder_widths: list[int], decoder_widths: list[int]) -> tuple[int, int] | None:
     """Return the input and output size of the linear map, or None where no map is needed."""
-    if not encoder_widths or encoder_widths == decoder_widths:
+    if not encoder_widths or not decoder_widths or encoder_widths == decoder_widths:
         return None
     return sum(encoder_widths), sum(decoder_widths)
 
@@ -40,7 +47,7 @@ def bridge_for(state: Any, start: Any, **options: Any) -> Dense | None:
     None where no map is needed: `state` has no arrays, or both states have the same number of
     arrays with the same widths.
     """
-    sizes = bridge_sizes(state_widths(state), state_widths(start))
+    sizes = bridge_sizes(state_widths(handed_on(state)), state_widths(handed_on(start)))
     return None if sizes is None else Dense(*sizes, **options)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Lengths
-from crnn.common.nested import arrays_of, map_state, no_state
+from crnn.common.nested import arrays_of, counts_steps, map_state, no_state
 from crnn.layers.attention.alignment import Memory, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions, first_part_number
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.base.trainable import NO_TAPE, trains
-from crnn.seq2seq.bridge import BridgeTape, bridge_backward, bridge_forward
+from crnn.seq2seq.bridge import BridgeTape, bridge_backward, bridge_forward, handed_on
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
@@ -71,7 +71,8 @@ def encode(
     if model.one_vector:
         state = y
     memory = None if model.attention is None else model.attention.memory(y, lengths)
-    if not no_state(state):
+    state = handed_on(state)
+    if not no_state(state) and not counts_steps(model.start_like):
         start, bridge_tape = bridge_forward(model.bridge, state, model.start_like)
         return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None, is_read))
     # The decoder, run over no steps, returns its own initial state, which may be learned.

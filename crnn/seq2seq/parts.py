@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from crnn.common.checks import check_dtype, check_flag, check_seed
 from crnn.common.choices import AttentionScore
-from crnn.common.nested import arrays_of
+from crnn.common.nested import arrays_of, check_no_counts
 from crnn.layers.attention.alignment import Attention, check_kind
 from crnn.layers.base import weights
 from crnn.layers.base.adapted import layer_of
@@ -30,7 +30,7 @@ from crnn.layers.compose.base import Composition, Runner
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
-from crnn.seq2seq.bridge import bridge_for, bridge_sizes, last_h
+from crnn.seq2seq.bridge import bridge_for, bridge_sizes, handed_on, last_h
 from crnn.seq2seq.plans import DecoderPlans
 from crnn.seq2seq.reader import Reader, Readers
 
@@ -137,6 +137,8 @@ class Seq2SeqParts(EncoderDecoder):
                 "encoder: expected a layer with a state, or one that returns one vector per "
                 f"sequence, for symbols without attention, got {self.encoder!r:.100}"
             )
+        if score is None:
+            check_no_counts("decoder", self.decoder, self.start_like, "; use attention")
         self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
         if score is not None:
             options = self._options("attention", dtype)
@@ -175,7 +177,7 @@ class Seq2SeqParts(EncoderDecoder):
         width = self.source_width
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state, _ = run_part(self, "encoder", EVALUATION, one, None, False)
-        C, pooled = int(y.shape[-1]), not keeps_time
+        C, pooled, state = int(y.shape[-1]), not keeps_time, handed_on(state)
         self.fixed = score is None and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
         return C, np.zeros((1, C), dtype) if self.one_vector else state
@@ -192,6 +194,7 @@ class Seq2SeqParts(EncoderDecoder):
         """Return E."""
         if not self.feeds_context:
             return self.decoder_width
+        check_no_counts("decoder", self.decoder, self.start_like, "; use input_feeding=False")
         h = last_h(self.start_like)
         if h.shape != (1, self.decoder_output):
             raise ValueError(

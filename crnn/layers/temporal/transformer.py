@@ -207,7 +207,7 @@ class TransformerBlock(CoreTemporal, Composition):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         H = config["size"]
-        return Widths(H, H, (H, H))
+        return Widths(H, H)  # a state that counts steps is no vector
 
     watched = ("activation", "dropout", "attention", "norm1", "norm2", "linear1", "linear2", "gate")
 
