@@ -118,8 +118,9 @@ bool plan_value_size(const PlanTape *tape, size_t i, size_t *size);
 PyArrayObject *plan_rows(const PlanTape *tape, size_t steps, size_t features);
 PyArrayObject *plan_array(const PlanTape *tape, size_t i);
 /* "LSTM, GRU" from "LSTM"; the first is "". Takes the reference to `names`, which may be NULL with
- * an exception, and returns a new one, or NULL. */
-PyObject *plan_add_name(PyObject *names, const crnn_layer *layer);
+ * an exception, and returns a new one, or NULL. The node has a state; `layer` is that of a
+ * recurrent one. */
+PyObject *plan_add_name(PyObject *names, const plan_node *node, const crnn_layer *layer);
 /* Where the value of a node lies; of all steps. */
 crnn_seq plan_value(const PlanTape *tape, size_t i);
 /* The rows of a node with a state: those of the input, reversed or cut into strands. In a cycle,

@@ -467,10 +467,14 @@ static PyObject *stream_repr(Stream *self) {
     char sizes[SIZES_TEXT] = "";
     size_t layers = 0;
     for (size_t i = 0; names && i < self->plan->count; i++) {
-        if (!self->plan->nodes[i].layer) continue;
-        const crnn_layer *layer = &self->states[i].layer;
-        names = plan_add_name(names, layer);
-        if (layers++ == 0) print_sizes(layer, sizes);
+        const plan_node *node = &self->plan->nodes[i];
+        if (!node_has_state(node)) continue;
+        names = plan_add_name(names, node, &self->states[i].layer);
+        if (layers++ > 0) continue;
+        if (node->layer)
+            print_sizes(&self->states[i].layer, sizes);
+        else
+            PyOS_snprintf(sizes, sizeof sizes, "H=%zu", node->features);
     }
     if (!names) return NULL;
     const bool is_layer = PyLong_Check(self->plan->states);

@@ -196,10 +196,13 @@ static PyObject *plan_tape_weights(PlanTape *self, void *unused) {
     return PyArray_NewCopy(self->weights, NPY_CORDER); /* backward needs them as they are */
 }
 
-PyObject *plan_add_name(PyObject *names, const crnn_layer *layer) {
+PyObject *plan_add_name(PyObject *names, const plan_node *node, const crnn_layer *layer) {
     if (!names) return NULL;
-    PyObject *more = PyUnicode_FromFormat("%U%s%s", names, PyUnicode_GetLength(names) ? ", " : "",
-                                          layer_type_name(layer));
+    const char *name = node->op == CRNN_OP_CONV    ? "CausalConv"
+                       : node->op == CRNN_OP_HEADS ? "SelfAttention"
+                                                   : layer_type_name(layer);
+    PyObject *more =
+        PyUnicode_FromFormat("%U%s%s", names, PyUnicode_GetLength(names) ? ", " : "", name);
     drop(names);
     return more;
 }
@@ -209,8 +212,11 @@ static PyObject *plan_tape_repr(PlanTape *self) {
     const crnn_steps *s = &self->call.rows.given;
     const size_t count = self->plan && self->tapes ? self->plan->count : 0;
     PyObject *names = PyUnicode_FromString(""), *text = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (self->tapes[i]) names = plan_add_name(names, &self->tapes[i]->layer);
+    for (size_t i = 0; i < count; i++) {
+        const plan_node *node = &self->plan->nodes[i];
+        if (self->tapes[i] || (node_has_state(node) && !node->layer))
+            names = plan_add_name(names, node, self->tapes[i] ? &self->tapes[i]->layer : NULL);
+    }
     if (names && self->weights)
         text = PyUnicode_FromFormat("<PlanTape of %U: B=%zu, T=%zu, T_source=%zu>", names, s->batch,
                                     s->steps, self->attention.steps);

@@ -66,7 +66,8 @@ static size_t equal_cells(const core_node *n, conv_cell cell, bool back, size_t 
         return cell.t < length - (*present - 1) * c->dilation
                    ? length - (*present - 1) * c->dilation - cell.t
                    : 0;
-    return (*present < c->taps ? *present * c->dilation : length) - cell.t;
+    const size_t end = *present < c->taps ? *present * c->dilation : length;
+    return (end < length ? end : length) - cell.t;
 }
 
 /* Whether rows of a state stand for steps that a chunk of a piece does not have. */
@@ -173,6 +174,16 @@ void conv_clear(const core_node *n, size_t row) {
         memset(ring_row(n, nth, row), 0, conv_inputs(n) * core_item(n));
 }
 
+/* Moves the inputs of a row that did not read the step by one slot, as the ring turns for all. */
+static void turn_unread(const core_node *n, size_t row) {
+    const size_t wide = conv_inputs(n) * core_item(n), past = conv_past(conv_of(n));
+    char *spare = ring_slot(n, past);
+    memcpy(spare, ring_row(n, past - 1, row), wide);
+    for (size_t nth = past - 1; nth > 0; nth--)
+        memcpy(ring_row(n, nth, row), ring_row(n, nth - 1, row), wide);
+    memcpy(ring_row(n, 0, row), spare, wide);
+}
+
 /* The step is the newest input; the oldest one is no longer read. */
 void conv_turn(const core_node *n) {
     conv_ring *ring = n->given->running;
@@ -180,6 +191,7 @@ void conv_turn(const core_node *n) {
     if (conv_past(conv_of(n)) == 0) return;
     for (size_t i = 0; i < rows->active[0]; i++)
         memcpy(ring_row(n, 0, rows->order[i]), input_at(n, i, 0), conv_inputs(n) * core_item(n));
+    for (size_t i = rows->active[0]; i < rows->places; i++) turn_unread(n, rows->order[i]);
     ring->oldest = (ring->oldest + 1) % conv_past(conv_of(n));
 }
 

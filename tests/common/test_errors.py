@@ -103,7 +103,7 @@ def options():
 def single_calls():
     yield from constructors()
     yield from options()
-    for name in ("LOSSES", "OPTIMIZERS", "CHECKS", "LAYERS"):
+    for name in ("LOSSES", "OPTIMIZERS", "CHECKS", "LAYERS", "TEMPORAL"):
         yield from rows_of(getattr(error_tables, name))
 
 
@@ -117,7 +117,10 @@ def scene():
     seq = crnn.Sequential([crnn.GRU(3, 3), dense])
     lookup = crnn.Sequential([crnn.Embedding(5, 3), crnn.RNN(3, 4)])
     symbols = rng.integers(0, 5, (3, 4))
-    for layer, given in ((lstm, x), (both, x), (seq, x), (lookup, symbols)):
+    conv, block = crnn.CausalConv(3, 4, dilation=2), crnn.TCNBlock(3, 4, dilation=2)
+    tcn = crnn.TCN(3, [4, 4])
+    inputs = {lstm: x, both: x, seq: x, lookup: symbols, conv: x, block: x, tcn: x}
+    for layer, given in inputs.items():
         forward_backward(layer, given)
 
     def lookup_tape(symbols, layer):
@@ -144,12 +147,17 @@ def scene():
         "short_tape": seq.forward(x[:2])[2],
         "lookup": lookup,
         "lookup_tape": lookup_tape,
+        "conv": conv,
+        "conv_tape": conv.forward(x)[2],
+        "block": block,
+        "block_tape": block.forward(x)[2],
+        "tcn": tcn,
         "adam": adam,
         "kept": adam.state_dict(),
     }
 
 
-WATCHED = ("lstm", "dense", "embedding", "both", "seq", "lookup")
+WATCHED = ("lstm", "dense", "embedding", "both", "seq", "lookup", "conv", "block", "tcn")
 SINGLE_CALLS = list(single_calls())
 
 

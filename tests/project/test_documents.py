@@ -71,6 +71,11 @@ def test_the_code_of_reservoirs_prints_its_comments(tmp_path, monkeypatch):
     assert printed_as_promised(blocks, lines) >= 20
 
 
+def test_the_code_of_convolutions_prints_its_comments():
+    blocks, lines = run_blocks("docs/convolution.md")
+    assert printed_as_promised(blocks, lines) == 9
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_of_reservoirs_names_reservoirpy_correctly():
     nodes = pytest.importorskip("reservoirpy.nodes", reason="the page compares with reservoirpy")

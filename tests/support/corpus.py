@@ -73,6 +73,11 @@ def autoencoder(**sizes):
     return layer("SequenceAutoencoder", encoder=rnn(), decoder=rnn(), **sizes)
 
 
+def conv(**options):
+    return layer("CausalConv", **{"input_size": 1, "hidden_size": 1, "taps": 1} | options)
+
+
+CONV = {"W": floats(1, 1, 1), "b": floats(1)}
 PAIR = {f"{side}.{name}": array for side in ("encoder", "decoder") for name, array in RNN.items()}
 BEYOND = {**RNN, "b": np.full(2, 1e300)}
 
@@ -103,6 +108,19 @@ MODELS = {
         model(layer("LSTM", input_size=1, hidden_size=1, forget_bias=1e300), {}),
         True,
     ),
+    "taps": (model(conv(taps=10**9), CONV), True),
+    "taps of one weight": (model(conv(taps=2**20 + 2), CONV), True),
+    "a dilation": (model(conv(taps=2, dilation=2**61), CONV | {"W": floats(2, 1, 1)}), True),
+    "a dilation within the limit": (model(conv(taps=1, dilation=2**61), CONV), False),
+    "taps that are true": (model(conv(taps=True), CONV), True),
+    "taps in a list": (model(conv(taps=[1]), CONV), True),
+    "sizes of a block": (
+        model(layer("TCNBlock", input_size=10**5, hidden_size=10**5), CONV),
+        True,
+    ),
+    "sizes of a stack": (model(layer("TCN", input_size=1, hidden_sizes=[10**5] * 99), CONV), True),
+    "no sizes of a stack": (model(layer("TCN", input_size=1, hidden_sizes=[]), CONV), True),
+    "a size for a stack": (model(layer("TCN", input_size=1, hidden_sizes=10**9), CONV), True),
     "nested": (nested(20), False),
     "nested too deeply": (nested(400), True),
     "an unknown class of a module": (model(layer("os:system"), {}), True),

@@ -447,3 +447,132 @@ crnn._core.Tape()
 crnn._core.Stream()
     TypeError cannot create
 """
+
+# x (3, 4, 3); conv, block and tcn read I = 3 and return 4 outputs.
+TEMPORAL = r"""
+crnn.CausalConv(3, 4, 0)
+crnn.TCNBlock(3, 4, 0)
+crnn.TCN(3, [4], 0)
+    ValueError taps: expected an integer of at least 1.*, got 0
+crnn.CausalConv(3, 4, 2.0)
+    TypeError taps: expected an integer of at least 1, got 2.0
+crnn.CausalConv(0, 4)
+crnn.TCNBlock(0, 4)
+crnn.TCN(0, [4])
+    ValueError input_size: expected an integer of at least 1.*, got 0
+crnn.CausalConv(3, 4, dilation=0)
+crnn.TCNBlock(3, 4, dilation=0)
+    ValueError dilation: expected an integer of at least 1.*, got 0
+crnn.TCN(3, [4, 4], dilations=[1, 0])
+    ValueError dilations\[1\]: expected an integer of at least 1.*, got 0
+crnn.CausalConv(3, 4, 3, dilation=2**20)
+crnn.TCNBlock(3, 4, 3, dilation=2**20)
+crnn.TCN(3, [4] * 21)
+crnn.TCN.covering(3, 4, 2**40)
+    ValueError taps, dilation: expected \(taps - 1\) \* dilation of at most 1048576, got 2097152
+crnn.CausalConv(3, 4, 2, dilation=2**62)
+    ValueError taps, dilation: expected \(taps - 1\) \* dilation of at most 1048576, got 46116860184
+crnn.CausalConv(3, 4, 2**62)
+crnn.CausalConv(2**40, 2**40, 1)
+    ValueError input_size, hidden_size, taps: expected sizes that memory can hold, got
+crnn.CausalConv(3, 4, activation='sigmoid')
+crnn.CausalConv(3, 4, activation=['relu'])
+    ValueError activation: expected None or one of .*'relu', 'tanh'.*, got
+crnn.CausalConv(3, 4, dtype='int8')
+crnn.TCN(3, [4], dtype='int8')
+    ValueError dtype: expected 'float32' or 'float64', got 'int8'
+crnn.TCNBlock(3, 4, dropout=1.0)
+crnn.TCNBlock(3, 4, dropout=float('nan'))
+crnn.TCN(3, [4], dropout='a')
+    ValueError dropout: expected a probability, 0 <= p < 1, got
+crnn.CausalConv(3, 4, weight_norm='no')
+crnn.TCNBlock(3, 4, weight_norm='no')
+crnn.TCN(3, [4], weight_norm='no')
+    TypeError weight_norm: expected True or False, got 'no'
+crnn.CausalConv(3, 4, bias=None)
+    TypeError bias: expected True or False, got None
+crnn.CausalConv(3, 4, reverse=2)
+    TypeError reverse: expected True or False, got 2
+crnn.TCNBlock(3, 4, variational='no')
+crnn.TCN(3, [4], variational='no')
+    TypeError variational: expected True or False, got 'no'
+setattr(conv, 'dilation', 0)
+    AttributeError dilation: cannot be set
+setattr(block, 'dropout', 0.5)
+    AttributeError dropout: cannot be set
+crnn.TCN(3, [])
+crnn.TCN(3, 4)
+crnn.TCN(3, '44')
+crnn.TCN(3, np.array([4, 4]))
+    TypeError hidden_sizes: expected a list of at least one integer, got
+crnn.TCN(3, [4, 0])
+    ValueError hidden_sizes\[1\]: expected an integer of at least 1.*, got 0
+crnn.TCN(3, [4, 4], dilations=[1])
+crnn.TCN(3, [4, 4], dilations=2)
+    ValueError dilations: expected None or a list of 2 integers, one for each block, got
+crnn.TCN.covering(3, 4, 0)
+    ValueError steps: expected an integer of at least 1.*, got 0
+crnn.TCN.covering(3, 4, 10, 1)
+    ValueError taps: expected at least 2, got 1
+conv(z((3, 4), int))
+conv.forward(z((3, 4, 3), int))
+block(z((3, 4), int))
+tcn(z((3, 4), int))
+    TypeError x: expected floats of shape \(B, T, I=3\), got int64 of shape \(3, 4
+conv(z((4, 3)))
+    ValueError x: expected floats of shape \(B, T, I=3\), got float64 .*: a batch of one .*None\]
+conv(z((3, 4, 2)))
+block.forward(z((3, 4, 2)))
+    ValueError x: expected floats of shape \(B, T, I=3\), got float64 of shape \(3, 4, 2\)
+conv(x, z((3, 3, 3)))
+conv.forward(x, z((3, 3, 3)))
+conv.stream(3, z((3, 3, 3)))
+    ValueError state: expected floats of shape \(B=3, D=4, I=3\), got float64 of shape \(3, 3, 3\)
+conv(x, z((3, 4, 3), int))
+    TypeError state: expected floats of shape \(B=3, D=4, I=3\), got int64
+block(x, z((3, 4, 3)))
+block.forward(x, 'state')
+block.stream(3, {})
+    TypeError state: expected None or a list of 2 states, got
+block(x, [z((3, 4, 3))])
+    ValueError state: expected None or a list of 2 states, got 1
+block(x, [None, z((3, 4, 3))])
+    ValueError state\[1\]: expected floats of shape \(B=3, D=4, I=4\), got float64
+conv.backward(conv_tape, z((3, 4, 3)))
+block.backward(block_tape, z((3, 4, 3)))
+    ValueError dy: expected floats of shape \(B=3, T=4, features=4\), got float64 of .* \(3, 4, 3\)
+conv.backward(conv_tape, None, z((3, 4, 2)))
+    ValueError dstate: expected floats of shape \(B=3, D=4, I=3\), got float64 of shape \(3, 4, 2\)
+block.backward(block_tape, None, z((3, 4, 3)))
+    TypeError dstate: expected None or a list of 2 states, got
+block.backward(block_tape, None, [None, z((3, 4, 3))])
+    ValueError dstate\[1\]: expected floats of shape \(B=3, D=4, I=4\)
+conv.backward(block_tape, None)
+conv.backward(crnn.CausalConv(3, 4, dilation=1).forward(x)[2], None)
+conv.backward(crnn.CausalConv(3, 4, 2, dilation=4).forward(x)[2], None)
+conv.backward(crnn.CausalConv(3, 4, dilation=2, reverse=True).forward(x)[2], None)
+conv.backward(crnn.CausalConv(3, 4, dilation=2, activation='tanh').forward(x)[2], None)
+conv.backward(crnn.CausalConv(3, 4, dilation=2, weight_norm=True).forward(x)[2], None)
+conv.backward(crnn.CausalConv(3, 4, dilation=2, dtype='float64').forward(x)[2], None)
+    TypeError tape: expected one that forward of this layer returned, got another one
+conv.backward(seq_tape, None)
+conv.backward(both_tape, None)
+    TypeError tape: expected the one that forward returned, got
+crnn.CausalConv(3, 4, reverse=True).stream()
+    ValueError layer: expected one that runs step by step, got CausalConv
+conv.stream(0)
+conv.stream(2**62)
+    ValueError batch_size: expected
+conv.stream(2).step(z((2, 4)))
+    ValueError x: expected floats of shape \(B=2, I=3\), got float64 of shape \(2, 4\)
+conv.stream(2).step(z(2, int))
+    ValueError|TypeError x: expected floats of shape \(B=2, I.*\), got int64
+conv.stream(2).reset([2])
+    ValueError rows: expected integers from 0 to 1, got 2
+setattr(conv.stream(2), 'state', z((3, 4, 3)))
+    ValueError state: expected floats of shape \(B=2, D=4, I=3\), got float64 of shape \(3, 4, 3\)
+conv.params.update(W=z((2, 4, 3)))
+    ValueError W: expected real numbers of shape \(3, 4, 3\).*, got float64 of shape \(2, 4, 3\)
+conv.params.update(v=z((3, 4, 3)))
+    TypeError v: the names are fixed, expected one of W, b
+"""

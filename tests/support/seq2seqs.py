@@ -105,6 +105,10 @@ def _projected(dtype, width):
     return crnn.LSTM(width, 4, proj_size=3, dtype=dtype, seed=3)
 
 
+def _tcn(dtype, width=I, units=5):
+    return crnn.TCN(width, [units, 3], 2, dtype=dtype, seed=4)
+
+
 KINDS = {
     "plain": Kind(_gru, _gru),
     "bridged": Kind(_lstm, _gru),
@@ -132,6 +136,10 @@ KINDS = {
     "delays-whole": Kind(_delayed_stack, _delayed_stack, attention="dot", input_feeding=False),
     "delays-vectors": Kind(_gru, _delayed(_lstm, 4), 3, None, None, attention="additive"),
     "symbols-to-vectors": Kind(_gru, _gru, 3, KS, None, attention="general"),
+    "tcn": Kind(_tcn, _tcn),
+    "tcn-gru": Kind(_tcn, _gru, 3, attention="additive"),
+    "tcn-whole": Kind(_tcn, _tcn, attention="dot", input_feeding=False),
+    "tcn-vectors": Kind(_gru, _tcn, 0, None, None),
 }
 # The encoder of "own-table" has the embedding: symbols, although source_symbols is None.
 OWN_TABLE = "own-table"

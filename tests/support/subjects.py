@@ -75,6 +75,12 @@ def layers():
         "janet": (crnn.JANET(2, 3, learn_state=True, clip=3.0, dtype="float64", seed=1), floats),
         "mingru": (crnn.MinGRU(2, 3, activation="tanh", delays=2, chrono=5.0, seed=1), floats),
         "minlstm": (crnn.MinLSTM(2, 3, layer_norm=True, forget_bias=0.5, seed=1), floats),
+        "conv": (
+            crnn.CausalConv(2, 3, 2, dilation=3, activation="tanh", weight_norm=True, seed=1),
+            floats,
+        ),
+        "block": (crnn.TCNBlock(2, 3, 2, dropout=0.1, variational=True, seed=1), floats),
+        "tcn": (crnn.TCN(2, [3, 3], 2, dilations=[2, 1], weight_norm=False, seed=1), floats),
         "dense": (crnn.Dense(2, 3, seed=1), floats),
         "ridge": (crnn.Ridge(2, 3, alpha=(0.5, 1.0), seed=1), floats),
         "esn": (

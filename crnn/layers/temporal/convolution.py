@@ -180,7 +180,8 @@ class CausalConv(CoreTemporal, InOneBuffer):
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
-        return Widths(config["input_size"], config["hidden_size"], (config["input_size"],))
+        I, D = config["input_size"], (config.get("taps", 3) - 1) * config.get("dilation", 1)
+        return Widths(I, config["hidden_size"], (D * I,), last=(I,))
 
     @property
     def output_size(self) -> int:

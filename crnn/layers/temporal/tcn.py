@@ -12,7 +12,7 @@ from crnn.layers.base import weights
 from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes, count_of, transposed
 from crnn.layers.base.description import Widths
-from crnn.layers.base.layer import Layer
+from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.compose.base import Composition
 from crnn.layers.compose.sequential import Sequential
@@ -158,12 +158,18 @@ class TCNBlock(CoreTemporal, Composition):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         I, H = config["input_size"], config["hidden_size"]
-        return Widths(I, H, (I, H))
+        D = (config.get("taps", 3) - 1) * config.get("dilation", 1)
+        return Widths(I, H, (D * I, D * H), last=(I, H))
 
     @property
     def receptive_field(self) -> int:
         """Number of steps of x on which a step of y depends: 1 + 2 (J - 1) d."""
         return self.conv1.receptive_field + self.conv2.receptive_field - 1
+
+    @property
+    def state_depth(self) -> int:
+        """Number of steps of which each array of the state has values: (J - 1) d."""
+        return self.conv1.state_depth
 
     watched = ("dropout", "variational", "seed", "conv1", "conv2", "skip")
 
@@ -208,7 +214,7 @@ def _add_dense(graph: Graph, layer: Dense, x: int) -> int:
     return graph.add("sum", (x,), *arrays)
 
 
-class TCN(Sequential):
+class TCN(Sequential, Temporal):
     """Temporal convolutional network: a stack of residual blocks with growing dilations.
 
     Parameters
@@ -372,13 +378,14 @@ class TCN(Sequential):
 
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
-        sizes, _ = _levels(config["hidden_sizes"], config.get("dilations"))
-        inputs = [config["input_size"], *sizes[:-1]]
-        return Widths(
-            inputs[0],
-            sizes[-1],
-            tuple(width for pair in zip(inputs, sizes, strict=True) for width in pair),
-        )
+        sizes, distances = _levels(config["hidden_sizes"], config.get("dilations"))
+        inputs, taps = [config["input_size"], *sizes[:-1]], config.get("taps", 3)
+        state = [
+            (taps - 1) * d * width
+            for *pair, d in zip(inputs, sizes, distances, strict=True)
+            for width in pair
+        ]
+        return Widths(inputs[0], sizes[-1], tuple(state), last=(inputs[-1], sizes[-1]))
 
 
 def _levels(hidden_sizes: Any, dilations: Any) -> tuple[list[int], list[int]]:

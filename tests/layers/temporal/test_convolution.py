@@ -60,6 +60,20 @@ def test_taps_dilations_and_widths(taps, dilation, sizes, dtype):
                 assert_agree(found, wanted, dtype, f"{norm} {activation} {reverse}")
 
 
+@pytest.mark.parametrize("dilation", [5, 21, 24, 32, 39, 48, 100])
+@pytest.mark.parametrize("steps", [13, 40, 64, 100])
+def test_rows_that_end_before_all_taps_have_steps(dilation, steps, dtype):
+    """Large dilations: many neighbouring steps have equally many taps."""
+    problem = Problem(conv(dilation=dilation), sizes=(3, steps), given=False)
+    for reverse in (False, True):
+        found = solve(problem, problem.layer(dtype=dtype, reverse=reverse))
+        wanted = expected(problem, reverse=reverse)
+        wanted["dstate 0"] = found["dstate 0"]
+        assert_agree({key: found[key] for key in wanted}, wanted, dtype)
+    problem = Problem(conv(dilation=dilation), sizes=(3, steps))
+    assert_agree(solve(problem, problem.layer(dtype=dtype)), expected(problem), dtype)
+
+
 def test_a_norm_of_zero_gives_zero():
     """Units whose v is 0: W and all gradients are 0, in forward and in fold()."""
     problem = Problem(conv((3, 4), weight_norm=True))

@@ -7,6 +7,7 @@ import pytest
 
 import crnn
 from crnn import reference
+from crnn.layers.base.description import describe, widths_of
 from support.comparing import assert_close, assert_same_bits
 from support.running import fill
 from support.temporal import CONVS, RUNS, Problem, block, every_start
@@ -293,3 +294,12 @@ def test_seeds_make_equal_layers():
     tcn = crnn.TCN(3, [3, 3], seed=0)
     arrays = [conv.params["v"] for one in tcn for conv in (one.conv1, one.conv2)]
     assert all(np.any(a != b) for a, b in itertools.combinations(arrays, 2))
+
+
+@pytest.mark.parametrize("of", ["h", "all"])
+def test_last_states_have_the_width_that_a_description_declares(of):
+    """With of="h" the newest input alone."""
+    for layer in (crnn.CausalConv(3, 4, 3, dilation=2), crnn.TCNBlock(3, 4), crnn.TCN(3, [4, 5])):
+        model = crnn.LastState(layer, of)
+        y, _ = model(np.ones((2, 9, 3)))
+        assert widths_of(describe(model)).output == y.shape[1]
