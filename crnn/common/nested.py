@@ -60,6 +60,15 @@ def gradient_form(state: Any) -> Any:
     return None if _is_integer(state) else state
 
 
+def check_no_counts(name: str, layer: Any, state: Any, hint: str = "") -> None:
+    """Raise if a state of a layer has numbers of steps, which have no gradient."""
+    if any(map(_is_integer, arrays_of(state))):
+        raise ValueError(
+            f"{name}: expected one whose state has floats alone, got {layer!r:.100}, whose state "
+            f"has the number of steps that were read{hint}"
+        )
+
+
 def _is_integer(part: Any) -> bool:
     return isinstance(part, np.ndarray) and part.dtype.kind in "iu"
 

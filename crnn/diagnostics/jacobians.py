@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnn.common.checks import check_flag, check_positive
-from crnn.common.nested import arrays_of
+from crnn.common.nested import arrays_of, check_no_counts
 from crnn.diagnostics.chains import Chain, ChainSteps, chains_of, jacobian_products
 from crnn.diagnostics.display import Axes, Display, by_row_and_step, stacked
 from crnn.diagnostics.subject import prepare
@@ -298,6 +298,7 @@ def state_jacobians(
     if not arrays_of(after):
         hint = "; its encoder has one" if layer_of(layer).sequence_input else ""
         raise ValueError(f"layer: expected one with a state, got {layer!r:.100}{hint}")
+    check_no_counts("layer", layer, after)
     chains = chains_of(model, steps, state, options)
     parts = {chain.place: ChainJacobians(chain, matrices) for chain in chains}
     return StateJacobians(parts, int(singular_values))

@@ -224,6 +224,8 @@ bool plan_check_form(const Plan *plan, PyObject *form);
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */
 bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
                       PyObject *state, state_arrays *(*of)(node_call *call));
+/* The gradients of the states that the forward of a tape returned, into `final` of the calls. */
+bool plan_read_gradients(const PlanTape *tape, node_call *calls, PyObject *dstate);
 /* A new reference, or NULL with an exception. */
 PyObject *plan_show_states(const Plan *plan, node_call *calls,
                            state_arrays *(*of)(node_call *call));

@@ -564,9 +564,7 @@ PyObject *plan_backward(Plan *self, PyObject *const *values, Py_ssize_t count) {
     if (!calls) return plan_refuse(self, "layer");
     if (!fits_tape(self, tape, calls))
         result = plan_refuse(self, "tape");
-    else if (!read_dy(tape, values[2], &b) ||
-             !plan_read_states(self, calls, "dstate", tape->call.rows.given.batch, values[3],
-                               final_of))
+    else if (!read_dy(tape, values[2], &b) || !plan_read_gradients(tape, calls, values[3]))
         result = plan_refuse(self, "dstate");
     else
         result = run_backward(self, values[0], tape, calls, &b, values[4] == Py_True);
@@ -582,8 +580,7 @@ PyObject *plan_check(Plan *self, PyObject *args) {
     const PlanTape *tape = (PlanTape *)object;
     const bool fits_both =
         calls && Py_TYPE(object) == self->module->plan_tape && fits_tape(self, tape, calls);
-    const bool fits = fits_both && plan_read_states(self, calls, "dstate",
-                                                    tape->call.rows.given.batch, dstate, final_of);
+    const bool fits = fits_both && plan_read_gradients(tape, calls, dstate);
     plan_release(self, calls);
     if (fits) return PyBool_FromLong(true);
     PyObject *refused = plan_refuse(self, fits_both ? "dstate" : "tape");

@@ -179,7 +179,7 @@ static bool cache_read(const Plan *plan, const plan_node *node, const char *name
 static bool state_read(const Plan *plan, size_t i, const crnn_layer *layer, const char *name,
                        size_t batch, PyObject *given, state_arrays *to) {
     const plan_node *node = &plan->nodes[i];
-    const bool gradient = strcmp(name, "dstate") == 0;
+    const bool gradient = name[0] == 'd'; /* dstate, or dstate[i] */
     if (node->op == CRNN_OP_RECURRENT) return state_parse(to, name, layer, batch, given);
     *to = (state_arrays){0};
     if (node->op == CRNN_OP_HEADS) return cache_read(plan, node, name, batch, given, gradient, to);
@@ -257,6 +257,22 @@ static bool read_states(const Plan *plan, PyObject *form, node_call *calls, cons
 bool plan_read_states(const Plan *plan, node_call *calls, const char *name, size_t batch,
                       PyObject *state, state_arrays *(*of)(node_call *call)) {
     return read_states(plan, plan->states, calls, name, batch, state, of);
+}
+
+bool plan_read_gradients(const PlanTape *tape, node_call *calls, PyObject *dstate) {
+    const Plan *plan = tape->plan;
+    const crnn_rows *rows = &tape->call.rows;
+    if (!plan_read_states(plan, calls, "dstate", rows->given.batch, dstate, final_of)) return false;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->nodes[i].op != CRNN_OP_HEADS || !calls[i].final.h) continue;
+        const size_t slots = node_final_slots(&plan->nodes[i], rows, &tape->starts[i]);
+        if (node_slots(&calls[i].final) == slots) continue;
+        PyErr_Format(PyExc_ValueError,
+                     "dstate: expected S=%zu steps, as in the state that forward returned, got %zu",
+                     slots, node_slots(&calls[i].final));
+        return false;
+    }
+    return true;
 }
 
 static PyObject *show_states(const Plan *plan, PyObject *form, node_call *calls,

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 import crnn
 from crnn import losses
 from support.comparing import assert_same_bits
-from support.running import fill, first_call, forward_backward, leaves, like, valid_steps
+from support.running import (
+    fill,
+    first_call,
+    forward_backward,
+    gradients_like,
+    leaves,
+    like,
+    valid_steps,
+)
 from support.tables import CELLS, DTYPES, LAYERS, READINGS, RECURRENT, K, every_cell, every_reading
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -147,7 +155,7 @@ def compare_layouts(layer, plain, layout):
     """Compare the results of x and dy whose layout is changed along each axis in turn."""
     options = first_call(layer)
     y, end, tape = layer.forward(plain, **options)
-    dy, dend = like((y, end), np.random.default_rng(2))
+    dy, dend = gradients_like((y, end), np.random.default_rng(2))
     expected = layer.backward(tape, dy, dend)
     for axis in range(dy.ndim):
         found_y, found_end, found = layer.forward(layout(plain, axis % plain.ndim), **options)
@@ -168,7 +176,7 @@ def test_layouts_in_every_cell(kind, data, reverse, symbols):
     floats = rng.normal(size=(B, T, inputs)).astype(dtype)
     x = rng.integers(0, inputs, (B, T)) if symbols else floats
     y, end = layer(x)
-    state, dy, dend = like((end, y, end), rng)
+    state, (dy, dend) = like(end, rng), gradients_like((y, end), rng)
     lengths = lengths_for(B, T)
     found = []
     for of in ([data.draw(layouts).of for _ in range(5)], [np.copy] + 4 * [lambda same: same]):
@@ -208,7 +216,12 @@ def test_other_float_types_are_cast(name, symbols, other, dtype):
     layer = subject.layer(dtype)
     x, rng = subject.inputs(3, 4, dtype, symbols), np.random.default_rng(0)
     y, end = layer(x)
-    values = {"x": x, "state": like(end, rng), "dy": like(y, rng), "dstate": like(end, rng)}
+    values = {
+        "x": x,
+        "state": like(end, rng),
+        "dy": like(y, rng),
+        "dstate": gradients_like(end, rng),
+    }
     drawn = {key: cast(value, "float16") for key, value in values.items()}
 
     def run(type_):

@@ -13,7 +13,7 @@ import crnn
 import crnn._core as _core
 from crnn.layers.base.arguments import options_of
 from support.comparing import assert_same_bits
-from support.running import copied, fill, leaves, like
+from support.running import copied, fill, gradients_like, leaves
 from support.seq2seqs import KINDS, model_of
 from support.tables import LAYERS, every_reading
 
@@ -43,7 +43,7 @@ def gradients(layer, x, edit, **given):
     x = x.copy()
     layer.zero_grad()
     y, end, tape = layer.forward(x, None, **arrays, **call)
-    dy, dend = like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like((y, end), np.random.default_rng(5))
     edit(x, y, *arrays.values())
     edit(*leaves(end).values())
     dx, dstate = layer.backward(tape, dy, dend)

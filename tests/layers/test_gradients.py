@@ -5,7 +5,7 @@ import pytest
 
 import crnn
 from crnn.layers.base.arguments import options_of
-from support.running import fill, forward_backward, like
+from support.running import fill, forward_backward, leaves, like
 from support.tables import CELLS, LAYERS, VARIED, H, I, every_cell, every_layer, every_reading
 
 B, T = 3, 4
@@ -65,6 +65,8 @@ def assert_found(layer, x, **options):
     assert set(layer.params) <= set(rows)
     assert ("x" in rows) is (x.dtype.kind == "f")
     found = forward_backward(layer, x, **options)
+    if any(part.dtype.kind == "i" for part in leaves(state).values()):  # nothing was read before
+        found = {key: array for key, array in found.items() if not key.startswith("dstate")}
     assert all(array.any() for array in found.values()), "a gradient of zero proves nothing"
 
 

@@ -13,7 +13,7 @@ from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.trainable import NO_TAPE, trains
 from crnn.layers.compose.joined import Joined
 from support.comparing import assert_same_bits
-from support.running import copied, first_call, like
+from support.running import copied, first_call, gradients_like, like
 from support.tables import LAYERS, H, I, K, every_layer, every_reading
 
 B, T = 3, 5
@@ -23,7 +23,7 @@ LENGTHS = [5, 2, 0]
 def backward(layer, x, state=None, **options):
     """Return y, the state, and the gradients of x and of the state."""
     y, end, tape = layer.forward(x, state, lengths=LENGTHS, **first_call(layer), **options)
-    dy, dend = like((y, end), np.random.default_rng(3))
+    dy, dend = gradients_like((y, end), np.random.default_rng(3))
     return copied({"forward": (y, end), "backward": layer.backward(tape, dy, dend)})
 
 

@@ -76,6 +76,11 @@ def test_the_code_of_convolutions_prints_its_comments():
     assert printed_as_promised(blocks, lines) == 9
 
 
+def test_the_code_of_attention_prints_its_comments():
+    blocks, lines = run_blocks("docs/attention.md")
+    assert printed_as_promised(blocks, lines) == 10
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_of_reservoirs_names_reservoirpy_correctly():
     nodes = pytest.importorskip("reservoirpy.nodes", reason="the page compares with reservoirpy")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crnn.common.nested import gradient_form
 from crnn.layers.base.arguments import options_of
 
 
@@ -27,12 +28,19 @@ def leaves(value, name=""):
 
 
 def like(value, rng):
-    """Return a state like `value` with random arrays."""
+    """Return a state like `value` with random arrays; numbers of steps are the same."""
     if value is None:
         return None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        return value.copy()
     if isinstance(value, tuple | list):
         return type(value)(like(part, rng) for part in value)
     return rng.normal(size=value.shape).astype(value.dtype)
+
+
+def gradients_like(value, rng):
+    """Return random gradients of a state, or of y and a state: without numbers of steps."""
+    return like(gradient_form(value), rng)
 
 
 def copied(value):
@@ -59,7 +67,7 @@ def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **opt
     layer.zero_grad()
     options = first_call(layer) | options
     y, end, tape = layer.forward(x, state, lengths=lengths, **options)
-    dy, dend = like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like((y, end), np.random.default_rng(5))
     if spoil:
         spoil(dy)
     dx, dstate = layer.backward(tape, dy, dend)

@@ -269,6 +269,45 @@ LAYERS |= {
     "checkpointed-tcn": Subject(
         lambda dtype: crnn.Checkpointed(crnn.TCN(I, [8], dropout=0.2, seed=2, dtype=dtype), 2)
     ),
+    "attention": Subject(lambda dtype: crnn.SelfAttention(4, 2, seed=2, dtype=dtype), 4),
+    "attention-window": Subject(
+        lambda dtype: crnn.SelfAttention(6, 3, window=3, dropout=0.2, seed=2, dtype=dtype), 6
+    ),
+    "attention-whole": Subject(
+        lambda dtype: crnn.SelfAttention(3, 1, causal=False, rotary=False, bias=False, dtype=dtype)
+    ),
+    "transformer": Subject(
+        lambda dtype: crnn.TransformerBlock(4, 2, dropout=0.2, seed=2, dtype=dtype), 4
+    ),
+    "transformer-window": Subject(
+        lambda dtype: crnn.TransformerBlock(
+            4, 1, window=2, activation="swiglu", feedforward_size=5, dtype=dtype
+        ),
+        4,
+    ),
+    "transformer-embedded": Subject(
+        lambda dtype: _seq(
+            crnn.Embedding(K, 4, dtype=dtype),
+            crnn.TransformerBlock(4, 2, activation="gelu_exact", dtype=dtype),
+            crnn.TransformerBlock(4, 2, activation="relu", bias=False, dtype=dtype),
+            crnn.LayerNorm(4, dtype=dtype),
+            crnn.Dense(4, K, dtype=dtype),
+        ),
+        None,
+        K,
+    ),
+    "bidirectional-transformer": Subject(
+        lambda dtype: crnn.Bidirectional(crnn.TransformerBlock(4, 2, dtype=dtype)), 4
+    ),
+    "residual-attention": Subject(
+        lambda dtype: crnn.Residual(crnn.SelfAttention(4, 2, dtype=dtype)), 4
+    ),
+    "checkpointed-transformer": Subject(
+        lambda dtype: crnn.Checkpointed(
+            crnn.TransformerBlock(4, 2, window=3, dropout=0.2, seed=2, dtype=dtype), 2
+        ),
+        4,
+    ),
     "sequential-conv-lstm": Subject(
         lambda dtype: _seq(crnn.CausalConv(I, H, dtype=dtype), crnn.LSTM(H, H, dtype=dtype))
     ),

@@ -121,6 +121,10 @@ class Graph:
         self.filled = True
         return node, embedding
 
+    def is_recurrent(self, node: int) -> bool:
+        """Return whether a node is a recurrent layer."""
+        return bool(self.nodes[node][0] == "recurrent")
+
     def parts_of_state(self, node: int) -> int | tuple[int, int]:
         """Return a number that stands for the state h of a recurrent node, or two for (h, c)."""
         layer = self.nodes[node][3][0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array, check_lengths, check_size, check_steps
-from crnn.common.nested import check_like, map_state
+from crnn.common.nested import check_like, gradient_form, map_state
 from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import named_layers, stepwise_obstacle
 from crnn.layers.base.arguments import ForwardOptions, is_from_outside
@@ -61,7 +61,7 @@ class CheckpointedTape(NamedTuple):
     x: Array
     options: ForwardOptions
     starts: list[Any]  # state before each window
-    end: Any  # zeros in the form of the last state, as broadcast arrays that need no memory
+    end: Any  # zeros in the form of its gradient, as broadcast arrays that need no memory
     shape: tuple[int, ...]  # of y
     repeats: Repeats | None
     traces: Traces
@@ -190,7 +190,9 @@ class Checkpointed(WithoutPrefix):
             y[:, window] = part
         if repeats is not None:
             y[repeats.rows, repeats.steps] = y[repeats.rows, repeats.sources]
-        end = map_state(lambda part: np.broadcast_to(part.dtype.type(0), part.shape), after)
+        end = map_state(
+            lambda part: np.broadcast_to(part.dtype.type(0), part.shape), gradient_form(after)
+        )
         kept = (array, options, starts, end, y.shape, repeats, Traces())
         return y, after, CheckpointedTape(self._tape_key(), *kept)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_array
-from crnn.common.nested import arrays_of, filled
+from crnn.common.nested import arrays_of, check_no_counts, filled
 from crnn.common.representation import tape_text
 from crnn.layers.base.adapted import layer_of
 from crnn.layers.base.arguments import EVALUATION, ForwardOptions
@@ -119,6 +119,7 @@ class Conditioned(Wrapper):
         ends = np.cumsum([int(np.prod(part.shape[1:])) for part in arrays_of(form)])
         if not len(ends):
             raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
+        check_no_counts("layer", self.layer, form)
         inside = options.without_steps().for_part(1)
         flat, _, tape = run_part(self, "init", inside, fixed, None, keep)
         if flat.shape != (len(x), ends[-1]):

@@ -12,7 +12,14 @@ import numpy as np
 from crnn.common.arrays import Array
 from crnn.common.checks import check_choice
 from crnn.common.choices import Merge, StateArrays
-from crnn.common.nested import arrays_of, check_like, filled, filled_like, map_state
+from crnn.common.nested import (
+    arrays_of,
+    check_like,
+    check_no_counts,
+    filled,
+    filled_like,
+    map_state,
+)
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.attributes import Checked
@@ -150,6 +157,8 @@ class LastState(Wrapper):
         count = len(arrays_of(state))
         if not count:
             raise ValueError(f"layer: expected one with a state, got {self.layer!r:.100}")
+        if self.of == "all":
+            _check_vectors(self.layer, state)
         return (
             Selection(list(range(count)))
             if self.of == "all"
@@ -161,6 +170,8 @@ class LastState(Wrapper):
             return None
         inner = self._inner_nodes(graph, x, number)
         if inner is None:
+            return None
+        if not all(map(graph.is_recurrent, arrays_of(inner.form))):
             return None
         state: Any = map_state(graph.parts_of_state, inner.form)
         try:
@@ -232,9 +243,14 @@ def _select(layer: Any, state: Any, of: str) -> Selection:
         return Selection([*first.arrays, i], layer.merge, first.newest or second.newest)
     if layer.inner is not None:
         return _select(layer.inner, state, of)
+    _check_vectors(layer, state)
     if of == "c" and not (isinstance(state, tuple) and len(state) == 2):
         raise ValueError(f"of: expected 'h' or 'all' for a layer without c, {layer!r:.100}")
     return Selection([OF.index(of)], newest=layer.state_depth > 1)
+
+
+def _check_vectors(layer: Any, state: Any) -> None:
+    check_no_counts("layer", layer, state, "; Pool('last') returns its last output")
 
 
 def _seen(array: Array, selection: Selection) -> Array:

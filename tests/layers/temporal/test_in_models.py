@@ -1,4 +1,4 @@
-"""CausalConv, TCNBlock and TCN in models: wherever a recurrent layer can be."""
+"""Convolutions and attention in models: wherever a recurrent layer can be."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ from support.running import copied, fill, forward_backward, leaves, like
 from support.temporal_layers import random_steps
 
 B, T, F, K = 3, 14, 4, 6
-LAYERS = {
+CONVOLUTIONS = {
     "conv": lambda **o: crnn.CausalConv(F, F, 3, dilation=2, **o),
     "conv-normed": lambda **o: crnn.CausalConv(
         F, F, 2, dilation=2, activation="tanh", weight_norm=True, **o
@@ -25,6 +25,17 @@ LAYERS = {
     "block": lambda **o: crnn.TCNBlock(F, F, 2, dilation=2, **o),
     "tcn": lambda **o: crnn.TCN(F, [6, F], 2, **o),
 }
+ATTENTIONS = {
+    "attention": lambda **o: crnn.SelfAttention(F, 2, **o),
+    "attention-window": lambda **o: crnn.SelfAttention(F, 1, window=3, **o),
+    "transformer": lambda **o: crnn.TransformerBlock(F, 2, **o),
+    "transformer-window": lambda **o: crnn.TransformerBlock(
+        F, 2, window=3, activation="swiglu", **o
+    ),
+}
+LAYERS = CONVOLUTIONS | ATTENTIONS
+every_convolution = pytest.mark.parametrize("kind", CONVOLUTIONS)
+every_attention = pytest.mark.parametrize("kind", ATTENTIONS)
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
 
@@ -58,13 +69,18 @@ COMPOSITIONS = {
         [crnn.Residual(crnn.Sequential([layer, crnn.LayerNorm(F, dtype="float64")])), dense(F, 2)]
     ),
 }
-every_composition = pytest.mark.parametrize("around", COMPOSITIONS)
+PAIRS = [
+    (kind, around)
+    for kind in LAYERS
+    for around in COMPOSITIONS
+    if kind in CONVOLUTIONS or around != "last-state"  # a state of attention is no vector
+]
+every_pair = pytest.mark.parametrize(("kind", "around"), PAIRS)
 
 
-@every_layer
-@every_composition
+@every_pair
 def test_gradients_of_compositions(kind, around):
-    model = COMPOSITIONS[around](make(kind))
+    model = fill(COMPOSITIONS[around](make(kind)), 2, 0.5)
     x, given = (
         inputs()[:, :8],
         {name: array[:, :8] for name, array in steps().items() if array.ndim > 1},
@@ -76,8 +92,7 @@ def test_gradients_of_compositions(kind, around):
     assert report, str(report)
 
 
-@every_layer
-@every_composition
+@every_pair
 def test_rows_of_compositions_are_independent(kind, around):
     model, x, given = COMPOSITIONS[around](make(kind)), inputs(), steps()
     if around == "checkpointed":
@@ -106,7 +121,7 @@ def test_reverse_layers_are_mirrored_ones(kind):
         assert_same_bits(np.ascontiguousarray(ahead[0]), y[b, :n, F:])
 
 
-@every_layer
+@every_convolution
 def test_a_conditioned_layer_starts_from_a_map_of_features(kind):
     layer = make(kind)
     _, state = layer(inputs())
@@ -158,7 +173,7 @@ def test_fit_learns(kind, options):
     x, target = adding()
     before = np.mean((model(x)[0] - target) ** 2)
     train(model, [(x[k : k + 8], target[k : k + 8]) for k in range(0, 32, 8)], 25, **options)
-    assert np.mean((model(x)[0] - target) ** 2) < 0.2 * before
+    assert np.mean((model(x)[0] - target) ** 2) < 0.25 * before
 
 
 @every_layer
@@ -252,10 +267,11 @@ def test_diagnostics(kind):
     assert not field.ahead.any()
     assert 0 < field.back.max() <= layer.receptive_field - 1
     saliency = crnn.diagnostics.input_saliency(model, x, step=9)
-    assert not saliency.values[: 10 - layer.receptive_field].any()
+    assert not saliency.values[: max(10 - min(layer.receptive_field, T), 0)].any()
     assert not saliency.values[10:].any()
-    jacobians = crnn.diagnostics.state_jacobians(model, x)
-    assert max(jacobians.columns["norm"]) > 0
+    if kind in CONVOLUTIONS:
+        jacobians = crnn.diagnostics.state_jacobians(model, x)
+        assert max(jacobians.columns["norm"]) > 0
     with pytest.raises(ValueError, match="expected one with a recurrent part"):
         crnn.diagnostics.gate_statistics(model, x)
     y, _, tape = model.forward(x)
@@ -264,7 +280,21 @@ def test_diagnostics(kind):
         crnn.diagnostics.gradient_flow(tape)
     text = str(model.summary())
     assert type(layer).__name__ in text
-    assert f"{sum(array.size for array in layer.params.values()):,}" in text
+    assert f"{sum(array.size for array in model.params.values()):,}" in text
+
+
+@every_attention
+def test_states_that_count_steps_are_no_vectors(kind):
+    """What reads a state as vectors, or needs its derivative, says so."""
+    layer, x, expected = make(kind), inputs(), "layer: expected one whose state has floats alone"
+    with pytest.raises(ValueError, match=expected):
+        crnn.diagnostics.state_jacobians(layer, x)
+    with pytest.raises(ValueError, match=expected):
+        crnn.Conditioned(layer, dense(2, F))((x, np.zeros((B, 2))))
+    for of in ("h", "c", "all"):
+        for model in (crnn.LastState(layer, of), crnn.Sequential([crnn.LastState(layer, of)])):
+            with pytest.raises(ValueError, match=f"{expected}.*; Pool"):
+                model(x)
 
 
 @every_layer
