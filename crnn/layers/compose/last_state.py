@@ -171,8 +171,8 @@ class LastState(Wrapper):
         inner = self._inner_nodes(graph, x, number)
         if inner is None:
             return None
-        places: list[Any] = arrays_of(inner.form)
-        if not all(map(graph.is_recurrent, places)):
+        numbers: list[Any] = arrays_of(inner.form)
+        if not all(map(graph.is_recurrent, numbers)):
             return None
         state: Any = map_state(graph.parts_of_state, inner.form)
         try:
