@@ -127,7 +127,8 @@ def test_the_forget_bias_only_initialises():
     layer.params["b"] = 0.0
     x = np.ones((2, 3, I))
     before = layer(x)
-    layer.forget_bias = 7.0
+    with pytest.raises(AttributeError, match=r"^forget_bias: cannot be set"):
+        layer.forget_bias = 7.0
     assert_same_bits(layer(x), before)
     assert "b" not in crnn.LSTM(I, H, forget_bias=3.0, bias=False).params
     b = crnn.MinLSTM(I, H, forget_bias=-2).params["b"]

@@ -366,7 +366,7 @@ def test_what_to_write_instead():
         (
             {"loss": "huber"},
             TypeError,
-            "write loss=crnn.losses.cross_entropy or loss=crnn.losses.m",
+            "write loss=crnn.losses.binary_cross_entropy or loss=crnn.losses.c",
         ),
         ({"loss": None}, TypeError, "loss: expected a function such as crnn.losses.mse, got None"),
         ({"optimizer": "adam"}, TypeError, r"write optimizer=crnn.optim.Adam\(model, lr=1e-3\)"),

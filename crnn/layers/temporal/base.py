@@ -72,7 +72,8 @@ class TemporalTape:
 class _Planned(NamedTuple):
     """A layer as one call of the core."""
 
-    witness: Any  # what the layer was
+    own: Any  # what the layer was,
+    witness: Any  # and its parts
     core: Any
     described: Described
 
@@ -117,11 +118,13 @@ class CoreTemporal(Temporal):
         if plans is None:
             plans = self.__dict__["_plans"] = _Plans()
         plan: _Planned | None = plans.get(number)
-        if plan is None or not _core.unchanged([self], plan.witness):
+        own = tuple(getattr(self, name) for name in ("_frozen", *self.watched))
+        parts = list(self.parts.values())
+        if plan is None or own != plan.own or not _core.unchanged(parts, plan.witness):
             graph = Graph(self.input_size, self.symbols)
             described = self._describe(graph, 0, number)
             core = _core.Plan(self.dtype, tuple(graph.nodes), described.form, strict=True)
-            plan = plans[number] = _Planned(witness([self]), core, described)
+            plan = plans[number] = _Planned(own, witness(parts), core, described)
         return plan
 
     @property

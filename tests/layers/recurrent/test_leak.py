@@ -349,7 +349,7 @@ WRONG = {
     "axes": (np.ones((3, 1)), ValueError, r"real numbers \(H=3,\), got float64 of shape \(3, 1\)$"),
     "empty": ([], ValueError, r"real numbers \(H=3,\), got float64 of shape \(0,\)$"),
     "bool": (True, TypeError, "expected None, a real number, .*, got bool"),
-    "text": ("0.5", TypeError, "expected None, a real number, .*, got <U3"),
+    "text": ("0.5", TypeError, "expected None, a real number, .*, got '0.5'"),
     "complex": (0.5j, TypeError, "expected None, a real number, .*, got complex128"),
     "object": (object(), TypeError, "expected None, a real number, .*, got object"),
     "small": (1e-40, ValueError, "expected at least 1.2e-38, the smallest float32 .*, got 1e-40$"),
