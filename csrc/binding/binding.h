@@ -280,6 +280,8 @@ bool state_parse(state_arrays *s, const char *name, const crnn_layer *layer, siz
 bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch);
 /* Makes new arrays of those of a gradient, with zeros where there are none. */
 bool state_own(state_arrays *s, const crnn_layer *layer, size_t batch);
+/* Copies an array of a state to one of its shape, `to` (NULL: none); zeros where `from` is NULL. */
+void state_part_copy(PyArrayObject *to, PyArrayObject *from);
 crnn_state state_pointers(const state_arrays *s);
 /* The arrays as the user sees them: h, or (h, c). A new reference; s keeps its own. */
 PyObject *state_object(const state_arrays *s);

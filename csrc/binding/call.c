@@ -302,7 +302,7 @@ bool state_new(state_arrays *s, const crnn_layer *layer, size_t batch) {
     return false;
 }
 
-static void own_part(PyArrayObject *to, PyArrayObject *from) {
+void state_part_copy(PyArrayObject *to, PyArrayObject *from) {
     if (to && from)
         memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
     else if (to)
@@ -312,8 +312,8 @@ static void own_part(PyArrayObject *to, PyArrayObject *from) {
 bool state_own(state_arrays *s, const crnn_layer *layer, size_t batch) {
     state_arrays own;
     if (!state_new(&own, layer, batch)) return false;
-    own_part(own.h, s->h);
-    own_part(own.c, s->c);
+    state_part_copy(own.h, s->h);
+    state_part_copy(own.c, s->c);
     state_clear(s);
     *s = own;
     return true;

@@ -208,6 +208,10 @@ bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t 
  * that is given; both are 0 but for self-attention. */
 size_t node_final_slots(const plan_node *node, const crnn_rows *rows, const state_arrays *initial);
 size_t node_slots(const state_arrays *state);
+/* Steps that a state of self-attention keeps of a row: at most its slots; 0 for other nodes. */
+size_t node_known_steps(const state_arrays *state, size_t row);
+/* Row of an array (B, ...), borrowed from it; NULL for no array. */
+void *row_of(PyArrayObject *array, size_t row);
 /* Makes new arrays of those of a gradient, with zeros where there are none. */
 bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
                     state_arrays *s);

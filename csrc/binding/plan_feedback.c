@@ -46,10 +46,6 @@ static void loop_clear(loop *l) {
     drop(l->y);
 }
 
-static void *row_of(PyArrayObject *array, size_t row) {
-    return array ? PyArray_BYTES(array) + (npy_intp)row * PyArray_STRIDE(array, 0) : NULL;
-}
-
 /* ---- a part */
 
 /* Copies of the stream's nodes for rows from `first` on, with memory of their own. */

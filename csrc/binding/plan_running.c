@@ -28,11 +28,9 @@ static const plan_node *given_of(const Plan *plan, const crnn_plan *core, const 
 
 /* The most steps that a row of a state has. */
 static size_t most_seen(const state_arrays *state) {
-    const size_t slots = node_slots(state);
     size_t most = 0;
     for (npy_intp b = 0; state->steps && b < PyArray_SIZE(state->steps); b++) {
-        const int64_t steps = ((const int64_t *)PyArray_DATA(state->steps))[b];
-        const size_t seen = (uint64_t)steps < slots ? (size_t)steps : slots;
+        const size_t seen = node_known_steps(state, (size_t)b);
         if (seen > most) most = seen;
     }
     return most;

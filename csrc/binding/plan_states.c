@@ -16,8 +16,7 @@ size_t node_slots(const state_arrays *state) {
     return state->c ? (size_t)PyArray_DIM(state->h, 1) : 0;
 }
 
-/* Steps of the initial state that self-attention knows of a row. */
-static size_t known_steps(const state_arrays *state, size_t row) {
+size_t node_known_steps(const state_arrays *state, size_t row) {
     const size_t slots = node_slots(state);
     if (!state->steps) return 0;
     const int64_t steps = ((const int64_t *)PyArray_DATA(state->steps))[row];
@@ -31,7 +30,7 @@ size_t node_final_slots(const plan_node *node, const crnn_rows *rows, const stat
     for (size_t i = 0; i < rows->places; i++) {
         size_t known = rows->length[i];
         if (!(rows->ends[i] & CRNN_READ_LAST)) continue;
-        if (rows->ends[i] & CRNN_READ_FIRST) known += known_steps(initial, rows->order[i]);
+        if (rows->ends[i] & CRNN_READ_FIRST) known += node_known_steps(initial, rows->order[i]);
         if (known > most) most = known;
     }
     return most;
@@ -65,31 +64,24 @@ bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t 
     return to->h != NULL;
 }
 
-static void own_part(PyArrayObject *to, PyArrayObject *from) {
-    if (to && from)
-        memcpy(PyArray_DATA(to), PyArray_DATA(from), (size_t)PyArray_NBYTES(to));
-    else if (to)
-        memset(PyArray_DATA(to), 0, (size_t)PyArray_NBYTES(to));
-}
-
 bool node_state_own(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch,
                     state_arrays *s) {
     state_arrays own;
     if (!node_state_new(plan, i, layer, batch, 0, true, &own)) return false;
-    own_part(own.h, s->h);
-    own_part(own.c, s->c);
+    state_part_copy(own.h, s->h);
+    state_part_copy(own.c, s->c);
     state_clear(s);
     *s = own;
     return true;
 }
 
 void state_copy(const state_arrays *to, const state_arrays *from) {
-    if (to->h) own_part(to->h, from->h);
-    if (to->c) own_part(to->c, from->c);
-    if (to->steps) own_part(to->steps, from->steps);
+    if (to->h) state_part_copy(to->h, from->h);
+    if (to->c) state_part_copy(to->c, from->c);
+    if (to->steps) state_part_copy(to->steps, from->steps);
 }
 
-static void *row_of(PyArrayObject *array, size_t row) {
+void *row_of(PyArrayObject *array, size_t row) {
     return array ? PyArray_BYTES(array) + (npy_intp)row * PyArray_STRIDE(array, 0) : NULL;
 }
 
