@@ -10,7 +10,7 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
     [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
     [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_CONV] = &core_op_conv,
-    [CRNN_OP_HEADS] = &core_op_heads,
+    [CRNN_OP_HEADS] = &core_op_heads,         [CRNN_OP_CROSS] = &core_op_cross,
 };
 
 /* ---- cells */
@@ -219,6 +219,8 @@ crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
     else if (node->op == CRNN_OP_HEADS)
         core_take(&a, node->as.heads.rows->total, 2 * node->as.heads.heads,
                   crnn_dtype_size(plan->kernels->dtype));
+    else if (node->op == CRNN_OP_CROSS)
+        core_cross_kept(plan, node, &a);
     return core_arena_size(&a, bytes);
 }
 

@@ -71,9 +71,11 @@ typedef struct core_node {
             size_t *found,
                 slots;     /* [slots], a power of two: places by the position they begin at */
             size_t angles; /* how many rows of angles there are */
+            size_t steps;  /* of a piece, at most */
             char *scratch; /* [members][each] */
             size_t members, each;
-            void *folded; /* of backward [B][T][H], where steps are masked; else NULL */
+            void *folded;             /* of backward [B][T][H], where steps are masked; else NULL */
+            struct core_cross *cross; /* of attention to a memory; else NULL */
         } heads;
     } as;
 } core_node;
@@ -133,7 +135,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose, core_op_conv, core_op_heads;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads, core_op_cross;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
@@ -181,6 +183,10 @@ bool core_has_gradient(const core_node *n);
 /* Where the gradient of what edge k reads is written; data NULL: it is not wanted. */
 crnn_seq core_target(const core_node *n, size_t k);
 void core_lay_targets(core_node *n, core_arena *a);
+
+/* ---- op_cross.c: takes the memory that a node keeps for backward */
+
+void core_cross_kept(const crnn_plan *plan, const crnn_node *node, core_arena *a);
 
 /* ---- op_pool.c: takes memory for the steps that a pool selects */
 

@@ -37,7 +37,8 @@ typedef enum crnn_op {
     CRNN_OP_CHOOSE = 7,    /* The choice of symbols from logits. */
     CRNN_OP_CONV = 8,      /* A causal convolution over the steps of each row. */
     CRNN_OP_HEADS = 9,     /* Self-attention of several heads. */
-    CRNN_OPS = 10          /* How many there are. */
+    CRNN_OP_CROSS = 10,    /* Attention of several heads to the steps of a memory. */
+    CRNN_OPS = 11          /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -195,6 +196,38 @@ typedef struct crnn_heads {
                               NULL: not wanted, as where the node has `running`. */
 } crnn_heads;
 
+/* Attention of M heads to a memory: the steps of another sequence, of which each row has one. The
+ * only edge of the node is to q, (B, T, H); its value is the context, (B, T, H). Keys and values
+ * are [k v] = e W + b for the steps e of the memory; then the equations are those of crnn_heads
+ * without rotation, and a step sees all steps of the memory of its row that are within its length.
+ * Others are not read. Resets change nothing. The context is 0 at masked steps, and where a memory
+ * has no steps. With dropout, the number of the weight of step r of the memory is that of unit r.
+ *
+ * Backward reads the value of the node, that of its edge, and `kept`. With `running`, keys and
+ * values are computed by crnn_node_load alone; nodes of several plans may have the same `running`.
+ * The caller owns all buffers. No two of them overlap. */
+typedef struct crnn_cross {
+    size_t heads;           /* M, a divisor of H. */
+    size_t size;            /* C, at least 1. */
+    size_t steps;           /* S. */
+    const void *memory;     /* in (B, S, C). NULL: S is 0. */
+    const int64_t *lengths; /* in [B], each 0 ... S. NULL: all rows have S steps. */
+    const void *w;          /* in (C, 2 H): of the keys, then of the values. */
+    const void *b;          /* in [2 H]. NULL: zeros. */
+    void *dw;               /* Of backward: the gradient is added to it. NULL: not wanted. */
+    void *db;               /* Of backward: likewise. */
+    double p;               /* A weight is dropped with this probability if the noise is on. */
+    crnn_noise noise;       /* in. */
+    const void *dfinal;     /* Of backward, in (B, S, C): a gradient of the memory, to which that of
+                               this node is added. NULL: zeros. */
+    void *dmemory;          /* Of backward, out (B, S, C): the sum. NULL: not wanted. */
+    size_t *source;         /* With `running`, in [B]: the row of `running` that each row reads; out
+                               in a plan that chooses. NULL: row b reads row b. */
+    void *weights;          /* out [B][M][T][S]: the weights before dropout; zeros behind the length
+                               of a memory and at steps that do not run. NULL: not wanted, as where
+                               the node has `running`. */
+} crnn_cross;
+
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
 typedef struct crnn_node {
@@ -211,9 +244,9 @@ typedef struct crnn_node {
     void *kept;       /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
                          backward. */
     void *running;    /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
-                         a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
-                         again and again, in a layout of its own. NULL: `initial` and `final` of
-                         the operation are used. */
+                         a node of CRNN_OP_CONV, CRNN_OP_HEADS or CRNN_OP_CROSS in a plan of one
+                         step that runs again and again, in a layout of its own. NULL: `initial` and
+                         `final` of the operation are used. */
     void *grads;      /* Of backward, for layer normalisation: [2][features], the gradients of its
                          parameters are added to it. NULL: not wanted. */
     bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
@@ -239,6 +272,7 @@ typedef struct crnn_node {
         crnn_final final;
         crnn_choose choose;
         crnn_heads heads;
+        crnn_cross cross;
     } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 
