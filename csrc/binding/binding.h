@@ -269,7 +269,9 @@ bool call_rows(call *c, const crnn_steps *steps);
  * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v. */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
-    PyArrayObject *steps; /* int64 (B,), of self-attention */
+    PyArrayObject *steps;            /* int64 (B,), of self-attention */
+    PyArrayObject *memory, *lengths; /* of self-attention with a memory behind it: floats
+                                        (B, T_s, C) and int64 (B,) */
 } state_arrays;
 
 /* How many arrays a state has: h, or h and c. */

@@ -128,6 +128,8 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.conv = conv_of(node, rows);
     } else if (node->op == CRNN_OP_HEADS) {
         core.as.heads = heads_of(tape, node, rows);
+    } else if (node->op == CRNN_OP_CROSS) {
+        core.as.cross = cross_of(tape, node);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
                                  .symbols = plan->nodes[0].symbols,
@@ -154,7 +156,8 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.edges = 0;
         core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
-    node_set_states(&core, tape->starts[i].h ? &tape->starts[i] : &call->initial, &call->final, 0);
+    const state_arrays *start = &tape->starts[plan_owner(plan, i)];
+    node_set_states(&core, start->h ? start : &call->initial, &call->final, 0);
     return core;
 }
 

@@ -37,6 +37,8 @@ typedef struct plan_node {
     bool whole;
     double rotary, p;
     uint64_t seed;   /* and of its dropout */
+    size_t cross;    /* the node that attends to a memory behind it; 0: none */
+    size_t owner;    /* of that one: the self-attention whose state has the memory */
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
@@ -156,6 +158,7 @@ typedef struct node_state {
     state_arrays state;     /* owned, never shown: copies are; */
     state_arrays start;     /* owned: one row, what a state is after a reset */
     running_memory running; /* of another one */
+    PyObject *projected;    /* owned, or NULL: a capsule with `running` of a node with a memory */
 } node_state;
 
 /* A plan of one step, with its weights packed. */
@@ -174,6 +177,7 @@ typedef struct Stream {
     void *values, *packed, *workspace; /* owned */
     crnn_plan core;
     bool laid, symbols; /* the workspace is laid out, for an input of symbols */
+    bool begun;         /* it has had a state */
 } Stream;
 
 /* Copies of the states of all nodes [count], as `final`, owned; NULL: an exception. */
@@ -187,6 +191,43 @@ bool stream_load_memory(Stream *self, size_t i, const state_arrays *state);
 size_t *step_rows(crnn_rows *rows, size_t batch);
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
 void *step_workspace(const crnn_plan *core);
+
+/* ---- plan_cross.c: memories of other sequences, parts of the state of their owner */
+
+/* The node whose state node i reads. */
+static inline size_t plan_owner(const Plan *plan, size_t i) {
+    return plan->nodes[i].op == CRNN_OP_CROSS ? plan->nodes[i].owner : i;
+}
+/* Reads a memory and its lengths; of a gradient `lengths` is NULL. False: an exception. */
+bool memory_read(const Plan *plan, const plan_node *owner, const char *name, size_t batch,
+                 PyObject *memory, PyObject *lengths, state_arrays *to);
+/* Whether the gradient of a memory has its steps; otherwise an exception. */
+bool memory_gradient_fits(const state_arrays *start, const state_arrays *gradient);
+/* Whether there is a memory for each node that reads one; otherwise an exception. */
+bool memories_are_given(const Plan *plan, const node_call *calls);
+/* New references to a memory and its lengths, if there is one. */
+void memory_share(const state_arrays *from, state_arrays *to);
+/* Replaces the memories of initial states by arrays that never change. False: an exception. */
+bool memories_keep(const Plan *plan, node_call *calls);
+/* What a node with a memory adds to the core's; its memory; its gradients, from the call of its
+ * owner, which is open. False: an exception. */
+crnn_cross cross_of(const PlanTape *tape, const plan_node *node);
+void cross_set_memory(crnn_cross *cross, const state_arrays *state);
+bool cross_open_back(const PlanTape *tape, size_t owner, node_call *call, crnn_cross *cross);
+/* The memories of a stream become those that are given. False: an exception. */
+bool stream_set_memories(Stream *self, node_call *calls);
+
+/* What rows of their own read of a stream's memory. */
+typedef struct memory_reader {
+    size_t *source;      /* owned [rows], or NULL */
+    PyObject *projected; /* owned, or NULL */
+} memory_reader;
+
+/* Readers [count] for copies of a stream's nodes: the first `given` of these rows read rows of the
+ * stream from `first` on. False: an exception. */
+bool new_sources(const Plan *plan, const Stream *stream, crnn_node *nodes, size_t first,
+                 size_t given, size_t rows, memory_reader *readers);
+void readers_clear(memory_reader *readers, size_t count);
 
 /* Stream._generate and Stream._symbols: see plan_generate.c. */
 PyObject *stream_generate(Stream *self, PyObject *args);

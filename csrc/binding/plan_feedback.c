@@ -7,6 +7,7 @@ typedef struct part {
     crnn_node *nodes;         /* owned [count] */
     size_t first;             /* row of the stream */
     running_memory *running;  /* owned [count] of owned: of nodes that are no recurrent layers */
+    memory_reader *readers;   /* owned [count] of owned: of nodes with a memory */
     size_t *words;            /* owned */
     void *values, *workspace; /* owned */
     crnn_rows rows;
@@ -27,6 +28,7 @@ typedef struct loop {
 
 static void part_clear(part *p, size_t nodes) {
     for (size_t i = 0; p->running && i < nodes; i++) running_clear(&p->running[i]);
+    readers_clear(p->readers, nodes);
     PyMem_Free(p->running);
     PyMem_Free(p->nodes);
     free_aligned(p->words);
@@ -53,18 +55,19 @@ static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
     const Plan *plan = l->stream->plan;
     p->nodes = PyMem_Calloc(plan->count, sizeof *p->nodes);
     p->running = PyMem_Calloc(plan->count, sizeof *p->running);
-    if (!p->nodes || !p->running) return PyErr_NoMemory() != NULL;
+    p->readers = PyMem_Calloc(plan->count, sizeof *p->readers);
+    if (!p->nodes || !p->running || !p->readers) return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, l->stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++) {
         const state_arrays *state = &l->states[i].final;
-        node_set_states(&p->nodes[i], state, state, first);
+        if (node_has_state(&plan->nodes[i])) node_set_states(&p->nodes[i], state, state, first);
         node_set_rows(&p->nodes[i], &p->rows);
     }
     p->nodes[0].features = plan->nodes[0].features;
     p->nodes[0].symbols = NULL;
     p->nodes[0].value = (crnn_seq){row_of(l->input, first), (ptrdiff_t)plan->nodes[0].features, 0};
     p->values = step_values(plan, p->nodes, rows);
-    return p->values != NULL;
+    return p->values && new_sources(plan, l->stream, p->nodes, first, rows, rows, p->readers);
 }
 
 /* Memory for the states of nodes that are no recurrent layers. */

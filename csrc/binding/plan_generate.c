@@ -7,6 +7,7 @@ typedef struct part {
     Search *search;                /* owned, claimed */
     state_arrays *initial, *final; /* owned [count] of owned: of recurrent nodes */
     running_memory *running;       /* owned [count] of owned: of other nodes */
+    memory_reader *readers;        /* owned [count] of owned: of nodes with a memory */
     crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
     crnn_edge logits;              /* its edge */
     size_t most;                   /* rows that there may be */
@@ -32,6 +33,7 @@ static void part_clear(part *p, size_t nodes) {
         if (p->final) state_clear(&p->final[i]);
         if (p->running) running_clear(&p->running[i]);
     }
+    readers_clear(p->readers, nodes);
     PyMem_Free(p->running);
     PyMem_Free(p->initial);
     PyMem_Free(p->final);
@@ -134,11 +136,16 @@ static bool new_nodes(const generation *g, part *p, size_t rows) {
     p->final = PyMem_Calloc(plan->count, sizeof *p->final);
     p->nodes = PyMem_Calloc(plan->count + 1, sizeof *p->nodes);
     p->running = PyMem_Calloc(plan->count, sizeof *p->running);
-    if (!p->initial || !p->final || !p->nodes || !p->running) return PyErr_NoMemory() != NULL;
+    p->readers = PyMem_Calloc(plan->count, sizeof *p->readers);
+    if (!p->initial || !p->final || !p->nodes || !p->running || !p->readers)
+        return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++)
         if (node_has_state(&plan->nodes[i]) && !new_state(g, p, i, rows)) return false;
     if (plan->attend && !new_source(p, &p->nodes[plan->attend].as.attend, rows)) return false;
+    const crnn_search_options *o = &p->search->search.options;
+    if (!new_sources(plan, stream, p->nodes, o->first_group, o->groups, rows, p->readers))
+        return false;
     p->logits = (crnn_edge){plan->count - 1, 0};
     p->nodes[0].features = 0;
     p->nodes[0].symbols = p->symbols;

@@ -103,6 +103,8 @@ void node_set_states(crnn_node *node, const state_arrays *initial, const state_a
     } else if (node->op == CRNN_OP_HEADS) {
         node->as.heads.initial = cache_of(initial, row);
         node->as.heads.final = cache_of(final, row);
+    } else if (node->op == CRNN_OP_CROSS) {
+        cross_set_memory(&node->as.cross, initial);
     }
 }
 
@@ -141,27 +143,59 @@ static bool steps_within(const char *name, PyArrayObject *steps, size_t window, 
     return true;
 }
 
-/* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. */
-static bool cache_read(const Plan *plan, const plan_node *node, const char *name, size_t batch,
-                       PyObject *given, bool gradient, state_arrays *to) {
-    const Py_ssize_t parts = gradient ? 2 : 3;
+/* k, v, and unless of a gradient steps: the first of these parts. */
+static bool cache_parts_read(const Plan *plan, const plan_node *node, const char *name,
+                             size_t batch, PyObject *const *part, bool gradient, state_arrays *to) {
     dims cache = cache_dims(node, batch, node->window > 0 ? (npy_intp)node->window - 1 : -1);
     const dims rows = {1, {(npy_intp)batch}, {"B"}};
-    PyObject *part[3] = {NULL};
+    to->h = float_array(name, part[0], plan->dtype, &cache, true);
+    if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
+    if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
+    if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
+    return to->c &&
+           (gradient || (to->steps && steps_within(name, to->steps, node->window, cache.size[1])));
+}
+
+/* Where nothing was read before the memory was given. */
+static bool cache_empty(const Plan *plan, const plan_node *node, size_t batch, state_arrays *to) {
+    if (!cache_new(plan, node, batch, node->window > 0 ? node->window - 1 : 0, false, to))
+        return false;
+    state_part_copy(to->h, NULL);
+    state_part_copy(to->c, NULL);
+    state_part_copy(to->steps, NULL);
+    return true;
+}
+
+static const char *cache_form(const plan_node *node, bool gradient) {
+    if (node->cross)
+        return gradient ? "None or (dk, dv, dmemory)" : "(k, v, steps, memory, lengths)";
+    return gradient ? "None or the pair (dk, dv)" : "None or (k, v, steps)";
+}
+
+/* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. With a
+ * memory behind, (k, v, steps, memory, lengths), where the first three may be None, and of a
+ * gradient (dk, dv, dmemory). */
+static bool cache_read(const Plan *plan, const plan_node *node, const char *name, size_t batch,
+                       PyObject *given, bool gradient, state_arrays *to) {
+    const Py_ssize_t own = gradient ? 2 : 3, parts = own + (node->cross ? own - 1 : 0);
+    PyObject *part[5] = {NULL};
     if (!(PyTuple_Check(given) || PyList_Check(given)) || PySequence_Size(given) != parts) {
-        PyErr_Format(PyExc_TypeError, "%s: expected None or %s, got %.200R", name,
-                     gradient ? "the pair (dk, dv)" : "(k, v, steps)", given);
+        PyErr_Format(PyExc_TypeError, "%s: expected %s, got %.200R", name,
+                     cache_form(node, gradient), given);
         return false;
     }
     bool fine = true;
     for (Py_ssize_t k = 0; fine && k < parts; k++)
         fine = (part[k] = PySequence_GetItem(given, k)) != NULL;
-    if (fine) to->h = float_array(name, part[0], plan->dtype, &cache, true);
-    if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
-    if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
-    if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
-    fine = to->c &&
-           (gradient || (to->steps && steps_within(name, to->steps, node->window, cache.size[1])));
+    const bool empty = fine && node->cross && !gradient && part[0] == Py_None &&
+                       part[1] == Py_None && part[2] == Py_None;
+    if (empty)
+        fine = cache_empty(plan, node, batch, to);
+    else
+        fine = fine && cache_parts_read(plan, node, name, batch, part, gradient, to);
+    if (node->cross)
+        fine =
+            fine && memory_read(plan, node, name, batch, part[own], gradient ? NULL : part[4], to);
     for (Py_ssize_t k = 0; k < parts; k++) drop(part[k]);
     if (!fine) state_clear(to);
     return fine;
@@ -258,6 +292,7 @@ bool plan_read_gradients(const PlanTape *tape, node_call *calls, PyObject *dstat
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->nodes[i].op != CRNN_OP_HEADS || !calls[i].final.h) continue;
         const size_t slots = node_final_slots(&plan->nodes[i], rows, &tape->starts[i]);
+        if (!memory_gradient_fits(&tape->starts[i], &calls[i].final)) return false;
         if (node_slots(&calls[i].final) == slots) continue;
         PyErr_Format(PyExc_ValueError,
                      "dstate: expected S=%zu steps, as in the state that forward returned, got %zu",

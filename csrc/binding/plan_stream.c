@@ -8,6 +8,7 @@ static void stream_dealloc(Stream *self) {
         state_clear(&self->states[i].state);
         state_clear(&self->states[i].start);
         running_clear(&self->states[i].running);
+        drop(self->states[i].projected);
     }
     for (size_t i = 0; self->copies && i < 2 * count; i++) drop(self->copies[i]);
     PyMem_Free(self->copies);
@@ -80,7 +81,10 @@ static bool set_states(Stream *self, PyObject *given) {
         PyErr_Format(
             PyExc_ValueError,
             "state: expected None or a state like the one that forward returns, got %.200R", given);
+    const bool resets = given == Py_None && self->begun; /* memories remain */
+    fine = fine && (resets || memories_are_given(plan, calls));
     LOCK(self);
+    fine = fine && stream_set_memories(self, calls);
     for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
     for (size_t i = 0; fine && i < plan->count; i++) {
         running_cleared(&self->states[i].running);
@@ -90,6 +94,7 @@ static bool set_states(Stream *self, PyObject *given) {
         else
             state_copy(&self->states[i].state, &calls[i].initial);
     }
+    self->begun |= fine;
     UNLOCK();
     plan_release(plan, calls);
     return fine;
@@ -193,6 +198,9 @@ static bool new_copies(Stream *self) {
             fine = copy_parameters(self, 2 * i, from->w, &to->as.attend.attention.v);
         else if (from->op == CRNN_OP_CONV) /* weights are packed, the norm's with them */
             fine = copy_parameters(self, 2 * i, from->b, &to->as.conv.b);
+        else if (from->op == CRNN_OP_CROSS)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.cross.w) &&
+                   copy_parameters(self, 2 * i + 1, from->b, &to->as.cross.b);
         else if (from->op == CRNN_OP_SUM)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.sum.w) &&
                    copy_parameters(self, 2 * i + 1, from->b, &to->as.sum.b);
@@ -421,6 +429,7 @@ node_call *stream_states(Stream *self) {
             running_save(&n->running, &self->core, &self->nodes[i], &calls[i].final, 0);
         else
             state_copy(&calls[i].final, &n->state);
+        memory_share(&n->state, &calls[i].final);
     }
     UNLOCK();
     if (fine) return calls;

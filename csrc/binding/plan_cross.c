@@ -1,0 +1,179 @@
+/* Memories: the steps of other sequences that nodes of CRNN_OP_CROSS attend to. They are part of
+ * the state of the self-attention before such a node, its owner. */
+#include "plan.h"
+
+static dims memory_dims(const Plan *plan, const plan_node *owner, size_t batch, npy_intp steps) {
+    const npy_intp size = PyArray_DIM(plan->nodes[owner->cross].w, 0);
+    return (dims){3, {(npy_intp)batch, steps, size}, {"B", "T_s", "C"}};
+}
+
+/* ---- as parts of a state */
+
+/* Lengths (B,), all T_s where none are given. */
+static PyArrayObject *full_lengths(size_t batch, npy_intp steps) {
+    const npy_intp rows = (npy_intp)batch;
+    PyArrayObject *lengths = (PyArrayObject *)new_plain_array(1, &rows, NPY_INT64);
+    for (npy_intp b = 0; lengths && b < rows; b++)
+        ((int64_t *)PyArray_DATA(lengths))[b] = (int64_t)steps;
+    return lengths;
+}
+
+bool memory_read(const Plan *plan, const plan_node *owner, const char *name, size_t batch,
+                 PyObject *memory, PyObject *lengths, state_arrays *to) {
+    const dims rows = {1, {(npy_intp)batch}, {"B"}}, shape = memory_dims(plan, owner, batch, -1);
+    char place[80];
+    PyOS_snprintf(place, sizeof place, "%.60s[%d]", name, lengths ? 3 : 2);
+    to->memory = float_array(place, memory, plan->dtype, &shape, true);
+    if (!to->memory || !lengths) return to->memory != NULL;
+    PyOS_snprintf(place, sizeof place, "%.60s[4]", name);
+    const npy_intp steps = PyArray_DIM(to->memory, 1);
+    to->lengths =
+        lengths == Py_None ? full_lengths(batch, steps) : integer_array(place, lengths, &rows);
+    return to->lengths && integers_within(place, to->lengths, 0, (npy_int64)steps);
+}
+
+bool memories_are_given(const Plan *plan, const node_call *calls) {
+    for (size_t i = 0; i < plan->count; i++) {
+        if (!plan->nodes[i].cross || calls[i].initial.memory) continue;
+        PyErr_Format(PyExc_ValueError,
+                     "state: expected (k, v, steps, memory, lengths) for a layer with "
+                     "memory_size=%zd, got None",
+                     (Py_ssize_t)PyArray_DIM(plan->nodes[plan->nodes[i].cross].w, 0));
+        return false;
+    }
+    return true;
+}
+
+bool memory_gradient_fits(const state_arrays *start, const state_arrays *gradient) {
+    if (!gradient->memory || !start->memory) return true;
+    const npy_intp steps = PyArray_DIM(start->memory, 1), got = PyArray_DIM(gradient->memory, 1);
+    if (got != steps)
+        PyErr_Format(PyExc_ValueError,
+                     "dstate: expected T_s=%zd steps of the memory, as in the state, got %zd",
+                     (Py_ssize_t)steps, (Py_ssize_t)got);
+    return got == steps;
+}
+
+static PyArrayObject *new_reference(PyArrayObject *array) {
+    return (PyArrayObject *)Py_XNewRef((PyObject *)array);
+}
+
+void memory_share(const state_arrays *from, state_arrays *to) {
+    to->memory = new_reference(from->memory);
+    to->lengths = new_reference(from->lengths);
+}
+
+/* One array is often the memory of several nodes: they share the copy. */
+bool memories_keep(const Plan *plan, node_call *calls) {
+    for (size_t i = 0; i < plan->count; i++) {
+        PyArrayObject *given = calls[i].initial.memory;
+        if (!given) continue;
+        PyArrayObject *kept = kept_array(plan->module, new_reference(given));
+        if (!kept) return false;
+        for (size_t k = i; k < plan->count; k++) {
+            if (calls[k].initial.memory != given) continue;
+            calls[k].initial.memory = new_reference(kept);
+            drop(given);
+        }
+        drop(kept);
+    }
+    return true;
+}
+
+/* ---- nodes of the core */
+
+crnn_cross cross_of(const PlanTape *tape, const plan_node *node) {
+    crnn_noise noise = tape->call.noise;
+    noise.seed = node->seed;
+    noise.layer = node->number;
+    return (crnn_cross){.heads = node->heads,
+                        .size = (size_t)PyArray_DIM(node->w, 0),
+                        .w = data_of(node->w),
+                        .b = data_of(node->b),
+                        .dw = data_of(node->dw),
+                        .db = data_of(node->db),
+                        .p = node->p,
+                        .noise = noise};
+}
+
+void cross_set_memory(crnn_cross *cross, const state_arrays *state) {
+    cross->memory = data_of(state->memory);
+    cross->lengths = data_of(state->lengths);
+    cross->steps = state->memory ? (size_t)PyArray_DIM(state->memory, 1) : 0;
+}
+
+bool cross_open_back(const PlanTape *tape, size_t owner, node_call *call, crnn_cross *cross) {
+    const state_arrays *start = &tape->starts[owner];
+    if (call->initial.h) { /* the owner runs back, whose gradient the caller gets */
+        call->initial.memory = (PyArrayObject *)new_array(
+            tape->plan->module, 3, PyArray_DIMS(start->memory), tape->plan->dtype);
+        if (!call->initial.memory) return false;
+    }
+    cross->dmemory = data_of(call->initial.memory);
+    cross->dfinal = data_of(call->final.memory);
+    return true;
+}
+
+/* ---- streams: keys and values are computed when the memory is set */
+
+static void capsule_free(PyObject *capsule) { free_aligned(PyCapsule_GetPointer(capsule, NULL)); }
+
+/* The memory of node i, computed from that of its owner. */
+static PyObject *new_running(Stream *self, size_t i) {
+    size_t bytes;
+    if (!check_status(crnn_node_running(&self->core, i, &bytes), "state")) return NULL;
+    void *memory = alloc_aligned(bytes);
+    PyObject *capsule = memory ? PyCapsule_New(memory, NULL, capsule_free) : NULL;
+    if (!capsule) {
+        free_aligned(memory);
+        return NULL;
+    }
+    self->nodes[i].running = memory;
+    crnn_node_load(&self->core, i);
+    return capsule;
+}
+
+bool stream_set_memories(Stream *self, node_call *calls) {
+    const Plan *plan = self->plan;
+    bool fine = memories_keep(plan, calls);
+    for (size_t i = 0; fine && i < plan->count; i++) {
+        const size_t owner = plan->nodes[i].owner;
+        if (plan->nodes[i].op != CRNN_OP_CROSS || !calls[owner].initial.memory) continue;
+        const crnn_node before = self->nodes[i];
+        cross_set_memory(&self->nodes[i].as.cross, &calls[owner].initial);
+        PyObject *running = new_running(self, i);
+        if (!running) {
+            self->nodes[i] = before;
+            return false;
+        }
+        drop(self->states[i].projected);
+        self->states[i].projected = running;
+        state_clear(&self->states[owner].state);
+        memory_share(&calls[owner].initial, &self->states[owner].state);
+        free_aligned(self->workspace); /* of other sizes */
+        self->workspace = NULL;
+        self->laid = false;
+    }
+    return fine;
+}
+
+bool new_sources(const Plan *plan, const Stream *stream, crnn_node *nodes, size_t first,
+                 size_t given, size_t rows, memory_reader *readers) {
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->nodes[i].op != CRNN_OP_CROSS) continue;
+        size_t *source = readers[i].source = alloc_aligned(rows * sizeof *source);
+        if (!source) return false;
+        for (size_t row = 0; row < rows; row++) source[row] = row < given ? first + row : 0;
+        readers[i].projected = Py_NewRef(stream->states[i].projected);
+        nodes[i].as.cross.source = source;
+    }
+    return true;
+}
+
+void readers_clear(memory_reader *readers, size_t count) {
+    for (size_t i = 0; readers && i < count; i++) {
+        free_aligned(readers[i].source);
+        drop(readers[i].projected);
+    }
+    PyMem_Free(readers);
+}
