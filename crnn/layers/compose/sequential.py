@@ -296,6 +296,7 @@ class Sequential(RunsPlanned):
             tuple(width for part in known for width in part.state),
             any(part.timeless for part in known),
             known[-1].last,
+            any(part.counts for part in known),
         )
 
     @never_raising

@@ -257,7 +257,7 @@ class TransformerBlock(CoreTemporal, Composition):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         H = config["size"]
-        return Widths(H, H)  # a state that counts steps is no vector
+        return Widths(H, H, counts=bool(config.get("causal", True)))
 
     watched = ("activation", "dropout", *_names)
 
