@@ -27,7 +27,8 @@ def memory_size(decoder: Any) -> int | None:
     sizes = {_size(part) for _, part in named_layers(decoder)} - {None}
     if len(sizes) > 1:
         raise ValueError(
-            f"decoder: expected layers with one memory_size, got {sorted(sizes)} in {decoder!r:.100}"
+            f"decoder: expected layers with one memory_size, got {sorted(filter(None, sizes))} in "
+            f"{decoder!r:.100}"
         )
     if sizes and with_memory(decoder, np.zeros((0, 0, 0)), None) is None:
         raise ValueError(

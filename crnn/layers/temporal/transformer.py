@@ -228,9 +228,7 @@ class TransformerBlock(CoreTemporal, Composition):
     def parts(self) -> dict[str, Layer]:
         """The layers with parameters, by the prefix of the names of these."""
         parts: dict[str, Layer] = {
-            name: getattr(self, name)
-            for name in self._names
-            if getattr(self, name) is not None
+            name: getattr(self, name) for name in self._names if getattr(self, name) is not None
         }
         return parts
 
