@@ -144,7 +144,7 @@ def test_gradients_of_chunks_are_those_of_the_whole(kind, chunk):
     wanted = [grad.copy() for grad in layer.grads.values()]
     now, tapes = state, []
     for first in range(0, T, chunk):
-        out, now, tape = layer.forward(x[:, first : first + chunk], now, call=5, first_step=first)
+        _, now, tape = layer.forward(x[:, first : first + chunk], now, call=5, first_step=first)
         tapes.append((slice(first, first + chunk), tape))
     layer.zero_grad()
     found, dnow = np.zeros_like(x), dend
