@@ -7,12 +7,18 @@ from typing import Any, ClassVar, NoReturn
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_flag, check_product, check_seed, check_size
+from crnn.common.checks import (
+    check_dtype,
+    check_flag,
+    check_probability,
+    check_product,
+    check_seed,
+    check_size,
+)
 from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import InOneBuffer, Shapes, transposed
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph
-from crnn.layers.temporal.attention import check_dropout
 
 
 class CrossAttention(InOneBuffer):
@@ -60,7 +66,9 @@ class CrossAttention(InOneBuffer):
         shapes = self._shapes(size, heads, memory_size, bias=bias)
         sizes = {"size": size, "heads": heads, "memory_size": memory_size}
         vars(self).update({name: check_size(name, value) for name, value in sizes.items()})
-        vars(self).update(bias=bias, dropout=check_dropout(dropout), seed=check_seed(seed))
+        vars(self).update(
+            bias=bias, dropout=check_probability("dropout", dropout), seed=check_seed(seed)
+        )
         self._lay_out(shapes, check_dtype(dtype))
 
     @classmethod
