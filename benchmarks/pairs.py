@@ -125,7 +125,7 @@ class TransformerDates(Dates):
         "(Vaswani et al. 2017, with normalisation in front of each part). The rate grows to its "
         "peak during the first 30 % of the updates."
     )
-    full = Size(steps=38, hidden_size=128, batch_size=64, epochs=6, rate=2e-3, bar=0.005)
+    full = Size(steps=38, hidden_size=128, batch_size=64, epochs=4, rate=2e-3, bar=0.005)
     quick = Size(steps=38, hidden_size=64, batch_size=32, epochs=9, rate=3e-3, bar=0.05)
     layers: ClassVar = {"Transformer": True}
 

@@ -209,11 +209,11 @@ bool memories_are_given(const Plan *plan, const node_call *calls);
 void memory_share(const state_arrays *from, state_arrays *to);
 /* Replaces the memories of initial states by arrays that never change. False: an exception. */
 bool memories_keep(const Plan *plan, node_call *calls);
-/* What a node with a memory adds to the core's; its memory; its gradients, from the call of its
- * owner, which is open. False: an exception. */
+/* What a node with a memory adds to the core's; its memory; the gradients of node i,
+ * whose owner's call is open. False: an exception. */
 crnn_cross cross_of(const PlanTape *tape, const plan_node *node);
 void cross_set_memory(crnn_cross *cross, const state_arrays *state);
-bool cross_open_back(const PlanTape *tape, size_t owner, node_call *call, crnn_cross *cross);
+bool cross_open_back(const PlanTape *tape, size_t i, node_call *calls, crnn_cross *cross);
 /* The memories of a stream become those that are given. False: an exception. */
 bool stream_set_memories(Stream *self, node_call *calls);
 

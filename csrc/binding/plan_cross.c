@@ -102,8 +102,10 @@ void cross_set_memory(crnn_cross *cross, const state_arrays *state) {
     cross->steps = state->memory ? (size_t)PyArray_DIM(state->memory, 1) : 0;
 }
 
-bool cross_open_back(const PlanTape *tape, size_t owner, node_call *call, crnn_cross *cross) {
+bool cross_open_back(const PlanTape *tape, size_t i, node_call *calls, crnn_cross *cross) {
+    const size_t owner = tape->plan->nodes[i].owner;
     const state_arrays *start = &tape->starts[owner];
+    node_call *call = &calls[owner];
     if (call->initial.h) { /* the owner runs back, whose gradient the caller gets */
         call->initial.memory = (PyArrayObject *)new_array(
             tape->plan->module, 3, PyArray_DIMS(start->memory), tape->plan->dtype);

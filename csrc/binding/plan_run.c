@@ -173,9 +173,9 @@ static bool new_kept(PlanTape *tape, size_t i, const crnn_plan *core) {
 /* A copy of the initial state of a node, if it is given and backward reads it. */
 static bool keep_start(PlanTape *tape, size_t i, const node_call *call) {
     const state_arrays *from = &call->initial;
-    const size_t cross = tape->plan->nodes[i].cross;
-    if (tape->plan->nodes[i].layer || !(plan_keeps(tape, i) || (cross && plan_keeps(tape, cross))))
-        return true;
+    const plan_node *node = &tape->plan->nodes[i];
+    const bool reads = plan_keeps(tape, i) || (node->cross && plan_keeps(tape, node->cross));
+    if (node->layer || !reads) return true;
     memory_share(from, &tape->starts[i]);
     if (from->h && !(tape->starts[i].h = array_copy(tape->plan->module, from->h))) return false;
     if (from->c && !(tape->starts[i].c = array_copy(tape->plan->module, from->c))) return false;
@@ -528,9 +528,8 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
             fine = open_layer_back(plan, tape, b, i, &calls[i], trace, &c->nodes[i]);
         else if (node_has_state(&plan->nodes[i]) && runs_back(plan, tape, i))
             fine = open_state_back(plan, tape, i, &calls[i], &c->nodes[i]);
-        const size_t owner = plan->nodes[i].owner;
-        if (fine && plan->nodes[i].op == CRNN_OP_CROSS && runs_back(plan, tape, i))
-            fine = cross_open_back(tape, owner, &calls[owner], &c->nodes[i].as.cross);
+        else if (plan->nodes[i].op == CRNN_OP_CROSS && runs_back(plan, tape, i))
+            fine = cross_open_back(tape, i, calls, &c->nodes[i].as.cross);
     }
     if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);

@@ -241,9 +241,9 @@ static void map_part(void *context, const core_member *me) {
     const crnn_kernels *kernels = n->plan->given->kernels;
     const size_t wide = 2 * n->given->features;
     const core_range own = core_share(c->count, me);
-    const core_matrix_kind kind = core_choose_kind(kernels, given->size, wide, (double)c->count, 1);
     const core_matrix m =
-        core_pack_dense(kernels, kind, given->size, wide, given->w, c->packed, me);
+        core_pack_dense(kernels, core_choose_kind(kernels, given->size, wide, (double)c->count, 1),
+                        given->size, wide, given->w, c->packed, me);
     const core_factor factor = {.matrix = &m, .rows = {.list = c->x}};
     const core_sum sum = {.factors = 1, .factor = &factor, .init = given->b, .to = {.list = c->kv}};
     core_meet(me);
