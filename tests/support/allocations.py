@@ -167,6 +167,33 @@ def decoding(model, encoding):
     yield Operation(lambda: generated(logits.stream(B, encoding.state, source), {"width": 2}))
 
 
+def reading():
+    """Return the operations of a block with a memory, and of a decoder of such blocks."""
+    options = {"memory_size": 3, "feedforward_size": 3, "dtype": "float64"}
+    block = fill(crnn.TransformerBlock(4, 2, **options))
+    core, rng = block._plan(0).core, np.random.default_rng(0)
+    x, memory = rng.normal(size=(B, T, 4)), rng.normal(size=(B, 5, 3))
+    state = None, None, None, memory, [5, 0, 2]
+    given = x, state, None, None, STEPS["resets"], True, 1, 0, 0, False, True
+    y, after, tape = core.forward(*given)
+    node = block._plan(0).described.weights["memory_attention"]
+    dy, dstate = np.ones_like(y), (np.ones_like(after[0]), np.ones_like(after[1]), memory)
+    grads = [part.flat_grads for part in block.parts.values()]
+    yield Operation(lambda: core.forward(*given)[:2])
+    yield Operation(lambda: core.backward(block, tape, dy, dstate, False), *grads)
+    yield Operation(lambda: tape.attention(node))
+    yield Operation(lambda: core.stream(B, state).step(x[:, 0]))
+    stream = core.stream(B, state)
+    yield Operation(lambda: stream.state)
+    encoder = crnn.Dense(2, 3, dtype="float64")
+    embedded = {"source_symbols": K, "target_symbols": K}
+    model = fill(crnn.Seq2Seq(encoder, crnn.Sequential([block, block]), **embedded))
+    source = np.random.default_rng(1).integers(0, K, (B, 5))
+    encoding = encode(model, source, np.array([4, 2, 0]), ForwardOptions(), False)
+    logits = generation_plan(model).core
+    yield Operation(lambda: generated(logits.stream(B, encoding.state), {"width": 2}))
+
+
 def generated(stream, options):
     start, searches = (
         np.array([0, 2, 1]),
@@ -192,6 +219,7 @@ def groups():
     yield "functions", functions()
     yield "searches", searches()
     yield "seq2seq", sequence_to_sequence()
+    yield "memory", reading()
 
 
 def main(part, parts):

@@ -228,6 +228,8 @@ class TransformerBlock(CoreTemporal, Composition):
     dtype = property(lambda self: self.attention.dtype)
     input_size = property(lambda self: self.attention.size)
     output_size = property(lambda self: self.attention.size)
+    has_state = property(lambda self: self.attention.has_state)
+    reads_backwards = property(lambda self: self.attention.reads_backwards)
     receptive_field = property(lambda self: self.attention.receptive_field)
 
     _names = ("norm1", "attention", "norm_memory", "cross", "norm2", "gate", "linear1", "linear2")
