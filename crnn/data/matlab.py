@@ -131,6 +131,8 @@ def _matrix(content: memoryview, order: str, depth: int) -> tuple[str, Any]:
     flags, sizes, letters = (None if one is None else _numbers(one, order) for one in head)
     if flags is None or sizes is None or letters is None or not len(flags):
         raise _Damaged("a variable has no flags, sizes and name")
+    if "f" in (flags.dtype.kind, sizes.dtype.kind, letters.dtype.kind):
+        raise _Damaged("flags, sizes or name of a variable are no integers")
     kind = int(flags[0]) & 0xFF
     name = bytes(letters.astype(np.uint8)).decode("latin-1")
     if kind == _CELL and depth == 0:

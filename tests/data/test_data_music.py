@@ -286,6 +286,10 @@ DAMAGED = [
     (HEADER + struct.pack(">II", 14, 2**32 - 1), "an element is longer than what holds it"),
     (HEADER + struct.pack(">HHI", 5, 1, 0), "a short element has 5 bytes in place of at most 4"),
     (HEADER + element(14, b""), "a variable has no flags, sizes and name"),
+    (
+        HEADER + element(14, element(6, bytes(8)) + element(9, b"\x7f\xf8" + bytes(6)) + ONE),
+        "flags, sizes or name of a variable are no integers",
+    ),
     (HEADER + matrix(6, (2, 2), ONE), r"an array of shape \(2, 2\) has 1 numbers"),
     (HEADER + matrix(6, (2**31 - 1,) * 4, ONE), "an array of shape .* has 1 numbers"),
     (HEADER + matrix(6, (-1, -1), ONE), r"an array of shape \(-1, -1\) has 1 numbers"),
