@@ -52,7 +52,7 @@ def train(model, rolls, epochs, rate, seed=0):
         model,
         batches(rolls["train"], 4, seed=seed),
         loss=nats,
-        optimizer=crnn.optim.Adam(model, clip_norm=0.4),
+        optimizer=crnn.optim.AdamW(model, weight_decay=0.1, clip_norm=0.4),
         epochs=epochs,
         validation=batches(rolls["valid"], 32, shuffle=False),
         callbacks=[OneCycle(rate), KeepBest()],

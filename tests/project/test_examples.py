@@ -193,7 +193,7 @@ def rolls():
 @pytest.mark.parametrize("cell", ["tcn", "lstm", "gru"])
 def test_music(rolls, cell):
     example = runpy.run_path(str(FOLDER / "music.py"))
-    model, result = example["learn"](rolls, cell, epochs=25, hidden_size=64)
+    model, result = example["learn"](rolls, cell, epochs=40, hidden_size=64)
     share = np.concatenate(rolls["train"]).mean(axis=0).astype(float)
     share = share[(share > 0) & (share < 1)]
     constant = -(share * np.log(share) + (1 - share) * np.log(1 - share)).sum()
