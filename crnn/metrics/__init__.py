@@ -15,6 +15,16 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols, ``F`
 
 from crnn.metrics.base import Metric, Total
 from crnn.metrics.classes import accuracy, bits, confusion_matrix, exact_match, f1, perplexity
+from crnn.metrics.forecasts import (
+    coverage,
+    crps,
+    mase,
+    msis,
+    nd,
+    quantile_loss,
+    seasonal_error,
+    wql,
+)
 from crnn.metrics.values import mae, nrmse
 
 __all__ = [
@@ -23,9 +33,17 @@ __all__ = [
     "accuracy",
     "bits",
     "confusion_matrix",
+    "coverage",
+    "crps",
     "exact_match",
     "f1",
     "mae",
+    "mase",
+    "msis",
+    "nd",
     "nrmse",
     "perplexity",
+    "quantile_loss",
+    "seasonal_error",
+    "wql",
 ]
