@@ -225,8 +225,8 @@ typedef struct memory_reader {
 
 /* Readers [count] for copies of a stream's nodes: the first `given` of these rows read rows of the
  * stream from `first` on. False: an exception. */
-bool new_sources(const Plan *plan, const Stream *stream, crnn_node *nodes, size_t first,
-                 size_t given, size_t rows, memory_reader *readers);
+bool new_sources(const Plan *plan, Stream *stream, crnn_node *nodes, size_t first, size_t given,
+                 size_t rows, memory_reader *readers);
 void readers_clear(memory_reader *readers, size_t count);
 
 /* Stream._generate and Stream._symbols: see plan_generate.c. */

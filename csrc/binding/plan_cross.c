@@ -135,38 +135,63 @@ static PyObject *new_running(Stream *self, size_t i) {
     return capsule;
 }
 
-bool stream_set_memories(Stream *self, node_call *calls) {
+/* The memories of all nodes that are given one, to `made` [count], owned; nodes are changed. */
+static bool make_memories(Stream *self, node_call *calls, PyObject **made) {
     const Plan *plan = self->plan;
-    bool fine = memories_keep(plan, calls);
-    for (size_t i = 0; fine && i < plan->count; i++) {
-        const size_t owner = plan->nodes[i].owner;
-        if (plan->nodes[i].op != CRNN_OP_CROSS || !calls[owner].initial.memory) continue;
-        const crnn_node before = self->nodes[i];
-        cross_set_memory(&self->nodes[i].as.cross, &calls[owner].initial);
-        PyObject *running = new_running(self, i);
-        if (!running) {
-            self->nodes[i] = before;
-            return false;
-        }
-        drop(self->states[i].projected);
-        self->states[i].projected = running;
-        state_clear(&self->states[owner].state);
-        memory_share(&calls[owner].initial, &self->states[owner].state);
-        free_aligned(self->workspace); /* of other sizes */
-        self->workspace = NULL;
-        self->laid = false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const state_arrays *given = &calls[plan_owner(plan, i)].initial;
+        if (plan->nodes[i].op != CRNN_OP_CROSS || !given->memory) continue;
+        cross_set_memory(&self->nodes[i].as.cross, given);
+        if (!(made[i] = new_running(self, i))) return false;
     }
+    return true;
+}
+
+/* Takes over what was made for node i. */
+static void take_memory(Stream *self, node_call *calls, size_t i, PyObject *made) {
+    const size_t owner = self->plan->nodes[i].owner;
+    drop(self->states[i].projected);
+    self->states[i].projected = made;
+    state_clear(&self->states[owner].state);
+    memory_share(&calls[owner].initial, &self->states[owner].state);
+    free_aligned(self->workspace); /* of other sizes */
+    self->workspace = NULL;
+    self->laid = false;
+}
+
+bool stream_set_memories(Stream *self, node_call *calls) {
+    const size_t count = self->plan->count;
+    PyObject **made = PyMem_Calloc(count, sizeof *made);
+    crnn_node *before = PyMem_Calloc(count, sizeof *before);
+    bool fine = made && before ? memories_keep(self->plan, calls) : PyErr_NoMemory() != NULL;
+    if (fine) {
+        memcpy(before, self->nodes, count * sizeof *before);
+        fine = make_memories(self, calls, made);
+        if (!fine) memcpy(self->nodes, before, count * sizeof *before);
+    }
+    for (size_t i = 0; made && i < count; i++) {
+        if (made[i] && fine)
+            take_memory(self, calls, i, made[i]);
+        else
+            drop(made[i]);
+    }
+    PyMem_Free(made);
+    PyMem_Free(before);
     return fine;
 }
 
-bool new_sources(const Plan *plan, const Stream *stream, crnn_node *nodes, size_t first,
-                 size_t given, size_t rows, memory_reader *readers) {
+bool new_sources(const Plan *plan, Stream *stream, crnn_node *nodes, size_t first, size_t given,
+                 size_t rows, memory_reader *readers) {
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->nodes[i].op != CRNN_OP_CROSS) continue;
         size_t *source = readers[i].source = alloc_aligned(rows * sizeof *source);
         if (!source) return false;
         for (size_t row = 0; row < rows; row++) source[row] = row < given ? first + row : 0;
+        LOCK(stream); /* whose memory may be set meanwhile */
         readers[i].projected = Py_NewRef(stream->states[i].projected);
+        nodes[i].running = stream->nodes[i].running;
+        nodes[i].as.cross = stream->nodes[i].as.cross;
+        UNLOCK();
         nodes[i].as.cross.source = source;
     }
     return true;

@@ -15,7 +15,7 @@ typedef struct part {
 } part;
 
 typedef struct loop {
-    const Stream *stream;
+    Stream *stream;
     size_t outputs, given;    /* O, and E: features of the input that are those of x */
     PyArrayObject *start, *x; /* owned: (B, O); (B, T, E) or NULL */
     PyArrayObject *input;     /* owned (B, F) */

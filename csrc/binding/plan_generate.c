@@ -20,7 +20,7 @@ typedef struct part {
 } part;
 
 typedef struct generation {
-    const Stream *stream;
+    Stream *stream;
     node_call *states; /* owned: those of the stream */
     size_t count;
     part *parts;            /* owned [count] */
@@ -130,7 +130,7 @@ static bool new_source(part *p, crnn_attend *attend, size_t rows) {
 
 /* Copies of the stream's nodes, with memory of their own, and the choice. */
 static bool new_nodes(const generation *g, part *p, size_t rows) {
-    const Stream *stream = g->stream;
+    Stream *stream = g->stream;
     const Plan *plan = stream->plan;
     p->initial = PyMem_Calloc(plan->count, sizeof *p->initial);
     p->final = PyMem_Calloc(plan->count, sizeof *p->final);

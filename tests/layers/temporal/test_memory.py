@@ -205,6 +205,23 @@ def test_a_stream_keeps_its_memory():
     assert_close(stream.step(x[:, 0]), layer(x[:, :1], (None, None, None, *other))[0][:, 0], 1e-12)
 
 
+def test_a_closed_loop_reads_the_memory(threads):
+    """A stream whose output is its next input, in the core; its rows are shared out."""
+    threads(2)
+    layers = [layer_of("all"), layer_of("window")]
+    model = crnn.Sequential(layers)
+    state, start = [begun(), begun()], inputs(steps=1)[:, 0]
+    stream, x, wanted = model.stream(B, state), start, []
+    for _ in range(90):
+        x = stream.step(x)
+        wanted.append(x)
+    other = model.stream(B, state)
+    found = other._feed(start, 90, None)
+    assert_same_bits(found, np.stack(wanted, axis=1))
+    assert_same_bits(other.step(x), stream.step(x))
+    assert_same_bits(other.state[1][3:], state[1][3:])
+
+
 @pytest.mark.parametrize("length", [0, 1, 3, 8, 33, 300])
 def test_lengths_of_a_memory(length, dtype, isa):
     """Around vectors and panels; of no steps the context is 0."""
