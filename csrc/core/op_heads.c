@@ -25,7 +25,8 @@ static size_t clamp(size_t n, size_t least, size_t most) {
 /* A window, or the steps for which there is room. */
 static size_t ring_slots(const core_node *n) {
     const crnn_heads *given = heads_of(n);
-    const size_t least = given->window ? given->window : given->initial.slots;
+    const size_t without = given->room ? given->room : given->initial.slots;
+    const size_t least = given->window ? given->window : without;
     return round_up(least ? least : 1, n->plan->given->kernels->width);
 }
 

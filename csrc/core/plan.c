@@ -10,7 +10,7 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
     [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
     [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_CONV] = &core_op_conv,
-    [CRNN_OP_HEADS] = &core_op_heads,
+    [CRNN_OP_HEADS] = &core_op_heads,         [CRNN_OP_POSITIONS] = &core_op_positions,
 };
 
 /* ---- cells */

@@ -75,6 +75,13 @@ typedef struct core_node {
             size_t members, each;
             void *folded; /* of backward [B][T][H], where steps are masked; else NULL */
         } heads;
+        struct {
+            core_sinusoids sinusoids; /* of the positions that occur, where there is no table; */
+            size_t rows;              /* how many these are, */
+            size_t *row;              /* [places] and that of the first step of each piece */
+            int64_t *positions;       /* [...] of each row */
+            void *folded;             /* of backward [B][T][H], where steps are masked; else NULL */
+        } positions;
     } as;
 } core_node;
 
@@ -133,7 +140,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose, core_op_conv, core_op_heads;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads, core_op_positions;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
