@@ -123,6 +123,7 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .symbols = symbols ? (int64_t *)tape->call.in.symbols : NULL,
                       .filled = !node->repeats && (node->filled || tape->filled),
                       .repeats = node->repeats,
+                      .backwards = node->backwards,
                       .rest = node->rest,
                       .once = node->once,
                       .kept = tape->kept[i],

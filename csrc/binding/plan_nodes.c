@@ -2,7 +2,8 @@
 #include "plan.h"
 
 /* ---- reading: a node is a tuple (operation, edges, filled, rest). filled: 1 for a node that runs
- * at masked steps that are answered, 2 for one that answers them */
+ * at masked steps that are answered, 2 for one that answers them; 3 for one that answers them and
+ * reads rows from their end, 4 for one that only does the latter */
 
 static bool read_edges(Plan *plan, size_t index, PyObject *given) {
     plan_node *node = &plan->nodes[index];
@@ -370,7 +371,8 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
     if (i == READERS || (i == 0) != (index == 0)) return refuse_misfit("operation");
     node->op = readers[i].op;
     node->filled = filled == 1;
-    node->repeats = filled == 2;
+    node->repeats = filled == 2 || filled == 3;
+    node->backwards = filled >= 3;
     if (!readers[i].read(plan, node, rest)) return false;
     return node->features > 0 || index == 0 || refuse_misfit("nodes");
 }

@@ -360,8 +360,8 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
             a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
-            a->rest != b->rest || a->repeats != b->repeats || a->how != b->how ||
-            a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
+            a->rest != b->rest || a->repeats != b->repeats || a->backwards != b->backwards ||
+            a->how != b->how || a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
             a->dilation != b->dilation || a->activation != b->activation ||
             a->reverse != b->reverse || a->heads != b->heads || a->window != b->window ||
             a->whole != b->whole || a->rotary != b->rotary || a->most != b->most ||

@@ -291,8 +291,8 @@ static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject 
 static bool runs_by_steps(const Plan *plan) {
     for (size_t i = 0; i < plan->count; i++) {
         const Recurrent *layer = (const Recurrent *)plan->nodes[i].layer;
-        if (plan->nodes[i].once || plan->nodes[i].reverse || plan->nodes[i].whole ||
-            (layer && layer->layer.reverse))
+        if (plan->nodes[i].once || plan->nodes[i].reverse || plan->nodes[i].backwards ||
+            plan->nodes[i].whole || (layer && layer->layer.reverse))
             return false;
     }
     return !plan->late;

@@ -7,6 +7,7 @@
 /* The steps on which an operation without memory runs. */
 typedef enum core_order {
     CORE_ROW_BY_ROW,   /* the steps that are read */
+    CORE_BACKWARDS,    /* the same, each row from its end */
     CORE_FILLED,       /* the steps before the ends of rows, row by row */
     CORE_STEP_BY_STEP, /* the steps that are read, in the order of a tape */
     CORE_ONCE,         /* one for each row */
@@ -177,6 +178,14 @@ double core_work_of(const core_plan *p, size_t begin, size_t end);
 double core_work_of_step(const crnn_plan *given);
 /* Cells from..to-1 of the span's rows at step t, in the order of a tape. False: there are none. */
 bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from, size_t *to);
+
+/* The steps of a node that repeats its value, in the order in which they are read. Of the result
+ * `given` alone is to be read, as by crnn_fill_gaps and crnn_fold_gaps. */
+static inline crnn_rows core_rows_repeated(const core_node *n) {
+    crnn_rows rows = *n->plan->given->rows;
+    rows.given.reverse = n->given->backwards;
+    return rows;
+}
 
 /* ---- plan_back.c */
 

@@ -237,13 +237,16 @@ typedef struct crnn_node {
                          parameters are added to it. NULL: not wanted. */
     bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
                          steps, too. */
-    bool repeats; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
-                     value at masked steps is that of the last step that was read before them. Of
-                     backward: its gradient there is added to that step's, in place. */
-    bool rest;    /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
-                     its value is that of edge 0, which has as many features. */
-    bool once;    /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
-                     CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    bool repeats;   /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
+                       value at masked steps is that of the last step that was read before them. Of
+                       backward: its gradient there is added to that step's, in place. */
+    bool backwards; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`:
+                       rows are read from their end. With `repeats`, the steps before a step are
+                       those behind it; gradients of parameters are summed in that order. */
+    bool rest;      /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                       its value is that of edge 0, which has as many features. */
+    bool once;      /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                       CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
                           node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
