@@ -387,17 +387,19 @@ static void check_unread(const crnn_kernels *k, bool reverse) {
 
 /* ---- a function of steps whose value is repeated at masked steps */
 
-static void check_repeats(const crnn_kernels *k) {
+/* backwards: rows are read from their end. */
+static void check_repeats(const crnn_kernels *k, bool backwards) {
     const size_t mark = fences_used, wide = 3;
-    const problem p = {.kernels = k,
-                       .batch = B,
-                       .steps = T,
-                       .inputs = wide,
-                       .units = wide,
-                       .taps = 1,
-                       .dilation = 1,
-                       .lengths = lengths,
-                       .mask = holes()};
+    problem p = {.kernels = k,
+                 .batch = B,
+                 .steps = T,
+                 .inputs = wide,
+                 .units = wide,
+                 .taps = 1,
+                 .dilation = 1,
+                 .lengths = lengths,
+                 .mask = holes(),
+                 .resets = cuts()};
     const buffers f = new_buffers(&p);
     const void *dy = copied(f.dy, cells_of(&p) * wide * crnn_dtype_size(k->dtype));
     double *y = zeros(cells_of(&p) * wide), *dx = zeros(cells_of(&p) * wide);
@@ -405,6 +407,7 @@ static void check_repeats(const crnn_kernels *k) {
     make_model(&m, &p, &f);
     m.node[1].op = CRNN_OP_ROWWISE;
     m.node[1].repeats = true;
+    m.node[1].backwards = backwards;
     m.node[1].as.rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_ACTIVATE,
                                           .kernels = k,
                                           .inputs = 1,
@@ -413,6 +416,7 @@ static void check_repeats(const crnn_kernels *k) {
     take_workspace(&m.plan, false);
     crnn_plan_forward(&m.plan);
     run_back(&m, f.dy, f.dx, 1);
+    p.reverse = backwards;
     for (size_t b = 0; b < B; b++) {
         plain_row r;
         list_row(&p, b, &r);
@@ -453,7 +457,8 @@ static void check_bits(const crnn_kernels *k) {
     }
     check_unread(k, false);
     check_unread(k, true);
-    check_repeats(k);
+    check_repeats(k, false);
+    check_repeats(k, true);
     check_sizes(k);
 }
 
