@@ -28,7 +28,7 @@ typedef struct plan_node {
     bool is_read;    /* a node with `trains` reads it */
     bool frozen;     /* of a recurrent layer: its gradients are not wanted */
     bool repeats, backwards, rest, once; /* as in crnn_node */
-    bool cell;                /* of a final state: c instead of h */
+    bool cell;                           /* of a final state: c instead of h */
     crnn_pool_how how;
     bool reverse; /* of a convolution and of positions: rows are read from their end */
     size_t taps, dilation;

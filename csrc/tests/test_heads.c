@@ -3,7 +3,6 @@
  * is not seen is not read. */
 #include "heads.h"
 
-
 /* ---- problems */
 
 enum { B = 4, T = 11 };
