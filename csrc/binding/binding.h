@@ -81,6 +81,9 @@ typedef struct dims {
  * argument, another thread): read what is needed of it at once. */
 PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
                            bool dense);
+/* The same, dense; NULL for None. False: an exception. */
+bool optional_floats(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                     PyArrayObject **array);
 /* Floats (B, T, features), where they lie, and in shape the sizes that were -1. With `keep`, as
  * kept_array has them. */
 PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *object,
@@ -426,6 +429,11 @@ PyObject *pool_backward(PyObject *module, PyObject *args);
 
 PyObject *ordered_sum(PyObject *module, PyObject *args);
 PyObject *hessenberg_radius(PyObject *module, PyObject *a);
+
+/* ---- likelihood.c: functions of the module */
+
+PyObject *negative_log_likelihood(PyObject *module, PyObject *args);
+PyObject *draw_observed(PyObject *module, PyObject *args);
 
 /* ---- ridge.c: functions of the module */
 
