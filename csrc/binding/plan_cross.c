@@ -135,49 +135,43 @@ static PyObject *new_running(Stream *self, size_t i) {
     return capsule;
 }
 
-/* The memories of all nodes that are given one, to `made` [count], owned; nodes are changed. */
-static bool make_memories(Stream *self, node_call *calls, PyObject **made) {
+bool stream_make_memories(Stream *self, node_call *calls, stream_memories *made) {
     const Plan *plan = self->plan;
+    made->running = PyMem_Calloc(plan->count, sizeof *made->running);
+    made->before = PyMem_Calloc(plan->count, sizeof *made->before);
+    if (!made->running || !made->before) return PyErr_NoMemory() != NULL;
+    memcpy(made->before, self->nodes, plan->count * sizeof *made->before);
+    if (!memories_keep(plan, calls)) return false;
     for (size_t i = 0; i < plan->count; i++) {
         const state_arrays *given = &calls[plan_owner(plan, i)].initial;
         if (plan->nodes[i].op != CRNN_OP_CROSS || !given->memory) continue;
         cross_set_memory(&self->nodes[i].as.cross, given);
-        if (!(made[i] = new_running(self, i))) return false;
+        if (!(made->running[i] = new_running(self, i))) return false;
     }
     return true;
 }
 
 /* Takes over what was made for node i. */
-static void take_memory(Stream *self, node_call *calls, size_t i, PyObject *made) {
+static void take_memory(Stream *self, node_call *calls, size_t i, PyObject *running) {
     const size_t owner = self->plan->nodes[i].owner;
     drop(self->states[i].projected);
-    self->states[i].projected = made;
+    self->states[i].projected = running;
     state_clear(&self->states[owner].state);
     memory_share(&calls[owner].initial, &self->states[owner].state);
-    free_aligned(self->workspace); /* of other sizes */
-    self->workspace = NULL;
-    self->laid = false;
+    stream_drop_workspace(self);
 }
 
-bool stream_set_memories(Stream *self, node_call *calls) {
-    const size_t count = self->plan->count;
-    PyObject **made = PyMem_Calloc(count, sizeof *made);
-    crnn_node *before = PyMem_Calloc(count, sizeof *before);
-    bool fine = made && before ? memories_keep(self->plan, calls) : PyErr_NoMemory() != NULL;
-    if (fine) {
-        memcpy(before, self->nodes, count * sizeof *before);
-        fine = make_memories(self, calls, made);
-        if (!fine) memcpy(self->nodes, before, count * sizeof *before);
+void stream_take_memories(Stream *self, node_call *calls, stream_memories *made, bool fine) {
+    for (size_t i = 0; made->running && i < self->plan->count; i++) {
+        if (fine && made->running[i])
+            take_memory(self, calls, i, made->running[i]);
+        else if (made->running[i])
+            drop(made->running[i]);
+        if (!fine && made->before && self->plan->nodes[i].op == CRNN_OP_CROSS)
+            self->nodes[i] = made->before[i];
     }
-    for (size_t i = 0; made && i < count; i++) {
-        if (made[i] && fine)
-            take_memory(self, calls, i, made[i]);
-        else
-            drop(made[i]);
-    }
-    PyMem_Free(made);
-    PyMem_Free(before);
-    return fine;
+    PyMem_Free(made->running);
+    PyMem_Free(made->before);
 }
 
 bool new_sources(const Plan *plan, Stream *stream, crnn_node *nodes, size_t first, size_t given,

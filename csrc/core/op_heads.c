@@ -17,7 +17,8 @@ static const crnn_heads *heads_of(const core_node *n) { return &n->given->as.hea
 /* A window, or the steps for which there is room. */
 static size_t ring_slots(const core_node *n) {
     const crnn_heads *given = heads_of(n);
-    const size_t least = given->window ? given->window : given->initial.slots;
+    const size_t without = given->room ? given->room : given->initial.slots;
+    const size_t least = given->window ? given->window : without;
     return core_round_up(least ? least : 1, n->plan->given->kernels->width);
 }
 
@@ -70,18 +71,27 @@ char *core_heads_pair_at(const core_heads_ring *ring, size_t place, size_t heads
     return ring->data + (place * heads + head) * ring->each;
 }
 
+/* Copies `count` numbers that lie `step` numbers apart, from or to dense ones. */
+static void copy_apart(size_t item, size_t count, char *apart, size_t step, char *dense, bool in) {
+    for (size_t i = 0; i < count; i++, apart += step * item, dense += item) {
+        if (item == sizeof(float))
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(float));
+        else
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(double));
+    }
+}
+
 void core_heads_copy_step(const core_node *n, const core_heads_ring *ring, size_t heads,
                           size_t place, size_t slot, char *k, char *v, bool in) {
     const size_t item = core_item(n), wide = TILE_VECS * n->plan->given->kernels->width;
     const size_t A = n->given->features / heads;
     const size_t P = core_round_up(A, n->plan->given->kernels->width);
+    const size_t first = core_in_panels(wide, ring->slots, A, slot, 0);
+    const size_t step = core_in_panels(wide, ring->slots, A, slot, 1) - first;
     for (size_t m = 0; m < heads; m++, k += A * item, v += A * item) {
         char *keys = core_heads_pair_at(ring, place, heads, m);
         char *value = keys + (ring->slots * A + slot * P) * item;
-        for (size_t i = 0; i < A; i++) {
-            char *at = keys + core_in_panels(wide, ring->slots, A, slot, i) * item;
-            memcpy(in ? at : k + i * item, in ? k + i * item : at, item);
-        }
+        copy_apart(item, A, keys + first * item, step, k, in);
         memcpy(in ? value : v, in ? v : value, A * item);
     }
 }
