@@ -118,7 +118,7 @@ class Dates(Translated):
 
 
 class TransformerDates(Dates):
-    name = "dates transformer"
+    name = "dates-transformer"
     about = (
         "The same dates. Encoder and decoder are two blocks of a Transformer each, of 4 heads: "
         "those of the encoder see the whole source, those of the decoder attend to its output "

@@ -17,7 +17,7 @@ from crnn.models import SequenceAutoencoder
 FULL = os.environ.get("CRNN_FULL_TASKS") == "1"
 NEEDED = {
     "dates": "babel",
-    "dates transformer": "babel",
+    "dates-transformer": "babel",
     "captions": "sklearn",
     "autoencoder": "sklearn",
 }
