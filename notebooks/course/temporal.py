@@ -110,10 +110,13 @@ def attend(function: Callable[[Array, Array, Array, int], tuple[Array, Array]]) 
         if not np.allclose(weights, right, atol=1e-9):
             _explain_weights(weights, q, k, window)
         check_close(f"the weights for window={window}", weights, right)
-        exchanged = window > 1 and context.shape == v.shape and np.allclose(context, right.T @ v)
-        if exchanged:
+        expected, transposed = right @ v, right.T @ v
+        close = [
+            context.shape == v.shape and np.allclose(context, a) for a in (expected, transposed)
+        ]
+        if close == [False, True]:
             raise Wrong("a context is a sum over the steps that are read, p @ v, not p.T @ v")
-        check_close(f"the contexts for window={window}", context, right @ v)
+        check_close(f"the contexts for window={window}", context, expected)
     return (
         "with window=1 a step sees itself alone, and the context is its own value. `SelfAttention` "
         "does not compute the scores outside of the window, so a step costs the same however long "
