@@ -258,6 +258,14 @@ def check_positive(name: str, value: float) -> float:
     return float(value)
 
 
+def check_probability(name: str, value: Any) -> float:
+    """Return a number from 0 to below 1 as a float, or raise."""
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a probability, 0 <= p < 1, got {value!r:.60}")
+    return float(value)
+
+
 def check_product(names: str, *sizes: int) -> None:
     """Raise ValueError if the size in bytes of an array of these sizes overflows."""
     if math.prod(sizes) > np.iinfo(np.intp).max // 64:

@@ -81,6 +81,15 @@ def test_the_code_of_attention_prints_its_comments():
     assert printed_as_promised(blocks, lines) == 10
 
 
+def test_the_code_of_labels_prints_its_comments(tmp_path, monkeypatch):
+    pytest.importorskip("mido")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks, lines = run_blocks("docs/labels.md")
+    assert printed_as_promised(blocks, lines) == 6
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_of_reservoirs_names_reservoirpy_correctly():
     nodes = pytest.importorskip("reservoirpy.nodes", reason="the page compares with reservoirpy")

@@ -102,6 +102,13 @@ class Graph:
         self.embedding = embedding
         return node
 
+    def add_drop(self, x: int, p: float, variational: bool, seed: int, number: int) -> int:
+        """Add dropout, see `Dropout`; return the node, x itself if nothing is dropped."""
+        if p == 0:
+            return x
+        operation = "drop", p, variational, (seed, 0, 0, 0, number)
+        return self.add("rowwise", (x,), operation, None, None)
+
     def add_recurrent(self, layer: Any, x: int, number: int) -> tuple[int, Any]:
         """Add a recurrent layer; return the node, and the Embedding that it reads itself.
 

@@ -15,7 +15,7 @@ from crnn.layers.base import weights
 from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import Shapes, transposed
 from crnn.layers.base.description import Widths
-from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
+from crnn.layers.base.nodes import Graph, Nodes, pointwise_nodes, runs_unchanged
 from crnn.layers.pointwise.rows import Gathered, RowIndex, WithParameters, check_floats
 
 
@@ -95,9 +95,14 @@ class Dense(WithParameters, Gathered):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, Dense) or not graph.matches(self.dtype):
             return None
+        filled = graph.filled
+        return pointwise_nodes(self, x, number, filled, self.add_to(graph, x))
+
+    def add_to(self, graph: Graph, x: int) -> int:
+        """Add the sum that the layer computes to a graph of its type."""
         params, grads = self._flat.param_views, self._flat.trained_views(self._frozen)
         arrays = params["W"].T, params.get("b"), transposed(grads.get("W")), grads.get("b")
-        return add_pointwise(self, graph, x, number, "sum", *arrays)
+        return graph.add("sum", (x,), *arrays)
 
     _keeps_rows = True
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from crnn.common.arrays import Array
-from crnn.common.checks import check_flag, check_seed
+from crnn.common.checks import check_flag, check_probability, check_seed
 from crnn.layers.base.attributes import Checked
 from crnn.layers.base.description import Widths
 from crnn.layers.base.nodes import Graph, Nodes, add_pointwise, runs_unchanged
 from crnn.layers.base.parameters import EmptyBuffer
 from crnn.layers.pointwise.rows import RowIndex, Rowwise, check_floats
-
-
-def _check_probability(name: str, p: Any) -> float:
-    if not isinstance(p, (int, float, np.number)) or not 0 <= p < 1:
-        raise ValueError(f"{name}: expected a probability, 0 <= p < 1, got {p!r}")
-    return float(p)
 
 
 class Dropout(Rowwise):
@@ -76,7 +68,7 @@ class Dropout(Rowwise):
     _leading, _arguments = ("p",), ("p", "variational", "seed")
     keeps_features = True
     flat_params, flat_grads = EmptyBuffer(), EmptyBuffer()
-    p, variational = Checked[float](_check_probability), Checked[bool](check_flag)
+    p, variational = Checked[float](check_probability), Checked[bool](check_flag)
     seed = Checked[int](lambda name, value: check_seed(value))
 
     def __init__(self, p: float, *, variational: bool = False, seed: int | None = None) -> None:

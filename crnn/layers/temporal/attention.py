@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_flag, check_product, check_seed, check_size
+from crnn.common.checks import (
+    check_dtype,
+    check_flag,
+    check_probability,
+    check_product,
+    check_seed,
+    check_size,
+)
 from crnn.layers.base import weights
 from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import InOneBuffer, Shapes, transposed
@@ -18,13 +25,6 @@ from crnn.layers.temporal.base import CoreTemporal, Described
 
 #: Base of the angles of rotary positions.
 ROTARY = 10000.0
-
-
-def check_dropout(p: Any) -> float:
-    """Check the probability of dropout."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
-        raise ValueError(f"dropout: expected a probability, 0 <= dropout < 1, got {p!r:.60}")
-    return float(p)
 
 
 class SelfAttention(CoreTemporal, InOneBuffer):
@@ -146,7 +146,7 @@ class SelfAttention(CoreTemporal, InOneBuffer):
                 f"heads: expected an even number of features for each head with rotary=True, got "
                 f"{self.size // self.heads}: {self.size} features for {self.heads} heads"
             )
-        vars(self).update(dropout=check_dropout(dropout), seed=check_seed(seed))
+        vars(self).update(dropout=check_probability("dropout", dropout), seed=check_seed(seed))
         self._lay_out(shapes, check_dtype(dtype))
         streams = weights.INPUT_STREAM, weights.PROJECTION_STREAM
         for name, stream in zip(("W_qkv", "W_o"), streams, strict=True):

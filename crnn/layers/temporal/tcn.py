@@ -7,17 +7,16 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_seed, check_size
+from crnn.common.checks import check_flag, check_probability, check_seed, check_size
 from crnn.layers.base import weights
 from crnn.layers.base.attributes import Fixed
-from crnn.layers.base.buffer import Shapes, count_of, transposed
+from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.compose.base import Composition
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
-from crnn.layers.pointwise.dropout import Dropout
 from crnn.layers.temporal.base import CoreTemporal, Described
 from crnn.layers.temporal.convolution import CausalConv
 
@@ -111,7 +110,11 @@ class TCNBlock(CoreTemporal, Composition):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        vars(self)["seed"] = check_seed(seed)
+        vars(self).update(
+            dropout=check_probability("dropout", dropout),
+            variational=check_flag("variational", variational),
+            seed=check_seed(seed),
+        )
         seeds = weights.layer_seeds(self.seed, 5)
         I, H = input_size, hidden_size
         options: dict[str, Any] = {"dilation": dilation, "activation": "relu", "dtype": dtype}
@@ -119,8 +122,7 @@ class TCNBlock(CoreTemporal, Composition):
         self.conv1 = CausalConv(I, H, taps, seed=seeds[0], **options)
         self.conv2 = CausalConv(H, H, taps, seed=seeds[1], **options)
         self.skip = Dense(I, H, dtype=dtype, seed=seeds[2]) if I != H else None
-        self.drops = tuple(_dropout(dropout, variational, seed) for seed in seeds[3:])
-        vars(self).update(dropout=self.drops[0].p, variational=self.drops[0].variational)
+        self._drop_seeds = seeds[3:]
 
     input_size = property(lambda self: self.conv1.input_size)
     hidden_size = property(lambda self: self.conv1.hidden_size)
@@ -184,34 +186,16 @@ class TCNBlock(CoreTemporal, Composition):
     def _describe(self, graph: Graph, x: int, number: int) -> Described:
         convolutions, forms, z = list[int](), list[Any](), x
         graph.filled = False
-        for conv, drop in zip((self.conv1, self.conv2), self.drops, strict=True):
+        for conv, seed in zip((self.conv1, self.conv2), self._drop_seeds, strict=True):
             part = conv._describe(graph, z, number)
             convolutions.append(part.value)
             forms.append(part.form)
-            z = part.value
-            if drop.p > 0:
-                operation = "drop", drop.p, drop.variational, (drop.seed, 0, 0, 0, number)
-                z = graph.add("rowwise", (z,), operation, None, None)
-        r = x if self.skip is None else _add_dense(graph, self.skip, x)
+            z = graph.add_drop(part.value, self.dropout, self.variational, seed, number)
+        r = x if self.skip is None else self.skip.add_to(graph, x)
         y = graph.add("rowwise", (z, r), ("relu_sum",), None, None)
         graph.answer(y)
         names = {"conv1": convolutions[0], "conv2": convolutions[1], "y": y}
         return Described(y, tuple(forms), names)
-
-
-def _dropout(p: float, variational: bool, seed: int) -> Dropout:
-    """Return a Dropout; an error names the argument of the block."""
-    try:
-        return Dropout(p, variational=variational, seed=seed)
-    except ValueError as error:
-        raise ValueError(f"dropout: {str(error).partition(': ')[2]}") from None
-
-
-def _add_dense(graph: Graph, layer: Dense, x: int) -> int:
-    """Add a Dense layer to a graph."""
-    params, grads = layer._flat.param_views, layer._flat.trained_views(layer._frozen)
-    arrays = params["W"].T, params.get("b"), transposed(grads.get("W")), grads.get("b")
-    return graph.add("sum", (x,), *arrays)
 
 
 class TCN(Sequential, Temporal):

@@ -7,7 +7,14 @@ from typing import Any, ClassVar, Literal, get_args
 
 from numpy.typing import DTypeLike
 
-from crnn.common.checks import check_dtype, check_flag, check_positive, check_seed, check_size
+from crnn.common.checks import (
+    check_dtype,
+    check_flag,
+    check_positive,
+    check_probability,
+    check_seed,
+    check_size,
+)
 from crnn.layers.base import weights
 from crnn.layers.base.attributes import Fixed
 from crnn.layers.base.buffer import count_of
@@ -17,7 +24,7 @@ from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.compose.base import Composition
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.normalisation import LayerNorm
-from crnn.layers.temporal.attention import SelfAttention, check_dropout
+from crnn.layers.temporal.attention import SelfAttention
 from crnn.layers.temporal.base import CoreTemporal, Described
 
 FeedForward = Literal["gelu", "gelu_exact", "swiglu", "relu"]
@@ -139,13 +146,14 @@ class TransformerBlock(CoreTemporal, Composition):
             raise ValueError(f"activation: expected one of {names}, got {activation!r:.60}")
         H = check_size("size", size)
         F = 4 * H if feedforward_size is None else check_size("feedforward_size", feedforward_size)
-        kind, rotary, bias = (
-            check_dtype(dtype),
-            check_flag("rotary", rotary),
-            check_flag("bias", bias),
+        kind = check_dtype(dtype)
+        rotary, bias = check_flag("rotary", rotary), check_flag("bias", bias)
+        vars(self).update(
+            activation=activation,
+            scale=check_positive("scale", scale),
+            dropout=check_probability("dropout", dropout),
+            seed=check_seed(seed),
         )
-        numbers = {"scale": check_positive("scale", scale), "dropout": check_dropout(dropout)}
-        vars(self).update(numbers | {"activation": activation, "seed": check_seed(seed)})
         seeds = weights.layer_seeds(self.seed, 6)
         options: dict[str, Any] = {"window": window, "rotary": rotary, "dropout": self.dropout}
         self.attention = SelfAttention(H, heads, bias=bias, dtype=kind, seed=seeds[0], **options)
@@ -228,10 +236,7 @@ class TransformerBlock(CoreTemporal, Composition):
             return int(nodes.value)
 
         def drop(source: int, seed: int) -> int:
-            if self.dropout == 0:
-                return source
-            operation = "drop", self.dropout, False, (seed, 0, 0, 0, number)
-            return graph.add("rowwise", (source,), operation, None, None)
+            return graph.add_drop(source, self.dropout, False, seed, number)
 
         graph.filled = False
         graph.matches(self.dtype)

@@ -97,13 +97,13 @@ def test_dropout_is_that_of_the_twins(variational):
     y, _, tape = one.forward(x, call=7, first_row=2, first_step=3, layer=1)
     twin = reference.CausalConv(dilation=2, activation="relu", weight_norm=True)
     z, rows, units = x, 2 + np.arange(4), np.arange(5)
-    for conv, drop, shown in zip(
-        (one.conv1, one.conv2), one.drops, (tape.conv1, tape.conv2), strict=True
+    for conv, seed, shown in zip(
+        (one.conv1, one.conv2), one._drop_seeds, (tape.conv1, tape.conv2), strict=True
     ):
         z, _, _ = twin.forward(dict(conv.params), z)
         assert_close(shown, z, 1e-12)
         step = 0 if variational else (3 + np.arange(9))[:, None]
-        draws = reference.Draws(drop.seed, 7, 1)
+        draws = reference.Draws(seed, 7, 1)
         z = z * draws.mask(0.4, reference.drops.DROPOUT, rows[:, None, None], step, units)
     skip = x @ one.params["skip.W"].T + one.params["skip.b"]
     assert_close(y, np.maximum(z + skip, 0), 1e-12)
