@@ -295,6 +295,25 @@ def adam(
 ) -> None: ...
 def sum_squares(grads: _Array, /) -> float: ...
 def cross_entropy(logits: _Array, targets: _Array, scale: float, /) -> tuple[float, _Array]: ...
+def negative_log_likelihood(
+    kind: int,
+    outputs: _Array,
+    targets: _Array,
+    scales: _Array | None,
+    weights: _Array | None,
+    factor: float,
+    /,
+) -> tuple[float, _Array]: ...
+def draw_observed(
+    kind: int,
+    outputs: _Array,
+    scales: _Array | None,
+    seed: int,
+    series: _Array,
+    samples: _Array,
+    steps: _Array,
+    /,
+) -> _Array: ...
 def binary_cross_entropy(
     logits: _Array,
     targets: _Array,

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import Array, Floats
 from crnn.common.checks import check_array, check_counted
 from crnn.common.representation import never_raising
-from crnn.losses import check_classes, cross_entropy, step_weights
+from crnn.losses import cross_entropy
+from crnn.losses.steps import check_classes, step_weights
 from crnn.metrics.base import Metric, Total, called
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from crnn.common.arrays import Array, Floats, as_array
 from crnn.common.checks import check_array, check_real, check_size
 from crnn.common.representation import never_raising
-from crnn.losses import check_values, step_weights
+from crnn.losses.steps import check_values, step_weights
 from crnn.metrics.base import Metric, Total, called
 
 

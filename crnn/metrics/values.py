@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from crnn.common.arrays import Floats
 from crnn.common.checks import check_array, check_positive
 from crnn.common.choices import ErrorScale
-from crnn.losses import check_values, step_weights
+from crnn.losses.steps import check_values, step_weights
 from crnn.metrics.base import Metric, Total, called
 
 

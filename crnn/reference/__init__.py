@@ -6,7 +6,8 @@ are applied to them. `recurrence` is the loop over time with the options that al
 `reading` the order of the steps (lengths, masks, resets), `drops` the random numbers. `convolution`
 has dilated causal convolutions, `transformer` self-attention, its blocks and positions; `temporal`
 is the loop over pieces that these share. `pointwise` has the layers that treat every step alike.
-`training` has the dense layer, the losses and the optimizers, `readout` linear least squares.
+`training` has the dense layer, the losses and the optimizers, `likelihoods` the losses of
+distributions, `readout` linear least squares.
 `seq2seq` is a model of an encoder and a decoder, `attention` its attention mechanism.
 """
 
@@ -16,6 +17,13 @@ from crnn.reference.attention import attention_backward, attention_forward
 from crnn.reference.cells import GRU, JANET, LSTM, RNN
 from crnn.reference.convolution import CausalConv, TCNBlock
 from crnn.reference.drops import Draws, philox
+from crnn.reference.likelihoods import (
+    digamma,
+    gaussian_nll,
+    negative_binomial_nll,
+    softplus,
+    student_t_nll,
+)
 from crnn.reference.minimal import MinGRU, MinLSTM
 from crnn.reference.pointwise import (
     activate,
@@ -67,9 +75,12 @@ __all__ = [
     "clip_norm",
     "dense",
     "dense_backward",
+    "digamma",
+    "gaussian_nll",
     "layer_norm",
     "layer_norm_backward",
     "mse",
+    "negative_binomial_nll",
     "one_hot",
     "philox",
     "ridge",
@@ -79,4 +90,6 @@ __all__ = [
     "sgd_momentum",
     "sigmoid",
     "softmax_cross_entropy",
+    "softplus",
+    "student_t_nll",
 ]

@@ -176,6 +176,12 @@ PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype,
     return floats_of(name, object, dtype, shape, dense, &fresh);
 }
 
+bool optional_floats(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                     PyArrayObject **array) {
+    *array = object == Py_None ? NULL : float_array(name, object, dtype, shape, true);
+    return *array || object == Py_None;
+}
+
 crnn_seq seq_of(PyArrayObject *array) {
     const npy_intp item = PyArray_ITEMSIZE(array);
     return (crnn_seq){PyArray_DATA(array), PyArray_STRIDE(array, 0) / item,

@@ -81,6 +81,9 @@ typedef struct dims {
  * argument, another thread): read what is needed of it at once. */
 PyArrayObject *float_array(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
                            bool dense);
+/* The same, dense; NULL for None. False: an exception. */
+bool optional_floats(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
+                     PyArrayObject **array);
 /* Floats (B, T, features), where they lie, and in shape the sizes that were -1. With `keep`, as
  * kept_array has them. */
 PyArrayObject *sequence_array(module_state *keep, const char *name, PyObject *object,
@@ -266,7 +269,8 @@ bool call_rows(call *c, const crnn_steps *steps);
 
 /* A state given by the user: arrays (B, P) and (B, H), of a layer with delays (B, D, P) and
  * (B, D, H), owned, or NULL for what a layer begins with. Of other nodes of plans, see
- * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v. */
+ * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v; of positions h
+ * is int64 (B,), the steps that were read. */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
     PyArrayObject *steps; /* int64 (B,), of self-attention */
@@ -425,6 +429,11 @@ PyObject *pool_backward(PyObject *module, PyObject *args);
 
 PyObject *ordered_sum(PyObject *module, PyObject *args);
 PyObject *hessenberg_radius(PyObject *module, PyObject *a);
+
+/* ---- likelihood.c: functions of the module */
+
+PyObject *negative_log_likelihood(PyObject *module, PyObject *args);
+PyObject *draw_observed(PyObject *module, PyObject *args);
 
 /* ---- ridge.c: functions of the module */
 

@@ -166,13 +166,6 @@ static PyObject *cross_entropy(PyObject *module, PyObject *args) {
     return result;
 }
 
-/* Floats as a new reference, or NULL for None; false: an exception. */
-static bool optional_floats(const char *name, PyObject *object, crnn_dtype dtype, const dims *shape,
-                            PyArrayObject **array) {
-    *array = object == Py_None ? NULL : float_array(name, object, dtype, shape, true);
-    return *array || object == Py_None;
-}
-
 static PyObject *binary_cross_entropy(PyObject *module, PyObject *args) {
     PyObject *given, *wanted, *of_rows, *of_labels, *result = NULL;
     PyArrayObject *targets = NULL, *weights = NULL, *positive = NULL, *d = NULL;
@@ -505,6 +498,15 @@ PyMethodDef module_functions[] = {
     FUNCTION(squared_error, METH_VARARGS, "(y, target, scale, /)",
              "Return the sum of the squared errors, and its gradient times scale.\n\n"
              "All arrays have one shape."),
+    FUNCTION(negative_log_likelihood, METH_VARARGS,
+             "(kind, outputs, targets, scales, weights, factor, /)",
+             "Return the weighted sum of the losses in nats, and its gradient times factor.\n\n"
+             "outputs are (..., P) of N rows; targets, and scales and weights or None, are (N,) "
+             "float64. kind is 0 for Gaussian, 1 for Student's t, 2 for negative binomial."),
+    FUNCTION(draw_observed, METH_VARARGS,
+             "(kind, outputs, scales, seed, series, samples, steps, /)",
+             "Return a number (N,) drawn for each row of outputs (..., P), float64.\n\n"
+             "It is a function of seed and of the row's own series, sample and step, (N,) each."),
     FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)",
              "Return x W_t + b (..., O) for x (..., I), W_t (I, O) and b (O,) or None."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)",

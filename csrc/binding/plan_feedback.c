@@ -71,10 +71,9 @@ static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
 static bool new_memories(const loop *l, part *p) {
     const Plan *plan = l->stream->plan;
     for (size_t i = 0; i < plan->count; i++) {
-        running_memory *m = &p->running[i];
-        m->rows = p->rows.given.batch;
         if (node_runs_on(&plan->nodes[i]) &&
-            !running_load(m, plan, &p->plan, &p->nodes[i], &l->states[i].final, p->first))
+            !running_load(&p->running[i], plan, &p->plan, &p->nodes[i], p->rows.given.batch,
+                          &l->states[i].final, p->first))
             return false;
     }
     return true;
@@ -120,15 +119,7 @@ static bool collect_states(const loop *l) {
 
 /* The stream goes on behind the last step. */
 static bool store_states(Stream *stream, const loop *l) {
-    const Plan *plan = stream->plan;
-    bool fine = collect_states(l);
-    for (size_t i = 0; fine && i < plan->count; i++) {
-        if (node_runs_on(&plan->nodes[i]))
-            fine = stream_load_memory(stream, i, &l->states[i].final);
-        else
-            state_copy(&stream->states[i].state, &l->states[i].final);
-    }
-    return fine;
+    return collect_states(l) && stream_take_states(stream, l->states, final_of);
 }
 
 /* The steps of an array (B, T, features) from row `first` on. */
@@ -209,8 +200,22 @@ static size_t steps_at_once(const loop *l) {
     return steps >= MOST ? MOST : steps <= 1 ? 1 : (size_t)steps;
 }
 
+/* Whether there are positions for all steps. */
+static bool positions_fit(const loop *l, size_t steps) {
+    const Plan *plan = l->stream->plan;
+    for (size_t k = 0; k < l->count; k++) {
+        part *p = &l->parts[k];
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_may_read(&p->running[i], plan, &p->plan, &p->nodes[i], steps))
+                return false;
+    }
+    return true;
+}
+
 static bool loop_run(loop *l, size_t steps) {
     const size_t most = steps_at_once(l);
+    if (!positions_fit(l, steps)) return false;
     for (size_t done = 0, now; done < steps; done += now) {
         now = steps - done < most ? steps - done : most;
         if (!reserve(l, now)) return false;

@@ -73,8 +73,9 @@ static bool new_state(const generation *g, part *p, size_t i, size_t rows) {
     if (!node_state_new(plan, i, layer, rows, slots, false, &p->initial[i]) ||
         (plan->nodes[i].layer && !node_state_new(plan, i, layer, rows, 0, false, &p->final[i])))
         return false;
-    if (p->initial[i].steps) /* rows that live later have read nothing yet */
-        memset(PyArray_DATA(p->initial[i].steps), 0, (size_t)PyArray_NBYTES(p->initial[i].steps));
+    /* rows that live later have read nothing yet */
+    state_part_copy(plan->nodes[i].op == CRNN_OP_POSITIONS ? p->initial[i].h : p->initial[i].steps,
+                    NULL);
     copy_first(p->initial[i].h, from->h, o->first_group, o->groups);
     copy_first(p->initial[i].c, from->c, o->first_group, o->groups);
     copy_first(p->initial[i].steps, from->steps, o->first_group, o->groups);
@@ -94,10 +95,9 @@ static void *part_workspace(part *p) {
 /* Memory for nodes that are no recurrent layers, from their initial states. */
 static bool new_memories(const Plan *plan, part *p) {
     for (size_t i = 0; i < plan->count; i++) {
-        running_memory *m = &p->running[i];
-        m->rows = p->rows.given.batch;
         if (node_runs_on(&plan->nodes[i]) &&
-            !running_load(m, plan, &p->plan, &p->nodes[i], &p->initial[i], 0))
+            !running_load(&p->running[i], plan, &p->plan, &p->nodes[i], p->rows.given.batch,
+                          &p->initial[i], 0))
             return false;
     }
     return true;
@@ -109,7 +109,7 @@ static bool reserve(const generation *g, size_t steps) {
     for (size_t k = 0; k < g->count; k++) {
         part *p = &g->parts[k];
         bool grown = false;
-        for (size_t i = 0; i < plan->count; i++)
+        for (size_t i = 0; !search_is_done(p->search) && i < plan->count; i++)
             if (p->running[i].memory &&
                 !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
                 return false;
@@ -211,13 +211,30 @@ static bool next_steps(const generation *g, size_t *steps) {
     return true;
 }
 
+/* How many of these steps the rows that live have positions for, at least 1: if there are none, the
+ * next step is refused. False: an exception. */
+static bool find_left(const generation *g, size_t *steps) {
+    const Plan *plan = g->stream->plan;
+    for (size_t k = 0; k < g->count; k++) {
+        part *p = &g->parts[k];
+        if (search_is_done(p->search)) continue;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_left(&p->running[i], plan, &p->plan, &p->nodes[i], *steps, steps))
+                return false;
+    }
+    if (*steps == 0) *steps = 1;
+    return true;
+}
+
 static bool generation_run(generation *g) {
     enum { STEPS = 64 /* between two looks for Ctrl-C */ };
     size_t steps;
     while (next_steps(g, &steps)) {
         if (steps == 0) return true;
-        if (!reserve(g, steps < STEPS ? steps : STEPS)) return false;
-        Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps < STEPS ? steps : STEPS);
+        if (steps > STEPS) steps = STEPS;
+        if (!find_left(g, &steps) || !reserve(g, steps)) return false;
+        Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }
     return false;

@@ -320,7 +320,8 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
         result = plan_refuse(self, "layer");
     else if (!read_call(tape, &a) || !steps_fit(tape) || !read_memory(tape, a.memory, a.keep) ||
              !plan_read_states(self, calls, "state", tape->call.rows.given.batch, a.given.state,
-                               initial_of))
+                               initial_of) ||
+             !plan_positions_fit(self, calls, &tape->call.rows))
         result = plan_refuse(self, "state");
     else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
         result = forward_result(tape, states, a.keep);
@@ -359,11 +360,11 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
             a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
-            a->rest != b->rest || a->repeats != b->repeats || a->how != b->how ||
-            a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
+            a->rest != b->rest || a->repeats != b->repeats || a->backwards != b->backwards ||
+            a->how != b->how || a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
             a->dilation != b->dilation || a->activation != b->activation ||
             a->reverse != b->reverse || a->heads != b->heads || a->window != b->window ||
-            a->whole != b->whole || a->rotary != b->rotary ||
+            a->whole != b->whole || a->rotary != b->rotary || a->most != b->most ||
             memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
         if (a->layer && !tape->tapes[i] && plan_keeps(tape, i)) return false;

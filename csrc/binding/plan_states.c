@@ -59,6 +59,11 @@ bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t 
     if (node->op == CRNN_OP_RECURRENT) return state_new(to, layer, batch);
     *to = (state_arrays){0};
     if (node->op == CRNN_OP_HEADS) return cache_new(plan, node, batch, slots, gradient, to);
+    if (node->op == CRNN_OP_POSITIONS) {
+        const npy_intp rows = (npy_intp)batch;
+        if (!gradient) to->h = (PyArrayObject *)new_plain_array(1, &rows, NPY_INT64);
+        return gradient || to->h;
+    }
     const dims past = past_dims(plan, node, batch);
     to->h = (PyArrayObject *)new_array(plan->module, past.count, past.size, plan->dtype);
     return to->h != NULL;
@@ -103,6 +108,9 @@ void node_set_states(crnn_node *node, const state_arrays *initial, const state_a
     } else if (node->op == CRNN_OP_HEADS) {
         node->as.heads.initial = cache_of(initial, row);
         node->as.heads.final = cache_of(final, row);
+    } else if (node->op == CRNN_OP_POSITIONS) {
+        node->as.positions.initial = row_of(initial->h, row);
+        node->as.positions.final = row_of(final->h, row);
     }
 }
 
@@ -113,6 +121,8 @@ void node_set_rows(crnn_node *node, const crnn_rows *rows) {
         node->as.conv.rows = rows;
     else if (node->op == CRNN_OP_HEADS)
         node->as.heads.rows = rows;
+    else if (node->op == CRNN_OP_POSITIONS)
+        node->as.positions.rows = rows;
 }
 
 void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const state_arrays *dfinal) {
@@ -128,17 +138,26 @@ void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const sta
     }
 }
 
-/* Steps that a row has read: not negative, and with the positions of a call no overflow. Without a
- * window there is a slot for each of them. */
-static bool steps_within(const char *name, PyArrayObject *steps, size_t window, npy_intp slots) {
-    const int64_t most = window ? INT64_MAX / 4 : slots, *step = PyArray_DATA(steps);
+/* The most steps that a row may have read before a call: with the positions of the call there is no
+ * overflow. */
+#define MOST_STEPS (INT64_MAX / 4)
+
+/* Steps that a row has read: from 0 to `most`, of which `letter` tells the name, such as "S=". */
+static bool steps_within(const char *name, PyArrayObject *steps, const char *letter, int64_t most) {
+    const int64_t *step = PyArray_DATA(steps);
     for (npy_intp b = 0; b < PyArray_SIZE(steps); b++) {
         if (step[b] >= 0 && step[b] <= most) continue;
         PyErr_Format(PyExc_ValueError, "%s: expected steps from 0 to %s%lld, got %lld in row %zd",
-                     name, window ? "" : "S=", (long long)most, (long long)step[b], (Py_ssize_t)b);
+                     name, letter, (long long)most, (long long)step[b], (Py_ssize_t)b);
         return false;
     }
     return true;
+}
+
+/* Without a window there is a slot for each step that was read. */
+static bool cached_within(const char *name, PyArrayObject *steps, size_t window, npy_intp slots) {
+    return window ? steps_within(name, steps, "", MOST_STEPS)
+                  : steps_within(name, steps, "S=", slots);
 }
 
 /* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. */
@@ -161,10 +180,52 @@ static bool cache_read(const Plan *plan, const plan_node *node, const char *name
     if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
     if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
     fine = to->c &&
-           (gradient || (to->steps && steps_within(name, to->steps, node->window, cache.size[1])));
+           (gradient || (to->steps && cached_within(name, to->steps, node->window, cache.size[1])));
     for (Py_ssize_t k = 0; k < parts; k++) drop(part[k]);
     if (!fine) state_clear(to);
     return fine;
+}
+
+/* The steps that were read, int64 (B,), a copy; they have no gradient. */
+static bool counts_read(const plan_node *node, const char *name, size_t batch, PyObject *given,
+                        bool gradient, state_arrays *to) {
+    const dims rows = {1, {(npy_intp)batch}, {"B"}};
+    if (gradient) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s: expected None, because a number of steps has no gradient, got %.200R",
+                     name, given);
+        return false;
+    }
+    to->h = integer_array(name, given, &rows);
+    if (to->h && !(node->most ? steps_within(name, to->h, "", (int64_t)node->most)
+                              : steps_within(name, to->h, "", MOST_STEPS)))
+        Py_CLEAR(to->h);
+    return to->h != NULL;
+}
+
+bool refuse_steps(const plan_node *node, size_t steps) {
+    PyErr_Format(PyExc_ValueError,
+                 "x: expected at most %zu steps in a row, as many as there are positions, got %zu",
+                 node->most, steps);
+    return false;
+}
+
+/* A piece that goes on from the initial state is read first; of rows in reverse, it ends the row.
+ */
+bool plan_positions_fit(const Plan *plan, node_call *calls, const crnn_rows *rows) {
+    for (size_t i = 0; i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        const int64_t *before = data_of(calls[i].initial.h);
+        const size_t first = node->reverse ? CRNN_READ_LAST : CRNN_READ_FIRST;
+        if (node->op != CRNN_OP_POSITIONS || node->most == 0) continue;
+        for (size_t k = 0; k < rows->places; k++) {
+            const bool goes_on = before && (rows->ends[k] & first);
+            const size_t read = goes_on ? (size_t)before[rows->order[k]] : 0;
+            if (rows->length[k] > node->most - read)
+                return refuse_steps(node, read + rows->length[k]);
+        }
+    }
+    return true;
 }
 
 /* Reads the state of node i, or the gradient of one. */
@@ -175,6 +236,7 @@ static bool state_read(const Plan *plan, size_t i, const crnn_layer *layer, cons
     if (node->op == CRNN_OP_RECURRENT) return state_parse(to, name, layer, batch, given);
     *to = (state_arrays){0};
     if (node->op == CRNN_OP_HEADS) return cache_read(plan, node, name, batch, given, gradient, to);
+    if (node->op == CRNN_OP_POSITIONS) return counts_read(node, name, batch, given, gradient, to);
     const dims past = past_dims(plan, node, batch);
     to->h = float_array(name, given, plan->dtype, &past, true);
     return to->h != NULL;

@@ -198,9 +198,10 @@ static PyObject *plan_tape_weights(PlanTape *self, void *unused) {
 
 PyObject *plan_add_name(PyObject *names, const plan_node *node, const crnn_layer *layer) {
     if (!names) return NULL;
-    const char *name = node->op == CRNN_OP_CONV    ? "CausalConv"
-                       : node->op == CRNN_OP_HEADS ? "SelfAttention"
-                                                   : layer_type_name(layer);
+    const char *name = node->op == CRNN_OP_CONV        ? "CausalConv"
+                       : node->op == CRNN_OP_HEADS     ? "SelfAttention"
+                       : node->op == CRNN_OP_POSITIONS ? "Positions"
+                                                       : layer_type_name(layer);
     PyObject *more =
         PyUnicode_FromFormat("%U%s%s", names, PyUnicode_GetLength(names) ? ", " : "", name);
     drop(names);

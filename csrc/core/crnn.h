@@ -27,6 +27,7 @@
 #include "crnn/layer.h"
 #include "crnn/recurrent.h"
 #include "crnn/ops.h"
+#include "crnn/likelihood.h"
 #include "crnn/ridge.h"
 #include "crnn/spectral.h"
 #include "crnn/rowwise.h"

@@ -453,6 +453,9 @@ struct crnn_kernels {
     void (*heads_step)(const core_heads_run *run, size_t place, size_t head,
                        const core_heads_scratch *s);
 
+    /* rows from..to-1 of sinusoidal positions */
+    void (*sinusoids)(const core_sinusoids *s, size_t from, size_t to);
+
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);
     void (*logistic)(size_t n, const void *x, void *y);

@@ -25,7 +25,8 @@ static size_t clamp(size_t n, size_t least, size_t most) {
 /* A window, or the steps for which there is room. */
 static size_t ring_slots(const core_node *n) {
     const crnn_heads *given = heads_of(n);
-    const size_t least = given->window ? given->window : given->initial.slots;
+    const size_t without = given->room ? given->room : given->initial.slots;
+    const size_t least = given->window ? given->window : without;
     return round_up(least ? least : 1, n->plan->given->kernels->width);
 }
 
@@ -68,18 +69,27 @@ static char *pair_at(const core_node *n, const core_heads_ring *ring, size_t row
     return ring->data + (ring->place[row] * heads_of(n)->heads + head) * ring->each;
 }
 
+/* Copies `count` numbers that lie `step` numbers apart, from or to dense ones. */
+static void copy_apart(size_t item, size_t count, char *apart, size_t step, char *dense, bool in) {
+    for (size_t i = 0; i < count; i++, apart += step * item, dense += item) {
+        if (item == sizeof(float))
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(float));
+        else
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(double));
+    }
+}
+
 /* Copies k and v of one step of a row between a slot of the ring and [H]. */
 static void copy_step(const core_node *n, const core_heads_ring *ring, size_t row, size_t slot,
                       char *k, char *v, bool in) {
     const size_t item = core_item(n), wide = TILE_VECS * n->plan->given->kernels->width;
     const size_t M = heads_of(n)->heads, A = n->given->features / M;
     const size_t P = round_up(A, n->plan->given->kernels->width);
+    const size_t first = core_in_panels(wide, ring->slots, A, slot, 0);
+    const size_t step = core_in_panels(wide, ring->slots, A, slot, 1) - first;
     for (size_t m = 0; m < M; m++, k += A * item, v += A * item) {
         char *keys = pair_at(n, ring, row, m), *value = keys + (ring->slots * A + slot * P) * item;
-        for (size_t i = 0; i < A; i++) {
-            char *at = keys + core_in_panels(wide, ring->slots, A, slot, i) * item;
-            memcpy(in ? at : k + i * item, in ? k + i * item : at, item);
-        }
+        copy_apart(item, A, keys + first * item, step, k, in);
         memcpy(in ? value : v, in ? v : value, A * item);
     }
 }

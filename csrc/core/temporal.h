@@ -1,4 +1,4 @@
-/* Types of the kernels of convolutions and of self-attention, which kernels.h includes. */
+/* Types of the kernels of convolutions, self-attention and positions, which kernels.h includes. */
 #ifndef CRNN_TEMPORAL_H
 #define CRNN_TEMPORAL_H
 
@@ -57,6 +57,15 @@ typedef struct core_heads_run {
     const size_t *angle_row;     /* [places] the row of the first step */
     void *angles;                /* [...][A]: cosines of A / 2 angles, then sines */
 } core_heads_run;
+
+/* Sinusoidal positions: row r has sin(n rates[i]), cos(n rates[i]) for each i, side by side, n =
+ * positions[r]; the last cosine is left out of an odd size. */
+typedef struct core_sinusoids {
+    size_t size;
+    double *rates;            /* [(size + 1) / 2] */
+    const int64_t *positions; /* of each row */
+    void *table;              /* out [...][size] */
+} core_sinusoids;
 
 /* Gradients of the weights of some taps from n neighbouring cells of one piece. */
 enum { CONV_PARTS = 16 };

@@ -78,7 +78,7 @@ def test_the_code_of_convolutions_prints_its_comments():
 
 def test_the_code_of_attention_prints_its_comments():
     blocks, lines = run_blocks("docs/attention.md")
-    assert printed_as_promised(blocks, lines) == 10
+    assert printed_as_promised(blocks, lines) == 14
 
 
 def test_the_code_of_labels_prints_its_comments(tmp_path, monkeypatch):

@@ -70,6 +70,53 @@ class Operation:
         return last + 1
 
 
+class Assignment:
+    """The state of a stream is set: it is the new one then, or all of it is still the old one."""
+
+    def __init__(self, layer, old, new):
+        self.layer, self.old, self.new = layer, old, new
+
+    def sweep(self):
+        """Let each allocation fail in turn, alone and with all later ones; return their number."""
+        return max(self.fail(lambda n: (n, n + 1)), self.fail(lambda n: (n, 0)))
+
+    def check(self, stream, expected):
+        """Compare the state of a stream with a state, or None; a row of it may have more room."""
+        if expected is None:
+            expected = self.layer.stream(B).state
+        assert_same_bits(stream.state, expected)
+
+    def fail(self, span):
+        n = last = 0
+        while n < last + 25:
+            stream, expected = self.layer.stream(B, self.old), self.new
+            crnn.release_memory()
+            _testcapi.set_nomemory(*span(n))
+            try:
+                stream.state = self.new
+            except MemoryError:
+                expected, last = self.old, n
+            finally:
+                _testcapi.remove_mem_hooks()
+            self.check(stream, expected)
+            y, _ = self.layer(FLOATS[:, :1], expected)
+            assert_same_bits(stream.step(FLOATS[:, 0]), y[:, 0])
+            n += 1
+        return last + 1
+
+
+def assignments():
+    """Yield assignments of states that need more memory than the stream has, of several layers."""
+    blocks = [crnn.TransformerBlock(8, 2, window=window, seed=1) for window in (None, 3, None)]
+    layers = [crnn.CausalConv(I, 8, seed=2), crnn.Positions(8, 200, seed=3), *blocks]
+    model = fill(crnn.Sequential([*layers, crnn.GRU(8, H, seed=4)]))
+    x = np.random.default_rng(3).normal(size=(B, 90, I))
+    old, new = (model(x, lengths=lengths)[1] for lengths in ([2, 1, 0], [90, 70, 3]))
+    yield Assignment(model, old, new)
+    yield Assignment(model, new, old)
+    yield Assignment(model, old, None)
+
+
 def recurrent(layer, x, **options):
     """Return the operations of one layer."""
     y, state, tape = layer.forward(x, **options, call=1)
@@ -191,6 +238,7 @@ def groups():
         yield f"bidirectional {merge}", bidirectional(merge)
     yield "functions", functions()
     yield "searches", searches()
+    yield "states of streams", assignments()
     yield "seq2seq", sequence_to_sequence()
 
 

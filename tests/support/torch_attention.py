@@ -77,3 +77,16 @@ def pre_norm_block(w, x, layer):
     """Return y of a block with the options of `layer`, as in Llama but for the norms."""
     x = x + attended(w, norm(w, "norm1", x), layer.attention, "attention.")[0]
     return x + feedforward(w, norm(w, "norm2", x), layer.activation)
+
+
+def gpt(w, symbols, heads):
+    """Return the logits of nanoGPT: its embeddings, blocks, last norm and tied head.
+
+    The parameters are those of a Sequential of these layers, by its names; none is dropped.
+    """
+    numbers = sorted({int(name.partition(".")[0]) for name in w})
+    x = F.embedding(symbols, w["0.W"]) + w["1.P"][torch.arange(symbols.shape[1])]
+    for number in numbers[2:-1]:
+        own = {name.removeprefix(f"{number}."): W for name, W in w.items()}
+        x = gpt_block(own, x, heads)
+    return F.linear(norm(w, str(numbers[-1]), x), w["0.W"])

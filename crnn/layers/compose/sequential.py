@@ -340,6 +340,10 @@ class Sequential(RunsPlanned):
 
     watched = ("layers",)
 
+    @property
+    def runs_reversed(self) -> bool:
+        return all(layer.runs_reversed for layer in self._planned().layers)
+
     def _at_once(
         self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any
     ) -> tuple[Any, Any] | None:

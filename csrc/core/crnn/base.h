@@ -127,7 +127,8 @@ typedef enum crnn_noise_kind {
     CRNN_NOISE_ZONEOUT_C = 3, /* Of c, which keeps its value. */
     CRNN_NOISE_WEIGHTS = 4,   /* Of the elements of W_h. */
     CRNN_NOISE_SUMS = 5,      /* Added to the sums: no mask, but uniform numbers. */
-    CRNN_NOISE_HEADS = 6      /* Of the weights of self-attention (crnn_heads). */
+    CRNN_NOISE_HEADS = 6,     /* Of the weights of self-attention (crnn_heads). */
+    CRNN_NOISE_DRAWS = 7      /* Of observed numbers (crnn_draw). */
 } crnn_noise_kind;
 
 /* Writes the key of a mask. The number of (row, step, unit) is word unit % 4 of crnn_philox with

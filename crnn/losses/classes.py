@@ -1,17 +1,7 @@
-"""Losses: the value and the gradient in one call, averaged over the valid steps.
-
-Padding is not read, and its gradient is 0. With weights the mean is the weighted mean, divided by
-the sum of the weights; steps of weight 0 are not read either.
-
-The value is a `Mean`: a float that also has the sum of the weights, so that means over several
-batches can be combined into the mean over all of them.
-"""
+"""Losses of classes that exclude each other, and of labels that do not."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -20,94 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 import crnn._core as _core
 from crnn.common.arrays import Array, as_array, fitting, underflows
 from crnn.common.checks import check_array, check_entry, check_number, valid_steps
-
-__all__ = ["Mean", "binary_cross_entropy", "cross_entropy", "mse"]
-
-
-def _keeping_weight(name: str) -> Any:
-    """Return an arithmetic operation of float whose result is a Mean of the same weight."""
-    operation = getattr(float, name)
-
-    def method(self: Mean, other: Any) -> Any:
-        value = operation(self, other)
-        if value is NotImplemented or getattr(other, "weight", self.weight) != self.weight:
-            return value
-        return Mean(value, self.weight)
-
-    return method
-
-
-class Mean(float):
-    """Mean with the sum of the weights that it was divided by.
-
-    `crnn.fit` and `crnn.evaluate` weight the loss of each batch by it. A loss function of your own
-    that does not average over the valid steps returns a `Mean`, too. Sums, differences, products
-    and quotients with numbers keep the weight.
-
-    Parameters
-    ----------
-    value : float
-        The mean.
-    weight : float
-        The divisor, finite and at least 0: the sum of the weights, or the number of valid steps.
-
-    Raises
-    ------
-    ValueError
-        If `weight` is negative or not finite.
-
-    Examples
-    --------
-    >>> import crnn
-    >>> loss = crnn.losses.Mean(0.5, weight=12)
-    >>> loss, (loss / 2).weight
-    (0.5, 12.0)
-    """
-
-    __slots__ = ("weight",)
-    weight: float
-
-    def __new__(cls, value: float, weight: float) -> Mean:
-        mean = super().__new__(cls, value)
-        is_valid = type(weight) in (int, float) and 0 <= weight < math.inf
-        mean.weight = float(weight) if is_valid else check_number("weight", weight, 0)
-        return mean
-
-    def __getnewargs__(self) -> tuple[float, float]:  # type: ignore[override]
-        return float(self), self.weight
-
-    __add__ = _keeping_weight("__add__")
-    __radd__ = _keeping_weight("__radd__")
-    __sub__ = _keeping_weight("__sub__")
-    __rsub__ = _keeping_weight("__rsub__")
-    __mul__ = _keeping_weight("__mul__")
-    __rmul__ = _keeping_weight("__rmul__")
-    __truediv__ = _keeping_weight("__truediv__")
-
-
-def _valid(lengths: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.ones(shape, dtype=bool) if lengths is None else valid_steps(lengths, shape)
-
-
-def step_weights(weights: Any, lead: tuple[int, ...], lengths: Any) -> NDArray[np.float64]:
-    """Return weights of the shape `lead`: 0 in the padding, elsewhere those passed, or 1.
-
-    Weights of shape (B,) hold for all steps of a row.
-    """
-    if weights is None:
-        return _valid(lengths, lead).astype(np.float64)
-    array = as_array("weights", weights)
-    if array.dtype.kind not in "fiub" or array.ndim == 0 or array.shape != lead[: array.ndim]:
-        raise ValueError(
-            f"weights: expected real numbers of shape {lead}, "
-            f"got {array.dtype} of shape {array.shape}"
-        )
-    numbers = array.astype(np.float64)
-    wide = np.broadcast_to(numbers.reshape(numbers.shape + (1,) * (len(lead) - array.ndim)), lead)
-    wide = np.where(_valid(lengths, lead), wide, 0.0)
-    if not (np.isfinite(wide).all() and (wide >= 0).all()):
-        raise ValueError("weights: expected finite numbers of at least 0, got others")
-    return wide
+from crnn.losses.mean import Mean
+from crnn.losses.steps import check_classes, check_values, hinting, step_weights
 
 
 def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
@@ -115,77 +19,6 @@ def _class_weights(class_weights: Any, K: int) -> NDArray[np.float64]:
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"class_weights: expected finite numbers of at least 0, got {array}")
     return array
-
-
-def check_classes(name: str, targets: Any, shape: tuple[int, ...]) -> Array:
-    """Return targets as an array of integers, one for each vector of scores.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    targets : array_like
-    shape : tuple of int
-        Shape of the scores, (B, T, K) or (B, K).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they have another dtype or shape. The message says how to convert targets of a frequent
-        other form.
-    """
-    array, lead, hint = as_array(name, targets), shape[:-1], ""
-    if array.shape == shape and shape[-1] > 1:
-        hint = f"of one-hot rows: {name}.argmax(axis=-1)"
-    elif array.shape == (*lead, 1):
-        hint = f"without the last axis: {name}[..., 0]"
-    elif array.shape == lead and array.dtype.kind == "f":
-        hint = f"of whole numbers: {name}.astype(int)"
-    elif len(lead) == 2 and array.shape == lead[:1]:
-        hint = _ONE_FOR_EACH_ROW
-    with _hinting(hint):
-        return check_array(name, array, "integers", lead)
-
-
-_ONE_FOR_EACH_ROW = "for one target for each sequence put crnn.Pool() into the model"
-
-
-@contextmanager
-def _hinting(hint: str) -> Iterator[None]:
-    """Add a hint to the message of an error."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if not hint:
-            raise
-        raise type(error)(f"{error}: {hint}") from None
-
-
-def check_values(name: str, target: Any, shape: tuple[int, ...], outputs: str = "y") -> Array:
-    """Return targets as an array of real numbers of the shape of the outputs y.
-
-    Parameters
-    ----------
-    name, outputs : str
-        Names of the arguments.
-    target : array_like
-    shape : tuple of int
-        Shape of the outputs.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they have another dtype or shape, as `check_classes` does.
-    """
-    array, hint = as_array(name, target), ""
-    if array.shape == shape and array.dtype.kind in "fiu":
-        return array
-    if (*array.shape, 1) == shape:
-        hint = f"with the last axis: {name}[..., None]"
-    elif len(shape) == 3 and array.shape in (shape[:1], (shape[0], shape[2])):
-        hint = _ONE_FOR_EACH_ROW
-    with _hinting(hint):
-        return check_array(name, array, "real numbers", shape, note=f", that of {outputs}")
 
 
 def cross_entropy(
@@ -439,7 +272,7 @@ def _labels(targets: Any, shape: tuple[int, ...]) -> Array:
         return array.astype(np.int8)
     if array.dtype.kind in "iu" and array.shape == shape[:-1] and shape[-1] > 1:
         hint = "of one class for each step: use crnn.losses.cross_entropy"
-        with _hinting(hint):
+        with hinting(hint):
             return check_array("targets", array, "real numbers", shape, note=", that of logits")
     return check_values("targets", array, shape, "logits")
 
@@ -452,78 +285,3 @@ def _pos_weight(pos_weight: Any, K: int, dtype: np.dtype[Any]) -> Array:
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"pos_weight: expected finite numbers of at least 0, got {array}")
     return fitting("pos_weight", array, dtype)
-
-
-def mse(
-    y: ArrayLike,
-    target: ArrayLike,
-    lengths: ArrayLike | None = None,
-    *,
-    weights: ArrayLike | None = None,
-) -> tuple[Mean, Array]:
-    """Return the mean squared error over the valid elements, and its gradient.
-
-    Parameters
-    ----------
-    y : (B, T, ...) floats
-        Outputs of a model.
-    target : array of real numbers, of the shape of y
-        Target values.
-    lengths : (B,) integers, optional
-        Number of valid steps of each row, 0 ... T. None: all steps are valid.
-    weights : (B, T) or (B,) numbers of at least 0, optional
-        Weight of all elements of each step, or of each row, in the mean. None: 1.
-
-    Returns
-    -------
-    loss : Mean
-        Mean of (y - target)**2; 0 if no element is valid or all weights are 0. ``loss.weight`` is
-        the number of valid elements, or the sum of their weights.
-    dy : array like y
-        Gradient of the loss: 2 (y - target) divided by the number of valid elements.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes do not match or values are not real numbers.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import crnn
-    >>> loss, dy = crnn.losses.mse(np.ones((1, 4, 1)), np.zeros((1, 4, 1)), lengths=[2])
-    >>> loss, loss.weight, dy[0, :, 0]
-    (1.0, 2.0, array([1., 1., 0., 0.]))
-    """
-    values = check_array("y", y, "floats")
-    targets = check_values("target", target, values.shape)
-    if weights is not None:
-        return _weighted_squares(values, targets, lengths, weights)
-    if lengths is None:
-        total, dy = _core.squared_error(values, targets, 1 / max(values.size, 1))
-        return Mean(total / values.size if values.size else 0.0, values.size), dy
-    valid = valid_steps(lengths, values.shape[:2])
-    kept = values[valid]
-    total, rows = _core.squared_error(kept, targets[valid], 1 / max(kept.size, 1))
-    dy = np.zeros(values.shape, dtype=rows.dtype)
-    dy[valid] = rows
-    return Mean(total / kept.size if kept.size else 0.0, kept.size), dy
-
-
-@underflows
-def _weighted_squares(
-    values: Array, targets: Array, lengths: Any, weights: Any
-) -> tuple[Mean, Array]:
-    """Return loss and gradient of `mse` with weights."""
-    lead = values.shape[:2]
-    v = step_weights(weights, lead, lengths)
-    dy = np.zeros_like(values)
-    valid = v > 0
-    error = values[valid] - targets[valid]
-    each = v[valid].reshape(-1, *(1,) * (error.ndim - 1))
-    total = float(each.sum()) * (error[0].size if len(error) else 1)
-    if not total:
-        return Mean(0.0, 0.0), dy
-    share = each / total
-    dy[valid] = 2 * share * error
-    return Mean(float((share * np.square(error, dtype=np.float64)).sum()), total), dy
