@@ -28,8 +28,16 @@ double core_heads_work(const crnn_heads *given, size_t features, double steps, d
 void core_heads_take_ring(const core_node *n, size_t heads, size_t batch, size_t slots,
                           core_heads_ring *ring, core_arena *a);
 char *core_heads_pair_at(const core_heads_ring *ring, size_t place, size_t heads, size_t head);
-/* Copies k and v of one step of a place between a slot of the ring and [H]. */
-void core_heads_copy_step(const core_node *n, const core_heads_ring *ring, size_t heads,
-                          size_t place, size_t slot, char *k, char *v, bool in);
+/* Slots of a place that follow each other, and as many steps k and v [H], `apart` numbers apart. */
+typedef struct core_heads_slots {
+    size_t place, slot, count;
+} core_heads_slots;
+typedef struct core_heads_steps {
+    char *k, *v;
+    size_t apart;
+} core_heads_steps;
+/* Copies steps to slots of the ring with `in`, and slots to steps without. */
+void core_heads_copy(const core_node *n, const core_heads_ring *ring, size_t heads,
+                     core_heads_slots which, core_heads_steps steps, bool in);
 
 #endif

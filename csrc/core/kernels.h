@@ -456,6 +456,9 @@ struct crnn_kernels {
     void (*memory_step)(const core_heads_run *run, size_t place, size_t head,
                         const core_heads_scratch *s);
 
+    /* to[lane * wide + j] = from[j * step + lane] for `rows` values of j and so many lanes */
+    void (*turn)(const void *from, size_t step, size_t rows, size_t lanes, void *to, size_t wide);
+
     /* rows from..to-1 of sinusoidal positions */
     void (*sinusoids)(const core_sinusoids *s, size_t from, size_t to);
 

@@ -89,8 +89,8 @@ static void load_row(const load_job *job, size_t row, char *kv) {
     const size_t steps = job->l.ring.seen[row];
     core_multiply(n->plan->given->kernels, &m,
                   core_row_of(given->memory, row, given->steps * C, item), given->b, kv, 0, steps);
-    for (size_t s = 0; s < steps; s++, kv += 2 * H * item)
-        core_heads_copy_step(n, &job->l.ring, given->heads, row, s, kv, kv + H * item, true);
+    core_heads_copy(n, &job->l.ring, given->heads, (core_heads_slots){row, 0, steps},
+                    (core_heads_steps){kv, kv + H * item, 2 * H}, true);
 }
 
 static void load_part(void *context, const core_member *me) {
@@ -106,7 +106,6 @@ static void load(const core_node *n) {
     core_arena a = core_arena_at(n->given->running);
     load_job job = {n, lay_ring(n, batch, &a)};
     const double work = (double)batch * (double)S * (double)given->size;
-    memset(n->given->running, 0, a.used.bytes);
     *job.l.size = batch;
     for (size_t row = 0; row < batch; row++)
         job.l.ring.seen[row] = S && given->lengths ? (size_t)given->lengths[row] : S;

@@ -71,34 +71,46 @@ char *core_heads_pair_at(const core_heads_ring *ring, size_t place, size_t heads
     return ring->data + (place * heads + head) * ring->each;
 }
 
-/* Copies `count` numbers that lie `step` numbers apart, from or to dense ones. */
-static void copy_apart(size_t item, size_t count, char *apart, size_t step, char *dense, bool in) {
-    for (size_t i = 0; i < count; i++, apart += step * item, dense += item) {
-        if (item == sizeof(float))
-            memcpy(in ? apart : dense, in ? dense : apart, sizeof(float));
-        else
-            memcpy(in ? apart : dense, in ? dense : apart, sizeof(double));
+/* Keys of one head in slots of one panel, whose steps lie `apart` numbers apart in k. */
+static void copy_keys(const core_node *n, const core_heads_ring *ring, size_t size, char *keys,
+                      size_t slot, size_t count, char *k, size_t apart, bool in) {
+    const crnn_kernels *kernels = n->plan->given->kernels;
+    const size_t wide = TILE_VECS * kernels->width;
+    const size_t first = core_in_panels(wide, ring->slots, size, slot, 0);
+    const size_t step = core_in_panels(wide, ring->slots, size, slot, 1) - first;
+    char *at = keys + first * core_item(n);
+    if (in)
+        kernels->turn(k, apart, count, size, at, step);
+    else
+        kernels->turn(at, step, size, count, k, apart);
+}
+
+/* The same for k and v in any slots that follow each other. */
+static void copy_head(const core_node *n, const core_heads_ring *ring, size_t size, char *keys,
+                      core_heads_slots which, core_heads_steps steps, bool in) {
+    const size_t item = core_item(n), width = n->plan->given->kernels->width;
+    const size_t wide = TILE_VECS * width, end = which.slot + which.count;
+    const size_t pitch = core_round_up(size, width);
+    char *values = keys + ring->slots * size * item, *k = steps.k, *v = steps.v;
+    for (size_t slot = which.slot, count; slot < end; slot += count) {
+        count = core_clamp(end - slot, 0, wide - slot % wide);
+        copy_keys(n, ring, size, keys, slot, count, k, steps.apart, in);
+        k += count * steps.apart * item;
+    }
+    for (size_t slot = which.slot; slot < end; slot++, v += steps.apart * item) {
+        char *held = values + slot * pitch * item;
+        memcpy(in ? held : v, in ? v : held, size * item);
     }
 }
 
-void core_heads_copy_step(const core_node *n, const core_heads_ring *ring, size_t heads,
-                          size_t place, size_t slot, char *k, char *v, bool in) {
-    const size_t item = core_item(n), wide = TILE_VECS * n->plan->given->kernels->width;
-    const size_t A = n->given->features / heads;
-    const size_t P = core_round_up(A, n->plan->given->kernels->width);
-    const size_t first = core_in_panels(wide, ring->slots, A, slot, 0);
-    const size_t step = core_in_panels(wide, ring->slots, A, slot, 1) - first;
-    for (size_t m = 0; m < heads; m++, k += A * item, v += A * item) {
-        char *keys = core_heads_pair_at(ring, place, heads, m);
-        char *value = keys + (ring->slots * A + slot * P) * item;
-        copy_apart(item, A, keys + first * item, step, k, in);
-        memcpy(in ? value : v, in ? v : value, A * item);
+void core_heads_copy(const core_node *n, const core_heads_ring *ring, size_t heads,
+                     core_heads_slots which, core_heads_steps steps, bool in) {
+    const size_t size = n->given->features / heads;
+    for (size_t m = 0; m < heads; m++) {
+        copy_head(n, ring, size, core_heads_pair_at(ring, which.place, heads, m), which, steps, in);
+        steps.k += size * core_item(n);
+        steps.v += size * core_item(n);
     }
-}
-
-static void copy_step(const core_node *n, const core_heads_ring *ring, size_t row, size_t slot,
-                      char *k, char *v, bool in) {
-    core_heads_copy_step(n, ring, heads_of(n)->heads, ring->place[row], slot, k, v, in);
 }
 
 static size_t slot_of_step(const core_heads_ring *ring, size_t row, size_t age) {
@@ -115,13 +127,27 @@ static size_t stored(const crnn_cache *cache, size_t row) {
     return steps < cache->slots ? (size_t)steps : cache->slots;
 }
 
+/* The last `count` steps of a row, which end a cache: between that and the ring. */
+static void copy_row(const core_node *n, const core_heads_ring *ring, const crnn_cache *cache,
+                     size_t row, size_t count, bool in) {
+    const size_t H = n->given->features, item = core_item(n);
+    const size_t end = (row + 1) * cache->slots;
+    for (size_t left = count, some; left > 0; left -= some) {
+        const size_t slot = slot_of_step(ring, row, left);
+        some = core_clamp(left, 0, ring->slots - slot);
+        core_heads_copy(n, ring, heads_of(n)->heads,
+                        (core_heads_slots){ring->place[row], slot, some},
+                        (core_heads_steps){core_row_of(cache->k, end - left, H, item),
+                                           core_row_of(cache->v, end - left, H, item), H},
+                        in);
+    }
+}
+
 static void load(const core_node *n) {
     const crnn_cache *initial = &heads_of(n)->initial;
     const size_t batch = n->plan->given->rows->given.batch, slots = ring_slots(n);
-    const size_t H = n->given->features, item = core_item(n);
     core_arena a = core_arena_at(n->given->running);
     ring_layout l = lay_ring(n, batch, slots, &a);
-    memset(n->given->running, 0, a.used.bytes);
     l.size[0] = batch;
     l.size[1] = slots;
     for (size_t row = 0; row < batch; row++) {
@@ -129,32 +155,22 @@ static void load(const core_node *n) {
         l.ring.place[row] = row;
         l.ring.steps[row] = initial->k ? initial->steps[row] : 0;
         l.ring.seen[row] = seen < slots ? seen : slots;
-        for (size_t age = l.ring.seen[row]; age > 0; age--) {
-            const size_t at = row * initial->slots + initial->slots - age;
-            copy_step(n, &l.ring, row, slot_of_step(&l.ring, row, age),
-                      core_row_of(initial->k, at, H, item), core_row_of(initial->v, at, H, item),
-                      true);
-        }
+        copy_row(n, &l.ring, initial, row, l.ring.seen[row], true);
     }
 }
 
 static void save(const core_node *n) {
     const crnn_cache *final = &heads_of(n)->final;
-    const size_t H = n->given->features, item = core_item(n);
+    const size_t wide = n->given->features * core_item(n);
     const core_heads_ring ring = ring_of(n).ring;
     if (!final->k) return;
     for (size_t row = 0; row < ring.batch; row++) {
+        const size_t there = core_clamp(ring.seen[row], 0, final->slots);
+        const size_t begin = row * final->slots * wide, zeros = (final->slots - there) * wide;
         final->steps[row] = ring.steps[row];
-        for (size_t s = 0; s < final->slots; s++) {
-            const size_t at = row * final->slots + s, age = final->slots - s;
-            char *k = core_row_of(final->k, at, H, item), *v = core_row_of(final->v, at, H, item);
-            if (age <= ring.seen[row]) {
-                copy_step(n, &ring, row, slot_of_step(&ring, row, age), k, v, false);
-            } else {
-                memset(k, 0, H * item);
-                memset(v, 0, H * item);
-            }
-        }
+        memset((char *) final->k + begin, 0, zeros);
+        memset((char *) final->v + begin, 0, zeros);
+        copy_row(n, &ring, final, row, there, false);
     }
 }
 
