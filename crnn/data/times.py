@@ -167,11 +167,13 @@ def parse_times(texts: Any, place: Callable[[int], str]) -> Times:
 
 
 def _is_time(word: str) -> bool:
+    if not _TIME.fullmatch(word):
+        return False
     try:
         np.datetime64(word)
     except ValueError:
         return False
-    return _TIME.fullmatch(word) is not None
+    return True
 
 
 def moment(time: Any) -> str:
