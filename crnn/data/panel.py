@@ -313,12 +313,11 @@ class Panel:
         return (self[position] for position in range(len(self)))
 
     def __getitem__(self, key: Any) -> Panel:
-        if isinstance(key, str | int | np.integer) and not isinstance(key, bool):
-            key = [key]
         if isinstance(key, slice):
             index = np.arange(len(self))[key]
         else:
-            index = np.array([self._position(one) for one in self._listed(key)], np.int64)
+            keys = [key] if np.ndim(key) == 0 else self._listed(key)
+            index = np.array([self._position(one) for one in keys], np.int64)
         if not index.size:
             raise ValueError("expected at least one series of the panel, got none")
         if np.unique(index).size < index.size:
