@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,6 @@ from crnn.data.times import Times, duration, moment
 from crnn.data.vocabulary import Vocabulary
 
 Integers = NDArray[np.int64]
-
 
 #: Attributes with an element for each series.
 _EACH = ("firsts", "lengths", "known_firsts", "known_lengths", "static", "categories", "starts")
@@ -223,7 +223,7 @@ class Panel:
     @classmethod
     def read_csv(
         cls,
-        path: Any,
+        path: str | os.PathLike[str],
         *,
         target: Name,
         group: Name | None = None,
@@ -305,6 +305,10 @@ class Panel:
         vars(part).update(changes)
         part._seal()
         return part
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._seal()
 
     def __len__(self) -> int:
         return len(self.names)

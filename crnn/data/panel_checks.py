@@ -85,6 +85,8 @@ def check_columns(columns: Any) -> Columns:
     if not isinstance(columns, Mapping) or not columns.keys() <= titles.keys():
         raise ValueError(f"columns: expected a mapping of {list(titles)}, got {columns!r:.100}")
     for role, value in columns.items():
+        if isinstance(value, str) and role != "target":
+            value = [value]
         titles[role] = value if role == "target" or not value else tuple(map(str, value))
     if titles["target"] is not None and not isinstance(titles["target"], str):
         raise TypeError(f"columns: expected a string for 'target', got {titles['target']!r:.60}")
@@ -112,7 +114,7 @@ def _numbers(argument: str, name: str, value: Any, ndims: tuple[int, ...]) -> Fl
             f"{argument}: series {name!r}: expected real numbers of shape {shape}, "
             f"got {described(array)}"
         )
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def join_series(

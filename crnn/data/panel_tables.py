@@ -259,13 +259,17 @@ def _constant(
         if (values[rows] != expected).any():
             at = int((values[rows] != expected).argmax())
             raise ValueError(
-                f"{read.place(int(rows[at]), name)}: expected {expected[at]!r}, as in the first "
-                f"row of the series, got {values[rows[at]]!r}"
+                f"{read.place(int(rows[at]), name)}: expected {_text(expected[at])}, as in the "
+                f"first row of the series, got {_text(values[rows[at]])}"
             )
         if columns is not read.numbers:
             _check_present(read, first, name, values)
         found.append(values[first])
     return np.column_stack(found)
+
+
+def _text(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _check_present(read: Rows, first: Array, name: Any, values: Array) -> None:

@@ -74,6 +74,8 @@ def test_the_least_panel():
 
 
 def test_one_axis_is_one_column():
+    panel = Panel([[1.0]], known=[[1, 2]], columns={"known": "price"})
+    assert panel.columns["known"] == ("price",)
     panel = Panel([[1.0]], known=[[1, 2]], static=[3], categories=["x"], names=[7])
     assert panel.known[0].shape == (2, 1)
     assert panel.static.shape == panel.categories.shape == (1, 1)
@@ -140,7 +142,7 @@ def test_keys_that_are_none(panel, key, error, message):
 
 
 def test_panels_cannot_be_changed(panel):
-    for part in (panel, panel[1:], panel.until(1)):
+    for part in (panel, panel[1:], panel.until(1), pickle.loads(pickle.dumps(panel[1:]))):
         arrays = [value for value in vars(part).values() if isinstance(value, np.ndarray)]
         assert len(arrays) >= 9
         for array in [*arrays, *part.series, *part.known]:

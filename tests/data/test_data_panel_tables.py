@@ -198,7 +198,7 @@ def test_rows_of_one_series_may_lie_apart():
         (
             SALES.replace("1.5,4", "1.6,4"),
             {},
-            "(line 6|row 4), column 'area': expected .*1.5.*, as in the first row .*1.6",
+            "(line 6|row 4), column 'area': expected 1.5, as in the first row .*, got 1.6",
         ),
         (
             SALES.replace("north,1.5,4", "west,1.5,4"),
