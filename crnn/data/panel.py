@@ -161,6 +161,7 @@ class Panel:
         static: Names = (),
         categories: Names = (),
         step: np.timedelta64 | None = None,
+        end: Any = None,
     ) -> Panel:
         """Return the panel of a data frame with a row for each step of each series.
 
@@ -180,10 +181,13 @@ class Panel:
             become missing numbers. None: the rows of a series are its steps.
         known, static, categories : str, int or sequence of these, default ()
             The columns of covariates, and of numbers and categories that are the same in all rows
-            of a series. With `known`, a series ends with the last number of the target: rows behind
-            it are its future.
+            of a series.
         step : timedelta64, optional
             The time between two steps. None: the smallest one between two rows.
+        end : datetime64 or str, optional
+            The time of the last step of the past: later rows are the future, of which the
+            covariates are read alone. None: with `known`, a series ends with the last number of its
+            target, and without with its last row.
 
         Returns
         -------
@@ -218,7 +222,7 @@ class Panel:
         <Panel: 2 series of 2 to 3 steps of 1 day from 2024-01-01>
         """
         roles = panel_tables.Roles(target, group, time, known, static, categories)
-        return cls(**panel_tables.arranged(panel_tables.of_frame(frame, roles), step))
+        return cls(**panel_tables.arranged(panel_tables.of_frame(frame, roles), step, end))
 
     @classmethod
     def read_csv(
@@ -232,6 +236,7 @@ class Panel:
         static: Names = (),
         categories: Names = (),
         step: np.timedelta64 | None = None,
+        end: Any = None,
         delimiter: str = ",",
         na_values: Any = (),
         decimal: str = ".",
@@ -247,7 +252,7 @@ class Panel:
         path : str or path
             The name of the file. It has the column names in its first line and is read by pandas:
             ``pip install ".[data]"`` in a checkout of crnn.
-        target, group, time, known, static, categories, step
+        target, group, time, known, static, categories, step, end
             As for `from_frame`.
         delimiter, na_values, decimal, thousands, skipfooter, encoding, **options
             As for `crnn.data.read_csv`.
@@ -286,7 +291,7 @@ class Panel:
         form = panel_tables.Form(
             delimiter, na_values, decimal, thousands, skipfooter, encoding, options
         )
-        return cls(**panel_tables.arranged(panel_tables.of_csv(path, roles, form), step))
+        return cls(**panel_tables.arranged(panel_tables.of_csv(path, roles, form), step, end))
 
     def _seal(self) -> None:
         """Make all arrays read-only."""

@@ -22,7 +22,15 @@ from crnn.data.tables import (
     listed,
     parsed,
 )
-from crnn.data.times import Times, distances, duration, in_coarse_unit, moment, parse_times
+from crnn.data.times import (
+    Times,
+    as_times,
+    distances,
+    duration,
+    in_coarse_unit,
+    moment,
+    parse_times,
+)
 
 _MOST_ABSENT = 50  # absent rows for each one that is there, beyond which the step must be wrong
 
@@ -126,7 +134,7 @@ def of_frame(frame: Any, roles: Roles) -> Rows:
     return Rows(
         roles,
         {name: column_floats(frame[name].to_numpy(), name, place) for name in roles.numbers},
-        {name: texts(name) for name in listed(roles.categories)},
+        {name: texts(name) for name in roles.categories},
         [] if roles.group is None else texts(roles.group),
         None if roles.time is None else _frame_times(frame[roles.time], roles.time, place),
         place,
@@ -160,7 +168,7 @@ def of_csv(path: str | os.PathLike[str], roles: Roles, form: Form) -> Rows:
 
     numbers = {name: array("d") for name in roles.numbers}
     worded = [name for name in (roles.group, roles.time) if name is not None]
-    texts: dict[Any, list[str]] = {name: [] for name in [*worded, *listed(roles.categories)]}
+    texts: dict[Any, list[str]] = {name: [] for name in [*worded, *roles.categories]}
     rows = 0
     for block in blocks:
         for name, column in numbers.items():
@@ -199,14 +207,15 @@ class _Grid(NamedTuple):
     sizes: Array
     times: tuple[Times, np.timedelta64] | None
 
-    def filled(self, values: Floats) -> Floats:
-        """Return values (N, ...) of rows as values of all steps, NaN for absent ones."""
+    def cut(self, values: Floats) -> list[Floats]:
+        """Return values (N, ...) of rows as those of the steps of each series, NaN if absent."""
         steps = np.full((int(self.sizes.sum()), *values.shape[1:]), np.nan)
         steps[self.cells] = values[self.rows]
-        return steps
+        ends = self.begins + self.sizes
+        return [steps[a:b] for a, b in zip(self.begins, ends, strict=True)]
 
 
-def arranged(read: Rows, step: np.timedelta64 | None) -> dict[str, Any]:
+def arranged(read: Rows, step: np.timedelta64 | None, end: Any = None) -> dict[str, Any]:
     """Return the arguments of the panel of a table."""
     roles, names = read.roles, ["0"]
     groups = {"0": np.arange(len(read.numbers[roles.target]))}
@@ -214,29 +223,36 @@ def arranged(read: Rows, step: np.timedelta64 | None) -> dict[str, Any]:
         groups = group_rows(read.keys, str(roles.group), read.place)
         names = list(groups)
     grid = _grid(read, groups, step)
-    numbers = grid.filled(read.numbers[roles.target])
-    ends = grid.begins + grid.sizes
-    series = [numbers[a:b] for a, b in zip(grid.begins, ends, strict=True)]
-    known = None
-    if listed(roles.known):
-        covariates = grid.filled(read.grid(roles.known))
-        known = [covariates[a:b] for a, b in zip(grid.begins, ends, strict=True)]
+    series = grid.cut(read.numbers[roles.target])
+    known = grid.cut(read.grid(roles.known)) if roles.known else None
+    if end is not None:
+        series = [part[:size] for part, size in zip(series, _past(grid, end), strict=True)]
+    elif known is not None:
         series = [_observed(part) for part in series]
     first = grid.rows[np.cumsum([0, *map(len, groups.values())])[:-1]]
     return {
         "series": series,
         "known": known,
-        "static": _constant(read, groups, first, read.roles.static, read.numbers),
-        "categories": _constant(read, groups, first, read.roles.categories, read.texts),
+        "static": _constant(read, groups, first, roles.static, read.numbers),
+        "categories": _constant(read, groups, first, roles.categories, read.texts),
         "times": grid.times,
         "names": names,
         "columns": {
             "target": str(roles.target),
-            "known": listed(roles.known),
-            "static": listed(roles.static),
-            "categories": listed(roles.categories),
+            "known": roles.known,
+            "static": roles.static,
+            "categories": roles.categories,
         },
     }
+
+
+def _past(grid: _Grid, end: Any) -> Array:
+    """Return how many steps each series has up to a time."""
+    if grid.times is None:
+        raise ValueError("end: expected time= with it, got None")
+    starts, step = grid.times
+    last = as_times("end", [end])[0].astype(starts.dtype)
+    return np.asarray(np.maximum((last - starts) // step + 1, 0))
 
 
 def _observed(numbers: Floats) -> Floats:
@@ -249,11 +265,11 @@ def _constant(
     read: Rows, groups: dict[str, Array], first: Array, names: Any, columns: dict[Any, Any]
 ) -> Array | None:
     """Return columns (n, F) that have one value in all rows of a series; None without columns."""
-    if not listed(names):
+    if not names:
         return None
     rows = np.concatenate([*groups.values()])
     found = []
-    for name in listed(names):
+    for name in names:
         values = np.asarray(columns[name], None if columns is read.numbers else object)
         expected = np.repeat(values[first], [len(part) for part in groups.values()])
         if (values[rows] != expected).any():
@@ -345,7 +361,7 @@ def _whole_steps(
 def _announce(read: Rows, where: str, first: Any, ahead: Array, rows: int) -> None:
     """Warn about absent rows, or raise where they would be gaps of covariates."""
     absent = int(ahead.sum()) - rows
-    if listed(read.roles.known):
+    if read.roles.known:
         raise ValueError(
             f"known: {where}: expected a row for each step, because covariates have no gaps, got "
             f"none for {moment(first)} before this one"

@@ -102,6 +102,22 @@ def test_a_series_of_the_future_alone_is_empty(file):
     np.testing.assert_array_equal(panel.known[1], [[6], [7]])
 
 
+def test_a_common_end_of_the_past(file):
+    panel = Panel.read_csv(file(SALES), end="2024-01-02", **ROLES)
+    np.testing.assert_array_equal(panel.series[0], [3, nan])
+    np.testing.assert_array_equal(panel.series[1], [7, 6])
+    np.testing.assert_array_equal(panel.known_lengths, [5, 2])
+    later = Panel.read_csv(file(SALES), end=np.datetime64("2024-01-04"), **ROLES)
+    np.testing.assert_array_equal(later.series[0], [3, nan, 4, nan])
+    plain = {"target": "sold", "group": "shop", "time": "day"}
+    np.testing.assert_array_equal(of_text(SALES, end="2024-01-03", **plain).lengths, [3, 2])
+    np.testing.assert_array_equal(of_text(SALES, end="2023", **plain).lengths, [0, 0])
+    with pytest.raises(ValueError, match="end: expected time= with it, got None"):
+        of_text("x\n1\n", target="x", end="2024-01-01")
+    with pytest.raises(ValueError, match="end: step 0: expected a time as"):
+        of_text(SALES, end="soon", **plain)
+
+
 def test_forms_of_numbers(file):
     path = file("x;k\n1,5;1.000,25\n-9;2\n")
     options = {"delimiter": ";", "decimal": ",", "thousands": ".", "na_values": -9}
