@@ -1,4 +1,4 @@
-"""Print a hash of the bits that recurrent layers and models compute.
+"""Print a hash of the bits that layers and models compute.
 
 Two versions of the core that print the same lines compute the same bits. Each line has the hash of
 outputs, states, input gradients and parameter gradients of one kind of layer on one instruction set
@@ -17,6 +17,7 @@ import numpy as np
 
 import crnn
 from crnn import _core
+from crnn.common.nested import gradient_form
 
 SHAPES = ((5, 7, 6, 19), (1, 9, 33, 70), (7, 1, 4, 16), (40, 5, 17, 33), (6, 12, 64, 64))
 GATED = {
@@ -44,6 +45,54 @@ KINDS = {
     "GRU before": (crnn.GRU, {"reset": "before"}, GATED),
     "GRU before, delays": (crnn.GRU, {"reset": "before", "delays": (3, 1, 2)}, GATED),
     "JANET": (crnn.JANET, {"beta": 0.7}, GATED),
+    "MinGRU": (
+        crnn.MinGRU,
+        {},
+        {name: GATED[name] for name in ("plain", "reverse")}
+        | {"normalised": {"bias": False, "layer_norm": True, "zoneout": 0.1}},
+    ),
+}
+#: Layers without a recurrence, made from the sizes I and H of a shape, and options of each.
+TEMPORAL = {
+    "CausalConv": (
+        crnn.CausalConv,
+        (
+            {},
+            {"dilation": 2, "activation": "relu"},
+            {"taps": 9, "activation": "tanh", "weight_norm": True},
+            {"bias": False, "reverse": True},
+        ),
+    ),
+    "TCNBlock": (
+        crnn.TCNBlock,
+        (
+            {},
+            {"dilation": 3, "dropout": 0.2},
+            {"taps": 2, "weight_norm": False, "variational": True, "dropout": 0.1},
+        ),
+    ),
+    "SelfAttention": (
+        lambda I, H, **options: crnn.SelfAttention(4 * I, 2, **options),
+        (
+            {},
+            {"window": 3, "dropout": 0.2},
+            {"rotary": False, "bias": False},
+            {"causal": False, "dropout": 0.1},
+        ),
+    ),
+    "TransformerBlock": (
+        lambda I, H, **options: crnn.TransformerBlock(4 * I, 2, **options),
+        (
+            {"dropout": 0.2},
+            {"window": 4, "activation": "swiglu"},
+            {"rotary": False, "activation": "gelu_exact", "bias": False},
+            {"activation": "relu", "feedforward_size": 7},
+        ),
+    ),
+    "Positions": (
+        lambda I, H, **options: crnn.Positions(H, **options),
+        ({"steps": 24}, {"kind": "sinusoidal"}),
+    ),
 }
 
 
@@ -87,7 +136,7 @@ def add_passes(digest, layer, x, options):
     y, state = layer(x, **options)
     add(digest, y, state)
     y, state, tape = layer.forward(x, training=True, call=3, **options)
-    dx, dstate = layer.backward(tape, np.cos(y), state)
+    dx, dstate = layer.backward(tape, np.cos(y), gradient_form(state))
     add(digest, y, state, dx, dstate, list(layer.grads.values()))
 
 
@@ -101,6 +150,22 @@ def hash_of_layers(kind, dtype):
             for x, arguments in calls_of(shape, dtype):
                 add_passes(digest, layer, x, arguments)
             if not layer.reverse:
+                add_stream(digest, layer, shape)
+    return digest.hexdigest()
+
+
+def hash_of_temporal(kind, dtype):
+    """Return the hash of one kind of layer without a recurrence, as `hash_of_layers` does."""
+    make, options = TEMPORAL[kind]
+    digest = hashlib.sha256()
+    for chosen in options:
+        for B, T, I, H in SHAPES:
+            layer = make(I, H, dtype=dtype, seed=7, **chosen)
+            shape = B, T, layer.input_size, H
+            for x, arguments in list(calls_of(shape, dtype))[:3]:  # of floats
+                add_passes(digest, layer, x, arguments)
+                add(digest, layer(x, layer(x)[1], **arguments))
+            if not layer.reads_backwards:
                 add_stream(digest, layer, shape)
     return digest.hexdigest()
 
@@ -240,6 +305,8 @@ def main():
         for dtype in ("float32", "float64"):
             for kind in KINDS:
                 print(isa, dtype, kind, hash_of_layers(kind, dtype)[:32], flush=True)
+            for kind in TEMPORAL:
+                print(isa, dtype, kind, hash_of_temporal(kind, dtype)[:32], flush=True)
             print(isa, dtype, "Bidirectional", hash_of_pairs(dtype)[:32], flush=True)
             print(isa, dtype, "Dense", hash_of_dense(dtype)[:32], flush=True)
             print(isa, dtype, "Seq2Seq", hash_of_decoders(dtype)[:32], flush=True)

@@ -117,6 +117,23 @@ class Dates(Translated):
         return untrained(pairs, (attention or [None])[0], self.size.hidden_size, seed)
 
 
+class TransformerDates(Dates):
+    name = "dates-transformer"
+    about = (
+        "The same dates. Encoder and decoder are two blocks of a Transformer each, of 4 heads: "
+        "those of the encoder see the whole source, those of the decoder attend to its output "
+        "(Vaswani et al. 2017, with normalisation in front of each part). The rate grows to its "
+        "peak during the first 30 % of the updates."
+    )
+    full = Size(steps=38, hidden_size=128, batch_size=64, epochs=4, rate=2e-3, bar=0.005)
+    quick = Size(steps=38, hidden_size=64, batch_size=32, epochs=9, rate=3e-3, bar=0.05)
+    layers: ClassVar = {"Transformer": True}
+
+    def untrained(self, layer: str, pairs: list[tuple[str, str]], seed: int) -> Any:
+        options = {"cell": "transformer", "hidden_size": self.size.hidden_size, "layers": 2}
+        return crnn.models.Translator.for_pairs(pairs, **options, seed=seed)
+
+
 class Addition(Translated):
     name = "addition"
     about = (
@@ -203,4 +220,6 @@ class Codes(Task):
         return 1 - readable(model.encode(x), y, model.encode(x_out), y_out)
 
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Dates, Addition, Captions, Codes)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Dates, TransformerDates, Addition, Captions, Codes)
+}

@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers and editors
     from crnn.layers.recurrent.reservoir import Reservoir
     from crnn.layers.temporal.attention import SelfAttention
     from crnn.layers.temporal.convolution import CausalConv
+    from crnn.layers.temporal.positions import Positions
     from crnn.layers.temporal.tcn import TCN, TCNBlock
     from crnn.layers.temporal.transformer import TransformerBlock
     from crnn.models.esn import ESN
@@ -93,6 +94,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "Pool",
+    "Positions",
     "Reservoir",
     "Residual",
     "Ridge",
@@ -158,6 +160,7 @@ _MODULES = {
     "layers.recurrent.reservoir": ("Reservoir",),
     "layers.temporal.attention": ("SelfAttention",),
     "layers.temporal.convolution": ("CausalConv",),
+    "layers.temporal.positions": ("Positions",),
     "layers.temporal.tcn": ("TCN", "TCNBlock"),
     "layers.temporal.transformer": ("TransformerBlock",),
     "models.esn": ("ESN",),

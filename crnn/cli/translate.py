@@ -29,6 +29,7 @@ from crnn.data.pairs import Pair, text_lines
 from crnn.layers.attention.alignment import KINDS
 from crnn.layers.compose.bidirectional import Bidirectional
 from crnn.layers.compose.sequential import Sequential
+from crnn.layers.temporal.transformer import TransformerBlock
 from crnn.models.networks import CELLS
 from crnn.models.texts import held_apart
 from crnn.models.translator import Translator
@@ -50,12 +51,17 @@ class Settings(RunSettings):
     min_count: int = setting(
         1, "least number of occurrences; rarer symbols are unknown", integer(1)
     )
-    cell: str = setting("gru", "type of recurrent layer", choice(*sorted(CELLS)))
-    hidden_size: int = setting(128, "hidden units per recurrent layer", integer(1))
-    layers: int = setting(1, "recurrent layers of the encoder and of the decoder", integer(1))
-    embedding: int = setting(64, "size of the embedding vectors", integer(1))
+    cell: str = setting(
+        "gru", "type of recurrent layer, or transformer", choice(*sorted((*CELLS, "transformer")))
+    )
+    hidden_size: int = setting(128, "hidden units per layer or block", integer(1))
+    layers: int = setting(1, "layers or blocks of the encoder and of the decoder", integer(1))
+    heads: int = setting(4, "heads of attention of a transformer", integer(1))
+    embedding: int = setting(64, "size of the embedding vectors, for recurrent layers", integer(1))
     bidirectional: bool = setting(True, "use a bidirectional encoder (default: yes)", FLAG)
-    attention: str | None = setting("additive", "attention of the decoder", choice(*KINDS, None))
+    attention: str | None = setting(
+        "additive", "attention of a recurrent decoder", choice(*KINDS, None)
+    )
     epochs: int = setting(15, "number of passes through the pairs", integer(1))
     batch_size: int = setting(32, "pairs per update", integer(1))
     lr: float = setting(3e-3, LR, POSITIVE)
@@ -97,6 +103,15 @@ class TranslatorRun(Run):
         network: Any = model.network
         encoder = network.encoder
         layers = encoder.layers if isinstance(encoder, Sequential) else [encoder]
+        if isinstance(layers[0], TransformerBlock):
+            return {
+                "cell": "transformer",
+                "hidden_size": layers[0].size,
+                "layers": len(layers) - 1,  # the last one is a LayerNorm
+                "heads": layers[0].heads,
+                "bidirectional": not layers[0].causal,
+                "words": model.words,
+            }
         bidirectional = isinstance(layers[0], Bidirectional)
         first = layers[0].forward_layer if bidirectional else layers[0]
         return {
@@ -129,6 +144,8 @@ class TranslatorRun(Run):
     def _layers(self) -> str:
         settings = self.settings
         directions = "bidirectional " if settings.bidirectional else ""
+        if settings.cell == "transformer":
+            return f"{directions}{super()._layers()} to {super()._layers()}"
         attention = f"{settings.attention or 'no'} attention"
         return f"{directions}{super()._layers()} to {super()._layers()} with {attention}"
 

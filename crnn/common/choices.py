@@ -24,6 +24,8 @@ AttentionScore: TypeAlias = Literal["additive", "dot", "general"]
 #: Recurrent layers of the ready-made models.
 CellName: TypeAlias = Literal["rnn", "lstm", "gru", "janet", "mingru", "minlstm"]
 BlockName: TypeAlias = Literal["tcn", "transformer"]
+#: Layers of `Translator`.
+TranslatorName: TypeAlias = Literal[CellName, "transformer"]
 #: How data are split.
 SplitBy: TypeAlias = Literal["time", "sequence"]
 #: How missing values of a table are handled.

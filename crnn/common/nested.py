@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import crnn._core as _core
 from crnn.common.arrays import Array
 from crnn.common.checks import check_array
 
@@ -52,11 +53,10 @@ def gradient_form(state: Any) -> Any:
 
     They are left out of a tuple, which is the state of one layer; elsewhere None stands for them.
     """
+    if isinstance(state, (list, _core.PairState)):  # of several layers
+        return type(state)(map(gradient_form, state))
     if isinstance(state, tuple):
-        parts = [gradient_form(part) for part in state if not _is_integer(part)]
-        return type(state)(parts)
-    if isinstance(state, list):
-        return list(map(gradient_form, state))
+        return type(state)(gradient_form(part) for part in state if not _is_integer(part))
     return None if _is_integer(state) else state
 
 

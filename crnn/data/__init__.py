@@ -17,6 +17,7 @@ files and data frames     `read_csv`, `from_frame`, `Table`
 held-out data, order      `split`, `hold_out`, `permutation`
 scaling                   `Standardizer`
 computed series           `mackey_glass`, `narma`
+music                     `read_piano_rolls`, `read_midi`, `write_midi`
 ========================  ==========================================================================
 
 A series (N,) of floats has one feature and is read as (N, 1). A series (N,) of integers holds
@@ -38,6 +39,7 @@ a table, ``n`` sequences, ``F`` features.
 
 from crnn.data.batches import Batches, pad
 from crnn.data.generated import mackey_glass, narma
+from crnn.data.music import read_midi, read_piano_rolls, write_midi
 from crnn.data.order import hold_out, permutation, split
 from crnn.data.pairs import PairBatches, read_pairs
 from crnn.data.panel import Panel
@@ -73,7 +75,10 @@ __all__ = [
     "pad",
     "permutation",
     "read_csv",
+    "read_midi",
     "read_pairs",
+    "read_piano_rolls",
     "split",
     "windows",
+    "write_midi",
 ]

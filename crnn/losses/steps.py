@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn.common.arrays import Array, as_array
-from crnn.common.checks import check_array, valid_steps
+from crnn.common.arrays import Array, Floats, as_array
+from crnn.common.checks import check_array, check_entry, valid_steps
 
 _ONE_FOR_EACH_ROW = "for one target for each sequence put crnn.Pool() into the model"
 
@@ -106,3 +106,11 @@ def check_values(name: str, target: Any, shape: tuple[int, ...], outputs: str = 
         hint = _ONE_FOR_EACH_ROW
     with hinting(hint):
         return check_array(name, array, "real numbers", shape, note=f", that of {outputs}")
+
+
+def check_levels(levels: Any, count: int) -> Floats:
+    """Return levels of quantiles as an array (count,), or raise."""
+    q = check_entry("levels", levels, (count,)).astype(np.float64)
+    if not ((q > 0) & (q < 1)).all():
+        raise ValueError(f"levels: expected numbers between 0 and 1, got {q}")
+    return q

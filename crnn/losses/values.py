@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 import crnn._core as _core
 from crnn.common.arrays import Array, underflows
-from crnn.common.checks import check_array, check_entry, valid_steps
+from crnn.common.checks import check_array, valid_steps
 from crnn.losses.mean import Mean
-from crnn.losses.steps import check_values, step_weights
+from crnn.losses.steps import check_levels, check_values, step_weights
 
 
 def mse(
@@ -145,9 +145,7 @@ def quantile(
     """
     values = check_array("y", y, "floats", ("B", "T", "Q"), ("B", "Q"))
     lead, Q = values.shape[:-1], values.shape[-1]
-    q = check_entry("levels", levels, (Q,)).astype(np.float64)
-    if not ((q > 0) & (q < 1)).all():
-        raise ValueError(f"levels: expected numbers between 0 and 1, got {q}")
+    q = check_levels(levels, Q)
     targets = check_values("target", target, lead, "y[..., 0]")
     shares = step_weights(weights, lead, lengths)
     valid = shares > 0

@@ -15,17 +15,49 @@ Letters: ``B`` sequences in a batch, ``T`` steps, ``K`` classes or symbols, ``F`
 
 from crnn.metrics.base import Metric, Total
 from crnn.metrics.classes import accuracy, bits, confusion_matrix, exact_match, f1, perplexity
+from crnn.metrics.forecasts import (
+    coverage,
+    crps,
+    mase,
+    msis,
+    nd,
+    quantile_loss,
+    seasonal_error,
+    wql,
+)
+from crnn.metrics.labels import (
+    average_precision,
+    calibration_error,
+    jaccard,
+    multilabel_accuracy,
+    multilabel_f1,
+    roc_auc,
+)
 from crnn.metrics.values import mae, nrmse
 
 __all__ = [
     "Metric",
     "Total",
     "accuracy",
+    "average_precision",
     "bits",
+    "calibration_error",
     "confusion_matrix",
+    "coverage",
+    "crps",
     "exact_match",
     "f1",
+    "jaccard",
     "mae",
+    "mase",
+    "msis",
+    "multilabel_accuracy",
+    "multilabel_f1",
+    "nd",
     "nrmse",
     "perplexity",
+    "quantile_loss",
+    "roc_auc",
+    "seasonal_error",
+    "wql",
 ]

@@ -100,8 +100,28 @@ def block_layers(
     """
     if cell == "tcn":
         return [TCNBlock(size, size, taps, dilation=2**i, seed=s) for i, s in enumerate(seeds)]
-    scale = (2 * len(seeds)) ** -0.5  # as GPT-2
-    blocks = [TransformerBlock(size, heads, window=window, scale=scale, seed=s) for s in seeds]
+    return transformer_layers(size, seeds, heads=heads, window=window)
+
+
+def transformer_layers(size: int, seeds: Sequence[int], **options: Any) -> list[Any]:
+    """Return a list of `TransformerBlock` and a last `LayerNorm`.
+
+    Parameters
+    ----------
+    size : int
+        H, the number of inputs and outputs of each block.
+    seeds : sequence of int
+        The seed of each block; their number is the number of blocks.
+    **options
+        Further arguments of each block.
+
+    Returns
+    -------
+    list of layers
+    """
+    parts = 2 if options.get("memory_size") is None else 3  # of a block that add to its input
+    scale = (parts * len(seeds)) ** -0.5  # as GPT-2
+    blocks = [TransformerBlock(size, scale=scale, seed=seed, **options) for seed in seeds]
     return [*blocks, LayerNorm(size)]
 
 

@@ -16,14 +16,20 @@ from crnn.callbacks import Callback
 from crnn.callbacks.history import History
 from crnn.callbacks.translations import ExactMatch, TranslationProgress
 from crnn.common.checks import check_flag, check_seed, check_size
-from crnn.common.choices import AttentionScore, CellName, Merge
+from crnn.common.choices import AttentionScore, CellName, Merge, TranslatorName
 from crnn.common.representation import never_raising
 from crnn.data import END_OF_LINE, PairBatches, Vocabulary, pad
 from crnn.data.pairs import Pair
 from crnn.layers.base.weights import layer_seeds
 from crnn.layers.compose.bidirectional import Bidirectional
 from crnn.models.folder import InFolder, flag_of, saved_vocabulary, seq2seq_of
-from crnn.models.networks import recurrent_layers, stacked
+from crnn.models.networks import (
+    CELLS,
+    check_cell,
+    recurrent_layers,
+    stacked,
+    transformer_layers,
+)
 from crnn.models.texts import (
     exact_share,
     held_apart,
@@ -149,9 +155,10 @@ class Translator(InFolder):
         *,
         words: bool = False,
         min_count: int = 1,
-        cell: CellName = "gru",
+        cell: TranslatorName = "gru",
         hidden_size: int = 128,
         layers: int = 1,
+        heads: int = 4,
         embedding: int = 64,
         bidirectional: bool = True,
         attention: AttentionScore | None = "additive",
@@ -169,19 +176,26 @@ class Translator(InFolder):
         min_count : int, default 1
             Symbols that occur less often in the sources, or in the targets, are read as the unknown
             symbol of that vocabulary.
-        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm"}, default "gru"
-            The class of the recurrent layers.
+        cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm", "transformer"}, default "gru"
+            The class of the recurrent layers; "transformer": `crnn.TransformerBlock` and a last
+            `crnn.LayerNorm`, where the blocks of the decoder read the output of the encoder as
+            their memory.
         hidden_size : int, default 128
-            H, the hidden units of each recurrent layer.
+            H, the hidden units of each recurrent layer, or the features of each block.
         layers : int, default 1
-            The number of recurrent layers of the encoder, and of the decoder.
+            The number of recurrent layers, or blocks, of the encoder, and of the decoder.
+        heads : int, default 4
+            The heads of attention of a block, a divisor of H. Not read for recurrent layers.
         embedding : int, default 64
-            The size of the learned vector of a symbol.
+            The size of the learned vector of a symbol. Not read for "transformer", whose blocks
+            read vectors of H features.
         bidirectional : bool, default True
             True: the encoder's layers read the source in both directions. The two outputs are
             concatenated; for dot attention, which needs the width of the decoder, they are added.
+            In a block each step sees the whole source then, and otherwise the steps before it.
         attention : {"additive", "dot", "general"} or None, default "additive"
-            The attention of the decoder, as for `crnn.Seq2Seq`. None: no attention.
+            The attention of a recurrent decoder, as for `crnn.Seq2Seq`. None: no attention. Not
+            read for "transformer".
         seed : int, optional
             The seed of the initial weights. None draws a fresh seed.
 
@@ -201,13 +215,19 @@ class Translator(InFolder):
         target = vocabulary_of(targets, words, min_count, [END_OF_LINE])
         count = check_size("layers", layers)
         seeds = layer_seeds(check_seed(seed), 2 * count + 1)
-        merge = _merge(bidirectional, attention)
-        width = 2 * hidden_size if merge == "concat" else hidden_size
-        context = 0 if attention is None else width
-        encoder = recurrent_layers(cell, embedding, hidden_size, seeds[:count], between=width)
-        decoder = recurrent_layers(cell, embedding + context, hidden_size, seeds[count:-1])
-        if merge is not None:
-            encoder = [Bidirectional(layer, merge=merge) for layer in encoder]
+        check_cell(cell, (*CELLS, "transformer"))
+        if cell == "transformer":
+            blocks: dict[str, Any] = {
+                "heads": heads,
+                "causal": not check_flag("bidirectional", bidirectional),
+            }
+            encoder = transformer_layers(hidden_size, seeds[:count], **blocks)
+            blocks = {"heads": heads, "memory_size": hidden_size}
+            decoder = transformer_layers(hidden_size, seeds[count:-1], **blocks)
+            attention = None
+        else:
+            sizes = embedding, hidden_size, bidirectional, attention
+            encoder, decoder = _recurrent(cell, *sizes, seeds[:count], seeds[count:-1])
         network = Seq2Seq(
             stacked(encoder),
             stacked(decoder),
@@ -422,7 +442,7 @@ class Translator(InFolder):
         ValueError
             The network has no attention, or the text is empty.
         """
-        if self.network.attention is None:
+        if self.network.attention is None and self.network.memory_size is None:
             raise ValueError("attention: expected a network with attention, got one without")
         symbols = symbols_of("text", text, self.words)
         if not symbols:
@@ -491,6 +511,26 @@ class Translator(InFolder):
             f"<Translator of {symbols}, {len(self.source)} to {len(self.target)} symbols, "
             f"by {self.network!r}>"
         )
+
+
+def _recurrent(
+    cell: CellName,
+    embedding: int,
+    hidden_size: int,
+    bidirectional: bool,
+    attention: AttentionScore | None,
+    seeds: Sequence[int],
+    decoder_seeds: Sequence[int],
+) -> tuple[list[Any], list[Any]]:
+    """Return the recurrent layers of the encoder and of the decoder."""
+    merge = _merge(bidirectional, attention)
+    width = 2 * hidden_size if merge == "concat" else hidden_size
+    context = 0 if attention is None else width
+    encoder = recurrent_layers(cell, embedding, hidden_size, seeds, between=width)
+    decoder = recurrent_layers(cell, embedding + context, hidden_size, decoder_seeds)
+    if merge is not None:
+        encoder = [Bidirectional(layer, merge=merge) for layer in encoder]
+    return encoder, decoder
 
 
 def _merge(bidirectional: bool, attention: AttentionScore | None) -> Merge | None:

@@ -10,6 +10,7 @@ Dependence of y on the input       `saliency`, `influence`
 Memory of a reservoir              `memory_curve`
 Structure of a model               `unfolded`
 Time series and its prediction     `series`
+Music                              `piano_roll`
 =================================  =================================================================
 
 Each function draws into the matplotlib axes in its argument `ax`, or into a new figure of the width
@@ -28,6 +29,7 @@ from crnn.plotting.gates import saturation
 from crnn.plotting.graph import unfolded
 from crnn.plotting.inputs import influence, saliency
 from crnn.plotting.memory import memory_curve
+from crnn.plotting.music import piano_roll
 from crnn.plotting.prediction import series
 from crnn.plotting.surface import loss_surface
 from crnn.plotting.text import gates_over_text, unit_over_text
@@ -42,6 +44,7 @@ __all__ = [
     "loss_surface",
     "memory_curve",
     "norms_by_step",
+    "piano_roll",
     "plot_attention",
     "recorded",
     "saliency",

@@ -285,7 +285,7 @@ class Positions(Temporal):
     Parameters
     ----------
     steps : int, optional
-        Number of learned positions. None: none, "sinusoidal" has no parameters.
+        Number of positions. None: any number, with "sinusoidal" alone, which has no parameters.
     kind : str, default "learned"
         "learned" or "sinusoidal".
 
@@ -298,8 +298,7 @@ class Positions(Temporal):
     -----
     The parameter of learned positions is ``P (steps, H)``. The state is an array (B,) of integers:
     the number of steps that each row has read. It has no gradient: None. The other methods are
-    those of `Temporal`; a row that reads more steps than there are learned positions is a
-    ValueError.
+    those of `Temporal`; a row that reads more steps than there are positions is a ValueError.
 
     Examples
     --------
@@ -319,15 +318,14 @@ class Positions(Temporal):
     def __post_init__(self) -> None:
         if self.kind not in ("learned", "sinusoidal"):
             raise ValueError(f"kind: expected 'learned' or 'sinusoidal', got {self.kind!r}")
-        if (self.kind == "learned") != (self.steps is not None):
-            raise ValueError(
-                f"steps: expected an integer for learned positions, None for sinusoidal ones; got "
-                f"{self.steps!r} with kind={self.kind!r}"
-            )
+        if self.kind == "learned" and self.steps is None:
+            raise ValueError("steps: expected an integer for learned positions, got None")
 
     def shapes(self, size: int) -> Shapes:
         """Return the shapes of the parameters; H is `size`."""
-        return {} if self.steps is None else {"P": (self.steps, size)}
+        if self.kind == "sinusoidal" or self.steps is None:
+            return {}
+        return {"P": (self.steps, size)}
 
     def state_shapes(self, w: Named) -> list[PartShape]:
         """Return the shape of the number of steps."""
@@ -336,17 +334,16 @@ class Positions(Temporal):
     def read(self, w: Named, x: Array, *state: Part) -> tuple[Array, list[Part], Integers]:
         """Return y (n, H), the number of steps that were read, and the positions."""
         t = int(state[0]) + np.arange(len(x))
-        if self.steps is None:
-            return x + sinusoids(t, x.shape[1]), [state[0] + len(x)], t
-        if np.any(t >= self.steps):
+        if self.steps is not None and np.any(t >= self.steps):
             raise ValueError(f"x: expected at most {self.steps} steps in a row, got {t[-1] + 1}")
-        return x + w["P"][t], [state[0] + len(x)], t
+        P = sinusoids(t, x.shape[1]) if self.kind == "sinusoidal" else w["P"][t]
+        return x + P, [state[0] + len(x)], t
 
     def read_backward(
         self, w: Named, dw: Named, kept: Integers, dy: Array, dstate: Arrays
     ) -> tuple[Array, Arrays]:
         """Return the gradient of x."""
-        if self.steps is not None:
+        if self.kind == "learned":
             dw["P"][kept] += dy  # the positions of a piece differ from each other
         return dy, []
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from crnn.common.arrays import Array, Lengths
-from crnn.common.nested import map_state
+from crnn.common.nested import gradient_form, map_state
 from crnn.layers.attention.alignment import AttentionTape, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.trainable import NO_TAPE
@@ -133,4 +133,4 @@ def decode(
 
 def zeros_if_none(dstate: Any, like: Any) -> Any:
     """Return the gradient of a state, or zeros like `like` where a layer returned None."""
-    return map_state(np.zeros_like, like) if dstate is None else dstate
+    return map_state(np.zeros_like, gradient_form(like)) if dstate is None else dstate

@@ -14,6 +14,7 @@ from crnn.layers.base.arguments import ForwardOptions, first_part_number
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.base.trainable import NO_TAPE, trains
 from crnn.seq2seq.bridge import BridgeTape, bridge_backward, bridge_forward, handed_on
+from crnn.seq2seq.memories import memory_gradient, with_memory
 
 if TYPE_CHECKING:
     from crnn.seq2seq.parts import Seq2SeqParts
@@ -44,7 +45,19 @@ class Encoding(NamedTuple):
     def rows(self, rows: NDArray[np.intp]) -> Encoding:
         """Return the encoding of these rows."""
         memory = None if self.memory is None else self.memory.rows(rows)
-        return Encoding(memory, map_state(lambda part: part[rows], self.state), self.tape)
+        return Encoding(memory, rows_of_state(self.state, rows), self.tape)
+
+
+def rows_of_state(state: Any, rows: NDArray[np.intp]) -> Any:
+    """Return these rows of a state; an array that is in several places, such as a memory, once."""
+    taken: dict[int, Array] = {}
+
+    def of(part: Array) -> Array:
+        if id(part) not in taken:
+            taken[id(part)] = part[rows]
+        return taken[id(part)]
+
+    return map_state(of, state)
 
 
 def encode(
@@ -75,10 +88,12 @@ def encode(
     if not no_state(state) and not counts_steps(model.start_like):
         start, bridge_tape = bridge_forward(model.bridge, state, model.start_like)
         return Encoding(memory, start, EncodingTape(tape, memory, bridge_tape, None, is_read))
-    # The decoder, run over no steps, returns its own initial state, which may be learned.
+    # The decoder, run over no steps, returns its own initial state, which may be learned; with a
+    # memory it is y.
     no_steps = np.zeros((len(source), 0, model.decoder_width), model.dtype)
     decoder_options = options._replace(lengths=None, layer=(options.layer + 1) % 2**32)
-    _, start, start_tape = run_part(model, "decoder", decoder_options, no_steps, None, keep)
+    begun = None if model.memory_size is None else with_memory(model.decoder, y, lengths)
+    _, start, start_tape = run_part(model, "decoder", decoder_options, no_steps, begun, keep)
     is_read = is_read or start_tape is not NO_TAPE  # a start that is learned
     return Encoding(memory, start, EncodingTape(tape, memory, None, start_tape, is_read))
 
@@ -120,6 +135,8 @@ def encode_backward(
         assert tape.memory is not None
         assert dmemory is not None
         dy = model.attention.memory_backward(tape.memory, dmemory)
+    elif model.memory_size is not None:
+        dy = memory_gradient(model.decoder, dstart)
     if model.one_vector:
         dy, dstate = dstate, None
     dsource, _ = model.source_reader.backward(tape.encoder, dy, dstate)

@@ -31,6 +31,7 @@ from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.embedding import Embedding
 from crnn.seq2seq import checks
 from crnn.seq2seq.bridge import bridge_for, bridge_sizes, handed_on, last_h
+from crnn.seq2seq.memories import memory_size, with_memory
 from crnn.seq2seq.plans import DecoderPlans
 from crnn.seq2seq.reader import Reader, Readers
 
@@ -117,6 +118,12 @@ class Seq2SeqParts(EncoderDecoder):
         vars(self).update({k: checks.check_symbol_count(k, size) for k, size in sizes.items()})
         if attention is not None:
             check_kind(attention)
+        self.memory_size = memory_size(decoder)
+        if self.memory_size is not None and attention is not None:
+            raise ValueError(
+                "attention: expected None for a decoder with memory_size, whose layers have "
+                f"attention of their own, got {attention!r}"
+            )
         feeding, seed = check_flag("input_feeding", input_feeding), check_seed(seed)
         vars(self).update(input_feeding=feeding, seed=seed)
         parts_dtype = dtype_of(encoder, decoder) if dtype is None else check_dtype(dtype)
@@ -137,7 +144,7 @@ class Seq2SeqParts(EncoderDecoder):
                 "encoder: expected a layer with a state, or one that returns one vector per "
                 f"sequence, for symbols without attention, got {self.encoder!r:.100}"
             )
-        if score is None:
+        if score is None and self.memory_size is None:
             check_no_counts("decoder", self.decoder, self.start_like, "; use attention")
         self.bridge = bridge_for(state, self.start_like, **self._options("bridge", dtype))
         if score is not None:
@@ -169,7 +176,8 @@ class Seq2SeqParts(EncoderDecoder):
     def _probe_encoder(self, score: AttentionScore | None, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """Return C, and the state or vector of one row from which the decoder starts."""
         keeps_time = layer_of(self.encoder).keeps_time
-        if score is not None and not keeps_time:
+        reads_steps = score is not None or self.memory_size is not None
+        if reads_steps and not keeps_time:
             raise ValueError(
                 "encoder: expected a layer that keeps the time axis, which attention needs, "
                 f"got {self.encoder!r:.100}"
@@ -178,14 +186,21 @@ class Seq2SeqParts(EncoderDecoder):
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state, _ = run_part(self, "encoder", EVALUATION, one, None, False)
         C, pooled, state = int(y.shape[-1]), not keeps_time, handed_on(state)
-        self.fixed = score is None and not pooled and not arrays_of(state)
+        if self.memory_size not in (None, C):
+            raise ValueError(
+                f"decoder: expected memory_size={C}, the features of the encoder's output, got "
+                f"{self.memory_size}"
+            )
+        self.fixed = not reads_steps and not pooled and not arrays_of(state)
         self.one_vector = pooled or self.fixed
         return C, np.zeros((1, C), dtype) if self.one_vector else state
 
     def _probe_decoder(self, dtype: np.dtype[Any]) -> tuple[int, Any]:
         """Return P, and a state of one row."""
         one = np.zeros((1, 1, self.decoder_width), dtype)
-        y, state, _ = run_part(self, "decoder", EVALUATION, one, None, False)
+        memory = np.zeros((1, 1, self.memory_size or 0), dtype)
+        start = with_memory(self.decoder, memory, None)
+        y, state, _ = run_part(self, "decoder", EVALUATION, one, start, False)
         if not arrays_of(state):
             raise ValueError(f"decoder: expected one with a state, got {self.decoder!r:.100}")
         return int(y.shape[-1]), state
@@ -303,7 +318,9 @@ def new_parameter_count(
         return K_source + 3 * K_target
     C, P = encoder.output, decoder.output
     one_vector = encoder.timeless or (attention is None and not encoder.state)
-    bridge = bridge_sizes([C] if one_vector else list(encoder.state), list(decoder.state))
+    state = () if encoder.counts else encoder.state  # neither handed on nor mapped
+    start = () if decoder.counts else decoder.state
+    bridge = bridge_sizes([C] if one_vector else list(state), list(start))
     context = 0 if attention is None else C
     width = max(0, (decoder.input or 0) - (context if input_feeding else 0))
     new: list[Shapes] = []

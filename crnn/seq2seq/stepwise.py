@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Lengths
-from crnn.common.nested import map_state
 from crnn.layers.attention.alignment import Attention, AttentionTape, Memory, MemoryGradient
 from crnn.layers.base.arguments import ForwardOptions
 from crnn.layers.base.tapes import TapeSequence
@@ -27,7 +26,7 @@ from crnn.seq2seq.decoding import (
     split,
     zeros_if_none,
 )
-from crnn.seq2seq.encoding import Encoding
+from crnn.seq2seq.encoding import Encoding, rows_of_state
 from crnn.seq2seq.reader import Reader
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ class StepwisePass:
 
     def select(self, rows: NDArray[np.intp]) -> None:
         """Continue with these rows of the batch; a row may occur several times, or not at all."""
-        self.state = map_state(lambda part: part[rows], self.state)
+        self.state = rows_of_state(self.state, rows)
         self.h = None if self.h is None else self.h[rows]
         self.memory = None if self.memory is None else self.memory.rows(rows)
 

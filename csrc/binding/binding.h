@@ -269,10 +269,13 @@ bool call_rows(call *c, const crnn_steps *steps);
 
 /* A state given by the user: arrays (B, P) and (B, H), of a layer with delays (B, D, P) and
  * (B, D, H), owned, or NULL for what a layer begins with. Of other nodes of plans, see
- * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v. */
+ * plan_states.c: h is the past of a convolution; of self-attention h is k, c is v; of positions h
+ * is int64 (B,), the steps that were read. */
 typedef struct state_arrays {
     PyArrayObject *h, *c;
-    PyArrayObject *steps; /* int64 (B,), of self-attention */
+    PyArrayObject *steps;            /* int64 (B,), of self-attention */
+    PyArrayObject *memory, *lengths; /* of self-attention with a memory behind it: floats
+                                        (B, T_s, C) and int64 (B,) */
 } state_arrays;
 
 /* How many arrays a state has: h, or h and c. */

@@ -324,7 +324,9 @@ crnn_state state_pointers(const state_arrays *s) {
 }
 
 PyObject *state_object(const state_arrays *s) {
+    if (s->steps && s->memory) return PyTuple_Pack(5, s->h, s->c, s->steps, s->memory, s->lengths);
     if (s->steps) return PyTuple_Pack(3, s->h, s->c, s->steps);
+    if (s->memory) return PyTuple_Pack(3, s->h, s->c, s->memory); /* a gradient */
     if (s->c) return PyTuple_Pack(2, s->h, s->c);
     return Py_NewRef((PyObject *)s->h);
 }
@@ -333,4 +335,6 @@ void state_clear(state_arrays *s) {
     Py_CLEAR(s->h);
     Py_CLEAR(s->c);
     Py_CLEAR(s->steps);
+    Py_CLEAR(s->memory);
+    Py_CLEAR(s->lengths);
 }

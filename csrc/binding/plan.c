@@ -106,6 +106,11 @@ static crnn_heads heads_of(const PlanTape *tape, const plan_node *node, const cr
                         .noise = noise};
 }
 
+/* What positions add. */
+static crnn_positions positions_of(const plan_node *node, const crnn_rows *rows) {
+    return (crnn_positions){.rows = rows, .table = data_of(node->w), .dtable = data_of(node->dw)};
+}
+
 crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const node_call *call,
                          const crnn_kernels *kernels, const crnn_rows *rows) {
     const plan_node *node = &plan->nodes[i];
@@ -118,6 +123,7 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                       .symbols = symbols ? (int64_t *)tape->call.in.symbols : NULL,
                       .filled = !node->repeats && (node->filled || tape->filled),
                       .repeats = node->repeats,
+                      .backwards = node->backwards,
                       .rest = node->rest,
                       .once = node->once,
                       .kept = tape->kept[i],
@@ -128,6 +134,10 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.as.conv = conv_of(node, rows);
     } else if (node->op == CRNN_OP_HEADS) {
         core.as.heads = heads_of(tape, node, rows);
+    } else if (node->op == CRNN_OP_CROSS) {
+        core.as.cross = cross_of(tape, node);
+    } else if (node->op == CRNN_OP_POSITIONS) {
+        core.as.positions = positions_of(node, rows);
     } else if (node->op == CRNN_OP_SUM) {
         core.as.sum = (crnn_sum){.w = data_of(node->w),
                                  .symbols = plan->nodes[0].symbols,
@@ -154,7 +164,8 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
         core.edges = 0;
         core.as.final = (crnn_final){.node = node->from[0].node, .cell = node->cell};
     }
-    node_set_states(&core, tape->starts[i].h ? &tape->starts[i] : &call->initial, &call->final, 0);
+    const state_arrays *start = &tape->starts[plan_owner(plan, i)];
+    node_set_states(&core, start->h ? start : &call->initial, &call->final, 0);
     return core;
 }
 

@@ -27,23 +27,27 @@ typedef struct plan_node {
     bool trains;     /* likewise, where the gradients of parameters alone are wanted */
     bool is_read;    /* a node with `trains` reads it */
     bool frozen;     /* of a recurrent layer: its gradients are not wanted */
-    bool repeats, rest, once; /* as in crnn_node */
-    bool cell;                /* of a final state: c instead of h */
+    bool repeats, backwards, rest, once; /* as in crnn_node */
+    bool cell;                           /* of a final state: c instead of h */
     crnn_pool_how how;
-    bool reverse; /* of a convolution: rows are read from their end */
+    bool reverse; /* of a convolution and of positions: rows are read from their end */
     size_t taps, dilation;
     crnn_activation activation;
     size_t heads, window; /* of self-attention, */
     bool whole;
+    size_t most; /* of positions: the most steps of a row; 0: any number */
     double rotary, p;
     uint64_t seed;   /* and of its dropout */
+    size_t cross;    /* the node that attends to a memory behind it; 0: none */
+    size_t owner;    /* of that one: the self-attention whose state has the memory */
     PyObject *layer; /* owned: a recurrent layer, or NULL, */
     uint32_t number; /* and its number in the model */
     crnn_rowwise rowwise;
     PyArrayObject *w, *b, *dw, *db; /* owned, or NULL: parameters and their gradients, which frozen
                                        ones do not have: of a sum; of layer normalisation w
                                        [2 * features]; vectors w (K, size); of additive attention w
-                                       [A]; of a convolution w (J, H, I), */
+                                       [A]; of a convolution w (J, H, I), of positions w
+                                       (steps, H); */
     PyArrayObject *g, *dg;          /* with weight norm g (H,) */
 } plan_node;
 
@@ -143,12 +147,19 @@ crnn_node plan_core_node(const Plan *plan, const PlanTape *tape, size_t i, const
                          const crnn_kernels *kernels, const crnn_rows *rows);
 
 /* `running` memory of a node (crnn_node). Without a window, self-attention needs room for all
- * steps: it is enlarged. */
+ * steps: it is enlarged. Of positions there may be no more than some. */
 typedef struct running_memory {
-    void *memory;       /* owned, or NULL */
-    size_t rows;        /* that there may be, */
-    size_t slots, seen; /* steps for which there is room, and a bound of those that rows have */
+    void *memory; /* owned, or NULL */
+    size_t rows;  /* that there may be, */
+    size_t slots; /* steps for which there is room, where it is enlarged; */
+    size_t seen;  /* a bound of the steps that rows have, where that counts */
 } running_memory;
+
+/* Memory that a state is to be taken over to; NULL: there is enough. */
+typedef struct running_room {
+    void *memory; /* owned, or NULL */
+    size_t slots;
+} running_room;
 
 /* A node with a state in a stream. */
 typedef struct node_state {
@@ -156,6 +167,7 @@ typedef struct node_state {
     state_arrays state;     /* owned, never shown: copies are; */
     state_arrays start;     /* owned: one row, what a state is after a reset */
     running_memory running; /* of another one */
+    PyObject *projected;    /* owned, or NULL: a capsule with `running` of a node with a memory */
 } node_state;
 
 /* A plan of one step, with its weights packed. */
@@ -174,19 +186,67 @@ typedef struct Stream {
     void *values, *packed, *workspace; /* owned */
     crnn_plan core;
     bool laid, symbols; /* the workspace is laid out, for an input of symbols */
+    bool begun;         /* it has had a state */
 } Stream;
 
 /* Copies of the states of all nodes [count], as `final`, owned; NULL: an exception. */
 node_call *stream_states(Stream *self);
-/* The memory of node i begins with this state. One of another size needs another workspace, which
- * the next step makes. */
-bool stream_load_memory(Stream *self, size_t i, const state_arrays *state);
+/* The states of all nodes become copies of these; of nodes without one here, what they are after a
+ * reset. The stream is locked. False: an exception, and nothing has changed. */
+bool stream_take_states(Stream *self, node_call *calls, state_arrays *(*of)(node_call *call));
+/* Of a workspace that does not fit the memory any more: the next step makes another one. */
+void stream_drop_workspace(Stream *self);
 /* What a plan of one step needs: its rows, with the words that they refer to; a block with the
  * values of all nodes but the input, and with the weights of attention, which it tells the nodes; a
  * workspace. Each returns memory that the caller owns, or NULL with an exception. */
 size_t *step_rows(crnn_rows *rows, size_t batch);
 void *step_values(const Plan *plan, crnn_node *nodes, size_t batch);
 void *step_workspace(const crnn_plan *core);
+
+/* ---- plan_cross.c: memories of other sequences, parts of the state of their owner */
+
+/* The node whose state node i reads. */
+static inline size_t plan_owner(const Plan *plan, size_t i) {
+    return plan->nodes[i].op == CRNN_OP_CROSS ? plan->nodes[i].owner : i;
+}
+/* Reads a memory and its lengths; of a gradient `lengths` is NULL. False: an exception. */
+bool memory_read(const Plan *plan, const plan_node *owner, const char *name, size_t batch,
+                 PyObject *memory, PyObject *lengths, state_arrays *to);
+/* Whether the gradient of a memory has its steps; otherwise an exception. */
+bool memory_gradient_fits(const state_arrays *start, const state_arrays *gradient);
+/* Whether there is a memory for each node that reads one; otherwise an exception. */
+bool memories_are_given(const Plan *plan, const node_call *calls);
+/* New references to a memory and its lengths, if there is one. */
+void memory_share(const state_arrays *from, state_arrays *to);
+/* Replaces the memories of initial states by arrays that never change. False: an exception. */
+bool memories_keep(const Plan *plan, node_call *calls);
+/* What a node with a memory adds to the core's; its memory; the gradients of node i,
+ * whose owner's call is open. False: an exception. */
+crnn_cross cross_of(const PlanTape *tape, const plan_node *node);
+void cross_set_memory(crnn_cross *cross, const state_arrays *state);
+bool cross_open_back(const PlanTape *tape, size_t i, node_call *calls, crnn_cross *cross);
+/* Memories for the nodes of a stream, before its states change. */
+typedef struct stream_memories {
+    PyObject **running; /* owned [count] of owned */
+    crnn_node *before;  /* owned [count]: the nodes as they were */
+} stream_memories;
+
+/* Makes those that are given; false: an exception. Then the stream takes them over, or, if
+ * something failed, becomes what it was. */
+bool stream_make_memories(Stream *self, node_call *calls, stream_memories *made);
+void stream_take_memories(Stream *self, node_call *calls, stream_memories *made, bool fine);
+
+/* What rows of their own read of a stream's memory. */
+typedef struct memory_reader {
+    size_t *source;      /* owned [rows], or NULL */
+    PyObject *projected; /* owned, or NULL */
+} memory_reader;
+
+/* Readers [count] for copies of a stream's nodes: the first `given` of these rows read rows of the
+ * stream from `first` on. False: an exception. */
+bool new_sources(const Plan *plan, Stream *stream, crnn_node *nodes, size_t first, size_t given,
+                 size_t rows, memory_reader *readers);
+void readers_clear(memory_reader *readers, size_t count);
 
 /* Stream._generate and Stream._symbols: see plan_generate.c. */
 PyObject *stream_generate(Stream *self, PyObject *args);
@@ -198,10 +258,10 @@ PyObject *stream_feed(Stream *self, PyObject *args);
 
 static inline bool node_has_state(const plan_node *node) {
     return node->op == CRNN_OP_RECURRENT || node->op == CRNN_OP_CONV ||
-           (node->op == CRNN_OP_HEADS && !node->whole);
+           node->op == CRNN_OP_POSITIONS || (node->op == CRNN_OP_HEADS && !node->whole);
 }
 /* New arrays, with any numbers, for the state of node i, of self-attention with so many slots; for
- * a gradient without `steps`. False: an exception. */
+ * a gradient without `steps`, and of positions none. False: an exception. */
 bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t batch, size_t slots,
                     bool gradient, state_arrays *to);
 /* Slots of the state that a node has after it has read some rows, from an initial state on; of one
@@ -223,6 +283,11 @@ void node_set_rows(crnn_node *node, const crnn_rows *rows);
 void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const state_arrays *dfinal);
 void state_copy(const state_arrays *to, const state_arrays *from);
 
+/* Whether no row of a call reads more steps than there are positions; false: an exception. */
+bool plan_positions_fit(const Plan *plan, node_call *calls, const crnn_rows *rows);
+/* False, with the exception of a row of more steps than there are positions. */
+bool refuse_steps(const plan_node *node, size_t steps);
+
 /* Whether this is the form of a state of the plan. */
 bool plan_check_form(const Plan *plan, PyObject *form);
 /* States in the form of the plan: false where they do not fit, perhaps with an exception. */
@@ -240,18 +305,26 @@ state_arrays *final_of(node_call *call);
 static inline bool node_runs_on(const plan_node *node) {
     return node_has_state(node) && !node->layer;
 }
-/* New memory for the state of node i of a plan of one step with so many rows. It begins with the
- * initial state of the node, or is taken over from `state`. False: an exception. */
-bool running_new(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
-                 size_t rows);
-/* Takes over a state, from a row of it on; h is NULL where there is none. False: an exception, and
- * nothing has changed. */
+/* New memory for so many rows, which takes over a state (NULL: nothing was read) from a row of it
+ * on. False: an exception. */
 bool running_load(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
-                  const state_arrays *state, size_t row);
+                  size_t rows, const state_arrays *state, size_t row);
+/* The same in two parts. The first allocates what the state needs: false with an exception, and
+ * nothing has changed. The second takes over the memory and the state: true where the plan needs
+ * another workspace. */
+bool running_prepare(const running_memory *m, const Plan *plan, const crnn_plan *core,
+                     crnn_node *node, const state_arrays *state, running_room *room);
+bool running_take(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row, running_room *room);
 /* Writes the state to arrays with running_slots slots, from a row on. */
 void running_save(const running_memory *m, const crnn_plan *core, crnn_node *node,
                   const state_arrays *state, size_t row);
 size_t running_slots(const running_memory *m, const plan_node *node);
+/* Whether all rows may read so many more steps, and how many of these; false: an exception. */
+bool running_may_read(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                      size_t steps);
+bool running_left(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  size_t steps, size_t *left);
 /* Makes room for so many more steps. `grown` becomes true where the plan needs another workspace.
  * False: an exception, and nothing has changed. */
 bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,

@@ -7,6 +7,7 @@ typedef struct part {
     crnn_node *nodes;         /* owned [count] */
     size_t first;             /* row of the stream */
     running_memory *running;  /* owned [count] of owned: of nodes that are no recurrent layers */
+    memory_reader *readers;   /* owned [count] of owned: of nodes with a memory */
     size_t *words;            /* owned */
     void *values, *workspace; /* owned */
     crnn_rows rows;
@@ -14,7 +15,7 @@ typedef struct part {
 } part;
 
 typedef struct loop {
-    const Stream *stream;
+    Stream *stream;
     size_t outputs, given;    /* O, and E: features of the input that are those of x */
     PyArrayObject *start, *x; /* owned: (B, O); (B, T, E) or NULL */
     PyArrayObject *input;     /* owned (B, F) */
@@ -27,6 +28,7 @@ typedef struct loop {
 
 static void part_clear(part *p, size_t nodes) {
     for (size_t i = 0; p->running && i < nodes; i++) running_clear(&p->running[i]);
+    readers_clear(p->readers, nodes);
     PyMem_Free(p->running);
     PyMem_Free(p->nodes);
     free_aligned(p->words);
@@ -53,28 +55,28 @@ static bool new_nodes(const loop *l, part *p, size_t first, size_t rows) {
     const Plan *plan = l->stream->plan;
     p->nodes = PyMem_Calloc(plan->count, sizeof *p->nodes);
     p->running = PyMem_Calloc(plan->count, sizeof *p->running);
-    if (!p->nodes || !p->running) return PyErr_NoMemory() != NULL;
+    p->readers = PyMem_Calloc(plan->count, sizeof *p->readers);
+    if (!p->nodes || !p->running || !p->readers) return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, l->stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++) {
         const state_arrays *state = &l->states[i].final;
-        node_set_states(&p->nodes[i], state, state, first);
+        if (node_has_state(&plan->nodes[i])) node_set_states(&p->nodes[i], state, state, first);
         node_set_rows(&p->nodes[i], &p->rows);
     }
     p->nodes[0].features = plan->nodes[0].features;
     p->nodes[0].symbols = NULL;
     p->nodes[0].value = (crnn_seq){row_of(l->input, first), (ptrdiff_t)plan->nodes[0].features, 0};
     p->values = step_values(plan, p->nodes, rows);
-    return p->values != NULL;
+    return p->values && new_sources(plan, l->stream, p->nodes, first, rows, rows, p->readers);
 }
 
 /* Memory for the states of nodes that are no recurrent layers. */
 static bool new_memories(const loop *l, part *p) {
     const Plan *plan = l->stream->plan;
     for (size_t i = 0; i < plan->count; i++) {
-        running_memory *m = &p->running[i];
-        m->rows = p->rows.given.batch;
         if (node_runs_on(&plan->nodes[i]) &&
-            !running_load(m, plan, &p->plan, &p->nodes[i], &l->states[i].final, p->first))
+            !running_load(&p->running[i], plan, &p->plan, &p->nodes[i], p->rows.given.batch,
+                          &l->states[i].final, p->first))
             return false;
     }
     return true;
@@ -120,15 +122,7 @@ static bool collect_states(const loop *l) {
 
 /* The stream goes on behind the last step. */
 static bool store_states(Stream *stream, const loop *l) {
-    const Plan *plan = stream->plan;
-    bool fine = collect_states(l);
-    for (size_t i = 0; fine && i < plan->count; i++) {
-        if (node_runs_on(&plan->nodes[i]))
-            fine = stream_load_memory(stream, i, &l->states[i].final);
-        else
-            state_copy(&stream->states[i].state, &l->states[i].final);
-    }
-    return fine;
+    return collect_states(l) && stream_take_states(stream, l->states, final_of);
 }
 
 /* The steps of an array (B, T, features) from row `first` on. */
@@ -209,8 +203,22 @@ static size_t steps_at_once(const loop *l) {
     return steps >= MOST ? MOST : steps <= 1 ? 1 : (size_t)steps;
 }
 
+/* Whether there are positions for all steps. */
+static bool positions_fit(const loop *l, size_t steps) {
+    const Plan *plan = l->stream->plan;
+    for (size_t k = 0; k < l->count; k++) {
+        part *p = &l->parts[k];
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_may_read(&p->running[i], plan, &p->plan, &p->nodes[i], steps))
+                return false;
+    }
+    return true;
+}
+
 static bool loop_run(loop *l, size_t steps) {
     const size_t most = steps_at_once(l);
+    if (!positions_fit(l, steps)) return false;
     for (size_t done = 0, now; done < steps; done += now) {
         now = steps - done < most ? steps - done : most;
         if (!reserve(l, now)) return false;

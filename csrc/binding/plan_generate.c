@@ -7,6 +7,7 @@ typedef struct part {
     Search *search;                /* owned, claimed */
     state_arrays *initial, *final; /* owned [count] of owned: of recurrent nodes */
     running_memory *running;       /* owned [count] of owned: of other nodes */
+    memory_reader *readers;        /* owned [count] of owned: of nodes with a memory */
     crnn_node *nodes;              /* owned [count + 1]: the last one chooses */
     crnn_edge logits;              /* its edge */
     size_t most;                   /* rows that there may be */
@@ -19,7 +20,7 @@ typedef struct part {
 } part;
 
 typedef struct generation {
-    const Stream *stream;
+    Stream *stream;
     node_call *states; /* owned: those of the stream */
     size_t count;
     part *parts;            /* owned [count] */
@@ -32,6 +33,7 @@ static void part_clear(part *p, size_t nodes) {
         if (p->final) state_clear(&p->final[i]);
         if (p->running) running_clear(&p->running[i]);
     }
+    readers_clear(p->readers, nodes);
     PyMem_Free(p->running);
     PyMem_Free(p->initial);
     PyMem_Free(p->final);
@@ -73,8 +75,9 @@ static bool new_state(const generation *g, part *p, size_t i, size_t rows) {
     if (!node_state_new(plan, i, layer, rows, slots, false, &p->initial[i]) ||
         (plan->nodes[i].layer && !node_state_new(plan, i, layer, rows, 0, false, &p->final[i])))
         return false;
-    if (p->initial[i].steps) /* rows that live later have read nothing yet */
-        memset(PyArray_DATA(p->initial[i].steps), 0, (size_t)PyArray_NBYTES(p->initial[i].steps));
+    /* rows that live later have read nothing yet */
+    state_part_copy(plan->nodes[i].op == CRNN_OP_POSITIONS ? p->initial[i].h : p->initial[i].steps,
+                    NULL);
     copy_first(p->initial[i].h, from->h, o->first_group, o->groups);
     copy_first(p->initial[i].c, from->c, o->first_group, o->groups);
     copy_first(p->initial[i].steps, from->steps, o->first_group, o->groups);
@@ -94,10 +97,9 @@ static void *part_workspace(part *p) {
 /* Memory for nodes that are no recurrent layers, from their initial states. */
 static bool new_memories(const Plan *plan, part *p) {
     for (size_t i = 0; i < plan->count; i++) {
-        running_memory *m = &p->running[i];
-        m->rows = p->rows.given.batch;
         if (node_runs_on(&plan->nodes[i]) &&
-            !running_load(m, plan, &p->plan, &p->nodes[i], &p->initial[i], 0))
+            !running_load(&p->running[i], plan, &p->plan, &p->nodes[i], p->rows.given.batch,
+                          &p->initial[i], 0))
             return false;
     }
     return true;
@@ -109,7 +111,7 @@ static bool reserve(const generation *g, size_t steps) {
     for (size_t k = 0; k < g->count; k++) {
         part *p = &g->parts[k];
         bool grown = false;
-        for (size_t i = 0; i < plan->count; i++)
+        for (size_t i = 0; !search_is_done(p->search) && i < plan->count; i++)
             if (p->running[i].memory &&
                 !running_reserve(&p->running[i], plan, &p->plan, &p->nodes[i], steps, &grown))
                 return false;
@@ -128,17 +130,22 @@ static bool new_source(part *p, crnn_attend *attend, size_t rows) {
 
 /* Copies of the stream's nodes, with memory of their own, and the choice. */
 static bool new_nodes(const generation *g, part *p, size_t rows) {
-    const Stream *stream = g->stream;
+    Stream *stream = g->stream;
     const Plan *plan = stream->plan;
     p->initial = PyMem_Calloc(plan->count, sizeof *p->initial);
     p->final = PyMem_Calloc(plan->count, sizeof *p->final);
     p->nodes = PyMem_Calloc(plan->count + 1, sizeof *p->nodes);
     p->running = PyMem_Calloc(plan->count, sizeof *p->running);
-    if (!p->initial || !p->final || !p->nodes || !p->running) return PyErr_NoMemory() != NULL;
+    p->readers = PyMem_Calloc(plan->count, sizeof *p->readers);
+    if (!p->initial || !p->final || !p->nodes || !p->running || !p->readers)
+        return PyErr_NoMemory() != NULL;
     memcpy(p->nodes, stream->nodes, plan->count * sizeof *p->nodes);
     for (size_t i = 0; i < plan->count; i++)
         if (node_has_state(&plan->nodes[i]) && !new_state(g, p, i, rows)) return false;
     if (plan->attend && !new_source(p, &p->nodes[plan->attend].as.attend, rows)) return false;
+    const crnn_search_options *o = &p->search->search.options;
+    if (!new_sources(plan, stream, p->nodes, o->first_group, o->groups, rows, p->readers))
+        return false;
     p->logits = (crnn_edge){plan->count - 1, 0};
     p->nodes[0].features = 0;
     p->nodes[0].symbols = p->symbols;
@@ -211,13 +218,30 @@ static bool next_steps(const generation *g, size_t *steps) {
     return true;
 }
 
+/* How many of these steps the rows that live have positions for, at least 1: if there are none, the
+ * next step is refused. False: an exception. */
+static bool find_left(const generation *g, size_t *steps) {
+    const Plan *plan = g->stream->plan;
+    for (size_t k = 0; k < g->count; k++) {
+        part *p = &g->parts[k];
+        if (search_is_done(p->search)) continue;
+        for (size_t i = 0; i < plan->count; i++)
+            if (p->running[i].memory &&
+                !running_left(&p->running[i], plan, &p->plan, &p->nodes[i], *steps, steps))
+                return false;
+    }
+    if (*steps == 0) *steps = 1;
+    return true;
+}
+
 static bool generation_run(generation *g) {
     enum { STEPS = 64 /* between two looks for Ctrl-C */ };
     size_t steps;
     while (next_steps(g, &steps)) {
         if (steps == 0) return true;
-        if (!reserve(g, steps < STEPS ? steps : STEPS)) return false;
-        Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps < STEPS ? steps : STEPS);
+        if (steps > STEPS) steps = STEPS;
+        if (!find_left(g, &steps) || !reserve(g, steps)) return false;
+        Py_BEGIN_ALLOW_THREADS crnn_generate(g->given, g->count, steps);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return false;
     }
     return false;

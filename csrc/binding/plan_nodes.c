@@ -2,7 +2,8 @@
 #include "plan.h"
 
 /* ---- reading: a node is a tuple (operation, edges, filled, rest). filled: 1 for a node that runs
- * at masked steps that are answered, 2 for one that answers them */
+ * at masked steps that are answered, 2 for one that answers them; 3 for one that answers them and
+ * reads rows from their end, 4 for one that only does the latter */
 
 static bool read_edges(Plan *plan, size_t index, PyObject *given) {
     plan_node *node = &plan->nodes[index];
@@ -132,6 +133,46 @@ static bool read_heads(Plan *plan, plan_node *node, PyObject *rest) {
            refuse_misfit("heads");
 }
 
+/* (heads, p, seed, number, owner, W, b, dW, db): W (C, 2 H) and b (2 H,) of keys and values; the
+ * owner is the self-attention whose state has the memory. */
+static bool read_cross(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *w, *b, *dw, *db;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(rest, "ndKInOOOO", &node->heads, &node->p, &seed, &node->number,
+                          &node->owner, &w, &b, &dw, &db) ||
+        !read_pair(plan, w, dw, 2, &node->w, &node->dw) ||
+        !read_pair(plan, b, db, 1, &node->b, &node->db))
+        return false;
+    const size_t index = (size_t)(node - plan->nodes);
+    if (node->edges != 1 || node->heads < 1 || node->owner >= index) return refuse_misfit("heads");
+    plan_node *owner = &plan->nodes[node->owner];
+    node->features = plan->nodes[node->from[0].node].features;
+    node->seed = seed;
+    if (owner->op != CRNN_OP_HEADS || owner->cross || owner->whole) return refuse_misfit("owner");
+    owner->cross = index;
+    const npy_intp wide = (npy_intp)(2 * node->features);
+    return (node->w && PyArray_DIM(node->w, 0) > 0 && PyArray_DIM(node->w, 1) == wide &&
+            (!node->b || PyArray_SIZE(node->b) == wide) && node->features % node->heads == 0 &&
+            node->p >= 0 && node->p < 1) ||
+           refuse_misfit("heads");
+}
+
+/* (P, dP, most, reverse): P (steps, features), or None for sines and cosines; no row reads more
+ * than `most` steps, 0 stands for any number. */
+static bool read_positions(Plan *plan, plan_node *node, PyObject *rest) {
+    PyObject *w, *dw;
+    int reverse;
+    if (!PyArg_ParseTuple(rest, "OOnp", &w, &dw, &node->most, &reverse) ||
+        !read_pair(plan, w, dw, 2, &node->w, &node->dw))
+        return false;
+    if (node->edges != 1) return refuse_misfit("edges");
+    node->reverse = reverse;
+    node->features = plan->nodes[node->from[0].node].features;
+    const bool fits = !node->w || ((size_t)PyArray_DIM(node->w, 0) == node->most &&
+                                   (size_t)PyArray_DIM(node->w, 1) == node->features);
+    return fits || refuse_misfit("P");
+}
+
 /* The widths of what a function of steps reads. */
 static bool read_inputs(const Plan *plan, plan_node *node) {
     crnn_rowwise *o = &node->rowwise;
@@ -208,6 +249,8 @@ static const struct {
                {"residual", CRNN_OP_ROWWISE, read_residual},
                {"conv", CRNN_OP_CONV, read_conv},
                {"heads", CRNN_OP_HEADS, read_heads},
+               {"cross", CRNN_OP_CROSS, read_cross},
+               {"positions", CRNN_OP_POSITIONS, read_positions},
                {"pool", CRNN_OP_POOL, read_pool},
                {"state", CRNN_OP_STATE, read_state}};
 enum { READERS = sizeof readers / sizeof *readers };
@@ -279,7 +322,8 @@ static bool edges_fit(const Plan *plan, const plan_node *node) {
     if (node->op == CRNN_OP_RECURRENT) return recurrent_fits(plan, node);
     if (node->op == CRNN_OP_ROWWISE || makes_steps_one(node)) return symbols == 0;
     if (node->op == CRNN_OP_SUM && symbols > 1) return false;
-    if (node->op == CRNN_OP_HEADS) return symbols == 0 && !node->once;
+    if (node->op == CRNN_OP_HEADS || node->op == CRNN_OP_CROSS || node->op == CRNN_OP_POSITIONS)
+        return symbols == 0 && !node->once;
     if (node->op == CRNN_OP_CONV)
         return symbols == 0 && !node->once && (size_t)PyArray_DIM(node->w, 2) == width;
     if (node->op == CRNN_OP_ATTEND && (node->edges != 1 || symbols > 0)) return false;
@@ -316,8 +360,9 @@ static void find_cycles(Plan *plan) {
 static bool find_wanted(const Plan *plan, plan_node *node) {
     bool trains =
         node->dw || node->db || node->dg || (node->op == CRNN_OP_RECURRENT && !node->frozen);
-    bool wants = trains || node_has_state(node) || node->op == CRNN_OP_ATTEND ||
-                 (node->op == CRNN_OP_INPUT && node->features > 0);
+    const bool counts = node->op == CRNN_OP_POSITIONS; /* a state without a gradient */
+    bool wants = trains || (node_has_state(node) && !counts) || node->op == CRNN_OP_ATTEND ||
+                 node->op == CRNN_OP_CROSS || (node->op == CRNN_OP_INPUT && node->features > 0);
     for (size_t k = 0; k < node->edges; k++) {
         wants |= plan->nodes[node->from[k].node].wants;
         trains |= plan->nodes[node->from[k].node].trains;
@@ -351,7 +396,8 @@ static bool read_node(Plan *plan, size_t index, PyObject *given) {
     if (i == READERS || (i == 0) != (index == 0)) return refuse_misfit("operation");
     node->op = readers[i].op;
     node->filled = filled == 1;
-    node->repeats = filled == 2;
+    node->repeats = filled == 2 || filled == 3;
+    node->backwards = filled >= 3;
     if (!readers[i].read(plan, node, rest)) return false;
     return node->features > 0 || index == 0 || refuse_misfit("nodes");
 }
@@ -365,7 +411,8 @@ bool plan_read_nodes(Plan *plan, PyObject *given) {
         const plan_node *node = &plan->nodes[i];
         const bool reverse = node->layer && ((Recurrent *)node->layer)->layer.reverse;
         const bool alone = reverse || node->once || node->rest || node->repeats ||
-                           node->op == CRNN_OP_CONV || node->op == CRNN_OP_HEADS;
+                           node->op == CRNN_OP_CONV || node->op == CRNN_OP_HEADS ||
+                           node->op == CRNN_OP_CROSS || node->op == CRNN_OP_POSITIONS;
         if (!edges_fit(plan, node) || (node->cyclic && alone)) /* these are outside of cycles */
             return refuse_misfit("nodes");
         for (size_t k = 0; k < node->edges; k++) {

@@ -173,7 +173,10 @@ static bool new_kept(PlanTape *tape, size_t i, const crnn_plan *core) {
 /* A copy of the initial state of a node, if it is given and backward reads it. */
 static bool keep_start(PlanTape *tape, size_t i, const node_call *call) {
     const state_arrays *from = &call->initial;
-    if (tape->plan->nodes[i].layer || !plan_keeps(tape, i)) return true;
+    const plan_node *node = &tape->plan->nodes[i];
+    const bool reads = plan_keeps(tape, i) || (node->cross && plan_keeps(tape, node->cross));
+    if (node->layer || !reads) return true;
+    memory_share(from, &tape->starts[i]);
     if (from->h && !(tape->starts[i].h = array_copy(tape->plan->module, from->h))) return false;
     if (from->c && !(tape->starts[i].c = array_copy(tape->plan->module, from->c))) return false;
     if (!from->steps) return true;
@@ -190,13 +193,16 @@ static bool forward_buffers(PlanTape *tape, node_call *calls, const crnn_kernels
     for (size_t i = 1; i < plan->count; i++) {
         if (!node_has_state(&plan->nodes[i])) continue;
         const size_t slots = node_final_slots(&plan->nodes[i], &tape->call.rows, &calls[i].initial);
-        if (!node_state_new(plan, i, &calls[i].held.layer, batch, slots, false, &calls[i].final) ||
-            (keep && !keep_start(tape, i, &calls[i])) ||
-            (plan->nodes[i].layer && keep && plan_keeps(tape, i) &&
-             !new_layer_tape(tape, i, &calls[i], kernels)))
+        if (!node_state_new(plan, i, &calls[i].held.layer, batch, slots, false, &calls[i].final))
             return false;
+        memory_share(&calls[i].initial, &calls[i].final);
     }
-    return true;
+    bool fine = !keep || memories_keep(plan, calls);
+    for (size_t i = 1; fine && keep && i < plan->count; i++)
+        fine = !node_has_state(&plan->nodes[i]) ||
+               (keep_start(tape, i, &calls[i]) && (!plan->nodes[i].layer || !plan_keeps(tape, i) ||
+                                                   new_layer_tape(tape, i, &calls[i], kernels)));
+    return fine;
 }
 
 /* ---- forward: the call */
@@ -258,7 +264,8 @@ static bool core_open_call(core_call *c, const Plan *plan, PlanTape *tape, node_
     for (size_t i = 0; i < plan->count; i++) {
         const crnn_rows *rows = rows_of_node(c, plan, tape, i, &calls[i]);
         if (!rows) return false;
-        c->nodes[i] = plan_core_node(plan, tape, i, &calls[i], kernels, rows);
+        const node_call *call = &calls[plan_owner(plan, i)];
+        c->nodes[i] = plan_core_node(plan, tape, i, call, kernels, rows);
     }
     c->plan = (crnn_plan){
         .kernels = kernels, .rows = &tape->call.rows, .count = plan->count, .node = c->nodes};
@@ -277,7 +284,7 @@ static bool core_workspace(core_call *c,
 static bool back_reads_value(const plan_node *node) {
     if (node->op == CRNN_OP_ROWWISE) return node->cyclic || crnn_rowwise_reads_y(&node->rowwise);
     if (node->op == CRNN_OP_CONV) return node->activation != CRNN_IDENTITY;
-    return node->cyclic || node->op == CRNN_OP_HEADS;
+    return node->cyclic || node->op == CRNN_OP_HEADS || node->op == CRNN_OP_CROSS;
 }
 
 /* (y, states), with `keep` (y, states, tape), which does not share its y with the user where
@@ -320,7 +327,8 @@ PyObject *plan_forward(Plan *self, PyObject *const *values, Py_ssize_t count) {
         result = plan_refuse(self, "layer");
     else if (!read_call(tape, &a) || !steps_fit(tape) || !read_memory(tape, a.memory, a.keep) ||
              !plan_read_states(self, calls, "state", tape->call.rows.given.batch, a.given.state,
-                               initial_of))
+                               initial_of) ||
+             !memories_are_given(self, calls) || !plan_positions_fit(self, calls, &tape->call.rows))
         result = plan_refuse(self, "state");
     else if (run_forward(tape, calls, a.keep) && (states = plan_show_states(self, calls, final_of)))
         result = forward_result(tape, states, a.keep);
@@ -359,13 +367,14 @@ static bool fits_tape(const Plan *plan, const PlanTape *tape, const node_call *c
         const plan_node *a = &plan->nodes[i], *b = &other->nodes[i];
         if (a->op != b->op || a->edges != b->edges || a->features != b->features ||
             a->symbols != b->symbols || a->filled != b->filled || !a->w != !b->w ||
-            a->rest != b->rest || a->repeats != b->repeats || a->how != b->how ||
-            a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
+            a->rest != b->rest || a->repeats != b->repeats || a->backwards != b->backwards ||
+            a->how != b->how || a->cell != b->cell || !a->g != !b->g || a->taps != b->taps ||
             a->dilation != b->dilation || a->activation != b->activation ||
             a->reverse != b->reverse || a->heads != b->heads || a->window != b->window ||
-            a->whole != b->whole || a->rotary != b->rotary ||
-            memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
+            a->whole != b->whole || a->rotary != b->rotary || a->most != b->most ||
+            a->cross != b->cross || memcmp(a->from, b->from, a->edges * sizeof *a->from) != 0)
             return false;
+        if (a->op == CRNN_OP_CROSS && !PyArray_SAMESHAPE(a->w, b->w)) return false;
         if (a->layer && !tape->tapes[i] && plan_keeps(tape, i)) return false;
         if (tape->tapes[i] && !tape_fits(tape->tapes[i], &calls[i].held)) return false;
         if (a->op == CRNN_OP_ROWWISE && a->rowwise.kind != b->rowwise.kind) return false;
@@ -519,6 +528,8 @@ static bool open_back(core_call *c, const Plan *plan, PlanTape *tape, node_call 
             fine = open_layer_back(plan, tape, b, i, &calls[i], trace, &c->nodes[i]);
         else if (node_has_state(&plan->nodes[i]) && runs_back(plan, tape, i))
             fine = open_state_back(plan, tape, i, &calls[i], &c->nodes[i]);
+        else if (plan->nodes[i].op == CRNN_OP_CROSS && runs_back(plan, tape, i))
+            fine = cross_open_back(tape, i, calls, &c->nodes[i].as.cross);
     }
     if (fine && plan->attend) fine = open_memory_back(tape, b, &c->nodes[plan->attend].as.attend);
     PyMem_Free(begin);

@@ -1,5 +1,5 @@
-/* States of streams in a layout of the operation's own: the memory of convolutions and of
- * self-attention, which the core updates in place at every step. */
+/* States of streams in a layout of the operation's own: the memory of convolutions, self-attention
+ * and positions, which the core updates in place at every step. */
 #include "plan.h"
 
 enum { FIRST_SLOTS = 64 };
@@ -22,86 +22,56 @@ static const crnn_plan *whole_of(whole_plan *whole, const running_memory *m,
 /* Whether all steps that are read are kept. */
 static bool grows(const plan_node *node) { return node->op == CRNN_OP_HEADS && node->window == 0; }
 
-static const plan_node *given_of(const Plan *plan, const crnn_plan *core, const crnn_node *node) {
-    return &plan->nodes[node - core->node];
+/* Whether rows may read no more than some steps. */
+static bool ends(const plan_node *node) { return node->op == CRNN_OP_POSITIONS && node->most > 0; }
+
+static size_t index_of(const crnn_plan *core, const crnn_node *node) {
+    return (size_t)(node - core->node);
 }
 
-/* The most steps that a row of a state has. */
-static size_t most_seen(const state_arrays *state) {
+static const plan_node *given_of(const Plan *plan, const crnn_plan *core, const crnn_node *node) {
+    return &plan->nodes[index_of(core, node)];
+}
+
+/* The most steps that a row of a state has; 0 of nodes for which that does not count. */
+static size_t most_seen(const plan_node *node, const state_arrays *state) {
+    const size_t rows = state->h ? (size_t)PyArray_DIM(state->h, 0) : 0;
     size_t most = 0;
-    for (npy_intp b = 0; state->steps && b < PyArray_SIZE(state->steps); b++) {
-        const size_t seen = node_known_steps(state, (size_t)b);
-        if (seen > most) most = seen;
+    if (!grows(node) && !ends(node)) return 0;
+    for (size_t b = 0; b < rows; b++) {
+        const size_t own = grows(node) ? node_known_steps(state, b)
+                                       : (size_t)((const int64_t *)PyArray_DATA(state->h))[b];
+        if (own > most) most = own;
     }
     return most;
 }
 
-/* The node reads no arrays; the slots of its memory tell the core how much scratch a step needs. */
-static void forget_states(const running_memory *m, crnn_node *node) {
+/* The node reads and writes these, from a row on. */
+static void set_states(crnn_node *node, const state_arrays *initial, const state_arrays *final,
+                       size_t row) {
     const state_arrays none = {0};
-    node_set_states(node, &none, &none, 0);
-    if (node->op == CRNN_OP_HEADS) node->as.heads.initial.slots = m->slots;
+    node_set_states(node, initial ? initial : &none, final ? final : &none, row);
 }
 
-/* Replaces the memory: by one with so many slots, which begins with the node's initial state. */
-static bool replace(running_memory *m, const crnn_plan *core, crnn_node *node, size_t slots) {
+static void set_room(crnn_node *node, size_t slots) {
+    if (node->op == CRNN_OP_HEADS) node->as.heads.room = slots;
+}
+
+/* ---- taking over a state: first memory, which may fail, then its content */
+
+/* Memory for so many slots, where there is not as much. */
+static bool make_room(const running_memory *m, const crnn_plan *core, crnn_node *node, size_t slots,
+                      running_room *room) {
     whole_plan whole;
-    const crnn_plan *all = whole_of(&whole, m, core);
-    const size_t i = (size_t)(node - core->node);
     size_t bytes;
-    if (!check_status(crnn_node_running(all, i, &bytes), "batch_size")) return false;
-    void *memory = alloc_aligned(bytes);
-    if (!memory) return false;
-    node->running = memory; /* before, a copy of a node points to the memory of another */
-    crnn_node_load(all, i);
-    free_aligned(m->memory);
-    m->memory = memory;
-    m->slots = slots;
-    return true;
-}
-
-bool running_new(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
-                 size_t rows) {
-    const state_arrays none = {0};
-    m->rows = rows;
-    return running_load(m, plan, core, node, &none, 0);
-}
-
-/* Rows of `state` from `row` on, with room for more steps: its slots are the last ones of the new
- * arrays. */
-static bool widen(const Plan *plan, size_t i, size_t rows, size_t slots, const state_arrays *state,
-                  size_t row, state_arrays *to) {
-    if (!node_state_new(plan, i, NULL, rows, slots, false, to)) return false;
-    PyArrayObject *const from[] = {state->h, state->c}, *const wide[] = {to->h, to->c};
-    memset(PyArray_DATA(to->steps), 0, (size_t)PyArray_NBYTES(to->steps));
-    for (int k = 0; k < 2; k++) memset(PyArray_DATA(wide[k]), 0, (size_t)PyArray_NBYTES(wide[k]));
-    if (!state->h) return true;
-    const size_t own = node_slots(state), given = (size_t)PyArray_DIM(state->h, 0);
-    const size_t bytes = plan->nodes[i].features * (size_t)PyArray_ITEMSIZE(to->h);
-    const size_t kept = own < slots ? own : slots;
-    for (size_t b = 0; row + b < given && b < rows; b++) {
-        for (int k = 0; k < 2; k++)
-            memcpy((char *)PyArray_DATA(wide[k]) + (b * slots + slots - kept) * bytes,
-                   (char *)PyArray_DATA(from[k]) + ((row + b) * own + own - kept) * bytes,
-                   kept * bytes);
-        ((int64_t *)PyArray_DATA(to->steps))[b] =
-            ((const int64_t *)PyArray_DATA(state->steps))[row + b];
-    }
-    return true;
-}
-
-/* The memory becomes one with so many slots and this state. */
-static bool take_over(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
-                      const state_arrays *state, size_t row, size_t slots) {
-    const state_arrays none = {0};
-    state_arrays wide = {0};
-    const size_t i = (size_t)(node - core->node);
-    if (grows(&plan->nodes[i]) && !widen(plan, i, m->rows, slots, state, row, &wide)) return false;
-    node_set_states(node, wide.h ? &wide : state, &none, wide.h ? 0 : row);
-    const bool fine = replace(m, core, node, slots);
-    forget_states(m, node);
-    state_clear(&wide);
-    return fine;
+    *room = (running_room){.slots = slots};
+    if (m->memory && slots == m->slots) return true;
+    set_room(node, slots);
+    const bool fine = check_status(
+        crnn_node_running(whole_of(&whole, m, core), index_of(core, node), &bytes), "batch_size");
+    set_room(node, m->slots);
+    if (fine) room->memory = alloc_aligned(bytes);
+    return room->memory != NULL;
 }
 
 /* Room for as many steps again. */
@@ -109,14 +79,45 @@ static size_t slots_for(size_t seen) {
     return seen < FIRST_SLOTS / 2 ? FIRST_SLOTS : seen > SIZE_MAX / 2 ? SIZE_MAX : 2 * seen;
 }
 
+bool running_prepare(const running_memory *m, const Plan *plan, const crnn_plan *core,
+                     crnn_node *node, const state_arrays *state, running_room *room) {
+    const plan_node *given = given_of(plan, core, node);
+    const size_t seen = most_seen(given, state);
+    const bool suffices = m->memory && seen < m->slots;
+    return make_room(m, core, node, !grows(given) || suffices ? m->slots : slots_for(seen), room);
+}
+
+bool running_take(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  const state_arrays *state, size_t row, running_room *room) {
+    whole_plan whole;
+    const bool replaces = room->memory != NULL;
+    if (replaces) {
+        free_aligned(m->memory);
+        m->memory = room->memory;
+        m->slots = room->slots;
+        room->memory = NULL;
+    }
+    node->running = m->memory; /* a copy of a node pointed to the memory of another */
+    set_room(node, m->slots);
+    set_states(node, state, NULL, row);
+    crnn_node_load(whole_of(&whole, m, core), index_of(core, node));
+    set_states(node, NULL, NULL, 0);
+    m->seen = most_seen(given_of(plan, core, node), state);
+    return replaces;
+}
+
 bool running_load(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
-                  const state_arrays *state, size_t row) {
-    const size_t seen = most_seen(state);
-    const size_t slots = grows(given_of(plan, core, node)) ? slots_for(seen) : 0;
-    if (!take_over(m, plan, core, node, state, row, slots)) return false;
-    m->seen = seen;
+                  size_t rows, const state_arrays *state, size_t row) {
+    const state_arrays none = {0};
+    running_room room;
+    m->rows = rows;
+    if (!state) state = &none;
+    if (!running_prepare(m, plan, core, node, state, &room)) return false;
+    running_take(m, plan, core, node, state, row, &room);
     return true;
 }
+
+/* ---- a state shown, and steps to come */
 
 size_t running_slots(const running_memory *m, const plan_node *node) {
     if (node->op != CRNN_OP_HEADS) return 0;
@@ -125,32 +126,71 @@ size_t running_slots(const running_memory *m, const plan_node *node) {
 
 void running_save(const running_memory *m, const crnn_plan *core, crnn_node *node,
                   const state_arrays *state, size_t row) {
-    const state_arrays none = {0};
     whole_plan whole;
-    node_set_states(node, &none, state, row);
-    crnn_node_save(whole_of(&whole, m, core), (size_t)(node - core->node));
-    forget_states(m, node);
+    set_states(node, NULL, state, row);
+    crnn_node_save(whole_of(&whole, m, core), index_of(core, node));
+    set_states(node, NULL, NULL, 0);
+}
+
+/* The state of all rows, new arrays; `seen` becomes what it tells: less, where rows have begun
+ * anew. False: an exception. */
+static bool count_again(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                        state_arrays *state) {
+    const plan_node *given = given_of(plan, core, node);
+    if (!node_state_new(plan, index_of(core, node), NULL, m->rows, running_slots(m, given), false,
+                        state))
+        return false;
+    running_save(m, core, node, state, 0);
+    m->seen = most_seen(given, state);
+    return true;
+}
+
+bool running_left(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                  size_t steps, size_t *left) {
+    const plan_node *given = given_of(plan, core, node);
+    state_arrays state;
+    *left = steps;
+    if (!ends(given) || (m->seen <= given->most && steps <= given->most - m->seen)) return true;
+    if (!count_again(m, plan, core, node, &state)) return false;
+    if (steps > given->most - m->seen) *left = given->most - m->seen;
+    state_clear(&state);
+    return true;
+}
+
+bool running_may_read(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                      size_t steps) {
+    size_t left;
+    if (!running_left(m, plan, core, node, steps, &left)) return false;
+    return left == steps || refuse_steps(given_of(plan, core, node), m->seen + steps);
+}
+
+/* Moves the state to more memory, where there is not enough for so many more steps. */
+static bool enlarge(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
+                    size_t steps, bool *grown) {
+    state_arrays state;
+    running_room room;
+    size_t slots;
+    if (!count_again(m, plan, core, node, &state)) return false;
+    bool fine = crnn_size_add(m->seen, steps, &slots) || PyErr_NoMemory() != NULL;
+    if (fine && slots > m->slots && (fine = make_room(m, core, node, slots_for(slots), &room)))
+        *grown |= running_take(m, plan, core, node, &state, 0, &room);
+    state_clear(&state);
+    return fine;
 }
 
 bool running_reserve(running_memory *m, const Plan *plan, const crnn_plan *core, crnn_node *node,
                      size_t steps, bool *grown) {
-    state_arrays state;
+    const plan_node *given = given_of(plan, core, node);
     size_t slots;
-    if (!grows(given_of(plan, core, node))) return true;
-    if (!crnn_size_add(m->seen, steps, &slots)) return PyErr_NoMemory() != NULL;
-    if (slots > m->slots) {
-        if (!node_state_new(plan, (size_t)(node - core->node), NULL, m->rows, m->seen, false,
-                            &state))
-            return false;
-        running_save(m, core, node, &state, 0);
-        const size_t seen = most_seen(&state); /* less, where rows have begun anew */
-        const bool fine = crnn_size_add(seen, steps, &slots) &&
-                          take_over(m, plan, core, node, &state, 0, slots_for(slots));
-        state_clear(&state);
-        if (!fine) return false;
-        *grown = true;
+    if (ends(given)) {
+        if (!running_may_read(m, plan, core, node, steps)) return false;
+    } else if (grows(given)) {
+        if (!crnn_size_add(m->seen, steps, &slots)) return PyErr_NoMemory() != NULL;
+        if (slots > m->slots && !enlarge(m, plan, core, node, steps, grown)) return false;
+    } else {
+        return true;
     }
-    m->seen = slots;
+    m->seen += steps;
     return true;
 }
 

@@ -59,6 +59,11 @@ bool node_state_new(const Plan *plan, size_t i, const crnn_layer *layer, size_t 
     if (node->op == CRNN_OP_RECURRENT) return state_new(to, layer, batch);
     *to = (state_arrays){0};
     if (node->op == CRNN_OP_HEADS) return cache_new(plan, node, batch, slots, gradient, to);
+    if (node->op == CRNN_OP_POSITIONS) {
+        const npy_intp rows = (npy_intp)batch;
+        if (!gradient) to->h = (PyArrayObject *)new_plain_array(1, &rows, NPY_INT64);
+        return gradient || to->h;
+    }
     const dims past = past_dims(plan, node, batch);
     to->h = (PyArrayObject *)new_array(plan->module, past.count, past.size, plan->dtype);
     return to->h != NULL;
@@ -103,6 +108,11 @@ void node_set_states(crnn_node *node, const state_arrays *initial, const state_a
     } else if (node->op == CRNN_OP_HEADS) {
         node->as.heads.initial = cache_of(initial, row);
         node->as.heads.final = cache_of(final, row);
+    } else if (node->op == CRNN_OP_CROSS) {
+        cross_set_memory(&node->as.cross, initial);
+    } else if (node->op == CRNN_OP_POSITIONS) {
+        node->as.positions.initial = row_of(initial->h, row);
+        node->as.positions.final = row_of(final->h, row);
     }
 }
 
@@ -113,6 +123,8 @@ void node_set_rows(crnn_node *node, const crnn_rows *rows) {
         node->as.conv.rows = rows;
     else if (node->op == CRNN_OP_HEADS)
         node->as.heads.rows = rows;
+    else if (node->op == CRNN_OP_POSITIONS)
+        node->as.positions.rows = rows;
 }
 
 void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const state_arrays *dfinal) {
@@ -128,43 +140,126 @@ void node_set_gradients(crnn_node *node, const state_arrays *dinitial, const sta
     }
 }
 
-/* Steps that a row has read: not negative, and with the positions of a call no overflow. Without a
- * window there is a slot for each of them. */
-static bool steps_within(const char *name, PyArrayObject *steps, size_t window, npy_intp slots) {
-    const int64_t most = window ? INT64_MAX / 4 : slots, *step = PyArray_DATA(steps);
+/* The most steps that a row may have read before a call: with the positions of the call there is no
+ * overflow. */
+#define MOST_STEPS (INT64_MAX / 4)
+
+/* Steps that a row has read: from 0 to `most`, of which `letter` tells the name, such as "S=". */
+static bool steps_within(const char *name, PyArrayObject *steps, const char *letter, int64_t most) {
+    const int64_t *step = PyArray_DATA(steps);
     for (npy_intp b = 0; b < PyArray_SIZE(steps); b++) {
         if (step[b] >= 0 && step[b] <= most) continue;
         PyErr_Format(PyExc_ValueError, "%s: expected steps from 0 to %s%lld, got %lld in row %zd",
-                     name, window ? "" : "S=", (long long)most, (long long)step[b], (Py_ssize_t)b);
+                     name, letter, (long long)most, (long long)step[b], (Py_ssize_t)b);
         return false;
     }
     return true;
 }
 
-/* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. */
-static bool cache_read(const Plan *plan, const plan_node *node, const char *name, size_t batch,
-                       PyObject *given, bool gradient, state_arrays *to) {
-    const Py_ssize_t parts = gradient ? 2 : 3;
+/* Without a window there is a slot for each step that was read. */
+static bool cached_within(const char *name, PyArrayObject *steps, size_t window, npy_intp slots) {
+    return window ? steps_within(name, steps, "", MOST_STEPS)
+                  : steps_within(name, steps, "S=", slots);
+}
+
+/* k, v, and unless of a gradient steps: the first of these parts. */
+static bool cache_parts_read(const Plan *plan, const plan_node *node, const char *name,
+                             size_t batch, PyObject *const *part, bool gradient, state_arrays *to) {
     dims cache = cache_dims(node, batch, node->window > 0 ? (npy_intp)node->window - 1 : -1);
     const dims rows = {1, {(npy_intp)batch}, {"B"}};
-    PyObject *part[3] = {NULL};
+    to->h = float_array(name, part[0], plan->dtype, &cache, true);
+    if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
+    if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
+    if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
+    return to->c &&
+           (gradient || (to->steps && cached_within(name, to->steps, node->window, cache.size[1])));
+}
+
+/* Where nothing was read before the memory was given. */
+static bool cache_empty(const Plan *plan, const plan_node *node, size_t batch, state_arrays *to) {
+    if (!cache_new(plan, node, batch, node->window > 0 ? node->window - 1 : 0, false, to))
+        return false;
+    state_part_copy(to->h, NULL);
+    state_part_copy(to->c, NULL);
+    state_part_copy(to->steps, NULL);
+    return true;
+}
+
+static const char *cache_form(const plan_node *node, bool gradient) {
+    if (node->cross)
+        return gradient ? "None or (dk, dv, dmemory)" : "(k, v, steps, memory, lengths)";
+    return gradient ? "None or the pair (dk, dv)" : "None or (k, v, steps)";
+}
+
+/* (k, v, steps); of a gradient (dk, dv). With a window, slots are those of the window. With a
+ * memory behind, (k, v, steps, memory, lengths), where the first three may be None, and of a
+ * gradient (dk, dv, dmemory). */
+static bool cache_read(const Plan *plan, const plan_node *node, const char *name, size_t batch,
+                       PyObject *given, bool gradient, state_arrays *to) {
+    const Py_ssize_t own = gradient ? 2 : 3, parts = own + (node->cross ? own - 1 : 0);
+    PyObject *part[5] = {NULL};
     if (!(PyTuple_Check(given) || PyList_Check(given)) || PySequence_Size(given) != parts) {
-        PyErr_Format(PyExc_TypeError, "%s: expected None or %s, got %.200R", name,
-                     gradient ? "the pair (dk, dv)" : "(k, v, steps)", given);
+        PyErr_Format(PyExc_TypeError, "%s: expected %s, got %.200R", name,
+                     cache_form(node, gradient), given);
         return false;
     }
     bool fine = true;
     for (Py_ssize_t k = 0; fine && k < parts; k++)
         fine = (part[k] = PySequence_GetItem(given, k)) != NULL;
-    if (fine) to->h = float_array(name, part[0], plan->dtype, &cache, true);
-    if (to->h) cache.size[1] = PyArray_DIM(to->h, 1);
-    if (to->h) to->c = float_array(name, part[1], plan->dtype, &cache, true);
-    if (to->c && !gradient) to->steps = integer_array(name, part[2], &rows);
-    fine = to->c &&
-           (gradient || (to->steps && steps_within(name, to->steps, node->window, cache.size[1])));
+    const bool empty = fine && node->cross && !gradient && part[0] == Py_None &&
+                       part[1] == Py_None && part[2] == Py_None;
+    if (empty)
+        fine = cache_empty(plan, node, batch, to);
+    else
+        fine = fine && cache_parts_read(plan, node, name, batch, part, gradient, to);
+    if (node->cross)
+        fine =
+            fine && memory_read(plan, node, name, batch, part[own], gradient ? NULL : part[4], to);
     for (Py_ssize_t k = 0; k < parts; k++) drop(part[k]);
     if (!fine) state_clear(to);
     return fine;
+}
+
+/* The steps that were read, int64 (B,), a copy; they have no gradient. */
+static bool counts_read(const plan_node *node, const char *name, size_t batch, PyObject *given,
+                        bool gradient, state_arrays *to) {
+    const dims rows = {1, {(npy_intp)batch}, {"B"}};
+    if (gradient) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s: expected None, because a number of steps has no gradient, got %.200R",
+                     name, given);
+        return false;
+    }
+    to->h = integer_array(name, given, &rows);
+    if (to->h && !(node->most ? steps_within(name, to->h, "", (int64_t)node->most)
+                              : steps_within(name, to->h, "", MOST_STEPS)))
+        Py_CLEAR(to->h);
+    return to->h != NULL;
+}
+
+bool refuse_steps(const plan_node *node, size_t steps) {
+    PyErr_Format(PyExc_ValueError,
+                 "x: expected at most %zu steps in a row, as many as there are positions, got %zu",
+                 node->most, steps);
+    return false;
+}
+
+/* A piece that goes on from the initial state is read first; of rows in reverse, it ends the row.
+ */
+bool plan_positions_fit(const Plan *plan, node_call *calls, const crnn_rows *rows) {
+    for (size_t i = 0; i < plan->count; i++) {
+        const plan_node *node = &plan->nodes[i];
+        const int64_t *before = data_of(calls[i].initial.h);
+        const size_t first = node->reverse ? CRNN_READ_LAST : CRNN_READ_FIRST;
+        if (node->op != CRNN_OP_POSITIONS || node->most == 0) continue;
+        for (size_t k = 0; k < rows->places; k++) {
+            const bool goes_on = before && (rows->ends[k] & first);
+            const size_t read = goes_on ? (size_t)before[rows->order[k]] : 0;
+            if (rows->length[k] > node->most - read)
+                return refuse_steps(node, read + rows->length[k]);
+        }
+    }
+    return true;
 }
 
 /* Reads the state of node i, or the gradient of one. */
@@ -175,6 +270,7 @@ static bool state_read(const Plan *plan, size_t i, const crnn_layer *layer, cons
     if (node->op == CRNN_OP_RECURRENT) return state_parse(to, name, layer, batch, given);
     *to = (state_arrays){0};
     if (node->op == CRNN_OP_HEADS) return cache_read(plan, node, name, batch, given, gradient, to);
+    if (node->op == CRNN_OP_POSITIONS) return counts_read(node, name, batch, given, gradient, to);
     const dims past = past_dims(plan, node, batch);
     to->h = float_array(name, given, plan->dtype, &past, true);
     return to->h != NULL;
@@ -258,6 +354,7 @@ bool plan_read_gradients(const PlanTape *tape, node_call *calls, PyObject *dstat
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->nodes[i].op != CRNN_OP_HEADS || !calls[i].final.h) continue;
         const size_t slots = node_final_slots(&plan->nodes[i], rows, &tape->starts[i]);
+        if (!memory_gradient_fits(&tape->starts[i], &calls[i].final)) return false;
         if (node_slots(&calls[i].final) == slots) continue;
         PyErr_Format(PyExc_ValueError,
                      "dstate: expected S=%zu steps, as in the state that forward returned, got %zu",

@@ -8,6 +8,7 @@ static void stream_dealloc(Stream *self) {
         state_clear(&self->states[i].state);
         state_clear(&self->states[i].start);
         running_clear(&self->states[i].running);
+        drop(self->states[i].projected);
     }
     for (size_t i = 0; self->copies && i < 2 * count; i++) drop(self->copies[i]);
     PyMem_Free(self->copies);
@@ -35,14 +36,16 @@ static void reset_part(PyArrayObject *state, PyArrayObject *start, npy_intp row)
         memcpy(PyArray_GETPTR1(state, row), PyArray_DATA(start), (size_t)PyArray_NBYTES(start));
 }
 
-/* The states of one row, of all nodes. */
+/* The state of one row, of one node and of all. */
+static void reset_node(Stream *self, size_t i, npy_intp row) {
+    node_state *n = &self->states[i];
+    if (n->running.memory) crnn_node_clear(&self->core, i, (size_t)row);
+    reset_part(n->state.h, n->start.h, row);
+    reset_part(n->state.c, n->start.c, row);
+}
+
 static void reset_row(Stream *self, npy_intp row) {
-    for (size_t i = 0; i < self->plan->count; i++) {
-        node_state *n = &self->states[i];
-        if (n->running.memory) crnn_node_clear(&self->core, i, (size_t)row);
-        reset_part(n->state.h, n->start.h, row);
-        reset_part(n->state.c, n->start.c, row);
-    }
+    for (size_t i = 0; i < self->plan->count; i++) reset_node(self, i, row);
 }
 
 /* The learned state, or zeros. */
@@ -60,12 +63,45 @@ static bool start_init(node_state *n, const held_layer *layer) {
     return true;
 }
 
-bool stream_load_memory(Stream *self, size_t i, const state_arrays *state) {
+/* Memory for the states of nodes that are no recurrent layers; false: an exception. */
+static bool prepare_states(Stream *self, node_call *calls, state_arrays *(*of)(node_call *call),
+                           running_room *rooms) {
+    for (size_t i = 0; i < self->plan->count; i++)
+        if (node_runs_on(&self->plan->nodes[i]) && of(&calls[i])->h &&
+            !running_prepare(&self->states[i].running, self->plan, &self->core, &self->nodes[i],
+                             of(&calls[i]), &rooms[i]))
+            return false;
+    return true;
+}
+
+void stream_drop_workspace(Stream *self) {
     free_aligned(self->workspace);
     self->workspace = NULL;
     self->laid = false;
-    return running_load(&self->states[i].running, self->plan, &self->core, &self->nodes[i], state,
-                        0);
+}
+
+static void take_state(Stream *self, size_t i, const state_arrays *state, running_room *room) {
+    node_state *n = &self->states[i];
+    if (!state->h) {
+        for (size_t row = 0; row < self->batch; row++) reset_node(self, i, (npy_intp)row);
+        running_cleared(&n->running);
+    } else if (!n->running.memory) {
+        state_copy(&n->state, state);
+    } else if (running_take(&n->running, self->plan, &self->core, &self->nodes[i], state, 0,
+                            room)) {
+        stream_drop_workspace(self);
+    }
+}
+
+bool stream_take_states(Stream *self, node_call *calls, state_arrays *(*of)(node_call *call)) {
+    const Plan *plan = self->plan;
+    running_room *rooms = PyMem_Calloc(plan->count, sizeof *rooms);
+    const bool fine = rooms ? prepare_states(self, calls, of, rooms) : PyErr_NoMemory() != NULL;
+    for (size_t i = 0; fine && i < plan->count; i++)
+        if (node_has_state(&plan->nodes[i])) take_state(self, i, of(&calls[i]), &rooms[i]);
+    for (size_t i = 0; rooms && i < plan->count; i++) free_aligned(rooms[i].memory);
+    PyMem_Free(rooms);
+    return fine;
 }
 
 /* The states become copies of what the user gave, those of a reset where that is None. Nothing has
@@ -80,16 +116,14 @@ static bool set_states(Stream *self, PyObject *given) {
         PyErr_Format(
             PyExc_ValueError,
             "state: expected None or a state like the one that forward returns, got %.200R", given);
+    const bool resets = given == Py_None && self->begun; /* memories remain */
+    fine = fine && (resets || memories_are_given(plan, calls));
     LOCK(self);
-    for (size_t row = 0; fine && row < self->batch; row++) reset_row(self, (npy_intp)row);
-    for (size_t i = 0; fine && i < plan->count; i++) {
-        running_cleared(&self->states[i].running);
-        if (!calls[i].initial.h) continue;
-        if (node_runs_on(&plan->nodes[i]))
-            fine = stream_load_memory(self, i, &calls[i].initial);
-        else
-            state_copy(&self->states[i].state, &calls[i].initial);
-    }
+    stream_memories made = {0};
+    fine = fine && stream_make_memories(self, calls, &made) &&
+           stream_take_states(self, calls, initial_of);
+    stream_take_memories(self, calls, &made, fine);
+    self->begun |= fine;
     UNLOCK();
     plan_release(plan, calls);
     return fine;
@@ -193,6 +227,11 @@ static bool new_copies(Stream *self) {
             fine = copy_parameters(self, 2 * i, from->w, &to->as.attend.attention.v);
         else if (from->op == CRNN_OP_CONV) /* weights are packed, the norm's with them */
             fine = copy_parameters(self, 2 * i, from->b, &to->as.conv.b);
+        else if (from->op == CRNN_OP_CROSS)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.cross.w) &&
+                   copy_parameters(self, 2 * i + 1, from->b, &to->as.cross.b);
+        else if (from->op == CRNN_OP_POSITIONS)
+            fine = copy_parameters(self, 2 * i, from->w, &to->as.positions.table);
         else if (from->op == CRNN_OP_SUM)
             fine = copy_parameters(self, 2 * i, from->w, &to->as.sum.w) &&
                    copy_parameters(self, 2 * i + 1, from->b, &to->as.sum.b);
@@ -226,8 +265,8 @@ static bool describe_nodes(Stream *self, node_call *calls, PyObject *memory) {
 static bool new_memories(Stream *self) {
     for (size_t i = 0; i < self->plan->count; i++) {
         const plan_node *node = &self->plan->nodes[i];
-        if (node_runs_on(node) && !running_new(&self->states[i].running, self->plan, &self->core,
-                                               &self->nodes[i], self->batch))
+        if (node_runs_on(node) && !running_load(&self->states[i].running, self->plan, &self->core,
+                                                &self->nodes[i], self->batch, NULL, 0))
             return false;
     }
     return true;
@@ -261,8 +300,8 @@ static PyObject *stream_new(Plan *plan, size_t batch, PyObject *state, PyObject 
 static bool runs_by_steps(const Plan *plan) {
     for (size_t i = 0; i < plan->count; i++) {
         const Recurrent *layer = (const Recurrent *)plan->nodes[i].layer;
-        if (plan->nodes[i].once || plan->nodes[i].reverse || plan->nodes[i].whole ||
-            (layer && layer->layer.reverse))
+        if (plan->nodes[i].once || plan->nodes[i].reverse || plan->nodes[i].backwards ||
+            plan->nodes[i].whole || (layer && layer->layer.reverse))
             return false;
     }
     return !plan->late;
@@ -374,11 +413,7 @@ static bool reserve(Stream *self) {
         if (self->states[i].running.memory)
             fine = running_reserve(&self->states[i].running, self->plan, &self->core,
                                    &self->nodes[i], 1, &grown);
-    if (grown) {
-        free_aligned(self->workspace);
-        self->workspace = NULL;
-        self->laid = false;
-    }
+    if (grown) stream_drop_workspace(self);
     if (fine && !self->workspace) fine = new_workspace(self);
     UNLOCK();
     return fine;
@@ -421,6 +456,7 @@ node_call *stream_states(Stream *self) {
             running_save(&n->running, &self->core, &self->nodes[i], &calls[i].final, 0);
         else
             state_copy(&calls[i].final, &n->state);
+        memory_share(&n->state, &calls[i].final);
     }
     UNLOCK();
     if (fine) return calls;

@@ -142,19 +142,29 @@ static PyObject *plan_tape_start(PlanTape *self, PyObject *index) {
     return self->starts[i].h ? state_object(&self->starts[i]) : Py_NewRef(Py_None);
 }
 
-/* The weights (B, M, T, S + T) of self-attention: the node runs again on what it has read. */
+/* Columns of the weights of attention: S + T, or those of a memory. */
+static size_t columns_of(const PlanTape *tape, size_t i) {
+    const state_arrays *start = &tape->starts[plan_owner(tape->plan, i)];
+    if (tape->plan->nodes[i].op == CRNN_OP_HEADS)
+        return node_slots(start) + tape->call.rows.given.steps;
+    return start->memory ? (size_t)PyArray_DIM(start->memory, 1) : 0;
+}
+
+/* The weights (B, M, T, S + T) of self-attention, or (B, M, T, T_s) of attention to a memory: the
+ * node runs again on what it has read. */
 static PyObject *plan_tape_attention(PlanTape *self, PyObject *index) {
     const size_t i = PyLong_AsSize_t(index);
     const node_call none = {0};
     if (PyErr_Occurred()) return NULL;
     const Plan *plan = self->plan;
-    if (i >= plan->count || plan->nodes[i].op != CRNN_OP_HEADS) return refused("index");
+    if (i >= plan->count ||
+        (plan->nodes[i].op != CRNN_OP_HEADS && plan->nodes[i].op != CRNN_OP_CROSS))
+        return refused("index");
     const size_t from = plan->nodes[i].from[0].node;
     if (!plan_keeps_value(self, from)) return Py_NewRef(Py_None);
     const crnn_steps *s = &self->call.rows.given;
     const npy_intp shape[4] = {(npy_intp)s->batch, (npy_intp)plan->nodes[i].heads,
-                               (npy_intp)s->steps,
-                               (npy_intp)(node_slots(&self->starts[i]) + s->steps)};
+                               (npy_intp)s->steps, (npy_intp)columns_of(self, i)};
     PyArrayObject *weights = (PyArrayObject *)new_array(plan->module, 4, shape, plan->dtype);
     PyArrayObject *value = weights ? plan_array(self, i) : NULL;
     const crnn_edge edge = {0};
@@ -168,7 +178,10 @@ static PyObject *plan_tape_attention(PlanTape *self, PyObject *index) {
     nodes[1] = plan_core_node(plan, self, i, &none, core.kernels, core.rows);
     nodes[1].from = &edge;
     nodes[1].kept = NULL;
-    nodes[1].as.heads.weights = data_of(weights);
+    if (nodes[1].op == CRNN_OP_CROSS)
+        nodes[1].as.cross.weights = data_of(weights);
+    else
+        nodes[1].as.heads.weights = data_of(weights);
     if (value) nodes[1].value = seq_of(value);
     size_t bytes;
     const bool fine = value && check_status(crnn_plan_workspace(&core, &bytes), "x") &&
@@ -198,9 +211,10 @@ static PyObject *plan_tape_weights(PlanTape *self, void *unused) {
 
 PyObject *plan_add_name(PyObject *names, const plan_node *node, const crnn_layer *layer) {
     if (!names) return NULL;
-    const char *name = node->op == CRNN_OP_CONV    ? "CausalConv"
-                       : node->op == CRNN_OP_HEADS ? "SelfAttention"
-                                                   : layer_type_name(layer);
+    const char *name = node->op == CRNN_OP_CONV        ? "CausalConv"
+                       : node->op == CRNN_OP_HEADS     ? "SelfAttention"
+                       : node->op == CRNN_OP_POSITIONS ? "Positions"
+                                                       : layer_type_name(layer);
     PyObject *more =
         PyUnicode_FromFormat("%U%s%s", names, PyUnicode_GetLength(names) ? ", " : "", name);
     drop(names);
@@ -241,7 +255,8 @@ static PyMethodDef plan_tape_methods[] = {
      PyDoc_STR("keeps($self, node, /)\n--\n\nReturn whether backward may run a node.")},
     {"attention", (PyCFunction)plan_tape_attention, METH_O,
      PyDoc_STR("attention($self, node, /)\n--\n\nReturn the weights (B, M, T, S + T) of "
-               "self-attention, before dropout.\n\nNone if the tape does not have what it read.")},
+               "self-attention, or (B, M, T, T_s) of attention to a memory, before "
+               "dropout.\n\nNone if the tape does not have what it read.")},
     {"start", (PyCFunction)plan_tape_start, METH_O,
      PyDoc_STR("start($self, node, /)\n--\n\nReturn the initial state of a node that is no "
                "recurrent layer; None if none was given.")},

@@ -67,6 +67,19 @@ void conv_clear(const core_node *n, size_t row);
 void conv_follow(const core_node *n, const size_t *parents, size_t count);
 void conv_turn(const core_node *n);
 
+/* ---- sums (op_conv.c) */
+
+/* What a sum of all taps reads. */
+typedef struct conv_taps {
+    const void *(*row)(const core_node *n, conv_cell cell, size_t shift); /* NULL: adds nothing */
+    const void *init;           /* the vector that all sums begin with, or NULL, */
+    const core_row_list *begin; /* or one for each cell, or NULL */
+    bool newest_first;          /* the order of the taps */
+} conv_taps;
+
+/* Adds all taps to chunk->to: some, then those behind them, which go on from there. */
+void conv_add_taps(const core_node *n, conv_chunk *chunk, const conv_taps *taps);
+
 /* ---- the weights (op_conv.c) */
 
 /* Memory for the matrices of all taps, packed or turned, one behind the other; where they are

@@ -75,33 +75,23 @@ static const void *from_final(const core_node *n, size_t place, size_t t) {
     return conv_state_row(n, c->dfinal, c->rows->order[place], t - length);
 }
 
+/* The gradient of the sum of the step that lies `shift` steps behind a cell and reads it; cell.t
+ * counts from the oldest input of the initial state. NULL: there is none. */
+static const void *reader_at(const core_node *n, conv_cell cell, size_t shift) {
+    const size_t past = conv_past(conv_of(n)), t = cell.t + shift;
+    const bool reads = t >= past && t - past < conv_of(n)->rows->length[cell.place];
+    return reads ? delta_at(n, (conv_cell){cell.place, t - past}) : NULL;
+}
+
 /* The gradients of inputs, of which cell.t counts from the oldest one of the initial state: the sum
  * over all steps that read them, the nearest ones first. */
 static void add_readers(const core_node *n, conv_chunk *chunk) {
-    const crnn_conv *c = conv_of(n);
-    const core_row_list to = {.list = (const void *const *)chunk->to};
     const void *begin[CONV_CELLS];
-    core_factor factor[CONV_TAPS];
+    const core_row_list first = {.list = begin};
+    const conv_taps taps = {.row = reader_at, .begin = &first, .newest_first = true};
     for (size_t i = 0; i < chunk->n; i++)
         begin[i] = from_final(n, chunk->cell[i].place, chunk->cell[i].t);
-    const core_row_list first = {.list = begin};
-    for (size_t j = 0, count; j < c->taps; j += count) {
-        count = c->taps - j < CONV_TAPS ? c->taps - j : CONV_TAPS;
-        for (size_t k = 0; k < count; k++) {
-            const size_t tap = c->taps - 1 - (j + k);
-            for (size_t i = 0; i < chunk->n; i++) {
-                const size_t place = chunk->cell[i].place, past = conv_past(c);
-                const size_t t = chunk->cell[i].t + conv_shift(c, tap);
-                const bool reads = t >= past && t - past < c->rows->length[place];
-                chunk->x[k][i] = reads ? delta_at(n, (conv_cell){place, t - past}) : NULL;
-            }
-            factor[k] =
-                (core_factor){.matrix = &n->as.conv.matrix[tap], .rows = {.list = chunk->x[k]}};
-        }
-        const core_sum sum = {
-            .factors = count, .factor = factor, .begin = j == 0 ? &first : &to, .to = to};
-        n->plan->given->kernels->sum(&sum, 0, chunk->n);
-    }
+    conv_add_taps(n, chunk, &taps);
 }
 
 /* The same for neighbours that equally many steps read, and no final state. */
@@ -189,13 +179,23 @@ static void add_outer(const core_node *n, size_t j, void *dw, conv_rows *list,
     kernels->outer(&outer, me);
 }
 
-static void add_bias(const core_node *n, const conv_rows *list, const core_member *me) {
+/* The gradient of the bias gains so many rows of the sums' gradients. */
+static void add_bias(const core_node *n, size_t count, core_row_list delta, const core_member *me) {
     const crnn_kernels *kernels = n->plan->given->kernels;
     const core_matrix m =
         core_dense_matrix(kernels, CORE_DIRECT, 1, n->given->features, conv_of(n)->db);
     const core_factor factor = {.matrix = &m};
-    const core_outer outer = {.n = list->n, .factor = &factor, .d = {.list = list->delta}};
+    const core_outer outer = {.n = count, .factor = &factor, .d = delta};
     if (conv_of(n)->db) kernels->outer(&outer, me);
+}
+
+static void add_listed(const core_node *n, void *dw, const core_member *me) {
+    conv_rows list;
+    for (size_t end = conv_of(n)->rows->total; end > 0; end -= list.n) {
+        list_rows(n, end, &list);
+        for (size_t j = 0; dw && j < conv_of(n)->taps; j++) add_outer(n, j, dw, &list, me);
+        add_bias(n, list.n, (core_row_list){.list = list.delta}, me);
+    }
 }
 
 /* The same for neighbours of one piece, cells from..to-1 of it, all taps at once: rows of x and of
@@ -242,12 +242,14 @@ static bool takes_pieces(const core_node *n) {
     return conv_is_plain(n) && conv_inputs(n) % n->plan->given->kernels->width == 0;
 }
 
-static void add_pieces(const core_node *n, void *dw, core_range rows) {
+static void add_pieces(const core_node *n, void *dw, core_range rows, const core_member *me) {
     const crnn_conv *c = conv_of(n);
     for (size_t place = c->rows->places; place-- > 0;)
         for (size_t end = c->rows->length[place]; end > 0;) {
             const size_t begin = end > OUTER_CELLS ? end - OUTER_CELLS : 0;
-            add_outer_of_piece(n, place, (core_range){begin, end}, dw, rows);
+            const void *first = delta_at(n, (conv_cell){place, begin});
+            if (dw) add_outer_of_piece(n, place, (core_range){begin, end}, dw, rows);
+            add_bias(n, end - begin, core_rows_at(first, (size_t)n->as.conv.delta.step), me);
             end = begin;
         }
 }
@@ -260,16 +262,12 @@ static void find_grads(const core_node *n, const core_member *me) {
     const size_t wide = conv_inputs(n) * core_item(n);
     const core_normed normed = conv_normed(n);
     void *dw = c->g ? n->as.conv.dw : c->dw;
-    conv_rows list;
     for (size_t j = 0; n->as.conv.dw && j < c->taps; j++)
         memset((char *)conv_tap(n, dw, j) + own.from * wide, 0, (own.to - own.from) * wide);
-    for (size_t end = c->rows->total; end > 0; end -= list.n) {
-        list_rows(n, end, &list);
-        for (size_t j = 0; dw && !takes_pieces(n) && j < c->taps; j++)
-            add_outer(n, j, dw, &list, me);
-        add_bias(n, &list, me);
-    }
-    if (dw && takes_pieces(n)) add_pieces(n, dw, own);
+    if (takes_pieces(n))
+        add_pieces(n, dw, own, me);
+    else
+        add_listed(n, dw, me);
     if (n->as.conv.dw) kernels->norm_weights_back(&normed, own.from, own.to, dw, c->dw, c->dg);
 }
 

@@ -443,8 +443,9 @@ struct crnn_kernels {
     void (*attend_values_back)(const crnn_attention *a, size_t row, size_t n,
                                const crnn_seq *weights, const crnn_seq *dcontext, void *dvalues);
 
-    /* self-attention: rows from..to-1 of the angles; one pair of a place and a head, of all steps,
-     * backward, or of one step of a stream */
+    /* self-attention, or attention to a memory: rows from..to-1 of the angles; one pair of a place
+     * and a head, of all steps, backward, or of one step of a stream, of self-attention or with a
+     * memory */
     void (*heads_angles)(const core_heads_run *run, size_t from, size_t to);
     void (*heads)(const core_heads_run *run, size_t place, size_t head,
                   const core_heads_scratch *s);
@@ -452,6 +453,11 @@ struct crnn_kernels {
                        const core_heads_scratch *s);
     void (*heads_step)(const core_heads_run *run, size_t place, size_t head,
                        const core_heads_scratch *s);
+    void (*memory_step)(const core_heads_run *run, size_t place, size_t head,
+                        const core_heads_scratch *s);
+
+    /* rows from..to-1 of sinusoidal positions */
+    void (*sinusoids)(const core_sinusoids *s, size_t from, size_t to);
 
     void (*exp)(size_t n, const void *x, void *y);
     void (*tanh)(size_t n, const void *x, void *y);

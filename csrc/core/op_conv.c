@@ -37,10 +37,14 @@ static void *take_taps(const core_node *n, bool turned, core_arena *a) {
     return core_take_packed(n->plan->given->kernels, rows, turned ? H : I, a);
 }
 
-void conv_lay_taps(core_node *n, bool turned, core_arena *a) {
-    void *data = take_taps(n, turned, a);
+/* The matrices of all taps, which lie, or will lie, at `data`. */
+static void set_matrices(core_node *n, bool turned, void *data) {
     for (size_t j = 0; n->as.conv.matrix && j < conv_of(n)->taps; j++)
         n->as.conv.matrix[j] = tap_matrix(n, turned, j, data);
+}
+
+void conv_lay_taps(core_node *n, bool turned, core_arena *a) {
+    set_matrices(n, turned, take_taps(n, turned, a));
 }
 
 /* Room for the weights that a norm and a gain make. */
@@ -72,16 +76,16 @@ void conv_pack_taps(const core_node *n, const core_member *me) {
     }
 }
 
-static void lay_packed(core_node *n, core_arena *a) {
+/* Memory for what packing makes: the weights of a norm, and the matrices of all taps, which are at
+ * the address that is returned. */
+static void *take_packed(core_node *n, core_arena *a) {
     n->as.conv.w = conv_of(n)->g ? conv_take_weights(n, a) : NULL;
-    conv_lay_taps(n, true, a);
+    return take_taps(n, true, a);
 }
 
 static void packed(core_node *n, core_arena *a, size_t *place) {
     place[0] = a->used.bytes;
-    n->as.conv.matrix = NULL;
-    n->as.conv.w = conv_of(n)->g ? conv_take_weights(n, a) : NULL;
-    void *data = take_taps(n, true, a);
+    void *data = take_packed(n, a);
     if (!a->base) return;
     conv_norm_weights(n, &core_alone);
     for (size_t j = 0; j < conv_of(n)->taps; j++) {
@@ -95,7 +99,7 @@ static void lay(core_node *n, core_arena *a) {
     if (n->packed_at) packed.used.bytes = n->packed_at[0];
     conv_lay_cells(n, a);
     n->as.conv.matrix = core_take(a, conv_of(n)->taps, 1, sizeof(core_matrix));
-    lay_packed(n, n->packed_at ? &packed : a);
+    set_matrices(n, true, take_packed(n, n->packed_at ? &packed : a));
 }
 
 /* The sums of a chunk of neighbours: the taps that have rows are one factor. */
@@ -117,28 +121,34 @@ static void add_runs(const core_node *n, conv_chunk *chunk) {
     n->plan->given->kernels->sum(&sum, 0, chunk->n);
 }
 
-/* The sums of any chunk: some taps, then those behind them, which go on from there. */
-static void add_any_taps(const core_node *n, conv_chunk *chunk) {
+void conv_add_taps(const core_node *n, conv_chunk *chunk, const conv_taps *taps) {
     const crnn_conv *c = conv_of(n);
     const core_row_list to = {.list = (const void *const *)chunk->to};
     core_factor factor[CONV_TAPS];
-    for (size_t i = 0; i < chunk->n; i++)
-        chunk->to[i] = crnn_seq_at(&n->given->value, chunk->row[i], chunk->time[i], core_item(n));
     for (size_t j = 0, count; j < c->taps; j += count) {
         count = c->taps - j < CONV_TAPS ? c->taps - j : CONV_TAPS;
         for (size_t k = 0; k < count; k++) {
+            const size_t tap = taps->newest_first ? c->taps - 1 - (j + k) : j + k;
             for (size_t i = 0; i < chunk->n; i++)
-                chunk->x[k][i] = conv_input(n, chunk->cell[i], conv_shift(c, j + k));
+                chunk->x[k][i] = taps->row(n, chunk->cell[i], conv_shift(c, tap));
             factor[k] =
-                (core_factor){.matrix = &n->as.conv.matrix[j + k], .rows = {.list = chunk->x[k]}};
+                (core_factor){.matrix = &n->as.conv.matrix[tap], .rows = {.list = chunk->x[k]}};
         }
         const core_sum sum = {.factors = count,
                               .factor = factor,
-                              .init = j == 0 ? c->b : NULL,
-                              .begin = j == 0 ? NULL : &to,
+                              .init = j == 0 ? taps->init : NULL,
+                              .begin = j == 0 ? taps->begin : &to,
                               .to = to};
         n->plan->given->kernels->sum(&sum, 0, chunk->n);
     }
+}
+
+/* The sums of any chunk. */
+static void add_any_taps(const core_node *n, conv_chunk *chunk) {
+    const conv_taps taps = {.row = conv_input, .init = conv_of(n)->b};
+    for (size_t i = 0; i < chunk->n; i++)
+        chunk->to[i] = crnn_seq_at(&n->given->value, chunk->row[i], chunk->time[i], core_item(n));
+    conv_add_taps(n, chunk, &taps);
 }
 
 static void run_cells(const core_node *n, size_t from, size_t to) {

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "plan.h"
+#include "heads.h"
 
 enum {
     MOST_MEMBERS = 64,    /* of a team: each of them has scratch of its own */
@@ -12,21 +12,14 @@ enum {
 
 static const crnn_heads *heads_of(const core_node *n) { return &n->given->as.heads; }
 
-static size_t round_up(size_t count, size_t to) {
-    return count > SIZE_MAX - to ? count : (count + to - 1) / to * to;
-}
-
-static size_t clamp(size_t n, size_t least, size_t most) {
-    return n < least ? least : n > most ? most : n;
-}
-
 /* ---- the memory of a stream */
 
 /* A window, or the steps for which there is room. */
 static size_t ring_slots(const core_node *n) {
     const crnn_heads *given = heads_of(n);
-    const size_t least = given->window ? given->window : given->initial.slots;
-    return round_up(least ? least : 1, n->plan->given->kernels->width);
+    const size_t without = given->room ? given->room : given->initial.slots;
+    const size_t least = given->window ? given->window : without;
+    return core_round_up(least ? least : 1, n->plan->given->kernels->width);
 }
 
 typedef struct ring_layout {
@@ -36,21 +29,31 @@ typedef struct ring_layout {
     uint8_t *used;        /* [batch] and which places are taken */
 } ring_layout;
 
+/* Elements of one step of one head: a key, and a value with zeros behind. */
+static size_t elements_of(const core_node *n, size_t heads) {
+    const size_t A = n->given->features / heads;
+    return A + core_round_up(A, n->plan->given->kernels->width);
+}
+
+void core_heads_take_ring(const core_node *n, size_t heads, size_t batch, size_t slots,
+                          core_heads_ring *ring, core_arena *a) {
+    const size_t bytes = elements_of(n, heads) * core_item(n);
+    ring->batch = batch;
+    ring->slots = slots;
+    ring->each = slots * bytes;
+    ring->data = core_take(a, batch, slots, heads * bytes);
+}
+
 static ring_layout lay_ring(const core_node *n, size_t batch, size_t slots, core_arena *a) {
-    const size_t M = heads_of(n)->heads, A = n->given->features / M, item = core_item(n);
-    const size_t elements = A + round_up(A, n->plan->given->kernels->width);
     ring_layout l = {.size = core_take(a, 2, 1, sizeof(size_t))};
     core_heads_ring *const both[] = {&l.ring, &l.next};
     for (size_t i = 0; i < 2; i++) {
-        both[i]->batch = batch;
-        both[i]->slots = slots;
         both[i]->steps = core_take(a, batch, 1, sizeof(int64_t));
         both[i]->seen = core_take(a, batch, 1, sizeof(size_t));
         both[i]->place = core_take(a, batch, 1, sizeof(size_t));
-        both[i]->each = slots * elements * item;
     }
     l.used = core_take(a, batch, 1, 1);
-    l.ring.data = core_take(a, batch, slots, M * elements * item);
+    core_heads_take_ring(n, heads_of(n)->heads, batch, slots, &l.ring, a);
     return l;
 }
 
@@ -64,24 +67,38 @@ static ring_layout ring_of(const core_node *n) {
     return lay_ring(n, size[0], size[1], &a);
 }
 
-static char *pair_at(const core_node *n, const core_heads_ring *ring, size_t row, size_t head) {
-    return ring->data + (ring->place[row] * heads_of(n)->heads + head) * ring->each;
+char *core_heads_pair_at(const core_heads_ring *ring, size_t place, size_t heads, size_t head) {
+    return ring->data + (place * heads + head) * ring->each;
 }
 
-/* Copies k and v of one step of a row between a slot of the ring and [H]. */
-static void copy_step(const core_node *n, const core_heads_ring *ring, size_t row, size_t slot,
-                      char *k, char *v, bool in) {
+/* Copies `count` numbers that lie `step` numbers apart, from or to dense ones. */
+static void copy_apart(size_t item, size_t count, char *apart, size_t step, char *dense, bool in) {
+    for (size_t i = 0; i < count; i++, apart += step * item, dense += item) {
+        if (item == sizeof(float))
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(float));
+        else
+            memcpy(in ? apart : dense, in ? dense : apart, sizeof(double));
+    }
+}
+
+void core_heads_copy_step(const core_node *n, const core_heads_ring *ring, size_t heads,
+                          size_t place, size_t slot, char *k, char *v, bool in) {
     const size_t item = core_item(n), wide = TILE_VECS * n->plan->given->kernels->width;
-    const size_t M = heads_of(n)->heads, A = n->given->features / M;
-    const size_t P = round_up(A, n->plan->given->kernels->width);
-    for (size_t m = 0; m < M; m++, k += A * item, v += A * item) {
-        char *keys = pair_at(n, ring, row, m), *value = keys + (ring->slots * A + slot * P) * item;
-        for (size_t i = 0; i < A; i++) {
-            char *at = keys + core_in_panels(wide, ring->slots, A, slot, i) * item;
-            memcpy(in ? at : k + i * item, in ? k + i * item : at, item);
-        }
+    const size_t A = n->given->features / heads;
+    const size_t P = core_round_up(A, n->plan->given->kernels->width);
+    const size_t first = core_in_panels(wide, ring->slots, A, slot, 0);
+    const size_t step = core_in_panels(wide, ring->slots, A, slot, 1) - first;
+    for (size_t m = 0; m < heads; m++, k += A * item, v += A * item) {
+        char *keys = core_heads_pair_at(ring, place, heads, m);
+        char *value = keys + (ring->slots * A + slot * P) * item;
+        copy_apart(item, A, keys + first * item, step, k, in);
         memcpy(in ? value : v, in ? v : value, A * item);
     }
+}
+
+static void copy_step(const core_node *n, const core_heads_ring *ring, size_t row, size_t slot,
+                      char *k, char *v, bool in) {
+    core_heads_copy_step(n, ring, heads_of(n)->heads, ring->place[row], slot, k, v, in);
 }
 
 static size_t slot_of_step(const core_heads_ring *ring, size_t row, size_t age) {
@@ -184,14 +201,18 @@ static size_t most_cached(const crnn_heads *given) {
     return given->window && given->window - 1 < slots ? given->window - 1 : slots;
 }
 
-/* Multiply-adds of a pass over n steps that go on from so many others. */
-static double work_of_steps(const core_node *n, double steps, double cached) {
-    const crnn_heads *given = heads_of(n);
+double core_heads_work(const crnn_heads *given, size_t features, double steps, double seen) {
     const double draws =
         given->noise.on && given->p > 0 ? CORE_DRAW_WORK * (double)given->heads : 0;
+    return steps * seen * (2 * (double)features + draws);
+}
+
+/* Of a pass over n steps that go on from so many others. */
+static double work_of_steps(const core_node *n, double steps, double cached) {
+    const crnn_heads *given = heads_of(n);
     double seen = cached + (given->whole ? steps : 0.5 * steps);
     if (given->window && (double)given->window < seen) seen = (double)given->window;
-    return steps * seen * (2 * (double)n->given->features + draws);
+    return core_heads_work(given, n->given->features, steps, seen);
 }
 
 static double work_of_pieces(const core_node *n) {
@@ -215,30 +236,31 @@ static size_t longest_of(const crnn_rows *rows) { return rows->places ? rows->le
  * its rows sees, or is seen by, whole vectors from a whole vector on. */
 static void choose_block(core_heads_run *run, const crnn_kernels *kernels, size_t count) {
     const size_t tile = kernels->tile_rows, window = run->given->window;
-    for (run->block = MOST_TILES * tile;; run->block = clamp(run->block / 2, tile, run->block)) {
-        run->range = round_up(count, kernels->width);
+    for (run->block = MOST_TILES * tile;;
+         run->block = core_clamp(run->block / 2, tile, run->block)) {
+        run->range = core_round_up(count, kernels->width);
         if (window && window < count && run->block + window < count)
-            run->range = round_up(run->block + window - 1, kernels->width) + kernels->width;
+            run->range = core_round_up(run->block + window - 1, kernels->width) + kernels->width;
         if (run->block == tile || run->range <= MOST_SCORES / run->block) return;
     }
 }
 
 static core_heads_scratch lay_scratch(const core_heads_run *run, const crnn_kernels *kernels,
-                                      bool back, core_arena *a) {
+                                      bool back, size_t n, core_arena *a) {
     const size_t item = crnn_dtype_size(kernels->dtype), panel = TILE_VECS * kernels->width;
-    const size_t n = longest_of(run->rows), keys = n + run->cached, row = run->pitch * item;
+    const size_t keys = run->keys, row = run->pitch * item;
     const size_t scores = run->range * item;
     core_heads_scratch s = {0};
     s.queries = core_take(a, back ? n : run->block, 1, row);
     s.keys = core_take(a, back ? keys : panel, 1, row);
     s.values = core_take(a, keys, 1, row);
-    s.turned = core_take(a, round_up(back ? n : keys, kernels->width), run->size, item);
+    s.turned = core_take(a, core_round_up(back ? n : keys, kernels->width), run->size, item);
     s.scores = core_take(a, run->block, 1, scores);
     s.sums = core_take(a, run->block, 1, row);
     s.inverse = core_take(a, back ? n : run->block, 1, item);
     if (!back) return s;
     s.dcontexts = core_take(a, n, 1, row);
-    s.turned_d = core_take(a, round_up(n, kernels->width), run->size, item);
+    s.turned_d = core_take(a, core_round_up(n, kernels->width), run->size, item);
     s.dqueries = core_take(a, n, 1, row);
     s.dscores = core_take(a, run->block, 1, scores);
     if (run->given->noise.on && run->given->p > 0) s.factors = core_take(a, run->block, 1, scores);
@@ -250,21 +272,36 @@ static core_heads_scratch lay_scratch(const core_heads_run *run, const crnn_kern
 
 /* Of a step of a stream: scores by slot, then in the order of steps. */
 static core_heads_scratch lay_step_scratch(const core_heads_run *run, const crnn_kernels *kernels,
-                                           size_t slots, core_arena *a) {
+                                           core_arena *a) {
     const size_t item = crnn_dtype_size(kernels->dtype);
     core_heads_scratch s = {0};
     s.queries = core_take(a, run->pitch, 1, item);
     s.keys = core_take(a, run->pitch, 1, item);
-    s.scores = core_take(a, slots, 1, item);
-    s.dscores = core_take(a, slots, 1, item);
+    s.scores = core_take(a, run->slots, 1, item);
+    s.dscores = core_take(a, run->slots, 1, item);
     s.sums = core_take(a, run->pitch, 1, item);
     return s;
 }
 
 static core_heads_scratch scratch_at(const core_node *n, bool back, core_arena *a) {
     const crnn_kernels *kernels = n->plan->given->kernels;
-    if (n->given->running) return lay_step_scratch(&n->as.heads.run, kernels, ring_slots(n), a);
-    return lay_scratch(&n->as.heads.run, kernels, back, a);
+    const core_heads_run *run = &n->as.heads.run;
+    if (n->given->running) return lay_step_scratch(run, kernels, a);
+    return lay_scratch(run, kernels, back, n->as.heads.steps, a);
+}
+
+void core_heads_lay(core_node *n, bool back, size_t steps, double work, core_arena *a) {
+    core_heads_run *run = &n->as.heads.run;
+    core_arena one = core_arena_at(NULL);
+    n->as.heads.steps = steps;
+    choose_block(run, n->plan->given->kernels, back ? steps : run->keys);
+    scratch_at(n, back, &one);
+    n->as.heads.members =
+        core_clamp(core_most_worth(work), 1,
+                   core_clamp(run->rows->places * run->given->heads, 1, MOST_MEMBERS));
+    n->as.heads.each = one.used.bytes;
+    a->used.fits = a->used.fits && one.used.fits;
+    n->as.heads.scratch = core_take(a, n->as.heads.members, 1, one.used.fits ? one.used.bytes : 0);
 }
 
 /* Rows of angles that there are at most: without earlier steps all pieces begin at position 0. */
@@ -291,24 +328,19 @@ static void lay_pass(core_node *n, bool back, core_arena *a) {
     const crnn_heads *given = heads_of(n);
     const crnn_kernels *kernels = n->plan->given->kernels;
     const size_t H = n->given->features, A = H / given->heads, n_steps = longest_of(given->rows);
-    core_arena one = core_arena_at(NULL);
+    const size_t cached = n->given->running ? 0 : most_cached(given);
     memset(&n->as.heads, 0, sizeof n->as.heads);
-    core_heads_run *run = &n->as.heads.run;
-    *run = (core_heads_run){.given = given,
-                            .rows = given->rows,
-                            .hidden = H,
-                            .size = A,
-                            .pitch = round_up(A, kernels->width),
-                            .cached = n->given->running ? 0 : most_cached(given),
-                            .kept = n->given->kept};
-    choose_block(run, kernels, back ? n_steps : n_steps + run->cached);
+    n->as.heads.run = (core_heads_run){.given = given,
+                                       .rows = given->rows,
+                                       .hidden = H,
+                                       .size = A,
+                                       .pitch = core_round_up(A, kernels->width),
+                                       .cached = cached,
+                                       .keys = n_steps + cached,
+                                       .slots = n->given->running ? ring_slots(n) : 0,
+                                       .kept = n->given->kept};
     lay_angles(n, a);
-    scratch_at(n, back, &one);
-    n->as.heads.members = clamp(core_most_worth(work_of_pieces(n) * (back ? 2 : 1)), 1,
-                                clamp(given->rows->places * given->heads, 1, MOST_MEMBERS));
-    n->as.heads.each = one.used.bytes;
-    a->used.fits = a->used.fits && one.used.fits;
-    n->as.heads.scratch = core_take(a, n->as.heads.members, 1, one.used.fits ? one.used.bytes : 0);
+    core_heads_lay(n, back, n_steps, work_of_pieces(n) * (back ? 2 : 1), a);
 }
 
 static void lay(core_node *n, core_arena *a) { lay_pass(n, false, a); }
@@ -352,16 +384,13 @@ static void list_positions(core_node *n) {
     }
 }
 
-typedef void pair_fn(const core_heads_run *run, size_t place, size_t head,
-                     const core_heads_scratch *s);
-
 typedef struct heads_job {
     const core_node *n;
     bool back;
-    pair_fn *pair;
+    core_heads_pair *pair;
 } heads_job;
 
-/* The pairs are dealt out one by one: those of long pieces come first. */
+/* The pairs are dealt out one by one. */
 static void run_pairs(void *context, const core_member *me) {
     const heads_job *job = context;
     const core_node *n = job->n;
@@ -376,10 +405,14 @@ static void run_pairs(void *context, const core_member *me) {
         job->pair(run, i / M, i % M, &s);
 }
 
-static void run_pass(core_node *n, bool back, pair_fn *pair) {
+void core_heads_run_pairs(core_node *n, bool back, double work, core_heads_pair *pair) {
     heads_job job = {n, back, pair};
+    core_in_team(work, n->as.heads.members, run_pairs, &job);
+}
+
+static void run_pass(core_node *n, bool back, core_heads_pair *pair) {
     list_positions(n);
-    core_in_team(work_of_pieces(n) * (back ? 2 : 1), n->as.heads.members, run_pairs, &job);
+    core_heads_run_pairs(n, back, work_of_pieces(n) * (back ? 2 : 1), pair);
 }
 
 static void count_steps(const core_node *n) {

@@ -10,7 +10,8 @@ static const core_op *const operations[CRNN_OPS] = {
     [CRNN_OP_ATTEND] = &core_op_attend,       [CRNN_OP_ROWWISE] = &core_op_rowwise,
     [CRNN_OP_POOL] = &core_op_pool,           [CRNN_OP_STATE] = &core_op_state,
     [CRNN_OP_CHOOSE] = &core_op_choose,       [CRNN_OP_CONV] = &core_op_conv,
-    [CRNN_OP_HEADS] = &core_op_heads,
+    [CRNN_OP_HEADS] = &core_op_heads,         [CRNN_OP_POSITIONS] = &core_op_positions,
+    [CRNN_OP_CROSS] = &core_op_cross,
 };
 
 /* ---- cells */
@@ -41,8 +42,11 @@ static void list_cells(const crnn_rows *rows, core_order order, size_t *row, siz
     for (size_t t = 0; order == CORE_STEP_BY_STEP && t < s->steps; t++)
         list_step(rows, t, row + rows->first[t], time + rows->first[t]);
     for (size_t b = 0; order != CORE_STEP_BY_STEP && b < s->batch; b++) {
-        for (size_t t = 0; t < (order == CORE_ONCE ? 1 : row_end(s, b)); t++) {
-            if (order == CORE_ROW_BY_ROW && s->mask && !s->mask[b * s->steps + t]) continue;
+        const size_t end = order == CORE_ONCE ? 1 : row_end(s, b);
+        const bool reads = order == CORE_ROW_BY_ROW || order == CORE_BACKWARDS;
+        for (size_t i = 0; i < end; i++) {
+            const size_t t = order == CORE_BACKWARDS ? end - 1 - i : i;
+            if (reads && s->mask && !s->mask[b * s->steps + t]) continue;
             row[n] = b;
             time[n++] = t;
         }
@@ -53,7 +57,9 @@ static void list_cells(const crnn_rows *rows, core_order order, size_t *row, siz
 static core_order order_of(const crnn_node *node, bool cyclic) {
     if (cyclic) return CORE_STEP_BY_STEP;
     if (!operations[node->op]->cells) return CORE_ROW_BY_ROW;
-    return node->once ? CORE_ONCE : node->filled ? CORE_FILLED : CORE_ROW_BY_ROW;
+    if (node->once) return CORE_ONCE;
+    if (node->filled) return CORE_FILLED;
+    return node->backwards ? CORE_BACKWARDS : CORE_ROW_BY_ROW;
 }
 
 /* The list that a node uses, laid out once for all of them. */
@@ -219,6 +225,8 @@ crnn_status crnn_node_kept(const crnn_plan *plan, size_t i, size_t *bytes) {
     else if (node->op == CRNN_OP_HEADS)
         core_take(&a, node->as.heads.rows->total, 2 * node->as.heads.heads,
                   crnn_dtype_size(plan->kernels->dtype));
+    else if (node->op == CRNN_OP_CROSS)
+        core_cross_kept(plan, node, &a);
     return core_arena_size(&a, bytes);
 }
 
@@ -399,9 +407,9 @@ void crnn_plan_run(const crnn_plan *given) {
         for (size_t i = begin; i < end; i++) {
             const core_node *n = &p->nodes[i];
             if (n->op && n->op->close) n->op->close(&p->nodes[i]);
-            if (n->given->repeats)
-                crnn_fill_gaps(given->rows, &n->given->value, n->given->features, core_item(n),
-                               true);
+            if (!n->given->repeats) continue;
+            const crnn_rows rows = core_rows_repeated(n);
+            crnn_fill_gaps(&rows, &n->given->value, n->given->features, core_item(n), true);
         }
     }
     follow_parents(p);

@@ -7,6 +7,7 @@
 /* The steps on which an operation without memory runs. */
 typedef enum core_order {
     CORE_ROW_BY_ROW,   /* the steps that are read */
+    CORE_BACKWARDS,    /* the same, each row from its end */
     CORE_FILLED,       /* the steps before the ends of rows, row by row */
     CORE_STEP_BY_STEP, /* the steps that are read, in the order of a tape */
     CORE_ONCE,         /* one for each row */
@@ -71,10 +72,19 @@ typedef struct core_node {
             size_t *found,
                 slots;     /* [slots], a power of two: places by the position they begin at */
             size_t angles; /* how many rows of angles there are */
+            size_t steps;  /* of a piece, at most */
             char *scratch; /* [members][each] */
             size_t members, each;
-            void *folded; /* of backward [B][T][H], where steps are masked; else NULL */
+            void *folded;             /* of backward [B][T][H], where steps are masked; else NULL */
+            struct core_cross *cross; /* of attention to a memory; else NULL */
         } heads;
+        struct {
+            core_sinusoids sinusoids; /* of the positions that occur, where there is no table; */
+            size_t rows;              /* how many these are, */
+            size_t *row;              /* [places] and that of the first step of each piece */
+            int64_t *positions;       /* [...] of each row */
+            void *folded;             /* of backward [B][T][H], where steps are masked; else NULL */
+        } positions;
     } as;
 } core_node;
 
@@ -133,7 +143,7 @@ typedef struct core_op {
 } core_op;
 
 extern const core_op core_op_recurrent, core_op_sum, core_op_attend, core_op_rowwise, core_op_pool,
-    core_op_state, core_op_choose, core_op_conv, core_op_heads;
+    core_op_state, core_op_choose, core_op_conv, core_op_heads, core_op_positions, core_op_cross;
 
 static inline size_t core_item(const core_node *n) {
     return crnn_dtype_size(n->plan->given->kernels->dtype);
@@ -171,6 +181,14 @@ double core_work_of_step(const crnn_plan *given);
 /* Cells from..to-1 of the span's rows at step t, in the order of a tape. False: there are none. */
 bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from, size_t *to);
 
+/* The steps of a node that repeats its value, in the order in which they are read. Of the result
+ * `given` alone is to be read, as by crnn_fill_gaps and crnn_fold_gaps. */
+static inline crnn_rows core_rows_repeated(const core_node *n) {
+    crnn_rows rows = *n->plan->given->rows;
+    rows.given.reverse = n->given->backwards;
+    return rows;
+}
+
 /* ---- plan_back.c */
 
 /* Whether a node runs back: a recurrent layer with a tape does, because its last state may have a
@@ -181,6 +199,10 @@ bool core_has_gradient(const core_node *n);
 /* Where the gradient of what edge k reads is written; data NULL: it is not wanted. */
 crnn_seq core_target(const core_node *n, size_t k);
 void core_lay_targets(core_node *n, core_arena *a);
+
+/* ---- op_cross.c: takes the memory that a node keeps for backward */
+
+void core_cross_kept(const crnn_plan *plan, const crnn_node *node, core_arena *a);
 
 /* ---- op_pool.c: takes memory for the steps that a pool selects */
 

@@ -242,9 +242,10 @@ static void nodes_back(core_plan *p, size_t begin, size_t end) {
         core_node *n = &p->nodes[i];
         if (!is_running(n)) continue;
         begin_gradients(n);
-        if (n->given->repeats && p->given->rows->given.mask)
-            crnn_fold_gaps(p->given->rows, &n->given->gradient, n->given->features,
-                           p->given->kernels->dtype, n->given->gradient.data);
+        const crnn_rows rows = core_rows_repeated(n);
+        if (n->given->repeats && rows.given.mask)
+            crnn_fold_gaps(&rows, &n->given->gradient, n->given->features, p->given->kernels->dtype,
+                           n->given->gradient.data);
         if (n->op->open_back) n->op->open_back(n);
         if (n->op->window && n->op->window(n) < p->window) p->window = n->op->window(n);
     }

@@ -3,9 +3,7 @@
 #ifndef CRNN_TESTS_CONVS_H
 #define CRNN_TESTS_CONVS_H
 
-#include "support.h"
-
-enum { MOST = 160 /* steps of a row */, NONE = -1 };
+#include "single.h"
 
 typedef struct problem {
     const crnn_kernels *kernels;
@@ -53,44 +51,36 @@ static buffers new_buffers(const problem *p) {
 
 /* ---- plain loops */
 
-/* The steps of a row that are read, in the order of reading. */
+/* The steps of a row, and where the piece of each and the last piece begin. */
 typedef struct plain_row {
-    size_t time[MOST], piece[MOST], begin[MOST]; /* begin: of its piece, an index of these arrays */
-    size_t count, pieces, last;                  /* last: where the last piece begins */
-    int source[MOST];                            /* of each time: whose output is there, or NONE */
+    plain_steps s;
+    size_t begin[MOST], last;
 } plain_row;
 
+static crnn_steps steps_of(const problem *p) {
+    return (crnn_steps){.batch = p->batch,
+                        .steps = p->steps,
+                        .lengths = p->lengths,
+                        .mask = p->mask,
+                        .resets = p->resets,
+                        .reverse = p->reverse};
+}
+
 static void list_row(const problem *p, size_t b, plain_row *r) {
-    const size_t end = p->lengths ? (size_t)p->lengths[b] : p->steps;
-    int last = NONE;
-    *r = (plain_row){0};
-    for (size_t t = 0; t < p->steps; t++) r->source[t] = NONE;
-    for (size_t i = 0; i < end; i++) {
-        const size_t t = p->reverse ? end - 1 - i : i;
-        const size_t cut = p->reverse ? t + 1 : t; /* between t and the step read before it */
-        if (p->resets && cut < end && p->resets[b * p->steps + cut]) {
-            r->pieces++;
-            r->last = r->count;
-            last = NONE;
-        }
-        if (!p->mask || p->mask[b * p->steps + t]) {
-            last = (int)r->count;
-            r->time[r->count] = t;
-            r->piece[r->count] = r->pieces;
-            r->begin[r->count++] = r->last;
-        }
-        r->source[t] = last;
+    const crnn_steps steps = steps_of(p);
+    list_steps(&steps, b, &r->s);
+    r->last = 0;
+    for (size_t i = 0; i < r->s.count; i++) {
+        if (r->s.piece[i] != r->s.piece[r->last]) r->last = i;
+        r->begin[i] = r->last;
     }
+    if (r->s.count > 0 && r->s.piece[r->last] != r->s.pieces) r->last = r->s.count;
 }
 
 /* What the plain loops find, in double. */
 typedef struct plain {
     double *y, *final, *dx, *dw, *dg, *db, *dinitial;
 } plain;
-
-static double *zeros(size_t n) {
-    return memset(fenced((n + 1) * sizeof(double)), 0, n * sizeof(double));
-}
 
 static plain new_plain(const problem *p) {
     return (plain){.y = zeros(cells_of(p) * p->units),
@@ -109,7 +99,7 @@ static bool find_input(const problem *p, const plain_row *r, size_t b, size_t in
     const size_t past = past_of(p);
     *in_state = index < begin + shift;
     if (!*in_state) {
-        *at = (b * p->steps + r->time[index - shift]) * p->inputs;
+        *at = (b * p->steps + r->s.time[index - shift]) * p->inputs;
         return true;
     }
     *at = (b * past + past + index - begin - shift) * p->inputs;
@@ -159,7 +149,7 @@ static void plain_unit(const problem *p, const buffers *f, const plain_row *r, s
     bool in_state;
     size_t at;
     for (size_t j = 0; j < p->taps; j++) {
-        if (!find_input(p, r, b, index, r->begin[index], r->piece[index],
+        if (!find_input(p, r, b, index, r->begin[index], r->s.piece[index],
                         (p->taps - 1 - j) * p->dilation, &in_state, &at))
             continue;
         for (size_t i = 0; i < p->inputs; i++)
@@ -167,14 +157,14 @@ static void plain_unit(const problem *p, const buffers *f, const plain_row *r, s
     }
     const double y = activated(p->activation, sum);
     for (size_t t = 0; t < p->steps; t++) {
-        if (r->source[t] != (int)index) continue;
+        if (r->s.source[t] != (int)index) continue;
         to->y[(b * p->steps + t) * p->units + o] = y;
         delta += real_at(p->kernels->dtype, f->dy, (b * p->steps + t) * p->units + o);
     }
     delta *= slope(p->activation, y);
     to->db[o] += delta;
     for (size_t j = 0; j < p->taps; j++) {
-        if (!find_input(p, r, b, index, r->begin[index], r->piece[index],
+        if (!find_input(p, r, b, index, r->begin[index], r->s.piece[index],
                         (p->taps - 1 - j) * p->dilation, &in_state, &at))
             continue;
         for (size_t i = 0; i < p->inputs; i++) {
@@ -190,7 +180,8 @@ static void plain_final(const problem *p, const buffers *f, const plain_row *r, 
     bool in_state;
     size_t at;
     for (size_t nth = 0; nth < past_of(p); nth++) {
-        if (!find_input(p, r, b, r->count, r->last, r->pieces, past_of(p) - nth, &in_state, &at))
+        if (!find_input(p, r, b, r->s.count, r->last, r->s.pieces, past_of(p) - nth, &in_state,
+                        &at))
             continue;
         for (size_t i = 0; i < p->inputs; i++) {
             const size_t k = (b * past_of(p) + nth) * p->inputs + i;
@@ -225,7 +216,7 @@ static plain run_plain(const problem *p, const buffers *f) {
     for (size_t b = 0; b < p->batch; b++) {
         plain_row r;
         list_row(p, b, &r);
-        for (size_t index = 0; index < r.count; index++)
+        for (size_t index = 0; index < r.s.count; index++)
             for (size_t o = 0; o < p->units; o++) plain_unit(p, f, &r, b, index, o, w, &to);
         plain_final(p, f, &r, b, &to);
     }
@@ -235,32 +226,9 @@ static plain run_plain(const problem *p, const buffers *f) {
 
 /* ---- the core */
 
-typedef struct model {
-    crnn_rows rows;
-    crnn_node node[2];
-    crnn_plan plan;
-} model;
-
-static const crnn_edge edge_to_x = {0, 0};
-
 static void make_model(model *m, const problem *p, const buffers *f) {
-    const size_t H = p->units, I = p->inputs, T = p->steps;
-    const crnn_steps steps = {.batch = p->batch,
-                              .steps = T,
-                              .lengths = p->lengths,
-                              .mask = p->mask,
-                              .resets = p->resets,
-                              .reverse = p->reverse};
-    size_t words;
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&m->rows, fenced(words * sizeof words), &steps);
-    m->node[0] = (crnn_node){
-        .op = CRNN_OP_INPUT, .features = I, .value = {f->x, (ptrdiff_t)(I * T), (ptrdiff_t)I}};
-    m->node[1] = (crnn_node){.op = CRNN_OP_CONV,
-                             .edges = 1,
-                             .from = &edge_to_x,
-                             .features = H,
-                             .value = {f->y, (ptrdiff_t)(H * T), (ptrdiff_t)H}};
+    const crnn_steps steps = steps_of(p);
+    make_single(m, p->kernels, &steps, CRNN_OP_CONV, f->x, p->inputs, f->y, p->units);
     m->node[1].as.conv = (crnn_conv){.rows = &m->rows,
                                      .taps = p->taps,
                                      .dilation = p->dilation,
@@ -275,30 +243,13 @@ static void make_model(model *m, const problem *p, const buffers *f) {
                                      .final = f->final,
                                      .dfinal = f->dfinal,
                                      .dinitial = f->dinitial};
-    m->plan = (crnn_plan){.kernels = p->kernels, .rows = &m->rows, .count = 2, .node = m->node};
 }
 
-static void take_workspace(crnn_plan *plan, bool back) {
-    size_t bytes;
-    CHECK((back ? crnn_plan_backward_workspace : crnn_plan_workspace)(plan, &bytes) == CRNN_OK,
-          "workspace");
-    plan->workspace = fenced(bytes);
-}
-
-/* Forward twice, because it may run any number of times; then backward. */
 static void run_core(const problem *p, const buffers *f) {
     model m;
     make_model(&m, p, f);
-    take_workspace(&m.plan, false);
-    crnn_plan_lay(&m.plan);
-    for (int runs = 0; runs < 2; runs++) crnn_plan_run(&m.plan);
-    m.node[0].gradient = m.node[0].value;
-    m.node[0].gradient.data = f->dx;
-    m.node[1].gradient = m.node[1].value;
-    m.node[1].gradient.data = f->dy;
-    m.node[1].given = true;
-    take_workspace(&m.plan, true);
-    crnn_plan_backward(&m.plan);
+    run_ahead(&m);
+    run_back(&m, f->dy, f->dx, 1);
 }
 
 #endif

@@ -3,9 +3,7 @@
 #ifndef CRNN_TESTS_HEADS_H
 #define CRNN_TESTS_HEADS_H
 
-#include "support.h"
-
-enum { MOST = 160 /* steps of a row, with those of its cache */ };
+#include "single.h"
 
 typedef struct problem {
     const crnn_kernels *kernels;
@@ -39,8 +37,6 @@ static crnn_noise noise_of(const problem *p) {
 
 /* ---- plain loops */
 
-enum { NONE = -1 };
-
 /* A step whose key may be seen: of the cache, or of the sequence. */
 typedef struct entry {
     bool cached;
@@ -55,29 +51,32 @@ typedef struct plain_row {
     int source[MOST];    /* of each time: the entry whose output is there, or NONE */
 } plain_row;
 
+static crnn_steps steps_of_rows(const problem *p) {
+    return (crnn_steps){.batch = p->batch,
+                        .steps = p->steps,
+                        .lengths = p->lengths,
+                        .mask = p->mask,
+                        .resets = p->resets,
+                        .reverse = p->reverse};
+}
+
 static void list_row(const problem *p, size_t b, plain_row *r) {
-    const size_t end = p->lengths ? (size_t)p->lengths[b] : p->steps;
+    const crnn_steps steps = steps_of_rows(p);
     const int64_t begun = p->slots ? p->begun[b] : 0;
     const size_t cached = (size_t)begun < p->slots ? (size_t)begun : p->slots;
-    int last = NONE;
-    *r = (plain_row){.position = begun};
+    plain_steps own;
+    list_steps(&steps, b, &own);
+    *r = (plain_row){.position = begun, .piece = own.pieces};
     for (size_t s = p->slots - cached; s < p->slots; s++)
         r->step[r->count++] = (entry){.cached = true, .at = s};
-    for (size_t t = 0; t < p->steps; t++) r->source[t] = NONE;
-    for (size_t i = 0; i < end; i++) {
-        const size_t t = p->reverse ? end - 1 - i : i;
-        const size_t cut = p->reverse ? t + 1 : t; /* between t and the step read before it */
-        if (p->resets && cut < end && p->resets[b * p->steps + cut]) {
-            r->piece++;
-            r->position = 0;
-            last = NONE;
-        }
-        if (!p->mask || p->mask[b * p->steps + t]) {
-            last = (int)r->count;
-            r->step[r->count++] = (entry){.at = t, .piece = r->piece, .position = r->position++};
-        }
-        r->source[t] = last;
+    for (size_t i = 0; i < own.count; i++) {
+        if (own.piece[i] != (i > 0 ? own.piece[i - 1] : 0)) r->position = 0;
+        r->step[r->count++] =
+            (entry){.at = own.time[i], .piece = own.piece[i], .position = r->position++};
     }
+    if (own.count > 0 ? own.piece[own.count - 1] != own.pieces : own.pieces > 0) r->position = 0;
+    for (size_t t = 0; t < p->steps; t++)
+        r->source[t] = own.source[t] == NONE ? NONE : own.source[t] + (int)cached;
 }
 
 static double angle_of(const problem *p, size_t i, int64_t position) {
@@ -145,10 +144,6 @@ typedef struct plain {
     double *y, *weights, *dqkv, *dk, *dv; /* dk, dv: of the cache */
     double *final_k, *final_v;
 } plain;
-
-static double *zeros(size_t n) {
-    return memset(fenced((n + 1) * sizeof(double)), 0, n * sizeof(double));
-}
 
 static plain new_plain(const problem *p) {
     const size_t H = hidden_of(p), cells = p->batch * p->steps;
@@ -308,33 +303,9 @@ static buffers new_buffers(const problem *p) {
     return f;
 }
 
-typedef struct model {
-    crnn_node node[2];
-    crnn_rows rows;
-    crnn_plan plan;
-} model;
-
-static const crnn_edge edge_to_qkv = {0, 0};
-
 static void make_model(model *m, const problem *p, const buffers *f) {
-    const size_t H = hidden_of(p), T = p->steps;
-    const crnn_steps steps = {.batch = p->batch,
-                              .steps = T,
-                              .lengths = p->lengths,
-                              .mask = p->mask,
-                              .resets = p->resets,
-                              .reverse = p->reverse};
-    size_t words;
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&m->rows, fenced(words * sizeof words), &steps);
-    m->node[0] = (crnn_node){.op = CRNN_OP_INPUT,
-                             .features = 3 * H,
-                             .value = {f->qkv, (ptrdiff_t)(3 * H * T), (ptrdiff_t)(3 * H)}};
-    m->node[1] = (crnn_node){.op = CRNN_OP_HEADS,
-                             .edges = 1,
-                             .from = &edge_to_qkv,
-                             .features = H,
-                             .value = {f->y, (ptrdiff_t)(H * T), (ptrdiff_t)H}};
+    const crnn_steps steps = steps_of_rows(p);
+    make_single(m, p->kernels, &steps, CRNN_OP_HEADS, f->qkv, 3 * hidden_of(p), f->y, hidden_of(p));
     m->node[1].as.heads = (crnn_heads){.rows = &m->rows,
                                        .heads = p->heads,
                                        .window = p->window,
@@ -347,14 +318,6 @@ static void make_model(model *m, const problem *p, const buffers *f) {
                                        .dinitial = f->dinitial,
                                        .dfinal = f->dfinal,
                                        .weights = f->weights};
-    m->plan = (crnn_plan){.kernels = p->kernels, .rows = &m->rows, .count = 2, .node = m->node};
-}
-
-static void take_workspace(crnn_plan *plan, bool back) {
-    size_t bytes;
-    CHECK((back ? crnn_plan_backward_workspace : crnn_plan_workspace)(plan, &bytes) == CRNN_OK,
-          "workspace");
-    plan->workspace = fenced(bytes);
 }
 
 /* Forward, and backward where the problem has gradients. Each runs twice: it may run any number of
@@ -365,17 +328,8 @@ static void run_core(const problem *p, const buffers *f) {
     make_model(&m, p, f);
     CHECK(crnn_node_kept(&m.plan, 1, &kept) == CRNN_OK, "kept");
     if (p->gradients) m.node[1].kept = fenced(kept);
-    take_workspace(&m.plan, false);
-    crnn_plan_lay(&m.plan);
-    for (int runs = 0; runs < 2; runs++) crnn_plan_run(&m.plan);
-    if (!p->gradients) return;
-    m.node[0].gradient = m.node[0].value;
-    m.node[0].gradient.data = f->dqkv;
-    m.node[1].gradient = m.node[1].value;
-    m.node[1].gradient.data = f->dy;
-    m.node[1].given = true;
-    take_workspace(&m.plan, true);
-    for (int runs = 0; runs < 2; runs++) crnn_plan_backward(&m.plan);
+    run_ahead(&m);
+    if (p->gradients) run_back(&m, f->dy, f->dqkv, 2);
 }
 
 /* ---- comparisons */
@@ -383,12 +337,7 @@ static void run_core(const problem *p, const buffers *f) {
 static void check_near(const problem *p, const char *what, size_t n, const void *found,
                        const double *wanted) {
     const double bound = p->kernels->dtype == CRNN_F64 ? 1e-12 : 2e-5;
-    double most = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double error =
-            fabs(real_at(p->kernels->dtype, found, i) - wanted[i]) / (1 + fabs(wanted[i]));
-        if (!(error <= most)) most = error;
-    }
+    const double most = worst_error(p->kernels->dtype, n, found, wanted);
     CHECK(most <= bound,
           "%s %s, T %zu, heads %zu of %zu, window %zu, whole %d, slots %zu, p %g: %s differs by %g",
           p->kernels->isa, type_name[p->kernels->dtype], p->steps, p->heads, p->size, p->window,
@@ -422,20 +371,13 @@ static void check_plain(problem p) {
     fences_release(mark);
 }
 
-/* ---- streams: a plan of one step whose state has a layout of its own */
+/* ---- streams */
 
 typedef struct stream {
     problem p;
     buffers f;
     model m;
 } stream;
-
-static void new_running(stream *s) {
-    size_t bytes;
-    CHECK(crnn_node_running(&s->m.plan, 1, &bytes) == CRNN_OK, "running");
-    s->m.node[1].running = fenced(bytes);
-    crnn_node_load(&s->m.plan, 1);
-}
 
 static void make_stream(stream *s, const problem *whole, size_t slots) {
     s->p = *whole;
@@ -445,7 +387,7 @@ static void make_stream(stream *s, const problem *whole, size_t slots) {
     s->f = new_buffers(&s->p);
     s->f.initial.slots = slots;
     make_model(&s->m, &s->p, &s->f);
-    new_running(s);
+    new_running(&s->m);
     take_workspace(&s->m.plan, false);
     crnn_plan_lay(&s->m.plan);
 }
@@ -469,7 +411,7 @@ static void enlarge(stream *s, size_t slots) {
     crnn_node_save(&s->m.plan, 1);
     heads->initial = heads->final;
     heads->final = (crnn_cache){0};
-    new_running(s);
+    new_running(&s->m);
     take_workspace(&s->m.plan, false);
     crnn_plan_lay(&s->m.plan);
 }

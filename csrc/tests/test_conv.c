@@ -3,8 +3,6 @@
  * threads; nodes whose value is repeated at masked steps. */
 #include "convs.h"
 
-#include "plan.h"
-
 /* ---- problems */
 
 enum { B = 4, T = 13, LONG = 90 };
@@ -29,12 +27,7 @@ static const uint8_t *cuts(void) {
 static void check_near(const problem *p, const char *what, size_t n, const void *found,
                        const double *wanted) {
     const double bound = p->kernels->dtype == CRNN_F64 ? 1e-12 : 4e-5;
-    double most = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double error =
-            fabs(real_at(p->kernels->dtype, found, i) - wanted[i]) / (1 + fabs(wanted[i]));
-        if (!(error <= most)) most = error;
-    }
+    const double most = worst_error(p->kernels->dtype, n, found, wanted);
     CHECK(most <= bound,
           "%s %s, I %zu, H %zu, taps %zu, dilation %zu, norm %d, reverse %d, mask %d, resets %d, "
           "state %d: %s differs by %g",
@@ -212,9 +205,7 @@ static void make_stream(stream *s, const problem *whole, const buffers *f) {
     s->f = new_buffers(&s->p);
     s->f.initial = f->initial;
     make_model(&s->m, &s->p, &s->f);
-    CHECK(crnn_node_running(&s->m.plan, 1, &bytes) == CRNN_OK, "running");
-    s->m.node[1].running = fenced(bytes);
-    crnn_node_load(&s->m.plan, 1);
+    new_running(&s->m);
     s->m.node[1].as.conv.initial = s->m.node[1].as.conv.final = NULL;
     CHECK(crnn_plan_packed_size(&s->m.plan, &bytes) == CRNN_OK, "packed");
     void *packed = fenced(bytes);
@@ -267,19 +258,15 @@ static void check_gaps(const crnn_kernels *k, size_t taps, size_t dilation) {
     problem p = long_problem(k, taps, dilation);
     stream s;
     uint8_t here[B];
-    size_t words;
     for (size_t i = 0; i < sizeof mask; i++) mask[i] = i % 3 != 1 && i % 7 != 4;
     p.mask = mask;
     const buffers f = new_buffers(&p);
     run_core(&p, &f);
     make_stream(&s, &p, &f);
     const crnn_steps steps = {.batch = B, .steps = 1, .mask = here};
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    size_t *memory = fenced(words * sizeof words);
     for (size_t t = 0; t < LONG; t++) {
         for (size_t b = 0; b < B; b++) here[b] = mask[b * LONG + t];
-        crnn_rows_init(&s.m.rows, memory, &steps);
-        crnn_plan_lay(&s.m.plan);
+        replace_rows(&s.m, &steps);
         run_step(&s, f.x, in_order, t);
         for (size_t b = 0; b < B; b++)
             CHECK(!here[b] || same_row(&p, s.f.y, b, f.y, b, t),
@@ -297,13 +284,9 @@ static void check_follow(const crnn_kernels *k, size_t taps, size_t dilation) {
     problem p = long_problem(k, taps, dilation);
     const buffers f = new_buffers(&p);
     stream s;
-    size_t words, rows[B] = {0, 1, 2, 3};
+    size_t rows[B] = {0, 1, 2, 3};
     run_core(&p, &f);
     make_stream(&s, &p, &f);
-    const core_plan plan = {.given = &s.m.plan};
-    const core_node n = {.plan = &plan, .given = &s.m.node[1]};
-    CHECK(crnn_rows_size(&s.m.rows.given, &words) == CRNN_OK, "rows");
-    size_t *memory = fenced(words * sizeof words);
     for (size_t t = 0, turn = 0; t < 60; t++) {
         run_step(&s, f.x, rows, t);
         for (size_t b = 0; b < s.m.rows.given.batch; b++)
@@ -314,9 +297,8 @@ static void check_follow(const crnn_kernels *k, size_t taps, size_t dilation) {
         size_t before[B];
         memcpy(before, rows, sizeof rows);
         for (size_t b = 0; b < counts[turn]; b++) rows[b] = before[parents[turn][b]];
-        core_op_conv.follow(&n, parents[turn], counts[turn]);
-        crnn_rows_init(&s.m.rows, memory, &(crnn_steps){.batch = counts[turn++], .steps = 1});
-        crnn_plan_lay(&s.m.plan);
+        follow_rows(&s.m, &core_op_conv, parents[turn], counts[turn]);
+        turn++;
     }
     fences_release(mark);
 }
@@ -405,17 +387,19 @@ static void check_unread(const crnn_kernels *k, bool reverse) {
 
 /* ---- a function of steps whose value is repeated at masked steps */
 
-static void check_repeats(const crnn_kernels *k) {
+/* backwards: rows are read from their end. */
+static void check_repeats(const crnn_kernels *k, bool backwards) {
     const size_t mark = fences_used, wide = 3;
-    const problem p = {.kernels = k,
-                       .batch = B,
-                       .steps = T,
-                       .inputs = wide,
-                       .units = wide,
-                       .taps = 1,
-                       .dilation = 1,
-                       .lengths = lengths,
-                       .mask = holes()};
+    problem p = {.kernels = k,
+                 .batch = B,
+                 .steps = T,
+                 .inputs = wide,
+                 .units = wide,
+                 .taps = 1,
+                 .dilation = 1,
+                 .lengths = lengths,
+                 .mask = holes(),
+                 .resets = cuts()};
     const buffers f = new_buffers(&p);
     const void *dy = copied(f.dy, cells_of(&p) * wide * crnn_dtype_size(k->dtype));
     double *y = zeros(cells_of(&p) * wide), *dx = zeros(cells_of(&p) * wide);
@@ -423,6 +407,7 @@ static void check_repeats(const crnn_kernels *k) {
     make_model(&m, &p, &f);
     m.node[1].op = CRNN_OP_ROWWISE;
     m.node[1].repeats = true;
+    m.node[1].backwards = backwards;
     m.node[1].as.rowwise = (crnn_rowwise){.kind = CRNN_ROWWISE_ACTIVATE,
                                           .kernels = k,
                                           .inputs = 1,
@@ -430,19 +415,14 @@ static void check_repeats(const crnn_kernels *k) {
                                           .activation = CRNN_RELU};
     take_workspace(&m.plan, false);
     crnn_plan_forward(&m.plan);
-    m.node[0].gradient = m.node[0].value;
-    m.node[0].gradient.data = f.dx;
-    m.node[1].gradient = m.node[1].value;
-    m.node[1].gradient.data = f.dy;
-    m.node[1].given = true;
-    take_workspace(&m.plan, true);
-    crnn_plan_backward(&m.plan);
+    run_back(&m, f.dy, f.dx, 1);
+    p.reverse = backwards;
     for (size_t b = 0; b < B; b++) {
         plain_row r;
         list_row(&p, b, &r);
         for (size_t i = 0; i < T * wide; i++) {
-            if (r.source[i / wide] == NONE) continue;
-            const size_t read = (b * T + r.time[r.source[i / wide]]) * wide + i % wide;
+            if (r.s.source[i / wide] == NONE) continue;
+            const size_t read = (b * T + r.s.time[r.s.source[i / wide]]) * wide + i % wide;
             const double x = real_at(k->dtype, f.x, read);
             y[b * T * wide + i] = fmax(x, 0);
             dx[read] += x > 0 ? real_at(k->dtype, dy, b * T * wide + i) : 0;
@@ -477,7 +457,8 @@ static void check_bits(const crnn_kernels *k) {
     }
     check_unread(k, false);
     check_unread(k, true);
-    check_repeats(k);
+    check_repeats(k, false);
+    check_repeats(k, true);
     check_sizes(k);
 }
 

@@ -3,8 +3,6 @@
  * is not seen is not read. */
 #include "heads.h"
 
-#include "plan.h"
-
 /* ---- problems */
 
 enum { B = 4, T = 11 };
@@ -309,7 +307,6 @@ static void check_gaps(const crnn_kernels *k, size_t window) {
     problem p = long_problem(k, window, false);
     stream s;
     uint8_t here[B];
-    size_t words;
     p.lengths = NULL;
     for (size_t i = 0; i < sizeof mask; i++) mask[i] = i % 3 != 1 && i % 7 != 4;
     p.mask = mask;
@@ -319,12 +316,9 @@ static void check_gaps(const crnn_kernels *k, size_t window) {
     p.mask = NULL;
     make_stream(&s, &p, LONG);
     const crnn_steps steps = {.batch = B, .steps = 1, .mask = here};
-    CHECK(crnn_rows_size(&steps, &words) == CRNN_OK, "rows");
-    size_t *memory = fenced(words * sizeof words);
     for (size_t t = 0; t < LONG; t++) {
         for (size_t b = 0; b < B; b++) here[b] = mask[b * LONG + t];
-        crnn_rows_init(&s.m.rows, memory, &steps);
-        crnn_plan_lay(&s.m.plan);
+        replace_rows(&s.m, &steps);
         run_step(&s, &p, f.qkv, t);
         for (size_t b = 0; b < B; b++)
             CHECK(!here[b] ||
@@ -348,11 +342,6 @@ static void check_follow(const crnn_kernels *k, size_t window) {
     const size_t item = crnn_dtype_size(k->dtype), row = wide * H * item;
     char *qkv = copied(f.qkv, B * row), *old = fenced(B * row);
     make_stream(&s, &p, LONG);
-    const core_plan plan = {.given = &s.m.plan};
-    const core_node n = {.plan = &plan, .given = &s.m.node[1]};
-    size_t words;
-    CHECK(crnn_rows_size(&s.m.rows.given, &words) == CRNN_OK, "rows");
-    size_t *memory = fenced(words * sizeof words);
     for (size_t t = 0, turn = 0; t < 40; t++) {
         run_step(&s, &p, qkv, t);
         if (t % 13 != 10) continue;
@@ -360,9 +349,7 @@ static void check_follow(const crnn_kernels *k, size_t window) {
         memcpy(old, qkv, B * row); /* what a row has read is what its parent has read */
         for (size_t i = 0; i < count; i++)
             memcpy(qkv + i * row, old + parents[turn][i] * row, (t + 1) * 3 * H * item);
-        core_op_heads.follow(&n, parents[turn++], count);
-        crnn_rows_init(&s.m.rows, memory, &(crnn_steps){.batch = count, .steps = 1});
-        crnn_plan_lay(&s.m.plan);
+        follow_rows(&s.m, &core_op_heads, parents[turn++], count);
     }
     memcpy(f.qkv, qkv, B * row);
     run_core(&p, &f);

@@ -126,6 +126,32 @@ def test_every_attention_can_be_chosen(run, pairs, tmp_path, attention):
     assert Translator.load(tmp_path).network.attention.kind == attention
 
 
+def test_a_transformer_translates_and_resumes(run, reads, pairs, tmp_path, stop_at):
+    options = [*SMALL, "--cell", "transformer", "--layers", 2, "--heads", 2]
+    whole, place = tmp_path / "whole", tmp_path / "run"
+    code, out, err = run("translate", "train", pairs, "-o", whole, *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("bidirectional 2 x TRANSFORMER 16 to 2 x TRANSFORMER 16, ")
+    stop_at(5)
+    run("translate", "train", pairs, "-o", place, *options)
+    code, _, err = run("translate", "train", pairs, "-o", place, *options, "--resume")
+    assert (code, err) == (0, "")
+    model = Translator.load(place)
+    assert [layer.heads for layer in model.network.decoder[:2]] == [2, 2]
+    np.testing.assert_array_equal(
+        model.network.output.params["W"], Translator.load(whole).network.output.params["W"]
+    )
+    plot = tmp_path / "plot.png"
+    reads("añc\nca\n".encode())
+    code, out, _ = run("translate", place, "--beam", 2, "--attention-plot", plot)
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, _, err = run("translate", "train", pairs, "-o", place, *options, "--heads", 4, "--resume")
+    assert code != 0
+    assert "heads" in err
+
+
 def test_the_help_has_the_defaults(run):
     code, out, _ = run("translate", "train", "--help")
     assert code == 0

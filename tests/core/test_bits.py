@@ -432,7 +432,7 @@ def test_a_tape_keeps_its_instruction_set(kind, dtype, isa):
     layer, x, state = task(kind, (3, 2, 5, 17), dtype)
     expected = forward_backward(layer, x, state)
     y, end, tape = layer.forward(x, state)
-    dy, dend = gradients_like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like([y, end], np.random.default_rng(5))
     gates = copied(tape.gates)
     try:
         for other in crnn._core.isa_available():

@@ -155,7 +155,7 @@ def compare_layouts(layer, plain, layout):
     """Compare the results of x and dy whose layout is changed along each axis in turn."""
     options = first_call(layer)
     y, end, tape = layer.forward(plain, **options)
-    dy, dend = gradients_like((y, end), np.random.default_rng(2))
+    dy, dend = gradients_like([y, end], np.random.default_rng(2))
     expected = layer.backward(tape, dy, dend)
     for axis in range(dy.ndim):
         found_y, found_end, found = layer.forward(layout(plain, axis % plain.ndim), **options)
@@ -176,7 +176,7 @@ def test_layouts_in_every_cell(kind, data, reverse, symbols):
     floats = rng.normal(size=(B, T, inputs)).astype(dtype)
     x = rng.integers(0, inputs, (B, T)) if symbols else floats
     y, end = layer(x)
-    state, (dy, dend) = like(end, rng), gradients_like((y, end), rng)
+    state, (dy, dend) = like(end, rng), gradients_like([y, end], rng)
     lengths = lengths_for(B, T)
     found = []
     for of in ([data.draw(layouts).of for _ in range(5)], [np.copy] + 4 * [lambda same: same]):

@@ -16,7 +16,7 @@ from crnn.layers.base.adapted import named_layers
 from crnn.layers.base.tapes import recurrent_tapes
 from support.comparing import assert_close, assert_same_bits
 from support.displays import check_display
-from support.running import fill, like
+from support.running import fill, gradients_like
 from support.tables import CELLS, LAYERS, VARIED, WITH_W_H
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,7 +36,7 @@ def traced_tape(layer, x, **options):
     """Return the tape of a traced backward pass from random dy and dstate."""
     layer.zero_grad()
     y, end, tape = layer.forward(x, **options)
-    dy, dend = like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like([y, end], np.random.default_rng(5))
     layer.backward(tape, dy, dend, trace=True)
     return tape
 

@@ -19,7 +19,7 @@ def walked(layer, x, trace=True, **options):
     """Return the tape after forward and backward with random dy and dstate."""
     layer.zero_grad()
     y, end, tape = layer.forward(x, **first_call(layer) | options)
-    dy, dend = gradients_like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like([y, end], np.random.default_rng(5))
     layer.backward(tape, dy, dend, **({"trace": True} if trace else {}))
     return tape
 
@@ -61,7 +61,7 @@ def test_the_term_of_a_step_is_its_gradient(kind):
     layer = CELLS[kind](3, 4, dtype="float64", seed=0)
     x = np.random.default_rng(0).normal(size=(1, T, 3))
     whole = shares(walked(layer, x))
-    dy, dend = gradients_like(layer(x), np.random.default_rng(5))
+    dy, dend = gradients_like(list(layer(x)), np.random.default_rng(5))
     for t in range(T):
         _, before = layer(x[:, :t])
         _, after, tape = layer.forward(x[:, t : t + 1], before)

@@ -23,7 +23,7 @@ LENGTHS = [5, 2, 0]
 def backward(layer, x, state=None, **options):
     """Return y, the state, and the gradients of x and of the state."""
     y, end, tape = layer.forward(x, state, lengths=LENGTHS, **first_call(layer), **options)
-    dy, dend = gradients_like((y, end), np.random.default_rng(3))
+    dy, dend = gradients_like([y, end], np.random.default_rng(3))
     return copied({"forward": (y, end), "backward": layer.backward(tape, dy, dend)})
 
 

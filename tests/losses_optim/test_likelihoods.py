@@ -215,7 +215,10 @@ def test_quantile_loss_is_minimal_at_the_quantile():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"raw": np.zeros((4, 5, 4))}, r"raw: expected floats of shape \(B, T, [23]\) or \(B, [23]\), got"),
+        (
+            {"raw": np.zeros((4, 5, 4))},
+            r"raw: expected floats of shape \(B, T, [23]\) or \(B, [23]\), got",
+        ),
         ({"raw": np.zeros((4, 5, 3), int)}, "raw: expected floats"),
         ({"target": np.zeros((4, 4))}, r"target: expected real numbers of shape \(4, 5\)"),
         ({"scale": np.zeros(4)}, "scale: expected positive numbers"),

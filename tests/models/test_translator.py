@@ -87,7 +87,11 @@ def test_vocabularies_are_those_of_each_side():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"cell": "mlp"}, ValueError, f"cell: expected one of {', '.join(sorted(CELLS))}, got"),
+        (
+            {"cell": "mlp"},
+            ValueError,
+            f"cell: expected one of {', '.join(sorted([*CELLS, 'transformer']))}, got",
+        ),
         ({"attention": "loud"}, ValueError, "attention: expected"),
         (
             {"layers": 0},

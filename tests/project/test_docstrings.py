@@ -33,8 +33,9 @@ def test_examples(name, monkeypatch, tmp_path):
     tests = doctest.DocTestFinder().find(module, extraglobs={"__name__": "__main__"})
     if "plotting" in name or any("matplotlib" in test.docstring for test in tests):
         pytest.importorskip("matplotlib")
-    if any("pandas" in test.docstring for test in tests):
-        pytest.importorskip("pandas")
+    for library in ("pandas", "mido"):
+        if any(library in test.docstring for test in tests):
+            pytest.importorskip(library)
     try:
         assert failures(test for test in tests if test.examples) == ""
     finally:

@@ -78,7 +78,16 @@ def test_the_code_of_convolutions_prints_its_comments():
 
 def test_the_code_of_attention_prints_its_comments():
     blocks, lines = run_blocks("docs/attention.md")
-    assert printed_as_promised(blocks, lines) == 10
+    assert printed_as_promised(blocks, lines) == 17
+
+
+def test_the_code_of_labels_prints_its_comments(tmp_path, monkeypatch):
+    pytest.importorskip("mido")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks, lines = run_blocks("docs/labels.md")
+    assert printed_as_promised(blocks, lines) == 6
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -187,13 +196,13 @@ def test_names_in_the_steps_of_contributing_exist(section):
 
 def test_contributing_lists_every_file_that_knows_an_operation():
     operation = (
-        r"\b(CRNN_OP_|core_op_)(RECURRENT|SUM|ATTEND|ROWWISE|POOL|STATE|CHOOSE|CONV|HEADS)\b"
+        r"\b(CRNN_OP_|core_op_)(RECURRENT|SUM|ATTEND|ROWWISE|POOL|STATE|CHOOSE|CONV|HEADS|CROSS)\b"
     )
     known = files_with(f"(?i:{operation})", "core", "binding")
     known -= {"csrc/binding/plan_generate.c"}  # adds a choice to the plan of a stream
     listed = rows_of_contributing("Adding an operation").keys()
     own = {name for name in known if re.fullmatch(r"csrc/core/op_\w+\.c", name)}
-    assert len(own) == 8
+    assert len(own) == 9
     assert known - own <= listed
 
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import crnn
 from support.folders import ROOT
 
 FOLDER = ROOT / "examples"
@@ -30,6 +31,8 @@ WRONG = [
     ("mackey_glass", ["--alpha", "nan"], "--alpha: expected a finite number of at least 0, got"),
     ("narma", ["--networks", "0"], "--networks: expected an integer above 0, got 0"),
     ("narma", ["--steps", "20"], "--steps: expected an integer above 100, got 20"),
+    ("music", ["lost.mat"], "file: expected a data set such as JSB_Chorales.mat, got lost.mat; it"),
+    ("music", ["lost.mat", "--cell", "rnn"], "argument --cell: invalid choice: 'rnn'"),
     ("speakers", ["lost"], "folder: expected one with the file JapaneseVowels_TRAIN.ts, got lost"),
 ]
 
@@ -54,7 +57,7 @@ def test_wrong_arguments_are_errors_of_use(run, name, arguments, message):
     assert message in f"{code} {errors}"
 
 
-@pytest.mark.parametrize("name", ["speakers", "mackey_glass", "narma"])
+@pytest.mark.parametrize("name", ["speakers", "mackey_glass", "music", "narma"])
 def test_help(run, name):
     code, shown, _ = run(name, "--help")
     assert code == 0
@@ -165,3 +168,109 @@ def test_speakers(tmp_path):
     assert max(example["main"](tmp_path, hidden_size=100)) <= 3
     if example["find"]() is not None:
         assert max(example["main"]()) <= 4
+
+
+def chorales(n, seed):
+    """Return made-up pieces in four parts: I, IV, V, I in a key for each piece, 24 steps each."""
+    rng, pieces = np.random.default_rng(seed), []
+    for _ in range(n):
+        roll, key = np.zeros((24, 88), np.float32), rng.integers(30, 33)
+        for step in range(24):
+            chord = [(0, 12, 16, 19), (5, 12, 17, 21), (7, 11, 14, 19), (0, 12, 16, 24)][
+                step // 2 % 4
+            ]
+            roll[step, key + np.array(chord)] = 1
+        pieces.append(roll)
+    return pieces
+
+
+@pytest.fixture(scope="module")
+def rolls():
+    return {"train": chorales(60, 0), "valid": chorales(10, 1), "test": chorales(10, 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["tcn", "lstm", "gru"])
+def test_music(rolls, cell):
+    example = runpy.run_path(str(FOLDER / "music.py"))
+    model, result = example["learn"](rolls, cell, epochs=40, hidden_size=64)
+    share = np.concatenate(rolls["train"]).mean(axis=0).astype(float)
+    share = share[(share > 0) & (share < 1)]
+    constant = -(share * np.log(share) + (1 - share) * np.log(1 - share)).sum()
+    assert result < 0.5 * constant  # which ignores the input
+    assert result["f1"] > 0.7
+    roll = example["continued"](model, rolls["test"][0][:10], 14, temperature=0.3)
+    assert roll.shape == (24, 88)
+    assert example["known_chords"](rolls["train"], roll) > 0.6
+    assert example["known_chords"](rolls["train"], np.eye(5, 88)) == 0
+    again = example["continued"](model, rolls["test"][0][:10], 14, temperature=0.3)
+    np.testing.assert_array_equal(roll, again)
+    other = example["continued"](model, rolls["test"][0][:10], 14, 3.0, voices=2, seed=1)
+    assert other[10:].sum(axis=1).max() == 2
+
+
+@pytest.mark.slow
+def test_music_writes_files(rolls, tmp_path):
+    pytest.importorskip("mido")
+    pytest.importorskip("matplotlib")
+    savemat = pytest.importorskip("scipy.io", reason="SciPy writes files of MATLAB").savemat
+    cells = {f"{part}data": np.empty((1, len(pieces)), object) for part, pieces in rolls.items()}
+    for part, pieces in rolls.items():
+        cells[f"{part}data"][0] = pieces
+    savemat(tmp_path / "pieces.mat", cells)
+    files = {"midi": tmp_path / "a.mid", "picture": tmp_path / "a.png"}
+    loss = main("music")(tmp_path / "pieces.mat", epochs=2, steps=9, **files)
+    assert 0 < loss < 30
+    assert files["picture"].stat().st_size > 5000
+    again = crnn.data.read_midi(files["midi"])
+    assert len(again) == 16 + 9
+    np.testing.assert_array_equal(again[:16], rolls["test"][0][:16])
+
+
+@pytest.mark.slow
+def test_wards():
+    (ridge, network), results = main("wards")(n=1500, test_n=2000, epochs=40)
+    assert network < 0.75 * ridge  # 0.43 and 0.72
+    for how, margin in (("plain", 0.04), ("weighted", 0.05), ("resampled", 0.08)):
+        linear, gru = results["logistic regression", how], results["GRU", how]
+        assert gru["roc"] > linear["roc"] + margin
+        assert gru["precision"] > 1.25 * linear["precision"]
+        assert results["truth"]["roc"] > gru["roc"]
+        if how != "plain":
+            assert min(linear["calibration"], gru["calibration"]) > 0.07
+            assert max(linear["corrected"], gru["corrected"]) < 0.06
+    assert results["GRU", "plain"]["calibration"] < 0.03
+
+
+def test_the_summaries_of_wards_are_those_of_the_hours_so_far():
+    example = runpy.run_path(str(FOLDER / "wards.py"))
+    stays = example["simulate"](30, seed=3)
+    x = stays.x[0].astype(float)
+    table = example["summaries"](stays.x[0])
+    assert table.shape == (len(x), 33)
+    for hour in (1, 2, 7, len(x)):
+        signs, now = x[:hour, :5], table[hour - 1]
+        expected = [signs.mean(axis=0), signs[-1], signs.min(axis=0), signs.max(axis=0)]
+        found = [now[0:5], now[5:10], now[15:20], now[20:25]]
+        np.testing.assert_allclose(found, expected)
+        if hour > 1:
+            slopes = np.polyfit(np.arange(hour), signs, 1)[0]
+            np.testing.assert_allclose(now[10:15], slopes, atol=1e-9)
+        shares = x[:hour, 5:].mean(axis=0)
+        expected = [*(1 - shares[:5]), shares[5], hour, np.log(hour)]
+        np.testing.assert_allclose(now[25:], expected, atol=1e-12)
+
+
+def test_stays_of_wards_are_the_same_again_and_have_missing_values():
+    simulate = runpy.run_path(str(FOLDER / "wards.py"))["simulate"]
+    stays, again = simulate(2000, seed=1), simulate(2000, seed=1)
+    assert all(map(np.array_equal, stays.x, again.x))
+    np.testing.assert_array_equal(stays.died, again.died)
+    assert 0.03 < stays.died.mean() < 0.08
+    assert [len(left) for left in stays.left] == [len(x) for x in stays.x]
+    assert all(left[-1] == 1 for left in stays.left)
+    signs, flags = stays.x[0][:, :5], stays.x[0][:, 5:10]
+    assert set(np.unique(flags)) == {0, 1}
+    before = np.concatenate([[[80, 80, 37, 16, 96]], signs[:-1]])
+    missing = flags == 0
+    np.testing.assert_array_equal(signs[missing], before.astype(np.float32)[missing])

@@ -15,7 +15,12 @@ from pairs import TASKS
 from crnn.models import SequenceAutoencoder
 
 FULL = os.environ.get("CRNN_FULL_TASKS") == "1"
-NEEDED = {"dates": "babel", "captions": "sklearn", "autoencoder": "sklearn"}
+NEEDED = {
+    "dates": "babel",
+    "dates-transformer": "babel",
+    "captions": "sklearn",
+    "autoencoder": "sklearn",
+}
 MUST = [
     (name, layer) for name, kind in TASKS.items() for layer, must in kind.layers.items() if must
 ]

@@ -327,7 +327,6 @@ def test_sinusoidal_positions_are_their_formula():
         (lambda: reference.CausalConv(activation="sin"), "activation: .* got 'sin'"),
         (lambda: reference.Positions(kind="rotary"), "kind: .* got 'rotary'"),
         (lambda: reference.Positions(), "steps: .* got None"),
-        (lambda: reference.Positions(steps=3, kind="sinusoidal"), "steps: .* got 3"),
     ],
 )
 def test_wrong_options_are_refused(make, message):
@@ -335,9 +334,10 @@ def test_wrong_options_are_refused(make, message):
         make()
 
 
-def test_learned_positions_end():
-    twin, x = reference.Positions(steps=4), np.zeros((1, 3, 2))
-    params = {"P": np.ones((4, 2))}
+@pytest.mark.parametrize("kind", ["learned", "sinusoidal"])
+def test_positions_end(kind):
+    twin, x = reference.Positions(steps=4, kind=kind), np.zeros((1, 3, 2))
+    params = {"P": np.ones((4, 2))} if kind == "learned" else {}
     _, steps, _ = twin.forward(params, x)
     twin.forward(params, x, steps, lengths=[1])
     with pytest.raises(ValueError, match="x: expected at most 4 steps in a row, got 6"):

@@ -70,6 +70,53 @@ class Operation:
         return last + 1
 
 
+class Assignment:
+    """The state of a stream is set: it is the new one then, or all of it is still the old one."""
+
+    def __init__(self, layer, old, new):
+        self.layer, self.old, self.new = layer, old, new
+
+    def sweep(self):
+        """Let each allocation fail in turn, alone and with all later ones; return their number."""
+        return max(self.fail(lambda n: (n, n + 1)), self.fail(lambda n: (n, 0)))
+
+    def check(self, stream, expected):
+        """Compare the state of a stream with a state, or None; a row of it may have more room."""
+        if expected is None:
+            expected = self.layer.stream(B).state
+        assert_same_bits(stream.state, expected)
+
+    def fail(self, span):
+        n = last = 0
+        while n < last + 25:
+            stream, expected = self.layer.stream(B, self.old), self.new
+            crnn.release_memory()
+            _testcapi.set_nomemory(*span(n))
+            try:
+                stream.state = self.new
+            except MemoryError:
+                expected, last = self.old, n
+            finally:
+                _testcapi.remove_mem_hooks()
+            self.check(stream, expected)
+            y, _ = self.layer(FLOATS[:, :1], expected)
+            assert_same_bits(stream.step(FLOATS[:, 0]), y[:, 0])
+            n += 1
+        return last + 1
+
+
+def assignments():
+    """Yield assignments of states that need more memory than the stream has, of several layers."""
+    blocks = [crnn.TransformerBlock(8, 2, window=window, seed=1) for window in (None, 3, None)]
+    layers = [crnn.CausalConv(I, 8, seed=2), crnn.Positions(8, 200, seed=3), *blocks]
+    model = fill(crnn.Sequential([*layers, crnn.GRU(8, H, seed=4)]))
+    x = np.random.default_rng(3).normal(size=(B, 90, I))
+    old, new = (model(x, lengths=lengths)[1] for lengths in ([2, 1, 0], [90, 70, 3]))
+    yield Assignment(model, old, new)
+    yield Assignment(model, new, old)
+    yield Assignment(model, old, None)
+
+
 def recurrent(layer, x, **options):
     """Return the operations of one layer."""
     y, state, tape = layer.forward(x, **options, call=1)
@@ -167,6 +214,33 @@ def decoding(model, encoding):
     yield Operation(lambda: generated(logits.stream(B, encoding.state, source), {"width": 2}))
 
 
+def reading():
+    """Return the operations of a block with a memory, and of a decoder of such blocks."""
+    options = {"memory_size": 3, "feedforward_size": 3, "dtype": "float64"}
+    block = fill(crnn.TransformerBlock(4, 2, **options))
+    core, rng = block._plan(0).core, np.random.default_rng(0)
+    x, memory = rng.normal(size=(B, T, 4)), rng.normal(size=(B, 5, 3))
+    state = None, None, None, memory, [5, 0, 2]
+    given = x, state, None, None, STEPS["resets"], True, 1, 0, 0, False, True
+    y, after, tape = core.forward(*given)
+    node = block._plan(0).described.weights["memory_attention"]
+    dy, dstate = np.ones_like(y), (np.ones_like(after[0]), np.ones_like(after[1]), memory)
+    grads = [part.flat_grads for part in block.parts.values()]
+    yield Operation(lambda: core.forward(*given)[:2])
+    yield Operation(lambda: core.backward(block, tape, dy, dstate, False), *grads)
+    yield Operation(lambda: tape.attention(node))
+    yield Operation(lambda: core.stream(B, state).step(x[:, 0]))
+    stream = core.stream(B, state)
+    yield Operation(lambda: stream.state)
+    encoder = crnn.Dense(2, 3, dtype="float64")
+    embedded = {"source_symbols": K, "target_symbols": K}
+    model = fill(crnn.Seq2Seq(encoder, crnn.Sequential([block, block]), **embedded))
+    source = np.random.default_rng(1).integers(0, K, (B, 5))
+    encoding = encode(model, source, np.array([4, 2, 0]), ForwardOptions(), False)
+    logits = generation_plan(model).core
+    yield Operation(lambda: generated(logits.stream(B, encoding.state), {"width": 2}))
+
+
 def generated(stream, options):
     start, searches = (
         np.array([0, 2, 1]),
@@ -191,7 +265,9 @@ def groups():
         yield f"bidirectional {merge}", bidirectional(merge)
     yield "functions", functions()
     yield "searches", searches()
+    yield "states of streams", assignments()
     yield "seq2seq", sequence_to_sequence()
+    yield "memory", reading()
 
 
 def main(part, parts):

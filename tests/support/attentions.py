@@ -21,9 +21,10 @@ BLOCKS = {
     "block-window": {"window": 5, "activation": "swiglu"},
     "block-plain": {"rotary": False, "activation": "relu", "bias": False},
     "block-exact": {"window": 2, "activation": "gelu_exact", "feedforward_size": 19},
+    "block-whole": {"causal": False},
 }
 KINDS = ATTENTIONS | BLOCKS
-CAUSAL = [kind for kind in KINDS if kind != "whole"]
+CAUSAL = [kind for kind, options in KINDS.items() if options.get("causal", True)]
 
 
 def layer_of(kind, dtype="float64", seed=0, *, heads=2, **options):

@@ -21,7 +21,7 @@ def exercise(name, rounds):
     layer, x = subject.layer("float32"), subject.inputs(B, T, "float32")
     lengths, wrong = np.array([2, 0, 4]), np.zeros((1, 1, 9), "float32")
     y, end, tape = layer.forward(x)
-    dy, dend = gradients_like((y, end), np.random.default_rng(0))
+    dy, dend = gradients_like([y, end], np.random.default_rng(0))
     symbols = np.zeros((B, T), int)
     stream = layer.stream(B) if layer.has_state and not layer.reads_backwards else None
     watched = {"layer": layer, "x": x, "lengths": lengths, "dy": dy, "wrong": wrong}

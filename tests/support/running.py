@@ -39,7 +39,7 @@ def like(value, rng):
 
 
 def gradients_like(value, rng):
-    """Return random gradients of a state, or of y and a state: without numbers of steps."""
+    """Return random gradients of a state, or of the list [y, state]: without numbers of steps."""
     return like(gradient_form(value), rng)
 
 
@@ -67,7 +67,7 @@ def forward_backward(layer, x, state=None, /, *, lengths=None, spoil=None, **opt
     layer.zero_grad()
     options = first_call(layer) | options
     y, end, tape = layer.forward(x, state, lengths=lengths, **options)
-    dy, dend = gradients_like((y, end), np.random.default_rng(5))
+    dy, dend = gradients_like([y, end], np.random.default_rng(5))
     if spoil:
         spoil(dy)
     dx, dstate = layer.backward(tape, dy, dend)

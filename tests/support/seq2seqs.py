@@ -28,6 +28,7 @@ class Kind:
     target_symbols: int | None = KT
     attention: str | None = None
     input_feeding: bool = True
+    scale: float = SCALE
 
     def model(self, dtype="float64", seed=0):
         """Return a model whose parameters are all random, biases included."""
@@ -41,7 +42,7 @@ class Kind:
             input_feeding=self.input_feeding,
             seed=3,
         )
-        return fill(made, seed, SCALE)
+        return fill(made, seed, self.scale)
 
     def inputs(self, B, S, T, dtype="float64", seed=1):
         """Return source and target."""
@@ -76,8 +77,8 @@ def _residual(dtype, width):
     return crnn.Sequential([crnn.RNN(width, 3, dtype=dtype, seed=7), inner])
 
 
-def _no_state(dtype):
-    return crnn.Dense(I, 3, dtype=dtype, seed=9)
+def _no_state(dtype, units=3):
+    return crnn.Dense(I, units, dtype=dtype, seed=9)
 
 
 def _learned(dtype, width):
@@ -107,6 +108,24 @@ def _projected(dtype, width):
 
 def _tcn(dtype, width=I, units=5):
     return crnn.TCN(width, [units, 3], 2, dtype=dtype, seed=4)
+
+
+def _block(dtype, seed, size=6, **options):
+    return crnn.TransformerBlock(size, 3, feedforward_size=5, dtype=dtype, seed=seed, **options)
+
+
+def _blocks(dtype):
+    return crnn.Sequential([_no_state(dtype, 6), _block(dtype, 1, causal=False)])
+
+
+def _readers(dtype, width, memory=6, **options):
+    blocks = [_block(dtype, seed, memory_size=memory, **options) for seed in (2, 3)]
+    return crnn.Sequential([crnn.Dense(width, 6, dtype=dtype, seed=9), *blocks])
+
+
+def _gru_and_reader(dtype, width):
+    reader = crnn.Residual(_block(dtype, 2, memory_size=4, window=3))
+    return crnn.Sequential([_gru(dtype, width, 6), reader, crnn.Dropout(0.3, seed=5)])
 
 
 KINDS = {
@@ -140,6 +159,10 @@ KINDS = {
     "tcn-gru": Kind(_tcn, _gru, 3, attention="additive"),
     "tcn-whole": Kind(_tcn, _tcn, attention="dot", input_feeding=False),
     "tcn-vectors": Kind(_gru, _tcn, 0, None, None),
+    "blocks": Kind(_blocks, _readers, scale=0.5),
+    "blocks-vectors": Kind(_blocks, lambda *a: _readers(*a, window=2), 0, None, None, scale=0.5),
+    "blocks-mixed": Kind(_both, _gru_and_reader, scale=0.5),
+    "blocks-of-a-gru": Kind(_gru, lambda *a: _readers(*a, memory=3, dropout=0.2), scale=0.5),
 }
 # The encoder of "own-table" has the embedding: symbols, although source_symbols is None.
 OWN_TABLE = "own-table"
@@ -170,6 +193,6 @@ def forward_and_backward(model, source, target, dlogits=None, *, call=0, **optio
         dlogits = np.random.default_rng(5).normal(size=logits.shape).astype(logits.dtype)
     dsource = model.backward(tape, dlogits)
     found = {"logits": logits, "dsource": dsource, "grads": dict(model.grads)}
-    if model.attention is not None:
+    if model.attention is not None or model.memory_size is not None:
         found["attention"] = tape.attention
     return copied(found)

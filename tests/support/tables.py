@@ -308,6 +308,31 @@ LAYERS |= {
         ),
         4,
     ),
+    "positions": Subject(lambda dtype: crnn.Positions(I, 300, seed=2, dtype=dtype)),
+    "positions-sinusoidal": Subject(
+        lambda dtype: crnn.Positions(I, kind="sinusoidal", dtype=dtype)
+    ),
+    "positions-transformer": Subject(
+        lambda dtype: _seq(
+            crnn.Embedding(K, 4, dtype=dtype),
+            crnn.Positions(4, 300, seed=2, dtype=dtype),
+            crnn.TransformerBlock(4, 2, rotary=False, dropout=0.2, seed=2, dtype=dtype),
+            crnn.Dense(4, K, dtype=dtype),
+        ),
+        None,
+        K,
+    ),
+    "positions-lstm": Subject(
+        lambda dtype: _seq(
+            crnn.Positions(I, kind="sinusoidal", dtype=dtype), crnn.LSTM(I, H, dtype=dtype)
+        )
+    ),
+    "checkpointed-positions": Subject(
+        lambda dtype: crnn.Checkpointed(crnn.Positions(I, 300, seed=2, dtype=dtype), 2)
+    ),
+    "residual-positions": Subject(
+        lambda dtype: crnn.Residual(crnn.Positions(I, kind="sinusoidal", dtype=dtype))
+    ),
     "sequential-conv-lstm": Subject(
         lambda dtype: _seq(crnn.CausalConv(I, H, dtype=dtype), crnn.LSTM(H, H, dtype=dtype))
     ),

@@ -99,6 +99,7 @@ BLOCKS = {
 POSITIONS = {
     "positions": Case("Positions", (H,), {"steps": 16}),
     "positions-sinusoidal": Case("Positions", (5,), {"kind": "sinusoidal"}),
+    "positions-sinusoidal-end": Case("Positions", (H,), {"kind": "sinusoidal", "steps": 16}),
 }
 CASES = CONVS | ATTENTIONS | BLOCKS | POSITIONS
 WHOLE = {name for name, case in CASES.items() if not case.options.get("causal", True)}

@@ -61,14 +61,15 @@ def expected(problem, **options):
     return _named(found.y, found.state, found.dx, found.dstate, found.grads)
 
 
-def assert_agree(found, wanted, dtype, what=""):
+def assert_agree(found, wanted, dtype, what="", factor=1):
     """Compare results by name, within the tolerance of a dtype.
 
-    It is relative to the largest magnitude, or to 1: the terms of all sums are near 1.
+    It is relative to the largest magnitude, or to 1: the terms of all sums are near 1. `factor` is
+    for layers of more parts.
     """
     assert list(found) == list(wanted)
     for name, array in found.items():
         assert array.dtype == (dtype if wanted[name].dtype.kind == "f" else np.int64), name
         scale = 1 / max(1, np.max(np.abs(wanted[name]), initial=0.0))
-        close = {"rtol": 0, "atol": TOLERANCES[dtype], "err_msg": f"{what} {name}"}
+        close = {"rtol": 0, "atol": factor * TOLERANCES[dtype], "err_msg": f"{what} {name}"}
         np.testing.assert_allclose(array * scale, wanted[name] * scale, **close)

@@ -77,3 +77,53 @@ def pre_norm_block(w, x, layer):
     """Return y of a block with the options of `layer`, as in Llama but for the norms."""
     x = x + attended(w, norm(w, "norm1", x), layer.attention, "attention.")[0]
     return x + feedforward(w, norm(w, "norm2", x), layer.activation)
+
+
+def many_heads(w, part, heads, size, memory_size):
+    """Return nn.MultiheadAttention with the weights of attention to a memory, or to the input."""
+    kinds = {"kdim": memory_size, "vdim": memory_size, "batch_first": True}
+    layer = torch.nn.MultiheadAttention(size, heads, **kinds, dtype=w[f"{part}.W_o"].dtype)
+    names = {"out_proj.weight": w[f"{part}.W_o"], "out_proj.bias": w[f"{part}.b_o"]}
+    if f"{part}.W_qkv" in w:
+        names |= {"in_proj_weight": w[f"{part}.W_qkv"], "in_proj_bias": w[f"{part}.b_qkv"]}
+    else:
+        k, v = w[f"{part}.W_kv"].chunk(2)
+        names |= {"q_proj_weight": w[f"{part}.W_q"], "k_proj_weight": k, "v_proj_weight": v}
+        names |= {"in_proj_bias": torch.cat([w[f"{part}.b_q"], w[f"{part}.b_kv"]])}
+    return lambda *x, **o: torch.func.functional_call(layer, names, x, o)[0]
+
+
+def encoder_layer(w, x, lengths, heads):
+    """Return y of a pre-norm block in which each step sees all steps of its row."""
+    padding = torch.arange(x.shape[1]) >= lengths[:, None]
+    u = norm(w, "norm1", x)
+    attention = many_heads(w, "attention", heads, x.shape[2], None)
+    x = x + attention(u, u, u, key_padding_mask=padding, need_weights=False)
+    return x + feedforward(w, norm(w, "norm2", x), "gelu_exact")
+
+
+def decoder_layer(w, x, memory, lengths, heads):
+    """Return y of a pre-norm block that reads a memory, through nn.MultiheadAttention."""
+    T, S = x.shape[1], memory.shape[1]
+    later = torch.ones(T, T, dtype=torch.bool).triu(1)
+    u = norm(w, "norm1", x)
+    attention = many_heads(w, "attention", heads, x.shape[2], None)
+    x = x + attention(u, u, u, attn_mask=later, need_weights=False)
+    padding = torch.arange(S) >= lengths[:, None]
+    cross = many_heads(w, "cross", heads, x.shape[2], memory.shape[2])
+    u = norm(w, "norm_memory", x)
+    x = x + cross(u, memory, memory, key_padding_mask=padding, need_weights=False)
+    return x + feedforward(w, norm(w, "norm2", x), "gelu_exact")
+
+
+def gpt(w, symbols, heads):
+    """Return the logits of nanoGPT: its embeddings, blocks, last norm and tied head.
+
+    The parameters are those of a Sequential of these layers, by its names; none is dropped.
+    """
+    numbers = sorted({int(name.partition(".")[0]) for name in w})
+    x = F.embedding(symbols, w["0.W"]) + w["1.P"][torch.arange(symbols.shape[1])]
+    for number in numbers[2:-1]:
+        own = {name.removeprefix(f"{number}."): W for name, W in w.items()}
+        x = gpt_block(own, x, heads)
+    return F.linear(norm(w, str(numbers[-1]), x), w["0.W"])

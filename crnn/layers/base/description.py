@@ -31,6 +31,7 @@ class Widths(NamedTuple):
     state: tuple[int, ...] = ()  # width of each array of the state
     timeless: bool = False  # whether y has no time axis
     last: tuple[int, ...] = ()  # width of each array of the state of the last layer inside
+    counts: bool = False  # whether the state has numbers of steps, so that it is no vector
 
 
 def is_crnn_class(cls: type) -> bool:

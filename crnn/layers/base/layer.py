@@ -28,11 +28,17 @@ from crnn.layers.base.summary import Summary, summarize
 from crnn.layers.base.trainable import Trainable
 
 
+def _dtypes(layer: Any) -> set[Any]:
+    """Return the types of the parameters of a layer, and of layers inside without parameters."""
+    types = {array.dtype for array in layer.params.values()}
+    if not types and hasattr(layer, "dtype"):
+        types = {np.dtype(layer.dtype)}
+    return types.union(*map(_dtypes, getattr(layer, "parts", {}).values()))
+
+
 def as_dtype(layer: Any, dtype: DTypeLike) -> Any:
     """Return a copy of a layer with another float type, or the layer if it has this type."""
-    if all(array.dtype == np.dtype(dtype) for array in layer.params.values()):
-        return layer
-    return layer.astype(dtype)
+    return layer if _dtypes(layer) <= {np.dtype(dtype)} else layer.astype(dtype)
 
 
 def check_layer(name: str, layer: Any) -> None:

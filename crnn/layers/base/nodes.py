@@ -48,6 +48,7 @@ class Graph:
     def __init__(self, features: int | None, symbols: int | None) -> None:
         self.nodes: list[tuple[Any, ...]] = [("input", (), False, (features or 0, symbols or 0))]
         self.filled = False  # masked steps are answered by a recurrent layer before
+        self.reverse = False  # rows are read from their end, by layers with `runs_reversed`
         self.dtype: Any = None
         self.embedding: Any = None  # of the last node, where that looks up vectors
 
@@ -57,7 +58,8 @@ class Graph:
         """Add a node that reads the values of other nodes, and return its number."""
         edges = tuple((source, 0) for source in sources)
         filled = self.filled if filled is None else filled
-        self.nodes.append((operation, edges, filled, rest))
+        reading = 4 if self.reverse and not filled else filled
+        self.nodes.append((operation, edges, reading, rest))
         self.embedding = None
         return len(self.nodes) - 1
 
@@ -79,7 +81,7 @@ class Graph:
     def answer(self, node: int) -> None:
         """Let a node repeat its last value at masked steps, as a recurrent layer does."""
         operation, edges, _, rest = self.nodes[node]
-        self.nodes[node] = operation, edges, 2, rest
+        self.nodes[node] = operation, edges, 3 if self.reverse else 2, rest
 
     def add_joined(self, x: int, other: int) -> int:
         """Add the concatenation of two values, which a recurrent layer may read apart."""
@@ -145,6 +147,20 @@ class Graph:
         """Add a part of the final state of a recurrent node, see `parts_of_state`."""
         return self.add("state", (part // 2,), part % 2 == 1)
 
+    def add_reader(self, x: int, add: Callable[[int], Nodes | None]) -> Nodes | None:
+        """Add a layer by `add`, which gets the node to read; None if it has no nodes.
+
+        If several of its nodes read x, they read a copy: dx is the gradient of the layer, in one
+        sum, plus what other readers add.
+        """
+        begin, filled = len(self.nodes), self.filled
+        added = add(x)
+        if added is not None and self.readers(x, begin) > 1:
+            del self.nodes[begin:]
+            self.filled = filled
+            added = add(self.add("rowwise", (x,), ("activate", "identity"), None, None))
+        return added
+
     def readers(self, node: int, begin: int) -> int:
         """Return how many edges of the nodes from `begin` on read a node."""
         return sum(source == node for _, edges, *_ in self.nodes[begin:] for source, _ in edges)
@@ -169,6 +185,14 @@ class WithNodes:
     #: Names of attributes. If one has another value, `add_nodes` may add other nodes. The layers
     #: inside, `parts`, are watched, too; the attributes tell which ones these are.
     watched: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def runs_reversed(self) -> bool:
+        """Whether `add_nodes` respects `reverse` of the graph, and the layer draws no numbers.
+
+        The nodes then read each row from its end, with the bits of a layer that gets it mirrored.
+        """
+        return False
 
     if TYPE_CHECKING:
 

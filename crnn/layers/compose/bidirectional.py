@@ -246,8 +246,10 @@ class Bidirectional(RunsPlanned):
             return None
         pair = self._pair
         graph.embedding = None  # both layers read its vectors
-        first = pair.forward.add_nodes(graph, x, number)
-        second = pair.backward.add_nodes(graph, x, number)
+        filled = graph.filled
+        first = graph.add_reader(x, lambda read: pair.forward.add_nodes(graph, read, number))
+        graph.filled = filled  # x has not changed
+        second = graph.add_reader(x, lambda read: pair.backward.add_nodes(graph, read, number))
         if first is None or second is None:
             return None
         sources = first.value, second.value

@@ -11,6 +11,7 @@ from crnn.common.arrays import Array, as_array
 from crnn.common.checks import check_lengths, check_steps
 from crnn.common.representation import tape_text
 from crnn.layers.base.arguments import ForwardOptions
+from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
 from crnn.layers.base.places import backward_part, run_part
 from crnn.layers.compose.base import WithoutPrefix
 
@@ -47,6 +48,18 @@ class Mirrored(WithoutPrefix):
     """
 
     reads_backwards, _tape = True, MirroredTape
+
+    def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
+        inner = self.inner
+        if not runs_unchanged(self, Mirrored) or graph.reverse or not inner.runs_reversed:
+            return None
+        filled, graph.reverse = graph.filled, True
+        nodes = inner.add_nodes(graph, x, number)
+        graph.reverse = False
+        if nodes is None:
+            return None
+        value, form, _ = nodes
+        return Nodes(value, form, lambda call: call.temporal(self, x, form, number, filled))
 
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool

@@ -111,14 +111,8 @@ class Residual(Wrapper):
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, Residual):
             return None
-        begin, filled, inner = len(graph.nodes), graph.filled, self._inner_nodes(graph, x, number)
-        if (
-            inner is not None and graph.readers(x, begin) > 1
-        ):  # dx is the gradient of a copy, plus dy
-            del graph.nodes[begin:]
-            graph.filled = filled
-            copy = graph.add("rowwise", (x,), ("activate", "identity"), None, None)
-            inner = self._inner_nodes(graph, copy, number)
+        filled = graph.filled
+        inner = graph.add_reader(x, lambda read: self._inner_nodes(graph, read, number))
         if inner is None:
             return None
         node = graph.add("residual", (inner.value, x), filled=filled)

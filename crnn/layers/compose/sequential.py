@@ -296,6 +296,7 @@ class Sequential(RunsPlanned):
             tuple(width for part in known for width in part.state),
             any(part.timeless for part in known),
             known[-1].last,
+            any(part.counts for part in known),
         )
 
     @never_raising
@@ -339,6 +340,10 @@ class Sequential(RunsPlanned):
         return sequence_of(nodes) if len(nodes) == len(layers) else None
 
     watched = ("layers",)
+
+    @property
+    def runs_reversed(self) -> bool:
+        return all(layer.runs_reversed for layer in self._planned().layers)
 
     def _at_once(
         self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any, filled: Any

@@ -165,7 +165,7 @@ class SelfAttention(CoreTemporal, InOneBuffer):
     @classmethod
     def _widths(cls, config: Mapping[str, Any]) -> Widths:
         H = config["size"]
-        return Widths(H, H)  # a state that counts steps is no vector
+        return Widths(H, H, counts=bool(config.get("causal", True)))
 
     input_size = property(lambda self: self.size)
     output_size = property(lambda self: self.size)

@@ -29,7 +29,7 @@ class Described(NamedTuple):
     names : mapping of str to int
         Nodes whose values the tape shows, by the names of its attributes.
     weights : mapping of str to int
-        Nodes of self-attention whose weights it shows.
+        Nodes of attention whose weights it shows.
     """
 
     value: int
@@ -42,7 +42,7 @@ class TemporalTape:
     """Tape of a layer of this package.
 
     Its attributes are values of the steps, arrays (B, T, features), and weights of attention
-    (B, M, T, S + T); which ones there are, the layer says.
+    (B, M, T, S + T), or of a memory (B, M, T, T_s); which ones there are, the layer says.
     """
 
     __slots__ = ("_core", "_described", "_number")

@@ -214,6 +214,7 @@ class CausalConv(CoreTemporal, InOneBuffer):
         return self.taps * self.hidden_size * self.input_size
 
     watched = (*InOneBuffer.watched, "dilation", "activation", "reverse")
+    runs_reversed = property(lambda self: not self.reverse)
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         return self._nodes(graph, x, number) if runs_unchanged(self, CausalConv) else None
@@ -222,7 +223,7 @@ class CausalConv(CoreTemporal, InOneBuffer):
         params, grads = self._flat.param_views, self._flat.trained_views(self._frozen)
         W = "v" if self.weight_norm else "W"
         arrays = (views.get(name) for views in (params, grads) for name in (W, "b", "g"))
-        options = self.dilation, self.activation or "identity", self.reverse
+        options = self.dilation, self.activation or "identity", self.reverse or graph.reverse
         node = graph.add("conv", (x,), *arrays, *options)
         return Described(node, node, {"y": node})
 

@@ -174,6 +174,7 @@ class TCNBlock(CoreTemporal, Composition):
         return self.conv1.state_depth
 
     watched = ("dropout", "variational", "seed", "conv1", "conv2", "skip")
+    runs_reversed = property(lambda self: self.dropout == 0)
 
     def add_nodes(self, graph: Graph, x: int, number: int) -> Nodes | None:
         if not runs_unchanged(self, TCNBlock) or not all(

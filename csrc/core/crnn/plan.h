@@ -27,17 +27,19 @@ extern "C" {
 
 /* The operation of a node. */
 typedef enum crnn_op {
-    CRNN_OP_INPUT = 0,     /* A value that the caller gives. */
-    CRNN_OP_RECURRENT = 1, /* A recurrent layer. */
-    CRNN_OP_SUM = 2,       /* A bias, and for each edge its value times a matrix. */
-    CRNN_OP_ATTEND = 3,    /* Attention of queries to the steps of a source row. */
-    CRNN_OP_ROWWISE = 4,   /* A function of one value, or of two, at each step. */
-    CRNN_OP_POOL = 5,      /* The last, the mean or the maximum of the steps of each row. */
-    CRNN_OP_STATE = 6,     /* The final state of a recurrent layer. */
-    CRNN_OP_CHOOSE = 7,    /* The choice of symbols from logits. */
-    CRNN_OP_CONV = 8,      /* A causal convolution over the steps of each row. */
-    CRNN_OP_HEADS = 9,     /* Self-attention of several heads. */
-    CRNN_OPS = 10          /* How many there are. */
+    CRNN_OP_INPUT = 0,      /* A value that the caller gives. */
+    CRNN_OP_RECURRENT = 1,  /* A recurrent layer. */
+    CRNN_OP_SUM = 2,        /* A bias, and for each edge its value times a matrix. */
+    CRNN_OP_ATTEND = 3,     /* Attention of queries to the steps of a source row. */
+    CRNN_OP_ROWWISE = 4,    /* A function of one value, or of two, at each step. */
+    CRNN_OP_POOL = 5,       /* The last, the mean or the maximum of the steps of each row. */
+    CRNN_OP_STATE = 6,      /* The final state of a recurrent layer. */
+    CRNN_OP_CHOOSE = 7,     /* The choice of symbols from logits. */
+    CRNN_OP_CONV = 8,       /* A causal convolution over the steps of each row. */
+    CRNN_OP_HEADS = 9,      /* Self-attention of several heads. */
+    CRNN_OP_POSITIONS = 10, /* The number of a step, as a vector that is added to its value. */
+    CRNN_OP_CROSS = 11,     /* Attention of several heads to the steps of a memory. */
+    CRNN_OPS = 12           /* How many there are. */
 } crnn_op;
 
 /* What a node reads. Delays are for nodes of CRNN_OP_SUM, and for a node of CRNN_OP_ATTEND that
@@ -168,14 +170,16 @@ typedef struct crnn_cache {
  * (m, 0, 0, 0).
  *
  * Backward reads the value of the node, that of its edge, and `kept`. In a plan that chooses the
- * node has `running`: for each row a window of steps, or without a window as many as `initial` has
- * slots. Beyond these the oldest step is forgotten, so a caller moves the state to more memory
- * before, by crnn_node_save and crnn_node_load. The caller owns all buffers. No two of them
+ * node has `running`: for each row a window of steps, or without a window `room` steps. Beyond
+ * these the oldest step is forgotten, so a caller moves the state to more memory before, by
+ * crnn_node_save and crnn_node_load. The caller owns all buffers. No two of them
  * overlap. */
 typedef struct crnn_heads {
     const crnn_rows *rows; /* in: the steps of the plan, for a layer that is reversed in reverse. */
     size_t heads;          /* M, a divisor of H. */
     size_t window;         /* W: a step sees itself and the W - 1 steps before it. 0: all. */
+    size_t room;           /* Without a window: the steps of a row for which `running` has room. 0:
+                              as many as `initial` has slots. */
     bool whole;            /* A step sees all steps of its piece, later ones too. `window` is 0
                               then, and there are no states. */
     double rotary;         /* The base, for example 10000; A is even. 0: q and k are not rotated. */
@@ -195,6 +199,54 @@ typedef struct crnn_heads {
                               NULL: not wanted, as where the node has `running`. */
 } crnn_heads;
 
+/* Attention of M heads to a memory: the steps of another sequence, of which each row has one. The
+ * only edge of the node is to q, (B, T, H); its value is the context, (B, T, H). Keys and values
+ * are [k v] = e W + b for the steps e of the memory; then the equations are those of crnn_heads
+ * without rotation, and a step sees all steps of the memory of its row that are within its length.
+ * Others are not read. Resets change nothing. The context is 0 at masked steps, and where a memory
+ * has no steps. With dropout, the number of the weight of step r of the memory is that of unit r.
+ *
+ * Backward reads the value of the node, that of its edge, and `kept`. With `running`, keys and
+ * values are computed by crnn_node_load alone; nodes of several plans may have the same `running`.
+ * The caller owns all buffers. No two of them overlap. */
+typedef struct crnn_cross {
+    size_t heads;           /* M, a divisor of H. */
+    size_t size;            /* C, at least 1. */
+    size_t steps;           /* S. */
+    const void *memory;     /* in (B, S, C). NULL: S is 0. */
+    const int64_t *lengths; /* in [B], each 0 ... S. NULL: all rows have S steps. */
+    const void *w;          /* in (C, 2 H): of the keys, then of the values. */
+    const void *b;          /* in [2 H]. NULL: zeros. */
+    void *dw;               /* Of backward: the gradient is added to it. NULL: not wanted. */
+    void *db;               /* Of backward: likewise. */
+    double p;               /* A weight is dropped with this probability if the noise is on. */
+    crnn_noise noise;       /* in. */
+    const void *dfinal;     /* Of backward, in (B, S, C): a gradient of the memory, to which that of
+                               this node is added. NULL: zeros. */
+    void *dmemory;          /* Of backward, out (B, S, C): the sum. NULL: not wanted. */
+    size_t *source;         /* With `running`, in [B]: the row of `running` that each row reads; out
+                               in a plan that chooses. NULL: row b reads row b. */
+    void *weights;          /* out [B][M][T][S]: the weights before dropout; zeros behind the length
+                               of a memory and at steps that do not run. NULL: not wanted, as where
+                               the node has `running`. */
+} crnn_cross;
+
+/* Positions: y_t = x_t + P_n, where n counts the steps that the row has read before, from its
+ * beginning or its last reset on. Only steps that are read count; a masked step repeats the output
+ * of the last step that was read before it. The only edge of the node is to x: floats (B, T, H). P
+ * is a table, or P_{n,2i} = sin(n 10000^(-2i/H)), P_{n,2i+1} = cos(n 10000^(-2i/H)) (Vaswani et
+ * al., "Attention is all you need", 2017), computed in double and rounded once. The caller owns all
+ * buffers. */
+typedef struct crnn_positions {
+    const crnn_rows *rows;  /* in: the steps of the plan, or the same in reverse. */
+    const void *table;      /* in: [...][H], P of every n that occurs. NULL: sines and cosines. */
+    void *dtable;           /* Of backward: gradients are added to it, in the shape of the table.
+                               NULL: not wanted. */
+    const int64_t *initial; /* in: [B], the steps that each row has read before, not negative.
+                               NULL: zeros. */
+    int64_t *final;         /* out: [B], the same after the last step. NULL: not wanted. */
+} crnn_positions;
+
 /* An operation, what it reads, and its value. The caller owns all buffers. Values must not change
  * between forward and backward. */
 typedef struct crnn_node {
@@ -203,28 +255,31 @@ typedef struct crnn_node {
     const crnn_edge *from; /* in [edges]. */
     size_t features;       /* The width of the value. 0: the value is symbols. */
     crnn_seq value;        /* (B, T, features), out; of an input in. Zeros at steps that do not run,
-                              and from a recurrent layer and self-attention the last output in
-                              holes. With `once`
+                              and from a recurrent layer, self-attention and positions the last
+                              output in holes. With `once`
                               (B, 1, features), and dense for CRNN_OP_POOL. */
     int64_t *symbols; /* [B][T]: the value of an input without features, in; of CRNN_OP_CHOOSE in
                          and out [groups * width]. */
     void *kept;       /* out of forward, in of backward: [crnn_node_kept] bytes. NULL: there is no
                          backward. */
     void *running;    /* in and out [crnn_node_running] bytes, aligned to CRNN_ALIGN: the state of
-                         a node of CRNN_OP_CONV or CRNN_OP_HEADS in a plan of one step that runs
-                         again and again, in a layout of its own. NULL: `initial` and `final` of
-                         the operation are used. */
+                         a node of CRNN_OP_CONV, CRNN_OP_HEADS, CRNN_OP_CROSS or CRNN_OP_POSITIONS in a
+                         plan of one step that runs again and again, in a layout of its own. NULL:
+                         `initial` and `final` of the operation are used. */
     void *grads;      /* Of backward, for layer normalisation: [2][features], the gradients of its
                          parameters are added to it. NULL: not wanted. */
     bool filled;      /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles runs at masked
                          steps, too. */
-    bool repeats; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
-                     value at masked steps is that of the last step that was read before them. Of
-                     backward: its gradient there is added to that step's, in place. */
-    bool rest;    /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
-                     its value is that of edge 0, which has as many features. */
-    bool once;    /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
-                     CRNN_OP_ROWWISE all edges of which lead to such nodes. */
+    bool repeats;   /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`: its
+                       value at masked steps is that of the last step that was read before them. Of
+                       backward: its gradient there is added to that step's, in place. */
+    bool backwards; /* A node of CRNN_OP_SUM or CRNN_OP_ROWWISE outside of cycles, not `filled`:
+                       rows are read from their end. With `repeats`, the steps before a step are
+                       those behind it; gradients of parameters are summed in that order. */
+    bool rest;      /* A node of CRNN_OP_ROWWISE outside of cycles: at steps that do not run,
+                       its value is that of edge 0, which has as many features. */
+    bool once;      /* A node of CRNN_OP_POOL or CRNN_OP_STATE, and one of CRNN_OP_SUM or
+                       CRNN_OP_ROWWISE all edges of which lead to such nodes. */
     crnn_seq gradient; /* Of backward: like the value, out: its gradient. data NULL: not wanted; a
                           node other than a recurrent layer with a tape does not run back then. */
     bool given;        /* Of backward: on entry `gradient` has a share that comes from outside of
@@ -239,6 +294,8 @@ typedef struct crnn_node {
         crnn_final final;
         crnn_choose choose;
         crnn_heads heads;
+        crnn_cross cross;
+        crnn_positions positions;
     } as; /* The description of the operation; nothing for CRNN_OP_INPUT. */
 } crnn_node;
 

@@ -138,7 +138,7 @@ def test_results_are_new_arrays(name, symbols):
     layer, x = subject.layer(), subject.inputs(B, T, symbols=symbols)
     for training in (True, False):
         y, state, tape = layer.forward(x, training=training)
-        dy, dstate = gradients_like((y, state), np.random.default_rng(0))
+        dy, dstate = gradients_like([y, state], np.random.default_rng(0))
         expected = copied(layer.backward(tape, dy, dstate))
         for array in leaves([y, state]).values():
             array[...] = np.nan if array.dtype.kind == "f" else 77

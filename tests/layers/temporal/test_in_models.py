@@ -1,4 +1,4 @@
-"""Convolutions and attention in models: wherever a recurrent layer can be."""
+"""Convolutions, attention and positions in models: wherever a recurrent layer can be."""
 
 import copy
 import pickle
@@ -33,9 +33,14 @@ ATTENTIONS = {
         F, 2, window=3, activation="swiglu", **o
     ),
 }
-LAYERS = CONVOLUTIONS | ATTENTIONS
+POSITIONS = {
+    "positions": lambda **o: crnn.Positions(F, 100, **o),
+    "positions-sinusoidal": lambda **o: crnn.Positions(F, kind="sinusoidal", **o),
+}
+LAYERS = CONVOLUTIONS | ATTENTIONS | POSITIONS
 every_convolution = pytest.mark.parametrize("kind", CONVOLUTIONS)
 every_attention = pytest.mark.parametrize("kind", ATTENTIONS)
+every_counting = pytest.mark.parametrize("kind", ATTENTIONS | POSITIONS)
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
 
@@ -73,7 +78,7 @@ PAIRS = [
     (kind, around)
     for kind in LAYERS
     for around in COMPOSITIONS
-    if kind in CONVOLUTIONS or around != "last-state"  # a state of attention is no vector
+    if kind in CONVOLUTIONS or around != "last-state"  # other states are no vectors
 ]
 every_pair = pytest.mark.parametrize(("kind", "around"), PAIRS)
 
@@ -204,7 +209,7 @@ def test_frozen_layers(kind):
     found = forward_backward(model, x)
     assert_same_bits(found["dx"], whole["dx"])
     names = [name for name in found if name.startswith("grads.1.")]
-    assert names
+    assert bool(names) == bool(layer.params)
     for name, array in found.items():
         if name in names:
             assert not array.any()
@@ -265,7 +270,7 @@ def test_diagnostics(kind):
     model = crnn.Sequential([layer, dense(F, 2)])
     field = crnn.diagnostics.receptive_field(model, x)
     assert not field.ahead.any()
-    assert 0 < field.back.max() <= layer.receptive_field - 1
+    assert min(1, layer.receptive_field - 1) <= field.back.max() <= layer.receptive_field - 1
     saliency = crnn.diagnostics.input_saliency(model, x, step=9)
     assert not saliency.values[: max(10 - min(layer.receptive_field, T), 0)].any()
     assert not saliency.values[10:].any()
@@ -283,7 +288,7 @@ def test_diagnostics(kind):
     assert f"{sum(array.size for array in model.params.values()):,}" in text
 
 
-@every_attention
+@every_counting
 def test_states_that_count_steps_are_no_vectors(kind):
     """What reads a state as vectors, or needs its derivative, says so."""
     layer, x, expected = make(kind), inputs(), "layer: expected one whose state has floats alone"
@@ -435,7 +440,7 @@ def test_copies(kind, duplicate):
     assert repr(other) == repr(layer)
     assert_same_bits(other(x)[0], y)
     again = layer.astype("float32")
-    assert {array.dtype.name for array in again.params.values()} == {"float32"}
+    assert {array.dtype.name for array in [*again.params.values(), again(x)[0]]} == {"float32"}
     assert_close(again(x)[0].astype(float), y, 1e-5)
     with pytest.raises(TypeError, match="tape: expected"):
         again.backward(layer.forward(x)[2], y)
