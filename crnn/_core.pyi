@@ -314,6 +314,21 @@ def draw_observed(
     steps: _Array,
     /,
 ) -> _Array: ...
+def gather_windows(
+    store: _Array,
+    places: _Array,
+    scales: _Array,
+    known: _Array | None,
+    constants: _Array | None,
+    lags: _Array,
+    steps: int,
+    age: bool,
+    log_scale: bool,
+    indicators: bool,
+    dtype: Any,
+    /,
+) -> tuple[_Array, _Array, _Array, _Array]: ...
+def sum_ranges(store: _Array, ranges: _Array, magnitudes: bool, /) -> tuple[_Array, _Array]: ...
 def binary_cross_entropy(
     logits: _Array,
     targets: _Array,

@@ -12,6 +12,7 @@ text                      `Vocabulary`, `TextStreams`, `Lines`, `lines_of`, `cor
 many sequences            `Batches`, `pad`
 pairs of sequences        `PairBatches`, `read_pairs`
 later targets             `delayed`
+many series to forecast   `Panel`, `calendar`
 files and data frames     `read_csv`, `from_frame`, `Table`
 held-out data, order      `split`, `hold_out`, `permutation`
 scaling                   `Standardizer`
@@ -41,22 +42,28 @@ from crnn.data.generated import mackey_glass, narma
 from crnn.data.music import read_midi, read_piano_rolls, write_midi
 from crnn.data.order import hold_out, permutation, split
 from crnn.data.pairs import PairBatches, read_pairs
+from crnn.data.panel import Panel
+from crnn.data.panel_tables import AbsentRowsWarning
 from crnn.data.scaling import Standardizer
 from crnn.data.series import Streams, delayed, windows
 from crnn.data.tables import Table, from_frame, read_csv
 from crnn.data.text import END_OF_LINE, Lines, TextStreams, corpora, corpus, lines_of
+from crnn.data.times import calendar
 from crnn.data.vocabulary import Vocabulary
 
 __all__ = [
     "END_OF_LINE",
+    "AbsentRowsWarning",
     "Batches",
     "Lines",
     "PairBatches",
+    "Panel",
     "Standardizer",
     "Streams",
     "Table",
     "TextStreams",
     "Vocabulary",
+    "calendar",
     "corpora",
     "corpus",
     "delayed",

@@ -176,7 +176,7 @@ def read_csv(
     rows = 0
     for block in blocks:
         for name, column in values.items():
-            column.extend(_parsed(block[header.index(name)], name, place, numerals, rows))
+            column.extend(parsed(block[header.index(name)], name, place, numerals, rows))
         if selection.group is not None:
             keys += list(block[header.index(selection.group)])
         rows += len(block)
@@ -242,7 +242,9 @@ def from_frame(
 
     if not len(frame):
         raise ValueError("frame: expected rows, got none")
-    values = {name: _floats(frame[name].to_numpy(), name, place) for name in selection.numbers}
+    values = {
+        name: column_floats(frame[name].to_numpy(), name, place) for name in selection.numbers
+    }
     keys = [] if group is None else [str(key) for key in frame[selection.group].to_numpy()]
     return selection.table(values, keys, place)
 
@@ -263,13 +265,13 @@ class _Selection:
                 f"missing: expected one of {', '.join(get_args(Missing))}, got {missing!r}"
             )
         self._missing = missing
-        targets = [] if target is None else _listed(target)
-        self._target = [_column_name("target", name, header) for name in targets]
-        self.group: Any = None if group is None else _column_name("group", group, header)
+        targets = [] if target is None else listed(target)
+        self._target = [column_name("target", name, header) for name in targets]
+        self.group: Any = None if group is None else column_name("group", group, header)
         others = [*self._target] if group is None else [*self._target, self.group]
         if columns is None:
             columns = [name for name in header if name not in others]
-        self._columns = [_column_name("columns", name, header) for name in _listed(columns)]
+        self._columns = [column_name("columns", name, header) for name in listed(columns)]
         if not self._columns:
             raise ValueError(f"columns: expected at least one of {header}, got none")
         self.numbers = list(dict.fromkeys([*self._columns, *self._target]))
@@ -282,7 +284,7 @@ class _Selection:
         )
         known = ~np.isnan(grid)
         all_rows = np.arange(len(grid))
-        groups = {"": all_rows} if self.group is None else _groups(keys, self.group, place)
+        groups = {"": all_rows} if self.group is None else group_rows(keys, self.group, place)
         groups = fill(grid, groups, self._missing, self.numbers, place)
 
         def by_group(array: NDArray[Any]) -> Any:
@@ -302,12 +304,12 @@ class _Selection:
         )
 
 
-def _listed(names: Names) -> list[Any]:
+def listed(names: Names) -> list[Any]:
     """Return one name or position, or several of them, as a list."""
     return [names] if isinstance(names, (str, int, np.integer)) else list(names)
 
 
-def _column_name(argument: str, name: Any, header: list[Any]) -> Any:
+def column_name(argument: str, name: Any, header: list[Any]) -> Any:
     """Return the name of a column from a name, or from a position that is no name."""
     is_position = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
     if is_position and name not in header and -len(header) <= name < len(header):
@@ -318,7 +320,7 @@ def _column_name(argument: str, name: Any, header: list[Any]) -> Any:
     return name
 
 
-def _groups(keys: list[str], column: str, place: Place) -> dict[str, Rows]:
+def group_rows(keys: list[str], column: str, place: Place) -> dict[str, Rows]:
     """Return the rows of each sequence, in order of appearance."""
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
@@ -328,7 +330,7 @@ def _groups(keys: list[str], column: str, place: Place) -> dict[str, Rows]:
     return {key: np.array(numbers) for key, numbers in rows.items()}
 
 
-def _parsed(
+def parsed(
     texts: Iterable[Any], name: Any, place: Place, numerals: Numerals, first: int = 0
 ) -> list[float]:
     """Return the numbers of texts, NaN for missing ones; `first` is the row of the first text."""
@@ -342,10 +344,10 @@ def _parsed(
     return numbers
 
 
-def _floats(values: NDArray[Any], name: str, place: Place) -> Floats:
+def column_floats(values: NDArray[Any], name: str, place: Place) -> Floats:
     """Return a column of a frame as float64, NaN where a value is missing."""
     if values.dtype.kind in "OUT":
-        return np.array(_parsed(values, name, place, Numerals()))
+        return np.array(parsed(values, name, place, Numerals()))
     if values.dtype.kind not in "biuf":
         raise ValueError(f"frame: column {name!r}: expected numbers, got {values.dtype}")
     numbers = values.astype(np.float64)

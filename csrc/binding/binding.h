@@ -437,6 +437,11 @@ PyObject *hessenberg_radius(PyObject *module, PyObject *a);
 PyObject *negative_log_likelihood(PyObject *module, PyObject *args);
 PyObject *draw_observed(PyObject *module, PyObject *args);
 
+/* ---- windows.c: functions of the module */
+
+PyObject *gather_windows(PyObject *module, PyObject *args);
+PyObject *sum_ranges(PyObject *module, PyObject *args);
+
 /* ---- ridge.c: functions of the module */
 
 PyObject *ridge_sizes(PyObject *module, PyObject *args);

@@ -507,6 +507,17 @@ PyMethodDef module_functions[] = {
              "(kind, outputs, scales, seed, series, samples, steps, /)",
              "Return a number (N,) drawn for each row of outputs (..., P), float64.\n\n"
              "It is a function of seed and of the row's own series, sample and step, (N,) each."),
+    FUNCTION(gather_windows, METH_VARARGS,
+             "(store, places, scales, known, constants, lags, steps, age, log_scale, indicators, "
+             "dtype, /)",
+             "Return inputs (B, T, I) of dtype, targets, weights (B, T) and lengths (B,).\n\n"
+             "store (N,) has the numbers of all series. places (5, B) has, of each row, the place "
+             "of its series in store, its length, the step with which the window begins, the place "
+             "of the series in known (M, F) or None, and how many steps are known. scales are "
+             "(B,), constants (B, S) or None, lags (L,)."),
+    FUNCTION(sum_ranges, METH_VARARGS, "(store, ranges, magnitudes, /)",
+             "Return sums and counts (N,) of the numbers of store that are there.\n\n"
+             "ranges (2, N) has the first place and the place after the last of each range."),
     FUNCTION(dense_forward, METH_VARARGS, "(x, W_t, b, /)",
              "Return x W_t + b (..., O) for x (..., I), W_t (I, O) and b (O,) or None."),
     FUNCTION(dense_backward, METH_VARARGS, "(x, W_t, dy, dW_t, db, /)",

@@ -28,6 +28,7 @@
 #include "crnn/recurrent.h"
 #include "crnn/ops.h"
 #include "crnn/likelihood.h"
+#include "crnn/windows.h"
 #include "crnn/ridge.h"
 #include "crnn/spectral.h"
 #include "crnn/rowwise.h"

@@ -77,6 +77,8 @@ CASES = {
     "storage/test_identity.py": ["test_models_of_old_files"],
     "data/test_data.py": ["test_a_vocabulary_goes_through_json", "test_streams_go_on_row_by_row"],
     "data/test_data_batches.py": ["test_every_sequence_comes_once_an_epoch"],
+    "data/test_data_gathering.py": ["test_windows_are_those_of_plain_loops[float32-True-flags0]"],
+    "data/test_data_panel.py": ["test_a_panel_has_what_it_was_made_of"],
     "data/test_data_pairs.py": ["test_every_pair_comes_once_between_start_and_stop"],
     "callbacks/test_callbacks_training.py": [
         "test_early_stopping_stops_and_gives_the_best_parameters_back",

@@ -1,0 +1,293 @@
+"""Panels from data frames and CSV files."""
+
+import datetime
+import warnings
+
+import numpy as np
+import pytest
+
+from crnn.data import AbsentRowsWarning, Panel
+
+pandas = pytest.importorskip("pandas")
+
+nan = np.nan
+HOURS = np.timedelta64(1, "h")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes a file and returns its path."""
+
+    def write(text):
+        path = tmp_path / "sales.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+SALES = """\
+day,shop,region,area,sold,price,open
+2024-01-01,b,north,1.5,3,9,1
+2024-01-01,a,south,2,7,8,1
+2024-01-02,b,north,1.5,,9.5,0
+2024-01-02,a,south,2,6,8,1
+2024-01-03,b,north,1.5,4,9,1
+2024-01-04,b,north,1.5,,10,1
+2024-01-05,b,north,1.5,,11,1
+"""
+ROLES = {
+    "target": "sold",
+    "group": "shop",
+    "time": "day",
+    "known": ["price", "open"],
+    "static": "area",
+    "categories": ["region"],
+}
+
+
+def of_text(text, **options):
+    """Return the panel of a frame that is read from the text of a CSV file."""
+    import io
+
+    return Panel.from_frame(pandas.read_csv(io.StringIO(text)), **options)
+
+
+def check_sales(panel):
+    assert panel.names == ("b", "a")
+    np.testing.assert_array_equal(panel.series[0], [3, nan, 4])  # later rows are the future
+    np.testing.assert_array_equal(panel.series[1], [7, 6])
+    np.testing.assert_array_equal(panel.known[0], [[9, 1], [9.5, 0], [9, 1], [10, 1], [11, 1]])
+    np.testing.assert_array_equal(panel.known[1], [[8, 1], [8, 1]])
+    np.testing.assert_array_equal(panel.static, [[1.5], [2]])
+    assert panel.categories.tolist() == [["north"], ["south"]]
+    assert panel.starts.tolist() == [datetime.date(2024, 1, 1)] * 2
+    assert panel.step == np.timedelta64(1, "D")
+    assert panel.columns == {
+        "target": "sold",
+        "known": ("price", "open"),
+        "static": ("area",),
+        "categories": ("region",),
+    }
+
+
+def test_a_file_and_a_frame_give_the_same(file):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_sales(Panel.read_csv(file(SALES), **ROLES))
+        check_sales(of_text(SALES, **ROLES))
+        frame = pandas.read_csv(file(SALES), parse_dates=["day"])
+        check_sales(Panel.from_frame(frame, **ROLES))
+        frame["day"] = frame["day"].dt.date
+        check_sales(Panel.from_frame(frame, **ROLES))
+        check_sales(Panel.read_csv(file(SALES.replace(",", ";")), delimiter=";", **ROLES))
+
+
+def test_without_covariates_all_rows_are_the_series(file):
+    panel = Panel.read_csv(file(SALES), target="sold", group="shop", time="day")
+    np.testing.assert_array_equal(panel.series[0], [3, nan, 4, nan, nan])
+    assert (panel.known, panel.static, panel.categories) == (None, None, None)
+
+
+def test_one_series_without_times(file):
+    panel = Panel.read_csv(file("x,y\n1,5\n,6\n3,7\n"), target="x", known="y")
+    np.testing.assert_array_equal(panel.series[0], [1, nan, 3])
+    assert (panel.names, panel.times) == (("0",), None)
+    np.testing.assert_array_equal(of_text("x,y\n1,5\n", target=1).series[0], [5])
+
+
+def test_a_series_of_the_future_alone_is_empty(file):
+    panel = Panel.read_csv(file("s,x,y\na,1,5\nb,,6\nb,,7\n"), target="x", group="s", known="y")
+    np.testing.assert_array_equal(panel.lengths, [1, 0])
+    np.testing.assert_array_equal(panel.known[1], [[6], [7]])
+
+
+def test_a_common_end_of_the_past(file):
+    panel = Panel.read_csv(file(SALES), end="2024-01-02", **ROLES)
+    np.testing.assert_array_equal(panel.series[0], [3, nan])
+    np.testing.assert_array_equal(panel.series[1], [7, 6])
+    np.testing.assert_array_equal(panel.known_lengths, [5, 2])
+    later = Panel.read_csv(file(SALES), end=np.datetime64("2024-01-04"), **ROLES)
+    np.testing.assert_array_equal(later.series[0], [3, nan, 4, nan])
+    plain = {"target": "sold", "group": "shop", "time": "day"}
+    np.testing.assert_array_equal(of_text(SALES, end="2024-01-03", **plain).lengths, [3, 2])
+    np.testing.assert_array_equal(of_text(SALES, end="2023", **plain).lengths, [0, 0])
+    with pytest.raises(ValueError, match="end: expected time= with it, got None"):
+        of_text("x\n1\n", target="x", end="2024-01-01")
+    with pytest.raises(ValueError, match="end: step 0: expected a time as"):
+        of_text(SALES, end="soon", **plain)
+
+
+def test_forms_of_numbers(file):
+    path = file("x;k\n1,5;1.000,25\n-9;2\n")
+    options = {"delimiter": ";", "decimal": ",", "thousands": ".", "na_values": -9}
+    panel = Panel.read_csv(path, target="x", known="k", **options)
+    np.testing.assert_array_equal(panel.series[0], [1.5])
+    np.testing.assert_array_equal(panel.known[0][:, 0], [1000.25, 2])
+
+
+def test_absent_rows_are_missing_numbers_and_are_announced(file):
+    text = "t,s,x\n2024-01-01T00,a,1\n2024-01-01T06,a,2\n2024-01-02T00,a,3\n2024-01-01T18,b,4\n"
+    with pytest.warns(AbsentRowsWarning) as caught:
+        panel = Panel.read_csv(file(text), target="x", group="s", time="t")
+    np.testing.assert_array_equal(panel.series[0], [1, 2, nan, nan, 3])
+    np.testing.assert_array_equal(panel.series[1], [4])
+    assert panel.step == 6 * HOURS
+    message = str(caught[0].message)
+    assert message.startswith("2 of 6 steps have no row and became missing numbers, the first one")
+    assert "at 2024-01-01T12:00, before series 'a'" in message
+    assert "line 4, column 't'" in message
+    assert caught[0].filename == __file__
+    with pytest.warns(AbsentRowsWarning, match="10 of 14 steps"):
+        panel = Panel.read_csv(file(text), target="x", group="s", time="t", step=2 * HOURS)
+    np.testing.assert_array_equal(panel.lengths, [13, 1])
+    assert panel.step == 2 * HOURS
+
+
+def test_months_of_different_lengths_are_even():
+    text = "t,x\n2024-01-01,1\n2024-02-01,2\n2024-03-01,3\n2024-05-01,5\n"
+    with pytest.warns(AbsentRowsWarning, match="1 of 5 steps .* at 2024-04, before"):
+        panel = of_text(text, target="x", time="t")
+    np.testing.assert_array_equal(panel.series[0], [1, 2, 3, nan, 5])
+    assert panel.starts.dtype == "M8[M]"
+    quarters = of_text("t,x\n2024-03-31,1\n2024-06-30,2\n2024-09-30,3\n", target="x", time="t")
+    assert quarters.step == np.timedelta64(3, "M")
+
+
+def test_rows_of_one_series_may_lie_apart():
+    rng = np.random.default_rng(0)
+    days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    frame = pandas.DataFrame(
+        {
+            "s": np.repeat(["a", "b", "c"], len(days)),
+            "t": np.tile(days, 3),
+            "x": rng.normal(size=3 * len(days)),
+        }
+    )
+    options = {"target": "x", "group": "s", "time": "t"}
+    whole = Panel.from_frame(frame, **options)
+    mixed = Panel.from_frame(frame.sort_values("t", kind="stable"), **options)
+    for one, two in zip(whole.series, mixed.series, strict=True):
+        np.testing.assert_array_equal(one, two)
+    some = frame[(rng.random(len(frame)) < 0.7) | (frame.t == days[0]) | (frame.t == days[-1])]
+    with pytest.warns(AbsentRowsWarning, match=f"{len(frame) - len(some)} of {len(frame)} steps"):
+        sparse = Panel.from_frame(some, **options)
+    for name, one, two in zip("abc", whole.series, sparse.series, strict=True):
+        kept = np.isin(days, some.t[some.s == name].to_numpy())
+        np.testing.assert_array_equal(np.where(kept, one, nan), two)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        (SALES, {"target": "units"}, r"target: expected a column of \['day', .*, got 'units'"),
+        (SALES, {"target": None}, r"target: expected a column of \['day', .*, got None"),
+        (SALES, {"known": ["cost"]}, "known: expected a column of .* got 'cost'"),
+        ("day,shop,region,area,sold,price,open\n", {}, "expected rows"),
+        (
+            SALES.replace("1.5,4", "1.5,x"),
+            {},
+            "(line 6|row 4), column 'sold': expected a finite number",
+        ),
+        (SALES.replace("9.5", ""), {}, "known: series 'b', column 'price', step 1: .* got nan"),
+        (
+            SALES.replace("-04,b", "-03,b"),
+            {},
+            "series 'b': .*(line 7|row 5), column 'day': .* ascending order, got 2024-01-03 twice",
+        ),
+        (SALES.replace("-04,b", "-02,b"), {}, "(line 7|row 5).* got 2024-01-02 after 2024-01-03"),
+        (
+            SALES.replace("01-04,b", "13-04,b"),
+            {},
+            "(line 7|row 5), column 'day': expected a time as",
+        ),
+        (
+            SALES.replace("-04,b", "-04T09,b"),
+            {},
+            "(line 4|row 2), .*: expected a whole number of steps of 15 hours",
+        ),
+        (
+            SALES.replace("-05,b", "-06,b"),
+            {},
+            "known: series 'b': .*(line 8|row 6).*: expected a row for each .* none for 2024-01-05",
+        ),
+        (
+            SALES.replace("1.5,4", "1.6,4"),
+            {},
+            "(line 6|row 4), column 'area': expected 1.5, as in the first row .*, got 1.6",
+        ),
+        (
+            SALES.replace("north,1.5,4", "west,1.5,4"),
+            {},
+            "(line 6|row 4), column 'region': expected 'north', .* got 'west'",
+        ),
+        (
+            SALES.replace("south", "?"),
+            {},
+            r"(line 3|row 1), column 'region': expected a category, got '\?'",
+        ),
+        (SALES.replace("1.5", ""), {}, "column 'area': expected"),
+        (SALES.replace(",b,", ",,"), {}, "column 'shop': expected the name of a group"),
+        (SALES, {"step": 5 * HOURS}, "expected a whole number of steps of 5 hours"),
+        (
+            SALES,
+            {"step": np.timedelta64(1, "M")},
+            r"step: expected a step in the unit of datetime64\[D\]",
+        ),
+        (SALES, {"step": np.timedelta64(0, "D")}, "step: expected a timedelta64 above 0"),
+        (SALES, {"step": 5}, "step: expected a timedelta64 above 0"),
+    ],
+)
+def test_errors(file, text, changes, message):
+    for read in (
+        lambda **roles: Panel.read_csv(file(text), **roles),
+        lambda **roles: of_text(text, **roles),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(**ROLES | changes)
+
+
+def test_a_step_that_is_much_too_short():
+    text = "t,x\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n2024-01-03T00:00:01,4\n2024-01-04,5\n"
+    with pytest.raises(
+        ValueError, match=r"rows for most steps of 1 second, .* 2024-01-03T00:00:01"
+    ):
+        of_text(text, target="x", time="t")
+    with pytest.raises(ValueError, match="expected a whole number of steps of 1 day"):
+        of_text(text, target="x", time="t", step=np.timedelta64(1, "D"))
+
+
+def test_rows_that_show_no_step():
+    with pytest.raises(ValueError, match="time: expected two rows in one series"):
+        of_text("t,x\n2024-01-01,1\n", target="x", time="t")
+    step = np.timedelta64(1, "D")
+    assert of_text("t,x\n2024-01-02,1\n", target="x", time="t", step=step).step == step
+
+
+def test_errors_of_frames():
+    with pytest.raises(TypeError, match="frame: expected a data frame, got list"):
+        Panel.from_frame([1, 2], target="x")
+    with pytest.raises(TypeError, match="series: expected a list of arrays, got DataFrame"):
+        Panel(pandas.DataFrame({"x": [1.0]}))
+    frame = pandas.DataFrame({"t": [1, 2], "x": [1.0, 2.0], "c": [1.5, 2.5]})
+    with pytest.raises(
+        TypeError, match=r"column 't': expected datetime64 .* got int64; without time="
+    ):
+        Panel.from_frame(frame, target="x", time="t")
+    with pytest.raises(ValueError, match="column 'c': expected strings or integers, got float64"):
+        Panel.from_frame(frame, target="x", categories="c")
+    frame["t"] = pandas.to_datetime(["2024-01-01", None])
+    with pytest.raises(ValueError, match="frame: row 1, column 't': expected a time, got NaT"):
+        Panel.from_frame(frame, target="x", time="t")
+    frame["t"] = pandas.to_datetime(["2024-01-01", "2024-01-02"], utc=True)
+    with pytest.raises(
+        ValueError, match=r"row 0, column 't': expected a time .* without a time zone"
+    ):
+        Panel.from_frame(frame, target="x", time="t")
+
+
+def test_categories_of_a_frame():
+    frame = pandas.DataFrame({"s": ["a", "b"], "x": [1.0, 2.0], "k": [3, 4]})
+    frame["c"] = pandas.Categorical(["low", "high"])
+    panel = Panel.from_frame(frame, target="x", group="s", categories=["k", "c"])
+    assert panel.categories.tolist() == [["3", "low"], ["4", "high"]]
