@@ -204,10 +204,13 @@ class Distant(Adding):
         steps=200,
         hidden_size=64,
         batch_size=32,
-        epochs=40,
+        epochs=60,
         rate=1e-2,
         bar=1e-3,
-        own={"TCN": {"hidden_size": 27}},
+        own={
+            "TCN": {"hidden_size": 27, "rate": 5e-3},
+            "Transformer": {"hidden_size": 32, "rate": 4e-3},
+        },
     )
     quick = Size(
         steps=60,
@@ -216,7 +219,7 @@ class Distant(Adding):
         epochs=12,
         rate=1e-2,
         bar=0.01,
-        own={"TCN": {"hidden_size": 16}},
+        own={"TCN": {"hidden_size": 16, "rate": 5e-3}, "Transformer": {"rate": 4e-3}},
     )
     layers: ClassVar = {
         "LSTM": False,

@@ -1,16 +1,16 @@
 """Train a small GPT on the plays of Shakespeare, in crnn and in PyTorch: quality and time.
 
-    python benchmarks/shakespeare.py input.txt [--updates 2000] [--only crnn]
+    python benchmarks/shakespeare.py input.txt [--positions rotary] [--only crnn]
 
 input.txt is the file data/tinyshakespeare/input.txt of github.com/karpathy/char-rnn (1,115,394
-characters).
-The setting is the one that nanoGPT recommends for a CPU
-(config/train_shakespeare_char.py with --block_size=64 --batch_size=12 --n_layer=4 --n_head=4
---n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0), for which it reports a loss of
-1.88 nats a character: pre-norm blocks without biases, GELU in its exact form, an output layer with
-the weights of the embedding, AdamW with betas 0.9 and 0.99 and a decay of 0.1 of all matrices,
-gradients clipped at norm 1, a rate that rises to 1e-3 in 100 updates and falls to 1e-4.
-The last tenth of the text is held out.
+characters). The last tenth is held out.
+
+The setting is the one that nanoGPT recommends for a CPU (config/train_shakespeare_char.py with
+--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000
+--lr_decay_iters=2000 --dropout=0.0), for which it reports a loss of 1.88 nats a character: learned
+positions, pre-norm blocks without biases, GELU in its exact form, an output layer with the weights
+of the embedding, AdamW with betas 0.9 and 0.99 and a decay of 0.1 of all matrices, gradients
+clipped at norm 1, a rate that rises to 1e-3 in 100 updates and falls to 1e-4.
 
 Both libraries begin with the same weights and read the same batches: a function of seed and update.
 They train in turn, BLOCK updates each, on one core with one thread; the script checks first that
@@ -82,17 +82,20 @@ class Text:
         self.held_out = [(x[i : i + ROWS], target[i : i + ROWS]) for i in range(0, rows, ROWS)]
 
 
-def new_model(K: int, seed: int) -> crnn.Sequential:
+def new_model(K: int, seed: int, positions: str = "learned") -> crnn.Sequential:
     """Return the untrained model with nanoGPT's initial weights."""
-    embedding = crnn.Embedding(K, WIDTH, seed=seed)
+    embedding, learned = crnn.Embedding(K, WIDTH, seed=seed), positions == "learned"
     embedding.params["W"] *= DEVIATION
-    options = {"activation": "gelu_exact", "bias": False, "scale": (2 * LAYERS) ** -0.5}
+    options = {"activation": "gelu_exact", "bias": False, "rotary": not learned}
     blocks = [
-        crnn.TransformerBlock(WIDTH, HEADS, seed=10 * seed + 1 + i, **options)
+        crnn.TransformerBlock(
+            WIDTH, HEADS, scale=(2 * LAYERS) ** -0.5, seed=10 * seed + 1 + i, **options
+        )
         for i in range(LAYERS)
     ]
+    table = [crnn.Positions(WIDTH, T, seed=10 * seed)] if learned else []
     head = crnn.TiedDense(embedding, bias=False)
-    return crnn.Sequential([embedding, *blocks, crnn.LayerNorm(WIDTH), head])
+    return crnn.Sequential([embedding, *table, *blocks, crnn.LayerNorm(WIDTH), head])
 
 
 class Contender(Protocol):
@@ -174,9 +177,11 @@ class Torch:
         return sum(sums) / sum(y.size for _, y in self.text.held_out)
 
 
-def contenders(text: Text, names: list[str], seed: int, updates: int) -> dict[str, Contender]:
+def contenders(
+    text: Text, names: list[str], seed: int, updates: int, positions: str = "learned"
+) -> dict[str, Contender]:
     """Return the models, once they compute the same."""
-    model, kinds = new_model(len(text.vocabulary), seed), {"crnn": Crnn, "torch": Torch}
+    model, kinds = new_model(len(text.vocabulary), seed, positions), {"crnn": Crnn, "torch": Torch}
     made: dict[str, Contender] = {name: kinds[name](model, text, updates) for name in names}
     if len(made) == 2:
         ours, theirs = (each.logits(text.held_out[0][0]) for each in made.values())
@@ -204,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("text", type=Path, help="input.txt of tiny Shakespeare, or another text")
     parser.add_argument("--updates", type=int, default=UPDATES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--positions", choices=["learned", "rotary"], default="learned")
     parser.add_argument("--only", choices=["crnn", "torch"], help="train one library alone")
     options = parser.parse_args(arguments)
     keep_to(1)
@@ -215,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(1)
     text = Text(options.text.read_text("utf-8"), options.seed, options.updates)
     print(f"{processor()}; {len(text.vocabulary)} symbols, seed {options.seed}", flush=True)
-    made = contenders(text, names, options.seed, options.updates)
+    made = contenders(text, names, options.seed, options.updates, options.positions)
     seconds = train(made, options.updates)
     print(", ".join(f"{name} {sum(turns):.1f} s" for name, turns in seconds.items()))
     if len(names) == 2:

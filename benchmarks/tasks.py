@@ -175,8 +175,8 @@ STYLES = {
     "JANET chrono": ("#009E73", "-."),
     "TCN": ("#F0E442", "-"),
     "Transformer": ("#882255", "-"),
-    "TCN, equal time": ("#F0E442", "--"),
-    "Transformer, equal time": ("#882255", "--"),
+    "TCN equal time": ("#F0E442", "--"),
+    "Transformer equal time": ("#882255", "--"),
     "GRU additive": ("#CC79A7", "-"),
     "GRU dot": ("#CC79A7", "--"),
 }
