@@ -218,13 +218,12 @@ class Distant(Adding):
         batch_size=32,
         epochs=12,
         rate=1e-2,
-        bar=0.01,
+        bar=0.03,
         own={"TCN": {"hidden_size": 16, "rate": 5e-3}, "Transformer": {"rate": 4e-3}},
     )
     layers: ClassVar = {
         "LSTM": False,
         "GRU": True,
-        "LSTM chrono": True,
         "JANET chrono": True,
         "TCN": True,
         "Transformer": False,
