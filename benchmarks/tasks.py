@@ -164,7 +164,7 @@ def tasks_of(rows: Sequence[Row]) -> list[Task]:
     return list(dict.fromkeys(row.task for row in rows))
 
 
-# Okabe and Ito's colours (2008) for colour-blind readers; the line styles differ, too.
+# Colours for colour-blind readers (Okabe and Ito 2008, Tol 2021); the line styles differ, too.
 STYLES = {
     "RNN": ("#000000", ":"),
     "RNN dilated": ("#000000", "--"),
@@ -173,9 +173,9 @@ STYLES = {
     "LSTM chrono": ("#56B4E9", "--"),
     "GRU chrono": ("#E69F00", "--"),
     "JANET chrono": ("#009E73", "-."),
-    "TCN": ("#F0E442", "-"),
+    "TCN": ("#999933", "-"),
     "Transformer": ("#882255", "-"),
-    "TCN equal time": ("#F0E442", "--"),
+    "TCN equal time": ("#999933", "--"),
     "Transformer equal time": ("#882255", "--"),
     "GRU additive": ("#CC79A7", "-"),
     "GRU dot": ("#CC79A7", "--"),
@@ -204,7 +204,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for axis in axes.flat[len(tasks) :]:
         axis.set_axis_off()
     figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=min(7, len(handles)),
+        frameon=False,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
