@@ -48,7 +48,7 @@ class Written(Task):
 
     @property
     def setting(self) -> str:
-        return f"B = {self.size.batch_size}, peak rate {self.size.rate:g}."
+        return f"B = {self.size.batch_size}, {self.rates}."
 
     @property
     def title(self) -> str:

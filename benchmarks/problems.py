@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -28,6 +29,12 @@ def dilated(I: int, H: int, *, T: int, seed: int) -> crnn.Sequential:
     return crnn.Sequential(layers)
 
 
+def transformer(I: int, H: int, *, T: int, seed: int) -> crnn.Sequential:
+    """Return two blocks of self-attention behind a linear map of x."""
+    blocks = [crnn.TransformerBlock(H, 4, scale=0.5, seed=3 * seed + i) for i in range(2)]
+    return crnn.Sequential([crnn.Dense(I, H, seed=3 * seed + 2), *blocks, crnn.LayerNorm(H)])
+
+
 LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
     "RNN": lambda I, H, T, seed: crnn.RNN(I, H, seed=seed),
     "RNN dilated": dilated,
@@ -36,6 +43,8 @@ LAYERS: dict[str, Callable[..., Any]] = {  # (I, H, *, T, seed)
     "LSTM chrono": lambda I, H, T, seed: crnn.LSTM(I, H, chrono=T, seed=seed),
     "GRU chrono": lambda I, H, T, seed: crnn.GRU(I, H, chrono=T, seed=seed),
     "JANET chrono": lambda I, H, T, seed: crnn.JANET(I, H, chrono=T, seed=seed),
+    "TCN": lambda I, H, T, seed: crnn.TCN.covering(I, H, T, taps=6, seed=seed),
+    "Transformer": transformer,
 }
 
 
@@ -48,6 +57,11 @@ class Size(NamedTuple):
     epochs: int
     rate: float  # the peak of the one-cycle rate
     bar: float  # upper bound of the measure for a layer that has learned the task
+    own: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # layer -> other values of it
+
+    def of(self, layer: str) -> Size:
+        """Return the size for one layer."""
+        return self._replace(**self.own.get(layer, {}))
 
 
 class Task(ABC):
@@ -63,6 +77,8 @@ class Task(ABC):
     features: int
     outputs: int
     loss: ClassVar[Callable[..., Any]] = staticmethod(crnn.losses.cross_entropy)
+    options: ClassVar[dict[str, Any]] = {}  # of crnn.fit
+    runs = 1  # with consecutive seeds; the result is their median
     percent = False  # True: the measure is the share of wrong answers; False: the loss
 
     def __init__(self, size: Size) -> None:
@@ -74,7 +90,7 @@ class Task(ABC):
 
     def model(self, layer: str, seed: int) -> Any:
         """Return the layer with a Dense layer on its last output."""
-        H, part = self.size.hidden_size, LAYERS[layer]
+        H, part = self.size.of(layer).hidden_size, LAYERS[layer]
         return crnn.Sequential(
             [
                 part(self.features, H, T=self.size.steps, seed=seed),
@@ -99,7 +115,14 @@ class Task(ABC):
     @property
     def setting(self) -> str:
         """Settings of all layers, without H."""
-        return f"T = {self.size.steps}, B = {self.size.batch_size}, peak rate {self.size.rate:g}."
+        return f"T = {self.size.steps}, B = {self.size.batch_size}, {self.rates}."
+
+    @property
+    def rates(self) -> str:
+        """The peak rate, and those of layers that have another one."""
+        own = {layer: self.size.of(layer).rate for layer in self.size.own}
+        others = [f"{layer} {rate:g}" for layer, rate in own.items() if rate != self.size.rate]
+        return f"peak rate {self.size.rate:g}" + (f" ({', '.join(others)})" if others else "")
 
     def show(self, value: float) -> str:
         """Return a value of the measure as it appears in a table."""
@@ -170,6 +193,43 @@ class Adding(DrawnTask):
         return x, (x[..., 0] * x[..., 1]).sum(axis=1, keepdims=True)
 
 
+class Distant(Adding):
+    name = "adding-200"
+    about = (
+        "The task adding with twice as many steps, also for convolutions (Bai, Kolter and Koltun "
+        "2018: 6 taps, H = 27 for T = 200; here as many blocks as cover T steps) and for two "
+        "blocks of self-attention."
+    )
+    full = Size(
+        steps=200,
+        hidden_size=64,
+        batch_size=32,
+        epochs=60,
+        rate=1e-2,
+        bar=1e-3,
+        own={
+            "TCN": {"hidden_size": 27, "rate": 5e-3},
+            "Transformer": {"hidden_size": 32, "rate": 4e-3},
+        },
+    )
+    quick = Size(
+        steps=60,
+        hidden_size=32,
+        batch_size=32,
+        epochs=12,
+        rate=1e-2,
+        bar=0.03,
+        own={"TCN": {"hidden_size": 16, "rate": 5e-3}, "Transformer": {"rate": 4e-3}},
+    )
+    layers: ClassVar = {
+        "LSTM": False,
+        "GRU": True,
+        "JANET chrono": True,
+        "TCN": True,
+        "Transformer": False,
+    }
+
+
 class Copy(DrawnTask):
     name = "copy"
     about = (
@@ -204,7 +264,7 @@ class Copy(DrawnTask):
         return x, target
 
     def model(self, layer: str, seed: int) -> Any:
-        H, T = self.size.hidden_size, self.size.steps + 20
+        H, T = self.size.of(layer).hidden_size, self.size.steps + 20
         part = LAYERS[layer](self.features, H, T=T, seed=seed)
         return crnn.Sequential([part, crnn.Dense(H, self.outputs, seed=seed + 1)])
 
@@ -253,12 +313,37 @@ class Pixels(Task):
     name = "pixels"
     about = (
         "The 1797 digits of scikit-learn, 8 x 8 pixels, one pixel per step: 64 steps of one "
-        "number; a fifth is held out (with larger images: Le, Jaitly and Hinton 2015)."
+        "number; a fifth is held out (with larger images: Le, Jaitly and Hinton 2015). The TCN has "
+        "as many blocks with 6 taps as cover all steps."
     )
     measure = "wrong answers"
-    full = Size(steps=64, hidden_size=64, batch_size=32, epochs=40, rate=1e-2, bar=0.08)
-    quick = Size(steps=64, hidden_size=32, batch_size=32, epochs=15, rate=2e-2, bar=0.25)
-    layers: ClassVar = {"RNN": False, "LSTM": True, "GRU": True, "JANET chrono": True}
+    full = Size(
+        steps=64,
+        hidden_size=64,
+        batch_size=32,
+        epochs=40,
+        rate=1e-2,
+        bar=0.08,
+        own={"TCN": {"hidden_size": 32}, "Transformer": {"hidden_size": 32, "rate": 4e-3}},
+    )
+    quick = Size(
+        steps=64,
+        hidden_size=32,
+        batch_size=32,
+        epochs=15,
+        rate=2e-2,
+        bar=0.25,
+        own={"TCN": {"hidden_size": 16, "rate": 1e-2}, "Transformer": {"rate": 4e-3}},
+    )
+    runs = 3
+    layers: ClassVar = {
+        "RNN": False,
+        "LSTM": True,
+        "GRU": True,
+        "JANET chrono": True,
+        "TCN": True,
+        "Transformer": False,
+    }
     outputs = 10
     percent, guess = True, 9 / 10
 
@@ -284,5 +369,5 @@ class Rows(Pixels):
 
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Adding, Copy, Skips, Order, Pixels, Rows)
+    task.name: task for task in (Adding, Distant, Copy, Skips, Order, Pixels, Rows)
 }

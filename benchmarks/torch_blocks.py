@@ -1,4 +1,4 @@
-"""The networks of benchmarks/blocks.py in PyTorch, with the weights of crnn's."""
+"""The networks of benchmarks/blocks.py and shakespeare.py in PyTorch, with crnn's weights."""
 
 from __future__ import annotations
 
@@ -96,15 +96,19 @@ class TCN(nn.Module):
 
 
 class _Block(nn.Module):
-    """A pre-norm block with rotary positions, as crnn.TransformerBlock."""
+    """A pre-norm block, as crnn.TransformerBlock: rotary if it gets angles."""
 
-    def __init__(self, params: Any, place: str, heads: int, dropout: float) -> None:
+    def __init__(
+        self, params: Any, place: str, heads: int, dropout: float, approximate: str = "tanh"
+    ) -> None:
         super().__init__()
-        width = params[f"{place}.norm1.gain"].size
-        self.heads, self.dropout = heads, dropout
+        width, bias = params[f"{place}.norm1.gain"].size, f"{place}.linear1.b" in params
+        self.heads, self.dropout, self.approximate = heads, dropout, approximate
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+        self.up = nn.Linear(width, 4 * width, bias=bias)
+        self.down = nn.Linear(4 * width, width, bias=bias)
         names = {
             "norm1": (self.norm1, "gain", "bias"),
             "norm2": (self.norm2, "gain", "bias"),
@@ -116,12 +120,15 @@ class _Block(nn.Module):
         with torch.no_grad():
             for part, (module, weight, bias) in names.items():
                 module.weight.copy_(_tensor(params[f"{place}.{part.strip()}.{weight}"]))
-                module.bias.copy_(_tensor(params[f"{place}.{part.strip()}.{bias}"]))
+                if module.bias is not None:
+                    module.bias.copy_(_tensor(params[f"{place}.{part.strip()}.{bias}"]))
 
     def split(self, x: Any, angles: Any) -> Any:
-        """Return q, k, v (B, M, T, A); q and k are rotated."""
+        """Return q, k, v (B, M, T, A); q and k are rotated if there are angles."""
         B, T, H = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, H // self.heads).unbind(2)
+        if angles is None:
+            return tuple(z.transpose(1, 2) for z in (q, k, v))
         cos, sin = angles
 
         def rotated(z: Any) -> Any:
@@ -134,13 +141,20 @@ class _Block(nn.Module):
         B, T, H = x.shape
         p, training = self.dropout, self.training
         x = x + F.dropout(self.out(context.transpose(1, 2).reshape(B, T, H)), p, training)
-        fed = self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        fed = self.down(F.gelu(self.up(self.norm2(x)), approximate=self.approximate))
         return x + F.dropout(fed, p, training)
 
     def forward(self, x: Any, angles: Any) -> Any:
         q, k, v = self.split(x, angles)
         p = self.dropout if self.training else 0.0
         return self.finish(x, F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True))
+
+
+def _angles(size: int) -> tuple[Any, Any]:
+    """Return cosine and sine of the angles of rotary positions (T, 1, A / 2)."""
+    rates = 10000.0 ** (-2 * torch.arange(size // 2, dtype=torch.float64) / size)
+    angles = torch.arange(4096, dtype=torch.float64)[:, None, None] * rates
+    return torch.cos(angles).float(), torch.sin(angles).float()
 
 
 class Transformer(nn.Module):
@@ -159,10 +173,7 @@ class Transformer(nn.Module):
             self.norm.bias.copy_(_tensor(params[f"{1 + blocks}.bias"]))
             self.head.weight.copy_(_tensor(params[f"{2 + blocks}.W"]))
             self.head.bias.copy_(_tensor(params[f"{2 + blocks}.b"]))
-        size = width // heads
-        rates = 10000.0 ** (-2 * torch.arange(size // 2, dtype=torch.float64) / size)
-        angles = torch.arange(4096, dtype=torch.float64)[:, None, None] * rates
-        self.angles = torch.cos(angles).float(), torch.sin(angles).float()
+        self.angles = _angles(width // heads)
 
     def positions(self, begin: int, end: int) -> Any:
         return tuple(part[begin:end] for part in self.angles)
@@ -191,6 +202,38 @@ class Transformer(nn.Module):
     def stream(self, steps: int) -> Any:
         """Return a function of one symbol (1,) with room for so many steps."""
         return _Cached(self.eval(), steps)
+
+
+class GPT(nn.Module):
+    """The model of nanoGPT: learned or rotary positions, the output layer has the embedding's W.
+
+    `params` are those of a Sequential(Embedding, [Positions,] blocks, LayerNorm, TiedDense).
+    """
+
+    def __init__(self, params: Any, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding.from_pretrained(_tensor(params["0.W"]), freeze=False)
+        width = params["0.W"].shape[1]
+        places = sorted({int(name.split(".")[0]) for name in params})
+        learned = "1.norm1.gain" not in params
+        self.table = nn.Parameter(_tensor(params["1.P"])) if learned else None
+        self.angles = None if learned else _angles(width // heads)
+        blocks = places[2 if learned else 1 : -1]
+        self.blocks = nn.ModuleList(_Block(params, str(i), heads, 0.0, "none") for i in blocks)
+        self.norm = nn.LayerNorm(width)
+        with torch.no_grad():
+            self.norm.weight.copy_(_tensor(params[f"{places[-1]}.gain"]))
+            self.norm.bias.copy_(_tensor(params[f"{places[-1]}.bias"]))
+
+    def forward(self, x: Any) -> Any:
+        T, h, angles = x.shape[1], self.embedding(x), None
+        if self.table is None:
+            angles = tuple(part[:T] for part in self.angles)
+        else:
+            h = h + self.table[:T]
+        for block in self.blocks:
+            h = block(h, angles)
+        return F.linear(self.norm(h), self.embedding.weight)
 
 
 class _Cached:

@@ -103,9 +103,7 @@ class Constant(Schedule):
 
     def __init__(self, lr: float, *, warmup: int = 0) -> None:
         self.lr = check_positive("lr", lr)
-        if warmup != 0:
-            warmup = check_size("warmup", warmup)
-        self.warmup = warmup
+        self.warmup = _check_warmup(warmup)
 
     def rate(self, update: int) -> float:
         return self.lr * min(1.0, (update + 1) / (self.warmup + 1))
@@ -171,13 +169,17 @@ class WholeRun(Schedule):
     def __init__(self, total: int | None) -> None:
         self.given_total = None if total is None else check_size("total", total)
         if self.given_total is not None:
-            self.total = self.given_total
+            self._set_total(self.given_total)
+
+    def _set_total(self, total: int) -> None:
+        """Set the number of updates; subclasses raise ValueError if it is too small."""
+        self.total = total
 
     def on_start(self, run: Run) -> None:
         """Set the learning rate of the next update."""
         begun = run.start.update
         if self.given_total is None:
-            self.total = run.total_updates()
+            self._set_total(run.total_updates())
         ended = self.given_total is None or begun >= self.given_total
         self._first = begun if ended else 0
         super().on_start(run)
@@ -187,12 +189,12 @@ class Cosine(WholeRun):
     """Half a cosine wave from `lr` down to `low`: PyTorch's ``CosineAnnealingLR``.
 
     I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017),
-    without restarts.
+    without restarts. With a linear warm-up before it, the schedule of GPT-2 and nanoGPT.
 
     Parameters
     ----------
     lr : float
-        The first learning rate.
+        The first learning rate, or the one at the end of the warm-up.
     total : int, optional
         Number of updates until the end of the schedule, earlier runs with the same optimizer
         included. If the schedule ended before the run begins, it begins anew with the run. None:
@@ -200,6 +202,14 @@ class Cosine(WholeRun):
         After the end the rate is `low`.
     low : float, default 0
         The last learning rate.
+    warmup : int, default 0
+        Number of updates during which the rate rises linearly, from ``lr / (warmup + 1)``, as for
+        `Constant`. They count in `total`: the wave has the remaining updates.
+
+    Raises
+    ------
+    ValueError
+        If `warmup` is not below `total`; without `total`, at the start of the run.
 
     Methods
     -------
@@ -212,17 +222,33 @@ class Cosine(WholeRun):
     >>> schedule = crnn.callbacks.Cosine(1.0, total=4)
     >>> [round(schedule.rate(update), 2) for update in range(6)]
     [1.0, 0.85, 0.5, 0.15, 0.0, 0.0]
+    >>> schedule = crnn.callbacks.Cosine(1.0, total=6, low=0.2, warmup=2)
+    >>> [round(schedule.rate(update), 2) for update in range(7)]
+    [0.33, 0.67, 1.0, 0.88, 0.6, 0.32, 0.2]
     """
 
-    arguments = ("lr", "given_total", "low")
+    arguments = ("lr", "given_total", "low", "warmup")
 
-    def __init__(self, lr: float, *, total: int | None = None, low: float = 0.0) -> None:
-        self.lr = check_positive("lr", lr)
+    def __init__(
+        self, lr: float, *, total: int | None = None, low: float = 0.0, warmup: int = 0
+    ) -> None:
+        self.lr, self.warmup = check_positive("lr", lr), _check_warmup(warmup)
         super().__init__(total)
         self.low = check_number("low", low, 0)
 
+    def _set_total(self, total: int) -> None:
+        if self.warmup >= total:
+            raise ValueError(
+                f"warmup: expected fewer updates than the {total} of the schedule, "
+                f"got {self.warmup}"
+            )
+        super()._set_total(total)
+
     def rate(self, update: int) -> float:
-        return _cosine(self.lr, self.low, min(1.0, update / self.total))
+        if update < self.warmup:
+            return self.lr * (update + 1) / (self.warmup + 1)
+        part = (update - self.warmup) / (self.total - self.warmup)
+        return _cosine(self.lr, self.low, min(1.0, part))
 
 
 class OneCycle(WholeRun):
@@ -270,6 +296,11 @@ class OneCycle(WholeRun):
         if update <= top:
             return _cosine(low, self.peak, update / top)
         return _cosine(self.peak, lowest, min(1.0, (update - top) / (last - top)))
+
+
+def _check_warmup(warmup: int) -> int:
+    """Return a number of updates, 0 included, or raise."""
+    return 0 if warmup == 0 else check_size("warmup", warmup)
 
 
 def _cosine(start: float, end: float, fraction: float) -> float:

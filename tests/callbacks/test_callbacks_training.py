@@ -1,5 +1,6 @@
 """Schedules, early stopping, the best parameters and checkpoints, also in resumed runs."""
 
+import math
 import os
 import signal
 import subprocess
@@ -84,6 +85,33 @@ def test_a_schedule_sets_the_rate_of_every_update():
     assert Cosine(1.0, total=10).rate(10) == Cosine(1.0, total=10).rate(99) == 0
 
 
+def test_a_cosine_with_a_warm_up_is_the_schedule_of_nanogpt():
+    """Its function get_lr, literally."""
+
+    def get_lr(it, learning_rate=1e-3, warmup_iters=10, lr_decay_iters=40, min_lr=1e-4):
+        if it < warmup_iters:
+            return learning_rate * (it + 1) / (warmup_iters + 1)
+        if it > lr_decay_iters:
+            return min_lr
+        decay_ratio = (it - warmup_iters) / (lr_decay_iters - warmup_iters)
+        coeff = 0.5 * (1.0 + math.cos(math.pi * decay_ratio))
+        return min_lr + coeff * (learning_rate - min_lr)
+
+    schedule = Cosine(1e-3, total=40, low=1e-4, warmup=10)
+    assert [schedule.rate(it) for it in range(60)] == pytest.approx(
+        [get_lr(it) for it in range(60)], rel=1e-12
+    )
+
+
+def test_a_warm_up_that_is_as_long_as_the_run_is_refused_before_it_begins():
+    run = run_of([Cosine(0.1, warmup=3)], epochs=1)
+    before, lr = run.model.state_dict(), run.optimizer.lr
+    with pytest.raises(ValueError, match=r"warmup: expected fewer updates than the 3 .* got 3"):
+        run.run()
+    np.testing.assert_equal(run.model.state_dict(), before)
+    assert run.optimizer.lr == lr
+
+
 def test_on_plateau_lowers_the_rate():
     values = [3.0, 2.0, 2.5, 2.0, 1.0, 0.95, 0.94, 0.93, 0.92]
     rates = []
@@ -113,6 +141,8 @@ def test_on_plateau_does_not_raise_a_rate_below_its_floor():
         (lambda: Step(0.1, every=1, factor=0), "factor: expected a positive number"),
         (lambda: Cosine(0.1, total=0), "total: expected an integer"),
         (lambda: Cosine(0.1, total=1, low=-1), "low: expected a finite number"),
+        (lambda: Cosine(0.1, total=9, warmup=9), "warmup: expected fewer updates than the 9"),
+        (lambda: Cosine(0.1, warmup=-1), "warmup: expected an integer of at least 1"),
         (lambda: OnPlateau(1.0), "factor: expected .* below 1"),
         (lambda: OnPlateau(patience=0), "patience: expected an integer"),
         (lambda: EarlyStopping(0), "patience: expected an integer"),

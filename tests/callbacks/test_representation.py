@@ -18,6 +18,7 @@ CALLS = [
     "Step(lr=0.1, every=10, factor=0.5)",
     "Cosine(lr=0.1)",
     "Cosine(lr=0.1, total=20, low=0.001)",
+    "Cosine(lr=0.1, total=20, warmup=5)",
     "OneCycle(peak=0.02)",
     "OneCycle(peak=0.02, total=400)",
     "OnPlateau()",

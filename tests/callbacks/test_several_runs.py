@@ -76,6 +76,7 @@ def losses_of(callback, seed, epochs=4, lr=0.02):
         lambda: Constant(0.02, warmup=5),
         lambda: Step(0.02, every=3),
         lambda: Cosine(0.05),
+        lambda: Cosine(0.05, warmup=3),
         lambda: OneCycle(0.05),
         lambda: OneCycle(0.05, total=20),
         Counter,
@@ -170,6 +171,7 @@ def test_a_run_in_pieces_is_the_run(data, options, pieces):
         lambda: Constant(0.02, warmup=7),
         lambda: Step(0.02, every=7, factor=0.5),
         lambda: Cosine(0.02, total=20),
+        lambda: Cosine(0.02, total=20, warmup=7),
         lambda: OneCycle(0.02, total=20),
     ],
 )

@@ -5,12 +5,19 @@ three).
 """
 
 import functools
+import math
 import os
 
 import numpy as np
 import pytest
 import tasks
-from problems import TASKS, Adding, Copy, DrawnTask, Draws, Order
+from characters import Characters
+from problems import TASKS as MEMORIES
+from problems import Adding, Copy, DrawnTask, Draws, Order, Pixels, Size
+
+import crnn
+
+TASKS = MEMORIES | {Characters.name: Characters}
 
 FULL = os.environ.get("CRNN_FULL_TASKS") == "1"
 DRAWN = [name for name, kind in TASKS.items() if issubclass(kind, DrawnTask)]
@@ -21,7 +28,7 @@ MUST = [
 
 def sized(name):
     kind = TASKS[name]
-    if not issubclass(kind, DrawnTask):
+    if issubclass(kind, Pixels):
         pytest.importorskip("sklearn", reason="scikit-learn has the digits")
     return kind(kind.full if FULL else kind.quick)
 
@@ -141,6 +148,59 @@ def test_a_second_run_has_the_same_numbers():
     rows = [tasks.train(task, "GRU chrono", seed=3) for _ in range(2)]
     assert rows[0].curve == rows[1].curve
     assert rows[0].result == rows[1].result
+
+
+def test_sizes_of_layers_differ_only_in_what_they_name():
+    own = {"GRU": {"hidden_size": 9, "rate": 0.5}}
+    size = Order.quick._replace(own=own)
+    assert size.of("LSTM") == size
+    assert size.of("GRU") == size._replace(hidden_size=9, rate=0.5)
+    assert Order(size).rates == "peak rate 0.01 (GRU 0.5)"
+    assert Order(size).model("GRU", 0).layers[0].hidden_size == 9
+    assert Order(size).model("LSTM", 0).layers[0].hidden_size == size.hidden_size
+    for kind in TASKS.values():
+        for size in (kind.full, kind.quick):
+            assert set(size.own) <= set(kind.layers)
+            assert all(set(fields) <= set(Size._fields) for fields in size.own.values())
+
+
+def test_the_result_of_several_runs_is_their_median(monkeypatch):
+    results = iter([0.3, 0.1, 0.2])
+
+    def train(task, layer, seed, progress):
+        return tasks.Row(task, layer, [0, 1], [1.0, seed], next(results), 2.0, 77)
+
+    monkeypatch.setattr(tasks, "train", train)
+    monkeypatch.setattr(Order, "runs", 3)
+    row = tasks.train_all(Order(Order.quick), "GRU chrono", seed=5)
+    assert (row.result, row.curve, row.seconds, row.runs) == (0.2, [1.0, 7], 6.0, 3)
+    (line,) = tasks.table([row])[2:]
+    assert "| 24 | 77 | 1 | wrong answers, median of 3 | 20.0% |" in line
+
+
+def test_characters_are_those_of_one_text():
+    task = Characters(Characters.quick)
+    first, held_out = task.halves()
+    assert first + held_out == task.text
+    assert len(held_out) == 5000
+    vocabulary = crnn.data.Vocabulary.from_text(task.text)
+    data, (streams,), _ = task.data(0)
+    for text, each in ((first, data), (held_out, streams)):
+        ((x, target),) = each
+        np.testing.assert_array_equal(x[:, 1:], target[:, :-1])
+        assert "".join(vocabulary.decode(row) for row in x) == text[: x.size]
+    full = Characters(Characters.full)
+    assert full.text == crnn.data.corpus("pydoc")
+    assert 3 < full.guess < math.log(len(set(full.text)))
+
+
+def test_models_of_characters_have_about_the_same_number_of_parameters():
+    task = Characters(Characters.full)
+    counts = {
+        layer: sum(param.size for param in task.model(layer, 0).params.values())
+        for layer in task.layers
+    }
+    assert max(counts.values()) < 1.04 * min(counts.values()), counts
 
 
 def test_an_unknown_task_is_named(capsys):
