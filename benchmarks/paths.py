@@ -1,4 +1,4 @@
-"""Compare crnn with itself: the cost of options, lengths and sizes.
+"""Compare crnn with itself: the cost of options, lengths, sizes and dilations.
 
     python benchmarks/paths.py [--cells LSTM GRU] [--rounds 15]
     python benchmarks/paths.py --check [--cells LSTM GRU]
@@ -28,6 +28,7 @@ import crnn
 
 B, T, I, H = 32, 100, 64, 128  # default sizes
 MARGIN, TRIES, ROUNDS = 1.4, 4, 5  # of a check
+CONVOLUTION = "CausalConv"
 Call = Callable[[], object]
 
 
@@ -210,12 +211,30 @@ def insight_paths(cell: str) -> Iterator[Path]:
     yield Path("training, traced", training(plain, x), traced, 1.15)
 
 
+def convolution_paths() -> Iterator[Path]:
+    """Yield dilations, which cost nothing, and lengths: convolutions of 32 rows of 256 steps."""
+    x = floats(B, 256, 64)
+    near = crnn.CausalConv(64, 64, seed=0)
+    lengths = np.random.default_rng(0).permutation(np.linspace(1, 256, B).round().astype(int))
+    for task in (inference, training):
+        name = task.__name__
+        for dilation in (2, 4, 8, 16, 32, 64):
+            far = crnn.CausalConv(64, 64, dilation=dilation, seed=0)
+            yield Path(f"{name}, dilation {dilation}", task(near, x), task(far, x), 1.08)
+        one = task(near, x)
+        yield Path(f"{name}, lengths 1 to T", one, task(near, x, lengths=lengths), 0.55)
+
+
 def paths(cell: str) -> Iterator[Path]:
-    """Yield all comparisons for one cell."""
-    for group in GROUPS:
-        yield from group(cell)
+    """Yield all comparisons for one cell, or for convolutions."""
+    if cell == CONVOLUTION:
+        yield from convolution_paths()
+    else:
+        for group in GROUPS:
+            yield from group(cell)
 
 
+NAMES = [*CELLS, CONVOLUTION]
 GROUPS = (
     option_paths,
     variant_paths,
@@ -299,7 +318,7 @@ def check(cells: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure or check, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--cells", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--check", action="store_true", help="exit with status 1 if a ratio is above its bound"
