@@ -6,8 +6,8 @@ are constants, so a rerun gives the same losses; the seconds in the table show h
 are.
 
 All have the same rate: of 4e-3 and 1e-2 the latter is better for the TCN and the Transformer after
-two epochs, too. A window of attention of 256 steps has a higher loss after two epochs than one of 64
-(1.68 and 1.59 nats), and takes 1.6 times as long.
+two epochs, too. A window of attention of 256 steps has a higher loss after two epochs than one of
+64 (1.68 and 1.59 nats), and takes 1.6 times as long.
 """
 
 from __future__ import annotations
