@@ -226,7 +226,7 @@ class Distant(Adding):
         "GRU": True,
         "JANET chrono": True,
         "TCN": True,
-        "Transformer": False,
+        "Transformer": True,
     }
 
 

@@ -22,8 +22,8 @@ before it. nanoGPT's own measure is the mean over random windows of the same kin
 expectation, without the noise of the sample. crnn trains with `crnn.fit`; PyTorch with a plain
 loop and the fused optimizer.
 
-Results (seed 0, losses of both libraries equal to four digits): 1.7998 nats with rotary positions,
-1.9200 with learned ones.
+Results: with rotary positions 1.7998 nats (seed 0), with learned ones 1.9200 (seed 0) and 1.8977
+(seed 1). The losses of both libraries were equal to four digits.
 """
 
 from __future__ import annotations

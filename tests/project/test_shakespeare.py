@@ -47,9 +47,10 @@ def test_the_held_out_text_is_read_once(text):
     assert end == 5400
 
 
-def test_both_libraries_have_the_same_losses(text):
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_both_libraries_have_the_same_losses(text, positions):
     pytest.importorskip("torch")
-    made = shakespeare.contenders(text, ["crnn", "torch"], seed=1, updates=UPDATES)
+    made = shakespeare.contenders(text, ["crnn", "torch"], 1, UPDATES, positions)
     first = made["crnn"].nats()
     seconds = shakespeare.train(made, UPDATES)
     assert {name: len(turns) for name, turns in seconds.items()} == {"crnn": 3, "torch": 3}
