@@ -133,7 +133,7 @@ bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime
 paths: build ## fail if an option, a length or a size is too slow (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check
 
-tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.md (9 minutes)
+tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.md (15 minutes)
 	@$(BIN)/python benchmarks/tasks.py
 	@$(BIN)/python -c 'import importlib.util as i, sys; sys.exit(not i.find_spec("aeon"))' || \
 	    $(PIP) install --no-deps "aeon>=1"
