@@ -3,7 +3,8 @@
 from crnn.models.autoencoder import SequenceAutoencoder
 from crnn.models.captioner import Captioner
 from crnn.models.char_model import CharModel
+from crnn.models.deepar import DeepAR
 from crnn.models.esn import ESN
 from crnn.models.translator import Translator
 
-__all__ = ["ESN", "Captioner", "CharModel", "SequenceAutoencoder", "Translator"]
+__all__ = ["ESN", "Captioner", "CharModel", "DeepAR", "SequenceAutoencoder", "Translator"]
