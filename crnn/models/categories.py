@@ -168,7 +168,7 @@ class WithCategories(Wrapper):
     def _run(
         self, x: Any, state: Any, options: ForwardOptions, keep: bool
     ) -> tuple[Any, Any, WithCategoriesTape]:
-        steps, categories = _pair(x, self.categories)
+        steps, categories = _pair(x, self.input_size, self.categories)
         vectors, tapes = [], []
         outside = options.without_steps()
         for i, key in enumerate(self.once):
@@ -226,11 +226,11 @@ def joined_behind(x: Array, vectors: Array) -> Array:
     return joined
 
 
-def _pair(x: Any, count: int) -> tuple[Array, Array]:
+def _pair(x: Any, width: int | None, count: int) -> tuple[Array, Array]:
     """Return the sequences (B, T, I) and the categories (B, C)."""
     if not isinstance(x, tuple) or len(x) != 2:
         raise TypeError(f"x: expected the pair (x, categories), got {type(x).__name__}")
-    steps = check_array("x[0]", x[0], "floats", ("B", "T", "I"))
+    steps = check_array("x[0]", x[0], "floats", ("B", "T", "I" if width is None else ("I", width)))
     return steps, _checked(x[1], len(steps), count)
 
 

@@ -208,7 +208,8 @@ default "lstm"
             raise TypeError(f"panel: expected a crnn.data.Panel, got {type(panel).__name__}")
         check_choice("likelihood", likelihood, get_args(Likelihood))
         check_cell(cell, (*CELLS, *BLOCKS))
-        check_choice("scale", scale, ("mean", None))
+        if scale is not None:
+            check_choice("scale", scale, ("mean",))
         counts = likelihood == "negative_binomial"
         if counts:
             check_counts(panel)
@@ -330,6 +331,10 @@ default "lstm"
         """
         self._check(panel, 0)
         held_out = check_count("validation_windows", validation_windows, 31)
+        validation, best = None, list[Callback]()
+        if held_out:
+            validation = HeldOutWindows(self.inputs, panel, held_out, _VALIDATION_ROWS)
+            best.append(KeepBest())
         data = TrainingWindows(
             self.inputs,
             panel.until(held_out * self.horizon),
@@ -338,10 +343,6 @@ default "lstm"
             seed=self.seed,
             weights=weights,
         )
-        validation, best = None, list[Callback]()
-        if held_out:
-            validation = HeldOutWindows(self.inputs, panel, held_out, _VALIDATION_ROWS)
-            best.append(KeepBest())
         return Trainer(
             self.network,
             data,
