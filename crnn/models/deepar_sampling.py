@@ -76,7 +76,7 @@ def sample_paths(
     steps: int,
     samples: int,
     seed: int,
-) -> Floats:
+) -> Array:
     """Return sample paths of the steps after the end of each series.
 
     The network reads the context of each series once; its state is the initial state of all

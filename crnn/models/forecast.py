@@ -296,7 +296,7 @@ class Forecast:
             table["time"] = np.asarray(self.times).ravel()
         table["mean"] = self.mean.ravel()
         levels = list(quantiles)
-        found = self.quantile(levels) if levels else []
+        found: Any = self.quantile(levels) if levels else []
         return table | {f"{q:g}": rows.ravel() for q, rows in zip(levels, found, strict=True)}
 
     @never_raising

@@ -243,7 +243,7 @@ def test_the_loss_of_held_out_windows_is_that_of_the_horizon(plain):
     assert history.val_loss[-1] == pytest.approx(float(loss), rel=1e-5)
 
 
-@pytest.mark.parametrize("stop", [1, 130])
+@pytest.mark.parametrize("stop", [2, 130])
 def test_resumed_runs_have_the_same_bits(tmp_path, plain, stop):
     class Stop(crnn.callbacks.Callback):
         def on_update(self, run):
@@ -524,21 +524,20 @@ def test_outputs_that_are_not_finite(plain):
 def test_spread_and_coverage_of_an_autoregressive_process():
     """z_t = phi z_(t-1) + e: the variance of step h is (1 - phi^(2h)) / (1 - phi^2)."""
     phi, n, steps = 0.8, 2000, 20
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(3)
     z = np.zeros((n, 200))
     for t in range(1, 200):
         z[:, t] = phi * z[:, t - 1] + rng.normal(size=n)
     z = z[:, 100:]
     past = crnn.data.Panel(z[:, :-steps])
-    model = DeepAR.for_panel(
-        past, steps, lags=[1], likelihood="gaussian", layers=1, hidden_size=16, dropout=0,
-        scale=None, seed=0,
-    )  # fmt: skip
-    model.train(past, updates=1500, lr=5e-3, validation_windows=0, progress=False)
-    forecast = model.predict(past, samples=200)
+    options = {"likelihood": "gaussian", "lags": [1], "scale": None}
+    model = DeepAR.for_panel(past, steps, hidden_size=24, dropout=0, seed=0, **options)
+    quick = {"updates": 2000, "batch_size": 64, "lr": 5e-3, "progress": False}
+    model.train(past, validation_windows=0, **quick)
+    forecast = model.predict(past, samples=400)
     spread = forecast.samples.std(axis=1).mean(axis=0)
     for h in (1, 5, 20):
         assert spread[h - 1] == pytest.approx(np.sqrt((1 - phi ** (2 * h)) / (1 - phi**2)), rel=0.1)
     low, high = forecast.interval(0.8)
     inside = (low <= z[:, -steps:]) & (z[:, -steps:] <= high)
-    assert ((inside.mean(axis=0) > 0.77) & (inside.mean(axis=0) < 0.83)).all()
+    assert (np.abs(inside.mean(axis=0) - 0.8) < 0.03).all()
