@@ -4,6 +4,10 @@ An LSTM, convolutions and self-attention read the same text, in models of about 
 once in as many epochs, and once in about the time of the LSTM. The numbers of epochs of the latter
 are constants, so a rerun gives the same losses; the seconds in the table show how equal the times
 are.
+
+All have the same rate: of 4e-3 and 1e-2 the latter is better for the TCN and the Transformer after
+two epochs, too. A window of attention of 256 steps has a higher loss after two epochs than one of
+64 (1.68 and 1.59 nats), and takes 1.6 times as long.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ class Characters(Task):
         batch_size=32,
         epochs=8,
         rate=1e-2,
-        bar=1.5,
+        bar=1.35,
         own={
             "TCN": {"hidden_size": 70},
             "Transformer": {"hidden_size": 64},
@@ -52,12 +56,12 @@ class Characters(Task):
         batch_size=8,
         epochs=2,
         bar=2.6,
-        own={"TCN": {"hidden_size": 32}, "Transformer": {"hidden_size": 32}},
+        own={"TCN": {"hidden_size": 32}, "Transformer": {"hidden_size": 32, "epochs": 4}},
     )
     layers: ClassVar = {
         "LSTM": True,
         "TCN": True,
-        "Transformer": False,
+        "Transformer": True,
         "TCN" + EQUAL_TIME: False,
         "Transformer" + EQUAL_TIME: False,
     }

@@ -193,6 +193,13 @@ if not TYPE_CHECKING:  # with it, type checkers would accept every name
 _ELSEWHERE = {
     "Linear": "crnn.Dense",
     "BiLSTM": "crnn.Bidirectional(crnn.LSTM(I, H))",
+    "Conv1d": "crnn.CausalConv(I, H, taps)",
+    "Conv1D": "crnn.CausalConv(I, H, taps)",
+    "MultiheadAttention": "crnn.SelfAttention(H, heads)",
+    "MultiHeadAttention": "crnn.SelfAttention(H, heads)",
+    "TransformerEncoderLayer": "crnn.TransformerBlock(H, heads, causal=False)",
+    "TransformerDecoderLayer": "crnn.TransformerBlock(H, heads, memory_size=C)",
+    "PositionalEncoding": 'crnn.Positions(H, kind="sinusoidal")',
     "nn": "the layers are crnn.LSTM, crnn.Dense, ...",
     "Model": "crnn.Sequential",
     "Input": "the first layer has input_size",

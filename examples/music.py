@@ -106,6 +106,12 @@ def main(file, cell="tcn", epochs=60, steps=64, seed=0, midi=None, picture=None)
         raise SystemExit(
             f"file: expected a data set such as JSB_Chorales.mat, got {file}; {SOURCE}"
         )
+    for name, count in (("epochs", epochs), ("steps", steps)):
+        if count < 1:
+            raise SystemExit(f"{name}: expected at least 1, got {count}")
+    for name, path in (("midi", midi), ("picture", picture)):
+        if path and not Path(path).resolve().parent.is_dir():
+            raise SystemExit(f"{name}: expected a file in a folder that exists, got {path}")
     rolls = read_piano_rolls(file)
     model, result = learn(rolls, cell, epochs, seed=seed)
     start = min(16, len(rolls["test"][0]))

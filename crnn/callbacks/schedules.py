@@ -206,15 +206,15 @@ class Cosine(WholeRun):
         Number of updates during which the rate rises linearly, from ``lr / (warmup + 1)``, as for
         `Constant`. They count in `total`: the wave has the remaining updates.
 
-    Raises
-    ------
-    ValueError
-        If `warmup` is not below `total`; without `total`, at the start of the run.
-
     Methods
     -------
     rate(update)
         Return the learning rate of an update.
+
+    Raises
+    ------
+    ValueError
+        If `warmup` is not below `total`; without `total`, at the start of the run.
 
     Examples
     --------

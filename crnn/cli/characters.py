@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from crnn.cli.arguments import (
     CLIP_NORM,
@@ -131,11 +131,16 @@ class CharRun(Run):
     command = "crnn train"
     model_class, settings_class, source_class = CharModel, Settings, Source
     noun, unit, scale = "text", "bits per character", BITS
+    read_by: ClassVar = {"heads": {"transformer"}, "window": {"transformer"}, "taps": {"tcn"}}
 
     @classmethod
     def settings_for(cls, source: Source, options: Mapping[str, Any]) -> Settings:
         """Return the settings of a new run, with the defaults of the corpus."""
-        return Settings(**{**CORPUS_SETTINGS.get(source.corpus or "", {}), **options})
+        defaults = CORPUS_SETTINGS.get(source.corpus or "", {})
+        if options.get("cell") in BLOCKS:  # they read as many features as they return
+            defaults = {name: value for name, value in defaults.items() if name != "embedding"}
+        settings: Settings = cls.settings_with(defaults, options)
+        return settings
 
     @classmethod
     def settings_of(cls, model: CharModel) -> dict[str, Any]:

@@ -277,6 +277,7 @@ class Run(ABC):
     noun: ClassVar[str]  # name of the data
     unit: ClassVar[str] = "loss"  # label of the loss in the plot
     scale: ClassVar[float] = 1.0  # factor from nats to that unit
+    read_by: ClassVar[Mapping[str, set[str]]] = {}  # the cells that read a setting, if not all do
 
     def __init__(
         self, folder: str | os.PathLike[str], source: Any, settings: Any, saved: Saved | None = None
@@ -298,7 +299,20 @@ class Run(ABC):
     @classmethod
     def settings_for(cls, source: Any, options: Mapping[str, Any]) -> Any:
         """Return the settings of a new run from those of the command line."""
-        return cls.settings_class(**options)
+        return cls.settings_with({}, options)
+
+    @classmethod
+    def settings_with(cls, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the settings of a new run; raise for an option that its cell does not read."""
+        settings = cls.settings_class(**{**defaults, **options})
+        for name, cells in cls.read_by.items():
+            cell = getattr(settings, "cell", None)
+            if name in options and cell not in cells:
+                raise ValueError(
+                    f"{name}: expected this option with cell {' or '.join(sorted(cells))} alone, "
+                    f"got {options[name]!r} with cell {cell}"
+                )
+        return settings
 
     @classmethod
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from crnn import plotting
 from crnn.callbacks.translations import ExactMatch, TranslationProgress
@@ -96,6 +96,11 @@ class TranslatorRun(Run):
     command = "crnn translate train"
     model_class, settings_class, source_class = Translator, Settings, Source
     noun, unit = "file", "nats per symbol"
+    read_by: ClassVar = {
+        "heads": {"transformer"},
+        "embedding": set(CELLS),
+        "attention": set(CELLS),
+    }
 
     @classmethod
     def settings_of(cls, model: Translator) -> dict[str, Any]:

@@ -6,6 +6,7 @@ number that is checked.
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -178,6 +179,10 @@ def gradcheck(
     (the rounding error of the loss divided by epsilon), they count as zero, with an error of 0. A
     gradient that is not finite has an infinite error. A missing gradient (None) counts as zeros.
 
+    If a gradient is so small that the rounding error hides a relative difference of `tolerance`, it
+    is computed again over 10 and 100 times the step, extrapolated from two steps; differences below
+    the resolution of these steps do not count.
+
     If the differences disagree with the gradient, they are computed again with a half, a tenth and
     a hundredth of the step and extrapolated to a step of 0 (L. F. Richardson 1911), and the best
     result counts. So a loss with strong curvature, such as a normalised state near 0, is not
@@ -336,6 +341,8 @@ class _Loss:
         name, start, array, gradient = target
         numeric = self.differences(start, array, epsilon)
         result, estimates = _compare(name, gradient, numeric, resolution), [numeric]
+        if result.error > tolerance and tolerance * _scale(gradient, numeric) < resolution:
+            result = min(result, *self._wider(target, epsilon, resolution), key=_error)
         for divisor in (2, 10, 100):
             if result.error <= tolerance:
                 return result
@@ -350,13 +357,26 @@ class _Loss:
                 _compare(name, gradient, estimate, divisor * resolution)
                 for estimate in finer_estimates
             )
-            result = min(result, *finer_results, key=lambda result: result.error)
+            result = min(result, *finer_results, key=_error)
         if result.error <= tolerance:
             return result
         best = _nearest(gradient, estimates)
         allowed = tolerance * _scale(gradient, best)
         kinks = at_kinks(lambda: self.terms(start), array, gradient, best, epsilon, allowed)
         return _compare(name, gradient, best, resolution, kinks)
+
+    def _wider(self, target: _Target, epsilon: float, resolution: float) -> Iterator[CheckedArray]:
+        """Yield the results over longer steps, for gradients too small for the rounding error."""
+        name, start, array, gradient = target
+        for factor in (10, 100):
+            wide = self.differences(start, array, factor * epsilon)
+            half = self.differences(start, array, factor / 2 * epsilon)
+            numeric = half + (half - wide) / 3
+            yield _compare(name, gradient, numeric, 3 * resolution / factor, resolved=True)
+
+
+def _error(result: CheckedArray) -> float:
+    return result.error
 
 
 def _frozen_keys(layer: Any) -> set[tuple[int, tuple[int, ...]]]:
@@ -374,8 +394,13 @@ def _compare(
     numeric: Array,
     resolution: float,
     kinks: tuple[tuple[int, ...], ...] = (),
+    *,
+    resolved: bool = False,
 ) -> CheckedArray:
-    """Return the comparison of two gradients; entries at kinks do not count."""
+    """Return the comparison of two gradients; entries at kinks do not count.
+
+    With `resolved`, differences below the resolution do not count, either.
+    """
     if not analytic.size:
         return CheckedArray(name, analytic.shape, 0.0, None, 0.0, 0.0)
     finite = np.isfinite(analytic) & np.isfinite(numeric)
@@ -384,6 +409,8 @@ def _compare(
     difference = np.abs(difference)
     for kink in kinks:
         difference[kink] = 0.0
+    if resolved:
+        difference[difference <= resolution] = 0.0
     where = tuple(int(k) for k in np.unravel_index(np.argmax(difference), difference.shape))
     scale = _scale(analytic, numeric)
     negligible = finite.all() and scale <= resolution

@@ -31,7 +31,15 @@ def _labels(y: Any, target: Any, lengths: Any, weights: Any) -> _Labels:
     scores, classes, step_weight = _checked_steps(y, target, lengths, weights)
     valid = step_weight > 0
     targets = classes[valid].astype(np.intp)
-    return _Labels(scores[valid].argmax(axis=-1), targets, step_weight[valid], scores.shape[-1])
+    predicted = _predicted(scores[valid], targets)
+    return _Labels(predicted, targets, step_weight[valid], scores.shape[-1])
+
+
+def _predicted(scores: Array, targets: Array) -> Array:
+    """Return the class of the largest score; where a score is NaN, a class that is wrong."""
+    wrong = np.isnan(scores).any(axis=-1)
+    predicted: Array = scores.argmax(axis=-1)
+    return np.where(wrong, (targets + 1) % scores.shape[-1], predicted)
 
 
 def _checked_steps(y: Any, target: Any, lengths: Any, weights: Any) -> tuple[Array, Array, Floats]:
@@ -192,7 +200,7 @@ def exact_match(
     Total(sum=1.0, weight=2.0)
     """
     scores, classes, step_weight = _checked_steps(y, target, lengths, weights)
-    right = (scores.argmax(axis=-1) == classes) | (step_weight == 0)
+    right = (_predicted(scores, classes) == classes) | (step_weight == 0)
     steps = tuple(range(1, classes.ndim))
     by_row = step_weight.max(axis=steps, initial=0.0)
     return Total(float(by_row[right.all(axis=steps)].sum()), float(by_row.sum()))

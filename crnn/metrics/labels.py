@@ -45,6 +45,12 @@ def _steps(y: Any, target: Any, lengths: Any, weights: Any) -> _Steps:
     return _Steps(scores[valid], true != 0, step_weight[valid])
 
 
+def _predicted(steps: _Steps, threshold: float) -> NDArray[np.bool_]:
+    """Return which labels are predicted; for a logit that is NaN, the wrong answer."""
+    predicted: NDArray[np.bool_] = steps.scores > threshold
+    return np.where(np.isnan(steps.scores), ~steps.target, predicted)
+
+
 def multilabel_accuracy(
     y: ArrayLike,
     target: ArrayLike,
@@ -60,7 +66,8 @@ def multilabel_accuracy(
     Parameters
     ----------
     y : (B, T, K) or (B, K) floats
-        Logits: scores before the logistic function. A label is predicted if its logit is above 0.
+        Logits: scores before the logistic function. A label is predicted if its logit is above 0; a
+        logit that is NaN is a wrong answer.
     target : array of 0 and 1, or of booleans, of the shape of y
         Which labels are true.
     lengths : (B,) integers, optional
@@ -86,7 +93,7 @@ def multilabel_accuracy(
     0.6666666666666666
     """
     steps = _steps(y, target, lengths, weights)
-    right = ((steps.scores > 0) == steps.target).sum(axis=1)
+    right = (_predicted(steps, 0.0) == steps.target).sum(axis=1)
     return Total(float(steps.weights @ right), float(steps.weights.sum()) * steps.target.shape[1])
 
 
@@ -128,7 +135,7 @@ class _Counted(Metric):
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
     ) -> tuple[Any, ...]:
         steps = _steps(y, target, lengths, weights)
-        predicted = steps.scores > self.threshold
+        predicted = _predicted(steps, self.threshold)
         parts = predicted & steps.target, predicted, steps.target
         return tuple(steps.weights @ part for part in parts)
 
@@ -263,6 +270,7 @@ class _Ranking(Metric):
     """A value of the order of the logits. The logits of all batches are kept until `value`."""
 
     name: str
+    _parts: list[tuple[Any, ...]] | None = None
 
     def __init__(self, average: Literal["macro"] | None = "macro") -> None:
         if average is not None and average != "macro":
@@ -284,11 +292,27 @@ class _Ranking(Metric):
     def sums(
         self, y: Any, target: Any, lengths: Any = None, weights: Any = None
     ) -> tuple[Any, ...]:
-        return ((_steps(y, target, lengths, weights),),)  # the sum of tuples joins them
+        return tuple(_steps(y, target, lengths, weights))
+
+    def start(self) -> None:
+        self._parts = None
+
+    def add(self, y: Any, target: Any, lengths: Any = None, weights: Any = None) -> None:
+        part, before = self.sums(y, target, lengths, weights), self._parts or []
+        if before and before[0][0].shape[1] != part[0].shape[1]:
+            raise ValueError(
+                f"y: expected logits of K={before[0][0].shape[1]} labels, as in the batch before, "
+                f"got K={part[0].shape[1]}"
+            )
+        self._parts = [*before, part]
+
+    def value(self) -> Any:
+        if self._parts is None:
+            return None
+        return self.value_of(tuple(map(np.concatenate, zip(*self._parts, strict=True))))
 
     def value_of(self, totals: tuple[Any, ...]) -> Any:
-        parts: tuple[_Steps, ...] = totals[0]
-        scores, target, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+        scores, target, weights = totals
         each = np.array([
             self._of_label(scores[:, k], target[:, k], weights) for k in range(scores.shape[1])
         ])  # fmt: skip

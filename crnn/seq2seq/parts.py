@@ -139,6 +139,8 @@ class Seq2SeqParts(EncoderDecoder):
             self.source_embedding = Embedding(self.source_symbols, self.source_width, **options)
         C, state = self._probe_encoder(score, dtype)
         self.decoder_output, self.start_like = self._probe_decoder(dtype)
+        if score is None and self.memory_size is None:
+            _check_numbers("decoder", self.decoder, self.start_like)
         if self.fixed and not (self.source_width and self.source_symbols is None):
             raise ValueError(
                 "encoder: expected a layer with a state, or one that returns one vector per "
@@ -186,6 +188,8 @@ class Seq2SeqParts(EncoderDecoder):
         one = np.zeros((1, 1, width), dtype) if width else np.zeros((1, 1), np.int64)
         y, state, _ = run_part(self, "encoder", EVALUATION, one, None, False)
         C, pooled, state = int(y.shape[-1]), not keeps_time, handed_on(state)
+        if not reads_steps and not pooled:
+            _check_numbers("encoder", self.encoder, state)
         if self.memory_size not in (None, C):
             raise ValueError(
                 f"decoder: expected memory_size={C}, the features of the encoder's output, got "
@@ -298,6 +302,15 @@ class Seq2SeqParts(EncoderDecoder):
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
+
+
+def _check_numbers(name: str, layer: Any, state: Any) -> None:
+    """Raise ValueError for a state of one row whose arrays have no numbers."""
+    arrays = arrays_of(state)
+    if arrays and not any(array.size for array in arrays):
+        raise ValueError(
+            f"{name}: expected a layer whose state has numbers, got {layer!r:.100}; use attention"
+        )
 
 
 def new_parameter_count(

@@ -254,9 +254,9 @@ static PyMethodDef plan_tape_methods[] = {
     {"keeps", (PyCFunction)plan_tape_keeps, METH_O,
      PyDoc_STR("keeps($self, node, /)\n--\n\nReturn whether backward may run a node.")},
     {"attention", (PyCFunction)plan_tape_attention, METH_O,
-     PyDoc_STR("attention($self, node, /)\n--\n\nReturn the weights (B, M, T, S + T) of "
-               "self-attention, or (B, M, T, T_s) of attention to a memory, before "
-               "dropout.\n\nNone if the tape does not have what it read.")},
+     PyDoc_STR("attention($self, node, /)\n--\n\nReturn the weights of attention before dropout.\n\n"
+               "They are (B, M, T, S + T), or (B, M, T, T_s) for a memory; None if the tape does "
+               "not have what the node read.")},
     {"start", (PyCFunction)plan_tape_start, METH_O,
      PyDoc_STR("start($self, node, /)\n--\n\nReturn the initial state of a node that is no "
                "recurrent layer; None if none was given.")},

@@ -104,7 +104,8 @@ CHOICES = ["rnn", "lstm", "gru", "janet", "mingru", "minlstm", "tcn", "transform
 
 @pytest.mark.parametrize("cell", CHOICES)
 def test_every_cell_trains_and_samples(run, text, tmp_path, cell):
-    options = ("--cell", cell, "--layers", 2, "--heads", 2, "--taps", 2, "--window", 7)
+    own = {"tcn": ("--taps", 2), "transformer": ("--heads", 2, "--window", 7)}
+    options = ("--cell", cell, "--layers", 2, *own.get(cell, ()))
     if cell in ("tcn", "transformer"):
         options += ("--embedding", 12, "--hidden-size", 12)
     code, _, _ = run("train", text, "-o", tmp_path, *SMALL, *options)
@@ -410,6 +411,14 @@ def broken(tmp_path):
             "train good.txt -o out --cell mlp",
             "crnn train: error: argument --cell: expected "
             "gru|janet|lstm|mingru|minlstm|rnn|tcn|transformer, got 'mlp'",
+        ),
+        (
+            "train good.txt -o out --taps 2",
+            "crnn: error: taps: expected this option with cell tcn alone, got 2 with cell lstm",
+        ),
+        (
+            "train good.txt -o out --cell tcn --window 8",
+            "crnn: error: window: expected this option with cell transformer alone, got 8 with",
         ),
         (
             "train good.txt -o out --hidden-size 0",

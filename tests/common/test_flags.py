@@ -39,6 +39,7 @@ CALLS = {
     "crnn.callbacks.KeepBest": "crnn.callbacks.KeepBest({})",
     "crnn.data.Batches": "crnn.data.Batches(x, x, 1, {})",
     "crnn.data.PairBatches": "crnn.data.PairBatches([[1]], [[2]], start=0, stop=1, {})",
+    "crnn.metrics.crps": "crnn.metrics.crps(np.zeros((1, 2, 3)), np.zeros((1, 3)), {})",
     "crnn.data.windows": "crnn.data.windows(np.arange(5.0), 2, {})",
     "crnn.diagnostics.input_saliency": "crnn.diagnostics.input_saliency(gru, x, {})",
     "crnn.diagnostics.state_jacobians": "crnn.diagnostics.state_jacobians(gru, x, {})",

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+import crnn
 from crnn import reference
 from crnn.diagnostics.gradcheck import gradcheck
 
@@ -273,3 +274,21 @@ def test_the_report_prints_a_table():
     assert len({row.index("(") for row in rows}) == 1  # aligned
     assert "(3,)" in rows[2]
     assert str(gradcheck(Toy(reference.RNN()), inputs())).startswith("gradcheck ok: ")
+
+
+class Louder(crnn.TransformerBlock):
+    """A block whose gradient of one map is wrong by one percent."""
+
+    def backward(self, tape, dy, dstate=None, *, trace=False):
+        result = super().backward(tape, dy, dstate, trace=trace)
+        self.grads["cross.W_q"][...] *= 1.01
+        return result
+
+
+@pytest.mark.parametrize("block", [crnn.TransformerBlock, Louder])
+def test_tiny_gradients_are_resolved_over_longer_steps(block):
+    """At the initial weights, the loss hardly depends on the queries of a memory."""
+    rng = np.random.default_rng(1)
+    state = None, None, None, rng.normal(size=(2, 5, 6)), [5, 2]
+    report = crnn.gradcheck(block(8, 2, memory_size=6, seed=0), rng.normal(size=(2, 6, 8)), state)
+    assert report.ok == (block is crnn.TransformerBlock), str(report)

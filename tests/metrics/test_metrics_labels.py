@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+import crnn
 from crnn import metrics
 
 B, T, K = 7, 6, 5
@@ -199,3 +200,52 @@ def test_wrong_options():
             metric(average="micro")
     with pytest.raises(ValueError, match="bins: expected an integer of at least 1, got 0"):
         metrics.calibration_error(bins=0)
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("average", ["macro", None])
+def test_rankings_in_training_and_evaluation(K, average):
+    """Batches of unequal lengths have the value of one call over all of them."""
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(T, 3)).astype("float32") for T in (5, 2, 7, 4, 6)]
+    y = [(part[:, :K] + rng.normal(size=(len(part), K)) > 0).astype(int) for part in x]
+    model = crnn.Sequential([crnn.GRU(3, 4, seed=0), crnn.Dense(4, K, seed=1)])
+    batches = crnn.data.Batches(x, y, batch_size=2)
+    rankings = {
+        "auc": crnn.metrics.roc_auc(average=average),
+        "precision": crnn.metrics.average_precision(average=average),
+    }
+    loss = crnn.losses.binary_cross_entropy
+    found = crnn.evaluate(model, batches, loss=loss, metrics=rankings)
+    logits = np.concatenate([model(part[None])[0][0] for part in x])
+    for name, metric in rankings.items():
+        np.testing.assert_array_equal(found[name], metric(logits, np.concatenate(y)))
+    if average:
+        adam = crnn.optim.Adam(model, lr=1e-3)
+        options = {"epochs": 2, "progress": False, "validation": batches, "metrics": rankings}
+        history = crnn.fit(model, batches, loss=loss, optimizer=adam, **options)
+        assert all(0 <= value <= 1 for value in history["val_auc"])
+
+
+def test_rankings_refuse_batches_of_other_labels():
+    metric = crnn.metrics.roc_auc()
+    metric.start()
+    metric.add(np.zeros((2, 3)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"y: expected logits of K=3 labels.* got K=1"):
+        metric.add(np.zeros((2, 1)), np.ones((2, 1)))
+
+
+def test_logits_that_are_nan_are_wrong():
+    """A model that has diverged is not called accurate."""
+    target = np.array([[0, 1, 0], [1, 1, 0]])
+    y = np.full((2, 3), np.nan)
+    assert crnn.metrics.multilabel_accuracy(y, target).mean == 0
+    assert crnn.metrics.multilabel_f1(y, target) == 0
+    assert crnn.metrics.jaccard(y, target) == 0
+    classes = np.array([0, 2])
+    assert crnn.metrics.accuracy(y, classes).mean == 0
+    assert crnn.metrics.f1(y, classes) == 0
+    assert crnn.metrics.exact_match(y[None], classes[None]).mean == 0
+    y[0] = [1, 0, 0]
+    assert crnn.metrics.accuracy(y, classes).mean == 0.5
+    assert crnn.metrics.confusion_matrix(y, classes)[0, 0] == 1

@@ -32,6 +32,12 @@ WRONG = [
     ("narma", ["--networks", "0"], "--networks: expected an integer above 0, got 0"),
     ("narma", ["--steps", "20"], "--steps: expected an integer above 100, got 20"),
     ("music", ["lost.mat"], "file: expected a data set such as JSB_Chorales.mat, got lost.mat; it"),
+    ("music", [__file__, "--steps", "0"], "steps: expected at least 1, got 0"),
+    (
+        "music",
+        [__file__, "--midi", "no/where.mid"],
+        "midi: expected a file in a folder that exists",
+    ),
     ("music", ["lost.mat", "--cell", "rnn"], "argument --cell: invalid choice: 'rnn'"),
     ("speakers", ["lost"], "folder: expected one with the file JapaneseVowels_TRAIN.ts, got lost"),
 ]

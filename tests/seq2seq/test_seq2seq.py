@@ -528,3 +528,12 @@ def test_dropout_is_a_function_of_the_call():
     assert_close(part, one[2:], 1e-12)
     assert (model.forward(*x, training=False)[0] != one).any()
     assert_same_bits(model.forward(*x, training=False)[0], model(*x)[0])
+
+
+def test_a_state_without_numbers_needs_attention():
+    """A convolution of one tap remembers nothing that could be handed on."""
+    conv, gru, symbols = crnn.CausalConv(4, 4, 1), crnn.GRU(4, 4), {"source_symbols": 5}
+    symbols["target_symbols"] = 5
+    for name, parts in (("encoder", (conv, gru)), ("decoder", (gru, conv))):
+        with pytest.raises(ValueError, match=f"{name}: expected a layer whose state has numbers"):
+            crnn.Seq2Seq(*parts, **symbols)

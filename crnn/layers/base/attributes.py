@@ -70,6 +70,19 @@ class Fixed(_Argument[T]):
         raise AttributeError(f"{self._name}: cannot be set; make a new layer with this option")
 
 
+class FixedPart(_Argument[T]):
+    """Layer inside that cannot be replaced, because only the arguments of the outer one are saved.
+
+    A constructor writes it by ``vars(self).update``.
+    """
+
+    def __set__(self, layer: object, value: Never) -> None:
+        raise AttributeError(
+            f"{self._name}: cannot be set; write into its parameters, or make a layer of your own "
+            f"of such parts"
+        )
+
+
 class Checked(_Argument[T]):
     """Argument that can be set at any time. Each value is checked as in the constructor.
 

@@ -222,7 +222,7 @@ class Checkpointed(WithoutPrefix):
         repeated = (sources >= 0) & np.take_along_axis(read, sources, axis=1)
         earlier = sources < t - t % self.every
         rows, steps = np.nonzero(valid & ~options.mask & repeated & earlier)
-        if not len(rows) or self.receptive_field == 1:
+        if not len(rows) or (self.receptive_field == 1 and not self.has_state):
             return None
         if not self.repeats_masked(False, options.training):
             raise ValueError(

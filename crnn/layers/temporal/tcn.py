@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from operator import is_
+from typing import Any, ClassVar, NoReturn, Self
 
 from numpy.typing import DTypeLike
 
 from crnn.common.checks import check_flag, check_probability, check_seed, check_size
 from crnn.layers.base import weights
-from crnn.layers.base.attributes import Fixed
+from crnn.layers.base.attributes import Fixed, FixedPart
 from crnn.layers.base.buffer import Shapes, count_of
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer, Temporal
 from crnn.layers.base.nodes import Graph, Nodes, runs_unchanged
+from crnn.layers.base.protocol import LayerLike
 from crnn.layers.compose.base import Composition
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
@@ -96,6 +98,8 @@ class TCNBlock(CoreTemporal, Composition):
         "seed",
     )
     dropout, variational, seed = Fixed[float](), Fixed[bool](), Fixed[int]()
+    conv1, conv2 = FixedPart[CausalConv](), FixedPart[CausalConv]()
+    skip = FixedPart[Dense | None]()
 
     def __init__(
         self,
@@ -119,9 +123,11 @@ class TCNBlock(CoreTemporal, Composition):
         I, H = input_size, hidden_size
         options: dict[str, Any] = {"dilation": dilation, "activation": "relu", "dtype": dtype}
         options["weight_norm"] = weight_norm
-        self.conv1 = CausalConv(I, H, taps, seed=seeds[0], **options)
-        self.conv2 = CausalConv(H, H, taps, seed=seeds[1], **options)
-        self.skip = Dense(I, H, dtype=dtype, seed=seeds[2]) if I != H else None
+        vars(self).update(
+            conv1=CausalConv(I, H, taps, seed=seeds[0], **options),
+            conv2=CausalConv(H, H, taps, seed=seeds[1], **options),
+            skip=Dense(I, H, dtype=dtype, seed=seeds[2]) if I != H else None,
+        )
         self._drop_seeds = seeds[3:]
 
     input_size = property(lambda self: self.conv1.input_size)
@@ -197,6 +203,21 @@ class TCNBlock(CoreTemporal, Composition):
         graph.answer(y)
         names = {"conv1": convolutions[0], "conv2": convolutions[1], "y": y}
         return Described(y, tuple(forms), names)
+
+    def fold(self) -> TCNBlock:
+        """Return a block without weight normalisation that computes the same.
+
+        Returns
+        -------
+        TCNBlock
+            See `CausalConv.fold`.
+        """
+        folded = type(self)(**self.config | {"weight_norm": False})
+        parts = self.parts | {"conv1": self.conv1.fold(), "conv2": self.conv2.fold()}
+        for name, part in parts.items():
+            for key, array in part.params.items():
+                folded.params[f"{name}.{key}"] = array
+        return folded
 
 
 class TCN(Sequential, Temporal):
@@ -283,6 +304,7 @@ class TCN(Sequential, Temporal):
             ]
         )
         self._dilations = None if dilations is None else distances
+        self._made = tuple(self.layers)
 
     @classmethod
     def covering(
@@ -337,8 +359,46 @@ class TCN(Sequential, Temporal):
         """As passed: a list with an integer for each block, or None."""
         return self._dilations
 
+    def append(self, layer: LayerLike) -> NoReturn:
+        """Raise AttributeError: a TCN has the blocks that it was made with.
+
+        Parameters
+        ----------
+        layer : layer
+            Ignored. A `Sequential` of the TCN and this layer takes both.
+        """
+        raise AttributeError(
+            f"append: a TCN has the blocks that it was made with; write crnn.Sequential([tcn, "
+            f"{layer!r:.60}])"
+        )
+
+    def fold(self) -> TCN:
+        """Return a TCN without weight normalisation that computes the same.
+
+        Returns
+        -------
+        TCN
+            See `CausalConv.fold`.
+
+        Examples
+        --------
+        >>> import crnn
+        >>> list(crnn.TCN(3, [3], seed=0).fold().params)
+        ['0.conv1.W', '0.conv1.b', '0.conv2.W', '0.conv2.b']
+        """
+        folded = type(self)(**self.config | {"weight_norm": False})
+        for block, own in zip(folded.layers, self.layers, strict=True):
+            for name, array in own.fold().params.items():
+                block.params[name] = array
+        return folded
+
     @property
     def config(self) -> dict[str, Any]:
+        if not (len(self.layers) == len(self._made) and all(map(is_, self.layers, self._made))):
+            raise ValueError(
+                "layers: expected the blocks that the TCN was made with, got others; put them into "
+                "a crnn.Sequential"
+            )
         return {name: getattr(self, name) for name in self._arguments} | {"dtype": self.dtype.name}
 
     @classmethod

@@ -16,7 +16,7 @@ from crnn.common.checks import (
     check_size,
 )
 from crnn.layers.base import weights
-from crnn.layers.base.attributes import Fixed
+from crnn.layers.base.attributes import Fixed, FixedPart
 from crnn.layers.base.buffer import count_of
 from crnn.layers.base.description import Widths
 from crnn.layers.base.layer import Layer
@@ -156,6 +156,10 @@ class TransformerBlock(CoreTemporal, Composition):
     )
     activation, seed = Fixed[FeedForward](), Fixed[int]()
     dropout, scale = Fixed[float](), Fixed[float]()
+    attention, cross = FixedPart[SelfAttention](), FixedPart[CrossAttention | None]()
+    norm1, norm2 = FixedPart[LayerNorm](), FixedPart[LayerNorm]()
+    norm_memory = FixedPart[LayerNorm | None]()
+    linear1, linear2, gate = FixedPart[Dense](), FixedPart[Dense](), FixedPart[Dense | None]()
 
     def __init__(
         self,
@@ -190,21 +194,26 @@ class TransformerBlock(CoreTemporal, Composition):
         seeds = weights.layer_seeds(self.seed, 8)
         options: dict[str, Any] = {"window": window, "rotary": rotary, "dropout": self.dropout}
         options |= {"causal": check_flag("causal", causal)}
-        self.attention = SelfAttention(H, heads, bias=bias, dtype=kind, seed=seeds[0], **options)
-        self.norm1, self.norm2 = LayerNorm(H, dtype=kind), LayerNorm(H, dtype=kind)
         maps: dict[str, Any] = {"bias": bias, "dtype": kind}
-        self.linear1 = Dense(H, F, seed=seeds[1], **maps)
-        self.linear2 = Dense(F, H, seed=seeds[2], **maps)
-        self.gate = Dense(H, F, seed=seeds[3], **maps) if activation == "swiglu" else None
-        self.norm_memory, self.cross = None, None
+        parts: dict[str, Layer | None] = {
+            "attention": SelfAttention(H, heads, seed=seeds[0], **maps, **options),
+            "norm1": LayerNorm(H, dtype=kind),
+            "norm2": LayerNorm(H, dtype=kind),
+            "linear1": Dense(H, F, seed=seeds[1], **maps),
+            "linear2": Dense(F, H, seed=seeds[2], **maps),
+            "gate": Dense(H, F, seed=seeds[3], **maps) if activation == "swiglu" else None,
+            "norm_memory": None,
+            "cross": None,
+        }
         if memory_size is not None:
             if not causal:
                 raise ValueError(
                     f"memory_size: expected None with causal=False, got {memory_size!r:.60}"
                 )
-            self.norm_memory = LayerNorm(H, dtype=kind)
             drops: dict[str, Any] = {"dropout": self.dropout, "seed": seeds[6]}
-            self.cross = CrossAttention(H, self.heads, memory_size, **maps, **drops)
+            parts["cross"] = CrossAttention(H, heads, memory_size, **maps, **drops)
+            parts["norm_memory"] = LayerNorm(H, dtype=kind)
+        vars(self).update(parts)
         self._drop_seeds = [*seeds[4:6], seeds[7]]
         self._draw()
 

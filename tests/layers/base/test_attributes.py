@@ -14,6 +14,8 @@ OTHERS = [
     crnn.LastState(crnn.LSTM(2, 3, seed=1), of="c"),
     crnn.TCN(2, [3, 3], dropout=0.1, seed=1),
     crnn.TransformerBlock(4, 2, dropout=0.1, seed=1),
+    crnn.TransformerBlock(4, 2, memory_size=3, seed=1),
+    crnn.Positions(4, steps=5, seed=1),
 ]
 
 #: Attributes that are layers, which compositions look up whenever they run.

@@ -300,3 +300,25 @@ def test_noise_is_that_of_the_layer_without_windows(noise):
     assert_same_bits(found, forward_backward(lstm, x, **counts))
     y = crnn.Checkpointed(model, 4).forward(x, **counts)[0]
     assert_same_bits(y, model.forward(x, **counts)[0])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        crnn.CausalConv(4, 4, taps=1, dtype="float64", seed=0),
+        crnn.Positions(4, 9, dtype="float64", seed=0),
+        crnn.SelfAttention(4, 2, window=1, dtype="float64", seed=0),
+        crnn.TransformerBlock(4, 2, window=1, dtype="float64", seed=0),
+        crnn.TCN(4, [4], taps=1, dtype="float64", seed=0),
+        crnn.Sequential(
+            [crnn.Positions(4, 9, dtype="float64"), crnn.Dense(4, 3, dtype="float64", seed=0)]
+        ),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_masked_step_begins_a_window_of_a_layer_that_sees_one_step(layer):
+    """It repeats the output of the window before, though no step sees another one."""
+    x = np.random.default_rng(0).normal(size=(2, 4, 4))
+    mask = np.array([[1, 1, 0, 1], [1, 1, 1, 0]], bool)
+    whole, part = layer.forward(x, mask=mask), crnn.Checkpointed(layer, 2).forward(x, mask=mask)
+    np.testing.assert_array_equal(part[0], whole[0])

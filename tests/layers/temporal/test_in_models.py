@@ -508,3 +508,40 @@ def test_symbols_and_cross_entropy():
     data = x[:, :-1], x[:, 1:]
     train(language, data, 150, loss=cross_entropy)
     assert_same_bits(crnn.generate(language, np.array([2]), 6)[0], (3 + np.arange(6)) % K)
+
+
+# ------------------------------------------------------------------------- what cannot be changed
+
+
+def test_the_blocks_of_a_tcn_are_those_it_was_made_with(tmp_path):
+    """A file has the arguments of the TCN, so a changed one is not saved as another network."""
+    tcn = crnn.TCN(4, [4, 4], dropout=0.5, seed=0)
+    with pytest.raises(AttributeError, match="append: a TCN has the blocks"):
+        tcn.append(crnn.TCNBlock(4, 4))
+    tcn.layers[0], tcn.layers[1] = tcn.layers[1], tcn.layers[0]
+    assert repr(tcn)
+    with pytest.raises(ValueError, match="layers: expected the blocks that the TCN was made with"):
+        crnn.save(tmp_path / "model.npz", tcn)
+    assert not list(tmp_path.iterdir())
+    crnn.save(tmp_path / "model.npz", crnn.Sequential(tcn.layers))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [crnn.TCNBlock(3, 4), crnn.TransformerBlock(4, 2, memory_size=3, activation="swiglu")],
+    ids=lambda block: type(block).__name__,
+)
+def test_the_parts_of_a_block_cannot_be_replaced(block):
+    for name, part in block.parts.items():
+        with pytest.raises(AttributeError, match=f"{name}: cannot be set"):
+            setattr(block, name, part)
+
+
+def test_a_folded_tcn_computes_the_same():
+    tcn = crnn.TCN(3, [4, 5], dtype="float64", seed=0)
+    for block in tcn.layers:
+        block.params["conv1.g"][...] *= 1.5
+    x = np.random.default_rng(0).normal(size=(2, 9, 3))
+    folded = tcn.fold()
+    assert not folded.weight_norm
+    np.testing.assert_allclose(folded(x)[0], tcn(x)[0], rtol=1e-12, atol=1e-14)
