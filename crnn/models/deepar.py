@@ -185,7 +185,8 @@ default "lstm"
         layers : int, default 2
             The number of layers; each reads the output of the one before.
         dropout : float, default 0.1
-            The share of the outputs of each layer that the next one does not read, in training.
+            The share of the outputs of each layer but the last that the next one does not read, in
+            training.
         scale : {"mean"} or None, default "mean"
             The unit of the numbers of a window: the mean of their sizes, or 1 + their mean for
             counts. None: 1, for series of one size.
@@ -441,7 +442,7 @@ default "lstm"
         -------
         Backtest
             A table: wQL, ND, NRMSE, MASE, MSIS, and the coverage of intervals, of the model and of
-            the seasonal naive forecast.
+            the seasonal naive forecast. A window that begins before its series is left out.
 
         Raises
         ------
@@ -459,7 +460,8 @@ default "lstm"
             parts["DeepAR"].append(Quantiles(forecast.quantile(LEVELS), forecast.mean))
             series, period = past.series, self.inputs.period
             parts["seasonal naive"].append(seasonal_naive(series, H, period or 1))
-            truths.append(panel.last(H, skip=skip))
+            whole = panel.lengths >= skip + H  # other series begin inside of the window
+            truths.append(np.where(whole[:, None], panel.last(H, skip=skip), np.nan))
             errors.append(seasonal_errors(series, period))
         truth, scale = np.concatenate(truths), np.concatenate(errors)
         if np.isnan(truth).all():

@@ -371,6 +371,16 @@ def test_backtests(rich):
     assert alone["DeepAR"]["wql"] == pytest.approx(crnn.metrics.wql(levels, rich.last(H)))
 
 
+def test_backtests_leave_out_windows_that_begin_before_their_series(plain):
+    model = made(plain)
+    longer = [*plain.series, np.full(H - 1, 1e9)]
+    table = model.backtest(crnn.data.Panel(longer, names=[*plain.names, "short"]), samples=20)
+    assert table["DeepAR"] == pytest.approx(model.backtest(plain, samples=20)["DeepAR"])
+    short = crnn.data.Panel([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="windows: expected numbers in the last windows"):
+        model.backtest(short)
+
+
 def test_files(tmp_path, rich):
     for options in ({}, {"scale": None}):
         model = made(rich, "negative_binomial", **options)
