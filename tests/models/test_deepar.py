@@ -1,0 +1,553 @@
+"""DeepAR: training, forecasts, files, and what forecasts may not depend on."""
+
+import numpy as np
+import pytest
+
+import crnn
+import crnn._core as _core
+from crnn.callbacks import Checkpoint
+from crnn.losses.likelihoods import PARAMETERS
+from crnn.models import DeepAR
+from crnn.models.deepar_inputs import calendar_names, default_lags
+from crnn.models.deepar_sampling import last_observed, series_hash
+from crnn.models.deepar_windows import TrainingWindows
+from support.comparing import assert_same_bits
+from support.running import fill
+
+KINDS = list(PARAMETERS)
+SMALL = {"hidden_size": 6, "layers": 2, "seed": 3}
+QUICK = {"updates": 4, "batch_size": 8, "progress": False}
+H = 3
+
+
+def counts(rng, n, length):
+    return rng.poisson(rng.uniform(1, 20, n)[:, None], (n, length)).astype(float)
+
+
+def rich_panel(n=6, length=26, ahead=8, seed=0):
+    """Return a panel with everything: gaps, covariates, static numbers, categories, times."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(length // 2, length, n)
+    series = [counts(rng, 1, size)[0] for size in lengths]
+    for numbers in series:
+        numbers[rng.random(len(numbers)) < 0.15] = np.nan
+    series[1][-2:] = np.nan
+    series[2] = np.empty(0)
+    series[3][:] = np.nan
+    return crnn.data.Panel(
+        series,
+        known=[rng.normal(5, 2, size=(len(row) + ahead, 2)) for row in series],
+        static=rng.normal(10, 3, size=(n, 1)),
+        categories=[["red", "x"], ["blue", "y"], ["red", "y"], ["green", "x"], ["red", "x"]]
+        + [["blue", "x"]] * (n - 5),
+        times=("2020-03", np.timedelta64(1, "M")),
+        names=[f"shop {i}" for i in range(n)],
+    )
+
+
+def made(panel, likelihood="student_t", horizon=H, **options):
+    options = SMALL | {"period": 4, "context": 7} | options
+    return DeepAR.for_panel(panel, horizon, likelihood=likelihood, **options)
+
+
+@pytest.fixture(scope="module")
+def rich():
+    return rich_panel()
+
+
+@pytest.fixture(scope="module")
+def plain():
+    rng = np.random.default_rng(1)
+    return crnn.data.Panel(rng.normal(10, 2, (9, 30)), names=[f"s{i}" for i in range(9)])
+
+
+# ------------------------------------------------------------------------ inputs by definition
+
+
+def inputs_of(model, panel, i, numbers, step, scale):
+    """Return the inputs of a step, from the numbers before it."""
+    inputs = model.inputs
+    fixed = []
+    if panel.known is not None:
+        store = panel.known_numbers
+        fixed += ((panel.known[i][step] - store.mean(axis=0)) / store.std(axis=0)).tolist()
+    for name in inputs.calendar:
+        time = panel.starts[i] + step * panel.step
+        fixed += crnn.data.calendar(time[None], name)[0].tolist()
+    if panel.static is not None:
+        centred = panel.static[i] - panel.static.mean(axis=0)
+        fixed += (centred / panel.static.std(axis=0)).tolist()
+    fixed += [np.log10(2 + step), np.log(scale)]
+    past = [numbers[step - lag] if lag <= step else np.nan for lag in model.lags]
+    if inputs.indicators:
+        fixed += [float(not np.isnan(z)) for z in past]
+    return fixed + [0.0 if np.isnan(z) else z / scale for z in past]
+
+
+def path_by_definition(model, panel, i, sample, steps, seed):
+    """Return one path of one series: the network reads all steps again for each number."""
+    numbers = panel.series[i]
+    observed = np.flatnonzero(~np.isnan(numbers))
+    end = observed[-1] + 1 if len(observed) else 0
+    begin = max(end - model.context, 0)
+    scale = float(model.inputs.scale(panel, [i], [begin], [end])[0])
+    known, drawn = numbers[:end].tolist(), 0
+    while len(known) < len(numbers) + steps:
+        rows = [
+            inputs_of(model, panel, i, known, step, scale) for step in range(begin, len(known) + 1)
+        ]
+        x = np.array([rows], np.float32)
+        if panel.categories is not None:
+            x = x, model.inputs.categories(panel)[[i]]
+        raw = np.ascontiguousarray(model.network(x)[0][0, -1:])
+        places = ([series_hash(panel.names[i])], [sample], [drawn])
+        places = [np.array(one, np.int64) for one in places]
+        kind = KINDS.index(model.likelihood)
+        known.append(_core.draw_observed(kind, raw, np.array([scale]), seed, *places)[0])
+        drawn += 1
+    return np.array(known[len(numbers) :], np.float32)
+
+
+@pytest.mark.parametrize("likelihood", KINDS)
+def test_paths_are_those_of_the_definition(rich, likelihood):
+    model = made(rich, likelihood)
+    fill(model.network, 2, 0.2)
+    paths = model.predict(rich, steps=6, samples=2, seed=5).samples
+    for i in range(len(rich)):
+        for sample in range(2):
+            expected = path_by_definition(model, rich, i, sample, 6, 5)
+            np.testing.assert_allclose(paths[i, sample], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "janet", "mingru", "minlstm", "tcn", "transformer"])
+def test_every_cell(plain, cell):
+    model = made(plain, cell=cell, hidden_size=8)
+    history = model.train(plain, **QUICK)
+    assert np.isfinite(history.loss).all()
+    paths = model.predict(plain[:2], steps=5, samples=2, seed=5).samples
+    expected = [path_by_definition(model, plain[:2], i, 1, 5, 5) for i in range(2)]
+    np.testing.assert_allclose(paths[:, 1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_default_lags():
+    assert default_lags(None, 100) == (7, 6, 5, 4, 3, 2, 1)
+    assert default_lags(24, 1000)[:9] == (73, 72, 71, 49, 48, 47, 25, 24, 23)
+    assert default_lags(1, 100) == (7, 6, 5, 4, 3, 2, 1)
+    assert max(default_lags(24, 60)) == 49
+    assert default_lags(12, 0) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ((1, "h"), ("hour", "weekday", "monthday", "yearday")),
+        ((15, "m"), ("hour", "weekday", "monthday", "yearday")),
+        ((24, "h"), ("weekday", "monthday", "yearday")),
+        ((1, "W"), ("monthday", "yearday")),
+        ((3, "M"), ("month",)),
+        ((12, "M"), ()),
+        ((1, "Y"), ()),
+    ],
+)
+def test_calendars(step, expected):
+    assert calendar_names(np.timedelta64(*step)) == expected
+
+
+# ------------------------------------------------------------------------------------- windows
+
+
+def test_windows_are_functions_of_seed_update_and_row(plain):
+    model = made(plain)
+    options = {"updates": 250, "batch_size": 5, "seed": 7}
+    data = TrainingWindows(model.inputs, plain, **options)
+    assert (data.epochs, len(data)) == (3, 100)
+    data.set_epoch(2)
+    assert len(data) == len(list(data)) == 50
+    item = next(iter(data))
+    data.set_epoch(0)
+    list(data)
+    again = TrainingWindows(model.inputs, plain, **options)
+    again.set_epoch(2)
+    assert_same_bits(next(iter(again))[:3], item[:3])
+    rows, starts = data.places(200)
+    np.testing.assert_array_equal(
+        item[1][:, model.context :, 0],
+        [
+            plain.series[row][start : start + H]
+            if start >= model.context
+            else item[1][k, model.context :, 0]
+            for k, (row, start) in enumerate(zip(rows, starts, strict=True))
+        ],
+    )
+
+
+def test_all_windows_are_equally_likely():
+    panel = crnn.data.Panel([np.ones(H), np.ones(H + 3), np.full(H + 1, np.nan), np.ones(1)])
+    data = TrainingWindows(made(panel).inputs, panel, updates=1, batch_size=60_000, seed=0)
+    rows, starts = data.places(0)
+    found = {}
+    for pair in zip(rows.tolist(), starts.tolist(), strict=True):
+        found[pair] = found.get(pair, 0) + 1
+    assert set(found) == {(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (3, 0)}
+    assert max(abs(count - 10_000) for count in found.values()) < 500
+
+
+def test_series_are_drawn_by_their_scale():
+    panel = crnn.data.Panel([np.full(20, 1.0), np.full(9, 3.0)])
+    data = TrainingWindows(
+        made(panel).inputs, panel, updates=1, batch_size=40_000, seed=0, weights="scale"
+    )
+    rows, _ = data.places(0)
+    assert abs(rows.mean() - 0.75) < 0.01
+
+
+# ------------------------------------------------------------------------------------ training
+
+
+@pytest.mark.parametrize("likelihood", KINDS)
+def test_training(rich, likelihood):
+    model = made(rich, likelihood)
+    history = model.train(rich, updates=150, batch_size=8, lr=0.01, progress=False)
+    assert history.loss[-1] < history.loss[0]
+    assert len(history.loss) == len(history.val_loss) == 2
+
+
+def test_held_out_numbers_are_not_trained_on(plain):
+    numbers = np.array(plain.series)
+    numbers[:, -2 * H :] = 1e6
+    other = crnn.data.Panel(numbers)
+    for held_out in (2, 3):
+        networks = []
+        for panel in (plain, other):
+            model = made(plain)
+            run = model.trainer(panel, updates=4, batch_size=8, validation_windows=held_out)
+            run.run()
+            networks.append(model.network.state_dict())
+        assert_same_bits(*networks)
+
+
+def test_the_loss_of_held_out_windows_is_that_of_the_horizon(plain):
+    model = made(plain, layers=1)
+    history = model.train(plain, **QUICK)
+    past = plain.until(H)
+    scales = model.inputs.scale(past, np.arange(9), past.lengths - 7, past.lengths)
+    x = np.array(
+        [
+            [inputs_of(model, plain, i, row, step, scales[i]) for step in range(20, 30)]
+            for i, row in enumerate(plain.series)
+        ],
+        np.float32,
+    )
+    raw = model.network(x)[0][:, 7:]
+    loss, _ = crnn.losses.student_t_nll(raw, plain.last(H), scale=scales)
+    assert history.val_loss[-1] == pytest.approx(float(loss), rel=1e-5)
+
+
+@pytest.mark.parametrize("stop", [2, 130])
+def test_resumed_runs_have_the_same_bits(tmp_path, plain, stop):
+    class Stop(crnn.callbacks.Callback):
+        def on_update(self, run):
+            if run.position.update == stop:
+                raise KeyboardInterrupt
+
+    path, options = tmp_path / "run.npz", {"updates": 150, "batch_size": 4}
+    whole = made(plain, layers=1, dropout=0.3)
+    whole.trainer(plain, **options).run()
+    part = made(plain, layers=1, dropout=0.3)
+    with pytest.raises(KeyboardInterrupt):
+        part.trainer(plain, **options, callbacks=[Checkpoint(path, updates=1), Stop()]).run()
+    resumed = made(plain, layers=1, dropout=0.3)
+    run = resumed.trainer(plain, **options, callbacks=[Checkpoint(path, updates=1)])
+    run.resume(path)
+    run.run()
+    assert_same_bits(resumed.network.state_dict(), whole.network.state_dict())
+
+
+def test_training_has_the_same_bits_for_any_number_of_threads(rich, threads):
+    found = []
+    for count in (1, 2):
+        threads(count)
+        model = made(rich, "negative_binomial", hidden_size=40)
+        model.train(rich, updates=4, batch_size=32, progress=False)
+        samples = model.predict(rich, samples=60).samples
+        found.append((model.network.state_dict(), samples))
+    assert_same_bits(*found)
+
+
+def test_numbers_at_missing_positions_are_inert(rich):
+    """NaN is one number of many that stand for a missing one in the store of a masked array."""
+    masked = [np.ma.masked_invalid(row) for row in rich.series]
+    for row in masked:
+        row.data[row.mask] = 1e9
+    other = crnn.data.Panel(
+        masked,
+        known=rich.known,
+        static=rich.static,
+        categories=rich.categories,
+        times=(rich.starts, rich.step),
+        names=rich.names,
+    )
+    found = []
+    for panel in (rich, other):
+        model = made(panel)
+        model.train(panel, **QUICK)
+        found.append(model.predict(panel, samples=4).samples)
+    assert_same_bits(*found)
+
+
+# ----------------------------------------------------------------------------------- forecasts
+
+
+def test_subsets_and_orders_have_the_same_bits(rich):
+    model = made(rich, "negative_binomial")
+    fill(model.network, 1, 0.3)
+    whole = model.predict(rich, samples=7, seed=2).samples
+    for order in ([3, 0, 5, 1], [4], [5, 4, 3, 2, 1, 0]):
+        assert_same_bits(model.predict(rich[order], samples=7, seed=2).samples, whole[order])
+    assert_same_bits(model.predict(rich, samples=3, seed=2).samples, whole[:, :3])
+    longer = model.predict(rich, samples=7, steps=8, seed=2).samples
+    assert_same_bits(longer[:, :, :H], whole)
+    assert not np.array_equal(model.predict(rich, samples=7, seed=3).samples, whole)
+
+
+def test_groups_of_series_have_the_same_bits(plain, monkeypatch):
+    model = made(plain)
+    whole = model.predict(plain, samples=5).samples
+    monkeypatch.setattr("crnn.models.deepar_sampling._ROWS", 12)
+    assert_same_bits(model.predict(plain, samples=5).samples, whole)
+
+
+def test_gaps_at_the_end_are_sampled_through(plain):
+    """A forecast behind a gap of 2 steps is a longer forecast without its first 2 steps."""
+    model = made(plain)
+    numbers = np.array(plain.series)
+    numbers[:, -2:] = np.nan
+    gap = crnn.data.Panel(numbers, names=plain.names)
+    assert last_observed(gap).tolist() == [28] * 9
+    longer = model.predict(plain.until(2), steps=H + 2, samples=4).samples
+    assert_same_bits(model.predict(gap, samples=4).samples, longer[:, :, 2:])
+
+
+def test_cold_start(rich):
+    """A series without numbers is forecast from what is known about it."""
+    model = made(rich)
+    fill(model.network, 1, 0.3)
+    forecast = model.predict(rich["shop 2"], samples=200)
+    assert forecast.samples.shape == (1, 200, H)
+    assert np.isfinite(forecast.samples).all()
+    known = [rich.known[2] + 1]
+    other = crnn.data.Panel(
+        [[]],
+        known=known,
+        static=rich.static[2:3],
+        categories=rich.categories[2:3],
+        times=(rich.starts[2:3], rich.step),
+        names=["shop 2"],
+    )
+    assert not np.array_equal(model.predict(other, samples=200).samples, forecast.samples)
+
+
+def test_times_and_names(rich):
+    forecast = made(rich).predict(rich, samples=2)
+    assert forecast.names == rich.names
+    np.testing.assert_array_equal(forecast.times, rich.future_times(H))
+    assert repr(forecast) == "<Forecast: 2 samples of 3 steps of 6 series>"
+
+
+def test_counts_are_whole_numbers(rich):
+    samples = made(rich, "negative_binomial").predict(rich, samples=50).samples
+    assert (samples >= 0).all()
+    np.testing.assert_array_equal(samples, np.floor(samples))
+
+
+def test_backtests(rich):
+    model = made(rich, "negative_binomial")
+    table = model.backtest(rich, windows=2, stride=2, samples=20)
+    assert list(table.scores) == ["DeepAR", "seasonal naive"]
+    assert table.coverage("DeepAR").shape == (H,)
+    first = model.predict(rich.until(H), samples=20)
+    alone = model.backtest(rich, samples=20)
+    levels = np.moveaxis(first.quantile(np.arange(1, 10) / 10), 0, 2)
+    assert alone["DeepAR"]["wql"] == pytest.approx(crnn.metrics.wql(levels, rich.last(H)))
+
+
+def test_backtests_leave_out_windows_that_begin_before_their_series(plain):
+    model = made(plain)
+    longer = [*plain.series, np.full(H - 1, 1e9)]
+    table = model.backtest(crnn.data.Panel(longer, names=[*plain.names, "short"]), samples=20)
+    assert table["DeepAR"] == pytest.approx(model.backtest(plain, samples=20)["DeepAR"])
+    short = crnn.data.Panel([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="windows: expected numbers in the last windows"):
+        model.backtest(short)
+
+
+def test_files(tmp_path, rich):
+    for options in ({}, {"scale": None}):
+        model = made(rich, "negative_binomial", **options)
+        model.train(rich, **QUICK)
+        model.save(tmp_path)
+        again = DeepAR.load(tmp_path)
+        assert repr(again) == repr(model)
+        assert_same_bits(
+            again.predict(rich, samples=3).samples, model.predict(rich, samples=3).samples
+        )
+
+
+def test_a_repr_tells_context_and_lags(plain):
+    text = repr(made(plain))
+    assert text.startswith(
+        "<DeepAR: student_t, context 7, horizon 3, period 4, lags 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, "
+        "12, 13, by Sequential([LSTM("
+    )
+
+
+# -------------------------------------------------------------------------------------- errors
+
+
+def refuses(model, message, function, *arguments, error=ValueError, **options):
+    """Assert that a call raises, and changes nothing."""
+    before = model.network.state_dict()
+    before = {name: array.copy() for name, array in before.items()}
+    with pytest.raises(error, match=message):
+        function(*arguments, **options)
+    assert_same_bits(model.network.state_dict(), before)
+
+
+def test_covariates_that_end_too_early(rich):
+    model = made(rich)
+    message = r"known: series 'shop 0': expected numbers of at least T \+ H = 24 \+ 9 steps in the "
+    message += "columns '0', '1', got 32: the first missing step is 32"
+    refuses(model, message, model.predict, rich, steps=9)
+
+
+def test_unknown_categories(rich):
+    model = made(rich[[0, 1, 2, 4, 5]])
+    message = "series 'shop 3', column '0': expected one of the 2 categories"
+    refuses(model, message, model.predict, rich)
+    refuses(model, message, model.train, rich, **QUICK)
+
+
+def test_numbers_that_are_no_counts(rich):
+    model = made(rich, "negative_binomial")
+    series = [row.copy() for row in rich.series]
+    series[4][5] = 2.5
+    other = crnn.data.Panel(
+        series,
+        known=rich.known,
+        static=rich.static,
+        categories=rich.categories,
+        times=(rich.starts, rich.step),
+        names=rich.names,
+    )
+    message = r"series 'shop 4', step 5: expected a whole number of at least 0, got 2.5"
+    refuses(model, message, model.train, other, **QUICK)
+    with pytest.raises(ValueError, match=message):
+        made(other, "negative_binomial")
+
+
+def test_other_columns_and_times(rich, plain):
+    model = made(rich)
+    refuses(model, "panel: expected the known columns", model.predict, plain)
+    days = crnn.data.Panel(
+        rich.series,
+        known=rich.known,
+        static=rich.static,
+        categories=rich.categories,
+        times=("2020-03-01", np.timedelta64(1, "D")),
+    )
+    message = "panel: expected times with steps of 1 month, got steps of 1 day"
+    refuses(model, message, model.predict, days)
+    refuses(model, "panel: expected a crnn.data.Panel", model.train, [1], error=TypeError)
+
+
+def test_too_short_series():
+    short = crnn.data.Panel([[1.0, 2.0], [3.0]])
+    model = made(short)
+    refuses(model, "validation_windows: expected a series", model.train, short, **QUICK,
+            validation_windows=2)  # fmt: skip
+    empty = crnn.data.Panel([[], [np.nan]])
+    message = "panel: expected a number in the training part"
+    refuses(model, message, model.train, empty, **QUICK, validation_windows=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"likelihood": "poisson"}, "likelihood: expected"),
+        ({"cell": "esn"}, "cell: expected one of"),
+        ({"context": 0}, "context: expected"),
+        ({"period": 0}, "period: expected"),
+        ({"lags": [0]}, "lags: expected"),
+        ({"dropout": 1.5}, "dropout: expected"),
+        ({"scale": "count"}, "scale: expected"),
+        ({"layers": 0}, "layers: expected"),
+        ({"horizon": 0}, "horizon: expected"),
+    ],
+)
+def test_bad_options(plain, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        made(plain, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"updates": 0}, "updates: expected"),
+        ({"batch_size": 0}, "batch_size: expected"),
+        ({"lr": -1.0}, "lr: expected"),
+        ({"weights": "size"}, "weights: expected"),
+        ({"validation_windows": -1}, "validation_windows: expected"),
+        ({"progress": 2}, "progress: expected"),
+    ],
+)
+def test_bad_options_of_training(plain, options, message):
+    model = made(plain)
+    refuses(model, message, model.train, plain, **(QUICK | options), error=(TypeError, ValueError))
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"samples": 0}, {"seed": -1}])
+def test_bad_options_of_forecasts(plain, options):
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=f"{name}: expected"):
+        made(plain).predict(plain, **options)
+
+
+def test_networks_that_do_not_fit(plain):
+    inputs = made(plain).inputs
+    with pytest.raises(ValueError, match="network: expected one with input_size="):
+        DeepAR(crnn.LSTM(3, 3), inputs)
+    with pytest.raises(ValueError, match="network: expected one with output_size=3"):
+        DeepAR(crnn.LSTM(inputs.input_size, 4), inputs)
+
+
+def test_outputs_that_are_not_finite(plain):
+    model = made(plain)
+    model.network.layers[-1].params["b"][...] = np.nan
+    with pytest.raises(FloatingPointError, match="series 's0', step 0 of the forecast"):
+        model.predict(plain)
+
+
+# ---------------------------------------------------------------------------------- calibration
+
+
+@pytest.mark.slow
+def test_spread_and_coverage_of_an_autoregressive_process():
+    """z_t = phi z_(t-1) + e: the variance of step h is (1 - phi^(2h)) / (1 - phi^2)."""
+    phi, n, steps = 0.8, 2000, 20
+    rng = np.random.default_rng(3)
+    z = np.zeros((n, 200))
+    for t in range(1, 200):
+        z[:, t] = phi * z[:, t - 1] + rng.normal(size=n)
+    z = z[:, 100:]
+    past = crnn.data.Panel(z[:, :-steps])
+    options = {"likelihood": "gaussian", "lags": [1], "scale": None}
+    model = DeepAR.for_panel(past, steps, hidden_size=24, dropout=0, seed=0, **options)
+    quick = {"updates": 2000, "batch_size": 64, "lr": 5e-3, "progress": False}
+    model.train(past, validation_windows=0, **quick)
+    forecast = model.predict(past, samples=400)
+    spread = forecast.samples.std(axis=1).mean(axis=0)
+    for h in (1, 5, 20):
+        assert spread[h - 1] == pytest.approx(np.sqrt((1 - phi ** (2 * h)) / (1 - phi**2)), rel=0.1)
+    low, high = forecast.interval(0.8)
+    inside = (low <= z[:, -steps:]) & (z[:, -steps:] <= high)
+    assert (np.abs(inside.mean(axis=0) - 0.8) < 0.03).all()
