@@ -20,7 +20,7 @@ from support.commands import numbers, rows, runner, steady, stopper
 rng = np.random.default_rng(0)
 TEXTS = ["".join(rng.choice(list("añc"), length)) for length in rng.integers(1, 6, 150)]
 PAIRS = [(text, text[::-1].upper()) for text in TEXTS]
-SHORT = "--hidden-size 16 --batch-size 10 --epochs 2 --lr 0.02".split()
+SHORT = ["--hidden-size", "16", "--batch-size", "10", "--epochs", "2", "--lr", "0.02"]
 SMALL = [*SHORT, "--embedding", 8]
 FILES = ["checkpoint.npz", "held-out.tsv", "history.csv", "loss.png"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(crnn.__file__).parents[1])}
