@@ -96,6 +96,22 @@ def test_folded_weights_compute_the_same(bias, dtype):
     assert_same_bits(dict(again.params), dict(folded.params))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "power"),
+    [("float32", -110), ("float32", 110), ("float64", -900), ("float64", 900)],
+)
+def test_the_length_of_v_changes_nothing_but_its_gradient(dtype, power):
+    """Squares of its numbers are not in the range of their type."""
+    layer = fill(crnn.CausalConv(3, 5, 4, weight_norm=True, dtype=dtype))
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(dtype)
+    usual = forward_backward(layer, x)
+    layer.params["v"][...] = np.ldexp(layer.params["v"], power)
+    found = forward_backward(layer, x)
+    found["grads"]["v"] = np.ldexp(found["grads"]["v"], power)
+    for name in ("y", "dx", "grads"):
+        assert_close(found[name], usual[name], TOLERANCES[dtype])
+
+
 @every_case
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 @pytest.mark.parametrize("run", ["full", "holes"])
