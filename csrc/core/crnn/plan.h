@@ -62,6 +62,9 @@ typedef struct crnn_recurrent {
     size_t symbols;          /* K. Read if `vectors` is given. */
     const void *vectors;     /* in (K, table): the vector of each symbol. NULL: symbol k is row k of
                                 W_x transposed. */
+    const void *const *begun; /* in [B]: as in crnn_input, with `shared`. The first edge is still to
+                                 all features of x. Of plans with packed weights. */
+    size_t shared;
     void *dvectors;          /* Of backward: [K][table], the gradient is added to it. NULL: not
                                 wanted. */
     crnn_noise noise;        /* in. */
