@@ -25,7 +25,7 @@ from crnn.models.deepar_inputs import PanelInputs
 
 Integers = NDArray[np.int64]
 
-_SERIES = 4096  # that run together
+_ROWS = 2**16  # series times samples that run together
 
 
 def series_hash(name: str) -> int:
@@ -121,7 +121,7 @@ def sample_paths(
         seed,
     )
     paths = np.empty((len(panel), samples, steps), np.float32)
-    for rows, gap in _groups(panel.lengths - ends, _SERIES):
+    for rows, gap in _groups(panel.lengths - ends, max(_ROWS // samples, 1)):
         paths[rows] = _sample(call, rows, ends[rows], gap, steps)
     return paths
 
@@ -220,8 +220,8 @@ def _sample_by_steps(
                 if indicators:
                     now[:, column - len(lags)] = 1
         raw = np.ascontiguousarray(stream.step(now))
-        steps = np.full(n * S, step, np.int64)
-        paths[:, step] = _core.draw_observed(call.kind, raw, wide, call.seed, numbers, sample, steps)
+        places = numbers, sample, np.full(n * S, step, np.int64)
+        paths[:, step] = _core.draw_observed(call.kind, raw, wide, call.seed, *places)
     wrong = ~np.isfinite(paths)
     bad = None
     if wrong.any():

@@ -1,16 +1,16 @@
 /* Sample paths: a stream that reads the numbers drawn from its outputs. All steps are done in the
- * core, some at a time so that Ctrl-C is noticed. The paths run in parts of some rows, each of which
- * begins with the states of the series that its rows belong to; as many parts are in memory as there
- * are threads. */
+ * core, some at a time so that Ctrl-C is noticed. The paths run in parts of some rows, each of
+ * which begins with the states of the series that its rows belong to; as many parts are in memory
+ * as there are threads. */
 #include "plan.h"
 
 /* Some of the paths, and the plan for them. */
 typedef struct part {
-    size_t first, rows;      /* of all paths */
-    crnn_node *nodes;        /* owned [count] */
-    state_arrays *states;    /* owned [count] of owned: of recurrent nodes */
-    running_memory *running; /* owned [count] of owned: of other nodes */
-    size_t *words;           /* owned */
+    size_t first, rows;                         /* of all paths */
+    crnn_node *nodes;                           /* owned [count] */
+    state_arrays *states;                       /* owned [count] of owned: of recurrent nodes */
+    running_memory *running;                    /* owned [count] of owned: of other nodes */
+    size_t *words;                              /* owned */
     void *input, *values, *workspace, *scratch; /* owned */
     crnn_rows set;
     crnn_plan plan;
@@ -122,11 +122,8 @@ static bool part_init(const sampling *s, part *p, crnn_forecast *forecast) {
     p->plan.rows = &p->set;
     p->plan.node = p->nodes;
     if (!new_memories(s, p)) return false;
-    *forecast = (crnn_forecast){.paths = &s->given,
-                                .first = p->first,
-                                .plan = &p->plan,
-                                .node = p->nodes,
-                                .finite = true};
+    *forecast = (crnn_forecast){
+        .paths = &s->given, .first = p->first, .plan = &p->plan, .node = p->nodes, .finite = true};
     if (!check_status(crnn_forecast_scratch(forecast, &bytes), "samples")) return false;
     forecast->scratch = p->scratch = alloc_aligned(bytes);
     p->workspace = p->plan.workspace = p->scratch ? step_workspace(&p->plan) : NULL;
@@ -252,7 +249,8 @@ static bool read_arrays(sampling *s, PyObject *x, PyObject *scales, PyObject *se
 /* Whether the plan is one whose outputs are the parameters of the likelihood. */
 static bool plan_fits(const Stream *stream, int likelihood) {
     const Plan *plan = stream->plan;
-    bool fits = likelihood >= 0 && likelihood < CRNN_LIKELIHOODS && !plan->attend && plan->count > 1;
+    bool fits =
+        likelihood >= 0 && likelihood < CRNN_LIKELIHOODS && !plan->attend && plan->count > 1;
     for (size_t i = 0; i < plan->count; i++) fits &= plan->nodes[i].op != CRNN_OP_CROSS;
     fits = fits && plan->nodes[plan->count - 1].features ==
                        crnn_likelihood_parameters((crnn_likelihood)likelihood);

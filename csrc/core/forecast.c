@@ -12,12 +12,12 @@ typedef struct scratch {
     size_t slots;  /* of the ring: steps back to which lags read numbers that were drawn */
     double *ring;  /* [rows][slots] numbers of the last steps: that of step t in slot t % slots */
     size_t series; /* how many series the paths are of */
-    uint32_t (*key)[2];    /* [series] of the draws */
-    const void **x;        /* [series] the inputs of a step */
-    const void **begun;    /* [rows] the sums of its series */
-    char *sums;            /* [series][wide] begun sums; NULL: no sum is begun */
-    size_t wide, shared;   /* features that all paths of a series share, at all steps */
-    size_t drawn_lag;      /* the first lag that leads to a number that is drawn, at some step */
+    uint32_t (*key)[2];  /* [series] of the draws */
+    const void **x;      /* [series] the inputs of a step */
+    const void **begun;  /* [rows] the sums of its series */
+    char *sums;          /* [series][wide] begun sums; NULL: no sum is begun */
+    size_t wide, shared; /* features that all paths of a series share, at all steps */
+    size_t drawn_lag;    /* the first lag that leads to a number that is drawn, at some step */
 } scratch;
 
 static size_t lag_of(const crnn_paths *paths, size_t k) { return (size_t)paths->lag[k]; }

@@ -183,12 +183,12 @@ void crnn_begin_sums(const crnn_begin_args *args) {
         core_matrix x = weights.x[i];
         x.inner = args->shared;
         const core_factor factor = {.matrix = &x, .rows = {.list = args->x}};
-        const core_sum sum = {.columns = &ph->columns,
-                              .factors = args->shared > 0,
-                              .factor = &factor,
-                              .init = core_row_of(run.bias, ph->bias, 1, item),
-                              .to = core_rows_at(core_row_of(args->begun, ph->bias, 1, item),
-                                                 s.packed_bias)};
+        const core_sum sum = {
+            .columns = &ph->columns,
+            .factors = args->shared > 0,
+            .factor = &factor,
+            .init = core_row_of(run.bias, ph->bias, 1, item),
+            .to = core_rows_at(core_row_of(args->begun, ph->bias, 1, item), s.packed_bias)};
         args->kernels->sum(&sum, 0, args->n);
     }
 }

@@ -75,11 +75,8 @@ static void make_plan(planned *p, const model *m, size_t batch) {
                                  .value = {fenced(batch * widths[i] * m->item),
                                            (ptrdiff_t)widths[i], (ptrdiff_t)widths[i]}};
     const crnn_state both = {zeros(state), zeros(state)};
-    p->node[1].as.recurrent = (crnn_recurrent){.layer = &m->layer,
-                                               .rows = &p->rows,
-                                               .params = m->params,
-                                               .initial = both,
-                                               .final = both};
+    p->node[1].as.recurrent = (crnn_recurrent){
+        .layer = &m->layer, .rows = &p->rows, .params = m->params, .initial = both, .final = both};
     p->node[2].as.sum = (crnn_sum){.w = m->w, .b = m->b};
     p->plan = (crnn_plan){.kernels = m->kernels,
                           .rows = &p->rows,

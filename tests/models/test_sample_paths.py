@@ -21,7 +21,7 @@ H = 4
 
 
 def panel_of(n=4, rich=False, seed=0):
-    """Return series of counts: an empty one, one that ends with gaps; with everything where rich."""
+    """Return series of counts; where rich, an empty one, one with gaps, and all kinds of inputs."""
     rng = np.random.default_rng(seed)
     series = [rng.poisson(9, size).astype(float) for size in rng.integers(9, 30, n)]
     if not rich:
@@ -89,7 +89,7 @@ def test_paths_have_the_bits_of_the_twin(cell, rich):
         assert_same_bits(found, twin(model, panel, 6, 3, 5))
 
 
-@pytest.mark.parametrize("lags", [[1], [2, 5, 17], [12], [30, 29], [1, 2, 3, 11, 12, 13]])
+@pytest.mark.parametrize("lags", [[], [1], [2, 5, 17], [12], [30, 29], [1, 2, 3, 11, 12, 13]])
 @pytest.mark.parametrize("rich", [False, True])
 def test_lags_longer_and_shorter_than_the_forecast(lags, rich):
     panel = panel_of(rich=rich)
@@ -123,6 +123,15 @@ def test_other_layers(options):
         np.testing.assert_allclose(found, twin(model, panel, H, 3), rtol=1e-5)
     else:
         assert_same_bits(found, twin(model, panel, H, 3))
+
+
+def test_networks_without_a_state():
+    panel = panel_of()
+    inputs = made(panel).inputs
+    layers = [crnn.Dense(inputs.input_size, 5, seed=0), crnn.Activation("tanh")]
+    network = crnn.Sequential([*layers, crnn.Dense(5, 3, seed=1)])
+    model = DeepAR(network, inputs)
+    assert_same_bits(model.predict(panel, samples=3).samples, twin(model, panel, H, 3))
 
 
 class Same(crnn.Layer):
