@@ -1,4 +1,5 @@
-# Commands of the project; `make help` lists them. All packages are installed into ./.venv.
+# Commands of the project; `make help` lists them. All packages are installed into ./.venv,
+# but GluonTS, with what it needs, into ./.venv-gluonts.
 #
 #   PYTHON=python3.12     Python that creates .venv (default python3)
 #   WITH_TORCH=1          `make test` installs PyTorch and compares with it
@@ -12,6 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 TORCH := torch==2.13.0
+GLUONTS := $(VENV)-gluonts
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 TESTS ?=
 PYTEST ?=
@@ -123,12 +125,13 @@ neon: ## run the C tests for 64-bit ARM, cross-compiled, in an emulator
 	@$(MAKE) --no-print-directory -C csrc -j$(CORES) neon
 
 # BENCH="--cells LSTM --cores 1" measures only a part of compare.py.
-bench: build $(VENV)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime, JAX and reservoirpy (16 minutes)
+bench: build $(VENV)/bench.stamp $(GLUONTS)/bench.stamp ## compare the speed with PyTorch, ONNX Runtime, JAX, reservoirpy and GluonTS (25 minutes)
 	@$(MAKE) --no-print-directory -C csrc bench
 	@$(BIN)/python benchmarks/compare.py $(BENCH)
 	@$(BIN)/python benchmarks/seq2seq.py
 	@$(BIN)/python benchmarks/reservoirs.py
 	@$(BIN)/python benchmarks/blocks.py
+	@PYTHONPATH=$(CURDIR) $(GLUONTS)/bin/python benchmarks/forecasting_speed.py
 
 paths: build ## fail if an option, a length or a size is too slow (90 seconds)
 	@$(BIN)/python benchmarks/paths.py --check
@@ -213,6 +216,13 @@ $(VENV)/notebooks.stamp: pyproject.toml | $(VENV)/test.stamp
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/test.stamp
 	@echo "Installing $(TORCH), ONNX Runtime and JAX"
 	@$(PIP) install $(TORCH) $(call from_pyproject,["project"]["optional-dependencies"]["bench"])
+	@touch $@
+
+$(GLUONTS)/bench.stamp: pyproject.toml | $(BIN)/python
+	@echo "Installing $(TORCH) and GluonTS in $(GLUONTS)"
+	@$(PYTHON) -m venv $(GLUONTS)
+	@$(GLUONTS)/bin/python -m pip -qq --disable-pip-version-check install $(TORCH) \
+	    $(call from_pyproject,["project"]["optional-dependencies"]["gluonts"])
 	@touch $@
 
 $(VENV)/wheel.stamp: | $(BIN)/python

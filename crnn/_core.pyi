@@ -178,6 +178,19 @@ class Stream(Generic[_State_co]):
     def reset(self, rows: ArrayLike | None = None) -> None: ...
     def _generate(self, start: ArrayLike, searches: tuple[Search, ...], /) -> None: ...
     def _feed(self, start: ArrayLike, steps: int, x: ArrayLike | None, /) -> _Array: ...
+    def _sample_paths(
+        self,
+        likelihood: int,
+        x: ArrayLike,
+        scales: ArrayLike,
+        series: ArrayLike,
+        lags: ArrayLike,
+        indicators: bool,
+        samples: int,
+        gap: int,
+        seed: int,
+        /,
+    ) -> tuple[_Array, tuple[int, int] | None]: ...
     @property
     def _symbols(self) -> int: ...
     @property

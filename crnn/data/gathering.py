@@ -404,6 +404,8 @@ class WindowScale:
         scales = np.full(len(rows), np.nan)
         for begin in (first, np.zeros_like(first)):
             left = np.flatnonzero(np.isnan(scales))
+            if not left.size:
+                break
             ranges = panel.firsts[rows[left]] + np.stack([begin[left], last[left]])
             sums, counts = _core.sum_ranges(panel.numbers, ranges, self.kind == "mean")
             _check_finite(sums, [panel.names[row] for row in rows[left]])

@@ -22,7 +22,7 @@ from crnn.layers.pointwise.embedding import Embedding
 
 
 class WithCategoriesTape(NamedTuple):
-    """Tapes of the layer and of the embeddings, and the width of x without the vectors."""
+    """Tapes of the layer and of the embeddings, and E, the width of the vectors."""
 
     layer: Any
     embeddings: tuple[Any, ...]
@@ -42,7 +42,7 @@ class WithCategories(Wrapper):
 
     The input is the pair (x, categories): the sequences (B, T, I), and for each of them C
     integers, such as the numbers of its region and its product. The vectors, E numbers together,
-    are joined behind the features of every step.
+    stand before the features of every step.
 
     Parameters
     ----------
@@ -180,9 +180,10 @@ class WithCategories(Wrapper):
         inside = options.for_part(0)
         if any(tape is not None and tape is not NO_TAPE for tape in tapes):
             inside = inside._replace(needs_dx=None)  # the embeddings need it
-        joined = joined_behind(steps, np.concatenate(vectors, axis=1))
+        joined = joined_before(np.concatenate(vectors, axis=1), steps)
         y, after, tape = run_part(self, "layer", inside, joined, state, keep)
-        return y, after, WithCategoriesTape(tape, tuple(tapes), steps.shape[2])
+        width = joined.shape[2] - steps.shape[2]
+        return y, after, WithCategoriesTape(tape, tuple(tapes), width)
 
     def check_backward(self, tape: Any, dstate: Any) -> None:
         super().check_backward(tape, dstate)
@@ -193,13 +194,13 @@ class WithCategories(Wrapper):
         dx, dstart = backward_part(self, "layer", tape.layer, dy, dstate)
         if dx is None:
             return (None, None), dstart
-        dvectors = dx[:, :, tape.width :].sum(axis=1)
+        dvectors = dx[:, :, : tape.width].sum(axis=1)
         begin = 0
         for key, part in zip(self.once, tape.embeddings, strict=True):
             end = begin + getattr(self, key).size
             backward_part(self, key, part, np.ascontiguousarray(dvectors[:, begin:end]))
             begin = end
-        return (dx[:, :, : tape.width], None), dstart
+        return (dx[:, :, tape.width :], None), dstart
 
 
 def _key(i: int) -> str:
@@ -207,22 +208,23 @@ def _key(i: int) -> str:
     return f"embedding_{i}"
 
 
-def joined_behind(x: Array, vectors: Array) -> Array:
-    """Return x (B, T, I) with the same vector (B, E) behind each step of a row, (B, T, I + E).
+def joined_before(vectors: Array, x: Array) -> Array:
+    """Return x (B, T, I) with the same vector (B, E) before each step of a row, (B, T, E + I).
 
     Parameters
     ----------
-    x : array (B, T, I)
     vectors : array (B, E)
+    x : array (B, T, I)
 
     Returns
     -------
-    array (B, T, I + E)
+    array (B, T, E + I)
         Of the type of the vectors.
     """
     B, T, width = x.shape
-    joined = np.empty((B, T, width + vectors.shape[1]), vectors.dtype)
-    joined[:, :, :width], joined[:, :, width:] = x, vectors[:, None]
+    size = vectors.shape[1]
+    joined = np.empty((B, T, size + width), vectors.dtype)
+    joined[:, :, :size], joined[:, :, size:] = vectors[:, None], x
     return joined
 
 

@@ -17,14 +17,15 @@ from crnn.common.arrays import Array, Floats
 from crnn.common.nested import map_state
 from crnn.data import Panel
 from crnn.data.gathering import Gatherer
+from crnn.layers.base.adapted import layer_of
 from crnn.layers.compose.streams import stream_of
 from crnn.losses.likelihoods import Likelihood
-from crnn.models.categories import WithCategories, joined_behind
+from crnn.models.categories import WithCategories, joined_before
 from crnn.models.deepar_inputs import PanelInputs
 
 Integers = NDArray[np.int64]
 
-_ROWS = 4096  # series times samples that run together
+_ROWS = 2**16  # series times samples that run together
 
 
 def series_hash(name: str) -> int:
@@ -120,8 +121,8 @@ def sample_paths(
         seed,
     )
     paths = np.empty((len(panel), samples, steps), np.float32)
-    for rows, gap in _groups(panel.lengths - ends, max(_ROWS // max(samples, 1), 1)):
-        paths[rows] = _sample(call, rows, ends[rows], gap + steps)[:, :, gap:]
+    for rows, gap in _groups(panel.lengths - ends, max(_ROWS // samples, 1)):
+        paths[rows] = _sample(call, rows, ends[rows], gap, steps)
     return paths
 
 
@@ -139,6 +140,30 @@ class _Call(NamedTuple):
     seed: int
 
 
+class _Futures(NamedTuple):
+    """Steps to be sampled of n series that end at the same distance before their first step.
+
+    Parameters
+    ----------
+    x : array (n, T, F)
+        Inputs, without the numbers that are drawn.
+    scales : array (n,)
+        Scale of each series.
+    hashes : array (n,) of int64
+        `series_hash` of each series.
+    lags : array (L,) of int64
+        Lags in descending order, whose numbers are the last L inputs.
+    indicators : bool
+        Whether the L inputs before them tell which of them are there.
+    """
+
+    x: Array
+    scales: Floats
+    hashes: Integers
+    lags: Integers
+    indicators: bool
+
+
 def _groups(gaps: Integers, size: int) -> Iterator[tuple[Integers, int]]:
     """Yield at most so many series at a time, all with the same number of missing last steps."""
     for gap in np.unique(gaps):
@@ -147,47 +172,59 @@ def _groups(gaps: Integers, size: int) -> Iterator[tuple[Integers, int]]:
             yield rows[first : first + size], int(gap)
 
 
-def _sample(call: _Call, rows: Integers, ends: Integers, steps: int) -> Floats:
-    """Return sample paths (B, S, steps) of the steps after `ends` of some series."""
-    inputs, S = call.inputs, call.samples
+def _sample(call: _Call, rows: Integers, ends: Integers, gap: int, steps: int) -> Array:
+    """Return sample paths (n, S, steps) of some series, from `gap` steps after `ends` on."""
+    inputs = call.inputs
     begins = ends - inputs.context
     scales = inputs.scale(call.panel, rows, begins, ends)
     past = call.gather(rows, begins, inputs.context, scales)
-    future = call.gather(rows, ends, steps, scales).x
-    layer, x = call.network, past.x
+    x = call.gather(rows, ends, gap + steps, scales).x
+    layer, read = call.network, past.x
     if isinstance(layer, WithCategories) and call.categories is not None:
         vectors = layer.vectors(call.categories[rows])
-        x, layer = joined_behind(x, vectors), layer.layer
-    else:
-        vectors = np.empty((len(rows), 0), np.float32)
-    _, state = layer(x, lengths=past.lengths)
-    repeated = map_state(lambda array: np.repeat(array, S, axis=0), state)
-    stream = stream_of(layer, len(rows) * S, repeated)
-    wide = np.repeat(scales, S)
-    paths = np.empty((len(rows) * S, steps))
-    places = np.repeat(call.hashes[rows], S), np.tile(np.arange(S, dtype=np.int64), len(rows))
-    for step in range(steps):
-        now = np.repeat(future[:, step], S, axis=0)
-        _feed_back(now, paths, step, wide, inputs)
-        joined = np.concatenate([now, np.repeat(vectors, S, axis=0)], axis=1)
-        numbers = np.full(len(wide), step, np.int64)
-        raw = np.ascontiguousarray(stream.step(joined))
-        drawn = _core.draw_observed(call.kind, raw, wide, call.seed, *places, numbers)
-        if not np.isfinite(drawn).all():
-            name = call.panel.names[rows[int(np.isfinite(drawn).argmin()) // S]]
-            raise FloatingPointError(
-                f"series {name!r}, step {step} of the forecast: the outputs of the network are "
-                f"not finite; a smaller learning rate may help"
-            )
-        paths[:, step] = drawn
-    return paths.reshape(len(rows), S, steps)
+        read, x = joined_before(vectors, read), joined_before(vectors, x)
+        layer = layer.layer
+    _, state = layer(read, lengths=past.lengths)
+    lags = np.array(inputs.lags, np.int64)
+    futures = _Futures(x, scales, call.hashes[rows], lags, inputs.indicators)
+    stream = layer_of(layer)._core_stream(len(rows), state)
+    sampled, bad = (
+        _sample_by_steps(layer, state, futures, call, gap)
+        if stream is None
+        else stream._sample_paths(call.kind, *futures, call.samples, gap, call.seed)
+    )
+    if bad is not None:
+        raise FloatingPointError(
+            f"series {call.panel.names[rows[bad[0]]]!r}, step {bad[1]} of the forecast: the "
+            f"outputs of the network are not finite; a smaller learning rate may help"
+        )
+    return sampled
 
 
-def _feed_back(x: Array, paths: Floats, step: int, scales: Floats, inputs: PanelInputs) -> None:
-    """Write numbers that were drawn into the inputs (B, I) of a step, where lags read them."""
-    there, numbers = inputs.lag_columns
-    for place, lag in enumerate(inputs.lags):
-        if lag <= step:
-            x[:, numbers.start + place] = paths[:, step - lag] / scales
-            if there is not None:
-                x[:, there.start + place] = 1
+def _sample_by_steps(
+    layer: Any, state: Any, futures: _Futures, call: _Call, gap: int
+) -> tuple[Array, tuple[int, int] | None]:
+    """Return what `Stream._sample_paths` does, of a layer that the core does not know."""
+    x, scales, hashes, lags, indicators = futures
+    n, T, _ = x.shape
+    S = call.samples
+    stream = stream_of(layer, n * S, map_state(lambda array: np.repeat(array, S, axis=0), state))
+    wide, numbers = np.repeat(scales, S), np.repeat(hashes, S)
+    sample = np.tile(np.arange(S, dtype=np.int64), n)
+    paths = np.empty((n * S, T))
+    for step in range(T):
+        now = np.repeat(x[:, step], S, axis=0)
+        for column, lag in enumerate(lags, now.shape[1] - len(lags)):
+            if lag <= step:
+                now[:, column] = paths[:, step - lag] / wide
+                if indicators:
+                    now[:, column - len(lags)] = 1
+        raw = np.ascontiguousarray(stream.step(now))
+        places = numbers, sample, np.full(n * S, step, np.int64)
+        paths[:, step] = _core.draw_observed(call.kind, raw, wide, call.seed, *places)
+    wrong = ~np.isfinite(paths)
+    bad = None
+    if wrong.any():
+        row = int(wrong.any(axis=1).argmax())
+        bad = row // S, int(wrong[row].argmax())
+    return paths.reshape(n, S, T)[:, :, gap:].astype(np.float32), bad

@@ -85,7 +85,8 @@ class WindowBatches:
         begins = starts - inputs.context
         scales = inputs.scale(self._panel, rows, begins, starts)
         windows = self._gather(rows, begins, inputs.context + inputs.horizon, scales)
-        target = np.stack(np.broadcast_arrays(windows.target, scales[:, None]), axis=2)
+        target = np.empty((*windows.target.shape, 2))
+        target[..., 0], target[..., 1] = windows.target, scales[:, None]
         x: Any = windows.x
         if self._categories is not None:
             x = windows.x, self._categories[rows]

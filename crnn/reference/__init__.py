@@ -7,7 +7,7 @@ are applied to them. `recurrence` is the loop over time with the options that al
 has dilated causal convolutions, `transformer` self-attention, its blocks and positions; `temporal`
 is the loop over pieces that these share. `pointwise` has the layers that treat every step alike.
 `training` has the dense layer, the losses and the optimizers, `likelihoods` the losses of
-distributions, `readout` linear least squares.
+distributions, `paths` samples of forecasts, `readout` linear least squares.
 `seq2seq` is a model of an encoder and a decoder, `attention` its attention mechanism.
 """
 
@@ -25,6 +25,7 @@ from crnn.reference.likelihoods import (
     student_t_nll,
 )
 from crnn.reference.minimal import MinGRU, MinLSTM
+from crnn.reference.paths import sample_path
 from crnn.reference.pointwise import (
     activate,
     activate_backward,
@@ -86,6 +87,7 @@ __all__ = [
     "ridge",
     "rls",
     "rmsprop",
+    "sample_path",
     "seq2seq_forward",
     "sgd_momentum",
     "sigmoid",

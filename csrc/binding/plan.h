@@ -253,6 +253,8 @@ PyObject *stream_generate(Stream *self, PyObject *args);
 PyObject *stream_get_symbols(Stream *self, void *unused);
 /* Stream._feed: see plan_feedback.c. */
 PyObject *stream_feed(Stream *self, PyObject *args);
+/* Stream._sample_paths: see plan_forecast.c. */
+PyObject *stream_sample_paths(Stream *self, PyObject *args);
 
 /* ---- plan_states.c: the states of nodes. `layer` is read of a recurrent node */
 

@@ -552,6 +552,15 @@ static PyMethodDef stream_methods[] = {
                "The input of a step is x (B, T, E) at that step, or nothing if x is None, and the "
                "output of the step before, repeated to the features of the model; at first it is "
                "`start` (B, O).")},
+    {"_sample_paths", (PyCFunction)stream_sample_paths, METH_VARARGS,
+     PyDoc_STR("_sample_paths($self, likelihood, x, scales, series, lags, indicators, samples, "
+               "gap, seed, /)\n--\n\n"
+               "Return sample paths (B, S, T - gap), and (row, step) of a number that is not "
+               "finite, or None.\n\n"
+               "The last inputs x (B, T, F) of a step are the numbers of `lags` steps before, in "
+               "descending order, divided by the scales (B,); with `indicators`, those before them "
+               "tell whether they are there. The first `gap` steps are left out. The state of the "
+               "stream does not change.")},
     {0},
 };
 

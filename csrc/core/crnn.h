@@ -35,5 +35,6 @@
 #include "crnn/attention.h"
 #include "crnn/search.h"
 #include "crnn/plan.h"
+#include "crnn/forecast.h"
 
 #endif

@@ -155,6 +155,44 @@ void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void 
     pack_extras(&run);
 }
 
+/* ---- sums that are begun */
+
+bool crnn_may_begin(const crnn_layer *layer) { return !layer->layer_norm && !layer->projected; }
+
+/* As the packed bias, with which sums begin otherwise. */
+crnn_status crnn_begun_wide(const crnn_layer *layer, const crnn_kernels *kernels, size_t *wide) {
+    core_shape s;
+    if (core_shape_init(&s, layer, kernels) != CRNN_OK) return CRNN_OVERFLOW;
+    *wide = s.packed_bias;
+    return CRNN_OK;
+}
+
+void crnn_begin_sums(const crnn_begin_args *args) {
+    core_shape s;
+    core_shape_init(&s, args->layer, args->kernels);
+    const size_t item = crnn_dtype_size(s.layer.dtype);
+    core_forward_run run = {.shape = &s, .params = args->packed}; /* which is not read */
+    core_reads_init(&run.reads, args->layer, &(crnn_rows){0});
+    core_arena a = core_arena_at((void *)args->packed);
+    lay_packed(&run, true, true, &a);
+    lay_extras(&run, &a);
+    core_weights weights;
+    describe_matrices(&run, &weights);
+    for (size_t i = 0; i < s.phases; i++) {
+        const core_phase *ph = &s.phase[i];
+        core_matrix x = weights.x[i];
+        x.inner = args->shared;
+        const core_factor factor = {.matrix = &x, .rows = {.list = args->x}};
+        const core_sum sum = {
+            .columns = &ph->columns,
+            .factors = args->shared > 0,
+            .factor = &factor,
+            .init = core_row_of(run.bias, ph->bias, 1, item),
+            .to = core_rows_at(core_row_of(args->begun, ph->bias, 1, item), s.packed_bias)};
+        args->kernels->sum(&sum, 0, args->n);
+    }
+}
+
 /* ---- the buffers of a call */
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }

@@ -77,9 +77,9 @@ static loss_fn *const losses_of[CRNN_LIKELIHOODS] = {gaussian_loss, student_t_lo
 
 /* ---- rows */
 
-enum { LOSS_ROWS = 256 /* at a time */ };
+enum { LOSS_ROWS = 1024 /* at a time */ };
 
-static const double LOSS_WORK = 400; /* multiply-adds that take as long as a row */
+static const double LOSS_WORK = 4000; /* multiply-adds that take as long as a row */
 
 typedef struct loss_job {
     const crnn_observed *observed;

@@ -5,16 +5,22 @@
 
 /* What the layer reads: floats, symbols, or both. */
 static crnn_input input_of(const core_node *n) {
+    const crnn_recurrent *r = &n->given->as.recurrent;
     crnn_input in = {0};
     for (size_t k = 0; k < n->given->edges; k++) {
         const crnn_node *from = core_read(n, k);
         if (from->features == 0) {
             in.symbols = n->embedded.index ? n->embedded.index : from->symbols;
-            in.table = n->given->as.recurrent.table;
+            in.table = r->table;
             in.products = n->products ? n->products : n->embedded.product;
         } else {
             in.x = from->value;
         }
+    }
+    if (r->begun) {
+        in.begun = r->begun;
+        in.shared = r->shared;
+        in.x.data = (char *)in.x.data + in.shared * core_item(n);
     }
     return in;
 }

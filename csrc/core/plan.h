@@ -189,6 +189,12 @@ static inline crnn_rows core_rows_repeated(const core_node *n) {
     return rows;
 }
 
+/* The packed weights of node i of a plan that has them. */
+static inline const void *core_packed_of(const crnn_plan *given, size_t i) {
+    const size_t *places = given->packed;
+    return (const char *)given->packed + places[PACKED_PLACES * i];
+}
+
 /* ---- plan_back.c */
 
 /* Whether a node runs back: a recurrent layer with a tape does, because its last state may have a

@@ -39,7 +39,7 @@ def test_output_is_that_of_joined_features():
         [part.params["W"][C[:, i]] for i, part in enumerate(model.embeddings)], axis=1
     )
     np.testing.assert_array_equal(vectors, model.vectors(C))
-    joined = np.concatenate([X, np.repeat(vectors[:, None], 6, axis=1)], axis=2)
+    joined = np.concatenate([np.repeat(vectors[:, None], 6, axis=1), X], axis=2)
     y, state = model((X, C), lengths=[6, 2, 0, 5])
     expected, expected_state = model.layer(joined, lengths=[6, 2, 0, 5])
     assert_same_bits(y, expected)

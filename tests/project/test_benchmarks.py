@@ -1,5 +1,6 @@
 """Benchmarks, without measuring time: the page of the results, and the check of ratios."""
 
+import forecasting_speed
 import paths
 import pytest
 import reservoirs
@@ -33,7 +34,7 @@ def test_a_page_that_is_written_again_keeps_all_parts(page):
 
 
 def test_the_tasks_of_a_section_are_those_that_it_measures():
-    for script in (reservoirs, seq2seq):
+    for script in (forecasting_speed, reservoirs, seq2seq):
         assert script.SECTION.script == script.__file__
         assert script.SECTION.tasks == tuple(script.TASKS)
 
@@ -130,3 +131,14 @@ def test_checks_that_need_busy_cores_are_skipped(checked):
     code, _, lines = checked(SLOW, ratios=[3.0] * 4, free=0)
     assert code == 0
     assert lines[0].endswith("skipped: other processes use the cores")
+
+
+def test_the_tasks_of_forecasting_run(monkeypatch, threads):
+    """crnn's side of them; a network of GluonTS with these sizes has 27,644 parameters."""
+    monkeypatch.setattr(forecasting_speed, "BATCHES", 1)
+    monkeypatch.setattr(forecasting_speed, "SAMPLES", 2)
+    side = forecasting_speed.Crnn(1)
+    assert abs(side.parameters / 27_644 - 1) < 0.05
+    for method in forecasting_speed.TASKS.values():
+        if method is not None:
+            getattr(side, method)()

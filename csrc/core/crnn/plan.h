@@ -62,24 +62,27 @@ typedef struct crnn_recurrent {
     size_t symbols;          /* K. Read if `vectors` is given. */
     const void *vectors;     /* in (K, table): the vector of each symbol. NULL: symbol k is row k of
                                 W_x transposed. */
-    void *dvectors;          /* Of backward: [K][table], the gradient is added to it. NULL: not
-                                wanted. */
-    crnn_noise noise;        /* in. */
-    double kept;             /* in: of crnn_kept_share, the same in all functions. 0: as 1. */
-    crnn_state initial;      /* in: the state before the first step that is read. In a plan that
-                                chooses, out: see crnn_choose. */
-    crnn_state final;        /* out: the state after the last step that is read. */
-    crnn_tape *tape;         /* out of forward, in of backward; the caller sets its memory. NULL: no
-                                tape, and the node does not run back. */
-    bool from_learned;       /* Of backward: forward began with the learned state. */
-    crnn_state dfinal;       /* Of backward, in: the gradient of the final state. NULL: zeros. Not
-                                NULL if a node of CRNN_OP_STATE adds to it. */
-    crnn_state dinitial;     /* Of backward, out: the gradient of the initial state. NULL: not
-                                wanted. */
-    void *grads;             /* Of backward: flat like params, gradients are added to it. NULL: not
-                                wanted. */
-    void *trace;             /* Of backward: out [crnn_trace_size] bytes, aligned to CRNN_ALIGN.
-                                NULL: not wanted. */
+    const void *const *begun; /* in [B]: as in crnn_input, with `shared`. The first edge is still to
+                                 all features of x. Of plans with packed weights. */
+    size_t shared;
+    void *dvectors;      /* Of backward: [K][table], the gradient is added to it. NULL: not
+                            wanted. */
+    crnn_noise noise;    /* in. */
+    double kept;         /* in: of crnn_kept_share, the same in all functions. 0: as 1. */
+    crnn_state initial;  /* in: the state before the first step that is read. In a plan that
+                            chooses, out: see crnn_choose. */
+    crnn_state final;    /* out: the state after the last step that is read. */
+    crnn_tape *tape;     /* out of forward, in of backward; the caller sets its memory. NULL: no
+                            tape, and the node does not run back. */
+    bool from_learned;   /* Of backward: forward began with the learned state. */
+    crnn_state dfinal;   /* Of backward, in: the gradient of the final state. NULL: zeros. Not
+                            NULL if a node of CRNN_OP_STATE adds to it. */
+    crnn_state dinitial; /* Of backward, out: the gradient of the initial state. NULL: not
+                            wanted. */
+    void *grads;         /* Of backward: flat like params, gradients are added to it. NULL: not
+                            wanted. */
+    void *trace;         /* Of backward: out [crnn_trace_size] bytes, aligned to CRNN_ALIGN.
+                            NULL: not wanted. */
 } crnn_recurrent;
 
 /* A sum y = b + x_0 W_0 + x_1 W_1 + ..., with an x for each edge. At most one x is symbols, which

@@ -100,10 +100,15 @@ typedef struct crnn_input {
     const void *products; /* in [symbols][G*H]: what each symbol gives to the sums. NULL: row k of
                              W_x transposed. */
     void *dproducts;      /* Of backward: the gradient of products, added to. NULL: not wanted. */
+    const void *const *begun; /* in [B]: the sums of each row, from crnn_begin_sums. x then has no
+                                 more than the features behind the first `shared`. Of forward
+                                 without symbols and with packed weights. NULL: no sum is begun. */
+    size_t shared;            /* At most I; ignored without `begun`. */
 } crnn_input;
 
 /* Returns the number of features of x. */
 static inline size_t crnn_floats(const crnn_layer *layer, const crnn_input *in) {
+    if (in->begun) return layer->inputs - in->shared;
     return in->symbols ? layer->inputs - in->table : layer->inputs;
 }
 
@@ -143,6 +148,26 @@ CRNN_API crnn_status crnn_packed_size(const crnn_layer *layer, const crnn_kernel
  * packed: out [crnn_packed_size] bytes, aligned to CRNN_ALIGN. */
 CRNN_API void crnn_pack(const crnn_layer *layer, const crnn_kernels *kernels, const void *params,
                         void *packed);
+
+/* Rows that begin with the same inputs: the share of these in the sums of a step is computed once.
+ * The sums are the same chains of multiply-adds, so their bits are the same. */
+typedef struct crnn_begin_args {
+    const crnn_layer *layer;     /* in: one of crnn_may_begin. */
+    const crnn_kernels *kernels; /* The table to run with. */
+    const void *packed;          /* in, from crnn_pack with `kernels`. */
+    size_t n;                    /* Rows. */
+    const void *const *x;        /* in [n]: rows of at least `shared` features. */
+    size_t shared;               /* At most I. */
+    void *begun;                 /* out [n][crnn_begun_wide], aligned to CRNN_ALIGN. */
+} crnn_begin_args;
+
+/* Returns whether sums of a layer can be begun: it neither normalises its sums nor projects h. */
+CRNN_API bool crnn_may_begin(const crnn_layer *layer);
+/* Writes how many numbers the sums of a row are. */
+CRNN_API crnn_status crnn_begun_wide(const crnn_layer *layer, const crnn_kernels *kernels,
+                                     size_t *wide);
+/* Begins the sums of rows: bias, and the first `shared` inputs times their weights. */
+CRNN_API void crnn_begin_sums(const crnn_begin_args *args);
 
 /* The arguments of crnn_forward. */
 typedef struct crnn_forward_args {
