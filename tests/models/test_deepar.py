@@ -525,29 +525,3 @@ def test_outputs_that_are_not_finite(plain):
     model.network.layers[-1].params["b"][...] = np.nan
     with pytest.raises(FloatingPointError, match="series 's0', step 0 of the forecast"):
         model.predict(plain)
-
-
-# ---------------------------------------------------------------------------------- calibration
-
-
-@pytest.mark.slow
-def test_spread_and_coverage_of_an_autoregressive_process():
-    """z_t = phi z_(t-1) + e: the variance of step h is (1 - phi^(2h)) / (1 - phi^2)."""
-    phi, n, steps = 0.8, 2000, 20
-    rng = np.random.default_rng(3)
-    z = np.zeros((n, 200))
-    for t in range(1, 200):
-        z[:, t] = phi * z[:, t - 1] + rng.normal(size=n)
-    z = z[:, 100:]
-    past = crnn.data.Panel(z[:, :-steps])
-    options = {"likelihood": "gaussian", "lags": [1], "scale": None}
-    model = DeepAR.for_panel(past, steps, hidden_size=24, dropout=0, seed=0, **options)
-    quick = {"updates": 2000, "batch_size": 64, "lr": 5e-3, "progress": False}
-    model.train(past, validation_windows=0, **quick)
-    forecast = model.predict(past, samples=400)
-    spread = forecast.samples.std(axis=1).mean(axis=0)
-    for h in (1, 5, 20):
-        assert spread[h - 1] == pytest.approx(np.sqrt((1 - phi ** (2 * h)) / (1 - phi**2)), rel=0.1)
-    low, high = forecast.interval(0.8)
-    inside = (low <= z[:, -steps:]) & (z[:, -steps:] <= high)
-    assert (np.abs(inside.mean(axis=0) - 0.8) < 0.03).all()
