@@ -80,12 +80,12 @@ def _numbers(texts: list[str]) -> Floats:
     return np.array([float(text) if text else np.nan for text in texts])
 
 
-def _in_lines(name: str, start: str) -> Callable[[Path], Data]:
-    """Return the loader of a file with the months of a series, from `start` on, in each line."""
+def _in_lines(name: str) -> Callable[[Path], Data]:
+    """Return the loader of months in a file that has a series in each line."""
 
     def load(folder: Path) -> Data:
-        series = [_numbers(line) for line in _lines(folder / f"{name}.csv")]
-        return Data(Panel(series, times=(start, np.timedelta64(1, "M"))), 12, 12)
+        lines = _lines(folder / f"{name}.csv")
+        return Data(Panel([_numbers(line) for line in lines]), 12, 12)
 
     return load
 
@@ -117,8 +117,8 @@ def _m4_hourly(folder: Path) -> Data:
 
 
 _LOADERS: dict[str, Callable[[Path], Data]] = {
-    "hospital": _in_lines("hospital", "2000-01"),
-    "car_parts": _in_lines("car_parts", "1998-01"),
+    "hospital": _in_lines("hospital"),
+    "car_parts": _in_lines("car_parts"),
     "tourism_monthly": _tourism,
     "m4_hourly": _m4_hourly,
 }

@@ -77,7 +77,7 @@ def inputs_of(model, panel, i, numbers, step, scale):
     if panel.static is not None:
         centred = panel.static[i] - panel.static.mean(axis=0)
         fixed += (centred / panel.static.std(axis=0)).tolist()
-    fixed += [np.log10(2 + step), np.log(scale)]
+    fixed += [np.log10(2 + step)] * inputs.age + [np.log(scale)]
     past = [numbers[step - lag] if lag <= step else np.nan for lag in model.lags]
     if inputs.indicators:
         fixed += [float(not np.isnan(z)) for z in past]
@@ -110,7 +110,7 @@ def path_by_definition(model, panel, i, sample, steps, seed):
 
 @pytest.mark.parametrize("likelihood", KINDS)
 def test_paths_are_those_of_the_definition(rich, likelihood):
-    model = made(rich, likelihood)
+    model = made(rich, likelihood, age=likelihood == "student_t")
     fill(model.network, 2, 0.2)
     paths = model.predict(rich, steps=6, samples=2, seed=5).samples
     for i in range(len(rich)):
@@ -397,7 +397,7 @@ def test_a_repr_tells_context_and_lags(plain):
     text = repr(made(plain))
     assert text.startswith(
         "<DeepAR: student_t, context 7, horizon 3, period 4, lags 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, "
-        "12, 13, by Sequential([LSTM("
+        "12, 13, by Sequential([Joined(Sequential([LSTM("
     )
 
 
