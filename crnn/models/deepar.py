@@ -176,7 +176,7 @@ class DeepAR(InFolder):
             Steps of a season, such as 12 for months, 7 for days, or 24 for hours. None: no season.
         lags : sequence of int, optional
             Earlier steps whose numbers are inputs of a step. None: 1 ... 7, and the steps around
-            one, two and three periods ago.
+            one, two and three periods ago, see `crnn.models.deepar_inputs.default_lags`.
         likelihood : {"student_t", "gaussian", "negative_binomial"}, default "student_t"
             As for the class.
         cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm", "tcn", "transformer"}, \

@@ -27,6 +27,9 @@ _DAY = np.timedelta64(1, "D")
 def default_lags(period: int | None, longest: int) -> tuple[int, ...]:
     """Return the lags of a period: the last 7 steps, and the steps around 1, 2 and 3 periods ago.
 
+    Lags of 2 and 3 periods are left out if they are longer than half of the longest series: they
+    have no number at most steps of the training data.
+
     Parameters
     ----------
     period : int or None
@@ -43,11 +46,13 @@ def default_lags(period: int | None, longest: int) -> tuple[int, ...]:
     --------
     >>> from crnn.models.deepar_inputs import default_lags
     >>> default_lags(12, 30)
+    (13, 12, 11, 7, 6, 5, 4, 3, 2, 1)
+    >>> default_lags(12, 72)
     (25, 24, 23, 13, 12, 11, 7, 6, 5, 4, 3, 2, 1)
     """
     lags = set(range(1, _RECENT + 1))
     if period is not None:
-        cycles = range(1, _CYCLES + 1)
+        cycles = [k for k in range(1, _CYCLES + 1) if k == 1 or k * period < longest // 2]
         lags |= {k * period + around for k in cycles for around in (-1, 0, 1)}
     return tuple(sorted((lag for lag in lags if 1 <= lag < max(longest, 2)), reverse=True))
 

@@ -133,7 +133,9 @@ def test_default_lags():
     assert default_lags(None, 100) == (7, 6, 5, 4, 3, 2, 1)
     assert default_lags(24, 1000)[:9] == (73, 72, 71, 49, 48, 47, 25, 24, 23)
     assert default_lags(1, 100) == (7, 6, 5, 4, 3, 2, 1)
-    assert max(default_lags(24, 60)) == 49
+    assert max(default_lags(24, 60)) == 25
+    assert max(default_lags(24, 97)) == 25
+    assert max(default_lags(24, 98)) == 49
     assert default_lags(12, 0) == (1,)
 
 
