@@ -141,6 +141,7 @@ tasks: build $(VENV)/test.stamp ## train the benchmark tasks, write docs/tasks.m
 	@$(BIN)/python -c 'import importlib.util as i, sys; sys.exit(not i.find_spec("aeon"))' || \
 	    $(PIP) install --no-deps "aeon>=1"
 	@$(BIN)/python benchmarks/readouts.py
+	@$(BIN)/python benchmarks/autoregression.py
 
 notebooks: build $(VENV)/notebooks.stamp ## run the course's notebooks, store their outputs (10 minutes)
 	@$(BIN)/python notebooks/store.py

@@ -1,6 +1,13 @@
-"""Data sets of forecasting benchmarks: many related series, as panels.
+"""Data sets of forecasting benchmarks, many related series as panels; the accuracy of DeepAR.
 
-    python benchmarks/forecasting.py FOLDER     list the data sets of a folder
+    python benchmarks/forecasting.py FOLDER                         list the data sets of a folder
+    python benchmarks/forecasting.py FOLDER --train                 train and score a model of each
+    python benchmarks/forecasting.py FOLDER --train car_parts       ... of some
+    python benchmarks/forecasting.py FOLDER --train --validate      score the window before the test
+
+benchmarks/forecast_accuracy.py has the options of the models and the goals. If all data sets were
+trained at full size, the table is written between two marks in docs/benchmark.md. The exit status
+is 1 if a goal is missed.
 
 The files are public and not part of crnn: hospital.csv and car_parts.csv (R package expsmooth, a
 series in each line, empty where a number is missing), tourism_monthly_in.csv and _oos.csv (R
@@ -11,17 +18,22 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import forecast_accuracy as accuracy
 import numpy as np
+from measuring import ROOT, update
 from numpy.typing import NDArray
 
 from crnn.common.tables import aligned
 from crnn.data import Panel
 
 Floats = NDArray[np.float64]
+
+FULL = (3, accuracy.UPDATES, accuracy.SAMPLES)  # seeds, updates, samples
 
 
 class Data(NamedTuple):
@@ -114,10 +126,8 @@ _LOADERS: dict[str, Callable[[Path], Data]] = {
 NAMES = tuple(_LOADERS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="List data sets of forecasting benchmarks.")
-    parser.add_argument("folder", help="folder with the files")
-    folder = parser.parse_args().folder
+def table(folder: str | Path) -> list[str]:
+    """Return the lines of a list of the data sets."""
     rows = [("name", "series", "steps", "horizon", "missing")]
     for name in NAMES:
         data = load(name, folder)
@@ -125,8 +135,45 @@ def main() -> None:
         missing = int(np.isnan(data.panel.numbers).sum())
         row = (len(data.panel), f"{lengths.min()}-{lengths.max()}", data.horizon, missing)
         rows.append((name, *map(str, row)))
-    print("\n".join(aligned(rows, right=range(1, 5))))
+    return aligned(rows, right=range(1, 5))
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train and score models of data sets, and return the exit status."""
+    results = []
+    for name in options.train or NAMES:
+        data, setting = load(name, options.folder), accuracy.SETTINGS[name]
+        if options.validate:
+            data = accuracy.before_test(data)
+        sizes = {"updates": options.updates, "samples": options.samples}
+        scores = [accuracy.score(data, setting, seed, **sizes) for seed in range(options.seeds)]
+        results.append(accuracy.Result(name, setting, scores))
+        rows = [(name, *row[1:]) if not row[0] else row for row in accuracy.lines(results[-1])]
+        print("\n".join([*aligned(rows, right=range(1, len(rows[0]))), ""]), flush=True)
+    if options.validate:
+        return 0
+    section = accuracy.report(results, options.updates)
+    full = (options.seeds, options.updates, options.samples) == FULL
+    if options.output or (full and {result.name for result in results} == set(NAMES)):
+        update((options.output or ROOT / "docs") / "benchmark.md", "forecasting", section)
+    return int(not all(result.passed for result in results))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List the data sets, or train and score models."""
+    parser = argparse.ArgumentParser(description="Data sets of forecasting, and DeepAR there.")
+    parser.add_argument("folder", help="folder with the files")
+    parser.add_argument("--train", nargs="*", choices=NAMES, help="data sets (default: all)")
+    parser.add_argument("--validate", action="store_true", help="score the window before the test")
+    for name, value in zip(("seeds", "updates", "samples"), FULL, strict=True):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--output", type=Path, help="folder for the page (default: docs)")
+    options = parser.parse_args(arguments)
+    if options.train is None:
+        print("\n".join(table(options.folder)))
+        return 0
+    return train(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

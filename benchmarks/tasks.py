@@ -9,9 +9,9 @@ data neither stop nor select a run. (Sizes, rates and bars were chosen with a fe
 runs the median is the result. A rerun with the same seed gives the same numbers.
 
 If all tasks were trained at full size, the table is written to docs/tasks.md and the curves to
-docs/images/tasks.png; with --output, they are always written to that folder. The part of the page
-that benchmarks/readouts.py writes is kept. The exit status is 1 if a layer that must be below the
-bar of a task is not.
+docs/images/tasks.png; with --output, they are always written to that folder. The parts of the page
+that benchmarks/readouts.py and benchmarks/autoregression.py write are kept. The exit status is 1 if
+a layer that must be below the bar of a task is not.
 """
 
 from __future__ import annotations

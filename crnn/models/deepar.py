@@ -30,6 +30,7 @@ from crnn.data.gathering import ScaleKind
 from crnn.data.panel_checks import check_counts
 from crnn.layers.base.layer import Layer
 from crnn.layers.base.weights import layer_seeds
+from crnn.layers.compose.joined import Joined
 from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dense import Dense
 from crnn.layers.pointwise.dropout import Dropout
@@ -49,7 +50,7 @@ from crnn.models.deepar_sampling import sample_paths
 from crnn.models.deepar_windows import HeldOutWindows, TrainingWindows, Weights, window_loss
 from crnn.models.folder import InFolder, network_of
 from crnn.models.forecast import Forecast
-from crnn.models.networks import BLOCKS, CELLS, block_layers, check_cell, recurrent_layers
+from crnn.models.networks import BLOCKS, CELLS, block_layers, check_cell, recurrent_layers, stacked
 from crnn.optim import Adam
 from crnn.storage import archive
 from crnn.training.trainer import Trainer
@@ -99,9 +100,10 @@ class DeepAR(InFolder):
     Notes
     -----
     D. Salinas, V. Flunkert, J. Gasthaus and T. Januschowski, "DeepAR: Probabilistic forecasting
-    with autoregressive recurrent networks" (2017). The inputs are those of GluonTS: lags, the age
-    of the series, the logarithm of the scale, the calendar, covariates. A missing number is read as
-    0 and has no loss.
+    with autoregressive recurrent networks" (2017). The inputs are those of GluonTS: lags, the
+    logarithm of the scale, the calendar, covariates, and on request the age of the series. Other
+    than there, the last layer reads the inputs, too: a number of the season before reaches the
+    forecast unchanged. A missing number is read as 0 and has no loss.
 
     Examples
     --------
@@ -156,6 +158,7 @@ class DeepAR(InFolder):
         layers: int = 2,
         dropout: float = 0.1,
         scale: str | None = "mean",
+        age: bool = False,
         seed: int | None = None,
     ) -> DeepAR:
         """Return an untrained model for the series of a panel.
@@ -173,7 +176,7 @@ class DeepAR(InFolder):
             Steps of a season, such as 12 for months, 7 for days, or 24 for hours. None: no season.
         lags : sequence of int, optional
             Earlier steps whose numbers are inputs of a step. None: 1 ... 7, and the steps around
-            one, two and three periods ago.
+            one, two and three periods ago, see `crnn.models.deepar_inputs.default_lags`.
         likelihood : {"student_t", "gaussian", "negative_binomial"}, default "student_t"
             As for the class.
         cell : {"rnn", "lstm", "gru", "janet", "mingru", "minlstm", "tcn", "transformer"}, \
@@ -190,14 +193,18 @@ default "lstm"
         scale : {"mean"} or None, default "mean"
             The unit of the numbers of a window: the mean of their sizes, or 1 + their mean for
             counts. None: 1, for series of one size.
+        age : bool, default False
+            Whether the time since a series began is an input: for series with a course of life,
+            such as the sales of new products. Where all series begin at the same time, the network
+            learns what happened at each time of the past, and forecasts are worse.
         seed : int, optional
             The seed of the initial weights, of dropout and of the windows. None draws a fresh seed.
 
         Returns
         -------
         DeepAR
-            A model whose network is a `crnn.Sequential`, with embeddings where there are
-            categories.
+            A model whose network is a `crnn.Sequential` of the layers, joined with the inputs, and
+            a `crnn.Dense`; with embeddings where there are categories.
 
         Raises
         ------
@@ -216,7 +223,7 @@ default "lstm"
             check_counts(panel)
         kind: ScaleKind | None = None if scale is None else "count" if counts else "mean"
         inputs = PanelInputs.fit(
-            panel, horizon, context=context, period=period, lags=lags, scale=kind
+            panel, horizon, context=context, period=period, lags=lags, scale=kind, age=age
         )
         seed = check_seed(seed)
         network = _network(
@@ -516,7 +523,8 @@ def _network(
     if dropout:
         for i, place in enumerate(range(begin, begin + layers - 1)):
             stack.insert(place + i, Dropout(dropout, seed=(drop + i) % 2**64))
-    network = Sequential([*stack, Dense(hidden_size, outputs, seed=last)])
+    joined = Joined(stacked(stack), width)  # the last layer reads the inputs, too
+    network = Sequential([joined, Dense(hidden_size + width, outputs, seed=last)])
     if not sizes:
         return network
     vectors = [

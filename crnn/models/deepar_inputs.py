@@ -27,6 +27,9 @@ _DAY = np.timedelta64(1, "D")
 def default_lags(period: int | None, longest: int) -> tuple[int, ...]:
     """Return the lags of a period: the last 7 steps, and the steps around 1, 2 and 3 periods ago.
 
+    Lags of 2 and 3 periods are left out if they are longer than half of the longest series: they
+    have no number at most steps of the training data.
+
     Parameters
     ----------
     period : int or None
@@ -43,11 +46,13 @@ def default_lags(period: int | None, longest: int) -> tuple[int, ...]:
     --------
     >>> from crnn.models.deepar_inputs import default_lags
     >>> default_lags(12, 30)
+    (13, 12, 11, 7, 6, 5, 4, 3, 2, 1)
+    >>> default_lags(12, 72)
     (25, 24, 23, 13, 12, 11, 7, 6, 5, 4, 3, 2, 1)
     """
     lags = set(range(1, _RECENT + 1))
     if period is not None:
-        cycles = range(1, _CYCLES + 1)
+        cycles = [k for k in range(1, _CYCLES + 1) if k == 1 or k * period < longest // 2]
         lags |= {k * period + around for k in cycles for around in (-1, 0, 1)}
     return tuple(sorted((lag for lag in lags if 1 <= lag < max(longest, 2)), reverse=True))
 
@@ -99,6 +104,8 @@ class PanelInputs:
         Whether there is an input for each lag that tells whether its number is there.
     scale : WindowScale
         Scale of the numbers of a window.
+    age : bool, default False
+        Whether log10(2 + t), t being the steps since the series began, is an input.
     calendar : sequence of str, default ()
         Features of the calendar.
     step : str, optional
@@ -130,6 +137,7 @@ class PanelInputs:
         indicators: bool,
         scale: WindowScale,
         columns: Mapping[str, Sequence[str]],
+        age: bool = False,
         calendar: Sequence[str] = (),
         step: str | None = None,
         known: Standardizer | None = None,
@@ -140,6 +148,7 @@ class PanelInputs:
         self.period = None if period is None else check_size("period", period)
         self.lags = tuple(sorted({check_size("lags", lag) for lag in lags}, reverse=True))
         self.indicators, self.scale = check_flag("indicators", indicators), scale
+        self.age = check_flag("age", age)
         self.columns = {
             role: tuple(map(str, columns[role])) for role in ("known", "static", "categories")
         }
@@ -157,6 +166,7 @@ class PanelInputs:
         period: int | None,
         lags: Sequence[int] | None,
         scale: ScaleKind | None,
+        age: bool = False,
     ) -> Self:
         """Return the inputs for a panel of training data, from whose numbers units are computed.
 
@@ -172,6 +182,8 @@ class PanelInputs:
             As for the class. None: `default_lags`.
         scale : {"mean", "count"} or None
             Kind of the scale.
+        age : bool, default False
+            As for the class.
         """
         horizon = check_size("horizon", horizon)
         calendar = () if panel.starts is None else calendar_names(panel.step)
@@ -185,6 +197,7 @@ class PanelInputs:
             lags=lags,
             indicators=any(bool(np.isnan(series).any()) for series in panel.series),
             scale=WindowScale.fit(panel, scale),
+            age=age,
             columns=panel.columns,
             calendar=calendar,
             step=duration(panel.step) if calendar else None,
@@ -208,7 +221,7 @@ class PanelInputs:
     def input_size(self) -> int:
         """I, the number of inputs of a step without the vectors of categories."""
         fixed = len(self.columns["known"]) + len(self.calendar) + len(self.columns["static"])
-        return fixed + 2 + len(self.lags) * (1 + self.indicators)
+        return fixed + self.age + 1 + len(self.lags) * (1 + self.indicators)
 
     def check(self, panel: Panel, ahead: int) -> None:
         """Raise unless a panel has all that forecasts of it read.
@@ -262,6 +275,7 @@ class PanelInputs:
             self.lags,
             features=features,
             constants=static,
+            age=self.age,
             indicators=self.indicators,
         )
 
@@ -293,6 +307,7 @@ class PanelInputs:
             "lags": list(self.lags),
             "indicators": self.indicators,
             "scale": self.scale.config,
+            "age": self.age,
             "columns": {role: list(titles) for role, titles in self.columns.items()},
             "calendar": list(self.calendar),
             "step": self.step,
@@ -314,7 +329,7 @@ class PanelInputs:
         -------
         PanelInputs
         """
-        names = ("context", "horizon", "period", "lags", "indicators", "columns")
+        names = ("context", "horizon", "period", "lags", "indicators", "columns", "age")
         simple = dict(zip(names, archive.entries(config, *names), strict=True))
         scale, known, static, vocabularies, calendar, step = archive.entries(
             config, "scale", "known", "static", "vocabularies", "calendar", "step"
@@ -332,7 +347,7 @@ class PanelInputs:
     def __repr__(self) -> str:
         period = "no period" if self.period is None else f"period {self.period}"
         lags = ", ".join(map(str, reversed(self.lags))) or "none"
-        calendar = f", {', '.join(self.calendar)}" if self.calendar else ""
+        calendar = "".join(f", {name}" for name in (*self.calendar, *["age"] * self.age))
         return (
             f"<{type(self).__name__}: context {self.context}, horizon {self.horizon}, {period}, "
             f"lags {lags}{calendar}>"

@@ -1,5 +1,6 @@
 """The data sets of benchmarks/forecasting.py, in small files of the same forms."""
 
+import forecast_accuracy as accuracy
 import forecasting
 import numpy as np
 import pytest
@@ -49,3 +50,48 @@ def test_names_and_files_that_are_not_there(tmp_path):
         forecasting.load("x", tmp_path)
     with pytest.raises(FileNotFoundError):
         forecasting.load("hospital", tmp_path)
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """Write small files of the data set hospital."""
+    rows = np.random.default_rng(0).poisson(20, size=(5, 50))
+    (tmp_path / "hospital.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    return tmp_path
+
+
+def test_the_window_before_the_test(hospital):
+    data = forecasting.load("hospital", hospital)
+    np.testing.assert_array_equal(accuracy.before_test(data).truth, data.panel.last(12, skip=12))
+
+
+def test_every_data_set_has_a_setting():
+    assert set(accuracy.SETTINGS) == set(forecasting.NAMES)
+
+
+def test_models_are_scored(hospital, tmp_path, capsys):
+    """The table has the numbers of backtests; the exit status tells whether a goal is missed."""
+    options = ["--train", "hospital", "--updates", "3", "--samples", "8", "--seeds", "3"]
+    missed = forecasting.main([str(hospital), *options, "--output", str(tmp_path)])
+    data, setting = forecasting.load("hospital", hospital), accuracy.SETTINGS["hospital"]
+    scores = [
+        accuracy.score(data, setting, seed, updates=3, samples=8).table["DeepAR"]["wql"]
+        for seed in range(3)
+    ]
+    assert missed == (sorted(scores)[1] > setting.goal)
+    page = (tmp_path / "benchmark.md").read_text("utf-8")
+    assert ", ".join(f"{score:.4f}" for score in scores) in page
+    assert f"{sorted(scores)[1]:.4f}" in capsys.readouterr().out
+
+
+def test_validation_does_not_read_the_test(hospital, capsys):
+    options = [str(hospital), "--train", "hospital", "--validate", "--seeds", "1"]
+    options += ["--updates", "2", "--samples", "8"]
+    shown = []
+    for _ in range(2):
+        assert forecasting.main(options) == 0
+        shown.append([line.split()[:-1] for line in capsys.readouterr().out.splitlines()])
+        lines = (hospital / "hospital.csv").read_text().splitlines()
+        cut = ["".join(f"{v}," for v in line.split(",")[:38]) + "7," * 11 + "7" for line in lines]
+        (hospital / "hospital.csv").write_text("\n".join(cut))
+    assert shown[0] == shown[1]

@@ -77,7 +77,7 @@ def inputs_of(model, panel, i, numbers, step, scale):
     if panel.static is not None:
         centred = panel.static[i] - panel.static.mean(axis=0)
         fixed += (centred / panel.static.std(axis=0)).tolist()
-    fixed += [np.log10(2 + step), np.log(scale)]
+    fixed += [np.log10(2 + step)] * inputs.age + [np.log(scale)]
     past = [numbers[step - lag] if lag <= step else np.nan for lag in model.lags]
     if inputs.indicators:
         fixed += [float(not np.isnan(z)) for z in past]
@@ -110,7 +110,7 @@ def path_by_definition(model, panel, i, sample, steps, seed):
 
 @pytest.mark.parametrize("likelihood", KINDS)
 def test_paths_are_those_of_the_definition(rich, likelihood):
-    model = made(rich, likelihood)
+    model = made(rich, likelihood, age=likelihood == "student_t")
     fill(model.network, 2, 0.2)
     paths = model.predict(rich, steps=6, samples=2, seed=5).samples
     for i in range(len(rich)):
@@ -133,7 +133,9 @@ def test_default_lags():
     assert default_lags(None, 100) == (7, 6, 5, 4, 3, 2, 1)
     assert default_lags(24, 1000)[:9] == (73, 72, 71, 49, 48, 47, 25, 24, 23)
     assert default_lags(1, 100) == (7, 6, 5, 4, 3, 2, 1)
-    assert max(default_lags(24, 60)) == 49
+    assert max(default_lags(24, 60)) == 25
+    assert max(default_lags(24, 97)) == 25
+    assert max(default_lags(24, 98)) == 49
     assert default_lags(12, 0) == (1,)
 
 
@@ -397,7 +399,7 @@ def test_a_repr_tells_context_and_lags(plain):
     text = repr(made(plain))
     assert text.startswith(
         "<DeepAR: student_t, context 7, horizon 3, period 4, lags 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, "
-        "12, 13, by Sequential([LSTM("
+        "12, 13, by Sequential([Joined(Sequential([LSTM("
     )
 
 
@@ -525,29 +527,3 @@ def test_outputs_that_are_not_finite(plain):
     model.network.layers[-1].params["b"][...] = np.nan
     with pytest.raises(FloatingPointError, match="series 's0', step 0 of the forecast"):
         model.predict(plain)
-
-
-# ---------------------------------------------------------------------------------- calibration
-
-
-@pytest.mark.slow
-def test_spread_and_coverage_of_an_autoregressive_process():
-    """z_t = phi z_(t-1) + e: the variance of step h is (1 - phi^(2h)) / (1 - phi^2)."""
-    phi, n, steps = 0.8, 2000, 20
-    rng = np.random.default_rng(3)
-    z = np.zeros((n, 200))
-    for t in range(1, 200):
-        z[:, t] = phi * z[:, t - 1] + rng.normal(size=n)
-    z = z[:, 100:]
-    past = crnn.data.Panel(z[:, :-steps])
-    options = {"likelihood": "gaussian", "lags": [1], "scale": None}
-    model = DeepAR.for_panel(past, steps, hidden_size=24, dropout=0, seed=0, **options)
-    quick = {"updates": 2000, "batch_size": 64, "lr": 5e-3, "progress": False}
-    model.train(past, validation_windows=0, **quick)
-    forecast = model.predict(past, samples=400)
-    spread = forecast.samples.std(axis=1).mean(axis=0)
-    for h in (1, 5, 20):
-        assert spread[h - 1] == pytest.approx(np.sqrt((1 - phi ** (2 * h)) / (1 - phi**2)), rel=0.1)
-    low, high = forecast.interval(0.8)
-    inside = (low <= z[:, -steps:]) & (z[:, -steps:] <= high)
-    assert (np.abs(inside.mean(axis=0) - 0.8) < 0.03).all()
