@@ -16,7 +16,7 @@ from crnn.common.representation import never_raising
 from crnn.data import panel_checks, panel_tables
 from crnn.data.representation import counted, with_names
 from crnn.data.tables import Name, Names
-from crnn.data.times import Times, duration, moment
+from crnn.data.times import Times, check_reach, duration, moment
 from crnn.data.vocabulary import Vocabulary
 
 Integers = NDArray[np.int64]
@@ -402,6 +402,7 @@ class Panel:
         steps = check_count("steps", steps, 52)
         if self.starts is None:
             raise ValueError("panel: expected one with times, got none: give times= to Panel")
+        check_reach("steps", self.starts, self.lengths + steps, self.step, self.names)
         after = self.lengths[:, None] + np.arange(steps)
         return np.asarray(self.starts[:, None] + after * self.step)
 

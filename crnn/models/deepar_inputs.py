@@ -11,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from crnn.common.arrays import Array
-from crnn.common.checks import check_flag, check_size
+from crnn.common.checks import check_flag
 from crnn.data import Panel, Vocabulary
 from crnn.data.gathering import Gatherer, ScaleKind, WindowScale, step_features
-from crnn.data.panel_checks import check_known_ahead, check_same_columns
+from crnn.data.panel_checks import check_known_ahead, check_magnitudes, check_same_columns
 from crnn.data.scaling import Standardizer
 from crnn.data.times import duration
+from crnn.models.deepar_checks import check_steps
 from crnn.storage import archive
 
 _CYCLES = 3  # seasons back of which lags are read
@@ -136,9 +137,12 @@ class PanelInputs:
         static: Standardizer | None = None,
         vocabularies: Sequence[Vocabulary] = (),
     ) -> None:
-        self.context, self.horizon = check_size("context", context), check_size("horizon", horizon)
-        self.period = None if period is None else check_size("period", period)
-        self.lags = tuple(sorted({check_size("lags", lag) for lag in lags}, reverse=True))
+        self.context = check_steps("context", context)
+        self.horizon = check_steps("horizon", horizon)
+        self.period = None if period is None else check_steps("period", period)
+        if isinstance(lags, str) or not hasattr(lags, "__iter__"):
+            raise TypeError(f"lags: expected a sequence of integers, got {lags!r:.60}")
+        self.lags = tuple(sorted({check_steps("lags", lag) for lag in lags}, reverse=True))
         self.indicators, self.scale = check_flag("indicators", indicators), scale
         self.columns = {
             role: tuple(map(str, columns[role])) for role in ("known", "static", "categories")
@@ -173,9 +177,11 @@ class PanelInputs:
         scale : {"mean", "count"} or None
             Kind of the scale.
         """
-        horizon = check_size("horizon", horizon)
+        horizon = check_steps("horizon", horizon)
+        check_magnitudes(panel)
         calendar = () if panel.starts is None else calendar_names(panel.step)
         if lags is None:
+            period = None if period is None else check_steps("period", period)
             lags = default_lags(period, int(panel.lengths.max()))
         known, static = panel.known_numbers, panel.static
         return cls(
@@ -231,6 +237,7 @@ class PanelInputs:
         if self.calendar and (panel.step is None or duration(panel.step) != self.step):
             step = "no times" if panel.step is None else f"steps of {duration(panel.step)}"
             raise ValueError(f"panel: expected times with steps of {self.step}, got {step}")
+        check_magnitudes(panel)
         check_known_ahead(panel, ahead)
 
     def gatherer(self, panel: Panel, ahead: int = 0, least: int = 0) -> Gatherer:

@@ -535,7 +535,14 @@ def broken(trained, tmp_path):
         ("predict run good.csv --steps 0", "crnn forecast predict: error: argument --steps: expe"),
         ("predict run good.csv --quantiles 2", "crnn forecast predict: error: argument --quantil"),
         ("predict run good.csv --quantiles x", "crnn forecast predict: error: argument --quantil"),
-        ("predict run good.csv --samples 1000000000000", "crnn: error: not enough memory"),
+        (
+            "predict run good.csv --samples 1000000000000",
+            "crnn: error: samples: expected an integer from 1 to 2**31 - 1, got 1000000000000",
+        ),
+        (
+            "test run good.csv --windows 9",
+            "crnn: error: windows: expected at most 8, as the longest series has 40 steps, and wi",
+        ),
         ("test run good.csv --windows 0", "crnn forecast test: error: argument --windows: expect"),
         ("test run good.csv --seed x", "crnn forecast test: error: argument --seed: expected an"),
         (

@@ -265,8 +265,8 @@ def test_categories_by_the_vocabularies_of_a_model(panel):
     ("series", "options", "error", "message"),
     [
         ([], {}, ValueError, "series: expected at least one, got none"),
-        (5, {}, TypeError, "series: expected a list of arrays, got int"),
-        ("ab", {}, TypeError, "series: expected a list of arrays, got str"),
+        (5, {}, TypeError, "series: expected a list of arrays, got 5"),
+        ("ab", {}, TypeError, "series: expected a list of arrays, got 'ab'"),
         (
             [1.0, 2.0],
             {},

@@ -232,7 +232,7 @@ def test_rows_of_one_series_may_lie_apart():
         (
             SALES,
             {"step": np.timedelta64(1, "M")},
-            r"step: expected a step in the unit of datetime64\[D\]",
+            "step: expected days or a finer unit, as the times are not all the first",
         ),
         (SALES, {"step": np.timedelta64(0, "D")}, "step: expected a timedelta64 above 0"),
         (SALES, {"step": 5}, "step: expected a timedelta64 above 0"),

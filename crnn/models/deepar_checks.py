@@ -1,0 +1,67 @@
+"""Checks of the arguments of forecasting models that are numbers of steps, windows and samples."""
+
+from crnn.common.checks import check_size
+from crnn.data import Panel
+
+_MOST = 2**31 - 1
+_NUMBERS = 2**60  # of all samples
+
+
+def check_steps(name: str, value: int) -> int:
+    """Return an integer from 1 to 2**31 - 1, or raise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    value : int
+
+    Returns
+    -------
+    int
+    """
+    if check_size(name, value) > _MOST:
+        raise ValueError(f"{name}: expected an integer from 1 to 2**31 - 1, got {value!r}")
+    return int(value)
+
+
+def check_samples(samples: int, series: int, steps: int) -> int:
+    """Return the number of samples, or raise if an array of all samples would be too large.
+
+    Parameters
+    ----------
+    samples, series, steps : int
+        S, n and H.
+
+    Returns
+    -------
+    int
+    """
+    count = check_steps("samples", samples)
+    if count * series * steps > _NUMBERS:
+        raise ValueError(
+            f"samples: expected n S H of at most 2**60 numbers, got {series} x {count} x {steps}"
+        )
+    return count
+
+
+def check_windows(name: str, windows: int, stride: int, panel: Panel, horizon: int) -> None:
+    """Raise if there are more windows at the end than the longest series has.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    windows, stride : int
+        How many windows, and the steps between two of them.
+    panel : Panel
+    horizon : int
+        H, the steps of a window.
+    """
+    longest = int(panel.lengths.max())
+    if windows > 1 and horizon + (windows - 1) * stride > longest:
+        most = max((longest - horizon) // stride + 1, 1)
+        raise ValueError(
+            f"{name}: expected at most {most}, as the longest series has {longest} steps, and "
+            f"windows have {horizon}, got {windows}"
+        )
