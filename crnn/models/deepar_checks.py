@@ -59,8 +59,12 @@ def check_windows(name: str, windows: int, stride: int, panel: Panel, horizon: i
         H, the steps of a window.
     """
     longest = int(panel.lengths.max())
+    if windows > 1 and longest < horizon:
+        raise ValueError(
+            f"{name}: expected a series of {horizon} steps, as windows have, got at most {longest}"
+        )
     if windows > 1 and horizon + (windows - 1) * stride > longest:
-        most = max((longest - horizon) // stride + 1, 1)
+        most = (longest - horizon) // stride + 1
         raise ValueError(
             f"{name}: expected at most {most}, as the longest series has {longest} steps, and "
             f"windows have {horizon}, got {windows}"
