@@ -334,8 +334,8 @@ def _from_pair(start: Any, step: np.timedelta64, count: int) -> tuple[Times, np.
                 f"{duration(step)}, got {moment(wrong)}"
             )
         starts, step = months, step.astype("timedelta64[M]")
-    unit = np.result_type(starts.dtype, np.dtype(f"datetime64[{_whole(step)}]"))
-    starts = in_unit("times", starts, unit)
+    common = np.result_type(starts.dtype, np.dtype(f"datetime64[{_whole(step)}]"))
+    starts = in_unit("times", starts, common)
     return np.broadcast_to(starts, (count,)).copy(), step
 
 

@@ -192,6 +192,7 @@ def check_reach(name: str, starts: Times, steps: Any, step: Any, names: Sequence
     names : sequence of n str
         Names of the series.
     """
+    unit: Any
     last = 2**63 - 1
     if _unit(starts) not in _FINE:
         last = int(np.datetime64(_SPAN[1]).astype(starts.dtype).astype(np.int64))
@@ -267,6 +268,8 @@ def moment(time: Any) -> str:
 
 def duration(step: Any) -> str:
     """Return a length of time in words: "1 day", "15 minutes"."""
+    unit: Any
+    coarse: Any
     unit, multiple = np.datetime_data(step.dtype)
     count = int(step.astype(np.int64)) * multiple
     for coarse in _EXACT[: _EXACT.index(unit)] if unit in _EXACT else ():

@@ -140,9 +140,7 @@ class PanelInputs:
         self.context = check_steps("context", context)
         self.horizon = check_steps("horizon", horizon)
         self.period = None if period is None else check_steps("period", period)
-        if isinstance(lags, str) or not hasattr(lags, "__iter__"):
-            raise TypeError(f"lags: expected a sequence of integers, got {lags!r:.60}")
-        self.lags = tuple(sorted({check_steps("lags", lag) for lag in lags}, reverse=True))
+        self.lags = _check_lags(lags)
         self.indicators, self.scale = check_flag("indicators", indicators), scale
         self.columns = {
             role: tuple(map(str, columns[role])) for role in ("known", "static", "categories")
@@ -344,6 +342,13 @@ class PanelInputs:
             f"<{type(self).__name__}: context {self.context}, horizon {self.horizon}, {period}, "
             f"lags {lags}{calendar}>"
         )
+
+
+def _check_lags(lags: Any) -> tuple[int, ...]:
+    """Return distinct lags in descending order, or raise."""
+    if isinstance(lags, str) or not hasattr(lags, "__iter__"):
+        raise TypeError(f"lags: expected a sequence of integers, got {lags!r:.60}")
+    return tuple(sorted({check_steps("lags", lag) for lag in lags}, reverse=True))
 
 
 def _fitted(numbers: Array) -> Standardizer:

@@ -88,11 +88,12 @@ def series(
 
 def _shorten_dates(axes: "Axes") -> None:
     """Label an axis of times such that the labels do not overlap."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib import dates
 
-    locator = AutoDateLocator(maxticks=10)
+    library: Any = dates  # without types
+    locator = library.AutoDateLocator(maxticks=10)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(library.ConciseDateFormatter(locator))
 
 
 def _column(name: str, value: ArrayLike, expected: str) -> Floats:
