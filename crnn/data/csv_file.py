@@ -69,7 +69,7 @@ class CsvFile:
                 return
             except (pandas.errors.ParserError, csv.Error) as error:
                 raise ValueError(self._message(str(error))) from None
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 name = self._encoding.removesuffix("-sig").upper()
                 raise ValueError(f"{self._path}: expected a text in {name}: {error}") from None
 

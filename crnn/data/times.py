@@ -55,6 +55,9 @@ _FEATURES = {
     "month": _Feature("M", _part("M", "Y"), 11),
 }
 
+#: Names of the features of `calendar`.
+CALENDAR = tuple(_FEATURES)
+
 
 def calendar(times: ArrayLike, *names: str) -> Floats:
     """Return features of the calendar in [-1/2, 1/2], as covariates that are known in advance.

@@ -136,6 +136,13 @@ class DeepAR(InFolder):
         ):
             if got not in (None, expected):
                 raise ValueError(f"network: expected one with {name}={expected}, got {got}")
+        if isinstance(network, WithCategories):
+            sizes = [part.K for part in network.embeddings]
+            expected_sizes = [len(one) for one in inputs.vocabularies]
+            if sizes != expected_sizes:
+                raise ValueError(
+                    f"network: expected embeddings of {expected_sizes} categories, got {sizes}"
+                )
         self.network, self.inputs, self.seed = network, inputs, check_seed(seed)
 
     horizon = property(lambda self: self.inputs.horizon)

@@ -1,7 +1,11 @@
-"""Checks of the arguments of forecasting models that are numbers of steps, windows and samples."""
+"""Checks of the arguments of forecasting models: sizes, and what a file says of the inputs."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from crnn.common.checks import check_size
 from crnn.data import Panel
+from crnn.data.times import CALENDAR
 
 _MOST = 2**31 - 1
 _NUMBERS = 2**60  # of all samples
@@ -69,3 +73,44 @@ def check_windows(name: str, windows: int, stride: int, panel: Panel, horizon: i
             f"{name}: expected at most {most}, as the longest series has {longest} steps, and "
             f"windows have {horizon}, got {windows}"
         )
+
+
+def check_texts(name: str, texts: Any) -> tuple[str, ...]:
+    """Return distinct strings as a tuple, or raise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    texts : list or tuple of str
+
+    Returns
+    -------
+    tuple of str
+    """
+    valid = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
+    if not valid or len(set(texts)) < len(texts):
+        raise ValueError(f"{name}: expected distinct strings, got {texts!r:.60}")
+    return tuple(texts)
+
+
+def check_calendar(names: Sequence[str], step: str | None) -> tuple[str, ...]:
+    """Return features of the calendar as a tuple, or raise.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Features of `crnn.data.calendar`.
+    step : str or None
+        Time between two steps, in words; None where there are no features.
+
+    Returns
+    -------
+    tuple of str
+    """
+    features = check_texts("calendar", names)
+    if not set(features) <= set(CALENDAR):
+        raise ValueError(f"calendar: expected some of {', '.join(CALENDAR)}, got {names!r:.60}")
+    if not isinstance(step, str if features else str | None):
+        raise ValueError(f"step: expected a string with a calendar, got {step!r:.60}")
+    return features

@@ -17,7 +17,7 @@ from crnn.data.gathering import Gatherer, ScaleKind, WindowScale, step_features
 from crnn.data.panel_checks import check_known_ahead, check_magnitudes, check_same_columns
 from crnn.data.scaling import Standardizer
 from crnn.data.times import duration
-from crnn.models.deepar_checks import check_steps
+from crnn.models.deepar_checks import check_calendar, check_steps, check_texts
 from crnn.storage import archive
 
 _CYCLES = 3  # seasons back of which lags are read
@@ -143,11 +143,21 @@ class PanelInputs:
         self.lags = _check_lags(lags)
         self.indicators, self.scale = check_flag("indicators", indicators), scale
         self.columns = {
-            role: tuple(map(str, columns[role])) for role in ("known", "static", "categories")
+            role: check_texts(f"columns: {role}", columns[role])
+            for role in ("known", "static", "categories")
         }
-        self.calendar, self.step = tuple(calendar), step
+        self.calendar, self.step = check_calendar(calendar, step), step
         self._known, self._static = known, static
         self.vocabularies = tuple(vocabularies)
+        for name, fitted in (
+            ("known", 0 if known is None else len(known.mean_)),
+            ("static", 0 if static is None else len(static.mean_)),
+            ("categories", len(self.vocabularies)),
+        ):
+            if fitted != (count := len(self.columns[name])):
+                raise ValueError(
+                    f"{name}: expected scales or categories of {count} columns, got {fitted}"
+                )
 
     @classmethod
     def fit(

@@ -247,6 +247,11 @@ def test_damaged_files(file, old, new, message):
         Panel.read_csv(file(SALES.replace(old, new)), **ROLES)
 
 
+def test_a_file_without_the_mark_of_its_encoding(file):
+    with pytest.raises(ValueError, match=r"sales.csv: expected a text in UTF-16: "):
+        Panel.read_csv(file(SALES), encoding="utf-16", **ROLES)
+
+
 def test_forms_of_files(file):
     check_sales(Panel.read_csv(file("\ufeff" + SALES), **ROLES))
     german = SALES.replace(",", ";").replace(".", ",")

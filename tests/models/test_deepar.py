@@ -11,6 +11,7 @@ from crnn.models import DeepAR, deepar
 from crnn.models.deepar_inputs import calendar_names, default_lags
 from crnn.models.deepar_sampling import last_observed, series_hash
 from crnn.models.deepar_windows import TrainingWindows
+from crnn.storage import archive
 from support.comparing import assert_same_bits
 from support.running import fill
 
@@ -391,6 +392,40 @@ def test_files(tmp_path, rich):
         assert_same_bits(
             again.predict(rich, samples=3).samples, model.predict(rich, samples=3).samples
         )
+
+
+LIES = [
+    *(((name,), value) for name in ("context", "horizon") for value in (None, 0, 1.5, "3", 2**31)),
+    *((("period",), value) for value in (0, 1.5, "3", 2**62)),
+    *((("lags",), value) for value in (None, 5, "12", [0], [1.5], [2**31], [[1]], [1])),
+    *((("indicators",), value) for value in (None, 2, "yes", False)),
+    *((("scale",), value) for value in (None, {}, {"kind": "x"}, {"kind": "mean", "typical": 0})),
+    *((("columns", "known"), value) for value in (None, "p", ["0"], ["0", 1], ["0", "0"], [])),
+    *((("columns", "static"), value) for value in ([], ["0", "1"], {"0": 1})),
+    *((("columns", "categories"), value) for value in ([], ["0"], [None, "1"])),
+    *((("calendar",), value) for value in (None, "month", ["x"], [["month"]], ["month", "month"])),
+    *((("step",), value) for value in (None, 1, ["1 month"])),
+    *((("known",), value) for value in (None, {}, {"mean": [0], "scale": [1]})),
+    *((("static",), value) for value in (None, {"mean": [0, 1], "scale": [1, 1]})),
+    *((("vocabularies",), value) for value in (None, [], [{}, {}])),
+    (("vocabularies", 0), {"symbols": ["red"], "unknown": None}),
+    (("vocabularies", 1), {"symbols": ["x", "y", "z"], "unknown": None}),
+]
+
+
+@pytest.mark.parametrize(("place", "lie"), LIES, ids=str)
+def test_files_that_lie_are_refused(tmp_path, rich, place, lie):
+    made(rich).save(tmp_path)
+    tree = DeepAR.read_tree(tmp_path)
+    *inside, last = place
+    part = tree["inputs"]
+    for key in inside:
+        part = part[key]
+    assert part[last] != lie
+    part[last] = lie
+    archive.write(tmp_path / "checkpoint.npz", "forecasting model", tree)
+    with pytest.raises(ValueError, match=r"checkpoint.npz: cannot be read: "):
+        DeepAR.load(tmp_path)
 
 
 def test_a_repr_tells_context_and_lags(plain):
