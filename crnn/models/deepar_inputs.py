@@ -150,8 +150,8 @@ class PanelInputs:
         self._known, self._static = known, static
         self.vocabularies = tuple(vocabularies)
         for name, fitted in (
-            ("known", 0 if known is None else len(known.mean_)),
-            ("static", 0 if static is None else len(static.mean_)),
+            ("known", _width(known)),
+            ("static", _width(static)),
             ("categories", len(self.vocabularies)),
         ):
             if fitted != (count := len(self.columns[name])):
@@ -352,6 +352,11 @@ class PanelInputs:
             f"<{type(self).__name__}: context {self.context}, horizon {self.horizon}, {period}, "
             f"lags {lags}{calendar}>"
         )
+
+
+def _width(scaler: Standardizer | None) -> int:
+    """Return how many columns a scaling has; 0 without one."""
+    return 0 if scaler is None or scaler.mean_ is None else len(scaler.mean_)
 
 
 def _check_lags(lags: Any) -> tuple[int, ...]:
