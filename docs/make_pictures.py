@@ -1,6 +1,7 @@
 """Make the pictures of the documents.
 
 python docs/make_pictures.py                pictures of diagnostics.md, by running its code
+python docs/make_pictures.py forecasting    the picture of forecasting.md, in the same way
 python docs/make_pictures.py plan           the picture of architecture.md
 python docs/make_pictures.py demo-output    pictures of the README, from the folder of `make demo`
 """
@@ -11,6 +12,7 @@ import math
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +53,15 @@ def positions_in_lines(text):
 
 
 def run_document(name):
-    """Run the code of a document, which saves pictures, in the folder of the pictures."""
+    """Run the code of a document, and keep the pictures that it saves."""
     text = (Path(__file__).parent / name).read_text("utf-8")
     namespace = {}
-    with contextlib.chdir(IMAGES):
-        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-            exec(block, namespace)
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.chdir(folder):
+            for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+                exec(block, namespace)
+        for picture in Path(folder).glob("*.png"):
+            shutil.copy(picture, IMAGES)
 
 
 def draw_demo(folder):
@@ -131,6 +136,8 @@ def draw_plan():
 if __name__ == "__main__":
     if sys.argv[1:] == ["plan"]:
         draw_plan()
+    elif sys.argv[1:] == ["forecasting"]:
+        run_document("forecasting.md")
     elif sys.argv[1:]:
         draw_demo(sys.argv[1])
     else:

@@ -1,6 +1,6 @@
-"""The command ``crnn``: train models on texts, generate and translate texts.
+"""The command ``crnn``: train models on texts and series, generate, translate and forecast.
 
-The modules `characters` and `translate` have the commands and their arguments.
+The modules `characters`, `translate` and `forecast` have the commands and their arguments.
 """
 
 import os
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from crnn._version import __version__
-from crnn.cli import characters, translate
+from crnn.cli import characters, forecast, translate
 from crnn.cli.arguments import Parser
 from crnn.cli.run import INTERRUPTED
 from crnn.common.configuration import show_config
@@ -56,13 +56,14 @@ def _parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(
         prog="crnn",
-        description="Train recurrent networks on texts, and generate or translate texts.",
+        description="Train recurrent networks on texts and series; generate, translate, forecast.",
         epilog="crnn COMMAND --help shows the arguments of a command.",
     )
     parser.add_argument("--version", action="version", version=f"crnn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     characters.add_commands(commands)
     translate.add_commands(commands)
+    forecast.add_commands(commands)
     config_parser = commands.add_parser(
         "config",
         help="show version, instruction set and number of threads",

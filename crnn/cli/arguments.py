@@ -83,12 +83,17 @@ def integer(low: int, high: int = 2**63 - 1) -> OptionType:
 
 
 def choice(*values: str | None) -> OptionType:
-    """Return the type of these values; the command line has the word none for None."""
-    words = {value or "none": value for value in values}
+    """Return the type of these values; the command line has none for None, and - for _."""
+    words = {_word(value): value for value in values}
     shown = "|".join(words)
     return OptionType(
         shown, lambda value: value in values, lambda word: words.get(word, word), shown
     )
+
+
+def _word(value: str | None) -> str:
+    """Return a value as the command line has it."""
+    return "none" if value is None else value.replace("_", "-")
 
 
 def _is_positive(value: Any) -> bool:
@@ -104,6 +109,11 @@ TEMPERATURE = OptionType(
     "a positive number or none",
     lambda value: value is None or _is_positive(value),
     lambda text: None if text == "none" else float(text),
+)
+SHARE = OptionType(
+    "a number of at least 0 and below 1",
+    lambda value: type(value) in (int, float) and 0 <= value < 1,
+    float,
 )
 PATH = OptionType("a path", bool)
 FLAG = OptionType("True or False", lambda value: isinstance(value, bool))
@@ -171,8 +181,9 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[RunSettings]) -
         option: dict[str, Any] = {"type": option_type, "metavar": option_type.metavar}
         if option_type is FLAG:
             option = {"action": argparse.BooleanOptionalAction if item.default else "store_true"}
-        elif item.default is not None:
-            text = f"{text} (default: {item.default})"
+        elif item.default not in (None, ()):
+            shown = _word(item.default) if isinstance(item.default, str) else item.default
+            text = f"{text} (default: {shown})"
         flag = f"--{item.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **option)
 

@@ -262,7 +262,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a character model on a text",
-        description=f"Train a character model on a text. {FOLDER}",
+        description=f"Train a character model on a text. {FOLDER.format('samples')}",
     )
     parser.add_argument("text", nargs="?", type=PATH, metavar="TEXT", help="text file in UTF-8")
     parser.add_argument(

@@ -39,7 +39,7 @@ HISTORY, PICTURE = "history.csv", "loss.png"
 
 #: Sentences for the help of the commands that train.
 FOLDER = (
-    "The folder of the run gets a checkpoint, the history, a plot of the loss and samples. "
+    "The folder of the run gets a checkpoint, the history, a plot of the loss and {}. "
     "Ctrl-C saves the run and stops it; --resume continues it."
 )
 
@@ -273,7 +273,7 @@ class Run(ABC):
     command: ClassVar[str]  # starts and resumes such a run
     model_class: ClassVar[Any]
     settings_class: ClassVar[type[RunSettings]]
-    source_class: ClassVar[Any]  # frozen dataclass: read() returns the data, str() a short name
+    source_class: ClassVar[Any]  # frozen dataclass: str() is a short name, read() the data
     noun: ClassVar[str]  # name of the data
     unit: ClassVar[str] = "loss"  # label of the loss in the plot
     scale: ClassVar[float] = 1.0  # factor from nats to that unit
@@ -283,7 +283,7 @@ class Run(ABC):
         self, folder: str | os.PathLike[str], source: Any, settings: Any, saved: Saved | None = None
     ) -> None:
         self.folder, self.source, self.settings = Path(check_path(folder)), source, settings
-        self.data = source.read()
+        self.data = self._read()
         if saved is not None and saved.digest != self.digest:
             raise ValueError(f"{source}: expected the {self.noun} of the run, got other data")
         self.model = self._make_model() if saved is None else saved.model
@@ -319,6 +319,10 @@ class Run(ABC):
     def settings_of(cls, model: Any) -> dict[str, Any]:
         """Return the settings that a model was made with, by name."""
 
+    def _read(self) -> Any:
+        """Return the data of the source."""
+        return self.source.read()
+
     @abstractmethod
     def _make_model(self) -> Any:
         """Return the untrained model."""
@@ -341,18 +345,14 @@ class Run(ABC):
 
     @abstractmethod
     def _write_samples(self) -> list[str]:
-        """Write a file of texts that the model generates; return messages to print."""
-
-    @abstractmethod
-    def glimpse(self) -> str:
-        """Return one line of text that the model generates now."""
+        """Write a file with what the model generates; return messages to print."""
 
     # ----------------------------------------------------------------- common to all subclasses
 
     @property
     def digest(self) -> str:
         """Hash of the data."""
-        return hashlib.sha256(self._content().encode("utf-8", "surrogatepass")).hexdigest()
+        return digest_of(self._content())
 
     def describe(self) -> str:
         """Return one line with the network and the data."""
@@ -408,6 +408,11 @@ class Run(ABC):
             python=platform.python_version(),
             isa=_core.isa(),
         )
+
+
+def digest_of(content: str) -> str:
+    """Return the hash of data as one text."""
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class FolderCheckpoint(Checkpoint):

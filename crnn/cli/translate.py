@@ -23,6 +23,7 @@ from crnn.cli.arguments import (
     integer,
     setting,
 )
+from crnn.cli.output import write_utf8
 from crnn.cli.run import FOLDER, HELD_OUT, FolderCheckpoint, Run, add_run_arguments, train_run
 from crnn.data import read_pairs
 from crnn.data.pairs import Pair, text_lines
@@ -197,7 +198,7 @@ def translate(arguments: argparse.Namespace) -> int:
     plot = arguments.attention_plot
     if plot is not None:
         check_target(plot)
-    _write_utf8()
+    write_utf8()
     # At a terminal each line is translated at once; the lines of a file are translated in batches.
     size = 1 if sys.stdin.isatty() else BLOCK
     for lines in _blocks(text_lines(sys.stdin.buffer, "standard input"), size):
@@ -218,12 +219,6 @@ def _blocks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
     lines = iter(lines)
     while block := list(islice(lines, size)):
         yield block
-
-
-def _write_utf8() -> None:
-    """Set the encoding of standard output to UTF-8, that of the input, except for a terminal."""
-    if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def add_commands(commands: Any) -> None:
@@ -259,7 +254,7 @@ def add_commands(commands: Any) -> None:
 
     parser = parser.add_command(
         "train",
-        description=f"Train a translator on pairs of texts. {FOLDER}",
+        description=f"Train a translator on pairs of texts. {FOLDER.format('samples')}",
     )
     parser.add_argument(
         "pairs",

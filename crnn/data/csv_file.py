@@ -1,5 +1,6 @@
 """CSV files, read by pandas, with checks of their form."""
 
+import codecs
 import csv
 import io
 import itertools
@@ -8,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from crnn.common.checks import check_count
 from crnn.storage.files import open_regular
 
 _BLOCK = 100_000  # rows whose texts are in memory at a time
@@ -24,6 +26,7 @@ class CsvFile:
         encoding: str,
         options: dict[str, Any],
     ) -> None:
+        _check_form(delimiter, skipfooter, encoding)
         self._path, self._delimiter, self._options = path, delimiter, options
         self._skipfooter = skipfooter
         self._encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
@@ -64,9 +67,9 @@ class CsvFile:
                 yield from [frames] if self._skipfooter else frames
             except pandas.errors.EmptyDataError:
                 return
-            except pandas.errors.ParserError as error:
+            except (pandas.errors.ParserError, csv.Error) as error:
                 raise ValueError(self._message(str(error))) from None
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 name = self._encoding.removesuffix("-sig").upper()
                 raise ValueError(f"{self._path}: expected a text in {name}: {error}") from None
 
@@ -105,6 +108,19 @@ class CsvFile:
             reader = csv.reader(file, delimiter=self._delimiter)
             lines = (reader.line_num for cells in reader if "".join(cells).strip() or cells[1:])
             return f"{self._path}: line {next(itertools.islice(lines, row + 1, None))}"
+
+
+def _check_form(delimiter: Any, skipfooter: Any, encoding: Any) -> None:
+    """Raise unless the arguments are a character, a number of lines and an encoding."""
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
+        raise ValueError(f"delimiter: expected one character, got {delimiter!r:.60}")
+    check_count("skipfooter", skipfooter, 31)
+    try:
+        codecs.lookup(encoding)
+    except (LookupError, TypeError):
+        raise ValueError(
+            f"encoding: expected the name of an encoding, got {encoding!r:.60}"
+        ) from None
 
 
 def _is_number(text: str) -> bool:

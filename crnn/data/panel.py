@@ -16,7 +16,7 @@ from crnn.common.representation import never_raising
 from crnn.data import panel_checks, panel_tables
 from crnn.data.representation import counted, with_names
 from crnn.data.tables import Name, Names
-from crnn.data.times import Times, duration, moment
+from crnn.data.times import Times, check_reach, duration, moment
 from crnn.data.vocabulary import Vocabulary
 
 Integers = NDArray[np.int64]
@@ -45,9 +45,10 @@ class Panel:
         Categories of each series, such as a region.
     times : list of n arrays of datetime64, or pair, optional
         Times of the steps: T_i of them, or T_i + H_i where `known` goes on. They are evenly apart,
-        by the same step in all series. Months are datetime64[M]; times that are all the first, or
-        all the last, days of months are read as months. A pair is (start, step), a datetime64 for
-        all series or an array (n,), and a timedelta64. None: steps have no times.
+        by the same step in all series, and of the years 1 to 9999. Months are datetime64[M]; times
+        that are all the first, or all the last, days of months are read as months. A pair is
+        (start, step), a datetime64 for all series or an array (n,), and a timedelta64. None: steps
+        have no times.
     names : sequence of n distinct strings or integers, optional
         Names of the series. None: "0", "1", ...
     columns : mapping, optional
@@ -183,11 +184,13 @@ class Panel:
             The columns of covariates, and of numbers and categories that are the same in all rows
             of a series.
         step : timedelta64, optional
-            The time between two steps. None: the smallest one between two rows.
+            The time between two steps. None: the smallest one between two rows. With a step of days
+            or less, first and last days of months are days, too, and not months.
         end : datetime64 or str, optional
             The time of the last step of the past: later rows are the future, of which the
-            covariates are read alone. None: with `known`, a series ends with the last number of its
-            target, and without with its last row.
+            covariates are read alone. It is compared with the times as they are in the rows. None:
+            with `known`, a series ends with the last number of its target, and without with its
+            last row.
 
         Returns
         -------
@@ -199,8 +202,9 @@ class Panel:
         TypeError
             `frame` is not a data frame.
         ValueError
-            An unknown column, a value that is no number or no time, times that are out of order,
-            doubled or no whole steps apart, or as the class raises. Messages count rows from 0.
+            An unknown column, one that is the target and another one, a value that is no number or
+            no time, times that are out of order, doubled or no whole steps apart, or as the class
+            raises. Messages count rows from 0.
 
         Warns
         -----
@@ -402,6 +406,7 @@ class Panel:
         steps = check_count("steps", steps, 52)
         if self.starts is None:
             raise ValueError("panel: expected one with times, got none: give times= to Panel")
+        check_reach("steps", self.starts, self.lengths + steps, self.step, self.names)
         after = self.lengths[:, None] + np.arange(steps)
         return np.asarray(self.starts[:, None] + after * self.step)
 

@@ -12,13 +12,23 @@ from numpy.typing import NDArray
 
 from crnn.common.arrays import Array, Floats, as_array, described
 from crnn.common.checks import check_array
-from crnn.data.times import Times, as_times, distances, duration, join_times, moment
+from crnn.data.times import (
+    Times,
+    as_times,
+    check_reach,
+    distances,
+    duration,
+    in_unit,
+    join_times,
+    moment,
+)
 from crnn.data.vocabulary import Vocabulary
 
 Integers = NDArray[np.int64]
 Columns = dict[str, Any]
 
 MONTHS = ("Y", "M")  # units that are not whole days
+_LARGEST = 1e30  # size of a number; products of two of them overflow in float32
 
 
 class Located:
@@ -53,19 +63,25 @@ def check_series(series: Any) -> list[Any]:
             f"series: expected a list of arrays, got {type(series).__name__}; Panel.from_frame "
             f"reads data frames"
         )
-    if isinstance(series, str | bytes | Mapping) or not hasattr(series, "__iter__"):
-        raise TypeError(f"series: expected a list of arrays, got {type(series).__name__}")
-    parts = list(series)
+    parts = _listed("series", series, "arrays")
     if not parts:
         raise ValueError("series: expected at least one, got none")
     return parts
+
+
+def _listed(argument: str, values: Any, what: str) -> list[Any]:
+    """Return several values as a list, or raise."""
+    is_one = isinstance(values, str | bytes | Mapping) or getattr(values, "ndim", 1) == 0
+    if is_one or not hasattr(values, "__iter__"):
+        raise TypeError(f"{argument}: expected a list of {what}, got {values!r:.60}")
+    return list(values)
 
 
 def check_names(names: Any, count: int) -> tuple[str, ...]:
     """Return the names of n series as texts, or raise."""
     if names is None:
         return tuple(map(str, range(count)))
-    listed = [names] if isinstance(names, str) else list(names)
+    listed = [names] if isinstance(names, str) else _listed("names", names, "strings")
     for name in listed:
         if isinstance(name, bool) or not isinstance(name, str | int | np.integer):
             raise TypeError(f"names: expected strings or integers, got {name!r:.60}")
@@ -87,7 +103,12 @@ def check_columns(columns: Any) -> Columns:
     for role, value in columns.items():
         if isinstance(value, str) and role != "target":
             value = [value]
-        titles[role] = value if role == "target" or not value else tuple(map(str, value))
+        if role != "target":
+            value = () if value is None else _listed(f"columns: {role!r}", value, "strings")
+            value = tuple(map(str, value))
+            if len(set(value)) < len(value):
+                raise ValueError(f"columns: expected distinct names for {role!r}, got {value}")
+        titles[role] = value
     if titles["target"] is not None and not isinstance(titles["target"], str):
         raise TypeError(f"columns: expected a string for 'target', got {titles['target']!r:.60}")
     return titles
@@ -138,30 +159,36 @@ def join_known(
     if known is None:
         _name_columns(columns, "known", 0)
         return None, lengths.copy()
-    given = list(known)
+    given = _listed("known", known, "arrays")
     if len(given) != len(names):
         raise ValueError(f"known: expected {len(names)}, one for each series, got {len(given)}")
     arrays = [
         _numbers("known", name, part, (1, 2)) for name, part in zip(names, given, strict=True)
     ]
     arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
-    F = max(array.shape[1] for array in arrays)
+    F = max((array.shape[1] for array in arrays if len(array)), default=arrays[0].shape[1])
+    _check_some_columns("known", F)
     _name_columns(columns, "known", F)
     for name, array, length in zip(names, arrays, lengths, strict=True):
-        if array.shape[1] != F and array.size:
+        if array.shape[1] != F and len(array):
             raise ValueError(
                 f"known: series {name!r}: expected F={F} columns as in other series, "
                 f"got {array.shape[1]}"
             )
         if len(array) < length:
             raise ValueError(_too_early(name, columns["known"], len(array), f"T={length}"))
-    store = np.concatenate([array.reshape(-1, F) for array in arrays])
+    store = np.concatenate([array if len(array) else np.empty((0, F)) for array in arrays])
     extents = np.array([len(array) for array in arrays], np.int64)
     if not np.isfinite(store).all():
         place, column = (int(i) for i in np.argwhere(~np.isfinite(store))[0])
         where = Located(names, extents)(place, columns["known"][column])
         raise ValueError(f"known: {where}: expected a finite number, got {store[place, column]}")
     return store, extents
+
+
+def _check_some_columns(argument: str, count: int) -> None:
+    if not count:
+        raise ValueError(f"{argument}: expected at least one column, got none")
 
 
 def _too_early(name: str, titles: Sequence[str], got: int, expected: str) -> str:
@@ -180,6 +207,7 @@ def check_static(static: Any, names: Sequence[str], columns: Columns) -> Floats 
     n = ("n", len(names))
     array = check_array("static", static, "real numbers", (n, "F"), (n,)).astype(np.float64)
     array = array[:, None] if array.ndim == 1 else array
+    _check_some_columns("static", array.shape[1])
     _name_columns(columns, "static", array.shape[1])
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
@@ -202,6 +230,7 @@ def check_categories(categories: Any, names: Sequence[str], columns: Columns) ->
             f"got shape {array.shape}"
         )
     array = array[:, None] if array.ndim == 1 else array
+    _check_some_columns("categories", array.shape[1])
     _name_columns(columns, "categories", array.shape[1])
     texts = np.empty(array.shape, object)
     for (row, column), value in np.ndenumerate(array):
@@ -258,8 +287,10 @@ def check_times(
     if times is None:
         return None, None
     if isinstance(times, tuple) and len(times) == 2 and isinstance(times[1], _STEPS):
-        return _from_pair(times[0], _as_step(times[1]), len(names))
-    given = list(times)
+        starts, step = _from_pair(times[0], _as_step(times[1]), len(names))
+        check_reach("times", starts, extents, step, names)
+        return starts, step
+    given = _listed("times", times, "arrays, or a pair (start, step)")
     if len(given) != len(names):
         raise ValueError(
             f"times: expected {len(names)} arrays, one for each series, or a pair (start, step), "
@@ -275,7 +306,9 @@ def check_times(
                 f"times: series {name!r}: expected {either}, one for each step, got {len(part)}"
             )
     counts = np.array([len(part) for part in stamps], np.int64)
-    return _even(join_times(stamps), counts, names)
+    starts, step = _even(join_times(stamps), counts, names)
+    check_reach("times", starts, extents, step, names)
+    return starts, step
 
 
 _STEPS = (np.timedelta64, timedelta)
@@ -301,8 +334,15 @@ def _from_pair(start: Any, step: np.timedelta64, count: int) -> tuple[Times, np.
                 f"{duration(step)}, got {moment(wrong)}"
             )
         starts, step = months, step.astype("timedelta64[M]")
-    starts = starts + 0 * step
+    common = np.result_type(starts.dtype, np.dtype(f"datetime64[{_whole(step)}]"))
+    starts = in_unit("times", starts, common)
     return np.broadcast_to(starts, (count,)).copy(), step
+
+
+def _whole(step: Any) -> str:
+    """Return the unit of a step as datetime64 and timedelta64 write it."""
+    unit, multiple = np.datetime_data(step.dtype)
+    return f"{multiple}{unit}"
 
 
 def _even(times: Times, counts: Integers, names: Sequence[str]) -> tuple[Times, np.timedelta64]:
@@ -348,11 +388,15 @@ class _Panel(Protocol):
     lengths: Integers
     known_numbers: Floats | None
     known_lengths: Integers
+    static: Floats | None
     columns: Columns
     names: tuple[str, ...]
 
     @property
     def series(self) -> list[Floats]: ...
+
+    @property
+    def known(self) -> list[Floats] | None: ...
 
 
 def check_known_ahead(panel: _Panel, steps: int) -> None:
@@ -366,15 +410,46 @@ def check_known_ahead(panel: _Panel, steps: int) -> None:
 
 
 def check_counts(panel: _Panel) -> None:
-    """Raise for a number that is no count, 0, 1, 2, ..."""
+    """Raise for a number that is no count, 0, 1, 2, ... 2**53, which floats hold exactly."""
     for name, numbers in zip(panel.names, panel.series, strict=True):
         wrong = (numbers < 0) | (numbers != np.floor(numbers)) & ~np.isnan(numbers)
+        wrong |= numbers > 2**53
         if wrong.any():
             step = int(wrong.argmax())
+            limit = "at least 0" if not numbers[step] > 2**53 else "at most 2**53"
             raise ValueError(
                 f"series {name!r}{_titled(panel.columns['target'])}, step {step}: expected a "
-                f"whole number of at least 0, got {numbers[step]}"
+                f"whole number of {limit}, got {numbers[step]}"
             )
+
+
+def check_magnitudes(panel: _Panel) -> None:
+    """Raise for a number that is too large for a network, whose numbers are float32."""
+    known = () if panel.known is None else panel.known
+    parts = [
+        *(
+            ("", name, part[:, None], (panel.columns["target"],))
+            for name, part in zip(panel.names, panel.series, strict=True)
+        ),
+        *(
+            ("known: ", name, part, panel.columns["known"])
+            for name, part in zip(panel.names, known, strict=False)
+        ),
+    ]
+    for argument, name, numbers, titles in parts:
+        large = np.abs(numbers) > _LARGEST
+        if large.any():
+            step, column = (int(i) for i in np.argwhere(large)[0])
+            raise ValueError(
+                f"{argument}series {name!r}{_titled(titles[column])}, step {step}: expected a "
+                f"number of at most {_LARGEST:g} in size, got {numbers[step, column]:g}"
+            )
+    if panel.static is not None and (np.abs(panel.static) > _LARGEST).any():
+        row, column = np.argwhere(np.abs(panel.static) > _LARGEST)[0]
+        raise ValueError(
+            f"static: series {panel.names[row]!r}{_titled(panel.columns['static'][column])}: "
+            f"expected a number of at most {_LARGEST:g} in size, got {panel.static[row, column]:g}"
+        )
 
 
 def check_same_columns(panel: _Panel, columns: Columns) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from crnn.data.times import (
     distances,
     duration,
     in_coarse_unit,
+    in_unit,
     moment,
     parse_times,
 )
@@ -70,14 +72,31 @@ class Roles(NamedTuple):
             return None if value is None else column_name(role, value, header)
 
         def several(role: str) -> list[Any]:
-            return [column_name(role, name, header) for name in listed(getattr(self, role))]
+            names = getattr(self, role)
+            if not isinstance(names, str | int | np.integer) and not hasattr(names, "__iter__"):
+                raise TypeError(f"{role}: expected names of columns, got {names!r:.60}")
+            return [column_name(role, name, header) for name in listed(names)]
 
         if self.target is None:
             raise ValueError(f"target: expected a column of {header}, got None")
-        return Roles(
+        roles = Roles(
             *(one(role) for role in ("target", "group", "time")),
             *(several(role) for role in ("known", "static", "categories")),
         )
+        roles._check_apart()
+        return roles
+
+    def _check_apart(self) -> None:
+        """Raise for a column that occurs twice in a role, or that is the target and another one."""
+        for role in ("group", "time", "known", "static", "categories"):
+            value = getattr(self, role)
+            names = value if isinstance(value, list) else [value]
+            if self.target in names:
+                raise ValueError(
+                    f"{role}: expected another column than the target, got {self.target!r}"
+                )
+            if len(set(names)) < len(names):
+                raise ValueError(f"{role}: expected distinct columns, got {names}")
 
     @property
     def numbers(self) -> list[Any]:
@@ -123,8 +142,16 @@ def of_frame(frame: Any, roles: Roles) -> Rows:
     def place(row: int, name: Any) -> str:
         return f"frame: row {row}, column {name!r}"
 
-    def texts(name: Any) -> list[str]:
+    def column(name: Any) -> Any:
         values = frame[name].to_numpy()
+        if len(values) != len(frame):
+            raise ValueError(
+                f"frame: column {name!r}: expected {len(frame)} rows, got {len(values)}"
+            )
+        return values
+
+    def texts(name: Any) -> list[str]:
+        values = column(name)
         if values.dtype.kind == "f":
             raise ValueError(
                 f"frame: column {name!r}: expected strings or integers, got {values.dtype}"
@@ -133,17 +160,16 @@ def of_frame(frame: Any, roles: Roles) -> Rows:
 
     return Rows(
         roles,
-        {name: column_floats(frame[name].to_numpy(), name, place) for name in roles.numbers},
+        {name: column_floats(column(name), name, place) for name in roles.numbers},
         {name: texts(name) for name in roles.categories},
         [] if roles.group is None else texts(roles.group),
-        None if roles.time is None else _frame_times(frame[roles.time], roles.time, place),
+        None if roles.time is None else _frame_times(column(roles.time), roles.time, place),
         place,
     )
 
 
-def _frame_times(column: Any, name: Any, place: Place) -> Times:
+def _frame_times(values: Any, name: Any, place: Place) -> Times:
     """Return the times of a column of a frame."""
-    values = column.to_numpy()
     if values.dtype.kind in "OUT":
         return parse_times(values, lambda row: place(row, name))
     if values.dtype.kind != "M":
@@ -199,6 +225,8 @@ class _Grid(NamedTuple):
         The first step of each series, and how many it has.
     times : pair or None
         Start of each series, and the step.
+    ends_of_months : bool
+        Whether the months of `times` were written as their last days.
     """
 
     rows: Array
@@ -206,6 +234,7 @@ class _Grid(NamedTuple):
     begins: Array
     sizes: Array
     times: tuple[Times, np.timedelta64] | None
+    ends_of_months: bool = False
 
     def cut(self, values: Floats) -> list[Floats]:
         """Return values (N, ...) of rows as those of the steps of each series, NaN if absent."""
@@ -251,8 +280,16 @@ def _past(grid: _Grid, end: Any) -> Array:
     if grid.times is None:
         raise ValueError("end: expected time= with it, got None")
     starts, step = grid.times
-    last = as_times("end", [end])[0].astype(starts.dtype)
-    return np.asarray(np.maximum((last - starts) // step + 1, 0))
+    if np.ndim(end):
+        raise TypeError(f"end: expected one time, got {end!r:.60}")
+    last = as_times("end", [end])
+    if grid.ends_of_months and np.datetime_data(last.dtype)[0] not in MONTHS:
+        # The last day of a month is the day before the first one of the next month.
+        months = (last.astype("datetime64[D]") + np.timedelta64(1, "D")).astype(starts.dtype)
+        last = months - np.timedelta64(1, "M")
+    is_finer = np.result_type(last.dtype, starts.dtype) != starts.dtype
+    last = last.astype(starts.dtype) if is_finer else in_unit("end", last, starts.dtype)
+    return np.asarray(np.maximum((last[0] - starts) // step + 1, 0))
 
 
 def _observed(numbers: Floats) -> Floats:
@@ -271,6 +308,9 @@ def _constant(
     found = []
     for name in names:
         values = np.asarray(columns[name], None if columns is read.numbers else object)
+        if columns is read.numbers and np.isnan(values[first]).any():
+            row = int(first[np.isnan(values[first])][0])
+            raise ValueError(f"{read.place(row, name)}: expected a finite number, got nan")
         expected = np.repeat(values[first], [len(part) for part in groups.values()])
         if (values[rows] != expected).any():
             at = int((values[rows] != expected).argmax())
@@ -302,8 +342,13 @@ def _grid(read: Rows, groups: dict[str, Array], step: np.timedelta64 | None) -> 
     counts = np.array([len(part) for part in groups.values()], np.int64)
     begins = np.cumsum(counts) - counts
     if read.times is None:
+        if step is not None:
+            raise ValueError(f"step: expected time= with it, got {step!r:.60}")
         return _Grid(rows, np.arange(len(rows)), begins, counts, None)
-    times = in_coarse_unit(read.times[rows])
+    step = _checked_step(step)
+    months = step is None or np.datetime_data(step.dtype)[0] in MONTHS
+    times = in_coarse_unit(read.times[rows], months=months)
+    last_days = bool((times.astype(read.times.dtype) != read.times[rows]).any())
 
     def where(i: int) -> str:
         series = list(groups)[int(np.searchsorted(np.cumsum(counts), i, side="right"))]
@@ -326,7 +371,7 @@ def _grid(read: Rows, groups: dict[str, Array], step: np.timedelta64 | None) -> 
         _announce(read, where(int(absent[0])), times[absent[0] - 1] + step, ahead, len(rows))
     cells = np.cumsum(ahead) - 1
     sizes = np.add.reduceat(ahead, begins)
-    return _Grid(rows, cells, np.cumsum(sizes) - sizes, sizes, (times[begins], step))
+    return _Grid(rows, cells, np.cumsum(sizes) - sizes, sizes, (times[begins], step), last_days)
 
 
 def _step(times: Times, apart: Array, step: Any) -> Any:
@@ -335,12 +380,24 @@ def _step(times: Times, apart: Array, step: Any) -> Any:
         if not len(apart):
             raise ValueError("time: expected two rows in one series, got one in each: give step=")
         return apart.min()
-    wanted = np.timedelta64(step)
-    units = [np.datetime_data(dtype)[0] for dtype in (times.dtype, wanted.dtype)]
-    if "generic" in units or np.isnat(wanted) or not wanted > np.timedelta64(0):
+    if (np.datetime_data(times.dtype)[0] in MONTHS) != (np.datetime_data(step.dtype)[0] in MONTHS):
+        raise ValueError(
+            f"step: expected days or a finer unit, as the times are not all the first, or all the "
+            f"last, days of months, got {duration(step)}"
+        )
+    return step
+
+
+def _checked_step(step: Any) -> Any:
+    """Return the argument `step` as a timedelta64, or raise."""
+    if step is None:
+        return None
+    wanted = np.timedelta64("NaT")
+    if isinstance(step, np.timedelta64 | timedelta):
+        wanted = np.timedelta64(step)
+    is_generic = np.datetime_data(wanted.dtype)[0] == "generic"
+    if is_generic or np.isnat(wanted) or not wanted > np.timedelta64(0):
         raise ValueError(f"step: expected a timedelta64 above 0 with a unit, got {step!r:.60}")
-    if (units[0] in MONTHS) != (units[1] in MONTHS):
-        raise ValueError(f"step: expected a step in the unit of {times.dtype}, got {wanted!r}")
     return wanted
 
 

@@ -16,10 +16,12 @@ Times: TypeAlias = NDArray[np.datetime64]
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 _EXACT = ("D", "h", "m", "s", "ms", "us", "ns")  # units of which each is a multiple of the next
 _CLOCK = _UNITS[4:]
+_FINE = _UNITS[9:]  # units that hold a few centuries or less
+_SPAN = ("0001-01-01", "9999-12-31")  # times are in these years
 _WORDS = {"Y": "year", "M": "month", "W": "week", "D": "day", "h": "hour", "m": "minute"}
 _WORDS |= {"s": "second"}
 # NumPy reads more texts, such as "17" (a year), "today" and time zones.
-_TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?)?)?")
+_TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?)?)?")
 
 
 class _Feature(NamedTuple):
@@ -52,6 +54,9 @@ _FEATURES = {
     "yearday": _Feature("D", _part("D", "Y"), 365),
     "month": _Feature("M", _part("M", "Y"), 11),
 }
+
+#: Names of the features of `calendar`.
+CALENDAR = tuple(_FEATURES)
 
 
 def calendar(times: ArrayLike, *names: str) -> Floats:
@@ -138,7 +143,74 @@ def as_times(name: str, value: Any) -> Times:
         )
     if np.isnat(array).any():
         raise ValueError(f"{name}: expected times, got NaT at step {np.isnat(array).argmax()}")
+    if _unit(array) == "generic":
+        raise TypeError(f"{name}: expected datetime64 with a unit, got {array.dtype}")
+    if _unit(array) not in _FINE:
+        low, high = (np.datetime64(end).astype(array.dtype) for end in _SPAN)
+        wrong = (array < low) | (array > high)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: step {int(wrong.argmax())}: expected a time of the years 1 to 9999, got "
+                f"{array.dtype} number {int(array[wrong.argmax()].astype(np.int64))}"
+            )
     return array
+
+
+def in_unit(name: str, times: Times, unit: Any) -> Times:
+    """Return times in a finer or an equal unit, or raise if that cannot hold them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    times : array (T,) of datetime64
+    unit : dtype of datetime64
+    """
+    try:
+        same = times.astype(unit)
+        wrong = same.astype(times.dtype) != times
+    except OverflowError:
+        same, wrong = times, np.ones(len(times), bool)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: expected times that {np.dtype(unit)} can hold, "
+            f"got {moment(times[wrong.argmax()])}"
+        )
+    return same
+
+
+def check_reach(name: str, starts: Times, steps: Any, step: Any, names: Sequence[str]) -> None:
+    """Raise if a series would go on beyond the times that its unit, or the year 9999, can hold.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    starts : array (n,) of datetime64
+        Time of the first step of each series; NaT where it is not known.
+    steps : array (n,) of integers, or int
+        How many steps each series has.
+    step : timedelta64
+        Time between two steps.
+    names : sequence of n str
+        Names of the series.
+    """
+    unit: Any
+    last = 2**63 - 1
+    if _unit(starts) not in _FINE:
+        last = int(np.datetime64(_SPAN[1]).astype(starts.dtype).astype(np.int64))
+    unit, multiple = np.datetime_data(starts.dtype)
+    apart = step.astype(np.dtype(f"timedelta64[{multiple}{unit}]")).astype(np.uint64)
+    counts = np.broadcast_to(np.asarray(steps, np.int64), starts.shape)
+    room = (np.uint64(last) - starts.astype(np.int64).astype(np.uint64)) // apart
+    short = ~np.isnat(starts) & (np.maximum(counts - 1, 0).astype(np.uint64) > room)
+    if short.any():
+        i = int(short.argmax())
+        raise ValueError(
+            f"{name}: series {names[i]!r}: expected times up to "
+            f"{moment(np.datetime64(last * multiple, unit))}, got {counts[i]} steps of "
+            f"{duration(step)} from {moment(starts[i])}"
+        )
 
 
 def parse_times(texts: Any, place: Callable[[int], str]) -> Times:
@@ -156,14 +228,30 @@ def parse_times(texts: Any, place: Callable[[int], str]) -> Times:
         return np.array([], "datetime64[D]")
     if all(map(_TIME.fullmatch, words)):
         try:
-            return np.array(words, "datetime64")
+            times: Times = np.array(words, "datetime64")
         except ValueError:  # a 13th month
             pass
+        else:
+            _check_parsed(times, words, place)
+            return times
     wrong = next(i for i, word in enumerate(words) if not _is_time(word))
     raise ValueError(
         f"{place(wrong)}: expected a time as 2024-02-29 or 2024-02-29T18:30, without a "
         f"time zone, got {words[wrong]!r:.60}; pandas.to_datetime reads other forms"
     )
+
+
+def _check_parsed(times: Times, words: list[str], place: Callable[[int], str]) -> None:
+    """Raise if the finest unit among texts cannot hold one of them: NumPy returns another time."""
+    if _unit(times) in _FINE:
+        whole = np.array([word[:19] for word in words], "datetime64[s]")
+        wrong = times.astype("datetime64[s]") != whole
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise ValueError(
+                f"{place(at)}: expected a time that {times.dtype} can hold, the unit of the finest "
+                f"one, got {words[at]!r:.60}"
+            )
 
 
 def _is_time(word: str) -> bool:
@@ -183,15 +271,23 @@ def moment(time: Any) -> str:
 
 def duration(step: Any) -> str:
     """Return a length of time in words: "1 day", "15 minutes"."""
-    unit, _ = np.datetime_data(step.dtype)
-    count = int(step.astype(np.int64)) * np.datetime_data(step.dtype)[1]
+    unit: Any
+    coarse: Any
+    unit, multiple = np.datetime_data(step.dtype)
+    count = int(step.astype(np.int64)) * multiple
+    for coarse in _EXACT[: _EXACT.index(unit)] if unit in _EXACT else ():
+        whole = np.timedelta64(1, coarse) // np.timedelta64(1, unit)
+        if count % whole == 0:
+            unit, count = coarse, int(count // whole)
+            break
     return f"{count} {_WORDS.get(unit, unit)}{'' if count == 1 or unit not in _WORDS else 's'}"
 
 
-def in_coarse_unit(times: Times) -> Times:
+def in_coarse_unit(times: Times, *, months: bool = True) -> Times:
     """Return the same times in the coarsest unit that holds all of them.
 
-    Times that are all the first days of months, or all the last ones, at midnight, are months.
+    Times that are all the first days of months, or all the last ones, at midnight, are months,
+    unless `months` is false.
     """
     if not len(times) or _unit(times) not in _EXACT or np.datetime_data(times.dtype)[1] != 1:
         return times
@@ -199,7 +295,7 @@ def in_coarse_unit(times: Times) -> Times:
         coarse = times.astype(f"datetime64[{unit}]")
         if (coarse.astype(times.dtype) == times).all():
             break
-    return _in_months(coarse) if unit == "D" else coarse
+    return _in_months(coarse) if unit == "D" and months else coarse
 
 
 def _in_months(days: Times) -> Times:
@@ -239,7 +335,15 @@ def distances(times: Times, lengths: Array) -> Distances:
     inside = np.ones(len(times), bool)
     inside[begins[lengths > 0]] = False
     place = np.flatnonzero(inside)
-    return Distances(times[place] - times[place - 1], place)
+    distance = times[place] - times[place - 1]
+    wrapped = (distance > np.timedelta64(0)) != (times[place] > times[place - 1])
+    if wrapped.any():
+        at = int(place[wrapped.argmax()])
+        raise ValueError(
+            f"times: expected neighbours whose distance {times.dtype} can hold, got "
+            f"{moment(times[at])} after {moment(times[at - 1])}"
+        )
+    return Distances(distance, place)
 
 
 def join_times(times: Sequence[Times]) -> Times:
@@ -247,4 +351,5 @@ def join_times(times: Sequence[Times]) -> Times:
     filled = [part for part in times if len(part)]
     if not filled:
         return np.array([], "datetime64[D]")
-    return in_coarse_unit(np.concatenate(filled))
+    unit = np.result_type(*(part.dtype for part in filled))
+    return in_coarse_unit(np.concatenate([in_unit("times", part, unit) for part in filled]))

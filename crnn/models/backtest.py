@@ -195,14 +195,36 @@ class Backtest:
         """
         return self.scores[name].coverage
 
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table as columns: the names of the metrics, and a column for each forecast.
+
+        Returns
+        -------
+        dict of str to list
+            "metric", and numbers by the name of the forecast.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from crnn.models.backtest import Backtest, scores_of, seasonal_naive
+        >>> naive = seasonal_naive([[1.0, 2.0, 4.0]], 1)
+        >>> scores = scores_of(naive, np.array([[4.0]]), np.array([1.5]))
+        >>> Backtest({"naive": scores}, 1, 1, 1).columns()["metric"][-1]
+        'coverage 80%, step 1'
+        """
+        first = next(iter(self.scores))
+        steps = [f"coverage 80%, step {h + 1}" for h in range(self.horizon)]
+        table: dict[str, list[Any]] = {"metric": [*self[first], *steps]}
+        for name in self.scores:
+            table[name] = [*self[name].values(), *self.coverage(name).tolist()]
+        return table
+
     def _rows(self) -> list[tuple[str, ...]]:
-        names = list(self.scores)
-        metrics = list(self[names[0]])
-        rows = [("", *names)]
-        rows += [(one, *(f"{self[name][one]:.4f}" for name in names)) for one in metrics]
-        for h in range(self.horizon):
-            shares = (f"{self.coverage(name)[h]:.2f}" for name in names)
-            rows.append((f"coverage 80%, step {h + 1}", *shares))
+        metrics, *forecasts = self.columns().values()
+        rows = [("", *self.scores)]
+        for metric, *numbers in zip(metrics, *forecasts, strict=True):
+            digits = 2 if ", step " in metric else 4
+            rows.append((metric, *(f"{number:.{digits}f}" for number in numbers)))
         return rows
 
     @never_raising

@@ -45,6 +45,7 @@ from crnn.models.backtest import (
     seasonal_naive,
 )
 from crnn.models.categories import WithCategories
+from crnn.models.deepar_checks import check_samples, check_steps, check_windows
 from crnn.models.deepar_inputs import PanelInputs
 from crnn.models.deepar_sampling import sample_paths
 from crnn.models.deepar_windows import HeldOutWindows, TrainingWindows, Weights, window_loss
@@ -137,6 +138,13 @@ class DeepAR(InFolder):
         ):
             if got not in (None, expected):
                 raise ValueError(f"network: expected one with {name}={expected}, got {got}")
+        if isinstance(network, WithCategories):
+            sizes = [part.K for part in network.embeddings]
+            expected_sizes = [len(one) for one in inputs.vocabularies]
+            if sizes != expected_sizes:
+                raise ValueError(
+                    f"network: expected embeddings of {expected_sizes} categories, got {sizes}"
+                )
         self.network, self.inputs, self.seed = network, inputs, check_seed(seed)
 
     horizon = property(lambda self: self.inputs.horizon)
@@ -339,6 +347,7 @@ default "lstm"
         """
         self._check(panel, 0)
         held_out = check_count("validation_windows", validation_windows, 31)
+        check_windows("validation_windows", held_out, self.horizon, panel, self.horizon)
         validation, best = None, list[Callback]()
         if held_out:
             validation = HeldOutWindows(self.inputs, panel, held_out, _VALIDATION_ROWS)
@@ -346,8 +355,8 @@ default "lstm"
         data = TrainingWindows(
             self.inputs,
             panel.until(held_out * self.horizon),
-            updates=check_size("updates", updates),
-            batch_size=check_size("batch_size", batch_size),
+            updates=check_steps("updates", updates),
+            batch_size=check_steps("batch_size", batch_size),
             seed=self.seed,
             weights=weights,
         )
@@ -404,9 +413,11 @@ default "lstm"
         FloatingPointError
             The network returns numbers that are not finite.
         """
-        steps = self.horizon if steps is None else check_size("steps", steps)
-        samples, seed = check_size("samples", samples), check_seed(seed)
+        steps = self.horizon if steps is None else check_steps("steps", steps)
+        samples, seed = check_steps("samples", samples), check_seed(seed)
         self._check(panel, steps)
+        check_samples(samples, len(panel), steps)
+        times = None if panel.starts is None else panel.future_times(steps)
         paths = sample_paths(
             self.network,
             self.inputs,
@@ -416,7 +427,6 @@ default "lstm"
             samples=samples,
             seed=seed,
         )
-        times = None if panel.starts is None else panel.future_times(steps)
         return Forecast(paths, panel.names, times, panel)
 
     def backtest(
@@ -456,9 +466,10 @@ default "lstm"
         TypeError, ValueError
             As for `predict`, or if no number of the windows is observed.
         """
-        W, H = check_size("windows", windows), self.horizon
-        stride = H if stride is None else check_size("stride", stride)
+        W, H = check_steps("windows", windows), self.horizon
+        stride = H if stride is None else check_steps("stride", stride)
         self._check(panel, 0)
+        check_windows("windows", W, stride, panel, H)
         parts: dict[str, list[Quantiles]] = {"DeepAR": [], "seasonal naive": []}
         truths, errors = [], []
         for skip in range(0, W * stride, stride):

@@ -11,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from crnn.common.arrays import Array
-from crnn.common.checks import check_flag, check_size
+from crnn.common.checks import check_flag
 from crnn.data import Panel, Vocabulary
 from crnn.data.gathering import Gatherer, ScaleKind, WindowScale, step_features
-from crnn.data.panel_checks import check_known_ahead, check_same_columns
+from crnn.data.panel_checks import check_known_ahead, check_magnitudes, check_same_columns
 from crnn.data.scaling import Standardizer
 from crnn.data.times import duration
+from crnn.models.deepar_checks import check_calendar, check_steps, check_texts
 from crnn.storage import archive
 
 _CYCLES = 3  # seasons back of which lags are read
@@ -144,17 +145,28 @@ class PanelInputs:
         static: Standardizer | None = None,
         vocabularies: Sequence[Vocabulary] = (),
     ) -> None:
-        self.context, self.horizon = check_size("context", context), check_size("horizon", horizon)
-        self.period = None if period is None else check_size("period", period)
-        self.lags = tuple(sorted({check_size("lags", lag) for lag in lags}, reverse=True))
+        self.context = check_steps("context", context)
+        self.horizon = check_steps("horizon", horizon)
+        self.period = None if period is None else check_steps("period", period)
+        self.lags = _check_lags(lags)
         self.indicators, self.scale = check_flag("indicators", indicators), scale
         self.age = check_flag("age", age)
         self.columns = {
-            role: tuple(map(str, columns[role])) for role in ("known", "static", "categories")
+            role: check_texts(f"columns: {role}", columns[role])
+            for role in ("known", "static", "categories")
         }
-        self.calendar, self.step = tuple(calendar), step
+        self.calendar, self.step = check_calendar(calendar, step), step
         self._known, self._static = known, static
         self.vocabularies = tuple(vocabularies)
+        for name, fitted in (
+            ("known", _width(known)),
+            ("static", _width(static)),
+            ("categories", len(self.vocabularies)),
+        ):
+            if fitted != (count := len(self.columns[name])):
+                raise ValueError(
+                    f"{name}: expected scales or categories of {count} columns, got {fitted}"
+                )
 
     @classmethod
     def fit(
@@ -185,9 +197,11 @@ class PanelInputs:
         age : bool, default False
             As for the class.
         """
-        horizon = check_size("horizon", horizon)
+        horizon = check_steps("horizon", horizon)
+        check_magnitudes(panel)
         calendar = () if panel.starts is None else calendar_names(panel.step)
         if lags is None:
+            period = None if period is None else check_steps("period", period)
             lags = default_lags(period, int(panel.lengths.max()))
         known, static = panel.known_numbers, panel.static
         return cls(
@@ -244,6 +258,7 @@ class PanelInputs:
         if self.calendar and (panel.step is None or duration(panel.step) != self.step):
             step = "no times" if panel.step is None else f"steps of {duration(panel.step)}"
             raise ValueError(f"panel: expected times with steps of {self.step}, got {step}")
+        check_magnitudes(panel)
         check_known_ahead(panel, ahead)
 
     def gatherer(self, panel: Panel, ahead: int = 0, least: int = 0) -> Gatherer:
@@ -352,6 +367,18 @@ class PanelInputs:
             f"<{type(self).__name__}: context {self.context}, horizon {self.horizon}, {period}, "
             f"lags {lags}{calendar}>"
         )
+
+
+def _width(scaler: Standardizer | None) -> int:
+    """Return how many columns a scaling has; 0 without one."""
+    return 0 if scaler is None or scaler.mean_ is None else len(scaler.mean_)
+
+
+def _check_lags(lags: Any) -> tuple[int, ...]:
+    """Return distinct lags in descending order, or raise."""
+    if isinstance(lags, str) or not hasattr(lags, "__iter__"):
+        raise TypeError(f"lags: expected a sequence of integers, got {lags!r:.60}")
+    return tuple(sorted({check_steps("lags", lag) for lag in lags}, reverse=True))
 
 
 def _fitted(numbers: Array) -> Standardizer:

@@ -23,6 +23,8 @@ from crnn.models.deepar_inputs import PanelInputs
 Integers = NDArray[np.int64]
 Weights: TypeAlias = Literal["length", "scale"]
 
+EPOCH = 100  # updates between two validations
+
 #: Stream of the counter-based generator (`crnn._core.random_uniform`).
 _WINDOWS = int.from_bytes(b"windows")
 _LOSSES = {
@@ -132,7 +134,7 @@ class TrainingWindows(WindowBatches):
         batch_size: int,
         seed: int,
         weights: Weights = "length",
-        epoch: int = 100,
+        epoch: int = EPOCH,
     ) -> None:
         super().__init__(inputs, panel)
         self.updates, self.batch_size, self.seed = updates, batch_size, seed

@@ -17,10 +17,32 @@ from crnn.common.representation import never_raising
 from crnn.data import Panel
 from crnn.data.representation import counted
 from crnn.data.times import Times
-from crnn.losses.steps import check_levels
 
 if TYPE_CHECKING:
     from crnn.plotting.arguments import Axes
+
+
+def check_quantiles(name: str, levels: Any) -> Floats:
+    """Return levels of quantiles, one or (Q,), as float64, or raise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message.
+    levels : number or (Q,) numbers
+
+    Returns
+    -------
+    array () or (Q,) of float64
+    """
+    array = as_array(name, levels)
+    if array.ndim > 1 or (array.size and array.dtype.kind not in "iuf"):
+        raise TypeError(f"{name}: expected a number or numbers of shape (Q,), got {levels!r:.60}")
+    wrong = ~((array > 0) & (array < 1))
+    if wrong.any():
+        value = array if array.ndim == 0 else array[int(wrong.argmax())]
+        raise ValueError(f"{name}: expected numbers between 0 and 1, got {value}")
+    return array.astype(np.float64)
 
 
 class Forecast:
@@ -140,10 +162,9 @@ class Forecast:
         ValueError, TypeError
             A level is not between 0 and 1, or there is no sample.
         """
-        levels = as_array("q", q)
-        checked = check_levels(np.atleast_1d(levels), max(levels.size, 1))
+        levels = check_quantiles("q", q)
         self._check_samples()
-        found = np.quantile(self.samples, checked, axis=1).astype(np.float32)
+        found = np.quantile(self.samples, np.atleast_1d(levels), axis=1).astype(np.float32)
         return np.asarray(found if levels.ndim else found[0])
 
     def _check_samples(self) -> None:
@@ -195,6 +216,9 @@ class Forecast:
             No step is in the range.
         """
         H = self.samples.shape[2]
+        for name, value in (("first", first), ("last", last)):
+            if value is not None and not isinstance(value, int | np.integer):
+                raise TypeError(f"{name}: expected an integer or None, got {value!r:.60}")
         begin, end, _ = slice(first, last).indices(H)
         if begin >= end:
             raise ValueError(
@@ -286,7 +310,15 @@ class Forecast:
         Returns
         -------
         dict of str to array (n H,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            A level is not between 0 and 1, or occurs twice.
         """
+        levels = check_quantiles("quantiles", quantiles)
+        if levels.ndim != 1 or len(set(levels.tolist())) < len(levels):
+            raise ValueError(f"quantiles: expected distinct levels, got {quantiles!r:.60}")
         n, _, H = self.samples.shape
         table: dict[str, Any] = {
             "series": np.repeat(np.array(self.names, object), H),
@@ -295,9 +327,9 @@ class Forecast:
         if self.times is not None:
             table["time"] = np.asarray(self.times).ravel()
         table["mean"] = self.mean.ravel()
-        levels = list(quantiles)
-        found: Any = self.quantile(levels) if levels else []
-        return table | {f"{q:g}": rows.ravel() for q, rows in zip(levels, found, strict=True)}
+        found: Any = self.quantile(levels) if len(levels) else []
+        names = map(repr, levels.tolist())
+        return table | {q: rows.ravel() for q, rows in zip(names, found, strict=True)}
 
     @never_raising
     def __repr__(self) -> str:

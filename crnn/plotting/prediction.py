@@ -80,8 +80,20 @@ def series(
     if start:
         axes.axvline(where[0], color=PALE, linestyle=":", linewidth=1.5)
     tidy(axes, "step" if time is None else "time", ylabel, whole=time is None)
+    if steps.dtype.kind == "M":
+        _shorten_dates(axes)
     legend_on_top(axes)
     return axes
+
+
+def _shorten_dates(axes: "Axes") -> None:
+    """Label an axis of times such that the labels do not overlap."""
+    from matplotlib import dates
+
+    library: Any = dates  # without types
+    locator = library.AutoDateLocator(maxticks=10)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(library.ConciseDateFormatter(locator))
 
 
 def _column(name: str, value: ArrayLike, expected: str) -> Floats:

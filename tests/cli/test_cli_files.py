@@ -12,10 +12,11 @@ from crnn import cli, plotting
 from crnn.callbacks import Checkpoint, KeepBest
 from crnn.cli import characters as module
 from crnn.cli.characters import CharRun, Settings, Source
+from crnn.cli.forecast import ForecastRun
 from crnn.cli.translate import Settings as TranslatorSettings
 from crnn.cli.translate import TranslatorRun
 from crnn.data import Vocabulary, read_csv, read_pairs
-from crnn.models import CharModel, Translator
+from crnn.models import CharModel, DeepAR, Translator
 from crnn.storage import archive
 from support.commands import runner, stopper
 
@@ -23,6 +24,9 @@ TEXT = "the cat sat on the mat and the rat ran at the cat.\n" * 20
 PAIRS = "".join(f"{'ab' * (n % 5 + 1)}{n}\t{n}{'ba' * (n % 5 + 1)}\n" for n in range(30))
 SMALL = ["--hidden-size", "8", "--embedding", "4", "--batch-size", "4", "--epochs", "3"]
 STEPS = ["--steps", "8"]
+SALES = "x\n" + "".join(f"{n * n % 7}\n" for n in range(40))
+FORECAST = ["--target", "x", "--horizon", "3", "--hidden-size", "8", "--layers", "1"]
+FORECAST += ["--batch-size", "4", "--updates", "250"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of other kinds are others there")
 
@@ -45,9 +49,11 @@ def begun(tmp_path_factory):
     patch.setattr(module, "WRITTEN", 20)
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     (folder / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
+    (folder / "sales.csv").write_text(SALES, encoding="utf-8")
     commands = {
         "train": (CharRun, ["train", folder / "text.txt", *SMALL, *STEPS]),
         "translate": (TranslatorRun, ["translate", "train", folder / "pairs.tsv", *SMALL]),
+        "forecast": (ForecastRun, ["forecast", "train", folder / "sales.csv", *FORECAST]),
     }
     for name, (kind, arguments) in commands.items():
         with pytest.MonkeyPatch.context() as patch:
@@ -60,8 +66,9 @@ def begun(tmp_path_factory):
 KINDS = {
     "train": ("character model", ["train"]),
     "translate": ("translator", ["translate", "train"]),
+    "forecast": ("forecasting model", ["forecast", "train"]),
 }
-MODELS = {"train": CharModel, "translate": Translator}
+MODELS = {"train": CharModel, "translate": Translator, "forecast": DeepAR}
 
 
 def lying(begun, tmp_path, name, path, value):
@@ -121,12 +128,27 @@ TRANSLATIONS = [
     ("words", True),
     ("bidirectional", False),
 ]
+FORECASTS = [
+    *((name, value) for name in ("horizon", "updates") for value in WHOLE[:-1]),
+    *((name, value) for name in ("period", "context") for value in WHOLE if value is not None),
+    *((name, value) for name in ("horizon", "updates") for value in (4, 10**30)),
+    *(("lags", value) for value in (1, "1", (), [1], (1, 1), (0,), (1.5,), (True,), (2, 3))),
+    *((name, value) for name in ("known", "static", "categories") for value in (None, "x", ("x",))),
+    *(("target", value) for value in (None, "", " ", 1, ("x",))),
+    *((name, value) for name in ("group", "time", "encoding") for value in ("", 1, ("x",))),
+    *((name, value) for name in ("delimiter", "decimal") for value in ("", ";;", None, 1)),
+    *((name, value) for name in ("likelihood", "weights", "scale") for value in ("spam", 1, [])),
+    *(("likelihood", value) for value in ("gaussian", "student-t")),
+    *(("dropout", value) for value in (-0.1, 1, 1.0, math.nan, "0", None)),
+    *(("validation_windows", value) for value in (-1, 1.0, None, 2**31)),
+]
 
 
 @pytest.mark.parametrize(
     ("name", "lie"),
     [("train", lie) for lie in LIES + CHARACTERS]
-    + [("translate", lie) for lie in LIES + TRANSLATIONS],
+    + [("translate", lie) for lie in LIES + TRANSLATIONS]
+    + [("forecast", lie) for lie in LIES + FORECASTS if lie != ("batch_size", 10**7)],
 )
 def test_false_settings_are_an_error_of_one_line(run, begun, tmp_path, monkeypatch, name, lie):
     """No source is opened before, unless the settings could be those of another run."""
@@ -139,16 +161,17 @@ def test_false_settings_are_an_error_of_one_line(run, begun, tmp_path, monkeypat
         ("steps", 4),
         ("min_count", 10**30),
     ]
-    kind = {"train": CharRun, "translate": TranslatorRun}[name]
+    kind = {"train": CharRun, "translate": TranslatorRun, "forecast": ForecastRun}[name]
     if lie not in possible:
-        monkeypatch.setattr(kind.source_class, "read", lambda self: pytest.fail("it was opened"))
+        monkeypatch.setattr(kind, "_read", lambda self: pytest.fail("it was opened"))
     monkeypatch.setattr(kind, "_make_model", lambda self: pytest.fail("it was built"))
     err = refused(run, *KINDS[name][1], "-o", folder, "--resume")
-    assert lie in possible or lie[0] in err
+    named = "epochs" if lie == ("updates", 4) else lie[0]
+    assert lie in possible or named in err
     assert (folder / "checkpoint.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["train", "translate"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -171,7 +194,7 @@ def test_other_false_values_are_an_error_of_one_line(run, begun, tmp_path, name,
     refused(run, *KINDS[name][1], "-o", folder, "--resume")
 
 
-@pytest.mark.parametrize("name", ["train", "translate"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kind", ["device", "fifo", "directory"])
 def test_a_source_that_is_no_file_is_refused(run, begun, tmp_path, name, kind):
     path = {"device": "/dev/zero", "fifo": tmp_path / "fifo", "directory": tmp_path}[kind]
@@ -179,13 +202,15 @@ def test_a_source_that_is_no_file_is_refused(run, begun, tmp_path, name, kind):
         os.mkfifo(path)
     folder = lying(begun, tmp_path, name, ("source", "path"), str(path))
     assert str(path) in refused(run, *KINDS[name][1], "-o", folder, "--resume")
-    assert str(path) in refused(run, *KINDS[name][1], path, "-o", tmp_path / "new")
+    options = FORECAST if name == "forecast" else []
+    assert str(path) in refused(run, *KINDS[name][1], path, *options, "-o", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_folders_with_true_values_are_resumed(run, begun, tmp_path):
     for name, (_, command) in KINDS.items():
-        folder = lying(begun, tmp_path, name, ("settings", "epochs"), 3)
+        known = ("updates", 250) if name == "forecast" else ("epochs", 3)
+        folder = lying(begun, tmp_path, name, ("settings", known[0]), known[1])
         assert run(*command, "-o", folder, "--resume")[0] == 0
 
 
@@ -293,6 +318,10 @@ def test_a_model_without_a_run_is_no_unfinished_run(run, begun, tmp_path):
         ["translate", "x", "--attention-plot", ""],
         ["translate", "train", "", "-o", "x"],
         ["translate", "train", "pairs.tsv", "-o", ""],
+        ["forecast", "train", "", "-o", "x"],
+        ["forecast", "train", "sales.csv", "-o", ""],
+        ["forecast", "predict", "", "sales.csv"],
+        ["forecast", "test", "x", ""],
     ],
 )
 def test_an_empty_path_is_refused_by_name(run, tmp_path, monkeypatch, line):
@@ -300,6 +329,7 @@ def test_an_empty_path_is_refused_by_name(run, tmp_path, monkeypatch, line):
     err = refused(run, *line)
     names = {"train": "TEXT|-o/--output", "sample": "DIR", "demo": "-o/--output"}
     names |= {"translate": "DIR|PAIRS|-o/--output|--attention-plot"}
+    names |= {"forecast": "DIR|FILE.csv|-o/--output"}
     assert any(f"argument {name}: expected a path" in err for name in names[line[0]].split("|"))
     assert os.listdir(tmp_path) == []
 

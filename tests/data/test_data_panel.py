@@ -265,8 +265,8 @@ def test_categories_by_the_vocabularies_of_a_model(panel):
     ("series", "options", "error", "message"),
     [
         ([], {}, ValueError, "series: expected at least one, got none"),
-        (5, {}, TypeError, "series: expected a list of arrays, got int"),
-        ("ab", {}, TypeError, "series: expected a list of arrays, got str"),
+        (5, {}, TypeError, "series: expected a list of arrays, got 5"),
+        ("ab", {}, TypeError, "series: expected a list of arrays, got 'ab'"),
         (
             [1.0, 2.0],
             {},
@@ -326,11 +326,86 @@ def test_categories_by_the_vocabularies_of_a_model(panel):
         ([[1]], {"columns": {"price": "a"}}, ValueError, "columns: expected a mapping of"),
         ([[1]], {"columns": {"known": ["a"]}}, ValueError, "columns: expected 0 names for 'known'"),
         ([[1]], {"columns": {"target": 5}}, TypeError, "columns: expected a string for 'target'"),
+        ([[1]], {"columns": {"known": 5}}, TypeError, "columns: 'known': expected a list of str"),
+        (
+            [[1]],
+            {"known": [[[1, 2]]], "columns": {"known": ["a", "a"]}},
+            ValueError,
+            r"columns: expected distinct names for 'known', got \('a', 'a'\)",
+        ),
+        ([[1]], {"names": 5}, TypeError, "names: expected a list of strings, got 5"),
+        ([[1]], {"known": 5}, TypeError, "known: expected a list of arrays, got 5"),
+        ([[1]], {"known": "1"}, TypeError, "known: expected a list of arrays, got '1'"),
+        ([[1]], {"known": {"a": [1]}}, TypeError, "known: expected a list of arrays, got {'a'"),
+        ([[1]], {"known": [np.ones((1, 0))]}, ValueError, "known: expected at least one column"),
+        ([[1]], {"static": np.ones((1, 0))}, ValueError, "static: expected at least one column"),
+        ([[1]], {"categories": [[]]}, ValueError, "categories: expected at least one column"),
+        ([[1]], {"times": "2024"}, TypeError, "times: expected a list of arrays, or a pair"),
     ],
 )
 def test_errors(series, options, error, message):
     with pytest.raises(error, match=message):
         Panel(series, **options)
+
+
+def test_covariates_without_steps_may_have_any_shape():
+    panel = Panel([[], [1.0]], known=[np.ones((0, 5)), np.ones((1, 3))])
+    assert panel.known_numbers.shape == (1, 3)
+
+
+# Times that the unit cannot hold: NumPy returns other times, without an error.
+
+LAST = np.datetime64("2262-04-11", "ns")  # datetime64[ns] ends on this day
+LONG_AGO = np.array(["1500-01-01", "1500-01-02"], "M8[D]")
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([LONG_AGO, [LAST - 2, LAST - 1]], "times: .* datetime64.ns. can hold, got 1500-01-01"),
+        (("1500-01-01", np.timedelta64(1, "ns")), "times: .* datetime64.ns. can hold, got 1500"),
+        (
+            (LAST, np.timedelta64(1, "D")),
+            "times: series 'a': expected times up to 2262-04-11T23:.*, got 2 steps of 1 day from",
+        ),
+        (
+            (["2024-01-01", "9999-12-31"], np.timedelta64(1, "D")),
+            "times: series 'b': expected times up to 9999-12-31, got 2 steps of 1 day from 9999",
+        ),
+        (("2024-01-01", np.timedelta64(2**62, "D")), "times: series 'a': .* up to 9999-12-31"),
+        (
+            [["1500-01-01", "2024-01-01T00:00:00.000000001"], []],
+            "times: series 'a': step 0: expected a time that datetime64.ns. can hold, .*'1500-01",
+        ),
+        ([["2024-01-01T00:00:00.0000000001"] * 2, []], "series 'a': step 0: expected a time as"),
+        (
+            [np.array([-(2**63) + 1, 2**63 - 1], "M8[ns]"), np.array([], "M8[ns]")],
+            "times: expected neighbours whose distance datetime64.ns. can hold, got 2262-04-11T",
+        ),
+        (
+            [np.array([-(2**63) + 1, 5], "M8[s]"), np.array([], "M8[s]")],
+            "times: series 'a': step 0: expected a time of the years 1 to 9999, got datetime64.s.",
+        ),
+        ([np.array([10**9] * 2, "M8[D]"), np.array([], "M8[D]")], "step 0: .* years 1 to 9999"),
+        ([["0000-02-01", "0000-02-02"], []], "step 0: expected a time of the years 1 to 9999"),
+    ],
+    ids=str,
+)
+def test_times_that_their_unit_cannot_hold(times, message):
+    counts = [2, 2 if isinstance(times, tuple) else len(times[1])]
+    with pytest.raises(ValueError, match=message):
+        Panel([np.ones(count) for count in counts], times=times, names=["a", "b"])
+
+
+def test_times_up_to_the_last_ones_that_a_unit_holds():
+    panel = Panel([[1.0] * 3], times=(LAST - np.timedelta64(2, "D"), np.timedelta64(1, "D")))
+    assert panel.times[0][-1] == LAST
+    assert panel.future_times(0).shape == (1, 0)
+    with pytest.raises(ValueError, match=r"steps: series '0': .* got 4 steps of 1 day from 2262"):
+        panel.future_times(1)
+    early = Panel([[1.0] * 2], times=[np.array([-(2**63) + 1, -(2**63) + 2], "M8[ns]")])
+    assert early.times[0].astype(np.int64).tolist() == [-(2**63) + 1, -(2**63) + 2]
+    assert repr(Panel([[1] * 2], times=[["9999-12-30", "9999-12-31"]])).endswith("9999-12-30>")
 
 
 DAYS = np.arange("2024-01-01", "2024-01-09", dtype="datetime64[D]")

@@ -154,6 +154,142 @@ def test_months_of_different_lengths_are_even():
     assert quarters.step == np.timedelta64(3, "M")
 
 
+MONTH_ENDS = "t,x\n2024-01-31,1\n2024-02-29,2\n2024-03-31,3\n2024-04-30,4\n"
+MONTH_STARTS = "t,x\n2024-01-01,1\n2024-02-01,2\n2024-03-01,3\n2024-04-01,4\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "of_ends", "of_starts"),
+    [
+        ("2024-01-30", 0, 1),
+        ("2024-02-28", 1, 2),
+        ("2024-02-28T23:59", 1, 2),
+        ("2024-02-29", 2, 2),
+        ("2024-02-29T18:00", 2, 2),
+        ("2024-03-01", 2, 3),
+        ("2024-02", 2, 2),
+        (np.datetime64("2024-03-31", "ns"), 3, 3),
+        (pandas.Timestamp("2024-03-30"), 2, 3),
+        ("2030-01-01", 4, 4),
+    ],
+)
+def test_the_end_of_the_past_of_months(end, of_ends, of_starts):
+    for text, expected in ((MONTH_ENDS, of_ends), (MONTH_STARTS, of_starts)):
+        panel = of_text(text, target="x", time="t", end=end)
+        np.testing.assert_array_equal(panel.series[0], np.arange(1, expected + 1))
+
+
+@pytest.mark.parametrize("text", [MONTH_ENDS, MONTH_STARTS])
+def test_a_step_of_days_at_the_edges_of_months(text):
+    options = {"target": "x", "time": "t"}
+    for step in (np.timedelta64(1, "D"), np.timedelta64(24, "h"), datetime.timedelta(days=1)):
+        with pytest.warns(AbsentRowsWarning, match=r"\d\d of \d\d steps have no row"):
+            panel = of_text(text, step=step, **options)
+        days = np.array([line[:10] for line in text.split()[1:]], "M8[D]")
+        assert panel.starts[0] == days[0]
+        np.testing.assert_array_equal(panel.times[0][~np.isnan(panel.series[0])], days)
+    for step in (None, np.timedelta64(1, "M")):
+        panel = of_text(text, step=step, **options)
+        assert (panel.step, panel.lengths[0]) == (np.timedelta64(1, "M"), 4)
+    with pytest.raises(ValueError, match="a whole number of steps of 1 year after 2024-01"):
+        of_text(text, step=np.timedelta64(1, "Y"), **options)
+
+
+@pytest.mark.parametrize("end", [["2024-01-01"], np.array(["2024-01-01", "2025"], "M8[D]"), 2024])
+def test_the_end_is_one_time(end):
+    with pytest.raises(TypeError, match="end: expected"):
+        of_text(SALES, end=end, target="sold", group="shop", time="day")
+
+
+def test_an_end_that_the_unit_of_the_times_cannot_hold():
+    times = np.datetime64("2024-01-01", "ns") + np.arange(3)
+    frame = pandas.DataFrame({"t": times, "x": range(3)})
+    with pytest.raises(ValueError, match=r"end: .* datetime64\[ns\] can hold, got 2500-01-01"):
+        Panel.from_frame(frame, target="x", time="t", end="2500-01-01")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"delimiter": ""}, ValueError, "delimiter: expected one character, got ''"),
+        ({"delimiter": None}, ValueError, "delimiter: expected one character, got None"),
+        ({"delimiter": "\n"}, ValueError, "delimiter: expected one character"),
+        ({"encoding": "spam"}, ValueError, "encoding: expected the name of an encoding, got 's"),
+        ({"encoding": 5}, ValueError, "encoding: expected the name of an encoding, got 5"),
+        ({"skipfooter": -1}, ValueError, "skipfooter: expected an integer from 0"),
+        ({"skipfooter": 1.5}, TypeError, "skipfooter: expected an integer from 0"),
+        ({"known": None}, TypeError, "known: expected names of columns, got None"),
+    ],
+)
+def test_the_form_of_a_file_is_checked(file, options, error, message):
+    with pytest.raises(error, match=message):
+        Panel.read_csv(file(SALES), **(ROLES | options))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",b,north,1.5,4", ',"b,north,1.5,4', "sales.csv: .*expected CSV: "),
+        ("1.5,4", "1.5,4\0", "line 6, column 'sold': expected a finite number"),
+        ("1.5,4", "1.5,1e999", "line 6, column 'sold': expected a finite number, got '1e999'"),
+        ("1.5,4", "1.5,inf", "line 6, column 'sold': expected a finite number, got 'inf'"),
+        ("1.5,4,9,1", "1.5,4,9", "line 6: expected 7 values, got 6"),
+        ("1.5,4,9,1", "1.5,4,9,1,0", "line 6: expected 7 values, got 8"),
+        ("1.5,4", '1.5,"4,5"', "line 6, column 'sold': expected a finite number, got '4,5'"),
+        ("2024-01-03,b", "2024-1-3,b", "line 6, column 'day': expected a time as 2024-02-29"),
+        ("2024-01-03,b", "2024-01-03T00:00+01:00,b", "line 6, column 'day': .* a time zone"),
+        ("2024-01-03,b", "03.01.2024,b", "line 6, column 'day': expected a time as 2024-02-29"),
+    ],
+)
+def test_damaged_files(file, old, new, message):
+    assert old in SALES
+    with pytest.raises(ValueError, match=message):
+        Panel.read_csv(file(SALES.replace(old, new)), **ROLES)
+
+
+def test_a_file_without_the_mark_of_its_encoding(file):
+    with pytest.raises(ValueError, match=r"sales.csv: expected a text in UTF-16: "):
+        Panel.read_csv(file(SALES), encoding="utf-16", **ROLES)
+
+
+def test_forms_of_files(file):
+    check_sales(Panel.read_csv(file("\ufeff" + SALES), **ROLES))
+    german = SALES.replace(",", ";").replace(".", ",")
+    check_sales(Panel.read_csv(file(german), delimiter=";", decimal=",", **ROLES))
+    path = file("")
+    path.write_bytes(SALES.replace("\n", "\r\n").encode("utf-16"))
+    check_sales(Panel.read_csv(path, encoding="utf-16", **ROLES))
+
+
+class Frame:
+    """Data frame of arrays, whose columns may differ in length."""
+
+    def __init__(self, length, **columns):
+        self.columns, self._length, self._columns = list(columns), length, columns
+
+    def __len__(self):
+        return self._length
+
+    def __getitem__(self, name):
+        return pandas.Series(self._columns[name])
+
+
+@pytest.mark.parametrize(("name", "length"), [("x", 2), ("t", 4), ("s", 2), ("k", 0), ("c", 5)])
+def test_frames_whose_columns_differ_in_length(name, length):
+    columns = {
+        "x": np.ones(9),
+        "t": np.arange("2024-01-01", "2024-01-10", dtype="M8[D]"),
+        "s": np.array(["a"] * 9, object),
+        "k": np.ones(9),
+        "c": np.array(["u"] * 9, object),
+    }
+    columns = {key: array[: length if key == name else 3] for key, array in columns.items()}
+    with pytest.raises(ValueError, match=f"frame: column '{name}': expected 3 rows, got {length}"):
+        Panel.from_frame(
+            Frame(3, **columns), target="x", time="t", group="s", known="k", categories="c"
+        )
+
+
 def test_rows_of_one_series_may_lie_apart():
     rng = np.random.default_rng(0)
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
@@ -232,10 +368,19 @@ def test_rows_of_one_series_may_lie_apart():
         (
             SALES,
             {"step": np.timedelta64(1, "M")},
-            r"step: expected a step in the unit of datetime64\[D\]",
+            "step: expected days or a finer unit, as the times are not all the first",
         ),
         (SALES, {"step": np.timedelta64(0, "D")}, "step: expected a timedelta64 above 0"),
         (SALES, {"step": 5}, "step: expected a timedelta64 above 0"),
+        (SALES, {"step": "1D"}, "step: expected a timedelta64 above 0 with a unit, got '1D'"),
+        (SALES, {"step": HOURS, "time": None}, "step: expected time= with it, got"),
+        (SALES, {"end": "2024-01-02T00:00Z"}, "end: step 0: .* without a time zone"),
+        (SALES, {"known": ["sold"]}, "known: expected another column than the target, got 'sold'"),
+        (SALES, {"static": ["sold"]}, "static: expected another column than the target"),
+        (SALES, {"group": "sold"}, "group: expected another column than the target"),
+        (SALES, {"known": ["price", "price"]}, "known: expected distinct columns, got"),
+        (SALES, {"known": "price", "static": ["area"] * 2}, "static: expected distinct columns"),
+        (SALES.replace(",1.5,", ",,"), {}, "column 'area': expected a finite number, got nan"),
     ],
 )
 def test_errors(file, text, changes, message):

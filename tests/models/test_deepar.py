@@ -7,10 +7,11 @@ import crnn
 import crnn._core as _core
 from crnn.callbacks import Checkpoint
 from crnn.losses.likelihoods import PARAMETERS
-from crnn.models import DeepAR
+from crnn.models import DeepAR, deepar
 from crnn.models.deepar_inputs import calendar_names, default_lags
 from crnn.models.deepar_sampling import last_observed, series_hash
 from crnn.models.deepar_windows import TrainingWindows
+from crnn.storage import archive
 from support.comparing import assert_same_bits
 from support.running import fill
 
@@ -395,6 +396,40 @@ def test_files(tmp_path, rich):
         )
 
 
+LIES = [
+    *(((name,), value) for name in ("context", "horizon") for value in (None, 0, 1.5, "3", 2**31)),
+    *((("period",), value) for value in (0, 1.5, "3", 2**62)),
+    *((("lags",), value) for value in (None, 5, "12", [0], [1.5], [2**31], [[1]], [1])),
+    *((("indicators",), value) for value in (None, 2, "yes", False)),
+    *((("scale",), value) for value in (None, {}, {"kind": "x"}, {"kind": "mean", "typical": 0})),
+    *((("columns", "known"), value) for value in (None, "p", ["0"], ["0", 1], ["0", "0"], [])),
+    *((("columns", "static"), value) for value in ([], ["0", "1"], {"0": 1})),
+    *((("columns", "categories"), value) for value in ([], ["0"], [None, "1"])),
+    *((("calendar",), value) for value in (None, "month", ["x"], [["month"]], ["month", "month"])),
+    *((("step",), value) for value in (None, 1, ["1 month"])),
+    *((("known",), value) for value in (None, {}, {"mean": [0], "scale": [1]})),
+    *((("static",), value) for value in (None, {"mean": [0, 1], "scale": [1, 1]})),
+    *((("vocabularies",), value) for value in (None, [], [{}, {}])),
+    (("vocabularies", 0), {"symbols": ["red"], "unknown": None}),
+    (("vocabularies", 1), {"symbols": ["x", "y", "z"], "unknown": None}),
+]
+
+
+@pytest.mark.parametrize(("place", "lie"), LIES, ids=str)
+def test_files_that_lie_are_refused(tmp_path, rich, place, lie):
+    made(rich).save(tmp_path)
+    tree = DeepAR.read_tree(tmp_path)
+    *inside, last = place
+    part = tree["inputs"]
+    for key in inside:
+        part = part[key]
+    assert part[last] != lie
+    part[last] = lie
+    archive.write(tmp_path / "checkpoint.npz", "forecasting model", tree)
+    with pytest.raises(ValueError, match=r"checkpoint.npz: cannot be read: "):
+        DeepAR.load(tmp_path)
+
+
 def test_a_repr_tells_context_and_lags(plain):
     text = repr(made(plain))
     assert text.startswith(
@@ -505,6 +540,111 @@ def test_bad_options(plain, options, message):
 def test_bad_options_of_training(plain, options, message):
     model = made(plain)
     refuses(model, message, model.train, plain, **(QUICK | options), error=(TypeError, ValueError))
+
+
+WRONG_SIZES = [0, -1, 1.5, "3", 2**31, 2**62, 2**63, 10**30]
+
+
+@pytest.mark.parametrize("value", WRONG_SIZES)
+def test_numbers_of_steps_have_limits(plain, value):
+    model = made(plain)
+    for name in ("horizon", "context", "period"):
+        with pytest.raises((TypeError, ValueError), match=f"{name}: expected"):
+            made(plain, **{name: value})
+    with pytest.raises((TypeError, ValueError), match="lags: expected"):
+        made(plain, lags=[1, value])
+    for name in ("updates", "batch_size", "validation_windows"):
+        if (name, value) != ("validation_windows", 0):
+            refuses(
+                model,
+                f"{name}: expected",
+                model.train,
+                plain,
+                error=(TypeError, ValueError),
+                **(QUICK | {name: value}),
+            )
+    for name in ("steps", "samples"):
+        with pytest.raises((TypeError, ValueError), match=f"{name}: expected"):
+            model.predict(plain, **{name: value})
+    for name in ("windows", "stride", "samples"):
+        with pytest.raises((TypeError, ValueError), match=f"{name}: expected"):
+            model.backtest(plain, **{name: value})
+
+
+def test_sizes_whose_product_is_too_large(plain):
+    model = made(plain)
+    most = 2**31 - 1
+    with pytest.raises(ValueError, match=r"samples: expected n S H of at most .*, got 9 x 21474"):
+        model.predict(plain, samples=most, steps=most)
+
+
+@pytest.mark.parametrize("lags", [5, "12"])
+def test_lags_are_a_sequence(plain, lags):
+    with pytest.raises(TypeError, match=f"lags: expected a sequence of integers, got {lags!r}"):
+        made(plain, lags=lags)
+
+
+def test_more_windows_than_the_longest_series_has(plain):
+    model = made(plain)
+    refuses(
+        model,
+        "validation_windows: expected at most 10, as the longest series has 30 steps, "
+        "and windows have 3, got 11",
+        model.train,
+        plain,
+        validation_windows=11,
+    )
+    with pytest.raises(ValueError, match=r"windows: expected at most 10, .* got 11"):
+        model.backtest(plain, windows=11)
+    with pytest.raises(ValueError, match=r"windows: expected at most 28, .* got 29"):
+        model.backtest(plain, windows=29, stride=1)
+    assert model.backtest(plain, windows=28, stride=1, samples=1).windows == 28
+
+
+def test_times_of_the_forecast_are_checked_before_it(rich, monkeypatch):
+    model = made(crnn.data.Panel([[1.0] * 9], times=("9999-01", np.timedelta64(1, "M"))))
+    monkeypatch.setattr(deepar, "sample_paths", lambda *a, **o: pytest.fail("it was sampled"))
+    panel = crnn.data.Panel([[1.0] * 9], times=("9999-01", np.timedelta64(1, "M")))
+    with pytest.raises(ValueError, match="steps: series '0': expected times up to 9999-12, got 13"):
+        model.predict(panel, steps=4)
+
+
+@pytest.mark.parametrize("part", ["series", "known", "static"])
+@pytest.mark.parametrize("size", [1.1e30, -1e300])
+def test_numbers_that_float32_cannot_hold(part, size):
+    def panel(large):
+        parts = {"series": np.ones((2, 9)), "known": np.ones((2, 12, 1)), "static": np.ones((2, 1))}
+        parts[part][1, ...] = 1
+        if large:
+            parts[part].reshape(2, -1)[1, 8 if part != "static" else 0] = size
+        columns = {"target": "sold", "known": ["price"], "static": ["area"]}
+        return crnn.data.Panel(parts.pop("series"), **parts, columns=columns, names=["a", "b"])
+
+    where = {"series": "series 'b', column 'sold', step 8", "static": "series 'b', column 'area'"}
+    where["known"] = "known: series 'b', column 'price', step 8"
+    message = f"{where[part]}: expected a number of at most 1e\\+30 in size, got"
+    model = made(panel(False))
+    refuses(model, message, model.train, panel(True), **QUICK)
+    refuses(model, message, model.predict, panel(True))
+    refuses(model, message, model.backtest, panel(True))
+    with pytest.raises(ValueError, match=message):
+        made(panel(True))
+    model.predict(panel(True)["a"], samples=2)
+
+
+def test_large_numbers_are_trained_and_forecast():
+    numbers = np.random.default_rng(0).normal(size=(4, 20))
+    for size in (1e29, 1e-30):
+        panel = crnn.data.Panel(numbers * size)
+        model = made(panel, "gaussian")
+        assert np.isfinite(model.train(panel, **QUICK).loss).all()
+        assert np.isfinite(model.predict(panel, samples=5).samples).all()
+    counts = crnn.data.Panel(np.full((2, 20), 2.0**53))
+    model = made(counts, "negative_binomial")
+    assert np.isfinite(model.train(counts, **QUICK).loss).all()
+    assert np.isfinite(model.predict(counts, samples=5).samples).all()
+    more = crnn.data.Panel(np.full((2, 20), 2.0**54))
+    refuses(model, r"series '0', step 0: .* at most 2\*\*53, got 1.8", model.predict, more)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"samples": 0}, {"seed": -1}])

@@ -83,6 +83,39 @@ def test_plots(history):
     )
 
 
+@pytest.mark.parametrize(
+    ("levels", "error", "message"),
+    [
+        (2, ValueError, "q: expected numbers between 0 and 1, got 2"),
+        ([0.5, 0], ValueError, "q: expected numbers between 0 and 1, got 0.0"),
+        (np.nan, ValueError, "q: expected numbers between 0 and 1, got nan"),
+        ([[0.5]], TypeError, r"q: expected a number or numbers of shape \(Q,\), got \[\[0.5"),
+        ("x", TypeError, "q: expected a number or numbers"),
+        (None, TypeError, "q: expected a number or numbers"),
+        (True, TypeError, "q: expected a number or numbers"),
+    ],
+)
+def test_bad_levels(forecast, levels, error, message):
+    with pytest.raises(error, match=message):
+        forecast.quantile(levels)
+
+
+def test_columns_of_levels_that_are_close(forecast):
+    assert list(forecast.columns((0.1, 0.1000001, 1e-7)))[-3:] == ["0.1", "0.1000001", "1e-07"]
+    for levels in ((0.5, 0.5), 0.5):
+        with pytest.raises(ValueError, match="quantiles: expected distinct levels, got"):
+            forecast.columns(levels)
+    with pytest.raises(TypeError, match="quantiles: expected a number or numbers"):
+        forecast.columns(("x",))
+
+
+def test_sums_of_wrong_steps(forecast):
+    with pytest.raises(TypeError, match=r"first: expected an integer or None, got 1.5"):
+        forecast.sum(1.5)
+    with pytest.raises(TypeError, match="last: expected an integer or None, got 'x'"):
+        forecast.sum(0, "x")
+
+
 def test_bad_forecasts():
     with pytest.raises(ValueError, match="names: expected n=3"):
         Forecast(SAMPLES, ["a"])

