@@ -16,6 +16,7 @@ import numpy as np
 from crnn.callbacks import Progress
 from crnn.cli.arguments import (
     CLIP_NORM,
+    FLAG,
     PATH,
     POSITIVE,
     SEED,
@@ -38,6 +39,7 @@ from crnn.cli.run import (
 )
 from crnn.data import Panel
 from crnn.data.times import moment
+from crnn.layers.compose.sequential import Sequential
 from crnn.layers.pointwise.dropout import Dropout
 from crnn.layers.recurrent.base import Recurrent
 from crnn.layers.temporal.base import CoreTemporal
@@ -151,6 +153,7 @@ class Settings(RunSettings):
     scale: str | None = setting(
         "mean", "unit of each series: the mean of its numbers, or 1", choice("mean", None)
     )
+    age: bool = setting(False, "read the time since each series began (default: no)", FLAG)
     updates: int = setting(5000, "number of updates", integer(1))
     batch_size: int = setting(32, "windows per update", integer(1))
     lr: float = setting(1e-3, "first learning rate; it falls to 0", POSITIVE)
@@ -242,9 +245,11 @@ class ForecastRun(Run):
         """Return the settings that a model was made with, by name."""
         inputs, network = model.inputs, model.network
         inner: Any = network.layer if isinstance(network, WithCategories) else network
-        stack = [layer for layer in inner.layers if isinstance(layer, Recurrent | CoreTemporal)]
+        below = inner.layers[0].layer  # of a crnn.layers.compose.joined.Joined
+        layers = below.layers if isinstance(below, Sequential) else [below]
+        stack = [layer for layer in layers if isinstance(layer, Recurrent | CoreTemporal)]
         blocks = {TCNBlock: "tcn", TransformerBlock: "transformer"}
-        dropped = [layer.p for layer in inner.layers if isinstance(layer, Dropout)]
+        dropped = [layer.p for layer in layers if isinstance(layer, Dropout)]
         return {
             **inputs.columns,
             "horizon": inputs.horizon,
@@ -256,6 +261,7 @@ class ForecastRun(Run):
             "hidden_size": stack[0].output_size,
             "layers": len(stack),
             "scale": None if inputs.scale.kind is None else "mean",
+            "age": inputs.age,
             "seed": model.seed,
         } | ({"dropout": dropped[0]} if dropped else {})
 

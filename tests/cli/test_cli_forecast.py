@@ -137,16 +137,19 @@ def test_every_option_determines_the_model(run, tmp_path):
     options = {"target": "é", "delimiter": "\\t", "decimal": ",", "encoding": "utf-16"}
     options |= {"horizon": 4, "context": 6, "period": 3, "lags": "1,5,2", "likelihood": "student-t"}
     options |= {"cell": "gru", "hidden-size": 5, "layers": 3, "dropout": 0.25, "scale": "none"}
+    options |= {"age": True}
     options |= {"updates": 3, "batch-size": 2, "lr": 0.01, "clip-norm": 1, "weights": "scale"}
     options |= {"validation-windows": 2, "seed": 9}
     line = [word for name, value in options.items() for word in (f"--{name}", value)]
+    line.remove(True)  # of --age
     code, out, err = run("forecast", "train", path, "-o", tmp_path / "run", *line)
     assert (code, err) == (0, "")
     assert "1 series, 2 x 4 steps" in out
     model, training = DeepAR.load_training(tmp_path / "run")
     assert (model.horizon, model.context, model.lags, model.seed) == (4, 6, (5, 2, 1), 9)
     assert model.likelihood == "student_t"
-    assert [type(layer).__name__ for layer in model.network.layers].count("GRU") == 3
+    below = model.network.layers[0].layer.layers
+    assert [type(layer).__name__ for layer in below].count("GRU") == 3
     assert model.inputs.scale.kind is None
     values = ForecastRun.settings_of(model)
     assert values["dropout"] == 0.25
