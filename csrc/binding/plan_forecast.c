@@ -251,7 +251,7 @@ static bool plan_fits(const Stream *stream, int likelihood) {
     const Plan *plan = stream->plan;
     bool fits =
         likelihood >= 0 && likelihood < CRNN_LIKELIHOODS && !plan->attend && plan->count > 1;
-    for (size_t i = 0; i < plan->count; i++) fits &= plan->nodes[i].op != CRNN_OP_CROSS;
+    for (size_t i = 0; i < plan->count; i++) fits &= plan->nodes[i].cross == 0;
     fits = fits && plan->nodes[plan->count - 1].features ==
                        crnn_likelihood_parameters((crnn_likelihood)likelihood);
     return fits || refuse_misfit("stream");

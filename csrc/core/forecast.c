@@ -30,14 +30,6 @@ static size_t series_of(const crnn_forecast *part, size_t row) {
     return (part->first + row) / part->paths->samples;
 }
 
-/* Whether the sums of node 1 can be begun with the inputs. */
-static bool may_begin(const crnn_forecast *part) {
-    const crnn_node *node = &part->node[1];
-    return part->plan->count > 1 && part->plan->packed && node->op == CRNN_OP_RECURRENT &&
-           node->edges == 1 && node->from[0].node == 0 && !node->as.recurrent.vectors &&
-           crnn_may_begin(node->as.recurrent.layer);
-}
-
 /* Features before the first lag, or its indicator, that leads to a number that is drawn. */
 static size_t shared_features(const crnn_forecast *part, size_t drawn_lag) {
     const crnn_paths *paths = part->paths;
@@ -53,9 +45,8 @@ static scratch lay(const crnn_forecast *part, core_arena *a) {
     s.shared = shared_features(part, s.drawn_lag);
     s.ring = core_take(a, rows, s.slots, sizeof *s.ring);
     s.key = core_take(a, s.series, 1, sizeof *s.key);
-    if (!may_begin(part)) return s;
-    if (crnn_begun_wide(part->node[1].as.recurrent.layer, part->plan->kernels, &s.wide) != CRNN_OK)
-        a->used.fits = false;
+    if (part->plan->count > 1) s.wide = core_begun_wide(part->plan, 1);
+    if (s.wide == 0) return s;
     s.x = core_take(a, s.series, 1, sizeof *s.x);
     s.begun = core_take(a, rows, 1, sizeof *s.begun);
     s.sums = core_take(a, s.series, s.wide, item_of(part));
@@ -76,8 +67,7 @@ static void open(crnn_forecast *part, const scratch *s) {
     if (!s->sums) return;
     for (size_t r = 0; r < rows_of(part); r++)
         s->begun[r] = core_row_of(s->sums, series_of(part, r) - first, s->wide, item);
-    part->node[1].as.recurrent.begun = s->begun;
-    part->node[1].as.recurrent.shared = s->shared;
+    core_go_on(&part->node[1], s->begun, s->shared);
 }
 
 static void begin_sums(const crnn_forecast *part, const scratch *s) {
@@ -85,14 +75,7 @@ static void begin_sums(const crnn_forecast *part, const scratch *s) {
     if (!s->sums) return;
     for (size_t i = 0; i < s->series; i++)
         s->x[i] = crnn_seq_at(&part->paths->x, first + i, part->step, item);
-    const crnn_begin_args args = {.layer = part->node[1].as.recurrent.layer,
-                                  .kernels = part->plan->kernels,
-                                  .packed = core_packed_of(part->plan, 1),
-                                  .n = s->series,
-                                  .x = s->x,
-                                  .shared = s->shared,
-                                  .begun = s->sums};
-    crnn_begin_sums(&args);
+    core_begin_sums(part->plan, 1, s->x, s->series, s->shared, s->sums);
 }
 
 static void write_number(void *row, size_t at, double number, crnn_dtype dtype) {

@@ -177,6 +177,36 @@ static void follow(const core_node *n, const size_t *parents, size_t count) {
     copy_rows(parents, count, r->layer->hidden * item, r->final.c, r->initial.c);
 }
 
+/* ---- sums that are begun */
+
+size_t core_begun_wide(const crnn_plan *given, size_t i) {
+    const crnn_node *node = &given->node[i];
+    const crnn_recurrent *r = &node->as.recurrent;
+    size_t wide = 0;
+    if (!given->packed || node->op != CRNN_OP_RECURRENT || node->edges != 1 ||
+        given->node[node->from[0].node].features == 0 || r->vectors || !crnn_may_begin(r->layer))
+        return 0;
+    return crnn_begun_wide(r->layer, given->kernels, &wide) == CRNN_OK ? wide : 0;
+}
+
+void core_begin_sums(const crnn_plan *given, size_t i, const void *const *x, size_t count,
+                     size_t shared, void *begun) {
+    const size_t *places = given->packed;
+    const crnn_begin_args args = {.layer = given->node[i].as.recurrent.layer,
+                                  .kernels = given->kernels,
+                                  .packed = (const char *)places + places[PACKED_PLACES * i],
+                                  .n = count,
+                                  .x = x,
+                                  .shared = shared,
+                                  .begun = begun};
+    crnn_begin_sums(&args);
+}
+
+void core_go_on(crnn_node *node, const void *const *begun, size_t shared) {
+    node->as.recurrent.begun = begun;
+    node->as.recurrent.shared = shared;
+}
+
 /* ---- backward */
 
 /* Whether the gradients of symbols with vectors are wanted: for the vectors, or for W_x. */

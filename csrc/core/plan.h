@@ -189,12 +189,6 @@ static inline crnn_rows core_rows_repeated(const core_node *n) {
     return rows;
 }
 
-/* The packed weights of node i of a plan that has them. */
-static inline const void *core_packed_of(const crnn_plan *given, size_t i) {
-    const size_t *places = given->packed;
-    return (const char *)given->packed + places[PACKED_PLACES * i];
-}
-
 /* ---- plan_back.c */
 
 /* Whether a node runs back: a recurrent layer with a tape does, because its last state may have a
@@ -209,6 +203,17 @@ void core_lay_targets(core_node *n, core_arena *a);
 /* ---- op_cross.c: takes the memory that a node keeps for backward */
 
 void core_cross_kept(const crnn_plan *plan, const crnn_node *node, core_arena *a);
+
+/* ---- op_recurrent.c: sums that rows begin with inputs that they share */
+
+/* Numbers that the sums of a row are; 0: those of node i cannot be begun, as of all nodes that are
+ * no recurrent layers. */
+size_t core_begun_wide(const crnn_plan *given, size_t i);
+/* Begins the sums of some rows of node i with the first `shared` features of x [count]. */
+void core_begin_sums(const crnn_plan *given, size_t i, const void *const *x, size_t count,
+                     size_t shared, void *begun);
+/* The sums of each row of the node go on from those in `begun` [B]. */
+void core_go_on(crnn_node *node, const void *const *begun, size_t shared);
 
 /* ---- op_pool.c: takes memory for the steps that a pool selects */
 
