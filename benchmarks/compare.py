@@ -10,7 +10,8 @@ with each row (benchmarks/core.c).
 
 Writes the tables to docs/benchmark.md and the chart to docs/images/benchmark.png. If every cell and
 shape was measured, it also writes the summary between two marks in README.md. The parts of
-docs/benchmark.md that benchmarks/seq2seq.py, reservoirs.py and blocks.py write are kept.
+docs/benchmark.md that benchmarks/seq2seq.py, reservoirs.py, blocks.py and forecasting.py write are
+kept.
 """
 
 from __future__ import annotations

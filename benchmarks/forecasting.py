@@ -6,8 +6,8 @@
     python benchmarks/forecasting.py FOLDER --train --validate      score the window before the test
 
 benchmarks/forecast_accuracy.py has the options of the models and the goals. If all data sets were
-trained at full size, the table is written between two marks in docs/benchmark.md. The exit status
-is 1 if a goal is missed.
+trained at full size, the table is written between two marks in docs/benchmark.md; the experiments
+behind the options are listed there, too. The exit status is 1 if a goal is missed.
 
 The files are public and not part of crnn: hospital.csv and car_parts.csv (R package expsmooth, a
 series in each line, empty where a number is missing), tourism_monthly_in.csv and _oos.csv (R
@@ -152,10 +152,10 @@ def train(options: argparse.Namespace) -> int:
         print("\n".join([*aligned(rows, right=range(1, len(rows[0]))), ""]), flush=True)
     if options.validate:
         return 0
-    section = accuracy.report(results, options.updates)
+    section = accuracy.report(results)
     full = (options.seeds, options.updates, options.samples) == FULL
     if options.output or (full and {result.name for result in results} == set(NAMES)):
-        update((options.output or ROOT / "docs") / "benchmark.md", "forecasting", section)
+        update((options.output or ROOT / "docs") / "benchmark.md", "accuracy", section)
     return int(not all(result.passed for result in results))
 
 

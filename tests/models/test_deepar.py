@@ -156,6 +156,29 @@ def test_calendars(step, expected):
     assert calendar_names(np.timedelta64(*step)) == expected
 
 
+def test_the_last_layer_reads_the_inputs(plain):
+    """Without its recurrent layers, the network is a linear map of the inputs of each step."""
+    model = made(plain)
+    for name, param in model.network.params.items():
+        if not name.startswith("1."):
+            param[...] = 0
+    head, x = model.network.layers[-1].params, np.eye(model.inputs.input_size, dtype=np.float32)
+    y, _ = model.network(x[:, None])
+    expected = head["W"][:, 6:].T + head["b"]
+    assert np.abs(head["W"][:, 6:]).min() > 0
+    np.testing.assert_allclose(y[:, 0], expected, rtol=1e-6)
+
+
+def test_the_age_is_an_input_on_request(tmp_path, plain):
+    model = made(plain, age=True)
+    assert model.inputs.input_size == made(plain).inputs.input_size + 1
+    assert "13, age" in repr(model)
+    model.save(tmp_path / "model")
+    assert DeepAR.load(tmp_path / "model").inputs.config == model.inputs.config
+    with pytest.raises(TypeError, match="age: expected"):
+        made(plain, age="yes")
+
+
 # ------------------------------------------------------------------------------------- windows
 
 

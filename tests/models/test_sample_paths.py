@@ -138,7 +138,9 @@ class Same(crnn.Layer):
     """A layer that the core does not know."""
 
     keeps_features, receptive_field = True, 1
-    input_size = output_size = 8
+
+    def __init__(self, size):
+        self.input_size = self.output_size = size
 
     def forward(self, x, state=None, *, lengths=None, training=True):
         return x, None, None
@@ -150,7 +152,8 @@ class Same(crnn.Layer):
 def in_python(model):
     """Return the model with a layer that the core does not know, before the last one."""
     *layers, head = model.network.layers
-    return DeepAR(crnn.Sequential([*layers, Same(), head]), model.inputs, model.likelihood)
+    same = Same(head.input_size)
+    return DeepAR(crnn.Sequential([*layers, same, head]), model.inputs, model.likelihood)
 
 
 @pytest.mark.parametrize("likelihood", KINDS)
