@@ -231,6 +231,7 @@ def read_types():
     types = dict(SIMPLE)
     for part in ("base.h", "layer.h", "recurrent.h"):
         text = re.sub(r"/\*.*?\*/", "", (CORE / "crnn" / part).read_text("utf-8"), flags=re.DOTALL)
+        text = text.replace("*const *", "**")
         types |= {name: int(number) for name, number in re.findall(r"\b(CRNN_\w+) = (\d+)", text)}
         types |= dict.fromkeys(re.findall(r"typedef enum (\w+)", text), ctypes.c_int)
         for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\}", text, re.DOTALL):
