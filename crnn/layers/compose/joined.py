@@ -98,14 +98,14 @@ class Joined(Wrapper):
         if not runs_unchanged(self, Joined):
             return None
         begin, filled, embedding = len(graph.nodes), graph.filled, graph.embedding
-        copy = graph.add("rowwise", (x,), ("activate", "identity"), None, None)
-        if self.features != self.inner.input_size:
-            copy = graph.add("sum", (copy,), self._selection(), None, None, None)
-        inner = self._inner_nodes(graph, x, number)
+        inner = self._inner_nodes(graph, x, number)  # the first node behind x
         if inner is None:
             del graph.nodes[begin:]
             graph.filled, graph.embedding = filled, embedding
             return None
+        copy = graph.add("rowwise", (x,), ("activate", "identity"), None, None)
+        if self.features != self.inner.input_size:
+            copy = graph.add("sum", (copy,), self._selection(), None, None, None)
         node = graph.add("rowwise", (inner.value, copy), ("concat",), None, None)
 
         def tape(call: Any) -> JoinedTape:
