@@ -75,3 +75,8 @@ def underflows(function: _Function) -> _Function:
             return function(*args, **kwargs)
 
     return cast(_Function, wrapper)
+
+
+def in_order(numbers: Array) -> float:
+    """Return the sum of numbers (N,), added one after another: zeros among them change no bit."""
+    return float(np.add.accumulate(numbers, dtype=np.float64)[-1]) if len(numbers) else 0.0

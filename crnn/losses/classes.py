@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import crnn._core as _core
-from crnn.common.arrays import Array, as_array, fitting, underflows
+from crnn.common.arrays import Array, as_array, fitting, in_order, underflows
 from crnn.common.checks import check_array, check_entry, check_number, valid_steps
 from crnn.losses.mean import Mean
 from crnn.losses.steps import check_classes, check_values, hinting, step_weights
@@ -157,11 +157,11 @@ def _weighted(
     log_p -= np.log(total_p)
     p /= total_p
     hit = (1 - smoothing) * (hit / total)
-    loss = -float(hit @ log_p[rows, targets])
+    loss = -in_order(hit * log_p[rows, targets])
     mass = hit  # sum over all classes, by row
     if smoothing:
         classes = smoothing / K * (np.ones(K) if w is None else w)
-        loss -= float((v / total) @ (log_p @ classes))
+        loss -= in_order(v / total * (log_p * classes).sum(axis=1))
         mass = hit + v / total * classes.sum()
     dz = mass[:, None].astype(z.dtype) * p
     dz[rows, targets] -= hit.astype(z.dtype)

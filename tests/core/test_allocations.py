@@ -153,10 +153,11 @@ def test_memory_is_constant_where_a_layer_keeps_its_tape():
     sizes = []
     tracemalloc.start()
     try:
-        for _ in range(6):
+        for _ in range(9):
             model.decoder.last_tape = model.forward(source, target)[1]
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert max(sizes[2:]) < 1.05 * sizes[1]
+    settled = sizes[4]  # buffers that are used again are there by then
+    assert max(sizes[5:]) < 1.05 * settled
