@@ -26,7 +26,8 @@ static void feed(const crnn_feedback *part, size_t step, size_t item) {
     }
 }
 
-static void run_part(crnn_feedback *part, size_t steps) {
+static void run_part(void *of_part, size_t steps) {
+    crnn_feedback *part = of_part;
     const size_t item = crnn_dtype_size(part->plan->kernels->dtype), first = part->step;
     crnn_plan_lay(part->plan);
     for (; part->step < first + steps; part->step++) {
@@ -38,20 +39,9 @@ static void run_part(crnn_feedback *part, size_t steps) {
     }
 }
 
-typedef struct feedback_job {
-    crnn_feedback *parts;
-    size_t count, steps;
-} feedback_job;
-
-static void run_parts(void *context, const core_member *me) {
-    const feedback_job *job = context;
-    for (size_t i = me->part; i < job->count; i += me->parts) run_part(&job->parts[i], job->steps);
-}
-
 void crnn_feed_back(crnn_feedback *parts, size_t count, size_t steps) {
-    feedback_job job = {parts, count, steps};
     double work = 0;
     for (size_t i = 0; i < count; i++)
         work += (double)parts[i].plan->rows->given.batch * core_work_of_step(parts[i].plan);
-    core_in_team((double)steps * work, count, run_parts, &job);
+    core_run_parts(parts, sizeof *parts, count, steps, work, run_part);
 }

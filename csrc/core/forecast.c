@@ -127,7 +127,8 @@ static void go_on(crnn_forecast *part, const scratch *s, size_t row) {
     part->when = part->step;
 }
 
-static void run_part(crnn_forecast *part, size_t steps) {
+static void run_part(void *of_part, size_t steps) {
+    crnn_forecast *part = of_part;
     core_arena a = core_arena_at(part->scratch);
     const scratch s = lay(part, &a);
     const size_t rows = rows_of(part), end = part->step + steps;
@@ -143,20 +144,9 @@ static void run_part(crnn_forecast *part, size_t steps) {
     }
 }
 
-typedef struct paths_job {
-    crnn_forecast *parts;
-    size_t count, steps;
-} paths_job;
-
-static void run_parts(void *context, const core_member *me) {
-    const paths_job *job = context;
-    for (size_t i = me->part; i < job->count; i += me->parts) run_part(&job->parts[i], job->steps);
-}
-
 void crnn_sample_paths(crnn_forecast *parts, size_t count, size_t steps) {
-    paths_job job = {parts, count, steps};
     double work = 0;
     for (size_t i = 0; i < count; i++)
         work += (double)rows_of(&parts[i]) * core_work_of_step(parts[i].plan);
-    core_in_team((double)steps * work, count, run_parts, &job);
+    core_run_parts(parts, sizeof *parts, count, steps, work, run_part);
 }

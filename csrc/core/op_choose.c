@@ -27,7 +27,8 @@ static crnn_search *search_of_plan(const crnn_plan *plan) {
 }
 
 /* The plan is laid out again where other rows live. */
-static void generate_part(crnn_generation *part, size_t steps) {
+static void generate_part(void *of_part, size_t steps) {
+    crnn_generation *part = of_part;
     const crnn_search *search = search_of_plan(part->plan);
     for (size_t t = 0, rows = 0; t < steps && part->finite && search->live > 0; t++) {
         const size_t before = search->steps;
@@ -41,21 +42,9 @@ static void generate_part(crnn_generation *part, size_t steps) {
     }
 }
 
-typedef struct generate_job {
-    crnn_generation *parts;
-    size_t count, steps;
-} generate_job;
-
-static void generate_parts(void *context, const core_member *me) {
-    const generate_job *job = context;
-    for (size_t i = me->part; i < job->count; i += me->parts)
-        generate_part(&job->parts[i], job->steps);
-}
-
 void crnn_generate(crnn_generation *parts, size_t count, size_t steps) {
-    generate_job job = {parts, count, steps};
     double work = 0;
     for (size_t i = 0; i < count; i++)
         work += (double)search_of_plan(parts[i].plan)->live * core_work_of_step(parts[i].plan);
-    core_in_team((double)steps * work, count, generate_parts, &job);
+    core_run_parts(parts, sizeof *parts, count, steps, work, generate_part);
 }

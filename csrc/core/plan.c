@@ -419,3 +419,23 @@ void crnn_plan_forward(const crnn_plan *plan) {
     crnn_plan_lay(plan);
     crnn_plan_run(plan);
 }
+
+/* ---- plans that run again and again */
+
+typedef struct parts_job {
+    char *parts;
+    size_t size, count, steps;
+    void (*run)(void *part, size_t steps);
+} parts_job;
+
+static void run_parts(void *context, const core_member *me) {
+    const parts_job *job = context;
+    for (size_t i = me->part; i < job->count; i += me->parts)
+        job->run(job->parts + i * job->size, job->steps);
+}
+
+void core_run_parts(void *parts, size_t size, size_t count, size_t steps, double work,
+                    void (*run)(void *part, size_t steps)) {
+    parts_job job = {parts, size, count, steps, run};
+    core_in_team((double)steps * work, count, run_parts, &job);
+}

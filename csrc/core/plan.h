@@ -178,6 +178,10 @@ core_range core_share_of_cells(const core_node *n, const core_member *me);
 double core_work_of(const core_plan *p, size_t begin, size_t end);
 /* Multiply-adds of a step of one row. */
 double core_work_of_step(const crnn_plan *given);
+/* Runs so many steps of each of [count] parts, of `size` bytes each and with a plan of its own: a
+ * member of a team runs whole parts. `work` is that of one step of all parts. */
+void core_run_parts(void *parts, size_t size, size_t count, size_t steps, double work,
+                    void (*run)(void *part, size_t steps));
 /* Cells from..to-1 of the span's rows at step t, in the order of a tape. False: there are none. */
 bool core_step_cells(const core_plan *p, const core_span *span, size_t t, size_t *from, size_t *to);
 

@@ -1,84 +1,24 @@
 /* Closed loops: a plan that reads its own output, beside inputs that are given, writes what the
  * same layers compute of the whole sequence that it read; and that it matters neither how rows are
  * shared out among parts and threads, nor how many steps are taken at once. */
-#include "support.h"
+#include "repeated.h"
 
-enum { B = 5, STEPS = 7, GIVEN = 2, OUTPUTS = 3, TWICE = 2, NODES = 3, PARTS = 3 };
+enum { B = 5, STEPS = 7, GIVEN = 2, OUTPUTS = 3, TWICE = 2, PARTS = 3 };
 
 typedef struct model {
-    const crnn_kernels *kernels;
-    size_t item, given, features, hidden; /* features: given, then the output once or twice */
-    crnn_layer layer;
-    const void *params, *w, *b, *packed;
+    network net; /* its input is what is given, then the output once or twice */
+    size_t given;
     void *x, *start; /* (B, STEPS, given), (B, OUTPUTS) */
 } model;
-
-static const crnn_edge edges[NODES] = {{0, 0}, {0, 0}, {1, 0}}; /* of each node */
 
 static void init_model(model *m, const crnn_kernels *kernels, crnn_cell cell, size_t hidden,
                        size_t given, size_t times) {
     const crnn_dtype d = kernels->dtype;
-    crnn_layout at;
-    *m = (model){.kernels = kernels, .item = crnn_dtype_size(d), .given = given, .hidden = hidden};
-    m->features = given + times * OUTPUTS;
-    m->layer = (crnn_layer){
-        .cell = cell, .dtype = d, .inputs = m->features, .hidden = hidden, .bias = true};
-    CHECK(crnn_layer_layout(&m->layer, &at) == CRNN_OK, "layout");
-    m->params = sampled(d, 1, at.total);
-    m->w = sampled(d, 2, hidden * OUTPUTS);
-    m->b = sampled(d, 3, OUTPUTS);
+    *m = (model){.given = given};
+    init_network(&m->net, kernels, cell, given + times * OUTPUTS, hidden, OUTPUTS);
     m->x = sampled(d, 4, B * STEPS * (given + 1));
     m->start = sampled(d, 5, B * OUTPUTS);
 }
-
-/* Rows of so many steps, with a plan for them. */
-typedef struct planned {
-    crnn_node node[NODES];
-    crnn_rows rows;
-    crnn_plan plan;
-} planned;
-
-static void make_plan(planned *p, const model *m, size_t batch, size_t steps, void *state_h,
-                      void *state_c) {
-    const size_t widths[NODES] = {m->features, m->hidden, OUTPUTS};
-    static const crnn_op ops[NODES] = {CRNN_OP_INPUT, CRNN_OP_RECURRENT, CRNN_OP_SUM};
-    const crnn_steps shape = {.batch = batch, .steps = steps};
-    size_t words, bytes;
-    CHECK(crnn_rows_size(&shape, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&p->rows, fenced(words * sizeof words), &shape);
-    for (size_t i = 0; i < NODES; i++)
-        p->node[i] = (crnn_node){.op = ops[i],
-                                 .edges = i > 0,
-                                 .from = &edges[i],
-                                 .features = widths[i],
-                                 .value = {fenced(batch * steps * widths[i] * m->item),
-                                           (ptrdiff_t)(steps * widths[i]), (ptrdiff_t)widths[i]}};
-    p->node[1].as.recurrent = (crnn_recurrent){.layer = &m->layer,
-                                               .rows = &p->rows,
-                                               .params = m->params,
-                                               .initial = {state_h, state_c},
-                                               .final = {state_h, state_c}};
-    p->node[2].as.sum = (crnn_sum){.w = m->w, .b = m->b};
-    p->plan = (crnn_plan){.kernels = m->kernels,
-                          .rows = &p->rows,
-                          .count = NODES,
-                          .node = p->node,
-                          .packed = m->packed};
-    CHECK(crnn_plan_workspace(&p->plan, &bytes) == CRNN_OK, "workspace");
-    p->plan.workspace = fenced(bytes);
-}
-
-static const void *pack(const model *m) {
-    planned p;
-    size_t bytes;
-    make_plan(&p, m, 1, 1, NULL, NULL);
-    CHECK(crnn_plan_packed_size(&p.plan, &bytes) == CRNN_OK, "packed");
-    void *packed = fenced(bytes);
-    crnn_plan_pack(&p.plan, packed);
-    return packed;
-}
-
-static void *zeros(size_t bytes) { return memset(fenced(bytes), 0, bytes); }
 
 /* y (B, STEPS, OUTPUTS) of a closed loop, and h and c behind it. */
 typedef struct found {
@@ -86,17 +26,19 @@ typedef struct found {
 } found;
 
 static char *place(const model *m, void *data, size_t row, size_t features) {
-    return (char *)data + row * features * m->item;
+    return (char *)data + row * features * m->net.item;
 }
 
 /* Part `at` of some: rows from `first` on. */
 static void open_part(const model *m, planned *p, crnn_feedback *part, const found *f, size_t first,
                       size_t rows) {
-    make_plan(p, m, rows, 1, place(m, f->h, first, m->hidden), place(m, f->c, first, m->hidden));
+    make_plan(
+        p, &m->net, rows, 1,
+        (crnn_state){place(m, f->h, first, m->net.hidden), place(m, f->c, first, m->net.hidden)});
     for (size_t b = 0; b < rows; b++)
-        for (size_t i = m->given; i < m->features; i += OUTPUTS)
-            memcpy(place(m, p->node[0].value.data, b, m->features) + i * m->item,
-                   place(m, m->start, first + b, OUTPUTS), OUTPUTS * m->item);
+        for (size_t i = m->given; i < m->net.features; i += OUTPUTS)
+            memcpy(place(m, p->node[0].value.data, b, m->net.features) + i * m->net.item,
+                   place(m, m->start, first + b, OUTPUTS), OUTPUTS * m->net.item);
     *part =
         (crnn_feedback){.plan = &p->plan,
                         .node = p->node,
@@ -109,8 +51,8 @@ static void open_part(const model *m, planned *p, crnn_feedback *part, const fou
 static found run_closed(const model *m, size_t parts, size_t at_once) {
     static planned p[PARTS];
     crnn_feedback part[PARTS];
-    const size_t state = B * m->hidden * m->item;
-    const found f = {fenced(B * STEPS * OUTPUTS * m->item), zeros(state), zeros(state)};
+    const size_t state = B * m->net.hidden * m->net.item;
+    const found f = {fenced(B * STEPS * OUTPUTS * m->net.item), zeros(state), zeros(state)};
     for (size_t i = 0, first = 0; i < parts; i++) {
         const size_t rows = B / parts + (i < B % parts);
         open_part(m, &p[i], &part[i], &f, first, rows);
@@ -124,17 +66,17 @@ static found run_closed(const model *m, size_t parts, size_t at_once) {
 
 /* All steps at once, of what the loop has read. */
 static found run_open(const model *m, const found *loop) {
-    const size_t state = B * m->hidden * m->item;
+    const size_t state = B * m->net.hidden * m->net.item;
     found f = {NULL, zeros(state), zeros(state)};
     planned p;
-    make_plan(&p, m, B, STEPS, f.h, f.c);
+    make_plan(&p, &m->net, B, STEPS, (crnn_state){f.h, f.c});
     for (size_t i = 0; i < B * STEPS; i++) {
-        char *to = place(m, p.node[0].value.data, i, m->features);
+        char *to = place(m, p.node[0].value.data, i, m->net.features);
         const char *before =
             i % STEPS ? place(m, loop->y, i - 1, OUTPUTS) : place(m, m->start, i / STEPS, OUTPUTS);
-        memcpy(to, place(m, m->x, i, m->given), m->given * m->item);
-        for (size_t k = m->given; k < m->features; k += OUTPUTS)
-            memcpy(to + k * m->item, before, OUTPUTS * m->item);
+        memcpy(to, place(m, m->x, i, m->given), m->given * m->net.item);
+        for (size_t k = m->given; k < m->net.features; k += OUTPUTS)
+            memcpy(to + k * m->net.item, before, OUTPUTS * m->net.item);
     }
     crnn_plan_forward(&p.plan);
     f.y = p.node[2].value.data;
@@ -142,18 +84,18 @@ static found run_open(const model *m, const found *loop) {
 }
 
 static void check_equal(const model *m, const char *what, const found *a, const found *b) {
-    const size_t state = B * m->hidden * m->item;
-    const bool has_c = crnn_cell_describe(m->layer.cell)->states == 2;
-    CHECK(memcmp(a->y, b->y, B * STEPS * OUTPUTS * m->item) == 0, "%s %s: y", m->kernels->isa,
-          what);
+    const size_t state = B * m->net.hidden * m->net.item;
+    const bool has_c = crnn_cell_describe(m->net.layer.cell)->states == 2;
+    CHECK(memcmp(a->y, b->y, B * STEPS * OUTPUTS * m->net.item) == 0, "%s %s: y",
+          m->net.kernels->isa, what);
     CHECK(memcmp(a->h, b->h, state) == 0 && (!has_c || memcmp(a->c, b->c, state) == 0),
-          "%s %s: state", m->kernels->isa, what);
+          "%s %s: state", m->net.kernels->isa, what);
 }
 
 static void check_model(model *m) {
     const found one = run_closed(m, 1, STEPS), all = run_open(m, &one);
     check_equal(m, "all steps at once", &one, &all);
-    m->packed = pack(m);
+    m->net.packed = pack(&m->net);
     for (size_t threads = 1; threads <= 2; threads++) {
         crnn_set_threads(threads);
         for (size_t parts = 1; parts <= PARTS; parts++) {

@@ -1,20 +1,16 @@
 /* Sample paths: they are those of a plain loop over paths and steps, whose layer reads all inputs
  * at each step; and it matters neither how paths are shared out among parts and threads, nor how
  * many steps are taken at once, nor whether the inputs that paths share are multiplied once. */
-#include "support.h"
+#include "repeated.h"
 
-enum { SERIES = 3, SAMPLES = 4, PATHS = SERIES * SAMPLES, STEPS = 6, FIXED = 2, NODES = 3 };
+enum { SERIES = 3, SAMPLES = 4, PATHS = SERIES * SAMPLES, STEPS = 6, FIXED = 2 };
 enum { MOST_LAGS = 4, PARTS = 5, SEED = 7 };
 
 typedef struct model {
-    const crnn_kernels *kernels;
-    size_t item, features, hidden;
-    crnn_layer layer;
-    const void *params, *w, *b, *packed; /* packed: NULL where each call packs */
-    crnn_paths paths;                    /* without `paths` */
+    network net;
+    crnn_paths paths; /* without `paths` */
 } model;
 
-static const crnn_edge edges[NODES] = {{0, 0}, {0, 0}, {1, 0}};
 static const double scales[SERIES] = {0.5, 3, 40};
 static const uint64_t names[SERIES] = {11, 5, UINT64_MAX};
 
@@ -26,15 +22,8 @@ static void init_model(model *m, const crnn_kernels *kernels, crnn_cell cell, si
                        crnn_likelihood likelihood, size_t which, bool indicators) {
     const crnn_dtype d = kernels->dtype;
     const size_t P = crnn_likelihood_parameters(likelihood);
-    crnn_layout at;
-    *m = (model){.kernels = kernels, .item = crnn_dtype_size(d), .hidden = hidden};
-    m->features = FIXED + lag_counts[which] * (indicators ? 2 : 1);
-    m->layer = (crnn_layer){
-        .cell = cell, .dtype = d, .inputs = m->features, .hidden = hidden, .bias = true};
-    CHECK(crnn_layer_layout(&m->layer, &at) == CRNN_OK, "layout");
-    m->params = sampled(d, 1, at.total);
-    m->w = sampled(d, 2, hidden * P);
-    m->b = sampled(d, 3, P);
+    const size_t features = FIXED + lag_counts[which] * (indicators ? 2 : 1);
+    init_network(&m->net, kernels, cell, features, hidden, P);
     m->paths = (crnn_paths){.likelihood = likelihood,
                             .samples = SAMPLES,
                             .steps = STEPS,
@@ -42,65 +31,23 @@ static void init_model(model *m, const crnn_kernels *kernels, crnn_cell cell, si
                             .lags = lag_counts[which],
                             .lag = lags[which],
                             .indicators = indicators,
-                            .x = {sampled(d, 4, SERIES * STEPS * m->features),
-                                  (ptrdiff_t)(STEPS * m->features), (ptrdiff_t)m->features},
+                            .x = {sampled(d, 4, SERIES * STEPS * features),
+                                  (ptrdiff_t)(STEPS * features), (ptrdiff_t)features},
                             .scales = scales,
                             .seed = SEED,
                             .series = names};
 }
 
-/* A plan of one step, with its rows and states. */
-typedef struct planned {
-    crnn_node node[NODES];
-    crnn_rows rows;
-    crnn_plan plan;
-} planned;
-
-static void *zeros(size_t bytes) { return memset(fenced(bytes), 0, bytes); }
-
-static void make_plan(planned *p, const model *m, size_t batch) {
-    const size_t P = crnn_likelihood_parameters(m->paths.likelihood);
-    const size_t widths[NODES] = {m->features, m->hidden, P};
-    static const crnn_op ops[NODES] = {CRNN_OP_INPUT, CRNN_OP_RECURRENT, CRNN_OP_SUM};
-    const crnn_steps shape = {.batch = batch, .steps = 1};
-    const size_t state = batch * m->hidden * m->item;
-    size_t words, bytes;
-    CHECK(crnn_rows_size(&shape, &words) == CRNN_OK, "rows");
-    crnn_rows_init(&p->rows, fenced(words * sizeof words), &shape);
-    for (size_t i = 0; i < NODES; i++)
-        p->node[i] = (crnn_node){.op = ops[i],
-                                 .edges = i > 0,
-                                 .from = &edges[i],
-                                 .features = widths[i],
-                                 .value = {fenced(batch * widths[i] * m->item),
-                                           (ptrdiff_t)widths[i], (ptrdiff_t)widths[i]}};
-    const crnn_state both = {zeros(state), zeros(state)};
-    p->node[1].as.recurrent = (crnn_recurrent){
-        .layer = &m->layer, .rows = &p->rows, .params = m->params, .initial = both, .final = both};
-    p->node[2].as.sum = (crnn_sum){.w = m->w, .b = m->b};
-    p->plan = (crnn_plan){.kernels = m->kernels,
-                          .rows = &p->rows,
-                          .count = NODES,
-                          .node = p->node,
-                          .packed = m->packed};
-    CHECK(crnn_plan_workspace(&p->plan, &bytes) == CRNN_OK, "workspace");
-    p->plan.workspace = fenced(bytes);
-}
-
-static const void *pack(const model *m) {
-    planned p;
-    size_t bytes;
-    make_plan(&p, m, 1);
-    CHECK(crnn_plan_packed_size(&p.plan, &bytes) == CRNN_OK, "packed");
-    void *packed = fenced(bytes);
-    crnn_plan_pack(&p.plan, packed);
-    return packed;
+/* A plan of one step, that begins with a state of zeros. */
+static void make_step(planned *p, const model *m, size_t batch) {
+    const size_t state = batch * m->net.hidden * m->net.item;
+    make_plan(p, &m->net, batch, 1, (crnn_state){zeros(state), zeros(state)});
 }
 
 /* ---- the plain loop */
 
 static void set(const model *m, void *row, size_t at, double number) {
-    if (m->kernels->dtype == CRNN_F32)
+    if (m->net.kernels->dtype == CRNN_F32)
         ((float *)row)[at] = (float)number;
     else
         ((double *)row)[at] = number;
@@ -108,11 +55,11 @@ static void set(const model *m, void *row, size_t at, double number) {
 
 static void read_plainly(const model *m, void *row, size_t i, size_t t, const double *drawn) {
     const crnn_paths *p = &m->paths;
-    memcpy(row, crnn_seq_at(&p->x, i, t, m->item), m->features * m->item);
+    memcpy(row, crnn_seq_at(&p->x, i, t, m->net.item), m->net.features * m->net.item);
     for (size_t k = 0; k < p->lags; k++) {
         if ((size_t)p->lag[k] > t) continue;
-        set(m, row, m->features - p->lags + k, drawn[t - (size_t)p->lag[k]] / scales[i]);
-        if (p->indicators) set(m, row, m->features - 2 * p->lags + k, 1);
+        set(m, row, m->net.features - p->lags + k, drawn[t - (size_t)p->lag[k]] / scales[i]);
+        if (p->indicators) set(m, row, m->net.features - 2 * p->lags + k, 1);
     }
 }
 
@@ -120,8 +67,8 @@ static double draw_plainly(const model *m, const void *y, size_t path, size_t t)
     double outputs[CRNN_MOST_PARAMETERS] = {0};
     uint32_t key[2];
     for (size_t k = 0; k < crnn_likelihood_parameters(m->paths.likelihood); k++)
-        outputs[k] =
-            m->kernels->dtype == CRNN_F32 ? (double)((const float *)y)[k] : ((const double *)y)[k];
+        outputs[k] = m->net.kernels->dtype == CRNN_F32 ? (double)((const float *)y)[k]
+                                                       : ((const double *)y)[k];
     crnn_draw_key(SEED, names[path / SAMPLES], key);
     return crnn_draw(m->paths.likelihood, outputs, scales[path / SAMPLES], key,
                      (uint32_t)(path % SAMPLES), (uint32_t)t);
@@ -133,7 +80,7 @@ static float *run_plainly(const model *m) {
     for (size_t path = 0; path < PATHS; path++) {
         double drawn[STEPS];
         planned p;
-        make_plan(&p, m, 1);
+        make_step(&p, m, 1);
         for (size_t t = 0; t < STEPS; t++) {
             read_plainly(m, p.node[0].value.data, path / SAMPLES, t, drawn);
             crnn_plan_forward(&p.plan);
@@ -149,7 +96,7 @@ static float *run_plainly(const model *m) {
 static void open_part(const model *m, planned *p, crnn_forecast *part, const crnn_paths *paths,
                       size_t first, size_t rows) {
     size_t bytes;
-    make_plan(p, m, rows);
+    make_step(p, m, rows);
     *part = (crnn_forecast){
         .paths = paths, .first = first, .plan = &p->plan, .node = p->node, .finite = true};
     CHECK(crnn_forecast_scratch(part, &bytes) == CRNN_OK, "scratch");
@@ -176,14 +123,14 @@ static void check_model(model *m) {
     const size_t bytes = PATHS * (STEPS - m->paths.gap) * sizeof(float);
     const float *expected = run_plainly(m);
     for (size_t packs = 0; packs < 2; packs++) {
-        m->packed = packs ? pack(m) : NULL;
+        m->net.packed = packs ? pack(&m->net) : NULL;
         for (size_t threads = 1; threads <= 2; threads++) {
             crnn_set_threads(threads);
             for (size_t parts = 1; parts <= PARTS; parts += 2) {
                 const float *found = run_parts(m, parts, parts, part);
                 CHECK(memcmp(found, expected, bytes) == 0, "%s %s, %zu lags, %zu parts, packed %zu",
-                      m->kernels->isa, crnn_cell_describe(m->layer.cell)->name, m->paths.lags,
-                      parts, packs);
+                      m->net.kernels->isa, crnn_cell_describe(m->net.layer.cell)->name,
+                      m->paths.lags, parts, packs);
                 for (size_t i = 0; i < parts; i++) CHECK(part[i].finite, "part %zu", i);
             }
         }
@@ -211,9 +158,9 @@ static void check_bad(const crnn_kernels *kernels) {
     crnn_forecast part[PARTS];
     model m;
     init_model(&m, kernels, CRNN_GRU_AFTER, 5, CRNN_GAUSSIAN, 0, false);
-    m.packed = pack(&m);
+    m.net.packed = pack(&m.net);
     for (size_t i = 1; i < SERIES; i++) /* series 2 at step 1, series 1 at step 3 */
-        set(&m, m.paths.x.data, (i * STEPS + (i == 1 ? 3 : 1)) * m.features, NAN);
+        set(&m, m.paths.x.data, (i * STEPS + (i == 1 ? 3 : 1)) * m.net.features, NAN);
     run_parts(&m, 1, 2, part);
     CHECK(!part[0].finite && part[0].bad == SAMPLES && part[0].when == 3, "path %zu, step %zu",
           part[0].bad, part[0].when);
