@@ -45,7 +45,7 @@ from crnn.models.backtest import (
     seasonal_naive,
 )
 from crnn.models.categories import WithCategories
-from crnn.models.deepar_checks import check_samples, check_steps, check_windows
+from crnn.models.deepar_checks import check_samples, check_small_size, check_windows
 from crnn.models.deepar_inputs import PanelInputs
 from crnn.models.deepar_sampling import sample_paths
 from crnn.models.deepar_windows import HeldOutWindows, TrainingWindows, Weights, window_loss
@@ -355,8 +355,8 @@ default "lstm"
         data = TrainingWindows(
             self.inputs,
             panel.until(held_out * self.horizon),
-            updates=check_steps("updates", updates),
-            batch_size=check_steps("batch_size", batch_size),
+            updates=check_small_size("updates", updates),
+            batch_size=check_small_size("batch_size", batch_size),
             seed=self.seed,
             weights=weights,
         )
@@ -413,8 +413,8 @@ default "lstm"
         FloatingPointError
             The network returns numbers that are not finite.
         """
-        steps = self.horizon if steps is None else check_steps("steps", steps)
-        samples, seed = check_steps("samples", samples), check_seed(seed)
+        steps = self.horizon if steps is None else check_small_size("steps", steps)
+        samples, seed = check_small_size("samples", samples), check_seed(seed)
         self._check(panel, steps)
         check_samples(samples, len(panel), steps)
         times = None if panel.starts is None else panel.future_times(steps)
@@ -466,8 +466,8 @@ default "lstm"
         TypeError, ValueError
             As for `predict`, or if no number of the windows is observed.
         """
-        W, H = check_steps("windows", windows), self.horizon
-        stride = H if stride is None else check_steps("stride", stride)
+        W, H = check_small_size("windows", windows), self.horizon
+        stride = H if stride is None else check_small_size("stride", stride)
         self._check(panel, 0)
         check_windows("windows", W, stride, panel, H)
         parts: dict[str, list[Quantiles]] = {"DeepAR": [], "seasonal naive": []}

@@ -11,7 +11,7 @@ _MOST = 2**31 - 1
 _NUMBERS = 2**60  # of all samples
 
 
-def check_steps(name: str, value: int) -> int:
+def check_small_size(name: str, value: int) -> int:
     """Return an integer from 1 to 2**31 - 1, or raise.
 
     Parameters
@@ -29,24 +29,18 @@ def check_steps(name: str, value: int) -> int:
     return int(value)
 
 
-def check_samples(samples: int, series: int, steps: int) -> int:
-    """Return the number of samples, or raise if an array of all samples would be too large.
+def check_samples(samples: int, series: int, steps: int) -> None:
+    """Raise if an array of all samples would be too large.
 
     Parameters
     ----------
     samples, series, steps : int
         S, n and H.
-
-    Returns
-    -------
-    int
     """
-    count = check_steps("samples", samples)
-    if count * series * steps > _NUMBERS:
+    if samples * series * steps > _NUMBERS:
         raise ValueError(
-            f"samples: expected n S H of at most 2**60 numbers, got {series} x {count} x {steps}"
+            f"samples: expected n S H of at most 2**60 numbers, got {series} x {samples} x {steps}"
         )
-    return count
 
 
 def check_windows(name: str, windows: int, stride: int, panel: Panel, horizon: int) -> None:

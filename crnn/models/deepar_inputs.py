@@ -17,7 +17,7 @@ from crnn.data.gathering import Gatherer, ScaleKind, WindowScale, step_features
 from crnn.data.panel_checks import check_known_ahead, check_magnitudes, check_same_columns
 from crnn.data.scaling import Standardizer
 from crnn.data.times import duration
-from crnn.models.deepar_checks import check_calendar, check_steps, check_texts
+from crnn.models.deepar_checks import check_calendar, check_small_size, check_texts
 from crnn.storage import archive
 
 _CYCLES = 3  # seasons back of which lags are read
@@ -145,9 +145,9 @@ class PanelInputs:
         static: Standardizer | None = None,
         vocabularies: Sequence[Vocabulary] = (),
     ) -> None:
-        self.context = check_steps("context", context)
-        self.horizon = check_steps("horizon", horizon)
-        self.period = None if period is None else check_steps("period", period)
+        self.context = check_small_size("context", context)
+        self.horizon = check_small_size("horizon", horizon)
+        self.period = None if period is None else check_small_size("period", period)
         self.lags = _check_lags(lags)
         self.indicators, self.scale = check_flag("indicators", indicators), scale
         self.age = check_flag("age", age)
@@ -197,11 +197,11 @@ class PanelInputs:
         age : bool, default False
             As for the class.
         """
-        horizon = check_steps("horizon", horizon)
+        horizon = check_small_size("horizon", horizon)
         check_magnitudes(panel)
         calendar = () if panel.starts is None else calendar_names(panel.step)
         if lags is None:
-            period = None if period is None else check_steps("period", period)
+            period = None if period is None else check_small_size("period", period)
             lags = default_lags(period, int(panel.lengths.max()))
         known, static = panel.known_numbers, panel.static
         return cls(
@@ -224,12 +224,6 @@ class PanelInputs:
     def vector_sizes(self) -> list[tuple[int, int]]:
         """K and the size of the vector of each of the C categories."""
         return [(len(one), min(50, (len(one) + 1) // 2)) for one in self.vocabularies]
-
-    @property
-    def lag_columns(self) -> tuple[slice | None, slice]:
-        """Columns of x with the indicators of the lags (or None), and with their numbers."""
-        L, size = len(self.lags), self.input_size
-        return slice(size - 2 * L, size - L) if self.indicators else None, slice(size - L, size)
 
     @property
     def input_size(self) -> int:
@@ -378,7 +372,7 @@ def _check_lags(lags: Any) -> tuple[int, ...]:
     """Return distinct lags in descending order, or raise."""
     if isinstance(lags, str) or not hasattr(lags, "__iter__"):
         raise TypeError(f"lags: expected a sequence of integers, got {lags!r:.60}")
-    return tuple(sorted({check_steps("lags", lag) for lag in lags}, reverse=True))
+    return tuple(sorted({check_small_size("lags", lag) for lag in lags}, reverse=True))
 
 
 def _fitted(numbers: Array) -> Standardizer:
